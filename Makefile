@@ -1,0 +1,68 @@
+# One door for every check. Everything runs in .venv, which is made and kept up to date as needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# What `make proof` runs: every long proof, or with ONLY="proof and short" the shorter ones.
+ONLY ?= proof
+
+# Which tests, e.g. make test TESTS=tests/domain
+TESTS ?=
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+UV := .venv-lock/bin/uv
+COMPILE := $(UV) pip compile --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --custom-compile-command 'make lock' --quiet $(if $(UPGRADE),--upgrade)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check bench proof lock clean
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## Make .venv with the third-thursday command
+
+run: $(VENV)/.installed ## See the main job done: http://127.0.0.1:8000 with forty made-up members
+	@exec $(BIN)/third-thursday demo
+
+test: $(VENV)/.installed-dev ## Run the tests; what needs a missing PostgreSQL or browser is skipped by name
+	$(BIN)/python -m pytest -n 2 $(TESTS)
+
+check: $(VENV)/.installed-dev ## Run ruff, mypy --strict and import-linter
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/.installed-dev ## Run the benchmarks, told as ratios
+	$(BIN)/python bench/run.py
+
+proof: $(VENV)/.installed-dev ## Run the long proofs
+	$(BIN)/python -m pytest -n 2 -m "$(ONLY)" $(TESTS) || [ $$? -eq 5 ]  # 5: none is there
+
+lock: ## Resolve the lock files anew; UPGRADE=1 takes newer versions too
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip --disable-pip-version-check --quiet install 'uv>=0.9,<1'
+	$(COMPILE) pyproject.toml --extra postgres -o requirements.lock
+	$(COMPILE) --group build -c requirements.lock -o requirements-build.lock
+	$(COMPILE) pyproject.toml --extra postgres --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
+	rm -rf .venv-lock
+
+clean: ## Remove what make and the tools have made, but never var/
+	rm -rf $(VENV) .venv-lock build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find scheduler tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name it: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp is older than what it was made from when that has changed: then, and only then, there is work to do.
+$(VENV)/.installed: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes -r requirements.lock -r requirements-build.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@

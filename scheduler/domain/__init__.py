@@ -1,0 +1,1 @@
+"""What is: pure, no I/O, no clock, no logging."""

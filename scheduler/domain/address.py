@@ -1,0 +1,63 @@
+"""Email addresses: checked where they come in, and the key under which two spellings are one member."""
+
+import re
+import unicodedata
+from functools import lru_cache
+
+from email_validator import EmailNotValidError, validate_email
+
+from scheduler.domain.problem import Refused
+from scheduler.domain.text import quoted
+
+# A local part of which there is nothing to say; 64 octets at most (RFC 5321 section 4.5.3.1.1).
+_PLAIN_LOCAL = re.compile(r"(?=.{1,64}$)[a-z\d]+(?:[._+-][a-z\d]+)*", re.ASCII)
+_NAMED = re.compile(r"[^<>]*<([^<>]+)>")
+# Comes along when an address is copied from a page; space to the eye but not to str.strip.
+_UNSEEN = "\u200b\u200c\u200d\u2060\ufeff"
+
+
+def require_address(text: str, what: str = "email") -> str:
+    """Return the address in its usual spelling: NFC, the domain in lower case and in its own script.
+
+    `mailto:`, a name before an address in angle brackets, and surrounding space are taken off. Only the form is
+    checked (RFC 5321, RFC 6531, IDNA 2008); the domain has a dot, and the names kept for examples and tests are
+    fine. Raises Refused, naming `what`.
+    """
+    plain = text.strip().strip(_UNSEEN).strip()
+    if named := _NAMED.fullmatch(plain):
+        plain = named[1].strip()
+    if plain[:7].casefold() == "mailto:":
+        plain = plain[7:].partition("?")[0]
+    try:
+        return _checked(plain)
+    except EmailNotValidError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise Refused(f"{what} {quoted(text)} is not an address: {reason[:1].lower()}{reason[1:]}") from None
+
+
+def address_key(address: str) -> str:
+    """The form in which two spellings of a member's address (from `require_address`) are one: NFC, casefolded."""
+    if address.isascii():
+        return address.strip().lower()
+    folded = unicodedata.normalize("NFC", address.strip()).casefold()
+    return unicodedata.normalize("NFC", folded)
+
+
+def _checked(address: str) -> str:
+    local, at, domain = address.rpartition("@")
+    # Most addresses are of this form, and a list may hold a million: only the domain needs the library, and once.
+    if at and len(address) <= 200 and _PLAIN_LOCAL.fullmatch(local):
+        return f"{local}@{_checked_domain(domain)}"
+    return _validated(address)
+
+
+@lru_cache(maxsize=10_000)
+def _checked_domain(domain: str) -> str:
+    return _validated(f"a@{domain}").partition("@")[2]
+
+
+def _validated(address: str) -> str:
+    checked = validate_email(address, check_deliverability=False, test_environment=True, strict=True)
+    if "." not in checked.domain:
+        raise EmailNotValidError("The domain after the @-sign has no dot.")
+    return checked.normalized

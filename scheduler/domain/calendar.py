@@ -1,0 +1,280 @@
+"""The calendar as it goes over the wire: the one place that builds the VEVENTs of feeds and invitations."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from icalendar import Calendar, Component, Event
+from icalendar.prop import vCalAddress, vText, vUri
+
+from scheduler.domain.clock import require_aware
+from scheduler.domain.community import Community
+from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series
+from scheduler.domain.problem import Refused
+from scheduler.domain.vtimezone import vtimezone
+
+LONGEST_UID = 100
+"""Octets. Some programs cut a longer one, and then two meetings become one."""
+
+_MEMBER_HASH = 26
+# The longest of all: slug-20261119t1800.r99.<hash>@domain
+_BESIDE_SLUG_AND_DOMAIN = len("-20261119t1800.r99.@") + _MEMBER_HASH
+_PRODID = "-//Third Thursday//Third Thursday//EN"
+_CONFERENCE = {"VALUE": "URI", "FEATURE": "VIDEO", "LABEL": "Join the meeting"}
+_MONTHS_BACK, _MONTHS_AHEAD = 12, 24
+_UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_UNWRITABLE_IN_PROSE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+
+Method = Literal["REQUEST", "CANCEL"]
+
+
+class _Text(vText):
+    def to_ical(self) -> bytes:
+        # The library's own takes a backslash and an N in the text for a line break.
+        text = self.replace("\\", "\\\\").replace(";", "\\;").replace(",", "\\,").replace("\n", "\\n")
+        return text.encode()
+
+
+def require_uid_room(slug: str, domain: str) -> None:
+    """Raise Refused where a UID of the series `slug` under `domain` could pass LONGEST_UID octets."""
+    room = LONGEST_UID - _BESIDE_SLUG_AND_DOMAIN
+    if (length := len(slug) + len(domain.encode())) > room:
+        raise Refused(
+            f"series slug '{slug}' and domain '{domain}' have {length} characters together; "
+            f"at most {room} fit into a calendar UID: choose a shorter slug"
+        )
+
+
+def occurrence_uid(occurrence: Occurrence, domain: str) -> str:
+    """The UID of an occurrence in every feed: the same whatever becomes of it, and never another's.
+
+    Raises ValueError beyond LONGEST_UID octets.
+    """
+    return _uid(_stem(occurrence), domain)
+
+
+def invitation_uid(occurrence: Occurrence, member_hash: str, domain: str) -> str:
+    """The UID of one member's invitation; a new one each time that the occurrence is reinstated (RFC 5546).
+
+    `member_hash` is keyed, of 26 characters: a reply that echoes it shows that it was sent this UID. Raises
+    ValueError where the hash has another length, and beyond LONGEST_UID octets.
+    """
+    if len(member_hash) != _MEMBER_HASH:
+        raise ValueError(f"the hash in a UID has {_MEMBER_HASH} characters, not {len(member_hash)}")
+    again = f".r{occurrence.reinstated}" if occurrence.reinstated else ""
+    return _uid(f"{_stem(occurrence)}{again}.{member_hash}", domain)
+
+
+def event(
+    occurrence: Occurrence, series: Series, *, community: Community, uid: str, join_url: str = ""
+) -> Event:
+    """The VEVENT of `occurrence` (RFC 5545 section 3.6.1), without organizer and attendee.
+
+    DTSTAMP and LAST-MODIFIED are those of the last real change: the same state gives the same bytes.
+    The times are wall times of the occurrence's zone, but for one that the clocks show twice: RFC 5545 section
+    3.3.5 lets it mean the first, several programs read the second, so it is written in UTC.
+    With `join_url` the event shows the way in, unless it is cancelled; without, its page is its only link.
+    """
+    if occurrence.cancelled:
+        join_url = ""
+    page = f"{community.base_url}/meetings/{occurrence.key}"
+    found = Event()
+    found.add("UID", _Text(uid))
+    found.add("SEQUENCE", occurrence.sequence)
+    found.add("DTSTAMP", occurrence.changed_at)
+    found.add("LAST-MODIFIED", occurrence.changed_at)
+    _add_moment(found, "DTSTART", occurrence.starts, zone=occurrence.zone)
+    _add_moment(found, "DTEND", occurrence.ends, zone=occurrence.zone)
+    found.add("SUMMARY", _Text(_summary(occurrence, series)))
+    found.add("DESCRIPTION", _Text(_description(occurrence, series, page=page, join_url=join_url)))
+    found.add("STATUS", "CANCELLED" if occurrence.cancelled else "CONFIRMED")
+    found.add("TRANSP", "TRANSPARENT" if occurrence.cancelled else "OPAQUE")
+    found.add("URL", vUri(page))
+    if join_url:
+        found.add("LOCATION", _Text(join_url))
+        found.add("CONFERENCE", vUri(join_url, params=_CONFERENCE))
+    return found
+
+
+def feed_window(now: datetime) -> tuple[datetime, datetime]:
+    """From when, and until before when, the starts of a feed's occurrences are, in UTC.
+
+    At least 12 months back and 24 ahead; both ends are the first of a month, so that within a month a feed
+    does not change by the mere passing of time.
+    """
+    now = require_aware(now, "now")
+    month = 12 * now.year + now.month - 1
+
+    def first(number: int) -> datetime:
+        return datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC)
+
+    return first(month - _MONTHS_BACK), first(month + _MONTHS_AHEAD + 1)
+
+
+def feed(
+    occurrences: Sequence[Occurrence],
+    series: Mapping[str, Series],
+    community: Community,
+    *,
+    name: str,
+    join: Callable[[Occurrence], str] | None = None,
+    source: str | None = None,
+) -> bytes:
+    """A calendar to subscribe to (RFC 5545, RFC 7986): the same bytes for the same occurrences in any order.
+
+    `series` has the series of each occurrence by its slug. `join` gives a member's own way into a meeting and
+    makes the feed a private one; `source` is the address of a public one.
+    """
+    inside = sorted(occurrences, key=lambda occurrence: (occurrence.starts, occurrence.key))
+    # A calendar without any component would be invalid.
+    zones = _zones(inside) or [(one.zone, one.starts_on(one.first)) for one in series.values()]
+    calendar = _calendar()
+    _add(calendar, ("NAME", "X-WR-CALNAME"), _line(name))
+    _add(calendar, ("DESCRIPTION", "X-WR-CALDESC"), _prose(community.description))
+    _add(calendar, ("X-WR-TIMEZONE",), zones[-1][0] if zones else "")
+    _add(calendar, ("X-PUBLISHED-TTL",), "PT1H")
+    _add(calendar, ("COLOR",), _line(community.color))
+    calendar.add("REFRESH-INTERVAL", timedelta(hours=1), {"VALUE": "DURATION"})
+    if source:
+        calendar.add("SOURCE", vUri(source, params={"VALUE": "URI"}))
+    _add_zones(calendar, zones)
+    for occurrence in inside:
+        calendar.add_component(
+            event(
+                occurrence, series[occurrence.series], community=community,
+                uid=occurrence_uid(occurrence, community.domain), join_url=join(occurrence) if join else "",
+            )
+        )  # fmt: skip
+    return _octets(calendar)
+
+
+def invitation(
+    occurrence: Occurrence,
+    series: Series,
+    community: Community,
+    *,
+    method: Method,
+    uid: str,
+    attendee_name: str,
+    attendee_address: str,
+    join_url: str,
+    rsvp: bool = False,
+) -> bytes:
+    """One member's invitation, or its cancellation (RFC 5546 sections 3.2.2 and 3.2.5).
+
+    `uid` is from `invitation_uid`, `attendee_address` a plain address. A changed invitation is the same call:
+    the occurrence's sequence tells the change. CANCEL is also for one that stands again under a newer UID.
+    Raises ValueError for a REQUEST to a cancelled meeting.
+    """
+    if method == "REQUEST" and occurrence.cancelled:
+        raise ValueError(f"{occurrence.key} is cancelled: nobody can be invited to it")
+    if method == "CANCEL":
+        occurrence = replace(occurrence, cancelled=True)
+    found = event(occurrence, series, community=community, uid=uid, join_url=join_url)
+    found.add("ORGANIZER", _person(community.name, community.address))
+    found.add(
+        "ATTENDEE", _person(
+            attendee_name, attendee_address,
+            CUTYPE="INDIVIDUAL", ROLE="REQ-PARTICIPANT", PARTSTAT="NEEDS-ACTION",
+            RSVP="TRUE" if rsvp else "FALSE",
+        )
+    )  # fmt: skip
+    calendar = _calendar()
+    calendar.add("METHOD", method)
+    _add_zones(calendar, _zones([occurrence]))
+    calendar.add_component(found)
+    return _octets(calendar)
+
+
+def _calendar() -> Calendar:
+    calendar = Calendar()
+    calendar.add("VERSION", "2.0")
+    calendar.add("PRODID", _PRODID)
+    calendar.add("CALSCALE", "GREGORIAN")
+    return calendar
+
+
+def _octets(calendar: Calendar) -> bytes:
+    octets: bytes = calendar.to_ical()
+    return octets
+
+
+def _add(component: Component, names: Iterable[str], text: str) -> None:
+    for name in names if text else ():
+        component.add(name, _Text(text))
+
+
+def _zones(occurrences: Iterable[Occurrence]) -> list[tuple[str, datetime]]:
+    return [(one.zone, moment) for one in occurrences for moment in (one.starts, one.ends)]
+
+
+def _add_zones(calendar: Calendar, moments: Iterable[tuple[str, datetime]]) -> None:
+    by_zone: dict[str, list[datetime]] = {}
+    for zone, moment in moments:
+        by_zone.setdefault(zone, []).append(moment)
+    for zone in sorted(by_zone.keys() - {"UTC"}):
+        calendar.add_component(vtimezone(zone, min(by_zone[zone]), max(by_zone[zone])))
+
+
+def _add_moment(component: Component, name: str, moment: datetime, *, zone: str) -> None:
+    local = moment.astimezone(ZoneInfo(zone))
+    twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+    if zone == "UTC" or twice:
+        component.add(name, moment)
+    else:
+        # Naive, with TZID by hand: the library takes Reykjavik and Abidjan for UTC.
+        component.add(name, local.replace(tzinfo=None), {"TZID": zone})
+
+
+def _stem(occurrence: Occurrence) -> str:
+    key = OccurrenceKey.parse(occurrence.key)
+    return f"{key.series}-{key.date:%Y%m%d}" + (f"t{key.time:%H%M}" if key.time else "")
+
+
+def _uid(name: str, domain: str) -> str:
+    uid = f"{name}@{domain}"
+    if len(uid.encode()) > LONGEST_UID:
+        raise ValueError(f"UID '{uid}' is longer than {LONGEST_UID} octets: shorten the slug or the domain")
+    return uid
+
+
+def _summary(occurrence: Occurrence, series: Series) -> str:
+    title = ": ".join(filter(None, (_line(series.title), _line(occurrence.topic))))
+    # Outlook shows of a cancelled meeting in a feed nothing but its title.
+    return f"CANCELLED: {title}" if occurrence.cancelled else title
+
+
+def _description(occurrence: Occurrence, series: Series, *, page: str, join_url: str) -> str:
+    facts = {
+        "Join": join_url,
+        "Topic": occurrence.topic,
+        "Speakers": occurrence.speakers,
+        "Materials": occurrence.materials,
+    }
+    paragraphs = (
+        "This meeting is cancelled." if occurrence.cancelled else "",
+        "\n".join(f"{label}: {text}" for label, text in facts.items() if text),
+        series.description,
+        f"About this meeting: {page}",
+    )
+    return _prose("\n\n".join(filter(None, paragraphs)))
+
+
+def _person(name: str, address: str, **parameters: str) -> vCalAddress:
+    # No quoting can carry these two in every program's reading of a parameter.
+    clean = _line(name).replace('"', "'").replace("\\", "/")
+    # In a mailto address a percent sign or a question mark would mean something else (RFC 6068 section 2).
+    path = quote(address, safe="@!$&'*+-/=^_`{|}~")
+    return vCalAddress(f"mailto:{path}", params={"CN": clean or address, **parameters})
+
+
+def _line(text: str) -> str:
+    return _UNWRITABLE.sub(" ", text).strip()
+
+
+def _prose(text: str) -> str:
+    return _UNWRITABLE_IN_PROSE.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))

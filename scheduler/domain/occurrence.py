@@ -1,0 +1,203 @@
+"""The recurring meeting and its occurrences: wall time in, instants out."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from datetime import date as Date  # noqa: N812 - `date` is the field of an occurrence
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from dateutil.rrule import rrule, rrulestr
+
+from scheduler.domain.clock import require_aware
+from scheduler.domain.problem import Refused
+
+_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_KEY = re.compile(r"(?P<series>[a-z0-9-]+)/(?P<date>\d{4}-\d\d-\d\d)(T(?P<time>\d{4}))?")
+_RULE_PARTS = frozenset(
+    "FREQ INTERVAL BYDAY BYMONTH BYMONTHDAY BYSETPOS BYWEEKNO BYYEARDAY WKST UNTIL COUNT".split()
+)
+
+LONGEST_SLUG = 40
+"""So that a UID of RFC 7986's advice (slug, date, keyed hash, domain) stays within 100 octets."""
+
+
+def require_slug(value: str, what: str) -> str:
+    """Return `value`, a slug of lower-case letters, digits and single hyphens. Raises Refused, naming `what`."""
+    if not _SLUG.fullmatch(value) or len(value) > LONGEST_SLUG:
+        raise Refused(
+            f"{what}: '{value}' is not a slug; use lower-case letters, digits and hyphens, at most {LONGEST_SLUG}"
+        )
+    return value
+
+
+def instant(wall: datetime, zone: str) -> datetime:
+    """Return the UTC instant of a naive wall time in `zone`.
+
+    In a gap the offset before the gap holds, in a fold the first instant is meant (RFC 5545 section 3.3.5), so
+    that calendar programs and this service agree.
+    """
+    return wall.replace(tzinfo=ZoneInfo(zone), fold=0).astimezone(UTC)
+
+
+def in_gap(wall: datetime, zone: str) -> bool:
+    """Whether the clocks of `zone` never show the naive `wall`."""
+    return instant(wall, zone).astimezone(ZoneInfo(zone)).replace(tzinfo=None) != wall
+
+
+def _parse_rule(text: str, first: Date) -> rrule:
+    parts = {
+        name.upper(): value.upper() for name, _, value in (part.partition("=") for part in text.split(";"))
+    }
+    frequency = parts.get("FREQ")
+    if unknown := sorted(parts.keys() - _RULE_PARTS):
+        raise Refused(
+            f"rule '{text}': '{unknown[0]}' is not understood; known: {', '.join(sorted(_RULE_PARTS))}"
+        )
+    try:
+        rule = rrulestr(text, dtstart=datetime.combine(first, time()), cache=True)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Refused(
+            f"rule '{text}': {error}; write it as RFC 5545 does, e.g. FREQ=MONTHLY;BYDAY=3TH"
+        ) from None
+    if not isinstance(rule, rrule) or frequency not in ("DAILY", "WEEKLY", "MONTHLY", "YEARLY"):
+        raise Refused(f"rule '{text}': FREQ must be DAILY, WEEKLY, MONTHLY or YEARLY")
+    if next(iter(rule), None) is None:
+        raise Refused(f"rule '{text}' never gives a date")
+    return rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """A recurring meeting: a rule on home dates, a wall-clock start in an IANA zone, a duration."""
+
+    slug: str
+    title: str
+    rule: str
+    start: time
+    zone: str
+    duration: timedelta
+    first: Date
+    description: str = ""
+    link: str = ""
+    _dates: rrule = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        require_slug(self.slug, "series slug")
+        if self.start.tzinfo is not None or self.start.second or self.start.microsecond:
+            raise Refused(f"series {self.slug}: start is a wall-clock time HH:MM, without zone or seconds")
+        if not timedelta(0) < self.duration <= timedelta(days=1):
+            raise Refused(f"series {self.slug}: the duration must be between a minute and a day")
+        object.__setattr__(self, "_dates", _parse_rule(self.rule, self.first))
+
+    @property
+    def fingerprint(self) -> str:
+        """What the stored occurrences follow from: another value means that the rule was changed."""
+        return f"{self.rule};{self.start:%H:%M};{self.zone};{self.duration.total_seconds():.0f};{self.first}"
+
+    def gives(self, day: Date) -> bool:
+        """Whether the rule has a meeting on the home date `day`."""
+        midnight = datetime.combine(day, time())
+        return any(True for _ in self._dates.xafter(midnight, count=1, inc=True) if _ == midnight)
+
+    def dates(self, since: Date) -> Iterator[Date]:
+        """The home dates of the rule from `since` on, in order; endless unless the rule ends."""
+        for moment in self._dates.xafter(datetime.combine(since, time()), inc=True):
+            yield moment.date()
+
+    def date_before(self, day: Date) -> Date | None:
+        """The last home date of the rule before `day`, or None where `day` is the first."""
+        found = self._dates.before(datetime.combine(day, time()))
+        return found.date() if found else None
+
+    def starts_on(self, day: Date) -> datetime:
+        """The instant, in UTC, at which the rule's meeting of the home date `day` starts."""
+        return instant(datetime.combine(day, self.start), self.zone)
+
+    def occurrence(self, day: Date, adopted_at: datetime) -> "Occurrence":
+        """The occurrence that the rule gives on `day`, never amended; `adopted_at` is when the series was."""
+        starts = self.starts_on(day)
+        return Occurrence(
+            key=f"{self.slug}/{day}", series=self.slug, date=day, zone=self.zone,
+            original=starts, starts=starts, ends=starts + self.duration, changed_at=adopted_at,
+        )  # fmt: skip
+
+
+class Status(StrEnum):
+    SCHEDULED = "scheduled"
+    MOVED = "moved"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occurrence:
+    """One meeting of a series, as it stands now. All instants are in UTC.
+
+    `original` is the start that the rule (for an extra: its adding) gave; `date` its home date. `revision` counts
+    every change, `sequence` those of start, end or status (RFC 5545 section 3.8.7.4); `reinstated` counts
+    restorations after a cancellation.
+    """
+
+    key: str
+    series: str
+    date: Date
+    zone: str
+    original: datetime
+    starts: datetime
+    ends: datetime
+    changed_at: datetime
+    cancelled: bool = False
+    extra: bool = False
+    orphaned: bool = False
+    topic: str = ""
+    speakers: str = ""
+    link: str = ""
+    materials: str = ""
+    revision: int = 0
+    sequence: int = 0
+    reinstated: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("original", "starts", "ends", "changed_at"):
+            object.__setattr__(self, name, require_aware(getattr(self, name), f"{self.key} {name}"))
+        if self.ends <= self.starts:
+            raise ValueError(f"{self.key} ends before it starts")
+
+    @property
+    def status(self) -> Status:
+        if self.cancelled:
+            return Status.CANCELLED
+        return Status.MOVED if self.starts != self.original else Status.SCHEDULED
+
+    @property
+    def home_date(self) -> Date:
+        """The date, in the home zone, on which it is held now."""
+        return self.starts.astimezone(ZoneInfo(self.zone)).date()
+
+
+@dataclass(frozen=True, slots=True)
+class OccurrenceKey:
+    """`<series>/<date>`, for an extra `<series>/<date>T<HHMM>`."""
+
+    series: str
+    date: Date
+    time: time | None
+
+    @classmethod
+    def parse(cls, text: str) -> "OccurrenceKey":
+        """Raises Refused where `text` is no key."""
+        found = _KEY.fullmatch(text)
+        try:
+            if not found:
+                raise ValueError
+            hour = found["time"]
+            return cls(
+                found["series"],
+                Date.fromisoformat(found["date"]),
+                time(int(hour[:2]), int(hour[2:])) if hour else None,
+            )
+        except ValueError:
+            raise Refused(
+                f"'{text}' is no occurrence; write SERIES/YYYY-MM-DD, as `schedule` shows it"
+            ) from None

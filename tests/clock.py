@@ -1,0 +1,34 @@
+"""A clock that stands until it is moved: tests live in other years than the machine."""
+
+import asyncio
+from datetime import datetime, timedelta
+
+
+class FakeClock:
+    """Shows `now`; `pass_` lets time go by, on the wall and the monotonic clock alike."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self._monotonic = 1_000.0
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    async def sleep(self, seconds: float) -> None:
+        """Waiting is what makes time pass here."""
+        self.pass_(timedelta(seconds=seconds))
+        await asyncio.sleep(0)
+
+    def pass_(self, span: timedelta) -> None:
+        self._now += span
+        self._monotonic += span.total_seconds()
+
+    def pass_until(self, moment: datetime) -> None:
+        self.pass_(moment - self._now)
+
+    def jump(self, span: timedelta) -> None:
+        """Set the wall clock only, as somebody who mistypes the date does."""
+        self._now += span

@@ -1,0 +1,487 @@
+"""Feeds and invitations say what is meant, byte for byte, to readers that we did not write."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import vobject  # type: ignore[import-untyped]
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.domain.calendar import (
+    LONGEST_UID,
+    Method,
+    feed,
+    feed_window,
+    invitation,
+    invitation_uid,
+    occurrence_uid,
+    require_uid_room,
+)
+from scheduler.domain.community import Community
+from scheduler.domain.occurrence import Occurrence, Series
+from scheduler.domain.problem import Refused
+from scheduler.domain.text import require_line, require_prose
+
+ADOPTED = datetime(2026, 6, 1, 9, 30, tzinfo=UTC)
+CHANGED = datetime(2026, 11, 3, 8, 15, 42, tzinfo=UTC)
+HASH = "abcdefghijklmnopqrstuvwxyz"
+ROOM = "https://rooms.example.net/j/8675309"
+
+COMMUNITY = Community(
+    name="Conversation for Kindness",
+    description="An hour of conversation, every third Thursday; all are welcome.",
+    address="meetings@kindness.example.org",
+    reply_to="convenors@kindness.example.org",
+    domain="kindness.example.org",
+    website="https://kindness.example.org",
+    base_url="https://meet.kindness.example.org",
+)
+SERIES = Series(
+    slug="conversation-for-kindness",
+    title="Conversation for Kindness",
+    rule="FREQ=MONTHLY;BYDAY=3TH",
+    start=time(18),
+    zone="Europe/London",
+    duration=timedelta(hours=1),
+    first=date(2020, 7, 16),
+    description="We meet online and talk; come as you are.",
+    link=ROOM,
+)
+ALL = {SERIES.slug: SERIES}
+
+
+def held(day: str, series: Series = SERIES, **changes: Any) -> Occurrence:
+    return replace(series.occurrence(date.fromisoformat(day), ADOPTED), **changes)
+
+
+NOVEMBER = held("2026-11-19")
+MOVED = held(
+    "2027-01-21",
+    starts=datetime(2027, 1, 28, 19, tzinfo=UTC), ends=datetime(2027, 1, 28, 20, tzinfo=UTC),
+    changed_at=CHANGED, revision=1, sequence=1,
+)  # fmt: skip
+CANCELLED = held("2026-12-17", cancelled=True, link=ROOM, changed_at=CHANGED, revision=2, sequence=1)
+OCCURRENCES = [
+    held("2026-07-16", materials="Recording: https://kindness.example.org/2026-07\nNotes: by Ama, 3 pages", revision=1),
+    held(
+        "2026-11-19", changed_at=CHANGED, revision=3, link=ROOM,
+        topic='Listening, "really" listening; a \\New start 🌱', speakers="Ngozi Okafor & דנה לוי",
+    ),
+    CANCELLED,
+    MOVED,
+    replace(
+        held("2027-02-03"), key=f"{SERIES.slug}/2027-02-03T1930", extra=True, topic="For those new to us",
+        starts=datetime(2027, 2, 3, 19, 30, tzinfo=UTC), original=datetime(2027, 2, 3, 19, 30, tzinfo=UTC),
+        ends=datetime(2027, 2, 3, 20, 30, tzinfo=UTC),
+    ),
+    held("2027-04-15", changed_at=CHANGED, revision=2, sequence=2, reinstated=1),
+]  # fmt: skip
+
+
+def way_in(occurrence: Occurrence) -> str:
+    return f"{COMMUNITY.base_url}/go/{HASH}00000000/{occurrence.key}"
+
+
+def invite(
+    occurrence: Occurrence, *, method: Method = "REQUEST", name: str = "Ama Mensah", **more: Any
+) -> bytes:
+    return invitation(
+        occurrence, SERIES, COMMUNITY, method=method, uid=invitation_uid(occurrence, HASH, COMMUNITY.domain),
+        attendee_name=name, attendee_address="ama@example.org", join_url=way_in(occurrence), **more,
+    )  # fmt: skip
+
+
+def public(*occurrences: Occurrence, series: Series = SERIES) -> bytes:
+    return feed(
+        occurrences, {series.slug: series}, COMMUNITY, name="Third Thursdays", source=COMMUNITY.feed_url
+    )
+
+
+def read(octets: bytes) -> Any:
+    return vobject.readOne(octets.decode())
+
+
+def lines(octets: bytes) -> list[str]:
+    """The content lines, unfolded as RFC 5545 section 3.1 says."""
+    return octets.decode().replace("\r\n ", "").split("\r\n")[:-1]
+
+
+# The texts, as they are read by people in review.
+
+
+def test_public_feed_golden(golden: Callable[[str, bytes], None]) -> None:
+    golden("public-feed.ics", public(*OCCURRENCES))
+
+
+def test_private_feed_golden(golden: Callable[[str, bytes], None]) -> None:
+    golden("private-feed.ics", feed(OCCURRENCES, ALL, COMMUNITY, name="Third Thursdays", join=way_in))
+
+
+def test_request_golden(golden: Callable[[str, bytes], None]) -> None:
+    golden("request.ics", invite(OCCURRENCES[1], rsvp=True))
+
+
+def test_update_golden(golden: Callable[[str, bytes], None]) -> None:
+    golden("update.ics", invite(MOVED))
+
+
+def test_cancel_golden(golden: Callable[[str, bytes], None]) -> None:
+    golden("cancel.ics", invite(CANCELLED, method="CANCEL"))
+
+
+# Identity
+
+
+def test_the_uid_in_feeds_stays_whatever_becomes_of_the_date() -> None:
+    uid = "conversation-for-kindness-20270121@kindness.example.org"
+    assert occurrence_uid(held("2027-01-21"), COMMUNITY.domain) == uid
+    assert occurrence_uid(MOVED, COMMUNITY.domain) == uid
+    assert occurrence_uid(replace(MOVED, cancelled=True), COMMUNITY.domain) == uid
+    assert occurrence_uid(replace(MOVED, reinstated=3), COMMUNITY.domain) == uid
+
+
+def test_an_extra_meeting_has_a_uid_beside_that_of_the_rule_on_the_same_date() -> None:
+    extra = replace(NOVEMBER, key=f"{SERIES.slug}/2026-11-19T0000", extra=True)
+    assert occurrence_uid(extra, "example.org") == "conversation-for-kindness-20261119t0000@example.org"
+
+
+def test_an_invitation_has_a_uid_of_its_own_after_each_reinstatement() -> None:
+    assert (
+        invitation_uid(NOVEMBER, HASH, "example.org")
+        == f"conversation-for-kindness-20261119.{HASH}@example.org"
+    )
+    again = replace(NOVEMBER, reinstated=2)
+    assert (
+        invitation_uid(again, HASH, "example.org")
+        == f"conversation-for-kindness-20261119.r2.{HASH}@example.org"
+    )
+
+
+def test_a_uid_that_would_be_cut_is_refused() -> None:
+    with pytest.raises(ValueError, match="octets"):
+        invitation_uid(NOVEMBER, HASH, f"{'long.' * 12}example.org")
+    with pytest.raises(ValueError, match="26"):
+        invitation_uid(NOVEMBER, "short", "example.org")
+    with pytest.raises(Refused, match="at most 54"):
+        require_uid_room("s" * 40, "kindness.example.org")
+
+
+@given(st.integers(1, 40), st.integers(4, 60), st.integers(0, 99))
+def test_a_slug_and_domain_that_have_room_never_make_too_long_a_uid(
+    slug: int, domain: int, times: int
+) -> None:
+    try:
+        require_uid_room("s" * slug, "d" * domain)
+    except Refused:
+        return
+    extra = replace(NOVEMBER, key=f"{'s' * slug}/2026-11-19T1800", reinstated=times)
+    assert len(invitation_uid(extra, HASH, "d" * domain)) <= LONGEST_UID
+
+
+# Form
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [public(*OCCURRENCES), feed(OCCURRENCES, ALL, COMMUNITY, name="n", join=way_in), invite(OCCURRENCES[1])],
+)
+def test_every_line_is_short_and_whole(octets: bytes) -> None:
+    assert octets.endswith(b"END:VCALENDAR\r\n")
+    for line in octets.split(b"\r\n"):
+        assert len(line) <= 75
+        assert not set(line) & set(b"\r\n")
+        line.decode()
+
+
+def test_the_public_feed_shows_no_way_in_and_no_person() -> None:
+    text = "\n".join(lines(public(*OCCURRENCES)))
+    for absent in (
+        "METHOD",
+        "ATTENDEE",
+        "ORGANIZER",
+        "VALARM",
+        "LOCATION",
+        "CONFERENCE",
+        "rooms.example.net",
+        "/go/",
+    ):
+        assert absent not in text
+
+
+def test_the_room_itself_stands_in_no_calendar() -> None:
+    private = feed(OCCURRENCES, ALL, COMMUNITY, name="n", join=way_in)
+    for octets in (private, invite(OCCURRENCES[1]), invite(CANCELLED, method="CANCEL")):
+        assert "rooms.example.net" not in "\n".join(lines(octets))
+
+
+def test_the_calendar_names_itself_and_has_no_uid() -> None:
+    head = lines(public(NOVEMBER))
+    head = head[: head.index("BEGIN:VTIMEZONE")]
+    assert set(head) == {
+        "BEGIN:VCALENDAR",
+        "VERSION:2.0",
+        "PRODID:-//Third Thursday//Third Thursday//EN",
+        "CALSCALE:GREGORIAN",
+        "NAME:Third Thursdays",
+        "X-WR-CALNAME:Third Thursdays",
+        "DESCRIPTION:An hour of conversation\\, every third Thursday\\; all are welcome.",
+        "X-WR-CALDESC:An hour of conversation\\, every third Thursday\\; all are welcome.",
+        "X-WR-TIMEZONE:Europe/London",
+        "REFRESH-INTERVAL;VALUE=DURATION:PT1H",
+        "X-PUBLISHED-TTL:PT1H",
+        "COLOR:teal",
+        "SOURCE;VALUE=URI:https://meet.kindness.example.org/calendar.ics",
+    }
+
+
+def test_the_private_feed_has_the_way_in_three_times_and_no_source() -> None:
+    text = lines(feed([NOVEMBER], ALL, COMMUNITY, name="n", join=way_in))
+    url = way_in(NOVEMBER)
+    assert f"LOCATION:{url}" in text
+    assert f"CONFERENCE;FEATURE=VIDEO;LABEL=Join the meeting;VALUE=URI:{url}" in text
+    assert any(line.startswith("DESCRIPTION:") and url in line for line in text)
+    assert not any(line.startswith("SOURCE") for line in text)
+
+
+def test_both_feeds_have_the_same_uids() -> None:
+    def uids(octets: bytes) -> list[str]:
+        return [line for line in lines(octets) if line.startswith("UID:")]
+
+    assert uids(public(*OCCURRENCES)) == uids(feed(OCCURRENCES, ALL, COMMUNITY, name="n", join=way_in))
+    assert len(set(uids(public(*OCCURRENCES)))) == len(OCCURRENCES)
+
+
+@given(st.permutations(OCCURRENCES))
+def test_the_same_state_gives_the_same_bytes(occurrences: list[Occurrence]) -> None:
+    assert public(*occurrences) == public(*OCCURRENCES)
+
+
+def test_a_name_with_a_line_break_breaks_no_line() -> None:
+    octets = feed([NOVEMBER], ALL, COMMUNITY, name="Ours\r\nMETHOD:REQUEST")
+    assert "NAME:Ours METHOD:REQUEST" in lines(octets)
+    assert "METHOD:REQUEST" not in lines(octets)
+
+
+def test_a_feed_without_meetings_is_still_a_valid_calendar() -> None:
+    assert [component.name for component in read(public()).components()] == ["VTIMEZONE"]
+
+
+# State
+
+
+def test_a_cancelled_meeting_says_so_where_every_program_looks() -> None:
+    event = lines(public(CANCELLED))
+    for line in (
+        "STATUS:CANCELLED",
+        "TRANSP:TRANSPARENT",
+        "SUMMARY:CANCELLED: Conversation for Kindness",
+        "SEQUENCE:1",
+    ):
+        assert line in event
+
+
+def test_a_cancelled_meeting_offers_no_way_in() -> None:
+    for octets in (
+        feed([CANCELLED], ALL, COMMUNITY, name="n", join=way_in),
+        invite(CANCELLED, method="CANCEL"),
+    ):
+        assert "/go/" not in "\n".join(lines(octets))
+
+
+def test_sequence_counts_only_what_moves_or_cancels_and_the_stamp_every_change() -> None:
+    event = lines(public(OCCURRENCES[1]))
+    assert {"SEQUENCE:0", "DTSTAMP:20261103T081542Z", "LAST-MODIFIED:20261103T081542Z"} <= set(event)
+    never_amended = lines(public(NOVEMBER))
+    assert {"SEQUENCE:0", "DTSTAMP:20260601T093000Z", "LAST-MODIFIED:20260601T093000Z"} <= set(never_amended)
+
+
+def test_a_moved_meeting_keeps_its_page_and_has_its_new_time() -> None:
+    assert {
+        "DTSTART;TZID=Europe/London:20270128T190000",
+        "DTEND;TZID=Europe/London:20270128T200000",
+        "URL:https://meet.kindness.example.org/meetings/conversation-for-kindness/2027-01-21",
+    } <= set(lines(public(MOVED)))
+
+
+def test_a_past_meeting_gives_its_materials() -> None:
+    event = read(public(OCCURRENCES[0])).vevent
+    assert (
+        "Materials: Recording: https://kindness.example.org/2026-07\nNotes: by Ama, 3 pages"
+        in event.description.value
+    )
+
+
+# Invitations
+
+
+def test_a_request_is_to_one_member_from_the_community() -> None:
+    calendar = read(invite(NOVEMBER, rsvp=True))
+    event = calendar.vevent
+    assert calendar.method.value == "REQUEST"
+    assert event.organizer.value == "mailto:meetings@kindness.example.org"
+    assert event.attendee.value == "mailto:ama@example.org"
+    assert len(event.attendee_list) == 1
+    assert {name: value for name, (value,) in event.attendee.params.items()} == {
+        "CN": "Ama Mensah", "CUTYPE": "INDIVIDUAL", "ROLE": "REQ-PARTICIPANT", "PARTSTAT": "NEEDS-ACTION",
+        "RSVP": "TRUE",
+    }  # fmt: skip
+    assert "recurrence_id" not in event.contents
+
+
+def test_no_answer_by_mail_is_asked_for_without_an_inbox() -> None:
+    assert read(invite(NOVEMBER)).vevent.attendee.params["RSVP"] == ["FALSE"]
+
+
+def test_a_cancellation_ends_the_invitation_that_was_sent() -> None:
+    calendar = read(invite(CANCELLED, method="CANCEL"))
+    assert calendar.method.value == "CANCEL"
+    assert calendar.vevent.status.value == "CANCELLED"
+    assert int(calendar.vevent.sequence.value) == 1
+    assert calendar.vevent.uid.value == invitation_uid(held("2026-12-17"), HASH, COMMUNITY.domain)
+
+
+def test_an_invitation_of_before_can_be_cancelled_when_the_meeting_stands_again() -> None:
+    assert "STATUS:CANCELLED" in lines(invite(held("2026-12-17", reinstated=1, sequence=2), method="CANCEL"))
+
+
+def test_nobody_is_invited_to_a_cancelled_meeting() -> None:
+    with pytest.raises(ValueError, match="cancelled"):
+        invite(CANCELLED)
+
+
+def test_an_address_with_signs_that_mean_something_in_mailto_is_escaped() -> None:
+    octets = invitation(
+        NOVEMBER, SERIES, COMMUNITY, method="REQUEST", uid="u@example.org",
+        attendee_name="", attendee_address="o'hara+50%?@example.org", join_url="",
+    )  # fmt: skip
+    assert read(octets).vevent.attendee.value == "mailto:o'hara+50%25%3F@example.org"
+
+
+# Texts from people, through a reader that is not icalendar
+
+
+def accepted(check: Callable[[str, str], str], text: str) -> str:
+    try:
+        return check(text, "text")
+    except Refused:
+        return ""
+
+
+line_of_text = st.text(max_size=500).map(lambda text: accepted(require_line, text))
+prose = st.text(max_size=500).map(lambda text: accepted(require_prose, text))
+nasty = st.text(st.sampled_from("\\nN,;:\"^'%=& \u05d0\u200f🌱é"), max_size=120)
+
+
+@given(line_of_text | nasty.map(str.strip), prose | nasty)
+def test_a_topic_and_materials_are_carried_faithfully(topic: str, materials: str) -> None:
+    occurrence = replace(NOVEMBER, topic=topic, materials=materials)
+    for octets in (public(occurrence), invite(occurrence)):
+        event = read(octets).vevent
+        assert event.summary.value == (
+            f"Conversation for Kindness: {topic}" if topic else "Conversation for Kindness"
+        )
+        assert f"Materials: {materials}\n" in event.description.value or not materials
+        assert all(len(line) <= 75 for line in octets.split(b"\r\n"))
+
+
+@given(line_of_text | nasty)
+def test_a_name_breaks_no_parameter_and_keeps_all_but_what_none_can_carry(name: str) -> None:
+    event = read(invite(NOVEMBER, name=name)).vevent
+    assert event.attendee.value == "mailto:ama@example.org"
+    carried = name.strip().replace('"', "'").replace("\\", "/") or "ama@example.org"
+    # RFC 6868: a circumflex is doubled in a parameter; vobject leaves it so.
+    assert event.attendee.params["CN"] == [carried.replace("^", "^^")]
+
+
+@given(st.text(st.characters(categories=("Cc", "Cs", "Zl", "Zp", "L")), max_size=50))
+def test_even_what_should_never_have_come_in_forges_no_line(text: str) -> None:
+    forged = f"{text}\r\nATTENDEE:mailto:eve@example.org"
+    series = replace(SERIES, title=forged, description=forged)
+    occurrence = replace(NOVEMBER, topic=forged, speakers=forged, materials=forged)
+    octets = feed([occurrence], {series.slug: series}, replace(COMMUNITY, description=forged), name=forged)
+    assert not any(line.startswith("ATTENDEE") for line in lines(octets))
+
+
+# Times
+
+
+@pytest.mark.parametrize(
+    "zone", ["Europe/London", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca"]
+)
+def test_every_start_and_end_near_a_clock_change_is_read_as_the_instant_it_is(zone: str) -> None:
+    """A meeting every half hour through the changes of 2026: wall times shown once, twice, and around a gap."""
+    moments = [
+        datetime(2026, month, day, tzinfo=UTC) + timedelta(minutes=30 * half)
+        for month, day in ((3, 7), (3, 21), (3, 28), (4, 4), (9, 19), (10, 3), (10, 24), (10, 31))
+        for half in range(96)
+    ]
+    series = replace(SERIES, zone=zone)
+    occurrences = [
+        replace(
+            NOVEMBER, key=f"{SERIES.slug}/{moment:%Y-%m-%dT%H%M}", zone=zone,
+            starts=moment, ends=moment + timedelta(minutes=45),
+        )
+        for moment in moments
+    ]  # fmt: skip
+    found = read(public(*occurrences, series=series)).vevent_list
+    assert [event.dtstart.value.astimezone(UTC) for event in found] == moments
+    assert {event.dtend.value.astimezone(UTC) - event.dtstart.value.astimezone(UTC) for event in found} == {
+        timedelta(minutes=45)
+    }
+
+
+def test_a_wall_time_that_comes_twice_is_written_in_utc() -> None:
+    """RFC 5545 section 3.3.5 means the first, ical.js and Thunderbird read the second: UTC means one instant."""
+    first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    for starts in (first, first + timedelta(hours=1)):
+        occurrence = replace(NOVEMBER, starts=starts, ends=starts + timedelta(hours=2))
+        assert f"DTSTART:{starts:%Y%m%dT%H%M%SZ}" in lines(public(occurrence))
+        assert f"DTEND;TZID=Europe/London:{starts + timedelta(hours=2):%Y%m%dT%H%M%S}" in lines(
+            public(occurrence)
+        )
+
+
+def test_a_start_that_the_clocks_skip_is_said_as_they_show_it() -> None:
+    series = replace(SERIES, rule="FREQ=DAILY", start=time(1, 30))
+    assert "DTSTART;TZID=Europe/London:20260329T023000" in lines(public(held("2026-03-29", series)))
+
+
+@pytest.mark.parametrize("zone", ["Atlantic/Reykjavik", "Africa/Abidjan", "Asia/Calcutta", "Europe/London"])
+def test_the_home_zone_is_named_even_where_it_is_like_utc(zone: str) -> None:
+    """icalendar takes zones that share UTC's offset for UTC itself."""
+    series = replace(SERIES, zone=zone)
+    found = lines(public(held("2026-11-19", series), series=series))
+    assert {f"DTSTART;TZID={zone}:20261119T180000", f"TZID:{zone}", f"X-WR-TIMEZONE:{zone}"} <= set(found)
+
+
+def test_a_home_in_utc_needs_no_zone_block() -> None:
+    series = replace(SERIES, zone="UTC")
+    found = lines(public(held("2026-11-19", series), series=series))
+    assert "DTSTART:20261119T180000Z" in found and "BEGIN:VTIMEZONE" not in found
+
+
+def test_several_home_zones_have_a_block_each() -> None:
+    tokyo = replace(SERIES, slug="tokyo", zone="Asia/Tokyo")
+    octets = feed([NOVEMBER, held("2026-11-19", tokyo)], {**ALL, "tokyo": tokyo}, COMMUNITY, name="n")
+    assert [line for line in lines(octets) if line.startswith("TZID:")] == [
+        "TZID:Asia/Tokyo",
+        "TZID:Europe/London",
+    ]
+
+
+def test_the_window_is_a_year_back_and_two_ahead_in_whole_months() -> None:
+    since, until = feed_window(datetime(2026, 11, 24, 12, tzinfo=UTC))
+    assert (since, until) == (datetime(2025, 11, 1, tzinfo=UTC), datetime(2028, 12, 1, tzinfo=UTC))
+    assert feed_window(datetime(2026, 12, 31, 23, 59, tzinfo=UTC))[1] == datetime(2029, 1, 1, tzinfo=UTC)
+
+
+@given(st.datetimes(datetime(2020, 1, 1), datetime(2090, 1, 1), timezones=st.just(ZoneInfo("Europe/London"))))
+def test_the_window_never_holds_less_and_changes_only_with_the_month(now: datetime) -> None:
+    since, until = feed_window(now)
+    assert since <= now - timedelta(days=365)
+    assert until >= now + timedelta(days=2 * 365)
+    assert feed_window(now.astimezone(UTC).replace(day=1, hour=0, minute=0)) == (since, until)

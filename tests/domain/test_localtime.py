@@ -1,0 +1,162 @@
+"""The right hour for every zone, against an oracle that is not Python."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.domain.localtime import local_time, say_clock, say_length, say_offset
+from scheduler.domain.occurrence import Occurrence, Series
+from scheduler.domain.zone import zone_tab_zones
+from tests.domain.oracle import shown
+
+ADOPTED = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def series(
+    rule: str = "FREQ=MONTHLY;BYDAY=3TH", start: time = time(18), zone: str = "Europe/London"
+) -> Series:
+    return Series(
+        slug="meeting", title="Meeting", rule=rule, start=start, zone=zone, duration=timedelta(hours=1),
+        first=date(2020, 7, 16),
+    )  # fmt: skip
+
+
+def occurrences(meeting: Series, since: date, count: int) -> list[Occurrence]:
+    days = meeting.dates(since)
+    return [meeting.occurrence(next(days), ADOPTED) for _ in range(count)]
+
+
+OURS = series()
+TWENTY_YEARS = occurrences(OURS, date(2026, 1, 1), 240)
+
+
+@pytest.mark.parametrize("zone", zone_tab_zones())
+def test_twenty_years_of_meetings_are_at_the_oracles_minute_and_weekday(zone: str) -> None:
+    for one, line in zip(TWENTY_YEARS, shown(zone, [one.starts for one in TWENTY_YEARS]), strict=True):
+        local = local_time(one, zone, series=OURS)
+        # Offsets of seconds, long gone elsewhere, are no matter here: no zone has one after 2026.
+        assert f"{local.starts.isoformat(timespec='minutes')} {local.weekday}" == line
+
+
+@pytest.mark.parametrize(
+    ("rule", "start", "home"),
+    [
+        ("FREQ=MONTHLY;BYDAY=-1MO", time(9, 30), "Europe/London"),
+        ("FREQ=WEEKLY;INTERVAL=2;BYDAY=TU", time(20), "America/New_York"),
+        ("FREQ=MONTHLY;BYDAY=3TH", time(18), "Australia/Sydney"),
+        ("FREQ=MONTHLY;BYDAY=1SU", time(2, 30), "America/Santiago"),
+        ("FREQ=YEARLY;BYMONTH=3;BYDAY=-1SU", time(1, 30), "Europe/London"),  # in the gap, every year
+        ("FREQ=YEARLY;BYMONTH=10;BYDAY=-1SU", time(1, 30), "Europe/London"),  # in the fold, every year
+        ("FREQ=WEEKLY;BYDAY=FR", time(23, 45), "Pacific/Auckland"),
+    ],
+)
+def test_any_rule_starts_at_its_wall_time_by_the_oracles_home_clocks(
+    rule: str, start: time, home: str
+) -> None:
+    held = occurrences(series(rule, start, home), date(2026, 1, 1), 60)
+    for one, line in zip(held, shown(home, [one.starts for one in held]), strict=True):
+        wall = datetime.combine(one.date, start)
+        in_gap = home == "Europe/London" and one.date.month == 3 and start == time(1, 30)
+        # RFC 5545 section 3.3.5: a time that the clocks skip is read with the offset from before the gap.
+        expected = wall + timedelta(hours=1) if in_gap else wall
+        assert line.startswith(f"{expected:%Y-%m-%dT%H:%M}")
+
+
+@pytest.mark.parametrize(
+    ("zone", "expected"),
+    [
+        ("Europe/London", ["18:00", "18:00", "18:00", "18:00", "18:00"]),
+        ("America/New_York", ["13:00", "14:00", "13:00", "13:00", "13:00"]),
+        ("America/Vancouver", ["11:00", "11:00", "10:00", "10:00", "10:00"]),
+        ("America/Santiago", ["15:00", "15:00", "13:00", "13:00", "14:00"]),
+        ("Africa/Cairo", ["20:00", "20:00", "19:00", "20:00", "20:00"]),
+        ("Africa/Casablanca", ["18:00", "18:00", "17:00", "17:00", "17:00"]),
+        ("Asia/Kolkata", ["23:30", "23:30", "22:30", "22:30", "22:30"]),
+        ("Australia/Sydney", ["F05:00", "F05:00", "F03:00", "F03:00", "F04:00"]),
+        ("Australia/Lord_Howe", ["F05:00", "F05:00", "F03:30", "F03:30", "F04:00"]),
+        ("Pacific/Auckland", ["F07:00", "F07:00", "F05:00", "F05:00", "F06:00"]),
+        ("Pacific/Kiritimati", ["F08:00", "F08:00", "F07:00", "F07:00", "F07:00"]),
+    ],
+)
+def test_the_times_to_know(zone: str, expected: list[str]) -> None:
+    days = [date(2026, 11, 19), date(2027, 3, 18), date(2027, 4, 15), date(2027, 7, 15), date(2027, 10, 21)]
+    found = []
+    for day in days:
+        local = local_time(OURS.occurrence(day, ADOPTED), zone)
+        found.append(("F" if local.weekday == "Friday" else "") + say_clock(local.starts, "h23"))
+    assert found == expected
+
+
+@given(st.sampled_from(zone_tab_zones()), st.integers(0, 239))
+def test_the_shift_is_the_difference_of_what_two_wall_clocks_show(zone: str, number: int) -> None:
+    one = TWENTY_YEARS[number]
+    before = OURS.date_before(one.date)
+    assert before
+    there = ZoneInfo(zone)
+    wall, last = (
+        moment.astimezone(there).replace(tzinfo=None) for moment in (one.starts, OURS.starts_on(before))
+    )
+    apart = timedelta(days=(one.date - before).days)
+    local = local_time(one, zone, series=OURS)
+    assert timedelta(minutes=local.shift_minutes) == wall - last - apart
+    assert bool(local.clock_note) == bool(local.shift_minutes)
+    assert bool(local.day_note) == bool(local.day_shift)
+
+
+def test_dhaka_moves_an_hour_across_midnight() -> None:
+    local = local_time(OURS.occurrence(date(2027, 4, 15), ADOPTED), "Asia/Dhaka", series=OURS)
+    assert (local.shift_minutes, say_clock(local.starts, "h23"), local.day_shift) == (-60, "23:00", 0)
+
+
+def test_the_note_says_whose_clocks_have_changed() -> None:
+    def note(day: date, zone: str) -> str:
+        return local_time(OURS.occurrence(day, ADOPTED), zone, series=OURS).note
+
+    assert note(date(2027, 3, 18), "America/New_York") == (
+        "14:00 this month, an hour later than last time: your clocks have changed and the UK's have not."
+    )
+    assert note(date(2027, 4, 15), "Asia/Kolkata") == (
+        "22:30 this month, an hour earlier than last time: the UK's clocks have changed and yours have not."
+    )
+    assert note(date(2027, 4, 15), "Australia/Sydney") == (
+        "That is your Friday; 03:00 this month, two hours earlier than last time: "
+        "your clocks and the UK's have changed differently."
+    )
+    assert note(date(2026, 12, 17), "Europe/Paris") == ""
+
+
+def test_the_first_a_moved_and_an_extra_meeting_have_no_shift() -> None:
+    first = OURS.occurrence(date(2020, 7, 16), ADOPTED)
+    assert local_time(first, "Asia/Kolkata", series=OURS).shift_minutes == 0
+    spring = OURS.occurrence(date(2027, 3, 18), ADOPTED)
+    for changed in ({"starts": spring.starts + timedelta(minutes=30)}, {"extra": True}):
+        moved = Occurrence(
+            **{**{name: getattr(spring, name) for name in spring.__dataclass_fields__}, **changed}
+        )
+        assert local_time(moved, "America/New_York", series=OURS).shift_minutes == 0
+
+
+@pytest.mark.parametrize(
+    ("minutes", "words"),
+    [
+        (60, "an hour"),
+        (-120, "two hours"),
+        (30, "half an hour"),
+        (90, "an hour and a half"),
+        (45, "45 minutes"),
+    ],
+)
+def test_lengths_are_said_as_people_do(minutes: int, words: str) -> None:
+    assert say_length(minutes) == words
+
+
+def test_clocks_and_offsets_read_as_people_write_them() -> None:
+    evening = datetime(2026, 11, 19, 18, tzinfo=UTC)
+    assert say_clock(evening, "h12") == "6:00 pm"
+    assert say_clock(evening.replace(hour=0), "h12") == "12:00 am"
+    assert say_offset(evening) == "UTC"
+    assert say_offset(evening.astimezone(ZoneInfo("Asia/Kolkata"))) == "UTC+5:30"
+    assert say_offset(evening.astimezone(ZoneInfo("America/St_Johns"))) == "UTC-3:30"

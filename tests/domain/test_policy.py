@@ -1,0 +1,70 @@
+"""When a notice is due: lead or local time, gaps and folds."""
+
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.domain.policy import Kind, Policy, first_instant
+from scheduler.domain.problem import Refused
+from scheduler.domain.zone import zone_tab_zones
+
+START = datetime(2026, 11, 19, 18, tzinfo=UTC)
+DAY_BEFORE = Policy(slug="day-before", kind=Kind.REMINDER, days_before=1, at=time(9))
+
+
+def test_days_count_from_the_members_own_date_of_the_meeting() -> None:
+    assert DAY_BEFORE.due(START, "Europe/London") == datetime(2026, 11, 18, 9, tzinfo=UTC)
+    # Friday in Auckland, so Thursday there.
+    assert DAY_BEFORE.due(START, "Pacific/Auckland") == datetime(2026, 11, 18, 20, tzinfo=UTC)
+
+
+def test_a_due_time_at_or_after_the_start_is_one_hour_before_it() -> None:
+    same_day = Policy(slug="same-day", kind=Kind.REMINDER, days_before=0, at=time(9))
+    assert same_day.due(START, "Pacific/Auckland") == START - timedelta(hours=1)  # they meet at 07:00
+    assert same_day.due(START, "Europe/London") == datetime(2026, 11, 19, 9, tzinfo=UTC)
+    at_start = Policy(slug="at-start", kind=Kind.REMINDER, days_before=0, at=time(18))
+    assert at_start.due(START, "Europe/London") == START - timedelta(hours=1)
+
+
+def test_a_due_time_in_a_gap_is_the_first_instant_after_it_and_in_a_fold_the_first() -> None:
+    assert first_instant(datetime(2027, 3, 28, 1, 30), "Europe/London") == datetime(
+        2027, 3, 28, 1, tzinfo=UTC
+    )
+    assert first_instant(datetime(2026, 10, 25, 1, 30), "Europe/London") == datetime(
+        2026, 10, 25, 0, 30, tzinfo=UTC
+    )
+    # Half an hour is skipped on Lord Howe; a whole day was on Samoa.
+    assert first_instant(datetime(2026, 10, 4, 2, 15), "Australia/Lord_Howe") == datetime(
+        2026, 10, 3, 15, 30, tzinfo=UTC
+    )
+    assert first_instant(datetime(2011, 12, 30, 9), "Pacific/Apia") == datetime(2011, 12, 30, 10, tzinfo=UTC)
+
+
+@given(
+    st.sampled_from(zone_tab_zones()),
+    st.datetimes(datetime(2026, 1, 1), datetime(2046, 1, 1)).map(
+        lambda wall: wall.replace(second=0, microsecond=0)
+    ),
+)
+def test_the_first_instant_is_the_earliest_at_which_the_clocks_show_the_time_or_later(
+    zone: str, wall: datetime
+) -> None:
+    found = first_instant(wall, zone)
+    there = ZoneInfo(zone)
+    assert found.astimezone(there).replace(tzinfo=None) >= wall
+    assert (found - timedelta(seconds=1)).astimezone(there).replace(tzinfo=None) < wall
+
+
+@pytest.mark.parametrize(
+    "timing",
+    [
+        {}, {"lead": timedelta(hours=1), "days_before": 1, "at": time(9)}, {"days_before": 1}, {"at": time(9)},
+        {"lead": timedelta(0)}, {"lead": timedelta(days=61)}, {"days_before": 61, "at": time(9)},
+    ],
+)  # fmt: skip
+def test_a_policy_has_either_a_lead_or_a_local_time_within_bounds(timing: dict[str, object]) -> None:
+    with pytest.raises(Refused, match="policy odd"):
+        Policy(slug="odd", kind=Kind.REMINDER, **timing)  # type: ignore[arg-type]

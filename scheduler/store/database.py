@@ -1,0 +1,164 @@
+"""The way into the database: one engine, short reading and writing transactions, SQLite or PostgreSQL."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, event, make_url, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from scheduler.domain.problem import Problem, SettingsProblem
+
+FAULTS: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
+"""What a database that is locked, full, gone or restarting raises: worth trying again."""
+
+_SERVE_LOCK = 7437002
+
+
+class DatabaseProblem(Problem):
+    """The database cannot be used as it is; says which and what to do."""
+
+
+def parse_url(address: str) -> URL:
+    """Return the engine's URL for `sqlite:///PATH` or `postgresql://…`. Raises SettingsProblem for anything else."""
+    try:
+        url = make_url(address)
+    except (ArgumentError, ValueError):
+        raise SettingsProblem(
+            "[database] url cannot be read; accepted: sqlite:///PATH, postgresql://…"
+        ) from None
+    if url.drivername == "sqlite" and url.database:
+        return url.set(drivername="sqlite+aiosqlite")
+    if url.drivername in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+asyncpg")
+    raise SettingsProblem(
+        f"[database] url: '{url.drivername}' with database '{url.database or ''}' is not accepted; "
+        "use sqlite:///PATH or postgresql://…"
+    )
+
+
+class Database:
+    """Short transactions on one database; none may be open while something is awaited from the network.
+
+    `read` sees one consistent state; `write` holds the writer's lock from its beginning (SQLite) and commits at
+    the end of the block, or rolls back when it raises.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = parse_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        options: dict[str, Any] = {"pool_size": 5, "max_overflow": 15} if not self.is_sqlite else {}
+        # Parameters are addresses and names: they stay out of messages and logs.
+        self._engine = create_async_engine(self.url, hide_parameters=True, **options)
+        if self.is_sqlite:
+            event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
+            event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
+        self._writer = self._engine.execution_options(writes=True)
+
+    @property
+    def path(self) -> Path | None:
+        """The file of a SQLite database."""
+        return Path(self.url.database) if self.is_sqlite and self.url.database else None
+
+    @property
+    def shown(self) -> str:
+        """The database's name for people, without a password."""
+        return str(self.path) if self.path else self.url.set(drivername="postgresql").render_as_string()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        async with self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        async with self._writer.connect() as connection, connection.begin():
+            yield connection
+
+    async def flush_log(self) -> None:
+        """Write SQLite's log into its file and empty it; nothing to do on PostgreSQL.
+
+        Waits for readers and writers as long as a transaction does. Raises DatabaseProblem where they go on longer.
+        """
+        if self.is_sqlite and (await self._by_driver("PRAGMA wal_checkpoint(TRUNCATE)"))[0]:
+            raise DatabaseProblem(f"{self.shown} is busy, and its log could not be emptied; try again")
+
+    async def rewrite(self) -> None:
+        """Write SQLite's file anew with only what its rows hold; nothing to do on PostgreSQL.
+
+        Nobody else can write meanwhile, some seconds for each gigabyte. Raises DatabaseProblem where it fails.
+        """
+        if self.is_sqlite:
+            try:
+                await self._by_driver("VACUUM")
+            except sqlite3.Error as error:
+                raise DatabaseProblem(f"{self.shown} could not be written anew: {error}; try again") from None
+            await self.flush_log()
+
+    async def _by_driver(self, statement: str) -> tuple[Any, ...]:
+        """Run what SQLite refuses inside a transaction, as the engine would begin one; returns the first row."""
+        async with self._engine.connect() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver
+            async with driver.execute(statement) as cursor:
+                return await cursor.fetchone() or ()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """See that one `serve` alone works on this database. Raises DatabaseProblem where another does."""
+        busy = DatabaseProblem(f"another `serve` works on {self.shown}; stop it first")
+        if self.path:
+            with _file_lock(self.path, busy):
+                yield
+            return
+        async with self.read() as connection:
+            if not await connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _SERVE_LOCK}):
+                raise busy
+            yield
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+@contextmanager
+def _file_lock(path: Path, busy: DatabaseProblem) -> Iterator[None]:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise DatabaseProblem(f"the folder {path.parent} cannot be written: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own transaction handling off: `begin` below decides, or a read that turns into a write would
+    # fail at once whatever the timeout.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "busy_timeout = 30000",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "secure_delete = ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,1 @@
+"""All deliveries: how they come to be, are claimed and settled, and what became of them."""

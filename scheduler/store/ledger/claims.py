@@ -1,0 +1,206 @@
+"""Handing out deliveries to whoever sends them, and settling what became of each try."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, bindparam, case, exists, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.domain.policy import Kind
+from scheduler.store import facts
+from scheduler.store.schema import answers, deliveries, members, notices, occurrences
+from scheduler.store.schema import facts as facts_table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A delivery that this run may send now, with what its message needs of the member.
+
+    `revision` is the occurrence's to compose from; `uncertain` says that an earlier try may have arrived;
+    `requested` that the member was sent the calendar REQUEST of this occurrence before.
+    """
+
+    id: int
+    notice: int
+    member: int
+    address: str
+    name: str
+    zone: str
+    zone_source: str
+    locale: str
+    generation: int
+    attempts: int
+    revision: int | None
+    uncertain: bool
+    requested: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What became of a claimed delivery: `state` queued (with `next_try`), sent (with `sent_at`) or failed."""
+
+    id: int
+    state: str
+    reason: str = ""
+    uncertain: bool = False
+    next_try: datetime | None = None
+    sent_at: datetime | None = None
+    untried: bool = False
+
+
+def _ready(now: datetime) -> ColumnElement[bool]:
+    """What is queued, due and allowed, but for the last check of the claim."""
+    return and_(deliveries.c.state == "queued", deliveries.c.next_try <= now)
+
+
+async def open_chunks(connection: AsyncConnection, now: datetime) -> list[int]:
+    """The chunks that have something to send now, the earliest due first."""
+    query = (
+        select(deliveries.c.chunk)
+        .join(notices, notices.c.id == deliveries.c.notice)
+        .where(_ready(now), notices.c.ready, notices.c.stopped_at.is_(None), notices.c.unwanted.is_(None))
+        .group_by(deliveries.c.chunk)
+        .order_by(func.min(deliveries.c.due), deliveries.c.chunk)
+    )
+    return list((await connection.scalars(query)).all())
+
+
+async def next_try(connection: AsyncConnection, after: datetime) -> datetime | None:
+    """The earliest instant after `after` at which a queued delivery wants its try."""
+    query = select(func.min(deliveries.c.next_try)).where(
+        deliveries.c.state == "queued", deliveries.c.next_try > after
+    )
+    found: datetime | None = await connection.scalar(query)
+    return found
+
+
+def _claimable(chunk: int, now: datetime) -> ColumnElement[bool]:
+    """The last check before sending, over deliveries, members, notices and (outer) occurrences."""
+    declined = exists().where(
+        answers.c.member == deliveries.c.member,
+        answers.c.occurrence == notices.c.occurrence,
+        answers.c.answer == "declined",
+    )
+    return and_(
+        deliveries.c.chunk == chunk,
+        _ready(now),
+        members.c.status == "active",
+        or_(
+            deliveries.c.uncertain,
+            and_(members.c.zone == deliveries.c.zone, members.c.locale == deliveries.c.locale),
+        ),
+        notices.c.ready,
+        notices.c.stopped_at.is_(None),
+        notices.c.unwanted.is_(None),
+        notices.c.expires > now,
+        or_(
+            notices.c.occurrence.is_(None),
+            and_(
+                occurrences.c.starts == notices.c.starts,
+                occurrences.c.cancelled == (notices.c.kind == Kind.CANCELLATION),
+            ),
+        ),
+        or_(notices.c.kind != Kind.REMINDER, ~declined),
+        ~exists().where(facts_table.c.name == facts.HOLD),
+    )
+
+
+async def claim(
+    connection: AsyncConnection, chunk: int, *, run: str, now: datetime, limit: int
+) -> list[Claim]:
+    """Mark up to `limit` deliveries of a chunk as being sent by `run`, after the last check, and return them."""
+    chosen = (
+        select(deliveries.c.id)
+        .join(members, members.c.id == deliveries.c.member)
+        .join(notices, notices.c.id == deliveries.c.notice)
+        .outerjoin(occurrences, occurrences.c.key == notices.c.occurrence)
+        .where(_claimable(chunk, now))
+        .order_by(deliveries.c.next_try, deliveries.c.id)
+        .limit(limit)
+        .with_for_update(of=deliveries, skip_locked=True)
+        # A CTE, because PostgreSQL may run a subquery with LIMIT more than once and so lock more.
+        .cte("chosen")
+    )
+    occurrence_revision = (
+        select(occurrences.c.revision)
+        .join(notices, notices.c.occurrence == occurrences.c.key)
+        .where(notices.c.id == deliveries.c.notice)
+        .scalar_subquery()
+    )
+    marked = (
+        update(deliveries)
+        .where(deliveries.c.id.in_(select(chosen.c.id)), deliveries.c.state == "queued")
+        .values(
+            state="sending", run=run, tried_at=now, reason="", attempts=deliveries.c.attempts + 1,
+            revision=case(
+                (deliveries.c.uncertain, deliveries.c.revision), else_=occurrence_revision
+            ),
+        )
+        .returning(deliveries.c.id)
+    )  # fmt: skip
+    claimed = list((await connection.scalars(marked)).all())
+    if not claimed:
+        return []
+    invited, invitation = deliveries.alias("invited"), notices.alias("invitation")
+    requested = exists().where(
+        invited.c.member == deliveries.c.member, invited.c.notice == invitation.c.id,
+        invitation.c.kind == Kind.INVITATION, invitation.c.occurrence == notices.c.occurrence,
+        or_(invited.c.state == "sent", invited.c.uncertain),
+    )  # fmt: skip
+    query = (
+        select(
+            deliveries.c.id, deliveries.c.notice, deliveries.c.member, members.c.address, members.c.name,
+            deliveries.c.zone, members.c.zone_source, deliveries.c.locale, members.c.generation,
+            deliveries.c.attempts, deliveries.c.revision, deliveries.c.uncertain, requested.label("requested"),
+        )
+        .join(members, members.c.id == deliveries.c.member)
+        .join(notices, notices.c.id == deliveries.c.notice)
+        .where(deliveries.c.id.in_(claimed))
+        .order_by(deliveries.c.id)
+    )  # fmt: skip
+    return [Claim(**row._mapping) for row in await connection.execute(query)]
+
+
+_settle = (
+    update(deliveries)
+    .where(
+        deliveries.c.id == bindparam("of"), deliveries.c.run == bindparam("by"), deliveries.c.state == "sending"
+    )
+    .values(
+        state=bindparam("to"), run=None, reason=bindparam("because"), uncertain=bindparam("unsure"),
+        next_try=func.coalesce(bindparam("again", type_=deliveries.c.next_try.type), deliveries.c.next_try),
+        sent_at=bindparam("sent", type_=deliveries.c.sent_at.type),
+        attempts=deliveries.c.attempts - bindparam("untried"),
+    )
+)  # fmt: skip
+
+
+async def settle(connection: AsyncConnection, settlements: Sequence[Settlement], *, run: str) -> None:
+    """Write what became of tries; rows that another run has taken over meanwhile are left alone."""
+    values: list[dict[str, Any]] = [
+        {
+            "of": one.id, "by": run, "to": one.state, "because": one.reason, "unsure": one.uncertain,
+            "again": one.next_try, "sent": one.sent_at, "untried": int(one.untried),
+        }
+        for one in settlements
+    ]  # fmt: skip
+    if values:
+        await connection.execute(_settle, values)
+
+
+async def take_over(connection: AsyncConnection, *, now: datetime, of: str | None = None) -> int:
+    """Queue again, as uncertain, what is marked as being sent (by the run `of`, or by any): it may have arrived.
+
+    To be called only when nobody is sending any more. Returns how many.
+    """
+    left = deliveries.c.state == "sending"
+    if of is not None:
+        left &= deliveries.c.run == of
+    done = await connection.execute(
+        update(deliveries)
+        .where(left)
+        .values(state="queued", run=None, uncertain=True, reason="taken over", next_try=now)
+    )
+    return done.rowcount

@@ -1,0 +1,292 @@
+"""From a notice to a delivery for everyone it is for, and what later changes do to those: set-based, in bounds."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.domain.policy import Kind
+from scheduler.store import facts
+from scheduler.store.members import Audience, in_audience
+from scheduler.store.notices import Notice
+from scheduler.store.schema import answers, deliveries, dues, members, notices, occurrences, revisions
+
+BATCH = 20_000
+CHUNK = 500
+
+
+def _is_for(notice: Notice, due: datetime) -> ColumnElement[bool]:
+    """Which members (active ones) a planned notice due at `due` is for."""
+    terms = [members.c.status == "active"]
+    if notice.kind is Kind.INVITATION:
+        terms.append(or_(members.c.uninvited_at.is_(None), members.c.uninvited_at < due))
+    if notice.kind is Kind.REMINDER:
+        terms.append(members.c.active_since <= due)
+        terms.append(~_declined(members.c.id, notice.occurrence))
+    return and_(*terms)
+
+
+def _declined(member: ColumnElement[int], occurrence: object) -> ColumnElement[bool]:
+    return exists().where(
+        answers.c.member == member, answers.c.occurrence == occurrence, answers.c.answer == "declined"
+    )
+
+
+async def fan_out(
+    connection: AsyncConnection,
+    notice: Notice,
+    *,
+    zone: str,
+    due: datetime,
+    now: datetime,
+    after: int = 0,
+    changed_since: int | None = None,
+    audience: Audience | None = None,
+) -> int | None:
+    """Insert the deliveries that members of `zone` lack, for at most 20,000 members with a number above `after`.
+
+    With `audience` those members are meant, otherwise whom the plan says; with `changed_since` only members
+    changed after that mark. Returns the last number looked at, or None where no more are left. A notice of no more
+    use yields deliveries that are expired from the start, so that its missing is seen.
+    """
+    wanted = and_(
+        members.c.zone == zone,
+        in_audience(audience) if audience is not None else _is_for(notice, due),
+        ~exists().where(deliveries.c.notice == notice.id, deliveries.c.member == members.c.id),
+        *([members.c.changed > changed_since] if changed_since is not None else []),
+    )
+    page = (
+        select(members.c.id)
+        .where(wanted, members.c.id > after)
+        .order_by(members.c.id)
+        .limit(BATCH)
+        .subquery()
+    )
+    last, count = (
+        await connection.execute(select(func.max(page.c.id), func.count()).select_from(page))
+    ).one()
+    if not count:
+        return None
+    base = await facts.advance(connection, "chunk", by=-(-count // CHUNK)) - -(-count // CHUNK)
+    late = notice.expires <= now
+    rows = select(
+        literal(notice.id), members.c.id, members.c.zone, members.c.locale,
+        base + (func.row_number().over(order_by=members.c.id) - 1) // CHUNK,
+        literal("expired" if late else "queued"), literal("late" if late else ""),
+        literal(due, dues.c.due.type), literal(due, dues.c.due.type),
+    ).where(wanted, members.c.id > after, members.c.id <= last)  # fmt: skip
+    columns = ["notice", "member", "zone", "locale", "chunk", "state", "reason", "due", "next_try"]
+    make = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
+    await connection.execute(make(deliveries).from_select(columns, rows).on_conflict_do_nothing())
+    return int(last) if count == BATCH else None
+
+
+def _open(*conditions: ColumnElement[bool]) -> Select[tuple[int]]:
+    return select(notices.c.id).where(notices.c.closed_at.is_(None), *conditions)
+
+
+def _usable(now: datetime) -> ColumnElement[bool]:
+    return and_(notices.c.expires > now, notices.c.stopped_at.is_(None), notices.c.unwanted.is_(None))
+
+
+def _touched(changed_since: int | None) -> ColumnElement[bool]:
+    query = select(members.c.id)
+    return deliveries.c.member.in_(query.where(members.c.changed > changed_since) if changed_since else query)
+
+
+_never_tried = deliveries.c.attempts == 0
+_member_status = select(members.c.status).where(members.c.id == deliveries.c.member).scalar_subquery()
+
+
+async def follow_members(connection: AsyncConnection, now: datetime, *, changed_since: int | None) -> None:
+    """Let queued deliveries follow their members: withdrawn with who left or paused, skipped for who declined,
+    back in the queue when that is over, and re-timed for who moved."""
+    touched = _touched(changed_since) if changed_since is not None else _touched(None)
+    queued = deliveries.c.state == "queued"
+    reminders = _open(notices.c.kind == Kind.REMINDER)
+    declined = exists().where(
+        answers.c.member == deliveries.c.member,
+        answers.c.answer == "declined",
+        answers.c.occurrence == notices.c.occurrence,
+        notices.c.id == deliveries.c.notice,
+    )
+
+    await connection.execute(
+        update(deliveries)
+        .where(queued, touched, deliveries.c.notice.in_(_open()), _member_status != "active")
+        .values(state="withdrawn", reason=_member_status)
+    )
+    await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state == "withdrawn", deliveries.c.reason.in_(("left", "paused", "pending")), _never_tried,
+            touched, deliveries.c.notice.in_(_open(_usable(now))), _member_status == "active",
+        )
+        .values(state="queued", reason="")
+    )  # fmt: skip
+    await connection.execute(
+        update(deliveries)
+        .where(queued, touched, deliveries.c.notice.in_(reminders), declined)
+        .values(state="skipped", reason="declined")
+    )
+    await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state == "skipped", deliveries.c.reason == "declined", _never_tried, touched,
+            deliveries.c.notice.in_(_open(_usable(now))), ~declined,
+        )
+        .values(state="queued", reason="")
+    )  # fmt: skip
+    moved = exists().where(
+        members.c.id == deliveries.c.member,
+        or_(members.c.zone != deliveries.c.zone, members.c.locale != deliveries.c.locale),
+    )
+    await connection.execute(
+        update(deliveries)
+        .where(queued, touched, ~deliveries.c.uncertain, deliveries.c.notice.in_(_open()), moved)
+        .values(
+            zone=select(members.c.zone).where(members.c.id == deliveries.c.member).scalar_subquery(),
+            locale=select(members.c.locale).where(members.c.id == deliveries.c.member).scalar_subquery(),
+        )
+    )
+
+
+async def follow_dues(connection: AsyncConnection, number: int) -> None:
+    """Give the waiting deliveries of a notice the due instant that their zone now has."""
+    due = (
+        select(func.max(dues.c.due))
+        .where(dues.c.notice == number, or_(dues.c.zone == deliveries.c.zone, dues.c.zone == "*"))
+        .scalar_subquery()
+    )
+    waiting = and_(
+        deliveries.c.notice == number, deliveries.c.state.in_(("queued", "withdrawn", "skipped")),
+        ~deliveries.c.uncertain, deliveries.c.due != due,
+    )  # fmt: skip
+    await connection.execute(update(deliveries).where(waiting, deliveries.c.attempts > 0).values(due=due))
+    await connection.execute(update(deliveries).where(waiting, _never_tried).values(due=due, next_try=due))
+
+
+async def withdraw(connection: AsyncConnection, number: int, *, reason: str) -> int:
+    """Take the queued deliveries of a notice out of the queue; returns how many.
+
+    One whose try stays uncertain may have arrived: it is settled as sent (uncertain) where the occurrence has
+    changed, and what changed follows as its own notice.
+    """
+    queued = and_(deliveries.c.notice == number, deliveries.c.state == "queued")
+    await connection.execute(
+        update(deliveries)
+        .where(queued, deliveries.c.uncertain)
+        .values(state="sent", reason="uncertain", sent_at=deliveries.c.tried_at)
+    )
+    done = await connection.execute(update(deliveries).where(queued).values(state="withdrawn", reason=reason))
+    return done.rowcount
+
+
+async def give_back(connection: AsyncConnection, number: int, *, reasons: Sequence[str]) -> int:
+    """Return to the queue what was withdrawn for one of `reasons` and never tried; returns how many."""
+    done = await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.notice == number, deliveries.c.state == "withdrawn", deliveries.c.reason.in_(reasons),
+            _never_tried, _member_status == "active",
+        )
+        .values(state="queued", reason="")
+    )  # fmt: skip
+    return done.rowcount
+
+
+async def retry_failed(connection: AsyncConnection, number: int, now: datetime) -> int:
+    """Return failed deliveries to the queue, as only a convenor may; returns how many."""
+    done = await connection.execute(
+        update(deliveries)
+        .where(deliveries.c.notice == number, deliveries.c.state == "failed", _member_status == "active")
+        .values(state="queued", reason="", next_try=now, uncertain=False)
+    )
+    return done.rowcount
+
+
+async def settle_changed(connection: AsyncConnection) -> int:
+    """Settle as sent (uncertain) what was tried without an answer before its occurrence changed start or status:
+    it cannot be sent again with the same text, and the change is told by its own notice."""
+    changed = (
+        select(deliveries.c.id)
+        .join(notices, notices.c.id == deliveries.c.notice)
+        .join(occurrences, occurrences.c.key == notices.c.occurrence)
+        .join(
+            revisions,
+            and_(revisions.c.occurrence == occurrences.c.key, revisions.c.revision == deliveries.c.revision),
+        )
+        .where(
+            deliveries.c.state == "queued", deliveries.c.uncertain,
+            or_(revisions.c.starts != occurrences.c.starts, revisions.c.cancelled != occurrences.c.cancelled),
+        )
+    )  # fmt: skip
+    done = await connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id.in_(changed))
+        .values(state="sent", reason="uncertain", sent_at=deliveries.c.tried_at)
+    )
+    return done.rowcount
+
+
+async def expire(connection: AsyncConnection, now: datetime) -> int:
+    """End what is of no more use; returns how many."""
+    over = _open(notices.c.expires <= now)
+    waiting = and_(deliveries.c.state == "queued", deliveries.c.notice.in_(over))
+    await connection.execute(
+        update(deliveries)
+        .where(waiting, deliveries.c.uncertain)
+        .values(state="sent", reason="uncertain", sent_at=deliveries.c.tried_at)
+    )
+    tried = await connection.execute(
+        update(deliveries)
+        .where(waiting, ~_never_tried)
+        .values(state="expired", reason="late: " + deliveries.c.reason)
+    )
+    late = await connection.execute(update(deliveries).where(waiting).values(state="expired", reason="late"))
+    return tried.rowcount + late.rowcount
+
+
+async def supersede(connection: AsyncConnection, now: datetime) -> int:
+    """Of several reminders of one occurrence due and unsent for a member, keep the latest-due; returns how many
+    were skipped."""
+    other, other_notice = deliveries.alias("other"), notices.alias("other_notice")
+    later = (
+        exists()
+        .where(
+            other.c.member == deliveries.c.member, other.c.notice == other_notice.c.id, other.c.due <= now,
+            other_notice.c.kind == Kind.REMINDER, other_notice.c.occurrence == notices.c.occurrence,
+            other_notice.c.starts == notices.c.starts,
+            other.c.state.in_(("queued", "sending", "sent")),
+            or_(other.c.due > deliveries.c.due, and_(other.c.due == deliveries.c.due, other.c.id > deliveries.c.id)),
+        )
+    )  # fmt: skip
+    stale = (
+        select(deliveries.c.id)
+        .join(notices, notices.c.id == deliveries.c.notice)
+        .where(
+            notices.c.closed_at.is_(None), notices.c.kind == Kind.REMINDER, deliveries.c.state == "queued",
+            ~deliveries.c.uncertain, deliveries.c.due <= now, later,
+        )
+    )  # fmt: skip
+    done = await connection.execute(
+        update(deliveries).where(deliveries.c.id.in_(stale)).values(state="skipped", reason="superseded")
+    )
+    return done.rowcount
+
+
+async def close_finished(connection: AsyncConnection, now: datetime) -> int:
+    """Close the notices that have expired with nothing left queued or being sent; returns how many."""
+    left = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state.in_(("queued", "sending")))
+    unfanned = exists().where(dues.c.notice == notices.c.id, dues.c.fanned_at.is_(None), dues.c.due <= now)
+    done = await connection.execute(
+        update(notices)
+        .where(
+            notices.c.closed_at.is_(None), notices.c.expires <= now, ~left, ~(unfanned & ~notices.c.frozen)
+        )
+        .values(closed_at=now)
+    )
+    return done.rowcount

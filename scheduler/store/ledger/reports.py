@@ -1,0 +1,158 @@
+"""What became of deliveries, for convenors: rows and counts."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.store.members import Audience, in_audience
+from scheduler.store.schema import deliveries, members, notices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One delivery as convenors see it."""
+
+    id: int
+    notice: int
+    kind: str
+    policy: str | None
+    occurrence: str | None
+    identity: str
+    member: int
+    name: str
+    address: str
+    state: str
+    attempts: int
+    due: datetime
+    sent_at: datetime | None
+    reason: str
+
+
+async def reports(
+    connection: AsyncConnection,
+    *,
+    notice: int | None = None,
+    member: int | None = None,
+    state: str | None = None,
+    batch: int = 5_000,
+) -> AsyncIterator[Report]:
+    """Deliveries by number, read in batches; each filter given narrows them."""
+    query = (
+        select(
+            deliveries.c.id, deliveries.c.notice, notices.c.kind, notices.c.policy, notices.c.occurrence,
+            notices.c.identity, deliveries.c.member, members.c.name, members.c.address, deliveries.c.state,
+            deliveries.c.attempts, deliveries.c.due, deliveries.c.sent_at, deliveries.c.reason,
+        )
+        .join(notices, notices.c.id == deliveries.c.notice)
+        .join(members, members.c.id == deliveries.c.member)
+        .order_by(deliveries.c.id)
+        .limit(batch)
+    )  # fmt: skip
+    if notice is not None:
+        query = query.where(deliveries.c.notice == notice)
+    if member is not None:
+        query = query.where(deliveries.c.member == member)
+    if state is not None:
+        query = query.where(deliveries.c.state == state)
+    last = 0
+    while True:
+        rows = (await connection.execute(query.where(deliveries.c.id > last))).all()
+        for row in rows:
+            yield Report(**row._mapping)
+        if len(rows) < batch:
+            return
+        last = rows[-1].id
+
+
+async def states(connection: AsyncConnection, notice: int | None = None) -> dict[str, int]:
+    """How many deliveries (of one notice, or of all open ones) are in each state."""
+    query = select(deliveries.c.state, func.count()).group_by(deliveries.c.state)
+    if notice is not None:
+        query = query.where(deliveries.c.notice == notice)
+    else:
+        query = query.where(
+            deliveries.c.notice.in_(select(notices.c.id).where(notices.c.closed_at.is_(None)))
+        )
+    return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def states_by_notice(connection: AsyncConnection) -> dict[int, dict[str, int]]:
+    found: dict[int, dict[str, int]] = {}
+    query = select(deliveries.c.notice, deliveries.c.state, func.count()).group_by(
+        deliveries.c.notice, deliveries.c.state
+    )
+    for notice, state, count in await connection.execute(query):
+        found.setdefault(notice, {})[state] = count
+    return found
+
+
+async def waiting_by_zone(connection: AsyncConnection, notice: int) -> dict[str, int]:
+    """How many deliveries of a notice wait or are being sent, by zone."""
+    query = (
+        select(deliveries.c.zone, func.count())
+        .where(deliveries.c.notice == notice, deliveries.c.state.in_(("queued", "sending")))
+        .group_by(deliveries.c.zone)
+    )
+    return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def members_by_zone(connection: AsyncConnection, audience: Audience) -> dict[str, int]:
+    """How many members of an audience live in each zone."""
+    query = select(members.c.zone, func.count()).where(in_audience(audience)).group_by(members.c.zone)
+    return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def lacking_by_zone(connection: AsyncConnection, notice: int) -> dict[str, int]:
+    """How many active members of each zone have no delivery of a notice yet."""
+    has = select(deliveries.c.member).where(deliveries.c.notice == notice)
+    query = (
+        select(members.c.zone, func.count())
+        .where(members.c.status == "active", members.c.id.not_in(has))
+        .group_by(members.c.zone)
+    )
+    return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def oldest_waiting(connection: AsyncConnection, now: datetime) -> datetime | None:
+    """The due instant of the delivery that has waited longest."""
+    query = select(func.min(deliveries.c.due)).where(deliveries.c.state == "queued", deliveries.c.due <= now)
+    found: datetime | None = await connection.scalar(query)
+    return found
+
+
+async def told_of(connection: AsyncConnection, occurrence: str, zone: str) -> int:
+    """How many members of a zone were mailed about an occurrence."""
+    query = (
+        select(func.count(deliveries.c.member.distinct()))
+        .join(notices, notices.c.id == deliveries.c.notice)
+        .where(
+            notices.c.occurrence == occurrence,
+            deliveries.c.zone == zone,
+            or_(deliveries.c.state == "sent", deliveries.c.uncertain),
+        )
+    )
+    return int(await connection.scalar(query) or 0)
+
+
+async def was_told(connection: AsyncConnection, occurrence: str, kind: str) -> bool:
+    """Whether a mail of a kind about an occurrence was tried: it may have been read."""
+    query = (
+        select(deliveries.c.id)
+        .join(notices, notices.c.id == deliveries.c.notice)
+        .where(notices.c.occurrence == occurrence, notices.c.kind == kind, deliveries.c.attempts > 0)
+    )
+    return await connection.scalar(query.limit(1)) is not None
+
+
+async def last_told_revision(connection: AsyncConnection, occurrence: str) -> int | None:
+    """The newest revision of an occurrence of which a mail was tried."""
+    query = (
+        select(func.max(deliveries.c.revision))
+        .join(notices, notices.c.id == deliveries.c.notice)
+        .where(notices.c.occurrence == occurrence, deliveries.c.attempts > 0)
+    )
+    found: int | None = await connection.scalar(query)
+    return found

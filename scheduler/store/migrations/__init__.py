@@ -1,0 +1,1 @@
+"""Append-only steps from one shape of the database to the next."""

@@ -1,0 +1,15 @@
+"""Alembic's door: runs the steps on the connection that it was handed."""
+
+from alembic import context
+from sqlalchemy import Connection
+
+from scheduler.store.schema import metadata
+
+
+def run(connection: Connection) -> None:
+    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+run(context.config.attributes["connection"])

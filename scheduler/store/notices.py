@@ -1,0 +1,147 @@
+"""Things to tell, and when they are due in each zone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.domain.policy import Kind
+from scheduler.store.schema import dues, notices, told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something to tell. `starts` is the start it speaks of; `unwanted` why the plan no longer wants it."""
+
+    id: int
+    identity: str
+    kind: Kind
+    policy: str | None
+    occurrence: str | None
+    starts: datetime | None
+    before_revision: int | None
+    subject: str
+    body: str
+    audience: str
+    at: str | None
+    created_at: datetime
+    expires: datetime
+    frozen: bool
+    ready: bool
+    stopped_at: datetime | None
+    unwanted: str | None
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    zone: str
+    due: datetime
+    fanned_at: datetime | None
+
+
+_COLUMNS = [notices.c[name] for name in Notice.__dataclass_fields__]
+OPEN: ColumnElement[bool] = notices.c.closed_at.is_(None)
+
+
+def _read(row: Row[Any]) -> Notice:
+    values = dict(row._mapping)
+    return Notice(**{**values, "kind": Kind(values["kind"])})
+
+
+async def open_notices(connection: AsyncConnection) -> list[Notice]:
+    """The notices with which something may still be to do."""
+    rows = await connection.execute(select(*_COLUMNS).where(OPEN).order_by(notices.c.id))
+    return [_read(row) for row in rows]
+
+
+async def every(connection: AsyncConnection) -> list[Notice]:
+    return [_read(row) for row in await connection.execute(select(*_COLUMNS).order_by(notices.c.id))]
+
+
+async def by_id(connection: AsyncConnection, number: int) -> Notice | None:
+    row = (await connection.execute(select(*_COLUMNS).where(notices.c.id == number))).first()
+    return _read(row) if row else None
+
+
+async def by_identity(connection: AsyncConnection, identity: str) -> Notice | None:
+    row = (await connection.execute(select(*_COLUMNS).where(notices.c.identity == identity))).first()
+    return _read(row) if row else None
+
+
+async def about(connection: AsyncConnection, occurrence: str) -> list[Notice]:
+    rows = await connection.execute(
+        select(*_COLUMNS).where(notices.c.occurrence == occurrence).order_by(notices.c.id)
+    )
+    return [_read(row) for row in rows]
+
+
+async def add(connection: AsyncConnection, **values: Any) -> int:
+    """Insert a notice and return its number. Its identity is unique: a second one raises IntegrityError."""
+    return int(await connection.scalar(insert(notices).values(**values).returning(notices.c.id)) or 0)
+
+
+async def change(connection: AsyncConnection, number: int, **values: Any) -> None:
+    await connection.execute(update(notices).where(notices.c.id == number).values(**values))
+
+
+async def dues_of(connection: AsyncConnection, number: int) -> dict[str, Due]:
+    rows = await connection.execute(select(dues).where(dues.c.notice == number))
+    return {row.zone: Due(row.zone, row.due, row.fanned_at) for row in rows}
+
+
+async def dues_of_open(connection: AsyncConnection) -> dict[int, dict[str, Due]]:
+    """The dues of all open notices, by notice and zone."""
+    found: dict[int, dict[str, Due]] = {}
+    rows = await connection.execute(select(dues).join(notices, notices.c.id == dues.c.notice).where(OPEN))
+    for row in rows:
+        found.setdefault(row.notice, {})[row.zone] = Due(row.zone, row.due, row.fanned_at)
+    return found
+
+
+async def set_dues(connection: AsyncConnection, number: int, wanted: Mapping[str, datetime]) -> None:
+    """Keep the due instants of a notice; those that are kept already are re-timed."""
+    kept = await dues_of(connection, number)
+    for zone, due in wanted.items():
+        key = and_(dues.c.notice == number, dues.c.zone == zone)
+        if zone not in kept:
+            await connection.execute(insert(dues).values(notice=number, zone=zone, due=due))
+        elif kept[zone].due != due:
+            await connection.execute(update(dues).where(key).values(due=due))
+
+
+async def drop_dues(connection: AsyncConnection, number: int, zones: list[str]) -> None:
+    await connection.execute(delete(dues).where(dues.c.notice == number, dues.c.zone.in_(zones)))
+
+
+async def mark_fanned(connection: AsyncConnection, number: int, zone: str, now: datetime) -> None:
+    await connection.execute(
+        update(dues).where(dues.c.notice == number, dues.c.zone == zone).values(fanned_at=now)
+    )
+
+
+async def next_due(connection: AsyncConnection, after: datetime) -> datetime | None:
+    """The earliest due instant of an open notice after `after`."""
+    query = select(func.min(dues.c.due)).join(notices, notices.c.id == dues.c.notice)
+    found: datetime | None = await connection.scalar(query.where(OPEN, dues.c.due > after))
+    return found
+
+
+async def note_told(
+    connection: AsyncConnection, occurrence: str, zone: str, *, starts: datetime, local_start: str
+) -> None:
+    """Note which local hour the mails to a zone showed."""
+    key = and_(told.c.occurrence == occurrence, told.c.zone == zone, told.c.starts == starts)
+    if await connection.scalar(select(told.c.zone).where(key)) is None:
+        await connection.execute(
+            insert(told).values(occurrence=occurrence, zone=zone, starts=starts, local_start=local_start)
+        )
+
+
+async def told_hours(connection: AsyncConnection, occurrence: str) -> list[tuple[str, datetime, str]]:
+    """(zone, instant, local start) as mails about an occurrence have shown them."""
+    rows = await connection.execute(select(told).where(told.c.occurrence == occurrence))
+    return [(row.zone, row.starts, row.local_start) for row in rows]

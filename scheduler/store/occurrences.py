@@ -1,0 +1,234 @@
+"""Series, policies and occurrences as they were adopted, kept and amended."""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.domain.occurrence import Occurrence, Series, instant
+from scheduler.domain.policy import Policy
+from scheduler.store import schema
+from scheduler.store.schema import answers, deliveries, notices, occurrences, revisions
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedSeries:
+    fingerprint: str
+    adopted_at: datetime
+    derived_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedPolicy:
+    kind: str
+    definition: str
+    adopted_at: datetime
+    first: bool
+
+
+async def adopted_series(connection: AsyncConnection) -> dict[str, AdoptedSeries]:
+    rows = await connection.execute(select(schema.series))
+    return {row.slug: AdoptedSeries(row.fingerprint, row.adopted_at, row.derived_until) for row in rows}
+
+
+async def adopted_policies(connection: AsyncConnection) -> dict[tuple[str, str], AdoptedPolicy]:
+    """By series slug and policy slug."""
+    rows = await connection.execute(select(schema.policies))
+    return {
+        (row.series, row.slug): AdoptedPolicy(row.kind, row.definition, row.adopted_at, row.first)
+        for row in rows
+    }
+
+
+async def adopt_series(connection: AsyncConnection, series: Series, now: datetime) -> None:
+    await connection.execute(
+        insert(schema.series).values(
+            slug=series.slug, fingerprint=series.fingerprint, adopted_at=now,
+            derived_until=series.starts_on(series.first) - timedelta(microseconds=1),
+        )
+    )  # fmt: skip
+
+
+async def readopt_series(connection: AsyncConnection, series: Series, derived_until: datetime) -> None:
+    """Note that the rule is now this one, and holds for starts after `derived_until`."""
+    await connection.execute(
+        update(schema.series)
+        .where(schema.series.c.slug == series.slug)
+        .values(fingerprint=series.fingerprint, derived_until=derived_until)
+    )
+
+
+async def adopt_policy(connection: AsyncConnection, series: str, policy: Policy, now: datetime) -> None:
+    """Adopt a policy that is new, or whose timing changed."""
+    table = schema.policies
+    key = (table.c.series == series) & (table.c.slug == policy.slug)
+    same_kind = await connection.scalar(
+        select(table.c.slug).where(table.c.series == series, table.c.kind == policy.kind).limit(1)
+    )
+    values = {"kind": policy.kind.value, "definition": policy.definition, "adopted_at": now}
+    done = await connection.execute(update(table).where(key).values(**values, first=False))
+    if not done.rowcount:
+        await connection.execute(
+            insert(table).values(**values, series=series, slug=policy.slug, first=same_kind is None)
+        )
+
+
+async def drop_policies(connection: AsyncConnection, series: str, kept: Collection[str]) -> None:
+    """Forget policies that the settings no longer have: one that comes back is adopted anew.
+
+    The kind is remembered by leaving the last invitation policy's row until another takes its place.
+    """
+    table = schema.policies
+    await connection.execute(
+        delete(table).where(table.c.series == series, table.c.slug.not_in(kept), table.c.kind != "invitation")
+    )
+
+
+def _wall(moment: datetime, zone: str) -> str:
+    return f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%dT%H:%M}"
+
+
+def _read(row: Row[Any]) -> Occurrence:
+    return Occurrence(
+        key=row.key, series=row.series, date=date.fromisoformat(row.date), zone=row.zone,
+        original=row.original, starts=row.starts, ends=row.ends, changed_at=row.changed_at,
+        cancelled=row.cancelled, extra=row.extra, orphaned=row.orphaned, topic=row.topic, speakers=row.speakers,
+        link=row.link, materials=row.materials, revision=row.revision, sequence=row.sequence,
+        reinstated=row.reinstated,
+    )  # fmt: skip
+
+
+def _values(occurrence: Occurrence) -> dict[str, Any]:
+    """The columns of an occurrence but for its wall times."""
+    return {
+        name: getattr(occurrence, name)
+        for name in (
+            "key", "series", "zone", "original", "starts", "ends", "changed_at", "cancelled", "extra", "orphaned",
+            "topic", "speakers", "link", "materials", "revision", "sequence", "reinstated",
+        )
+    } | {"date": occurrence.date.isoformat()}  # fmt: skip
+
+
+def _snapshot(occurrence: Occurrence) -> dict[str, Any]:
+    values = _values(occurrence)
+    return {
+        "occurrence": occurrence.key, "revision": occurrence.revision, "starts": occurrence.starts,
+        "cancelled": occurrence.cancelled, "state": json.loads(json.dumps(values, default=datetime.isoformat)),
+    }  # fmt: skip
+
+
+def _restore(state: Mapping[str, Any]) -> Occurrence:
+    values = dict(state)
+    values["date"] = date.fromisoformat(values["date"])
+    for name in ("original", "starts", "ends", "changed_at"):
+        values[name] = datetime.fromisoformat(values[name])
+    return Occurrence(**values)
+
+
+async def all_occurrences(
+    connection: AsyncConnection, *, since: datetime | None = None, series: str | None = None
+) -> list[Occurrence]:
+    """The kept occurrences that end after `since`, by start."""
+    query = select(occurrences).order_by(occurrences.c.starts, occurrences.c.key)
+    if since:
+        query = query.where(occurrences.c.ends > since)
+    if series:
+        query = query.where(occurrences.c.series == series)
+    return [_read(row) for row in await connection.execute(query)]
+
+
+async def one_occurrence(connection: AsyncConnection, key: str) -> Occurrence | None:
+    row = (await connection.execute(select(occurrences).where(occurrences.c.key == key))).first()
+    return _read(row) if row else None
+
+
+async def at_revision(connection: AsyncConnection, key: str, revision: int) -> Occurrence | None:
+    """The occurrence as it stood at a revision."""
+    state = await connection.scalar(
+        select(revisions.c.state).where(revisions.c.occurrence == key, revisions.c.revision == revision)
+    )
+    return _restore(state) if state else None
+
+
+async def keep(connection: AsyncConnection, occurrence: Occurrence) -> None:
+    """Keep a new occurrence; one that is kept already stays as it is."""
+    kept = await connection.scalar(select(occurrences.c.key).where(occurrences.c.key == occurrence.key))
+    if kept:
+        return
+    await connection.execute(
+        insert(occurrences).values(
+            **_values(occurrence),
+            wall=_wall(occurrence.original, occurrence.zone), moved_to=None,
+            minutes=round((occurrence.ends - occurrence.starts).total_seconds() / 60),
+        )
+    )  # fmt: skip
+    await connection.execute(insert(revisions).values(_snapshot(occurrence)))
+
+
+async def amend(connection: AsyncConnection, changed: Occurrence) -> None:
+    """Keep a changed occurrence, whose `revision` says that it was, and the state it now has."""
+    await connection.execute(
+        update(occurrences)
+        .where(occurrences.c.key == changed.key, occurrences.c.revision == changed.revision - 1)
+        .values(
+            **_values(changed),
+            moved_to=_wall(changed.starts, changed.zone) if changed.starts != changed.original else None,
+        )
+    )
+    await connection.execute(insert(revisions).values(_snapshot(changed)))
+
+
+async def mark_orphaned(connection: AsyncConnection, key: str, orphaned: bool) -> None:  # noqa: FBT001
+    await connection.execute(update(occurrences).where(occurrences.c.key == key).values(orphaned=orphaned))
+
+
+async def forget(connection: AsyncConnection, keys: Collection[str]) -> None:
+    """Drop occurrences of which nobody was ever told, with the notices planned for them."""
+    await connection.execute(delete(occurrences).where(occurrences.c.key.in_(keys)))
+
+
+async def told_keys(connection: AsyncConnection) -> set[str]:
+    """The occurrences of which at least one mail was tried."""
+    query = (
+        select(notices.c.occurrence)
+        .where(
+            notices.c.occurrence.is_not(None),
+            select(deliveries.c.id)
+            .where(deliveries.c.notice == notices.c.id, deliveries.c.attempts > 0)
+            .exists(),
+        )
+        .distinct()
+    )
+    return {row.occurrence for row in await connection.execute(query)}
+
+
+async def retime(connection: AsyncConnection, now: datetime) -> list[str]:
+    """Give occurrences to come the instants that the present zone data gives their wall times.
+
+    Returns the keys that changed: only new zone data, or none, makes any.
+    """
+    changed = []
+    for row in (await connection.execute(select(occurrences).where(occurrences.c.starts > now))).all():
+        original = instant(datetime.fromisoformat(row.wall), row.zone)
+        starts = instant(datetime.fromisoformat(row.moved_to), row.zone) if row.moved_to else original
+        if (original, starts) != (row.original, row.starts):
+            kept = _read(row)
+            length = timedelta(minutes=row.minutes)
+            await amend(
+                connection,
+                replace(
+                    kept, original=original, starts=starts, ends=starts + length, changed_at=now,
+                    revision=kept.revision + 1, sequence=kept.sequence + 1,
+                ),
+            )  # fmt: skip
+            changed.append(row.key)
+    return changed
+
+
+async def reset_answers(connection: AsyncConnection, key: str) -> None:
+    await connection.execute(delete(answers).where(answers.c.occurrence == key))

@@ -1,0 +1,260 @@
+"""The tables and their invariants: what must be true is a constraint here, not an `if` elsewhere."""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    false,
+    text,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime, kept as microseconds since 1970 UTC: the same order and bytes in every database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime names no instant")
+        return (value - _EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+# SQLite numbers rows by itself only in a column of exactly this type.
+Number = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _one_of(column: str, *values: str) -> CheckConstraint:
+    return CheckConstraint(
+        f"{column} IN ({', '.join(repr(value) for value in values)})", name=f"{column}_known"
+    )
+
+
+facts = Table(
+    "facts", metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", JSON, nullable=False),
+    comment="What the service knows of itself: its last tick, what is frozen, a hold",
+)  # fmt: skip
+
+counters = Table(
+    "counters", metadata,
+    Column("name", String(20), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+    comment="`change` counts what people changed, so that a running service notices; `chunk` numbers chunks",
+)  # fmt: skip
+
+series = Table(
+    "series", metadata,
+    Column("slug", String(40), primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("adopted_at", Instant, nullable=False),
+    Column("derived_until", Instant, nullable=False),
+)  # fmt: skip
+
+policies = Table(
+    "policies", metadata,
+    Column("series", ForeignKey("series.slug", ondelete="CASCADE"), primary_key=True),
+    Column("slug", String(40), primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("definition", Text, nullable=False),
+    Column("adopted_at", Instant, nullable=False),
+    Column("first", Boolean, nullable=False,
+           comment="the first of its kind in the series: it may invite to the next occurrence at once"),
+)  # fmt: skip
+
+occurrences = Table(
+    "occurrences", metadata,
+    Column("key", String(60), primary_key=True),
+    Column("series", ForeignKey("series.slug"), nullable=False),
+    Column("date", String(10), nullable=False),
+    Column("zone", String(60), nullable=False),
+    Column("wall", String(16), nullable=False, comment="original start by the home clock"),
+    Column("moved_to", String(16), comment="start by the home clock, where a convenor moved it"),
+    Column("minutes", Integer, nullable=False),
+    Column("original", Instant, nullable=False),
+    Column("starts", Instant, nullable=False),
+    Column("ends", Instant, nullable=False),
+    Column("cancelled", Boolean, nullable=False, server_default=false()),
+    Column("extra", Boolean, nullable=False, server_default=false()),
+    Column("orphaned", Boolean, nullable=False, server_default=false()),
+    Column("topic", Text, nullable=False, server_default=""),
+    Column("speakers", Text, nullable=False, server_default=""),
+    Column("link", Text, nullable=False, server_default=""),
+    Column("materials", Text, nullable=False, server_default=""),
+    Column("revision", Integer, nullable=False, server_default="0"),
+    Column("sequence", Integer, nullable=False, server_default="0"),
+    Column("reinstated", Integer, nullable=False, server_default="0"),
+    Column("changed_at", Instant, nullable=False),
+    CheckConstraint("ends > starts", name="ends_after_start"),
+    CheckConstraint("sequence <= revision", name="sequence_within_revision"),
+    Index(None, "series", "starts"),
+)  # fmt: skip
+
+revisions = Table(
+    "revisions", metadata,
+    Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("starts", Instant, nullable=False),
+    Column("cancelled", Boolean, nullable=False),
+    Column("state", JSON, nullable=False, comment="the whole occurrence as it stood"),
+)  # fmt: skip
+
+members = Table(
+    "members", metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("address", Text, nullable=False),
+    Column("address_key", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("country", String(6)),
+    Column("zone", String(60), nullable=False),
+    Column("zone_source", String(10), nullable=False),
+    Column("locale", String(40), nullable=False),
+    Column("status", String(10), nullable=False),
+    Column("convenor", Boolean, nullable=False, server_default=false()),
+    Column("created_at", Instant, nullable=False),
+    Column("active_since", Instant, comment="since when without a break; null while not active"),
+    Column("paused_until", Instant),
+    Column("uninvited_at", Instant, comment="invitations open at this instant are not for them"),
+    Column("generation", Integer, nullable=False, server_default="0", comment="of their links"),
+    Column("feed_generation", Integer, nullable=False, server_default="0"),
+    Column("changed", BigInteger, nullable=False, comment="the counter `change` at their last change"),
+    _one_of("status", "pending", "active", "paused", "left"),
+    _one_of("zone_source", "given", "assumed", "confirmed"),
+    CheckConstraint("(status = 'active') = (active_since IS NOT NULL)", name="active_has_since"),
+    Index(None, "zone", "id"),
+    Index(None, "changed"),
+    sqlite_autoincrement=True,
+)  # fmt: skip
+
+erasures = Table(
+    "erasures", metadata,
+    Column("address_hash", String(64), primary_key=True),
+    Column("erased_at", Instant, nullable=False),
+    comment="Keyed hashes of addresses that asked to be forgotten, so that no import brings them back",
+)  # fmt: skip
+
+answers = Table(
+    "answers", metadata,
+    Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), primary_key=True),
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
+    Column("answer", String(10), nullable=False),
+    Column("answered_at", Instant, nullable=False),
+    _one_of("answer", "coming", "declined", "maybe"),
+    Index(None, "member"),
+)  # fmt: skip
+
+notices = Table(
+    "notices", metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("identity", String(200), nullable=False, unique=True),
+    Column("kind", String(20), nullable=False),
+    Column("policy", String(40)),
+    Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE")),
+    Column("starts", Instant, comment="the start it speaks of"),
+    Column("before_revision", Integer, comment="what members were last told, for a change"),
+    Column("subject", Text, nullable=False, server_default=""),
+    Column("body", Text, nullable=False, server_default=""),
+    Column("audience", Text, nullable=False, server_default="all"),
+    Column("at", String(40), comment="local:… where the hour is each member's own"),
+    Column("created_at", Instant, nullable=False),
+    Column("expires", Instant, nullable=False),
+    Column("frozen", Boolean, nullable=False, server_default=false(),
+           comment="its deliveries were made at the press of the button; nobody is added"),
+    Column("ready", Boolean, nullable=False, server_default=false(),
+           comment="false while its deliveries are being made: nothing is sent"),
+    Column("stopped_at", Instant),
+    Column("unwanted", String(20), comment="why the plan no longer wants it: cancelled, moved, policy"),
+    Column("closed_at", Instant, comment="expired and nothing left to do"),
+    _one_of("kind", "invitation", "reminder", "update", "cancellation", "notice"),
+    CheckConstraint("(kind = 'notice') = (occurrence IS NULL)", name="notice_or_occurrence"),
+    CheckConstraint("(occurrence IS NULL) = (starts IS NULL)", name="occurrence_has_start"),
+    CheckConstraint("(kind IN ('invitation', 'reminder')) = (policy IS NOT NULL)", name="planned_has_policy"),
+    Index(None, "occurrence"),
+    Index(None, "closed_at"),
+    sqlite_autoincrement=True,
+)  # fmt: skip
+
+dues = Table(
+    "dues", metadata,
+    Column("notice", ForeignKey("notices.id", ondelete="CASCADE"), primary_key=True),
+    Column("zone", String(60), primary_key=True, comment="* where one instant serves all zones"),
+    Column("due", Instant, nullable=False),
+    Column("fanned_at", Instant, comment="when its deliveries were made"),
+    Index(None, "due"),
+)  # fmt: skip
+
+told = Table(
+    "told", metadata,
+    Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), primary_key=True),
+    Column("zone", String(60), primary_key=True),
+    Column("starts", Instant, primary_key=True, comment="the instant as it was known then"),
+    Column("local_start", String(16), nullable=False, comment="the local hour that mails showed"),
+    comment="What hour each zone was told, so that new zone data can name those who were told a wrong one",
+)  # fmt: skip
+
+deliveries = Table(
+    "deliveries", metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("notice", ForeignKey("notices.id", ondelete="CASCADE"), nullable=False),
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), nullable=False),
+    Column("zone", String(60), nullable=False),
+    Column("locale", String(40), nullable=False),
+    Column("chunk", BigInteger, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("due", Instant, nullable=False),
+    Column("next_try", Instant, nullable=False),
+    Column("run", String(32), comment="who is sending it"),
+    Column("uncertain", Boolean, nullable=False, server_default=false(),
+           comment="a try ended without an answer: it may have arrived"),
+    Column("revision", Integer, comment="of the occurrence, as last composed"),
+    Column("tried_at", Instant),
+    Column("sent_at", Instant),
+    UniqueConstraint("notice", "member"),
+    _one_of("state", "queued", "sending", "sent", "failed", "expired", "withdrawn", "skipped"),
+    CheckConstraint("(state = 'sending') = (run IS NOT NULL)", name="sending_has_run"),
+    CheckConstraint("(state = 'sent') = (sent_at IS NOT NULL)", name="sent_has_instant"),
+    CheckConstraint("(state IN ('failed', 'expired', 'withdrawn', 'skipped')) <= (reason <> '')",
+                    name="ended_has_reason"),
+    Index(None, "member"),
+    Index("ix_deliveries_waiting", "chunk", "next_try",
+          sqlite_where=text("state = 'queued'"), postgresql_where=text("state = 'queued'")),
+    Index("ix_deliveries_sending", "run",
+          sqlite_where=text("state = 'sending'"), postgresql_where=text("state = 'sending'")),
+    Index(None, "notice", "state"),
+    sqlite_autoincrement=True,
+)  # fmt: skip

@@ -1,0 +1,282 @@
+"""From a cohort to the messages of its members: what is common is written once, what is a member's own is filled in."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+from icalendar import Calendar
+from markupsafe import Markup, escape
+
+from scheduler.delivery.markdown import as_html, as_text
+from scheduler.delivery.message import (
+    CalendarPart,
+    ascii_domain,
+    header,
+    list_id_words,
+    mailbox_words,
+    mime,
+    text_words,
+)
+from scheduler.delivery.template import Form, Templates
+from scheduler.delivery.wording import Meeting, When, as_told, describe_meeting
+from scheduler.domain.calendar import invitation
+from scheduler.domain.clock import require_aware
+from scheduler.domain.community import Community
+from scheduler.domain.locale_tag import hour_cycle
+from scheduler.domain.occurrence import Occurrence, Series
+from scheduler.domain.policy import Kind
+from scheduler.domain.problem import Problem, Refused
+from scheduler.domain.text import require_line
+
+NAMELESS = "friend"
+"""How a member is greeted whose name we do not know."""
+
+_WAYS_IN = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
+_URL = re.compile(r"https?://[!#-;=?-~]+")
+_MESSAGE_ID = re.compile(r"<[!-;=?-~]+@[!-;=?-~]+>")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipient:
+    """A member as a mail needs them. `assumed`: we took the zone from the country, and ask whether it is right."""
+
+    member: int
+    name: str
+    address: str
+    zone: str
+    locale: str
+    assumed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cohort:
+    """What one notice says to all who share a zone and a locale. Hashable, and equal where the words are.
+
+    `policy` is the slug of the policy behind a planned notice, else empty. `subject` and `body` (Markdown) are a
+    convenor's words: a notice needs both and speaks of no occurrence; an update or a cancellation may add a body.
+    `before` is the occurrence as members were last told. Raises ValueError where these do not fit together; so
+    nobody can be called to a meeting that is cancelled.
+    """
+
+    kind: Kind
+    zone: str
+    locale: str
+    policy: str = ""
+    subject: str = ""
+    body: str = ""
+    occurrence: Occurrence | None = None
+    before: Occurrence | None = None
+    series: Series | None = None
+
+    def __post_init__(self) -> None:
+        if (self.occurrence is None) != (self.kind is Kind.NOTICE) or (self.series is None) != (
+            not self.occurrence
+        ):
+            raise ValueError(f"{self.kind}: a notice has no occurrence, all else has one and its series")
+        if self.kind is Kind.NOTICE and not (self.subject and self.body):
+            raise ValueError("a notice needs a subject and a body")
+        if self.occurrence and self.occurrence.cancelled != (self.kind is Kind.CANCELLATION):
+            raise ValueError(f"{self.kind}: {self.occurrence.key} is {self.occurrence.status}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Personal:
+    """What differs from member to member within a cohort.
+
+    `message_id` and `in_reply_to` (the member's invitation to this occurrence, or empty) are of the form `<…@…>`.
+    `join_url` is needed wherever the mail shows a way in. With `uid`, from `calendar.invitation_uid`, the message
+    carries a calendar part.
+    """
+
+    recipient: Recipient
+    message_id: str
+    leave_url: str
+    join_url: str = ""
+    in_reply_to: str = ""
+    uid: str = ""
+
+
+class Composed:
+    """The message of one cohort, ready but for what is a member's own. `subject` is that of all its members."""
+
+    def __init__(
+        self, cohort: Cohort, community: Community, *, subject: str, bodies: Mapping[bool, tuple[Form, Form]]
+    ) -> None:
+        self.subject = subject
+        self._cohort, self._community, self._bodies = cohort, community, bodies
+        self._common = b"".join(_common_headers(cohort, community, subject))
+        self._boundary = sha256(repr((cohort.zone, cohort.locale, subject)).encode()).hexdigest()[:32]
+
+    def message(self, personal: Personal, *, date: datetime) -> bytes:
+        """Return the whole message: CRLF, 7-bit, lines within 998 octets, the same for the same input.
+
+        `date` is aware. Raises Refused, naming the member, where a value of theirs cannot be carried, and
+        ValueError where they are not of this cohort.
+        """
+        to = personal.recipient
+        if (to.zone, to.locale) != (self._cohort.zone, self._cohort.locale):
+            raise ValueError(
+                f"member {to.member} is not of the cohort {self._cohort.zone}, {self._cohort.locale}"
+            )
+        try:
+            name = require_line(to.name, "name")
+            address = ascii_domain(require_line(to.address, "address"))
+            values = {
+                "name": name or NAMELESS,
+                "address": address,
+                "leave_url": _require(_URL, personal.leave_url, "leave_url"),
+                "join_url": _require(_URL, personal.join_url, "join_url")
+                if self._cohort.kind in _WAYS_IN
+                else "",
+            }
+            text, html = self._bodies[to.assumed]
+            body = mime(
+                text.fill(values), html.fill(values, escape), self._calendar(personal, name, address),
+                boundary=self._boundary,
+            )  # fmt: skip
+            return b"".join(_own_headers(personal, name, address, date)) + self._common + body
+        except (Refused, ValueError) as error:
+            raise Refused(f"member {to.member}: {error}") from error
+
+    def _calendar(self, personal: Personal, name: str, address: str) -> CalendarPart | None:
+        if not personal.uid:
+            return None
+        return _calendar_part(
+            self._cohort,
+            self._community,
+            uid=personal.uid,
+            name=name,
+            address=address,
+            join_url=personal.join_url,
+        )
+
+
+class Composer:
+    """Writes the messages of every cohort, from the templates in `folder` and as `community`."""
+
+    def __init__(self, folder: Path, community: Community) -> None:
+        self._templates = Templates(folder)
+        self._community = community
+
+    def cohort(self, cohort: Cohort) -> Composed:
+        """Return what is common to the messages of `cohort`.
+
+        Raises Problem where a template is wrong, naming file and line, and where subject, text, HTML and calendar
+        part do not all show the meeting's start.
+        """
+        kind, meeting = cohort.kind.value, _meeting(cohort, self._community)
+        values: dict[str, object] = {
+            "community": self._community,
+            "subscribe_url": re.sub("^https?:", "webcal:", self._community.feed_url),
+            "policy": cohort.policy,
+            "words_subject": cohort.subject,
+            "words_text": as_text(cohort.body),
+            "words_html": Markup(as_html(cohort.body)),  # noqa: S704 - it is cleaned there
+        }
+        values |= {"meeting": meeting, "when": meeting.when} if meeting else {}
+        subject = require_line(self._templates.subject(kind, values), f"the subject of a {kind}")
+        values |= {"subject": subject, "zone": cohort.zone}
+        blanks = ("name", "address", "leave_url", *(["join_url"] if cohort.kind in _WAYS_IN else []))
+        bodies = {
+            assumed: (
+                self._templates.text(kind, values | {"assumed": assumed}, blanks),
+                self._templates.html(kind, values | {"assumed": assumed}, blanks),
+            )
+            for assumed in (False, True)
+        }
+        if meeting:
+            _require_agreement(cohort, self._community, meeting.when, subject=subject, bodies=bodies.values())
+        return Composed(cohort, self._community, subject=subject, bodies=bodies)
+
+
+def _meeting(cohort: Cohort, community: Community) -> Meeting | None:
+    if cohort.occurrence is None or cohort.series is None:
+        return None
+    return describe_meeting(
+        cohort.occurrence, cohort.series, before=cohort.before, zone=cohort.zone,
+        cycle=hour_cycle(cohort.locale or community.locale),
+    )  # fmt: skip
+
+
+def _calendar_part(
+    cohort: Cohort, community: Community, *, uid: str, name: str, address: str, join_url: str
+) -> CalendarPart:
+    if cohort.occurrence is None or cohort.series is None or cohort.kind is Kind.REMINDER:
+        raise ValueError(f"a {cohort.kind} carries no calendar part")
+    cancelled = cohort.occurrence.cancelled
+    # Programs find it by its UID; its time is the one that the mail around it names.
+    occurrence = as_told(cohort.occurrence, cohort.before) if cancelled else cohort.occurrence
+    method: Literal["REQUEST", "CANCEL"] = "CANCEL" if cancelled else "REQUEST"
+    content = invitation(
+        occurrence, cohort.series, community, method=method, uid=uid, attendee_name=name, attendee_address=address,
+        join_url=join_url,
+    )  # fmt: skip
+    return CalendarPart(content=content, method=method)
+
+
+def _require_agreement(
+    cohort: Cohort, community: Community, when: When, *, subject: str, bodies: Collection[tuple[Form, Form]]
+) -> None:
+    """Raise Problem unless every part of the message shows the one instant at which the meeting starts."""
+    shown = {
+        "subject": when.starts in subject,
+        "text": all(when.starts in text.printed for text, _ in bodies),
+        "HTML": all(f'datetime="{when.starts_iso}"' in html.printed for _, html in bodies),
+    }
+    if cohort.kind is not Kind.REMINDER:
+        part = _calendar_part(
+            cohort,
+            community,
+            uid="agreement",
+            name="",
+            address=community.address,
+            join_url=community.base_url,
+        )
+        start = Calendar.from_ical(part.content).events[0].start
+        shown["calendar part"] = start == datetime.fromisoformat(when.starts_iso)
+    if silent := [name for name, agrees in shown.items() if not agrees]:
+        raise Problem(
+            f"{cohort.kind} for {cohort.zone}: the {', '.join(silent)} does not show the start, {when.starts}; "
+            f"mend templates/email/{cohort.kind}"
+        )
+
+
+def _common_headers(cohort: Cohort, community: Community, subject: str) -> Iterator[bytes]:
+    yield header("From", *mailbox_words(community.name, community.address))
+    yield header("Reply-To", ascii_domain(community.reply_to))
+    yield header("Subject", *text_words(subject))
+    yield header("List-ID", *list_id_words(community.name, community.domain))
+    yield header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
+    yield header("Feedback-ID", _feedback_id(cohort, community))
+    yield header("Precedence", "bulk")
+    yield header("Auto-Submitted", "auto-generated")
+    yield header("X-Auto-Response-Suppress", "OOF,", "AutoReply")
+
+
+def _feedback_id(cohort: Cohort, community: Community) -> str:
+    """Three names of what this is and one of 5 to 15 characters for the sender, as Gmail counts complaints."""
+    series = cohort.series.slug if cohort.series else "none"
+    sender = ascii_domain(community.domain).replace(".", "-")[:15].ljust(5, "-")
+    return f"{cohort.policy or cohort.kind}:{series}:{cohort.kind}:{sender}"
+
+
+def _own_headers(personal: Personal, name: str, address: str, date: datetime) -> Iterator[bytes]:
+    yield header("Message-ID", _require(_MESSAGE_ID, personal.message_id, "message_id"))
+    yield header("Date", format_datetime(require_aware(date, "date").astimezone(UTC)))
+    yield header("To", *mailbox_words(name, address))
+    if personal.in_reply_to:
+        invited = _require(_MESSAGE_ID, personal.in_reply_to, "in_reply_to")
+        yield header("In-Reply-To", invited)
+        yield header("References", invited)
+    yield header("List-Unsubscribe", f"<{personal.leave_url}>")
+
+
+def _require(pattern: re.Pattern[str], value: str, what: str) -> str:
+    if not pattern.fullmatch(value):
+        raise ValueError(f"{what} is not of the form {pattern.pattern}")
+    return value

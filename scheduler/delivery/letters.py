@@ -1,0 +1,166 @@
+"""From claims to envelopes: finds what each notice speaks of, composes each cohort once, fills in the member."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.delivery.compose import Cohort, Composed, Composer, Personal, Recipient
+from scheduler.delivery.transport import Envelope
+from scheduler.domain.calendar import invitation_uid
+from scheduler.domain.clock import Clock
+from scheduler.domain.community import Community
+from scheduler.domain.occurrence import Occurrence, Series
+from scheduler.domain.policy import Kind
+from scheduler.domain.problem import Problem
+from scheduler.domain.token import Keys, Purpose
+from scheduler.domain.zone import zone_info
+from scheduler.store import notices, occurrences
+from scheduler.store.database import Database
+from scheduler.store.ledger.claims import Claim
+from scheduler.store.notices import Notice
+
+log = structlog.get_logger()
+
+COHORTS_KEPT = 256
+
+
+def message_id(keys: Keys, community: Community, identity: str, member: int) -> str:
+    """The Message-ID of a notice to a member: the same on every try, and after a restored backup too."""
+    return f"<{keys.name('message', f'{identity}:{member}')}@{community.domain}>"
+
+
+def leave_url(keys: Keys, community: Community, member: int, generation: int) -> str:
+    return f"{community.base_url}/u/{keys.token(Purpose.LEAVE, member, generation=generation)}"
+
+
+def join_url(keys: Keys, community: Community, member: int, generation: int, occurrence: str) -> str:
+    return f"{community.base_url}/go/{keys.token(Purpose.JOIN, member, generation=generation)}/{occurrence}"
+
+
+class Letters:
+    """Writes the messages of claims; keeps the cohorts that it composed last."""
+
+    def __init__(
+        self, database: Database, composer: Composer, clock: Clock, *,
+        community: Community, series: Mapping[str, Series], keys: Keys,
+    ) -> None:  # fmt: skip
+        self._database = database
+        self._composer = composer
+        self._clock = clock
+        self._community = community
+        self._series = series
+        self._keys = keys
+        self._composed: OrderedDict[Cohort, Composed | Problem] = OrderedDict()
+        self._noted: set[tuple[str, str, datetime]] = set()
+
+    async def write(self, batch: Sequence[Claim]) -> list[Envelope | Problem]:
+        """The envelope of each claim; a Problem in its place where its message cannot be written."""
+        async with self._database.read() as connection:
+            found = {
+                number: await notices.by_id(connection, number) for number in {one.notice for one in batch}
+            }
+            told = {
+                (one.notice, one.revision): await self._told(connection, found[one.notice], one.revision)
+                for one in {(one.notice, one.revision): one for one in batch}.values()
+            }
+        await self._note_hours({(one.zone, told[one.notice, one.revision][0]) for one in batch})
+        now = self._clock.now()
+        return [self._envelope(one, found[one.notice], told[one.notice, one.revision], now) for one in batch]
+
+    async def _note_hours(self, shown: set[tuple[str, Occurrence | None]]) -> None:
+        """Keep which local hour each zone is told, before the first mail that shows it leaves."""
+        new = {
+            (occurrence.key, zone, occurrence.starts)
+            for zone, occurrence in shown
+            if occurrence and (occurrence.key, zone, occurrence.starts) not in self._noted
+        }
+        if new:
+            async with self._database.write() as connection:
+                for key, zone, starts in sorted(new):
+                    local = f"{starts.astimezone(zone_info(zone)):%Y-%m-%dT%H:%M}"
+                    await notices.note_told(connection, key, zone, starts=starts, local_start=local)
+            self._noted |= new
+
+    async def _told(
+        self, connection: AsyncConnection, notice: Notice | None, revision: int | None
+    ) -> tuple[Occurrence | None, Occurrence | None]:
+        """The occurrence as it is to be told, and as members were told it before."""
+        if notice is None or notice.occurrence is None or revision is None:
+            return None, None
+        occurrence = await occurrences.at_revision(connection, notice.occurrence, revision)
+        if notice.before_revision is None:
+            return occurrence, None
+        return occurrence, await occurrences.at_revision(
+            connection, notice.occurrence, notice.before_revision
+        )
+
+    def _envelope(
+        self,
+        claim: Claim,
+        notice: Notice | None,
+        told: tuple[Occurrence | None, Occurrence | None],
+        now: datetime,
+    ) -> Envelope | Problem:
+        if notice is None:
+            return Problem("the notice is gone")
+        occurrence, before = told
+        try:
+            cohort = Cohort(
+                kind=notice.kind, zone=claim.zone, locale=claim.locale, policy=notice.policy or "",
+                subject=notice.subject, body=notice.body, occurrence=occurrence, before=before,
+                series=self._series[occurrence.series] if occurrence else None,
+            )  # fmt: skip
+            composed = self._cohort(cohort)
+            if isinstance(composed, Problem):
+                return composed
+            number, generation = claim.member, claim.generation
+            identity = message_id(self._keys, self._community, notice.identity, number)
+            personal = Personal(
+                recipient=Recipient(
+                    member=number, name=claim.name, address=claim.address, zone=claim.zone, locale=claim.locale,
+                    assumed=claim.zone_source == "assumed",
+                ),
+                message_id=identity,
+                leave_url=leave_url(self._keys, self._community, number, generation),
+                join_url=join_url(self._keys, self._community, number, generation, occurrence.key)
+                if occurrence
+                else "",
+                in_reply_to=self._thread(notice, claim),
+                uid=self._uid(notice, occurrence, claim),
+            )  # fmt: skip
+            return Envelope(
+                sender=self._community.address, recipient=claim.address,
+                content=composed.message(personal, date=now), envelope_id=identity[1:].partition("@")[0],
+            )  # fmt: skip
+        except (Problem, ValueError, KeyError) as error:
+            return error if isinstance(error, Problem) else Problem(f"{notice.kind}: {error}")
+
+    def _cohort(self, cohort: Cohort) -> Composed | Problem:
+        """Composed once, and a fault found once: a broken template is not rendered again for every member."""
+        if cohort not in self._composed:
+            try:
+                self._composed[cohort] = self._composer.cohort(cohort)
+            except Problem as problem:
+                log.error("cohort-not-composed", kind=cohort.kind, zone=cohort.zone, problem=str(problem))
+                self._composed[cohort] = problem
+            if len(self._composed) > COHORTS_KEPT:
+                self._composed.popitem(last=False)
+        self._composed.move_to_end(cohort)
+        return self._composed[cohort]
+
+    def _thread(self, notice: Notice, claim: Claim) -> str:
+        """The Message-ID of the member's invitation to the same occurrence, where they were sent one."""
+        if notice.kind is Kind.INVITATION or not notice.occurrence or not claim.requested:
+            return ""
+        return message_id(self._keys, self._community, f"{Kind.INVITATION}:{notice.occurrence}", claim.member)
+
+    def _uid(self, notice: Notice, occurrence: Occurrence | None, claim: Claim) -> str:
+        """The UID of the calendar part: in an invitation, and in what follows to those who were sent one."""
+        changes = notice.kind in (Kind.UPDATE, Kind.CANCELLATION) and claim.requested
+        if occurrence is None or not (notice.kind is Kind.INVITATION or changes):
+            return ""
+        member_hash = self._keys.name("uid", f"{occurrence.key}:{claim.member}")
+        return invitation_uid(occurrence, member_hash, self._community.domain)

@@ -1,0 +1,80 @@
+"""What a relay's reply means for the message in hand: the failure table, apart from the sockets."""
+
+import re
+from enum import StrEnum
+
+from scheduler.delivery.transport import Outcome, Verdict
+
+CLOSING = 421
+
+# RFC 3463; it stands first in the text, and its class is that of the reply code.
+_ENHANCED = re.compile(r"([245])\.(\d{1,3}\.\d{1,3})(?!\d)")
+
+_ADDRESS = re.compile(r"""[^\s<>()\[\]"',;:]+@[^\s<>()"',;:]+""")
+
+# The relay did not follow our command, or wants us to log in or encrypt first: true for every recipient.
+_NOT_ABOUT_THE_RECIPIENT = frozenset({500, 502, 503, 504, 530, 535, 538, 555})
+_BAD_SENDER = frozenset({"1.7", "1.8"})
+_TOO_BIG = frozenset({"2.3", "3.4"})
+_MAILBOX_FULL = "2.2"
+_NO_SUCH_ALPHABET = "6.7"  # RFC 6531: the relay announced SMTPUTF8 and yet does not take this address
+
+
+class Step(StrEnum):
+    """Where in a transaction a reply came."""
+
+    MAIL = "MAIL FROM"
+    RCPT = "RCPT TO"
+    DATA = "DATA"
+    DOT = "the end of the message"
+
+
+def accepted(step: Step, code: int) -> bool:
+    """Whether `code` lets the transaction go on: its first digit decides (RFC 5321, section 4.2.1)."""
+    return code // 100 == (3 if step is Step.DATA else 2)
+
+
+def out_of_step(step: Step, code: int) -> bool:
+    """Whether `code` cannot be the answer to what was said, so that nothing heard after it can be trusted."""
+    return not accepted(step, code) and not 400 <= code <= 599
+
+
+def quoted(code: int, text: str) -> str:
+    """The reply in words, without addresses: reasons are logged and counted, and outlive an erased member."""
+    return _ADDRESS.sub("…", f"{code} {text}" if code > 0 else text)
+
+
+def refusal(step: Step, code: int, text: str) -> Outcome:
+    """What a reply that is not `accepted` means. Unless `uncertain`, the message was not taken."""
+    reason = quoted(code, text)
+    if out_of_step(step, code):
+        reason = f"the relay's answer to {step} makes no sense: {reason}"
+        return Outcome(verdict=Verdict.TEMPORARY, reason=reason, relay=True, uncertain=step is Step.DOT)
+    if code < 500:
+        relay = code == CLOSING or step is Step.MAIL
+        return Outcome(verdict=Verdict.TEMPORARY, reason=reason, relay=relay, code=code)
+    verdict, relay = _refused_for_good(step, code, _enhanced(code, text))
+    return Outcome(verdict=verdict, reason=reason, relay=relay, code=code)
+
+
+def _refused_for_good(step: Step, code: int, enhanced: str) -> tuple[Verdict, bool]:
+    """Verdict, and whether the relay is the cause. `enhanced`: subject and detail of the 5yz, or empty."""
+    if enhanced in _TOO_BIG or (code == 552 and step is not Step.RCPT and enhanced != _MAILBOX_FULL):
+        return Verdict.PERMANENT, False
+    if enhanced == _NO_SUCH_ALPHABET:
+        return Verdict.PERMANENT, False
+    if step is Step.MAIL:
+        return Verdict.TEMPORARY, True
+    if enhanced == _MAILBOX_FULL or (code == 552 and step is Step.RCPT):
+        return Verdict.TEMPORARY, False
+    if enhanced in _BAD_SENDER:
+        return Verdict.TEMPORARY, True
+    if code in _NOT_ABOUT_THE_RECIPIENT and step is not Step.DOT and not enhanced.startswith("1."):
+        return Verdict.TEMPORARY, True
+    # Policy (7) and the relay's own state (3) are no fault of the recipient's: somebody must look.
+    return Verdict.PERMANENT, enhanced.startswith(("7.", "3."))
+
+
+def _enhanced(code: int, text: str) -> str:
+    found = _ENHANCED.match(text)
+    return found[2] if found and int(found[1]) == code // 100 else ""

@@ -1,0 +1,55 @@
+"""Writing down what became of tries: many in one commit, and each waited for by its own connection."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from scheduler.domain.clock import Clock
+from scheduler.store.database import FAULTS, Database
+from scheduler.store.ledger import claims
+from scheduler.store.ledger.claims import Settlement
+
+log = structlog.get_logger()
+
+
+class Settler:
+    """Groups the settlements of all connections of one run: while one commit is under way the next gathers."""
+
+    def __init__(self, database: Database, clock: Clock, *, run: str) -> None:
+        self._database = database
+        self._clock = clock
+        self._run = run
+        self._waiting: list[tuple[Settlement, asyncio.Future[None]]] = []
+        self._arrived = asyncio.Event()
+
+    def submit(self, settlement: Settlement) -> asyncio.Future[None]:
+        """Hand in what became of a try; the future is done once that is committed."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((settlement, done))
+        self._arrived.set()
+        return done
+
+    async def settle(self) -> None:
+        """Commit what comes in until cancelled. A database that fails is tried again: nothing is forgotten, and
+        meanwhile no connection goes on to its next message."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            batch, self._waiting = self._waiting, []
+            await self._commit([settlement for settlement, _ in batch])
+            for _, done in batch:
+                if not done.done():
+                    done.set_result(None)
+
+    async def _commit(self, settlements: Sequence[Settlement]) -> None:
+        pause = 0.5
+        while settlements:
+            try:
+                async with self._database.write() as connection:
+                    await claims.settle(connection, settlements, run=self._run)
+                return
+            except FAULTS as error:
+                log.error("settling-failed", deliveries=len(settlements), error=type(error).__name__)
+                await self._clock.sleep(pause)
+                pause = min(pause * 2, 15)

@@ -1,0 +1,131 @@
+"""The templates of mails: rendered once for many members, whose own values are left open and filled in later."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+
+import css_inline
+from jinja2 import (
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    TemplateError,
+    TemplateNotFound,
+    TemplateSyntaxError,
+    UndefinedError,
+    select_autoescape,
+)
+
+from scheduler.domain.problem import Problem
+
+_LINE_ENDS = re.compile(r"\s*\n\s*")
+_SURPLUS_SPACE = re.compile(r"[ \t]+$", re.MULTILINE)
+_SURPLUS_LINES = re.compile(r"\n{3,}")
+
+
+class Form:
+    """A text with blanks in it."""
+
+    def __init__(self, pieces: list[str]) -> None:
+        self._literals, self._names = pieces[::2], pieces[1::2]
+
+    @property
+    def printed(self) -> str:
+        """What stands in it before anything is filled in."""
+        return "".join(self._literals)
+
+    def fill(self, values: Mapping[str, str], escape: Callable[[str], str] = str) -> str:
+        """Return the text with each blank's value in its place, made fit for it by `escape`."""
+        filled = [self._literals[0]]
+        for name, literal in zip(self._names, self._literals[1:], strict=True):
+            filled += escape(values[name]), literal
+        return "".join(filled)
+
+
+class Templates:
+    """The folder `templates/email`: for each kind of mail `subject.txt`, `body.txt` and `body.html`.
+
+    A file that is edited while the service runs holds for the next cohort. Everything here raises Problem, naming
+    file and line, where a template cannot be read or rendered.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._environment = Environment(
+            loader=FileSystemLoader(folder), undefined=StrictUndefined, autoescape=select_autoescape(("html",)),
+            trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        )  # fmt: skip
+        # Whatever a template links to stays unread: no mail waits for somebody else's server.
+        self._inliner = css_inline.CSSInliner(load_remote_stylesheets=False)
+
+    def subject(self, kind: str, values: Mapping[str, object]) -> str:
+        """Return the subject, one line."""
+        return _LINE_ENDS.sub(" ", self._render(f"{kind}/subject.txt", values).strip())
+
+    def text(self, kind: str, values: Mapping[str, object], blanks: Collection[str]) -> Form:
+        """Return the text with `blanks` left open; surplus blank lines, as conditions leave them, are gone."""
+
+        def tidy(text: str) -> str:
+            return _SURPLUS_LINES.sub("\n\n", _SURPLUS_SPACE.sub("", text)).strip("\n") + "\n"
+
+        return self._form(f"{kind}/body.txt", values, blanks, finish=tidy)
+
+    def html(self, kind: str, values: Mapping[str, object], blanks: Collection[str]) -> Form:
+        """Return the HTML with `blanks` left open, its style sheet written into the elements."""
+        return self._form(f"{kind}/body.html", values, blanks, finish=self._inlined)
+
+    def _inlined(self, html: str) -> str:
+        try:
+            return self._inliner.inline(html)
+        except css_inline.InlineError as error:
+            raise Problem(
+                f"{self._folder / 'layout.html'}: its style sheet cannot be read: {error}"
+            ) from None
+
+    def _form(
+        self,
+        name: str,
+        values: Mapping[str, object],
+        blanks: Collection[str],
+        *,
+        finish: Callable[[str], str],
+    ) -> Form:
+        # No value can contain the stem, which hangs on them all.
+        stem = f"blank-{sha256(repr(sorted(values.items())).encode()).hexdigest()[:32]}"
+        marks = {blank: f"{stem}-{blank}-" for blank in blanks}
+        text = finish(self._render(name, {**values, **marks}))
+        pieces = re.split(f"{stem}-({'|'.join(blanks)})-", text)
+        if any(stem[:12] in literal.lower() for literal in pieces[::2]):
+            raise Problem(
+                f"{self._folder / name}: {', '.join(blanks)} are each member's own and are filled in last; "
+                "no filter can be used on them"
+            )
+        return Form(pieces)
+
+    def _render(self, name: str, values: Mapping[str, object]) -> str:
+        try:
+            return self._environment.get_template(name).render(values)
+        except TemplateNotFound as error:
+            raise Problem(f"{self._folder / str(error.name)}: this template is missing") from None
+        except TemplateSyntaxError as error:
+            raise Problem(
+                f"{error.filename or self._folder / name}, line {error.lineno}: {error.message}"
+            ) from None
+        except UndefinedError as error:
+            known = ", ".join(sorted(values))
+            raise Problem(f"{self._place(error, name)}: {error.message}; known here are {known}") from None
+        # A template is somebody's text, and can go wrong in any of these ways.
+        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise Problem(f"{self._place(error, name)}: {error}") from None
+
+    def _place(self, error: Exception, name: str) -> str:
+        """File and line of the innermost template that `error` passed through."""
+        place, trace = f"{self._folder / name}", error.__traceback__
+        while isinstance(trace, TracebackType):
+            file = trace.tb_frame.f_code.co_filename
+            if Path(file).is_relative_to(self._folder):
+                place = f"{file}, line {trace.tb_lineno}"
+            trace = trace.tb_next
+        return place

@@ -1,0 +1,132 @@
+"""One of each kind of mail, as the tests send them: made-up people, a real evening in November."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+
+from icalendar import Calendar, Event
+
+from scheduler.delivery.compose import Cohort, Composer, Personal, Recipient
+from scheduler.domain.calendar import invitation_uid
+from scheduler.domain.community import Community
+from scheduler.domain.occurrence import Series
+from scheduler.domain.policy import Kind
+
+TEMPLATES = Path(__file__).parents[2] / "templates" / "email"
+DATE = datetime(2026, 11, 19, 17, tzinfo=UTC)
+
+COMMUNITY = Community(
+    name="Conversation for Kindness", description="People from many countries who meet every month to talk.",
+    address="hello@kindness.example.org", reply_to="convenors@kindness.example.org", domain="kindness.example.org",
+    website="https://www.kindness.example.org/", base_url="https://meet.kindness.example.org",
+)  # fmt: skip
+SERIES = Series(
+    slug="conversation-for-kindness", title="Conversation for Kindness", rule="FREQ=MONTHLY;BYDAY=3TH",
+    start=time(18), zone="Europe/London", duration=timedelta(hours=1), first=date(2020, 7, 16),
+    link="https://rooms.example.org/kindness",
+)  # fmt: skip
+NOVEMBER = replace(
+    SERIES.occurrence(date(2026, 11, 19), datetime(2026, 1, 1, tzinfo=UTC)),
+    topic="Small kindnesses at work", speakers="Amara Okafor and Tomás Ruiz", revision=1,
+)  # fmt: skip
+MOVED = replace(
+    NOVEMBER, starts=NOVEMBER.starts + timedelta(days=7), ends=NOVEMBER.ends + timedelta(days=7),
+    topic="Kindness to strangers", revision=2, sequence=1, changed_at=datetime(2026, 11, 10, 9, tzinfo=UTC),
+)  # fmt: skip
+CANCELLED = replace(
+    NOVEMBER, cancelled=True, revision=2, sequence=1, changed_at=datetime(2026, 11, 10, 9, tzinfo=UTC)
+)
+
+MEI = Recipient(
+    member=17,
+    name="Mei Lin",
+    address="mei@example.org",
+    zone="Australia/Sydney",
+    locale="en-GB",
+    assumed=False,
+)
+_TOKEN = "aaaaaaarabcdefghijklmnopqrstuvwxyz"
+
+INVITATION = Cohort(
+    kind=Kind.INVITATION,
+    policy="invitation",
+    zone=MEI.zone,
+    locale=MEI.locale,
+    occurrence=NOVEMBER,
+    series=SERIES,
+)
+REMINDER = replace(INVITATION, kind=Kind.REMINDER, policy="day-before")
+UPDATE = replace(
+    INVITATION, kind=Kind.UPDATE, policy="", occurrence=MOVED, before=NOVEMBER,
+    body="Tomás is ill, so we wait a week for him. **Thank you** for your patience.",
+)  # fmt: skip
+CANCELLATION = replace(
+    INVITATION, kind=Kind.CANCELLATION, policy="", occurrence=CANCELLED, before=NOVEMBER,
+    body="Both of our speakers have had to travel home.",
+)  # fmt: skip
+NOTICE = Cohort(
+    kind=Kind.NOTICE, zone=MEI.zone, locale=MEI.locale, subject="A walk in March, and two questions",
+    body=(Path(__file__).parent / "golden" / "notice.md").read_text(encoding="utf-8"),
+)  # fmt: skip
+COHORTS = {one.kind.value: one for one in (INVITATION, REMINDER, UPDATE, CANCELLATION, NOTICE)}
+
+
+def composer(templates: Path = TEMPLATES, community: Community = COMMUNITY) -> Composer:
+    return Composer(templates, community)
+
+
+def at(cohort: Cohort, zone: str, locale: str) -> Cohort:
+    return replace(cohort, zone=zone, locale=locale)
+
+
+def personal(cohort: Cohort, recipient: Recipient = MEI) -> Personal:
+    """What is the recipient's own in a mail of the cohort: with a calendar part where its kind can have one."""
+    occurrence = cohort.occurrence
+    calendar = occurrence and cohort.kind is not Kind.REMINDER
+    return Personal(
+        recipient=replace(recipient, zone=cohort.zone, locale=cohort.locale),
+        message_id=f"<{cohort.kind}.{recipient.member}@kindness.example.org>",
+        leave_url=f"{COMMUNITY.base_url}/u/{_TOKEN}",
+        join_url=f"{COMMUNITY.base_url}/go/{_TOKEN}/{occurrence.key}" if occurrence else "",
+        in_reply_to=""
+        if cohort.kind in (Kind.INVITATION, Kind.NOTICE)
+        else "<invitation.17@kindness.example.org>",
+        uid=invitation_uid(occurrence, "a" * 26, COMMUNITY.domain) if occurrence and calendar else "",
+    )
+
+
+def message(cohort: Cohort, recipient: Recipient = MEI) -> bytes:
+    """The whole mail of the cohort to the recipient."""
+    return composer().cohort(cohort).message(personal(cohort, recipient), date=DATE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A mail as its reader's program takes it apart. `calendar` is the event in its calendar part."""
+
+    subject: str
+    text: str
+    html: str
+    whole: EmailMessage
+    calendar: Event | None
+
+
+def received(content: bytes) -> Received:
+    """Read a mail with the standard library's parser and the calendar library's."""
+    whole = message_from_bytes(content, policy=policy.default)
+    assert isinstance(whole, EmailMessage)
+    parts = {part.get_content_type(): part for part in whole.walk() if not part.is_multipart()}
+    events = []
+    if "text/calendar" in parts:
+        calendar = parts["text/calendar"].get_payload(decode=True)
+        assert isinstance(calendar, bytes)
+        events = Calendar.from_ical(calendar).events
+    return Received(
+        subject=whole["Subject"],
+        text=parts["text/plain"].get_content().replace("\r\n", "\n"),
+        html=parts["text/html"].get_content().replace("\r\n", "\n"),
+        whole=whole,
+        calendar=events[0] if events else None,
+    )

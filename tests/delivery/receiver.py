@@ -1,0 +1,162 @@
+"""A mail relay on loopback that at each step does what a test tells it: refuse, drop, hang, garble."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from types import TracebackType
+
+
+class Do(Enum):
+    """What is not a reply."""
+
+    DROP = auto()  # close the connection
+    HANG = auto()  # say nothing more
+    DEAF = auto()  # read nothing more either
+
+
+Action = str | bytes | Do
+"""A reply line without its end, raw bytes as they are, or what is not a reply."""
+
+BEHAVES: dict[str, Action] = {
+    "GREETING": "220 relay.example.org ESMTP",
+    "HELO": "250 relay.example.org",
+    "MAIL": "250 2.1.0 ok",
+    "RCPT": "250 2.1.5 ok",
+    "DATA": "354 go on",
+    "BODY": b"",
+    "DOT": "250 2.0.0 queued",
+    "RSET": "250 2.0.0 ok",
+    "NOOP": "250 2.0.0 ok",
+    "QUIT": "221 2.0.0 bye",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A message whose final dot came in. `content` is as it was before dots were doubled."""
+
+    mail: str
+    rcpts: tuple[str, ...]
+    content: bytes
+
+
+class Receiver:
+    """`async with Receiver({"RCPT": ["450 later"]}) as receiver:` refuses the first RCPT, then behaves.
+
+    Each step (GREETING, EHLO, HELO, MAIL, RCPT, DATA, BODY, DOT, RSET, QUIT …) takes its actions in turn over
+    all connections. `extensions` are EHLO's lines. `seen` is what arrived whole, `taken` what was accepted.
+    """
+
+    def __init__(
+        self, script: Mapping[str, Sequence[Action]] | None = None, *, extensions: Sequence[str] = ()
+    ) -> None:
+        self.extensions = list(extensions)
+        self.script = {step: deque(actions) for step, actions in (script or {}).items()}
+        self.lines: list[str] = []
+        self.seen: list[Taken] = []
+        self.taken: list[Taken] = []
+        self.connections = 0
+        self.open = 0
+        self.quiet = asyncio.Event()
+        self.arrived = asyncio.Condition()
+        self._sessions: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> "Receiver":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for session in self._sessions:
+            session.cancel()
+        await asyncio.gather(*self._sessions, return_exceptions=True)
+
+    async def heard(self, verb: str) -> None:
+        """Wait until a line that begins with `verb` has come in."""
+        async with self.arrived:
+            await self.arrived.wait_for(lambda: any(line.startswith(verb) for line in self.lines))
+
+    async def hang_up(self) -> None:
+        """Close every connection, and wait until they are."""
+        for session in self._sessions:
+            session.cancel()
+        await self.quiet.wait()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._sessions.add(task)
+        self.connections += 1
+        self.open += 1
+        self.quiet.clear()
+        try:
+            await self._converse(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+            self._sessions.discard(task)
+            self.open -= 1
+            if not self.open:
+                self.quiet.set()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        mail = ""
+        rcpts: list[str] = []
+        await self._act("GREETING", reader, writer)
+        while line := (await reader.readline()).decode():
+            async with self.arrived:
+                self.lines.append(line.rstrip("\r\n"))
+                self.arrived.notify_all()
+            verb = (line.split() or [""])[0].upper()
+            replied = await self._act(verb, reader, writer)
+            if verb == "MAIL" and replied.startswith("2"):
+                mail, rcpts = line.strip(), []
+            elif verb == "RCPT" and replied.startswith("2"):
+                rcpts.append(line.strip())
+            elif verb == "RSET":
+                mail, rcpts = "", []
+            elif verb == "DATA" and replied.startswith("3"):
+                await self._act("BODY", reader, writer)
+                body = bytearray()
+                while (piece := await reader.readuntil(b"\r\n")) != b".\r\n":
+                    body += piece.removeprefix(b".")
+                message = Taken(mail=mail, rcpts=tuple(rcpts), content=bytes(body))
+                self.seen.append(message)
+                if (await self._act("DOT", reader, writer)).startswith("2"):
+                    self.taken.append(message)
+                mail, rcpts = "", []
+            elif verb == "QUIT":
+                return
+
+    async def _act(self, step: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
+        """Do what the script says at `step`; the reply, empty where it was none."""
+        waiting = self.script.get(step)
+        action = waiting.popleft() if waiting else self._well_behaved(step)
+        match action:
+            case Do.DROP:
+                raise ConnectionAbortedError
+            case Do.HANG:
+                await reader.read()  # until the other side has had enough of it
+                raise ConnectionAbortedError
+            case Do.DEAF:
+                await asyncio.Event().wait()
+                return ""
+            case bytes():
+                writer.write(action)
+                await writer.drain()
+                return ""
+        writer.write(action.replace("\n", "\r\n").encode() + b"\r\n")
+        await writer.drain()
+        return action
+
+    def _well_behaved(self, step: str) -> Action:
+        if step != "EHLO":
+            return BEHAVES.get(step, "502 5.5.1 unknown here")
+        names = ["relay.example.org", *self.extensions]
+        return "\n".join([*(f"250-{name}" for name in names[:-1]), f"250 {names[-1]}"])

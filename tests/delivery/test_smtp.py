@@ -1,0 +1,292 @@
+"""The failure table of delivery against real sockets: what is sent, what is not, and when nobody can know."""
+
+import asyncio
+import gc
+from pathlib import Path
+
+import pytest
+
+from scheduler.delivery.transport import Verdict
+from tests.delivery.receiver import Action, Do, Receiver
+from tests.delivery.sending import CONTENT, EVERYTHING, PATIENT, QUICK, connected, envelope, send, transport
+
+SENT, TEMPORARY, PERMANENT = Verdict.SENT, Verdict.TEMPORARY, Verdict.PERMANENT
+
+
+@pytest.mark.parametrize("extensions", [[], EVERYTHING])
+async def test_what_is_sent_arrives_byte_for_byte_and_is_said_to_be_sent(extensions: list[str]) -> None:
+    async with Receiver(extensions=extensions) as receiver, connected(receiver) as connection:
+        outcome = await send(connection)
+        assert (outcome.verdict, outcome.code, outcome.relay) == (SENT, 250, False)
+        assert outcome.reason == "250 2.0.0 queued"
+        assert [message.content for message in receiver.taken] == [CONTENT]
+        assert receiver.taken[0].rcpts[0].startswith("RCPT TO:<ada@example.org>")
+        assert not connection.spent
+
+
+async def test_a_relay_that_offers_dsn_and_size_is_told_both() -> None:
+    async with Receiver(extensions=EVERYTHING) as receiver, connected(receiver) as connection:
+        await send(connection)
+        assert receiver.taken[0].mail == (
+            f"MAIL FROM:<b+1@example.org> SIZE={len(CONTENT)} RET=HDRS ENVID=d1"
+        )
+        assert receiver.taken[0].rcpts == (
+            "RCPT TO:<ada@example.org> NOTIFY=FAILURE ORCPT=rfc822;ada@example.org",
+        )
+
+
+async def test_a_non_ascii_address_is_sent_where_the_relay_takes_it_and_costs_nobody_else_their_mail() -> (
+    None
+):
+    async with Receiver(extensions=["SMTPUTF8"]) as able, connected(able) as connection:
+        assert (await send(connection, envelope("użytkownik@bücher.example"))).verdict is SENT
+        assert able.taken[0].rcpts == ("RCPT TO:<użytkownik@xn--bcher-kva.example>",)
+    async with Receiver() as unable, connected(unable) as connection:
+        refused = await send(connection, envelope("użytkownik@bücher.example"))
+        assert (refused.verdict, refused.relay) == (PERMANENT, False)
+        assert refused.reason == "the relay does not take non-ASCII addresses (SMTPUTF8)"
+        assert (await send(connection)).verdict is SENT
+        assert len(unable.taken) == 1
+
+
+async def test_what_a_relay_offered_is_still_known_when_it_has_hung_up() -> None:
+    async with (
+        Receiver({"DOT": [Do.DROP]}, extensions=EVERYTHING) as receiver,
+        connected(receiver) as connection,
+    ):
+        assert (await send(connection)).uncertain
+        outcome = await send(connection, envelope("użytkownik@example.org"))
+        assert (outcome.verdict, outcome.relay, outcome.uncertain) == (TEMPORARY, True, False)
+
+
+async def test_a_message_larger_than_the_relay_takes_is_refused_before_a_word_is_said() -> None:
+    async with Receiver(extensions=["SIZE 20"]) as receiver, connected(receiver) as connection:
+        outcome = await send(connection)
+        assert (outcome.verdict, outcome.relay) == (PERMANENT, False)
+        assert not any(line.startswith("MAIL") for line in receiver.lines)
+        assert not connection.spent
+
+
+# Step, what the relay does there, what that means: verdict, relay, uncertain, connection spent.
+TABLE: list[tuple[str, Action, Verdict, bool, bool, bool]] = [
+    ("MAIL", "451 4.3.0 later", TEMPORARY, True, False, False),
+    ("MAIL", "550 5.7.1 not from you", TEMPORARY, True, False, False),
+    ("MAIL", "552 5.3.4 too big", PERMANENT, False, False, False),
+    ("MAIL", "421 4.3.2 closing", TEMPORARY, True, False, True),
+    ("MAIL", Do.DROP, TEMPORARY, True, False, True),
+    ("MAIL", Do.HANG, TEMPORARY, True, False, True),
+    ("MAIL", b"garbage\r\n", TEMPORARY, True, False, True),
+    ("MAIL", b"250 half a li", TEMPORARY, True, False, True),
+    ("RCPT", "550 5.1.1 nobody", PERMANENT, False, False, False),
+    ("RCPT", "550 5.7.1 blocked", PERMANENT, True, False, False),
+    ("RCPT", "450 4.2.0 greylisted", TEMPORARY, False, False, False),
+    ("RCPT", "452 4.2.2 full", TEMPORARY, False, False, False),
+    ("RCPT", "552 5.2.2 full", TEMPORARY, False, False, False),
+    ("RCPT", "421 4.7.0 too many", TEMPORARY, True, False, True),
+    ("RCPT", "600 what", TEMPORARY, True, False, True),
+    ("RCPT", Do.DROP, TEMPORARY, True, False, True),
+    ("RCPT", Do.HANG, TEMPORARY, True, False, True),
+    ("RCPT", b"\xff\xfe\x00\r\n", TEMPORARY, True, False, True),
+    ("DATA", "451 4.3.0 later", TEMPORARY, False, False, False),
+    ("DATA", "554 5.5.0 no", PERMANENT, False, False, False),
+    ("DATA", "250 out of step", TEMPORARY, True, False, True),
+    ("DATA", "421 closing", TEMPORARY, True, False, True),
+    ("DATA", Do.DROP, TEMPORARY, True, False, True),
+    ("DATA", Do.HANG, TEMPORARY, True, False, True),
+    ("DATA", b"354 half a li", TEMPORARY, True, False, True),
+    ("DOT", "451 4.7.1 later", TEMPORARY, False, False, False),
+    ("DOT", "550 5.6.0 content", PERMANENT, False, False, False),
+    ("DOT", "554 5.7.1 looks like spam", PERMANENT, True, False, False),
+    ("DOT", "421 closing", TEMPORARY, True, False, True),
+    ("DOT", "354 out of step", TEMPORARY, True, True, True),
+    ("DOT", Do.DROP, TEMPORARY, True, True, True),
+    ("DOT", Do.HANG, TEMPORARY, True, True, True),
+    ("DOT", b"garbage\r\n", TEMPORARY, True, True, True),
+    ("DOT", b"250-first of two lines\r\n", TEMPORARY, True, True, True),
+]
+
+
+@pytest.mark.parametrize(("step", "action", "verdict", "relay", "uncertain", "spent"), TABLE)
+async def test_the_failure_table(
+    step: str, action: Action, verdict: Verdict, relay: bool, uncertain: bool, spent: bool
+) -> None:
+    patience = PATIENT if isinstance(action, str) else QUICK
+    async with Receiver({step: [action]}) as receiver, connected(receiver, patience=patience) as connection:
+        outcome = await send(connection)
+        assert (outcome.verdict, outcome.relay, outcome.uncertain) == (verdict, relay, uncertain)
+        assert outcome.reason.isprintable()
+        assert connection.spent is spent
+        assert not receiver.taken
+        assert bool(receiver.seen) is (step == "DOT")
+        if not spent:
+            assert (await send(connection)).verdict is SENT
+            assert len(receiver.taken) == 1
+            assert receiver.connections == 1
+
+
+@pytest.mark.parametrize(("step", "code"), [("MAIL", 252), ("RCPT", 251), ("RCPT", 252), ("DOT", 251)])
+async def test_any_reply_of_the_second_class_is_taken_for_yes(step: str, code: int) -> None:
+    async with Receiver({step: [f"{code} as you like"]}) as receiver, connected(receiver) as connection:
+        assert (await send(connection)).verdict is SENT
+        assert len(receiver.taken) == 1
+
+
+async def test_a_refused_recipient_never_gets_the_next_members_message() -> None:
+    script: dict[str, list[Action]] = {"RCPT": ["550 5.1.1 nobody"] * 3}
+    async with Receiver(script) as receiver, connected(receiver) as connection:
+        outcomes = [await send(connection, envelope(f"m{number}@example.org")) for number in range(5)]
+        assert [outcome.verdict for outcome in outcomes] == [PERMANENT] * 3 + [SENT] * 2
+        assert [message.rcpts for message in receiver.taken] == [
+            ("RCPT TO:<m3@example.org>",),
+            ("RCPT TO:<m4@example.org>",),
+        ]
+
+
+@pytest.mark.parametrize("answer", ["500 what", "421 closing", Do.DROP, Do.HANG, b"garbage\r\n"])
+async def test_a_connection_that_cannot_be_reset_is_spent_and_the_refusal_still_known(answer: Action) -> None:
+    async with (
+        Receiver({"RCPT": ["550 5.1.1 nobody"], "RSET": [answer]}) as receiver,
+        connected(receiver, patience=QUICK) as connection,
+    ):
+        outcome = await send(connection)
+        assert (outcome.verdict, outcome.code) == (PERMANENT, 550)
+        assert connection.spent
+
+
+@pytest.mark.parametrize("step", ["MAIL", "RCPT"])
+async def test_two_replies_to_one_command_never_make_an_unsent_message_sent(step: str) -> None:
+    async with (
+        Receiver({step: [b"250 one\r\n250 two\r\n"], "DATA": ["451 not now"]}) as receiver,
+        connected(receiver, patience=QUICK) as connection,
+    ):
+        outcome = await send(connection)
+        assert (outcome.verdict, outcome.relay, outcome.uncertain) == (TEMPORARY, True, False)
+        assert connection.spent
+        assert not receiver.seen
+
+
+async def test_the_previous_message_is_settled_after_the_recipient_is_accepted_and_before_data() -> None:
+    said: list[str] = []
+    async with Receiver() as receiver, connected(receiver) as connection:
+
+        async def before_dot() -> None:
+            said.extend(line.split()[0] for line in receiver.lines)
+
+        assert (await connection.send(envelope(), before_dot=before_dot)).verdict is SENT
+        assert said == ["EHLO", "MAIL", "RCPT"]
+
+
+async def test_a_refused_recipient_needs_no_settling() -> None:
+    async def before_dot() -> None:
+        raise AssertionError
+
+    async with Receiver({"RCPT": ["550 5.1.1 nobody"]}) as receiver, connected(receiver) as connection:
+        assert (await connection.send(envelope(), before_dot=before_dot)).verdict is PERMANENT
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the ledger is gone"), OSError("disk full"), TimeoutError()])
+async def test_when_settling_fails_nothing_is_sent_and_the_connection_is_closed(error: Exception) -> None:
+    async def before_dot() -> None:
+        raise error
+
+    async with Receiver() as receiver, connected(receiver) as connection:
+        with pytest.raises(type(error)) as caught:
+            await connection.send(envelope(), before_dot=before_dot)
+        assert caught.value is error
+        assert connection.spent
+        await receiver.quiet.wait()
+        assert receiver.lines[-1] == "QUIT"
+        assert not receiver.seen
+
+
+@pytest.mark.parametrize(
+    ("step", "verb"), [("MAIL", "MAIL"), ("RCPT", "RCPT"), ("DATA", "DATA"), ("DOT", "DATA")]
+)
+async def test_a_cancelled_send_breaks_the_connection(step: str, verb: str) -> None:
+    async with Receiver({step: [Do.HANG]}) as receiver, connected(receiver) as connection:
+        task = asyncio.create_task(send(connection))
+        await receiver.heard(verb)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert connection.spent
+        await receiver.quiet.wait()
+
+
+async def test_a_send_cancelled_while_settling_breaks_the_connection() -> None:
+    reached = asyncio.Event()
+
+    async def before_dot() -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    async with Receiver() as receiver, connected(receiver) as connection:
+        task = asyncio.create_task(connection.send(envelope(), before_dot=before_dot))
+        await reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert connection.spent
+        await receiver.quiet.wait()
+        assert not receiver.seen
+
+
+async def test_a_connection_that_the_relay_closed_in_between_is_spent() -> None:
+    async with Receiver() as receiver, connected(receiver) as connection:
+        assert (await send(connection)).verdict is SENT
+        await receiver.hang_up()
+        while not connection.spent:
+            await asyncio.sleep(0)
+        outcome = await send(connection)
+        assert (outcome.verdict, outcome.relay, outcome.uncertain) == (TEMPORARY, True, False)
+
+
+async def test_a_connection_is_spent_after_its_share_of_messages_or_of_time() -> None:
+    async with Receiver() as receiver:
+        async with connected(receiver, recycle_messages=2) as connection:
+            await send(connection)
+            assert not connection.spent
+            await send(connection)
+            assert connection.spent
+        async with connected(receiver, recycle_seconds=0) as connection:
+            assert connection.spent
+
+
+@pytest.mark.parametrize("answer", ["221 bye", "500 never", Do.DROP, Do.HANG, b"garbage\r\n"])
+async def test_closing_says_quit_and_never_raises(answer: Action) -> None:
+    async with Receiver({"QUIT": [answer]}) as receiver:
+        connection = await transport(receiver.port, patience=QUICK).connect()
+        await connection.close()
+        await connection.close()
+        assert connection.spent
+        await receiver.quiet.wait()
+        assert receiver.lines.count("QUIT") == 1
+
+
+async def test_a_relay_that_never_reads_does_not_hold_the_socket_past_the_patience() -> None:
+    huge = b"Subject: x\r\n\r\n" + b"\r\n" * 10_000_000
+    async with Receiver({"BODY": [Do.DEAF]}) as receiver, connected(receiver, patience=QUICK) as connection:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        outcome = await send(connection, envelope(content=huge))
+        assert (outcome.verdict, outcome.relay, outcome.uncertain) == (TEMPORARY, True, True)
+        assert connection.spent
+        await asyncio.sleep(0)
+        assert len(list(Path("/proc/self/fd").iterdir())) == before - 1
+
+
+async def test_many_failures_leave_no_task_and_no_socket() -> None:
+    script: dict[str, list[Action]] = {
+        "MAIL": [Do.DROP, "421 closing", "250 ok", "250 ok", "250 ok"],
+        "RCPT": [Do.DROP, b"garbage\r\n", "250 ok"],
+        "DOT": [Do.DROP],
+    }
+    async with Receiver(script) as receiver:
+        for _ in range(6):
+            connection = await transport(receiver.port).connect()
+            await send(connection)
+            await connection.close()
+        await receiver.quiet.wait()
+        gc.collect()
+        assert len(asyncio.all_tasks()) == 1
+        assert receiver.open == 0
+        assert len(receiver.taken) == 1

@@ -1,0 +1,217 @@
+"""A convenor's changes to a meeting. Editing mails nobody; telling people is an act of its own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.domain.link import require_url
+from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, in_gap, instant
+from scheduler.domain.policy import EVERY_ZONE, Kind
+from scheduler.domain.problem import Refused
+from scheduler.domain.text import require_line, require_prose
+from scheduler.service.notifying import Pressed, press
+from scheduler.store import facts, members, notices, occurrences
+from scheduler.store.database import Database
+from scheduler.store.ledger import fanning, reports
+
+EVERYBODY: Mapping[str, list[str]] = {"all": []}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a convenor wants of an occurrence; None leaves a thing as it is. `move_to` is the home wall time."""
+
+    topic: str | None = None
+    speakers: str | None = None
+    link: str | None = None
+    materials: str | None = None
+    move_to: datetime | None = None
+    cancel: bool = False
+    restore: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cancel and (self.restore or self.move_to):
+            raise Refused("a meeting is either cancelled, restored or moved; give one of these")
+        for name, check in (
+            ("topic", require_line),
+            ("speakers", require_line),
+            ("materials", require_prose),
+        ):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, check(value, name))
+        if self.link:
+            require_url(self.link, "link")
+
+
+@dataclass(frozen=True, slots=True)
+class Amended:
+    """An occurrence before and after a change; the same where nothing changed."""
+
+    before: Occurrence
+    after: Occurrence
+
+    @property
+    def changed(self) -> bool:
+        return self.before.revision != self.after.revision
+
+
+async def find_occurrence(
+    connection: AsyncConnection, series: Mapping[str, Series], key: str, now: datetime
+) -> Occurrence:
+    """The kept occurrence, or the one that the rule gives. Raises Refused where there is none."""
+    parsed = OccurrenceKey.parse(key)
+    kept = await occurrences.one_occurrence(connection, key)
+    if kept:
+        return kept
+    its = series.get(parsed.series)
+    if its is None:
+        raise Refused(f"'{key}': there is no series '{parsed.series}'; there is: {', '.join(sorted(series))}")
+    if parsed.time is not None or not its.gives(parsed.date):
+        raise Refused(
+            f"'{key}': {its.title} has no meeting of that date; `schedule` shows those that there are"
+        )
+    adopted = (await occurrences.adopted_series(connection)).get(its.slug)
+    return its.occurrence(parsed.date, adopted.adopted_at if adopted else now)
+
+
+async def preview(
+    database: Database, series: Mapping[str, Series], key: str, change: Change, *, now: datetime
+) -> Amended:
+    """What `change` would make of an occurrence. Raises Refused where it cannot be."""
+    async with database.read() as connection:
+        before = await find_occurrence(connection, series, key, now)
+        told_off = await reports.was_told(connection, key, Kind.CANCELLATION)
+        return Amended(before, _changed(before, change, now=now, told_off=told_off))
+
+
+async def amend(
+    database: Database, series: Mapping[str, Series], key: str, change: Change, *, now: datetime
+) -> Amended:
+    """Change an occurrence; tells nobody. Raises Refused where it cannot be."""
+    async with database.write() as connection:
+        before = await find_occurrence(connection, series, key, now)
+        told_off = await reports.was_told(connection, key, Kind.CANCELLATION)
+        after = _changed(before, change, now=now, told_off=told_off)
+        if after.revision != before.revision:
+            await _keep(connection, series[before.series], before, now)
+            await occurrences.amend(connection, after)
+            if after.starts != before.starts:
+                await occurrences.reset_answers(connection, key)
+            await facts.note_change(connection)
+        return Amended(before, after)
+
+
+def _changed(before: Occurrence, change: Change, *, now: datetime, told_off: bool) -> Occurrence:
+    values: dict[str, Any] = {
+        name: value
+        for name in ("topic", "speakers", "link", "materials")
+        if (value := getattr(change, name)) is not None and value != getattr(before, name)
+    }
+    retimed = False
+    if change.cancel and not before.cancelled:
+        if before.ends <= now:
+            raise Refused(f"{before.key} is over; it cannot be cancelled any more")
+        values["cancelled"] = retimed = True
+    if change.restore:
+        if not before.cancelled:
+            raise Refused(f"{before.key} is not cancelled; there is nothing to restore")
+        values["cancelled"], retimed = False, True
+        values["reinstated"] = before.reinstated + int(told_off)
+    if change.move_to is not None:
+        starts = _target(before, change.move_to, now)
+        if before.cancelled and not change.restore:
+            raise Refused(f"{before.key} is cancelled; give --restore too, to hold it at another time")
+        if starts != before.starts:
+            values |= {"starts": starts, "ends": starts + (before.ends - before.starts)}
+            retimed = True
+    if not values:
+        return before
+    return replace(
+        before, **values, revision=before.revision + 1, sequence=before.sequence + int(retimed),
+        changed_at=max(now.replace(microsecond=0), before.changed_at + timedelta(seconds=1)),
+        orphaned=False,
+    )  # fmt: skip
+
+
+def _target(before: Occurrence, wall: datetime, now: datetime) -> datetime:
+    if in_gap(wall, before.zone):
+        raise Refused(
+            f"--move-to {wall:%Y-%m-%d %H:%M}: the clocks of {before.zone} skip that time; choose another"
+        )
+    starts = instant(wall, before.zone)
+    if starts <= now < before.starts:
+        raise Refused(f"--move-to {wall:%Y-%m-%d %H:%M} lies in the past; choose a time to come")
+    return starts
+
+
+async def _keep(connection: AsyncConnection, series: Series, occurrence: Occurrence, now: datetime) -> None:
+    """See that the occurrence is in the store, and before it its series, so that it can be amended."""
+    if series.slug not in await occurrences.adopted_series(connection):
+        await occurrences.adopt_series(connection, series, now)
+    await occurrences.keep(connection, occurrence)
+
+
+async def tell(database: Database, amended: Amended, *, now: datetime, words: str = "") -> Pressed:
+    """Tell all active members of a change, as an update or a cancellation; `words` (Markdown) stand in the mail.
+
+    Older updates of the same meeting that have not left yet are withdrawn: this one says it all. Raises Refused
+    where nothing changed, or where the meeting is over.
+    """
+    after = amended.after
+    if not amended.changed:
+        raise Refused(f"{after.key} did not change; nobody is told")
+    kind = Kind.CANCELLATION if after.cancelled else Kind.UPDATE
+    async with database.write() as connection:
+        told = await reports.last_told_revision(connection, after.key)
+        before_revision = amended.before.revision if told is None or told == after.revision else told
+        before = await occurrences.at_revision(connection, after.key, before_revision) or amended.before
+        expires = before.ends if kind is Kind.CANCELLATION else after.starts
+        if expires <= now:
+            raise Refused(f"{after.key} is over; nobody is told")
+        for older in await notices.about(connection, after.key):
+            if older.kind in (Kind.UPDATE, Kind.CANCELLATION) and not older.unwanted:
+                await notices.change(connection, older.id, unwanted="superseded")
+                await fanning.withdraw(connection, older.id, reason="superseded")
+    return await press(
+        database, audience=EVERYBODY, audience_text="all", dues={EVERY_ZONE: now}, now=now,
+        identity=f"{kind}:{after.key}:{after.revision}", kind=kind, occurrence=after.key, starts=after.starts,
+        before_revision=before_revision, body=require_prose(words, "words"), expires=expires,
+    )  # fmt: skip
+
+
+async def count_told(database: Database) -> int:
+    """How many would be told of a change now."""
+    async with database.read() as connection:
+        return await members.count_audience(connection, EVERYBODY)
+
+
+async def add_extra(database: Database, series: Series, wall: datetime, *, now: datetime) -> Occurrence:
+    """Add a meeting outside the rule at the home wall time `wall`. Raises Refused for a gap, the past or a double."""
+    if in_gap(wall, series.zone):
+        raise Refused(
+            f"--at {wall:%Y-%m-%d %H:%M}: the clocks of {series.zone} skip that time; choose another"
+        )
+    starts = instant(wall, series.zone)
+    if starts <= now:
+        raise Refused(f"--at {wall:%Y-%m-%d %H:%M} lies in the past; choose a time to come")
+    extra = Occurrence(
+        key=f"{series.slug}/{wall:%Y-%m-%dT%H%M}", series=series.slug, date=wall.date(), zone=series.zone,
+        original=starts, starts=starts, ends=starts + series.duration, extra=True,
+        changed_at=now.replace(microsecond=0),
+    )  # fmt: skip
+    async with database.write() as connection:
+        if await occurrences.one_occurrence(connection, extra.key):
+            raise Refused(f"{extra.key} exists already")
+        await _keep(connection, series, extra, now)
+        await facts.note_change(connection)
+    return extra
+
+
+def home_wall(occurrence: Occurrence) -> str:
+    """The start by the home clock, as a convenor types it."""
+    return f"{occurrence.starts.astimezone(ZoneInfo(occurrence.zone)):%Y-%m-%d %H:%M}"

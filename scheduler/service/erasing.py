@@ -1,0 +1,82 @@
+"""Forgetting a person: their rows, their mails in a mail folder, and what the database's files would still show."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.delivery.maildir import erase_messages
+from scheduler.domain.address import address_key
+from scheduler.domain.problem import Refused
+from scheduler.domain.token import Keys
+from scheduler.service.membership import erasure_name, key_of, require_member
+from scheduler.service.watching import is_served
+from scheduler.store import facts, members
+from scheduler.store.database import Database
+from scheduler.store.members import Member
+from scheduler.store.traces import wipe
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was done: whether the person stood on the list until now, and how many of their mails were removed."""
+
+    stood: bool
+    mails: int
+
+
+async def find_erasable(database: Database, email: str, *, keys: Keys) -> Member | None:
+    """The member who would be erased; None where that was done before. Raises Refused for an unknown address."""
+    async with database.read() as connection:
+        return await _find(connection, email, keys)
+
+
+async def erase_member(
+    database: Database, email: str, *, keys: Keys, outbox: Path | None, now: datetime
+) -> Erased:
+    """Delete a person with all that is known of them; a keyed hash of the address stays, so that no import brings
+    them back.
+
+    `outbox` is the folder that mail goes to, if it goes to one. Doing it again finishes what was broken off. Raises
+    Refused for who is not on the list and was not erased, and while a mail to them is on its way. On PostgreSQL the
+    server itself overwrites what was deleted, in its time.
+    """
+    words = [email.strip(), key_of(email)]
+    async with database.write() as connection:
+        member = await _find(connection, email, keys)
+        if member:
+            await _check_quiet(connection, member, now)
+            await members.erase(connection, member, erasure_name(keys, member.address_key), now)
+            await _clean_relay(connection, member)
+            words = [member.address, member.address_key, member.name]
+    mails = await asyncio.to_thread(_erase_mails, outbox, words[:2]) if outbox else 0
+    await wipe(database, words)
+    return Erased(stood=member is not None, mails=mails)
+
+
+async def _find(connection: AsyncConnection, email: str, keys: Keys) -> Member | None:
+    key = key_of(email)
+    if not await members.by_key(connection, key) and await members.erased(
+        connection, [erasure_name(keys, key)]
+    ):
+        return None
+    return await require_member(connection, email)
+
+
+def _erase_mails(outbox: Path, recipients: Sequence[str]) -> int:
+    return sum(erase_messages(outbox, recipient=one) for one in recipients)
+
+
+async def _check_quiet(connection: AsyncConnection, member: Member, now: datetime) -> None:
+    """What nobody is sending any more, since its sender broke off, is no hindrance."""
+    if await members.is_being_mailed(connection, member.id) and await is_served(connection, now):
+        raise Refused(f"a mail to {member.address} is on its way at this moment; try again in a minute")
+
+
+async def _clean_relay(connection: AsyncConnection, member: Member) -> None:
+    relay = await facts.read(connection, facts.RELAY)
+    if relay and member.address_key in address_key(relay["reason"]):
+        await facts.write(connection, facts.RELAY, {**relay, "reason": "it named one who was erased"})

@@ -1,0 +1,133 @@
+"""What will be sent, to how many and when, as things stand; sends nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.domain.occurrence import Occurrence, Series
+from scheduler.domain.plan import Wanted, next_occurrence, wanted
+from scheduler.domain.policy import EVERY_ZONE, PLANNED, Policy
+from scheduler.service.adopting import adoption, derived, holds_for
+from scheduler.store import members, notices, occurrences
+from scheduler.store.database import Database
+from scheduler.store.ledger import reports
+from scheduler.store.notices import Notice
+
+LOOK_AHEAD = timedelta(days=42)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """One due instant of a notice. `zone` is None where one instant serves all zones."""
+
+    notice: str
+    kind: str
+    policy: str | None
+    occurrence: str | None
+    due: datetime
+    expires: datetime
+    zone: str | None
+    recipients: int
+
+
+async def forecast(
+    database: Database, *, series: Sequence[Series], policies: Sequence[Policy], since: datetime, until: datetime,
+    now: datetime,
+) -> list[Forecast]:  # fmt: skip
+    """The due instants from `since` to `until` by time; what is late but still useful goes out at once, and counts
+    as due now."""
+    async with database.read() as connection:
+        zones = await members.zones(connection)
+        active = await reports.members_by_zone(connection, {"all": []})
+        standing = {one.identity: one for one in await notices.open_notices(connection)}
+        found = [
+            row
+            for want in await _wants(connection, series, policies, zones=zones, until=until, now=now)
+            for row in await _of_want(connection, want, standing.get(want.identity), active, now)
+        ]
+        for notice in standing.values():
+            if notice.kind not in PLANNED and not notice.stopped_at and not notice.unwanted:
+                found += await _of_pressed(connection, notice)
+    chosen = [row for row in found if row.expires > now and since <= max(row.due, now) and row.due <= until]
+    return sorted(chosen, key=lambda row: (row.due, row.notice, row.zone or ""))
+
+
+async def _wants(
+    connection: AsyncConnection, all_series: Sequence[Series], policies: Sequence[Policy], *,
+    zones: frozenset[str], until: datetime, now: datetime,
+) -> list[Wanted]:  # fmt: skip
+    adopted = await occurrences.adopted_policies(connection)
+    adopted_series = await occurrences.adopted_series(connection)
+    kept = await occurrences.all_occurrences(connection)
+    gone = {one.identity for one in await notices.every(connection) if one.closed_at}
+    found = []
+    for series in all_series:
+        mine = [policy for policy in policies if holds_for(policy, series)]
+        known = adopted_series.get(series.slug)
+        horizon = until + max((policy.longest_lead for policy in mine), default=timedelta())
+        held = derived(
+            series, kept, until=horizon, after=known.derived_until if known else None,
+            adopted_at=known.adopted_at if known else now,
+        )  # fmt: skip
+        for policy in mine:
+            since, new = adoption(adopted, series, policy, now)
+            first = next_occurrence(held, since) if new else None
+            for one in _to_come(held, now):
+                want = wanted(
+                    one,
+                    policy,
+                    zones=zones,
+                    adopted_at=since,
+                    invite_now=first is not None and one.key == first.key,
+                )
+                if want and want.identity not in gone:
+                    found.append(want)
+    return found
+
+
+def _to_come(held: Sequence[Occurrence], now: datetime) -> list[Occurrence]:
+    return [one for one in held if one.starts > now]
+
+
+async def _of_want(
+    connection: AsyncConnection, want: Wanted, notice: Notice | None, active: Mapping[str, int], now: datetime
+) -> list[Forecast]:
+    dues = {zone: (due, False) for zone, due in want.dues.items()}
+    lacking, waiting = active, dict[str, int]()
+    if notice:
+        if notice.stopped_at:
+            return []
+        lacking = await reports.lacking_by_zone(connection, notice.id)
+        waiting = await reports.waiting_by_zone(connection, notice.id)
+        kept = await notices.dues_of(connection, notice.id)
+        dues = {one.zone: (one.due, one.fanned_at is not None) for one in kept.values()} | {
+            zone: pair for zone, pair in dues.items() if zone not in kept
+        }
+    rows = []
+    for zone, (due, fanned) in dues.items():
+        places = active.keys() | waiting.keys() if zone == EVERY_ZONE else {zone}
+        count = sum(waiting.get(place, 0) + (0 if fanned else lacking.get(place, 0)) for place in places)
+        if count:
+            rows.append(
+                Forecast(
+                    notice=want.identity, kind=want.kind, policy=want.policy, occurrence=want.occurrence, due=due,
+                    expires=want.expires, zone=None if zone == EVERY_ZONE else zone, recipients=count,
+                )
+            )  # fmt: skip
+    return rows
+
+
+async def _of_pressed(connection: AsyncConnection, notice: Notice) -> list[Forecast]:
+    waiting = await reports.waiting_by_zone(connection, notice.id)
+    dues = await notices.dues_of(connection, notice.id)
+    return [
+        Forecast(
+            notice=notice.identity, kind=notice.kind, policy=None, occurrence=notice.occurrence, due=due.due,
+            expires=notice.expires, zone=None if due.zone == EVERY_ZONE else due.zone,
+            recipients=sum(waiting.values()) if due.zone == EVERY_ZONE else waiting.get(due.zone, 0),
+        )
+        for due in dues.values()
+        if (waiting if due.zone == EVERY_ZONE else waiting.get(due.zone))
+    ]  # fmt: skip

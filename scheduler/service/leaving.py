@@ -1,0 +1,29 @@
+"""Leaving the list: at once, by the link that every mail carries, however often it is pressed."""
+
+import structlog
+
+from scheduler.domain.token import Keys, Purpose
+from scheduler.service.recognising import Standing, recognise
+from scheduler.store import members
+from scheduler.store.database import Database
+
+log = structlog.get_logger()
+
+
+async def look(database: Database, token: str, *, keys: Keys) -> Standing:
+    """What the link to leave is worth. Changes nothing."""
+    async with database.read() as connection:
+        return (await recognise(connection, token, Purpose.LEAVE, keys=keys))[0]
+
+
+async def leave(database: Database, token: str, *, keys: Keys) -> Standing:
+    """Let the link's member leave, mail that is queued for them included; returns what the link was worth.
+
+    GOOD means that they have left just now, LEFT that they had before; otherwise nothing was changed.
+    """
+    async with database.write() as connection:
+        standing, member = await recognise(connection, token, Purpose.LEAVE, keys=keys)
+        if member and standing is Standing.GOOD:
+            await members.change(connection, member.id, status="left", active_since=None, paused_until=None)
+            log.info("member-left", member=member.id)
+    return standing

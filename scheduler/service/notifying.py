@@ -1,0 +1,153 @@
+"""Telling people by the press of a button: its deliveries are made there and then, and nobody is added later."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.domain.policy import EVERY_ZONE, Kind
+from scheduler.domain.problem import Refused
+from scheduler.domain.text import require_line, require_prose
+from scheduler.service.planning import local_due
+from scheduler.store import facts, members, notices
+from scheduler.store.database import Database
+from scheduler.store.ledger import fanning, reports
+from scheduler.store.members import Audience
+from scheduler.store.notices import Notice
+
+USEFUL_FOR = timedelta(hours=48)
+LONGEST_SUBJECT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """A notice that was made: its number, and to how many it goes."""
+
+    notice: int
+    recipients: int
+
+
+def when_due(
+    zones: frozenset[str], *, at: datetime | str | None, hold: timedelta, now: datetime
+) -> dict[str, datetime]:
+    """The due instants (UTC) of a notice, by zone: at once after `hold`, at an instant, or at each member's own hour
+    (`local:…`). Raises Refused where that lies in the past for everybody."""
+    soonest = now + hold
+    if at is None:
+        return {EVERY_ZONE: soonest}
+    if isinstance(at, datetime):
+        if at < now:
+            raise Refused(f"--at {at.isoformat()} lies in the past")
+        return {EVERY_ZONE: max(at, soonest)}
+    dues = {zone: local_due(at, zone) for zone in zones}
+    if dues and max(dues.values()) < now:
+        raise Refused(f"--at {at} lies in the past in every member's zone")
+    return {zone: max(due, soonest) for zone, due in dues.items()}
+
+
+async def send_notice(
+    database: Database,
+    *,
+    subject: str,
+    body: str,
+    audience: Audience,
+    audience_text: str,
+    now: datetime,
+    at: datetime | str | None = None,
+    expires: timedelta = USEFUL_FOR,
+    hold: timedelta = timedelta(),
+) -> Pressed:
+    """Make an ad-hoc notice (`body` is Markdown) for those who are in `audience` now.
+
+    `expires` counts from the last due instant. Raises Refused where a text is empty or not allowed, or where the
+    audience is.
+    """
+    subject = require_line(subject, "subject", longest=LONGEST_SUBJECT)
+    body = require_prose(body, "body")
+    if not subject or not body.strip():
+        raise Refused("a notice needs a subject and a body")
+    async with database.read() as connection:
+        dues = when_due(await members.zones(connection), at=at, hold=hold, now=now)
+        if not await members.count_audience(connection, audience):
+            raise Refused(f"the audience '{audience_text}' has no active member; nobody was told")
+    return await press(
+        database, audience=audience, dues=dues, now=now, identity=f"notice:{secrets.token_hex(8)}",
+        kind=Kind.NOTICE, subject=subject, body=body, audience_text=audience_text,
+        at=at if isinstance(at, str) else None, expires=max(dues.values(), default=now) + expires,
+    )  # fmt: skip
+
+
+async def press(
+    database: Database,
+    *,
+    audience: Audience,
+    audience_text: str,
+    dues: Mapping[str, datetime],
+    now: datetime,
+    **notice: Any,
+) -> Pressed:
+    """Make a notice and its deliveries; nothing of it is sent before all of them stand. `notice` names the other
+    columns; its identity is unique."""
+    async with database.write() as connection:
+        number = await notices.add(
+            connection, **notice, audience=audience_text, created_at=now, frozen=True, ready=False
+        )
+        await notices.set_dues(connection, number, dues)
+        made = await notices.by_id(connection, number)
+        zones = await members.zones(connection)
+    assert made
+    for zone in sorted(zones):
+        after: int | None = 0
+        while after is not None:
+            async with database.write() as connection:
+                after = await fanning.fan_out(
+                    connection, made, zone=zone, due=dues.get(zone) or dues[EVERY_ZONE], now=now, after=after,
+                    audience=audience,
+                )  # fmt: skip
+    async with database.write() as connection:
+        for zone in dues:
+            await notices.mark_fanned(connection, number, zone, now)
+        await notices.change(connection, number, ready=True)
+        await facts.note_change(connection)
+        recipients = sum((await reports.states(connection, number)).values())
+    return Pressed(number, recipients)
+
+
+async def require_notice(connection: AsyncConnection, number: int) -> Notice:
+    """Raises Refused where there is no such notice."""
+    found = await notices.by_id(connection, number)
+    if not found:
+        raise Refused(f"there is no notice {number}; `notice list` shows them")
+    return found
+
+
+async def stop(database: Database, number: int, now: datetime) -> dict[str, int]:
+    """Withdraw what is still queued of a notice, within a claim's time; returns its deliveries by state."""
+    async with database.write() as connection:
+        notice = await require_notice(connection, number)
+        if not notice.stopped_at:
+            await notices.change(connection, number, stopped_at=now)
+        await fanning.withdraw(connection, number, reason="stopped")
+        await facts.note_change(connection)
+        return await reports.states(connection, number)
+
+
+async def resend_missed(database: Database, number: int, now: datetime) -> int:
+    """Queue again what of a notice was stopped before its try, or failed; returns how many.
+
+    Raises Refused where the notice has expired: what is then still to be said is a new notice.
+    """
+    async with database.write() as connection:
+        notice = await require_notice(connection, number)
+        if notice.expires <= now:
+            raise Refused(f"notice {number} expired at {notice.expires:%Y-%m-%d %H:%M} UTC; send a new one")
+        if notice.unwanted:
+            raise Refused(f"notice {number} was withdrawn ({notice.unwanted}); send a new one")
+        await notices.change(connection, number, stopped_at=None)
+        back = await fanning.give_back(connection, number, reasons=["stopped"])
+        back += await fanning.retry_failed(connection, number, now)
+        await facts.note_change(connection)
+        return back

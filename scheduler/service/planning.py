@@ -1,0 +1,247 @@
+"""The tick: reconcile what should be told with what the ledger holds. Idempotent; several may run at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.domain.clock import Clock
+from scheduler.domain.occurrence import Occurrence, Series
+from scheduler.domain.plan import Wanted, due_in, wanted
+from scheduler.domain.policy import EVERY_ZONE, PLANNED, Kind, Policy, first_instant
+from scheduler.service.adopting import adopt, holds_for, horizon, invites_now
+from scheduler.service.holding import ClockWatch
+from scheduler.store import facts, members, notices, occurrences
+from scheduler.store.database import Database
+from scheduler.store.ledger import claims, fanning
+from scheduler.store.notices import Due, Notice
+
+log = structlog.get_logger()
+
+FAN_OUT_AHEAD = timedelta(hours=1)
+LONGEST_LOOK_BACK = timedelta(days=400)
+SWEEP_EVERY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What a tick found: whether sending is held, and the next instant (UTC) at which something is due."""
+
+    held: bool
+    next_due: datetime | None
+
+
+class Planner:
+    """Ticks over one database for the settings' series and policies."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        series: Sequence[Series],
+        policies: Sequence[Policy],
+        domain: str,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._series = {one.slug: one for one in series}
+        self._policies = policies
+        self._domain = domain
+        self._watch = ClockWatch(clock)
+
+    async def tick(self) -> Tick:
+        """Do all that is to be done now, in short transactions, and say when something is due next."""
+        now = self._clock.now()
+        async with self._database.write() as connection:
+            if await self._watch.holds(connection, now):
+                return Tick(held=True, next_due=None)
+            last = await facts.read_instant(connection, facts.LAST_TICK) or now
+            changed = await adopt(
+                connection, list(self._series.values()), self._policies, domain=self._domain, now=now
+            )
+            await members.end_pauses(connection, now)
+            mark = await facts.current(connection, "change")
+            watermark = await facts.read(connection, facts.WATERMARK)
+            swept = await facts.read_instant(connection, facts.SWEPT)
+            sweep = watermark is None or swept is None or now - swept >= SWEEP_EVERY
+            if changed or sweep or mark != watermark:
+                await fanning.settle_changed(connection)
+            await self._reconcile(connection, now, since=max(min(last, now), now - LONGEST_LOOK_BACK))
+        await self._fan_out(now)
+        if sweep or mark != watermark:
+            await self._follow_members(now, changed_since=None if sweep else watermark)
+        async with self._database.write() as connection:
+            await facts.write(connection, facts.WATERMARK, mark)
+            if sweep:
+                await facts.write(connection, facts.SWEPT, now)
+            expired = await fanning.expire(connection, now)
+            superseded = await self._supersede(connection, now)
+            await fanning.close_finished(connection, now)
+            await facts.write(connection, facts.LAST_TICK, now)
+        if expired or superseded:
+            log.info("ended-unsent", expired=expired, superseded=superseded)
+        return Tick(held=False, next_due=await self._next_due(now))
+
+    async def _reconcile(self, connection: AsyncConnection, now: datetime, *, since: datetime) -> None:
+        """Insert the notices that lack, re-time what is unsent, withdraw what is no longer wanted."""
+        zones = await members.zones(connection)
+        kept = await occurrences.all_occurrences(connection, since=since)
+        wants = await self._wants(connection, kept, zones, now)
+        standing = {one.identity: one for one in await notices.open_notices(connection)}
+        dues = await notices.dues_of_open(connection)
+        for want in wants.values():
+            if notice := standing.get(want.identity):
+                await self._keep(connection, notice, want, dues.get(notice.id, {}))
+            elif want.dues and await notices.by_identity(connection, want.identity) is None:
+                number = await notices.add(
+                    connection, identity=want.identity, kind=want.kind, policy=want.policy,
+                    occurrence=want.occurrence, starts=want.starts, expires=want.expires, created_at=now, ready=True,
+                )  # fmt: skip
+                await notices.set_dues(connection, number, want.dues)
+                log.info("notice-planned", notice=number, kind=want.kind, occurrence=want.occurrence)
+        by_key = {one.key: one for one in kept}
+        for notice in standing.values():
+            occurrence = by_key.get(notice.occurrence or "")
+            if occurrence and notice.identity not in wants and notice.expires > now:
+                await self._let_go(connection, notice, occurrence)
+            if notice.at and notice.expires > now:
+                await self._add_local_dues(connection, notice, dues.get(notice.id, {}), zones)
+
+    async def _wants(
+        self, connection: AsyncConnection, kept: Sequence[Occurrence], zones: frozenset[str], now: datetime
+    ) -> dict[str, Wanted]:
+        adopted = await occurrences.adopted_policies(connection)
+        until = now + horizon(self._policies)
+        found: dict[str, Wanted] = {}
+        for policy in self._policies:
+            for series in self._series.values():
+                if not holds_for(policy, series):
+                    continue
+                taken = adopted[series.slug, policy.slug]
+                at_once = await invites_now(connection, series, taken)
+                for one in kept:
+                    if one.series == series.slug and one.starts <= until:
+                        want = wanted(
+                            one, policy, zones=zones, adopted_at=taken.adopted_at,
+                            invite_now=one.key == at_once,
+                        )  # fmt: skip
+                        if want:
+                            found[want.identity] = want
+        return found
+
+    async def _keep(
+        self, connection: AsyncConnection, notice: Notice, want: Wanted, dues: Mapping[str, Due]
+    ) -> None:
+        """Let a standing notice follow what is now wanted of it."""
+        if notice.unwanted:
+            await notices.change(connection, notice.id, unwanted=None)
+            await fanning.give_back(connection, notice.id, reasons=[notice.unwanted])
+        if (notice.starts, notice.expires, notice.policy) != (want.starts, want.expires, want.policy):
+            await notices.change(
+                connection, notice.id, starts=want.starts, expires=want.expires, policy=want.policy
+            )
+        stale = (
+            [zone for zone in dues if (zone == EVERY_ZONE) != (EVERY_ZONE in want.dues)] if want.dues else []
+        )
+        if stale:
+            await notices.drop_dues(connection, notice.id, stale)
+        if stale or any(zone not in dues or dues[zone].due != due for zone, due in want.dues.items()):
+            await notices.set_dues(connection, notice.id, want.dues)
+            await fanning.follow_dues(connection, notice.id)
+
+    async def _let_go(self, connection: AsyncConnection, notice: Notice, occurrence: Occurrence) -> None:
+        """Withdraw a notice that is no longer wanted, or let a change's notice follow a further change."""
+        if notice.kind in (Kind.UPDATE, Kind.CANCELLATION):
+            if occurrence.cancelled == (notice.kind is Kind.CANCELLATION):
+                if notice.starts != occurrence.starts:
+                    expires = occurrence.starts if notice.kind is Kind.UPDATE else notice.expires
+                    await notices.change(connection, notice.id, starts=occurrence.starts, expires=expires)
+                return
+            reason = "restored" if notice.kind is Kind.CANCELLATION else "cancelled"
+        elif occurrence.cancelled:
+            reason = "cancelled"
+        elif occurrence.starts != notice.starts:
+            reason = "moved"
+        else:
+            reason = "orphaned" if occurrence.orphaned else "policy"
+        if notice.unwanted != reason:
+            await notices.change(connection, notice.id, unwanted=reason)
+            withdrawn = await fanning.withdraw(connection, notice.id, reason=reason)
+            log.info("notice-withdrawn", notice=notice.id, reason=reason, deliveries=withdrawn)
+
+    async def _add_local_dues(
+        self, connection: AsyncConnection, notice: Notice, dues: Mapping[str, Due], zones: frozenset[str]
+    ) -> None:
+        assert notice.at
+        lacking = {zone: local_due(notice.at, zone) for zone in zones if zone not in dues}
+        if lacking:
+            await notices.set_dues(connection, notice.id, lacking)
+
+    async def _fan_out(self, now: datetime) -> None:
+        """Make the deliveries of what is due within the hour."""
+        async with self._database.read() as connection:
+            planned = [one for one in await notices.open_notices(connection) if _is_planned(one)]
+            dues = await notices.dues_of_open(connection)
+            zones = await members.zones(connection)
+        for notice in planned:
+            for due in dues.get(notice.id, {}).values():
+                if due.fanned_at is None and due.due <= now + FAN_OUT_AHEAD:
+                    for zone in sorted(zones) if due.zone == EVERY_ZONE else [due.zone]:
+                        await self._fan_out_zone(notice, zone, due.due, now, changed_since=None)
+                    async with self._database.write() as connection:
+                        await notices.mark_fanned(connection, notice.id, due.zone, now)
+
+    async def _fan_out_zone(
+        self, notice: Notice, zone: str, due: datetime, now: datetime, *, changed_since: int | None
+    ) -> None:
+        after: int | None = 0
+        while after is not None:
+            async with self._database.write() as connection:
+                after = await fanning.fan_out(
+                    connection, notice, zone=zone, due=due, now=now, after=after, changed_since=changed_since
+                )
+
+    async def _follow_members(self, now: datetime, *, changed_since: int | None) -> None:
+        """Let the open notices follow members who came, left, declined or moved."""
+        async with self._database.write() as connection:
+            await fanning.follow_members(connection, now, changed_since=changed_since)
+            standing = await notices.open_notices(connection)
+            for notice in standing:
+                await fanning.follow_dues(connection, notice.id)
+            dues = await notices.dues_of_open(connection)
+            zones = await members.zones(connection)
+        for notice in standing:
+            if _is_planned(notice) and notice.expires > now:
+                fanned = {zone: due.due for zone, due in dues.get(notice.id, {}).items() if due.fanned_at}
+                for zone in sorted(zones):
+                    if due := due_in(fanned, zone):
+                        await self._fan_out_zone(notice, zone, due, now, changed_since=changed_since)
+
+    async def _supersede(self, connection: AsyncConnection, now: datetime) -> int:
+        """Only where several reminders of one start have come due: looking at every delivery has its price."""
+        dues = await notices.dues_of_open(connection)
+        begun: dict[tuple[str | None, datetime | None], int] = {}
+        for notice in await notices.open_notices(connection):
+            if notice.kind is Kind.REMINDER and any(
+                due.due <= now for due in dues.get(notice.id, {}).values()
+            ):
+                key = (notice.occurrence, notice.starts)
+                begun[key] = begun.get(key, 0) + 1
+        return await fanning.supersede(connection, now) if any(count > 1 for count in begun.values()) else 0
+
+    async def _next_due(self, now: datetime) -> datetime | None:
+        async with self._database.read() as connection:
+            instants = [await notices.next_due(connection, now), await claims.next_try(connection, now)]
+        return min((one for one in instants if one), default=None)
+
+
+def _is_planned(notice: Notice) -> bool:
+    return notice.kind in PLANNED and not notice.unwanted and not notice.stopped_at
+
+
+def local_due(at: str, zone: str) -> datetime:
+    """The instant of `local:YYYY-MM-DDTHH:MM` in `zone`."""
+    return first_instant(datetime.fromisoformat(at.removeprefix("local:")), zone)

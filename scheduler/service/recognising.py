@@ -1,0 +1,36 @@
+"""Whose a personal link is, and what it is still worth: the same for every purpose."""
+
+from enum import StrEnum
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.domain.token import Keys, Purpose, token_subject
+from scheduler.store import members
+from scheduler.store.members import Member
+
+_OLD_LINKS_KNOWN = 50
+
+
+class Standing(StrEnum):
+    """What a personal link is worth: its member's and good, theirs but they have left, replaced by a newer one of
+    theirs, or nobody's."""
+
+    GOOD = "good"
+    LEFT = "left"
+    REPLACED = "replaced"
+    UNKNOWN = "unknown"
+
+
+async def recognise(
+    connection: AsyncConnection, token: str, purpose: Purpose, *, keys: Keys
+) -> tuple[Standing, Member | None]:
+    """Whose personal link `token` is, if it was made for `purpose`; the member only where it is good or they left."""
+    number = token_subject(token)
+    member = await members.by_id(connection, number) if number is not None else None
+    if member is None:
+        return Standing.UNKNOWN, None
+    if keys.matches(token, purpose, generation=member.generation):
+        return (Standing.LEFT if member.status == "left" else Standing.GOOD), member
+    older = range(max(0, member.generation - _OLD_LINKS_KNOWN), member.generation)
+    replaced = any(keys.matches(token, purpose, generation=one) for one in older)
+    return (Standing.REPLACED if replaced else Standing.UNKNOWN), None

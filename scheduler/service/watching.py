@@ -1,0 +1,77 @@
+"""How the service is: what a convenor, a monitor and `doctor` are told."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.service.holding import Hold, held
+from scheduler.store import facts, members, notices
+from scheduler.store.database import Database
+from scheduler.store.ledger import reports
+
+TICK_OVERDUE = timedelta(seconds=90)
+LONGEST_READ = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """The state of the service at one instant. `relay` is why the relay takes no mail, or empty."""
+
+    last_tick: datetime | None
+    hold: Hold | None
+    relay: str
+    members: dict[str, int]
+    deliveries: dict[str, int]
+    next_due: datetime | None
+    oldest_waiting: datetime | None
+
+    def troubles(self, now: datetime) -> list[str]:
+        """What is wrong, a line each; empty where all is well."""
+        found = []
+        if self.last_tick is None or now - self.last_tick > TICK_OVERDUE:
+            found.append("no `serve` is running: nothing is being sent")
+        if self.hold:
+            found.append(f"sending is held ({self.hold.reason}): {self.hold.advice}")
+        if self.relay:
+            found.append(f"the relay takes no mail: {self.relay}")
+        return found
+
+
+async def is_served(connection: AsyncConnection, now: datetime) -> bool:
+    """Whether a `serve` has ticked lately."""
+    last = await facts.read_instant(connection, facts.LAST_TICK)
+    return last is not None and now - last <= TICK_OVERDUE
+
+
+async def health(database: Database, now: datetime) -> Health:
+    async with database.read() as connection:
+        relay = await facts.read(connection, facts.RELAY)
+        return Health(
+            last_tick=await facts.read_instant(connection, facts.LAST_TICK),
+            hold=await held(connection),
+            relay=f"{relay['reason']} (since {relay['since']})" if relay else "",
+            members=await members.counts(connection),
+            deliveries=await reports.states(connection),
+            next_due=await notices.next_due(connection, now),
+            oldest_waiting=await reports.oldest_waiting(connection, now),
+        )
+
+
+async def unready(database: Database, now: datetime) -> list[str]:
+    """Why the service does not do its work, a few words each; empty where it does. Reads next to nothing."""
+    try:
+        async with asyncio.timeout(LONGEST_READ.total_seconds()), database.read() as connection:
+            served = await is_served(connection, now)
+            standing = await held(connection)
+            relay = await facts.read(connection, facts.RELAY)
+    except (SQLAlchemyError, OSError):
+        return ["the database does not answer"]
+    found = [] if served else ["there was no tick lately"]
+    if standing:
+        found.append(f"sending is held: {standing.reason}")
+    if relay:
+        found.append("the relay takes no mail")
+    return found

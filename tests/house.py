@@ -1,0 +1,173 @@
+"""The whole house for a test, but for its doors: a database, the planner and a dispatcher, under a fake clock."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+
+from scheduler.delivery.compose import Composer
+from scheduler.delivery.dispatch import Dispatcher
+from scheduler.delivery.letters import Letters
+from scheduler.delivery.maildir import MaildirTransport, read_message, read_outbox
+from scheduler.delivery.transport import Transport
+from scheduler.domain.community import Community
+from scheduler.domain.occurrence import Series
+from scheduler.domain.policy import Kind, Policy
+from scheduler.domain.token import Keys
+from scheduler.service.planning import Planner, Tick
+from scheduler.store import members
+from scheduler.store.database import Database
+from scheduler.store.ledger import reports
+from scheduler.store.ledger.reports import Report
+from scheduler.store.upgrades import open_database
+from tests.clock import FakeClock
+
+TEMPLATES = Path(__file__).parent.parent / "templates" / "email"
+
+COMMUNITY = Community(
+    name="Conversation for Kindness", description="An hour of conversation about kindness.",
+    address="meetings@conversation.example.org", reply_to="convenors@conversation.example.org",
+    domain="conversation.example.org", website="https://conversation.example.org/",
+    base_url="https://meet.example.org",
+)  # fmt: skip
+
+SERIES = Series(
+    slug="conversation-for-kindness", title="Conversation for Kindness", rule="FREQ=MONTHLY;BYDAY=3TH",
+    start=time(18), zone="Europe/London", duration=timedelta(hours=1), first=date(2020, 7, 16),
+    link="https://room.example.org/kindness",
+)  # fmt: skip
+
+INVITATION = Policy(slug="invitation", kind=Kind.INVITATION, days_before=14, at=time(9))
+DAY_BEFORE = Policy(slug="day-before", kind=Kind.REMINDER, days_before=1, at=time(9))
+HOUR_BEFORE = Policy(slug="hour-before", kind=Kind.REMINDER, lead=timedelta(hours=1))
+POLICIES = (INVITATION, DAY_BEFORE, HOUR_BEFORE)
+
+
+@dataclass
+class House:
+    """Use `tick` for one tick and its sending, `live` to let time pass as a running service would."""
+
+    database: Database
+    clock: FakeClock
+    folder: Path
+    series: Sequence[Series] = (SERIES,)
+    policies: Sequence[Policy] = POLICIES
+    transport: Transport | None = None
+
+    def __post_init__(self) -> None:
+        self.keys = Keys(b"k" * 32)
+        self.mail = self.folder / "mail"
+        self.restart()
+
+    def restart(self) -> None:
+        """What a new process begins with: nothing but what the database holds."""
+        letters = Letters(
+            self.database, Composer(TEMPLATES, COMMUNITY), self.clock, community=COMMUNITY,
+            series={one.slug: one for one in self.series}, keys=self.keys,
+        )  # fmt: skip
+        self.runs = getattr(self, "runs", 0) + 1
+        self.dispatcher = Dispatcher(
+            self.database,
+            self.transport or MaildirTransport(self.mail),
+            letters,
+            self.clock,
+            run=f"run-{self.runs}",
+        )
+        self.planner = Planner(
+            self.database, self.clock, series=self.series, policies=self.policies, domain=COMMUNITY.domain
+        )
+
+    @property
+    def by_slug(self) -> dict[str, Series]:
+        return {one.slug: one for one in self.series}
+
+    async def join(self, *people: tuple[str, str], **values: object) -> None:
+        """Add active members, each a name and a zone; the address follows from the name."""
+        async with self.database.write() as connection:
+            await members.add(
+                connection,
+                [
+                    {
+                        "address": address_of(name), "address_key": address_of(name), "name": name, "country": "GB",
+                        "zone": zone, "zone_source": "given", "locale": "en-GB", "status": "active",
+                        "convenor": False, "created_at": self.clock.now(), "active_since": self.clock.now(),
+                        "paused_until": None, "uninvited_at": None, **values,
+                    }
+                    for name, zone in people
+                ],
+            )  # fmt: skip
+
+    async def change(self, name: str, **values: object) -> None:
+        """Change a member's columns."""
+        async with self.database.write() as connection:
+            member = await members.by_key(connection, address_of(name))
+            assert member
+            await members.change(connection, member.id, **values)
+
+    async def answer(self, name: str, occurrence: str, answer: str) -> None:
+        """Let a member answer an invitation."""
+        async with self.database.write() as connection:
+            member = await members.by_key(connection, address_of(name))
+            assert member
+            await members.set_answer(connection, member.id, occurrence, answer=answer, now=self.clock.now())
+
+    async def tick(self) -> Tick:
+        """One tick, and what it found to send."""
+        ticked = await self.planner.tick()
+        await self.dispatcher.send_due()
+        return ticked
+
+    async def live(self, until: datetime) -> None:
+        """Tick at every due instant from now to `until`, as a service that is up does."""
+        while True:
+            ticked = await self.tick()
+            following = min(ticked.next_due or until, self.clock.now() + timedelta(days=1))
+            if following >= until:
+                break
+            self.clock.pass_until(following)
+        self.clock.pass_until(until)
+        await self.tick()
+
+    async def reports(self, **narrowed: object) -> list[Report]:
+        async with self.database.read() as connection:
+            return [
+                row
+                async for row in reports.reports(connection)
+                if all(getattr(row, name) == value for name, value in narrowed.items())
+            ]
+
+    async def states(self, **narrowed: object) -> dict[str, str]:
+        """Name to state (with its reason) of the deliveries that fit."""
+        return {
+            row.name: row.state + (f": {row.reason}" if row.reason else "")
+            for row in await self.reports(**narrowed)
+        }
+
+    def mails(self) -> list[EmailMessage]:
+        """What lies in the Maildir."""
+        found = [
+            message_from_bytes(read_message(self.mail, one.name), _class=EmailMessage, policy=policy.default)
+            for one in (read_outbox(self.mail, newest=100_000) if self.mail.exists() else [])
+        ]
+        return sorted(found, key=lambda mail: (str(mail["Date"]), str(mail["To"])))
+
+
+def address_of(name: str) -> str:
+    return f"{name.lower().replace(' ', '.')}@example.org"
+
+
+@asynccontextmanager
+async def open_house(
+    folder: Path, now: datetime, *, url: str = "", series: Sequence[Series] = (SERIES,),
+    policies: Sequence[Policy] = POLICIES, transport: Transport | None = None,
+) -> AsyncIterator[House]:  # fmt: skip
+    """A new house at `now`, with an empty database (SQLite in `folder`, unless `url` names one)."""
+    database = Database(url or f"sqlite:///{folder / 'test.sqlite'}")
+    await open_database(database, upgrade=True)
+    try:
+        yield House(database, FakeClock(now), folder, series=series, policies=policies, transport=transport)
+    finally:
+        await database.close()

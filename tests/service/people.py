@@ -1,0 +1,53 @@
+"""People for tests of the list: rows of an import, and what the list then says of them."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from scheduler.domain.token import Keys
+from scheduler.service.importing import Imported, import_members
+from scheduler.service.inviting import Invitation
+from scheduler.service.reading import MemberRow
+from scheduler.store import facts, members
+from scheduler.store.database import Database
+from scheduler.store.members import Member
+
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+KEYS = Keys(b"k" * 32)
+
+
+def row(email: str, **values: Any) -> MemberRow:
+    known: dict[str, Any] = {
+        "line": 2, "name": "Ann", "country": "GB", "zone": "Europe/London", "zone_source": "given", "locale": "en-GB",
+    }  # fmt: skip
+    return MemberRow(email=email, **{**known, **values})
+
+
+async def take(
+    database: Database,
+    rows: Iterable[MemberRow],
+    *,
+    invitations: Sequence[Invitation] = (),
+    now: datetime = NOW,
+    **options: Any,
+) -> Imported:
+    """Import `rows` with the settings that tests need."""
+    return await import_members(
+        database, rows, keys=KEYS, locale="cy-GB", invitations=invitations, now=now, **options
+    )
+
+
+async def everybody(database: Database) -> list[Member]:
+    async with database.read() as connection:
+        return [member async for member in members.every(connection)]
+
+
+async def one(database: Database, address: str) -> Member:
+    """The member whose address is exactly `address`."""
+    return next(member for member in await everybody(database) if member.address == address)
+
+
+async def change_mark(database: Database) -> int:
+    """What a running service watches."""
+    async with database.read() as connection:
+        return await facts.current(connection, "change")

@@ -1,0 +1,413 @@
+"""The tick over a month: who is told, when, and what no longer is."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+
+import pytest
+
+from scheduler.domain.policy import Kind, Policy
+from scheduler.domain.problem import SettingsProblem
+from scheduler.service.amending import Change, add_extra, amend, tell
+from scheduler.service.forecasting import forecast
+from scheduler.service.holding import held, release
+from scheduler.store import occurrences
+from scheduler.store.ledger import claims
+from tests.house import DAY_BEFORE, HOUR_BEFORE, INVITATION, POLICIES, SERIES, House, address_of, open_house
+
+KEY = "conversation-for-kindness/2026-11-19"
+START = datetime(2026, 11, 19, 18, tzinfo=UTC)
+OVER = datetime(2026, 11, 19, 20, tzinfo=UTC)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    return request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
+
+
+@pytest.fixture
+async def house(tmp_path: Path, url: str) -> AsyncIterator[House]:
+    """Adopted on the first of November, with members around the world."""
+    async with open_house(tmp_path, datetime(2026, 11, 1, 12, tzinfo=UTC), url=url) as house:
+        await house.tick()
+        await house.join(("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"), ("Cy", "America/New_York"))
+        yield house
+
+
+def at(day: int, hour: int, minute: int = 0) -> datetime:
+    return datetime(2026, 11, day, hour, minute, tzinfo=UTC)
+
+
+async def sent(house: House) -> dict[tuple[str, str], datetime]:
+    """(name, policy or kind) to the instant at which it was sent."""
+    return {
+        (row.name, row.policy or row.kind): row.sent_at
+        for row in await house.reports(state="sent")
+        if row.sent_at
+    }
+
+
+async def test_each_member_gets_one_invitation_and_two_reminders_at_their_own_hours(house: House) -> None:
+    await house.live(OVER)
+    assert await sent(house) == {
+        ("Ann", "invitation"): at(5, 9),
+        ("Bo", "invitation"): at(5, 20),  # 09:00 on the 6th: two weeks before their Friday
+        ("Cy", "invitation"): at(5, 14),
+        ("Ann", "day-before"): at(18, 9),
+        ("Bo", "day-before"): at(18, 20),
+        ("Cy", "day-before"): at(18, 14),
+        ("Ann", "hour-before"): at(19, 17),
+        ("Bo", "hour-before"): at(19, 17),
+        ("Cy", "hour-before"): at(19, 17),
+    }
+    assert len(house.mails()) == 9
+
+
+async def test_ticking_and_starting_again_sends_nothing_twice(house: House) -> None:
+    await house.live(at(6, 12))
+    for _ in range(3):
+        house.restart()
+        await house.dispatcher.take_over()
+        await house.tick()
+    assert len(house.mails()) == 3
+
+
+async def test_installed_three_days_before_a_meeting_the_invitation_goes_out_once(tmp_path: Path) -> None:
+    async with open_house(tmp_path, at(16, 12)) as house:
+        await house.join(("Ann", "Europe/London"))
+        await house.live(OVER)
+        assert sorted(row.policy or "" for row in await house.reports(state="sent")) == [
+            "day-before", "hour-before", "invitation",
+        ]  # fmt: skip
+
+
+async def test_a_due_instant_before_the_policy_was_adopted_creates_nothing_else(tmp_path: Path) -> None:
+    async with open_house(tmp_path, at(18, 12)) as house:
+        await house.join(("Ann", "Europe/London"))
+        await house.tick()
+        assert await house.states() == {"Ann": "sent"}
+        assert [row.kind for row in await house.reports()] == ["invitation"]
+
+
+async def test_who_joins_after_the_invitation_gets_it_once_until_the_start(house: House) -> None:
+    await house.live(at(10, 12))
+    await house.join(("Di", "Asia/Kolkata"))
+    await house.tick()
+    await house.tick()
+    assert await house.states(name="Di", kind="invitation") == {"Di": "sent"}
+    await house.live(OVER)
+    await house.join(("Ed", "Europe/London"))
+    await house.tick()
+    assert await house.states(name="Ed") == {}
+
+
+async def test_who_joins_after_the_due_instant_of_a_reminder_does_not_get_it(house: House) -> None:
+    await house.live(at(18, 12))
+    await house.join(("Di", "Europe/London"))
+    await house.live(OVER)
+    assert await house.states(name="Di", policy="day-before") == {}
+    assert await house.states(name="Di", policy="hour-before") == {"Di": "sent"}
+
+
+async def test_no_invite_skips_only_the_invitation_that_is_open(house: House) -> None:
+    await house.live(at(10, 12))
+    await house.join(("Di", "Europe/London"), uninvited_at=house.clock.now())
+    await house.live(datetime(2026, 12, 18, tzinfo=UTC))
+    assert [row.occurrence for row in await house.reports(name="Di", kind="invitation")] == [
+        "conversation-for-kindness/2026-12-17"
+    ]
+
+
+async def test_down_at_the_due_instant_what_is_useful_goes_out_on_return(house: House) -> None:
+    await house.live(at(18, 8))
+    house.clock.pass_until(at(19, 10))
+    house.restart()
+    await house.tick()
+    assert await house.states(policy="day-before") == {"Ann": "sent", "Bo": "sent", "Cy": "sent"}
+
+
+async def test_down_past_the_start_what_is_useless_is_expired_and_none_is_sent(house: House) -> None:
+    await house.live(at(17, 12))
+    before = len(house.mails())
+    house.clock.pass_until(OVER)
+    house.restart()
+    await house.tick()
+    assert len(house.mails()) == before
+    assert set((await house.states(kind="reminder")).values()) == {"expired: late"}
+    assert len(await house.reports(kind="reminder")) == 6
+
+
+async def test_of_several_reminders_due_and_unsent_only_the_latest_goes(house: House) -> None:
+    await house.live(at(17, 12))
+    house.clock.pass_until(at(19, 17, 30))
+    await house.tick()
+    assert set((await house.states(policy="day-before")).values()) == {"skipped: superseded"}
+    assert set((await house.states(policy="hour-before")).values()) == {"sent"}
+
+
+async def test_a_moved_meeting_reminds_anew_and_never_for_the_old_time(house: House) -> None:
+    await house.live(at(18, 8, 30))
+    moved = await amend(
+        house.database, house.by_slug, KEY, Change(move_to=datetime(2026, 11, 26, 18)), now=house.clock.now()
+    )
+    assert moved.after.starts == START + timedelta(days=7)
+    assert (moved.after.revision, moved.after.sequence) == (1, 1)
+    await house.live(OVER)
+    assert await house.reports(kind="reminder", state="sent") == []
+    await house.live(OVER + timedelta(days=7))
+    reminders = await house.reports(kind="reminder", state="sent")
+    assert {row.sent_at for row in reminders if row.policy == "hour-before"} == {at(26, 17)}
+    assert len(reminders) == 6
+
+
+async def test_a_cancelled_meeting_reminds_nobody_and_a_restored_one_does_again(house: House) -> None:
+    await house.live(at(18, 8, 30))
+    await amend(house.database, house.by_slug, KEY, Change(cancel=True), now=house.clock.now())
+    await house.live(at(18, 10))
+    assert await house.reports(kind="reminder", state="sent") == []
+    await amend(house.database, house.by_slug, KEY, Change(restore=True), now=house.clock.now())
+    await house.live(OVER)
+    assert len(await house.reports(kind="reminder", state="sent")) == 6
+
+
+async def test_a_claim_refuses_what_was_cancelled_since_the_last_tick(house: House) -> None:
+    await house.live(at(18, 8, 30))
+    await amend(house.database, house.by_slug, KEY, Change(cancel=True), now=house.clock.now())
+    house.clock.pass_until(at(18, 9, 1))
+    await house.dispatcher.send_due()
+    assert await house.reports(kind="reminder", state="sent") == []
+
+
+async def test_an_update_tells_all_active_members_once_and_carries_the_calendar_to_the_invited(
+    house: House,
+) -> None:
+    await house.live(at(10, 12))
+    await house.join(("Di", "Europe/London"), uninvited_at=house.clock.now())
+    amended = await amend(
+        house.database, house.by_slug, KEY, Change(move_to=datetime(2026, 11, 19, 17)), now=house.clock.now()
+    )
+    await tell(house.database, amended, now=house.clock.now())
+    await house.tick()
+    await house.tick()
+    updates = [mail for mail in house.mails() if str(mail["Subject"]).startswith("Changed")]
+    calendars = {
+        str(mail["To"]): "text/calendar" in [part.get_content_type() for part in mail.walk()]
+        for mail in updates
+    }
+    assert calendars == {f"{name} <{address_of(name)}>": name != "Di" for name in ("Ann", "Bo", "Cy", "Di")}
+
+
+async def test_a_cancellation_carries_cancel_only_to_those_who_were_sent_request(house: House) -> None:
+    await house.live(at(10, 12))
+    await house.join(("Di", "Europe/London"), uninvited_at=house.clock.now())
+    amended = await amend(house.database, house.by_slug, KEY, Change(cancel=True), now=house.clock.now())
+    await tell(house.database, amended, now=house.clock.now())
+    await house.tick()
+    mails = [mail for mail in house.mails() if str(mail["Subject"]).startswith("Cancelled")]
+    methods = {
+        str(mail["To"]).split()[0]: [
+            part.get_param("method") for part in mail.walk() if part.get_content_type() == "text/calendar"
+        ]
+        for mail in mails
+    }
+    assert methods == {"Ann": ["CANCEL"], "Bo": ["CANCEL"], "Cy": ["CANCEL"], "Di": []}
+
+
+async def test_a_zone_change_never_doubles_and_the_queued_follows(house: House) -> None:
+    await house.live(at(18, 9, 30))
+    assert await house.states(policy="day-before", name="Ann") == {"Ann": "sent"}
+    await house.change("Ann", zone="America/Los_Angeles")
+    await house.change("Cy", zone="Asia/Kolkata")
+    await house.tick()
+    await house.live(OVER)
+    rows = await house.reports(policy="day-before")
+    assert sorted(row.name for row in rows) == ["Ann", "Bo", "Cy"]
+    assert {row.name: row.sent_at for row in rows}["Cy"] == at(18, 9, 30)
+    assert len(await house.reports(name="Ann")) == 3
+
+
+async def test_who_leaves_gets_nothing_more_and_who_rejoins_does(house: House) -> None:
+    await house.live(at(18, 8, 30))
+    await house.change("Ann", status="left", active_since=None)
+    await house.tick()
+    assert await house.states(policy="day-before", name="Ann") == {"Ann": "withdrawn: left"}
+    await house.change("Ann", status="active", active_since=house.clock.now())
+    await house.live(at(18, 10))
+    assert await house.states(policy="day-before", name="Ann") == {"Ann": "sent"}
+
+
+async def test_leaving_takes_effect_on_queued_mail_even_before_the_next_tick(house: House) -> None:
+    await house.live(at(18, 8, 30))
+    await house.change("Ann", status="left", active_since=None)
+    house.clock.pass_until(at(18, 9, 1))
+    await house.dispatcher.send_due()
+    assert await house.reports(policy="day-before", name="Ann", state="sent") == []
+
+
+async def test_who_declined_gets_no_reminder_and_an_undo_brings_it_back(house: House) -> None:
+    await house.live(at(18, 8, 30))
+    for answer, state in (("declined", "skipped: declined"), ("coming", "queued")):
+        await house.answer("Ann", KEY, answer)
+        await house.tick()
+        assert await house.states(policy="day-before", name="Ann") == {"Ann": state}
+
+
+async def test_changing_a_lead_mails_nobody_for_the_past(house: House) -> None:
+    await house.live(at(19, 10))
+    before = len(house.mails())
+    longer = Policy(slug="hour-before", kind=Kind.REMINDER, lead=timedelta(hours=12))
+    house.policies = (INVITATION, DAY_BEFORE, longer)
+    house.restart()
+    await house.tick()
+    assert len(house.mails()) == before
+
+
+async def test_renaming_a_policy_mails_nobody_for_the_past(house: House) -> None:
+    await house.live(at(18, 23))
+    before = len(house.mails())
+    renamed = Policy(slug="the-day-before", kind=Kind.REMINDER, days_before=1, at=time(9))
+    house.policies = (INVITATION, renamed, HOUR_BEFORE)
+    house.restart()
+    await house.tick()
+    assert len(house.mails()) == before
+
+
+async def test_a_changed_rule_moves_what_nobody_was_told_and_keeps_the_rest(house: House) -> None:
+    await house.live(at(6, 12))
+    fridays = type(SERIES)(
+        slug=SERIES.slug, title=SERIES.title, rule="FREQ=MONTHLY;BYDAY=3FR", start=time(12), zone=SERIES.zone,
+        duration=SERIES.duration, first=SERIES.first,
+    )  # fmt: skip
+    house.series = (fridays,)
+    house.restart()
+    await house.tick()
+    async with house.database.read() as connection:
+        kept = {one.key: one for one in await occurrences.all_occurrences(connection)}
+    assert kept[KEY].orphaned
+    assert kept[KEY].starts == START
+    assert kept["conversation-for-kindness/2026-10-15"].orphaned is False
+    assert "conversation-for-kindness/2026-11-20" in kept
+
+
+async def test_a_renamed_series_or_domain_is_refused(house: House) -> None:
+    house.series = (
+        type(SERIES)(
+            slug="renamed", title=SERIES.title, rule=SERIES.rule, start=SERIES.start, zone=SERIES.zone,
+            duration=SERIES.duration, first=SERIES.first,
+        ),
+    )  # fmt: skip
+    house.restart()
+    with pytest.raises(SettingsProblem, match="conversation-for-kindness"):
+        await house.planner.tick()
+
+
+async def test_an_extra_meeting_is_told_as_the_others_are(house: House) -> None:
+    await house.live(at(2, 12))
+    extra = await add_extra(house.database, SERIES, datetime(2026, 11, 25, 12), now=house.clock.now())
+    assert extra.key == "conversation-for-kindness/2026-11-25T1200"
+    await house.live(at(25, 14))
+    assert len(await house.reports(occurrence=extra.key, state="sent")) == 9
+
+
+async def test_a_clock_behind_the_last_tick_holds_and_expires_nothing(house: House) -> None:
+    await house.live(at(18, 8, 30))
+    house.clock.jump(-timedelta(days=2))
+    house.restart()
+    assert (await house.tick()).held
+    house.clock.jump(timedelta(days=2, minutes=45))
+    house.restart()
+    assert not (await house.tick()).held
+    assert await house.states(policy="day-before", name="Ann") == {"Ann": "sent"}
+
+
+async def test_a_clock_that_jumps_while_running_holds_until_a_convenor_resumes(house: House) -> None:
+    await house.live(at(17, 12))
+    house.clock.jump(timedelta(days=3))
+    assert (await house.tick()).held
+    assert await house.reports(kind="reminder", state="expired") == []
+    async with house.database.write() as connection:
+        assert await held(connection)
+        await release(connection)
+    assert not (await house.tick()).held
+
+
+async def test_what_a_killed_run_left_is_sent_again_with_the_same_message_id(house: House) -> None:
+    await house.live(at(5, 8, 30))
+    house.clock.pass_until(at(5, 9))
+    await house.planner.tick()
+    async with house.database.write() as connection:
+        chunks = await claims.open_chunks(connection, house.clock.now())
+        assert await claims.claim(connection, chunks[0], run="killed", now=house.clock.now(), limit=50)
+    house.restart()
+    assert await house.dispatcher.take_over() == 1
+    await house.tick()
+    (row,) = await house.reports(name="Ann")
+    assert (row.state, row.attempts) == ("sent", 2)
+
+
+async def test_moved_after_an_uncertain_try_it_counts_as_sent_and_the_update_follows(house: House) -> None:
+    await house.live(at(5, 8, 30))
+    house.clock.pass_until(at(5, 9))
+    await house.planner.tick()
+    async with house.database.write() as connection:
+        (chunk,) = await claims.open_chunks(connection, house.clock.now())
+        await claims.claim(connection, chunk, run="killed", now=house.clock.now(), limit=50)
+    await amend(
+        house.database, house.by_slug, KEY, Change(move_to=datetime(2026, 11, 19, 17)), now=house.clock.now()
+    )
+    house.restart()
+    await house.dispatcher.take_over()
+    await house.tick()
+    assert await house.states(name="Ann") == {"Ann": "sent: uncertain"}
+
+
+async def test_a_pause_that_is_over_makes_the_member_active_again(house: House) -> None:
+    await house.change("Ann", status="paused", active_since=None, paused_until=at(10, 0))
+    await house.live(at(6, 0))
+    assert await house.states(name="Ann") == {}
+    await house.live(at(10, 1))
+    assert await house.states(name="Ann", kind="invitation") == {"Ann": "sent"}
+
+
+async def test_several_series_share_the_members_and_remind_apart(tmp_path: Path) -> None:
+    second = type(SERIES)(
+        slug="tea", title="Tea", rule="FREQ=WEEKLY;INTERVAL=2;BYDAY=TU", start=time(8), zone="Pacific/Auckland",
+        duration=timedelta(minutes=30), first=SERIES.first,
+    )  # fmt: skip
+    async with open_house(tmp_path, at(1, 12), series=(SERIES, second), policies=POLICIES) as house:
+        await house.join(("Ann", "Europe/London"))
+        await house.live(OVER)
+        told = {row.occurrence for row in await house.reports(policy="hour-before", state="sent")}
+        assert told == {KEY, *{key for key in told if key and key.startswith("tea/")}}
+        assert len(told) >= 2
+
+
+async def test_only_the_next_occurrence_at_adoption_is_invited_to_before_its_policy_was_adopted(
+    tmp_path: Path,
+) -> None:
+    weekly = type(SERIES)(
+        slug="tea", title="Tea", rule="FREQ=WEEKLY;BYDAY=TU", start=time(8), zone="Europe/London",
+        duration=timedelta(minutes=30), first=SERIES.first,
+    )  # fmt: skip
+    async with open_house(tmp_path, at(1, 12), series=(weekly,), policies=(INVITATION,)) as house:
+        await house.join(("Ann", "Europe/London"))
+        await house.live(at(19, 0))
+        # The 10th's invitation was due in October, before there was a policy; the 17th's on the 3rd.
+        told = sorted(row.occurrence or "" for row in await house.reports(state="sent"))
+        assert told[:2] == ["tea/2026-11-03", "tea/2026-11-17"]
+
+
+async def test_the_plan_foresees_what_the_tick_then_sends_also_after_a_policy_was_renamed(
+    house: House,
+) -> None:
+    await house.live(at(10, 12))
+    early = Policy(slug="welcome-in", kind=Kind.INVITATION, days_before=20, at=time(9))
+    house.policies = (early, DAY_BEFORE, HOUR_BEFORE)
+    house.restart()
+    foreseen = await forecast(
+        house.database, series=house.series, policies=house.policies, since=at(10, 12), until=OVER,
+        now=house.clock.now(),
+    )  # fmt: skip
+    before = len(house.mails())
+    await house.live(OVER)
+    assert len(house.mails()) - before == sum(row.recipients for row in foreseen)

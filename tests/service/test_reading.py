@@ -1,0 +1,245 @@
+"""Lists of people as convenors have them."""
+
+import csv
+import io
+from time import process_time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.domain.problem import Refused
+from scheduler.service.reading import MemberRow, Reading, RowProblem, read_members
+
+
+def read(text: str, encoding: str = "utf-8") -> Reading:
+    return read_members(text.encode(encoding))
+
+
+def problems(text: str) -> list[tuple[int, str, str]]:
+    return [(one.line, one.column, one.reason) for one in read(text).problems]
+
+
+LIST = """\
+name,email,country,timezone,locale
+Åsa Öberg,asa@example.org,Sweden,Europe/Stockholm,sv-SE
+"O'Neill, Zoë",zoe@example.org,Ireland,,en-IE
+=1+1,sum@example.org,,Asia/Kolkata,
+"""
+PEOPLE = (
+    MemberRow(2, "Åsa Öberg", "asa@example.org", "SE", "Europe/Stockholm", "given", "sv-SE"),
+    MemberRow(3, "O'Neill, Zoë", "zoe@example.org", "IE", "Europe/Dublin", "assumed", "en-IE"),
+    MemberRow(4, "=1+1", "sum@example.org", None, "Asia/Kolkata", "given", None),
+)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_list_is_read_in_every_encoding_and_with_every_separator(encoding: str, delimiter: str) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter).writerows(csv.reader(io.StringIO(LIST)))
+    assert read(text.getvalue(), encoding) == Reading(rows=PEOPLE, problems=(), ignored=(), duplicates=0)
+
+
+@pytest.mark.parametrize(
+    "headings",
+    [
+        "Name,Email,Country,Time zone,Language",
+        "FULL NAME,E-Mail,Nation,TZ,lang",
+        "name,EMAIL ADDRESS,country,time_zone,locale",
+        "Your name,Your e-mail address,Country or region,Zone,Preferred language",
+        "Member name,Member email,Country,TimeZone,LOCALE",
+        " Name ,mail *,Country (of residence),Timezone [IANA],Language code",
+        "Display Name,E-mail 1 - Value,Country/Region,tz,Language",
+    ],
+)
+def test_headings_are_known_by_their_common_names(headings: str) -> None:
+    assert read(LIST.replace("name,email,country,timezone,locale", headings)).rows == PEOPLE
+
+
+def test_columns_may_stand_in_any_order_and_strange_ones_are_named() -> None:
+    found = read('Phone,Country,Surname,,E-mail,First name,Notes\n1,Wales,Jones,,j@example.org,Siân,"a\nb"\n')
+    assert found.rows == (
+        MemberRow(2, "Siân Jones", "j@example.org", "GB-WLS", "Europe/London", "assumed", None),
+    )
+    assert found.ignored == ("Phone", "Notes") and not found.problems
+
+
+def test_the_first_of_two_columns_that_mean_the_same_is_taken() -> None:
+    found = read("email,mail,country\na@example.org,b@example.org,UK\n")
+    assert [row.email for row in found.rows] == ["a@example.org"] and found.ignored == ("mail",)
+
+
+def test_a_name_may_be_missing_or_half_there() -> None:
+    found = read(
+        "first,last,email,country\n,,a@example.org,UK\nAnn,,b@example.org,UK\n,Lee,c@example.org,UK\n"
+    )
+    assert [row.name for row in found.rows] == ["", "Ann", "Lee"]
+
+
+@pytest.mark.parametrize(
+    ("country", "zone", "expected"),
+    [
+        ("", "europe/london", ("Europe/London", "given")), ("", "Asia/Calcutta", ("Asia/Kolkata", "given")),
+        ("", "GMT Standard Time", ("Europe/London", "given")), ("USA", "US/Pacific", ("America/Los_Angeles", "given")),
+        ("", "Germany", ("Europe/Berlin", "assumed")), ("France", "Deutschland", ("Europe/Berlin", "assumed")),
+        ("", "Singapore", ("Asia/Singapore", "assumed")), ("Germany", "", ("Europe/Berlin", "assumed")),
+        ("New Zealand", "", ("Pacific/Auckland", "assumed")), ("Scotland", "", ("Europe/London", "assumed")),
+        ("New Zealand", "Pacific/Chatham", ("Pacific/Chatham", "given")), ("", "UTC", ("UTC", "given")),
+    ],
+)  # fmt: skip
+def test_a_zone_is_read_or_that_of_the_country_assumed(
+    country: str, zone: str, expected: tuple[str, str]
+) -> None:
+    (row,) = read(f"email,country,zone\na@example.org,{country},{zone}\n").rows
+    assert (row.zone, row.zone_source) == expected
+
+
+@pytest.mark.parametrize(
+    ("country", "zone", "reason"),
+    [
+        ("Canada", "", "Canada has "),
+        ("", "USA", "United States has "),
+        ("", "", "there is neither a time zone nor a country; write a zone as Europe/London"),
+        (
+            "Bouvet Island",
+            "",
+            "Bouvet Island has no time zone of its own; write the member's, as Europe/London",
+        ),
+        ("UK", "Europe/Lodon", "'Europe/Lodon' is not known; did you mean Europe/London?"),
+        ("UK", "Nowhere", "'Nowhere' is not known; write an IANA name as Europe/London, or UTC"),
+        (
+            "UK",
+            "Etc/GMT+5",
+            "'Etc/GMT+5' names no place, so its clock changes are not known; write a place as ",
+        ),
+    ],
+)
+def test_a_row_without_a_zone_is_told_with_what_to_write(country: str, zone: str, reason: str) -> None:
+    ((line, column, found),) = problems(f"email,country,Time Zone\na@example.org,{country},{zone}\n")
+    assert (line, column) == (2, "Time Zone") and found.startswith(reason)
+
+
+def test_a_country_of_several_zones_is_told_with_its_zones() -> None:
+    ((_, _, reason),) = problems("email,country\na@example.org,USA\n")
+    assert (
+        reason.startswith("United States has ")
+        and "time zones; write the member's: America/New_York, " in reason
+    )
+
+
+def test_abbreviations_in_a_zone_column_are_no_country_codes() -> None:
+    """EST is Estonia's code, PT Portugal's, MT Malta's: here they mean American clocks."""
+    found = read("email,tz\n" + "".join(f"{text}@example.org,{text}\n" for text in ("EST", "PT", "MT", "AT")))
+    assert not found.rows and len(found.problems) == 4
+
+
+def test_without_a_zone_column_the_country_s_is_named() -> None:
+    assert [one[:2] for one in problems("email,Land,Country\na@example.org,x,USA\n")] == [(2, "Country")]
+
+
+@pytest.mark.parametrize(
+    ("country", "locale", "expected"),
+    [
+        ("UK", "", None), ("UK", "en_GB", "en-GB"), ("UK", "English", "en-GB"), ("Wales", "Welsh", "cy-GB"),
+        ("Sweden", "English", "en-SE"), ("UK", "en", "en"), ("", "svenska", "sv"), ("UK", "British English", "en-GB"),
+    ],
+)  # fmt: skip
+def test_a_language_may_be_a_tag_or_a_name(country: str, locale: str, expected: str | None) -> None:
+    (row,) = read(f"email,country,zone,language\na@example.org,{country},UTC,{locale}\n").rows
+    assert row.locale == expected
+
+
+def test_all_problems_of_all_bad_rows_are_told_and_the_good_rows_taken() -> None:
+    found = read(
+        "Name,E-mail,Country,Zone,Lang\n"
+        "A,a@example.org,UK,,\n"
+        "B\x07,b,Ruritania,Europe/Pariss,xx-XX\n"
+        '"C\nC",c@example.org,UK,,\n'
+        ",,,,\n"
+        "D,,UK,,\n"
+        "E,e@example.org,UK,,,extra\n"
+        "F,f@example.org,UK,,,\n"
+        '"G,g@example.org,UK,,\n'
+        "H,h@example.org\n"
+        f"{'I' * 501},i@example.org,UK,,\n"
+        "J\N{REPLACEMENT CHARACTER},j@example.org,UK,,\n"
+        "K,k@example.org,UK,,\n"
+    )
+    assert [row.email for row in found.rows] == ["a@example.org", "f@example.org", "k@example.org"]
+    assert [(one.line, one.column) for one in found.problems] == [
+        (3, "Name"), (3, "E-mail"), (3, "Country"), (3, "Zone"), (3, "Lang"), (4, "Name"), (7, "E-mail"),
+        (8, ""), (10, ""), (11, "Zone"), (12, "Name"), (13, "Name"),
+    ]  # fmt: skip
+    assert str(found.problems[0]) == "line 3, Name: character U+0007 is not allowed here; leave it out"
+    assert str(found.problems[6]) == "line 7, E-mail: there is no address"
+    assert str(found.problems[7]).startswith("line 8: 6 cells under 5 headings; ")
+    assert all(str(one).isprintable() for one in found.problems)
+
+
+def test_a_bad_country_is_told_once() -> None:
+    assert [one[:2] for one in problems("email,country,zone\na@example.org,Ruritania,\n")] == [(2, "country")]
+
+
+def test_a_bad_country_is_told_even_beside_a_good_zone() -> None:
+    assert [one[:2] for one in problems("email,country,zone\na@example.org,Ruritania,UTC\n")] == [
+        (2, "country")
+    ]
+
+
+def test_of_one_address_the_first_good_row_holds() -> None:
+    found = read(
+        "name,email,country\nA,a@example.org,USA\nA,A@Example.org,UK\nA,a@EXAMPLE.org,uk\nB,a@example.org,UK\n"
+    )
+    assert [(row.line, row.email) for row in found.rows] == [(3, "A@example.org")]
+    assert found.duplicates == 1
+    assert [(one.line, one.column) for one in found.problems] == [(2, "country"), (5, "email")]
+    assert "line 3" in found.problems[1].reason
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "the file is empty"), ("\n \n", "the file is empty"),
+        ("name,country\nA,UK\n", "no heading means the address: there are 'name', 'country'; write email, e-mail, "),
+        ("name,email\nA,a@example.org\n", "no heading means a zone or country: there are 'name', 'email'; write "),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_list_is_refused_in_one_line(text: str, reason: str) -> None:
+    with pytest.raises(Refused, match=reason) as refusal:
+        read(text)
+    assert str(refusal.value).isprintable()
+
+
+@given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode))
+def test_no_bytes_break_the_reading(data: bytes) -> None:
+    for start in (b"", b"email,country,zone,name,lang\n"):
+        try:
+            found = read_members(start + data)
+        except Refused:
+            continue
+        assert all(str(problem).isprintable() for problem in found.problems)
+
+
+CELL = st.text(max_size=30) | st.sampled_from(
+    ["UK", "USA", "a@example.org", "Europe/London", "en-GB", "x" * 501, "\x00"]
+)
+
+
+@given(st.lists(st.tuples(CELL, CELL, CELL, CELL), max_size=6))
+def test_every_row_is_taken_or_told(rows: list[tuple[str, ...]]) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([["email", "country", "zone", "language"], *rows])
+    found = read_members(text.getvalue().encode("utf-8", "replace"))
+    said = sum(any(cell.strip().strip("\ufeff") for cell in row) for row in rows)
+    assert len(found.rows) + found.duplicates + len({one.line for one in found.problems}) == said
+
+
+def test_a_long_list_of_wrong_rows_is_read_about_as_quickly_as_a_right_one() -> None:
+    """To look for the nearest name a hundred thousand times would take minutes."""
+    wrong = "email,country,zone\n" + "".join(f"{n}@example.org,Land {n},Town/{n}\n" for n in range(20_000))
+    before = process_time()
+    found = read(wrong)
+    assert len(found.problems) == 40_000
+    assert process_time() - before < 30
+    assert found.problems[-1] == RowProblem(20_001, "zone", "'Town/19999' is not known")

@@ -1,0 +1,1 @@
+"""The browser's door: translates, never decides."""

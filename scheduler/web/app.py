@@ -1,0 +1,106 @@
+"""The web application: its routes, and what is told where one of them has no answer."""
+
+from pathlib import Path
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from scheduler.domain.clock import Clock
+from scheduler.domain.community import Community
+from scheduler.domain.occurrence import Series
+from scheduler.domain.token import Keys
+from scheduler.store.database import Database
+from scheduler.web import calendars, health, links, outbox, pages
+from scheduler.web.guarding import Hardening, Journal, harden
+from scheduler.web.site import Site, page, read_templates, site
+
+log = structlog.get_logger()
+
+LARGEST_FORM = 64 * 1024
+
+_ROBOTS = "User-agent: *\nDisallow: /go/\nDisallow: /u/\nDisallow: /outbox\n"
+_WORDS = {
+    404: ("There is no such page", "The address may be mistyped, or what stood here is gone."),
+    405: ("That cannot be done here", "This page can only be looked at."),
+    500: ("Something went wrong on our side", "It has been noted. Please try again in a few minutes."),
+}
+
+
+def create_app(
+    *, community: Community, series: tuple[Series, ...], database: Database, clock: Clock, keys: Keys,
+    outbox: Path | None, templates: Path,
+) -> Starlette:  # fmt: skip
+    """The site of `community`. `outbox` is the Maildir whose mails are shown on loopback, `templates` the folder
+    of pages and of the files that they refer to."""
+    here = Site(
+        community=community, series=series, database=database, clock=clock, keys=keys, outbox=outbox,
+        templates=read_templates(templates), started=clock.now(),
+    )  # fmt: skip
+    app = Starlette(
+        routes=_routes(templates / "static"),
+        middleware=[
+            Middleware(Journal, clock=clock),
+            Middleware(Hardening, https=community.base_url.startswith("https:")),
+        ],
+        exception_handlers={HTTPException: _unanswered, Exception: _failed},
+    )
+    # It would redirect to whatever host the request names.
+    app.router.redirect_slashes = False
+    app.state.site = here
+    return app
+
+
+def _routes(static: Path) -> list[BaseRoute]:
+    async def favicon(_: Request) -> Response:
+        return FileResponse(static / "favicon.svg", media_type="image/svg+xml")
+
+    return [
+        Route("/", pages.home),
+        Route("/next", pages.next_page),
+        Route("/meetings/{series}/{date}.ics", calendars.meeting),
+        Route("/meetings/{series}/{date}", pages.meeting),
+        Route("/calendar.ics", calendars.everything),
+        Route("/calendar/{series}.ics", calendars.one_series),
+        Route("/go/{token}/{series}/{date}", links.go),
+        Route("/u/{token}", links.leave, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/outbox", outbox.mails),
+        Route("/outbox/{name}", outbox.mail),
+        Route("/outbox/{name}/html", outbox.html),
+        Route("/outbox/{name}/source", outbox.source),
+        Route("/healthz", health.alive),
+        Route("/readyz", health.ready),
+        Route("/robots.txt", _robots),
+        Route("/favicon.ico", favicon),
+        Mount("/static", StaticFiles(directory=static)),
+    ]
+
+
+async def _robots(_: Request) -> Response:
+    return PlainTextResponse(_ROBOTS)
+
+
+async def _unanswered(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    heading, words = _WORDS.get(error.status_code, (error.detail, ""))
+    return page(
+        request, "problem.html", status=error.status_code, headers=error.headers, heading=heading, words=words
+    )
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    log.error(
+        "request-failed",
+        route=getattr(request.scope.get("route"), "path", "none"),
+        error=type(error).__name__,
+    )
+    heading, words = _WORDS[500]
+    response = page(request, "problem.html", status=500, heading=heading, words=words)
+    # This answer passes none of the other middleware.
+    harden(response.headers, https=site(request).community.base_url.startswith("https:"))
+    return response

@@ -1,0 +1,137 @@
+"""The public pages: what is next, what is coming, and each meeting's own page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from urllib.parse import quote, urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from scheduler.delivery.wording import When, describe_when
+from scheduler.domain.locale_tag import hour_cycle
+from scheduler.domain.occurrence import Occurrence, Status
+from scheduler.domain.problem import Refused
+from scheduler.domain.zone import city, require_zone, zone_tab_zones
+from scheduler.service.publishing import next_meeting, outlook, read_meeting, unmoved
+from scheduler.web.outbox import is_shown
+from scheduler.web.site import Site, page, site
+
+COMING = 12
+_LONGEST_ZONE = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A meeting in finished words. `there` is its time for the visitor, None where that is the time at home; `was`
+    the time at home that it was moved from."""
+
+    title: str
+    topic: str
+    speakers: str
+    materials: str
+    url: str
+    calendar_url: str
+    home: When
+    there: When | None
+    was: When | None
+    cancelled: bool
+    begun: bool
+    over: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The visitor's zone; empty where none was named. `complaint` says what was wrong with the one named."""
+
+    zone: str = ""
+    city: str = ""
+    complaint: str = ""
+
+    @property
+    def query(self) -> str:
+        """What carries the choice on to another page."""
+        return f"?{urlencode({'zone': self.zone})}" if self.zone else ""
+
+
+async def home(request: Request) -> Response:
+    """The community's front page."""
+    here, now, chosen = site(request), site(request).clock.now(), _chosen(request)
+    found = await outlook(here.database, here.series, now=now, count=COMING)
+    return page(
+        request, "home.html", chosen=chosen, zones=_zones(), several=len(here.series) > 1,
+        next=_shown(here, found.next, chosen, now) if found.next else None,
+        coming=[_shown(here, one, chosen, now) for one in found.coming],
+        members=f"{found.members:,}" if found.members > 1 else "", countries=found.countries,
+        feed_url=here.community.feed_url, subscribe_url=_subscribe_url(here.community.feed_url),
+        shows_outbox=is_shown(request),
+    )  # fmt: skip
+
+
+async def next_page(request: Request) -> Response:
+    """Leads to the next meeting's page."""
+    here = site(request)
+    found = await next_meeting(here.database, here.series, now=here.clock.now())
+    if found is None:
+        return page(
+            request, "problem.html", status=404, heading="No meeting is planned",
+            words="As soon as there is one, this address leads to it.",
+        )  # fmt: skip
+    return Response(status_code=302, headers={"Location": _url(found) + _chosen(request).query})
+
+
+async def meeting(request: Request) -> Response:
+    """The page of one meeting, at an address that stays."""
+    here, chosen = site(request), _chosen(request)
+    key = "{series}/{date}".format(**request.path_params)
+    one = await read_meeting(here.database, here.by_slug, key)
+    if one is None:
+        raise HTTPException(404)
+    shown = _shown(here, one, chosen, here.clock.now())
+    return page(request, "meeting.html", meeting=shown, chosen=chosen, zones=_zones())
+
+
+def _shown(here: Site, one: Occurrence, chosen: Chosen, now: datetime) -> Shown:
+    series, cycle = here.by_slug[one.series], hour_cycle(here.community.locale)
+
+    def when(occurrence: Occurrence, zone: str) -> When:
+        return describe_when(occurrence, series, zone=zone, cycle=cycle)
+
+    return Shown(
+        title=series.title, topic=one.topic, speakers=one.speakers, materials=one.materials,
+        url=_url(one) + chosen.query, calendar_url=f"{_url(one)}.ics", home=when(one, one.zone),
+        there=when(one, chosen.zone) if chosen.zone and chosen.zone != one.zone else None,
+        was=when(unmoved(one), one.zone) if one.status is Status.MOVED else None,
+        cancelled=one.cancelled, begun=one.starts <= now, over=one.ends <= now,
+    )  # fmt: skip
+
+
+def _url(one: Occurrence) -> str:
+    return f"/meetings/{quote(one.key)}"
+
+
+def _subscribe_url(url: str) -> str:
+    return "webcal:" + url.partition(":")[2]
+
+
+def _chosen(request: Request) -> Chosen:
+    name = request.query_params.get("zone", "").strip()
+    if not name:
+        return Chosen()
+    try:
+        zone = require_zone(name)
+    except Refused:
+        return Chosen(complaint=name[:_LONGEST_ZONE])
+    return Chosen(zone=zone, city=city(zone))
+
+
+@cache
+def _zones() -> Sequence[tuple[str, Sequence[tuple[str, str]]]]:
+    """The zones to choose from, by region: name and what to call it."""
+    regions: dict[str, list[tuple[str, str]]] = {}
+    for zone in zone_tab_zones():
+        regions.setdefault(zone.partition("/")[0], []).append((zone, city(zone)))
+    found = [(region, sorted(zones, key=lambda one: one[1])) for region, zones in sorted(regions.items())]
+    return [*found, ("None of these", [("UTC", "UTC")])]

@@ -1,0 +1,62 @@
+"""What every page of the site works with, and how a page is made of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import HTTPConnection
+from starlette.responses import HTMLResponse
+
+from scheduler.domain.clock import Clock
+from scheduler.domain.community import Community
+from scheduler.domain.occurrence import Series
+from scheduler.domain.token import Keys
+from scheduler.store.database import Database
+
+PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
+"""Headers of a page that is one person's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """The parts behind the pages. `outbox` is the Maildir to show; `started` (UTC) when the settings were read."""
+
+    community: Community
+    series: tuple[Series, ...]
+    database: Database
+    clock: Clock
+    keys: Keys
+    outbox: Path | None
+    templates: Environment
+    started: datetime
+
+    @property
+    def by_slug(self) -> dict[str, Series]:
+        return {one.slug: one for one in self.series}
+
+
+def read_templates(folder: Path) -> Environment:
+    """The templates of pages; what they print is escaped, and a value that they lack is an error."""
+    return Environment(
+        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+
+
+def site(connection: HTTPConnection) -> Site:
+    """The site that a request is to."""
+    found = connection.app.state.site
+    assert isinstance(found, Site)
+    return found
+
+
+def page(
+    connection: HTTPConnection, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None,
+    **values: object,
+) -> HTMLResponse:  # fmt: skip
+    """The page that `template` makes of finished `values`."""
+    here = site(connection)
+    html = here.templates.get_template(template).render(values, community=here.community)
+    return HTMLResponse(html, status_code=status, headers=headers)

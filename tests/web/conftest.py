@@ -1,0 +1,54 @@
+"""A visitor at the site's door, on the machine itself, in early November 2026."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from scheduler.web.app import create_app
+from tests.house import COMMUNITY, House, open_house
+
+PAGES = Path(__file__).parents[2] / "templates" / "web"
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """Adopted on the fourth of November, with members around the world."""
+    async with open_house(tmp_path, datetime(2026, 11, 4, 12, tzinfo=UTC)) as house:
+        await house.tick()
+        await house.join(("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"), ("Cy", "America/New_York"))
+        yield house
+
+
+@pytest.fixture
+def app(house: House) -> Starlette:
+    return create_app(
+        community=COMMUNITY, series=tuple(house.series), database=house.database, clock=house.clock,
+        keys=house.keys, outbox=house.mail, templates=PAGES,
+    )  # fmt: skip
+
+
+Arrive = Callable[..., httpx.AsyncClient]
+
+
+@pytest.fixture
+async def arrive(app: Starlette) -> AsyncIterator[Arrive]:
+    """Makes visitors: from which address, and by what name they call the site."""
+    clients: list[httpx.AsyncClient] = []
+
+    def make(peer: str = "127.0.0.1", host: str = "127.0.0.1:8000") -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(peer, 50_000))
+        clients.append(httpx.AsyncClient(transport=transport, base_url=f"http://{host}"))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        await client.aclose()
+
+
+@pytest.fixture
+def visitor(arrive: Arrive) -> httpx.AsyncClient:
+    return arrive()

@@ -1,0 +1,51 @@
+"""What a monitor is told."""
+
+from datetime import timedelta
+
+import httpx
+
+from scheduler.service.holding import hold
+from scheduler.store import facts
+from tests.house import House
+
+
+async def test_the_process_is_alive_whatever_the_database_says(
+    house: House, visitor: httpx.AsyncClient
+) -> None:
+    await house.database.close()
+    (house.folder / "test.sqlite").unlink()
+    assert (await visitor.get("/healthz")).status_code == 200
+
+
+async def test_ready_after_a_tick(visitor: httpx.AsyncClient) -> None:
+    answer = await visitor.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json() == {"ready": True, "reasons": []}
+
+
+async def test_not_ready_where_no_tick_came_lately(house: House, visitor: httpx.AsyncClient) -> None:
+    house.clock.pass_(timedelta(minutes=2))
+    answer = await visitor.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json() == {"ready": False, "reasons": ["there was no tick lately"]}
+
+
+async def test_not_ready_while_sending_is_held_or_the_relay_is_down(
+    house: House, visitor: httpx.AsyncClient
+) -> None:
+    async with house.database.write() as connection:
+        await hold(connection, "clock-jumped", house.clock.now())
+        down = {"reason": "refused someone@example.org", "since": "2026-11-04T12:00:00+00:00"}
+        await facts.write(connection, facts.RELAY, down)
+    answer = await visitor.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["reasons"] == ["sending is held: clock-jumped", "the relay takes no mail"]
+
+
+async def test_not_ready_without_a_database(house: House, visitor: httpx.AsyncClient) -> None:
+    await house.database.close()
+    for file in house.folder.glob("test.sqlite*"):
+        file.unlink()
+    answer = await visitor.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["reasons"] == ["the database does not answer"]

@@ -1,0 +1,106 @@
+"""The pages in a real browser: nothing is blocked, nothing sticks out, and what can be pressed does its work."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+
+from scheduler.domain.token import Purpose
+from scheduler.store import members
+from tests.house import House, address_of
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Page
+
+KEY = "conversation-for-kindness/2026-11-19"
+NARROWEST = 320
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@pytest.fixture
+async def address(app: Starlette, house: House) -> AsyncIterator[str]:
+    """The site, served on this machine, with the invitations gone out."""
+    await house.live(datetime(2026, 11, 6, 12, tzinfo=UTC))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        await serving
+
+
+@pytest.fixture
+async def page(browser: "Browser") -> AsyncIterator["Page"]:
+    """A page as wide as the smallest telephone, in Kolkata; at the end nothing may have been blocked."""
+    context = await browser.new_context(
+        viewport={"width": NARROWEST, "height": 640}, timezone_id="Asia/Kolkata", color_scheme="dark"
+    )
+    page = await context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    yield page
+    await context.close()
+    assert said == []
+
+
+async def token(house: House, purpose: Purpose) -> str:
+    async with house.database.read() as connection:
+        member = await members.by_key(connection, address_of("Bo"))
+        assert member
+        return house.keys.token(purpose, member.id, generation=member.generation)
+
+
+async def test_no_page_is_wider_than_the_smallest_telephone(address: str, page: "Page", house: House) -> None:
+    paths = [
+        "/", "/?zone=America/Argentina/Buenos_Aires", f"/meetings/{KEY}", "/outbox",
+        f"/u/{await token(house, Purpose.LEAVE)}", f"/go/{await token(house, Purpose.JOIN)}/{KEY}",
+    ]  # fmt: skip
+    await page.goto(f"{address}/outbox")
+    paths.append(await page.locator("tbody a").first.get_attribute("href") or "")
+    for path in paths:
+        await page.goto(address + path)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= NARROWEST
+
+
+async def test_the_zone_of_the_device_is_one_press_away(address: str, page: "Page") -> None:
+    await page.goto(address)
+    assert "18:00" in await page.locator(".clock").first.inner_text()
+    await page.get_by_role("button", name="Show my time").click()
+    assert "23:30" in await page.locator(".clock").first.inner_text()
+    assert "in Kolkata (UTC+5:30)" in await page.locator(".city").first.inner_text()
+
+
+async def test_the_address_of_the_calendar_is_copied(address: str, page: "Page") -> None:
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await page.goto(address)
+    await page.get_by_role("button", name="Copy").click()
+    await page.get_by_text("Copied").wait_for()
+    assert await page.evaluate("navigator.clipboard.readText()") == "https://meet.example.org/calendar.ics"
+
+
+async def test_a_mail_is_read_in_its_frame(address: str, page: "Page") -> None:
+    await page.goto(f"{address}/outbox")
+    await page.get_by_role("link", name="Auckland").first.click()
+    frame = page.frame_locator("iframe")
+    assert "Dear Bo" in await frame.locator("body").inner_text()
+
+
+async def test_leaving_takes_one_press(address: str, page: "Page", house: House) -> None:
+    await page.goto(f"{address}/u/{await token(house, Purpose.LEAVE)}")
+    await page.get_by_role("button", name="Leave the list").click()
+    await page.get_by_role("heading", name="You have left").wait_for()
+    async with house.database.read() as connection:
+        member = await members.by_key(connection, address_of("Bo"))
+        assert member and member.status == "left"

@@ -1,0 +1,205 @@
+"""The public pages."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from scheduler.service.amending import Change, add_extra, amend
+from tests.house import SERIES, House
+from tests.web.conftest import Arrive
+
+NOVEMBER = "conversation-for-kindness/2026-11-19"
+DECEMBER = "conversation-for-kindness/2026-12-17"
+
+
+async def change(house: House, key: str, **values: object) -> None:
+    await amend(house.database, house.by_slug, key, Change(**values), now=house.clock.now())  # type: ignore[arg-type]
+
+
+async def test_the_front_page_shows_the_next_meeting_at_home_and_the_feed(visitor: httpx.AsyncClient) -> None:
+    page = await visitor.get("/")
+    assert page.status_code == 200
+    assert '<time datetime="2026-11-19T18:00:00+00:00">Thursday 19 November 2026</time>' in page.text
+    assert "webcal://meet.example.org/calendar.ics" in page.text
+    assert 'value="https://meet.example.org/calendar.ics"' in page.text
+    assert "3 members." in page.text
+
+
+async def test_a_visitor_who_names_a_zone_sees_their_own_hour(visitor: httpx.AsyncClient) -> None:
+    page = await visitor.get("/", params={"zone": "Pacific/Auckland"})
+    assert '<time datetime="2026-11-20T07:00:00+13:00">07:00</time>' in page.text
+    assert "That is your Friday." in page.text
+    assert "an hour later than last time" in page.text
+    assert "Thursday 19 November 2026, 18:00" in page.text
+
+
+async def test_a_legacy_zone_name_as_browsers_report_it_is_understood(visitor: httpx.AsyncClient) -> None:
+    page = await visitor.get("/", params={"zone": "Asia/Calcutta"})
+    assert "in Kolkata (UTC+5:30)" in page.text
+
+
+async def test_an_unknown_zone_is_told_gently_and_the_page_stands(visitor: httpx.AsyncClient) -> None:
+    for zone in ["Nowhere/Land", "EST", "<script>alert(1)</script>", "\x00", "é" * 5000, "../etc"]:
+        page = await visitor.get("/", params={"zone": zone})
+        assert page.status_code == 200
+        assert "We do not know the time zone" in page.text
+        assert "<script>alert" not in page.text
+        assert "18:00" in page.text
+
+
+async def test_the_front_page_lists_the_coming_twelve_with_their_status(
+    house: House, visitor: httpx.AsyncClient
+) -> None:
+    await change(house, DECEMBER, cancel=True)
+    await change(house, "conversation-for-kindness/2027-01-21", move_to=datetime(2027, 1, 28, 19))
+    page = await visitor.get("/")
+    assert page.text.count('<span class="hours">') == 12
+    assert "Cancelled</strong>" in page.text and "Moved</strong>" in page.text
+    assert "Thursday 28 January 2027" in page.text
+
+
+async def test_next_leads_to_the_next_meeting_that_is_held(house: House, visitor: httpx.AsyncClient) -> None:
+    assert (await visitor.get("/next")).headers["Location"] == f"/meetings/{NOVEMBER}"
+    await change(house, NOVEMBER, cancel=True)
+    answer = await visitor.get("/next", params={"zone": "Asia/Tokyo"})
+    assert answer.status_code == 302
+    assert answer.headers["Location"] == f"/meetings/{DECEMBER}?zone=Asia%2FTokyo"
+    assert (await visitor.get(answer.headers["Location"])).status_code == 200
+
+
+async def test_next_stays_with_a_meeting_until_it_is_over(house: House, visitor: httpx.AsyncClient) -> None:
+    house.clock.pass_until(datetime(2026, 11, 19, 18, 59, tzinfo=UTC))
+    assert (await visitor.get("/next")).headers["Location"] == f"/meetings/{NOVEMBER}"
+    assert "The meeting that is on now" in (await visitor.get("/")).text
+    house.clock.pass_(timedelta(minutes=1))
+    assert (await visitor.get("/next")).headers["Location"] == f"/meetings/{DECEMBER}"
+
+
+async def test_a_meeting_has_a_page_with_topic_speakers_and_materials_escaped(
+    house: House, visitor: httpx.AsyncClient
+) -> None:
+    await change(
+        house, NOVEMBER, topic="Tea & <b>listening</b>", speakers="Amara",
+        materials="https://example.org/notes?a=1&b=2",
+    )  # fmt: skip
+    page = await visitor.get(f"/meetings/{NOVEMBER}")
+    assert "Tea &amp; &lt;b&gt;listening&lt;/b&gt;" in page.text
+    assert "With Amara" in page.text
+    assert 'href="https://example.org/notes?a=1&amp;b=2"' in page.text
+
+
+async def test_the_room_stands_on_no_public_page(house: House, visitor: httpx.AsyncClient) -> None:
+    await change(house, NOVEMBER, link="https://secret.example.org/room")
+    for path in ("/", f"/meetings/{NOVEMBER}", f"/meetings/{NOVEMBER}.ics", "/calendar.ics"):
+        found = await visitor.get(path)
+        assert found.status_code == 200
+        assert "secret.example.org" not in found.text and "room.example.org" not in found.text
+
+
+async def test_a_moved_meeting_keeps_its_address_and_names_both_times(
+    house: House, visitor: httpx.AsyncClient
+) -> None:
+    await change(house, NOVEMBER, move_to=datetime(2026, 11, 26, 19, 30))
+    page = await visitor.get(f"/meetings/{NOVEMBER}")
+    assert "Thursday 26 November 2026" in page.text and "19:30" in page.text
+    assert "It was" in page.text and "Thursday 19 November 2026, 18:00" in page.text
+
+
+async def test_an_extra_meeting_has_a_page_of_its_own(house: House, visitor: httpx.AsyncClient) -> None:
+    await add_extra(house.database, SERIES, datetime(2026, 11, 25, 12), now=house.clock.now())
+    page = await visitor.get("/meetings/conversation-for-kindness/2026-11-25T1200")
+    assert page.status_code == 200
+    assert "Wednesday 25 November 2026" in page.text
+
+
+async def test_what_is_not_there_is_a_page_in_the_same_style(visitor: httpx.AsyncClient) -> None:
+    for path in [
+        "/meetings/conversation-for-kindness/2026-11-18",
+        "/meetings/conversation-for-kindness/2026-13-45",
+        "/meetings/conversation-for-kindness/2020-06-18",
+        "/meetings/other/2026-11-19",
+        "/nothing",
+        "/outbox/",
+        "/meetings/conversation-for-kindness/2026-11-19T1800",
+        "/static/nothing.css",
+        "/static/../home.html",
+    ]:
+        page = await visitor.get(path)
+        assert page.status_code == 404
+        assert "There is no such page" in page.text and "/static/style.css" in page.text
+
+
+async def test_other_methods_are_refused(visitor: httpx.AsyncClient) -> None:
+    for path in ["/", "/calendar.ics", f"/meetings/{NOVEMBER}", "/healthz", "/static/style.css"]:
+        for method in ["POST", "PUT", "DELETE", "OPTIONS", "BREW"]:
+            assert (await visitor.request(method, path)).status_code == 405
+
+
+async def test_a_fault_is_a_page_without_a_trace(
+    house: House, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("inner words")
+
+    monkeypatch.setattr("scheduler.web.pages.outlook", fail)
+    page = await visitor.get("/")
+    assert page.status_code == 500
+    assert "went wrong on our side" in page.text
+    assert "inner words" not in page.text and "Traceback" not in page.text
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+
+
+async def test_pages_bring_no_code_or_style_of_their_own_and_nothing_from_elsewhere(
+    visitor: httpx.AsyncClient,
+) -> None:
+    for path in ("/", f"/meetings/{NOVEMBER}?zone=Asia/Tokyo", "/outbox", "/nothing"):
+        page = await visitor.get(path)
+        policy = page.headers["Content-Security-Policy"]
+        assert "'unsafe-inline'" not in policy and "default-src 'none'" in policy
+        assert not re.search(r"<style|\sstyle=|\son\w+=|<script>", page.text)
+        assert not re.findall(r'(?:src|<link [^>]*rel="stylesheet"[^>]*href)="(?!/static/)', page.text)
+        assert page.headers["X-Content-Type-Options"] == "nosniff"
+        assert "Set-Cookie" not in page.headers
+
+
+async def test_every_file_that_a_page_names_is_there(visitor: httpx.AsyncClient) -> None:
+    page = await visitor.get("/")
+    files = set(re.findall(r'"(/static/[^"]+)"', page.text))
+    assert files == {"/static/style.css", "/static/page.js", "/static/favicon.svg"}
+    for file in [*files, "/favicon.ico"]:
+        assert (await visitor.get(file)).status_code == 200
+
+
+async def test_robots_may_read_the_calendar_but_no_personal_link(visitor: httpx.AsyncClient) -> None:
+    robots = (await visitor.get("/robots.txt")).text
+    assert "Disallow: /u/" in robots and "Disallow: /go/" in robots
+    assert "calendar" not in robots
+
+
+async def test_strict_transport_is_asked_for_where_the_base_url_is_https(visitor: httpx.AsyncClient) -> None:
+    assert (await visitor.get("/")).headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
+async def test_the_outbox_is_named_on_the_machine_itself_only(arrive: Arrive) -> None:
+    assert 'href="/outbox"' in (await arrive().get("/")).text
+    assert 'href="/outbox"' not in (await arrive(peer="203.0.113.9").get("/")).text
+
+
+async def test_a_community_of_one_or_none_is_not_counted(
+    app: Starlette, house: House, visitor: httpx.AsyncClient
+) -> None:
+    for name in ("Ann", "Bo", "Cy"):
+        await house.change(name, status="left", active_since=None)
+    page = await visitor.get("/")
+    assert page.status_code == 200
+    assert " members" not in page.text.partition("Who meets")[2].partition("</section>")[0]
+
+
+async def test_every_template_compiles(app: Starlette) -> None:
+    folder = Path(__file__).parents[2] / "templates" / "web"
+    for path in folder.glob("*.html"):
+        app.state.site.templates.get_template(path.name)

@@ -1,0 +1,1 @@
+"""Benchmarks: this project and a yardstick, side by side in one run."""

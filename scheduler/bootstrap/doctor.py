@@ -1,0 +1,118 @@
+"""`doctor`: looks at the installation as it is, and says what to mend."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from scheduler.bootstrap.serving import make_transport
+from scheduler.bootstrap.settings import Settings
+from scheduler.bootstrap.wiring import Parts, open_parts
+from scheduler.delivery.transport import ConnectProblem, MaildirAddress
+from scheduler.domain.link import is_loopback
+from scheduler.domain.plan import next_occurrence
+from scheduler.domain.problem import Problem
+from scheduler.domain.zone import tzdata_version
+from scheduler.service.adopting import check_frozen
+from scheduler.service.watching import health
+from scheduler.store import notices, occurrences
+from scheduler.store.ledger import reports
+
+
+class Level(StrEnum):
+    FINE = "ok"
+    NOTE = "note"
+    WRONG = "WRONG"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    level: Level
+    text: str
+
+
+async def examine(settings: Settings, show: Callable[[Finding], None]) -> bool:
+    """Show one finding after the other; returns whether anything is wrong."""
+    wrong = False
+
+    def note(level: Level, text: str) -> None:
+        nonlocal wrong
+        wrong |= level is Level.WRONG
+        show(Finding(level, text))
+
+    note(Level.FINE, f"settings: {len(settings.series)} series, {len(settings.policies)} policies")
+    note(Level.FINE, f"zone data: IANA {tzdata_version()}, from the tzdata package")
+    await _look_at_relay(settings, note)
+    _look_at_links(settings, note)
+    try:
+        async with open_parts(settings) as parts:
+            await _look_at_database(parts, note)
+    except Problem as problem:
+        note(Level.WRONG, str(problem))
+    return wrong
+
+
+async def _look_at_relay(settings: Settings, note: Callable[[Level, str], None]) -> None:
+    try:
+        await (await make_transport(settings).connect()).close()
+    except ConnectProblem as problem:
+        note(Level.WRONG, f"mail: {problem}")
+        return
+    if isinstance(settings.mail.address, MaildirAddress):
+        note(Level.NOTE, "mail: goes to a folder, not to members; name a relay in [mail] transport")
+    else:
+        note(Level.FINE, "mail: the relay answers")
+
+
+def _look_at_links(settings: Settings, note: Callable[[Level, str], None]) -> None:
+    host = settings.community.base_url.partition("://")[2].partition("/")[0].rpartition(":")[0]
+    if is_loopback(host or settings.community.base_url.partition("://")[2]):
+        note(
+            Level.NOTE,
+            f"links: {settings.community.base_url} is reached from this machine only; set [web] base_url",
+        )
+    elif settings.community.base_url.startswith("http://"):
+        note(Level.NOTE, "links: [web] base_url is http; members' personal links want https")
+    else:
+        note(Level.FINE, f"links: {settings.community.base_url}")
+
+
+async def _look_at_database(parts: Parts, note: Callable[[Level, str], None]) -> None:
+    now = parts.clock.now()
+    note(Level.FINE, f"database: {parts.database.shown} has this version's shape")
+    secret = parts.database.path.parent / "secret" if parts.database.path else None
+    if secret and not parts.settings.security.key and secret.stat().st_mode & 0o077:
+        note(Level.WRONG, f"key: others may read {secret}; run `chmod 600 {secret}`")
+    found = await health(parts.database, now)
+    for trouble in found.troubles(now):
+        note(Level.NOTE if trouble.startswith("no `serve`") else Level.WRONG, trouble)
+    note(Level.FINE, f"members: {found.members.get('active', 0)} active")
+    async with parts.database.read() as connection:
+        await check_frozen(connection, parts.series, parts.community.domain)
+        kept = await occurrences.all_occurrences(connection, since=now)
+        for series in parts.series:
+            following = next_occurrence((one for one in kept if one.series == series.slug), now)
+            if following and not (following.link or series.link):
+                note(
+                    Level.NOTE,
+                    f"room: {following.key} has none yet; set it with `occurrence amend … --link URL`",
+                )
+        for one in kept:
+            if one.orphaned:
+                note(
+                    Level.NOTE,
+                    f"{one.key} is no longer given by the rule; keep it (any `occurrence amend`) or cancel it",
+                )
+            for zone, starts, local in await notices.told_hours(connection, one.key):
+                shown = f"{starts.astimezone(ZoneInfo(zone)):%Y-%m-%dT%H:%M}"
+                if starts == one.starts and shown != local and starts > now:
+                    count = await reports.told_of(connection, one.key, zone)
+                    note(Level.WRONG, _told_wrong(one.key, zone, local=local, right=shown, count=count))
+
+
+def _told_wrong(key: str, zone: str, *, local: str, right: str, count: int) -> str:
+    return (
+        f"{key}: {count} members in {zone} were told {datetime.fromisoformat(local):%H:%M}, but new zone data says "
+        f"{datetime.fromisoformat(right):%H:%M}; tell them: notice send --audience zone:{zone}"
+    )

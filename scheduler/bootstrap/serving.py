@@ -1,0 +1,213 @@
+"""`serve`, assembled: the clock's ticks, the sending and the web, from start to drain."""
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+import uvicorn
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.date import DateTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from scheduler.bootstrap.bundled import bundled
+from scheduler.bootstrap.settings import Settings
+from scheduler.bootstrap.wiring import Parts, open_parts
+from scheduler.delivery.compose import Composer
+from scheduler.delivery.dispatch import Dispatcher
+from scheduler.delivery.letters import Letters
+from scheduler.delivery.maildir import MaildirTransport
+from scheduler.delivery.smtp import SmtpTransport
+from scheduler.delivery.transport import MaildirAddress, Transport
+from scheduler.domain.problem import Problem
+from scheduler.domain.zone import tzdata_version
+from scheduler.service.planning import Planner
+from scheduler.store import facts
+from scheduler.store.database import FAULTS, Database
+from scheduler.web.app import create_app
+
+log = structlog.get_logger()
+
+SAFETY_SECONDS = 30
+WATCH_SECONDS = 1
+DRAIN_SECONDS = 30
+_FAULTS: tuple[type[Exception], ...] = (*FAULTS, Problem)
+
+
+def make_transport(settings: Settings) -> Transport:
+    """The way out that the settings name."""
+    address = settings.mail.address
+    if isinstance(address, MaildirAddress):
+        return MaildirTransport(Path(address.path))
+    return SmtpTransport(
+        address, hostname=settings.community.domain, starttls=settings.mail.starttls,
+        connections=settings.mail.connections,
+    )  # fmt: skip
+
+
+def make_dispatcher(parts: Parts) -> Dispatcher:
+    """A dispatcher for one run of this process."""
+    letters = Letters(
+        parts.database, Composer(bundled("templates/email"), parts.community), parts.clock,
+        community=parts.community, series={one.slug: one for one in parts.series}, keys=parts.keys,
+    )  # fmt: skip
+    return Dispatcher(
+        parts.database, make_transport(parts.settings), letters, parts.clock,
+        run=secrets.token_hex(8), rate=parts.settings.mail.rate,
+    )  # fmt: skip
+
+
+def make_planner(parts: Parts) -> Planner:
+    return Planner(
+        parts.database,
+        parts.clock,
+        series=parts.series,
+        policies=parts.policies,
+        domain=parts.community.domain,
+    )
+
+
+class Service:
+    """Ticks and sends until told to stop. All truth is in the database; this only keeps time."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._planner = make_planner(parts)
+        self._dispatcher = make_dispatcher(parts)
+        self._timer = AsyncIOScheduler(
+            timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        )
+        self._ticking = asyncio.Lock()
+        self._work = asyncio.Event()
+        self._seen = -1
+
+    async def start(self) -> None:
+        """Take over what an earlier run left, tick once, and set the timer. Raises Problem where that fails."""
+        taken = await self._dispatcher.take_over()
+        if taken:
+            log.warning("taken-over", deliveries=taken)
+        await self._tick()
+        self._timer.add_job(self.tick, IntervalTrigger(seconds=SAFETY_SECONDS), id="safety")
+        self._timer.add_job(self._watch, IntervalTrigger(seconds=WATCH_SECONDS), id="watch")
+        self._timer.start()
+
+    async def tick(self) -> None:
+        """Tick; a tick that fails is logged, and the next one tries again."""
+        try:
+            await self._tick()
+        except _FAULTS as error:
+            log.error("tick-failed", error=type(error).__name__, problem=str(error).splitlines()[0])
+
+    async def _tick(self) -> None:
+        async with self._ticking:
+            async with self._parts.database.read() as connection:
+                self._seen = await facts.current(connection, "change")
+            ticked = await self._planner.tick()
+        if ticked.next_due:
+            self._timer.add_job(self.tick, DateTrigger(ticked.next_due), id="due", replace_existing=True)
+        self._work.set()
+
+    async def _watch(self) -> None:
+        """Tick soon after somebody changed something, in this process or another."""
+        with contextlib.suppress(*FAULTS):
+            async with self._parts.database.read() as connection:
+                changed = await facts.current(connection, "change") != self._seen
+            if changed and not self._ticking.locked():
+                await self.tick()
+
+    async def send(self) -> None:
+        """Send what is due whenever a tick found some, until drained or cancelled."""
+        while not self._dispatcher.is_draining:
+            await self._work.wait()
+            self._work.clear()
+            try:
+                await self._dispatcher.send_due()
+            except FAULTS as error:
+                log.error("sending-failed", error=type(error).__name__)
+                await asyncio.sleep(WATCH_SECONDS)
+                self._work.set()
+            if pause := self._dispatcher.relay.pause:
+                await asyncio.sleep(pause)
+                self._work.set()
+
+    async def stop(self, sending: "asyncio.Task[None]") -> None:
+        """Stop the timer, claim nothing more, and give what is on its way time to arrive and be written down."""
+        self._timer.shutdown(wait=False)
+        self._dispatcher.drain()
+        if self._dispatcher.is_sending:
+            await asyncio.wait({sending}, timeout=DRAIN_SECONDS)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+
+
+class _Web(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone: they are the service's."""
+        yield
+
+
+def _listen(settings: Settings) -> socket.socket:
+    host, port = settings.web.host, settings.web.port
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        raise Problem(
+            f"[web] {host} port {port} cannot be listened on: {error.strerror}; "
+            "stop what uses it, or choose another with THIRD_THURSDAY_WEB__PORT"
+        ) from None
+    return listener
+
+
+async def serve(
+    settings: Settings,
+    *,
+    say: Callable[[str], None],
+    prepare: Callable[[Parts], Awaitable[None]] | None = None,
+) -> None:
+    """Run the service until SIGTERM or SIGINT, then drain and return. `say` is told where it is; `prepare` may put
+    something into the open database first. Raises Problem, in one line, where it cannot start."""
+    listener = _listen(settings)
+    database = Database(settings.database.url)
+    async with database.alone(), open_parts(settings, upgrade=True) as parts:
+        if prepare:
+            await prepare(parts)
+        outbox = settings.mail.address
+        if isinstance(outbox, MaildirAddress):
+            await (await make_transport(settings).connect()).close()
+        service = Service(parts)
+        await service.start()
+        app = create_app(
+            community=parts.community, series=parts.series, database=parts.database, clock=parts.clock,
+            keys=parts.keys, outbox=Path(outbox.path) if isinstance(outbox, MaildirAddress) else None,
+            templates=bundled("templates/web"),
+        )  # fmt: skip
+        web = _Web(
+            uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off",
+                           timeout_graceful_shutdown=5, proxy_headers=False)
+        )  # fmt: skip
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        log.info("started", tzdata=tzdata_version(), database=parts.database.url.get_backend_name())
+        serving = asyncio.create_task(web.serve(sockets=[listener]))
+        sending = asyncio.create_task(service.send())
+        say(f"Third Thursday is at http://{settings.web.host}:{settings.web.port}/")
+        await asyncio.wait(
+            [asyncio.create_task(stopping.wait()), serving, sending], return_when=asyncio.FIRST_COMPLETED
+        )
+        log.info("stopping")
+        web.should_exit = True
+        await service.stop(sending)
+        await serving
+    await database.close()
+    log.info("stopped")

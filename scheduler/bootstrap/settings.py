@@ -1,0 +1,144 @@
+"""The settings as the rest of the house gets them: read once, whole and right, or refused in one line."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from scheduler.bootstrap.bundled import bundled
+from scheduler.bootstrap.complaint import complaint, first_complaint
+from scheduler.bootstrap.sources import Place, Sources, read_sources, variable
+from scheduler.bootstrap.tables import (
+    DatabaseTable,
+    MailTable,
+    SecurityTable,
+    Tables,
+    WebTable,
+    is_array,
+    table_of,
+)
+from scheduler.delivery.transport import SmtpAddress
+from scheduler.domain.calendar import require_uid_room
+from scheduler.domain.community import Community
+from scheduler.domain.link import is_loopback
+from scheduler.domain.occurrence import Series
+from scheduler.domain.policy import Policy
+from scheduler.domain.problem import Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that can be chosen about an installation. What it shows of itself has no secret in it."""
+
+    community: Community
+    database: DatabaseTable
+    mail: MailTable
+    web: WebTable
+    security: SecurityTable
+    series: tuple[Series, ...]
+    policies: tuple[Policy, ...]
+
+
+def load_settings(config: Path | None, environment: Mapping[str, str]) -> Settings:
+    """Read the defaults, `config` over them, and the variables of `environment` over both.
+
+    Raises SettingsProblem for the first wrong value or unknown key: one line with file (or variable), section,
+    key, what is wrong and what is accepted.
+    """
+    files = [bundled("config/third-thursday.toml"), *([config] if config else [])]
+    kinds = {
+        name: {key: field.annotation for key, field in table_of(section).model_fields.items()}
+        for name, section in Tables.model_fields.items()
+        if not is_array(section)
+    }
+    sources = read_sources(files, environment, kinds=kinds)
+    try:
+        tables = Tables.model_validate(sources.merged())
+    except ValidationError as error:
+        raise first_complaint(error, sources) from None
+    _check_series(tables, sources)
+    _check_policies(tables, sources)
+    _check_reach(tables, sources)
+    return Settings(
+        community=Community(
+            **tables.community.model_dump(),
+            base_url=tables.web.base_url or f"http://127.0.0.1:{tables.web.port}",
+        ),
+        database=tables.database,
+        mail=tables.mail,
+        web=tables.web,
+        security=tables.security,
+        series=tuple(table.series() for table in tables.series),
+        policies=tuple(table.policy() for table in tables.policies),
+    )
+
+
+def _check_series(tables: Tables, sources: Sources) -> None:
+    seen: set[str] = set()
+    for number, series in enumerate(tables.series):
+        place: Place = ("series", number, "slug")
+        if series.slug in seen:
+            raise complaint(sources, place, "another series has this slug", accepted="a slug of its own")
+        seen.add(series.slug)
+        try:
+            require_uid_room(series.slug, tables.community.domain)
+        except Refused as refused:
+            raise complaint(sources, _later(sources, place, ("community", "domain")), str(refused)) from None
+
+
+def _check_policies(tables: Tables, sources: Sources) -> None:
+    slugs = [series.slug for series in tables.series]
+    seen: set[str] = set()
+    invited: dict[str, str] = {}
+    for number, policy in enumerate(tables.policies):
+        if policy.slug in seen:
+            raise complaint(
+                sources,
+                ("policies", number, "slug"),
+                "another policy has this slug",
+                accepted="a slug of its own",
+            )
+        seen.add(policy.slug)
+        if policy.series is not None and policy.series not in slugs:
+            raise complaint(
+                sources, ("policies", number, "series"), f"there is no series '{policy.series}'",
+                accepted=", ".join(slugs),
+            )  # fmt: skip
+        for slug in slugs if policy.series is None else [policy.series]:
+            if policy.kind != "invitation":
+                continue
+            if slug in invited:
+                raise complaint(
+                    sources, ("policies", number, "kind"), f"'{invited[slug]}' already invites to series '{slug}'",
+                    accepted="one invitation for each series, and any number of reminders",
+                )  # fmt: skip
+            invited[slug] = policy.slug
+
+
+def _check_reach(tables: Tables, sources: Sources) -> None:
+    """What lies on other machines has to be able to come back to this one."""
+    if tables.database.is_shared and tables.security.key is None:
+        raise complaint(
+            sources, _later(sources, ("database", "url"), ("security", "key")),
+            "PostgreSQL needs a [security] key, the same on every machine",
+            accepted=f"{variable('security', 'key')} from `openssl rand -hex 32`",
+        )  # fmt: skip
+    relay, base_url = tables.mail.address, tables.web.base_url
+    if isinstance(relay, SmtpAddress) and not relay.is_loopback and is_loopback(_host(base_url)):
+        raise complaint(
+            sources, _later(sources, ("mail", "transport"), ("web", "base_url")),
+            "mail would leave this machine with links that lead nowhere: [web] base_url is "
+            f"'{base_url or f'http://127.0.0.1:{tables.web.port}'}'",
+            accepted=f"{variable('web', 'base_url')} as members reach it, or a relay on this machine",
+        )  # fmt: skip
+
+
+def _later(sources: Sources, *places: Place) -> Place:
+    """Of values that do not go together, the one that was set over the other: there its setter will look."""
+    return max(places, key=sources.rank)
+
+
+def _host(base_url: str) -> str:
+    return urlsplit(base_url).hostname or "localhost"

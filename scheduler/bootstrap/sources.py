@@ -1,0 +1,122 @@
+"""Where settings come from: the file of defaults, a file of one's own over it, the environment over both."""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from scheduler.domain.problem import SettingsProblem
+
+PREFIX = "THIRD_THURSDAY_"
+# The tests' own variables are no settings.
+_NO_SETTING = f"{PREFIX}TEST_"
+
+Values = dict[str, Any]
+Place = tuple[str | int, ...]
+"""The way to a value: section and key; for an array of tables section, number from 0, and key."""
+
+
+def variable(section: str, key: str) -> str:
+    """The environment variable that sets a key."""
+    return f"{PREFIX}{section}__{key}".upper()
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'port'?`, or empty where nothing known is near."""
+    found = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The values of all sources, lowest first, each under the name that a message gives it."""
+
+    layers: tuple[tuple[str, Values], ...]
+
+    def merged(self) -> Values:
+        """Tables key by key, anything else whole: the last that has it wins."""
+        merged: Values = {}
+        for _, values in self.layers:
+            for section, value in values.items():
+                before = merged.get(section)
+                if isinstance(before, dict) and isinstance(value, dict):
+                    value = {**before, **value}
+                merged[section] = value
+        return merged
+
+    def rank(self, place: Place) -> int:
+        """The number of the layer whose value stands at `place`; the last where none has it."""
+        section, key = place[0], place[1] if len(place) > 1 else None
+        for number in reversed(range(len(self.layers))):
+            table = self.layers[number][1].get(str(section))
+            if table is not None and (key is None or not isinstance(table, dict) or key in table):
+                return number
+        return len(self.layers) - 1
+
+    def name(self, place: Place) -> str:
+        """The name of the source whose value stands at `place`: a file, or an environment variable."""
+        return self.layers[self.rank(place)][0]
+
+
+def read_sources(
+    files: Iterable[Path], environment: Mapping[str, str], *, kinds: Mapping[str, Mapping[str, Any]]
+) -> Sources:
+    """Read `files`, lowest first, and the environment; `kinds` are the types of the keys that it may set, by section.
+
+    Raises SettingsProblem where a file cannot be read or a variable sets no key.
+    """
+    layers = [(str(path), read_file(path)) for path in files]
+    for name, value in sorted(environment.items()):
+        if name.startswith(PREFIX) and not name.startswith(_NO_SETTING):
+            section, key = _key(name, kinds)
+            layers.append(
+                (f"environment variable {name}", {section: {key: _read(value, kinds[section][key])}})
+            )
+    return Sources(tuple(layers))
+
+
+def read_file(path: Path) -> Values:
+    """Raises SettingsProblem, with the line where there is one."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise SettingsProblem(
+            f"{path}: cannot be read: {error.strerror}; name a settings file in TOML"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise SettingsProblem(f"{path}: is not UTF-8 (octet {error.start + 1}); save it as UTF-8") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.fullmatch(r"(?P<why>.*) \(at (?P<where>line .*)\)", str(error), re.DOTALL)
+        where = found["where"] if found else f"line {text.rstrip().count(chr(10)) + 1}"
+        why = found["why"] if found else str(error).removesuffix(" (at end of document)")
+        raise SettingsProblem(f"{path}: {where}: not TOML: {' '.join(why.split())}") from None
+
+
+def _read(text: str, kind: Any) -> Any:
+    """A number where a number is wanted and `text` is one: the environment knows no numbers."""
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _key(name: str, kinds: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
+    section, _, key = (part.lower() for part in name.removeprefix(PREFIX).partition("__"))
+    if key in kinds.get(section, ()) and name == variable(section, key):
+        return section, key
+    if section in ("series", "policies"):
+        raise SettingsProblem(
+            f"environment variable {name}: [[{section}]] can only be set in a file; name one with --config"
+        )
+    known = [variable(section, key) for section, keys in kinds.items() for key in keys]
+    raise SettingsProblem(
+        f"environment variable {name}: sets no known key{nearest(name, known)}; "
+        f"accepted: {PREFIX} + section + __ + key, of the sections {', '.join(kinds)}"
+    )

@@ -1,0 +1,99 @@
+"""What every command shares: settings read late, an event loop, and problems told in one line."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import typer
+
+from scheduler.domain.problem import Problem, Refused, SettingsProblem
+
+if TYPE_CHECKING:
+    from scheduler.bootstrap.settings import Settings
+    from scheduler.bootstrap.wiring import Parts
+
+Result = TypeVar("Result")
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+class Door:
+    """Carried by typer's context from the main command to the others."""
+
+    def __init__(self, config: Path | None) -> None:
+        self.config = config
+
+    @property
+    def settings(self) -> "Settings":
+        """The settings; raises SettingsProblem."""
+        from scheduler.bootstrap.settings import load_settings
+
+        return load_settings(self.config, os.environ)
+
+    def run(self, action: "Callable[[Parts], Awaitable[Result]]", *, upgrade: bool = False) -> Result:
+        """Open the parts, run `action` on them in an event loop, and close them. Raises Problem."""
+        from scheduler.bootstrap.journal import set_up_logs
+        from scheduler.bootstrap.wiring import open_parts
+
+        set_up_logs()
+
+        async def within() -> Result:
+            async with open_parts(self.settings, upgrade=upgrade) as parts:
+                return await action(parts)
+
+        from scheduler.store.database import FAULTS
+
+        try:
+            return asyncio.run(within())
+        except BrokenPipeError:
+            raise
+        except FAULTS as error:
+            cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
+            raise Problem(f"the database or a file did not do its part: {cause}; try again") from None
+
+
+def door(context: typer.Context) -> Door:
+    found = context.find_object(Door)
+    assert found is not None
+    return found
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """What is refused within is an option's value: wrong usage."""
+    try:
+        yield
+    except Refused as refusal:
+        raise SettingsProblem(str(refusal)) from None
+
+
+def show_json(document: Any) -> None:
+    """Print one JSON document on standard output."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+
+def fail(message: str, *, code: int = EXIT_FAILED) -> NoReturn:
+    """Say what went wrong, in one line on standard error, and exit."""
+    typer.echo(f"third-thursday: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def is_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def confirm(question: str, *, yes: bool, otherwise: str) -> None:
+    """Ask on a terminal unless `yes`; without a terminal refuse, saying `otherwise` what option to give."""
+    if yes:
+        return
+    if not is_terminal():
+        fail(otherwise, code=EXIT_USAGE)
+    if not typer.confirm(question, err=True):
+        fail("nothing was done")

@@ -1,0 +1,286 @@
+"""The `members` commands: who is on the list, and how people come onto it and off."""
+
+import json
+import sys
+from collections import Counter, deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scheduler.cli.door import confirm, door, usage
+from scheduler.cli.reporting import read_date
+from scheduler.domain.problem import SettingsProblem
+
+if TYPE_CHECKING:
+    from scheduler.bootstrap.wiring import Parts
+    from scheduler.service.erasing import Erased
+    from scheduler.service.membership import Changed
+    from scheduler.store.ledger.reports import Report
+    from scheduler.store.members import Member
+
+app = typer.Typer(help="Look after the list of members.", no_args_is_help=True)
+
+PAGE = 500
+LAST_MAILS = 10
+
+Email = Annotated[str, typer.Argument(metavar="EMAIL")]
+Name = Annotated[str | None, typer.Option(help="What mails call them.")]
+Country = Annotated[str | None, typer.Option(help="A name or ISO code; GB-SCT and the like too.")]
+Zone = Annotated[str | None, typer.Option(help="Their time zone, as Europe/London.")]
+Locale = Annotated[str | None, typer.Option(help="Language and country, as en-GB.")]
+
+
+@app.command("list")
+def list_(context: typer.Context, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Show all members, those who left too."""
+    from scheduler.store import members
+
+    async def show(parts: "Parts") -> None:
+        async with parts.database.read() as connection:
+            every = members.every(connection)
+            if as_json:
+                # Piece by piece: the list may be long, and is one document all the same.
+                before = "["
+                async for member in every:
+                    sys.stdout.write(f"{before}\n{json.dumps(_document(member), ensure_ascii=False)}")
+                    before = ","
+                sys.stdout.write("[]\n" if before == "[" else "\n]\n")
+                return
+            statuses = Counter[str]()
+            page: list[Member] = []
+            async for member in every:
+                statuses[member.status] += 1
+                page.append(member)
+                if len(page) == PAGE:
+                    _print_table(page)
+                    page.clear()
+            if page:
+                _print_table(page)
+            counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
+            typer.echo(f"{statuses.total()} members" + (f": {counts}" if counts else ""))
+
+    door(context).run(show)
+
+
+def _document(member: "Member") -> dict[str, object]:
+    return {
+        "name": member.name, "email": member.address, "country": member.country, "zone": member.zone,
+        "zone_source": member.zone_source, "locale": member.locale, "status": member.status,
+        "convenor": member.convenor,
+    }  # fmt: skip
+
+
+def _print_table(page: "list[Member]") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("Name", "Email", "Country", "Zone", "Locale", "Status"):
+        table.add_column(heading, overflow="fold")
+    for one in page:
+        status = f"{one.status}, convenor" if one.convenor else one.status
+        zone = one.zone if one.zone_source != "assumed" else f"{one.zone} (assumed)"
+        table.add_row(one.name, one.address, one.country or "", zone, one.locale, status)
+    # Not on a terminal nothing is folded: the lines may be searched.
+    width = None if sys.stdout.isatty() else 1_000
+    Console(markup=False, emoji=False, highlight=False, width=width).print(table)
+
+
+@app.command()
+def show(context: typer.Context, email: Email) -> None:
+    """Show one member and their last mails."""
+    from scheduler.service.membership import require_member
+    from scheduler.store.ledger.reports import reports
+
+    async def look(parts: "Parts") -> "tuple[Member, Counter[str], list[Report]]":
+        states, last = Counter[str](), deque["Report"](maxlen=LAST_MAILS)
+        async with parts.database.read() as connection:
+            member = await require_member(connection, email)
+            async for report in reports(connection, member=member.id):
+                states[report.state] += 1
+                last.append(report)
+        return member, states, list(last)
+
+    member, states, last = door(context).run(look)
+    _print_member(member)
+    typer.echo(
+        f"mails       {', '.join(f'{count} {state}' for state, count in sorted(states.items())) or 'none yet'}"
+    )
+    for one in last:
+        reason = f" ({one.reason})" if one.reason else ""
+        typer.echo(
+            f"  {one.sent_at or one.due:%Y-%m-%d %H:%M} UTC  {one.state:<9}  {one.policy or one.kind:<12}  "
+            f"{one.occurrence or f'notice {one.notice}'}{reason}"
+        )  # fmt: skip
+
+
+def _print_member(member: "Member") -> None:
+    from scheduler.domain.country import country_name
+
+    since = f" since {member.active_since:%Y-%m-%d}" if member.active_since else ""
+    until = f" until {member.paused_until:%Y-%m-%d %H:%M} UTC" if member.paused_until else ""
+    for label, value in (
+        ("name", member.name), ("email", member.address),
+        ("country", f"{country_name(member.country)} ({member.country})" if member.country else ""),
+        ("zone", f"{member.zone} ({member.zone_source})"), ("locale", member.locale),
+        ("status", f"{member.status}{since}{until}"), ("convenor", "yes" if member.convenor else "no"),
+        ("on the list", f"since {member.created_at:%Y-%m-%d}"),
+    ):  # fmt: skip
+        typer.echo(f"{label:<12}{value}")
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    email: Annotated[str, typer.Option(help="Their address.")],
+    name: Name = None,
+    country: Country = None,
+    zone: Zone = None,
+    locale: Locale = None,
+    convenor: Annotated[bool, typer.Option("--convenor", help="They may run the community.")] = False,
+    returning: Annotated[bool, typer.Option("--returning", help="They were erased, and asked to come back.")] = False,
+) -> None:  # fmt: skip
+    """Put one person on the list."""
+    from scheduler.service.inviting import invitations
+    from scheduler.service.membership import Details, add_member, home_of
+
+    with usage():
+        details = Details(
+            name=name, email=email, country=country, zone=zone, locale=locale, convenor=convenor
+        )
+        home_of(details)
+
+    async def act(parts: "Parts") -> "tuple[Member, list[str]]":
+        now = parts.clock.now()
+        standing = await invitations(parts.database, series=parts.series, policies=parts.policies, now=now)
+        member = await add_member(
+            parts.database, details, keys=parts.keys, locale=parts.community.locale, now=now, returning=returning
+        )  # fmt: skip
+        return member, [one.occurrence.key for one in standing if one.is_open_in(member.zone, now)]
+
+    member, keys = door(context).run(act)
+    source = ", assumed from the country" if member.zone_source == "assumed" else ""
+    typer.echo(f"{member.address}: added, {member.zone}{source}, {member.locale}")
+    for key in keys:
+        typer.echo(f"{member.address}: invited now to {key}")
+
+
+@app.command("set")
+def set_(
+    context: typer.Context,
+    email: Email,
+    name: Name = None,
+    address: Annotated[str | None, typer.Option("--email", help="Another address.")] = None,
+    country: Country = None,
+    zone: Zone = None,
+    locale: Locale = None,
+    convenor: Annotated[bool | None, typer.Option("--convenor/--no-convenor", help="They may run it, or not.")] = None,
+    status: Annotated[str | None, typer.Option(help="active brings back who paused or left; paused, left.")] = None,
+) -> None:  # fmt: skip
+    """Change what is known of a member."""
+    from scheduler.service.membership import Details, change_member
+
+    with usage():
+        details = Details(
+            name=name, email=address, country=country, zone=zone, locale=locale, convenor=convenor, status=status
+        )  # fmt: skip
+    if details.is_empty:
+        raise SettingsProblem(
+            "give what to set: --name, --email, --country, --zone, --locale, --convenor or --status"
+        )
+
+    async def act(parts: "Parts") -> "Changed":
+        return await change_member(parts.database, email, details, keys=parts.keys, now=parts.clock.now())
+
+    done = door(context).run(act)
+    before, after = _document(done.before), _document(done.after)
+    for field, value in after.items():
+        if value != before[field]:
+            typer.echo(f"{done.before.address}: {field} {_shown(before[field])} → {_shown(value)}")
+    if not done.changed:
+        typer.echo(f"{done.before.address}: that is how it is already; nothing was changed")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value or "none")
+
+
+@app.command()
+def pause(
+    context: typer.Context,
+    email: Email,
+    until: Annotated[str | None, typer.Option(metavar="DATE", help="Their day on which mail begins again.")] = None,
+) -> None:  # fmt: skip
+    """Send a member nothing for a while, or until `members set EMAIL --status active`."""
+    from scheduler.service.membership import pause_member
+
+    day = read_date(until, "--until") if until else None
+
+    async def act(parts: "Parts") -> "Changed":
+        return await pause_member(parts.database, email, until=day, now=parts.clock.now())
+
+    member = door(context).run(act).after
+    back = f"{day}" if day else f"`members set {member.address} --status active`"
+    typer.echo(f"{member.address}: gets no mail until {back}")
+
+
+@app.command()
+def remove(context: typer.Context, email: Email) -> None:
+    """Take a member off the list; queued mail too. They stay known, so that no import brings them back."""
+    from scheduler.service.membership import remove_member
+
+    async def act(parts: "Parts") -> "Changed":
+        return await remove_member(parts.database, email, now=parts.clock.now())
+
+    done = door(context).run(act)
+    typer.echo(
+        f"{done.after.address}: " + ("has left; nothing more is sent" if done.changed else "had left before")
+    )
+
+
+@app.command()
+def rotate(context: typer.Context, email: Email) -> None:
+    """Give a member new personal links and a new feed address; the old ones end."""
+    from scheduler.service.membership import rotate_member
+
+    async def act(parts: "Parts") -> "Changed":
+        return await rotate_member(parts.database, email)
+
+    member = door(context).run(act).after
+    typer.echo(f"{member.address}: all personal links sent so far have ended; the next mail brings new ones")
+
+
+@app.command()
+def erase(
+    context: typer.Context, email: Email, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+) -> None:  # fmt: skip
+    """Forget a person altogether; only a keyed hash stays, so that no import brings them back."""
+    from scheduler.delivery.transport import MaildirAddress
+    from scheduler.service.erasing import erase_member, find_erasable
+
+    async def look(parts: "Parts") -> "Member | None":
+        return await find_erasable(parts.database, email, keys=parts.keys)
+
+    async def act(parts: "Parts") -> "Erased":
+        address = parts.settings.mail.address
+        outbox = Path(address.path) if isinstance(address, MaildirAddress) else None
+        return await erase_member(
+            parts.database, email, keys=parts.keys, outbox=outbox, now=parts.clock.now()
+        )
+
+    if member := door(context).run(look):
+        confirm(
+            f"Erase {member.name or 'the member'} <{member.address}> and all that is known of them, for good?",
+            yes=yes,
+            otherwise="give --yes to erase without being asked",
+        )
+    done = door(context).run(act)
+    mails = f", with {done.mails} mails in the mail folder" if done.mails else ""
+    typer.echo(
+        f"{'erased' if done.stood else 'was erased before'}{mails}; only a keyed hash of the address is kept"
+    )
+    typer.echo("backups made before still hold the person")

@@ -1,0 +1,119 @@
+"""Commands that run the service and look after it."""
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scheduler.cli.app import app
+from scheduler.cli.door import door, fail, show_json
+
+if TYPE_CHECKING:
+    from scheduler.bootstrap.wiring import Parts
+    from scheduler.service.holding import Hold
+    from scheduler.service.watching import Health
+
+
+@app.command()
+def serve(context: typer.Context) -> None:
+    """Run the service: tick, send, serve the web. SIGTERM drains and stops it."""
+    from scheduler.bootstrap.journal import set_up_logs
+    from scheduler.bootstrap.serving import serve as run
+
+    settings = door(context).settings
+    set_up_logs()
+    asyncio.run(run(settings, say=typer.echo))
+
+
+@app.command()
+def demo(context: typer.Context) -> None:
+    """See the main job done: made-up members, and the next meeting's invitation under /outbox."""
+    from scheduler.bootstrap.demo import demonstrate
+    from scheduler.bootstrap.journal import set_up_logs
+
+    set_up_logs()
+    asyncio.run(demonstrate(door(context).config, os.environ, say=typer.echo))
+
+
+@app.command()
+def migrate(context: typer.Context) -> None:
+    """Bring the database to this version's shape."""
+
+    async def shown(parts: "Parts") -> str:
+        return parts.database.shown
+
+    typer.echo(f"{door(context).run(shown, upgrade=True)} has this version's shape")
+
+
+@app.command()
+def resume(context: typer.Context) -> None:
+    """Let sending go on after it was held."""
+    from scheduler.service.holding import release
+
+    async def act(parts: "Parts") -> "Hold | None":
+        async with parts.database.write() as connection:
+            return await release(connection)
+
+    was = door(context).run(act)
+    typer.echo(f"sending goes on; it was held ({was.reason}) since {was.since:%Y-%m-%d %H:%M} UTC" if was
+               else "sending was not held")  # fmt: skip
+
+
+@app.command()
+def status(context: typer.Context, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Say how the service is. Exit 1 where something is wrong."""
+    from scheduler.service.watching import health
+
+    async def look(parts: "Parts") -> "tuple[Health, list[str]]":
+        found = await health(parts.database, parts.clock.now())
+        return found, found.troubles(parts.clock.now())
+
+    found, troubles = door(context).run(look)
+    if as_json:
+        show_json(_document(found, troubles))
+    else:
+        _print(found, troubles)
+    if troubles:
+        raise typer.Exit(1)
+
+
+def _document(found: "Health", troubles: list[str]) -> dict[str, object]:
+    instants = {
+        f"{name}_utc": value.isoformat() if value else None
+        for name, value in (
+            ("last_tick", found.last_tick), ("next_due", found.next_due), ("oldest_waiting", found.oldest_waiting),
+        )
+    }  # fmt: skip
+    return {
+        "healthy": not troubles, "troubles": troubles, "held": found.hold.reason if found.hold else None,
+        "members": found.members, "deliveries": found.deliveries, **instants,
+    }  # fmt: skip
+
+
+def _print(found: "Health", troubles: list[str]) -> None:
+    def counted(counts: dict[str, int]) -> str:
+        return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"
+
+    typer.echo(f"members:     {counted(found.members)}")
+    typer.echo(f"deliveries:  {counted(found.deliveries)} (of notices still open)")
+    if found.next_due:
+        typer.echo(f"next due:    {found.next_due:%Y-%m-%d %H:%M} UTC")
+    if found.oldest_waiting:
+        typer.echo(f"waiting:     since {found.oldest_waiting:%Y-%m-%d %H:%M} UTC")
+    for trouble in troubles:
+        typer.echo(f"trouble:     {trouble}")
+    if not troubles:
+        typer.echo("all is well")
+
+
+@app.command()
+def doctor(context: typer.Context) -> None:
+    """Check the installation, and say what to mend. Exit 1 where something is wrong."""
+    from scheduler.bootstrap.doctor import Finding, examine
+
+    def show(finding: Finding) -> None:
+        typer.echo(f"{finding.level.value:<5}  {finding.text}")
+
+    if asyncio.run(examine(door(context).settings, show)):
+        fail("something needs mending; see above")

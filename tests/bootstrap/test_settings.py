@@ -1,0 +1,396 @@
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import date, time, timedelta
+from pathlib import Path
+
+import pytest
+
+from scheduler.bootstrap.bundled import bundled
+from scheduler.bootstrap.settings import Settings, load_settings
+from scheduler.bootstrap.tables import Tables, table_of
+from scheduler.domain.policy import Kind, Policy
+from scheduler.domain.problem import SettingsProblem
+
+DEFAULTS = bundled("config/third-thursday.toml")
+
+SERIES = """\
+[[series]]
+slug = "tea"
+title = "Tea"
+rule = "FREQ=WEEKLY;INTERVAL=2;BYDAY=TU"
+start = "10:30"
+zone = "Pacific/Auckland"
+minutes = 45
+first = 2026-01-06
+"""
+POLICY = """\
+[[policies]]
+slug = "soon"
+kind = "reminder"
+lead = "1h"
+"""
+KEY = "5d" * 32
+
+
+def loaded(tmp_path: Path, text: str, environment: Mapping[str, str] | None = None) -> Settings:
+    config = tmp_path / "my.toml"
+    config.write_text(text, encoding="utf-8")
+    return load_settings(config, environment or {})
+
+
+def refusal(tmp_path: Path, text: str, environment: Mapping[str, str] | None = None) -> str:
+    """The one line with which settings are refused; the file's folder is left out."""
+    with pytest.raises(SettingsProblem) as caught:
+        loaded(tmp_path, text, environment)
+    line = str(caught.value)
+    assert line.isprintable(), "more than one line"
+    return line.removeprefix(f"{tmp_path}/")
+
+
+def test_the_defaults_describe_the_conversation_for_kindness() -> None:
+    settings = load_settings(None, {})
+    (series,) = settings.series
+    assert (series.slug, series.rule) == ("conversation-for-kindness", "FREQ=MONTHLY;BYDAY=3TH")
+    assert (series.start, series.zone, series.duration) == (time(18), "Europe/London", timedelta(hours=1))
+    assert series.first == date(2020, 7, 16)
+    assert settings.policies == (
+        Policy(slug="invitation", kind=Kind.INVITATION, days_before=14, at=time(9)),
+        Policy(slug="day-before", kind=Kind.REMINDER, days_before=1, at=time(9)),
+        Policy(slug="hour-before", kind=Kind.REMINDER, lead=timedelta(hours=1)),
+    )
+
+
+def test_the_defaults_are_embedded_and_reach_nobody() -> None:
+    settings = load_settings(None, {})
+    assert settings.database.url == "sqlite:///var/third-thursday.sqlite"
+    assert str(settings.mail.address) == "maildir:var/mail"
+    assert (settings.mail.starttls, settings.mail.rate) == ("auto", 0)
+    assert settings.web.host == "127.0.0.1"
+    assert settings.community.base_url == "http://127.0.0.1:8000"
+    assert settings.security.key is None
+
+
+def test_every_key_is_documented_in_the_file_of_defaults() -> None:
+    lines = DEFAULTS.read_text(encoding="utf-8").splitlines()
+    documented = set()
+    section = ""
+    for before, line in zip(["", *lines], lines, strict=False):
+        if found := re.fullmatch(r"\[\[?([a-z]+)\]\]?", line):
+            section = found[1]
+        elif (found := re.match(r"(?:# )?([a-z_]+) = ", line)) and before.startswith("# "):
+            documented.add((section, found[1]))
+    assert documented == {
+        (section, key)
+        for section, field in Tables.model_fields.items()
+        for key in table_of(field).model_fields
+    }
+
+
+def test_the_file_of_defaults_gives_every_key_of_every_table_its_value() -> None:
+    values = tomllib.loads(DEFAULTS.read_text(encoding="utf-8"))
+    assert values.keys() == Tables.model_fields.keys()
+    for section, field in Tables.model_fields.items():
+        if isinstance(values[section], dict):
+            assert values[section].keys() == table_of(field).model_fields.keys()
+
+
+def test_every_key_says_what_it_accepts() -> None:
+    for field in Tables.model_fields.values():
+        assert all(key.description for key in table_of(field).model_fields.values())
+
+
+def test_a_table_is_merged_key_by_key(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, '[community]\nname = "Tea"\n')
+    assert settings.community.name == "Tea"
+    assert settings.community.locale == "en-GB"
+
+
+def test_series_and_policies_are_replaced_whole(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, SERIES + POLICY)
+    assert [series.slug for series in settings.series] == ["tea"]
+    assert [policy.slug for policy in settings.policies] == ["soon"]
+    assert [policy.slug for policy in loaded(tmp_path, SERIES).policies] == [
+        "invitation",
+        "day-before",
+        "hour-before",
+    ]
+    assert loaded(tmp_path, "policies = []\n").policies == ()
+
+
+def test_the_environment_stands_above_the_file(tmp_path: Path) -> None:
+    environment = {"THIRD_THURSDAY_WEB__PORT": "8081", "THIRD_THURSDAY_MAIL__RATE": "2.5", "HOME": "/nowhere"}
+    settings = loaded(tmp_path, "[web]\nport = 8080\n[mail]\nconnections = 2\n", environment)
+    assert (settings.web.port, settings.mail.rate, settings.mail.connections) == (8081, 2.5, 2)
+    assert settings.community.base_url == "http://127.0.0.1:8081"
+
+
+def test_variables_of_the_tests_are_no_settings() -> None:
+    load_settings(None, {"THIRD_THURSDAY_TEST_REQUIRE": "all"})
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "\ufeff[web]\r\nport = 8080\r\n").web.port == 8080
+
+
+def test_a_date_may_be_quoted_and_a_time_need_not_be(tmp_path: Path) -> None:
+    text = SERIES.replace("2026-01-06", '"2026-01-06"').replace('"10:30"', "10:30:00")
+    assert loaded(tmp_path, text).series == loaded(tmp_path, SERIES).series
+
+
+def test_an_address_of_ours_has_no_slash_at_its_end(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, '[web]\nbase_url = "https://meet.example.org/kindness/"\n')
+    assert settings.community.base_url == "https://meet.example.org/kindness"
+
+
+@pytest.mark.parametrize("key", [KEY, KEY.upper(), "XV1d" * 10 + "XV0=", "XV1d" * 10 + "XV0", "_-1d" * 11])
+def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: str) -> None:
+    found = loaded(tmp_path, f'[security]\nkey = "{key}"\n').security.key
+    assert found is not None
+    assert len(found) >= 32
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "[wbe]\nport = 1\n",
+            "my.toml: [wbe]: unknown section; did you mean 'web'?; "
+            "accepted: community, database, mail, web, security, series, policies",
+        ),
+        (
+            "port = 1\n",
+            "my.toml: [port]: unknown section; 'port' belongs in [web]; "
+            "accepted: community, database, mail, web, security, series, policies",
+        ),
+        (
+            "[web]\nprot = 1\n",
+            "my.toml: [web] prot: unknown key; did you mean 'port'?; accepted: host, port, base_url",
+        ),
+        ("[web]\nport = 0\n", "my.toml: [web] port: 0 is not accepted; accepted: a whole number from 1 to 65535"),
+        (
+            "[web]\nport = true\n",
+            "my.toml: [web] port: true is not accepted; accepted: a whole number from 1 to 65535",
+        ),
+        (
+            "[web]\nport = '8000'\n",
+            "my.toml: [web] port: '8000' is not accepted; accepted: a whole number from 1 to 65535",
+        ),
+        ("web = 3\n", "my.toml: [web]: 3 is not accepted; accepted: a table of keys"),
+        ("[[web]]\nport = 1\n", "my.toml: [web]: an array is not accepted; accepted: a table of keys"),
+        (
+            "[mail]\nstarttls = 'yes'\n",
+            "my.toml: [mail] starttls: 'yes' is not accepted; accepted: \"auto\", \"require\" or \"never\"",
+        ),
+        (
+            "[mail]\nrate = nan\n",
+            "my.toml: [mail] rate: nan is not accepted; accepted: messages a second, 0 or more; 0 means no limit",
+        ),
+        (
+            "[mail]\ntransport = 'carrier-pigeon'\n",
+            "my.toml: [mail] transport: it begins with none of the accepted words; "
+            "accepted are maildir:PATH, smtp://[user:password@]host[:port] and smtps://…",
+        ),
+        (
+            "[database]\nurl = 'mysql://db.example.org/x'\n",
+            "my.toml: [database] url: is not a database's address; "
+            "accepted: sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
+        ),
+        (
+            "[community]\naddress = 'meetings'\n",
+            "my.toml: [community] address: 'meetings' is not an address: an email address must have an @-sign; "
+            "accepted: an e-mail address, as name@example.org",
+        ),
+        (
+            "[community]\ncolor = '#008080'\n",
+            "my.toml: [community] color: '#008080' is not accepted; accepted: a CSS colour name, as teal",
+        ),
+        (
+            "[community]\nname = ' '\n",
+            "my.toml: [community] name: is empty; accepted: one line of text",
+        ),
+        ("[series]\nslug = 'tea'\n", "my.toml: [[series]]: is not an array of tables; accepted: [[series]]"),
+        ("series = []\n", "my.toml: [[series]]: there is none; accepted: one or more"),
+        (
+            SERIES + "room = 'https://room.example.org'\n",
+            "my.toml: [[series]] number 1 'tea', room: unknown key; "
+            "accepted: slug, title, description, rule, start, zone, minutes, first, link",
+        ),
+        (
+            SERIES.replace('title = "Tea"\n', ""),
+            "my.toml: [[series]] number 1 'tea', title: is missing; accepted: one line of text",
+        ),
+        (
+            SERIES.replace("WEEKLY", "HOURLY"),
+            "my.toml: [[series]] number 1 'tea': rule 'FREQ=HOURLY;INTERVAL=2;BYDAY=TU': "
+            "FREQ must be DAILY, WEEKLY, MONTHLY or YEARLY",
+        ),
+        (
+            SERIES.replace("10:30", "10.30 am"),
+            "my.toml: [[series]] number 1 'tea', start: '10.30 am' is not a time; accepted: a time as \"18:00\"",
+        ),
+        (
+            SERIES.replace("2026-01-06", "'next week'"),
+            "my.toml: [[series]] number 1 'tea', first: 'next week' is not a date; accepted: a date as 2020-07-16",
+        ),
+        (
+            SERIES.replace("Auckland", "Aukland"),
+            "my.toml: [[series]] number 1 'tea', zone: 'Pacific/Aukland' is not known; "
+            "did you mean Pacific/Auckland?; accepted: an IANA zone, as Europe/London",
+        ),
+        (
+            SERIES + SERIES,
+            "my.toml: [[series]] number 2 'tea', slug: another series has this slug; accepted: a slug of its own",
+        ),
+        (
+            POLICY + POLICY,
+            "my.toml: [[policies]] number 2 'soon', slug: another policy has this slug; accepted: a slug of its own",
+        ),
+        (
+            POLICY.replace("reminder", "remind"),
+            "my.toml: [[policies]] number 1 'soon', kind: 'remind' is not accepted; "
+            'accepted: "invitation" or "reminder"',
+        ),
+        (
+            POLICY.replace("1h", "an hour"),
+            "my.toml: [[policies]] number 1 'soon', lead: 'an hour' is no length of time; "
+            "write it as 90m, 1h, 14d or 1d 2h; accepted: a length of time, as \"90m\", \"1h\" or \"14d\"",
+        ),
+        (
+            POLICY.replace("1h", "90d"),
+            "my.toml: [[policies]] number 1 'soon': lead must be between a minute and 60 days",
+        ),
+        (
+            POLICY + 'at = "09:00"\n',
+            "my.toml: [[policies]] number 1 'soon': give either lead, or days_before and at; not both, not neither",
+        ),
+        (
+            POLICY + "series = 'coffee'\n",
+            "my.toml: [[policies]] number 1 'soon', series: there is no series 'coffee'; "
+            "accepted: conversation-for-kindness",
+        ),
+        (
+            (POLICY + POLICY.replace("soon", "early")).replace("reminder", "invitation"),
+            "my.toml: [[policies]] number 2 'early', kind: 'soon' already invites to series "
+            "'conversation-for-kindness'; accepted: one invitation for each series, and any number of reminders",
+        ),
+        (
+            f"[community]\ndomain = '{'a' * 60}.example.org'\n",
+            f"my.toml: [community] domain: series slug 'conversation-for-kindness' and domain '{'a' * 60}.example.org' "
+            "have 97 characters together; at most 54 fit into a calendar UID: choose a shorter slug",
+        ),
+        (
+            "[web]\nport = 1\n[mail\n",
+            "my.toml: line 3, column 6: not TOML: Expected ']' at the end of a table declaration",
+        ),
+        ("[web]\nport = 1\nport = 2", "my.toml: line 3: not TOML: Cannot overwrite a value"),
+        (
+            '[web]\n"po\\nrt" = 1\n',
+            "my.toml: [web] po?rt: unknown key; did you mean 'port'?; accepted: host, port, base_url",
+        ),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_refused_in_one_line_with_file_section_key_and_what_is_accepted(
+    tmp_path: Path, text: str, line: str
+) -> None:
+    assert refusal(tmp_path, text) == line
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("WEB__PORT", "many", "[web] port: 'many' is not accepted; accepted: a whole number from 1 to 65535"),
+        ("WEB__PORT", "99999", "[web] port: 99999 is not accepted; accepted: a whole number from 1 to 65535"),
+        ("WEB__PORT", "", "[web] port: '' is not accepted; accepted: a whole number from 1 to 65535"),
+        (
+            "WEB__PROT", "8000",
+            "sets no known key; did you mean 'THIRD_THURSDAY_WEB__PORT'?; "
+            "accepted: THIRD_THURSDAY_ + section + __ + key, of the sections community, database, mail, web, security",
+        ),
+        (
+            "DATABASE_URL", "sqlite:///x",
+            "sets no known key; did you mean 'THIRD_THURSDAY_DATABASE__URL'?; "
+            "accepted: THIRD_THURSDAY_ + section + __ + key, of the sections community, database, mail, web, security",
+        ),
+        ("SERIES__SLUG", "tea", "[[series]] can only be set in a file; name one with --config"),
+    ],
+)  # fmt: skip
+def test_a_wrong_variable_is_refused_by_its_name(tmp_path: Path, name: str, value: str, line: str) -> None:
+    variable = f"THIRD_THURSDAY_{name}"
+    assert refusal(tmp_path, "", {variable: value}) == f"environment variable {variable}: {line}"
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("none.toml", "cannot be read: No such file or directory"), ("", "cannot be read: Is a directory")],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, path: str, reason: str) -> None:
+    with pytest.raises(SettingsProblem) as caught:
+        load_settings(tmp_path / path, {})
+    assert str(caught.value) == f"{tmp_path / path}: {reason}; name a settings file in TOML"
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "my.toml"
+    config.write_bytes('[community]\nname = "Café"\n'.encode("cp1252"))
+    with pytest.raises(SettingsProblem) as caught:
+        load_settings(config, {})
+    assert str(caught.value) == f"{config}: is not UTF-8 (octet 24); save it as UTF-8"
+
+
+def test_mail_to_the_world_with_links_to_this_machine_is_refused(tmp_path: Path) -> None:
+    relay = {"THIRD_THURSDAY_MAIL__TRANSPORT": "smtp://relay.example.org:25"}
+    assert refusal(tmp_path, "", relay) == (
+        "environment variable THIRD_THURSDAY_MAIL__TRANSPORT: [mail] transport: mail would leave this machine with "
+        "links that lead nowhere: [web] base_url is 'http://127.0.0.1:8000'; "
+        "accepted: THIRD_THURSDAY_WEB__BASE_URL as members reach it, or a relay on this machine"
+    )
+    for host in ("localhost", "127.0.0.2:8000", "[::1]"):
+        assert "lead nowhere" in refusal(tmp_path, f'[web]\nbase_url = "http://{host}"\n', relay)
+    loaded(tmp_path, '[web]\nbase_url = "https://meet.example.org"\n', relay)
+    loaded(tmp_path, "", {"THIRD_THURSDAY_MAIL__TRANSPORT": "smtp://127.0.0.1:2525"})
+
+
+def test_postgresql_needs_a_key(tmp_path: Path) -> None:
+    shared = {"THIRD_THURSDAY_DATABASE__URL": "postgresql://db.example.org/meetings"}
+    assert refusal(tmp_path, "", shared) == (
+        "environment variable THIRD_THURSDAY_DATABASE__URL: [database] url: PostgreSQL needs a [security] key, the "
+        "same on every machine; accepted: THIRD_THURSDAY_SECURITY__KEY from `openssl rand -hex 32`"
+    )
+    assert loaded(tmp_path, "", shared | {"THIRD_THURSDAY_SECURITY__KEY": KEY}).security.key == bytes.fromhex(
+        KEY
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[database]\nurl = 'mysql://tea:Geheim@db.example.org/x'\n",
+        "[database]\nurl = 'postgresql://tea:Geheim@db.example.org/x'\n",
+        "[database]\nurl = ['Geheim']\n",
+        "[mail]\ntransport = 'smtp://tea:Geheim@relay.example.org'\n",
+        "[mail]\ntransport = 'smtp://tea:Geheim@'\n",
+        "[security]\nkey = 'Geheim'\n",
+        "[security]\nkey = { Geheim = 1 }\n",
+    ],
+)
+def test_a_refusal_shows_no_secret(tmp_path: Path, text: str) -> None:
+    assert "Geheim" not in refusal(tmp_path, text)
+
+
+def test_settings_show_no_secret(tmp_path: Path) -> None:
+    settings = loaded(
+        tmp_path,
+        f"""
+        [database]
+        url = "postgresql://tea:Geheim@db.example.org/x"
+        [mail]
+        transport = "smtp://tea:Geheim@127.0.0.1"
+        [security]
+        key = "{KEY}"
+        """,
+    )
+    shown = f"{settings!r} {settings} {settings.mail.address!r}"
+    assert "Geheim" not in shown
+    assert "]]]]" not in shown, "the key as bytes"
+    assert KEY not in shown

@@ -1,0 +1,273 @@
+"""The `members` commands as a convenor types them."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command, Ended
+
+LIST = """\
+Email Address,First Name,Last Name,Time zone,Country,Notes
+ann@example.org,Ann,Smith,Europe/London,Scotland,x
+bo@example.org,Bo,,,New Zealand,
+cy@example.org,Cy,,Europe/Atlantis,,
+not-an-address,Di,,,USA,
+ann@example.org,Ann,Smith,Europe/London,Scotland,x
+"""
+
+# A meeting each day, to which who comes is always invited at once.
+DAILY = """\
+[[series]]
+slug = "daily"
+title = "Daily"
+rule = "FREQ=DAILY"
+start = "12:00"
+zone = "UTC"
+minutes = 10
+first = 2026-01-01
+
+[[policies]]
+slug = "invitation"
+kind = "invitation"
+lead = "3d"
+"""
+
+
+@pytest.fixture
+def people(folder: Path) -> str:
+    (folder / "people.csv").write_text(LIST)
+    return "people.csv"
+
+
+@pytest.fixture
+def daily(folder: Path) -> str:
+    (folder / "daily.toml").write_text(DAILY)
+    return "daily.toml"
+
+
+def listed(command: Command) -> list[dict[str, object]]:
+    ended = command("members", "list", "--json")
+    assert ended.code == 0 and not ended.err
+    found: list[dict[str, object]] = json.loads(ended.out)
+    return found
+
+
+def one_line(ended: Ended) -> str:
+    """The complaint of a command that failed: one line, and no stack trace."""
+    assert ended.code and not ended.out
+    (line,) = ended.err.splitlines()
+    return line.removeprefix("third-thursday: ")
+
+
+def test_an_import_takes_the_good_rows_and_lists_all_bad_ones(command: Command, people: str) -> None:
+    ended = command("members", "import", people)
+    assert ended.code == 1
+    assert ended.out.splitlines() == [
+        "2 added, 0 filled in, 0 unchanged", "duplicates: 1 (the first row of an address holds)",
+        "bad rows: 2, listed above", "columns ignored: Notes", "invited now: 0",
+    ]  # fmt: skip
+    zone, address, country, last = ended.err.splitlines()
+    assert zone.startswith('people.csv: line 4, column "Time zone": ') and "Atlantis" in zone
+    assert address.startswith('people.csv: line 5, column "Email Address": ')
+    assert country.startswith('people.csv: line 5, column "Time zone": United States has')
+    assert last == "third-thursday: people.csv: 2 bad rows were not taken; mend and import again"
+
+
+def test_the_list_in_json_has_exactly_the_promised_keys(command: Command, people: str) -> None:
+    command("members", "import", people)
+    assert listed(command) == [
+        {"name": "Ann Smith", "email": "ann@example.org", "country": "GB-SCT", "zone": "Europe/London",
+         "zone_source": "given", "locale": "en-GB", "status": "active", "convenor": False},
+        {"name": "Bo", "email": "bo@example.org", "country": "NZ", "zone": "Pacific/Auckland",
+         "zone_source": "assumed", "locale": "en-GB", "status": "active", "convenor": False},
+    ]  # fmt: skip
+
+
+def test_an_empty_list_is_an_empty_document(command: Command) -> None:
+    assert listed(command) == []
+
+
+def test_the_list_for_people_shows_everybody_and_the_counts(command: Command, people: str) -> None:
+    command("members", "import", people)
+    command("members", "remove", "bo@example.org")
+    ended = command("members", "list")
+    assert "Ann Smith" in ended.out and "Pacific/Auckland (assumed)" in ended.out
+    assert ended.out.splitlines()[-1] == "2 members: 1 active, 1 left"
+
+
+def test_a_dry_run_says_what_would_happen_and_changes_nothing(command: Command, people: str) -> None:
+    ended = command("members", "import", people, "--dry-run")
+    assert ended.code == 1 and ended.out.startswith("2 added,")
+    assert ended.out.splitlines()[-1] == "nothing was changed: this says what would happen"
+    assert listed(command) == []
+
+
+def test_without_a_terminal_nobody_is_asked_and_the_number_is_said(
+    command: Command, people: str, daily: str
+) -> None:
+    assert "invited now: 2" in command("--config", daily, "members", "import", people).out.splitlines()
+
+
+def test_no_invite_says_that_later_invitations_go_out(command: Command, people: str, daily: str) -> None:
+    ended = command("--config", daily, "members", "import", people, "--no-invite")
+    assert "invited now: 0; later invitations go out as planned" in ended.out.splitlines()
+
+
+def on_a_terminal(folder: Path, answer: str, *arguments: str) -> tuple[int, str]:
+    """Run a command on a terminal where somebody types `answer`; its exit code and what the terminal showed."""
+    control, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "scheduler", *arguments], stdin=terminal, stdout=terminal, stderr=terminal, cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "dumb"},
+    ) as process:  # fmt: skip
+        os.close(terminal)
+        os.write(control, answer.encode())
+        shown = b""
+        while True:
+            try:
+                piece = os.read(control, 4096)
+            except OSError:  # the terminal is closed
+                break
+            if not piece:
+                break
+            shown += piece
+        code = process.wait()
+    os.close(control)
+    return code, shown.decode()
+
+
+def test_on_a_terminal_the_convenor_is_asked_before_anybody_is_invited(
+    command: Command, folder: Path, people: str, daily: str
+) -> None:
+    asked = "Import 2 members, and invite 2 of them now?"
+    code, shown = on_a_terminal(folder, "n\n", "--config", daily, "members", "import", people)
+    assert code == 1 and asked in shown and "nothing was done" in shown
+    assert listed(command) == []
+    code, shown = on_a_terminal(folder, "y\n", "--config", daily, "members", "import", people)
+    assert asked in shown and "importing" in shown and "invited now: 2" in shown
+    assert len(listed(command)) == 2
+
+
+def test_yes_is_not_asked(command: Command, folder: Path, people: str, daily: str) -> None:
+    _, shown = on_a_terminal(folder, "", "--config", daily, "members", "import", people, "--yes")
+    assert "?" not in shown and "invited now: 2" in shown
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"", "the file is empty"),
+        (b"colour,shape\nred,round\n", "no heading means the address"),
+        (b"PK\x03\x04abc", "the file is a workbook"),
+    ],
+)
+def test_a_file_that_is_no_list_gives_one_line(
+    command: Command, folder: Path, content: bytes | None, reason: str
+) -> None:
+    if content is not None:
+        (folder / "x.csv").write_bytes(content)
+    line = one_line(command("members", "import", "x.csv"))
+    assert line.startswith("x.csv") and reason in line
+
+
+def test_a_member_is_added_changed_paused_removed_and_shown(command: Command) -> None:
+    added = command("members", "add", "--email", "Ann@Example.org", "--name", "Ann", "--country", "Germany")
+    assert added.code == 0
+    assert added.out == "Ann@example.org: added, Europe/Berlin, assumed from the country, en-GB\n"
+    ended = command("members", "set", "ann@example.org", "--zone", "Asia/Kolkata", "--convenor")
+    assert ended.out.splitlines() == [
+        "Ann@example.org: zone Europe/Berlin → Asia/Kolkata", "Ann@example.org: zone_source assumed → given",
+        "Ann@example.org: convenor no → yes",
+    ]  # fmt: skip
+    again = command("members", "set", "ann@example.org", "--convenor")
+    assert again.code == 0 and "nothing was changed" in again.out
+    assert "until 2199-01-01" in command("members", "pause", "ann@example.org", "--until", "2199-01-01").out
+    assert "paused until 2198-12-31 18:30 UTC" in command("members", "show", "ann@example.org").out
+    assert "--status active" in command("members", "pause", "ann@example.org").out
+    assert "has left" in command("members", "remove", "ann@example.org").out
+    assert "had left before" in command("members", "remove", "ann@example.org").out
+    assert "status left → active" in command("members", "set", "ann@example.org", "--status", "active").out
+    assert command("members", "rotate", "ann@example.org").code == 0
+    shown = command("members", "show", "ANN@example.org").out
+    assert "Germany (DE)" in shown and "Asia/Kolkata (given)" in shown and "mails       none yet" in shown
+
+
+def test_who_is_added_while_an_invitation_is_open_is_said_to_be_invited(command: Command, daily: str) -> None:
+    ended = command("--config", daily, "members", "add", "--email", "ann@example.org", "--zone", "UTC")
+    assert "ann@example.org: invited now to daily/" in ended.out
+
+
+@pytest.mark.parametrize("verb", ["show", "set", "pause", "remove", "rotate", "erase"])
+def test_an_unknown_address_gives_one_line_with_one_like_it(command: Command, people: str, verb: str) -> None:
+    command("members", "import", people)
+    options = ["--name", "X"] if verb == "set" else []
+    ended = command("members", verb, "anne@example.org", *options)
+    assert one_line(ended) == "there is no member 'anne@example.org'; did you mean ann@example.org?"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["set", "ann@example.org"], 2, "give what to set"),
+        (["set", "ann@example.org", "--status", "pending"], 2, "--status 'pending' is not accepted"),
+        (["pause", "ann@example.org", "--until", "tomorrow"], 2, "--until 'tomorrow' is no date"),
+        (["pause", "ann@example.org", "--until", "2020-01-01"], 1, "--until 2020-01-01 has begun"),
+        (["add", "--email", "ann@example.org", "--zone", "UTC"], 1, "ann@example.org is on the list already (active)"),
+        (["add", "--email", "di@example.org"], 2, "--zone is missing"),
+        (["export", "no/such/folder/x.csv"], 1, "no/such/folder/x.csv cannot be written: No such file"),
+        (["erase", "ann@example.org"], 2, "give --yes to erase without being asked"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_said_in_one_line(
+    command: Command, people: str, arguments: list[str], code: int, reason: str
+) -> None:
+    command("members", "import", people)
+    ended = command("members", *arguments)
+    assert ended.code == code and one_line(ended).startswith(reason)
+
+
+def test_an_export_opens_only_for_its_owner_and_comes_back_unchanged(
+    command: Command, folder: Path, people: str
+) -> None:
+    command("members", "import", people)
+    command("members", "set", "ann@example.org", "--name", "=cmd")
+    ended = command("members", "export", "out.csv")
+    assert ended.code == 0 and ended.err == "2 members written to out.csv\n"
+    assert (folder / "out.csv").stat().st_mode & 0o077 == 0
+    content = (folder / "out.csv").read_bytes()
+    assert content.startswith(b'\xef\xbb\xbf"name","email"') and b'"\'=cmd"' in content
+    before = listed(command)
+    again = command("members", "import", "out.csv")
+    assert again.code == 0 and again.out.startswith("0 added, 0 filled in, 2 unchanged\n")
+    assert listed(command) == before
+
+
+def test_an_export_may_go_to_standard_output(command: Command, people: str) -> None:
+    command("members", "import", people)
+    ended = command("members", "export", "-")
+    assert ended.out.splitlines()[1].startswith('"Ann Smith","ann@example.org","GB-SCT"')
+
+
+def test_whoever_was_erased_is_nowhere_and_stays_so(command: Command, folder: Path, people: str) -> None:
+    command("members", "import", people)
+    (folder / people).unlink()
+    ended = command("members", "erase", "ANN@example.org", "--yes")
+    assert ended.code == 0
+    assert ended.out.splitlines() == [
+        "erased; only a keyed hash of the address is kept", "backups made before still hold the person",
+    ]  # fmt: skip
+    assert not [path for path in folder.rglob("*") if path.is_file() and b"ann@" in path.read_bytes().lower()]
+    (folder / people).write_text(LIST)
+    again = command("members", "import", people)
+    assert "not brought back: 0 who left, 1 who were erased" in again.out.splitlines()
+    assert [one["email"] for one in listed(command)] == ["bo@example.org"]
+    assert "was erased before" in command("members", "erase", "ann@example.org", "--yes").out
+    refused = one_line(command("members", "add", "--email", "ann@example.org", "--zone", "UTC"))
+    assert refused.startswith("ann@example.org was erased")
+    assert command("members", "add", "--email", "ann@example.org", "--zone", "UTC", "--returning").code == 0

@@ -134,6 +134,7 @@ class Letters:
             return Envelope(
                 sender=self._community.address, recipient=claim.address,
                 content=composed.message(personal, date=now), envelope_id=identity[1:].partition("@")[0],
+                composed=True,
             )  # fmt: skip
         except (Problem, ValueError, KeyError) as error:
             return error if isinstance(error, Problem) else Problem(f"{notice.kind}: {error}")

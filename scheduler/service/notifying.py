@@ -147,7 +147,7 @@ async def resend_missed(database: Database, number: int, now: datetime) -> int:
         if notice.unwanted:
             raise Refused(f"notice {number} was withdrawn ({notice.unwanted}); send a new one")
         await notices.change(connection, number, stopped_at=None)
-        back = await fanning.give_back(connection, number, reasons=["stopped"])
+        back = await fanning.give_back(connection, number)
         back += await fanning.retry_failed(connection, number, now)
         await facts.note_change(connection)
         return back

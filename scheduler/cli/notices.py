@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Tell people something, and see what became of it.", no_args_is_help=True)
 
 AUDIENCES = "all, convenors, coming:KEY, unanswered:KEY, country:XX, zone:Z, locale:L, list:FILE"
+LOOK_SECONDS = 0.5
 LONGEST_HOLD = 7 * 24 * 3600
 _LOCAL = re.compile(r"local:\d{4}-\d\d-\d\dT\d\d:\d\d")
 _ADDRESS = re.compile(r"[^\s,;<>\"]+@[^\s,;<>\"]+")
@@ -187,7 +188,7 @@ async def _wait(parts: "Parts", number: int) -> None:
                 raise Refused(
                     f"notice {number} waits, but no `serve` is running; start it, and it will be sent"
                 )
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(LOOK_SECONDS)
     typer.echo(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
 
 

@@ -1,5 +1,7 @@
 """`doctor`: looks at the installation as it is, and says what to mend."""
 
+import os
+import zoneinfo
 from collections.abc import Callable
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -32,7 +34,7 @@ async def examine(settings: Settings, show: Callable[[Finding], None], *, resolv
         show(Finding(level, text))
 
     note(Level.FINE, f"settings: {len(settings.series)} series, {len(settings.policies)} policies")
-    note(Level.FINE, f"zone data: IANA {tzdata_version()}, from the tzdata package")
+    _look_at_zones(note)
     await _look_at_relay(settings, note)
     await _look_at_signature(settings, note, resolver)
     _look_at_links(settings, note)
@@ -42,6 +44,21 @@ async def examine(settings: Settings, show: Callable[[Finding], None], *, resolv
     except Problem as problem:
         note(Level.WRONG, str(problem))
     return wrong
+
+
+def _look_at_zones(note: Callable[[Level, str], None]) -> None:
+    """The packaged data is the only one, unless something put another folder before it."""
+    version = tzdata_version()
+    if zoneinfo.TZPATH:
+        note(
+            Level.WRONG,
+            f"zone data: {zoneinfo.TZPATH[0]} stands before the tzdata package ({version}); "
+            "remove what calls zoneinfo.reset_tzpath",
+        )
+    elif os.environ.get("PYTHONTZPATH"):
+        note(Level.FINE, f"zone data: IANA {version}, from the tzdata package; PYTHONTZPATH is not followed")
+    else:
+        note(Level.FINE, f"zone data: IANA {version}, from the tzdata package; the system's is not used")
 
 
 async def _look_at_relay(settings: Settings, note: Callable[[Level, str], None]) -> None:

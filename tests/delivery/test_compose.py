@@ -46,6 +46,21 @@ def test_each_kind_of_mail_is_as_it_was_last_read_and_found_good(
     golden(f"{kind}.eml", message(COHORTS[kind]))
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [("invitation", "request"), ("update", "update"), ("cancellation", "cancel")]
+)
+def test_each_calendar_part_is_as_it_was_last_read_and_found_good(
+    kind: str, name: str, golden: Callable[[str, bytes], None]
+) -> None:
+    (part, _) = [
+        part for part in received(message(COHORTS[kind])).whole.walk()
+        if part.get_content_type() in ("text/calendar", "application/ics")
+    ]  # fmt: skip
+    octets = part.get_payload(decode=True)
+    assert isinstance(octets, bytes)
+    golden(f"{name}.ics", octets)
+
+
 @pytest.mark.parametrize("kind", COHORTS)
 def test_the_same_input_gives_the_same_bytes(kind: str) -> None:
     assert message(COHORTS[kind]) == message(COHORTS[kind])

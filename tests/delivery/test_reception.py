@@ -8,7 +8,7 @@ from email.message import EmailMessage
 
 import mailparser
 import pytest
-import vobject
+import vobject  # type: ignore[import-untyped]
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

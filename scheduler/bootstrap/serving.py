@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -30,6 +31,8 @@ from scheduler.service.planning import Planner
 from scheduler.store import facts
 from scheduler.store.database import FAULTS, Database
 from scheduler.web.app import create_app
+from scheduler.web.pages import shown_time
+from scheduler.web.site import read_templates
 
 log = structlog.get_logger()
 
@@ -52,7 +55,10 @@ def make_transport(settings: Settings) -> Transport:
 
 def make_dispatcher(parts: Parts) -> Dispatcher:
     """A dispatcher for one run of this process."""
-    composer = Composer(bundled("templates/email"), parts.community, signer=load_signer(parts.settings))
+    composer = Composer(
+        bundled("templates/email"), parts.community, signer=load_signer(parts.settings),
+        page=partial(shown_time, read_templates(bundled("templates/web"))),
+    )  # fmt: skip
     letters = Letters(
         parts.database, composer, parts.clock,
         community=parts.community, series={one.slug: one for one in parts.series}, keys=parts.keys,

@@ -1,8 +1,7 @@
 """From a cohort to the messages of its members: what is common is written once, what is a member's own is filled in."""
 
 import re
-from binascii import a2b_base64
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -10,9 +9,9 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from icalendar import Calendar
 from markupsafe import Markup, escape
 
+from scheduler.delivery.agreement import require_agreement
 from scheduler.delivery.invite import Invite
 from scheduler.delivery.markdown import as_html, as_text
 from scheduler.delivery.message import ascii_domain, header, list_id_words, mailbox_words, mime, text_words
@@ -26,7 +25,7 @@ from scheduler.domain.community import Community
 from scheduler.domain.locale_tag import hour_cycle
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import Kind
-from scheduler.domain.problem import Problem, Refused
+from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line
 
 NAMELESS = "friend"
@@ -200,19 +199,29 @@ class Composed:
         ))  # fmt: skip
 
 
-class Composer:
-    """Writes the messages of every cohort, from the templates in `folder` and as `community`; `signer` signs them."""
+Page = Callable[[Occurrence, Series, str], str]
+"""What the web shows of the time of a meeting to somebody in a zone."""
 
-    def __init__(self, folder: Path, community: Community, *, signer: Signer | None = None) -> None:
+
+class Composer:
+    """Writes the messages of every cohort, from the templates in `folder` and as `community`.
+
+    `signer` signs them; `page` is what the web shows of a meeting's time, for the check that both agree.
+    """
+
+    def __init__(
+        self, folder: Path, community: Community, *, signer: Signer | None = None, page: Page | None = None
+    ) -> None:
         self._templates = Templates(folder)
         self._community = community
         self._signer = signer
+        self._page = page
 
     def cohort(self, cohort: Cohort) -> Composed:
         """Return what is common to the messages of `cohort`.
 
-        Raises Problem where a template is wrong, naming file and line, and where subject, text, HTML and calendar
-        part do not all show the meeting's start.
+        Raises Problem where a template is wrong, naming file and line, and where subject, text, HTML, calendar part
+        and web page do not all show the meeting's start.
         """
         kind, values = cohort.kind.value, words_for(cohort, self._community)
         subject = require_line(self._templates.subject(kind, values), f"the subject of a {kind}")
@@ -226,8 +235,13 @@ class Composer:
             for assumed in (False, True)
         }
         invite = _invite(cohort, self._community)
-        if isinstance(when := values.get("when"), When):
-            _require_agreement(cohort, when, subject=subject, bodies=bodies.values(), invite=invite)
+        if cohort.occurrence and cohort.series and isinstance(when := values["when"], When):
+            page = (
+                self._page(_shown(cohort.occurrence, cohort), cohort.series, cohort.zone)
+                if self._page
+                else None
+            )
+            require_agreement(kind, when, subject=subject, bodies=bodies.values(), invite=invite, page=page)
         return Composed(
             cohort, self._community, subject=subject, bodies=bodies, invite=invite, signer=self._signer
         )
@@ -262,35 +276,19 @@ def _in_html(blank: str) -> str:
     return f"{blank} in HTML"
 
 
+def _shown(occurrence: Occurrence, cohort: Cohort) -> Occurrence:
+    """The occurrence with the time that the mail names."""
+    return as_told(occurrence, cohort.before) if occurrence.cancelled else occurrence
+
+
 def _invite(cohort: Cohort, community: Community) -> Invite | None:
     """The calendar part, where mails of this kind have one."""
     if cohort.occurrence is None or cohort.series is None or cohort.kind is Kind.REMINDER:
         return None
-    cancelled = cohort.occurrence.cancelled
-    method: Method = "CANCEL" if cancelled else "REQUEST"
+    method: Method = "CANCEL" if cohort.occurrence.cancelled else "REQUEST"
     # Programs find it by its UID; its time is the one that the mail around it names.
-    occurrence = as_told(cohort.occurrence, cohort.before) if cancelled else cohort.occurrence
+    occurrence = _shown(cohort.occurrence, cohort)
     return Invite(partial(invitation, occurrence, cohort.series, community, method=method), method)
-
-
-def _require_agreement(
-    cohort: Cohort, when: When, *, subject: str, bodies: Collection[tuple[Form, Form]], invite: Invite | None
-) -> None:
-    """Raise Problem unless every part of the message shows the one instant at which the meeting starts."""
-    shown = {
-        "subject": when.starts in subject,
-        "text": all(when.starts in text.printed for text, _ in bodies),
-        "HTML": all(f'datetime="{when.starts_iso}"' in html.printed for _, html in bodies),
-    }
-    if invite:
-        part = invite.encoded(uid="-", name="-", address="-", join_url="-")
-        start = Calendar.from_ical(a2b_base64(part)).events[0].start
-        shown["calendar part"] = start == datetime.fromisoformat(when.starts_iso)
-    if silent := [name for name, agrees in shown.items() if not agrees]:
-        raise Problem(
-            f"{cohort.kind} for {cohort.zone}: the {', '.join(silent)} does not show the start, {when.starts}; "
-            f"mend templates/email/{cohort.kind}"
-        )
 
 
 def _common_headers(cohort: Cohort, community: Community, subject: str) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -216,6 +216,8 @@ class Composer:
         self._community = community
         self._signer = signer
         self._page = page
+        # It is the same for all zones and locales, and dear to make.
+        self._invite = lru_cache(maxsize=64)(partial(_invite, community=community))
 
     def cohort(self, cohort: Cohort) -> Composed:
         """Return what is common to the messages of `cohort`.
@@ -234,13 +236,13 @@ class Composer:
             )
             for assumed in (False, True)
         }
-        invite = _invite(cohort, self._community)
-        if cohort.occurrence and cohort.series and isinstance(when := values["when"], When):
-            page = (
-                self._page(_shown(cohort.occurrence, cohort), cohort.series, cohort.zone)
-                if self._page
-                else None
-            )
+        occurrence, series, invite, page = _shown(cohort), cohort.series, None, None
+        if occurrence and series:
+            if cohort.kind is not Kind.REMINDER:
+                invite = self._invite(occurrence, series)
+            if self._page:
+                page = self._page(occurrence, series, cohort.zone)
+        if isinstance(when := values.get("when"), When):
             require_agreement(kind, when, subject=subject, bodies=bodies.values(), invite=invite, page=page)
         return Composed(
             cohort, self._community, subject=subject, bodies=bodies, invite=invite, signer=self._signer
@@ -276,19 +278,15 @@ def _in_html(blank: str) -> str:
     return f"{blank} in HTML"
 
 
-def _shown(occurrence: Occurrence, cohort: Cohort) -> Occurrence:
+def _shown(cohort: Cohort) -> Occurrence | None:
     """The occurrence with the time that the mail names."""
-    return as_told(occurrence, cohort.before) if occurrence.cancelled else occurrence
+    one = cohort.occurrence
+    return as_told(one, cohort.before) if one and one.cancelled else one
 
 
-def _invite(cohort: Cohort, community: Community) -> Invite | None:
-    """The calendar part, where mails of this kind have one."""
-    if cohort.occurrence is None or cohort.series is None or cohort.kind is Kind.REMINDER:
-        return None
-    method: Method = "CANCEL" if cohort.occurrence.cancelled else "REQUEST"
-    # Programs find it by its UID; its time is the one that the mail around it names.
-    occurrence = _shown(cohort.occurrence, cohort)
-    return Invite(partial(invitation, occurrence, cohort.series, community, method=method), method)
+def _invite(occurrence: Occurrence, series: Series, *, community: Community) -> Invite:
+    method: Method = "CANCEL" if occurrence.cancelled else "REQUEST"
+    return Invite(partial(invitation, occurrence, series, community, method=method), method)
 
 
 def _common_headers(cohort: Cohort, community: Community, subject: str) -> Iterator[bytes]:

@@ -250,6 +250,19 @@ async def expire(connection: AsyncConnection, now: datetime) -> int:
     return tried.rowcount + late.rowcount
 
 
+async def end_due_before(connection: AsyncConnection, moment: datetime, *, reason: str) -> int:
+    """End, for `reason`, what waits or is being sent though it was due before `moment`; returns how many."""
+    done = await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state.in_(("queued", "sending")), deliveries.c.due < moment,
+            deliveries.c.notice.in_(_open()),
+        )
+        .values(state="expired", reason=reason, run=None)
+    )  # fmt: skip
+    return done.rowcount
+
+
 async def supersede(connection: AsyncConnection, now: datetime) -> int:
     """Of several reminders of one occurrence due and unsent for a member, keep the latest-due; returns how many
     were skipped."""

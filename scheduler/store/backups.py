@@ -91,7 +91,7 @@ def set_aside(path: Path, now: datetime) -> Path | None:
 def _is_backup(file: Path) -> bool:
     try:
         with _open(file, "ro") as reader:
-            return reader.execute("SELECT count(*) FROM backup").fetchone() == (1,)
+            return bool(reader.execute("SELECT count(*) FROM backup").fetchone() == (1,))
     except sqlite3.Error:
         return False
 
@@ -120,14 +120,17 @@ def _beside(file: Path) -> Iterator[Path]:
 
 def _put(draft: Path, file: Path) -> None:
     """Give a finished file its name, so that it is whole even after a power cut."""
-    for path, act in ((draft, lambda: draft.replace(file)), (file.parent, None)):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-            if act:
-                act()
-        finally:
-            os.close(handle)
+    _sync(draft)
+    draft.replace(file)
+    _sync(file.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from scheduler.bootstrap.serving import make_transport
+from scheduler.bootstrap.sending import make_transport
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.wiring import Parts, open_parts
 from scheduler.delivery.transport import ConnectProblem, MaildirAddress

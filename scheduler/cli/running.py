@@ -26,6 +26,17 @@ def serve(context: typer.Context) -> None:
 
 
 @app.command()
+def worker(context: typer.Context) -> None:
+    """Send what `serve` plans, on this machine too (PostgreSQL only). SIGTERM drains and stops it."""
+    from scheduler.bootstrap.journal import set_up_logs
+    from scheduler.bootstrap.sending import work
+
+    settings = door(context).settings
+    set_up_logs()
+    asyncio.run(work(settings, say=typer.echo))
+
+
+@app.command()
 def demo(context: typer.Context) -> None:
     """See the main job done: made-up members, and the next meeting's invitation under /outbox."""
     from scheduler.bootstrap.demo import demonstrate

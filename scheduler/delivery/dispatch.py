@@ -78,6 +78,7 @@ class Dispatcher:
         self._next_slot = 0.0
         self._unclean = self._sending = False
         self._stopping = asyncio.Event()
+        self._one = asyncio.Lock()
         self._settler = Settler(database, clock, run=run)
         self.relay = Relay(database, clock)
 
@@ -109,13 +110,16 @@ class Dispatcher:
             async with self._database.write() as connection:
                 await claims.take_over(connection, of=self._run, now=self._clock.now())
             self._unclean = False
+        return await self._send(None)
+
+    async def _send(self, only: int | None) -> int:
         jobs: asyncio.Queue[_Job | None] = asyncio.Queue(maxsize=LARGEST_CLAIM)
         settling = asyncio.create_task(self._settler.settle())
         lanes = [asyncio.create_task(self._serve_lane(jobs)) for _ in range(self._transport.connections)]
         self._unclean = self._sending = True
         try:
             try:
-                claimed = await self._hand_out(jobs)
+                claimed = await self._hand_out(jobs, only)
             finally:
                 for _ in lanes:
                     await jobs.put(None)
@@ -128,14 +132,24 @@ class Dispatcher:
             await asyncio.gather(*lanes, settling, return_exceptions=True)
             self._sending = False
 
-    async def _hand_out(self, jobs: "asyncio.Queue[_Job | None]") -> int:
+    async def send_chunk(self, chunk: int) -> None:
+        """Send what is due of one chunk, of which nobody else sends any more: what an earlier run left of it without an
+        answer is taken over first."""
+        async with self._database.write() as connection:
+            await claims.take_over(connection, chunk=chunk, now=self._clock.now())
+        async with self._one:
+            await self._send(chunk)
+
+    async def _hand_out(self, jobs: "asyncio.Queue[_Job | None]", only: int | None) -> int:
         limit = (
             LARGEST_CLAIM if not self._rate else max(1, min(LARGEST_CLAIM, round(self._rate * CLAIM_SECONDS)))
         )
         claimed = 0
         while not self._stopping.is_set() and not self.relay.is_down:
-            async with self._database.read() as connection:
-                chunks = await claims.open_chunks(connection, self._clock.now())
+            chunks = [] if only is None else [only]
+            if only is None:
+                async with self._database.read() as connection:
+                    chunks = await claims.open_chunks(connection, self._clock.now())
             found = 0
             for chunk in chunks:
                 while batch := await self._claim(chunk, limit):

@@ -190,7 +190,9 @@ async def settle(connection: AsyncConnection, settlements: Sequence[Settlement],
         await connection.execute(_settle, values)
 
 
-async def take_over(connection: AsyncConnection, *, now: datetime, of: str | None = None) -> int:
+async def take_over(
+    connection: AsyncConnection, *, now: datetime, of: str | None = None, chunk: int | None = None
+) -> int:
     """Queue again, as uncertain, what is marked as being sent (by the run `of`, or by any): it may have arrived.
 
     To be called only when nobody is sending any more. Returns how many.
@@ -198,6 +200,8 @@ async def take_over(connection: AsyncConnection, *, now: datetime, of: str | Non
     left = deliveries.c.state == "sending"
     if of is not None:
         left &= deliveries.c.run == of
+    if chunk is not None:
+        left &= deliveries.c.chunk == chunk
     done = await connection.execute(
         update(deliveries)
         .where(left)

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import Kind
 from scheduler.store import facts
+from scheduler.store.ledger import jobs
 from scheduler.store.members import Audience, in_audience
 from scheduler.store.notices import Notice
 from scheduler.store.schema import answers, deliveries, dues, members, notices, occurrences, revisions
@@ -70,7 +71,8 @@ async def fan_out(
     ).one()
     if not count:
         return None
-    base = await facts.advance(connection, "chunk", by=-(-count // CHUNK)) - -(-count // CHUNK)
+    chunks = -(-count // CHUNK)
+    base = await facts.advance(connection, "chunk", by=chunks) - chunks
     late = notice.expires <= now
     rows = select(
         literal(notice.id), members.c.id, members.c.zone, members.c.locale,
@@ -81,6 +83,8 @@ async def fan_out(
     columns = ["notice", "member", "zone", "locale", "chunk", "state", "reason", "due", "next_try"]
     make = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
     await connection.execute(make(deliveries).from_select(columns, rows).on_conflict_do_nothing())
+    if make is postgresql_insert and notice.ready and due <= now < notice.expires:
+        await jobs.enqueue(connection, range(base, base + chunks))
     return int(last) if count == BATCH else None
 
 

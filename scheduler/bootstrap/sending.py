@@ -11,6 +11,7 @@ import structlog
 from scheduler.bootstrap.bundled import bundled
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.wiring import Parts, open_parts
+from scheduler.delivery.backlog import Limits
 from scheduler.delivery.compose import Composer
 from scheduler.delivery.dispatch import Dispatcher
 from scheduler.delivery.letters import Letters
@@ -46,7 +47,7 @@ def make_dispatcher(parts: Parts) -> Dispatcher:
     )  # fmt: skip
     return Dispatcher(
         parts.database, make_transport(parts.settings), letters, parts.clock,
-        run=secrets.token_hex(8), rate=parts.settings.mail.rate,
+        run=secrets.token_hex(8), limits=Limits(rate=parts.settings.mail.rate),
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from scheduler.service.planning import Planner
 from scheduler.store import facts
 from scheduler.store.database import FAULTS, Database
 from scheduler.web.app import create_app
+from scheduler.web.swift import SwiftProtocol
 
 log = structlog.get_logger()
 
@@ -191,7 +192,7 @@ async def serve(
             templates=bundled("templates/web"),
         )  # fmt: skip
         web = _Web(
-            uvicorn.Config(app, http="httptools", log_config=None, access_log=False, server_header=False,
+            uvicorn.Config(app, http=SwiftProtocol, log_config=None, access_log=False, server_header=False,
                            lifespan="off", timeout_graceful_shutdown=5, proxy_headers=False)
         )  # fmt: skip
         stopping = asyncio.Event()

@@ -44,7 +44,7 @@ def create_app(
         templates=read_templates(templates),
         shelf=Shelf(database, series, community, keys=keys, clock=clock, started=clock.now()),
     )  # fmt: skip
-    app = calendars.WithCalendars(
+    app = Starlette(
         routes=_routes(templates / "static"),
         middleware=[
             Middleware(Journal, clock=clock),

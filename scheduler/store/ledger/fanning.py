@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import Kind
 from scheduler.store import facts
+from scheduler.store.ledger import jobs
 from scheduler.store.members import Audience, in_audience
 from scheduler.store.notices import Notice
 from scheduler.store.schema import answers, deliveries, dues, members, notices, occurrences, revisions
@@ -22,6 +23,7 @@ def is_for(kind: Kind, occurrence: str | None, *, due: datetime, expires: dateti
     terms = [members.c.status == "active", members.c.active_since < expires]
     if kind is Kind.INVITATION:
         terms.append(or_(members.c.uninvited_at.is_(None), members.c.uninvited_at < due))
+        terms.append(members.c.invitation_by == "mail")
     if kind is Kind.REMINDER:
         terms.append(members.c.active_since <= due)
         terms.append(~_declined(members.c.id, occurrence))
@@ -71,7 +73,8 @@ async def fan_out(
     ).one()
     if not count:
         return None
-    base = await facts.advance(connection, "chunk", by=-(-count // CHUNK)) - -(-count // CHUNK)
+    chunks = -(-count // CHUNK)
+    base = await facts.advance(connection, "chunk", by=chunks) - chunks
     late = notice.expires <= now
     rows = select(
         literal(notice.id), members.c.id, members.c.zone, members.c.locale,
@@ -82,6 +85,8 @@ async def fan_out(
     columns = ["notice", "member", "zone", "locale", "chunk", "state", "reason", "due", "next_try"]
     make = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
     await connection.execute(make(deliveries).from_select(columns, rows).on_conflict_do_nothing())
+    if make is postgresql_insert and notice.ready and due <= now < notice.expires:
+        await jobs.enqueue(connection, range(base, base + chunks))
     return int(last) if count == BATCH else None
 
 
@@ -105,8 +110,8 @@ _member_locale = select(members.c.locale).where(members.c.id == deliveries.c.mem
 
 
 async def follow_members(connection: AsyncConnection, now: datetime, *, changed_since: int | None) -> None:
-    """Let queued deliveries follow their members: withdrawn with who left or paused, skipped for who declined,
-    back in the queue when that is over, and re-timed for who moved."""
+    """Let queued deliveries follow their members: withdrawn with who left or paused, skipped for who declined or has
+    the meeting in their feed, back in the queue when that is over, and re-timed for who moved."""
     touched = _touched(changed_since) if changed_since is not None else _touched(None)
     queued = deliveries.c.state == "queued"
     reminders = _open(notices.c.kind == Kind.REMINDER)
@@ -141,6 +146,21 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
         .where(
             deliveries.c.state == "skipped", deliveries.c.reason == "declined", _never_tried, touched,
             deliveries.c.notice.in_(_open(_usable(now))), ~declined,
+        )
+        .values(state="queued", reason="")
+    )  # fmt: skip
+    by_feed = exists().where(members.c.id == deliveries.c.member, members.c.invitation_by == "feed")
+    invitations = _open(notices.c.kind == Kind.INVITATION)
+    await connection.execute(
+        update(deliveries)
+        .where(queued, touched, ~deliveries.c.uncertain, deliveries.c.notice.in_(invitations), by_feed)
+        .values(state="skipped", reason="feed only")
+    )
+    await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state == "skipped", deliveries.c.reason == "feed only", _never_tried, touched,
+            deliveries.c.notice.in_(_open(_usable(now))), ~by_feed,
         )
         .values(state="queued", reason="")
     )  # fmt: skip
@@ -254,6 +274,19 @@ async def expire(connection: AsyncConnection, now: datetime) -> int:
     )
     late = await connection.execute(update(deliveries).where(waiting).values(state="expired", reason="late"))
     return tried.rowcount + late.rowcount
+
+
+async def end_due_before(connection: AsyncConnection, moment: datetime, *, reason: str) -> int:
+    """End, for `reason`, what waits or is being sent though it was due before `moment`; returns how many."""
+    done = await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state.in_(("queued", "sending")), deliveries.c.due < moment,
+            deliveries.c.notice.in_(_open()),
+        )
+        .values(state="expired", reason=reason, run=None)
+    )  # fmt: skip
+    return done.rowcount
 
 
 async def supersede(connection: AsyncConnection, now: datetime) -> int:

@@ -16,6 +16,8 @@ class Purpose(StrEnum):
 
     LEAVE = "leave"
     JOIN = "join"
+    RSVP = "rsvp"
+    PREFERENCES = "me"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +43,20 @@ class Keys:
         """The digest as 26 characters of lower-case base32: an opaque, stable name."""
         return _text(self.digest(purpose, subject))
 
-    def token(self, purpose: Purpose, member: int, *, generation: int) -> str:
-        """A token of 34 lower-case base32 characters: the member's number and 128 bits keyed to all three.
+    def token(self, purpose: Purpose, member: int, *, generation: int, about: str = "") -> str:
+        """A token of 34 lower-case base32 characters: the member's number and 128 bits keyed to all that is given.
 
-        Its length is constant and its case does not matter, so it also fits an envelope address (VERP) and a
-        line of a calendar made in advance.
+        `about` binds it to one thing more, as an occurrence. Its length is constant and its case does not matter,
+        so it also fits an envelope address (VERP) and a line of a calendar made in advance.
         """
-        return _text(member.to_bytes(_SUBJECT_OCTETS) + self.digest(purpose, f"{member}.{generation}"))
+        subject = f"{member}.{generation}" + (f".{about}" if about else "")
+        return _text(member.to_bytes(_SUBJECT_OCTETS) + self.digest(purpose, subject))
 
-    def matches(self, token: str, purpose: Purpose, *, generation: int) -> bool:
-        """Whether `token` was made for this purpose and generation of the member whom it names."""
+    def matches(self, token: str, purpose: Purpose, *, generation: int, about: str = "") -> bool:
+        """Whether `token` was made for this purpose, generation and thing of the member whom it names."""
         member = token_subject(token)
         return member is not None and hmac.compare_digest(
-            token.lower().encode(), self.token(purpose, member, generation=generation).encode()
+            token.lower().encode(), self.token(purpose, member, generation=generation, about=about).encode()
         )
 
 

@@ -1,5 +1,6 @@
 """Whose a personal link is, and what it is still worth: the same for every purpose."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,12 +26,23 @@ async def recognise(
     connection: AsyncConnection, token: str, purpose: Purpose, *, keys: Keys
 ) -> tuple[Standing, Member | None]:
     """Whose personal link `token` is, if it was made for `purpose`; the member only where it is good or they left."""
+    standing, member, _ = await recognise_among(connection, token, purpose, [""], keys=keys)
+    return standing, member
+
+
+async def recognise_among(
+    connection: AsyncConnection, token: str, purpose: Purpose, things: Sequence[str], *, keys: Keys
+) -> tuple[Standing, Member | None, str]:
+    """The same for a link that is bound to one of `things`, and which of them it is."""
     number = token_subject(token)
     member = await members.by_id(connection, number) if number is not None else None
     if member is None:
-        return Standing.UNKNOWN, None
-    if keys.matches(token, purpose, generation=member.generation):
-        return (Standing.LEFT if member.status == "left" else Standing.GOOD), member
+        return Standing.UNKNOWN, None, ""
+    for about in things:
+        if keys.matches(token, purpose, generation=member.generation, about=about):
+            return (Standing.LEFT if member.status == "left" else Standing.GOOD), member, about
     older = range(max(0, member.generation - _OLD_LINKS_KNOWN), member.generation)
-    replaced = any(keys.matches(token, purpose, generation=one) for one in older)
-    return (Standing.REPLACED if replaced else Standing.UNKNOWN), None
+    replaced = any(
+        keys.matches(token, purpose, generation=one, about=about) for one in older for about in things
+    )
+    return (Standing.REPLACED if replaced else Standing.UNKNOWN), None, ""

@@ -250,6 +250,31 @@ async def set_answer(
     await connection.execute(update(members).where(members.c.id == number).values(changed=mark))
 
 
+async def answer_of(connection: AsyncConnection, number: int, occurrence: str) -> str:
+    """What a member last answered to an occurrence; empty where nothing."""
+    key = (answers.c.member == number) & (answers.c.occurrence == occurrence)
+    return await connection.scalar(select(answers.c.answer).where(key)) or ""
+
+
+async def drop_answer(connection: AsyncConnection, number: int, occurrence: str) -> None:
+    """Let a member have answered nothing to an occurrence."""
+    mark = await facts.note_change(connection)
+    key = (answers.c.member == number) & (answers.c.occurrence == occurrence)
+    await connection.execute(delete(answers).where(key))
+    await connection.execute(update(members).where(members.c.id == number).values(changed=mark))
+
+
+async def count_answers(connection: AsyncConnection, occurrence: str) -> dict[str, int]:
+    """How many of those who get mail gave each answer to an occurrence."""
+    query = (
+        select(answers.c.answer, func.count())
+        .join(members, members.c.id == answers.c.member)
+        .where(answers.c.occurrence == occurrence, members.c.status.in_(("active", "paused")))
+        .group_by(answers.c.answer)
+    )
+    return {row[0]: row[1] for row in await connection.execute(query)}
+
+
 async def was_requested(connection: AsyncConnection, number: int, occurrence: str) -> bool:
     """Whether a calendar REQUEST for this occurrence went out to the member, as far as anybody knows."""
     query = (

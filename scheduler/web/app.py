@@ -16,15 +16,16 @@ from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
 from scheduler.domain.token import Keys
 from scheduler.store.database import Database
-from scheduler.web import calendars, health, links, outbox, pages
+from scheduler.web import calendars, health, links, outbox, pages, rsvp
+from scheduler.web.forms import LARGEST_FORM
 from scheduler.web.guarding import Hardening, Journal, harden
 from scheduler.web.site import Site, page, read_templates, site
 
 log = structlog.get_logger()
 
-LARGEST_FORM = 64 * 1024
-
-_ROBOTS = "User-agent: *\nDisallow: /go/\nDisallow: /u/\nDisallow: /outbox\n"
+_ROBOTS = (
+    "User-agent: *\nDisallow: /go/\nDisallow: /u/\nDisallow: /rsvp/\nDisallow: /me/\nDisallow: /outbox\n"
+)
 _WORDS = {
     404: ("There is no such page", "The address may be mistyped, or what stood here is gone."),
     405: ("That cannot be done here", "This page can only be looked at."),
@@ -69,6 +70,7 @@ def _routes(static: Path) -> list[BaseRoute]:
         Route("/calendar/{series}.ics", calendars.one_series),
         Route("/go/{token}/{series}/{date}", links.go),
         Route("/u/{token}", links.leave, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/rsvp/{token}", rsvp.rsvp, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/outbox", outbox.mails),
         Route("/outbox/{name}", outbox.mail),
         Route("/outbox/{name}/html", outbox.html),

@@ -186,9 +186,9 @@ async def serve(
         service = Service(parts)
         await service.start()
         app = create_app(
-            community=parts.community, series=parts.series, database=parts.database, clock=parts.clock,
-            keys=parts.keys, outbox=Path(outbox.path) if isinstance(outbox, MaildirAddress) else None,
-            templates=bundled("templates/web"),
+            community=parts.community, series=parts.series, policies=parts.policies, database=parts.database,
+            clock=parts.clock, keys=parts.keys, templates=bundled("templates/web"),
+            outbox=Path(outbox.path) if isinstance(outbox, MaildirAddress) else None,
         )  # fmt: skip
         web = _Web(
             uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off",

@@ -176,6 +176,23 @@ answers = Table(
     Index(None, "member"),
 )  # fmt: skip
 
+mutes = Table(
+    "mutes", metadata,
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", String(20), primary_key=True),
+    Column("policy", String(40), primary_key=True, server_default="", comment="which reminder; else empty"),
+    CheckConstraint("(kind = 'reminder') = (policy <> '')", name="reminder_has_policy"),
+    comment="What a member does not want to be mailed",
+)  # fmt: skip
+
+address_changes = Table(
+    "address_changes", metadata,
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("address", Text, nullable=False),
+    Column("asked_at", Instant, nullable=False),
+    comment="New addresses whose owners have not confirmed them yet",
+)  # fmt: skip
+
 notices = Table(
     "notices", metadata,
     Column("id", Number, primary_key=True, autoincrement=True),

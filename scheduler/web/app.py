@@ -14,9 +14,10 @@ from starlette.staticfiles import StaticFiles
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
+from scheduler.domain.policy import Policy
 from scheduler.domain.token import Keys
 from scheduler.store.database import Database
-from scheduler.web import calendars, health, links, outbox, pages, rsvp
+from scheduler.web import calendars, health, links, outbox, pages, preferences, rsvp
 from scheduler.web.forms import LARGEST_FORM
 from scheduler.web.guarding import Hardening, Journal, harden
 from scheduler.web.site import Site, page, read_templates, site
@@ -34,13 +35,13 @@ _WORDS = {
 
 
 def create_app(
-    *, community: Community, series: tuple[Series, ...], database: Database, clock: Clock, keys: Keys,
-    outbox: Path | None, templates: Path,
+    *, community: Community, series: tuple[Series, ...], policies: tuple[Policy, ...], database: Database,
+    clock: Clock, keys: Keys, outbox: Path | None, templates: Path,
 ) -> Starlette:  # fmt: skip
     """The site of `community`. `outbox` is the Maildir whose mails are shown on loopback, `templates` the folder
     of pages and of the files that they refer to."""
     here = Site(
-        community=community, series=series, database=database, clock=clock, keys=keys, outbox=outbox,
+        community=community, series=series, policies=policies, database=database, clock=clock, keys=keys, outbox=outbox,
         templates=read_templates(templates), started=clock.now(),
     )  # fmt: skip
     app = Starlette(
@@ -71,6 +72,8 @@ def _routes(static: Path) -> list[BaseRoute]:
         Route("/go/{token}/{series}/{date}", links.go),
         Route("/u/{token}", links.leave, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/rsvp/{token}", rsvp.rsvp, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/me/{token}", preferences.me, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/me/{token}/data.json", preferences.data),
         Route("/outbox", outbox.mails),
         Route("/outbox/{name}", outbox.mail),
         Route("/outbox/{name}/html", outbox.html),

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
+from scheduler.domain.policy import Policy
 from scheduler.domain.token import Keys
 from scheduler.store.database import Database
 
@@ -25,6 +26,7 @@ class Site:
 
     community: Community
     series: tuple[Series, ...]
+    policies: tuple[Policy, ...]
     database: Database
     clock: Clock
     keys: Keys

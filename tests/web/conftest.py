@@ -26,8 +26,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 @pytest.fixture
 def app(house: House) -> Starlette:
     return create_app(
-        community=COMMUNITY, series=tuple(house.series), database=house.database, clock=house.clock,
-        keys=house.keys, outbox=house.mail, templates=PAGES,
+        community=COMMUNITY, series=tuple(house.series), policies=tuple(house.policies), database=house.database,
+        clock=house.clock, keys=house.keys, outbox=house.mail, templates=PAGES,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import Kind
 from scheduler.store import facts
-from scheduler.store.members import Audience, in_audience
+from scheduler.store.members import Audience, in_audience, is_muted
 from scheduler.store.notices import Notice
 from scheduler.store.schema import answers, deliveries, dues, members, notices, occurrences, revisions
 
@@ -48,13 +48,15 @@ async def fan_out(
 ) -> int | None:
     """Insert the deliveries that members of `zone` lack, for at most 20,000 members with a number above `after`.
 
-    With `audience` those members are meant, otherwise whom the plan says; with `changed_since` only members
+    With `audience` those members are meant, otherwise whom the plan says, in either case without those who do not want
+    such notices; with `changed_since` only members
     changed after that mark. Returns the last number looked at, or None where no more are left. A notice of no more
     use yields deliveries that are expired from the start, so that its missing is seen.
     """
     wanted = and_(
         members.c.zone == zone,
         in_audience(audience) if audience is not None else _is_for(notice, due),
+        ~is_muted(members.c.id, notice.kind, notice.policy),
         ~exists().where(deliveries.c.notice == notice.id, deliveries.c.member == members.c.id),
         *([members.c.changed > changed_since] if changed_since is not None else []),
     )
@@ -102,8 +104,8 @@ _member_status = select(members.c.status).where(members.c.id == deliveries.c.mem
 
 
 async def follow_members(connection: AsyncConnection, now: datetime, *, changed_since: int | None) -> None:
-    """Let queued deliveries follow their members: withdrawn with who left or paused, skipped for who declined,
-    back in the queue when that is over, and re-timed for who moved."""
+    """Let queued deliveries follow their members: withdrawn with who left or paused, skipped for who declined or does
+    not want them, back in the queue when that is over, and re-timed for who moved."""
     touched = _touched(changed_since) if changed_since is not None else _touched(None)
     queued = deliveries.c.state == "queued"
     reminders = _open(notices.c.kind == Kind.REMINDER)
@@ -137,6 +139,22 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
         .where(
             deliveries.c.state == "skipped", deliveries.c.reason == "declined", _never_tried, touched,
             deliveries.c.notice.in_(_open(_usable(now))), ~declined,
+        )
+        .values(state="queued", reason="")
+    )  # fmt: skip
+    muted = exists().where(
+        notices.c.id == deliveries.c.notice, is_muted(deliveries.c.member, notices.c.kind, notices.c.policy)
+    )
+    await connection.execute(
+        update(deliveries)
+        .where(queued, touched, deliveries.c.notice.in_(_open()), muted)
+        .values(state="skipped", reason="unwanted")
+    )
+    await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state == "skipped", deliveries.c.reason == "unwanted", _never_tried, touched,
+            deliveries.c.notice.in_(_open(_usable(now))), ~muted,
         )
         .values(state="queued", reason="")
     )  # fmt: skip

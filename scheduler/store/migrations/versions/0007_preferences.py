@@ -1,0 +1,41 @@
+"""What members do not want to be mailed, and new addresses that wait for their owners to confirm them."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+_number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "mutes",
+        sa.Column("member", _number, nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column(
+            "policy",
+            sa.String(length=40),
+            server_default="",
+            nullable=False,
+            comment="which reminder; else empty",
+        ),
+        sa.CheckConstraint("(kind = 'reminder') = (policy <> '')", name=op.f("ck_mutes_reminder_has_policy")),
+        sa.ForeignKeyConstraint(["member"], ["members.id"], name=op.f("fk_mutes_member"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("member", "kind", "policy", name=op.f("pk_mutes")),
+        comment="What a member does not want to be mailed",
+    )
+    op.create_table(
+        "address_changes",
+        sa.Column("member", _number, autoincrement=False, nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("asked_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["member"], ["members.id"], name=op.f("fk_address_changes_member"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("member", name=op.f("pk_address_changes")),
+        comment="New addresses whose owners have not confirmed them yet",
+    )

@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import Any
 
 from scheduler.domain.token import Keys, Purpose
-from scheduler.service.recognising import Standing, recognise
+from scheduler.service.preferring import NotOpen
+from scheduler.service.recognising import recognise
 from scheduler.store import members, notices
 from scheduler.store.database import Database
 
@@ -14,15 +15,15 @@ _WORDS = (
 )
 
 
-async def own_data(database: Database, token: str, *, keys: Keys) -> dict[str, Any] | Standing:
+async def own_data(database: Database, token: str, *, keys: Keys) -> dict[str, Any]:
     """All that erasing the link's member would remove, ready for JSON; who left may have it too.
 
-    The standing of the link where it opens nothing.
+    Raises NotOpen where the link is nobody's.
     """
     async with database.read() as connection:
         standing, member = await recognise(connection, token, Purpose.PREFERENCES, keys=keys)
         if member is None:
-            return standing
+            raise NotOpen(standing)
         held = await members.held_about(connection, member.id)
         numbers = {row["notice"] for row in held["deliveries"]}
         about = [one for one in await notices.every(connection) if one.id in numbers]

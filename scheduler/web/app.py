@@ -28,6 +28,11 @@ _ROBOTS = (
     "User-agent: *\nDisallow: /go/\nDisallow: /u/\nDisallow: /rsvp/\nDisallow: /me/\nDisallow: /outbox\n"
 )
 _WORDS = {
+    400: (
+        "That did not arrive whole",
+        "Nothing was changed. Please go back to the page and press the button again.",
+    ),
+    413: ("That was too much", "Nothing was changed. Please send less at once."),
     404: ("There is no such page", "The address may be mistyped, or what stood here is gone."),
     405: ("That cannot be done here", "This page can only be looked at."),
     500: ("Something went wrong on our side", "It has been noted. Please try again in a few minutes."),
@@ -73,7 +78,6 @@ def _routes(static: Path) -> list[BaseRoute]:
         Route("/u/{token}", links.leave, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/rsvp/{token}", rsvp.rsvp, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/me/{token}", preferences.me, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
-        Route("/me/{token}/data.json", preferences.data),
         Route("/outbox", outbox.mails),
         Route("/outbox/{name}", outbox.mail),
         Route("/outbox/{name}/html", outbox.html),

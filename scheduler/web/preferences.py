@@ -53,6 +53,8 @@ async def me(request: Request) -> Response:
     """GET shows, POST changes one thing and leads back."""
     here, token = site(request), request.path_params["token"]
     try:
+        if request.method == "GET" and "download" in request.query_params:
+            return await _data(request)
         if request.method == "GET":
             return await _shown(request, {}, {})
         typed = {name: values[-1] for name, values in (await fields(request)).items()}
@@ -64,9 +66,8 @@ async def me(request: Request) -> Response:
         answer = await act(request, token, typed)
     except NotOpen as shut:
         return page(
-            request, "shut.html", status=_STATUS[shut.standing], headers=PRIVATE, standing=shut.standing.value,
-            token=token,
-        )  # fmt: skip
+            request, "shut.html", status=_STATUS[shut.standing], headers=PRIVATE, standing=shut.standing.value
+        )
     if isinstance(answer, Response):
         return answer
     if answer:
@@ -75,18 +76,12 @@ async def me(request: Request) -> Response:
     return Response(status_code=303, headers={**PRIVATE, "Location": f"/me/{token}{done}"})
 
 
-async def data(request: Request) -> Response:
+async def _data(request: Request) -> Response:
     """All that is held about the member, as a file of theirs; who left may have it too."""
     here = site(request)
     found = await own_data(here.database, request.path_params["token"], keys=here.keys)
-    if isinstance(found, Standing):
-        return page(
-            request, "shut.html", status=_STATUS[found], headers=PRIVATE, standing=found.value, token=""
-        )
-    return JSONResponse(
-        found,
-        headers={**PRIVATE, "Content-Disposition": 'attachment; filename="what-we-hold-about-you.json"'},
-    )
+    headers = {**PRIVATE, "Content-Disposition": 'attachment; filename="what-we-hold-about-you.json"'}
+    return JSONResponse(found, headers=headers)
 
 
 async def _read(here: Site, token: str) -> Preferences:
@@ -99,8 +94,7 @@ async def _read(here: Site, token: str) -> Preferences:
 async def _shown(
     request: Request, typed: Mapping[str, str], complaints: Mapping[str, str], *, status: int = 200
 ) -> Response:
-    here, token = site(request), request.path_params["token"]
-    found = await _read(here, token)
+    here, found = site(request), await _read(site(request), request.path_params["token"])
     member, cycle = found.member, hour_cycle(found.member.locale or here.community.locale)
     plain = plain_locale(member.locale or here.community.locale)
     kept = {
@@ -110,7 +104,7 @@ async def _shown(
     paused = member.paused_until.astimezone(ZoneInfo(member.zone)).date() if member.paused_until else None
     today = here.clock.now().astimezone(ZoneInfo(member.zone)).date()
     return page(
-        request, "me.html", status=status, headers=PRIVATE, token=token, address=member.address,
+        request, "me.html", status=status, headers=PRIVATE, address=member.address,
         values={**kept, **{name: typed[name] for name in kept if name in typed}}, complaints=complaints,
         zones=zones(), city=city(member.zone), languages=_languages(plain), next=found.next, title=found.title,
         choices=[
@@ -177,7 +171,7 @@ async def _details(request: Request, token: str, typed: Mapping[str, str]) -> Co
             here.database, here.series, [member.zone, zone], locale=locale, now=here.clock.now()
         )
         return page(
-            request, "moving.html", headers=PRIVATE, token=token, old=city(member.zone), new=city(zone),
+            request, "moving.html", headers=PRIVATE, old=city(member.zone), new=city(zone),
             whens=whens, values={"name": name, "zone": zone, "locale": plain_locale(locale), "cycle": cycle},
         )  # fmt: skip
     await preferring.change_details(here.database, token, name=name, zone=zone, locale=locale, keys=here.keys)

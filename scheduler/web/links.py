@@ -22,7 +22,7 @@ async def leave(request: Request) -> Response:
     """GET asks, POST acts: from the page's button or a mail program's (RFC 8058), whatever its body, with no cookie."""
     here, token = site(request), request.path_params["token"]
     months = request.query_params.get("pause", "")
-    if request.method == "GET":
+    if request.method != "POST":
         standing = await look(here.database, token, keys=here.keys)
         return _leaving(request, standing, "asks" if standing is Standing.GOOD else standing.value)
     await request.body()

@@ -53,10 +53,8 @@ async def me(request: Request) -> Response:
     """GET shows, POST changes one thing and leads back."""
     here, token = site(request), request.path_params["token"]
     try:
-        if request.method == "GET" and "download" in request.query_params:
-            return await _data(request)
-        if request.method == "GET":
-            return await _shown(request, {}, {})
+        if request.method != "POST":
+            return await (_data(request) if "download" in request.query_params else _shown(request, {}, {}))
         typed = {name: values[-1] for name, values in (await fields(request)).items()}
         act = _ACTS.get(typed.get("act", ""))
         if act is None:

@@ -38,6 +38,7 @@ async def test_looking_changes_nothing_and_shows_what_is_kept(
         assert shown.status_code == 200 and "07:00" in shown.text and 'value="Bo"' in shown.text
         assert "The reminder on the day before, at 09:00 your time" in shown.text
         assert "The reminder an hour before the start" in shown.text
+        assert (await visitor.head(link)).status_code == 200
         assert link.removeprefix("/me/") not in shown.text and "Set-Cookie" not in shown.headers
     assert await everything(house) == before
 

@@ -191,8 +191,8 @@ async def serve(
             outbox=Path(outbox.path) if isinstance(outbox, MaildirAddress) else None,
         )  # fmt: skip
         web = _Web(
-            uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off",
-                           timeout_graceful_shutdown=5, proxy_headers=False)
+            uvicorn.Config(app, http="httptools", log_config=None, access_log=False, server_header=False,
+                           lifespan="off", timeout_graceful_shutdown=5, proxy_headers=False)
         )  # fmt: skip
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -201,12 +201,14 @@ async def serve(
         log.info("started", tzdata=tzdata_version(), database=parts.database.url.get_backend_name())
         serving = asyncio.create_task(web.serve(sockets=[listener]))
         sending = asyncio.create_task(service.send())
+        keeping = asyncio.create_task(app.state.site.shelf.keep_fresh())
         say(f"Third Thursday is at http://{settings.web.host}:{settings.web.port}/")
         await asyncio.wait(
             [asyncio.create_task(stopping.wait()), serving, sending], return_when=asyncio.FIRST_COMPLETED
         )
         log.info("stopping")
         web.should_exit = True
+        keeping.cancel()
         await service.stop(sending)
         await serving
     await database.close()

@@ -18,6 +18,8 @@ class Purpose(StrEnum):
     JOIN = "join"
     RSVP = "rsvp"
     PREFERENCES = "me"
+    FEED = "feed"
+    SUBSCRIBE = "subscribe"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.plan import Wanted, next_occurrence, wanted
-from scheduler.domain.policy import EVERY_ZONE, PLANNED, Policy
+from scheduler.domain.policy import EVERY_ZONE, PLANNED, Kind, Policy
 from scheduler.service.adopting import adoption, derived, holds_for
 from scheduler.store import members, notices, occurrences
 from scheduler.store.database import Database
@@ -40,13 +40,18 @@ async def forecast(
     as due now."""
     async with database.read() as connection:
         zones = await members.zones(connection)
-        active = await reports.members_by_zone(connection, {"all": []})
+        everybody = {"all": list[str]()}
+        active = await reports.members_by_zone(connection, everybody)
+        invited = await reports.members_by_zone(connection, everybody, invited=True)
         standing = {one.identity: one for one in await notices.open_notices(connection)}
         found = [
             row
             for want in await _wants(connection, series, policies, zones=zones, until=until, now=now)
-            for row in await _of_want(connection, want, standing.get(want.identity), active, now)
-        ]
+            for row in await _of_want(
+                connection, want, standing.get(want.identity),
+                invited if want.kind is Kind.INVITATION else active, now,
+            )
+        ]  # fmt: skip
         for notice in standing.values():
             if notice.kind not in PLANNED and not notice.stopped_at and not notice.unwanted:
                 found += await _of_pressed(connection, notice)
@@ -99,7 +104,7 @@ async def _of_want(
     if notice:
         if notice.stopped_at:
             return []
-        lacking = await reports.lacking_by_zone(connection, notice.id)
+        lacking = await reports.lacking_by_zone(connection, notice.id, invited=want.kind is Kind.INVITATION)
         waiting = await reports.waiting_by_zone(connection, notice.id)
         kept = await notices.dues_of(connection, notice.id)
         dues = {one.zone: (one.due, one.fanned_at is not None) for one in kept.values()} | {

@@ -17,6 +17,7 @@ from scheduler.domain.problem import Problem, Refused
 from scheduler.domain.token import Keys, Purpose
 from scheduler.service.publishing import upcoming
 from scheduler.service.recognising import Standing, recognise
+from scheduler.service.subscribing import feed_preferences
 from scheduler.store import members
 from scheduler.store.database import Database
 from scheduler.store.members import Member, Mute
@@ -124,14 +125,28 @@ async def change_details(
 
 
 async def choose_notices(
-    database: Database, token: str, *, muted: Collection[Mute], policies: Sequence[Policy], keys: Keys
-) -> None:
-    """Mail a member all but what is in `muted`."""
+    database: Database, token: str, *, invitation_by: str, muted: Collection[Mute], policies: Sequence[Policy],
+    keys: Keys,
+) -> None:  # fmt: skip
+    """Invite a member by `mail`, or by their `feed` alone, and mail them all else but what is in `muted`."""
     known = {choice.mute for choice in choices(policies, ())}
     async with _opened(database, token, keys) as (connection, member):
+        await _change(connection, member, {"invitation_by": invitation_by})
         if await members.mutes_of(connection, member.id) != (wanted := known & set(muted)):
             await members.set_mutes(connection, member.id, wanted)
             log.info("notices-chosen", member=member.id, muted=len(wanted))
+
+
+async def choose_feed(
+    database: Database, token: str, *, alarm_minutes: int | None, answers: bool, keys: Keys, now: datetime
+) -> None:
+    """Let a member's own feed ring so long before each start, and show their answers or not."""
+    async with _opened(database, token, keys) as (connection, member):
+        await _change(
+            connection,
+            member,
+            feed_preferences(member, alarm_minutes=alarm_minutes, answers=answers, now=now),
+        )
 
 
 async def pause(
@@ -168,11 +183,12 @@ async def end_pause(database: Database, token: str, *, keys: Keys, now: datetime
             await _change(connection, member, {"status": "active", "active_since": now, "paused_until": None})
 
 
-async def rotate_feed(database: Database, token: str, *, keys: Keys) -> None:
+async def rotate_feed(database: Database, token: str, *, keys: Keys, now: datetime) -> None:
     """Give a member's own feed a new address; the old one shows no meeting any more."""
     async with _opened(database, token, keys) as (connection, member):
-        await _change(connection, member, {"feed_generation": member.feed_generation + 1})
-        log.info("feed-rotated", member=member.id)
+        await _change(
+            connection, member, {"feed_generation": member.feed_generation + 1, "feed_changed_at": now}
+        )
 
 
 async def _change(connection: AsyncConnection, member: Member, values: Mapping[str, Any]) -> None:

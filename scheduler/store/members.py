@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.store import facts
-from scheduler.store.schema import answers, deliveries, erasures, members, mutes, notices
+from scheduler.store.schema import answers, deliveries, erasures, members, mutes, notices, occurrences
 
 BATCH = 500
 
@@ -48,6 +48,10 @@ class Member:
     uninvited_at: datetime | None
     generation: int
     feed_generation: int
+    feed_alarm_minutes: int | None
+    feed_answers: bool
+    feed_changed_at: datetime | None
+    invitation_by: str
 
 
 _COLUMNS = [members.c[name] for name in Member.__dataclass_fields__]
@@ -89,7 +93,8 @@ async def every(connection: AsyncConnection, *, batch: int = 5_000) -> AsyncIter
 
 
 async def add(connection: AsyncConnection, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Insert members; each mapping names every column but `id`, `changed` and the generations."""
+    """Insert members; each mapping names every column but `id`, `changed` and
+    those that have a default."""
     change = await facts.note_change(connection)
     pending: list[dict[str, Any]] = []
     for row in rows:
@@ -319,12 +324,13 @@ async def answer_of(connection: AsyncConnection, number: int, occurrence: str) -
     return await connection.scalar(select(answers.c.answer).where(key)) or ""
 
 
-async def drop_answer(connection: AsyncConnection, number: int, occurrence: str) -> None:
-    """Let a member have answered nothing to an occurrence."""
+async def drop_answer(connection: AsyncConnection, number: int, occurrence: str, *, now: datetime) -> None:
+    """Let a member have answered nothing to an occurrence; their own feed shows it."""
     mark = await facts.note_change(connection)
     key = (answers.c.member == number) & (answers.c.occurrence == occurrence)
     await connection.execute(delete(answers).where(key))
-    await connection.execute(update(members).where(members.c.id == number).values(changed=mark))
+    changed = update(members).where(members.c.id == number).values(changed=mark, feed_changed_at=now)
+    await connection.execute(changed)
 
 
 async def count_answers(connection: AsyncConnection, occurrence: str) -> dict[str, int]:
@@ -336,6 +342,18 @@ async def count_answers(connection: AsyncConnection, occurrence: str) -> dict[st
         .group_by(answers.c.answer)
     )
     return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def answers_of(
+    connection: AsyncConnection, number: int, *, since: datetime
+) -> dict[str, tuple[str, datetime]]:
+    """What a member answered to the occurrences that start at `since` or later, and when, by their keys."""
+    query = (
+        select(answers.c.occurrence, answers.c.answer, answers.c.answered_at)
+        .join(occurrences, occurrences.c.key == answers.c.occurrence)
+        .where(answers.c.member == number, occurrences.c.starts >= since)
+    )
+    return {row[0]: (row[1], row[2]) for row in await connection.execute(query)}
 
 
 async def was_requested(connection: AsyncConnection, number: int, occurrence: str) -> bool:

@@ -17,15 +17,16 @@ from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
 from scheduler.domain.token import Keys
 from scheduler.store.database import Database
-from scheduler.web import calendars, health, links, outbox, pages, preferences, rsvp
+from scheduler.web import calendars, health, links, outbox, pages, preferences, rsvp, subscribing
 from scheduler.web.forms import LARGEST_FORM
 from scheduler.web.guarding import Hardening, Journal, harden
+from scheduler.web.shelf import Shelf
 from scheduler.web.site import Site, page, read_templates, site
 
 log = structlog.get_logger()
 
-_ROBOTS = (
-    "User-agent: *\nDisallow: /go/\nDisallow: /u/\nDisallow: /rsvp/\nDisallow: /me/\nDisallow: /outbox\n"
+_ROBOTS = "User-agent: *\n" + "".join(
+    f"Disallow: {path}\n" for path in ("/go/", "/u/", "/rsvp/", "/me/", "/subscribe/", "/outbox")
 )
 _WORDS = {
     400: (
@@ -47,9 +48,10 @@ def create_app(
     of pages and of the files that they refer to."""
     here = Site(
         community=community, series=series, policies=policies, database=database, clock=clock, keys=keys, outbox=outbox,
-        templates=read_templates(templates), started=clock.now(),
+        templates=read_templates(templates),
+        shelf=Shelf(database, series, community, keys=keys, clock=clock, started=clock.now()),
     )  # fmt: skip
-    app = Starlette(
+    app = calendars.WithCalendars(
         routes=_routes(templates / "static"),
         middleware=[
             Middleware(Journal, clock=clock),
@@ -74,6 +76,9 @@ def _routes(static: Path) -> list[BaseRoute]:
         Route("/meetings/{series}/{date}", pages.meeting),
         Route("/calendar.ics", calendars.everything),
         Route("/calendar/{series}.ics", calendars.one_series),
+        Route("/cal/{token}.ics", calendars.private),
+        Route("/subscribe", subscribing.everybody),
+        Route("/subscribe/{token}", subscribing.member, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/go/{token}/{series}/{date}", links.go),
         Route("/u/{token}", links.leave, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/rsvp/{token}", rsvp.rsvp, methods=["GET", "POST"], max_body_size=LARGEST_FORM),

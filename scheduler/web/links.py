@@ -28,7 +28,7 @@ async def leave(request: Request) -> Response:
     await request.body()
     if months in PAUSES:
         return await _pause(request, months)
-    standing = await leave_list(here.database, token, keys=here.keys)
+    standing = await leave_list(here.database, token, keys=here.keys, now=here.clock.now())
     return _leaving(request, standing, "left" if standing is Standing.GOOD else standing.value)
 
 

@@ -1,7 +1,6 @@
 """A member's own page: what we know of them and what they get, theirs to change. Looking at it changes nothing."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, cast
 from zoneinfo import ZoneInfo
@@ -26,6 +25,7 @@ from scheduler.service.disclosing import own_data
 from scheduler.service.membership import LONGEST_NAME
 from scheduler.service.preferring import Choice, NotOpen, Preferences
 from scheduler.service.recognising import Standing
+from scheduler.service.subscribing import subscribe_url
 from scheduler.store.members import Mute
 from scheduler.web.choices import language_name, languages, zones
 from scheduler.web.forms import fields
@@ -37,16 +37,12 @@ _DONE = {
     "notices": "Saved: from now on you get what is ticked below.",
     "pause": "Saved: until that day you get no mail from us.",
     "resume": "Welcome back: mails come again from now on.",
-    "feed": "Your calendar feed has a new address. Subscribe to it anew; the old one is closed.",
+    "feed": "Saved: your calendar follows when it next asks.",
+    "rotate": "Your calendar feed has a new address. Subscribe to it anew; the old one is closed.",
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Typed:
-    """What stands in the forms: as kept, or as somebody typed it, with what is wrong beside each field."""
-
-    values: Mapping[str, str]
-    complaints: Mapping[str, str]
+_ALARMS = {"": "None", "10": "10 minutes before", "60": "an hour before", "1440": "a day before"}
 
 
 async def me(request: Request) -> Response:
@@ -97,7 +93,8 @@ async def _shown(
     plain = plain_locale(member.locale or here.community.locale)
     kept = {
         "name": member.name, "zone": member.zone, "locale": plain, "cycle": own_hour_cycle(member.locale) or "",
-        "until": "",
+        "until": "", "invitation_by": member.invitation_by,
+        "alarm": "" if member.feed_alarm_minutes is None else str(member.feed_alarm_minutes),
     }  # fmt: skip
     paused = member.paused_until.astimezone(ZoneInfo(member.zone)).date() if member.paused_until else None
     today = here.clock.now().astimezone(ZoneInfo(member.zone)).date()
@@ -110,7 +107,9 @@ async def _shown(
         ],
         paused=member.status == "paused", paused_until=say_day(paused) if paused else "",
         tomorrow=str(today + timedelta(days=1)), done=_DONE.get(request.query_params.get("done", ""), ""),
-        assumed=member.zone_source == "assumed",
+        assumed=member.zone_source == "assumed", answers=member.feed_answers,
+        alarms={kept["alarm"]: f"{kept['alarm']} minutes before", **_ALARMS},
+        subscribe_url=subscribe_url(here.keys, here.community, member),
     )  # fmt: skip
 
 
@@ -176,13 +175,28 @@ async def _details(request: Request, token: str, typed: Mapping[str, str]) -> Co
     return {}
 
 
-async def _notices(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
-    here = site(request)
+async def _notices(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
+    here, by = site(request), typed.get("invitation_by", "mail")
+    if by not in ("mail", "feed"):
+        return {"invitation_by": "Choose one of these."}
     wanted = (await fields(request)).get("wanted", [])
     muted = {
         choice.mute for choice in preferring.choices(here.policies, ()) if _value(choice.mute) not in wanted
     }
-    await preferring.choose_notices(here.database, token, muted=muted, policies=here.policies, keys=here.keys)
+    await preferring.choose_notices(
+        here.database, token, invitation_by=by, muted=muted, policies=here.policies, keys=here.keys
+    )
+    return {}
+
+
+async def _feed(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
+    here, alarm = site(request), typed.get("alarm", "")
+    if alarm not in _ALARMS:
+        return {"alarm": "Choose one of these."}
+    await preferring.choose_feed(
+        here.database, token, alarm_minutes=int(alarm) if alarm else None, answers="answers" in typed,
+        keys=here.keys, now=here.clock.now(),
+    )  # fmt: skip
     return {}
 
 
@@ -204,9 +218,9 @@ async def _resume(request: Request, token: str, _: Mapping[str, str]) -> Complai
     return {}
 
 
-async def _feed(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
+async def _rotate(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
     here = site(request)
-    await preferring.rotate_feed(here.database, token, keys=here.keys)
+    await preferring.rotate_feed(here.database, token, keys=here.keys, now=here.clock.now())
     return {}
 
 
@@ -216,4 +230,5 @@ _ACTS: Mapping[str, _Act] = {
     "pause": _pause,
     "resume": _resume,
     "feed": _feed,
+    "rotate": _rotate,
 }

@@ -1,7 +1,7 @@
 """A member's own page: what can be changed there, and that it holds at once."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -134,7 +134,8 @@ async def test_what_is_not_ticked_is_not_mailed_even_where_it_waits_already(
     async with house.database.read() as connection:
         assert await members.count_audience(connection, {"all": []}, kind="notice") == 2
         assert await members.count_audience(connection, {"all": []}) == 3
-    await visitor.post(link, data={"act": "notices", "wanted": []})
+    await visitor.post(link, data={"act": "notices", "wanted": [], "invitation_by": "feed"})
+    assert (await person(house)).invitation_by == "feed"
     house.clock.pass_until(datetime(2026, 11, 19, 17, 30, tzinfo=UTC))
     await house.tick()
     assert set(await house.states(policy="hour-before")) == {"Ann", "Cy"}
@@ -168,11 +169,20 @@ async def test_leaving_offers_a_pause_which_the_one_click_of_a_mail_program_neve
     assert (await person(house)).status == "left"
 
 
-async def test_a_rotated_feed_has_another_generation(
+async def test_the_feed_rings_as_wanted_and_gets_another_address(
     house: House, visitor: httpx.AsyncClient, link: str
 ) -> None:
-    await visitor.post(link, data={"act": "feed"})
+    old = f"/cal/{house.keys.token(Purpose.FEED, (await person(house)).id, generation=0)}.ics"
+    assert "BEGIN:VALARM" not in (await visitor.get(old)).text
+    await visitor.post(link, data={"act": "feed", "alarm": "60"})
+    house.clock.pass_(timedelta(seconds=5))
+    assert "TRIGGER:-PT1H" in (await visitor.get(old)).text
+    assert (await person(house)).feed_answers is False
+    assert (await visitor.post(link, data={"act": "feed", "alarm": "61"})).status_code == 422
+    await visitor.post(link, data={"act": "rotate"})
     assert (await person(house)).feed_generation == 1
+    house.clock.pass_(timedelta(seconds=5))
+    assert "this calendar has ended" in (await visitor.get(old)).text
     assert (await visitor.get(link)).status_code == 200
 
 
@@ -223,7 +233,11 @@ async def test_only_its_own_link_opens_it(house: House, visitor: httpx.AsyncClie
     ]
     for path in [*wrong, link[:-1], f"{link[:-2]}22", "/me/x"]:
         assert (await visitor.get(path)).status_code == 404
-        for act in ({**DETAILS, "name": "Mallory"}, {"act": "feed"}, {"act": "pause", "until": "2026-12-01"}):
+        for act in (
+            {**DETAILS, "name": "Mallory"},
+            {"act": "rotate"},
+            {"act": "pause", "until": "2026-12-01"},
+        ):
             refused = await visitor.post(path, data=act)
             assert refused.status_code == 404 and "This link does not work" in refused.text
     assert (await visitor.post(link, data={"act": "else"})).status_code == 400

@@ -105,6 +105,7 @@ def _claimable(chunk: int, now: datetime) -> ColumnElement[bool]:
         ),
         or_(notices.c.kind != Kind.REMINDER, ~declined),
         ~is_muted(deliveries.c.member, notices.c.kind, notices.c.policy),
+        or_(notices.c.kind != Kind.INVITATION, members.c.invitation_by == "mail", deliveries.c.uncertain),
         ~exists().where(facts_table.c.name == facts.HOLD),
     )
 

@@ -23,6 +23,7 @@ def _is_for(notice: Notice, due: datetime) -> ColumnElement[bool]:
     terms = [members.c.status == "active"]
     if notice.kind is Kind.INVITATION:
         terms.append(or_(members.c.uninvited_at.is_(None), members.c.uninvited_at < due))
+        terms.append(members.c.invitation_by == "mail")
     if notice.kind is Kind.REMINDER:
         terms.append(members.c.active_since <= due)
         terms.append(~_declined(members.c.id, notice.occurrence))
@@ -104,8 +105,8 @@ _member_status = select(members.c.status).where(members.c.id == deliveries.c.mem
 
 
 async def follow_members(connection: AsyncConnection, now: datetime, *, changed_since: int | None) -> None:
-    """Let queued deliveries follow their members: withdrawn with who left or paused, skipped for who declined or does
-    not want them, back in the queue when that is over, and re-timed for who moved."""
+    """Let queued deliveries follow their members: withdrawn with who left or paused, skipped for who declined, has the
+    meeting in their feed or does not want them, back in the queue when that is over, and re-timed for who moved."""
     touched = _touched(changed_since) if changed_since is not None else _touched(None)
     queued = deliveries.c.state == "queued"
     reminders = _open(notices.c.kind == Kind.REMINDER)
@@ -139,6 +140,21 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
         .where(
             deliveries.c.state == "skipped", deliveries.c.reason == "declined", _never_tried, touched,
             deliveries.c.notice.in_(_open(_usable(now))), ~declined,
+        )
+        .values(state="queued", reason="")
+    )  # fmt: skip
+    by_feed = exists().where(members.c.id == deliveries.c.member, members.c.invitation_by == "feed")
+    invitations = _open(notices.c.kind == Kind.INVITATION)
+    await connection.execute(
+        update(deliveries)
+        .where(queued, touched, ~deliveries.c.uncertain, deliveries.c.notice.in_(invitations), by_feed)
+        .values(state="skipped", reason="feed only")
+    )
+    await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state == "skipped", deliveries.c.reason == "feed only", _never_tried, touched,
+            deliveries.c.notice.in_(_open(_usable(now))), ~by_feed,
         )
         .values(state="queued", reason="")
     )  # fmt: skip

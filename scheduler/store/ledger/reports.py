@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.store.members import Audience, in_audience
@@ -99,18 +99,27 @@ async def waiting_by_zone(connection: AsyncConnection, notice: int) -> dict[str,
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
-async def members_by_zone(connection: AsyncConnection, audience: Audience) -> dict[str, int]:
-    """How many members of an audience live in each zone."""
-    query = select(members.c.zone, func.count()).where(in_audience(audience)).group_by(members.c.zone)
+async def members_by_zone(
+    connection: AsyncConnection, audience: Audience, *, invited: bool = False
+) -> dict[str, int]:
+    """How many members of an audience live in each zone; with `invited` only those who are invited by mail."""
+    query = select(members.c.zone, func.count()).where(in_audience(audience), *_by_mail(only=invited))
+    query = query.group_by(members.c.zone)
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
-async def lacking_by_zone(connection: AsyncConnection, notice: int) -> dict[str, int]:
-    """How many active members of each zone have no delivery of a notice yet."""
+def _by_mail(*, only: bool) -> list[ColumnElement[bool]]:
+    return [members.c.invitation_by == "mail"] if only else []
+
+
+async def lacking_by_zone(
+    connection: AsyncConnection, notice: int, *, invited: bool = False
+) -> dict[str, int]:
+    """How many active members (with `invited` those invited by mail) of each zone have no delivery of a notice yet."""
     has = select(deliveries.c.member).where(deliveries.c.notice == notice)
     query = (
         select(members.c.zone, func.count())
-        .where(members.c.status == "active", members.c.id.not_in(has))
+        .where(members.c.status == "active", members.c.id.not_in(has), *_by_mail(only=invited))
         .group_by(members.c.zone)
     )
     return {row[0]: row[1] for row in await connection.execute(query)}

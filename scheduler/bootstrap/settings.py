@@ -26,6 +26,7 @@ from scheduler.domain.link import is_loopback
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
 from scheduler.domain.problem import Refused
+from scheduler.domain.retention import Retention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class Settings:
     mail: MailTable
     web: WebTable
     security: SecurityTable
+    retention: Retention
     series: tuple[Series, ...]
     policies: tuple[Policy, ...]
 
@@ -70,6 +72,7 @@ def load_settings(config: Path | None, environment: Mapping[str, str]) -> Settin
         mail=tables.mail,
         web=tables.web,
         security=tables.security,
+        retention=tables.privacy.retention(),
         series=tuple(table.series() for table in tables.series),
         policies=tuple(table.policy() for table in tables.policies),
     )

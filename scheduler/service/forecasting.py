@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.plan import Wanted, next_occurrence, wanted
-from scheduler.domain.policy import EVERY_ZONE, PLANNED, Kind, Policy
+from scheduler.domain.policy import EVERY_ZONE, PLANNED, Policy
 from scheduler.service.adopting import adoption, derived, holds_for
 from scheduler.store import members, notices, occurrences
 from scheduler.store.database import Database
@@ -41,15 +41,18 @@ async def forecast(
     async with database.read() as connection:
         zones = await members.zones(connection)
         everybody = {"all": list[str]()}
-        active = await reports.members_by_zone(connection, everybody)
-        invited = await reports.members_by_zone(connection, everybody, invited=True)
+        takers = {
+            (policy.kind, policy.slug): await reports.members_by_zone(
+                connection, everybody, kind=policy.kind, policy=policy.slug
+            )
+            for policy in policies
+        }
         standing = {one.identity: one for one in await notices.open_notices(connection)}
         found = [
             row
             for want in await _wants(connection, series, policies, zones=zones, until=until, now=now)
             for row in await _of_want(
-                connection, want, standing.get(want.identity),
-                invited if want.kind is Kind.INVITATION else active, now,
+                connection, want, standing.get(want.identity), takers[want.kind, want.policy], now
             )
         ]  # fmt: skip
         for notice in standing.values():
@@ -104,7 +107,7 @@ async def _of_want(
     if notice:
         if notice.stopped_at:
             return []
-        lacking = await reports.lacking_by_zone(connection, notice.id, invited=want.kind is Kind.INVITATION)
+        lacking = await reports.lacking_by_zone(connection, notice.id, kind=want.kind, policy=want.policy)
         waiting = await reports.waiting_by_zone(connection, notice.id)
         kept = await notices.dues_of(connection, notice.id)
         dues = {one.zone: (one.due, one.fanned_at is not None) for one in kept.values()} | {

@@ -176,6 +176,13 @@ async def held_about(connection: AsyncConnection, number: int) -> dict[str, list
     return found
 
 
+async def left_before(connection: AsyncConnection, moment: datetime) -> list[Member]:
+    """Who has been off the list since before `moment`. A member's own feed ends when they leave."""
+    since = func.coalesce(members.c.feed_changed_at, members.c.created_at)
+    query = select(*_COLUMNS).where(members.c.status == "left", since < moment).order_by(members.c.id)
+    return [_read(row) for row in await connection.execute(query)]
+
+
 async def let_return(connection: AsyncConnection, address_hash: str) -> None:
     """Forget that the person of this keyed hash was erased."""
     await connection.execute(delete(erasures).where(erasures.c.address_hash == address_hash))

@@ -194,14 +194,6 @@ mutes = Table(
     comment="What a member does not want to be mailed",
 )  # fmt: skip
 
-address_changes = Table(
-    "address_changes", metadata,
-    Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
-    Column("address", Text, nullable=False),
-    Column("asked_at", Instant, nullable=False),
-    comment="New addresses whose owners have not confirmed them yet",
-)  # fmt: skip
-
 notices = Table(
     "notices", metadata,
     Column("id", Number, primary_key=True, autoincrement=True),

@@ -15,6 +15,7 @@ from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
+from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
 from scheduler.store.database import Database
 from scheduler.web import calendars, health, links, outbox, pages, preferences, rsvp, subscribing
@@ -42,13 +43,13 @@ _WORDS = {
 
 def create_app(
     *, community: Community, series: tuple[Series, ...], policies: tuple[Policy, ...], database: Database,
-    clock: Clock, keys: Keys, outbox: Path | None, templates: Path,
+    clock: Clock, keys: Keys, outbox: Path | None, templates: Path, retention: Retention,
 ) -> Starlette:  # fmt: skip
     """The site of `community`. `outbox` is the Maildir whose mails are shown on loopback, `templates` the folder
     of pages and of the files that they refer to."""
     here = Site(
         community=community, series=series, policies=policies, database=database, clock=clock, keys=keys, outbox=outbox,
-        templates=read_templates(templates),
+        templates=read_templates(templates), retention=retention,
         shelf=Shelf(database, series, community, keys=keys, clock=clock, started=clock.now()),
     )  # fmt: skip
     app = calendars.WithCalendars(
@@ -89,6 +90,7 @@ def _routes(static: Path) -> list[BaseRoute]:
         Route("/outbox/{name}/source", outbox.source),
         Route("/healthz", health.alive),
         Route("/readyz", health.ready),
+        Route("/privacy", pages.privacy),
         Route("/robots.txt", _robots),
         Route("/favicon.ico", favicon),
         Mount("/static", StaticFiles(directory=static)),

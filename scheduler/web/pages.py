@@ -92,6 +92,15 @@ async def meeting(request: Request) -> Response:
     return page(request, "meeting.html", meeting=shown, chosen=chosen, zones=zones())
 
 
+async def privacy(request: Request) -> Response:
+    """What is kept of people, why, for how long, and what they can do about it."""
+    here = site(request)
+    return page(
+        request, "privacy.html", declined_days=here.retention.declined_requests.days,
+        left_days=here.retention.left_members.days, delivery_days=here.retention.deliveries.days,
+    )  # fmt: skip
+
+
 def _shown(here: Site, one: Occurrence, chosen: Chosen, now: datetime) -> Shown:
     series, cycle = here.by_slug[one.series], hour_cycle(here.community.locale)
 

@@ -12,6 +12,7 @@ from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
+from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
 from scheduler.store.database import Database
 from scheduler.web.shelf import Shelf
@@ -31,6 +32,7 @@ class Site:
     clock: Clock
     keys: Keys
     outbox: Path | None
+    retention: Retention
     templates: Environment
     shelf: Shelf
 

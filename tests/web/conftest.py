@@ -9,7 +9,7 @@ import pytest
 from starlette.applications import Starlette
 
 from scheduler.web.app import create_app
-from tests.house import COMMUNITY, House, open_house
+from tests.house import COMMUNITY, RETENTION, House, open_house
 
 PAGES = Path(__file__).parents[2] / "templates" / "web"
 
@@ -27,7 +27,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 def app(house: House) -> Starlette:
     return create_app(
         community=COMMUNITY, series=tuple(house.series), policies=tuple(house.policies), database=house.database,
-        clock=house.clock, keys=house.keys, outbox=house.mail, templates=PAGES,
+        clock=house.clock, keys=house.keys, outbox=house.mail, templates=PAGES, retention=RETENTION,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -323,4 +323,13 @@ async def close_finished(connection: AsyncConnection, now: datetime) -> int:
         )
         .values(closed_at=now)
     )
+    return done.rowcount
+
+
+async def forget(connection: AsyncConnection, *, before: datetime) -> int:
+    """Delete deliveries of notices that were closed and of no more use before an instant, at most 20,000 of them;
+    returns how many. The notices stay, so that nobody is told again."""
+    old = select(notices.c.id).where(notices.c.closed_at.is_not(None), notices.c.expires < before)
+    chosen = select(deliveries.c.id).where(deliveries.c.notice.in_(old)).limit(BATCH)
+    done = await connection.execute(delete(deliveries).where(deliveries.c.id.in_(chosen)))
     return done.rowcount

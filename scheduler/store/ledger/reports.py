@@ -7,7 +7,8 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.store.members import Audience, in_audience
+from scheduler.domain.policy import Kind
+from scheduler.store.members import Audience, in_audience, is_muted
 from scheduler.store.schema import deliveries, members, notices
 
 
@@ -100,26 +101,30 @@ async def waiting_by_zone(connection: AsyncConnection, notice: int) -> dict[str,
 
 
 async def members_by_zone(
-    connection: AsyncConnection, audience: Audience, *, invited: bool = False
+    connection: AsyncConnection, audience: Audience, *, kind: str = "", policy: str | None = None
 ) -> dict[str, int]:
-    """How many members of an audience live in each zone; with `invited` only those who are invited by mail."""
-    query = select(members.c.zone, func.count()).where(in_audience(audience), *_by_mail(only=invited))
+    """How many members of an audience live in each zone; with `kind` those who want such notices by mail."""
+    query = select(members.c.zone, func.count()).where(in_audience(audience), *_wanting(kind, policy))
     query = query.group_by(members.c.zone)
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
-def _by_mail(*, only: bool) -> list[ColumnElement[bool]]:
-    return [members.c.invitation_by == "mail"] if only else []
+def _wanting(kind: str, policy: str | None) -> list[ColumnElement[bool]]:
+    if not kind:
+        return []
+    by_mail = [members.c.invitation_by == "mail"] if kind == Kind.INVITATION else []
+    return [~is_muted(members.c.id, kind, policy), *by_mail]
 
 
 async def lacking_by_zone(
-    connection: AsyncConnection, notice: int, *, invited: bool = False
+    connection: AsyncConnection, notice: int, *, kind: str = "", policy: str | None = None
 ) -> dict[str, int]:
-    """How many active members (with `invited` those invited by mail) of each zone have no delivery of a notice yet."""
+    """How many active members of each zone (with `kind` those who want such notices by mail) have no delivery of a
+    notice yet."""
     has = select(deliveries.c.member).where(deliveries.c.notice == notice)
     query = (
         select(members.c.zone, func.count())
-        .where(members.c.status == "active", members.c.id.not_in(has), *_by_mail(only=invited))
+        .where(members.c.status == "active", members.c.id.not_in(has), *_wanting(kind, policy))
         .group_by(members.c.zone)
     )
     return {row[0]: row[1] for row in await connection.execute(query)}

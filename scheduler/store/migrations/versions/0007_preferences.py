@@ -1,4 +1,4 @@
-"""What members do not want to be mailed, and new addresses that wait for their owners to confirm them."""
+"""What members do not want to be mailed."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -27,15 +27,4 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["member"], ["members.id"], name=op.f("fk_mutes_member"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("member", "kind", "policy", name=op.f("pk_mutes")),
         comment="What a member does not want to be mailed",
-    )
-    op.create_table(
-        "address_changes",
-        sa.Column("member", _number, autoincrement=False, nullable=False),
-        sa.Column("address", sa.Text(), nullable=False),
-        sa.Column("asked_at", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["member"], ["members.id"], name=op.f("fk_address_changes_member"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("member", name=op.f("pk_address_changes")),
-        comment="New addresses whose owners have not confirmed them yet",
     )

@@ -34,7 +34,6 @@ _WORDS = {
         "That did not arrive whole",
         "Nothing was changed. Please go back to the page and press the button again.",
     ),
-    413: ("That was too much", "Nothing was changed. Please send less at once."),
     404: ("There is no such page", "The address may be mistyped, or what stood here is gone."),
     405: ("That cannot be done here", "This page can only be looked at."),
     500: ("Something went wrong on our side", "It has been noted. Please try again in a few minutes."),

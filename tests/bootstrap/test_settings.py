@@ -156,12 +156,12 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         (
             "[wbe]\nport = 1\n",
             "my.toml: [wbe]: unknown section; did you mean 'web'?; "
-            "accepted: community, database, mail, web, security, series, policies",
+            "accepted: community, database, mail, web, security, privacy, series, policies",
         ),
         (
             "port = 1\n",
             "my.toml: [port]: unknown section; 'port' belongs in [web]; "
-            "accepted: community, database, mail, web, security, series, policies",
+            "accepted: community, database, mail, web, security, privacy, series, policies",
         ),
         (
             "[web]\nprot = 1\n",
@@ -305,12 +305,14 @@ def test_wrong_settings_are_refused_in_one_line_with_file_section_key_and_what_i
         (
             "WEB__PROT", "8000",
             "sets no known key; did you mean 'THIRD_THURSDAY_WEB__PORT'?; "
-            "accepted: THIRD_THURSDAY_ + section + __ + key, of the sections community, database, mail, web, security",
+            "accepted: THIRD_THURSDAY_ + section + __ + key, of the sections community, database, mail, web, security, "
+            "privacy",
         ),
         (
             "DATABASE_URL", "sqlite:///x",
             "sets no known key; did you mean 'THIRD_THURSDAY_DATABASE__URL'?; "
-            "accepted: THIRD_THURSDAY_ + section + __ + key, of the sections community, database, mail, web, security",
+            "accepted: THIRD_THURSDAY_ + section + __ + key, of the sections community, database, mail, web, security, "
+            "privacy",
         ),
         ("SERIES__SLUG", "tea", "[[series]] can only be set in a file; name one with --config"),
     ],

@@ -19,6 +19,7 @@ from scheduler.domain.policy import Kind, Policy
 from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
 from scheduler.service.planning import Planner, Tick
+from scheduler.service.publishing import upcoming
 from scheduler.service.retaining import forget_old
 from scheduler.store import members
 from scheduler.store.database import Database
@@ -73,6 +74,7 @@ class House:
         letters = Letters(
             self.database, Composer(TEMPLATES, COMMUNITY), self.clock, community=COMMUNITY,
             series={one.slug: one for one in self.series}, keys=self.keys,
+            following=lambda connection, now: upcoming(connection, self.series, now=now),
         )  # fmt: skip
         self.runs = getattr(self, "runs", 0) + 1
         self.dispatcher = Dispatcher(

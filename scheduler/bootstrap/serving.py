@@ -28,6 +28,7 @@ from scheduler.delivery.transport import MaildirAddress, Transport
 from scheduler.domain.problem import Problem
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.planning import Planner
+from scheduler.service.publishing import upcoming
 from scheduler.service.retaining import forget_old
 from scheduler.store import facts
 from scheduler.store.database import FAULTS, Database
@@ -57,6 +58,7 @@ def make_dispatcher(parts: Parts) -> Dispatcher:
     letters = Letters(
         parts.database, Composer(bundled("templates/email"), parts.community), parts.clock,
         community=parts.community, series={one.slug: one for one in parts.series}, keys=parts.keys,
+        following=lambda connection, now: upcoming(connection, parts.series, now=now),
     )  # fmt: skip
     return Dispatcher(
         parts.database, make_transport(parts.settings), letters, parts.clock,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from hashlib import sha256
@@ -12,6 +12,7 @@ from typing import Literal
 from icalendar import Calendar
 from markupsafe import Markup, escape
 
+from scheduler.delivery.links import blanks_of
 from scheduler.delivery.markdown import as_html, as_text
 from scheduler.delivery.message import (
     CalendarPart,
@@ -29,7 +30,7 @@ from scheduler.domain.clock import require_aware
 from scheduler.domain.community import Community
 from scheduler.domain.locale_tag import hour_cycle
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import Kind
+from scheduler.domain.policy import MEETING, REPLIES, Kind
 from scheduler.domain.problem import Problem, Refused
 from scheduler.domain.text import require_line
 
@@ -37,7 +38,8 @@ NAMELESS = "friend"
 """How a member is greeted whose name we do not know."""
 
 _WAYS_IN = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
-_URL = re.compile(r"https?://[!#-;=?-~]+")
+_WITHOUT_CALENDAR = (Kind.REMINDER, Kind.WELCOME)
+_URL = re.compile(r"(?:https?|webcal)://[!#-;=?-~]+")
 _MESSAGE_ID = re.compile(r"<[!-;=?-~]+@[!-;=?-~]+>")
 
 
@@ -59,7 +61,8 @@ class Cohort:
 
     `policy` is the slug of the policy behind a planned notice, else empty. `subject` and `body` (Markdown) are a
     convenor's words: a notice needs both and speaks of no occurrence; an update or a cancellation may add a body.
-    `before` is the occurrence as members were last told. Raises ValueError where these do not fit together; so
+    `before` is the occurrence as members were last told. A service mail may add a body; a welcome speaks of the next
+    occurrence, where there is one. Raises ValueError where these do not fit together; so
     nobody can be called to a meeting that is cancelled.
     """
 
@@ -74,10 +77,15 @@ class Cohort:
     series: Series | None = None
 
     def __post_init__(self) -> None:
-        if (self.occurrence is None) != (self.kind is Kind.NOTICE) or (self.series is None) != (
-            not self.occurrence
+        may, must = self.kind in (*MEETING, Kind.WELCOME), self.kind in MEETING
+        if (
+            (self.occurrence and not may)
+            or (must and not self.occurrence)
+            or (self.series is None) != (self.occurrence is None)
         ):
-            raise ValueError(f"{self.kind}: a notice has no occurrence, all else has one and its series")
+            raise ValueError(
+                f"{self.kind}: a notice has no occurrence; what speaks of a meeting has one and its series"
+            )
         if self.kind is Kind.NOTICE and not (self.subject and self.body):
             raise ValueError("a notice needs a subject and a body")
         if self.occurrence and self.occurrence.cancelled != (self.kind is Kind.CANCELLATION):
@@ -89,8 +97,8 @@ class Personal:
     """What differs from member to member within a cohort.
 
     `message_id` and `in_reply_to` (the member's invitation to this occurrence, or empty) are of the form `<…@…>`.
-    `join_url` is needed wherever the mail shows a way in. With `uid`, from `calendar.invitation_uid`, the message
-    carries a calendar part.
+    `join_url` is needed wherever the mail shows a way in, and `links` holds the others by their blanks. With `uid`,
+    from `calendar.invitation_uid`, the message carries a calendar part.
     """
 
     recipient: Recipient
@@ -99,6 +107,7 @@ class Personal:
     join_url: str = ""
     in_reply_to: str = ""
     uid: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 class Composed:
@@ -134,12 +143,14 @@ class Composed:
                 if self._cohort.kind in _WAYS_IN
                 else "",
             }
+            values |= {blank: _require(_URL, url, blank) for blank, url in personal.links.items()}
             text, html = self._bodies[to.assumed]
             body = mime(
                 text.fill(values), html.fill(values, escape), self._calendar(personal, name, address),
                 boundary=self._boundary,
             )  # fmt: skip
-            return b"".join(_own_headers(personal, name, address, date)) + self._common + body
+            own = _own_headers(personal, name, address, date, listed=self._cohort.kind not in REPLIES)
+            return b"".join(own) + self._common + body
         except (Refused, ValueError) as error:
             raise Refused(f"member {to.member}: {error}") from error
 
@@ -178,10 +189,10 @@ class Composer:
             "words_text": as_text(cohort.body),
             "words_html": Markup(as_html(cohort.body)),  # noqa: S704 - it is cleaned there
         }
-        values |= {"meeting": meeting, "when": meeting.when} if meeting else {}
+        values |= {"meeting": meeting, "when": meeting.when if meeting else None}
         subject = require_line(self._templates.subject(kind, values), f"the subject of a {kind}")
         values |= {"subject": subject, "zone": cohort.zone}
-        blanks = ("name", "address", "leave_url", *(["join_url"] if cohort.kind in _WAYS_IN else []))
+        blanks = _blanks(cohort)
         bodies = {
             assumed: (
                 self._templates.text(kind, values | {"assumed": assumed}, blanks),
@@ -192,6 +203,12 @@ class Composer:
         if meeting:
             _require_agreement(cohort, self._community, meeting.when, subject=subject, bodies=bodies.values())
         return Composed(cohort, self._community, subject=subject, bodies=bodies)
+
+
+def _blanks(cohort: Cohort) -> tuple[str, ...]:
+    """What a template of this kind may use of a single member."""
+    way_in = ["join_url"] if cohort.kind in _WAYS_IN else []
+    return ("name", "address", "leave_url", *way_in, *blanks_of(cohort.kind))
 
 
 def _meeting(cohort: Cohort, community: Community) -> Meeting | None:
@@ -206,7 +223,7 @@ def _meeting(cohort: Cohort, community: Community) -> Meeting | None:
 def _calendar_part(
     cohort: Cohort, community: Community, *, uid: str, name: str, address: str, join_url: str
 ) -> CalendarPart:
-    if cohort.occurrence is None or cohort.series is None or cohort.kind is Kind.REMINDER:
+    if cohort.occurrence is None or cohort.series is None or cohort.kind in _WITHOUT_CALENDAR:
         raise ValueError(f"a {cohort.kind} carries no calendar part")
     cancelled = cohort.occurrence.cancelled
     # Programs find it by its UID; its time is the one that the mail around it names.
@@ -228,7 +245,7 @@ def _require_agreement(
         "text": all(when.starts in text.printed for text, _ in bodies),
         "HTML": all(f'datetime="{when.starts_iso}"' in html.printed for _, html in bodies),
     }
-    if cohort.kind is not Kind.REMINDER:
+    if cohort.kind not in _WITHOUT_CALENDAR:
         part = _calendar_part(
             cohort,
             community,
@@ -250,10 +267,14 @@ def _common_headers(cohort: Cohort, community: Community, subject: str) -> Itera
     yield header("From", *mailbox_words(community.name, community.address))
     yield header("Reply-To", ascii_domain(community.reply_to))
     yield header("Subject", *text_words(subject))
-    yield header("List-ID", *list_id_words(community.name, community.domain))
-    yield header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
+    # Who has only asked for something is on no list that they could leave.
+    listed = cohort.kind not in REPLIES
+    if listed:
+        yield header("List-ID", *list_id_words(community.name, community.domain))
+        yield header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
     yield header("Feedback-ID", _feedback_id(cohort, community))
-    yield header("Precedence", "bulk")
+    if listed:
+        yield header("Precedence", "bulk")
     yield header("Auto-Submitted", "auto-generated")
     yield header("X-Auto-Response-Suppress", "OOF,", "AutoReply")
 
@@ -265,7 +286,9 @@ def _feedback_id(cohort: Cohort, community: Community) -> str:
     return f"{cohort.policy or cohort.kind}:{series}:{cohort.kind}:{sender}"
 
 
-def _own_headers(personal: Personal, name: str, address: str, date: datetime) -> Iterator[bytes]:
+def _own_headers(
+    personal: Personal, name: str, address: str, date: datetime, *, listed: bool
+) -> Iterator[bytes]:
     yield header("Message-ID", _require(_MESSAGE_ID, personal.message_id, "message_id"))
     yield header("Date", format_datetime(require_aware(date, "date").astimezone(UTC)))
     yield header("To", *mailbox_words(name, address))
@@ -273,7 +296,8 @@ def _own_headers(personal: Personal, name: str, address: str, date: datetime) ->
         invited = _require(_MESSAGE_ID, personal.in_reply_to, "in_reply_to")
         yield header("In-Reply-To", invited)
         yield header("References", invited)
-    yield header("List-Unsubscribe", f"<{personal.leave_url}>")
+    if listed:
+        yield header("List-Unsubscribe", f"<{personal.leave_url}>")
 
 
 def _require(pattern: re.Pattern[str], value: str, what: str) -> str:

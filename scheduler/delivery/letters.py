@@ -3,11 +3,13 @@
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Protocol
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose import Cohort, Composed, Composer, Personal, Recipient
+from scheduler.delivery.links import links_for
 from scheduler.delivery.transport import Envelope
 from scheduler.domain.calendar import invitation_uid
 from scheduler.domain.clock import Clock
@@ -40,12 +42,18 @@ def join_url(keys: Keys, community: Community, member: int, generation: int, occ
     return community.way_in(keys.token(Purpose.JOIN, member, generation=generation), occurrence)
 
 
+class Following(Protocol):
+    """Finds the next meeting that is held, which a welcome speaks of."""
+
+    async def __call__(self, connection: AsyncConnection, now: datetime, /) -> Occurrence | None: ...
+
+
 class Letters:
     """Writes the messages of claims; keeps the cohorts that it composed last."""
 
     def __init__(
         self, database: Database, composer: Composer, clock: Clock, *,
-        community: Community, series: Mapping[str, Series], keys: Keys,
+        community: Community, series: Mapping[str, Series], keys: Keys, following: Following | None = None,
     ) -> None:  # fmt: skip
         self._database = database
         self._composer = composer
@@ -53,6 +61,7 @@ class Letters:
         self._community = community
         self._series = series
         self._keys = keys
+        self._following = following
         self._composed: OrderedDict[Cohort, Composed | Problem] = OrderedDict()
         self._noted: set[tuple[str, str, datetime]] = set()
 
@@ -66,7 +75,9 @@ class Letters:
                 (one.notice, one.revision): await self._told(connection, found[one.notice], one.revision)
                 for one in {(one.notice, one.revision): one for one in batch}.values()
             }
-        await self._note_hours({(one.zone, told[one.notice, one.revision][0]) for one in batch})
+        # A welcome may speak of a meeting that the plan does not keep yet.
+        planned = [one for one in batch if one.revision is not None]
+        await self._note_hours({(one.zone, told[one.notice, one.revision][0]) for one in planned})
         now = self._clock.now()
         return [self._envelope(one, found[one.notice], told[one.notice, one.revision], now) for one in batch]
 
@@ -88,6 +99,9 @@ class Letters:
         self, connection: AsyncConnection, notice: Notice | None, revision: int | None
     ) -> tuple[Occurrence | None, Occurrence | None]:
         """The occurrence as it is to be told, and as members were told it before."""
+        if notice and notice.kind is Kind.WELCOME:
+            next_one = await self._following(connection, self._clock.now()) if self._following else None
+            return next_one, None
         if notice is None or notice.occurrence is None or revision is None:
             return None, None
         occurrence = await occurrences.at_revision(connection, notice.occurrence, revision)
@@ -130,6 +144,10 @@ class Letters:
                 else "",
                 in_reply_to=self._thread(notice, claim),
                 uid=self._uid(notice, occurrence, claim),
+                links=links_for(
+                    notice.kind, keys=self._keys, community=self._community, member=number, generation=generation,
+                    feed_generation=claim.feed_generation, address=notice.address or "", expires=notice.expires,
+                ),
             )  # fmt: skip
             return Envelope(
                 sender=self._community.address, recipient=claim.address,

@@ -11,7 +11,7 @@ from scheduler.store.database import Database
 
 _WORDS = (
     "Every row that is kept about you, by table: all that is removed when you ask to be forgotten. "
-    "Instants are in UTC. 'notices' says what the mails in 'deliveries' were about."
+    "Instants are in UTC. 'mails' says what those in 'deliveries' were about."
 )
 
 
@@ -33,7 +33,7 @@ async def own_data(database: Database, token: str, *, keys: Keys) -> dict[str, A
     }
     return {
         "about": _WORDS, **tables,
-        "notices": [
+        "mails": [
             {"id": one.id, "kind": one.kind.value, "occurrence": one.occurrence, "subject": one.subject}
             for one in about
         ],

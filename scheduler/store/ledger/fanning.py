@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.policy import Kind
+from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.store import facts
 from scheduler.store.members import Audience, in_audience, is_muted
 from scheduler.store.notices import Notice
@@ -19,7 +19,11 @@ CHUNK = 500
 
 
 def _is_for(notice: Notice, due: datetime) -> ColumnElement[bool]:
-    """Which members (active ones) a planned notice due at `due` is for."""
+    """Which members (active ones) a planned notice due at `due` is for, or whom a service mail is."""
+    if notice.kind in REPLIES:
+        return members.c.id == notice.member
+    if notice.member is not None:
+        return and_(members.c.id == notice.member, members.c.status == "active")
     terms = [members.c.status == "active"]
     if notice.kind is Kind.INVITATION:
         terms.append(or_(members.c.uninvited_at.is_(None), members.c.uninvited_at < due))
@@ -119,9 +123,11 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
 
     await connection.execute(
         update(deliveries)
-        .where(queued, touched, deliveries.c.notice.in_(_open()), _member_status != "active")
+        .where(
+            queued, touched, deliveries.c.notice.in_(_open(notices.c.kind.not_in(REPLIES))), _member_status != "active"
+        )
         .values(state="withdrawn", reason=_member_status)
-    )
+    )  # fmt: skip
     await connection.execute(
         update(deliveries)
         .where(
@@ -313,14 +319,20 @@ async def supersede(connection: AsyncConnection, now: datetime) -> int:
 
 
 async def close_finished(connection: AsyncConnection, now: datetime) -> int:
-    """Close the notices that have expired with nothing left queued or being sent; returns how many."""
+    """Close the notices that have expired with nothing left queued or being sent, and service mails as soon as theirs
+    is not; returns how many."""
     left = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state.in_(("queued", "sending")))
+    done_with = or_(
+        notices.c.expires <= now,
+        and_(
+            notices.c.kind.in_(PERSONAL),
+            ~exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state == "withdrawn"),
+        ),
+    )
     unfanned = exists().where(dues.c.notice == notices.c.id, dues.c.fanned_at.is_(None), dues.c.due <= now)
     done = await connection.execute(
         update(notices)
-        .where(
-            notices.c.closed_at.is_(None), notices.c.expires <= now, ~left, ~(unfanned & ~notices.c.frozen)
-        )
+        .where(notices.c.closed_at.is_(None), done_with, ~left, ~(unfanned & ~notices.c.frozen))
         .values(closed_at=now)
     )
     return done.rowcount

@@ -1,6 +1,5 @@
 """From a notice to a delivery for everyone it is for, and what later changes do to those: set-based, in bounds."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, literal, or_, select, update
@@ -18,20 +17,23 @@ BATCH = 20_000
 CHUNK = 500
 
 
-def _is_for(notice: Notice, due: datetime) -> ColumnElement[bool]:
-    """Which members (active ones) a planned notice due at `due` is for, or whom a service mail is."""
-    if notice.kind in REPLIES:
-        return members.c.id == notice.member
-    if notice.member is not None:
-        return and_(members.c.id == notice.member, members.c.status == "active")
-    terms = [members.c.status == "active"]
-    if notice.kind is Kind.INVITATION:
+def is_for(kind: Kind, occurrence: str | None, *, due: datetime, expires: datetime) -> ColumnElement[bool]:
+    """Which members (active ones) a planned notice due at `due`, and of use until `expires`, is for."""
+    terms = [members.c.status == "active", members.c.active_since < expires]
+    if kind is Kind.INVITATION:
         terms.append(or_(members.c.uninvited_at.is_(None), members.c.uninvited_at < due))
         terms.append(members.c.invitation_by == "mail")
-    if notice.kind is Kind.REMINDER:
+    if kind is Kind.REMINDER:
         terms.append(members.c.active_since <= due)
-        terms.append(~_declined(members.c.id, notice.occurrence))
+        terms.append(~_declined(members.c.id, occurrence))
     return and_(*terms)
+
+
+def _is_for(notice: Notice, due: datetime) -> ColumnElement[bool]:
+    if notice.member is None:
+        return is_for(notice.kind, notice.occurrence, due=due, expires=notice.expires)
+    its = members.c.id == notice.member
+    return its if notice.kind in REPLIES else and_(its, members.c.status == "active")
 
 
 def _declined(member: ColumnElement[int], occurrence: object) -> ColumnElement[bool]:
@@ -104,8 +106,17 @@ def _touched(changed_since: int | None) -> ColumnElement[bool]:
     return deliveries.c.member.in_(query.where(members.c.changed > changed_since) if changed_since else query)
 
 
+def _muted() -> ColumnElement[bool]:
+    """Whether the member of a delivery does not want such notices."""
+    return exists().where(
+        notices.c.id == deliveries.c.notice, is_muted(deliveries.c.member, notices.c.kind, notices.c.policy)
+    )
+
+
 _never_tried = deliveries.c.attempts == 0
 _member_status = select(members.c.status).where(members.c.id == deliveries.c.member).scalar_subquery()
+_member_zone = select(members.c.zone).where(members.c.id == deliveries.c.member).scalar_subquery()
+_member_locale = select(members.c.locale).where(members.c.id == deliveries.c.member).scalar_subquery()
 
 
 async def follow_members(connection: AsyncConnection, now: datetime, *, changed_since: int | None) -> None:
@@ -124,15 +135,17 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
     await connection.execute(
         update(deliveries)
         .where(
-            queued, touched, deliveries.c.notice.in_(_open(notices.c.kind.not_in(REPLIES))), _member_status != "active"
+            queued, touched, _member_status != "active",
+            deliveries.c.notice.in_(_open(notices.c.kind.not_in(REPLIES))),
         )
         .values(state="withdrawn", reason=_member_status)
     )  # fmt: skip
     await connection.execute(
         update(deliveries)
         .where(
-            deliveries.c.state == "withdrawn", deliveries.c.reason.in_(("left", "paused", "pending")), _never_tried,
-            touched, deliveries.c.notice.in_(_open(_usable(now))), _member_status == "active",
+            # Whatever the first cause was: a notice that is usable has none of its own any more.
+            deliveries.c.state == "withdrawn", _never_tried, touched,
+            deliveries.c.notice.in_(_open(_usable(now))), _member_status == "active",
         )
         .values(state="queued", reason="")
     )  # fmt: skip
@@ -164,9 +177,7 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
         )
         .values(state="queued", reason="")
     )  # fmt: skip
-    muted = exists().where(
-        notices.c.id == deliveries.c.notice, is_muted(deliveries.c.member, notices.c.kind, notices.c.policy)
-    )
+    muted = _muted()
     await connection.execute(
         update(deliveries)
         .where(queued, touched, deliveries.c.notice.in_(_open()), muted)
@@ -187,10 +198,7 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
     await connection.execute(
         update(deliveries)
         .where(queued, touched, ~deliveries.c.uncertain, deliveries.c.notice.in_(_open()), moved)
-        .values(
-            zone=select(members.c.zone).where(members.c.id == deliveries.c.member).scalar_subquery(),
-            locale=select(members.c.locale).where(members.c.id == deliveries.c.member).scalar_subquery(),
-        )
+        .values(zone=_member_zone, locale=_member_locale)
     )
 
 
@@ -225,15 +233,20 @@ async def withdraw(connection: AsyncConnection, number: int, *, reason: str) -> 
     return done.rowcount
 
 
-async def give_back(connection: AsyncConnection, number: int, *, reasons: Sequence[str]) -> int:
-    """Return to the queue what was withdrawn for one of `reasons` and never tried; returns how many."""
+async def give_back(connection: AsyncConnection, number: int) -> int:
+    """Return to the queue what of a notice, usable again, was withdrawn and never tried; returns how many."""
+    declined = exists().where(
+        notices.c.id == number, notices.c.kind == Kind.REMINDER,
+        answers.c.member == deliveries.c.member, answers.c.answer == "declined",
+        answers.c.occurrence == notices.c.occurrence,
+    )  # fmt: skip
     done = await connection.execute(
         update(deliveries)
         .where(
-            deliveries.c.notice == number, deliveries.c.state == "withdrawn", deliveries.c.reason.in_(reasons),
-            _never_tried, _member_status == "active",
+            deliveries.c.notice == number, deliveries.c.state == "withdrawn", _never_tried,
+            _member_status == "active", ~declined, ~_muted(),
         )
-        .values(state="queued", reason="")
+        .values(state="queued", reason="", zone=_member_zone, locale=_member_locale)
     )  # fmt: skip
     return done.rowcount
 
@@ -322,13 +335,8 @@ async def close_finished(connection: AsyncConnection, now: datetime) -> int:
     """Close the notices that have expired with nothing left queued or being sent, and service mails as soon as theirs
     is not; returns how many."""
     left = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state.in_(("queued", "sending")))
-    done_with = or_(
-        notices.c.expires <= now,
-        and_(
-            notices.c.kind.in_(PERSONAL),
-            ~exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state == "withdrawn"),
-        ),
-    )
+    withdrawn = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state == "withdrawn")
+    done_with = or_(notices.c.expires <= now, and_(notices.c.kind.in_(PERSONAL), ~withdrawn))
     unfanned = exists().where(dues.c.notice == notices.c.id, dues.c.fanned_at.is_(None), dues.c.due <= now)
     done = await connection.execute(
         update(notices)

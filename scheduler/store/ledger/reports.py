@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import Kind
-from scheduler.store.members import Audience, in_audience, is_muted
+from scheduler.store.ledger.fanning import is_for
+from scheduler.store.members import is_muted
 from scheduler.store.schema import deliveries, members, notices
 
 
@@ -100,31 +101,26 @@ async def waiting_by_zone(connection: AsyncConnection, notice: int) -> dict[str,
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
-async def members_by_zone(
-    connection: AsyncConnection, audience: Audience, *, kind: str = "", policy: str | None = None
-) -> dict[str, int]:
-    """How many members of an audience live in each zone; with `kind` those who want such notices by mail."""
-    query = select(members.c.zone, func.count()).where(in_audience(audience), *_wanting(kind, policy))
-    query = query.group_by(members.c.zone)
-    return {row[0]: row[1] for row in await connection.execute(query)}
-
-
-def _wanting(kind: str, policy: str | None) -> list[ColumnElement[bool]]:
-    if not kind:
-        return []
-    by_mail = [members.c.invitation_by == "mail"] if kind == Kind.INVITATION else []
-    return [~is_muted(members.c.id, kind, policy), *by_mail]
-
-
 async def lacking_by_zone(
-    connection: AsyncConnection, notice: int, *, kind: str = "", policy: str | None = None
+    connection: AsyncConnection,
+    kind: Kind,
+    occurrence: str,
+    *,
+    policy: str | None = None,
+    notice: int | None,
+    due: datetime,
+    expires: datetime,
 ) -> dict[str, int]:
-    """How many active members of each zone (with `kind` those who want such notices by mail) have no delivery of a
-    notice yet."""
+    """How many members of each zone a planned notice due at `due` would still be made out to; `notice` is its number
+    where it stands already."""
     has = select(deliveries.c.member).where(deliveries.c.notice == notice)
     query = (
         select(members.c.zone, func.count())
-        .where(members.c.status == "active", members.c.id.not_in(has), *_wanting(kind, policy))
+        .where(
+            is_for(kind, occurrence, due=due, expires=expires),
+            ~is_muted(members.c.id, kind, policy),
+            members.c.id.not_in(has),
+        )
         .group_by(members.c.zone)
     )
     return {row[0]: row[1] for row in await connection.execute(query)}

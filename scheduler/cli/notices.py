@@ -122,7 +122,7 @@ def send(
 
     async def count(parts: "Parts") -> int:
         async with parts.database.read() as connection:
-            number = await members.count_audience(connection, terms)
+            number = await members.count_audience(connection, terms, kind="notice")
             notifying.when_due(
                 await members.zones(connection),
                 at=moment,

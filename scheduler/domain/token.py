@@ -22,6 +22,7 @@ class Purpose(StrEnum):
     RSVP = "rsvp"
     PREFERENCES = "me"
     FEED = "feed"
+    SUBSCRIBE = "subscribe"
     CONFIRM = "confirm"
     SIGN_IN = "sign-in"
     ADDRESS = "address"

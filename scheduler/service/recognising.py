@@ -44,12 +44,13 @@ async def recognise_among(
     member = await members.by_id(connection, number) if number is not None else None
     if member is None:
         return Standing.UNKNOWN, None, ""
+    current = member.feed_generation if purpose is Purpose.FEED else member.generation
     for about in things:
-        if keys.matches(token, purpose, generation=member.generation, about=about):
+        if keys.matches(token, purpose, generation=current, about=about):
             if (expires := token_expiry(token)) and _is_over(expires, now):
                 return Standing.EXPIRED, None, about
             return (Standing.LEFT if member.status == "left" else Standing.GOOD), member, about
-    older = range(max(0, member.generation - _OLD_LINKS_KNOWN), member.generation)
+    older = range(max(0, current - _OLD_LINKS_KNOWN), current)
     replaced = any(
         keys.matches(token, purpose, generation=one, about=about) for one in older for about in things
     )

@@ -72,7 +72,7 @@ async def respond(
         if answer is None or question is not Question.OPEN:
             answer = before
         elif answer == NO_ANSWER and before:
-            await members.drop_answer(connection, member.id, one.key)
+            await members.drop_answer(connection, member.id, one.key, now=now)
         elif answer not in (NO_ANSWER, before):
             await members.set_answer(connection, member.id, one.key, answer=answer, now=now)
     its = series[one.series]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -12,8 +11,11 @@ from starlette.responses import HTMLResponse
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
+from scheduler.domain.policy import Policy
+from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
 from scheduler.store.database import Database
+from scheduler.web.shelf import Shelf
 
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
 """Headers of a page that is one person's own."""
@@ -21,16 +23,18 @@ PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Rob
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """The parts behind the pages. `outbox` is the Maildir to show; `started` (UTC) when the settings were read."""
+    """The parts behind the pages. `outbox` is the Maildir to show, `shelf` where calendars stand ready."""
 
     community: Community
     series: tuple[Series, ...]
+    policies: tuple[Policy, ...]
     database: Database
     clock: Clock
     keys: Keys
     outbox: Path | None
+    retention: Retention
     templates: Environment
-    started: datetime
+    shelf: Shelf
 
     @property
     def by_slug(self) -> dict[str, Series]:

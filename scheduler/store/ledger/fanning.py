@@ -2,14 +2,14 @@
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.store import facts
-from scheduler.store.members import Audience, in_audience
+from scheduler.store.members import Audience, in_audience, is_muted
 from scheduler.store.notices import Notice
 from scheduler.store.schema import answers, deliveries, dues, members, notices, occurrences, revisions
 
@@ -22,6 +22,7 @@ def is_for(kind: Kind, occurrence: str | None, *, due: datetime, expires: dateti
     terms = [members.c.status == "active", members.c.active_since < expires]
     if kind is Kind.INVITATION:
         terms.append(or_(members.c.uninvited_at.is_(None), members.c.uninvited_at < due))
+        terms.append(members.c.invitation_by == "mail")
     if kind is Kind.REMINDER:
         terms.append(members.c.active_since <= due)
         terms.append(~_declined(members.c.id, occurrence))
@@ -54,13 +55,15 @@ async def fan_out(
 ) -> int | None:
     """Insert the deliveries that members of `zone` lack, for at most 20,000 members with a number above `after`.
 
-    With `audience` those members are meant, otherwise whom the plan says; with `changed_since` only members
+    With `audience` those members are meant, otherwise whom the plan says, in either case without those who do not want
+    such notices; with `changed_since` only members
     changed after that mark. Returns the last number looked at, or None where no more are left. A notice of no more
     use yields deliveries that are expired from the start, so that its missing is seen.
     """
     wanted = and_(
         members.c.zone == zone,
         in_audience(audience) if audience is not None else _is_for(notice, due),
+        ~is_muted(members.c.id, notice.kind, notice.policy),
         ~exists().where(deliveries.c.notice == notice.id, deliveries.c.member == members.c.id),
         *([members.c.changed > changed_since] if changed_since is not None else []),
     )
@@ -110,8 +113,8 @@ _member_locale = select(members.c.locale).where(members.c.id == deliveries.c.mem
 
 
 async def follow_members(connection: AsyncConnection, now: datetime, *, changed_since: int | None) -> None:
-    """Let queued deliveries follow their members: withdrawn with who left or paused, skipped for who declined,
-    back in the queue when that is over, and re-timed for who moved."""
+    """Let queued deliveries follow their members: withdrawn with who left or paused, skipped for who declined, has the
+    meeting in their feed or does not want them, back in the queue when that is over, and re-timed for who moved."""
     touched = _touched(changed_since) if changed_since is not None else _touched(None)
     queued = deliveries.c.state == "queued"
     reminders = _open(notices.c.kind == Kind.REMINDER)
@@ -149,6 +152,37 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
         .where(
             deliveries.c.state == "skipped", deliveries.c.reason == "declined", _never_tried, touched,
             deliveries.c.notice.in_(_open(_usable(now))), ~declined,
+        )
+        .values(state="queued", reason="")
+    )  # fmt: skip
+    by_feed = exists().where(members.c.id == deliveries.c.member, members.c.invitation_by == "feed")
+    invitations = _open(notices.c.kind == Kind.INVITATION)
+    await connection.execute(
+        update(deliveries)
+        .where(queued, touched, ~deliveries.c.uncertain, deliveries.c.notice.in_(invitations), by_feed)
+        .values(state="skipped", reason="feed only")
+    )
+    await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state == "skipped", deliveries.c.reason == "feed only", _never_tried, touched,
+            deliveries.c.notice.in_(_open(_usable(now))), ~by_feed,
+        )
+        .values(state="queued", reason="")
+    )  # fmt: skip
+    muted = exists().where(
+        notices.c.id == deliveries.c.notice, is_muted(deliveries.c.member, notices.c.kind, notices.c.policy)
+    )
+    await connection.execute(
+        update(deliveries)
+        .where(queued, touched, deliveries.c.notice.in_(_open()), muted)
+        .values(state="skipped", reason="unwanted")
+    )
+    await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state == "skipped", deliveries.c.reason == "unwanted", _never_tried, touched,
+            deliveries.c.notice.in_(_open(_usable(now))), ~muted,
         )
         .values(state="queued", reason="")
     )  # fmt: skip
@@ -304,4 +338,13 @@ async def close_finished(connection: AsyncConnection, now: datetime) -> int:
         .where(notices.c.closed_at.is_(None), done_with, ~left, ~(unfanned & ~notices.c.frozen))
         .values(closed_at=now)
     )
+    return done.rowcount
+
+
+async def forget(connection: AsyncConnection, *, before: datetime) -> int:
+    """Delete deliveries of notices that were closed and of no more use before an instant, at most 20,000 of them;
+    returns how many. The notices stay, so that nobody is told again."""
+    old = select(notices.c.id).where(notices.c.closed_at.is_not(None), notices.c.expires < before)
+    chosen = select(deliveries.c.id).where(deliveries.c.notice.in_(old)).limit(BATCH)
+    done = await connection.execute(delete(deliveries).where(deliveries.c.id.in_(chosen)))
     return done.rowcount

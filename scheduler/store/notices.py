@@ -79,6 +79,13 @@ async def count_to(
     return int(await connection.scalar(query) or 0)
 
 
+async def last_address(connection: AsyncConnection, member: int, kind: Kind) -> str | None:
+    """Where the last service mail of a kind for a member went, if not to their own address."""
+    query = select(notices.c.address).where(notices.c.member == member, notices.c.kind == kind)
+    found: str | None = await connection.scalar(query.order_by(notices.c.id.desc()).limit(1))
+    return found
+
+
 async def by_id(connection: AsyncConnection, number: int) -> Notice | None:
     row = (await connection.execute(select(*_COLUMNS).where(notices.c.id == number))).first()
     return _read(row) if row else None

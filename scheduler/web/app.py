@@ -18,17 +18,17 @@ from scheduler.domain.policy import Policy
 from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
 from scheduler.store.database import Database
-from scheduler.web import calendars, health, links, outbox, pages, preferences, rsvp, subscribing
+from scheduler.web import calendars, health, links, outbox, pages, preferences, proving, rsvp, subscribing
 from scheduler.web.forms import LARGEST_FORM
 from scheduler.web.guarding import Hardening, Journal, harden
+from scheduler.web.pacing import Pace
 from scheduler.web.shelf import Shelf
 from scheduler.web.site import Site, page, read_templates, site
 
 log = structlog.get_logger()
 
-_ROBOTS = "User-agent: *\n" + "".join(
-    f"Disallow: {path}\n" for path in ("/go/", "/u/", "/rsvp/", "/me/", "/subscribe/", "/outbox")
-)
+_UNLISTED = ("/go/", "/u/", "/rsvp/", "/me/", "/sign-in/", "/address/", "/subscribe/", "/outbox")
+_ROBOTS = "User-agent: *\n" + "".join(f"Disallow: {path}\n" for path in _UNLISTED)
 _WORDS = {
     400: (
         "That did not arrive whole",
@@ -50,6 +50,7 @@ def create_app(
         community=community, series=series, policies=policies, database=database, clock=clock, keys=keys, outbox=outbox,
         templates=read_templates(templates), retention=retention,
         shelf=Shelf(database, series, community, keys=keys, clock=clock, started=clock.now()),
+        pace=Pace(),
     )  # fmt: skip
     app = calendars.WithCalendars(
         routes=_routes(templates / "static"),
@@ -82,6 +83,9 @@ def _routes(static: Path) -> list[BaseRoute]:
         Route("/go/{token}/{series}/{date}", links.go),
         Route("/u/{token}", links.leave, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/rsvp/{token}", rsvp.rsvp, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/me", proving.ask, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/sign-in/{token}", proving.sign_in, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/address/{token}", proving.address, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/me/{token}", preferences.me, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/outbox", outbox.mails),
         Route("/outbox/{name}", outbox.mail),

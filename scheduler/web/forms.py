@@ -4,6 +4,8 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from scheduler.domain.problem import Refused
+
 LARGEST_FORM = 64 * 1024
 _MOST_FIELDS = 100
 
@@ -26,3 +28,9 @@ async def fields(request: Request) -> dict[str, list[str]]:
 async def field(request: Request, name: str) -> str:
     """The last text of that name, or empty."""
     return (await fields(request)).get(name, [""])[-1].strip()
+
+
+def told(refusal: Refused) -> str:
+    """What is wrong with a field, as a sentence beside it."""
+    words = str(refusal).removeprefix(":").strip()
+    return words[:1].upper() + words[1:]

@@ -20,24 +20,23 @@ from scheduler.domain.localtime import say_clock, say_day, say_length
 from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line
 from scheduler.domain.zone import city, require_zone
-from scheduler.service import preferring
+from scheduler.service import preferring, proving
 from scheduler.service.disclosing import own_data
 from scheduler.service.membership import LONGEST_NAME
 from scheduler.service.preferring import Choice, NotOpen, Preferences
-from scheduler.service.recognising import Standing
 from scheduler.service.subscribing import subscribe_url
 from scheduler.store.members import Mute
 from scheduler.web.choices import language_name, languages, zones
-from scheduler.web.forms import fields
-from scheduler.web.site import PRIVATE, Site, page, site
+from scheduler.web.forms import fields, told
+from scheduler.web.site import PRIVATE, Site, page, shut, site
 
-_STATUS = {Standing.LEFT: 200, Standing.REPLACED: 410, Standing.UNKNOWN: 404}
 _DONE = {
     "details": "Saved.",
     "notices": "Saved: from now on you get what is ticked below.",
     "pause": "Saved: until that day you get no mail from us.",
     "resume": "Welcome back: mails come again from now on.",
     "feed": "Saved: your calendar follows when it next asks.",
+    "fresh": "A fresh link is on its way to your address. It works for an hour.",
     "rotate": "Your calendar feed has a new address. Subscribe to it anew; the old one is closed.",
 }
 
@@ -54,14 +53,12 @@ async def me(request: Request) -> Response:
         typed = {name: values[-1] for name, values in (await fields(request)).items()}
         act = _ACTS.get(typed.get("act", ""))
         if act is None:
-            raise HTTPException(400)
+            raise HTTPException(400, headers=PRIVATE)
         # Only who may look may do anything, even wrongly.
         await _read(here, token)
         answer = await act(request, token, typed)
-    except NotOpen as shut:
-        return page(
-            request, "shut.html", status=_STATUS[shut.standing], headers=PRIVATE, standing=shut.standing.value
-        )
+    except NotOpen as closed:
+        return shut(request, closed.standing)
     if isinstance(answer, Response):
         return answer
     if answer:
@@ -143,8 +140,7 @@ def _check(complaints: dict[str, str], name: str, check: Callable[..., str], tex
     try:
         return check(text, "", **limits)
     except Refused as refusal:
-        words = str(refusal).removeprefix(":").strip()
-        complaints[name] = words[:1].upper() + words[1:]
+        complaints[name] = told(refusal)
         return ""
 
 
@@ -224,6 +220,12 @@ async def _rotate(request: Request, token: str, _: Mapping[str, str]) -> Complai
     return {}
 
 
+async def _fresh(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
+    here = site(request)
+    await proving.ask_own_link(here.database, token, keys=here.keys, now=here.clock.now())
+    return {}
+
+
 _ACTS: Mapping[str, _Act] = {
     "details": _details,
     "notices": _notices,
@@ -231,4 +233,5 @@ _ACTS: Mapping[str, _Act] = {
     "resume": _resume,
     "feed": _feed,
     "rotate": _rotate,
+    "fresh": _fresh,
 }

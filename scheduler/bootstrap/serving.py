@@ -220,8 +220,8 @@ async def serve(
         )
         log.info("stopping")
         web.should_exit = True
-        keeping.cancel()
         broken = None if stopping.is_set() else sending if sending.done() else serving
+        keeping.cancel()
         await service.stop(sending)
         await serving
         if broken:

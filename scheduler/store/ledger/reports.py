@@ -106,7 +106,7 @@ async def lacking_by_zone(
     kind: Kind,
     occurrence: str,
     *,
-    policy: str | None = None,
+    policy: str,
     notice: int | None,
     due: datetime,
     expires: datetime,
@@ -116,11 +116,8 @@ async def lacking_by_zone(
     has = select(deliveries.c.member).where(deliveries.c.notice == notice)
     query = (
         select(members.c.zone, func.count())
-        .where(
-            is_for(kind, occurrence, due=due, expires=expires),
-            ~is_muted(members.c.id, kind, policy),
-            members.c.id.not_in(has),
-        )
+        .where(is_for(kind, occurrence, due=due, expires=expires), ~is_muted(members.c.id, kind, policy))
+        .where(members.c.id.not_in(has))
         .group_by(members.c.zone)
     )
     return {row[0]: row[1] for row in await connection.execute(query)}

@@ -17,7 +17,7 @@ from tests.web.test_links import everything
 from tests.web.test_preferences import person
 
 KEY = "conversation-for-kindness/2026-11-19"
-_URL = re.compile(rf"(?:{re.escape(COMMUNITY.base_url)}|webcal://meet\.example\.org)(/[^\s\"<>\\]*)")
+_URL = re.compile(rf"(?:{re.escape(COMMUNITY.base_url)}|webcal://meet\.example\.org)(/[^\s\"<>\\)]*)")
 
 
 async def mail_every_kind(house: House) -> None:

@@ -347,9 +347,13 @@ async def close_finished(connection: AsyncConnection, now: datetime) -> int:
 
 
 async def forget(connection: AsyncConnection, *, before: datetime) -> int:
-    """Delete deliveries of notices that were closed and of no more use before an instant, at most 20,000 of them;
-    returns how many. The notices stay, so that nobody is told again."""
-    old = select(notices.c.id).where(notices.c.closed_at.is_not(None), notices.c.expires < before)
-    chosen = select(deliveries.c.id).where(deliveries.c.notice.in_(old)).limit(BATCH)
+    """Delete deliveries of notices that were closed and of no more use before an instant, at most 20,000 of them, and
+    service mails altogether; returns how many. What was for many stays, so that nobody is told again."""
+    old = and_(notices.c.closed_at.is_not(None), notices.c.expires < before)
+    chosen = (
+        select(deliveries.c.id).where(deliveries.c.notice.in_(select(notices.c.id).where(old))).limit(BATCH)
+    )
     done = await connection.execute(delete(deliveries).where(deliveries.c.id.in_(chosen)))
+    if done.rowcount < BATCH:
+        await connection.execute(delete(notices).where(old, notices.c.member.is_not(None)))
     return done.rowcount

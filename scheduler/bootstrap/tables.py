@@ -27,6 +27,7 @@ from scheduler.domain.locale_tag import require_locale
 from scheduler.domain.occurrence import Series, require_slug
 from scheduler.domain.policy import Kind, Policy
 from scheduler.domain.problem import Problem
+from scheduler.domain.retention import Retention
 from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.zone import require_zone
 
@@ -143,6 +144,7 @@ _LINE = "one line of text"
 _PROSE = "text"
 _ADDRESS = "an e-mail address, as name@example.org"
 _URL = 'an http or https address, as https://example.org/room, or ""'
+_DAYS = "a whole number of days from 1 to 3650"
 _TIME = 'a time as "18:00"'
 
 
@@ -220,6 +222,18 @@ class SecurityTable(Table):
     )
 
 
+class PrivacyTable(Table):
+    declined_requests_days: int = Field(ge=1, le=3650, description=_DAYS)
+    left_members_days: int = Field(ge=1, le=3650, description=_DAYS)
+    deliveries_days: int = Field(ge=60, le=3650, description="a whole number of days from 60 to 3650")
+
+    def retention(self) -> Retention:
+        return Retention(
+            declined_requests=timedelta(days=self.declined_requests_days),
+            left_members=timedelta(days=self.left_members_days), deliveries=timedelta(days=self.deliveries_days),
+        )  # fmt: skip
+
+
 class SeriesTable(Table):
     slug: Slug = Field(description=_SLUG)
     title: Line = Field(description=_LINE)
@@ -281,6 +295,7 @@ class Tables(Table):
     dkim: DkimTable
     web: WebTable
     security: SecurityTable
+    privacy: PrivacyTable
     series: list[SeriesTable] = Field(min_length=1)
     policies: list[PolicyTable]
 

@@ -111,3 +111,8 @@ def confirm(question: str, *, yes: bool, otherwise: str) -> None:
         fail(otherwise, code=EXIT_USAGE)
     if not typer.confirm(question, err=True):
         fail("nothing was done")
+
+
+def say_answers(answers: dict[str, int]) -> str:
+    """How many answered what."""
+    return ", ".join(f"{answers.get(one, 0)} {one}" for one in ("coming", "maybe", "declined"))

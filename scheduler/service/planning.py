@@ -1,6 +1,6 @@
 """The tick: reconcile what should be told with what the ledger holds. Idempotent; several may run at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -44,7 +44,10 @@ class Planner:
         series: Sequence[Series],
         policies: Sequence[Policy],
         domain: str,
+        forget: Callable[[datetime], Awaitable[None]] | None = None,
     ) -> None:
+        """`forget` is called once a day: it deletes what has been kept long enough."""
+        self._forget = forget
         self._database = database
         self._clock = clock
         self._series = {one.slug: one for one in series}
@@ -84,6 +87,8 @@ class Planner:
             superseded = await self._supersede(connection, now)
             await fanning.close_finished(connection, now)
             await facts.write(connection, facts.LAST_TICK, now)
+        if sweep and self._forget:
+            await self._forget(now)
         if expired or superseded:
             log.info("ended-unsent", expired=expired, superseded=superseded)
         return Tick(held=False, next_due=await self._next_due(now))

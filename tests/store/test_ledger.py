@@ -129,7 +129,7 @@ async def test_an_invitation_is_for_the_active_until_the_start_a_reminder_for_th
     assert await ledger.states() == (["queued"] if gets else [])
     async with database.read() as connection:
         foreseen = await reports.lacking_by_zone(
-            connection, kind, MEETING.key, notice=None, due=due, expires=START
+            connection, kind, MEETING.key, policy="", notice=None, due=due, expires=START
         )
     assert foreseen == ({"Europe/London": 1} if gets else {})
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from scheduler.bootstrap.doctor import Finding, Level, examine
+from scheduler.bootstrap.doctor import examine
+from scheduler.bootstrap.finding import Finding, Level
 from scheduler.bootstrap.serving import make_planner
 from scheduler.bootstrap.settings import load_settings
 from scheduler.bootstrap.wiring import open_parts

@@ -119,3 +119,21 @@ def test_a_database_of_something_else_is_left_alone(command: Command, folder: Pa
     for words in ("plan", "migrate"):
         done = command(words)
         assert (done.code, "holds something else" in done.err) == (1, True)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = (
+        "asyncio",
+        "alembic",
+        "babel",
+        "icalendar",
+        "jinja2",
+        "pydantic",
+        "rich",
+        "sqlalchemy",
+        "structlog",
+        "tzdata",
+    )
+    code = f"import sys, scheduler.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import Kind
 from scheduler.store import facts
+from scheduler.store.ledger.fanning import later_reminder
 from scheduler.store.schema import answers, deliveries, members, notices, occurrences
 from scheduler.store.schema import facts as facts_table
 
@@ -102,7 +103,10 @@ def _claimable(chunk: int, now: datetime) -> ColumnElement[bool]:
                 occurrences.c.cancelled == (notices.c.kind == Kind.CANCELLATION),
             ),
         ),
-        or_(notices.c.kind != Kind.REMINDER, ~declined),
+        or_(
+            notices.c.kind != Kind.REMINDER,
+            and_(~declined, or_(deliveries.c.uncertain, ~later_reminder(now))),
+        ),
         ~exists().where(facts_table.c.name == facts.HOLD),
     )
 

@@ -31,6 +31,7 @@ from scheduler.service.planning import Planner
 from scheduler.store import facts
 from scheduler.store.database import FAULTS, Database
 from scheduler.web.app import create_app
+from scheduler.web.swift import SwiftProtocol
 
 log = structlog.get_logger()
 
@@ -175,19 +176,21 @@ async def serve(
             templates=bundled("templates/web"),
         )  # fmt: skip
         web = _Web(
-            uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off",
-                           timeout_graceful_shutdown=5, proxy_headers=False)
+            uvicorn.Config(app, http=SwiftProtocol, log_config=None, access_log=False, server_header=False,
+                           lifespan="off", timeout_graceful_shutdown=5, proxy_headers=False)
         )  # fmt: skip
         stopping = when_told()
         log.info("started", tzdata=tzdata_version(), database=parts.database.url.get_backend_name())
         serving = asyncio.create_task(web.serve(sockets=[listener]))
         sending = asyncio.create_task(service.send())
+        keeping = asyncio.create_task(app.state.site.shelf.keep_fresh())
         say(f"Third Thursday is at http://{settings.web.host}:{settings.web.port}/")
         await asyncio.wait(
             [asyncio.create_task(stopping.wait()), serving, sending], return_when=asyncio.FIRST_COMPLETED
         )
         log.info("stopping")
         web.should_exit = True
+        keeping.cancel()
         broken = None if stopping.is_set() else sending if sending.done() else serving
         await service.stop(sending)
         await serving

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 @app.command()
 def serve(context: typer.Context) -> None:
     """Run the service: tick, send, serve the web. SIGTERM drains and stops it."""
+    import uvloop
+
     from scheduler.bootstrap.journal import set_up_logs
     from scheduler.bootstrap.serving import serve as run
 
     settings = door(context).settings
     set_up_logs()
-    run_to_end(run(settings, say=typer.echo))
+    uvloop.run(run(settings, say=typer.echo))
 
 
 @app.command()

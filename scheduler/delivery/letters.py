@@ -38,7 +38,7 @@ def leave_url(keys: Keys, community: Community, member: int, generation: int) ->
 
 
 def join_url(keys: Keys, community: Community, member: int, generation: int, occurrence: str) -> str:
-    return f"{community.base_url}/go/{keys.token(Purpose.JOIN, member, generation=generation)}/{occurrence}"
+    return community.way_in(keys.token(Purpose.JOIN, member, generation=generation), occurrence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ class Purpose(StrEnum):
 
     LEAVE = "leave"
     JOIN = "join"
+    FEED = "feed"
+    SUBSCRIBE = "subscribe"
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,9 @@ class Planner:
             changed = await adopt(
                 connection, list(self._series.values()), self._policies, domain=self._domain, now=now
             )
+            if changed:
+                # Calendars that are kept ready belong to one state.
+                await facts.note_change(connection)
             await members.end_pauses(connection, now)
             mark = await facts.current(connection, "change")
             watermark = await facts.read(connection, facts.WATERMARK)

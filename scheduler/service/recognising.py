@@ -29,8 +29,9 @@ async def recognise(
     member = await members.by_id(connection, number) if number is not None else None
     if member is None:
         return Standing.UNKNOWN, None
-    if keys.matches(token, purpose, generation=member.generation):
+    current = member.feed_generation if purpose is Purpose.FEED else member.generation
+    if keys.matches(token, purpose, generation=current):
         return (Standing.LEFT if member.status == "left" else Standing.GOOD), member
-    older = range(max(0, member.generation - _OLD_LINKS_KNOWN), member.generation)
+    older = range(max(0, current - _OLD_LINKS_KNOWN), current)
     replaced = any(keys.matches(token, purpose, generation=one) for one in older)
     return (Standing.REPLACED if replaced else Standing.UNKNOWN), None

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, insert, o
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.store import facts
-from scheduler.store.schema import answers, deliveries, erasures, members, notices
+from scheduler.store.schema import answers, deliveries, erasures, members, notices, occurrences
 
 BATCH = 500
 
@@ -34,6 +34,10 @@ class Member:
     uninvited_at: datetime | None
     generation: int
     feed_generation: int
+    feed_alarm_minutes: int | None
+    feed_answers: bool
+    feed_changed_at: datetime | None
+    invitation_by: str
 
 
 _COLUMNS = [members.c[name] for name in Member.__dataclass_fields__]
@@ -75,7 +79,8 @@ async def every(connection: AsyncConnection, *, batch: int = 5_000) -> AsyncIter
 
 
 async def add(connection: AsyncConnection, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Insert members; each mapping names every column but `id`, `changed` and the generations."""
+    """Insert members; each mapping names every column but `id`, `changed` and
+    those that have a default."""
     change = await facts.note_change(connection)
     pending: list[dict[str, Any]] = []
     for row in rows:
@@ -248,6 +253,18 @@ async def set_answer(
     if not done.rowcount:
         await connection.execute(insert(answers).values(**values, member=number, occurrence=occurrence))
     await connection.execute(update(members).where(members.c.id == number).values(changed=mark))
+
+
+async def answers_of(
+    connection: AsyncConnection, number: int, *, since: datetime
+) -> dict[str, tuple[str, datetime]]:
+    """What a member answered to the occurrences that start at `since` or later, and when, by their keys."""
+    query = (
+        select(answers.c.occurrence, answers.c.answer, answers.c.answered_at)
+        .join(occurrences, occurrences.c.key == answers.c.occurrence)
+        .where(answers.c.member == number, occurrences.c.starts >= since)
+    )
+    return {row[0]: (row[1], row[2]) for row in await connection.execute(query)}
 
 
 async def was_requested(connection: AsyncConnection, number: int, occurrence: str) -> bool:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     text,
+    true,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -150,9 +151,17 @@ members = Table(
     Column("uninvited_at", Instant, comment="invitations open at this instant are not for them"),
     Column("generation", Integer, nullable=False, server_default="0", comment="of their links"),
     Column("feed_generation", Integer, nullable=False, server_default="0"),
+    Column("feed_alarm_minutes", Integer, comment="before each start in their own feed; null for none"),
+    Column("feed_answers", Boolean, nullable=False, server_default=true(),
+           comment="their own feed shows what they answered"),
+    Column("feed_changed_at", Instant, comment="when their own feed last changed by them, or ended"),
+    Column("invitation_by", String(10), nullable=False, server_default="mail",
+           comment="feed: no invitation is mailed, for the meeting stands in their calendar already"),
     Column("changed", BigInteger, nullable=False, comment="the counter `change` at their last change"),
     _one_of("status", "pending", "active", "paused", "left"),
     _one_of("zone_source", "given", "assumed", "confirmed"),
+    _one_of("invitation_by", "mail", "feed"),
+    CheckConstraint("feed_alarm_minutes >= 0", name="feed_alarm_before"),
     CheckConstraint("(status = 'active') = (active_since IS NOT NULL)", name="active_has_since"),
     Index(None, "zone", "id"),
     Index(None, "changed"),

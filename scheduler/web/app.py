@@ -16,15 +16,16 @@ from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
 from scheduler.domain.token import Keys
 from scheduler.store.database import Database
-from scheduler.web import calendars, health, links, outbox, pages
+from scheduler.web import calendars, health, links, outbox, pages, subscribing
 from scheduler.web.guarding import Hardening, Journal, harden
+from scheduler.web.shelf import Shelf
 from scheduler.web.site import Site, page, read_templates, site
 
 log = structlog.get_logger()
 
 LARGEST_FORM = 64 * 1024
 
-_ROBOTS = "User-agent: *\nDisallow: /go/\nDisallow: /u/\nDisallow: /outbox\n"
+_ROBOTS = "User-agent: *\nDisallow: /go/\nDisallow: /u/\nDisallow: /subscribe/\nDisallow: /outbox\n"
 _WORDS = {
     404: ("There is no such page", "The address may be mistyped, or what stood here is gone."),
     405: ("That cannot be done here", "This page can only be looked at."),
@@ -40,7 +41,8 @@ def create_app(
     of pages and of the files that they refer to."""
     here = Site(
         community=community, series=series, database=database, clock=clock, keys=keys, outbox=outbox,
-        templates=read_templates(templates), started=clock.now(),
+        templates=read_templates(templates),
+        shelf=Shelf(database, series, community, keys=keys, clock=clock, started=clock.now()),
     )  # fmt: skip
     app = Starlette(
         routes=_routes(templates / "static"),
@@ -67,6 +69,9 @@ def _routes(static: Path) -> list[BaseRoute]:
         Route("/meetings/{series}/{date}", pages.meeting),
         Route("/calendar.ics", calendars.everything),
         Route("/calendar/{series}.ics", calendars.one_series),
+        Route("/cal/{token}.ics", calendars.private),
+        Route("/subscribe", subscribing.everybody),
+        Route("/subscribe/{token}", subscribing.member, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/go/{token}/{series}/{date}", links.go),
         Route("/u/{token}", links.leave, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/outbox", outbox.mails),

@@ -18,7 +18,7 @@ async def leave(request: Request) -> Response:
     here, token = site(request), request.path_params["token"]
     if request.method == "POST":
         await request.body()
-        standing = await leave_list(here.database, token, keys=here.keys)
+        standing = await leave_list(here.database, token, keys=here.keys, now=here.clock.now())
         asked = False
     else:
         standing = await look(here.database, token, keys=here.keys)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -14,6 +13,7 @@ from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
 from scheduler.domain.token import Keys
 from scheduler.store.database import Database
+from scheduler.web.shelf import Shelf
 
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
 """Headers of a page that is one person's own."""
@@ -21,7 +21,7 @@ PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Rob
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """The parts behind the pages. `outbox` is the Maildir to show; `started` (UTC) when the settings were read."""
+    """The parts behind the pages. `outbox` is the Maildir to show, `shelf` where calendars stand ready."""
 
     community: Community
     series: tuple[Series, ...]
@@ -30,7 +30,7 @@ class Site:
     keys: Keys
     outbox: Path | None
     templates: Environment
-    started: datetime
+    shelf: Shelf
 
     @property
     def by_slug(self) -> dict[str, Series]:

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from scheduler.domain.calendar import (
     LONGEST_UID,
+    Answer,
     Method,
+    ended_feed,
     feed,
     feed_window,
     invitation,
@@ -118,7 +120,16 @@ def test_public_feed_golden(golden: Callable[[str, bytes], None]) -> None:
 
 
 def test_private_feed_golden(golden: Callable[[str, bytes], None]) -> None:
-    golden("private-feed.ics", feed(OCCURRENCES, ALL, COMMUNITY, name="Third Thursdays", join=way_in))
+    octets = feed(
+        OCCURRENCES, ALL, COMMUNITY, name="Third Thursdays", join=way_in, alarm=timedelta(minutes=30),
+        answers={NOVEMBER.key: Answer("coming", CHANGED + timedelta(days=1))},
+    )  # fmt: skip
+    golden("private-feed.ics", octets)
+
+
+def test_ended_feed_golden(golden: Callable[[str, bytes], None]) -> None:
+    octets = ended_feed(COMMUNITY, ended_at=CHANGED, days=30, heading="It has ended", words="Go on.\nThere.")
+    golden("ended-feed.ics", octets)
 
 
 def test_request_golden(golden: Callable[[str, bytes], None]) -> None:
@@ -245,6 +256,21 @@ def test_the_private_feed_has_the_way_in_three_times_and_no_source() -> None:
     assert f"CONFERENCE;FEATURE=VIDEO;LABEL=Join the meeting;VALUE=URI:{url}" in text
     assert any(line.startswith("DESCRIPTION:") and url in line for line in text)
     assert not any(line.startswith("SOURCE") for line in text)
+
+
+def test_an_answer_and_an_alarm_stand_in_a_private_feed_but_not_for_a_cancelled_meeting() -> None:
+    given_at = CHANGED + timedelta(hours=2)
+    for occurrence in (NOVEMBER, CANCELLED):
+        text = lines(
+            feed(
+                [occurrence], ALL, COMMUNITY, name="n", join=way_in, alarm=timedelta(minutes=90),
+                answers={occurrence.key: Answer("declined", given_at)},
+            )
+        )  # fmt: skip
+        held = not occurrence.cancelled
+        assert ("TRIGGER:-PT1H30M" in text) is held
+        assert ("DTSTAMP:20261103T101542Z" in text) is held
+        assert any("Your answer: you are not coming" in line for line in text) is held
 
 
 def test_both_feeds_have_the_same_uids() -> None:

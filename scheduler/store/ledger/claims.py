@@ -107,6 +107,7 @@ def _claimable(chunk: int, now: datetime) -> ColumnElement[bool]:
             notices.c.kind != Kind.REMINDER,
             and_(~declined, or_(deliveries.c.uncertain, ~later_reminder(now))),
         ),
+        or_(notices.c.kind != Kind.INVITATION, members.c.invitation_by == "mail", deliveries.c.uncertain),
         ~exists().where(facts_table.c.name == facts.HOLD),
     )
 

@@ -23,6 +23,7 @@ def is_for(kind: Kind, occurrence: str | None, *, due: datetime, expires: dateti
     terms = [members.c.status == "active", members.c.active_since < expires]
     if kind is Kind.INVITATION:
         terms.append(or_(members.c.uninvited_at.is_(None), members.c.uninvited_at < due))
+        terms.append(members.c.invitation_by == "mail")
     if kind is Kind.REMINDER:
         terms.append(members.c.active_since <= due)
         terms.append(~_declined(members.c.id, occurrence))
@@ -109,8 +110,8 @@ _member_locale = select(members.c.locale).where(members.c.id == deliveries.c.mem
 
 
 async def follow_members(connection: AsyncConnection, now: datetime, *, changed_since: int | None) -> None:
-    """Let queued deliveries follow their members: withdrawn with who left or paused, skipped for who declined,
-    back in the queue when that is over, and re-timed for who moved."""
+    """Let queued deliveries follow their members: withdrawn with who left or paused, skipped for who declined or has
+    the meeting in their feed, back in the queue when that is over, and re-timed for who moved."""
     touched = _touched(changed_since) if changed_since is not None else _touched(None)
     queued = deliveries.c.state == "queued"
     reminders = _open(notices.c.kind == Kind.REMINDER)
@@ -145,6 +146,21 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
         .where(
             deliveries.c.state == "skipped", deliveries.c.reason == "declined", _never_tried, touched,
             deliveries.c.notice.in_(_open(_usable(now))), ~declined,
+        )
+        .values(state="queued", reason="")
+    )  # fmt: skip
+    by_feed = exists().where(members.c.id == deliveries.c.member, members.c.invitation_by == "feed")
+    invitations = _open(notices.c.kind == Kind.INVITATION)
+    await connection.execute(
+        update(deliveries)
+        .where(queued, touched, ~deliveries.c.uncertain, deliveries.c.notice.in_(invitations), by_feed)
+        .values(state="skipped", reason="feed only")
+    )
+    await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state == "skipped", deliveries.c.reason == "feed only", _never_tried, touched,
+            deliveries.c.notice.in_(_open(_usable(now))), ~by_feed,
         )
         .values(state="queued", reason="")
     )  # fmt: skip

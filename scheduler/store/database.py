@@ -87,14 +87,6 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def tick(self) -> AsyncIterator[AsyncConnection]:
-        """As `write`, and no other tick's transaction at the same time."""
-        async with self.write() as connection:
-            if not self.is_sqlite:
-                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _TICK_LOCK})
-            yield connection
-
-    @asynccontextmanager
     async def reshape(self) -> AsyncIterator[AsyncConnection]:
         """As `write`, for changes of the tables themselves: SQLite makes such a table anew, and must not take that for
         the end of all that refers to it. What refers to nothing afterwards is refused."""
@@ -115,6 +107,14 @@ class Database:
                         )
             finally:
                 await driver.execute("PRAGMA foreign_keys = ON")
+
+    @asynccontextmanager
+    async def tick(self) -> AsyncIterator[AsyncConnection]:
+        """As `write`, and no other tick's transaction at the same time."""
+        async with self.write() as connection:
+            if not self.is_sqlite:
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _TICK_LOCK})
+            yield connection
 
     async def flush_log(self) -> None:
         """Write SQLite's log into its file and empty it; nothing to do on PostgreSQL.

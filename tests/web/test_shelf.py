@@ -55,7 +55,9 @@ async def test_what_stands_ready_is_given_out_without_a_look_at_any_table(
     assert reads == []
 
 
-async def test_what_is_kept_says_the_same_as_what_was_just_made(house: House, visitor: httpx.AsyncClient) -> None:
+async def test_what_is_kept_says_the_same_as_what_was_just_made(
+    house: House, visitor: httpx.AsyncClient
+) -> None:
     for path in PATHS:
         house.clock.pass_(timedelta(seconds=5))
         long, short = await visitor.get(path), await visitor.get(path)
@@ -145,5 +147,11 @@ async def test_what_was_given_out_is_counted_by_route(shelf: Shelf) -> None:
         shelf.tell()
         shelf.tell()
     assert lines == [
-        {"event": "requests", "log_level": "info", "route": "/calendar/{series}.ics", "status": 304, "count": 3}
+        {
+            "event": "requests",
+            "log_level": "info",
+            "route": "/calendar/{series}.ics",
+            "status": 304,
+            "count": 3,
+        }
     ]

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from scheduler.bootstrap.clock import SystemClock
 from scheduler.bootstrap.settings import Settings
+from scheduler.delivery.signing import Signer
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
-from scheduler.domain.problem import Problem, SettingsProblem
+from scheduler.domain.problem import Problem, Refused, SettingsProblem
 from scheduler.domain.token import Keys
+from scheduler.service.restoring import restore
 from scheduler.store.database import Database
 from scheduler.store.upgrades import open_database
 
@@ -50,6 +52,25 @@ async def open_parts(
         await database.close()
 
 
+def load_signer(settings: Settings) -> Signer | None:
+    """Who signs mails, where a key is set. Raises SettingsProblem where it cannot be used."""
+    key = settings.dkim.key
+    if not key:
+        return None
+    try:
+        pem = key.encode() if "-----BEGIN" in key else Path(key).read_bytes()
+        return Signer(
+            domain=settings.dkim.domain or settings.community.address.rpartition("@")[2].lower(),
+            selector=settings.dkim.selector, pem=pem,
+        )  # fmt: skip
+    except OSError as error:
+        raise SettingsProblem(f"[dkim] key: {key} cannot be read: {error.strerror}") from None
+    except Refused as refused:
+        raise SettingsProblem(
+            f"[dkim] key: {refused}; `openssl genpkey -algorithm ed25519 -out dkim.pem` makes one"
+        ) from None
+
+
 def load_keys(settings: Settings, database: Database) -> Keys:
     """The installation's key: from the settings, else from the file `secret` beside the database, made once."""
     if settings.security.key:
@@ -72,3 +93,15 @@ def _secret_file(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it does not hold hexadecimal digits"
         raise Problem(f"the key file {path} cannot be used: {reason}; restore it from a backup") from None
+
+
+async def put_back(settings: Settings, file: Path) -> Path | None:
+    """Put a backup in the place of the database; see `service.restoring`."""
+    database = Database(settings.database.url)
+    try:
+        return await restore(
+            database, file, secret=(database.path or file).parent / "secret", given=settings.security.key,
+            now=SystemClock().now(),
+        )  # fmt: skip
+    finally:
+        await database.close()

@@ -11,7 +11,6 @@ from scheduler.cli.door import door, fail, show_json
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
-    from scheduler.service.holding import Hold
     from scheduler.service.watching import Health
 
 
@@ -26,6 +25,17 @@ def serve(context: typer.Context) -> None:
     settings = door(context).settings
     set_up_logs()
     uvloop.run(run(settings, say=typer.echo))
+
+
+@app.command()
+def worker(context: typer.Context) -> None:
+    """Send what `serve` plans, on this machine too (PostgreSQL only). SIGTERM drains and stops it."""
+    from scheduler.bootstrap.journal import set_up_logs
+    from scheduler.bootstrap.sending import work
+
+    settings = door(context).settings
+    set_up_logs()
+    asyncio.run(work(settings, say=typer.echo))
 
 
 @app.command()
@@ -46,20 +56,6 @@ def migrate(context: typer.Context) -> None:
         return parts.database.shown
 
     typer.echo(f"{door(context).run(shown, upgrade=True)} has this version's shape")
-
-
-@app.command()
-def resume(context: typer.Context) -> None:
-    """Let sending go on after it was held."""
-    from scheduler.service.holding import release
-
-    async def act(parts: "Parts") -> "Hold | None":
-        async with parts.database.write() as connection:
-            return await release(connection)
-
-    was = door(context).run(act)
-    typer.echo(f"sending goes on; it was held ({was.reason}) since {was.since:%Y-%m-%d %H:%M} UTC" if was
-               else "sending was not held")  # fmt: skip
 
 
 @app.command()
@@ -110,12 +106,18 @@ def _print(found: "Health", troubles: list[str]) -> None:
 
 
 @app.command()
-def doctor(context: typer.Context) -> None:
+def doctor(
+    context: typer.Context,
+    resolver: Annotated[
+        str, typer.Option(metavar="IP[:PORT]", help="The DNS server to ask, in place of this machine's.")
+    ] = "",
+) -> None:
     """Check the installation, and say what to mend. Exit 1 where something is wrong."""
-    from scheduler.bootstrap.doctor import Finding, examine
+    from scheduler.bootstrap.doctor import examine
+    from scheduler.bootstrap.finding import Finding
 
     def show(finding: Finding) -> None:
         typer.echo(f"{finding.level.value:<5}  {finding.text}")
 
-    if asyncio.run(examine(door(context).settings, show)):
+    if asyncio.run(examine(door(context).settings, show, resolver=resolver)):
         fail("something needs mending; see above")

@@ -1,30 +1,26 @@
 """From a cohort to the messages of its members: what is common is written once, what is a member's own is filled in."""
 
 import re
+from binascii import a2b_base64
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
 
 from icalendar import Calendar
 from markupsafe import Markup, escape
 
+from scheduler.delivery.invite import Invite
 from scheduler.delivery.markdown import as_html, as_text
-from scheduler.delivery.message import (
-    CalendarPart,
-    ascii_domain,
-    header,
-    list_id_words,
-    mailbox_words,
-    mime,
-    text_words,
-)
+from scheduler.delivery.message import ascii_domain, header, list_id_words, mailbox_words, mime, text_words
+from scheduler.delivery.pattern import Pattern, quoted, quoted_pieces
+from scheduler.delivery.signing import Seal, Signer
 from scheduler.delivery.template import Form, Templates
-from scheduler.delivery.wording import Meeting, When, as_told, describe_meeting
-from scheduler.domain.calendar import invitation
+from scheduler.delivery.wording import When, as_told, describe_meeting
+from scheduler.domain.calendar import Method, invitation
 from scheduler.domain.clock import require_aware
 from scheduler.domain.community import Community
 from scheduler.domain.locale_tag import hour_cycle
@@ -37,8 +33,10 @@ NAMELESS = "friend"
 """How a member is greeted whose name we do not know."""
 
 _WAYS_IN = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
-_URL = re.compile(r"https?://[!#-;=?-~]+")
-_MESSAGE_ID = re.compile(r"<[!-;=?-~]+@[!-;=?-~]+>")
+# Of at most 900 octets, so that each fits on a line of its own.
+_URL = re.compile(r"https?://[!#-;=?-~]{1,900}")
+_UID = re.compile(r"[A-Za-z0-9._@-]{1,100}")
+_MESSAGE_ID = re.compile(r"<[!-;=?A-~]{1,650}@[!-;=?-~]{1,255}>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,67 +99,113 @@ class Personal:
     uid: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """Of the messages of a cohort the headers that are the same in all, the body with its blanks, and who signs."""
+
+    headers: bytes
+    body: Pattern
+    seal: Seal | None
+
+
 class Composed:
     """The message of one cohort, ready but for what is a member's own. `subject` is that of all its members."""
 
     def __init__(
-        self, cohort: Cohort, community: Community, *, subject: str, bodies: Mapping[bool, tuple[Form, Form]]
-    ) -> None:
+        self, cohort: Cohort, community: Community, *,
+        subject: str, bodies: Mapping[bool, tuple[Form, Form]], invite: Invite | None, signer: Signer | None,
+    ) -> None:  # fmt: skip
         self.subject = subject
-        self._cohort, self._community, self._bodies = cohort, community, bodies
+        self._cohort = cohort
+        self._blanks = _blanks(cohort)
+        self._bodies = bodies
         self._common = b"".join(_common_headers(cohort, community, subject))
         self._boundary = sha256(repr((cohort.zone, cohort.locale, subject)).encode()).hexdigest()[:32]
+        self._invite = invite
+        self._signer = signer
+        self._forms: dict[tuple[bool, bool], _Form] = {}
+        self._date: tuple[datetime | None, str] = (None, "")
 
     def message(self, personal: Personal, *, date: datetime) -> bytes:
-        """Return the whole message: CRLF, 7-bit, lines within 998 octets, the same for the same input.
+        """Return the whole message: CRLF, 7-bit, lines within 998 octets, none of which begins with a dot; the same
+        for the same input.
 
         `date` is aware. Raises Refused, naming the member, where a value of theirs cannot be carried, and
         ValueError where they are not of this cohort.
         """
         to = personal.recipient
-        if (to.zone, to.locale) != (self._cohort.zone, self._cohort.locale):
+        if to.zone != self._cohort.zone or to.locale != self._cohort.locale:
             raise ValueError(
                 f"member {to.member} is not of the cohort {self._cohort.zone}, {self._cohort.locale}"
             )
         try:
             name = require_line(to.name, "name")
             address = ascii_domain(require_line(to.address, "address"))
-            values = {
-                "name": name or NAMELESS,
-                "address": address,
-                "leave_url": _require(_URL, personal.leave_url, "leave_url"),
-                "join_url": _require(_URL, personal.join_url, "join_url")
-                if self._cohort.kind in _WAYS_IN
-                else "",
-            }
-            text, html = self._bodies[to.assumed]
-            body = mime(
-                text.fill(values), html.fill(values, escape), self._calendar(personal, name, address),
-                boundary=self._boundary,
-            )  # fmt: skip
-            return b"".join(_own_headers(personal, name, address, date)) + self._common + body
+            own = self._own_headers(personal, name, address, date)
+            form = self._form(to.assumed, invites=bool(personal.uid))
+            body = form.body.fill(self._values(personal, name, address))
+            signature = form.seal.sign(own, body, date=date) if form.seal else b""
+            return b"".join((signature, own, form.headers, b"\r\n", body))
         except (Refused, ValueError) as error:
             raise Refused(f"member {to.member}: {error}") from error
 
-    def _calendar(self, personal: Personal, name: str, address: str) -> CalendarPart | None:
-        if not personal.uid:
-            return None
-        return _calendar_part(
-            self._cohort,
-            self._community,
-            uid=personal.uid,
-            name=name,
-            address=address,
-            join_url=personal.join_url,
-        )
+    def _form(self, assumed: bool, *, invites: bool) -> _Form:  # noqa: FBT001
+        """What is common to all; made when it is first needed."""
+        if (assumed, invites) not in self._forms:
+            if invites and self._invite is None:
+                raise ValueError(f"a {self._cohort.kind} carries no calendar part")
+            text, html = self._bodies[assumed]
+            headers, body = mime(
+                quoted_pieces(text.pieces), quoted_pieces(html.pieces, _in_html), boundary=self._boundary,
+                method=self._invite.method if self._invite and invites else None,
+            )  # fmt: skip
+            headers = self._common + headers
+            seal = self._signer.seal(headers) if self._signer else None
+            self._forms[assumed, invites] = _Form(headers, body, seal)
+        return self._forms[assumed, invites]
+
+    def _values(self, personal: Personal, name: str, address: str) -> Mapping[str, bytes]:
+        """What stands in each blank of the body, in the encoding of its part."""
+        values = {"name": name or NAMELESS, "address": address, "leave_url": personal.leave_url}
+        if "join_url" in self._blanks:
+            values["join_url"] = _require(_URL, personal.join_url, "join_url")
+        encoded: dict[str, bytes] = {}
+        for blank, value in values.items():
+            encoded[blank] = quoted(value)
+            escaped = escape(value)
+            encoded[_in_html(blank)] = encoded[blank] if escaped == value else quoted(str(escaped))
+        if personal.uid and self._invite:
+            encoded["calendar"] = self._invite.encoded(
+                uid=_require(_UID, personal.uid, "uid"),
+                name=name,
+                address=address,
+                join_url=personal.join_url,
+            )
+        return encoded
+
+    def _own_headers(self, personal: Personal, name: str, address: str, date: datetime) -> bytes:
+        if date is not self._date[0]:
+            # All of a batch have one date.
+            said = format_datetime(require_aware(date, "date").astimezone(UTC))
+            self._date = date, f"Date: {said}\r\n"
+        thread = ""
+        if personal.in_reply_to:
+            invited = _require(_MESSAGE_ID, personal.in_reply_to, "in_reply_to")
+            thread = f"In-Reply-To: {invited}\r\nReferences: {invited}\r\n"
+        return b"".join((
+            f"Message-ID: {_require(_MESSAGE_ID, personal.message_id, 'message_id')}\r\n{self._date[1]}".encode(),
+            header("To", *mailbox_words(name, address)),
+            f"{thread}List-Unsubscribe: <{_require(_URL, personal.leave_url, 'leave_url')}>\r\n".encode(),
+        ))  # fmt: skip
 
 
 class Composer:
-    """Writes the messages of every cohort, from the templates in `folder` and as `community`."""
+    """Writes the messages of every cohort, from the templates in `folder` and as `community`; `signer` signs them."""
 
-    def __init__(self, folder: Path, community: Community) -> None:
+    def __init__(self, folder: Path, community: Community, *, signer: Signer | None = None) -> None:
         self._templates = Templates(folder)
         self._community = community
+        self._signer = signer
 
     def cohort(self, cohort: Cohort) -> Composed:
         """Return what is common to the messages of `cohort`.
@@ -169,19 +213,10 @@ class Composer:
         Raises Problem where a template is wrong, naming file and line, and where subject, text, HTML and calendar
         part do not all show the meeting's start.
         """
-        kind, meeting = cohort.kind.value, _meeting(cohort, self._community)
-        values: dict[str, object] = {
-            "community": self._community,
-            "subscribe_url": re.sub("^https?:", "webcal:", self._community.feed_url),
-            "policy": cohort.policy,
-            "words_subject": cohort.subject,
-            "words_text": as_text(cohort.body),
-            "words_html": Markup(as_html(cohort.body)),  # noqa: S704 - it is cleaned there
-        }
-        values |= {"meeting": meeting, "when": meeting.when} if meeting else {}
+        kind, values = cohort.kind.value, words_for(cohort, self._community)
         subject = require_line(self._templates.subject(kind, values), f"the subject of a {kind}")
         values |= {"subject": subject, "zone": cohort.zone}
-        blanks = ("name", "address", "leave_url", *(["join_url"] if cohort.kind in _WAYS_IN else []))
+        blanks = _blanks(cohort)
         bodies = {
             assumed: (
                 self._templates.text(kind, values | {"assumed": assumed}, blanks),
@@ -189,38 +224,55 @@ class Composer:
             )
             for assumed in (False, True)
         }
-        if meeting:
-            _require_agreement(cohort, self._community, meeting.when, subject=subject, bodies=bodies.values())
-        return Composed(cohort, self._community, subject=subject, bodies=bodies)
+        invite = _invite(cohort, self._community)
+        if isinstance(when := values.get("when"), When):
+            _require_agreement(cohort, when, subject=subject, bodies=bodies.values(), invite=invite)
+        return Composed(
+            cohort, self._community, subject=subject, bodies=bodies, invite=invite, signer=self._signer
+        )
 
 
-def _meeting(cohort: Cohort, community: Community) -> Meeting | None:
-    if cohort.occurrence is None or cohort.series is None:
-        return None
-    return describe_meeting(
-        cohort.occurrence, cohort.series, before=cohort.before, zone=cohort.zone,
-        cycle=hour_cycle(cohort.locale or community.locale),
-    )  # fmt: skip
+def words_for(cohort: Cohort, community: Community) -> dict[str, object]:
+    """What the templates of a cohort are told."""
+    values: dict[str, object] = {
+        "community": community,
+        "subscribe_url": re.sub("^https?:", "webcal:", community.feed_url),
+        "policy": cohort.policy,
+        "words_subject": cohort.subject,
+        "words_text": as_text(cohort.body),
+        "words_html": Markup(as_html(cohort.body)),  # noqa: S704 - it is cleaned there
+    }
+    if cohort.occurrence and cohort.series:
+        meeting = describe_meeting(
+            cohort.occurrence, cohort.series, before=cohort.before, zone=cohort.zone,
+            cycle=hour_cycle(cohort.locale or community.locale),
+        )  # fmt: skip
+        values |= {"meeting": meeting, "when": meeting.when}
+    return values
 
 
-def _calendar_part(
-    cohort: Cohort, community: Community, *, uid: str, name: str, address: str, join_url: str
-) -> CalendarPart:
+def _blanks(cohort: Cohort) -> tuple[str, ...]:
+    """What a template of this kind may use of a single member."""
+    return ("name", "address", "leave_url", *(["join_url"] if cohort.kind in _WAYS_IN else []))
+
+
+def _in_html(blank: str) -> str:
+    return f"{blank} in HTML"
+
+
+def _invite(cohort: Cohort, community: Community) -> Invite | None:
+    """The calendar part, where mails of this kind have one."""
     if cohort.occurrence is None or cohort.series is None or cohort.kind is Kind.REMINDER:
-        raise ValueError(f"a {cohort.kind} carries no calendar part")
+        return None
     cancelled = cohort.occurrence.cancelled
+    method: Method = "CANCEL" if cancelled else "REQUEST"
     # Programs find it by its UID; its time is the one that the mail around it names.
     occurrence = as_told(cohort.occurrence, cohort.before) if cancelled else cohort.occurrence
-    method: Literal["REQUEST", "CANCEL"] = "CANCEL" if cancelled else "REQUEST"
-    content = invitation(
-        occurrence, cohort.series, community, method=method, uid=uid, attendee_name=name, attendee_address=address,
-        join_url=join_url,
-    )  # fmt: skip
-    return CalendarPart(content=content, method=method)
+    return Invite(partial(invitation, occurrence, cohort.series, community, method=method), method)
 
 
 def _require_agreement(
-    cohort: Cohort, community: Community, when: When, *, subject: str, bodies: Collection[tuple[Form, Form]]
+    cohort: Cohort, when: When, *, subject: str, bodies: Collection[tuple[Form, Form]], invite: Invite | None
 ) -> None:
     """Raise Problem unless every part of the message shows the one instant at which the meeting starts."""
     shown = {
@@ -228,16 +280,9 @@ def _require_agreement(
         "text": all(when.starts in text.printed for text, _ in bodies),
         "HTML": all(f'datetime="{when.starts_iso}"' in html.printed for _, html in bodies),
     }
-    if cohort.kind is not Kind.REMINDER:
-        part = _calendar_part(
-            cohort,
-            community,
-            uid="agreement",
-            name="",
-            address=community.address,
-            join_url=community.base_url,
-        )
-        start = Calendar.from_ical(part.content).events[0].start
+    if invite:
+        part = invite.encoded(uid="-", name="-", address="-", join_url="-")
+        start = Calendar.from_ical(a2b_base64(part)).events[0].start
         shown["calendar part"] = start == datetime.fromisoformat(when.starts_iso)
     if silent := [name for name, agrees in shown.items() if not agrees]:
         raise Problem(
@@ -263,17 +308,6 @@ def _feedback_id(cohort: Cohort, community: Community) -> str:
     series = cohort.series.slug if cohort.series else "none"
     sender = ascii_domain(community.domain).replace(".", "-")[:15].ljust(5, "-")
     return f"{cohort.policy or cohort.kind}:{series}:{cohort.kind}:{sender}"
-
-
-def _own_headers(personal: Personal, name: str, address: str, date: datetime) -> Iterator[bytes]:
-    yield header("Message-ID", _require(_MESSAGE_ID, personal.message_id, "message_id"))
-    yield header("Date", format_datetime(require_aware(date, "date").astimezone(UTC)))
-    yield header("To", *mailbox_words(name, address))
-    if personal.in_reply_to:
-        invited = _require(_MESSAGE_ID, personal.in_reply_to, "in_reply_to")
-        yield header("In-Reply-To", invited)
-        yield header("References", invited)
-    yield header("List-Unsubscribe", f"<{personal.leave_url}>")
 
 
 def _require(pattern: re.Pattern[str], value: str, what: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
@@ -40,6 +41,15 @@ def join_url(keys: Keys, community: Community, member: int, generation: int, occ
     return community.way_in(keys.token(Purpose.JOIN, member, generation=generation), occurrence)
 
 
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A notice, the occurrence as it is to be told, and as members were told it before."""
+
+    notice: Notice
+    occurrence: Occurrence | None
+    before: Occurrence | None
+
+
 class Letters:
     """Writes the messages of claims; keeps the cohorts that it composed last."""
 
@@ -54,21 +64,41 @@ class Letters:
         self._series = series
         self._keys = keys
         self._composed: OrderedDict[Cohort, Composed | Problem] = OrderedDict()
+        self._subjects: OrderedDict[tuple[int, int | None], _Subject] = OrderedDict()
         self._noted: set[tuple[str, str, datetime]] = set()
 
     async def write(self, batch: Sequence[Claim]) -> list[Envelope | Problem]:
         """The envelope of each claim; a Problem in its place where its message cannot be written."""
-        async with self._database.read() as connection:
-            found = {
-                number: await notices.by_id(connection, number) for number in {one.notice for one in batch}
-            }
-            told = {
-                (one.notice, one.revision): await self._told(connection, found[one.notice], one.revision)
-                for one in {(one.notice, one.revision): one for one in batch}.values()
-            }
-        await self._note_hours({(one.zone, told[one.notice, one.revision][0]) for one in batch})
+        await self._look_up({(one.notice, one.revision) for one in batch} - self._subjects.keys())
+        found = [self._subjects.get((one.notice, one.revision)) for one in batch]
+        await self._note_hours(
+            {(one.zone, about.occurrence) for one, about in zip(batch, found, strict=True) if about}
+        )
+        while len(self._subjects) > COHORTS_KEPT:
+            self._subjects.popitem(last=False)
         now = self._clock.now()
-        return [self._envelope(one, found[one.notice], told[one.notice, one.revision], now) for one in batch]
+        composed: dict[tuple[int, int | None, str, str], Composed | Problem] = {}
+        written: list[Envelope | Problem] = []
+        for one, about in zip(batch, found, strict=True):
+            if about is None:
+                written.append(Problem("the notice is gone"))
+                continue
+            # The many of a batch are of few cohorts.
+            place = one.notice, one.revision, one.zone, one.locale
+            if place not in composed:
+                composed[place] = self._cohort(about, zone=one.zone, locale=one.locale)
+            written.append(self._envelope(one, about, composed[place], now))
+        return written
+
+    async def _look_up(self, wanted: set[tuple[int, int | None]]) -> None:
+        """Find what notices speak of. What is found stays as it is: a change makes a new revision, or a new notice."""
+        if not wanted:
+            return
+        async with self._database.read() as connection:
+            for number, revision in sorted(wanted, key=lambda one: (one[0], one[1] or 0)):
+                if notice := await notices.by_id(connection, number):
+                    occurrence, before = await self._told(connection, notice, revision)
+                    self._subjects[number, revision] = _Subject(notice, occurrence, before)
 
     async def _note_hours(self, shown: set[tuple[str, Occurrence | None]]) -> None:
         """Keep which local hour each zone is told, before the first mail that shows it leaves."""
@@ -85,10 +115,10 @@ class Letters:
             self._noted |= new
 
     async def _told(
-        self, connection: AsyncConnection, notice: Notice | None, revision: int | None
+        self, connection: AsyncConnection, notice: Notice, revision: int | None
     ) -> tuple[Occurrence | None, Occurrence | None]:
         """The occurrence as it is to be told, and as members were told it before."""
-        if notice is None or notice.occurrence is None or revision is None:
+        if notice.occurrence is None or revision is None:
             return None, None
         occurrence = await occurrences.at_revision(connection, notice.occurrence, revision)
         if notice.before_revision is None:
@@ -98,25 +128,13 @@ class Letters:
         )
 
     def _envelope(
-        self,
-        claim: Claim,
-        notice: Notice | None,
-        told: tuple[Occurrence | None, Occurrence | None],
-        now: datetime,
+        self, claim: Claim, about: _Subject, composed: Composed | Problem, now: datetime
     ) -> Envelope | Problem:
-        if notice is None:
-            return Problem("the notice is gone")
-        occurrence, before = told
+        if isinstance(composed, Problem):
+            return composed
+        notice, occurrence = about.notice, about.occurrence
+        number, generation = claim.member, claim.generation
         try:
-            cohort = Cohort(
-                kind=notice.kind, zone=claim.zone, locale=claim.locale, policy=notice.policy or "",
-                subject=notice.subject, body=notice.body, occurrence=occurrence, before=before,
-                series=self._series[occurrence.series] if occurrence else None,
-            )  # fmt: skip
-            composed = self._cohort(cohort)
-            if isinstance(composed, Problem):
-                return composed
-            number, generation = claim.member, claim.generation
             identity = message_id(self._keys, self._community, notice.identity, number)
             personal = Personal(
                 recipient=Recipient(
@@ -134,12 +152,22 @@ class Letters:
             return Envelope(
                 sender=self._community.address, recipient=claim.address,
                 content=composed.message(personal, date=now), envelope_id=identity[1:].partition("@")[0],
+                composed=True,
             )  # fmt: skip
-        except (Problem, ValueError, KeyError) as error:
+        except (Problem, ValueError) as error:
             return error if isinstance(error, Problem) else Problem(f"{notice.kind}: {error}")
 
-    def _cohort(self, cohort: Cohort) -> Composed | Problem:
+    def _cohort(self, about: _Subject, *, zone: str, locale: str) -> Composed | Problem:
         """Composed once, and a fault found once: a broken template is not rendered again for every member."""
+        notice, occurrence = about.notice, about.occurrence
+        try:
+            cohort = Cohort(
+                kind=notice.kind, zone=zone, locale=locale, policy=notice.policy or "", subject=notice.subject,
+                body=notice.body, occurrence=occurrence, before=about.before,
+                series=self._series[occurrence.series] if occurrence else None,
+            )  # fmt: skip
+        except (ValueError, KeyError) as error:
+            return Problem(f"{notice.kind}: {error}")
         if cohort not in self._composed:
             try:
                 self._composed[cohort] = self._composer.cohort(cohort)

@@ -1,15 +1,16 @@
 """The message as it goes over the wire: headers and MIME parts, 7-bit, the same bytes for the same input."""
 
 import re
-from base64 import encodebytes
 from collections.abc import Sequence
-from dataclasses import dataclass
 from email.header import Header
-from email.message import Message, MIMEPart
-from email.policy import SMTP
-from typing import Literal
 
 import idna
+
+from scheduler.delivery.pattern import Pattern
+from scheduler.domain.calendar import Method
+
+Pieces = Sequence[bytes | str]
+"""Bytes, and among them blanks by their names."""
 
 LONGEST_LINE = 998
 """Octets in a line without its CRLF (RFC 5322 section 2.1.1)."""
@@ -17,20 +18,10 @@ LONGEST_LINE = 998
 _FOLD = 78
 _LONGEST_QUOTED = 60
 _LONGEST_WORD = 200
-# 76 is the most that quoted-printable and base64 allow (RFC 2045 sections 6.7 and 6.8).
-_POLICY = SMTP.clone(max_line_length=76, cte_type="7bit")
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _ATOMS = re.compile(rf"{_ATOM}( {_ATOM})*")
 _LOCAL_PART = re.compile(rf"{_ATOM}(\.{_ATOM})*")
 _PRINTABLE = re.compile(r"[ -~]*")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CalendarPart:
-    """An iCalendar object and the method that it names (RFC 6047)."""
-
-    content: bytes
-    method: Literal["REQUEST", "CANCEL"]
 
 
 def header(name: str, *words: str) -> bytes:
@@ -88,48 +79,54 @@ def ascii_domain(address: str) -> str:
     return f"{local}{at}{domain}"
 
 
-def mime(text: str, html: str, calendar: CalendarPart | None, *, boundary: str) -> bytes:
-    """The MIME headers and the body: text and HTML as alternatives.
+def mime(text: Pieces, html: Pieces, *, boundary: str, method: Method | None = None) -> tuple[bytes, Pattern]:
+    """The MIME headers and the body of a message: text and HTML, in quoted-printable, as alternatives.
 
-    With `calendar`, it is the last alternative and once more an attachment, as programs look for it in either
-    place (RFC 6047 section 2.4). `boundary` is of letters and digits, at most 60.
+    With `method`, an iCalendar object is the last alternative and once more an attachment, as programs look for it
+    in either place (RFC 6047 section 2.4): the blank `calendar` takes it in base64. `boundary` is of letters and
+    digits, at most 60.
     """
-    alternatives = [_text(text, "plain"), _text(html, "html")]
-    if calendar is None:
-        return _bytes(_multipart("alternative", alternatives, f"=_{boundary}.0"))
-    inline = _octets(calendar.content, f'text/calendar; charset="utf-8"; method={calendar.method}')
-    attachment = _octets(calendar.content, 'application/ics; name="invite.ics"')
-    attachment["Content-Disposition"] = 'attachment; filename="invite.ics"'
-    body = _multipart("alternative", [*alternatives, inline], f"=_{boundary}.1")
-    return _bytes(_multipart("mixed", [body, attachment], f"=_{boundary}.0"))
-
-
-def _text(content: str, subtype: str) -> MIMEPart:
-    part = MIMEPart(_POLICY)
-    part.set_content(content, subtype=subtype, charset="utf-8", cte="quoted-printable")
-    return part
-
-
-def _octets(content: bytes, kind: str) -> Message:
-    # MIMEPart would quote the method, which programs that read by pattern do not expect.
-    part = Message()
-    part["Content-Type"] = kind
-    part["Content-Transfer-Encoding"] = "base64"
-    part.set_payload(encodebytes(content).decode("ascii"))
-    return part
-
-
-def _multipart(subtype: str, parts: Sequence[Message], boundary: str) -> Message:
+    alternatives = [
+        _part("quoted-printable", text, "text/plain;", 'charset="utf-8"'),
+        _part("quoted-printable", html, "text/html;", 'charset="utf-8"'),
+    ]
     # "=_" can stand in neither quoted-printable nor base64.
-    whole = Message()
-    whole["Content-Type"] = f'multipart/{subtype}; boundary="{boundary}"'
+    outer, inner = f"=_{boundary}.0", f"=_{boundary}.1"
+    if method is None:
+        kind, parts = "alternative", alternatives
+    else:
+        # Programs that read by pattern expect the method on the first line and without quotation marks.
+        inline = _part("base64", ["calendar"], 'text/calendar; charset="utf-8"; method=' + method)
+        attachment = _part(
+            "base64",
+            ["calendar"],
+            'application/ics; name="invite.ics"',
+            disposition='attachment; filename="invite.ics"',
+        )
+        head = b"".join((_content_type("multipart/alternative;", f'boundary="{inner}"'), b"\r\n"))
+        kind, parts = "mixed", [[head, *_joined([*alternatives, inline], inner)], attachment]
+    headers = header("MIME-Version", "1.0") + _content_type(f"multipart/{kind};", f'boundary="{outer}"')
+    return headers, Pattern(_joined(parts, outer))
+
+
+def _part(encoding: str, content: Pieces, *kind: str, disposition: str = "") -> Pieces:
+    head = _content_type(*kind) + header("Content-Transfer-Encoding", encoding)
+    if disposition:
+        head += header("Content-Disposition", disposition)
+    return [head + b"\r\n", *content]
+
+
+def _content_type(*words: str) -> bytes:
+    return header("Content-Type", *words)
+
+
+def _joined(parts: Sequence[Pieces], boundary: str) -> Pieces:
+    """The parts with the boundary around each."""
+    line = f"--{boundary}".encode()
+    found: list[bytes | str] = []
     for part in parts:
-        whole.attach(part)
-    return whole
-
-
-def _bytes(whole: Message) -> bytes:
-    return header("MIME-Version", "1.0") + whole.as_bytes(policy=_POLICY)
+        found += [line + b"\r\n", *part, b"\r\n"]
+    return [*found, line + b"--\r\n"]
 
 
 def _phrase(name: str) -> list[str]:

@@ -29,19 +29,18 @@ class Form:
     """A text with blanks in it."""
 
     def __init__(self, pieces: list[str]) -> None:
-        self._literals, self._names = pieces[::2], pieces[1::2]
+        self.pieces = tuple(pieces)
+        """What is printed, and in every second place the name of a blank."""
 
     @property
     def printed(self) -> str:
         """What stands in it before anything is filled in."""
-        return "".join(self._literals)
+        return "".join(self.pieces[::2])
 
-    def fill(self, values: Mapping[str, str], escape: Callable[[str], str] = str) -> str:
-        """Return the text with each blank's value in its place, made fit for it by `escape`."""
-        filled = [self._literals[0]]
-        for name, literal in zip(self._names, self._literals[1:], strict=True):
-            filled += escape(values[name]), literal
-        return "".join(filled)
+
+def tidy(text: str) -> str:
+    """`text` without the surplus blank lines that conditions leave, and with one line end at its end."""
+    return _SURPLUS_LINES.sub("\n\n", _SURPLUS_SPACE.sub("", text)).strip("\n") + "\n"
 
 
 class Templates:
@@ -66,10 +65,6 @@ class Templates:
 
     def text(self, kind: str, values: Mapping[str, object], blanks: Collection[str]) -> Form:
         """Return the text with `blanks` left open; surplus blank lines, as conditions leave them, are gone."""
-
-        def tidy(text: str) -> str:
-            return _SURPLUS_LINES.sub("\n\n", _SURPLUS_SPACE.sub("", text)).strip("\n") + "\n"
-
         return self._form(f"{kind}/body.txt", values, blanks, finish=tidy)
 
     def html(self, kind: str, values: Mapping[str, object], blanks: Collection[str]) -> Form:

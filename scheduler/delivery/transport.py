@@ -28,6 +28,7 @@ class Envelope:
 
     `content` is the whole message: 7-bit, CRLF line ends only, the last line ended (RFC 5321, section 2.3.8).
     `envelope_id` is the same on every try; a relay that offers DSN gets it as ENVID (RFC 3461, section 4.4).
+    `composed`: the content is all this by the way it was made, and none of its lines begins with a dot.
     Raises ValueError where a part could break out of its place.
     """
 
@@ -35,17 +36,20 @@ class Envelope:
     recipient: str
     content: bytes
     envelope_id: str
+    composed: bool = False
 
     def __post_init__(self) -> None:
         if _BREAKS_AN_ADDRESS.search(self.sender + self.recipient):
             raise ValueError("an envelope address holds a space, an angle bracket or a control character")
+        if not self.envelope_id:
+            raise ValueError("the envelope has no id")
+        if self.composed:
+            return
         ends = self.content.count(b"\r\n")
         if self.content.count(b"\n") != ends or self.content.count(b"\r") != ends:
             raise ValueError("the message has a line end that is not CRLF")
         if not self.content.isascii() or not self.content.endswith(b"\r\n"):
             raise ValueError("the message is not 7-bit, or its last line is not ended")
-        if not self.envelope_id:
-            raise ValueError("the envelope has no id")
 
 
 class Verdict(StrEnum):
@@ -98,9 +102,12 @@ class ConnectProblem(Problem):
 class Connection(Protocol):
     """An open way out. It takes one message at a time."""
 
-    async def send(self, envelope: Envelope, *, before_dot: BeforeDot) -> Outcome:
+    async def send(
+        self, envelope: Envelope, *, before_dot: BeforeDot, following: Envelope | None = None
+    ) -> Outcome:
         """Try to send, and say what became of it; what the other side does is an outcome, never an exception.
 
+        `following` is what will be sent over this connection next: it may be offered already, but for its content.
         `before_dot` is awaited once the recipient is accepted and before anything that could count as sent.
         If it raises, nothing was sent, the connection is closed, and the exception goes on to the caller.
         When the task is cancelled the connection is broken; after `before_dot` the message then counts as

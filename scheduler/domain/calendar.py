@@ -46,8 +46,20 @@ class Answer:
 class _Text(vText):
     def to_ical(self) -> bytes:
         # The library's own takes a backslash and an N in the text for a line break.
-        text = self.replace("\\", "\\\\").replace(";", "\\;").replace(",", "\\,").replace("\n", "\\n")
-        return text.encode()
+        return escaped_text(self).encode()
+
+
+def escaped_text(text: str) -> str:
+    """`text` as it is written in a property of the type TEXT (RFC 5545 section 3.3.11)."""
+    return text.replace("\\", "\\\\").replace(";", "\\;").replace(",", "\\,").replace("\n", "\\n")
+
+
+def attendee_words(name: str, address: str) -> tuple[str, str]:
+    """The CN and the address of a person as a calendar can carry them."""
+    # No quoting can carry these two in every program's reading of a parameter.
+    clean = _line(name).replace('"', "'").replace("\\", "/")
+    # In a mailto address a percent sign or a question mark would mean something else (RFC 6068 section 2).
+    return clean or address, quote(address, safe="@!$&'*+-/=^_`{|}~")
 
 
 def require_uid_room(slug: str, domain: str) -> None:
@@ -322,11 +334,8 @@ def _description(
 
 
 def _person(name: str, address: str, **parameters: str) -> vCalAddress:
-    # No quoting can carry these two in every program's reading of a parameter.
-    clean = _line(name).replace('"', "'").replace("\\", "/")
-    # In a mailto address a percent sign or a question mark would mean something else (RFC 6068 section 2).
-    path = quote(address, safe="@!$&'*+-/=^_`{|}~")
-    return vCalAddress(f"mailto:{path}", params={"CN": clean or address, **parameters})
+    words, path = attendee_words(name, address)
+    return vCalAddress(f"mailto:{path}", params={"CN": words, **parameters})
 
 
 def _line(text: str) -> str:

@@ -10,7 +10,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from icalendar import Calendar
 
-from scheduler.delivery.message import CalendarPart, header, mailbox_words, mime, text_words
+from scheduler.delivery.message import header, mailbox_words, mime, text_words
+from scheduler.delivery.pattern import quoted_pieces
 from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line
 from tests.delivery.mails import (
@@ -239,9 +240,10 @@ def test_a_header_is_folded_between_words_only_and_never_empty_first() -> None:
 
 
 def test_a_boundary_can_stand_in_no_body() -> None:
-    content = mime(
-        "--=_b.0--\n", "--=_b.1\n", CalendarPart(content=b"--=_b.1", method="REQUEST"), boundary="b"
+    headers, body = mime(
+        quoted_pieces(["--=_b.0--\n"]), quoted_pieces(["--=_b.1\n"]), boundary="b", method="REQUEST"
     )
+    content = headers + b"\r\n" + body.fill({"calendar": b"LS09X2IuMQ==\r\n"})
     whole = message_from_bytes(content, policy=policy.default)
     assert [part.get_content_type() for part in whole.walk()] == [
         "multipart/mixed", "multipart/alternative", "text/plain", "text/html", "text/calendar", "application/ics",

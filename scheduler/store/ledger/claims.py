@@ -191,14 +191,26 @@ async def settle(connection: AsyncConnection, settlements: Sequence[Settlement],
         await connection.execute(_settle, values)
 
 
-async def take_over(connection: AsyncConnection, *, now: datetime, of: str | None = None) -> int:
-    """Queue again, as uncertain, what is marked as being sent (by the run `of`, or by any): it may have arrived.
+async def take_over(
+    connection: AsyncConnection,
+    *,
+    now: datetime,
+    of: str | None = None,
+    other_than: str | None = None,
+    chunk: int | None = None,
+) -> int:
+    """Queue again, as uncertain, what is marked as being sent: it may have arrived. Returns how many.
 
-    To be called only when nobody is sending any more. Returns how many.
+    By any run, by the run `of`, or by any `other_than` a run; of one `chunk` or of all. To be called only where
+    nobody is sending those any more.
     """
     left = deliveries.c.state == "sending"
     if of is not None:
         left &= deliveries.c.run == of
+    if other_than is not None:
+        left &= deliveries.c.run != other_than
+    if chunk is not None:
+        left &= deliveries.c.chunk == chunk
     done = await connection.execute(
         update(deliveries)
         .where(left)

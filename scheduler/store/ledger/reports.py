@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.store.members import Audience, in_audience
+from scheduler.domain.policy import Kind
+from scheduler.store.ledger.fanning import is_for
 from scheduler.store.schema import deliveries, members, notices
 
 
@@ -29,6 +30,16 @@ class Report:
     due: datetime
     sent_at: datetime | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """How many deliveries of a notice wait although a moment is past; `about` is its meeting or its subject."""
+
+    notice: int
+    kind: str
+    about: str
+    count: int
 
 
 async def reports(
@@ -99,27 +110,21 @@ async def waiting_by_zone(connection: AsyncConnection, notice: int) -> dict[str,
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
-async def members_by_zone(
-    connection: AsyncConnection, audience: Audience, *, invited: bool = False
-) -> dict[str, int]:
-    """How many members of an audience live in each zone; with `invited` only those who are invited by mail."""
-    query = select(members.c.zone, func.count()).where(in_audience(audience), *_by_mail(only=invited))
-    query = query.group_by(members.c.zone)
-    return {row[0]: row[1] for row in await connection.execute(query)}
-
-
-def _by_mail(*, only: bool) -> list[ColumnElement[bool]]:
-    return [members.c.invitation_by == "mail"] if only else []
-
-
 async def lacking_by_zone(
-    connection: AsyncConnection, notice: int, *, invited: bool = False
+    connection: AsyncConnection,
+    kind: Kind,
+    occurrence: str,
+    *,
+    notice: int | None,
+    due: datetime,
+    expires: datetime,
 ) -> dict[str, int]:
-    """How many active members (with `invited` those invited by mail) of each zone have no delivery of a notice yet."""
+    """How many members of each zone a planned notice due at `due` would still be made out to; `notice` is its number
+    where it stands already."""
     has = select(deliveries.c.member).where(deliveries.c.notice == notice)
     query = (
         select(members.c.zone, func.count())
-        .where(members.c.status == "active", members.c.id.not_in(has), *_by_mail(only=invited))
+        .where(is_for(kind, occurrence, due=due, expires=expires), members.c.id.not_in(has))
         .group_by(members.c.zone)
     )
     return {row[0]: row[1] for row in await connection.execute(query)}
@@ -130,6 +135,21 @@ async def oldest_waiting(connection: AsyncConnection, now: datetime) -> datetime
     query = select(func.min(deliveries.c.due)).where(deliveries.c.state == "queued", deliveries.c.due <= now)
     found: datetime | None = await connection.scalar(query)
     return found
+
+
+async def due_before(connection: AsyncConnection, moment: datetime) -> list[Missed]:
+    """What of open notices was due before `moment` and waits, or is being sent."""
+    about = func.coalesce(notices.c.occurrence, notices.c.subject)
+    query = (
+        select(notices.c.id, notices.c.kind, about, func.count())
+        .join(deliveries, deliveries.c.notice == notices.c.id)
+        .where(
+            notices.c.closed_at.is_(None), deliveries.c.state.in_(("queued", "sending")), deliveries.c.due < moment
+        )
+        .group_by(notices.c.id, notices.c.kind, about)
+        .order_by(notices.c.id)
+    )  # fmt: skip
+    return [Missed(*row) for row in await connection.execute(query)]
 
 
 async def told_of(connection: AsyncConnection, occurrence: str, zone: str) -> int:

@@ -1,0 +1,80 @@
+"""Bytes with blanks in them: what a whole cohort is sent, and the places of what is a member's own."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+_LONGEST_LINE = 75
+"""Octets of a line in quoted-printable before its soft break (RFC 2045 section 6.7)."""
+
+# What stands for itself in quoted-printable here: printable ASCII but "=", and single spaces inside a line. A dot
+# that could come to stand first in a line is encoded, so that nothing is ever dot-stuffed (RFC 5321 section 4.5.2);
+# so is each further space of a row, so that a body is in the canonical form of DKIM as it stands (RFC 6376 section
+# 3.4.4).
+_ENCODED = re.compile(rb"[^\n !-<>-~]|^\.|(?<=\.)\.|(?<= ) | $", re.MULTILINE)
+# A line that goes on behind a soft break leaves room for it.
+_LONG = re.compile(rb"(?=[^\n]{77}|[^\n]{76}\Z)([^\n]{1,75})(?<!=)(?<!=.)(?=[^\n.])")
+# Most values of members are words, or an address without spaces.
+_PLAIN = re.compile(r"(?!\.)[!-<>-~]+(?: [!-<>-~]+)*")
+_SOFT_BREAK = b"=\r\n"
+
+
+class Pattern:
+    """Bytes, and among them blanks by their names."""
+
+    def __init__(self, pieces: Iterable[bytes | str]) -> None:
+        self._pieces: list[bytes] = []
+        self._blanks: list[tuple[int, str]] = []
+        for piece in pieces:
+            if isinstance(piece, str):
+                self._blanks.append((len(self._pieces), piece))
+                self._pieces.append(b"")
+            elif self._pieces and (not self._blanks or self._blanks[-1][0] != len(self._pieces) - 1):
+                self._pieces[-1] += piece
+            else:
+                self._pieces.append(piece)
+
+    def fill(self, values: Mapping[str, bytes]) -> bytes:
+        """Return the bytes with each blank's value in its place."""
+        pieces = self._pieces.copy()
+        for position, name in self._blanks:
+            pieces[position] = values[name]
+        return b"".join(pieces)
+
+
+def quoted(text: str) -> bytes:
+    """`text` in quoted-printable (RFC 2045 section 6.7), to stand at the beginning of a line: lines of at most 76
+    octets, none of which begins with a dot, room for a soft break behind the last one."""
+    if _PLAIN.fullmatch(text):
+        # A line may hold a space at either end here, as none of two that follow each other.
+        lines = [text[place : place + _LONGEST_LINE] for place in range(0, len(text), _LONGEST_LINE)]
+        if not any(line[0] == "." for line in lines):
+            return "=\r\n".join(lines).encode("ascii")
+    octets = text.replace("\r\n", "\n").replace("\r", "\n").encode()
+    octets = _ENCODED.sub(lambda found: b"=%02X" % ord(found[0]), octets)
+    return _LONG.sub(rb"\1=\n", octets).replace(b"\n", b"\r\n")
+
+
+def quoted_pieces(pieces: Iterable[str], name: Callable[[str], str] = str) -> list[bytes | str]:
+    """A text that has a blank in every second of its `pieces`, in quoted-printable.
+
+    A value is filled in as `quoted` gives it. It stands on lines of its own between soft breaks: so its length
+    moves nothing. `name` is what a blank is called in the result.
+    """
+    texts = list(pieces)
+    found: list[bytes | str] = []
+    for position, text in enumerate(texts):
+        if position % 2:
+            before, after = texts[position - 1], texts[position + 1]
+            begins = before.endswith("\n") or not (before or found)
+            found += [
+                b"" if begins else _SOFT_BREAK,
+                name(text),
+                b"" if after.startswith("\n") else _SOFT_BREAK,
+            ]
+        else:
+            literal = quoted(text)
+            if text.endswith(" ") and not text.endswith("  ") and position + 1 < len(texts):
+                # The soft break behind it keeps the space.
+                literal = literal.removesuffix(b"=20") + b" "
+            found.append(literal)
+    return found

@@ -1,0 +1,143 @@
+"""A message filled in is the message that would have been written for its member alone."""
+
+import quopri
+from dataclasses import replace
+from email import message_from_bytes
+from email.message import EmailMessage
+from html import unescape
+
+import css_inline
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from icalendar import Calendar
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+from scheduler.delivery.compose import Composer, Personal, words_for
+from scheduler.delivery.pattern import quoted
+from scheduler.delivery.template import tidy
+from scheduler.domain import calendar
+from scheduler.domain.problem import Refused
+from scheduler.domain.text import require_line
+from tests.delivery.mails import COHORTS, COMMUNITY, DATE, MEI, TEMPLATES, composer, personal
+
+# What breaks lines, dots, spaces, quotes, tags, folds and fields, and what is longer than any of their lines.
+AWKWARD = st.text(st.sampled_from(".. =\\<>@,;:?_&'\"^{}%\u00a0日שЖ👩🏽‍🚀ab"), max_size=90)
+NAMES = (
+    (AWKWARD | st.text(st.characters(codec="utf-8"), max_size=500))
+    .filter(lambda name: _accepted(name))
+    .map(lambda name: require_line(name, "name"))
+)
+LOCAL_PARTS = st.from_regex(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]{1,30}(\.[a-z0-9%?-]{1,20})?", fullmatch=True)
+PATHS = st.text(st.sampled_from("abc019.-_~!$&'()*+;=:@%/?#[],"), max_size=120)
+COMPOSED = {kind: composer().cohort(cohort) for kind, cohort in COHORTS.items()}
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(TEMPLATES), autoescape=select_autoescape(("html",)), trim_blocks=True,
+    lstrip_blocks=True, keep_trailing_newline=True,
+)  # fmt: skip
+_INLINER = css_inline.CSSInliner(load_remote_stylesheets=False)
+
+
+def _accepted(name: str) -> bool:
+    try:
+        return bool(require_line(name, "name"))
+    except Refused:
+        return False
+
+
+def plain_road(kind: str, one: Personal) -> EmailMessage:
+    """The message as it would be written for one member alone: every template rendered with all values, every part
+    encoded by the standard library, the calendar by the calendar's."""
+    cohort, to = COHORTS[kind], one.recipient
+    values = words_for(cohort, COMMUNITY) | {
+        "subject": COMPOSED[kind].subject, "zone": cohort.zone, "assumed": to.assumed, "name": to.name,
+        "address": to.address, "leave_url": one.leave_url, "join_url": one.join_url,
+    }  # fmt: skip
+    whole = EmailMessage()
+    whole.set_content(tidy(_ENVIRONMENT.get_template(f"{kind}/body.txt").render(values)))
+    html = _INLINER.inline(_ENVIRONMENT.get_template(f"{kind}/body.html").render(values))
+    whole.add_alternative(html, subtype="html", cte="quoted-printable")
+    if one.uid:
+        assert cohort.occurrence and cohort.series
+        octets = calendar.invitation(
+            cohort.occurrence, cohort.series, COMMUNITY,
+            method="CANCEL" if cohort.occurrence.cancelled else "REQUEST", uid=one.uid, attendee_name=to.name,
+            attendee_address=to.address, join_url=one.join_url,
+        )  # fmt: skip
+        whole.add_alternative(octets, maintype="text", subtype="calendar")
+    return whole
+
+
+def contents(content: bytes) -> list[tuple[str, str]]:
+    """Kind and decoded content of each part, in what a reader sees of it."""
+    found = []
+    for part in message_from_bytes(content).walk():
+        octets = part.get_payload(decode=True)
+        if isinstance(octets, bytes):
+            kind, text = part.get_content_type(), octets.decode().replace("\r\n", "\n")
+            if kind == "text/html":
+                text = unescape(text)
+            if kind in ("text/calendar", "application/ics"):
+                assert all(len(line) <= 75 for line in octets.split(b"\r\n"))
+                text = Calendar.from_ical(octets).to_ical().decode()
+            found.append((kind, text.rstrip("\n")))
+    return found
+
+
+def fits_the_wire(content: bytes) -> bool:
+    head, _, body = content.partition(b"\r\n\r\n")
+    lines = body.split(b"\r\n")
+    return (
+        content.isascii() and content.count(b"\r") == content.count(b"\n") == content.count(b"\r\n")
+        and content.endswith(b"\r\n") and max(map(len, head.split(b"\r\n"))) <= 998 and max(map(len, lines)) <= 78
+        and not any(line.startswith(b".") for line in content.split(b"\r\n"))
+        # The canonical form of DKIM (RFC 6376 section 3.4.4): a signature is made over the body as it stands.
+        and not any(b"  " in line or b"\t" in line or line.endswith(b" ") for line in lines)
+        and not body.endswith(b"\r\n\r\n")
+    )  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    kind=st.sampled_from(sorted(COHORTS)), name=NAMES, local=LOCAL_PARTS, path=PATHS,
+    assumed=st.booleans(), invites=st.booleans(),
+)  # fmt: skip
+@example(kind="invitation", name=".", local="a", path="." * 200, assumed=True, invites=True)
+@example(
+    kind="update", name="Ж" * 500, local="o'neil%x", path="?a=1&amp;b=2,3;4'", assumed=False, invites=True
+)
+@example(kind="reminder", name="a  b " * 30 + ".", local="a", path="", assumed=False, invites=False)
+def test_a_message_filled_in_is_the_one_written_for_its_member_alone(
+    *, kind: str, name: str, local: str, path: str, assumed: bool, invites: bool
+) -> None:
+    own = personal(COHORTS[kind], replace(MEI, name=name, address=f"{local}@example.org", assumed=assumed))
+    own = replace(
+        own, leave_url=own.leave_url + path, join_url=own.join_url and own.join_url + path,
+        uid=own.uid if invites else "",
+    )  # fmt: skip
+    filled = COMPOSED[kind].message(own, date=DATE)
+    found = contents(filled)
+    assert fits_the_wire(filled), filled
+    assert found[:3] == contents(bytes(plain_road(kind, own)))
+    assert found[3:] == ([("application/ics", found[2][1])] if own.uid else [])
+
+
+@settings(max_examples=200, deadline=None)
+@given(AWKWARD | st.text(st.sampled_from(". \n=é"), max_size=300) | st.text(max_size=200))
+def test_quoted_printable_is_read_back_whole_and_no_line_needs_care(text: str) -> None:
+    content = quoted(text)
+    lines = content.split(b"\r\n")
+    unix = text.replace("\r\n", "\n").replace("\r", "\n").encode()
+    assert quopri.decodestring(content).replace(b"\r\n", b"\n") == unix
+    assert max(map(len, lines)) <= 76 and len(lines[-1]) <= 75
+    assert not any(line.startswith(b".") or line.endswith((b" ", b"\t")) or b"  " in line for line in lines)
+
+
+def test_filling_in_renders_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = composer().cohort(COHORTS["invitation"])
+    own = personal(COHORTS["invitation"])
+    first = one.message(own, date=DATE)
+    for module, name in ((Composer, "cohort"), (calendar, "event"), (Environment, "get_template")):
+        monkeypatch.setattr(module, name, None)
+    second = one.message(replace(own, recipient=replace(own.recipient, name="Ada")), date=DATE)
+    assert first != second and b"\r\nAda=\r\n" in second

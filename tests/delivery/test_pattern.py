@@ -53,7 +53,7 @@ def plain_road(kind: str, one: Personal) -> EmailMessage:
     cohort, to = COHORTS[kind], one.recipient
     values = words_for(cohort, COMMUNITY) | {
         "subject": COMPOSED[kind].subject, "zone": cohort.zone, "assumed": to.assumed, "name": to.name,
-        "address": to.address, "leave_url": one.leave_url, "join_url": one.join_url,
+        "address": to.address, "leave_url": one.leave_url, "join_url": one.join_url, **one.links,
     }  # fmt: skip
     whole = EmailMessage()
     whole.set_content(tidy(_ENVIRONMENT.get_template(f"{kind}/body.txt").render(values)))

@@ -1,6 +1,8 @@
 """Sending, assembled: the dispatcher of a process, its share of a cluster's chunks, and `worker`, which only sends."""
 
 import asyncio
+import math
+import random
 import secrets
 import signal
 from collections.abc import Callable
@@ -21,11 +23,12 @@ from scheduler.delivery.transport import MaildirAddress, Transport
 from scheduler.domain.problem import SettingsProblem
 from scheduler.store.database import FAULTS
 from scheduler.store.ledger import claims, jobs
-from scheduler.store.ledger.jobs import Hands
+from scheduler.store.ledger.jobs import LEASE_SECONDS, Hands, JobsLost
 
 log = structlog.get_logger()
 
 DRAIN_SECONDS = 30
+_LOST: tuple[type[Exception], ...] = (JobsLost, *FAULTS)
 
 
 def make_transport(settings: Settings) -> Transport:
@@ -45,9 +48,16 @@ def make_dispatcher(parts: Parts) -> Dispatcher:
         parts.database, Composer(bundled("templates/email"), parts.community), parts.clock,
         community=parts.community, series={one.slug: one for one in parts.series}, keys=parts.keys,
     )  # fmt: skip
+    rate = parts.settings.mail.rate
+    alone = parts.database.is_sqlite
+
+    async def book(slots: int) -> float:
+        async with parts.database.write() as connection:
+            return await jobs.book(connection, slots, rate=rate)
+
     return Dispatcher(
-        parts.database, make_transport(parts.settings), letters, parts.clock,
-        run=secrets.token_hex(8), limits=Limits(rate=parts.settings.mail.rate),
+        parts.database, make_transport(parts.settings), letters, parts.clock, run=secrets.token_hex(8),
+        limits=Limits(rate=rate), lease=math.inf if alone else LEASE_SECONDS, book=None if alone else book,
     )  # fmt: skip
 
 
@@ -55,15 +65,22 @@ def make_hands(parts: Parts, dispatcher: Dispatcher) -> Hands:
     """What takes this process's share of the chunks."""
 
     async def run(chunk: int) -> float | None:
-        try:
-            await dispatcher.send_chunk(chunk)
-        except FAULTS as error:
-            log.error("sending-failed", chunk=chunk, error=type(error).__name__)
-            return 1
+        await dispatcher.send_chunk(chunk, take_over=True)
         # What a process that stops leaves of a chunk is somebody else's at once.
         return 0 if dispatcher.is_draining else dispatcher.relay.pause or None
 
-    return Hands(parts.database, run)
+    return Hands(parts.database, run, lost=dispatcher.halt)
+
+
+async def share(dispatcher: Dispatcher, hands: Hands) -> None:
+    """Send one chunk after the other until `hands` are stopped; a database that goes away is come back to."""
+    while not hands.stopped:
+        try:
+            async with dispatcher.working():
+                await hands.work()
+        except _LOST as error:
+            log.error("jobs-lost", error=type(error).__name__, problem=str(error).partition("\n")[0])
+            await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - only spreads load
 
 
 async def hand_out(parts: Parts) -> None:
@@ -91,7 +108,7 @@ async def work(settings: Settings, *, say: Callable[[str], None]) -> None:
     async with open_parts(settings) as parts:
         dispatcher = make_dispatcher(parts)
         hands = make_hands(parts, dispatcher)
-        working = asyncio.create_task(hands.work())
+        working = asyncio.create_task(share(dispatcher, hands))
         log.info("started", database=parts.database.url.get_backend_name())
         say("sending what `serve` hands out")
         await asyncio.wait(

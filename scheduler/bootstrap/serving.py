@@ -20,6 +20,7 @@ from scheduler.bootstrap.sending import (
     make_dispatcher,
     make_hands,
     make_transport,
+    share,
     when_told,
 )
 from scheduler.bootstrap.settings import Settings
@@ -102,7 +103,7 @@ class Service:
     async def send(self) -> None:
         """Send what is due whenever a tick found some, until drained or cancelled."""
         if self._hands:
-            await self._hands.work()
+            await share(self._dispatcher, self._hands)
             return
         while not self._dispatcher.is_draining:
             await self._work.wait()

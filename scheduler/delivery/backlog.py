@@ -1,8 +1,10 @@
 """The claimed messages that wait for a connection: which may go now, by rates, limits and pauses of destinations."""
 
 import asyncio
+import math
 import random
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from scheduler.delivery.transport import Envelope, Outcome, Verdict
@@ -13,15 +15,21 @@ LARGEST = 500
 LONGEST_WAIT = 5.0
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 300.0
+BOOKED_SECONDS = 0.5
+
+Book = Callable[[int], Awaitable[float]]
+"""Reserves so many slots of the rate in a row, among all who share it; the seconds until the first."""
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A claimed message on its way; `settled` is done once what became of it is committed."""
+    """A claimed message on its way; `settled` is done once what became of it is committed. It is to be tried before
+    `until` (monotonic seconds), or not by this claim."""
 
     claim: Claim
     envelope: Envelope
     settled: asyncio.Future[None]
+    until: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +54,19 @@ class _Destination:
 
 class Backlog:
     """Gives out jobs to lanes, the destinations in turn. Keeps to `limits` exactly: two messages under one rate are
-    never nearer than its interval. A destination that answers 4xx is left alone for a while, longer each time."""
+    never nearer than its interval. A destination that answers 4xx is left alone for a while, longer each time.
+    With `book`, slots of the rate are reserved before a message takes one; those that are not used in time lapse."""
 
-    def __init__(self, clock: Clock, limits: Limits) -> None:
+    def __init__(self, clock: Clock, limits: Limits, book: Book | None = None) -> None:
         self._clock = clock
         self._limits = limits
         self._by_domain = bool(limits.domain_rate or limits.domain_connections)
         self._destinations: dict[str, _Destination] = {}
         self._ring: deque[_Destination] = deque()
         self._free_at = 0.0
+        self._book = book if limits.rate else None
+        self._booked = 0
+        self._booked_until = 0.0
         self._count = 0
         self._ended = False
         self._turn = asyncio.Lock()
@@ -92,11 +104,21 @@ class Backlog:
         """The next job that may go, as soon as one may; None at the end."""
         async with self._turn:
             while True:
+                if self._book and self._count:
+                    await self._reserve(self._book)
                 if job := self._take():
                     return job
                 if self._ended and not self._count:
                     return None
                 await self._wait()
+
+    async def _reserve(self, book: Book) -> None:
+        if self._booked and self._clock.monotonic() < self._booked_until:
+            return
+        self._booked = min(self._count, max(1, round(self._limits.rate * BOOKED_SECONDS)))
+        wait = await book(self._booked)
+        self._free_at = self._clock.monotonic() + wait
+        self._booked_until = self._free_at + self._booked / self._limits.rate
 
     def get_ahead(self) -> Job | None:
         """A job that may go behind the present one at once, if there is one and no rate forbids it."""
@@ -143,6 +165,7 @@ class Backlog:
             destination.busy += 1
             if self._limits.rate:
                 self._free_at = now + 1 / self._limits.rate
+                self._booked -= 1
             if self._limits.domain_rate:
                 destination.free_at = now + 1 / self._limits.domain_rate
             return job

@@ -177,10 +177,13 @@ class Installation:
         return self.folder / f"log.{process.pid}"
 
     async def finish(self) -> None:
-        """Wait until nothing is left to send."""
-        async with asyncio.timeout(PATIENCE):
-            while await self.left():
-                await asyncio.sleep(0.2)
+        """Wait until nothing is left to send, as long as it becomes less."""
+        left = MEMBERS
+        while left:
+            async with asyncio.timeout(PATIENCE):
+                while (now := await self.left()) == left:
+                    await asyncio.sleep(0.2)
+            left = now
 
     async def drain(self, process: asyncio.subprocess.Process) -> None:
         """Stop a process as an init system does, once it stands; it has to end well."""

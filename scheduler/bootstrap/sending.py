@@ -12,7 +12,7 @@ import structlog
 
 from scheduler.bootstrap.bundled import bundled
 from scheduler.bootstrap.settings import Settings
-from scheduler.bootstrap.wiring import Parts, open_parts
+from scheduler.bootstrap.wiring import Parts, load_signer, open_parts
 from scheduler.delivery.backlog import Limits
 from scheduler.delivery.compose import Composer
 from scheduler.delivery.dispatch import Dispatcher
@@ -44,8 +44,9 @@ def make_transport(settings: Settings) -> Transport:
 
 def make_dispatcher(parts: Parts) -> Dispatcher:
     """A dispatcher for one run of this process."""
+    composer = Composer(bundled("templates/email"), parts.community, signer=load_signer(parts.settings))
     letters = Letters(
-        parts.database, Composer(bundled("templates/email"), parts.community), parts.clock,
+        parts.database, composer, parts.clock,
         community=parts.community, series={one.slug: one for one in parts.series}, keys=parts.keys,
     )  # fmt: skip
     rate = parts.settings.mail.rate

@@ -189,7 +189,12 @@ async def serve(
         )
         log.info("stopping")
         web.should_exit = True
+        broken = None if stopping.is_set() else sending if sending.done() else serving
         await service.stop(sending)
         await serving
+        if broken:
+            error = broken.exception()
+            log.error("broke-off", error=type(error).__name__)
+            raise Problem(f"the service broke off ({error or 'it ended'}); start it again") from error
     await database.close()
     log.info("stopped")

@@ -1,7 +1,7 @@
 """Chunks as jobs on PostgreSQL: each is one sender's, until that one is lost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -35,9 +35,8 @@ async def house(postgres_url: str, tmp_path: Path) -> AsyncIterator[House]:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "LOOK_AROUND", timedelta(seconds=0.1))
-    return
 
 
 async def enqueue(database: Database, *chunks: int) -> None:

@@ -42,8 +42,8 @@ def make_transport(settings: Settings) -> Transport:
     )  # fmt: skip
 
 
-def make_dispatcher(parts: Parts) -> Dispatcher:
-    """A dispatcher for one run of this process."""
+def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatcher:
+    """A dispatcher for one run of this process, over the transport that the settings name or another."""
     composer = Composer(bundled("templates/email"), parts.community, signer=load_signer(parts.settings))
     letters = Letters(
         parts.database, composer, parts.clock,
@@ -57,7 +57,7 @@ def make_dispatcher(parts: Parts) -> Dispatcher:
             return await jobs.book(connection, slots, rate=rate)
 
     return Dispatcher(
-        parts.database, make_transport(parts.settings), letters, parts.clock, run=secrets.token_hex(8),
+        parts.database, transport or make_transport(parts.settings), letters, parts.clock, run=secrets.token_hex(8),
         limits=Limits(rate=rate), lease=math.inf if alone else LEASE_SECONDS, book=None if alone else book,
     )  # fmt: skip
 

@@ -25,13 +25,16 @@ from scheduler.bootstrap.sending import (
 )
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.wiring import Parts, open_parts
+from scheduler.delivery.metering import Metered
 from scheduler.delivery.transport import MaildirAddress
 from scheduler.domain.problem import Problem
 from scheduler.domain.zone import tzdata_version
+from scheduler.service.alerting import Bell
 from scheduler.service.planning import Planner
 from scheduler.store import facts
 from scheduler.store.database import FAULTS, Database
 from scheduler.web.app import create_app
+from scheduler.web.metrics import Metrics
 
 log = structlog.get_logger()
 
@@ -56,7 +59,14 @@ class Service:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._planner = make_planner(parts)
-        self._dispatcher = make_dispatcher(parts)
+        self.transport = Metered(make_transport(parts.settings))
+        self._dispatcher = make_dispatcher(parts, self.transport)
+        watch = parts.settings.watch
+        self._bell = Bell(
+            parts.database, parts.clock, community=parts.community.name, webhook=watch.webhook, ping=watch.ping,
+            late=watch.late,
+        )  # fmt: skip
+        self._looking: asyncio.Task[None] | None = None
         self._timer = AsyncIOScheduler(
             timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
@@ -91,6 +101,13 @@ class Service:
         if ticked.next_due:
             self._timer.add_job(self.tick, DateTrigger(ticked.next_due), id="due", replace_existing=True)
         self._work.set()
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        """Tell of troubles, beside the ticks: whom it is told may be slow."""
+        with contextlib.suppress(*FAULTS):
+            await self._bell.look()
 
     async def _watch(self) -> None:
         """Tick soon after somebody changed something, in this process or another."""
@@ -121,6 +138,8 @@ class Service:
     async def stop(self, sending: "asyncio.Task[None]") -> None:
         """Stop the timer, claim nothing more, and give what is on its way time to arrive and be written down."""
         self._timer.shutdown(wait=False)
+        if self._looking:
+            self._looking.cancel()
         self._dispatcher.drain()
         if self._hands:
             self._hands.stop()
@@ -174,6 +193,7 @@ async def serve(
             community=parts.community, series=parts.series, database=parts.database, clock=parts.clock,
             keys=parts.keys, outbox=Path(outbox.path) if isinstance(outbox, MaildirAddress) else None,
             templates=bundled("templates/web"),
+            metrics=Metrics(registry=service.transport.registry, token=settings.watch.metrics_token),
         )  # fmt: skip
         web = _Web(
             uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off",

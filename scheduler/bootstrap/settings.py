@@ -16,6 +16,7 @@ from scheduler.bootstrap.tables import (
     MailTable,
     SecurityTable,
     Tables,
+    WatchTable,
     WebTable,
     is_array,
     table_of,
@@ -38,6 +39,7 @@ class Settings:
     mail: MailTable
     dkim: DkimTable
     web: WebTable
+    watch: WatchTable
     security: SecurityTable
     series: tuple[Series, ...]
     policies: tuple[Policy, ...]
@@ -73,6 +75,7 @@ def load_settings(config: Path | None, environment: Mapping[str, str]) -> Settin
         mail=tables.mail,
         dkim=tables.dkim,
         web=tables.web,
+        watch=tables.watch,
         security=tables.security,
         series=tuple(table.series() for table in tables.series),
         policies=tuple(table.policy() for table in tables.policies),

@@ -214,6 +214,17 @@ class WebTable(Table):
     )
 
 
+class WatchTable(Table):
+    webhook: OptionalUrl = Field(repr=False, description=_URL)
+    ping: OptionalUrl = Field(repr=False, description=_URL)
+    late: Annotated[timedelta, BeforeValidator(_read_lead)] = Field(
+        description='a length of time, as "15m" or "2h"'
+    )
+    metrics_token: Annotated[str, _by(require_line, empty=True)] = Field(
+        repr=False, description='at least 16 characters, or ""', pattern=r"^(.{16,})?$"
+    )
+
+
 class SecurityTable(Table):
     key: Annotated[bytes | None, BeforeValidator(_read_key)] = Field(
         repr=False, description='at least 32 octets in hexadecimal or base64, or ""'
@@ -280,6 +291,7 @@ class Tables(Table):
     mail: MailTable
     dkim: DkimTable
     web: WebTable
+    watch: WatchTable
     security: SecurityTable
     series: list[SeriesTable] = Field(min_length=1)
     policies: list[PolicyTable]

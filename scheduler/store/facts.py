@@ -17,6 +17,8 @@ SWEPT = "swept_at"
 UID_DOMAIN = "uid_domain"
 TZDATA = "tzdata"
 RELAY = "relay"
+TROUBLES = "troubles"
+ALERTS = "alerts"
 CLOCK_MARK = "clock_mark"
 
 

@@ -18,6 +18,7 @@ from scheduler.domain.token import Keys
 from scheduler.store.database import Database
 from scheduler.web import calendars, health, links, outbox, pages
 from scheduler.web.guarding import Hardening, Journal, harden
+from scheduler.web.metrics import Metrics
 from scheduler.web.site import Site, page, read_templates, site
 
 log = structlog.get_logger()
@@ -34,16 +35,16 @@ _WORDS = {
 
 def create_app(
     *, community: Community, series: tuple[Series, ...], database: Database, clock: Clock, keys: Keys,
-    outbox: Path | None, templates: Path,
+    outbox: Path | None, templates: Path, metrics: Metrics | None = None,
 ) -> Starlette:  # fmt: skip
     """The site of `community`. `outbox` is the Maildir whose mails are shown on loopback, `templates` the folder
-    of pages and of the files that they refer to."""
+    of pages and of the files that they refer to; `metrics` what /metrics tells."""
     here = Site(
         community=community, series=series, database=database, clock=clock, keys=keys, outbox=outbox,
         templates=read_templates(templates), started=clock.now(),
     )  # fmt: skip
     app = Starlette(
-        routes=_routes(templates / "static"),
+        routes=[*_routes(templates / "static"), *([Route("/metrics", metrics.show)] if metrics else [])],
         middleware=[
             Middleware(Journal, clock=clock),
             Middleware(Hardening, https=community.base_url.startswith("https:")),

@@ -126,7 +126,7 @@ class SmtpConnection:
 
     async def _hand_over(self, envelope: Envelope, following: Envelope | None) -> Outcome:
         """Write the content and its final dot, the following message's envelope behind it, and read the answer."""
-        pieces = [dot_stuffed(envelope.content)]
+        pieces = [envelope.content, b".\r\n"] if envelope.composed else [dot_stuffed(envelope.content)]
         if following is not None and self._pipelines and self._messages_left > 0:
             lines = commands(following, self._extensions)
             if isinstance(lines, Commands):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 
@@ -44,8 +45,9 @@ class Settler:
         pause = 0.5
         while settlements:
             try:
-                async with self._database.write() as connection:
-                    await claims.settle(connection, settlements, run=self._run)
+                await self._database.write_at_once(
+                    partial(claims.settle, settlements=settlements, run=self._run)
+                )
                 return
             except FAULTS as error:
                 log.error("settling-failed", deliveries=len(settlements), error=type(error).__name__)

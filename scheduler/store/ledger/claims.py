@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import Kind
@@ -163,31 +163,44 @@ async def claim(
     return [Claim(**row._mapping) for row in await connection.execute(query)]
 
 
+_held = and_(deliveries.c.run == bindparam("by"), deliveries.c.state == "sending")
+
+# Nearly all are sent: one statement for all of a commit, since each is a way into the database and back.
+_settle_sent = (
+    update(deliveries)
+    .where(deliveries.c.id.in_(bindparam("those", expanding=True)), _held)
+    .values(state="sent", run=None, reason="", uncertain=False, sent_at=bindparam("sent"))
+)
 _settle = (
     update(deliveries)
-    .where(
-        deliveries.c.id == bindparam("of"), deliveries.c.run == bindparam("by"), deliveries.c.state == "sending"
-    )
+    .where(deliveries.c.id == bindparam("of"), _held)
     .values(
         state=bindparam("to"), run=None, reason=bindparam("because"), uncertain=bindparam("unsure"),
         next_try=func.coalesce(bindparam("again", type_=deliveries.c.next_try.type), deliveries.c.next_try),
-        sent_at=bindparam("sent", type_=deliveries.c.sent_at.type),
         attempts=deliveries.c.attempts - bindparam("untried"),
     )
 )  # fmt: skip
 
 
-async def settle(connection: AsyncConnection, settlements: Sequence[Settlement], *, run: str) -> None:
-    """Write what became of tries; rows that another run has taken over meanwhile are left alone."""
-    values: list[dict[str, Any]] = [
+def settle(connection: Connection, settlements: Sequence[Settlement], *, run: str) -> None:
+    """Write what became of tries; rows that another run has taken over meanwhile are left alone.
+
+    What is sent in one commit has one instant, the latest of them.
+    """
+    sent = [(one.id, one.sent_at) for one in settlements if one.sent_at]
+    if sent:
+        values = {"those": [number for number, _ in sent], "by": run, "sent": max(at for _, at in sent)}
+        connection.execute(_settle_sent, values)
+    others: list[dict[str, Any]] = [
         {
             "of": one.id, "by": run, "to": one.state, "because": one.reason, "unsure": one.uncertain,
-            "again": one.next_try, "sent": one.sent_at, "untried": int(one.untried),
+            "again": one.next_try, "untried": int(one.untried),
         }
         for one in settlements
+        if not one.sent_at
     ]  # fmt: skip
-    if values:
-        await connection.execute(_settle, values)
+    if others:
+        connection.execute(_settle, others)
 
 
 async def take_over(

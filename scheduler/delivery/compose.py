@@ -17,6 +17,7 @@ from scheduler.delivery.invite import Invite
 from scheduler.delivery.markdown import as_html, as_text
 from scheduler.delivery.message import ascii_domain, header, list_id_words, mailbox_words, mime, text_words
 from scheduler.delivery.pattern import Pattern, quoted, quoted_pieces
+from scheduler.delivery.signing import Seal, Signer
 from scheduler.delivery.template import Form, Templates
 from scheduler.delivery.wording import When, as_told, describe_meeting
 from scheduler.domain.calendar import Method, invitation
@@ -98,12 +99,21 @@ class Personal:
     uid: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """Of the messages of a cohort the headers that are the same in all, the body with its blanks, and who signs."""
+
+    headers: bytes
+    body: Pattern
+    seal: Seal | None
+
+
 class Composed:
     """The message of one cohort, ready but for what is a member's own. `subject` is that of all its members."""
 
     def __init__(
         self, cohort: Cohort, community: Community, *,
-        subject: str, bodies: Mapping[bool, tuple[Form, Form]], invite: Invite | None,
+        subject: str, bodies: Mapping[bool, tuple[Form, Form]], invite: Invite | None, signer: Signer | None,
     ) -> None:  # fmt: skip
         self.subject = subject
         self._cohort = cohort
@@ -112,7 +122,8 @@ class Composed:
         self._common = b"".join(_common_headers(cohort, community, subject))
         self._boundary = sha256(repr((cohort.zone, cohort.locale, subject)).encode()).hexdigest()[:32]
         self._invite = invite
-        self._forms: dict[tuple[bool, bool], tuple[bytes, Pattern]] = {}
+        self._signer = signer
+        self._forms: dict[tuple[bool, bool], _Form] = {}
         self._date: tuple[datetime | None, str] = (None, "")
 
     def message(self, personal: Personal, *, date: datetime) -> bytes:
@@ -131,13 +142,15 @@ class Composed:
             name = require_line(to.name, "name")
             address = ascii_domain(require_line(to.address, "address"))
             own = self._own_headers(personal, name, address, date)
-            headers, body = self._form(to.assumed, invites=bool(personal.uid))
-            return own + headers + b"\r\n" + body.fill(self._values(personal, name, address))
+            form = self._form(to.assumed, invites=bool(personal.uid))
+            body = form.body.fill(self._values(personal, name, address))
+            signature = form.seal.sign(own, body, date=date) if form.seal else b""
+            return b"".join((signature, own, form.headers, b"\r\n", body))
         except (Refused, ValueError) as error:
             raise Refused(f"member {to.member}: {error}") from error
 
-    def _form(self, assumed: bool, *, invites: bool) -> tuple[bytes, Pattern]:  # noqa: FBT001
-        """The headers that are common to all, and the body with its blanks; each made when it is first needed."""
+    def _form(self, assumed: bool, *, invites: bool) -> _Form:  # noqa: FBT001
+        """What is common to all; made when it is first needed."""
         if (assumed, invites) not in self._forms:
             if invites and self._invite is None:
                 raise ValueError(f"a {self._cohort.kind} carries no calendar part")
@@ -146,7 +159,9 @@ class Composed:
                 quoted_pieces(text.pieces), quoted_pieces(html.pieces, _in_html), boundary=self._boundary,
                 method=self._invite.method if self._invite and invites else None,
             )  # fmt: skip
-            self._forms[assumed, invites] = self._common + headers, body
+            headers = self._common + headers
+            seal = self._signer.seal(headers) if self._signer else None
+            self._forms[assumed, invites] = _Form(headers, body, seal)
         return self._forms[assumed, invites]
 
     def _values(self, personal: Personal, name: str, address: str) -> Mapping[str, bytes]:
@@ -185,11 +200,12 @@ class Composed:
 
 
 class Composer:
-    """Writes the messages of every cohort, from the templates in `folder` and as `community`."""
+    """Writes the messages of every cohort, from the templates in `folder` and as `community`; `signer` signs them."""
 
-    def __init__(self, folder: Path, community: Community) -> None:
+    def __init__(self, folder: Path, community: Community, *, signer: Signer | None = None) -> None:
         self._templates = Templates(folder)
         self._community = community
+        self._signer = signer
 
     def cohort(self, cohort: Cohort) -> Composed:
         """Return what is common to the messages of `cohort`.
@@ -211,7 +227,9 @@ class Composer:
         invite = _invite(cohort, self._community)
         if isinstance(when := values.get("when"), When):
             _require_agreement(cohort, when, subject=subject, bodies=bodies.values(), invite=invite)
-        return Composed(cohort, self._community, subject=subject, bodies=bodies, invite=invite)
+        return Composed(
+            cohort, self._community, subject=subject, bodies=bodies, invite=invite, signer=self._signer
+        )
 
 
 def words_for(cohort: Cohort, community: Community) -> dict[str, object]:

@@ -1,0 +1,117 @@
+"""The signature of our domain over each message (DKIM, RFC 6376): receivers see that it is ours, and unchanged."""
+
+import re
+from base64 import b64encode
+from collections.abc import Iterable
+from datetime import datetime
+from hashlib import sha256
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from scheduler.delivery.message import header
+from scheduler.domain.problem import Refused
+
+SHORTEST_RSA = 2048
+"""Bits (RFC 8301 section 3.2)."""
+
+# Signed once more than they stand there: nobody can add another one unnoticed (RFC 6376 section 8.15).
+_OVERSIGNED = ("from", "subject")
+# What relays on the way are known to drop or to change.
+_UNSIGNED = {"precedence", "x-auto-response-suppress"}
+_WORD = 60
+_FIELD = re.compile(rb"([!-9;-~]+):((?:[^\r]|\r\n[ \t])*)\r\n")
+_SPACE = re.compile(rb"[ \t\r\n]+")
+
+
+class Signer:
+    """Signs as `domain` with an RSA key of at least 2048 bits or an Ed25519 key (RFC 8463), published under
+    `selector`."""
+
+    def __init__(self, *, domain: str, selector: str, pem: bytes) -> None:
+        """`pem` is a private key without a password. Raises Refused where it cannot be used."""
+        try:
+            key = load_pem_private_key(pem, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise Refused("it is not a private key in PEM, without a password") from None
+        if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
+            raise Refused("the key is neither RSA nor Ed25519")
+        if isinstance(key, RSAPrivateKey) and key.key_size < SHORTEST_RSA:
+            raise Refused(f"the RSA key has {key.key_size} bits; receivers want {SHORTEST_RSA}")
+        self.domain, self.selector = domain, selector
+        self._key = key
+
+    @property
+    def name(self) -> str:
+        """Where in the DNS the public key stands."""
+        return f"{self.selector}._domainkey.{self.domain}"
+
+    @property
+    def record(self) -> str:
+        """The TXT record that stands there (RFC 6376 section 3.6.1)."""
+        public = self._key.public_key()
+        if isinstance(self._key, RSAPrivateKey):
+            kind, octets = "rsa", public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        else:
+            kind, octets = "ed25519", public.public_bytes(Encoding.Raw, PublicFormat.Raw)
+        return f"v=DKIM1; k={kind}; p={b64encode(octets).decode()}"
+
+    def seal(self, headers: bytes) -> "Seal":
+        """What signs messages that have `headers` in common."""
+        return Seal(self, headers)
+
+    def tags(self, names: Iterable[str]) -> list[str]:
+        """The words of a signature over the headers of these names that every message has alike."""
+        algorithm = "rsa-sha256" if isinstance(self._key, RSAPrivateKey) else "ed25519-sha256"
+        *all_but_last, last = names
+        return [
+            "v=1;", f"a={algorithm};", "c=relaxed/relaxed;", f"d={self.domain};", f"s={self.selector};",
+            f"h={all_but_last[0]}:", *[f"{name}:" for name in all_but_last[1:]], f"{last};",
+        ]  # fmt: skip
+
+    def signature(self, text: bytes) -> str:
+        """The signature over a canonical text, in base64."""
+        if isinstance(self._key, RSAPrivateKey):
+            return b64encode(self._key.sign(text, PKCS1v15(), SHA256())).decode()
+        return b64encode(self._key.sign(sha256(text).digest())).decode()
+
+
+class Seal:
+    """Signs the messages of a cohort: what is the same in all of them is made ready once."""
+
+    def __init__(self, signer: Signer, common: bytes) -> None:
+        self._signer = signer
+        self._common = _canonical(common)
+        self._tags: dict[tuple[str, ...], list[str]] = {}
+
+    def sign(self, own: bytes, body: bytes, *, date: datetime) -> bytes:
+        """The header DKIM-Signature for a message with the headers `own` beside the common ones, and with `body`.
+
+        The body is in its canonical form as it stands, as `pattern` writes it. The same input gives the same bytes.
+        """
+        fields = [*_canonical(own), *self._common]
+        names = tuple(name for name, _ in fields)
+        if names not in self._tags:
+            self._tags[names] = self._signer.tags([*names, *_OVERSIGNED])
+        words = [
+            *self._tags[names], f"t={int(date.timestamp())};", f"bh={b64encode(sha256(body).digest()).decode()};",
+        ]  # fmt: skip
+        # What is signed of the signature itself is all but its value (RFC 6376 section 3.7).
+        signed = b"".join([line for _, line in fields]) + f"dkim-signature:{' '.join(words)} b=".encode()
+        value = f"b={self._signer.signature(signed)}"
+        pieces = [value[place : place + _WORD] for place in range(0, len(value), _WORD)]
+        return header("DKIM-Signature", *words, *pieces)
+
+
+def _canonical(headers: bytes) -> list[tuple[str, bytes]]:
+    """Name and canonical form (RFC 6376 section 3.4.2) of each header that is signed."""
+    found = []
+    for name, value in _FIELD.findall(headers):
+        lower = name.lower()
+        if (word := lower.decode()) not in _UNSIGNED:
+            found.append((word, lower + b":" + _SPACE.sub(b" ", value).strip() + b"\r\n"))
+    return found

@@ -217,7 +217,7 @@ class Dispatcher:
             if isinstance(written, Problem):
                 log.error("message-not-written", delivery=claim.id, notice=claim.notice, problem=str(written))
                 self._settler.submit(Settlement(id=claim.id, state="failed", reason=str(written)), settled)
-            elif wait := await self._backlog.put(Job(claim, written, settled)):
+            elif wait := await self._backlog.put(self._backlog.job(claim, written, settled)):
                 self._settler.submit(self._release(claim, "its destination is busy", wait), settled)
         return found
 

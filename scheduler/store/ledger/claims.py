@@ -1,9 +1,8 @@
 """Handing out deliveries to whoever sends them, and settling what became of each try."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,8 +13,7 @@ from scheduler.store.schema import answers, deliveries, members, notices, occurr
 from scheduler.store.schema import facts as facts_table
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """A delivery that this run may send now, with what its message needs of the member.
 
     `revision` is the occurrence's to compose from; `uncertain` says that an earlier try may have arrived;
@@ -37,8 +35,7 @@ class Claim:
     requested: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What became of a claimed delivery: `state` queued (with `next_try`), sent (with `sent_at`) or failed."""
 
     id: int
@@ -160,7 +157,7 @@ async def claim(
         .where(deliveries.c.id.in_(claimed))
         .order_by(deliveries.c.id)
     )  # fmt: skip
-    return [Claim(**row._mapping) for row in await connection.execute(query)]
+    return [Claim._make(row) for row in await connection.execute(query)]
 
 
 _held = and_(deliveries.c.run == bindparam("by"), deliveries.c.state == "sending")

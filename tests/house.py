@@ -66,7 +66,7 @@ class House:
         """What a new process begins with: nothing but what the database holds."""
         letters = Letters(
             self.database, Composer(TEMPLATES, COMMUNITY), self.clock, community=COMMUNITY,
-            series={one.slug: one for one in self.series}, keys=self.keys,
+            series={one.slug: one for one in self.series}, keys=self.keys, room_policies=self.policies,
         )  # fmt: skip
         self.runs = getattr(self, "runs", 0) + 1
         self.dispatcher = Dispatcher(

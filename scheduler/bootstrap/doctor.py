@@ -1,15 +1,18 @@
 """`doctor`: looks at the installation as it is, and says what to mend."""
 
+import os
+import zoneinfo
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from scheduler.bootstrap.finding import Finding, Level
+from scheduler.bootstrap.sender import look_at_sender
 from scheduler.bootstrap.serving import make_transport
 from scheduler.bootstrap.settings import Settings
-from scheduler.bootstrap.wiring import Parts, open_parts
-from scheduler.delivery.transport import ConnectProblem, MaildirAddress
+from scheduler.bootstrap.wiring import Parts, load_signer, open_parts
+from scheduler.delivery.transport import ConnectProblem, MaildirAddress, SmtpAddress
 from scheduler.domain.link import is_loopback
 from scheduler.domain.plan import next_occurrence
 from scheduler.domain.problem import Problem
@@ -20,20 +23,9 @@ from scheduler.store import notices, occurrences
 from scheduler.store.ledger import reports
 
 
-class Level(StrEnum):
-    FINE = "ok"
-    NOTE = "note"
-    WRONG = "WRONG"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    level: Level
-    text: str
-
-
-async def examine(settings: Settings, show: Callable[[Finding], None]) -> bool:
-    """Show one finding after the other; returns whether anything is wrong."""
+async def examine(settings: Settings, show: Callable[[Finding], None], *, resolver: str = "") -> bool:
+    """Show one finding after the other; returns whether anything is wrong. `resolver` is the IP address (and port) of
+    the DNS server to ask, in place of the machine's own."""
     wrong = False
 
     def note(level: Level, text: str) -> None:
@@ -42,8 +34,9 @@ async def examine(settings: Settings, show: Callable[[Finding], None]) -> bool:
         show(Finding(level, text))
 
     note(Level.FINE, f"settings: {len(settings.series)} series, {len(settings.policies)} policies")
-    note(Level.FINE, f"zone data: IANA {tzdata_version()}, from the tzdata package")
+    _look_at_zones(note)
     await _look_at_relay(settings, note)
+    await _look_at_signature(settings, note, resolver)
     _look_at_links(settings, note)
     try:
         async with open_parts(settings) as parts:
@@ -51,6 +44,21 @@ async def examine(settings: Settings, show: Callable[[Finding], None]) -> bool:
     except Problem as problem:
         note(Level.WRONG, str(problem))
     return wrong
+
+
+def _look_at_zones(note: Callable[[Level, str], None]) -> None:
+    """The packaged data is the only one, unless something put another folder before it."""
+    version = tzdata_version()
+    if zoneinfo.TZPATH:
+        note(
+            Level.WRONG,
+            f"zone data: {zoneinfo.TZPATH[0]} stands before the tzdata package ({version}); "
+            "remove what calls zoneinfo.reset_tzpath",
+        )
+    elif os.environ.get("PYTHONTZPATH"):
+        note(Level.FINE, f"zone data: IANA {version}, from the tzdata package; PYTHONTZPATH is not followed")
+    else:
+        note(Level.FINE, f"zone data: IANA {version}, from the tzdata package; the system's is not used")
 
 
 async def _look_at_relay(settings: Settings, note: Callable[[Level, str], None]) -> None:
@@ -63,6 +71,21 @@ async def _look_at_relay(settings: Settings, note: Callable[[Level, str], None])
         note(Level.NOTE, "mail: goes to a folder, not to members; name a relay in [mail] transport")
     else:
         note(Level.FINE, "mail: the relay answers")
+
+
+async def _look_at_signature(settings: Settings, note: Callable[[Level, str], None], resolver: str) -> None:
+    try:
+        signer = load_signer(settings)
+    except Problem as problem:
+        note(Level.WRONG, str(problem))
+        return
+    if signer:
+        note(Level.FINE, f'DKIM: publish at {signer.name} the TXT record "{signer.record}"')
+    sends = isinstance(settings.mail.address, SmtpAddress) and not is_loopback(
+        urlsplit(settings.community.base_url).hostname or ""
+    )
+    if sends or resolver:
+        await look_at_sender(settings.community.address, signer, note, resolver=resolver)
 
 
 def _look_at_links(settings: Settings, note: Callable[[Level, str], None]) -> None:

@@ -17,7 +17,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from scheduler.bootstrap.bundled import bundled
 from scheduler.bootstrap.settings import Settings
-from scheduler.bootstrap.wiring import Parts, open_parts
+from scheduler.bootstrap.wiring import Parts, load_signer, open_parts
 from scheduler.delivery.backlog import Limits
 from scheduler.delivery.compose import Composer
 from scheduler.delivery.dispatch import Dispatcher
@@ -53,9 +53,11 @@ def make_transport(settings: Settings) -> Transport:
 
 def make_dispatcher(parts: Parts) -> Dispatcher:
     """A dispatcher for one run of this process."""
+    composer = Composer(bundled("templates/email"), parts.community, signer=load_signer(parts.settings))
     letters = Letters(
-        parts.database, Composer(bundled("templates/email"), parts.community), parts.clock,
+        parts.database, composer, parts.clock,
         community=parts.community, series={one.slug: one for one in parts.series}, keys=parts.keys,
+        room_policies=parts.policies if parts.settings.mail.room_in_last_reminder else (),
     )  # fmt: skip
     return Dispatcher(
         parts.database, make_transport(parts.settings), letters, parts.clock,
@@ -208,7 +210,12 @@ async def serve(
         )
         log.info("stopping")
         web.should_exit = True
+        broken = None if stopping.is_set() else sending if sending.done() else serving
         await service.stop(sending)
         await serving
+        if broken:
+            error = broken.exception()
+            log.error("broke-off", error=type(error).__name__)
+            raise Problem(f"the service broke off ({error or 'it ended'}); start it again") from error
     await database.close()
     log.info("stopped")

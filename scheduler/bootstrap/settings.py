@@ -12,6 +12,7 @@ from scheduler.bootstrap.complaint import complaint, first_complaint
 from scheduler.bootstrap.sources import Place, Sources, read_sources, variable
 from scheduler.bootstrap.tables import (
     DatabaseTable,
+    DkimTable,
     MailTable,
     SecurityTable,
     Tables,
@@ -35,6 +36,7 @@ class Settings:
     community: Community
     database: DatabaseTable
     mail: MailTable
+    dkim: DkimTable
     web: WebTable
     security: SecurityTable
     series: tuple[Series, ...]
@@ -61,6 +63,7 @@ def load_settings(config: Path | None, environment: Mapping[str, str]) -> Settin
     _check_series(tables, sources)
     _check_policies(tables, sources)
     _check_reach(tables, sources)
+    _check_dkim(tables, sources)
     return Settings(
         community=Community(
             **tables.community.model_dump(),
@@ -68,6 +71,7 @@ def load_settings(config: Path | None, environment: Mapping[str, str]) -> Settin
         ),
         database=tables.database,
         mail=tables.mail,
+        dkim=tables.dkim,
         web=tables.web,
         security=tables.security,
         series=tuple(table.series() for table in tables.series),
@@ -132,6 +136,14 @@ def _check_reach(tables: Tables, sources: Sources) -> None:
             "mail would leave this machine with links that lead nowhere: [web] base_url is "
             f"'{base_url or f'http://127.0.0.1:{tables.web.port}'}'",
             accepted=f"{variable('web', 'base_url')} as members reach it, or a relay on this machine",
+        )  # fmt: skip
+
+
+def _check_dkim(tables: Tables, sources: Sources) -> None:
+    if bool(tables.dkim.key) != bool(tables.dkim.selector):
+        raise complaint(
+            sources, _later(sources, ("dkim", "key"), ("dkim", "selector")),
+            "a signature needs both a key and a selector", accepted="both, or neither",
         )  # fmt: skip
 
 

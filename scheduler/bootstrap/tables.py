@@ -31,6 +31,7 @@ from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.zone import require_zone
 
 _DOMAIN = re.compile(r"(?=.{1,190}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+_SELECTOR = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9-]{1,63})*")
 _HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]*")
 
 
@@ -69,6 +70,12 @@ def _database(value: str, what: str) -> str:
 
 def _transport(value: str, what: str) -> str:
     parse_transport(value)
+    return value
+
+
+def _private_key(value: str, what: str) -> str:
+    if not value.isprintable() and not value.lstrip().startswith("-----BEGIN"):
+        raise ValueError(f"{what}: is neither a path nor PEM text")
     return value
 
 
@@ -180,11 +187,24 @@ class MailTable(Table):
     rate: float = Field(
         ge=0, allow_inf_nan=False, description="messages a second, 0 or more; 0 means no limit"
     )
+    room_in_last_reminder: bool = Field(description="true or false")
 
     @property
     def address(self) -> TransportAddress:
         """`transport`, read."""
         return parse_transport(self.transport)
+
+
+class DkimTable(Table):
+    key: Annotated[str, _by(_private_key, empty=True)] = Field(
+        repr=False, description='the path of a PEM file, PEM text, or ""'
+    )
+    selector: Annotated[str, _by(_matching(_SELECTOR), empty=True)] = Field(
+        description='letters, digits and hyphens, as third2026, or ""'
+    )
+    domain: Annotated[str, _by(_matching(_DOMAIN), empty=True)] = Field(
+        description='a domain in lower case, as example.org, or ""'
+    )
 
 
 class WebTable(Table):
@@ -259,6 +279,7 @@ class Tables(Table):
     community: CommunityTable
     database: DatabaseTable
     mail: MailTable
+    dkim: DkimTable
     web: WebTable
     security: SecurityTable
     series: list[SeriesTable] = Field(min_length=1)

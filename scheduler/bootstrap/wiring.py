@@ -8,11 +8,12 @@ from pathlib import Path
 
 from scheduler.bootstrap.clock import SystemClock
 from scheduler.bootstrap.settings import Settings
+from scheduler.delivery.signing import Signer
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
-from scheduler.domain.problem import Problem, SettingsProblem
+from scheduler.domain.problem import Problem, Refused, SettingsProblem
 from scheduler.domain.token import Keys
 from scheduler.store.database import Database
 from scheduler.store.upgrades import open_database
@@ -48,6 +49,25 @@ async def open_parts(
         )  # fmt: skip
     finally:
         await database.close()
+
+
+def load_signer(settings: Settings) -> Signer | None:
+    """Who signs mails, where a key is set. Raises SettingsProblem where it cannot be used."""
+    key = settings.dkim.key
+    if not key:
+        return None
+    try:
+        pem = key.encode() if "-----BEGIN" in key else Path(key).read_bytes()
+        return Signer(
+            domain=settings.dkim.domain or settings.community.address.rpartition("@")[2].lower(),
+            selector=settings.dkim.selector, pem=pem,
+        )  # fmt: skip
+    except OSError as error:
+        raise SettingsProblem(f"[dkim] key: {key} cannot be read: {error.strerror}") from None
+    except Refused as refused:
+        raise SettingsProblem(
+            f"[dkim] key: {refused}; `openssl genpkey -algorithm ed25519 -out dkim.pem` makes one"
+        ) from None
 
 
 def load_keys(settings: Settings, database: Database) -> Keys:

@@ -38,6 +38,8 @@ def main() -> None:
         _end(str(problem), EXIT_USAGE)
     except Problem as problem:
         _end(str(problem), EXIT_FAILED)
+    except OverflowError:
+        _end("a date, a length of time or a number is out of all bounds; give a nearer one", EXIT_USAGE)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(EXIT_FAILED)

@@ -14,10 +14,18 @@ import typer
 from scheduler.domain.problem import Problem, Refused, SettingsProblem
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from scheduler.bootstrap.settings import Settings
     from scheduler.bootstrap.wiring import Parts
 
 Result = TypeVar("Result")
+
+LAST_YEAR = 2199
+"""As far as dates of commands may lie ahead: rules are followed that far in no time."""
+
+LONGEST_NUMBER = 18
+"""Digits of a notice's number that every database can hold."""
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -82,6 +90,12 @@ def fail(message: str, *, code: int = EXIT_FAILED) -> NoReturn:
     """Say what went wrong, in one line on standard error, and exit."""
     typer.echo(f"third-thursday: {message}", err=True)
     raise typer.Exit(code)
+
+
+def require_near(day: "date", option: str) -> None:
+    """Raises SettingsProblem where `day` lies further ahead than the rules are followed."""
+    if day.year > LAST_YEAR:
+        raise SettingsProblem(f"{option} {day} lies too far ahead; give a date up to {LAST_YEAR}-12-31")
 
 
 def is_terminal() -> bool:

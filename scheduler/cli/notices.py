@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scheduler.cli.door import confirm, door, fail, is_terminal, show_json, usage
+from scheduler.cli.door import (
+    LONGEST_NUMBER,
+    confirm,
+    door,
+    fail,
+    is_terminal,
+    require_near,
+    show_json,
+    usage,
+)
 from scheduler.domain.duration import parse_duration
 from scheduler.domain.problem import Refused
 
@@ -19,6 +28,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Tell people something, and see what became of it.", no_args_is_help=True)
 
 AUDIENCES = "all, convenors, coming:KEY, unanswered:KEY, country:XX, zone:Z, locale:L, list:FILE"
+LOOK_SECONDS = 0.5
+LONGEST_HOLD = 7 * 24 * 3600
 _LOCAL = re.compile(r"local:\d{4}-\d\d-\d\dT\d\d:\d\d")
 _ADDRESS = re.compile(r"[^\s,;<>\"]+@[^\s,;<>\"]+")
 
@@ -44,6 +55,8 @@ def read_at(text: str | None) -> datetime | str | None:
         moment = datetime.fromisoformat(text.removeprefix("local:"))
     except ValueError:
         moment = None
+    if moment:
+        require_near(moment, "--at")
     if moment and text.startswith("local:") and _LOCAL.fullmatch(text):
         return text
     if moment and moment.tzinfo:
@@ -73,7 +86,10 @@ def send(
         str, typer.Option(metavar="DURATION", help="How long after it is due it is still of use.")
     ] = "48h",
     hold: Annotated[
-        int, typer.Option(metavar="SECONDS", min=0, help="Wait before the first mail: time to stop it.")
+        int,
+        typer.Option(
+            metavar="SECONDS", min=0, max=LONGEST_HOLD, help="Wait before the first mail, to stop it."
+        ),
     ] = 0,
     wait: Annotated[bool, typer.Option("--wait", help="Stay and show progress.")] = False,
     dry_run: Annotated[
@@ -92,11 +108,16 @@ def send(
 
     with usage():
         moment, useful = read_at(at), parse_duration(expires)
+        if not useful:
+            raise Refused(
+                f"--expires {expires}: it would be of no use from the beginning; give a length of time"
+            )
         if not test_to:
             terms = parse_audience(audience, read_list=read_list)
     if test_to:
         audience, terms = f"test to {test_to}", {"address": [address_key(test_to)]}
     text = _read_body(body)
+    notifying.require_words(subject, text)
 
     async def count(parts: "Parts") -> int:
         async with parts.database.read() as connection:
@@ -167,7 +188,7 @@ async def _wait(parts: "Parts", number: int) -> None:
                 raise Refused(
                     f"notice {number} waits, but no `serve` is running; start it, and it will be sent"
                 )
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(LOOK_SECONDS)
     typer.echo(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
 
 
@@ -211,7 +232,7 @@ def _print_row(row: dict[str, object]) -> None:
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > LONGEST_NUMBER:
         fail(f"'{text}' is no notice; give its number, as `notice list` shows it", code=2)
     return int(text)
 

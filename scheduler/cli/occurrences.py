@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scheduler.cli.door import EXIT_USAGE, confirm, door, fail, is_terminal, usage
+from scheduler.cli.door import EXIT_USAGE, confirm, door, fail, is_terminal, require_near, usage
 from scheduler.domain.problem import Refused, SettingsProblem
 
 if TYPE_CHECKING:
@@ -18,11 +18,15 @@ app = typer.Typer(help="Change one meeting, or add one.", no_args_is_help=True)
 
 
 def read_wall(text: str, option: str) -> datetime:
-    """A wall time `YYYY-MM-DD HH:MM`. Raises Refused."""
+    """A wall time `YYYY-MM-DD HH:MM`. Raises SettingsProblem."""
     try:
-        return datetime.strptime(text.replace("T", " "), "%Y-%m-%d %H:%M")  # noqa: DTZ007 - wall time has no zone
+        wall = datetime.strptime(text.replace("T", " "), "%Y-%m-%d %H:%M")  # noqa: DTZ007 - wall time has no zone
     except ValueError:
-        raise Refused(f"{option} '{text}' is no time; write YYYY-MM-DD HH:MM in the home zone") from None
+        raise SettingsProblem(
+            f"{option} '{text}' is no time; write YYYY-MM-DD HH:MM in the home zone"
+        ) from None
+    require_near(wall.date(), option)
+    return wall
 
 
 @app.command()
@@ -52,10 +56,19 @@ def amend(
             move_to=read_wall(move_to, "--move-to") if move_to else None,
         )  # fmt: skip
 
+    if change == amending.Change():
+        raise SettingsProblem(
+            "give what to change: --topic, --speakers, --link, --move-to, --cancel or --restore"
+        )
+    if tell is None and not is_terminal():
+        fail("give --tell to mail the members, or --no-tell", code=EXIT_USAGE)
+
     async def look(parts: "Parts") -> "tuple[Amended, int]":
         series = {one.slug: one for one in parts.series}
         return (
-            await amending.preview(parts.database, series, key, change, now=parts.clock.now()),
+            await amending.preview(
+                parts.database, series, key, change, now=parts.clock.now(), to_tell=bool(tell)
+            ),
             await amending.count_told(parts.database),
         )
 
@@ -71,11 +84,7 @@ def amend(
         typer.echo(f"{key}: that is how it is already; nothing was changed and nobody is told")
         return
     if tell is None:
-        if not is_terminal():
-            fail("give --tell to mail the members, or --no-tell", code=EXIT_USAGE)
         tell = typer.confirm(f"Tell {number} members?", err=True)
-    if tell and amended.after.ends <= datetime.now(amended.after.ends.tzinfo):
-        fail(f"{key} is over; nobody is told: give --no-tell")
     door(context).run(act)
     after = amended.after
     typer.echo(f"{key}: {after.status}, {amending.home_wall(after)} {after.zone}")
@@ -92,9 +101,11 @@ def add(
     """Add a meeting that the rule does not give."""
     from scheduler.service import amending
 
+    wall = read_wall(at, "--at")
+
     async def act(parts: "Parts") -> None:
         chosen = choose_series(parts.series, series)
-        extra = await amending.add_extra(parts.database, chosen, read_wall(at, "--at"), now=parts.clock.now())
+        extra = await amending.add_extra(parts.database, chosen, wall, now=parts.clock.now())
         typer.echo(f"{extra.key}: added; its notices go out as the policies say")
 
     door(context).run(act)

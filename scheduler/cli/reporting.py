@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scheduler.cli.app import app
-from scheduler.cli.door import door, show_json
+from scheduler.cli.door import LONGEST_NUMBER, door, require_near, show_json
 from scheduler.domain.problem import Refused, SettingsProblem
 
 if TYPE_CHECKING:
@@ -18,11 +18,13 @@ STATES = ("queued", "sending", "sent", "failed", "expired", "withdrawn", "skippe
 
 
 def read_date(text: str, option: str) -> date:
-    """Raises SettingsProblem where `text` is no date."""
+    """Raises SettingsProblem where `text` is no date, or one too far ahead."""
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise SettingsProblem(f"{option} '{text}' is no date; write YYYY-MM-DD") from None
+    require_near(day, option)
+    return day
 
 
 @app.command()
@@ -92,7 +94,7 @@ def deliveries(
             if notice is not None:
                 found = (
                     await notices.by_id(connection, int(notice))
-                    if notice.isdecimal()
+                    if notice.isdecimal() and len(notice) <= LONGEST_NUMBER
                     else await notices.by_identity(connection, notice)
                 )
                 if not found:

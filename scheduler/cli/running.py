@@ -108,12 +108,18 @@ def _print(found: "Health", troubles: list[str]) -> None:
 
 
 @app.command()
-def doctor(context: typer.Context) -> None:
+def doctor(
+    context: typer.Context,
+    resolver: Annotated[
+        str, typer.Option(metavar="IP[:PORT]", help="The DNS server to ask, in place of this machine's.")
+    ] = "",
+) -> None:
     """Check the installation, and say what to mend. Exit 1 where something is wrong."""
-    from scheduler.bootstrap.doctor import Finding, examine
+    from scheduler.bootstrap.doctor import examine
+    from scheduler.bootstrap.finding import Finding
 
     def show(finding: Finding) -> None:
         typer.echo(f"{finding.level.value:<5}  {finding.text}")
 
-    if asyncio.run(examine(door(context).settings, show)):
+    if asyncio.run(examine(door(context).settings, show, resolver=resolver)):
         fail("something needs mending; see above")

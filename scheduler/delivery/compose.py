@@ -57,8 +57,8 @@ class Cohort:
 
     `policy` is the slug of the policy behind a planned notice, else empty. `subject` and `body` (Markdown) are a
     convenor's words: a notice needs both and speaks of no occurrence; an update or a cancellation may add a body.
-    `before` is the occurrence as members were last told. Raises ValueError where these do not fit together; so
-    nobody can be called to a meeting that is cancelled.
+    `before` is the occurrence as members were last told; `room` its room's own address, where that is to be named.
+    Raises ValueError where these do not fit together; so nobody can be called to a meeting that is cancelled.
     """
 
     kind: Kind
@@ -70,6 +70,7 @@ class Cohort:
     occurrence: Occurrence | None = None
     before: Occurrence | None = None
     series: Series | None = None
+    room: str = ""
 
     def __post_init__(self) -> None:
         if (self.occurrence is None) != (self.kind is Kind.NOTICE) or (self.series is None) != (
@@ -238,6 +239,7 @@ def words_for(cohort: Cohort, community: Community) -> dict[str, object]:
         "community": community,
         "subscribe_url": re.sub("^https?:", "webcal:", community.feed_url),
         "policy": cohort.policy,
+        "room": cohort.room,
         "words_subject": cohort.subject,
         "words_text": as_text(cohort.body),
         "words_html": Markup(as_html(cohort.body)),  # noqa: S704 - it is cleaned there

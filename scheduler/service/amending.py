@@ -80,13 +80,23 @@ async def find_occurrence(
 
 
 async def preview(
-    database: Database, series: Mapping[str, Series], key: str, change: Change, *, now: datetime
+    database: Database,
+    series: Mapping[str, Series],
+    key: str,
+    change: Change,
+    *,
+    now: datetime,
+    to_tell: bool = False,
 ) -> Amended:
-    """What `change` would make of an occurrence. Raises Refused where it cannot be."""
+    """What `change` would make of an occurrence. Raises Refused where it cannot be, or with `to_tell` where it is too
+    late to tell anybody."""
     async with database.read() as connection:
         before = await find_occurrence(connection, series, key, now)
         told_off = await reports.was_told(connection, key, Kind.CANCELLATION)
-        return Amended(before, _changed(before, change, now=now, told_off=told_off))
+        foreseen = Amended(before, _changed(before, change, now=now, told_off=told_off))
+        if to_tell and foreseen.changed:
+            _require_useful(foreseen.after, _useful_until(foreseen.after, before), now)
+        return foreseen
 
 
 async def amend(
@@ -170,9 +180,8 @@ async def tell(database: Database, amended: Amended, *, now: datetime, words: st
         told = await reports.last_told_revision(connection, after.key)
         before_revision = amended.before.revision if told is None or told == after.revision else told
         before = await occurrences.at_revision(connection, after.key, before_revision) or amended.before
-        expires = before.ends if kind is Kind.CANCELLATION else after.starts
-        if expires <= now:
-            raise Refused(f"{after.key} is over; nobody is told")
+        expires = _useful_until(after, before)
+        _require_useful(after, expires, now)
         for older in await notices.about(connection, after.key):
             if older.kind in (Kind.UPDATE, Kind.CANCELLATION) and not older.unwanted:
                 await notices.change(connection, older.id, unwanted="superseded")
@@ -182,6 +191,18 @@ async def tell(database: Database, amended: Amended, *, now: datetime, words: st
         identity=f"{kind}:{after.key}:{after.revision}", kind=kind, occurrence=after.key, starts=after.starts,
         before_revision=before_revision, body=require_prose(words, "words"), expires=expires,
     )  # fmt: skip
+
+
+def _useful_until(after: Occurrence, before: Occurrence) -> datetime:
+    """An update is of use until the new start, a cancellation until the end that members were last told."""
+    return before.ends if after.cancelled else after.starts
+
+
+def _require_useful(after: Occurrence, expires: datetime, now: datetime) -> None:
+    if expires <= now:
+        raise Refused(
+            f"{after.key} {'is over' if after.ends <= now else 'has begun'}; nobody is told any more"
+        )
 
 
 async def count_told(database: Database) -> int:

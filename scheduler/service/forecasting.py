@@ -1,6 +1,6 @@
 """What will be sent, to how many and when, as things stand; sends nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -40,12 +40,11 @@ async def forecast(
     as due now."""
     async with database.read() as connection:
         zones = await members.zones(connection)
-        active = await reports.members_by_zone(connection, {"all": []})
         standing = {one.identity: one for one in await notices.open_notices(connection)}
         found = [
             row
             for want in await _wants(connection, series, policies, zones=zones, until=until, now=now)
-            for row in await _of_want(connection, want, standing.get(want.identity), active, now)
+            for row in await _of_want(connection, want, standing.get(want.identity), now)
         ]
         for notice in standing.values():
             if notice.kind not in PLANNED and not notice.stopped_at and not notice.unwanted:
@@ -92,23 +91,31 @@ def _to_come(held: Sequence[Occurrence], now: datetime) -> list[Occurrence]:
 
 
 async def _of_want(
-    connection: AsyncConnection, want: Wanted, notice: Notice | None, active: Mapping[str, int], now: datetime
+    connection: AsyncConnection, want: Wanted, notice: Notice | None, now: datetime
 ) -> list[Forecast]:
     dues = {zone: (due, False) for zone, due in want.dues.items()}
-    lacking, waiting = active, dict[str, int]()
+    waiting = dict[str, int]()
     if notice:
         if notice.stopped_at:
             return []
-        lacking = await reports.lacking_by_zone(connection, notice.id)
         waiting = await reports.waiting_by_zone(connection, notice.id)
         kept = await notices.dues_of(connection, notice.id)
         dues = {one.zone: (one.due, one.fanned_at is not None) for one in kept.values()} | {
             zone: pair for zone, pair in dues.items() if zone not in kept
         }
+    # Of what is due later everybody who is on the list now is in time: one look serves for all those instants.
+    looked: dict[datetime, dict[str, int]] = {}
     rows = []
     for zone, (due, fanned) in dues.items():
-        places = active.keys() | waiting.keys() if zone == EVERY_ZONE else {zone}
-        count = sum(waiting.get(place, 0) + (0 if fanned else lacking.get(place, 0)) for place in places)
+        moment = min(due, now + timedelta(seconds=1))
+        if moment not in looked:
+            looked[moment] = await reports.lacking_by_zone(
+                connection, want.kind, want.occurrence, notice=notice.id if notice else None, due=moment,
+                expires=want.expires,
+            )  # fmt: skip
+        lacking = {} if fanned else looked[moment]
+        places = lacking.keys() | waiting.keys() if zone == EVERY_ZONE else {zone}
+        count = sum(waiting.get(place, 0) + lacking.get(place, 0) for place in places)
         if count:
             rows.append(
                 Forecast(

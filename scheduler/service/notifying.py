@@ -48,6 +48,15 @@ def when_due(
     return {zone: max(due, soonest) for zone, due in dues.items()}
 
 
+def require_words(subject: str, body: str) -> tuple[str, str]:
+    """Return both as they are sent. Raises Refused where one is empty or not allowed."""
+    subject = require_line(subject, "subject", longest=LONGEST_SUBJECT)
+    body = require_prose(body, "body")
+    if not subject or not body.strip():
+        raise Refused("a notice needs a subject and a body")
+    return subject, body
+
+
 async def send_notice(
     database: Database,
     *,
@@ -65,10 +74,7 @@ async def send_notice(
     `expires` counts from the last due instant. Raises Refused where a text is empty or not allowed, or where the
     audience is.
     """
-    subject = require_line(subject, "subject", longest=LONGEST_SUBJECT)
-    body = require_prose(body, "body")
-    if not subject or not body.strip():
-        raise Refused("a notice needs a subject and a body")
+    subject, body = require_words(subject, body)
     async with database.read() as connection:
         dues = when_due(await members.zones(connection), at=at, hold=hold, now=now)
         if not await members.count_audience(connection, audience):
@@ -147,7 +153,7 @@ async def resend_missed(database: Database, number: int, now: datetime) -> int:
         if notice.unwanted:
             raise Refused(f"notice {number} was withdrawn ({notice.unwanted}); send a new one")
         await notices.change(connection, number, stopped_at=None)
-        back = await fanning.give_back(connection, number, reasons=["stopped"])
+        back = await fanning.give_back(connection, number)
         back += await fanning.retry_failed(connection, number, now)
         await facts.note_change(connection)
         return back

@@ -138,7 +138,7 @@ class Planner:
         """Let a standing notice follow what is now wanted of it."""
         if notice.unwanted:
             await notices.change(connection, notice.id, unwanted=None)
-            await fanning.give_back(connection, notice.id, reasons=[notice.unwanted])
+            await fanning.give_back(connection, notice.id)
         if (notice.starts, notice.expires, notice.policy) != (want.starts, want.expires, want.policy):
             await notices.change(
                 connection, notice.id, starts=want.starts, expires=want.expires, policy=want.policy

@@ -5,10 +5,13 @@ from datetime import date, time, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from scheduler.bootstrap.bundled import bundled
 from scheduler.bootstrap.settings import Settings, load_settings
 from scheduler.bootstrap.tables import Tables, table_of
+from scheduler.bootstrap.wiring import load_signer
 from scheduler.domain.policy import Kind, Policy
 from scheduler.domain.problem import SettingsProblem
 
@@ -31,6 +34,7 @@ kind = "reminder"
 lead = "1h"
 """
 KEY = "5d" * 32
+SECTIONS = ", ".join(name for name in Tables.model_fields if name not in ("series", "policies"))
 
 
 def loaded(tmp_path: Path, text: str, environment: Mapping[str, str] | None = None) -> Settings:
@@ -156,12 +160,12 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         (
             "[wbe]\nport = 1\n",
             "my.toml: [wbe]: unknown section; did you mean 'web'?; "
-            "accepted: community, database, mail, web, security, series, policies",
+            f"accepted: {SECTIONS}, series, policies",
         ),
         (
             "port = 1\n",
             "my.toml: [port]: unknown section; 'port' belongs in [web]; "
-            "accepted: community, database, mail, web, security, series, policies",
+            f"accepted: {SECTIONS}, series, policies",
         ),
         (
             "[web]\nprot = 1\n",
@@ -305,12 +309,12 @@ def test_wrong_settings_are_refused_in_one_line_with_file_section_key_and_what_i
         (
             "WEB__PROT", "8000",
             "sets no known key; did you mean 'THIRD_THURSDAY_WEB__PORT'?; "
-            "accepted: THIRD_THURSDAY_ + section + __ + key, of the sections community, database, mail, web, security",
+            f"accepted: THIRD_THURSDAY_ + section + __ + key, of the sections {SECTIONS}",
         ),
         (
             "DATABASE_URL", "sqlite:///x",
             "sets no known key; did you mean 'THIRD_THURSDAY_DATABASE__URL'?; "
-            "accepted: THIRD_THURSDAY_ + section + __ + key, of the sections community, database, mail, web, security",
+            f"accepted: THIRD_THURSDAY_ + section + __ + key, of the sections {SECTIONS}",
         ),
         ("SERIES__SLUG", "tea", "[[series]] can only be set in a file; name one with --config"),
     ],
@@ -394,3 +398,27 @@ def test_settings_show_no_secret(tmp_path: Path) -> None:
     assert "Geheim" not in shown
     assert "]]]]" not in shown, "the key as bytes"
     assert KEY not in shown
+
+
+def test_a_key_without_a_selector_signs_nothing_and_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path, '[dkim]\nkey = "dkim.pem"\n') == (
+        "my.toml: [dkim] key: a signature needs both a key and a selector; accepted: both, or neither"
+    )
+
+
+def test_a_signing_key_may_be_a_file_or_the_text_itself_and_is_never_shown(tmp_path: Path) -> None:
+    path = tmp_path / "dkim.pem"
+    octets = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(octets)
+    by_path = loaded(tmp_path, f'[dkim]\nkey = "{path}"\nselector = "third"\n')
+    by_text = loaded(tmp_path, '[dkim]\nselector = "third"\n', {"THIRD_THURSDAY_DKIM__KEY": octets.decode()})
+    one, other = load_signer(by_path), load_signer(by_text)
+    assert one and other and one.record == other.record
+    assert one.name == "third._domainkey.conversation.example.org"
+    assert "PRIVATE" not in repr(by_text)
+    for key, words in (
+        (tmp_path / "none.pem", "cannot be read: No such file"),
+        (DEFAULTS, "not a private key"),
+    ):
+        with pytest.raises(SettingsProblem, match=f"\\[dkim\\] key: .*{words}"):
+            load_signer(loaded(tmp_path, f'[dkim]\nkey = "{key}"\nselector = "third"\n'))

@@ -40,7 +40,7 @@ def require_one_line(done: subprocess.CompletedProcess[str], kind: str, *words: 
         (["occurrence", "amend", "nope", "--cancel", "--no-tell"], "usage", ["SERIES/YYYY-MM-DD"]),
         (["occurrence", "amend", f"{SERIES}/2027-01-20", "--cancel", "--no-tell"], "failed", ["no meeting"]),
         (["occurrence", "amend", f"{SERIES}/2099-01-15", "--topic", "x"], "usage", ["--tell"]),
-        (["occurrence", "add", "--at", "tomorrow"], "failed", ["YYYY-MM-DD HH:MM"]),
+        (["occurrence", "add", "--at", "tomorrow"], "usage", ["YYYY-MM-DD HH:MM"]),
         (["notice", "send", "--subject", "x", "--body", "missing.md", "--yes"], "failed", ["missing.md"]),
         (["notice", "send", "--subject", "x", "--body", "-", "--audience", "zone:Mars", "--yes"], "usage", ["Mars"]),
         (["notice", "send", "--subject", "x", "--body", "-", "--at", "2026-11-19"], "usage", ["--at"]),

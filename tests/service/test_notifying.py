@@ -19,14 +19,9 @@ NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
 KEY = "conversation-for-kindness/2026-11-19"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else ""
-
-
 @pytest.fixture
-async def house(tmp_path: Path, url: str) -> AsyncIterator[House]:
-    async with open_house(tmp_path, NOW, url=url, policies=()) as house:
+async def house(tmp_path: Path, database_url: str) -> AsyncIterator[House]:
+    async with open_house(tmp_path, NOW, url=database_url, policies=()) as house:
         await house.tick()
         await house.join(("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"))
         yield house

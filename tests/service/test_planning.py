@@ -20,15 +20,10 @@ START = datetime(2026, 11, 19, 18, tzinfo=UTC)
 OVER = datetime(2026, 11, 19, 20, tzinfo=UTC)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    return request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
-
-
 @pytest.fixture
-async def house(tmp_path: Path, url: str) -> AsyncIterator[House]:
+async def house(tmp_path: Path, database_url: str) -> AsyncIterator[House]:
     """Adopted on the first of November, with members around the world."""
-    async with open_house(tmp_path, datetime(2026, 11, 1, 12, tzinfo=UTC), url=url) as house:
+    async with open_house(tmp_path, datetime(2026, 11, 1, 12, tzinfo=UTC), url=database_url) as house:
         await house.tick()
         await house.join(("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"), ("Cy", "America/New_York"))
         yield house

@@ -109,7 +109,11 @@ async def claim(
 ) -> list[Claim]:
     """Mark up to `limit` deliveries of a chunk as being sent by `run`, after the last check, and return them."""
     chosen = (
-        select(deliveries.c.id)
+        select(
+            deliveries.c.id, deliveries.c.notice, deliveries.c.member, members.c.address, members.c.name,
+            deliveries.c.zone, members.c.zone_source, deliveries.c.locale, members.c.generation,
+            deliveries.c.attempts + 1, _revision, deliveries.c.uncertain, _requested,
+        )
         .join(members, members.c.id == deliveries.c.member)
         .join(notices, notices.c.id == deliveries.c.notice)
         .outerjoin(occurrences, occurrences.c.key == notices.c.occurrence)
@@ -117,48 +121,36 @@ async def claim(
         .order_by(deliveries.c.next_try, deliveries.c.id)
         .limit(limit)
         .with_for_update(of=deliveries, skip_locked=True)
-        # A CTE, because PostgreSQL may run a subquery with LIMIT more than once and so lock more.
-        .cte("chosen")
-    )
-    occurrence_revision = (
-        select(occurrences.c.revision)
-        .join(notices, notices.c.occurrence == occurrences.c.key)
-        .where(notices.c.id == deliveries.c.notice)
-        .scalar_subquery()
-    )
-    marked = (
-        update(deliveries)
-        .where(deliveries.c.id.in_(select(chosen.c.id)), deliveries.c.state == "queued")
-        .values(
-            state="sending", run=run, tried_at=now, reason="", attempts=deliveries.c.attempts + 1,
-            revision=case(
-                (deliveries.c.uncertain, deliveries.c.revision), else_=occurrence_revision
-            ),
-        )
-        .returning(deliveries.c.id)
     )  # fmt: skip
-    claimed = list((await connection.scalars(marked)).all())
-    if not claimed:
-        return []
-    invited, invitation = deliveries.alias("invited"), notices.alias("invitation")
-    requested = exists().where(
-        invited.c.member == deliveries.c.member, invited.c.notice == invitation.c.id,
-        invitation.c.kind == Kind.INVITATION, invitation.c.occurrence == notices.c.occurrence,
-        or_(invited.c.state == "sent", invited.c.uncertain),
-    )  # fmt: skip
-    query = (
-        select(
-            deliveries.c.id, deliveries.c.notice, deliveries.c.member, members.c.address, members.c.name,
-            deliveries.c.zone, members.c.zone_source, deliveries.c.locale, members.c.generation,
-            deliveries.c.attempts, deliveries.c.revision, deliveries.c.uncertain, requested.label("requested"),
-        )
-        .join(members, members.c.id == deliveries.c.member)
-        .join(notices, notices.c.id == deliveries.c.notice)
-        .where(deliveries.c.id.in_(claimed))
-        .order_by(deliveries.c.id)
-    )  # fmt: skip
-    return [Claim._make(row) for row in await connection.execute(query)]
+    claimed = [Claim._make(row) for row in await connection.execute(chosen)]
+    if claimed:
+        await connection.execute(_mark, {"those": [one.id for one in claimed], "by": run, "at": now})
+    return claimed
 
+
+# An uncertain message is repeated word for word: of the revision that it was composed from.
+_revision = case((deliveries.c.uncertain, deliveries.c.revision), else_=occurrences.c.revision)
+_invited, _invitation = deliveries.alias("invited"), notices.alias("invitation")
+_requested = exists().where(
+    _invited.c.member == deliveries.c.member, _invited.c.notice == _invitation.c.id,
+    _invitation.c.kind == Kind.INVITATION, _invitation.c.occurrence == notices.c.occurrence,
+    or_(_invited.c.state == "sent", _invited.c.uncertain),
+).label("requested")  # fmt: skip
+_revision_now = (
+    select(occurrences.c.revision)
+    .join(notices, notices.c.occurrence == occurrences.c.key)
+    .where(notices.c.id == deliveries.c.notice)
+    .scalar_subquery()
+)
+_mark = (
+    update(deliveries)
+    .where(deliveries.c.id.in_(bindparam("those", expanding=True)))
+    .values(
+        state="sending", run=bindparam("by"), tried_at=bindparam("at", type_=deliveries.c.tried_at.type), reason="",
+        attempts=deliveries.c.attempts + 1,
+        revision=case((deliveries.c.uncertain, deliveries.c.revision), else_=_revision_now),
+    )
+)  # fmt: skip
 
 _held = and_(deliveries.c.run == bindparam("by"), deliveries.c.state == "sending")
 

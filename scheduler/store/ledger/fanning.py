@@ -1,6 +1,5 @@
 """From a notice to a delivery for everyone it is for, and what later changes do to those: set-based, in bounds."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, or_, select, update
@@ -18,14 +17,14 @@ BATCH = 20_000
 CHUNK = 500
 
 
-def _is_for(notice: Notice, due: datetime) -> ColumnElement[bool]:
-    """Which members (active ones) a planned notice due at `due` is for."""
-    terms = [members.c.status == "active"]
-    if notice.kind is Kind.INVITATION:
+def is_for(kind: Kind, occurrence: str | None, *, due: datetime, expires: datetime) -> ColumnElement[bool]:
+    """Which members (active ones) a planned notice due at `due`, and of use until `expires`, is for."""
+    terms = [members.c.status == "active", members.c.active_since < expires]
+    if kind is Kind.INVITATION:
         terms.append(or_(members.c.uninvited_at.is_(None), members.c.uninvited_at < due))
-    if notice.kind is Kind.REMINDER:
+    if kind is Kind.REMINDER:
         terms.append(members.c.active_since <= due)
-        terms.append(~_declined(members.c.id, notice.occurrence))
+        terms.append(~_declined(members.c.id, occurrence))
     return and_(*terms)
 
 
@@ -54,7 +53,9 @@ async def fan_out(
     """
     wanted = and_(
         members.c.zone == zone,
-        in_audience(audience) if audience is not None else _is_for(notice, due),
+        in_audience(audience)
+        if audience is not None
+        else is_for(notice.kind, notice.occurrence, due=due, expires=notice.expires),
         ~exists().where(deliveries.c.notice == notice.id, deliveries.c.member == members.c.id),
         *([members.c.changed > changed_since] if changed_since is not None else []),
     )
@@ -99,6 +100,8 @@ def _touched(changed_since: int | None) -> ColumnElement[bool]:
 
 _never_tried = deliveries.c.attempts == 0
 _member_status = select(members.c.status).where(members.c.id == deliveries.c.member).scalar_subquery()
+_member_zone = select(members.c.zone).where(members.c.id == deliveries.c.member).scalar_subquery()
+_member_locale = select(members.c.locale).where(members.c.id == deliveries.c.member).scalar_subquery()
 
 
 async def follow_members(connection: AsyncConnection, now: datetime, *, changed_since: int | None) -> None:
@@ -122,8 +125,9 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
     await connection.execute(
         update(deliveries)
         .where(
-            deliveries.c.state == "withdrawn", deliveries.c.reason.in_(("left", "paused", "pending")), _never_tried,
-            touched, deliveries.c.notice.in_(_open(_usable(now))), _member_status == "active",
+            # Whatever the first cause was: a notice that is usable has none of its own any more.
+            deliveries.c.state == "withdrawn", _never_tried, touched,
+            deliveries.c.notice.in_(_open(_usable(now))), _member_status == "active",
         )
         .values(state="queued", reason="")
     )  # fmt: skip
@@ -147,10 +151,7 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
     await connection.execute(
         update(deliveries)
         .where(queued, touched, ~deliveries.c.uncertain, deliveries.c.notice.in_(_open()), moved)
-        .values(
-            zone=select(members.c.zone).where(members.c.id == deliveries.c.member).scalar_subquery(),
-            locale=select(members.c.locale).where(members.c.id == deliveries.c.member).scalar_subquery(),
-        )
+        .values(zone=_member_zone, locale=_member_locale)
     )
 
 
@@ -185,15 +186,20 @@ async def withdraw(connection: AsyncConnection, number: int, *, reason: str) -> 
     return done.rowcount
 
 
-async def give_back(connection: AsyncConnection, number: int, *, reasons: Sequence[str]) -> int:
-    """Return to the queue what was withdrawn for one of `reasons` and never tried; returns how many."""
+async def give_back(connection: AsyncConnection, number: int) -> int:
+    """Return to the queue what of a notice, usable again, was withdrawn and never tried; returns how many."""
+    declined = exists().where(
+        notices.c.id == number, notices.c.kind == Kind.REMINDER,
+        answers.c.member == deliveries.c.member, answers.c.answer == "declined",
+        answers.c.occurrence == notices.c.occurrence,
+    )  # fmt: skip
     done = await connection.execute(
         update(deliveries)
         .where(
-            deliveries.c.notice == number, deliveries.c.state == "withdrawn", deliveries.c.reason.in_(reasons),
-            _never_tried, _member_status == "active",
+            deliveries.c.notice == number, deliveries.c.state == "withdrawn", _never_tried,
+            _member_status == "active", ~declined,
         )
-        .values(state="queued", reason="")
+        .values(state="queued", reason="", zone=_member_zone, locale=_member_locale)
     )  # fmt: skip
     return done.rowcount
 

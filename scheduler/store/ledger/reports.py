@@ -7,7 +7,8 @@ from datetime import datetime
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.store.members import Audience, in_audience
+from scheduler.domain.policy import Kind
+from scheduler.store.ledger.fanning import is_for
 from scheduler.store.schema import deliveries, members, notices
 
 
@@ -99,18 +100,21 @@ async def waiting_by_zone(connection: AsyncConnection, notice: int) -> dict[str,
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
-async def members_by_zone(connection: AsyncConnection, audience: Audience) -> dict[str, int]:
-    """How many members of an audience live in each zone."""
-    query = select(members.c.zone, func.count()).where(in_audience(audience)).group_by(members.c.zone)
-    return {row[0]: row[1] for row in await connection.execute(query)}
-
-
-async def lacking_by_zone(connection: AsyncConnection, notice: int) -> dict[str, int]:
-    """How many active members of each zone have no delivery of a notice yet."""
+async def lacking_by_zone(
+    connection: AsyncConnection,
+    kind: Kind,
+    occurrence: str,
+    *,
+    notice: int | None,
+    due: datetime,
+    expires: datetime,
+) -> dict[str, int]:
+    """How many members of each zone a planned notice due at `due` would still be made out to; `notice` is its number
+    where it stands already."""
     has = select(deliveries.c.member).where(deliveries.c.notice == notice)
     query = (
         select(members.c.zone, func.count())
-        .where(members.c.status == "active", members.c.id.not_in(has))
+        .where(is_for(kind, occurrence, due=due, expires=expires), members.c.id.not_in(has))
         .group_by(members.c.zone)
     )
     return {row[0]: row[1] for row in await connection.execute(query)}

@@ -1,0 +1,185 @@
+"""`notice`, as the shell sees it."""
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import time_machine
+
+from scheduler.cli import notices
+from tests.cli.conftest import Command
+
+KEY = "conversation-for-kindness/2026-11-19"
+
+pytestmark = pytest.mark.usefixtures("members")
+
+
+@pytest.fixture
+def body(folder: Path) -> str:
+    (folder / "body.md").write_text("It was **good**.")
+    return "body.md"
+
+
+@pytest.fixture
+def send(command: Command, body: str) -> Callable[..., Any]:
+    return lambda *options: command("notice", "send", "--subject", "Thank you", "--body", body, *options)
+
+
+def deliveries(command: Command, *options: str) -> dict[str, str]:
+    """Address to state."""
+    rows = json.loads(command("deliveries", "--json", *options).out)
+    return {row["email"].partition("@")[0]: row["state"] for row in rows if row["kind"] == "notice"}
+
+
+def dues(command: Command) -> dict[str | None, tuple[str, str, int]]:
+    """Zone to due instant, end of use and recipients of the ad-hoc notice in the plan."""
+    rows = json.loads(command("plan", "--json").out)
+    return {
+        row["zone"]: (row["due_utc"], row["expires_utc"], row["recipients"])
+        for row in rows
+        if row["kind"] == "notice"
+    }
+
+
+@pytest.mark.parametrize(
+    ("audience", "count"),
+    [
+        ("all", 4), ("convenors", 1), ("country:NZ", 1), ("country:GB", 2), ("country:gb-sct", 1),
+        ("zone:Europe/London", 2), ("zone:US/Eastern", 1), ("locale:en-GB", 2), (f"unanswered:{KEY}", 4),
+        (f"coming:{KEY}", 0), ("list:list.txt", 2), ("convenors,country:US", 2), ("country:GB,zone:Europe/London", 2),
+        ("list:list.txt, convenors ,locale:en-NZ", 3),
+    ],
+)  # fmt: skip
+def test_an_audience_is_the_union_of_its_terms(
+    folder: Path, send: Callable[..., Any], audience: str, count: int
+) -> None:
+    (folder / "list.txt").write_text("BO@example.org\nDi <di@example.org>;Scotland\nnobody@example.org\n\n")
+    done = send("--audience", audience, "--dry-run")
+    assert (done.code, done.out) == (0, f"would go to {count} members; nothing was sent\n")
+
+
+def test_a_notice_goes_to_those_counted_and_a_dry_run_to_nobody(
+    command: Command, send: Callable[..., Any], serve_once: Callable[[], None]
+) -> None:
+    assert send("--dry-run").code == 0
+    assert deliveries(command) == {}
+    assert send("--audience", "country:GB", "--yes").out == "notice 1 goes to 2 members\n"
+    serve_once()
+    assert deliveries(command) == {"ann": "sent", "di": "sent"}
+    # Each press is a notice of its own.
+    assert send("--audience", "convenors", "--yes").out.endswith(" goes to 1 members\n")
+
+
+def test_a_test_goes_to_one_member_without_a_question(command: Command, send: Callable[..., Any]) -> None:
+    assert send("--test-to", "BO@example.org").out == "notice 1 goes to 1 members\n"
+    assert deliveries(command) == {"bo": "queued"}
+    refused = send("--test-to", "nobody@example.org")
+    assert refused.code == 1
+    assert "no active member" in refused.err
+
+
+def test_an_instant_is_one_for_all_and_a_local_hour_each_zones_own(
+    command: Command, send: Callable[..., Any], clock: time_machine.Traveller
+) -> None:
+    assert send("--at", "2026-11-12T10:00+02:00", "--expires", "2h", "--yes").code == 0
+    assert dues(command) == {None: ("2026-11-12T08:00:00+00:00", "2026-11-12T10:00:00+00:00", 4)}
+    command("notice", "stop", "1")
+    assert send("--at", "local:2026-11-12T09:00", "--yes").code == 0
+    assert {zone: (due, count) for zone, (due, _, count) in dues(command).items()} == {
+        "America/New_York": ("2026-11-12T14:00:00+00:00", 1), "Europe/London": ("2026-11-12T09:00:00+00:00", 2),
+        "Pacific/Auckland": ("2026-11-11T20:00:00+00:00", 1),
+    }  # fmt: skip
+    # Forty-eight hours from the last due instant, unless another length is named.
+    assert {expires for _, expires, _ in dues(command).values()} == {"2026-11-14T14:00:00+00:00"}
+
+
+def test_a_held_notice_can_be_stopped_and_sent_to_the_missed(
+    command: Command,
+    send: Callable[..., Any],
+    serve_once: Callable[[], None],
+    clock: time_machine.Traveller,
+) -> None:
+    send("--audience", "country:NZ", "--hold", "60", "--yes")
+    serve_once()
+    assert deliveries(command) == {"bo": "queued"}
+    assert command("notice", "stop", "1").out == "stopped: 1 withdrawn, 0 had left\n"
+    clock.shift(120)
+    serve_once()
+    assert deliveries(command) == {"bo": "withdrawn"}
+    assert command("notice", "resend-missed", "1").out == "1 are queued again\n"
+    serve_once()
+    assert deliveries(command, "--notice", "1") == {"bo": "sent"}
+
+
+def test_what_is_shown_of_a_notice(command: Command, send: Callable[..., Any]) -> None:
+    send("--audience", "convenors", "--yes")
+    (row,) = json.loads(command("notice", "list", "--json").out)
+    assert row.keys() == {
+        "id", "notice", "kind", "policy", "occurrence", "subject", "audience", "created_utc", "expires_utc",
+        "stopped", "withdrawn", "deliveries",
+    }  # fmt: skip
+    assert (row["audience"], row["deliveries"]) == ("convenors", {"queued": 1})
+    assert json.loads(command("notice", "show", "1", "--json").out) == {**row, "body": "It was **good**."}
+    assert "Thank you: 1 queued" in command("notice", "list").out
+    assert "It was **good**." in command("notice", "show", "1").out
+
+
+def test_the_body_may_come_from_standard_input(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Hello")))
+    assert command("notice", "send", "--subject", "Hi", "--body", "-", "--yes").code == 0
+    assert "Hello" in command("notice", "show", "1").out
+
+
+def test_waiting_without_a_service_says_so_and_the_notice_stays(
+    command: Command, send: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "LOOK_SECONDS", 0)
+    done = send("--yes", "--wait")
+    assert done.code == 1
+    assert "no `serve` is running" in done.err
+    assert set(deliveries(command).values()) == {"queued"}
+
+
+def test_on_a_terminal_the_number_is_asked(
+    send: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    monkeypatch.setattr("scheduler.cli.door.is_terminal", lambda: True)
+    asked: list[str] = []
+
+    def refuse(question: str, **_: object) -> bool:
+        asked.append(question)
+        return False
+
+    monkeypatch.setattr("typer.confirm", refuse)
+    assert send("--audience", "country:GB").code == 1
+    assert asked == ["Send 'Thank you' to 2 members?"]
+    assert deliveries(command) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ([], 2, "--yes"), (["--yes", "--audience", "mars"], 2, "accepted: all, convenors"),
+        (["--yes", "--audience", ","], 2, "empty"), (["--yes", "--audience", "list:missing.txt"], 2, "missing.txt"),
+        (["--yes", "--audience", "coming:nope"], 2, "SERIES/YYYY-MM-DD"),
+        (["--yes", "--audience", f"coming:{KEY}"], 1, "no active member"),
+        (["--yes", "--at", "2026-11-12T10:00"], 2, "--at"), (["--yes", "--at", "local:2026-11-12"], 2, "--at"),
+        (["--yes", "--at", "2026-11-01T10:00Z"], 1, "in the past"), (["--yes", "--at", "9999-01-01T00:00Z"], 2, "2199"),
+        (["--yes", "--expires", "soon"], 2, "90m"), (["--yes", "--expires", "0h"], 2, "--expires"),
+        (["--yes", "--hold", "-1"], 2, "--hold"), (["--yes", "--hold", "9999999999"], 2, "--hold"),
+        (["--dry-run", "--subject", " "], 1, "a subject and a body"),
+        (["--yes", "--subject", "a\r\nBcc: x@example.org"], 1, "U+000D"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_sent_is_refused_and_nobody_is_told(
+    command: Command, send: Callable[..., Any], options: list[str], code: int, words: str
+) -> None:
+    done = send(*options)
+    assert (done.code, done.out) == (code, "")
+    assert words in done.err
+    assert "Traceback" not in done.err
+    assert json.loads(command("notice", "list", "--json").out) == []

@@ -1,0 +1,159 @@
+"""`occurrence`, as the shell sees it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import time_machine
+
+from tests.cli.conftest import Command, Ended
+
+SERIES = "conversation-for-kindness"
+KEY = f"{SERIES}/2026-11-19"
+
+pytestmark = pytest.mark.usefixtures("members")
+
+
+@pytest.fixture
+def amend(command: Command) -> Callable[..., Ended]:
+    return lambda *options, key=KEY: command("occurrence", "amend", key, *options)
+
+
+def meeting(command: Command, key: str = KEY) -> tuple[str, str, str]:
+    """Start, status and topic as the schedule has them."""
+    rows: list[dict[str, Any]] = json.loads(
+        command("schedule", "--from", "2020-07-01", "--count", "120", "--json").out
+    )
+    (found,) = [row for row in rows if row["key"] == key]
+    return found["starts_utc"], found["status"], found["topic"]
+
+
+def notices(command: Command) -> list[tuple[str, dict[str, int]]]:
+    return [(row["kind"], row["deliveries"]) for row in json.loads(command("notice", "list", "--json").out)]
+
+
+def test_a_change_shows_at_once_and_mails_nobody(command: Command, amend: Callable[..., Ended]) -> None:
+    done = amend("--topic", "Hope", "--speakers", "Ann", "--link", "https://room.example.org/1", "--no-tell")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "nobody was told")
+    assert meeting(command) == ("2026-11-19T18:00:00+00:00", "scheduled", "Hope")
+    assert notices(command) == []
+
+
+def test_a_move_is_by_the_home_clock_and_keeps_the_key(command: Command, amend: Callable[..., Ended]) -> None:
+    assert amend("--move-to", "2026-11-26 19:30", "--no-tell").code == 0
+    assert meeting(command) == ("2026-11-26T19:30:00+00:00", "moved", "")
+    assert amend("--move-to", "2026-11-19 18:00", "--no-tell").code == 0
+    assert meeting(command)[1] == "scheduled"
+
+
+def test_the_same_time_is_no_change_and_tells_nobody(command: Command, amend: Callable[..., Ended]) -> None:
+    done = amend("--move-to", "2026-11-19 18:00", "--tell")
+    assert done.code == 0
+    assert "nothing was changed" in done.out
+    assert notices(command) == []
+
+
+def test_telling_makes_one_notice_to_all_active_members_and_prints_how_many(
+    command: Command, amend: Callable[..., Ended], serve_once: Callable[[], None]
+) -> None:
+    command("members", "remove", "di@example.org")
+    done = amend("--topic", "Hope", "--tell")
+    assert done.code == 0
+    assert "tells 3 members" in done.out
+    serve_once()
+    # Who joins afterwards was not there at the press.
+    command("members", "add", "--email", "ed@example.org", "--zone", "Europe/London")
+    serve_once()
+    assert ("update", {"sent": 3}) in notices(command)
+
+
+def test_a_cancellation_is_undone_by_a_restoration_and_a_move_is_not(
+    command: Command, amend: Callable[..., Ended]
+) -> None:
+    assert amend("--move-to", "2026-11-26 18:00", "--no-tell").code == 0
+    assert "nothing to restore" in amend("--restore", "--no-tell").err
+    assert amend("--cancel", "--no-tell").code == 0
+    assert meeting(command)[1] == "cancelled"
+    assert amend("--restore", "--no-tell").code == 0
+    assert meeting(command)[:2] == ("2026-11-26T18:00:00+00:00", "moved")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--move-to", "2027-03-28 01:30", "--no-tell"], 1, "skip that time"),
+        (["--move-to", "2026-11-09 18:00", "--no-tell"], 1, "in the past"),
+        (["--move-to", "next week", "--no-tell"], 2, "YYYY-MM-DD HH:MM"),
+        (["--move-to", "9999-12-31 23:59", "--no-tell"], 2, "2199"),
+        (["--restore", "--no-tell"], 1, "not cancelled"), (["--topic", "Hope"], 2, "--tell"),
+        (["--no-tell"], 2, "--topic"),
+        (["--cancel", "--move-to", "2026-11-26 18:00", "--no-tell"], 2, "give one of these"),
+        (["--topic", "a\r\nb", "--no-tell"], 2, "U+000D"),
+        (["--link", "javascript:x", "--no-tell"], 2, "link"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_in_one_line_and_changes_nothing(
+    command: Command, amend: Callable[..., Ended], options: list[str], code: int, words: str
+) -> None:
+    done = amend(*options)
+    assert (done.code, done.out, len(done.err.splitlines())) == (code, "", 1)
+    assert words in done.err
+    assert meeting(command) == ("2026-11-19T18:00:00+00:00", "scheduled", "")
+
+
+def test_a_past_target_is_for_a_past_meeting_only(command: Command, amend: Callable[..., Ended]) -> None:
+    past = f"{SERIES}/2026-10-15"
+    assert amend("--move-to", "2026-10-16 18:00", "--no-tell", key=past).code == 0
+    assert meeting(command, past)[:2] == ("2026-10-16T17:00:00+00:00", "moved")
+    assert amend("--cancel", "--no-tell", key=past).code == 1
+
+
+def test_a_change_that_comes_too_late_to_be_told_is_refused_before_it_is_made(
+    command: Command, amend: Callable[..., Ended], clock: time_machine.Traveller
+) -> None:
+    clock.shift(9 * 86_400 + 6.5 * 3_600)  # half past six on the evening
+    done = amend("--topic", "Hope", "--tell")
+    assert done.code == 1
+    assert "has begun; nobody is told" in done.err
+    assert meeting(command)[2] == ""
+    assert amend("--topic", "Hope", "--no-tell").code == 0
+    assert "tells 4 members" in amend("--cancel", "--tell").out
+
+
+def test_on_a_terminal_the_number_is_asked(
+    command: Command, amend: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.cli.occurrences.is_terminal", lambda: True)
+    asked: list[str] = []
+
+    def refuse(question: str, **_: object) -> bool:
+        asked.append(question)
+        return False
+
+    monkeypatch.setattr("typer.confirm", refuse)
+    assert amend("--topic", "Hope").code == 0
+    assert asked == ["Tell 4 members?"]
+    assert notices(command) == []
+    assert meeting(command)[2] == "Hope"
+
+
+def test_an_extra_has_its_hour_in_its_key(command: Command) -> None:
+    assert command("occurrence", "add", "--at", "2026-11-25 12:00").code == 0
+    assert meeting(command, f"{SERIES}/2026-11-25T1200") == ("2026-11-25T12:00:00+00:00", "scheduled", "")
+    assert "exists already" in command("occurrence", "add", "--at", "2026-11-25 12:00").err
+    assert "skip that time" in command("occurrence", "add", "--at", "2027-03-28 01:30").err
+    assert "in the past" in command("occurrence", "add", "--at", "2026-11-01 12:00").err
+
+
+def test_a_programme_is_taken_row_by_row_and_its_bad_rows_are_told(command: Command, folder: Path) -> None:
+    (folder / "programme.csv").write_bytes(
+        "Date;Topic;Speakers\r\n2026-11-19;Größe;Ann\r\n2026-11-20;Nothing;\r\n2026-12-17;;\r\nx;y;z\r\n".encode("cp1252")
+    )  # fmt: skip
+    done = command("occurrence", "import", "programme.csv")
+    assert done.code == 1
+    assert "1 meetings changed, 1 as they were" in done.out
+    assert [line.partition(": ")[2][:6] for line in done.err.splitlines()[:2]] == ["line 5", "line 3"]
+    assert meeting(command)[2] == "Größe"
+    assert notices(command) == []

@@ -1,0 +1,317 @@
+"""The ledger on either database: how deliveries come to be, are handed out, settled and taken back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+
+from scheduler.domain.plan import identity
+from scheduler.domain.policy import EVERY_ZONE, Kind
+from scheduler.store import facts, members, notices, occurrences
+from scheduler.store.database import Database
+from scheduler.store.ledger import claims, fanning, reports
+from scheduler.store.ledger.claims import Claim, Settlement
+from scheduler.store.notices import Notice
+from scheduler.store.schema import deliveries
+from tests.house import SERIES
+from tests.store.test_members import row
+
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+START = datetime(2026, 11, 19, 18, tzinfo=UTC)
+MEETING = SERIES.occurrence(date(2026, 11, 19), NOW)
+
+
+@dataclass
+class Ledger:
+    """One notice of the meeting with its deliveries, and the steps of their life in short."""
+
+    database: Database
+    notice: Notice
+
+    async def change(self, **values: Any) -> None:
+        async with self.database.write() as connection:
+            await notices.change(connection, self.notice.id, **values)
+
+    async def fan_out(self, *, due: datetime = NOW, now: datetime = NOW, **options: Any) -> None:
+        async with self.database.write() as connection:
+            await fanning.fan_out(connection, self.notice, zone="Europe/London", due=due, now=now, **options)
+            await notices.mark_fanned(connection, self.notice.id, EVERY_ZONE, now)
+
+    async def claim(self, *, run: str = "run", now: datetime = NOW, limit: int = 50) -> list[Claim]:
+        async with self.database.write() as connection:
+            return [
+                one
+                for chunk in await claims.open_chunks(connection, now)
+                for one in await claims.claim(connection, chunk, run=run, now=now, limit=limit)
+            ]
+
+    async def settle(self, *settlements: Settlement, run: str = "run") -> None:
+        async with self.database.write() as connection:
+            await claims.settle(connection, settlements, run=run)
+
+    async def states(self) -> list[str]:
+        async with self.database.read() as connection:
+            return [
+                f"{one.state}: {one.reason}" if one.reason else one.state
+                async for one in reports.reports(connection)
+            ]
+
+    async def set(self, **values: Any) -> None:
+        async with self.database.write() as connection:
+            await connection.execute(update(deliveries).values(**values))
+
+
+async def make(database: Database, kind: Kind = Kind.REMINDER, *people: str) -> Ledger:
+    async with database.write() as connection:
+        if not await occurrences.adopted_series(connection):
+            await occurrences.adopt_series(connection, SERIES, NOW)
+            await occurrences.keep(connection, MEETING)
+        await members.add(connection, [row(f"{name}@example.org", active_since=NOW) for name in people])
+        policy = "day-before" if kind is Kind.REMINDER else "invitation"
+        number = await notices.add(
+            connection, identity=identity(kind, MEETING, policy), kind=kind, policy=policy, occurrence=MEETING.key,
+            starts=START, expires=START, created_at=NOW, ready=True,
+        )  # fmt: skip
+        await notices.set_dues(connection, number, {EVERY_ZONE: NOW})
+        notice = await notices.by_id(connection, number)
+    assert notice
+    return Ledger(database, notice)
+
+
+@pytest.fixture
+async def ledger(database: Database) -> Ledger:
+    """A reminder with a queued delivery to each of two members."""
+    found = await make(database, Kind.REMINDER, "ann", "bo")
+    await found.fan_out()
+    return found
+
+
+async def test_fanning_out_again_makes_no_second_delivery(ledger: Ledger) -> None:
+    await ledger.fan_out()
+    assert await ledger.states() == ["queued", "queued"]
+    async with ledger.database.write() as connection:
+        (taken,) = (await connection.execute(select(deliveries).limit(1))).all()
+        values = {**taken._mapping, "id": 99}
+        with pytest.raises(IntegrityError):
+            await connection.execute(deliveries.insert().values(**values))
+
+
+async def test_chunks_hold_five_hundred_at_most(database: Database) -> None:
+    ledger = await make(database, Kind.INVITATION, *(f"m{number}" for number in range(1_203)))
+    await ledger.fan_out()
+    async with database.read() as connection:
+        assert len(await claims.open_chunks(connection, NOW)) == 3
+    sizes = [len(await ledger.claim(limit=10_000, run=str(number))) for number in range(2)]
+    assert sizes == [1_203, 0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "person", "due", "gets"),
+    [
+        (Kind.REMINDER, {}, NOW, True), (Kind.REMINDER, {}, NOW - timedelta(seconds=1), False),
+        (Kind.INVITATION, {}, NOW - timedelta(days=9), True), (Kind.INVITATION, {"uninvited_at": NOW}, NOW, False),
+        (Kind.INVITATION, {"uninvited_at": NOW}, NOW + timedelta(seconds=1), True),
+        (Kind.INVITATION, {"active_since": START}, NOW, False),
+        (Kind.INVITATION, {"status": "paused", "active_since": None}, NOW, False),
+    ],
+)  # fmt: skip
+async def test_an_invitation_is_for_the_active_until_the_start_a_reminder_for_those_active_by_its_due_instant(
+    database: Database, kind: Kind, person: Mapping[str, Any], due: datetime, *, gets: bool
+) -> None:
+    ledger = await make(database, kind)
+    async with database.write() as connection:
+        await members.add(connection, [row("ann@example.org", **{"active_since": NOW, **person})])
+    await ledger.fan_out(due=due)
+    assert await ledger.states() == (["queued"] if gets else [])
+    async with database.read() as connection:
+        foreseen = await reports.lacking_by_zone(
+            connection, kind, MEETING.key, notice=None, due=due, expires=START
+        )
+    assert foreseen == ({"Europe/London": 1} if gets else {})
+
+
+async def test_a_notice_of_no_more_use_is_expired_from_the_start(database: Database) -> None:
+    ledger = await make(database, Kind.REMINDER, "ann")
+    await ledger.fan_out(now=START)
+    assert await ledger.states() == ["expired: late"]
+
+
+async def test_a_claim_takes_no_more_than_its_limit_and_nothing_twice(ledger: Ledger) -> None:
+    (first,) = await ledger.claim(limit=1, run="one")
+    (second,) = await ledger.claim(limit=1, run="two")
+    assert {first.address, second.address} == {"ann@example.org", "bo@example.org"}
+    assert await ledger.claim() == []
+    assert (first.attempts, first.uncertain, first.requested) == (1, False, False)
+
+
+@pytest.mark.parametrize(
+    "change", [{"stopped_at": NOW}, {"unwanted": "policy"}, {"ready": False}, {"expires": NOW},
+               {"starts": START + timedelta(days=7)}],
+)  # fmt: skip
+async def test_the_claim_is_the_last_check_of_the_notice(ledger: Ledger, change: dict[str, Any]) -> None:
+    await ledger.change(**change)
+    assert await ledger.claim() == []
+
+
+@pytest.mark.parametrize("status", ["left", "paused"])
+async def test_the_claim_is_the_last_check_of_the_member(ledger: Ledger, status: str) -> None:
+    async with ledger.database.write() as connection:
+        ann = await members.by_key(connection, "ann@example.org")
+        bo = await members.by_key(connection, "bo@example.org")
+        assert ann
+        assert bo
+        await members.change(connection, ann.id, status=status, active_since=None)
+        await members.set_answer(connection, bo.id, MEETING.key, answer="declined", now=NOW)
+    assert await ledger.claim() == []
+
+
+async def test_a_hold_lets_nothing_be_claimed(ledger: Ledger) -> None:
+    async with ledger.database.write() as connection:
+        await facts.write(connection, facts.HOLD, {"reason": "restored", "since": NOW.isoformat()})
+    assert await ledger.claim() == []
+
+
+async def test_settling_is_for_the_run_that_claimed_alone(ledger: Ledger) -> None:
+    one, two = await ledger.claim(run="mine")
+    await ledger.settle(Settlement(id=one.id, state="sent", sent_at=NOW), run="another")
+    assert await ledger.states() == ["sending", "sending"]
+    await ledger.settle(
+        Settlement(id=one.id, state="sent", sent_at=NOW),
+        Settlement(id=two.id, state="failed", reason="550 no such user"),
+        run="mine",
+    )
+    assert await ledger.states() == ["sent", "failed: 550 no such user"]
+
+
+async def test_a_temporary_failure_waits_until_its_next_try(ledger: Ledger) -> None:
+    later = NOW + timedelta(seconds=30)
+    for one in await ledger.claim():
+        await ledger.settle(Settlement(id=one.id, state="queued", reason="450 later", next_try=later))
+    assert await ledger.claim() == []
+    async with ledger.database.read() as connection:
+        assert await claims.next_try(connection, NOW) == later
+    assert [one.attempts for one in await ledger.claim(now=later)] == [2, 2]
+
+
+async def test_what_is_taken_over_is_uncertain_and_its_old_run_settles_nothing(ledger: Ledger) -> None:
+    one, two = await ledger.claim(run="killed")
+    async with ledger.database.write() as connection:
+        assert await claims.take_over(connection, now=NOW) == 2
+    await ledger.settle(Settlement(id=one.id, state="sent", sent_at=NOW), run="killed")
+    again = await ledger.claim(run="next")
+    assert [(claim.id, claim.uncertain, claim.attempts, claim.revision) for claim in again] == [
+        (one.id, True, 2, one.revision), (two.id, True, 2, two.revision),
+    ]  # fmt: skip
+
+
+async def test_withdrawn_and_never_tried_comes_back_tried_or_inactive_does_not(ledger: Ledger) -> None:
+    async with ledger.database.write() as connection:
+        assert await fanning.withdraw(connection, ledger.notice.id, reason="cancelled") == 2
+        ann = await members.by_key(connection, "ann@example.org")
+        assert ann
+        await members.change(connection, ann.id, status="left", active_since=None)
+        assert await fanning.give_back(connection, ledger.notice.id) == 1
+    assert await ledger.states() == ["withdrawn: cancelled", "queued"]
+    await ledger.set(state="withdrawn", reason="cancelled", attempts=1)
+    async with ledger.database.write() as connection:
+        assert await fanning.give_back(connection, ledger.notice.id) == 0
+
+
+async def test_who_left_while_a_meeting_was_cancelled_and_came_back_is_reminded(ledger: Ledger) -> None:
+    await ledger.set(state="withdrawn", reason="cancelled")
+    async with ledger.database.write() as connection:
+        await fanning.follow_members(connection, NOW, changed_since=None)
+    assert await ledger.states() == ["queued", "queued"]
+
+
+async def test_who_declined_gets_nothing_back_before_they_undo_it(ledger: Ledger) -> None:
+    async with ledger.database.write() as connection:
+        await fanning.withdraw(connection, ledger.notice.id, reason="cancelled")
+        bo = await members.by_key(connection, "bo@example.org")
+        assert bo
+        await members.set_answer(connection, bo.id, MEETING.key, answer="declined", now=NOW)
+        assert await fanning.give_back(connection, ledger.notice.id) == 1
+        await members.set_answer(connection, bo.id, MEETING.key, answer="coming", now=NOW)
+        await fanning.follow_members(connection, NOW, changed_since=0)
+    assert await ledger.states() == ["queued", "queued"]
+
+
+async def test_what_comes_back_is_for_where_its_member_lives_now(ledger: Ledger) -> None:
+    async with ledger.database.write() as connection:
+        await fanning.withdraw(connection, ledger.notice.id, reason="cancelled")
+        ann = await members.by_key(connection, "ann@example.org")
+        assert ann
+        await members.change(connection, ann.id, zone="Asia/Tokyo", locale="ja-JP")
+        await fanning.give_back(connection, ledger.notice.id)
+    assert [(one.zone, one.locale) for one in await ledger.claim()] == [
+        ("Asia/Tokyo", "ja-JP"), ("Europe/London", "en-GB"),
+    ]  # fmt: skip
+
+
+async def test_at_its_end_the_queued_expires_with_why_and_the_uncertain_counts_as_sent(
+    ledger: Ledger,
+) -> None:
+    one, two = await ledger.claim()
+    again = {"state": "queued", "next_try": NOW}
+    await ledger.settle(
+        Settlement(id=one.id, reason="450 later", **again),  # type: ignore[arg-type]
+        Settlement(id=two.id, reason="no answer", uncertain=True, **again),  # type: ignore[arg-type]
+    )
+    async with ledger.database.write() as connection:
+        assert await fanning.expire(connection, START - timedelta(seconds=1)) == 0
+        assert await fanning.expire(connection, START) == 1
+        await fanning.close_finished(connection, START)
+        assert await notices.open_notices(connection) == []
+    assert await ledger.states() == ["expired: late: 450 later", "sent: uncertain"]
+
+
+@pytest.mark.parametrize("state", ["sent", "expired"])
+async def test_sent_and_expired_are_final(ledger: Ledger, state: str) -> None:
+    await ledger.set(state=state, reason="late", sent_at=NOW if state == "sent" else None)
+    async with ledger.database.write() as connection:
+        await fanning.withdraw(connection, ledger.notice.id, reason="stopped")
+        await fanning.give_back(connection, ledger.notice.id)
+        await fanning.retry_failed(connection, ledger.notice.id, NOW)
+        await fanning.follow_members(connection, NOW, changed_since=None)
+        await claims.take_over(connection, now=NOW)
+    assert await ledger.states() == [f"{state}: late"] * 2
+
+
+async def test_failed_comes_back_only_by_a_convenor(ledger: Ledger) -> None:
+    await ledger.set(state="failed", reason="550", attempts=1)
+    async with ledger.database.write() as connection:
+        await fanning.give_back(connection, ledger.notice.id)
+        await fanning.follow_members(connection, NOW, changed_since=None)
+    assert await ledger.states() == ["failed: 550"] * 2
+    async with ledger.database.write() as connection:
+        assert await fanning.retry_failed(connection, ledger.notice.id, NOW) == 2
+    assert await ledger.states() == ["queued", "queued"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"state": "sent"}, {"state": "expired"}, {"state": "sending"}, {"run": "r"}, {"state": "lost"}]
+)
+async def test_a_row_that_cannot_be_true_cannot_be_stored(ledger: Ledger, wrong: dict[str, str]) -> None:
+    with pytest.raises(IntegrityError):
+        await ledger.set(**wrong)
+
+
+async def test_reports_narrow_by_notice_member_and_state_and_are_read_in_batches(ledger: Ledger) -> None:
+    (one, _) = await ledger.claim()
+    await ledger.settle(Settlement(id=one.id, state="sent", sent_at=NOW))
+    async with ledger.database.read() as connection:
+
+        async def numbers(**narrowed: Any) -> list[int]:
+            return [row.id async for row in reports.reports(connection, batch=1, **narrowed)]
+
+        assert len(await numbers()) == 2
+        assert await numbers(state="sent") == [one.id]
+        assert await numbers(member=one.member) == [one.id]
+        assert await numbers(notice=ledger.notice.id + 1) == []
+        assert await reports.states(connection) == {"sent": 1, "sending": 1}
+        assert await reports.was_told(connection, MEETING.key, Kind.REMINDER)
+        assert not await reports.was_told(connection, MEETING.key, Kind.CANCELLATION)

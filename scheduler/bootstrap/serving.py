@@ -51,6 +51,14 @@ def make_transport(settings: Settings) -> Transport:
     )  # fmt: skip
 
 
+def make_limits(settings: Settings) -> Limits:
+    """How fast the settings let mail go."""
+    return Limits(
+        rate=settings.mail.rate, domain_rate=settings.mail.domain_rate,
+        domain_connections=settings.mail.domain_connections,
+    )  # fmt: skip
+
+
 def make_dispatcher(parts: Parts) -> Dispatcher:
     """A dispatcher for one run of this process."""
     composer = Composer(bundled("templates/email"), parts.community, signer=load_signer(parts.settings))
@@ -61,7 +69,7 @@ def make_dispatcher(parts: Parts) -> Dispatcher:
     )  # fmt: skip
     return Dispatcher(
         parts.database, make_transport(parts.settings), letters, parts.clock,
-        run=secrets.token_hex(8), limits=Limits(rate=parts.settings.mail.rate),
+        run=secrets.token_hex(8), limits=make_limits(parts.settings),
     )  # fmt: skip
 
 

@@ -75,12 +75,14 @@ class Backlog:
         come again. Waits while too many wait already."""
         destination = job.destination
         now = self._clock.monotonic()
-        wait = max(destination.free_at, destination.booked_until) - now
+        wait = max(0.0, destination.free_at - now)
         if self._limits.domain_rate:
             wait += len(destination.waiting) / self._limits.domain_rate
         if wait > LONGEST_WAIT:
-            spacing = 1 / self._limits.domain_rate if self._limits.domain_rate else 0.0
-            destination.booked_until = max(destination.booked_until, now) + spacing
+            if self._limits.domain_rate:
+                # Those that are sent away come back one by one.
+                wait = max(destination.booked_until - now, wait)
+                destination.booked_until = now + wait + 1 / self._limits.domain_rate
             return wait * random.uniform(1, 1.1)  # noqa: S311 - spreads load, guards nothing
         while self._count >= LARGEST:
             self._room.clear()

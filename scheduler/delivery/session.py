@@ -106,11 +106,14 @@ class SmtpConnection:
         for step in (Step.MAIL, Step.RCPT, Step.DATA):
             reply = await self._hear(step)
             if isinstance(reply, Outcome):
-                return refused or reply
+                return reply  # a missing answer: the ones before it may have been to something else
             if waits := accepted(step, reply.code):
                 continue
-            if reply.code == CLOSING or out_of_step(step, reply.code):
-                return refused or await self._refused(step, reply)
+            if out_of_step(step, reply.code):
+                return await self._refused(step, reply)
+            if reply.code == CLOSING:
+                closing = await self._refused(step, reply)
+                return refused or closing
             refused = refused or refusal(step, reply.code, reply.text)
         if refused is None:
             await self._settle(before_dot)

@@ -11,7 +11,6 @@ from scheduler.cli.door import door, fail, show_json
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
-    from scheduler.service.holding import Hold
     from scheduler.service.watching import Health
 
 
@@ -24,6 +23,17 @@ def serve(context: typer.Context) -> None:
     settings = door(context).settings
     set_up_logs()
     asyncio.run(run(settings, say=typer.echo))
+
+
+@app.command()
+def worker(context: typer.Context) -> None:
+    """Send what `serve` plans, on this machine too (PostgreSQL only). SIGTERM drains and stops it."""
+    from scheduler.bootstrap.journal import set_up_logs
+    from scheduler.bootstrap.sending import work
+
+    settings = door(context).settings
+    set_up_logs()
+    asyncio.run(work(settings, say=typer.echo))
 
 
 @app.command()
@@ -44,20 +54,6 @@ def migrate(context: typer.Context) -> None:
         return parts.database.shown
 
     typer.echo(f"{door(context).run(shown, upgrade=True)} has this version's shape")
-
-
-@app.command()
-def resume(context: typer.Context) -> None:
-    """Let sending go on after it was held."""
-    from scheduler.service.holding import release
-
-    async def act(parts: "Parts") -> "Hold | None":
-        async with parts.database.write() as connection:
-            return await release(connection)
-
-    was = door(context).run(act)
-    typer.echo(f"sending goes on; it was held ({was.reason}) since {was.since:%Y-%m-%d %H:%M} UTC" if was
-               else "sending was not held")  # fmt: skip
 
 
 @app.command()

@@ -7,7 +7,7 @@ from functools import partial
 import structlog
 
 from scheduler.domain.clock import Clock
-from scheduler.store.database import FAULTS, Database
+from scheduler.store.database import Database
 from scheduler.store.ledger import claims
 from scheduler.store.ledger.claims import Settlement
 
@@ -49,7 +49,7 @@ class Settler:
                     partial(claims.settle, settlements=settlements, run=self._run)
                 )
                 return
-            except FAULTS as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the lanes wait and must not wait for ever
                 log.error("settling-failed", deliveries=len(settlements), error=type(error).__name__)
                 await self._clock.sleep(pause)
                 pause = min(pause * 2, 15)

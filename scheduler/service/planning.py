@@ -55,7 +55,7 @@ class Planner:
     async def tick(self) -> Tick:
         """Do all that is to be done now, in short transactions, and say when something is due next."""
         now = self._clock.now()
-        async with self._database.write() as connection:
+        async with self._database.tick() as connection:
             if await self._watch.holds(connection, now):
                 return Tick(held=True, next_due=None)
             last = await facts.read_instant(connection, facts.LAST_TICK) or now
@@ -73,7 +73,7 @@ class Planner:
         await self._fan_out(now)
         if sweep or mark != watermark:
             await self._follow_members(now, changed_since=None if sweep else watermark)
-        async with self._database.write() as connection:
+        async with self._database.tick() as connection:
             await facts.write(connection, facts.WATERMARK, mark)
             if sweep:
                 await facts.write(connection, facts.SWEPT, now)
@@ -191,7 +191,7 @@ class Planner:
                 if due.fanned_at is None and due.due <= now + FAN_OUT_AHEAD:
                     for zone in sorted(zones) if due.zone == EVERY_ZONE else [due.zone]:
                         await self._fan_out_zone(notice, zone, due.due, now, changed_since=None)
-                    async with self._database.write() as connection:
+                    async with self._database.tick() as connection:
                         await notices.mark_fanned(connection, notice.id, due.zone, now)
 
     async def _fan_out_zone(
@@ -199,14 +199,14 @@ class Planner:
     ) -> None:
         after: int | None = 0
         while after is not None:
-            async with self._database.write() as connection:
+            async with self._database.tick() as connection:
                 after = await fanning.fan_out(
                     connection, notice, zone=zone, due=due, now=now, after=after, changed_since=changed_since
                 )
 
     async def _follow_members(self, now: datetime, *, changed_since: int | None) -> None:
         """Let the open notices follow members who came, left, declined or moved."""
-        async with self._database.write() as connection:
+        async with self._database.tick() as connection:
             await fanning.follow_members(connection, now, changed_since=changed_since)
             standing = await notices.open_notices(connection)
             for notice in standing:

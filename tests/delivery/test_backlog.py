@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from scheduler.delivery.backlog import LONGEST_PAUSE, LONGEST_WAIT, Backlog, Job, Limits
 from scheduler.delivery.transport import Envelope, Outcome, Verdict
@@ -103,7 +104,7 @@ async def test_a_domain_that_answers_4xx_is_left_alone_longer_each_time_and_forg
         clock.pass_(timedelta(seconds=LONGEST_PAUSE * 1.3))
         if not wait:
             assert await waiting.get()
-    assert pauses[1:] == sorted(pauses[1:])
+    assert all(later > earlier for earlier, later in pairwise(pauses[1:5]))
     assert max(pauses) <= LONGEST_PAUSE * 1.2 * 1.1
     await waiting.put(job(waiting, "ann@example.org"))
     taken = await waiting.get()

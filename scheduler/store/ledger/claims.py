@@ -197,19 +197,15 @@ async def take_over(
     *,
     now: datetime,
     of: str | None = None,
-    other_than: str | None = None,
     chunk: int | None = None,
 ) -> int:
     """Queue again, as uncertain, what is marked as being sent: it may have arrived. Returns how many.
 
-    By any run, by the run `of`, or by any `other_than` a run; of one `chunk` or of all. To be called only where
-    nobody is sending those any more.
+    By any run or by the run `of`; of one `chunk` or of all. To be called only where nobody is sending those any more.
     """
     left = deliveries.c.state == "sending"
     if of is not None:
         left &= deliveries.c.run == of
-    if other_than is not None:
-        left &= deliveries.c.run != other_than
     if chunk is not None:
         left &= deliveries.c.chunk == chunk
     done = await connection.execute(

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import Kind
 from scheduler.store import facts
+from scheduler.store.ledger import jobs
 from scheduler.store.members import Audience, in_audience
 from scheduler.store.notices import Notice
 from scheduler.store.schema import answers, deliveries, dues, members, notices, occurrences, revisions
@@ -71,7 +72,8 @@ async def fan_out(
     ).one()
     if not count:
         return None
-    base = await facts.advance(connection, "chunk", by=-(-count // CHUNK)) - -(-count // CHUNK)
+    chunks = -(-count // CHUNK)
+    base = await facts.advance(connection, "chunk", by=chunks) - chunks
     late = notice.expires <= now
     rows = select(
         literal(notice.id), members.c.id, members.c.zone, members.c.locale,
@@ -82,6 +84,8 @@ async def fan_out(
     columns = ["notice", "member", "zone", "locale", "chunk", "state", "reason", "due", "next_try"]
     make = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
     await connection.execute(make(deliveries).from_select(columns, rows).on_conflict_do_nothing())
+    if make is postgresql_insert and notice.ready and due <= now < notice.expires:
+        await jobs.enqueue(connection, range(base, base + chunks))
     return int(last) if count == BATCH else None
 
 
@@ -254,6 +258,19 @@ async def expire(connection: AsyncConnection, now: datetime) -> int:
     )
     late = await connection.execute(update(deliveries).where(waiting).values(state="expired", reason="late"))
     return tried.rowcount + late.rowcount
+
+
+async def end_due_before(connection: AsyncConnection, moment: datetime, *, reason: str) -> int:
+    """End, for `reason`, what waits or is being sent though it was due before `moment`; returns how many."""
+    done = await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state.in_(("queued", "sending")), deliveries.c.due < moment,
+            deliveries.c.notice.in_(_open()),
+        )
+        .values(state="expired", reason=reason, run=None)
+    )  # fmt: skip
+    return done.rowcount
 
 
 async def supersede(connection: AsyncConnection, now: datetime) -> int:

@@ -42,6 +42,14 @@ def make_transport(settings: Settings) -> Transport:
     )  # fmt: skip
 
 
+def make_limits(settings: Settings) -> Limits:
+    """How fast the settings let mail go."""
+    return Limits(
+        rate=settings.mail.rate, domain_rate=settings.mail.domain_rate,
+        domain_connections=settings.mail.domain_connections,
+    )  # fmt: skip
+
+
 def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatcher:
     """A dispatcher for one run of this process, over the transport that the settings name or another."""
     composer = Composer(bundled("templates/email"), parts.community, signer=load_signer(parts.settings))
@@ -58,7 +66,7 @@ def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatc
 
     return Dispatcher(
         parts.database, transport or make_transport(parts.settings), letters, parts.clock, run=secrets.token_hex(8),
-        limits=Limits(rate=rate), lease=math.inf if alone else LEASE_SECONDS, book=None if alone else book,
+        limits=make_limits(parts.settings), lease=math.inf if alone else LEASE_SECONDS, book=None if alone else book,
     )  # fmt: skip
 
 

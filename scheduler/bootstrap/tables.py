@@ -187,6 +187,13 @@ class MailTable(Table):
     rate: float = Field(
         ge=0, allow_inf_nan=False, description="messages a second, 0 or more; 0 means no limit"
     )
+    domain_rate: float = Field(
+        ge=0, allow_inf_nan=False, description="messages a second, 0 or more; 0 means no limit"
+    )
+    domain_connections: int = Field(
+        ge=0, le=500, description="a whole number from 0 to 500; 0 means no limit"
+    )
+    room_in_last_reminder: bool = Field(description="true or false")
 
     @property
     def address(self) -> TransportAddress:

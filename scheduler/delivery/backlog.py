@@ -21,17 +21,6 @@ Book = Callable[[int], Awaitable[float]]
 """Reserves so many slots of the rate in a row, among all who share it; the seconds until the first."""
 
 
-@dataclass(slots=True, eq=False)
-class Job:
-    """A claimed message on its way; `settled` is done once what became of it is committed. It is to be tried before
-    `until` (monotonic seconds), or not by this claim."""
-
-    claim: Claim
-    envelope: Envelope
-    settled: asyncio.Future[None]
-    until: float = math.inf
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Messages a second over all connections and to each domain, and connections busy for one domain; 0: no limit."""
@@ -42,14 +31,26 @@ class Limits:
 
 
 @dataclass(slots=True)
-class _Destination:
+class Destination:
     """The domain of an address: what waits for it, and when it may be tried next (monotonic seconds)."""
 
-    waiting: deque[Job] = field(default_factory=deque)
+    waiting: "deque[Job]" = field(default_factory=deque)
     busy: int = 0
     failures: int = 0
     free_at: float = 0.0
     booked_until: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A claimed message on its way; `settled` is done once what became of it is committed. It is to be tried before
+    `until` (monotonic seconds), or not by this claim."""
+
+    claim: Claim
+    envelope: Envelope
+    settled: asyncio.Future[None]
+    destination: Destination
+    until: float
 
 
 class Backlog:
@@ -61,8 +62,8 @@ class Backlog:
         self._clock = clock
         self._limits = limits
         self._by_domain = bool(limits.domain_rate or limits.domain_connections)
-        self._destinations: dict[str, _Destination] = {}
-        self._ring: deque[_Destination] = deque()
+        self._destinations: dict[str, Destination] = {}
+        self._ring: deque[Destination] = deque()
         self._free_at = 0.0
         self._book = book if limits.rate else None
         self._booked = 0
@@ -73,17 +74,29 @@ class Backlog:
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
 
+    def job(
+        self, claim: Claim, envelope: Envelope, settled: asyncio.Future[None], *, until: float = math.inf
+    ) -> Job:
+        """The job of sending `envelope`."""
+        domain = envelope.recipient.rpartition("@")[2].casefold()
+        destination = self._destinations.get(domain)
+        if destination is None:
+            destination = self._destinations[domain] = Destination()
+        return Job(claim, envelope, settled, destination, until)
+
     async def put(self, job: Job) -> float:
         """Let a job wait here and return 0; or, where its destination is busy for longer, the seconds after which to
         come again. Waits while too many wait already."""
-        destination = self._destination(job.envelope)
+        destination = job.destination
         now = self._clock.monotonic()
-        wait = max(destination.free_at, destination.booked_until) - now
+        wait = max(0.0, destination.free_at - now)
         if self._limits.domain_rate:
             wait += len(destination.waiting) / self._limits.domain_rate
         if wait > LONGEST_WAIT:
-            spacing = 1 / self._limits.domain_rate if self._limits.domain_rate else 0.0
-            destination.booked_until = max(destination.booked_until, now) + spacing
+            if self._limits.domain_rate:
+                # Those that are sent away come back one by one.
+                wait = max(destination.booked_until - now, wait)
+                destination.booked_until = now + wait + 1 / self._limits.domain_rate
             return wait * random.uniform(1, 1.1)  # noqa: S311 - spreads load, guards nothing
         while self._count >= LARGEST:
             self._room.clear()
@@ -126,7 +139,7 @@ class Backlog:
 
     def done(self, job: Job, outcome: Outcome | None) -> None:
         """Note that a job given out is no longer on its way, and what its destination said of it."""
-        destination = self._destination(job.envelope)
+        destination = job.destination
         destination.busy -= 1
         if outcome and outcome.verdict is Verdict.SENT:
             destination.failures = 0
@@ -137,13 +150,6 @@ class Backlog:
             pause = min(FIRST_PAUSE * 2 ** (destination.failures - 1), LONGEST_PAUSE)
             destination.free_at = max(destination.free_at, now + pause * random.uniform(0.8, 1.2))  # noqa: S311
         self._changed.set()
-
-    def _destination(self, envelope: Envelope) -> _Destination:
-        domain = envelope.recipient.rpartition("@")[2].casefold()
-        found = self._destinations.get(domain)
-        if found is None:
-            found = self._destinations[domain] = _Destination()
-        return found
 
     def _take(self) -> Job | None:
         now = self._clock.monotonic()

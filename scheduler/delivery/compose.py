@@ -34,6 +34,7 @@ NAMELESS = "friend"
 
 _WAYS_IN = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
 # Of at most 900 octets, so that each fits on a line of its own.
+_SPECIAL_IN_HTML = re.compile("[&<>'\"]")
 _URL = re.compile(r"https?://[!#-;=?-~]{1,900}")
 _UID = re.compile(r"[A-Za-z0-9._@-]{1,100}")
 _MESSAGE_ID = re.compile(r"<[!-;=?A-~]{1,650}@[!-;=?-~]{1,255}>")
@@ -57,8 +58,8 @@ class Cohort:
 
     `policy` is the slug of the policy behind a planned notice, else empty. `subject` and `body` (Markdown) are a
     convenor's words: a notice needs both and speaks of no occurrence; an update or a cancellation may add a body.
-    `before` is the occurrence as members were last told. Raises ValueError where these do not fit together; so
-    nobody can be called to a meeting that is cancelled.
+    `before` is the occurrence as members were last told; `room` its room's own address, where that is to be named.
+    Raises ValueError where these do not fit together; so nobody can be called to a meeting that is cancelled.
     """
 
     kind: Kind
@@ -70,6 +71,7 @@ class Cohort:
     occurrence: Occurrence | None = None
     before: Occurrence | None = None
     series: Series | None = None
+    room: str = ""
 
     def __post_init__(self) -> None:
         if (self.occurrence is None) != (self.kind is Kind.NOTICE) or (self.series is None) != (
@@ -172,8 +174,8 @@ class Composed:
         encoded: dict[str, bytes] = {}
         for blank, value in values.items():
             encoded[blank] = quoted(value)
-            escaped = escape(value)
-            encoded[_in_html(blank)] = encoded[blank] if escaped == value else quoted(str(escaped))
+            special = _SPECIAL_IN_HTML.search(value)
+            encoded[_in_html(blank)] = quoted(str(escape(value))) if special else encoded[blank]
         if personal.uid and self._invite:
             encoded["calendar"] = self._invite.encoded(
                 uid=_require(_UID, personal.uid, "uid"),
@@ -238,6 +240,7 @@ def words_for(cohort: Cohort, community: Community) -> dict[str, object]:
         "community": community,
         "subscribe_url": re.sub("^https?:", "webcal:", community.feed_url),
         "policy": cohort.policy,
+        "room": cohort.room,
         "words_subject": cohort.subject,
         "words_text": as_text(cohort.body),
         "words_html": Markup(as_html(cohort.body)),  # noqa: S704 - it is cleaned there

@@ -95,6 +95,7 @@ class Dispatcher:
         self._book = book
         self._claim_size = SMALLEST_CLAIM
         self._unclean = self._sending = self._halted = False
+        self._at_work: set[int] = set()
         self._stopping = asyncio.Event()
         self._settler = Settler(database, clock, run=run)
         self._backlog = Backlog(clock, self._limits, book)
@@ -178,12 +179,22 @@ class Dispatcher:
     async def send_chunk(self, chunk: int, *, take_over: bool = False) -> int:
         """Send all of a chunk that may be sent now; when all of it is settled, return how many were claimed.
 
-        Only within `working`; several chunks may be sent at once. `take_over` queues again what another run of this
-        chunk left unanswered: for where nobody else can be at work on it. Ends early when the relay is down.
+        Only within `working`; several chunks may be sent at once, and one that is at work already is let be.
+        `take_over` queues again what was left unanswered of the chunk: for where no other process can be at work on
+        it. Ends early when the relay is down.
         """
-        if take_over:
-            async with self._database.write() as connection:
-                await claims.take_over(connection, chunk=chunk, other_than=self._run, now=self._clock.now())
+        if chunk in self._at_work:
+            return 0
+        self._at_work.add(chunk)
+        try:
+            if take_over:
+                async with self._database.write() as connection:
+                    await claims.take_over(connection, chunk=chunk, now=self._clock.now())
+            return await self._send_chunk(chunk)
+        finally:
+            self._at_work.discard(chunk)
+
+    async def _send_chunk(self, chunk: int) -> int:
         settled: list[asyncio.Future[None]] = []
         try:
             while not self._idle:
@@ -229,7 +240,7 @@ class Dispatcher:
             if isinstance(written, Problem):
                 log.error("message-not-written", delivery=claim.id, notice=claim.notice, problem=str(written))
                 self._settler.submit(Settlement(id=claim.id, state="failed", reason=str(written)), settled)
-            elif wait := await self._backlog.put(Job(claim, written, settled, until)):
+            elif wait := await self._backlog.put(self._backlog.job(claim, written, settled, until=until)):
                 self._settler.submit(self._release(claim, "its destination is busy", wait), settled)
         return found
 

@@ -37,6 +37,7 @@ async def keep(house: House) -> Path:
 
 async def put_back(house: House, file: Path, *, given: bytes | None = None) -> None:
     await house.database.close()
+    house.database = Database(f"sqlite:///{house.folder / 'test.sqlite'}")
     await restore(house.database, file, secret=house.folder / "secret", given=given, now=house.clock.now())
     house.restart()
 

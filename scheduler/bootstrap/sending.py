@@ -19,6 +19,7 @@ from scheduler.delivery.maildir import MaildirTransport
 from scheduler.delivery.smtp import SmtpTransport
 from scheduler.delivery.transport import MaildirAddress, Transport
 from scheduler.domain.problem import SettingsProblem
+from scheduler.service.publishing import upcoming
 from scheduler.store.database import FAULTS
 from scheduler.store.ledger import claims, jobs
 from scheduler.store.ledger.jobs import Hands
@@ -45,6 +46,7 @@ def make_dispatcher(parts: Parts) -> Dispatcher:
     letters = Letters(
         parts.database, composer, parts.clock,
         community=parts.community, series={one.slug: one for one in parts.series}, keys=parts.keys,
+        following=lambda connection, now: upcoming(connection, parts.series, now=now),
     )  # fmt: skip
     return Dispatcher(
         parts.database, make_transport(parts.settings), letters, parts.clock,

@@ -3,7 +3,7 @@
 import re
 from binascii import a2b_base64
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import partial
@@ -14,6 +14,7 @@ from icalendar import Calendar
 from markupsafe import Markup, escape
 
 from scheduler.delivery.invite import Invite
+from scheduler.delivery.links import blanks_of
 from scheduler.delivery.markdown import as_html, as_text
 from scheduler.delivery.message import ascii_domain, header, list_id_words, mailbox_words, mime, text_words
 from scheduler.delivery.pattern import Pattern, quoted, quoted_pieces
@@ -25,7 +26,7 @@ from scheduler.domain.clock import require_aware
 from scheduler.domain.community import Community
 from scheduler.domain.locale_tag import hour_cycle
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import Kind
+from scheduler.domain.policy import MEETING, REPLIES, Kind
 from scheduler.domain.problem import Problem, Refused
 from scheduler.domain.text import require_line
 
@@ -33,8 +34,9 @@ NAMELESS = "friend"
 """How a member is greeted whose name we do not know."""
 
 _WAYS_IN = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
+_WITHOUT_CALENDAR = (Kind.REMINDER, Kind.WELCOME)
 # Of at most 900 octets, so that each fits on a line of its own.
-_URL = re.compile(r"https?://[!#-;=?-~]{1,900}")
+_URL = re.compile(r"(?:https?|webcal)://[!#-;=?-~]{1,900}")
 _UID = re.compile(r"[A-Za-z0-9._@-]{1,100}")
 _MESSAGE_ID = re.compile(r"<[!-;=?A-~]{1,650}@[!-;=?-~]{1,255}>")
 
@@ -57,7 +59,8 @@ class Cohort:
 
     `policy` is the slug of the policy behind a planned notice, else empty. `subject` and `body` (Markdown) are a
     convenor's words: a notice needs both and speaks of no occurrence; an update or a cancellation may add a body.
-    `before` is the occurrence as members were last told. Raises ValueError where these do not fit together; so
+    `before` is the occurrence as members were last told. A service mail may add a body; a welcome speaks of the next
+    occurrence, where there is one. Raises ValueError where these do not fit together; so
     nobody can be called to a meeting that is cancelled.
     """
 
@@ -72,10 +75,15 @@ class Cohort:
     series: Series | None = None
 
     def __post_init__(self) -> None:
-        if (self.occurrence is None) != (self.kind is Kind.NOTICE) or (self.series is None) != (
-            not self.occurrence
+        may, must = self.kind in (*MEETING, Kind.WELCOME), self.kind in MEETING
+        if (
+            (self.occurrence and not may)
+            or (must and not self.occurrence)
+            or (self.series is None) != (self.occurrence is None)
         ):
-            raise ValueError(f"{self.kind}: a notice has no occurrence, all else has one and its series")
+            raise ValueError(
+                f"{self.kind}: a notice has no occurrence; what speaks of a meeting has one and its series"
+            )
         if self.kind is Kind.NOTICE and not (self.subject and self.body):
             raise ValueError("a notice needs a subject and a body")
         if self.occurrence and self.occurrence.cancelled != (self.kind is Kind.CANCELLATION):
@@ -87,8 +95,8 @@ class Personal:
     """What differs from member to member within a cohort.
 
     `message_id` and `in_reply_to` (the member's invitation to this occurrence, or empty) are of the form `<…@…>`.
-    `join_url` is needed wherever the mail shows a way in. With `uid`, from `calendar.invitation_uid`, the message
-    carries a calendar part.
+    `join_url` is needed wherever the mail shows a way in, and `links` holds the others by their blanks. With `uid`,
+    from `calendar.invitation_uid`, the message carries a calendar part.
     """
 
     recipient: Recipient
@@ -97,6 +105,7 @@ class Personal:
     join_url: str = ""
     in_reply_to: str = ""
     uid: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +127,7 @@ class Composed:
         self.subject = subject
         self._cohort = cohort
         self._blanks = _blanks(cohort)
+        self._listed = cohort.kind not in REPLIES
         self._bodies = bodies
         self._common = b"".join(_common_headers(cohort, community, subject))
         self._boundary = sha256(repr((cohort.zone, cohort.locale, subject)).encode()).hexdigest()[:32]
@@ -169,6 +179,7 @@ class Composed:
         values = {"name": name or NAMELESS, "address": address, "leave_url": personal.leave_url}
         if "join_url" in self._blanks:
             values["join_url"] = _require(_URL, personal.join_url, "join_url")
+        values |= {blank: _require(_URL, url, blank) for blank, url in personal.links.items()}
         encoded: dict[str, bytes] = {}
         for blank, value in values.items():
             encoded[blank] = quoted(value)
@@ -192,10 +203,13 @@ class Composed:
         if personal.in_reply_to:
             invited = _require(_MESSAGE_ID, personal.in_reply_to, "in_reply_to")
             thread = f"In-Reply-To: {invited}\r\nReferences: {invited}\r\n"
+        leaving = ""
+        if self._listed:
+            leaving = f"List-Unsubscribe: <{_require(_URL, personal.leave_url, 'leave_url')}>\r\n"
         return b"".join((
             f"Message-ID: {_require(_MESSAGE_ID, personal.message_id, 'message_id')}\r\n{self._date[1]}".encode(),
             header("To", *mailbox_words(name, address)),
-            f"{thread}List-Unsubscribe: <{_require(_URL, personal.leave_url, 'leave_url')}>\r\n".encode(),
+            f"{thread}{leaving}".encode(),
         ))  # fmt: skip
 
 
@@ -248,12 +262,15 @@ def words_for(cohort: Cohort, community: Community) -> dict[str, object]:
             cycle=hour_cycle(cohort.locale or community.locale),
         )  # fmt: skip
         values |= {"meeting": meeting, "when": meeting.when}
+    elif cohort.kind is Kind.WELCOME:
+        values["when"] = None
     return values
 
 
 def _blanks(cohort: Cohort) -> tuple[str, ...]:
     """What a template of this kind may use of a single member."""
-    return ("name", "address", "leave_url", *(["join_url"] if cohort.kind in _WAYS_IN else []))
+    way_in = ["join_url"] if cohort.kind in _WAYS_IN else []
+    return ("name", "address", "leave_url", *way_in, *blanks_of(cohort.kind))
 
 
 def _in_html(blank: str) -> str:
@@ -262,7 +279,7 @@ def _in_html(blank: str) -> str:
 
 def _invite(cohort: Cohort, community: Community) -> Invite | None:
     """The calendar part, where mails of this kind have one."""
-    if cohort.occurrence is None or cohort.series is None or cohort.kind is Kind.REMINDER:
+    if cohort.occurrence is None or cohort.series is None or cohort.kind in _WITHOUT_CALENDAR:
         return None
     cancelled = cohort.occurrence.cancelled
     method: Method = "CANCEL" if cancelled else "REQUEST"
@@ -295,10 +312,14 @@ def _common_headers(cohort: Cohort, community: Community, subject: str) -> Itera
     yield header("From", *mailbox_words(community.name, community.address))
     yield header("Reply-To", ascii_domain(community.reply_to))
     yield header("Subject", *text_words(subject))
-    yield header("List-ID", *list_id_words(community.name, community.domain))
-    yield header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
+    # Who has only asked for something is on no list that they could leave.
+    listed = cohort.kind not in REPLIES
+    if listed:
+        yield header("List-ID", *list_id_words(community.name, community.domain))
+        yield header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
     yield header("Feedback-ID", _feedback_id(cohort, community))
-    yield header("Precedence", "bulk")
+    if listed:
+        yield header("Precedence", "bulk")
     yield header("Auto-Submitted", "auto-generated")
     yield header("X-Auto-Response-Suppress", "OOF,", "AutoReply")
 

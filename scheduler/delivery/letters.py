@@ -4,11 +4,13 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose import Cohort, Composed, Composer, Personal, Recipient
+from scheduler.delivery.links import links_for
 from scheduler.delivery.transport import Envelope
 from scheduler.domain.calendar import invitation_uid
 from scheduler.domain.clock import Clock
@@ -50,12 +52,18 @@ class _Subject:
     before: Occurrence | None
 
 
+class Following(Protocol):
+    """Finds the next meeting that is held, which a welcome speaks of."""
+
+    async def __call__(self, connection: AsyncConnection, now: datetime, /) -> Occurrence | None: ...
+
+
 class Letters:
     """Writes the messages of claims; keeps the cohorts that it composed last."""
 
     def __init__(
         self, database: Database, composer: Composer, clock: Clock, *,
-        community: Community, series: Mapping[str, Series], keys: Keys,
+        community: Community, series: Mapping[str, Series], keys: Keys, following: Following | None = None,
     ) -> None:  # fmt: skip
         self._database = database
         self._composer = composer
@@ -63,6 +71,7 @@ class Letters:
         self._community = community
         self._series = series
         self._keys = keys
+        self._following = following
         self._composed: OrderedDict[Cohort, Composed | Problem] = OrderedDict()
         self._subjects: OrderedDict[tuple[int, int | None], _Subject] = OrderedDict()
         self._noted: set[tuple[str, str, datetime]] = set()
@@ -71,8 +80,13 @@ class Letters:
         """The envelope of each claim; a Problem in its place where its message cannot be written."""
         await self._look_up({(one.notice, one.revision) for one in batch} - self._subjects.keys())
         found = [self._subjects.get((one.notice, one.revision)) for one in batch]
+        # A welcome may speak of a meeting that the plan does not keep yet.
         await self._note_hours(
-            {(one.zone, about.occurrence) for one, about in zip(batch, found, strict=True) if about}
+            {
+                (one.zone, about.occurrence)
+                for one, about in zip(batch, found, strict=True)
+                if about and about.notice.kind is not Kind.WELCOME
+            }
         )
         while len(self._subjects) > COHORTS_KEPT:
             self._subjects.popitem(last=False)
@@ -118,6 +132,8 @@ class Letters:
         self, connection: AsyncConnection, notice: Notice, revision: int | None
     ) -> tuple[Occurrence | None, Occurrence | None]:
         """The occurrence as it is to be told, and as members were told it before."""
+        if notice.kind is Kind.WELCOME and self._following:
+            return await self._following(connection, self._clock.now()), None
         if notice.occurrence is None or revision is None:
             return None, None
         occurrence = await occurrences.at_revision(connection, notice.occurrence, revision)
@@ -148,6 +164,11 @@ class Letters:
                 else "",
                 in_reply_to=self._thread(notice, claim),
                 uid=self._uid(notice, occurrence, claim),
+                links=links_for(
+                    notice.kind, keys=self._keys, community=self._community, member=number, generation=generation,
+                    feed_generation=claim.feed_generation, address=notice.address or "", expires=notice.expires,
+                    occurrence=notice.occurrence or "",
+                ),
             )  # fmt: skip
             return Envelope(
                 sender=self._community.address, recipient=claim.address,

@@ -87,6 +87,28 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def reshape(self) -> AsyncIterator[AsyncConnection]:
+        """As `write`, for changes of the tables themselves: SQLite makes such a table anew, and must not take that for
+        the end of all that refers to it. What refers to nothing afterwards is refused."""
+        if not self.is_sqlite:
+            async with self.write() as connection:
+                yield connection
+            return
+        async with self._writer.connect() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver
+            await driver.execute("PRAGMA foreign_keys = OFF")
+            try:
+                async with connection.begin():
+                    yield connection
+                    if (await connection.execute(text("PRAGMA foreign_key_check"))).first():
+                        raise DatabaseProblem(
+                            f"{self.shown} holds rows that refer to nothing; restore a backup"
+                        )
+            finally:
+                await driver.execute("PRAGMA foreign_keys = ON")
+
+    @asynccontextmanager
     async def tick(self) -> AsyncIterator[AsyncConnection]:
         """As `write`, and no other tick's transaction at the same time."""
         async with self.write() as connection:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from scheduler.service.recognising import Standing
 from scheduler.service.subscribing import choose_invitations, feed_url, look
+from scheduler.web.forms import field
 from scheduler.web.site import PRIVATE, page, site
 
 _STATUS_OF_STANDING = {Standing.LEFT: 410, Standing.REPLACED: 410, Standing.UNKNOWN: 404}
@@ -47,7 +48,7 @@ async def member(request: Request) -> Response:
     """How to subscribe to a member's own feed, and whether invitations come by mail too: GET shows, POST chooses."""
     here, token = site(request), request.path_params["token"]
     if request.method == "POST":
-        by = "mail" if (await request.form()).get("invitation_by") == "mail" else "feed"
+        by = "mail" if await field(request, "invitation_by") == "mail" else "feed"
         standing, one = await choose_invitations(here.database, token, by=by, keys=here.keys)
     else:
         standing, one = await look(here.database, token, keys=here.keys)

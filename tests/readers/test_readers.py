@@ -21,7 +21,7 @@ from scheduler.domain.stencil import PrivateFeed
 from scheduler.web.app import create_app
 from scheduler.web.swift import SwiftProtocol
 from tests.domain.oracle import instants, shown
-from tests.house import COMMUNITY, open_house
+from tests.house import COMMUNITY, POLICIES, RETENTION, open_house
 from tests.readers.tools import compiled, node_with, python_with
 
 pytestmark = [pytest.mark.proof, pytest.mark.short]
@@ -211,8 +211,9 @@ async def services(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
                 open_house(folder, datetime(2026, 11, 4, tzinfo=UTC), series=tuple(series.values()))
             )
             app = create_app(
-                community=COMMUNITY, series=tuple(series.values()), database=house.database, clock=house.clock,
-                keys=house.keys, outbox=None, templates=HERE.parents[1] / "templates" / "web",
+                community=COMMUNITY, series=tuple(series.values()), policies=POLICIES, database=house.database,
+                clock=house.clock, keys=house.keys, outbox=None, templates=HERE.parents[1] / "templates" / "web",
+                retention=RETENTION, admits=False, embedded_by="",
             )  # fmt: skip
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             server = _Server(uvicorn.Config(app, http=SwiftProtocol, log_config=None, lifespan="off"))

@@ -1,19 +1,16 @@
 """The pages in a real browser: nothing is blocked, nothing sticks out, and what can be pressed does its work."""
 
-import asyncio
-import contextlib
-import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 
 from scheduler.domain.token import Purpose
 from scheduler.store import members
 from tests.house import House, address_of
+from tests.web.serving import served
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -22,22 +19,12 @@ KEY = "conversation-for-kindness/2026-11-19"
 NARROWEST = 320
 
 
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @pytest.fixture
 async def address(app: Starlette, house: House) -> AsyncIterator[str]:
     """The site, served on this machine, with the invitations gone out."""
     await house.live(datetime(2026, 11, 6, 12, tzinfo=UTC))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        await serving
+    async with served(app) as address:
+        yield address
 
 
 @pytest.fixture

@@ -8,8 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, bindparam, case, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.policy import Kind
+from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.store import facts
+from scheduler.store.ledger.fanning import later_reminder
+from scheduler.store.members import is_muted
 from scheduler.store.schema import answers, deliveries, members, notices, occurrences
 from scheduler.store.schema import facts as facts_table
 
@@ -31,6 +33,7 @@ class Claim:
     zone_source: str
     locale: str
     generation: int
+    feed_generation: int
     attempts: int
     revision: int | None
     uncertain: bool
@@ -76,6 +79,15 @@ async def next_try(connection: AsyncConnection, after: datetime) -> datetime | N
     return found
 
 
+def _awaits_welcome(now: datetime) -> ColumnElement[bool]:
+    """Whether the delivery's member is still to be welcomed: all else comes after that."""
+    welcome, its = notices.alias("welcome"), deliveries.alias("its")
+    return exists().where(
+        welcome.c.member == deliveries.c.member, welcome.c.kind == Kind.WELCOME, welcome.c.expires > now,
+        its.c.notice == welcome.c.id, its.c.state.in_(("queued", "sending")),
+    )  # fmt: skip
+
+
 def _claimable(chunk: int, now: datetime) -> ColumnElement[bool]:
     """The last check before sending, over deliveries, members, notices and (outer) occurrences."""
     declined = exists().where(
@@ -86,7 +98,7 @@ def _claimable(chunk: int, now: datetime) -> ColumnElement[bool]:
     return and_(
         deliveries.c.chunk == chunk,
         _ready(now),
-        members.c.status == "active",
+        or_(members.c.status == "active", notices.c.kind.in_(REPLIES)),
         or_(
             deliveries.c.uncertain,
             and_(members.c.zone == deliveries.c.zone, members.c.locale == deliveries.c.locale),
@@ -102,7 +114,12 @@ def _claimable(chunk: int, now: datetime) -> ColumnElement[bool]:
                 occurrences.c.cancelled == (notices.c.kind == Kind.CANCELLATION),
             ),
         ),
-        or_(notices.c.kind != Kind.REMINDER, ~declined),
+        or_(
+            notices.c.kind != Kind.REMINDER,
+            and_(~declined, or_(deliveries.c.uncertain, ~later_reminder(now))),
+        ),
+        or_(notices.c.kind.in_(PERSONAL), ~_awaits_welcome(now)),
+        ~is_muted(deliveries.c.member, notices.c.kind, notices.c.policy),
         or_(notices.c.kind != Kind.INVITATION, members.c.invitation_by == "mail", deliveries.c.uncertain),
         ~exists().where(facts_table.c.name == facts.HOLD),
     )
@@ -152,8 +169,10 @@ async def claim(
     )  # fmt: skip
     query = (
         select(
-            deliveries.c.id, deliveries.c.notice, deliveries.c.member, members.c.address, members.c.name,
+            deliveries.c.id, deliveries.c.notice, deliveries.c.member,
+            func.coalesce(notices.c.address, members.c.address).label("address"), members.c.name,
             deliveries.c.zone, members.c.zone_source, deliveries.c.locale, members.c.generation,
+            members.c.feed_generation,
             deliveries.c.attempts, deliveries.c.revision, deliveries.c.uncertain, requested.label("requested"),
         )
         .join(members, members.c.id == deliveries.c.member)

@@ -15,6 +15,10 @@ _ACTIONS: Mapping[Kind, tuple[Purpose, str]] = {
 """Kinds whose one link does something, until it expires with its notice: what for, and under which path."""
 
 
+UNPROVEN = (Kind.CONFIRMATION, Kind.ADDRESS_CHANGE)
+"""What goes to an address before it has said that it is its person's: it carries nothing that somebody typed."""
+
+
 def blanks_of(kind: Kind) -> tuple[str, ...]:
     """The names by which templates of this kind know their links, beside the ways to leave and into a meeting."""
     if kind in _ACTIONS:

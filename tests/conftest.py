@@ -3,20 +3,18 @@
 import asyncio
 import os
 import shutil
-import socket
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
 
 from scheduler.store.database import Database
 from scheduler.store.upgrades import open_database
+from tests.postgres import Cluster, execute, free_loopback_port, postgres_programs
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -49,11 +47,11 @@ def postgres_server() -> Iterator[str]:
     if given := os.environ.get("THIRD_THURSDAY_TEST_POSTGRES_URL"):
         yield given.rstrip("/")
         return
-    programs = _postgres_programs()
+    programs = postgres_programs()
     if not programs:
         pytest.skip("needs PostgreSQL (Debian's package postgresql)")
     with tempfile.TemporaryDirectory(prefix="third-thursday-", ignore_cleanup_errors=True) as folder:
-        cluster = _Cluster(programs, Path(folder))
+        cluster = Cluster(programs, Path(folder))
         yield f"postgresql://postgres@127.0.0.1:{cluster.start()}"
         cluster.stop()
 
@@ -62,19 +60,19 @@ def postgres_server() -> Iterator[str]:
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """The URL of an empty PostgreSQL database that is this test's own."""
     name = f"third_thursday_test_{uuid4().hex}"
-    asyncio.run(_execute(postgres_server, f"CREATE DATABASE {name}"))
+    asyncio.run(execute(postgres_server, f"CREATE DATABASE {name}"))
     yield f"{postgres_server}/{name}"
-    asyncio.run(_execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)"))
+    asyncio.run(execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres_server: str) -> Iterator[str]:
     """The name of a PostgreSQL database that has this version's tables, to be copied."""
     name = f"third_thursday_test_{uuid4().hex}"
-    asyncio.run(_execute(postgres_server, f"CREATE DATABASE {name}"))
+    asyncio.run(execute(postgres_server, f"CREATE DATABASE {name}"))
     asyncio.run(_make_tables(f"{postgres_server}/{name}"))
     yield name
-    asyncio.run(_execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)"))
+    asyncio.run(execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture(scope="session")
@@ -99,9 +97,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         return
     server, template = (request.getfixturevalue(name) for name in ("postgres_server", "postgres_template"))
     name = f"third_thursday_test_{uuid4().hex}"
-    asyncio.run(_execute(server, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    asyncio.run(execute(server, f"CREATE DATABASE {name} TEMPLATE {template}"))
     yield f"{server}/{name}"
-    asyncio.run(_execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
+    asyncio.run(execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture
@@ -112,82 +110,10 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def _execute(server: str, statement: str) -> None:
-    connection = await asyncpg.connect(f"{server}/postgres")
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-def _postgres_programs() -> Path | None:
-    """The folder of the newest PostgreSQL server on this machine."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    initdb = str(found[-1]) if found else shutil.which("initdb")
-    return Path(initdb).parent if initdb else None
-
-
-class _Cluster:
-    """A throwaway PostgreSQL cluster on a loopback port. The server refuses root, so root lends it a user."""
-
-    def __init__(self, programs: Path, folder: Path) -> None:
-        self._programs, self._data, self._log = programs, folder / "data", folder / "log"
-        self._user: dict[str, Any] = {"cwd": folder}
-        if os.geteuid() == 0:
-            self._user |= {"user": "postgres", "group": "postgres", "extra_groups": ()}
-            shutil.chown(folder, "postgres", "postgres")
-
-    def start(self) -> int:
-        """Start it and return its port."""
-        self._run(
-            "initdb",
-            "--username=postgres",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--locale=C.UTF-8",
-            "--no-sync",
-        )
-        # Lost with the machine, which is no loss: it is as quick as it can be.
-        swift = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=64MB"
-        for attempt in range(3):
-            port = _free_port()
-            where = f"-c listen_addresses=127.0.0.1 -c unix_socket_directories= -p {port}"
-            try:
-                self._run("pg_ctl", "start", "--wait", f"--log={self._log}", f"--options={swift} {where}")
-            except RuntimeError:
-                if attempt == 2:
-                    raise
-            else:
-                return port
-        raise AssertionError
-
-    def stop(self) -> None:
-        self._run("pg_ctl", "stop", "--wait", "--mode=immediate")
-
-    def _run(self, program: str, *arguments: str) -> None:
-        # To a file, not a pipe: the server would hold the pipe open.
-        with tempfile.TemporaryFile() as output:
-            command = [str(self._programs / program), f"--pgdata={self._data}", *arguments]
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False, **self._user
-            )
-            if done.returncode:
-                output.seek(0)
-                log = self._log.read_text() if self._log.exists() else ""
-                raise RuntimeError(f"{program} failed: {output.read().decode()}{log}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture
 def free_port() -> int:
     """A loopback port on which nothing listens."""
-    return _free_port()
+    return free_loopback_port()
 
 
 @pytest.fixture(scope="session")

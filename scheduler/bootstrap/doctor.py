@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from scheduler.bootstrap.finding import Finding, Level
 from scheduler.bootstrap.sender import look_at_sender
-from scheduler.bootstrap.serving import make_transport
+from scheduler.bootstrap.sending import make_transport
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.wiring import Parts, load_signer, open_parts
 from scheduler.delivery.transport import ConnectProblem, MaildirAddress, SmtpAddress

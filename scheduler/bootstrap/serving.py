@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import secrets
-import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -17,55 +15,32 @@ from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from scheduler.bootstrap.bundled import bundled
+from scheduler.bootstrap.sending import (
+    DRAIN_SECONDS,
+    hand_out,
+    make_dispatcher,
+    make_hands,
+    make_transport,
+    when_told,
+)
 from scheduler.bootstrap.settings import Settings
-from scheduler.bootstrap.wiring import Parts, load_signer, open_parts
-from scheduler.delivery.compose import Composer
-from scheduler.delivery.dispatch import Dispatcher
-from scheduler.delivery.letters import Letters
-from scheduler.delivery.maildir import MaildirTransport
-from scheduler.delivery.smtp import SmtpTransport
-from scheduler.delivery.transport import MaildirAddress, Transport
+from scheduler.bootstrap.wiring import Parts, open_parts
+from scheduler.delivery.transport import MaildirAddress
 from scheduler.domain.problem import Problem
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.deciding import nudge
 from scheduler.service.planning import Planner
-from scheduler.service.publishing import upcoming
 from scheduler.service.retaining import forget_old
 from scheduler.store import facts
 from scheduler.store.database import FAULTS, Database
 from scheduler.web.app import create_app
+from scheduler.web.swift import SwiftProtocol
 
 log = structlog.get_logger()
 
 SAFETY_SECONDS = 30
 WATCH_SECONDS = 1
-DRAIN_SECONDS = 30
 _FAULTS: tuple[type[Exception], ...] = (*FAULTS, Problem)
-
-
-def make_transport(settings: Settings) -> Transport:
-    """The way out that the settings name."""
-    address = settings.mail.address
-    if isinstance(address, MaildirAddress):
-        return MaildirTransport(Path(address.path))
-    return SmtpTransport(
-        address, hostname=settings.community.domain, starttls=settings.mail.starttls,
-        connections=settings.mail.connections,
-    )  # fmt: skip
-
-
-def make_dispatcher(parts: Parts) -> Dispatcher:
-    """A dispatcher for one run of this process."""
-    composer = Composer(bundled("templates/email"), parts.community, signer=load_signer(parts.settings))
-    letters = Letters(
-        parts.database, composer, parts.clock,
-        community=parts.community, series={one.slug: one for one in parts.series}, keys=parts.keys,
-        following=lambda connection, now: upcoming(connection, parts.series, now=now),
-    )  # fmt: skip
-    return Dispatcher(
-        parts.database, make_transport(parts.settings), letters, parts.clock,
-        run=secrets.token_hex(8), rate=parts.settings.mail.rate,
-    )  # fmt: skip
 
 
 def make_planner(parts: Parts) -> Planner:
@@ -100,11 +75,11 @@ class Service:
         self._ticking = asyncio.Lock()
         self._work = asyncio.Event()
         self._seen = -1
+        self._hands = None if parts.database.is_sqlite else make_hands(parts, self._dispatcher)
 
     async def start(self) -> None:
         """Take over what an earlier run left, tick once, and set the timer. Raises Problem where that fails."""
-        taken = await self._dispatcher.take_over()
-        if taken:
+        if not self._hands and (taken := await self._dispatcher.take_over()):
             log.warning("taken-over", deliveries=taken)
         await self._tick()
         self._timer.add_job(self.tick, IntervalTrigger(seconds=SAFETY_SECONDS), id="safety")
@@ -123,6 +98,8 @@ class Service:
             async with self._parts.database.read() as connection:
                 self._seen = await facts.current(connection, "change")
             ticked = await self._planner.tick()
+            if self._hands and not ticked.held:
+                await hand_out(self._parts)
         if ticked.next_due:
             self._timer.add_job(self.tick, DateTrigger(ticked.next_due), id="due", replace_existing=True)
         self._work.set()
@@ -137,6 +114,9 @@ class Service:
 
     async def send(self) -> None:
         """Send what is due whenever a tick found some, until drained or cancelled."""
+        if self._hands:
+            await self._hands.work()
+            return
         while not self._dispatcher.is_draining:
             await self._work.wait()
             self._work.clear()
@@ -154,7 +134,9 @@ class Service:
         """Stop the timer, claim nothing more, and give what is on its way time to arrive and be written down."""
         self._timer.shutdown(wait=False)
         self._dispatcher.drain()
-        if self._dispatcher.is_sending:
+        if self._hands:
+            self._hands.stop()
+        if self._hands or self._dispatcher.is_sending:
             await asyncio.wait({sending}, timeout=DRAIN_SECONDS)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
@@ -206,13 +188,10 @@ async def serve(
             admits=settings.membership.is_open, embedded_by=settings.web.embedded_by,
         )  # fmt: skip
         web = _Web(
-            uvicorn.Config(app, http="httptools", log_config=None, access_log=False, server_header=False,
+            uvicorn.Config(app, http=SwiftProtocol, log_config=None, access_log=False, server_header=False,
                            lifespan="off", timeout_graceful_shutdown=5, proxy_headers=False)
         )  # fmt: skip
-        stopping = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
+        stopping = when_told()
         log.info("started", tzdata=tzdata_version(), database=parts.database.url.get_backend_name())
         serving = asyncio.create_task(web.serve(sockets=[listener]))
         sending = asyncio.create_task(service.send())
@@ -223,8 +202,8 @@ async def serve(
         )
         log.info("stopping")
         web.should_exit = True
-        broken = None if stopping.is_set() else sending if sending.done() else serving
         keeping.cancel()
+        broken = None if stopping.is_set() else sending if sending.done() else serving
         await service.stop(sending)
         await serving
         if broken:

@@ -15,6 +15,7 @@ from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
 from scheduler.domain.problem import Problem, Refused, SettingsProblem
 from scheduler.domain.token import Keys
+from scheduler.service.restoring import restore
 from scheduler.store.database import Database
 from scheduler.store.upgrades import open_database
 
@@ -92,3 +93,15 @@ def _secret_file(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it does not hold hexadecimal digits"
         raise Problem(f"the key file {path} cannot be used: {reason}; restore it from a backup") from None
+
+
+async def put_back(settings: Settings, file: Path) -> Path | None:
+    """Put a backup in the place of the database; see `service.restoring`."""
+    database = Database(settings.database.url)
+    try:
+        return await restore(
+            database, file, secret=(database.path or file).parent / "secret", given=settings.security.key,
+            now=SystemClock().now(),
+        )  # fmt: skip
+    finally:
+        await database.close()

@@ -1,6 +1,16 @@
 """The shell's door: translates, never decides."""
 
-from scheduler.cli import member_files, members, notices, occurrences, reporting, requests, running, schedules
+from scheduler.cli import (
+    keeping,
+    member_files,
+    members,
+    notices,
+    occurrences,
+    reporting,
+    requests,
+    running,
+    schedules,
+)
 from scheduler.cli.app import app, main
 
 app.add_typer(members.app, name="members")
@@ -8,4 +18,4 @@ app.add_typer(notices.app, name="notice")
 app.add_typer(occurrences.app, name="occurrence")
 app.add_typer(requests.app, name="requests")
 
-__all__ = ["main", "member_files", "reporting", "running", "schedules"]
+__all__ = ["keeping", "main", "member_files", "reporting", "running", "schedules"]

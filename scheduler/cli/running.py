@@ -1,17 +1,15 @@
 """Commands that run the service and look after it."""
 
-import asyncio
 import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scheduler.cli.app import app
-from scheduler.cli.door import door, fail, show_json
+from scheduler.cli.door import door, fail, run_to_end, show_json
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
-    from scheduler.service.holding import Hold
     from scheduler.service.watching import Health
 
 
@@ -29,13 +27,24 @@ def serve(context: typer.Context) -> None:
 
 
 @app.command()
+def worker(context: typer.Context) -> None:
+    """Send what `serve` plans, on this machine too (PostgreSQL only). SIGTERM drains and stops it."""
+    from scheduler.bootstrap.journal import set_up_logs
+    from scheduler.bootstrap.sending import work
+
+    settings = door(context).settings
+    set_up_logs()
+    run_to_end(work(settings, say=typer.echo))
+
+
+@app.command()
 def demo(context: typer.Context) -> None:
     """See the main job done: made-up members, and the next meeting's invitation under /outbox."""
     from scheduler.bootstrap.demo import demonstrate
     from scheduler.bootstrap.journal import set_up_logs
 
     set_up_logs()
-    asyncio.run(demonstrate(door(context).config, os.environ, say=typer.echo))
+    run_to_end(demonstrate(door(context).config, os.environ, say=typer.echo))
 
 
 @app.command()
@@ -46,20 +55,6 @@ def migrate(context: typer.Context) -> None:
         return parts.database.shown
 
     typer.echo(f"{door(context).run(shown, upgrade=True)} has this version's shape")
-
-
-@app.command()
-def resume(context: typer.Context) -> None:
-    """Let sending go on after it was held."""
-    from scheduler.service.holding import release
-
-    async def act(parts: "Parts") -> "Hold | None":
-        async with parts.database.write() as connection:
-            return await release(connection)
-
-    was = door(context).run(act)
-    typer.echo(f"sending goes on; it was held ({was.reason}) since {was.since:%Y-%m-%d %H:%M} UTC" if was
-               else "sending was not held")  # fmt: skip
 
 
 @app.command()
@@ -123,5 +118,5 @@ def doctor(
     def show(finding: Finding) -> None:
         typer.echo(f"{finding.level.value:<5}  {finding.text}")
 
-    if asyncio.run(examine(door(context).settings, show, resolver=resolver)):
+    if run_to_end(examine(door(context).settings, show, resolver=resolver)):
         fail("something needs mending; see above")

@@ -19,6 +19,11 @@ class Commands:
     mail: bytes
     rcpt: bytes
 
+    @property
+    def at_once(self) -> bytes:
+        """All up to DATA for a relay with PIPELINING, line ends included (RFC 2920, section 3.1)."""
+        return b"%b\r\n%b\r\nDATA\r\n" % (self.mail, self.rcpt)
+
 
 def commands(envelope: Envelope, extensions: Mapping[str, str]) -> Commands | Outcome:
     """The lines for `envelope`, or why a relay with these `extensions` cannot be given it at all.

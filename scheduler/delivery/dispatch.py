@@ -2,13 +2,15 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
 import structlog
 
+from scheduler.delivery.backlog import Backlog, Job, Limits
 from scheduler.delivery.relay import Relay
 from scheduler.delivery.settling import Settler
 from scheduler.delivery.transport import Connection, ConnectProblem, Envelope, Outcome, Transport, Verdict
@@ -20,10 +22,13 @@ from scheduler.store.ledger.claims import Claim, Settlement
 
 log = structlog.get_logger()
 
-LARGEST_CLAIM = 50
+SMALLEST_CLAIM = 50
+LARGEST_CLAIM = 500
 CLAIM_SECONDS = 5
+CHUNKS_AT_ONCE = 2
 SHORTEST_BACKOFF = 30.0
 LONGEST_BACKOFF = 900.0
+IDLE_SECONDS = 5.0
 
 
 class Writer(Protocol):
@@ -34,14 +39,8 @@ class Writer(Protocol):
 
 def backoff(attempts: int) -> timedelta:
     """How long to wait after the `attempts`-th try failed for now: 30 s, doubling to 15 min, a fifth at random."""
-    seconds = min(SHORTEST_BACKOFF * 2 ** (attempts - 1), LONGEST_BACKOFF)
+    seconds = min(SHORTEST_BACKOFF * 2 ** min(attempts - 1, 10), LONGEST_BACKOFF)
     return timedelta(seconds=seconds * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, guards nothing
-
-
-@dataclass(slots=True)
-class _Job:
-    claim: Claim
-    envelope: Envelope
 
 
 @dataclass(slots=True)
@@ -49,15 +48,27 @@ class _Lane:
     """One connection's road: the settlement of its last message must stand before the next one's final dot."""
 
     connection: Connection | None = None
-    settled: asyncio.Future[None] | None = field(default=None)
+    settled: asyncio.Future[None] | None = None
+    offered: Job | None = None
 
     async def previous_settled(self) -> None:
         if self.settled is not None:
             await self.settled
 
+    def has_offered(self, job: Job) -> bool:
+        return self.offered is job and self.connection is not None and not self.connection.spent
+
+    async def close(self) -> None:
+        if self.connection is not None:
+            await self.connection.close()
+            self.connection = None
+
 
 class Dispatcher:
-    """Sends what is due over one transport, as one run: rows it claims are settled under the run's name only."""
+    """Sends what is due over one transport, as one run: rows it claims are settled under the run's name only.
+
+    `serve` calls `send_due`; a worker stays within `working` and calls `send_chunk` for each chunk it is given.
+    """
 
     def __init__(
         self,
@@ -67,18 +78,19 @@ class Dispatcher:
         clock: Clock,
         *,
         run: str,
-        rate: float = 0,
+        limits: Limits | None = None,
     ) -> None:
         self._database = database
         self._transport = transport
         self._writer = writer
         self._clock = clock
         self._run = run
-        self._rate = rate
-        self._next_slot = 0.0
+        self._limits = limits or Limits()
+        self._claim_size = SMALLEST_CLAIM
         self._unclean = self._sending = False
         self._stopping = asyncio.Event()
         self._settler = Settler(database, clock, run=run)
+        self._backlog = Backlog(clock, self._limits)
         self.relay = Relay(database, clock)
 
     async def take_over(self) -> int:
@@ -87,12 +99,12 @@ class Dispatcher:
             return await claims.take_over(connection, now=self._clock.now())
 
     def drain(self) -> None:
-        """Claim nothing more: `send_due` ends when what is on its way has been settled."""
+        """Claim nothing more: `send_due` and `send_chunk` end when what is on its way has been settled."""
         self._stopping.set()
 
     @property
     def is_sending(self) -> bool:
-        """Whether `send_due` is at work."""
+        """Whether `working` is entered."""
         return self._sending
 
     @property
@@ -102,117 +114,172 @@ class Dispatcher:
 
     async def send_due(self) -> int:
         """Send all that is due now, and return how many were claimed. Ends early when the relay is down."""
-        if self._stopping.is_set() or self.relay.is_down:
-            return 0
+        claimed = 0
+        if self._idle:
+            return claimed
+        async with self.working():
+            while not self._idle:
+                async with self._database.read() as connection:
+                    chunks = iter(await claims.open_chunks(connection, self._clock.now()))
+
+                async def work(chunks: Iterator[int] = chunks) -> int:
+                    return sum([await self.send_chunk(chunk) for chunk in chunks])
+
+                # While the messages of one chunk are on their way, the next is claimed and written.
+                found = await asyncio.gather(*(work() for _ in range(CHUNKS_AT_ONCE)), return_exceptions=True)
+                for one in found:
+                    if isinstance(one, BaseException):
+                        raise one
+                    claimed += one
+                if not any(found):
+                    break
+        return claimed
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Within, connections are at work and settlements are committed. What is on its way at the end is waited for,
+        unless the end is a cancellation."""
         if self._unclean:
-            # The last call was cut off: what it had claimed has no lane any more.
+            # The last time was cut off: what it had claimed has no lane any more.
             async with self._database.write() as connection:
                 await claims.take_over(connection, of=self._run, now=self._clock.now())
-            self._unclean = False
-        jobs: asyncio.Queue[_Job | None] = asyncio.Queue(maxsize=LARGEST_CLAIM)
+        self._backlog = backlog = Backlog(self._clock, self._limits)
         settling = asyncio.create_task(self._settler.settle())
-        lanes = [asyncio.create_task(self._serve_lane(jobs)) for _ in range(self._transport.connections)]
+        lanes = [asyncio.create_task(self._serve_lane(backlog)) for _ in range(self._transport.connections)]
         self._unclean = self._sending = True
         try:
             try:
-                claimed = await self._hand_out(jobs)
-            finally:
-                for _ in lanes:
-                    await jobs.put(None)
+                yield
+            except Exception:
+                backlog.end()
                 await asyncio.gather(*lanes)
+                raise
+            backlog.end()
+            await asyncio.gather(*lanes)
             self._unclean = False
-            return claimed
         finally:
             for task in (*lanes, settling):
                 task.cancel()
             await asyncio.gather(*lanes, settling, return_exceptions=True)
             self._sending = False
 
-    async def _hand_out(self, jobs: "asyncio.Queue[_Job | None]") -> int:
-        limit = (
-            LARGEST_CLAIM if not self._rate else max(1, min(LARGEST_CLAIM, round(self._rate * CLAIM_SECONDS)))
-        )
-        claimed = 0
-        while not self._stopping.is_set() and not self.relay.is_down:
-            async with self._database.read() as connection:
-                chunks = await claims.open_chunks(connection, self._clock.now())
-            found = 0
-            for chunk in chunks:
-                while batch := await self._claim(chunk, limit):
-                    found += len(batch)
-                    await self._write(batch, jobs)
-            claimed += found
-            if not found:
-                break
-        return claimed
+    async def send_chunk(self, chunk: int, *, take_over: bool = False) -> int:
+        """Send all of a chunk that may be sent now; when all of it is settled, return how many were claimed.
 
-    async def _claim(self, chunk: int, limit: int) -> list[Claim]:
-        if self._stopping.is_set() or self.relay.is_down:
-            return []
-        async with self._database.write() as connection:
-            return await claims.claim(connection, chunk, run=self._run, now=self._clock.now(), limit=limit)
+        Only within `working`; several chunks may be sent at once. `take_over` queues again what another run of this
+        chunk left unanswered: for where nobody else can be at work on it. Ends early when the relay is down.
+        """
+        if take_over:
+            async with self._database.write() as connection:
+                await claims.take_over(connection, chunk=chunk, other_than=self._run, now=self._clock.now())
+        settled: list[asyncio.Future[None]] = []
+        try:
+            while not self._idle:
+                limit = self._claim_limit()
+                async with self._database.write() as connection:
+                    batch = await claims.claim(
+                        connection, chunk, run=self._run, now=self._clock.now(), limit=limit
+                    )
+                begun = self._clock.monotonic()
+                settled += await self._hand_out(batch)
+                self._adapt(self._clock.monotonic() - begun)
+                if len(batch) < limit:
+                    break
+        finally:
+            if settled:
+                await asyncio.wait(settled)
+        return len(settled)
 
-    async def _write(self, batch: Sequence[Claim], jobs: "asyncio.Queue[_Job | None]") -> None:
+    @property
+    def _idle(self) -> bool:
+        return self._stopping.is_set() or self.relay.is_down
+
+    def _claim_limit(self) -> int:
+        """What goes out in a few seconds: whatever is claimed no longer follows its member."""
+        if self.relay.is_doubted:
+            return 1
+        rate = self._limits.rate
+        return min(self._claim_size, max(1, round(rate * CLAIM_SECONDS))) if rate else self._claim_size
+
+    def _adapt(self, seconds: float) -> None:
+        """Claim more where a claim is gone at once, and less where it takes long."""
+        if seconds < 1:
+            self._claim_size = min(self._claim_size * 2, LARGEST_CLAIM)
+        elif seconds > CLAIM_SECONDS:
+            self._claim_size = max(self._claim_size // 2, 1)
+
+    async def _hand_out(self, batch: Sequence[Claim]) -> list[asyncio.Future[None]]:
         """Put the messages of a batch on their way; one that cannot be written costs nobody else theirs."""
-        for claim, written in zip(batch, await self._writer.write(batch), strict=True):
+        new_future = asyncio.get_running_loop().create_future
+        found = []
+        for claim, written in zip(batch, await self._writer.write(batch) if batch else [], strict=True):
+            found.append(settled := new_future())
             if isinstance(written, Problem):
                 log.error("message-not-written", delivery=claim.id, notice=claim.notice, problem=str(written))
-                await self._settler.submit(Settlement(id=claim.id, state="failed", reason=str(written)))
-            else:
-                await jobs.put(_Job(claim, written))
+                self._settler.submit(Settlement(id=claim.id, state="failed", reason=str(written)), settled)
+            elif wait := await self._backlog.put(Job(claim, written, settled)):
+                self._settler.submit(self._release(claim, "its destination is busy", wait), settled)
+        return found
 
-    async def _serve_lane(self, jobs: "asyncio.Queue[_Job | None]") -> None:
+    async def _serve_lane(self, backlog: Backlog) -> None:
         lane = _Lane()
         try:
-            while job := await jobs.get():
+            job = await backlog.get()
+            while job:
+                following = backlog.get_ahead()
+                outcome = None
                 try:
-                    settlement = await self._try(lane, job)
+                    outcome, settlement = await self._try(lane, job, following)
                 except Exception as error:
                     log.exception("try-failed", delivery=job.claim.id, error=type(error).__name__)
-                    outcome = Outcome(verdict=Verdict.TEMPORARY, reason=type(error).__name__, uncertain=True)
-                    settlement = self._settlement(job.claim, outcome)
-                lane.settled = self._settler.submit(settlement)
+                    failed = Outcome(verdict=Verdict.TEMPORARY, reason=type(error).__name__, uncertain=True)
+                    settlement = self._settlement(job.claim, failed)
+                backlog.done(job, outcome)
+                lane.settled = job.settled
+                self._settler.submit(settlement, job.settled)
+                job = following or await self._next(lane, backlog)
             await lane.previous_settled()
         finally:
-            if lane.connection is not None:
-                await lane.connection.close()
+            await lane.close()
 
-    async def _try(self, lane: _Lane, job: _Job) -> Settlement:
-        if self._stopping.is_set() or self.relay.is_down:
-            return self._release(job.claim, "not tried yet")
-        await self._wait_for_slot()
+    async def _next(self, lane: _Lane, backlog: Backlog) -> Job | None:
+        """The next job; a connection for which there is none is not kept for long."""
+        if lane.connection is None:
+            return await backlog.get()
+        getting = asyncio.ensure_future(backlog.get())
         try:
-            await self._connect(lane)
+            await asyncio.wait({getting}, timeout=IDLE_SECONDS)
+            if not getting.done():
+                await lane.previous_settled()
+                await lane.close()
+            return await getting
+        finally:
+            getting.cancel()
+
+    async def _try(self, lane: _Lane, job: Job, following: Job | None) -> tuple[Outcome | None, Settlement]:
+        if not lane.has_offered(job) and self._idle:
+            return None, self._release(job.claim, "not tried yet")
+        try:
+            if lane.connection is not None and lane.connection.spent:
+                await lane.close()
+            if lane.connection is None:
+                lane.connection = await self._transport.connect()
         except ConnectProblem as problem:
             await self.relay.failed(str(problem))
-            return self._release(job.claim, str(problem))
-        assert lane.connection is not None
-        outcome = await lane.connection.send(job.envelope, before_dot=lane.previous_settled)
-        if outcome.relay and outcome.verdict is Verdict.TEMPORARY:
-            await self.relay.failed(outcome.reason)
-        elif outcome.verdict is Verdict.SENT:
-            await self.relay.succeeded()
-        return self._settlement(job.claim, outcome)
+            return None, self._release(job.claim, str(problem))
+        lane.offered = following
+        outcome = await lane.connection.send(
+            job.envelope,
+            before_dot=lane.previous_settled,
+            following=following.envelope if following else None,
+        )
+        outcome = await self.relay.judge(outcome)
+        return outcome, self._settlement(job.claim, outcome)
 
-    async def _connect(self, lane: _Lane) -> None:
-        if lane.connection is not None and lane.connection.spent:
-            await lane.connection.close()
-            lane.connection = None
-        if lane.connection is None:
-            lane.connection = await self._transport.connect()
-
-    async def _wait_for_slot(self) -> None:
-        """Keep to the rate: slots are handed out one after the other, over all connections."""
-        if self._rate:
-            slot = max(self._next_slot, self._clock.monotonic())
-            self._next_slot = slot + 1 / self._rate
-            if (wait := slot - self._clock.monotonic()) > 0:
-                await self._clock.sleep(wait)
-
-    def _release(self, claim: Claim, reason: str) -> Settlement:
+    def _release(self, claim: Claim, reason: str, seconds: float = 0) -> Settlement:
         return Settlement(
             id=claim.id, state="queued", reason=reason, uncertain=claim.uncertain, untried=True,
-            next_try=self._clock.now(),
+            next_try=self._clock.now() + timedelta(seconds=seconds),
         )  # fmt: skip
 
     def _settlement(self, claim: Claim, outcome: Outcome) -> Settlement:

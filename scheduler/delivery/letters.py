@@ -168,6 +168,7 @@ class Letters:
                 links=links_for(
                     notice.kind, keys=self._keys, community=self._community, member=number, generation=generation,
                     feed_generation=claim.feed_generation, address=notice.address or "", expires=notice.expires,
+                    occurrence=notice.occurrence or "",
                 ),
             )  # fmt: skip
             return Envelope(

@@ -60,7 +60,9 @@ class MaildirConnection:
     def spent(self) -> bool:
         return self._spent
 
-    async def send(self, envelope: Envelope, *, before_dot: BeforeDot) -> Outcome:
+    async def send(
+        self, envelope: Envelope, *, before_dot: BeforeDot, following: Envelope | None = None
+    ) -> Outcome:
         """See `Connection.send`. What is `sent` has reached the disk."""
         try:
             await before_dot()

@@ -1,9 +1,11 @@
 """Whether the relay as a whole takes mail: one alert and one pause for all, instead of a failure for each."""
 
 import random
+from dataclasses import replace
 
 import structlog
 
+from scheduler.delivery.transport import Outcome, Verdict
 from scheduler.domain.clock import Clock
 from scheduler.store import facts
 from scheduler.store.database import Database
@@ -12,6 +14,7 @@ log = structlog.get_logger()
 
 FIRST_PAUSE = 2.0
 LONGEST_PAUSE = 60.0
+REFUSALS_IN_A_ROW = 20
 
 
 class Relay:
@@ -23,6 +26,12 @@ class Relay:
         self._clock = clock
         self._failures = 0
         self._until = 0.0
+        self._refusals = 0
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether it has failed and taken nothing since: it is worth one try, not many."""
+        return self._failures > 0
 
     @property
     def is_down(self) -> bool:
@@ -33,6 +42,26 @@ class Relay:
     def pause(self) -> float:
         """Seconds until the relay is worth another try; 0 when it is not down."""
         return max(0.0, self._until - self._clock.monotonic())
+
+    async def judge(self, outcome: Outcome) -> Outcome:
+        """Note what became of a try, and return what it means for its delivery.
+
+        Where nothing but refusals for good come, and the relay's own words or their number say that it is not the
+        recipients, they are no longer believed: the messages wait until the relay takes one again.
+        """
+        if outcome.verdict is Verdict.SENT:
+            self._refusals = 0
+            if self._failures:
+                await self._recovered()
+            return outcome
+        if outcome.verdict is Verdict.PERMANENT and outcome.code is not None:
+            self._refusals += 1
+            if self._refusals < (2 if outcome.relay else REFUSALS_IN_A_ROW):
+                return outcome
+            outcome = replace(outcome, verdict=Verdict.TEMPORARY, relay=True)
+        if outcome.relay:
+            await self.failed(outcome.reason)
+        return outcome
 
     async def failed(self, reason: str) -> None:
         """Note a failure that is not one recipient's; the first one alerts."""
@@ -45,12 +74,10 @@ class Relay:
             log.error("relay-down", reason=reason)
             await self._keep({"reason": reason, "since": self._clock.now().isoformat()})
 
-    async def succeeded(self) -> None:
-        """Note that the relay took a message."""
-        if self._failures:
-            self._failures, self._until = 0, 0.0
-            log.info("relay-up")
-            await self._keep(None)
+    async def _recovered(self) -> None:
+        self._failures, self._until = 0, 0.0
+        log.info("relay-up")
+        await self._keep(None)
 
     async def _keep(self, value: dict[str, str] | None) -> None:
         async with self._database.write() as connection:

@@ -23,12 +23,10 @@ class Settler:
         self._waiting: list[tuple[Settlement, asyncio.Future[None]]] = []
         self._arrived = asyncio.Event()
 
-    def submit(self, settlement: Settlement) -> asyncio.Future[None]:
-        """Hand in what became of a try; the future is done once that is committed."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def submit(self, settlement: Settlement, done: asyncio.Future[None]) -> None:
+        """Hand in what became of a try; `done` is done once that is committed."""
         self._waiting.append((settlement, done))
         self._arrived.set()
-        return done
 
     async def settle(self) -> None:
         """Commit what comes in until cancelled. A database that fails is tried again: nothing is forgotten, and

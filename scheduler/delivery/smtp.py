@@ -1,12 +1,11 @@
-"""The way out over SMTP: aiosmtplib connects; each step of a message is taken and judged apart."""
+"""The way out over SMTP: aiosmtplib connects, encrypts and logs in; then the session takes over."""
 
 import asyncio
 import ssl
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, cast
 
-from aiosmtplib import SMTP, SMTPResponse
+from aiosmtplib import SMTP
 from aiosmtplib.errors import (
     SMTPAuthenticationError,
     SMTPException,
@@ -15,21 +14,13 @@ from aiosmtplib.errors import (
     SMTPServerDisconnected,
 )
 
-from scheduler.delivery.command import commands, dot_stuffed
-from scheduler.delivery.reply import CLOSING, Step, accepted, out_of_step, quoted, refusal
-from scheduler.delivery.transport import BeforeDot, ConnectProblem, Envelope, Outcome, SmtpAddress, Verdict
+from scheduler.delivery.session import Patience, SmtpConnection
+from scheduler.delivery.transport import ConnectProblem, SmtpAddress
+from scheduler.delivery.wire import Wire
+
+DISTRUST_SECONDS = 600
 
 StartTls = Literal["auto", "require", "never"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long to wait for the other side, in seconds: to connect, be greeted and agree on TLS; and so on."""
-
-    connect: float = 15
-    command: float = 60
-    data: float = 300
-    quit: float = 2
 
 
 class SmtpTransport:
@@ -40,7 +31,8 @@ class SmtpTransport:
     and with `auto` when a password goes to another machine; otherwise `auto` encrypts without asking who is
     there, which still beats an open line. A private authority is trusted through `SSL_CERT_FILE`. A
     password never crosses an open line to another machine. A connection is spent after `recycle_messages`
-    or `recycle_seconds`.
+    or `recycle_seconds`. A relay that announces PIPELINING and breaks it is spoken to command by command for
+    ten minutes.
     """
 
     def __init__(
@@ -61,8 +53,9 @@ class SmtpTransport:
         self._patience = patience or Patience()
         self._recycle_messages = recycle_messages
         self._recycle_seconds = recycle_seconds
+        self._distrusted_until = 0.0
 
-    async def connect(self) -> "SmtpConnection":
+    async def connect(self) -> SmtpConnection:
         """Connect, encrypt and log in. Raises ConnectProblem."""
         client = SMTP(
             hostname=self._address.host,
@@ -85,8 +78,16 @@ class SmtpTransport:
         except BaseException:
             client.close()
             raise
-        ends = asyncio.get_running_loop().time() + self._recycle_seconds
-        return SmtpConnection(client, patience=self._patience, messages=self._recycle_messages, ends=ends)
+        extensions, now = dict(client.esmtp_extensions), asyncio.get_running_loop().time()
+        if now < self._distrusted_until:
+            extensions.pop("pipelining", None)
+        return SmtpConnection(
+            Wire(cast(asyncio.Transport, client.transport)), extensions, patience=self._patience,
+            messages=self._recycle_messages, ends=now + self._recycle_seconds, distrust=self._distrust,
+        )  # fmt: skip
+
+    def _distrust(self) -> None:
+        self._distrusted_until = asyncio.get_running_loop().time() + DISTRUST_SECONDS
 
     @cached_property
     def _tls_context(self) -> ssl.SSLContext:
@@ -157,117 +158,3 @@ class SmtpTransport:
             case _:
                 what = f"cannot be reached: {error.__cause__ or error}"
         return ConnectProblem(f"mail relay {self._address} {what}", permanent=permanent)
-
-
-class SmtpConnection:
-    """One open connection, one message at a time."""
-
-    def __init__(self, client: SMTP, *, patience: Patience, messages: int, ends: float) -> None:
-        self._client = client
-        # aiosmtplib forgets both when the other side hangs up, and they are wanted after that too.
-        self._transport = cast(asyncio.WriteTransport, client.transport)
-        self._extensions = dict(client.esmtp_extensions)
-        self._patience = patience
-        self._messages_left = messages
-        self._ends = ends
-        self._time = asyncio.get_running_loop().time
-
-    @property
-    def spent(self) -> bool:
-        return self._messages_left <= 0 or self._time() >= self._ends or not self._client.is_connected
-
-    async def send(self, envelope: Envelope, *, before_dot: BeforeDot) -> Outcome:
-        """See `Connection.send`. A failure before the content is written is certainly unsent."""
-        self._messages_left -= 1
-        try:
-            outcome = await self._offer(envelope)
-            if outcome is None:
-                try:
-                    await before_dot()
-                except Exception:
-                    await self.close()
-                    raise
-                outcome = await self._ask(Step.DATA, b"DATA") or await self._hand_over(envelope.content)
-        except BaseException:
-            # Cancelled before a reply has come, the connection would pair that reply with its next command.
-            self._break()
-            raise
-        return outcome
-
-    async def close(self) -> None:
-        """Say QUIT, and wait at most the patience for it. Never raises."""
-        try:
-            if self._client.is_connected:
-                await self._say(b"QUIT", within=self._patience.quit)
-        except (SMTPException, OSError):
-            pass
-        finally:
-            self._break()
-
-    async def _offer(self, envelope: Envelope) -> Outcome | None:
-        """MAIL and RCPT; None when both were accepted."""
-        lines = commands(envelope, self._extensions)
-        if isinstance(lines, Outcome):
-            return lines
-        return await self._ask(Step.MAIL, lines.mail) or await self._ask(Step.RCPT, lines.rcpt)
-
-    async def _ask(self, step: Step, command: bytes) -> Outcome | None:
-        """Say `command`; None when accepted, else what that means, the connection then ready or broken."""
-        try:
-            reply = await self._say(command, within=self._patience.command)
-        except SMTPResponseException as unreadable:
-            return await self._refused(step, unreadable.code, unreadable.message)
-        except (SMTPException, OSError) as error:
-            return self._lost(step, error)
-        return None if accepted(step, reply.code) else await self._refused(step, reply.code, reply.message)
-
-    async def _hand_over(self, content: bytes) -> Outcome:
-        """Write the content and its final dot, and read the relay's answer."""
-        protocol = self._client.protocol
-        try:
-            if protocol is None:
-                raise SMTPServerDisconnected("Connection lost")
-            protocol.write(dot_stuffed(content))
-        except SMTPException as error:
-            return self._lost(Step.DATA, error)
-        try:
-            async with asyncio.timeout(self._patience.data):
-                reply = await protocol.read_response()
-        except SMTPResponseException as unreadable:
-            return await self._refused(Step.DOT, unreadable.code, unreadable.message)
-        except (SMTPException, OSError) as error:
-            return self._lost(Step.DOT, error)
-        if not accepted(Step.DOT, reply.code):
-            return await self._refused(Step.DOT, reply.code, reply.message)
-        return Outcome(verdict=Verdict.SENT, reason=quoted(reply.code, reply.message), code=reply.code)
-
-    async def _say(self, command: bytes, *, within: float) -> SMTPResponse:
-        async with asyncio.timeout(within):
-            return await self._client.execute_command(command)
-
-    async def _refused(self, step: Step, code: int, text: str) -> Outcome:
-        if code == CLOSING or out_of_step(step, code):
-            self._break()
-        elif step is not Step.DOT:
-            await self._reset()
-        return refusal(step, code, text)
-
-    async def _reset(self) -> None:
-        try:
-            reply = await self._say(b"RSET", within=self._patience.command)
-        except (SMTPException, OSError):
-            self._break()
-        else:
-            if reply.code // 100 != 2:
-                self._break()
-
-    def _lost(self, step: Step, error: Exception) -> Outcome:
-        self._break()
-        what = "gave no answer in time to" if isinstance(error, TimeoutError) else "closed the connection at"
-        reason = f"the relay {what} {step}"
-        return Outcome(verdict=Verdict.TEMPORARY, reason=reason, relay=True, uncertain=step is Step.DOT)
-
-    def _break(self) -> None:
-        # A mere close first writes out what is held back, perhaps a final dot, and waits for a deaf peer.
-        self._transport.abort()
-        self._client.close()

@@ -102,9 +102,12 @@ class ConnectProblem(Problem):
 class Connection(Protocol):
     """An open way out. It takes one message at a time."""
 
-    async def send(self, envelope: Envelope, *, before_dot: BeforeDot) -> Outcome:
+    async def send(
+        self, envelope: Envelope, *, before_dot: BeforeDot, following: Envelope | None = None
+    ) -> Outcome:
         """Try to send, and say what became of it; what the other side does is an outcome, never an exception.
 
+        `following` is what will be sent over this connection next: it may be offered already, but for its content.
         `before_dot` is awaited once the recipient is accepted and before anything that could count as sent.
         If it raises, nothing was sent, the connection is closed, and the exception goes on to the caller.
         When the task is cancelled the connection is broken; after `before_dot` the message then counts as

@@ -15,6 +15,7 @@ TOLERANCE = timedelta(seconds=5)
 LARGEST_JUMP = timedelta(minutes=5)
 CLOCK_BEHIND = "clock-behind"
 CLOCK_JUMPED = "clock-jumped"
+RESTORED = "restored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Hold:
             return "the clock is behind the last tick; set it right, and sending goes on by itself"
         if self.reason == CLOCK_JUMPED:
             return "the clock jumped by more than 5 minutes; check it, then run `third-thursday resume`"
+        if self.reason == RESTORED:
+            return "a backup was restored; `third-thursday resume` shows what was due before, and goes on without it"
         return "run `third-thursday resume` when sending should go on"
 
 
@@ -40,9 +43,14 @@ async def held(connection: AsyncConnection) -> Hold | None:
     return Hold(value["reason"], datetime.fromisoformat(value["since"])) if value else None
 
 
+def as_fact(reason: str, now: datetime) -> dict[str, str]:
+    """A hold as it is kept."""
+    return {"reason": reason, "since": now.isoformat()}
+
+
 async def hold(connection: AsyncConnection, reason: str, now: datetime) -> None:
     """Hold all sending; nothing expires meanwhile."""
-    await facts.write(connection, facts.HOLD, {"reason": reason, "since": now.isoformat()})
+    await facts.write(connection, facts.HOLD, as_fact(reason, now))
     log.error("sending-held", reason=reason)
 
 
@@ -67,8 +75,8 @@ class ClockWatch:
         self._held = False
 
     async def holds(self, connection: AsyncConnection, now: datetime) -> bool:
-        """Whether sending is held at `now` (UTC); holds it where the clock is wrong, and releases it where a clock
-        that was behind has come right again."""
+        """Whether ticks are held at `now` (UTC); holds all where the clock is wrong, and releases it where a clock
+        that was behind has come right again. After a restore ticks go on, so that `resume` can say what waits."""
         standing = await held(connection)
         if self._held and standing is None:
             self._mark = None
@@ -79,7 +87,7 @@ class ClockWatch:
             await facts.write(connection, facts.HOLD, None)
             log.info("sending-resumed", reason=CLOCK_BEHIND)
             standing = None
-        self._held = standing is not None or bool(wrong)
+        self._held = bool(wrong) or (standing is not None and standing.reason != RESTORED)
         if not self._held:
             self._mark = (now, self._clock.monotonic())
         return self._held

@@ -58,7 +58,7 @@ class Planner:
     async def tick(self) -> Tick:
         """Do all that is to be done now, in short transactions, and say when something is due next."""
         now = self._clock.now()
-        async with self._database.write() as connection:
+        async with self._database.tick() as connection:
             if await self._watch.holds(connection, now):
                 return Tick(held=True, next_due=None)
             last = await facts.read_instant(connection, facts.LAST_TICK) or now
@@ -79,7 +79,7 @@ class Planner:
         await self._fan_out(now)
         if sweep or mark != watermark:
             await self._follow_members(now, changed_since=None if sweep else watermark)
-        async with self._database.write() as connection:
+        async with self._database.tick() as connection:
             await facts.write(connection, facts.WATERMARK, mark)
             if sweep:
                 await facts.write(connection, facts.SWEPT, now)
@@ -194,27 +194,32 @@ class Planner:
             planned = [one for one in await notices.open_notices(connection) if _is_planned(one)]
             dues = await notices.dues_of_open(connection)
             zones = await members.zones(connection)
-        for notice in planned:
-            for due in dues.get(notice.id, {}).values():
-                if due.fanned_at is None and due.due <= now + FAN_OUT_AHEAD:
-                    for zone in sorted(zones) if due.zone == EVERY_ZONE else [due.zone]:
-                        await self._fan_out_zone(notice, zone, due.due, now, changed_since=None)
-                    async with self._database.write() as connection:
-                        await notices.mark_fanned(connection, notice.id, due.zone, now)
+        wanting = [
+            (notice, due)
+            for notice in planned
+            for due in dues.get(notice.id, {}).values()
+            if due.fanned_at is None and due.due <= now + FAN_OUT_AHEAD
+        ]
+        # The latest first: whoever is sending meanwhile finds it standing, and leaves the earlier ones alone.
+        for notice, due in sorted(wanting, key=lambda one: (one[1].due, one[0].id), reverse=True):
+            for zone in sorted(zones) if due.zone == EVERY_ZONE else [due.zone]:
+                await self._fan_out_zone(notice, zone, due.due, now, changed_since=None)
+            async with self._database.tick() as connection:
+                await notices.mark_fanned(connection, notice.id, due.zone, now)
 
     async def _fan_out_zone(
         self, notice: Notice, zone: str, due: datetime, now: datetime, *, changed_since: int | None
     ) -> None:
         after: int | None = 0
         while after is not None:
-            async with self._database.write() as connection:
+            async with self._database.tick() as connection:
                 after = await fanning.fan_out(
                     connection, notice, zone=zone, due=due, now=now, after=after, changed_since=changed_since
                 )
 
     async def _follow_members(self, now: datetime, *, changed_since: int | None) -> None:
         """Let the open notices follow members who came, left, declined or moved."""
-        async with self._database.write() as connection:
+        async with self._database.tick() as connection:
             await fanning.follow_members(connection, now, changed_since=changed_since)
             standing = await notices.open_notices(connection)
             for notice in standing:

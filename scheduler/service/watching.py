@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.service.holding import Hold, held
+from scheduler.service.holding import RESTORED, Hold, held
 from scheduler.store import facts, members, notices
 from scheduler.store.database import Database
 from scheduler.store.ledger import reports
@@ -31,7 +31,9 @@ class Health:
     def troubles(self, now: datetime) -> list[str]:
         """What is wrong, a line each; empty where all is well."""
         found = []
-        if self.last_tick is None or now - self.last_tick > TICK_OVERDUE:
+        # A wrong clock holds the ticks too.
+        by_clock = self.hold is not None and self.hold.reason != RESTORED
+        if not by_clock and (self.last_tick is None or now - self.last_tick > TICK_OVERDUE):
             found.append("no `serve` is running: nothing is being sent")
         if self.hold:
             found.append(f"sending is held ({self.hold.reason}): {self.hold.advice}")

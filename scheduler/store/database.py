@@ -18,7 +18,7 @@ from scheduler.domain.problem import Problem, SettingsProblem
 FAULTS: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
 """What a database that is locked, full, gone or restarting raises: worth trying again."""
 
-_SERVE_LOCK = 7437002
+_TICK_LOCK = 7437002
 
 
 class DatabaseProblem(Problem):
@@ -71,6 +71,11 @@ class Database:
         """The database's name for people, without a password."""
         return str(self.path) if self.path else self.url.set(drivername="postgresql").render_as_string()
 
+    @property
+    def dsn(self) -> str:
+        """The address of a PostgreSQL database, password and all, for a driver."""
+        return self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         async with self._engine.connect() as connection, connection.begin():
@@ -103,6 +108,14 @@ class Database:
             finally:
                 await driver.execute("PRAGMA foreign_keys = ON")
 
+    @asynccontextmanager
+    async def tick(self) -> AsyncIterator[AsyncConnection]:
+        """As `write`, and no other tick's transaction at the same time."""
+        async with self.write() as connection:
+            if not self.is_sqlite:
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _TICK_LOCK})
+            yield connection
+
     async def flush_log(self) -> None:
         """Write SQLite's log into its file and empty it; nothing to do on PostgreSQL.
 
@@ -133,15 +146,14 @@ class Database:
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        """See that one `serve` alone works on this database. Raises DatabaseProblem where another does."""
-        busy = DatabaseProblem(f"another `serve` works on {self.shown}; stop it first")
-        if self.path:
-            with _file_lock(self.path, busy):
-                yield
+        """See that one `serve` alone works on this file. Raises DatabaseProblem where another does.
+
+        PostgreSQL lets any number in: there ticks take turns, and chunks are handed out.
+        """
+        if not self.path:
+            yield
             return
-        async with self.read() as connection:
-            if not await connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _SERVE_LOCK}):
-                raise busy
+        with _file_lock(self.path, DatabaseProblem(f"another `serve` works on {self.shown}; stop it first")):
             yield
 
     async def close(self) -> None:

@@ -3,7 +3,9 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.store.schema import counters, facts
@@ -35,9 +37,11 @@ async def write(connection: AsyncConnection, name: str, value: Any) -> None:
     if value is None:
         await connection.execute(delete(facts).where(facts.c.name == name))
         return
-    done = await connection.execute(update(facts).where(facts.c.name == name).values(value=value))
-    if not done.rowcount:
-        await connection.execute(insert(facts).values(name=name, value=value))
+    make = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
+    row = make(facts).values(name=name, value=value)
+    await connection.execute(
+        row.on_conflict_do_update(index_elements=["name"], set_={"value": row.excluded.value})
+    )
 
 
 async def advance(connection: AsyncConnection, counter: str, *, by: int = 1) -> int:
@@ -45,12 +49,13 @@ async def advance(connection: AsyncConnection, counter: str, *, by: int = 1) -> 
 
     Hence the values become visible in their order, and a watermark over them misses nothing.
     """
-    raised = update(counters).where(counters.c.name == counter).values(value=counters.c.value + by)
-    value = await connection.scalar(raised.returning(counters.c.value))
-    if value is None:
-        await connection.execute(insert(counters).values(name=counter, value=by))
-        return by
-    return int(value)
+    make = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
+    raised = (
+        make(counters)
+        .values(name=counter, value=by)
+        .on_conflict_do_update(index_elements=["name"], set_={"value": counters.c.value + by})
+    )
+    return int(await connection.scalar(raised.returning(counters.c.value)) or 0)
 
 
 async def current(connection: AsyncConnection, counter: str) -> int:

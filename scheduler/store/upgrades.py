@@ -25,7 +25,12 @@ def _state(connection: Connection) -> tuple[str | None, str, bool]:
     current = MigrationContext.configure(connection).get_current_revision()
     head = script.get_current_head()
     assert head
-    return current, head, current is None or any(one.revision == current for one in script.walk_revisions())
+    return current, head, current is None or knows(current)
+
+
+def knows(revision: str) -> bool:
+    """Whether this version knows a schema."""
+    return any(one.revision == revision for one in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 def _upgrade(connection: Connection) -> None:

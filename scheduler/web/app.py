@@ -65,7 +65,7 @@ def create_app(
         shelf=Shelf(database, series, community, keys=keys, clock=clock, started=clock.now()),
         pace=Pace(),
     )  # fmt: skip
-    app = calendars.WithCalendars(
+    app = Starlette(
         routes=_routes(templates / "static"),
         middleware=[
             Middleware(Journal, clock=clock),

@@ -2,7 +2,6 @@
 
 import gzip
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,34 +15,17 @@ from scheduler.web.shelf import PRIVATE_FEED
 from scheduler.web.site import page, site
 
 
-class WithCalendars(Starlette):
-    """The site, with a short way to the calendars that stand on its shelf: most of what calendar programs ask."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (method := scope["method"]) in ("GET", "HEAD"):
-            shelf = self.state.site.shelf
-            if ready := shelf.at_hand(scope["path"]):
-                reply = ready.reply(scope["headers"])
-                shelf.count(ready.route, reply.status)
-                await send(reply.start)
-                await send(reply.body if method == "GET" else _EMPTY)
-                return
-        await super().__call__(scope, receive, send)
-
-
-_EMPTY = {"type": "http.response.body", "body": b""}
-
-
 class _Given(Response):
-    """A reply of a calendar that was just made."""
+    """What a calendar that is ready answers."""
 
     def __init__(self, ready: Ready) -> None:
         self._ready = ready
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = self._ready.reply(scope["headers"])
-        await send({**reply.start, "headers": list(reply.start["headers"])})
-        await send(reply.body if scope["method"] == "GET" else _EMPTY)
+        content = reply.content if scope["method"] == "GET" else b""
+        await send({"type": "http.response.start", "status": reply.status, "headers": list(reply.headers)})
+        await send({"type": "http.response.body", "body": content})
 
 
 async def everything(request: Request) -> Response:

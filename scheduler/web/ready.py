@@ -2,14 +2,14 @@
 
 import gzip
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from hashlib import sha256
+from http import HTTPStatus
 
 from starlette.datastructures import MutableHeaders
-from starlette.types import Message
 
 from scheduler.web.guarding import harden
 
@@ -21,11 +21,13 @@ _DECISIONS_KEPT = 256
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The two messages of an answer (ASGI)."""
+    """An answer, in the pieces in which it goes over the wire; `head` ends with the empty line."""
 
     status: int
-    start: Message
-    body: Message
+    headers: Sequence[tuple[bytes, bytes]]
+    content: bytes
+    status_line: bytes
+    head: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +126,8 @@ class Ready:
 
 
 def _reply(status: int, headers: Mapping[str, str], content: bytes, *, https: bool) -> Reply:
-    start: Message = {"type": "http.response.start", "status": status, "headers": []}
-    found = MutableHeaders(scope=start)
-    for name, value in headers.items():
-        found[name] = value
+    found = MutableHeaders(headers)
     harden(found, https=https)
-    return Reply(status, start, {"type": "http.response.body", "body": content})
+    lines = b"".join(b"%s: %s\r\n" % pair for pair in found.raw)
+    status_line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
+    return Reply(status, tuple(found.raw), content, status_line, lines + b"\r\n")

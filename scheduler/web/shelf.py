@@ -53,12 +53,12 @@ class Shelf:
         self._state: tuple[int, datetime] | None = None
         self._looked = float("-inf")
         self._working = asyncio.Lock()
-        self._calendars: dict[str, Ready] = {}
+        self._calendars: dict[bytes, Ready] = {}
         self._commons: dict[timedelta | None, PrivateFeed] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._given = Counter[tuple[str, int]]()
 
-    def at_hand(self, path: str) -> Ready | None:
+    def at_hand(self, path: bytes) -> Ready | None:
         """The public calendar of that path, if it stands here and is fresh: without a look at anything else."""
         ready = self._calendars.get(path)
         if ready is None or self._clock.monotonic() - self._looked > FRESH_SECONDS:
@@ -167,9 +167,10 @@ class Shelf:
         self, path: str, route: str, filename: str, make: Callable[[], Awaitable[Published | None]]
     ) -> Ready:
         """The calendar at `path`, made where it does not stand here. Raises LookupError where there is none."""
+        key = path.encode()
         async with self._working:
             await self._freshen()
-            if (found := self._calendars.get(path)) is None:
+            if (found := self._calendars.get(key)) is None:
                 state = self._state
                 published = await make()
                 if published is None:
@@ -182,7 +183,7 @@ class Shelf:
                 if state == self._state:
                     if len(self._calendars) >= _CALENDARS_KEPT:
                         self._calendars.clear()
-                    self._calendars[path] = found
+                    self._calendars[key] = found
             return found
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from scheduler.bootstrap.serving import make_dispatcher, make_planner
+from scheduler.bootstrap.sending import make_dispatcher
+from scheduler.bootstrap.serving import make_planner
 from scheduler.bootstrap.settings import load_settings
 from scheduler.bootstrap.wiring import open_parts
 from scheduler.cli import main

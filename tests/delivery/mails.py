@@ -95,7 +95,7 @@ def personal(cohort: Cohort, recipient: Recipient = MEI) -> Personal:
         if cohort.kind in (Kind.INVITATION, Kind.NOTICE)
         else "<invitation.17@kindness.example.org>",
         uid=invitation_uid(occurrence, "a" * 26, COMMUNITY.domain) if occurrence and calendar else "",
-        links={blank: f"{COMMUNITY.base_url}/{blank}/{_TOKEN}" for blank in blanks_of(cohort.kind)},
+        links={blank: f"{COMMUNITY.base_url}/{blank[:-4]}/{_TOKEN}" for blank in blanks_of(cohort.kind)},
     )
 
 

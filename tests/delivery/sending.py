@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from scheduler.delivery.smtp import Patience, SmtpConnection, SmtpTransport
+from scheduler.delivery.session import Patience, SmtpConnection
+from scheduler.delivery.smtp import SmtpTransport
 from scheduler.delivery.transport import Connection, Envelope, Outcome, SmtpAddress
 from tests.delivery.receiver import Receiver
 

@@ -3,7 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from scheduler.domain.policy import Kind
 from scheduler.service.importing import import_members
+from scheduler.service.mailing import mail_one
 from scheduler.service.reading import read_members
 from scheduler.store import members
 from tests.house import House, address_of, open_house
@@ -45,11 +47,17 @@ async def test_old_deliveries_go_and_nobody_is_told_again(tmp_path: Path) -> Non
         await house.live(datetime(2026, 11, 20, tzinfo=UTC))
         november = "conversation-for-kindness/2026-11-19"
         assert len(await house.reports(occurrence=november)) == 3
+        async with house.database.write() as connection:
+            ann = await members.by_key(connection, address_of("Ann"))
+            assert ann
+            await mail_one(connection, ann, Kind.SIGN_IN, now=house.clock.now())
+        await house.tick()
         sent = len(house.mails())
         await house.live(datetime(2026, 12, 1, tzinfo=UTC))
         assert len(await house.reports(occurrence=november)) == 3
         house.clock.pass_until(datetime(2027, 12, 26, tzinfo=UTC))
         await house.tick()
         assert not await house.reports(occurrence=november)
+        assert not await house.reports(kind="sign-in")
         after = [mail for mail in house.mails()[sent:] if "19 November 2026" in str(mail)]
         assert not after

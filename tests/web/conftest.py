@@ -23,13 +23,18 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         yield house
 
 
-@pytest.fixture
-def app(house: House) -> Starlette:
+def make_app(house: House) -> Starlette:
+    """The site of a house."""
     return create_app(
         community=COMMUNITY, series=tuple(house.series), policies=tuple(house.policies), database=house.database,
         clock=house.clock, keys=house.keys, outbox=house.mail, templates=PAGES, retention=RETENTION,
         admits=False, embedded_by="https://www.example.org",
     )  # fmt: skip
+
+
+@pytest.fixture
+def app(house: House) -> Starlette:
+    return make_app(house)
 
 
 Arrive = Callable[..., httpx.AsyncClient]

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.store import facts
+from scheduler.store.ledger.fanning import later_reminder
 from scheduler.store.members import is_muted
 from scheduler.store.schema import answers, deliveries, members, notices, occurrences
 from scheduler.store.schema import facts as facts_table
@@ -115,7 +116,10 @@ def _claimable(chunk: int, now: datetime) -> ColumnElement[bool]:
                 occurrences.c.cancelled == (notices.c.kind == Kind.CANCELLATION),
             ),
         ),
-        or_(notices.c.kind != Kind.REMINDER, ~declined),
+        or_(
+            notices.c.kind != Kind.REMINDER,
+            and_(~declined, or_(deliveries.c.uncertain, ~later_reminder(now))),
+        ),
         or_(notices.c.kind.in_(PERSONAL), ~_awaits_welcome(now)),
         ~is_muted(deliveries.c.member, notices.c.kind, notices.c.policy),
         or_(notices.c.kind != Kind.INVITATION, members.c.invitation_by == "mail", deliveries.c.uncertain),
@@ -215,14 +219,26 @@ async def settle(connection: AsyncConnection, settlements: Sequence[Settlement],
         await connection.execute(_settle, values)
 
 
-async def take_over(connection: AsyncConnection, *, now: datetime, of: str | None = None) -> int:
-    """Queue again, as uncertain, what is marked as being sent (by the run `of`, or by any): it may have arrived.
+async def take_over(
+    connection: AsyncConnection,
+    *,
+    now: datetime,
+    of: str | None = None,
+    other_than: str | None = None,
+    chunk: int | None = None,
+) -> int:
+    """Queue again, as uncertain, what is marked as being sent: it may have arrived. Returns how many.
 
-    To be called only when nobody is sending any more. Returns how many.
+    By any run, by the run `of`, or by any `other_than` a run; of one `chunk` or of all. To be called only where
+    nobody is sending those any more.
     """
     left = deliveries.c.state == "sending"
     if of is not None:
         left &= deliveries.c.run == of
+    if other_than is not None:
+        left &= deliveries.c.run != other_than
+    if chunk is not None:
+        left &= deliveries.c.chunk == chunk
     done = await connection.execute(
         update(deliveries)
         .where(left)

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.store import facts
+from scheduler.store.ledger import jobs
 from scheduler.store.members import Audience, in_audience, is_muted
 from scheduler.store.notices import Notice
 from scheduler.store.schema import answers, deliveries, dues, members, notices, occurrences, revisions
@@ -79,7 +80,8 @@ async def fan_out(
     ).one()
     if not count:
         return None
-    base = await facts.advance(connection, "chunk", by=-(-count // CHUNK)) - -(-count // CHUNK)
+    chunks = -(-count // CHUNK)
+    base = await facts.advance(connection, "chunk", by=chunks) - chunks
     late = notice.expires <= now
     rows = select(
         literal(notice.id), members.c.id, members.c.zone, members.c.locale,
@@ -90,6 +92,8 @@ async def fan_out(
     columns = ["notice", "member", "zone", "locale", "chunk", "state", "reason", "due", "next_try"]
     make = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
     await connection.execute(make(deliveries).from_select(columns, rows).on_conflict_do_nothing())
+    if make is postgresql_insert and notice.ready and due <= now < notice.expires:
+        await jobs.enqueue(connection, range(base, base + chunks))
     return int(last) if count == BATCH else None
 
 
@@ -104,6 +108,13 @@ def _usable(now: datetime) -> ColumnElement[bool]:
 def _touched(changed_since: int | None) -> ColumnElement[bool]:
     query = select(members.c.id)
     return deliveries.c.member.in_(query.where(members.c.changed > changed_since) if changed_since else query)
+
+
+def _muted() -> ColumnElement[bool]:
+    """Whether the member of a delivery does not want such notices."""
+    return exists().where(
+        notices.c.id == deliveries.c.notice, is_muted(deliveries.c.member, notices.c.kind, notices.c.policy)
+    )
 
 
 _never_tried = deliveries.c.attempts == 0
@@ -170,9 +181,7 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
         )
         .values(state="queued", reason="")
     )  # fmt: skip
-    muted = exists().where(
-        notices.c.id == deliveries.c.notice, is_muted(deliveries.c.member, notices.c.kind, notices.c.policy)
-    )
+    muted = _muted()
     await connection.execute(
         update(deliveries)
         .where(queued, touched, deliveries.c.notice.in_(_open()), muted)
@@ -239,7 +248,7 @@ async def give_back(connection: AsyncConnection, number: int) -> int:
         update(deliveries)
         .where(
             deliveries.c.notice == number, deliveries.c.state == "withdrawn", _never_tried,
-            _member_status == "active", ~declined,
+            _member_status == "active", ~declined, ~_muted(),
         )
         .values(state="queued", reason="", zone=_member_zone, locale=_member_locale)
     )  # fmt: skip
@@ -298,11 +307,24 @@ async def expire(connection: AsyncConnection, now: datetime) -> int:
     return tried.rowcount + late.rowcount
 
 
-async def supersede(connection: AsyncConnection, now: datetime) -> int:
-    """Of several reminders of one occurrence due and unsent for a member, keep the latest-due; returns how many
-    were skipped."""
+async def end_due_before(connection: AsyncConnection, moment: datetime, *, reason: str) -> int:
+    """End, for `reason`, what waits or is being sent though it was due before `moment`; returns how many."""
+    done = await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state.in_(("queued", "sending")), deliveries.c.due < moment,
+            deliveries.c.notice.in_(_open()),
+        )
+        .values(state="expired", reason=reason, run=None)
+    )  # fmt: skip
+    return done.rowcount
+
+
+def later_reminder(now: datetime) -> ColumnElement[bool]:
+    """Whether the member has a later-due reminder of the same start, due by `now`, that is not done with: a condition
+    on `deliveries` and their `notices`."""
     other, other_notice = deliveries.alias("other"), notices.alias("other_notice")
-    later = (
+    return (
         exists()
         .where(
             other.c.member == deliveries.c.member, other.c.notice == other_notice.c.id, other.c.due <= now,
@@ -312,12 +334,17 @@ async def supersede(connection: AsyncConnection, now: datetime) -> int:
             or_(other.c.due > deliveries.c.due, and_(other.c.due == deliveries.c.due, other.c.id > deliveries.c.id)),
         )
     )  # fmt: skip
+
+
+async def supersede(connection: AsyncConnection, now: datetime) -> int:
+    """Of several reminders of one occurrence due and unsent for a member, keep the latest-due; returns how many
+    were skipped."""
     stale = (
         select(deliveries.c.id)
         .join(notices, notices.c.id == deliveries.c.notice)
         .where(
             notices.c.closed_at.is_(None), notices.c.kind == Kind.REMINDER, deliveries.c.state == "queued",
-            ~deliveries.c.uncertain, deliveries.c.due <= now, later,
+            ~deliveries.c.uncertain, deliveries.c.due <= now, later_reminder(now),
         )
     )  # fmt: skip
     done = await connection.execute(
@@ -342,9 +369,13 @@ async def close_finished(connection: AsyncConnection, now: datetime) -> int:
 
 
 async def forget(connection: AsyncConnection, *, before: datetime) -> int:
-    """Delete deliveries of notices that were closed and of no more use before an instant, at most 20,000 of them;
-    returns how many. The notices stay, so that nobody is told again."""
-    old = select(notices.c.id).where(notices.c.closed_at.is_not(None), notices.c.expires < before)
-    chosen = select(deliveries.c.id).where(deliveries.c.notice.in_(old)).limit(BATCH)
+    """Delete deliveries of notices that were closed and of no more use before an instant, at most 20,000 of them, and
+    service mails altogether; returns how many. What was for many stays, so that nobody is told again."""
+    old = and_(notices.c.closed_at.is_not(None), notices.c.expires < before)
+    chosen = (
+        select(deliveries.c.id).where(deliveries.c.notice.in_(select(notices.c.id).where(old))).limit(BATCH)
+    )
     done = await connection.execute(delete(deliveries).where(deliveries.c.id.in_(chosen)))
+    if done.rowcount < BATCH:
+        await connection.execute(delete(notices).where(old, notices.c.member.is_not(None)))
     return done.rowcount

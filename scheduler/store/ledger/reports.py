@@ -33,6 +33,16 @@ class Report:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """How many deliveries of a notice wait although a moment is past; `about` is its meeting or its subject."""
+
+    notice: int
+    kind: str
+    about: str
+    count: int
+
+
 async def reports(
     connection: AsyncConnection,
     *,
@@ -128,6 +138,21 @@ async def oldest_waiting(connection: AsyncConnection, now: datetime) -> datetime
     query = select(func.min(deliveries.c.due)).where(deliveries.c.state == "queued", deliveries.c.due <= now)
     found: datetime | None = await connection.scalar(query)
     return found
+
+
+async def due_before(connection: AsyncConnection, moment: datetime) -> list[Missed]:
+    """What of open notices was due before `moment` and waits, or is being sent."""
+    about = func.coalesce(notices.c.occurrence, notices.c.subject)
+    query = (
+        select(notices.c.id, notices.c.kind, about, func.count())
+        .join(deliveries, deliveries.c.notice == notices.c.id)
+        .where(
+            notices.c.closed_at.is_(None), deliveries.c.state.in_(("queued", "sending")), deliveries.c.due < moment
+        )
+        .group_by(notices.c.id, notices.c.kind, about)
+        .order_by(notices.c.id)
+    )  # fmt: skip
+    return [Missed(*row) for row in await connection.execute(query)]
 
 
 async def told_of(connection: AsyncConnection, occurrence: str, zone: str) -> int:

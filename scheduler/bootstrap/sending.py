@@ -1,0 +1,109 @@
+"""Sending, assembled: the dispatcher of a process, its share of a cluster's chunks, and `worker`, which only sends."""
+
+import asyncio
+import secrets
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from scheduler.bootstrap.bundled import bundled
+from scheduler.bootstrap.settings import Settings
+from scheduler.bootstrap.wiring import Parts, load_signer, open_parts
+from scheduler.delivery.backlog import Limits
+from scheduler.delivery.compose import Composer
+from scheduler.delivery.dispatch import Dispatcher
+from scheduler.delivery.letters import Letters
+from scheduler.delivery.maildir import MaildirTransport
+from scheduler.delivery.smtp import SmtpTransport
+from scheduler.delivery.transport import MaildirAddress, Transport
+from scheduler.domain.problem import SettingsProblem
+from scheduler.service.publishing import upcoming
+from scheduler.store.database import FAULTS
+from scheduler.store.ledger import claims, jobs
+from scheduler.store.ledger.jobs import Hands
+
+log = structlog.get_logger()
+
+DRAIN_SECONDS = 30
+
+
+def make_transport(settings: Settings) -> Transport:
+    """The way out that the settings name."""
+    address = settings.mail.address
+    if isinstance(address, MaildirAddress):
+        return MaildirTransport(Path(address.path))
+    return SmtpTransport(
+        address, hostname=settings.community.domain, starttls=settings.mail.starttls,
+        connections=settings.mail.connections,
+    )  # fmt: skip
+
+
+def make_dispatcher(parts: Parts) -> Dispatcher:
+    """A dispatcher for one run of this process."""
+    composer = Composer(bundled("templates/email"), parts.community, signer=load_signer(parts.settings))
+    letters = Letters(
+        parts.database, composer, parts.clock,
+        community=parts.community, series={one.slug: one for one in parts.series}, keys=parts.keys,
+        following=lambda connection, now: upcoming(connection, parts.series, now=now),
+    )  # fmt: skip
+    return Dispatcher(
+        parts.database, make_transport(parts.settings), letters, parts.clock,
+        run=secrets.token_hex(8), limits=Limits(rate=parts.settings.mail.rate),
+    )  # fmt: skip
+
+
+def make_hands(parts: Parts, dispatcher: Dispatcher) -> Hands:
+    """What takes this process's share of the chunks."""
+
+    async def run(chunk: int) -> float | None:
+        try:
+            await dispatcher.send_chunk(chunk)
+        except FAULTS as error:
+            log.error("sending-failed", chunk=chunk, error=type(error).__name__)
+            return 1
+        # What a process that stops leaves of a chunk is somebody else's at once.
+        return 0 if dispatcher.is_draining else dispatcher.relay.pause or None
+
+    return Hands(parts.database, run)
+
+
+async def hand_out(parts: Parts) -> None:
+    """Hand out the chunks that have something to send now."""
+    async with parts.database.write() as connection:
+        await jobs.enqueue_open(connection, await claims.open_chunks(connection, parts.clock.now()))
+
+
+def when_told() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
+
+
+async def work(settings: Settings, *, say: Callable[[str], None]) -> None:
+    """Send what others plan, until SIGTERM or SIGINT; then drain and return. Raises Problem where it cannot start,
+    SettingsProblem with SQLite."""
+    if not settings.database.is_shared:
+        raise SettingsProblem(
+            "`worker` needs PostgreSQL in [database] url; with SQLite `serve` sends everything by itself"
+        )
+    stopping = when_told()
+    async with open_parts(settings) as parts:
+        dispatcher = make_dispatcher(parts)
+        hands = make_hands(parts, dispatcher)
+        working = asyncio.create_task(hands.work())
+        log.info("started", database=parts.database.url.get_backend_name())
+        say("sending what `serve` hands out")
+        await asyncio.wait(
+            [asyncio.create_task(stopping.wait()), working], return_when=asyncio.FIRST_COMPLETED
+        )
+        log.info("stopping")
+        dispatcher.drain()
+        hands.stop()
+        await asyncio.wait({working}, timeout=DRAIN_SECONDS)
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+    log.info("stopped")

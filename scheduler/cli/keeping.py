@@ -1,0 +1,87 @@
+"""Commands that keep a copy of everything, go back to it, and let sending go on."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scheduler.cli.app import app
+from scheduler.cli.door import confirm, door, is_terminal, run_to_end
+
+if TYPE_CHECKING:
+    from scheduler.bootstrap.wiring import Parts
+    from scheduler.service.holding import Hold
+    from scheduler.store.ledger.reports import Missed
+
+
+@app.command()
+def backup(context: typer.Context, file: Path) -> None:
+    """Keep all there is, the key included, in one file, while the service runs."""
+    from scheduler.service.restoring import back_up
+
+    async def act(parts: "Parts") -> None:
+        await back_up(parts.database, file, keys=parts.keys, now=parts.clock.now())
+
+    door(context).run(act)
+    typer.echo(f"{file} holds everything, the key too: keep it where only you can read it")
+
+
+@app.command()
+def restore(context: typer.Context, file: Path) -> None:
+    """Go back to a backup. Sending is then held until `resume`."""
+    from scheduler.bootstrap.journal import set_up_logs
+    from scheduler.bootstrap.wiring import put_back
+
+    set_up_logs()
+    aside = run_to_end(put_back(door(context).settings, file))
+    if aside:
+        typer.echo(f"what was there before is kept as {aside}")
+    typer.echo(
+        "restored; sending is held. `third-thursday resume` shows what was due before, and goes on without it"
+    )
+
+
+@app.command()
+def resume(
+    context: typer.Context,
+    send_missed: Annotated[
+        bool, typer.Option("--send-missed", help="After a restore, send what was due before it too.")
+    ] = False,
+) -> None:
+    """Let sending go on after it was held."""
+    from scheduler.bootstrap.serving import make_planner
+    from scheduler.service.holding import RESTORED, held, release
+    from scheduler.service.restoring import let_go, missed
+
+    async def look(parts: "Parts") -> "tuple[Hold | None, list[Missed]]":
+        async with parts.database.read() as connection:
+            standing = await held(connection)
+        if standing and standing.reason == RESTORED:
+            # A tick makes the deliveries that the backup does not know of.
+            await make_planner(parts).tick()
+        return standing, await missed(parts.database)
+
+    async def go_on(parts: "Parts") -> int | None:
+        if not send_missed and standing and standing.reason == RESTORED:
+            return await let_go(parts.database)
+        async with parts.database.write() as connection:
+            await release(connection)
+        return None
+
+    standing, waiting = door(context).run(look)
+    if not standing:
+        typer.echo("sending was not held")
+        return
+    for row in waiting:
+        typer.echo(f"{row.count:>7}  {row.kind} {row.notice}: {row.about}")
+    if standing.reason == RESTORED:
+        count = sum(row.count for row in waiting)
+        fate = (
+            "will be sent now" if send_missed else "may have been sent after the backup, and will not be sent"
+        )
+        typer.echo(f"{count} mails were due before the restore; they {fate}")
+        confirm("Go on?", yes=not is_terminal() or not count, otherwise="")
+    ended = door(context).run(go_on)
+    typer.echo(f"sending goes on; it was held ({standing.reason}) since {standing.since:%Y-%m-%d %H:%M} UTC")
+    if ended is not None:
+        typer.echo(f"{ended} mails ended as expired (restored)")

@@ -1,0 +1,171 @@
+"""The claimed messages that wait for a connection: which may go now, by rates, limits and pauses of destinations."""
+
+import asyncio
+import random
+from collections import deque
+from dataclasses import dataclass, field
+
+from scheduler.delivery.transport import Envelope, Outcome, Verdict
+from scheduler.domain.clock import Clock
+from scheduler.store.ledger.claims import Claim
+
+LARGEST = 500
+LONGEST_WAIT = 5.0
+FIRST_PAUSE = 5.0
+LONGEST_PAUSE = 300.0
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A claimed message on its way; `settled` is done once what became of it is committed."""
+
+    claim: Claim
+    envelope: Envelope
+    settled: asyncio.Future[None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Messages a second over all connections and to each domain, and connections busy for one domain; 0: no limit."""
+
+    rate: float = 0
+    domain_rate: float = 0
+    domain_connections: int = 0
+
+
+@dataclass(slots=True)
+class _Destination:
+    """The domain of an address: what waits for it, and when it may be tried next (monotonic seconds)."""
+
+    waiting: deque[Job] = field(default_factory=deque)
+    busy: int = 0
+    failures: int = 0
+    free_at: float = 0.0
+    booked_until: float = 0.0
+
+
+class Backlog:
+    """Gives out jobs to lanes, the destinations in turn. Keeps to `limits` exactly: two messages under one rate are
+    never nearer than its interval. A destination that answers 4xx is left alone for a while, longer each time."""
+
+    def __init__(self, clock: Clock, limits: Limits) -> None:
+        self._clock = clock
+        self._limits = limits
+        self._by_domain = bool(limits.domain_rate or limits.domain_connections)
+        self._destinations: dict[str, _Destination] = {}
+        self._ring: deque[_Destination] = deque()
+        self._free_at = 0.0
+        self._count = 0
+        self._ended = False
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+
+    async def put(self, job: Job) -> float:
+        """Let a job wait here and return 0; or, where its destination is busy for longer, the seconds after which to
+        come again. Waits while too many wait already."""
+        destination = self._destination(job.envelope)
+        now = self._clock.monotonic()
+        wait = max(destination.free_at, destination.booked_until) - now
+        if self._limits.domain_rate:
+            wait += len(destination.waiting) / self._limits.domain_rate
+        if wait > LONGEST_WAIT:
+            spacing = 1 / self._limits.domain_rate if self._limits.domain_rate else 0.0
+            destination.booked_until = max(destination.booked_until, now) + spacing
+            return wait * random.uniform(1, 1.1)  # noqa: S311 - spreads load, guards nothing
+        while self._count >= LARGEST:
+            self._room.clear()
+            await self._room.wait()
+        if not destination.waiting:
+            self._ring.append(destination)
+        destination.waiting.append(job)
+        self._count += 1
+        self._changed.set()
+        return 0
+
+    def end(self) -> None:
+        """Nothing more comes: `get` returns None once all has been given out."""
+        self._ended = True
+        self._changed.set()
+
+    async def get(self) -> Job | None:
+        """The next job that may go, as soon as one may; None at the end."""
+        async with self._turn:
+            while True:
+                if job := self._take():
+                    return job
+                if self._ended and not self._count:
+                    return None
+                await self._wait()
+
+    def get_ahead(self) -> Job | None:
+        """A job that may go behind the present one at once, if there is one and no rate forbids it."""
+        return self._take() if not (self._limits.rate or self._by_domain or self._turn.locked()) else None
+
+    def done(self, job: Job, outcome: Outcome | None) -> None:
+        """Note that a job given out is no longer on its way, and what its destination said of it."""
+        destination = self._destination(job.envelope)
+        destination.busy -= 1
+        if outcome and outcome.verdict is Verdict.SENT:
+            destination.failures = 0
+        elif outcome and outcome.code is not None and 400 <= outcome.code <= 499 and not outcome.relay:
+            now = self._clock.monotonic()
+            if now >= destination.free_at:
+                destination.failures += 1
+            pause = min(FIRST_PAUSE * 2 ** (destination.failures - 1), LONGEST_PAUSE)
+            destination.free_at = max(destination.free_at, now + pause * random.uniform(0.8, 1.2))  # noqa: S311
+        self._changed.set()
+
+    def _destination(self, envelope: Envelope) -> _Destination:
+        domain = envelope.recipient.rpartition("@")[2].casefold()
+        found = self._destinations.get(domain)
+        if found is None:
+            found = self._destinations[domain] = _Destination()
+        return found
+
+    def _take(self) -> Job | None:
+        now = self._clock.monotonic()
+        if not self._count or now < self._free_at:
+            return None
+        limit = self._limits.domain_connections
+        for _ in range(len(self._ring)):
+            destination = self._ring[0]
+            if now < destination.free_at or (limit and destination.busy >= limit):
+                self._ring.rotate(-1)
+                continue
+            job = destination.waiting.popleft()
+            if destination.waiting:
+                self._ring.rotate(-1)
+            else:
+                self._ring.popleft()
+            self._count -= 1
+            self._room.set()
+            destination.busy += 1
+            if self._limits.rate:
+                self._free_at = now + 1 / self._limits.rate
+            if self._limits.domain_rate:
+                destination.free_at = now + 1 / self._limits.domain_rate
+            return job
+        return None
+
+    async def _wait(self) -> None:
+        """Until something changed, or the earliest instant at which a job may go."""
+        self._changed.clear()
+        if not self._count:
+            await self._changed.wait()
+            return
+        limit = self._limits.domain_connections
+        frees = [one.free_at for one in self._ring if not (limit and one.busy >= limit)]
+        if not frees:
+            await self._changed.wait()
+            return
+        seconds = max(self._free_at, min(frees)) - self._clock.monotonic()
+        if seconds <= 0:
+            return
+        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
+        changing = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait({sleeping, changing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            changing.cancel()

@@ -1,0 +1,214 @@
+"""One SMTP session with a relay: each step of a message is judged apart, whether said one by one or all at once."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from scheduler.delivery.command import Commands, commands, dot_stuffed
+from scheduler.delivery.reply import CLOSING, Step, accepted, out_of_step, quoted, refusal
+from scheduler.delivery.transport import BeforeDot, Envelope, Outcome, Verdict
+from scheduler.delivery.wire import HungUp, Reply, Wire
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long to wait for the other side, in seconds: to connect, be greeted and agree on TLS; and so on."""
+
+    connect: float = 15
+    command: float = 60
+    data: float = 300
+    quit: float = 2
+
+
+class SmtpConnection:
+    """One open connection, one message at a time; see `Connection`.
+
+    Where the relay announces PIPELINING (RFC 2920), MAIL, RCPT and DATA go out in one write, those of the following
+    message behind the body of this one: a round trip a message. A message whose DATA was accepted is still
+    certainly unsent until its own body follows.
+    """
+
+    def __init__(
+        self, wire: Wire, extensions: Mapping[str, str], *, patience: Patience, messages: int, ends: float,
+        distrust: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._wire = wire
+        self._extensions = extensions
+        self._pipelines = "pipelining" in extensions
+        self._patience = patience
+        self._messages_left = messages
+        self._ends = ends
+        self._distrust = distrust
+        self._offered: Envelope | None = None
+        self._time = asyncio.get_running_loop().time
+
+    @property
+    def spent(self) -> bool:
+        if self._offered is not None:
+            return not self._wire.is_open
+        return self._messages_left <= 0 or self._time() >= self._ends or not self._wire.is_open
+
+    async def send(
+        self, envelope: Envelope, *, before_dot: BeforeDot, following: Envelope | None = None
+    ) -> Outcome:
+        """See `Connection.send`. A failure before the content is written is certainly unsent."""
+        self._messages_left -= 1
+        try:
+            lines = commands(envelope, self._extensions)
+            if isinstance(lines, Outcome):
+                return lines
+            offer = self._offer_at_once if self._pipelines else self._offer_step_by_step
+            return await offer(envelope, lines, before_dot) or await self._hand_over(envelope, following)
+        except BaseException:
+            # Cancelled before a reply has come, the connection would pair that reply with its next command.
+            self._break()
+            raise
+
+    async def close(self) -> None:
+        """Say QUIT, and wait at most the patience for it. Never raises."""
+        try:
+            if self._wire.is_open and self._offered is None:
+                self._wire.write([b"QUIT\r\n"])
+                await self._wire.reply(within=self._patience.quit)
+        except (HungUp, OSError):
+            pass
+        finally:
+            self._break()
+
+    async def _offer_step_by_step(
+        self, envelope: Envelope, lines: Commands, before_dot: BeforeDot
+    ) -> Outcome | None:
+        """MAIL, RCPT and DATA, each after the reply to the one before; None when all were accepted."""
+        for step, line in ((Step.MAIL, lines.mail), (Step.RCPT, lines.rcpt), (Step.DATA, b"DATA")):
+            if step is Step.DATA:
+                await self._settle(before_dot)
+            if not self._wire.is_silent:
+                return self._garbled(step)
+            reply = await self._ask(step, line)
+            if isinstance(reply, Outcome):
+                return reply
+            if not accepted(step, reply.code):
+                return await self._refused(step, reply)
+        return None
+
+    async def _offer_at_once(
+        self, envelope: Envelope, lines: Commands, before_dot: BeforeDot
+    ) -> Outcome | None:
+        """MAIL, RCPT and DATA in one write, if it is not out already; None when all were accepted."""
+        if self._offered is not envelope:
+            if self._offered is not None or not self._wire.is_silent:
+                return self._garbled(Step.MAIL)
+            try:
+                self._wire.write([lines.at_once])
+            except HungUp as error:
+                return self._lost(Step.MAIL, error)
+        self._offered = None
+        refused: Outcome | None = None
+        waits = False
+        for step in (Step.MAIL, Step.RCPT, Step.DATA):
+            reply = await self._hear(step)
+            if isinstance(reply, Outcome):
+                return refused or reply
+            if waits := accepted(step, reply.code):
+                continue
+            if reply.code == CLOSING or out_of_step(step, reply.code):
+                return refused or await self._refused(step, reply)
+            refused = refused or refusal(step, reply.code, reply.text)
+        if refused is None:
+            await self._settle(before_dot)
+            return None if self._wire.is_silent else self._garbled(Step.DATA)
+        if waits:
+            # It waits for a message to nobody (RFC 2920, section 3.1): the dot alone ends that.
+            await self._say(b".")
+        else:
+            await self._say(b"RSET")
+        return refused
+
+    async def _hand_over(self, envelope: Envelope, following: Envelope | None) -> Outcome:
+        """Write the content and its final dot, the following message's envelope behind it, and read the answer."""
+        pieces = [dot_stuffed(envelope.content)]
+        if following is not None and self._pipelines and self._messages_left > 0:
+            lines = commands(following, self._extensions)
+            if isinstance(lines, Commands):
+                pieces.append(lines.at_once)
+                self._offered = following
+        try:
+            self._wire.write(pieces)
+        except HungUp as error:
+            return self._lost(Step.DATA, error)
+        reply = await self._hear(Step.DOT)
+        if isinstance(reply, Outcome):
+            return reply
+        if not accepted(Step.DOT, reply.code):
+            return await self._refused(Step.DOT, reply)
+        return Outcome(verdict=Verdict.SENT, reason=quoted(reply.code, reply.text), code=reply.code)
+
+    async def _settle(self, before_dot: BeforeDot) -> None:
+        try:
+            await before_dot()
+        except Exception:
+            await self.close()
+            raise
+
+    async def _ask(self, step: Step, line: bytes) -> Reply | Outcome:
+        try:
+            self._wire.write([line, b"\r\n"])
+        except HungUp as error:
+            return self._lost(step, error)
+        return await self._hear(step)
+
+    async def _hear(self, step: Step) -> Reply | Outcome:
+        """The reply to `step`, or what it means that none came, the connection then broken."""
+        patience = self._patience.data if step is Step.DOT else self._patience.command
+        try:
+            return await self._wire.reply(within=patience)
+        except (HungUp, OSError) as error:
+            return self._lost(step, error)
+
+    async def _say(self, line: bytes) -> None:
+        """Say what leaves the connection ready for the next message; else it is broken."""
+        try:
+            self._wire.write([line, b"\r\n"])
+            reply = await self._wire.reply(within=self._patience.command)
+        except (HungUp, OSError):
+            self._break()
+        else:
+            if (
+                reply.code == CLOSING
+                or not 200 <= reply.code <= 599
+                or (line == b"RSET" and reply.code > 299)
+            ):
+                self._break()
+
+    async def _refused(self, step: Step, reply: Reply) -> Outcome:
+        if out_of_step(step, reply.code):
+            self._doubt(step)
+        if reply.code == CLOSING or out_of_step(step, reply.code):
+            self._break()
+        elif step is not Step.DOT:
+            await self._say(b"RSET")
+        return refusal(step, reply.code, reply.text)
+
+    def _garbled(self, step: Step) -> Outcome:
+        """More was said than we asked: no answer after this could be trusted."""
+        self._doubt(step)
+        self._break()
+        reason = f"the relay said more before {step} than it was asked"
+        return Outcome(verdict=Verdict.TEMPORARY, reason=reason, relay=True)
+
+    def _lost(self, step: Step, error: Exception) -> Outcome:
+        what = "closed the connection at"
+        if isinstance(error, TimeoutError):
+            what = "gave no answer in time to"
+            self._doubt(step)
+        self._break()
+        reason = f"the relay {what} {step}"
+        return Outcome(verdict=Verdict.TEMPORARY, reason=reason, relay=True, uncertain=step is Step.DOT)
+
+    def _doubt(self, step: Step) -> None:
+        if self._pipelines and step is not Step.DOT:
+            self._distrust()
+
+    def _break(self) -> None:
+        self._offered = None
+        self._wire.abort()

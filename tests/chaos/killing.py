@@ -1,0 +1,194 @@
+"""What the proofs by force share: a relay and senders in processes of their own, and what became of each mail."""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import socket
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scheduler.bootstrap.clock import SystemClock
+from scheduler.store import members
+from scheduler.store.database import Database
+from scheduler.store.ledger import reports
+from scheduler.store.upgrades import open_database
+from tests.chaos import receiver
+
+MEMBERS = 1_400
+CONNECTIONS = 4
+PATIENCE = 90
+ZONES = ("Europe/London", "America/New_York", "Asia/Kolkata", "Pacific/Auckland", "Europe/Stockholm")
+BY_RELAY = ("data", "dot", "lost", "accepted")
+
+# One policy, open from the first tick on.
+CONFIG = """
+[[policies]]
+slug = "invitation"
+kind = "invitation"
+lead = "60d"
+"""
+
+
+@dataclass
+class Relay:
+    """The relay's process; see `receiver`."""
+
+    process: asyncio.subprocess.Process
+    port: int
+    log: Path
+
+    async def kill_at(self, moment: str, count: int, pid: int) -> None:
+        """Have it kill a process at a moment of the count-th message from now; returns when it has."""
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(f"{moment} {count} {pid}\n".encode())
+        await self.process.stdin.drain()
+        assert await self.process.stdout.readline() == b"killed\n"
+
+    def taken(self) -> list[tuple[str, str, str]]:
+        """Recipient, Message-ID and hash of each message taken, in their order."""
+        found = []
+        for line in self.log.read_text().splitlines():
+            recipient, message, told = line.split()
+            found.append((recipient, message, told))
+        return found
+
+
+@asynccontextmanager
+async def relay(log: Path) -> AsyncIterator[Relay]:
+    log.touch()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        receiver.__file__,
+        str(log),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout
+    try:
+        yield Relay(process, int(await process.stdout.readline()), log)
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@dataclass
+class Installation:
+    """A folder in which senders run against one relay and one database."""
+
+    folder: Path
+    url: str
+    relay: Relay
+    choice: random.Random
+    kills: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / "chaos.toml").write_text(CONFIG)
+
+    async def start(self, command: str = "serve") -> asyncio.subprocess.Process:
+        """A sender's process."""
+        with socket.socket() as probe, (self.folder / "log").open("wb") as log:
+            probe.bind(("127.0.0.1", 0))
+            environment = {
+                **os.environ, "THIRD_THURSDAY_DATABASE__URL": self.url,
+                "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{self.relay.port}",
+                "THIRD_THURSDAY_MAIL__CONNECTIONS": str(CONNECTIONS), "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32,
+                "THIRD_THURSDAY_WEB__PORT": str(probe.getsockname()[1]),
+                "THIRD_THURSDAY_WEB__BASE_URL": "https://meet.example.org",
+            }  # fmt: skip
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "scheduler", "--config", "chaos.toml", command, cwd=self.folder, stderr=log,
+                stdout=asyncio.subprocess.DEVNULL, env=environment | {"PYTHONPATH": str(Path.cwd())},
+            )  # fmt: skip
+        (self.folder / "log").rename(self._log(process))
+        return process
+
+    async def join(self) -> None:
+        """Put the members on the list of a database that may have been left half made."""
+        database = Database(self.url)
+        await open_database(database, upgrade=True)
+        now = SystemClock().now()
+        async with database.write() as connection:
+            rows = [
+                {
+                    "address": f"m{number}@example.org", "address_key": f"m{number}@example.org",
+                    "name": f"Member {number}", "country": "GB", "zone": ZONES[number % len(ZONES)],
+                    "zone_source": "given", "locale": "en-GB", "status": "active", "convenor": False,
+                    "created_at": now, "active_since": now, "paused_until": None, "uninvited_at": None,
+                }
+                for number in range(MEMBERS)
+            ]  # fmt: skip
+            await members.add(connection, rows)
+        await database.close()
+
+    async def states(self) -> dict[str, int]:
+        """How many deliveries are in each state."""
+        database = Database(self.url)
+        try:
+            async with database.read() as connection:
+                return await reports.states(connection)
+        finally:
+            await database.close()
+
+    async def left(self) -> int:
+        """How many members still wait for their mail."""
+        return MEMBERS - (await self.states()).get("sent", 0)
+
+    async def kill_at_random(
+        self, process: asyncio.subprocess.Process, moments: Sequence[str], *, left: int = MEMBERS
+    ) -> None:
+        """Kill a process at one of `moments` while `left` mails are to be sent."""
+        moment = self.choice.choice(moments)
+        if moment in BY_RELAY:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(8):
+                    await self.relay.kill_at(moment, self.choice.randint(1, min(left, 120)), process.pid)
+        elif moment == "start":
+            await asyncio.sleep(self.choice.uniform(0, 1.5))
+        else:
+            await self.logs(process, {"plan": "notice-planned", "send": "started"}[moment])
+            await asyncio.sleep(self.choice.uniform(0, 0.3))
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        self.kills[moment] += 1
+
+    async def logs(self, process: asyncio.subprocess.Process, event: str) -> None:
+        """Wait until a process has logged an event, or for as long as that may take."""
+        for _ in range(200):
+            if f"event={event}" in self._log(process).read_text() or process.returncode is not None:
+                return
+            await asyncio.sleep(0.05)
+
+    def _log(self, process: asyncio.subprocess.Process) -> Path:
+        return self.folder / f"log.{process.pid}"
+
+    async def finish(self) -> None:
+        """Wait until nothing is left to send."""
+        async with asyncio.timeout(PATIENCE):
+            while await self.left():
+                await asyncio.sleep(0.2)
+
+    async def drain(self, process: asyncio.subprocess.Process) -> None:
+        """Stop a process as an init system does, once it stands; it has to end well."""
+        await self.logs(process, "started")
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(PATIENCE):
+            assert await process.wait() == 0, self._log(process).read_text()[-2000:]
+
+    def verdict(self) -> int:
+        """How many mails came again; each member has theirs, and every copy is the same."""
+        taken = self.relay.taken()
+        lost = {f"m{number}@example.org" for number in range(MEMBERS)} - {one for one, _, _ in taken}
+        assert not lost, f"lost {len(lost)}: {sorted(lost)[:5]}"
+        assert len({(one, message) for one, message, _ in taken}) == MEMBERS, "a second Message-ID"
+        assert len(set(taken)) == MEMBERS, "a second text"
+        repeats = len(taken) - MEMBERS
+        assert repeats <= CONNECTIONS * self.kills.total(), f"{repeats} repeats of {dict(self.kills)}"
+        return repeats

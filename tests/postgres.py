@@ -1,0 +1,91 @@
+"""A throwaway PostgreSQL server for tests, where the machine has the programs for one."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+
+def postgres_programs() -> Path | None:
+    """The folder of the newest PostgreSQL server on this machine."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    initdb = str(found[-1]) if found else shutil.which("initdb")
+    return Path(initdb).parent if initdb else None
+
+
+class Cluster:
+    """A throwaway PostgreSQL cluster on a loopback port. The server refuses root, so root lends it a user."""
+
+    def __init__(self, programs: Path, folder: Path, *, durable: bool = False) -> None:
+        self._programs, self._data, self._log = programs, folder / "data", folder / "log"
+        self._durable = durable
+        self._user: dict[str, Any] = {"cwd": folder}
+        if os.geteuid() == 0:
+            self._user |= {"user": "postgres", "group": "postgres", "extra_groups": ()}
+            shutil.chown(folder, "postgres", "postgres")
+
+    def start(self) -> int:
+        """Start it and return its port."""
+        self._run(
+            "initdb",
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        )
+        # Lost with the machine, which is no loss: it is as quick as it can be. A durable one keeps its commits when
+        # it is killed.
+        swift = "-c fsync=off -c full_page_writes=off -c shared_buffers=64MB"
+        if not self._durable:
+            swift += " -c synchronous_commit=off"
+        for attempt in range(3):
+            port = free_loopback_port()
+            where = f"-c listen_addresses=127.0.0.1 -c unix_socket_directories= -p {port}"
+            try:
+                self._run("pg_ctl", "start", "--wait", f"--log={self._log}", f"--options={swift} {where}")
+            except RuntimeError:
+                if attempt == 2:
+                    raise
+            else:
+                return port
+        raise AssertionError
+
+    def restart(self, mode: str) -> None:
+        """Stop it as `mode` says (fast, immediate) and start it again, on its port."""
+        self._run("pg_ctl", "restart", "--wait", f"--mode={mode}", f"--log={self._log}")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "stop", "--wait", "--mode=immediate")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        # To a file, not a pipe: the server would hold the pipe open.
+        with tempfile.TemporaryFile() as output:
+            command = [str(self._programs / program), f"--pgdata={self._data}", *arguments]
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False, **self._user
+            )
+            if done.returncode:
+                output.seek(0)
+                log = self._log.read_text() if self._log.exists() else ""
+                raise RuntimeError(f"{program} failed: {output.read().decode()}{log}")
+
+
+def free_loopback_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def execute(server: str, statement: str) -> None:
+    connection = await asyncpg.connect(f"{server}/postgres")
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

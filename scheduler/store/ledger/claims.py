@@ -19,7 +19,8 @@ class Claim(NamedTuple):
     """A delivery that this run may send now, with what its message needs of the member.
 
     `revision` is the occurrence's to compose from; `uncertain` says that an earlier try may have arrived;
-    `requested` that the member was sent the calendar REQUEST of this occurrence before.
+    `requested` that the member was sent the calendar REQUEST of this occurrence before, `first` that they were sent
+    nothing before.
     """
 
     id: int
@@ -36,6 +37,7 @@ class Claim(NamedTuple):
     revision: int | None
     uncertain: bool
     requested: bool
+    first: bool
 
 
 class Settlement(NamedTuple):
@@ -131,7 +133,7 @@ async def claim(
             deliveries.c.id, deliveries.c.notice, deliveries.c.member,
             func.coalesce(notices.c.address, members.c.address), members.c.name,
             deliveries.c.zone, members.c.zone_source, deliveries.c.locale, members.c.generation,
-            members.c.feed_generation, deliveries.c.attempts + 1, _revision, deliveries.c.uncertain, _requested,
+            members.c.feed_generation, deliveries.c.attempts + 1, _revision, deliveries.c.uncertain, _requested, _first,
         )
         .join(members, members.c.id == deliveries.c.member)
         .join(notices, notices.c.id == deliveries.c.notice)
@@ -155,6 +157,12 @@ _requested = exists().where(
     _invitation.c.kind == Kind.INVITATION, _invitation.c.occurrence == notices.c.occurrence,
     or_(_invited.c.state == "sent", _invited.c.uncertain),
 ).label("requested")  # fmt: skip
+# By its number, so that another try says the same.
+_earlier = deliveries.alias("earlier")
+_first = ~exists().where(
+    _earlier.c.member == deliveries.c.member, _earlier.c.id < deliveries.c.id,
+    or_(_earlier.c.state.in_(("sent", "sending")), _earlier.c.uncertain),
+)  # fmt: skip
 _revision_now = (
     select(occurrences.c.revision)
     .join(notices, notices.c.occurrence == occurrences.c.key)

@@ -18,6 +18,7 @@ from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Kind, Policy
 from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
+from scheduler.service.deciding import nudge
 from scheduler.service.planning import Planner, Tick
 from scheduler.service.publishing import upcoming
 from scheduler.service.retaining import forget_old
@@ -86,10 +87,11 @@ class House:
         )
         self.planner = Planner(
             self.database, self.clock, series=self.series, policies=self.policies, domain=COMMUNITY.domain,
-            forget=self._forget,
+            daily=self._daily,
         )  # fmt: skip
 
-    async def _forget(self, now: datetime) -> None:
+    async def _daily(self, now: datetime) -> None:
+        await nudge(self.database, now=now)
         await forget_old(self.database, RETENTION, keys=self.keys, outbox=self.mail, now=now)
 
     @property

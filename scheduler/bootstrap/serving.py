@@ -28,6 +28,7 @@ from scheduler.bootstrap.wiring import Parts, open_parts
 from scheduler.delivery.transport import MaildirAddress
 from scheduler.domain.problem import Problem
 from scheduler.domain.zone import tzdata_version
+from scheduler.service.deciding import nudge
 from scheduler.service.planning import Planner
 from scheduler.service.retaining import forget_old
 from scheduler.store import facts
@@ -43,14 +44,15 @@ _FAULTS: tuple[type[Exception], ...] = (*FAULTS, Problem)
 
 
 def make_planner(parts: Parts) -> Planner:
-    async def forget(now: datetime) -> None:
+    async def daily(now: datetime) -> None:
+        await nudge(parts.database, now=now)
         await forget_old(
             parts.database, parts.settings.retention, keys=parts.keys, outbox=outbox(parts.settings), now=now
         )
 
     return Planner(
         parts.database, parts.clock, series=parts.series, policies=parts.policies, domain=parts.community.domain,
-        forget=forget,
+        daily=daily,
     )  # fmt: skip
 
 
@@ -183,6 +185,7 @@ async def serve(
             community=parts.community, series=parts.series, policies=parts.policies, database=parts.database,
             clock=parts.clock, keys=parts.keys, templates=bundled("templates/web"),
             outbox=outbox(settings), retention=settings.retention,
+            admits=settings.membership.is_open, embedded_by=settings.web.embedded_by,
         )  # fmt: skip
         web = _Web(
             uvicorn.Config(app, http=SwiftProtocol, log_config=None, access_log=False, server_header=False,

@@ -14,6 +14,7 @@ from scheduler.bootstrap.tables import (
     DatabaseTable,
     DkimTable,
     MailTable,
+    MembershipTable,
     SecurityTable,
     Tables,
     WebTable,
@@ -40,6 +41,7 @@ class Settings:
     dkim: DkimTable
     web: WebTable
     security: SecurityTable
+    membership: MembershipTable
     retention: Retention
     series: tuple[Series, ...]
     policies: tuple[Policy, ...]
@@ -76,6 +78,7 @@ def load_settings(config: Path | None, environment: Mapping[str, str]) -> Settin
         dkim=tables.dkim,
         web=tables.web,
         security=tables.security,
+        membership=tables.membership,
         retention=tables.privacy.retention(),
         series=tuple(table.series() for table in tables.series),
         policies=tuple(table.policy() for table in tables.policies),

@@ -33,6 +33,8 @@ from scheduler.domain.zone import require_zone
 
 _DOMAIN = re.compile(r"(?=.{1,190}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _SELECTOR = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9-]{1,63})*")
+_ORIGIN = r"https?://[A-Za-z0-9.-]+(?::\d{1,5})?"
+_ORIGINS = re.compile(rf"\*|{_ORIGIN}(?: {_ORIGIN})*")
 _HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]*")
 
 
@@ -214,6 +216,9 @@ class WebTable(Table):
     base_url: Annotated[str, _by(_base_url, empty=True)] = Field(
         description='an http or https address, as https://meet.example.org, or ""'
     )
+    embedded_by: Annotated[str, _by(_matching(_ORIGINS), empty=True)] = Field(
+        description='sites as https://www.example.org, several with a space between, or "*", or ""'
+    )
 
 
 class SecurityTable(Table):
@@ -232,6 +237,15 @@ class PrivacyTable(Table):
             declined_requests=timedelta(days=self.declined_requests_days),
             left_members=timedelta(days=self.left_members_days), deliveries=timedelta(days=self.deliveries_days),
         )  # fmt: skip
+
+
+class MembershipTable(Table):
+    approval: Literal["convenor", "open"] = Field(description='"convenor" or "open"')
+
+    @property
+    def is_open(self) -> bool:
+        """Whether whoever confirms their address is in."""
+        return self.approval == "open"
 
 
 class SeriesTable(Table):
@@ -295,6 +309,7 @@ class Tables(Table):
     dkim: DkimTable
     web: WebTable
     security: SecurityTable
+    membership: MembershipTable
     privacy: PrivacyTable
     series: list[SeriesTable] = Field(min_length=1)
     policies: list[PolicyTable]

@@ -44,10 +44,10 @@ class Planner:
         series: Sequence[Series],
         policies: Sequence[Policy],
         domain: str,
-        forget: Callable[[datetime], Awaitable[None]] | None = None,
+        daily: Callable[[datetime], Awaitable[None]] | None = None,
     ) -> None:
-        """`forget` is called once a day: it deletes what has been kept long enough."""
-        self._forget = forget
+        """`daily` is called once a day."""
+        self._daily = daily
         self._database = database
         self._clock = clock
         self._series = {one.slug: one for one in series}
@@ -87,8 +87,8 @@ class Planner:
             superseded = await self._supersede(connection, now)
             await fanning.close_finished(connection, now)
             await facts.write(connection, facts.LAST_TICK, now)
-        if sweep and self._forget:
-            await self._forget(now)
+        if sweep and self._daily:
+            await self._daily(now)
         if expired or superseded:
             log.info("ended-unsent", expired=expired, superseded=superseded)
         return Tick(held=False, next_due=await self._next_due(now))

@@ -20,6 +20,7 @@ from scheduler.store import members, occurrences
 from scheduler.store.database import Database
 from scheduler.store.occurrences import AdoptedSeries
 
+MOST_COMING = 60
 _LONGEST_MEETING = timedelta(days=1)
 _ANYWHERE_ELSE = timedelta(days=2)
 """More than a date can differ from that of UTC."""
@@ -163,12 +164,15 @@ class Outlook:
     countries: int
 
 
-async def outlook(database: Database, series: Sequence[Series], *, now: datetime, count: int) -> Outlook:
-    """The next `count` occurrences that are not over, cancelled ones too, and the size of the community."""
+async def outlook(database: Database, series: Sequence[Series], *, now: datetime, until: datetime) -> Outlook:
+    """The occurrences that are not over and start before `until`, cancelled ones too but no more than a page holds, and
+    the size of the community."""
     async with database.read() as connection:
         line = await timeline(connection, series, now=now)
         return Outlook(
-            next=_next(line, now), coming=list(islice(line.unfinished(now), count)),
+            next=_next(line, now), coming=list(
+                islice(takewhile(lambda one: one.starts < until, line.unfinished(now)), MOST_COMING)
+            ),
             members=(await members.counts(connection)).get("active", 0),
             countries=await members.countries(connection),
         )  # fmt: skip

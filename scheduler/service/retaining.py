@@ -7,10 +7,12 @@ from pathlib import Path
 import structlog
 
 from scheduler.delivery.maildir import erase_messages
+from scheduler.domain.policy import Kind
 from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
+from scheduler.service.mailing import USEFUL_FOR
 from scheduler.service.membership import erasure_name
-from scheduler.store import members
+from scheduler.store import members, requests
 from scheduler.store.database import Database
 from scheduler.store.ledger import fanning
 from scheduler.store.traces import wipe
@@ -21,7 +23,7 @@ log = structlog.get_logger()
 async def forget_old(
     database: Database, retention: Retention, *, keys: Keys, outbox: Path | None, now: datetime
 ) -> None:
-    """Erase who left long ago, and delete old deliveries.
+    """Erase who left long ago, and delete old deliveries, and requests that nobody confirmed or that were declined.
 
     Of an erased person a keyed hash of the address stays, so that no import brings them back. `outbox` is the folder
     that mail goes to, if it goes to one.
@@ -36,6 +38,12 @@ async def forget_old(
             assert outbox
             await asyncio.to_thread(erase_messages, outbox, recipient=address)
         words += [member.address, member.address_key, member.name]
+    async with database.write() as connection:
+        asked = await requests.forget(
+            connection, unconfirmed_before=now - USEFUL_FOR[Kind.CONFIRMATION],
+            declined_before=now - retention.declined_requests,
+        )  # fmt: skip
+    words += [word for person in asked for word in person]
     deleted, last = 0, -1
     while last:
         async with database.write() as connection:
@@ -43,5 +51,5 @@ async def forget_old(
         deleted += last
     if words:
         await wipe(database, words)
-    if gone or deleted:
-        log.info("forgotten", members=len(gone), deliveries=deleted)
+    if gone or asked or deleted:
+        log.info("forgotten", members=len(gone), requests=len(asked), deliveries=deleted)

@@ -72,6 +72,11 @@ async def by_key(connection: AsyncConnection, address_key: str) -> Member | None
     return _read(row) if row else None
 
 
+async def lock(connection: AsyncConnection, number: int) -> None:
+    """Let nobody else decide about a member before this transaction ends (SQLite's writer is alone anyway)."""
+    await connection.execute(select(members.c.id).where(members.c.id == number).with_for_update())
+
+
 async def by_keys(connection: AsyncConnection, address_keys: Sequence[str]) -> dict[str, Member]:
     found: dict[str, Member] = {}
     for start in range(0, len(address_keys), BATCH):

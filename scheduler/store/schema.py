@@ -202,6 +202,34 @@ mutes = Table(
     comment="What a member does not want to be mailed",
 )  # fmt: skip
 
+requests = Table(
+    "requests", metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("country", String(6), nullable=False),
+    Column("zone", String(60), nullable=False),
+    Column("locale", String(40), nullable=False),
+    Column("words", Text, nullable=False, server_default="", comment="what brings them here"),
+    Column("state", String(12), nullable=False),
+    Column("asked_at", Instant, nullable=False, comment="when they agreed to what is kept of them"),
+    Column("confirmed_at", Instant),
+    Column("taken_by", ForeignKey("members.id", ondelete="SET NULL"), comment="the convenor, where known"),
+    Column("taken_at", Instant),
+    Column("answered_at", Instant),
+    Column("message", Text, nullable=False, server_default="", comment="what a convenor wrote to the person"),
+    _one_of("state", "unconfirmed", "waiting", "taken", "accepted", "declined"),
+    CheckConstraint("(state = 'unconfirmed') = (confirmed_at IS NULL)", name="confirmed_has_instant"),
+    CheckConstraint("(state IN ('accepted', 'declined')) = (answered_at IS NOT NULL)", name="answered_has_instant"),
+    Index(None, "member"),
+    Index(None, "state", "confirmed_at"),
+    Index("uq_requests_open", "member", unique=True,
+          sqlite_where=text("state IN ('unconfirmed', 'waiting', 'taken')"),
+          postgresql_where=text("state IN ('unconfirmed', 'waiting', 'taken')")),
+    sqlite_autoincrement=True,
+    comment="Who asked to join, and what became of it; at most one of each person is open",
+)  # fmt: skip
+
 notices = Table(
     "notices", metadata,
     Column("id", Number, primary_key=True, autoincrement=True),

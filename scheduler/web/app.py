@@ -18,7 +18,18 @@ from scheduler.domain.policy import Policy
 from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
 from scheduler.store.database import Database
-from scheduler.web import calendars, health, links, outbox, pages, preferences, proving, rsvp, subscribing
+from scheduler.web import (
+    calendars,
+    health,
+    joining,
+    links,
+    outbox,
+    pages,
+    preferences,
+    proving,
+    rsvp,
+    subscribing,
+)
 from scheduler.web.forms import LARGEST_FORM
 from scheduler.web.guarding import Hardening, Journal, harden
 from scheduler.web.pacing import Pace
@@ -27,7 +38,7 @@ from scheduler.web.site import Site, page, read_templates, site
 
 log = structlog.get_logger()
 
-_UNLISTED = ("/go/", "/u/", "/rsvp/", "/me/", "/sign-in/", "/address/", "/subscribe/", "/outbox")
+_UNLISTED = ("/go/", "/u/", "/confirm/", "/rsvp/", "/me/", "/sign-in/", "/address/", "/subscribe/", "/outbox")
 _ROBOTS = "User-agent: *\n" + "".join(f"Disallow: {path}\n" for path in _UNLISTED)
 _WORDS = {
     400: (
@@ -43,12 +54,14 @@ _WORDS = {
 def create_app(
     *, community: Community, series: tuple[Series, ...], policies: tuple[Policy, ...], database: Database,
     clock: Clock, keys: Keys, outbox: Path | None, templates: Path, retention: Retention,
+    admits: bool, embedded_by: str,
 ) -> Starlette:  # fmt: skip
     """The site of `community`. `outbox` is the Maildir whose mails are shown on loopback, `templates` the folder
-    of pages and of the files that they refer to."""
+    of pages and of the files that they refer to; `admits` lets in whoever confirms that they want to join,
+    `embedded_by` names the sites whose pages may frame the card."""
     here = Site(
         community=community, series=series, policies=policies, database=database, clock=clock, keys=keys, outbox=outbox,
-        templates=read_templates(templates), retention=retention,
+        templates=read_templates(templates), retention=retention, admits=admits, embedded_by=embedded_by,
         shelf=Shelf(database, series, community, keys=keys, clock=clock, started=clock.now()),
         pace=Pace(),
     )  # fmt: skip
@@ -83,6 +96,9 @@ def _routes(static: Path) -> list[BaseRoute]:
         Route("/go/{token}/{series}/{date}", links.go),
         Route("/u/{token}", links.leave, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/rsvp/{token}", rsvp.rsvp, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/join", joining.join, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/confirm/{token}", joining.confirm, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/embed/next", pages.embed),
         Route("/me", proving.ask, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/sign-in/{token}", proving.sign_in, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/address/{token}", proving.address, methods=["GET", "POST"], max_body_size=LARGEST_FORM),

@@ -1,7 +1,7 @@
 """The public pages: what is next, what is coming, and each meeting's own page."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import quote, urlencode
 
 from starlette.exceptions import HTTPException
@@ -15,10 +15,13 @@ from scheduler.domain.problem import Refused
 from scheduler.domain.zone import city, require_zone
 from scheduler.service.publishing import next_meeting, outlook, read_meeting, unmoved
 from scheduler.web.choices import zones
+from scheduler.web.guarding import PAGE_POLICY
 from scheduler.web.outbox import is_shown
 from scheduler.web.site import Site, page, site
 
-COMING = 12
+COMING = timedelta(days=365)
+FEWEST_COUNTED = 10
+"""Of a smaller community, counts could say who is in it."""
 _LONGEST_ZONE = 60
 
 
@@ -58,14 +61,29 @@ class Chosen:
 async def home(request: Request) -> Response:
     """The community's front page."""
     here, now, chosen = site(request), site(request).clock.now(), _chosen(request)
-    found = await outlook(here.database, here.series, now=now, count=COMING)
+    found = await outlook(here.database, here.series, now=now, until=now + COMING)
     return page(
         request, "home.html", chosen=chosen, zones=zones(), several=len(here.series) > 1,
         next=_shown(here, found.next, chosen, now) if found.next else None,
         coming=[_shown(here, one, chosen, now) for one in found.coming],
-        members=f"{found.members:,}" if found.members > 1 else "", countries=found.countries,
+        members=f"{found.members:,}" if found.members >= FEWEST_COUNTED else "", countries=found.countries,
         feed_url=here.community.feed_url, subscribe_url=_subscribe_url(here.community.feed_url),
         shows_outbox=is_shown(request),
+    )  # fmt: skip
+
+
+async def embed(request: Request) -> Response:
+    """The next meeting as a small card for other pages' frames."""
+    here, now, chosen = site(request), site(request).clock.now(), _chosen(request)
+    found = await next_meeting(here.database, here.series, now=now)
+    return page(
+        request, "embed.html", next=_shown(here, found, chosen, now) if found else None,
+        headers={
+            "Content-Security-Policy": PAGE_POLICY.replace(
+                "frame-ancestors 'none'", "frame-ancestors " + (here.embedded_by or "'none'")
+            ),
+            "Cross-Origin-Resource-Policy": "cross-origin",
+        },
     )  # fmt: skip
 
 

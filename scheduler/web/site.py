@@ -25,7 +25,8 @@ PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Rob
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """The parts behind the pages. `outbox` is the Maildir to show, `shelf` where calendars stand ready."""
+    """The parts behind the pages. `outbox` is the Maildir to show, `shelf` where calendars stand ready, `admits`
+    whether who confirms is in, `embedded_by` whose pages may frame the card."""
 
     community: Community
     series: tuple[Series, ...]
@@ -35,6 +36,8 @@ class Site:
     keys: Keys
     outbox: Path | None
     retention: Retention
+    admits: bool
+    embedded_by: str
     templates: Environment
     shelf: Shelf
     pace: Pace

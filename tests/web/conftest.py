@@ -28,6 +28,7 @@ def make_app(house: House) -> Starlette:
     return create_app(
         community=COMMUNITY, series=tuple(house.series), policies=tuple(house.policies), database=house.database,
         clock=house.clock, keys=house.keys, outbox=house.mail, templates=PAGES, retention=RETENTION,
+        admits=False, embedded_by="https://www.example.org",
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, bindparam, case, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.policy import REPLIES, Kind
+from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.store import facts
 from scheduler.store.members import is_muted
 from scheduler.store.schema import answers, deliveries, members, notices, occurrences
@@ -78,6 +78,15 @@ async def next_try(connection: AsyncConnection, after: datetime) -> datetime | N
     return found
 
 
+def _awaits_welcome(now: datetime) -> ColumnElement[bool]:
+    """Whether the delivery's member is still to be welcomed: all else comes after that."""
+    welcome, its = notices.alias("welcome"), deliveries.alias("its")
+    return exists().where(
+        welcome.c.member == deliveries.c.member, welcome.c.kind == Kind.WELCOME, welcome.c.expires > now,
+        its.c.notice == welcome.c.id, its.c.state.in_(("queued", "sending")),
+    )  # fmt: skip
+
+
 def _claimable(chunk: int, now: datetime) -> ColumnElement[bool]:
     """The last check before sending, over deliveries, members, notices and (outer) occurrences."""
     declined = exists().where(
@@ -105,6 +114,7 @@ def _claimable(chunk: int, now: datetime) -> ColumnElement[bool]:
             ),
         ),
         or_(notices.c.kind != Kind.REMINDER, ~declined),
+        or_(notices.c.kind.in_(PERSONAL), ~_awaits_welcome(now)),
         ~is_muted(deliveries.c.member, notices.c.kind, notices.c.policy),
         or_(notices.c.kind != Kind.INVITATION, members.c.invitation_by == "mail", deliveries.c.uncertain),
         ~exists().where(facts_table.c.name == facts.HOLD),

@@ -74,7 +74,7 @@ class House:
         """What a new process begins with: nothing but what the database holds."""
         letters = Letters(
             self.database, Composer(TEMPLATES, COMMUNITY), self.clock, community=COMMUNITY,
-            series={one.slug: one for one in self.series}, keys=self.keys,
+            series={one.slug: one for one in self.series}, keys=self.keys, room_policies=self.policies,
             following=lambda connection, now: upcoming(connection, self.series, now=now),
         )  # fmt: skip
         self.runs = getattr(self, "runs", 0) + 1

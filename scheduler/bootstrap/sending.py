@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -23,6 +24,8 @@ from scheduler.service.publishing import upcoming
 from scheduler.store.database import FAULTS
 from scheduler.store.ledger import claims, jobs
 from scheduler.store.ledger.jobs import Hands
+from scheduler.web.pages import shown_time
+from scheduler.web.site import read_templates
 
 log = structlog.get_logger()
 
@@ -42,10 +45,14 @@ def make_transport(settings: Settings) -> Transport:
 
 def make_dispatcher(parts: Parts) -> Dispatcher:
     """A dispatcher for one run of this process."""
-    composer = Composer(bundled("templates/email"), parts.community, signer=load_signer(parts.settings))
+    composer = Composer(
+        bundled("templates/email"), parts.community, signer=load_signer(parts.settings),
+        page=partial(shown_time, read_templates(bundled("templates/web"))),
+    )  # fmt: skip
     letters = Letters(
         parts.database, composer, parts.clock,
         community=parts.community, series={one.slug: one for one in parts.series}, keys=parts.keys,
+        room_policies=parts.policies if parts.settings.mail.room_in_last_reminder else (),
         following=lambda connection, now: upcoming(connection, parts.series, now=now),
     )  # fmt: skip
     return Dispatcher(

@@ -191,6 +191,7 @@ class MailTable(Table):
     rate: float = Field(
         ge=0, allow_inf_nan=False, description="messages a second, 0 or more; 0 means no limit"
     )
+    room_in_last_reminder: bool = Field(description="true or false")
 
     @property
     def address(self) -> TransportAddress:

@@ -1,6 +1,5 @@
 """The `notice` commands: tell people something, see what became of it, stop it."""
 
-import asyncio
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -167,6 +166,8 @@ def _read_body(path: Path) -> str:
 
 async def _wait(parts: "Parts", number: int) -> None:
     """Show progress until nothing of the notice is left to send. Raises Refused where no `serve` is running."""
+    import asyncio
+
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from scheduler.service.watching import is_served

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 
 from scheduler.domain.calendar import Answer, feed
 from scheduler.domain.community import Community
@@ -24,19 +25,24 @@ class Stencil:
 
     def __init__(self, octets: bytes) -> None:
         self._parts: list[bytes] = []
-        self._folds: list[int] = []
+        folds: list[int] = []
         end = 0
         for hole in _FOLDED_HOLE.finditer(octets):
             self._parts += [octets[end : hole.start()], b""]
-            self._folds.append(hole.group().find(_FOLD))
+            folds.append(hole.group().find(_FOLD))
             end = hole.end()
         self._parts.append(octets[end:])
+        self._folds = frozenset(folds)
+        # One call for all holes; of a single one it would give no sequence.
+        self._in_order = itemgetter(*folds, *folds[-1:]) if folds else None
 
     def fill(self, token: bytes) -> bytes:
         """The octets with `token` in every hole, folded where the hole was."""
-        cut = {fold: token[:fold] + _FOLD + token[fold:] for fold in set(self._folds) if fold > 0}
+        if self._in_order is None:
+            return self._parts[0]
+        cut = {fold: token[:fold] + _FOLD + token[fold:] if fold > 0 else token for fold in self._folds}
         parts = self._parts.copy()
-        parts[1::2] = [cut.get(fold, token) for fold in self._folds]
+        parts[1::2] = self._in_order(cut)[:-1]
         return b"".join(parts)
 
 

@@ -194,13 +194,18 @@ class Planner:
             planned = [one for one in await notices.open_notices(connection) if _is_planned(one)]
             dues = await notices.dues_of_open(connection)
             zones = await members.zones(connection)
-        for notice in planned:
-            for due in dues.get(notice.id, {}).values():
-                if due.fanned_at is None and due.due <= now + FAN_OUT_AHEAD:
-                    for zone in sorted(zones) if due.zone == EVERY_ZONE else [due.zone]:
-                        await self._fan_out_zone(notice, zone, due.due, now, changed_since=None)
-                    async with self._database.tick() as connection:
-                        await notices.mark_fanned(connection, notice.id, due.zone, now)
+        wanting = [
+            (notice, due)
+            for notice in planned
+            for due in dues.get(notice.id, {}).values()
+            if due.fanned_at is None and due.due <= now + FAN_OUT_AHEAD
+        ]
+        # The latest first: whoever is sending meanwhile finds it standing, and leaves the earlier ones alone.
+        for notice, due in sorted(wanting, key=lambda one: (one[1].due, one[0].id), reverse=True):
+            for zone in sorted(zones) if due.zone == EVERY_ZONE else [due.zone]:
+                await self._fan_out_zone(notice, zone, due.due, now, changed_since=None)
+            async with self._database.tick() as connection:
+                await notices.mark_fanned(connection, notice.id, due.zone, now)
 
     async def _fan_out_zone(
         self, notice: Notice, zone: str, due: datetime, now: datetime, *, changed_since: int | None

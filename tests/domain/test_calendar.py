@@ -402,10 +402,24 @@ prose = st.text(max_size=500).map(lambda text: accepted(require_prose, text))
 nasty = st.text(st.sampled_from("\\nN,;:\"^'%=& \u05d0\u200f🌱é"), max_size=120)
 
 
-@given(line_of_text | nasty.map(str.strip), prose | nasty)
-def test_a_topic_and_materials_are_carried_faithfully(topic: str, materials: str) -> None:
-    occurrence = replace(NOVEMBER, topic=topic, materials=materials)
-    for octets in (public(occurrence), invite(occurrence)):
+def test_what_no_calendar_can_carry_is_refused_where_it_enters() -> None:
+    for text in ("a\r\nATTENDEE:b", "a\nb", "\x00", "a\x1bb", "a\x85b", "a\u2028b", "a" * 501):
+        with pytest.raises(Refused):
+            require_line(text, "topic")
+
+
+@given(line_of_text | nasty.map(str.strip), prose | nasty, line_of_text | nasty.map(str.strip))
+def test_topic_speakers_materials_and_names_are_carried_faithfully(
+    topic: str, materials: str, name: str
+) -> None:
+    """Quotes, commas, semicolons, backslashes, both directions, emoji and 500 characters, in each kind of calendar."""
+    occurrence = replace(NOVEMBER, topic=topic, materials=materials, speakers=name)
+    own = feed([occurrence], ALL, COMMUNITY, name=name, join=way_in)
+    calendar = read(own)
+    if name:
+        assert calendar.contents["name"][0].value == name
+        assert f"\nSpeakers: {name}\n" in calendar.vevent.description.value
+    for octets in (public(occurrence), invite(occurrence), own):
         event = read(octets).vevent
         assert event.summary.value == (
             f"Conversation for Kindness: {topic}" if topic else "Conversation for Kindness"

@@ -16,9 +16,9 @@ def python_with(name: str, packages: Sequence[str]) -> Path:
     folder = FOLDER / name
     with _made_once(folder) as lacking:
         if lacking:
-            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-            pip = ["-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
-            subprocess.run([str(folder / "bin" / "python"), *pip, *packages], check=True)
+            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+            pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
+            subprocess.run([*pip, "install", *packages], check=True)
     return folder / "bin" / "python"
 
 

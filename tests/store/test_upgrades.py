@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, inspect, text
 
 from scheduler.store import upgrades
@@ -21,6 +23,11 @@ _ROWS = (
     " VALUES (1, 1, 'Europe/London', 'en-GB', 1, 'queued', 0, 0)",
     "INSERT INTO dues (notice, zone, due) VALUES (1, '*', 0)",
 )
+
+
+def is_ours(_: object, name: str | None, kind: str, *_rest: object) -> bool:
+    # PgQueuer's tables are its own; how a database tells of partial indexes is not how we write them.
+    return kind != "index" and not (kind == "table" and str(name).startswith("pgqueuer"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -55,10 +62,16 @@ async def test_an_old_database_keeps_its_rows_and_gets_every_constraint_of_a_new
                     str(one["name"]) for one in inspect(sync).get_check_constraints(name)
                 }
             )
+        differences = await connection.run_sync(
+            lambda sync: compare_metadata(
+                MigrationContext.configure(sync, opts={"include_object": is_ours}), metadata
+            )
+        )
         enforced = await connection.scalar(text("PRAGMA foreign_keys")) if database.is_sqlite else 1
     await database.close()
     assert counts == [1, 1, 1, 1]
     assert enforced == 1
+    assert [one for one in differences if "comment" not in repr(one[0])] == []
     for table in metadata.sorted_tables:
         wanted = {str(one.name) for one in table.constraints if isinstance(one, CheckConstraint)}
         assert shape[table.name] == {

@@ -61,7 +61,13 @@ async def port(app: Starlette) -> AsyncIterator[int]:
 async def line(port: int) -> AsyncIterator[Line]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     yield Line(reader, writer)
+    await hang_up(writer)
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
     writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 def undated(answer: tuple[str, dict[str, str], bytes]) -> tuple[str, dict[str, str], bytes]:
@@ -116,4 +122,4 @@ async def test_what_is_no_plain_question_goes_the_usual_way(app: Starlette, port
         (answer,) = await Line(reader, writer).ask(last)
         assert answer[1]["connection"] == "close"
         assert await reader.read() == b""
-        writer.close()
+        await hang_up(writer)

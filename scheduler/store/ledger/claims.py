@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.store import facts
+from scheduler.store.ledger.fanning import later_reminder
 from scheduler.store.members import is_muted
 from scheduler.store.schema import answers, deliveries, members, notices, occurrences
 from scheduler.store.schema import facts as facts_table
@@ -113,7 +114,10 @@ def _claimable(chunk: int, now: datetime) -> ColumnElement[bool]:
                 occurrences.c.cancelled == (notices.c.kind == Kind.CANCELLATION),
             ),
         ),
-        or_(notices.c.kind != Kind.REMINDER, ~declined),
+        or_(
+            notices.c.kind != Kind.REMINDER,
+            and_(~declined, or_(deliveries.c.uncertain, ~later_reminder(now))),
+        ),
         or_(notices.c.kind.in_(PERSONAL), ~_awaits_welcome(now)),
         ~is_muted(deliveries.c.member, notices.c.kind, notices.c.policy),
         or_(notices.c.kind != Kind.INVITATION, members.c.invitation_by == "mail", deliveries.c.uncertain),

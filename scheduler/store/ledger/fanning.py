@@ -320,11 +320,11 @@ async def end_due_before(connection: AsyncConnection, moment: datetime, *, reaso
     return done.rowcount
 
 
-async def supersede(connection: AsyncConnection, now: datetime) -> int:
-    """Of several reminders of one occurrence due and unsent for a member, keep the latest-due; returns how many
-    were skipped."""
+def later_reminder(now: datetime) -> ColumnElement[bool]:
+    """Whether the member has a later-due reminder of the same start, due by `now`, that is not done with: a condition
+    on `deliveries` and their `notices`."""
     other, other_notice = deliveries.alias("other"), notices.alias("other_notice")
-    later = (
+    return (
         exists()
         .where(
             other.c.member == deliveries.c.member, other.c.notice == other_notice.c.id, other.c.due <= now,
@@ -334,12 +334,17 @@ async def supersede(connection: AsyncConnection, now: datetime) -> int:
             or_(other.c.due > deliveries.c.due, and_(other.c.due == deliveries.c.due, other.c.id > deliveries.c.id)),
         )
     )  # fmt: skip
+
+
+async def supersede(connection: AsyncConnection, now: datetime) -> int:
+    """Of several reminders of one occurrence due and unsent for a member, keep the latest-due; returns how many
+    were skipped."""
     stale = (
         select(deliveries.c.id)
         .join(notices, notices.c.id == deliveries.c.notice)
         .where(
             notices.c.closed_at.is_(None), notices.c.kind == Kind.REMINDER, deliveries.c.state == "queued",
-            ~deliveries.c.uncertain, deliveries.c.due <= now, later,
+            ~deliveries.c.uncertain, deliveries.c.due <= now, later_reminder(now),
         )
     )  # fmt: skip
     done = await connection.execute(

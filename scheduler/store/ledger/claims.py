@@ -21,7 +21,8 @@ class Claim:
     """A delivery that this run may send now, with what its message needs of the member.
 
     `revision` is the occurrence's to compose from; `uncertain` says that an earlier try may have arrived;
-    `requested` that the member was sent the calendar REQUEST of this occurrence before.
+    `requested` that the member was sent the calendar REQUEST of this occurrence before, `first` that they were sent
+    nothing before.
     """
 
     id: int
@@ -38,6 +39,7 @@ class Claim:
     revision: int | None
     uncertain: bool
     requested: bool
+    first: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +169,12 @@ async def claim(
         invitation.c.kind == Kind.INVITATION, invitation.c.occurrence == notices.c.occurrence,
         or_(invited.c.state == "sent", invited.c.uncertain),
     )  # fmt: skip
+    # By its number, so that another try says the same.
+    earlier = deliveries.alias("earlier")
+    first = ~exists().where(
+        earlier.c.member == deliveries.c.member, earlier.c.id < deliveries.c.id,
+        or_(earlier.c.state.in_(("sent", "sending")), earlier.c.uncertain),
+    )  # fmt: skip
     query = (
         select(
             deliveries.c.id, deliveries.c.notice, deliveries.c.member,
@@ -174,6 +182,7 @@ async def claim(
             deliveries.c.zone, members.c.zone_source, deliveries.c.locale, members.c.generation,
             members.c.feed_generation,
             deliveries.c.attempts, deliveries.c.revision, deliveries.c.uncertain, requested.label("requested"),
+            first.label("first"),
         )
         .join(members, members.c.id == deliveries.c.member)
         .join(notices, notices.c.id == deliveries.c.notice)

@@ -11,6 +11,8 @@ _SUBJECT_OCTETS = 5
 _EXPIRY_OCTETS = 4
 _MAC_OCTETS = 16
 TOKEN_LENGTH = 34
+_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = [one + other for one in _LETTERS for other in _LETTERS]
 EXPIRING_LENGTH = 40
 
 
@@ -108,4 +110,8 @@ def _octets(token: str) -> bytes | None:
 
 
 def _text(octets: bytes) -> str:
-    return base64.b32encode(octets).decode().rstrip("=").lower()
+    """Base32 without padding, in lower case; the standard library's takes half as long again, and a mail has seven."""
+    length = -(-len(octets) * 8 // 5)
+    pairs = -(-length // 2)
+    number = int.from_bytes(octets) << 10 * pairs - 8 * len(octets)
+    return "".join([_PAIRS[number >> bits & 1023] for bits in range(10 * (pairs - 1), -1, -10)])[:length]

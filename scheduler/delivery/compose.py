@@ -28,15 +28,16 @@ from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import MEETING, REPLIES, Kind
 from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line
+from scheduler.domain.zone import city
 
 NAMELESS = "friend"
 """How a member is greeted whose name we do not know."""
 
 _WAYS_IN = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
 _WITHOUT_CALENDAR = (Kind.REMINDER, Kind.WELCOME)
+_SPECIAL_IN_HTML = re.compile("[&<>'\"]")
 # Of at most 900 octets, so that each fits on a line of its own.
 _URL = re.compile(r"(?:https?|webcal)://[!#-;=?-~]{1,900}")
-_SPECIAL = re.compile("[&'\"<>]")
 _UID = re.compile(r"[A-Za-z0-9._@-]{1,100}")
 _MESSAGE_ID = re.compile(r"<[!-;=?A-~]{1,650}@[!-;=?-~]{1,255}>")
 
@@ -59,9 +60,10 @@ class Cohort:
 
     `policy` is the slug of the policy behind a planned notice, else empty. `subject` and `body` (Markdown) are a
     convenor's words: a notice needs both and speaks of no occurrence; an update or a cancellation may add a body.
-    `before` is the occurrence as members were last told; `room` its room's own address, where that is to be named. A
-    service mail may add a body; a welcome speaks of the next occurrence, where there is one. Raises ValueError where
-    these do not fit together; so nobody can be called to a meeting that is cancelled.
+    `before` is the occurrence as members were last told; `room` its room's own address, where that is to be named;
+    `introduces` says who we are, in a first mail. A service mail may add a body; a welcome speaks of the next
+    occurrence, where there is one. Raises ValueError where these do not fit together; so nobody can be called to a
+    meeting that is cancelled.
     """
 
     kind: Kind
@@ -74,6 +76,7 @@ class Cohort:
     before: Occurrence | None = None
     series: Series | None = None
     room: str = ""
+    introduces: bool = False
 
     def __post_init__(self) -> None:
         may, must = self.kind in (*MEETING, Kind.WELCOME), self.kind in MEETING
@@ -186,7 +189,7 @@ class Composed:
                 _require(_URL, value, blank)
             plain = encoded[blank] = quoted(value)
             # Most values hold nothing that HTML reads in another way.
-            encoded[_in_html(blank)] = quoted(str(escape(value))) if _SPECIAL.search(value) else plain
+            encoded[_in_html(blank)] = quoted(str(escape(value))) if _SPECIAL_IN_HTML.search(value) else plain
         if personal.uid and self._invite:
             encoded["calendar"] = self._invite.encoded(
                 uid=_require(_UID, personal.uid, "uid"),
@@ -243,7 +246,7 @@ class Composer:
         """
         kind, values = cohort.kind.value, words_for(cohort, self._community)
         subject = require_line(self._templates.subject(kind, values), f"the subject of a {kind}")
-        values |= {"subject": subject, "zone": cohort.zone}
+        values |= {"subject": subject, "zone": cohort.zone, "city_of_zone": city(cohort.zone)}
         blanks = _blanks(cohort)
         bodies = {
             assumed: (
@@ -272,6 +275,7 @@ def words_for(cohort: Cohort, community: Community) -> dict[str, object]:
         "subscribe_url": re.sub("^https?:", "webcal:", community.feed_url),
         "policy": cohort.policy,
         "room": cohort.room,
+        "introduces": cohort.introduces,
         "words_subject": cohort.subject,
         "words_text": as_text(cohort.body),
         "words_html": Markup(as_html(cohort.body)),  # noqa: S704 - it is cleaned there

@@ -10,14 +10,14 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose import Cohort, Composed, Composer, Personal, Recipient
-from scheduler.delivery.links import links_for
+from scheduler.delivery.links import UNPROVEN, links_for
 from scheduler.delivery.transport import Envelope
 from scheduler.delivery.wording import as_told
 from scheduler.domain.calendar import invitation_uid
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import Kind, Policy
+from scheduler.domain.policy import PERSONAL, Kind, Policy
 from scheduler.domain.problem import Problem
 from scheduler.domain.token import Keys, Purpose
 from scheduler.domain.zone import zone_info
@@ -95,16 +95,16 @@ class Letters:
         while len(self._subjects) > COHORTS_KEPT:
             self._subjects.popitem(last=False)
         now = self._clock.now()
-        composed: dict[tuple[int, int | None, str, str], Composed | Problem] = {}
+        composed: dict[tuple[int, int | None, str, str, bool], Composed | Problem] = {}
         written: list[Envelope | Problem] = []
         for one, about in zip(batch, found, strict=True):
             if about is None:
                 written.append(Problem("the notice is gone"))
                 continue
             # The many of a batch are of few cohorts.
-            place = one.notice, one.revision, one.zone, one.locale
+            place = one.notice, one.revision, one.zone, one.locale, one.first
             if place not in composed:
-                composed[place] = self._cohort(about, zone=one.zone, locale=one.locale)
+                composed[place] = self._cohort(about, zone=one.zone, locale=one.locale, first=one.first)
             written.append(self._envelope(one, about, composed[place], now))
         return written
 
@@ -158,7 +158,8 @@ class Letters:
             identity = message_id(self._keys, self._community, notice.identity, number)
             personal = Personal(
                 recipient=Recipient(
-                    member=number, name=claim.name, address=claim.address, zone=claim.zone, locale=claim.locale,
+                    member=number, name="" if notice.kind in UNPROVEN else claim.name,
+                    address=claim.address, zone=claim.zone, locale=claim.locale,
                     assumed=claim.zone_source == "assumed",
                 ),
                 message_id=identity,
@@ -182,13 +183,14 @@ class Letters:
         except (Problem, ValueError) as error:
             return error if isinstance(error, Problem) else Problem(f"{notice.kind}: {error}")
 
-    def _cohort(self, about: _Subject, *, zone: str, locale: str) -> Composed | Problem:
+    def _cohort(self, about: _Subject, *, zone: str, locale: str, first: bool) -> Composed | Problem:
         """Composed once, and a fault found once: a broken template is not rendered again for every member."""
         notice, occurrence = about.notice, about.occurrence
         try:
             cohort = Cohort(
                 kind=notice.kind, zone=zone, locale=locale, policy=notice.policy or "", subject=notice.subject,
                 body=notice.body, occurrence=occurrence, before=about.before,
+                introduces=first and notice.kind not in PERSONAL,
                 series=self._series[occurrence.series] if occurrence else None,
                 room=self._room(notice, occurrence, zone) if occurrence else "",
             )  # fmt: skip

@@ -18,6 +18,10 @@ _ASKS = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
 """Kinds that ask whether the member comes."""
 
 
+UNPROVEN = (Kind.CONFIRMATION, Kind.ADDRESS_CHANGE)
+"""What goes to an address before it has said that it is its person's: it carries nothing that somebody typed."""
+
+
 def blanks_of(kind: Kind) -> tuple[str, ...]:
     """The names by which templates of this kind know their links, beside the ways to leave and into a meeting."""
     if kind in _ACTIONS:

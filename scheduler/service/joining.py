@@ -55,7 +55,7 @@ def read_application(typed: Mapping[str, str]) -> tuple[Application | None, dict
     """The application that somebody typed, or None and what is wrong with each field, by its name."""
     checks: Mapping[str, Callable[[str], str]] = {
         "name": partial(_some_line, missing="Please tell us what to call you."),
-        "email": lambda text: require_address(text.strip(), ""),
+        "email": _email,
         "country": _country,
         "zone": lambda text: require_zone(text.strip(), "") if text.strip() else "",
         "locale": lambda text: require_locale(text.strip(), ""),
@@ -86,6 +86,12 @@ def _some_line(text: str, *, missing: str) -> str:
     if line := require_line(text, "", longest=LONGEST_NAME):
         return line
     raise Refused(missing)
+
+
+def _email(text: str) -> str:
+    if not text.strip():
+        raise Refused("Please give the address that our mail shall come to.")
+    return require_address(text.strip(), "")
 
 
 def _country(text: str) -> str:

@@ -154,9 +154,19 @@ def test_every_mail_says_who_we_are_how_to_subscribe_and_how_to_leave(kind: str)
 
 def test_a_member_whose_zone_we_assumed_is_asked_and_others_are_not() -> None:
     asked = received(message(at(INVITATION, "Europe/Berlin", "de-DE"), replace(MEI, assumed=True)))
-    question = "We assumed Europe/Berlin from your country; if that is wrong, please reply to this mail."
+    question = "We assumed Europe/Berlin from your country; if that is wrong, "
     assert question in asked.text and question in asked.html
+    assert "/me/" in asked.text and "/me/" in asked.html
     assert "assumed" not in received(message(at(INVITATION, "Europe/Berlin", "de-DE"))).text
+
+
+def test_a_first_mail_says_who_we_are_why_it_comes_and_how_to_leave_and_others_do_not() -> None:
+    for cohort in (INVITATION, REMINDER, NOTICE):
+        first = received(message(replace(cohort, introduces=True)))
+        for part in (first.text, first.html):
+            assert "our first mail to you" in part and "We take Sydney for your time zone" in part
+            assert part.count("/me/") >= 2 and part.count("/u/") >= 2
+        assert "first mail" not in received(message(cohort)).text
 
 
 def test_a_member_without_a_name_is_a_friend() -> None:

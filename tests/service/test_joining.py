@@ -106,7 +106,8 @@ async def test_who_asks_gets_a_mail_that_says_nothing_they_typed(house: House) -
     (mail,) = [one for one in house.mails() if "maya@" in str(one["To"])]
     assert "confirm" in str(mail["Subject"])
     text = "".join(part.get_content() for part in mail.walk() if part.get_content_maintype() == "text")
-    assert "pills" not in text and "spam" not in text
+    assert not any(word in mail.as_string() + text for word in ("pills", "spam", "listen"))
+    assert mail["To"] == "maya@example.org"
     token = text.partition("/confirm/")[2].split()[0]
     standing, request = await joining.look(house.database, token, keys=house.keys, now=house.clock.now())
     assert standing is Standing.GOOD and request and request.state == "unconfirmed"
@@ -279,7 +280,8 @@ async def test_an_old_link_to_confirm_says_that_it_has_run_out(house: House) -> 
     [
         ("name", "", "what to call you"), ("name", "x" * 201, "at most 200"),
         ("name", "a\r\nBcc: b@example.org", "U+000D"),
-        ("name", "\u202eevil", "U+202E"), ("email", "nobody", "@"), ("email", "", ""), ("email", "a\0@example.org", ""),
+        ("name", "\u202eevil", "U+202E"), ("email", "nobody", "@"),
+        ("email", "", "shall come to"), ("email", "a\0@example.org", ""),
         ("country", "", "choose your country"), ("country", "Atlantis", "not known"), ("zone", "Mars/Base", "Mars"),
         ("locale", "tlh-", ""), ("words", "x" * 2_001, "at most 2000"), ("words", "\x07", "U+0007"),
         ("consent", "", "tick"),

@@ -50,7 +50,7 @@ async def test_each_kind_reaches_its_one_person_and_is_then_done_with(house: Hou
     await mail(house, "Ann", *PERSONAL)
     await house.tick()
     sent = house.mails()
-    assert {mail["To"] for mail in sent} == {"Ann <ann@example.org>"}
+    assert {mail["To"] for mail in sent} == {"Ann <ann@example.org>", "ann@example.org"}
     assert len(sent) == len(PERSONAL)
     welcome = next(one for one in sent if "Welcome" in str(one["Subject"]))
     assert "Friday 18 December, 07:00 Auckland" in str(welcome["Subject"])
@@ -63,6 +63,20 @@ async def test_each_kind_reaches_its_one_person_and_is_then_done_with(house: Hou
             select(notices.c.kind).where(notices.c.kind.in_(PERSONAL), notices.c.closed_at.is_(None))
         )
         assert not open_ones.all()
+
+
+async def test_only_the_first_mail_to_a_member_introduces_us_and_a_welcome_needs_no_introduction(
+    house: House,
+) -> None:
+    await house.join(("Ann", "Europe/London"), ("Bo", "Europe/London"))
+    await mail(house, "Bo", Kind.WELCOME)
+    await house.live(datetime(2026, 12, 18, tzinfo=UTC))
+    introduced: dict[str, list[bool]] = {"Ann": [], "Bo": []}
+    for one in house.mails():
+        body = one.get_body(("plain",))
+        assert body
+        introduced[str(one["To"]).split()[0]].append("our first mail to you" in body.get_content())
+    assert introduced == {"Ann": [True, False, False], "Bo": [False] * 4}
 
 
 @pytest.mark.parametrize("status", ["pending", "paused", "left"])
@@ -79,7 +93,7 @@ async def test_a_mail_about_another_address_goes_there_and_its_link_is_bound_to_
     await mail(house, "Ann", Kind.ADDRESS_CHANGE, address="new@example.org")
     await house.tick()
     (sent,) = house.mails()
-    assert sent["To"] == "Ann <new@example.org>"
+    assert sent["To"] == "new@example.org"
     body = sent.get_body(("plain",))
     assert body
     token = body.get_content().partition("/address/")[2].split()[0]

@@ -36,6 +36,7 @@ async def pages(house: House) -> list[str]:
     """A path to every page in every state that a reader may find it in."""
     own = await own_tokens(house)
     return [
+        "/join", "/join?zone=Asia/Kolkata", "/embed/next", "/confirm/x",
         "/", "/?zone=Asia/Kathmandu", "/?zone=Nowhere/Else", f"/meetings/{KEY}", f"/meetings/{MOVED}", "/privacy",
         "/subscribe", f"/subscribe/{own[Purpose.SUBSCRIBE]}", "/nothing", "/outbox",
         f"/me/{own[Purpose.PREFERENCES]}", f"/me/{own[Purpose.PREFERENCES]}?done=details", "/me/x",

@@ -23,6 +23,7 @@ NASTY = [
 NAMES = [
     "act", "answer", "name", "zone", "locale", "cycle", "wanted", "until", "alarm", "answers", "invitation_by",
     "address", "email", "country", "language", "consent", "reason", "website", "confirmed", "sure", "pause", "months",
+    "words", "homepage",
 ]  # fmt: skip
 ACTS = [
     "details",

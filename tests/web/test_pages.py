@@ -29,7 +29,7 @@ async def test_the_front_page_shows_the_next_meeting_at_home_and_the_feed(visito
     assert '<time datetime="2026-11-19T18:00:00+00:00">Thursday 19 November 2026</time>' in page.text
     assert "webcal://meet.example.org/calendar.ics" in page.text
     assert 'value="https://meet.example.org/calendar.ics"' in page.text
-    assert "3 members." in page.text
+    assert 'href="/join"' in page.text and 'href="/subscribe"' in page.text
 
 
 async def test_a_visitor_who_names_a_zone_sees_their_own_hour(visitor: httpx.AsyncClient) -> None:
@@ -190,16 +190,6 @@ async def test_strict_transport_is_asked_for_where_the_base_url_is_https(visitor
 async def test_the_outbox_is_named_on_the_machine_itself_only(arrive: Arrive) -> None:
     assert 'href="/outbox"' in (await arrive().get("/")).text
     assert 'href="/outbox"' not in (await arrive(peer="203.0.113.9").get("/")).text
-
-
-async def test_a_community_of_one_or_none_is_not_counted(
-    app: Starlette, house: House, visitor: httpx.AsyncClient
-) -> None:
-    for name in ("Ann", "Bo", "Cy"):
-        await house.change(name, status="left", active_since=None)
-    page = await visitor.get("/")
-    assert page.status_code == 200
-    assert " members" not in page.text.partition("Who meets")[2].partition("</section>")[0]
 
 
 async def test_every_template_compiles(app: Starlette) -> None:

@@ -37,6 +37,7 @@ check: $(VENV)/.installed-dev ## Run ruff, mypy --strict and import-linter
 
 bench: $(VENV)/.installed-dev ## Run the benchmarks, told as ratios
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/feeds.py
 
 proof: $(VENV)/.installed-dev ## Run the long proofs
 	$(BIN)/python -m pytest -n 2 -m "$(ONLY)" $(TESTS) || [ $$? -eq 5 ]  # 5: none is there
@@ -50,7 +51,7 @@ lock: ## Resolve the lock files anew; UPGRADE=1 takes newer versions too
 	rm -rf .venv-lock
 
 clean: ## Remove what make and the tools have made, but never var/
-	rm -rf $(VENV) .venv-lock build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-lock .readers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find scheduler tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

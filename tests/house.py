@@ -16,8 +16,12 @@ from scheduler.delivery.transport import Transport
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Kind, Policy
+from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
+from scheduler.service.deciding import nudge
 from scheduler.service.planning import Planner, Tick
+from scheduler.service.publishing import upcoming
+from scheduler.service.retaining import forget_old
 from scheduler.store import members
 from scheduler.store.database import Database
 from scheduler.store.ledger import reports
@@ -39,6 +43,10 @@ SERIES = Series(
     start=time(18), zone="Europe/London", duration=timedelta(hours=1), first=date(2020, 7, 16),
     link="https://room.example.org/kindness",
 )  # fmt: skip
+
+RETENTION = Retention(
+    declined_requests=timedelta(days=30), left_members=timedelta(days=365), deliveries=timedelta(days=400)
+)
 
 INVITATION = Policy(slug="invitation", kind=Kind.INVITATION, days_before=14, at=time(9))
 DAY_BEFORE = Policy(slug="day-before", kind=Kind.REMINDER, days_before=1, at=time(9))
@@ -67,6 +75,7 @@ class House:
         letters = Letters(
             self.database, Composer(TEMPLATES, COMMUNITY), self.clock, community=COMMUNITY,
             series={one.slug: one for one in self.series}, keys=self.keys, room_policies=self.policies,
+            following=lambda connection, now: upcoming(connection, self.series, now=now),
         )  # fmt: skip
         self.runs = getattr(self, "runs", 0) + 1
         self.dispatcher = Dispatcher(
@@ -77,8 +86,13 @@ class House:
             run=f"run-{self.runs}",
         )
         self.planner = Planner(
-            self.database, self.clock, series=self.series, policies=self.policies, domain=COMMUNITY.domain
-        )
+            self.database, self.clock, series=self.series, policies=self.policies, domain=COMMUNITY.domain,
+            daily=self._daily,
+        )  # fmt: skip
+
+    async def _daily(self, now: datetime) -> None:
+        await nudge(self.database, now=now)
+        await forget_old(self.database, RETENTION, keys=self.keys, outbox=self.mail, now=now)
 
     @property
     def by_slug(self) -> dict[str, Series]:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,8 +18,11 @@ from pathlib import Path
 import pytest
 
 from tests.delivery.receiver import Receiver, Taken
+from tests.domain.oracle import shown
+from tests.house import address_of
+from tests.service.test_fortnight import KEY, START, by_kind, check, people
 
-pytestmark = [pytest.mark.proof, pytest.mark.short]
+pytestmark = pytest.mark.proof
 
 ZONES = {"Europe/London": 3, "Pacific/Auckland": 2, "America/New_York": 2}
 COUNT = sum(ZONES.values())
@@ -95,17 +99,18 @@ def read(one: Taken) -> EmailMessage:
     return message_from_bytes(one.content, _class=EmailMessage, policy=policy.default)
 
 
+HANDFUL = [(f"{zone[-4:]} {n}", zone) for zone, count in ZONES.items() for n in range(count)]
+
+
 @asynccontextmanager
-async def installed(faketime: str, folder: Path) -> AsyncIterator[tuple[Installation, Receiver]]:
-    """Adopted on the first of November with a handful of members."""
+async def installed(
+    faketime: str, folder: Path, members: Sequence[tuple[str, str]] = HANDFUL
+) -> AsyncIterator[tuple[Installation, Receiver]]:
+    """Adopted on the first of November with a handful of members, or those given by name and zone."""
     async with Receiver() as receiver:
         here = Installation(faketime, folder, receiver.port)
-        rows = [
-            f"m{zone[-4:].lower()}{n}@example.org,{zone}"
-            for zone, count in ZONES.items()
-            for n in range(count)
-        ]
-        (folder / "members.csv").write_text("email,time zone\n" + "\n".join(rows) + "\n")
+        rows = [f"{address_of(name)},{name},{zone}" for name, zone in members]
+        (folder / "members.csv").write_text("email,name,time zone\n" + "\n".join(rows) + "\n")
         begin = datetime(2026, 11, 1, 12, tzinfo=UTC)
         await here.run(begin, "members", "import", "members.csv", "--no-invite")
         async with here.serving(begin):
@@ -113,6 +118,7 @@ async def installed(faketime: str, folder: Path) -> AsyncIterator[tuple[Installa
         yield here, receiver
 
 
+@pytest.mark.short
 async def test_restarted_between_every_due_instant_each_member_gets_each_mail_within_a_minute(
     faketime: str, tmp_path: Path
 ) -> None:
@@ -137,6 +143,7 @@ async def test_restarted_between_every_due_instant_each_member_gets_each_mail_wi
         assert len({str(read(one)["Message-ID"]) for one in receiver.taken}) == 3 * COUNT
 
 
+@pytest.mark.short
 async def test_stopped_over_the_due_instant_the_reminder_comes_late_or_expires(
     faketime: str, tmp_path: Path
 ) -> None:
@@ -150,3 +157,74 @@ async def test_stopped_over_the_due_instant_the_reminder_comes_late_or_expires(
         found = await here.run(datetime(2026, 11, 19, 19, 31, tzinfo=UTC), "deliveries", "--state", "expired")
         assert f"{COUNT} deliveries" in found
         assert len(receiver.taken) == 2 * COUNT
+
+
+@pytest.mark.short
+async def test_moved_by_a_week_after_the_invitation_the_reminders_follow_and_none_is_for_the_old_time(
+    faketime: str, tmp_path: Path
+) -> None:
+    async with installed(faketime, tmp_path) as (here, receiver):
+        async with here.serving(datetime(2026, 11, 6, tzinfo=UTC)):
+            await arrived(receiver, COUNT)
+        moved = datetime(2026, 11, 10, tzinfo=UTC)
+        told = await here.run(moved, "occurrence", "amend", KEY, "--move-to", "2026-11-26 18:00", "--tell")
+        assert f"tells {COUNT} members" in told
+        async with here.serving(moved + timedelta(minutes=1)):
+            await arrived(receiver, 2 * COUNT)
+        # Up after each old due instant, and past the old start.
+        for old in (datetime(2026, 11, 18, 21, tzinfo=UTC), datetime(2026, 11, 19, 17, 30, tzinfo=UTC)):
+            async with here.serving(old):
+                pass
+        async with here.serving(datetime(2026, 11, 25, 22, tzinfo=UTC)):
+            await arrived(receiver, 3 * COUNT)
+        async with here.serving(datetime(2026, 11, 26, 16, 59, 56, tzinfo=UTC)):
+            await arrived(receiver, 4 * COUNT)
+        kinds = by_kind([read(one) for one in receiver.taken])
+        assert {kind: len(mails) for kind, mails in kinds.items()} == dict.fromkeys(
+            ("invitation", "update", "day-before", "hour-before"), COUNT
+        )
+        for kind in ("day-before", "hour-before"):
+            assert all(
+                "26 November" in mail["Subject"] or "27 November" in mail["Subject"] for mail in kinds[kind]
+            )
+
+
+def nine_o_clock(zone: str, days_before: int) -> datetime:
+    """The instant at which the oracle's clocks in `zone` show 09:00, that many days before its date of the meeting."""
+    meeting = datetime.fromisoformat(shown(zone, [START])[0].split()[0])
+    wanted = f"{(meeting - timedelta(days=days_before)):%Y-%m-%d}T09:00"
+    quarters = [
+        START - timedelta(days=days_before + 2) + timedelta(minutes=15 * n) for n in range(4 * 24 * 3)
+    ]
+    return next(
+        one for one, there in zip(quarters, shown(zone, quarters), strict=True) if there.startswith(wanted)
+    )
+
+
+async def test_fourteen_hundred_members_in_every_zone_get_each_mail_once_within_a_minute_of_its_due_instant(
+    faketime: str, tmp_path: Path
+) -> None:
+    """The service is up around each due instant only, and restarted in between."""
+    everybody = people(1_400)
+    zones = Counter(zone for _, zone in everybody)
+    dues = Counter({START - timedelta(hours=1): len(everybody)})
+    for zone, count in zones.items():
+        for days in (14, 1):
+            dues[nine_o_clock(zone, days)] += count
+    async with installed(faketime, tmp_path, everybody) as (here, receiver):
+        expected = 0
+        for due, count in sorted(dues.items()):
+            async with here.serving(due - timedelta(seconds=4)):
+                taken = await arrived(receiver, expected + count)
+            for one in taken[expected:]:
+                late = parsedate_to_datetime(str(read(one)["Date"])) - due
+                assert timedelta(0) <= late <= timedelta(seconds=60)
+            expected += count
+        async with here.serving(datetime(2026, 11, 19, 17, 30, tzinfo=UTC)):
+            pass
+        mails = [read(one) for one in receiver.taken]
+        assert len({str(mail["Message-ID"]) for mail in mails}) == len(mails) == 3 * len(everybody)
+        kinds = by_kind(mails)
+        assert sorted(kinds) == ["day-before", "hour-before", "invitation"]
+        for found in kinds.values():
+            check(found, len(everybody), START)

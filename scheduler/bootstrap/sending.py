@@ -6,6 +6,7 @@ import random
 import secrets
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -21,9 +22,12 @@ from scheduler.delivery.maildir import MaildirTransport
 from scheduler.delivery.smtp import SmtpTransport
 from scheduler.delivery.transport import MaildirAddress, Transport
 from scheduler.domain.problem import SettingsProblem
+from scheduler.service.publishing import upcoming
 from scheduler.store.database import FAULTS
 from scheduler.store.ledger import claims, jobs
 from scheduler.store.ledger.jobs import LEASE_SECONDS, Hands, JobsLost
+from scheduler.web.pages import shown_time
+from scheduler.web.site import read_templates
 
 log = structlog.get_logger()
 
@@ -52,10 +56,15 @@ def make_limits(settings: Settings) -> Limits:
 
 def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatcher:
     """A dispatcher for one run of this process, over the transport that the settings name or another."""
-    composer = Composer(bundled("templates/email"), parts.community, signer=load_signer(parts.settings))
+    composer = Composer(
+        bundled("templates/email"), parts.community, signer=load_signer(parts.settings),
+        page=partial(shown_time, read_templates(bundled("templates/web"))),
+    )  # fmt: skip
     letters = Letters(
         parts.database, composer, parts.clock,
         community=parts.community, series={one.slug: one for one in parts.series}, keys=parts.keys,
+        room_policies=parts.policies if parts.settings.mail.room_in_last_reminder else (),
+        following=lambda connection, now: upcoming(connection, parts.series, now=now),
     )  # fmt: skip
     rate = parts.settings.mail.rate
     alone = parts.database.is_sqlite

@@ -5,6 +5,7 @@ import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import structlog
@@ -30,11 +31,14 @@ from scheduler.delivery.transport import MaildirAddress
 from scheduler.domain.problem import Problem
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.alerting import Bell
+from scheduler.service.deciding import nudge
 from scheduler.service.planning import Planner
+from scheduler.service.retaining import forget_old
 from scheduler.store import facts
 from scheduler.store.database import FAULTS, Database
 from scheduler.web.app import create_app
 from scheduler.web.metrics import Metrics
+from scheduler.web.swift import SwiftProtocol
 
 log = structlog.get_logger()
 
@@ -44,13 +48,22 @@ _FAULTS: tuple[type[Exception], ...] = (*FAULTS, Problem)
 
 
 def make_planner(parts: Parts) -> Planner:
+    async def daily(now: datetime) -> None:
+        await nudge(parts.database, now=now)
+        await forget_old(
+            parts.database, parts.settings.retention, keys=parts.keys, outbox=outbox(parts.settings), now=now
+        )
+
     return Planner(
-        parts.database,
-        parts.clock,
-        series=parts.series,
-        policies=parts.policies,
-        domain=parts.community.domain,
-    )
+        parts.database, parts.clock, series=parts.series, policies=parts.policies, domain=parts.community.domain,
+        daily=daily,
+    )  # fmt: skip
+
+
+def outbox(settings: Settings) -> Path | None:
+    """The folder that mail goes into, if it goes into one."""
+    address = settings.mail.address
+    return Path(address.path) if isinstance(address, MaildirAddress) else None
 
 
 class Service:
@@ -184,31 +197,33 @@ async def serve(
     async with database.alone(), open_parts(settings, upgrade=True) as parts:
         if prepare:
             await prepare(parts)
-        outbox = settings.mail.address
-        if isinstance(outbox, MaildirAddress):
+        if outbox(settings):
             await (await make_transport(settings).connect()).close()
         service = Service(parts)
         await service.start()
         app = create_app(
-            community=parts.community, series=parts.series, database=parts.database, clock=parts.clock,
-            keys=parts.keys, outbox=Path(outbox.path) if isinstance(outbox, MaildirAddress) else None,
-            templates=bundled("templates/web"),
+            community=parts.community, series=parts.series, policies=parts.policies, database=parts.database,
+            clock=parts.clock, keys=parts.keys, templates=bundled("templates/web"),
+            outbox=outbox(settings), retention=settings.retention,
+            admits=settings.membership.is_open, embedded_by=settings.web.embedded_by,
             metrics=Metrics(registry=service.transport.registry, token=settings.watch.metrics_token),
         )  # fmt: skip
         web = _Web(
-            uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off",
-                           timeout_graceful_shutdown=5, proxy_headers=False)
+            uvicorn.Config(app, http=SwiftProtocol, log_config=None, access_log=False, server_header=False,
+                           lifespan="off", timeout_graceful_shutdown=5, proxy_headers=False)
         )  # fmt: skip
         stopping = when_told()
         log.info("started", tzdata=tzdata_version(), database=parts.database.url.get_backend_name())
         serving = asyncio.create_task(web.serve(sockets=[listener]))
         sending = asyncio.create_task(service.send())
+        keeping = asyncio.create_task(app.state.site.shelf.keep_fresh())
         say(f"Third Thursday is at http://{settings.web.host}:{settings.web.port}/")
         await asyncio.wait(
             [asyncio.create_task(stopping.wait()), serving, sending], return_when=asyncio.FIRST_COMPLETED
         )
         log.info("stopping")
         web.should_exit = True
+        keeping.cancel()
         broken = None if stopping.is_set() else sending if sending.done() else serving
         await service.stop(sending)
         await serving

@@ -14,6 +14,7 @@ from scheduler.bootstrap.tables import (
     DatabaseTable,
     DkimTable,
     MailTable,
+    MembershipTable,
     SecurityTable,
     Tables,
     WatchTable,
@@ -28,6 +29,7 @@ from scheduler.domain.link import is_loopback
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
 from scheduler.domain.problem import Refused
+from scheduler.domain.retention import Retention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,8 @@ class Settings:
     web: WebTable
     watch: WatchTable
     security: SecurityTable
+    membership: MembershipTable
+    retention: Retention
     series: tuple[Series, ...]
     policies: tuple[Policy, ...]
 
@@ -77,6 +81,8 @@ def load_settings(config: Path | None, environment: Mapping[str, str]) -> Settin
         web=tables.web,
         watch=tables.watch,
         security=tables.security,
+        membership=tables.membership,
+        retention=tables.privacy.retention(),
         series=tuple(table.series() for table in tables.series),
         policies=tuple(table.policy() for table in tables.policies),
     )

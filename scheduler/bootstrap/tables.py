@@ -27,11 +27,14 @@ from scheduler.domain.locale_tag import require_locale
 from scheduler.domain.occurrence import Series, require_slug
 from scheduler.domain.policy import Kind, Policy
 from scheduler.domain.problem import Problem
+from scheduler.domain.retention import Retention
 from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.zone import require_zone
 
 _DOMAIN = re.compile(r"(?=.{1,190}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _SELECTOR = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9-]{1,63})*")
+_ORIGIN = r"https?://[A-Za-z0-9.-]+(?::\d{1,5})?"
+_ORIGINS = re.compile(rf"\*|{_ORIGIN}(?: {_ORIGIN})*")
 _HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]*")
 
 
@@ -143,6 +146,7 @@ _LINE = "one line of text"
 _PROSE = "text"
 _ADDRESS = "an e-mail address, as name@example.org"
 _URL = 'an http or https address, as https://example.org/room, or ""'
+_DAYS = "a whole number of days from 1 to 3650"
 _TIME = 'a time as "18:00"'
 
 
@@ -219,6 +223,9 @@ class WebTable(Table):
     base_url: Annotated[str, _by(_base_url, empty=True)] = Field(
         description='an http or https address, as https://meet.example.org, or ""'
     )
+    embedded_by: Annotated[str, _by(_matching(_ORIGINS), empty=True)] = Field(
+        description='sites as https://www.example.org, several with a space between, or "*", or ""'
+    )
 
 
 class WatchTable(Table):
@@ -236,6 +243,27 @@ class SecurityTable(Table):
     key: Annotated[bytes | None, BeforeValidator(_read_key)] = Field(
         repr=False, description='at least 32 octets in hexadecimal or base64, or ""'
     )
+
+
+class PrivacyTable(Table):
+    declined_requests_days: int = Field(ge=1, le=3650, description=_DAYS)
+    left_members_days: int = Field(ge=1, le=3650, description=_DAYS)
+    deliveries_days: int = Field(ge=60, le=3650, description="a whole number of days from 60 to 3650")
+
+    def retention(self) -> Retention:
+        return Retention(
+            declined_requests=timedelta(days=self.declined_requests_days),
+            left_members=timedelta(days=self.left_members_days), deliveries=timedelta(days=self.deliveries_days),
+        )  # fmt: skip
+
+
+class MembershipTable(Table):
+    approval: Literal["convenor", "open"] = Field(description='"convenor" or "open"')
+
+    @property
+    def is_open(self) -> bool:
+        """Whether whoever confirms their address is in."""
+        return self.approval == "open"
 
 
 class SeriesTable(Table):
@@ -300,6 +328,8 @@ class Tables(Table):
     web: WebTable
     watch: WatchTable
     security: SecurityTable
+    membership: MembershipTable
+    privacy: PrivacyTable
     series: list[SeriesTable] = Field(min_length=1)
     policies: list[PolicyTable]
 

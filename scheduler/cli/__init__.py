@@ -1,10 +1,21 @@
 """The shell's door: translates, never decides."""
 
-from scheduler.cli import keeping, member_files, members, notices, occurrences, reporting, running, schedules
+from scheduler.cli import (
+    keeping,
+    member_files,
+    members,
+    notices,
+    occurrences,
+    reporting,
+    requests,
+    running,
+    schedules,
+)
 from scheduler.cli.app import app, main
 
 app.add_typer(members.app, name="members")
 app.add_typer(notices.app, name="notice")
 app.add_typer(occurrences.app, name="occurrence")
+app.add_typer(requests.app, name="requests")
 
 __all__ = ["keeping", "main", "member_files", "reporting", "running", "schedules"]

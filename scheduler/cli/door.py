@@ -1,10 +1,9 @@
 """What every command shares: settings read late, an event loop, and problems told in one line."""
 
-import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -58,12 +57,19 @@ class Door:
         from scheduler.store.database import FAULTS
 
         try:
-            return asyncio.run(within())
+            return run_to_end(within())
         except BrokenPipeError:
             raise
         except FAULTS as error:
             cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
             raise Problem(f"the database or a file did not do its part: {cause}; try again") from None
+
+
+def run_to_end(doing: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine in an event loop of its own; asyncio is loaded no sooner, so that `--help` is quick."""
+    import asyncio
+
+    return asyncio.run(doing)
 
 
 def door(context: typer.Context) -> Door:
@@ -111,3 +117,8 @@ def confirm(question: str, *, yes: bool, otherwise: str) -> None:
         fail(otherwise, code=EXIT_USAGE)
     if not typer.confirm(question, err=True):
         fail("nothing was done")
+
+
+def say_answers(answers: dict[str, int]) -> str:
+    """How many answered what."""
+    return ", ".join(f"{answers.get(one, 0)} {one}" for one in ("coming", "maybe", "declined"))

@@ -1,13 +1,12 @@
 """Commands that keep a copy of everything, go back to it, and let sending go on."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scheduler.cli.app import app
-from scheduler.cli.door import confirm, door, is_terminal
+from scheduler.cli.door import confirm, door, is_terminal, run_to_end
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
@@ -34,7 +33,7 @@ def restore(context: typer.Context, file: Path) -> None:
     from scheduler.bootstrap.wiring import put_back
 
     set_up_logs()
-    aside = asyncio.run(put_back(door(context).settings, file))
+    aside = run_to_end(put_back(door(context).settings, file))
     if aside:
         typer.echo(f"what was there before is kept as {aside}")
     typer.echo(

@@ -248,7 +248,7 @@ def rotate(context: typer.Context, email: Email) -> None:
     from scheduler.service.membership import rotate_member
 
     async def act(parts: "Parts") -> "Changed":
-        return await rotate_member(parts.database, email)
+        return await rotate_member(parts.database, email, now=parts.clock.now())
 
     member = door(context).run(act).after
     typer.echo(f"{member.address}: all personal links sent so far have ended; the next mail brings new ones")

@@ -1,6 +1,5 @@
 """The `notice` commands: tell people something, see what became of it, stop it."""
 
-import asyncio
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from scheduler.cli.door import (
     fail,
     is_terminal,
     require_near,
+    say_answers,
     show_json,
     usage,
 )
@@ -121,7 +121,7 @@ def send(
 
     async def count(parts: "Parts") -> int:
         async with parts.database.read() as connection:
-            number = await members.count_audience(connection, terms)
+            number = await members.count_audience(connection, terms, kind="notice")
             notifying.when_due(
                 await members.zones(connection),
                 at=moment,
@@ -166,6 +166,8 @@ def _read_body(path: Path) -> str:
 
 async def _wait(parts: "Parts", number: int) -> None:
     """Show progress until nothing of the notice is left to send. Raises Refused where no `serve` is running."""
+    import asyncio
+
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from scheduler.service.watching import is_served
@@ -250,12 +252,16 @@ def show(
 ) -> None:
     """Show one notice and what became of it."""
     from scheduler.service.notifying import require_notice
+    from scheduler.store import members
     from scheduler.store.ledger import reports
 
     async def one(parts: "Parts") -> dict[str, object]:
         async with parts.database.read() as connection:
             found = await require_notice(connection, _number(notice))
-            return _row(found, await reports.states(connection, found.id)) | {"body": found.body}
+            answers = await members.count_answers(connection, found.occurrence) if found.occurrence else {}
+            return _row(found, await reports.states(connection, found.id)) | {
+                "answers": answers, "body": found.body,
+            }  # fmt: skip
 
     row = door(context).run(one)
     if as_json:
@@ -265,6 +271,8 @@ def show(
     typer.echo(
         f"       created {row['created_utc']}, of use until {row['expires_utc']}, for {row['audience']}"
     )
+    if isinstance(row["answers"], dict) and row["occurrence"]:
+        typer.echo(f"       answers to {row['occurrence']}: {say_answers(row['answers'])}")
     if row["body"]:
         typer.echo(f"\n{row['subject']}\n\n{row['body']}")
 

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scheduler.cli.door import EXIT_USAGE, confirm, door, fail, is_terminal, require_near, usage
+from scheduler.cli.door import (
+    EXIT_USAGE,
+    confirm,
+    door,
+    fail,
+    is_terminal,
+    require_near,
+    say_answers,
+    show_json,
+    usage,
+)
 from scheduler.domain.problem import Refused, SettingsProblem
 
 if TYPE_CHECKING:
@@ -109,6 +119,33 @@ def add(
         typer.echo(f"{extra.key}: added; its notices go out as the policies say")
 
     door(context).run(act)
+
+
+@app.command()
+def answers(
+    context: typer.Context,
+    key: Annotated[str, typer.Argument(help="SERIES/YYYY-MM-DD, as `schedule` shows it.")],
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Show how many come, may come and do not."""
+    from scheduler.domain.occurrence import OccurrenceKey
+    from scheduler.service.amending import find_occurrence
+    from scheduler.store import members
+
+    with usage():
+        OccurrenceKey.parse(key)
+
+    async def count(parts: "Parts") -> dict[str, int]:
+        series = {one.slug: one for one in parts.series}
+        async with parts.database.read() as connection:
+            await find_occurrence(connection, series, key, parts.clock.now())
+            return await members.count_answers(connection, key)
+
+    found = door(context).run(count)
+    if as_json:
+        show_json({one: found.get(one, 0) for one in ("coming", "maybe", "declined")})
+    else:
+        typer.echo(f"{key}: {say_answers(found)}")
 
 
 def choose_series(all_series: "tuple[Series, ...]", slug: str | None) -> "Series":

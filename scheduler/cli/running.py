@@ -1,13 +1,12 @@
 """Commands that run the service and look after it."""
 
-import asyncio
 import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scheduler.cli.app import app
-from scheduler.cli.door import door, fail, show_json
+from scheduler.cli.door import door, fail, run_to_end, show_json
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
@@ -17,12 +16,14 @@ if TYPE_CHECKING:
 @app.command()
 def serve(context: typer.Context) -> None:
     """Run the service: tick, send, serve the web. SIGTERM drains and stops it."""
+    import uvloop
+
     from scheduler.bootstrap.journal import set_up_logs
     from scheduler.bootstrap.serving import serve as run
 
     settings = door(context).settings
     set_up_logs()
-    asyncio.run(run(settings, say=typer.echo))
+    uvloop.run(run(settings, say=typer.echo))
 
 
 @app.command()
@@ -33,7 +34,7 @@ def worker(context: typer.Context) -> None:
 
     settings = door(context).settings
     set_up_logs()
-    asyncio.run(work(settings, say=typer.echo))
+    run_to_end(work(settings, say=typer.echo))
 
 
 @app.command()
@@ -43,7 +44,7 @@ def demo(context: typer.Context) -> None:
     from scheduler.bootstrap.journal import set_up_logs
 
     set_up_logs()
-    asyncio.run(demonstrate(door(context).config, os.environ, say=typer.echo))
+    run_to_end(demonstrate(door(context).config, os.environ, say=typer.echo))
 
 
 @app.command()
@@ -133,5 +134,5 @@ def doctor(
     def show(finding: Finding) -> None:
         typer.echo(f"{finding.level.value:<5}  {finding.text}")
 
-    if asyncio.run(examine(door(context).settings, show, resolver=resolver)):
+    if run_to_end(examine(door(context).settings, show, resolver=resolver)):
         fail("something needs mending; see above")

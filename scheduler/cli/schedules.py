@@ -64,14 +64,20 @@ def schedule(
 def feed(
     context: typer.Context,
     series: Annotated[str | None, typer.Option(metavar="SLUG", help="Of this series only.")] = None,
+    member: Annotated[str | None, typer.Option(metavar="EMAIL", help="This member's own.")] = None,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write it there, whole or not at all.")
     ] = None,
 ) -> None:
-    """Print the public calendar feed (iCalendar)."""
+    """Print the public calendar feed, or a member's own (iCalendar)."""
     from scheduler.service import publishing
 
+    if member is not None and series is not None:
+        raise SettingsProblem("--member and --series do not go together: a member's own feed has all series")
+
     async def make(parts: "Parts") -> bytes:
+        if member is not None:
+            return await make_own(parts, member)
         choose(parts.series, series)
         found = await publishing.feed(
             parts.database, parts.series, parts.community, now=parts.clock.now(), only=series
@@ -84,6 +90,18 @@ def feed(
         sys.stdout.buffer.flush()
     else:
         write_whole(output, content)
+
+
+async def make_own(parts: "Parts", email: str) -> bytes:
+    """The feed of the member with that address, as their own link gives it. Raises Refused."""
+    from scheduler.service.membership import find_member
+    from scheduler.service.subscribing import members_feed
+
+    found = await members_feed(
+        parts.database, parts.series, parts.community, await find_member(parts.database, email),
+        keys=parts.keys, now=parts.clock.now(),
+    )  # fmt: skip
+    return found.content
 
 
 def choose(all_series: "Sequence[Series]", slug: str | None) -> "list[Series]":

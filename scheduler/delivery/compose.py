@@ -1,19 +1,19 @@
 """From a cohort to the messages of its members: what is common is written once, what is a member's own is filled in."""
 
 import re
-from binascii import a2b_base64
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 
-from icalendar import Calendar
 from markupsafe import Markup, escape
 
+from scheduler.delivery.agreement import require_agreement
 from scheduler.delivery.invite import Invite
+from scheduler.delivery.links import blanks_of
 from scheduler.delivery.markdown import as_html, as_text
 from scheduler.delivery.message import ascii_domain, header, list_id_words, mailbox_words, mime, text_words
 from scheduler.delivery.pattern import Pattern, quoted, quoted_pieces
@@ -25,17 +25,19 @@ from scheduler.domain.clock import require_aware
 from scheduler.domain.community import Community
 from scheduler.domain.locale_tag import hour_cycle
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import Kind
-from scheduler.domain.problem import Problem, Refused
+from scheduler.domain.policy import MEETING, REPLIES, Kind
+from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line
+from scheduler.domain.zone import city
 
 NAMELESS = "friend"
 """How a member is greeted whose name we do not know."""
 
 _WAYS_IN = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
+_WITHOUT_CALENDAR = (Kind.REMINDER, Kind.WELCOME)
 # Of at most 900 octets, so that each fits on a line of its own.
 _SPECIAL_IN_HTML = re.compile("[&<>'\"]")
-_URL = re.compile(r"https?://[!#-;=?-~]{1,900}")
+_URL = re.compile(r"(?:https?|webcal)://[!#-;=?-~]{1,900}")
 _UID = re.compile(r"[A-Za-z0-9._@-]{1,100}")
 _MESSAGE_ID = re.compile(r"<[!-;=?A-~]{1,650}@[!-;=?-~]{1,255}>")
 
@@ -58,8 +60,10 @@ class Cohort:
 
     `policy` is the slug of the policy behind a planned notice, else empty. `subject` and `body` (Markdown) are a
     convenor's words: a notice needs both and speaks of no occurrence; an update or a cancellation may add a body.
-    `before` is the occurrence as members were last told; `room` its room's own address, where that is to be named.
-    Raises ValueError where these do not fit together; so nobody can be called to a meeting that is cancelled.
+    `before` is the occurrence as members were last told; `room` its room's own address, where that is to be named;
+    `introduces` says who we are, in a first mail. A service mail may add a body; a welcome speaks of the next
+    occurrence, where there is one. Raises ValueError where these do not fit together; so nobody can be called to a
+    meeting that is cancelled.
     """
 
     kind: Kind
@@ -72,12 +76,18 @@ class Cohort:
     before: Occurrence | None = None
     series: Series | None = None
     room: str = ""
+    introduces: bool = False
 
     def __post_init__(self) -> None:
-        if (self.occurrence is None) != (self.kind is Kind.NOTICE) or (self.series is None) != (
-            not self.occurrence
+        may, must = self.kind in (*MEETING, Kind.WELCOME), self.kind in MEETING
+        if (
+            (self.occurrence and not may)
+            or (must and not self.occurrence)
+            or (self.series is None) != (self.occurrence is None)
         ):
-            raise ValueError(f"{self.kind}: a notice has no occurrence, all else has one and its series")
+            raise ValueError(
+                f"{self.kind}: a notice has no occurrence; what speaks of a meeting has one and its series"
+            )
         if self.kind is Kind.NOTICE and not (self.subject and self.body):
             raise ValueError("a notice needs a subject and a body")
         if self.occurrence and self.occurrence.cancelled != (self.kind is Kind.CANCELLATION):
@@ -89,8 +99,8 @@ class Personal:
     """What differs from member to member within a cohort.
 
     `message_id` and `in_reply_to` (the member's invitation to this occurrence, or empty) are of the form `<…@…>`.
-    `join_url` is needed wherever the mail shows a way in. With `uid`, from `calendar.invitation_uid`, the message
-    carries a calendar part.
+    `join_url` is needed wherever the mail shows a way in, and `links` holds the others by their blanks. With `uid`,
+    from `calendar.invitation_uid`, the message carries a calendar part.
     """
 
     recipient: Recipient
@@ -99,6 +109,7 @@ class Personal:
     join_url: str = ""
     in_reply_to: str = ""
     uid: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +131,7 @@ class Composed:
         self.subject = subject
         self._cohort = cohort
         self._blanks = _blanks(cohort)
+        self._listed = cohort.kind not in REPLIES
         self._bodies = bodies
         self._common = b"".join(_common_headers(cohort, community, subject))
         self._boundary = sha256(repr((cohort.zone, cohort.locale, subject)).encode()).hexdigest()[:32]
@@ -171,6 +183,7 @@ class Composed:
         values = {"name": name or NAMELESS, "address": address, "leave_url": personal.leave_url}
         if "join_url" in self._blanks:
             values["join_url"] = _require(_URL, personal.join_url, "join_url")
+        values |= {blank: _require(_URL, url, blank) for blank, url in personal.links.items()}
         encoded: dict[str, bytes] = {}
         for blank, value in values.items():
             encoded[blank] = quoted(value)
@@ -194,30 +207,45 @@ class Composed:
         if personal.in_reply_to:
             invited = _require(_MESSAGE_ID, personal.in_reply_to, "in_reply_to")
             thread = f"In-Reply-To: {invited}\r\nReferences: {invited}\r\n"
+        leaving = ""
+        if self._listed:
+            leaving = f"List-Unsubscribe: <{_require(_URL, personal.leave_url, 'leave_url')}>\r\n"
         return b"".join((
             f"Message-ID: {_require(_MESSAGE_ID, personal.message_id, 'message_id')}\r\n{self._date[1]}".encode(),
             header("To", *mailbox_words(name, address)),
-            f"{thread}List-Unsubscribe: <{_require(_URL, personal.leave_url, 'leave_url')}>\r\n".encode(),
+            f"{thread}{leaving}".encode(),
         ))  # fmt: skip
 
 
-class Composer:
-    """Writes the messages of every cohort, from the templates in `folder` and as `community`; `signer` signs them."""
+Page = Callable[[Occurrence, Series, str], str]
+"""What the web shows of the time of a meeting to somebody in a zone."""
 
-    def __init__(self, folder: Path, community: Community, *, signer: Signer | None = None) -> None:
+
+class Composer:
+    """Writes the messages of every cohort, from the templates in `folder` and as `community`.
+
+    `signer` signs them; `page` is what the web shows of a meeting's time, for the check that both agree.
+    """
+
+    def __init__(
+        self, folder: Path, community: Community, *, signer: Signer | None = None, page: Page | None = None
+    ) -> None:
         self._templates = Templates(folder)
         self._community = community
         self._signer = signer
+        self._page = page
+        # It is the same for all zones and locales, and dear to make.
+        self._invite = lru_cache(maxsize=64)(partial(_invite, community=community))
 
     def cohort(self, cohort: Cohort) -> Composed:
         """Return what is common to the messages of `cohort`.
 
-        Raises Problem where a template is wrong, naming file and line, and where subject, text, HTML and calendar
-        part do not all show the meeting's start.
+        Raises Problem where a template is wrong, naming file and line, and where subject, text, HTML, calendar part
+        and web page do not all show the meeting's start.
         """
         kind, values = cohort.kind.value, words_for(cohort, self._community)
         subject = require_line(self._templates.subject(kind, values), f"the subject of a {kind}")
-        values |= {"subject": subject, "zone": cohort.zone}
+        values |= {"subject": subject, "zone": cohort.zone, "city_of_zone": city(cohort.zone)}
         blanks = _blanks(cohort)
         bodies = {
             assumed: (
@@ -226,9 +254,14 @@ class Composer:
             )
             for assumed in (False, True)
         }
-        invite = _invite(cohort, self._community)
+        occurrence, series, invite, page = _shown(cohort), cohort.series, None, None
+        if occurrence and series:
+            if cohort.kind not in _WITHOUT_CALENDAR:
+                invite = self._invite(occurrence, series)
+            if self._page:
+                page = self._page(occurrence, series, cohort.zone)
         if isinstance(when := values.get("when"), When):
-            _require_agreement(cohort, when, subject=subject, bodies=bodies.values(), invite=invite)
+            require_agreement(kind, when, subject=subject, bodies=bodies.values(), invite=invite, page=page)
         return Composed(
             cohort, self._community, subject=subject, bodies=bodies, invite=invite, signer=self._signer
         )
@@ -241,6 +274,7 @@ def words_for(cohort: Cohort, community: Community) -> dict[str, object]:
         "subscribe_url": re.sub("^https?:", "webcal:", community.feed_url),
         "policy": cohort.policy,
         "room": cohort.room,
+        "introduces": cohort.introduces,
         "words_subject": cohort.subject,
         "words_text": as_text(cohort.body),
         "words_html": Markup(as_html(cohort.body)),  # noqa: S704 - it is cleaned there
@@ -251,57 +285,44 @@ def words_for(cohort: Cohort, community: Community) -> dict[str, object]:
             cycle=hour_cycle(cohort.locale or community.locale),
         )  # fmt: skip
         values |= {"meeting": meeting, "when": meeting.when}
+    elif cohort.kind is Kind.WELCOME:
+        values["when"] = None
     return values
 
 
 def _blanks(cohort: Cohort) -> tuple[str, ...]:
     """What a template of this kind may use of a single member."""
-    return ("name", "address", "leave_url", *(["join_url"] if cohort.kind in _WAYS_IN else []))
+    way_in = ["join_url"] if cohort.kind in _WAYS_IN else []
+    return ("name", "address", "leave_url", *way_in, *blanks_of(cohort.kind))
 
 
 def _in_html(blank: str) -> str:
     return f"{blank} in HTML"
 
 
-def _invite(cohort: Cohort, community: Community) -> Invite | None:
-    """The calendar part, where mails of this kind have one."""
-    if cohort.occurrence is None or cohort.series is None or cohort.kind is Kind.REMINDER:
-        return None
-    cancelled = cohort.occurrence.cancelled
-    method: Method = "CANCEL" if cancelled else "REQUEST"
-    # Programs find it by its UID; its time is the one that the mail around it names.
-    occurrence = as_told(cohort.occurrence, cohort.before) if cancelled else cohort.occurrence
-    return Invite(partial(invitation, occurrence, cohort.series, community, method=method), method)
+def _shown(cohort: Cohort) -> Occurrence | None:
+    """The occurrence with the time that the mail names."""
+    one = cohort.occurrence
+    return as_told(one, cohort.before) if one and one.cancelled else one
 
 
-def _require_agreement(
-    cohort: Cohort, when: When, *, subject: str, bodies: Collection[tuple[Form, Form]], invite: Invite | None
-) -> None:
-    """Raise Problem unless every part of the message shows the one instant at which the meeting starts."""
-    shown = {
-        "subject": when.starts in subject,
-        "text": all(when.starts in text.printed for text, _ in bodies),
-        "HTML": all(f'datetime="{when.starts_iso}"' in html.printed for _, html in bodies),
-    }
-    if invite:
-        part = invite.encoded(uid="-", name="-", address="-", join_url="-")
-        start = Calendar.from_ical(a2b_base64(part)).events[0].start
-        shown["calendar part"] = start == datetime.fromisoformat(when.starts_iso)
-    if silent := [name for name, agrees in shown.items() if not agrees]:
-        raise Problem(
-            f"{cohort.kind} for {cohort.zone}: the {', '.join(silent)} does not show the start, {when.starts}; "
-            f"mend templates/email/{cohort.kind}"
-        )
+def _invite(occurrence: Occurrence, series: Series, *, community: Community) -> Invite:
+    method: Method = "CANCEL" if occurrence.cancelled else "REQUEST"
+    return Invite(partial(invitation, occurrence, series, community, method=method), method)
 
 
 def _common_headers(cohort: Cohort, community: Community, subject: str) -> Iterator[bytes]:
     yield header("From", *mailbox_words(community.name, community.address))
     yield header("Reply-To", ascii_domain(community.reply_to))
     yield header("Subject", *text_words(subject))
-    yield header("List-ID", *list_id_words(community.name, community.domain))
-    yield header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
+    # Who has only asked for something is on no list that they could leave.
+    listed = cohort.kind not in REPLIES
+    if listed:
+        yield header("List-ID", *list_id_words(community.name, community.domain))
+        yield header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
     yield header("Feedback-ID", _feedback_id(cohort, community))
-    yield header("Precedence", "bulk")
+    if listed:
+        yield header("Precedence", "bulk")
     yield header("Auto-Submitted", "auto-generated")
     yield header("X-Auto-Response-Suppress", "OOF,", "AutoReply")
 

@@ -4,18 +4,20 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose import Cohort, Composed, Composer, Personal, Recipient
+from scheduler.delivery.links import UNPROVEN, links_for
 from scheduler.delivery.transport import Envelope
 from scheduler.delivery.wording import as_told
 from scheduler.domain.calendar import invitation_uid
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import Kind, Policy
+from scheduler.domain.policy import PERSONAL, Kind, Policy
 from scheduler.domain.problem import Problem
 from scheduler.domain.token import Keys, Purpose
 from scheduler.domain.zone import zone_info
@@ -39,7 +41,7 @@ def leave_url(keys: Keys, community: Community, member: int, generation: int) ->
 
 
 def join_url(keys: Keys, community: Community, member: int, generation: int, occurrence: str) -> str:
-    return f"{community.base_url}/go/{keys.token(Purpose.JOIN, member, generation=generation)}/{occurrence}"
+    return community.way_in(keys.token(Purpose.JOIN, member, generation=generation), occurrence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,19 @@ class _Subject:
     before: Occurrence | None
 
 
+class Following(Protocol):
+    """Finds the next meeting that is held, which a welcome speaks of."""
+
+    async def __call__(self, connection: AsyncConnection, now: datetime, /) -> Occurrence | None: ...
+
+
 class Letters:
     """Writes the messages of claims; keeps the cohorts that it composed last."""
 
     def __init__(
         self, database: Database, composer: Composer, clock: Clock, *,
-        community: Community, series: Mapping[str, Series], keys: Keys, room_policies: Sequence[Policy] = (),
+        community: Community, series: Mapping[str, Series], keys: Keys, following: Following | None = None,
+        room_policies: Sequence[Policy] = (),
     ) -> None:  # fmt: skip
         """Of the reminders of `room_policies` the last one before the start names the room's own address."""
         self._database = database
@@ -66,6 +75,7 @@ class Letters:
         self._series = series
         self._keys = keys
         self._room_policies = room_policies
+        self._following = following
         self._composed: OrderedDict[Cohort, Composed | Problem] = OrderedDict()
         self._subjects: OrderedDict[tuple[int, int | None], _Subject] = OrderedDict()
         self._noted: set[tuple[str, str, datetime]] = set()
@@ -74,22 +84,27 @@ class Letters:
         """The envelope of each claim; a Problem in its place where its message cannot be written."""
         await self._look_up({(one.notice, one.revision) for one in batch} - self._subjects.keys())
         found = [self._subjects.get((one.notice, one.revision)) for one in batch]
+        # A welcome may speak of a meeting that the plan does not keep yet.
         await self._note_hours(
-            {(one.zone, about.occurrence) for one, about in zip(batch, found, strict=True) if about}
+            {
+                (one.zone, about.occurrence)
+                for one, about in zip(batch, found, strict=True)
+                if about and about.notice.kind is not Kind.WELCOME
+            }
         )
         while len(self._subjects) > COHORTS_KEPT:
             self._subjects.popitem(last=False)
         now = self._clock.now()
-        composed: dict[tuple[int, int | None, str, str], Composed | Problem] = {}
+        composed: dict[tuple[int, int | None, str, str, bool], Composed | Problem] = {}
         written: list[Envelope | Problem] = []
         for one, about in zip(batch, found, strict=True):
             if about is None:
                 written.append(Problem("the notice is gone"))
                 continue
             # The many of a batch are of few cohorts.
-            place = one.notice, one.revision, one.zone, one.locale
+            place = one.notice, one.revision, one.zone, one.locale, one.first
             if place not in composed:
-                composed[place] = self._cohort(about, zone=one.zone, locale=one.locale)
+                composed[place] = self._cohort(about, zone=one.zone, locale=one.locale, first=one.first)
             written.append(self._envelope(one, about, composed[place], now))
         return written
 
@@ -121,6 +136,8 @@ class Letters:
         self, connection: AsyncConnection, notice: Notice, revision: int | None
     ) -> tuple[Occurrence | None, Occurrence | None]:
         """The occurrence as it is to be told, and as members were told it before."""
+        if notice.kind is Kind.WELCOME and self._following:
+            return await self._following(connection, self._clock.now()), None
         if notice.occurrence is None or revision is None:
             return None, None
         occurrence = await occurrences.at_revision(connection, notice.occurrence, revision)
@@ -141,7 +158,8 @@ class Letters:
             identity = message_id(self._keys, self._community, notice.identity, number)
             personal = Personal(
                 recipient=Recipient(
-                    member=number, name=claim.name, address=claim.address, zone=claim.zone, locale=claim.locale,
+                    member=number, name="" if notice.kind in UNPROVEN else claim.name,
+                    address=claim.address, zone=claim.zone, locale=claim.locale,
                     assumed=claim.zone_source == "assumed",
                 ),
                 message_id=identity,
@@ -151,6 +169,11 @@ class Letters:
                 else "",
                 in_reply_to=self._thread(notice, claim),
                 uid=self._uid(about, claim),
+                links=links_for(
+                    notice.kind, keys=self._keys, community=self._community, member=number, generation=generation,
+                    feed_generation=claim.feed_generation, address=notice.address or "", expires=notice.expires,
+                    occurrence=notice.occurrence or "",
+                ),
             )  # fmt: skip
             return Envelope(
                 sender=self._community.address, recipient=claim.address,
@@ -160,13 +183,14 @@ class Letters:
         except (Problem, ValueError) as error:
             return error if isinstance(error, Problem) else Problem(f"{notice.kind}: {error}")
 
-    def _cohort(self, about: _Subject, *, zone: str, locale: str) -> Composed | Problem:
+    def _cohort(self, about: _Subject, *, zone: str, locale: str, first: bool) -> Composed | Problem:
         """Composed once, and a fault found once: a broken template is not rendered again for every member."""
         notice, occurrence = about.notice, about.occurrence
         try:
             cohort = Cohort(
                 kind=notice.kind, zone=zone, locale=locale, policy=notice.policy or "", subject=notice.subject,
                 body=notice.body, occurrence=occurrence, before=about.before,
+                introduces=first and notice.kind not in PERSONAL,
                 series=self._series[occurrence.series] if occurrence else None,
                 room=self._room(notice, occurrence, zone) if occurrence else "",
             )  # fmt: skip

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from icalendar import Calendar, Component, Event
+from icalendar import Alarm, Calendar, Component, Event
 from icalendar.prop import vCalAddress, vText, vUri
 
 from scheduler.domain.clock import require_aware
@@ -30,7 +30,18 @@ _MONTHS_BACK, _MONTHS_AHEAD = 12, 24
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _UNWRITABLE_IN_PROSE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
+ANSWERS = {"coming": "you are coming", "declined": "you are not coming", "maybe": "you may come"}
+"""What a member can answer, and how their own feed says it."""
+
 Method = Literal["REQUEST", "CANCEL"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a member answered to an occurrence, one of ANSWERS, and when."""
+
+    word: str
+    at: datetime
 
 
 class _Text(vText):
@@ -83,7 +94,14 @@ def invitation_uid(occurrence: Occurrence, member_hash: str, domain: str) -> str
 
 
 def event(
-    occurrence: Occurrence, series: Series, *, community: Community, uid: str, join_url: str = ""
+    occurrence: Occurrence,
+    series: Series,
+    *,
+    community: Community,
+    uid: str,
+    join_url: str = "",
+    answer: Answer | None = None,
+    alarm: timedelta | None = None,
 ) -> Event:
     """The VEVENT of `occurrence` (RFC 5545 section 3.6.1), without organizer and attendee.
 
@@ -91,25 +109,37 @@ def event(
     The times are wall times of the occurrence's zone, but for one that the clocks show twice: RFC 5545 section
     3.3.5 lets it mean the first, several programs read the second, so it is written in UTC.
     With `join_url` the event shows the way in, unless it is cancelled; without, its page is its only link.
+    `answer` is the reader's own, and changes the event when it was given; `alarm` rings so long before the start.
     """
     if occurrence.cancelled:
-        join_url = ""
+        join_url, answer, alarm = "", None, None
+    changed_at = max(occurrence.changed_at, answer.at) if answer else occurrence.changed_at
     page = f"{community.base_url}/meetings/{occurrence.key}"
     found = Event()
     found.add("UID", _Text(uid))
     found.add("SEQUENCE", occurrence.sequence)
-    found.add("DTSTAMP", occurrence.changed_at)
-    found.add("LAST-MODIFIED", occurrence.changed_at)
+    found.add("DTSTAMP", changed_at)
+    found.add("LAST-MODIFIED", changed_at)
     _add_moment(found, "DTSTART", occurrence.starts, zone=occurrence.zone)
     _add_moment(found, "DTEND", occurrence.ends, zone=occurrence.zone)
-    found.add("SUMMARY", _Text(_summary(occurrence, series)))
-    found.add("DESCRIPTION", _Text(_description(occurrence, series, page=page, join_url=join_url)))
+    summary = _Text(_summary(occurrence, series))
+    said = ANSWERS[answer.word] if answer else ""
+    found.add("SUMMARY", summary)
+    found.add(
+        "DESCRIPTION", _Text(_description(occurrence, series, page=page, join_url=join_url, answer=said))
+    )
     found.add("STATUS", "CANCELLED" if occurrence.cancelled else "CONFIRMED")
     found.add("TRANSP", "TRANSPARENT" if occurrence.cancelled else "OPAQUE")
     found.add("URL", vUri(page))
     if join_url:
         found.add("LOCATION", _Text(join_url))
         found.add("CONFERENCE", vUri(join_url, params=_CONFERENCE))
+    if alarm is not None:
+        bell = Alarm()
+        bell.add("ACTION", "DISPLAY")
+        bell.add("DESCRIPTION", summary)
+        bell.add("TRIGGER", -alarm)
+        found.add_component(bell)
     return found
 
 
@@ -135,12 +165,15 @@ def feed(
     *,
     name: str,
     join: Callable[[Occurrence], str] | None = None,
+    answers: Mapping[str, Answer] | None = None,
+    alarm: timedelta | None = None,
     source: str | None = None,
 ) -> bytes:
     """A calendar to subscribe to (RFC 5545, RFC 7986): the same bytes for the same occurrences in any order.
 
     `series` has the series of each occurrence by its slug. `join` gives a member's own way into a meeting and
-    makes the feed a private one; `source` is the address of a public one.
+    makes the feed a private one, with their `answers` by key and their `alarm`; `source` is the address of a
+    public one.
     """
     inside = sorted(occurrences, key=lambda occurrence: (occurrence.starts, occurrence.key))
     # A calendar without any component would be invalid.
@@ -160,8 +193,29 @@ def feed(
             event(
                 occurrence, series[occurrence.series], community=community,
                 uid=occurrence_uid(occurrence, community.domain), join_url=join(occurrence) if join else "",
+                answer=(answers or {}).get(occurrence.key), alarm=alarm,
             )
         )  # fmt: skip
+    return _octets(calendar)
+
+
+def ended_feed(community: Community, *, ended_at: datetime, days: int, heading: str, words: str) -> bytes:
+    """What stands in a private feed whose address has ended: one notice, for so many `days`, and no meeting."""
+    day = ended_at.astimezone(UTC).date()
+    found = Event()
+    found.add("UID", _Text(_uid("feed-ended", community.domain)))
+    found.add("DTSTAMP", ended_at)
+    found.add("LAST-MODIFIED", ended_at)
+    found.add("DTSTART", day)
+    found.add("DTEND", day + timedelta(days=days))
+    found.add("SUMMARY", _Text(_line(heading)))
+    found.add("DESCRIPTION", _Text(_prose(words)))
+    found.add("STATUS", "CONFIRMED")
+    found.add("TRANSP", "TRANSPARENT")
+    found.add("URL", vUri(f"{community.base_url}/subscribe"))
+    calendar = _calendar()
+    _add(calendar, ("NAME", "X-WR-CALNAME"), _line(community.name))
+    calendar.add_component(found)
     return _octets(calendar)
 
 
@@ -266,9 +320,12 @@ def _summary(occurrence: Occurrence, series: Series) -> str:
     return f"CANCELLED: {title}" if occurrence.cancelled else title
 
 
-def _description(occurrence: Occurrence, series: Series, *, page: str, join_url: str) -> str:
+def _description(
+    occurrence: Occurrence, series: Series, *, page: str, join_url: str, answer: str = ""
+) -> str:
     facts = {
         "Join": join_url,
+        "Your answer": answer,
         "Topic": occurrence.topic,
         "Speakers": occurrence.speakers,
         "Materials": occurrence.materials,

@@ -25,3 +25,7 @@ class Community:
     @property
     def feed_url(self) -> str:
         return f"{self.base_url}/calendar.ics"
+
+    def way_in(self, token: str, occurrence: str) -> str:
+        """The address of a member's own way into the meeting of that key; `token` is theirs to join."""
+        return f"{self.base_url}/go/{token}/{occurrence}"

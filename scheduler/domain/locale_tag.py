@@ -13,7 +13,8 @@ from scheduler.domain.text import folded, quoted
 
 _TAG = re.compile(
     r"(?P<language>[a-z]{2,3})(?:-(?P<script>[a-z]{4}))?(?:-(?P<territory>[a-z]{2}|\d{3}))?"
-    r"(?P<variants>(?:-(?:[a-z\d]{5,8}|\d[a-z\d]{3}))*)",
+    r"(?P<variants>(?:-(?:[a-z\d]{5,8}|\d[a-z\d]{3}))*)"
+    r"(?:-u-hc-(?P<cycle>h12|h23))?",
     re.IGNORECASE,
 )
 # The languages in which people are likely to write the names of languages and countries.
@@ -30,8 +31,8 @@ _NO_TERRITORY = {"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"}
 def require_locale(text: str, what: str = "locale") -> str:
     """Return a language tag (BCP 47) with hyphens and in its usual case: `en-GB`, `zh-Hant-HK`; `en_GB.UTF-8` too.
 
-    Language, script and territory must each be known to CLDR; the pair (Norwegian English) need not be. Raises
-    Refused, naming `what`.
+    Language, script and territory must each be known to CLDR; the pair (Norwegian English) need not be. Whoever wants
+    another hour cycle than is usual there says so as Unicode does: `en-GB-u-hc-h12`. Raises Refused, naming `what`.
     """
     if found := _read_tag(text):
         return found
@@ -46,14 +47,31 @@ def find_locale(text: str) -> str | None:
 
 @lru_cache(maxsize=1024)
 def hour_cycle(tag: str) -> Literal["h12", "h23"]:
-    """Whether people there write 6:00 pm or 18:00, by CLDR's short time; of a pair that CLDR lacks, as others in that
-    country do; 24 hours where nothing is known."""
+    """Whether people there write 6:00 pm or 18:00: as the tag itself says, else by CLDR's short time; of a pair that
+    CLDR lacks, as others in that country do; 24 hours where nothing is known."""
     parts = _TAG.fullmatch(tag.replace("_", "-"))
+    if parts and parts["cycle"]:
+        return cast(Literal["h12", "h23"], parts["cycle"].lower())
     territory = parts and parts["territory"]
     locale = _parse(tag) or (_parse(f"und-{territory}") if territory else parts and _parse(parts["language"]))
     # What stands in quotation marks is text: `HH 'h' mm` of Quebec.
     pattern = re.sub(r"'[^']*'", "", locale.time_formats["short"].pattern) if locale else ""
     return "h12" if re.search("[hK]", pattern) else "h23"
+
+
+def with_hour_cycle(tag: str, cycle: Literal["h12", "h23"] | None) -> str:
+    """The tag with an hour cycle of its own choice, or None: the usual one of its language and country."""
+    return plain_locale(tag) + (f"-u-hc-{cycle}" if cycle else "")
+
+
+def own_hour_cycle(tag: str) -> Literal["h12", "h23"] | None:
+    """The hour cycle that the tag itself asks for, if it does."""
+    return hour_cycle(tag) if plain_locale(tag) != tag else None
+
+
+def plain_locale(tag: str) -> str:
+    """The tag without a wish for an hour cycle: language, country and their variants."""
+    return tag.partition("-u-")[0]
 
 
 def _parse(tag: str) -> Locale | None:
@@ -87,7 +105,8 @@ def _read_tag(text: str) -> str | None:
     if territory in _NO_TERRITORY:
         return None
     variants = parts["variants"].lower().strip("-")
-    return "-".join(filter(None, (language, script, territory, variants)))
+    cycle = f"u-hc-{parts['cycle'].lower()}" if parts["cycle"] else ""
+    return "-".join(filter(None, (language, script, territory, variants, cycle)))
 
 
 @cache

@@ -6,6 +6,8 @@ from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from dateutil.relativedelta import relativedelta
+
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.zone import city
 
@@ -42,6 +44,11 @@ def say_date(day: date) -> str:
 def say_day(day: date) -> str:
     """`Thursday 19 November 2026`."""
     return f"{WEEKDAYS[day.weekday()]} {say_date(day)}"
+
+
+def months_later(day: date, months: int) -> date:
+    """The same day of a later month, or the last day of one that is shorter."""
+    return day + relativedelta(months=months)
 
 
 def say_clock(moment: datetime, cycle: HourCycle) -> str:

@@ -19,9 +19,24 @@ class Kind(StrEnum):
     UPDATE = "update"
     CANCELLATION = "cancellation"
     NOTICE = "notice"
+    CONFIRMATION = "confirmation"
+    ALREADY_MEMBER = "already-member"
+    WELCOME = "welcome"
+    DECLINE = "decline"
+    SIGN_IN = "sign-in"
+    ADDRESS_CHANGE = "address-change"
+    ADDRESS_CHANGED = "address-changed"
 
 
 PLANNED = (Kind.INVITATION, Kind.REMINDER)
+MEETING = (*PLANNED, Kind.UPDATE, Kind.CANCELLATION)
+"""What speaks of one meeting."""
+REPLIES = (
+    Kind.CONFIRMATION, Kind.ALREADY_MEMBER, Kind.DECLINE, Kind.SIGN_IN, Kind.ADDRESS_CHANGE, Kind.ADDRESS_CHANGED,
+)  # fmt: skip
+"""What answers one person who asked for something, on the list or not."""
+PERSONAL = (*REPLIES, Kind.WELCOME)
+"""The service mails: each is to one person."""
 """The kinds that policies ask for; the others are made by a convenor's press of a button."""
 
 

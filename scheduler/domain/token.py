@@ -4,11 +4,14 @@ import base64
 import hashlib
 import hmac
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 
 _SUBJECT_OCTETS = 5
+_EXPIRY_OCTETS = 4
 _MAC_OCTETS = 16
 TOKEN_LENGTH = 34
+EXPIRING_LENGTH = 40
 
 
 class Purpose(StrEnum):
@@ -16,6 +19,13 @@ class Purpose(StrEnum):
 
     LEAVE = "leave"
     JOIN = "join"
+    RSVP = "rsvp"
+    PREFERENCES = "me"
+    FEED = "feed"
+    SUBSCRIBE = "subscribe"
+    CONFIRM = "confirm"
+    SIGN_IN = "sign-in"
+    ADDRESS = "address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +60,58 @@ class Keys:
         """The digest as 26 characters of lower-case base32: an opaque, stable name."""
         return _text(self.digest(purpose, subject))
 
-    def token(self, purpose: Purpose, member: int, *, generation: int) -> str:
-        """A token of 34 lower-case base32 characters: the member's number and 128 bits keyed to all three.
+    def token(
+        self,
+        purpose: Purpose,
+        member: int,
+        *,
+        generation: int,
+        about: str = "",
+        expires: datetime | None = None,
+    ) -> str:
+        """A token of 34 lower-case base32 characters: the member's number and 128 bits keyed to all that is given.
 
-        Its length is constant and its case does not matter, so it also fits an envelope address (VERP) and a
-        line of a calendar made in advance.
+        `about` binds it to one thing more, as an occurrence. Its length is constant and its case does not matter,
+        so it also fits an envelope address (VERP) and a line of a calendar made in advance. With `expires` (aware)
+        it carries that instant, by the second, and has 40 characters; `token_expiry` reads it.
         """
-        return _text(member.to_bytes(_SUBJECT_OCTETS) + self.digest(purpose, f"{member}.{generation}"))
+        seconds = int(expires.timestamp()) if expires else None
+        subject = f"{member}.{generation}" + (f".{about}" if about else "")
+        if seconds is None:
+            return _text(member.to_bytes(_SUBJECT_OCTETS) + self.digest(purpose, subject))
+        digest = self.digest(f"{purpose} until {seconds}", subject)
+        return _text(member.to_bytes(_SUBJECT_OCTETS) + seconds.to_bytes(_EXPIRY_OCTETS) + digest)
 
-    def matches(self, token: str, purpose: Purpose, *, generation: int) -> bool:
-        """Whether `token` was made for this purpose and generation of the member whom it names."""
+    def matches(self, token: str, purpose: Purpose, *, generation: int, about: str = "") -> bool:
+        """Whether `token` was made for this purpose, generation and thing of the member whom it names, be it expired
+        or not."""
         member = token_subject(token)
-        return member is not None and hmac.compare_digest(
-            token.lower().encode(), self.token(purpose, member, generation=generation).encode()
-        )
+        if member is None:
+            return False
+        made = self.token(purpose, member, generation=generation, about=about, expires=token_expiry(token))
+        return hmac.compare_digest(token.lower().encode(), made.encode())
 
 
 def token_subject(token: str) -> int | None:
     """The member's number that `token` claims, unverified; None where it is no token at all."""
-    if len(token) != TOKEN_LENGTH or not token.isascii():
+    octets = _octets(token)
+    return int.from_bytes(octets[:_SUBJECT_OCTETS]) if octets else None
+
+
+def token_expiry(token: str) -> datetime | None:
+    """The instant until which `token` claims to hold, unverified; None where it names none."""
+    octets = _octets(token)
+    if not octets or len(token) != EXPIRING_LENGTH:
+        return None
+    seconds = int.from_bytes(octets[_SUBJECT_OCTETS : _SUBJECT_OCTETS + _EXPIRY_OCTETS])
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _octets(token: str) -> bytes | None:
+    if len(token) not in (TOKEN_LENGTH, EXPIRING_LENGTH) or not token.isascii():
         return None
     try:
-        return int.from_bytes(base64.b32decode(token.upper() + "=" * (-TOKEN_LENGTH % 8))[:_SUBJECT_OCTETS])
+        return base64.b32decode(token.upper() + "=" * (-len(token) % 8))
     except ValueError:
         return None
 

@@ -110,8 +110,8 @@ async def _of_want(
         moment = min(due, now + timedelta(seconds=1))
         if moment not in looked:
             looked[moment] = await reports.lacking_by_zone(
-                connection, want.kind, want.occurrence, notice=notice.id if notice else None, due=moment,
-                expires=want.expires,
+                connection, want.kind, want.occurrence, policy=want.policy, notice=notice.id if notice else None,
+                due=moment, expires=want.expires,
             )  # fmt: skip
         lacking = {} if fanned else looked[moment]
         places = lacking.keys() | waiting.keys() if zone == EVERY_ZONE else {zone}

@@ -1,5 +1,7 @@
 """Leaving the list: at once, by the link that every mail carries, however often it is pressed."""
 
+from datetime import datetime
+
 import structlog
 
 from scheduler.domain.token import Keys, Purpose
@@ -16,7 +18,7 @@ async def look(database: Database, token: str, *, keys: Keys) -> Standing:
         return (await recognise(connection, token, Purpose.LEAVE, keys=keys))[0]
 
 
-async def leave(database: Database, token: str, *, keys: Keys) -> Standing:
+async def leave(database: Database, token: str, *, keys: Keys, now: datetime) -> Standing:
     """Let the link's member leave, mail that is queued for them included; returns what the link was worth.
 
     GOOD means that they have left just now, LEFT that they had before; otherwise nothing was changed.
@@ -24,6 +26,13 @@ async def leave(database: Database, token: str, *, keys: Keys) -> Standing:
     async with database.write() as connection:
         standing, member = await recognise(connection, token, Purpose.LEAVE, keys=keys)
         if member and standing is Standing.GOOD:
-            await members.change(connection, member.id, status="left", active_since=None, paused_until=None)
+            await members.change(
+                connection,
+                member.id,
+                status="left",
+                active_since=None,
+                paused_until=None,
+                feed_changed_at=now,
+            )
             log.info("member-left", member=member.id)
     return standing

@@ -220,9 +220,10 @@ async def _new_address(
 def _status(member: Member, status: str, *, now: datetime, until: datetime | None = None) -> dict[str, Any]:
     """The columns that make a member active, paused (until an instant, or until they are set active) or left."""
     since = member.active_since if member.status == "active" else now
+    ends = {"feed_changed_at": now} if status == "left" != member.status else {}
     return {
         "status": status, "paused_until": until if status == "paused" else None,
-        "active_since": since if status == "active" else None,
+        "active_since": since if status == "active" else None, **ends,
     }  # fmt: skip
 
 
@@ -250,13 +251,14 @@ async def remove_member(database: Database, email: str, *, now: datetime) -> Cha
         return await _change(connection, member, _status(member, "left", now=now))
 
 
-async def rotate_member(database: Database, email: str) -> Changed:
+async def rotate_member(database: Database, email: str, *, now: datetime) -> Changed:
     """Make every personal link and feed address that a member was given useless; the next mail brings new ones."""
     async with database.write() as connection:
         member = await require_member(connection, email)
         generations = {
             "generation": member.generation + 1,
             "feed_generation": member.feed_generation + 1,
+            "feed_changed_at": now,
         }
         return await _change(connection, member, generations)
 

@@ -77,7 +77,7 @@ async def send_notice(
     subject, body = require_words(subject, body)
     async with database.read() as connection:
         dues = when_due(await members.zones(connection), at=at, hold=hold, now=now)
-        if not await members.count_audience(connection, audience):
+        if not await members.count_audience(connection, audience, kind=Kind.NOTICE):
             raise Refused(f"the audience '{audience_text}' has no active member; nobody was told")
     return await press(
         database, audience=audience, dues=dues, now=now, identity=f"notice:{secrets.token_hex(8)}",

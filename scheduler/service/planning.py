@@ -1,6 +1,6 @@
 """The tick: reconcile what should be told with what the ledger holds. Idempotent; several may run at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -44,7 +44,10 @@ class Planner:
         series: Sequence[Series],
         policies: Sequence[Policy],
         domain: str,
+        daily: Callable[[datetime], Awaitable[None]] | None = None,
     ) -> None:
+        """`daily` is called once a day."""
+        self._daily = daily
         self._database = database
         self._clock = clock
         self._series = {one.slug: one for one in series}
@@ -64,6 +67,9 @@ class Planner:
             changed = await adopt(
                 connection, list(self._series.values()), self._policies, domain=self._domain, now=now
             )
+            if changed:
+                # Calendars that are kept ready belong to one state.
+                await facts.note_change(connection)
             await members.end_pauses(connection, now)
             mark = await facts.current(connection, "change")
             watermark = await facts.read(connection, facts.WATERMARK)
@@ -83,6 +89,8 @@ class Planner:
             superseded = await self._supersede(connection, now)
             await fanning.close_finished(connection, now)
             await facts.write(connection, facts.LAST_TICK, now)
+        if sweep and self._daily:
+            await self._daily(now)
         if expired or superseded:
             log.info("ended-unsent", expired=expired, superseded=superseded)
         return Tick(held=False, next_due=await self._next_due(now))
@@ -188,13 +196,18 @@ class Planner:
             planned = [one for one in await notices.open_notices(connection) if _is_planned(one)]
             dues = await notices.dues_of_open(connection)
             zones = await members.zones(connection)
-        for notice in planned:
-            for due in dues.get(notice.id, {}).values():
-                if due.fanned_at is None and due.due <= now + FAN_OUT_AHEAD:
-                    for zone in sorted(zones) if due.zone == EVERY_ZONE else [due.zone]:
-                        await self._fan_out_zone(notice, zone, due.due, now, changed_since=None)
-                    async with self._database.tick() as connection:
-                        await notices.mark_fanned(connection, notice.id, due.zone, now)
+        wanting = [
+            (notice, due)
+            for notice in planned
+            for due in dues.get(notice.id, {}).values()
+            if due.fanned_at is None and due.due <= now + FAN_OUT_AHEAD
+        ]
+        # The latest first: whoever is sending meanwhile finds it standing, and leaves the earlier ones alone.
+        for notice, due in sorted(wanting, key=lambda one: (one[1].due, one[0].id), reverse=True):
+            for zone in sorted(zones) if due.zone == EVERY_ZONE else [due.zone]:
+                await self._fan_out_zone(notice, zone, due.due, now, changed_since=None)
+            async with self._database.tick() as connection:
+                await notices.mark_fanned(connection, notice.id, due.zone, now)
 
     async def _fan_out_zone(
         self, notice: Notice, zone: str, due: datetime, now: datetime, *, changed_since: int | None

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from heapq import merge
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,6 +20,7 @@ from scheduler.store import members, occurrences
 from scheduler.store.database import Database
 from scheduler.store.occurrences import AdoptedSeries
 
+MOST_COMING = 60
 _LONGEST_MEETING = timedelta(days=1)
 _ANYWHERE_ELSE = timedelta(days=2)
 """More than a date can differ from that of UTC."""
@@ -163,12 +164,15 @@ class Outlook:
     countries: int
 
 
-async def outlook(database: Database, series: Sequence[Series], *, now: datetime, count: int) -> Outlook:
-    """The next `count` occurrences that are not over, cancelled ones too, and the size of the community."""
+async def outlook(database: Database, series: Sequence[Series], *, now: datetime, until: datetime) -> Outlook:
+    """The occurrences that are not over and start before `until`, cancelled ones too but no more than a page holds, and
+    the size of the community."""
     async with database.read() as connection:
         line = await timeline(connection, series, now=now)
         return Outlook(
-            next=_next(line, now), coming=list(islice(line.unfinished(now), count)),
+            next=_next(line, now), coming=list(
+                islice(takewhile(lambda one: one.starts < until, line.unfinished(now)), MOST_COMING)
+            ),
             members=(await members.counts(connection)).get("active", 0),
             countries=await members.countries(connection),
         )  # fmt: skip
@@ -247,21 +251,25 @@ async def feed(
     The same bytes for the same state, within a month of UTC: with the month the feed moves on.
     """
     chosen = [one for one in series if only in (None, one.slug)]
-    start, end = calendar.feed_window(now)
-    async with database.read() as connection:
-        line = await timeline(connection, chosen, now=now)
-    inside = []
-    for one in line.since(start):
-        if one.starts >= end:
-            break
-        inside.append(one)
+    inside, changed_at = await in_feed(database, chosen, now=now)
     content = calendar.feed(
         inside, {one.slug: one for one in chosen}, community,
         name=chosen[0].title if only else community.name,
         source=f"{community.base_url}/calendar/{only}.ics" if only else community.feed_url,
     )  # fmt: skip
+    return Published(content, changed_at)
+
+
+async def in_feed(
+    database: Database, series: Sequence[Series], *, now: datetime
+) -> tuple[list[Occurrence], datetime]:
+    """The occurrences of `series` in the feeds of this month, by start, and when any of that last changed."""
+    start, end = calendar.feed_window(now)
+    async with database.read() as connection:
+        line = await timeline(connection, series, now=now)
+    inside = list(takewhile(lambda one: one.starts < end, line.since(start)))
     month = datetime(now.year, now.month, 1, tzinfo=UTC)
-    return Published(content, max([month, *(one.changed_at for one in inside)]))
+    return inside, max([month, *(one.changed_at for one in inside)])
 
 
 def meeting_calendar(occurrence: Occurrence, series: Series, community: Community) -> Published:

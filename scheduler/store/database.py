@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, make_url, text
+from sqlalchemy import Connection, Table, create_engine, event, make_url, text
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -110,6 +112,28 @@ class Database:
         await asyncio.get_running_loop().run_in_executor(self._thread, transact)
 
     @asynccontextmanager
+    async def reshape(self) -> AsyncIterator[AsyncConnection]:
+        """As `write`, for changes of the tables themselves: SQLite makes such a table anew, and must not take that for
+        the end of all that refers to it. What refers to nothing afterwards is refused."""
+        if not self.is_sqlite:
+            async with self.write() as connection:
+                yield connection
+            return
+        async with self._writer.connect() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver
+            await driver.execute("PRAGMA foreign_keys = OFF")
+            try:
+                async with connection.begin():
+                    yield connection
+                    if (await connection.execute(text("PRAGMA foreign_key_check"))).first():
+                        raise DatabaseProblem(
+                            f"{self.shown} holds rows that refer to nothing; restore a backup"
+                        )
+            finally:
+                await driver.execute("PRAGMA foreign_keys = ON")
+
+    @asynccontextmanager
     async def tick(self) -> AsyncIterator[AsyncConnection]:
         """As `write`, and no other tick's transaction at the same time."""
         async with self.write() as connection:
@@ -200,3 +224,8 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def insert_into(connection: AsyncConnection, table: Table) -> Any:
+    """An INSERT in the database's own dialect, which knows what to do where the row is there already."""
+    return sqlite_insert(table) if connection.dialect.name == "sqlite" else postgresql_insert(table)

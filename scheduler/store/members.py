@@ -5,11 +5,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, insert, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.store import facts
-from scheduler.store.schema import answers, deliveries, erasures, members, notices
+from scheduler.store.database import insert_into
+from scheduler.store.schema import answers, deliveries, erasures, members, mutes, notices, occurrences
 
 BATCH = 500
 
@@ -34,6 +49,10 @@ class Member:
     uninvited_at: datetime | None
     generation: int
     feed_generation: int
+    feed_alarm_minutes: int | None
+    feed_answers: bool
+    feed_changed_at: datetime | None
+    invitation_by: str
 
 
 _COLUMNS = [members.c[name] for name in Member.__dataclass_fields__]
@@ -51,6 +70,11 @@ async def by_id(connection: AsyncConnection, number: int) -> Member | None:
 async def by_key(connection: AsyncConnection, address_key: str) -> Member | None:
     row = (await connection.execute(select(*_COLUMNS).where(members.c.address_key == address_key))).first()
     return _read(row) if row else None
+
+
+async def lock(connection: AsyncConnection, number: int) -> None:
+    """Let nobody else decide about a member before this transaction ends (SQLite's writer is alone anyway)."""
+    await connection.execute(select(members.c.id).where(members.c.id == number).with_for_update())
 
 
 async def by_keys(connection: AsyncConnection, address_keys: Sequence[str]) -> dict[str, Member]:
@@ -75,7 +99,8 @@ async def every(connection: AsyncConnection, *, batch: int = 5_000) -> AsyncIter
 
 
 async def add(connection: AsyncConnection, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Insert members; each mapping names every column but `id`, `changed` and the generations."""
+    """Insert members; each mapping names every column but `id`, `changed` and
+    those that have a default."""
     change = await facts.note_change(connection)
     pending: list[dict[str, Any]] = []
     for row in rows:
@@ -123,7 +148,7 @@ async def is_being_mailed(connection: AsyncConnection, number: int) -> bool:
 async def erase(connection: AsyncConnection, member: Member, address_hash: str, now: datetime) -> None:
     """Delete a member and all that hangs on them; only the keyed hash of the address stays."""
     await facts.note_change(connection)
-    for table in (deliveries, answers):
+    for table in _hanging():
         await connection.execute(delete(table).where(table.c.member == member.id))
     await connection.execute(delete(members).where(members.c.id == member.id))
     named = select(notices.c.id, notices.c.audience).where(notices.c.audience.contains("@"))
@@ -137,6 +162,31 @@ async def erase(connection: AsyncConnection, member: Member, address_hash: str, 
     )
     if known is None:
         await connection.execute(insert(erasures).values(address_hash=address_hash, erased_at=now))
+
+
+def _hanging() -> list[Table]:
+    """The tables whose rows belong to a member: what is erased with them, and handed out to them."""
+    return [
+        table
+        for table in members.metadata.sorted_tables
+        if "member" in table.c and table.c.member.references(members.c.id)
+    ]
+
+
+async def held_about(connection: AsyncConnection, number: int) -> dict[str, list[dict[str, Any]]]:
+    """All that is kept of a member, by table: every row that erasing them removes."""
+    found = {}
+    for table, key in ((members, members.c.id), *((table, table.c.member) for table in _hanging())):
+        rows = await connection.execute(select(table).where(key == number))
+        found[table.name] = [dict(row._mapping) for row in rows]
+    return found
+
+
+async def left_before(connection: AsyncConnection, moment: datetime) -> list[Member]:
+    """Who has been off the list since before `moment`. A member's own feed ends when they leave."""
+    since = func.coalesce(members.c.feed_changed_at, members.c.created_at)
+    query = select(*_COLUMNS).where(members.c.status == "left", since < moment).order_by(members.c.id)
+    return [_read(row) for row in await connection.execute(query)]
 
 
 async def let_return(connection: AsyncConnection, address_hash: str) -> None:
@@ -217,6 +267,8 @@ def in_audience(audience: Audience) -> ColumnElement[bool]:
                 terms.append(members.c.zone.in_(values))
             case "locale":
                 terms.append(members.c.locale.in_(values))
+                # Who chose 12 or 24 hours is of the same locale.
+                terms += [members.c.locale.startswith(f"{value}-u-", autoescape=True) for value in values]
             case "address":
                 terms += [
                     members.c.address_key.in_(list(values)[start : start + BATCH])
@@ -231,10 +283,10 @@ def _answered(keys: Collection[str]) -> Select[tuple[int]]:
     return select(answers.c.member).where(answers.c.occurrence.in_(keys))
 
 
-async def count_audience(connection: AsyncConnection, audience: Audience) -> int:
-    return int(
-        await connection.scalar(select(func.count()).select_from(members).where(in_audience(audience))) or 0
-    )
+async def count_audience(connection: AsyncConnection, audience: Audience, *, kind: str = "") -> int:
+    """How many are in an audience; with `kind`, without those who do not want such notices."""
+    wanted = [in_audience(audience), *([~is_muted(members.c.id, kind, "")] if kind else [])]
+    return int(await connection.scalar(select(func.count()).select_from(members).where(*wanted)) or 0)
 
 
 async def set_answer(
@@ -242,12 +294,88 @@ async def set_answer(
 ) -> None:
     """Keep a member's answer to an occurrence; the last one holds."""
     mark = await facts.note_change(connection)
-    key = (answers.c.member == number) & (answers.c.occurrence == occurrence)
     values = {"answer": answer, "answered_at": now}
-    done = await connection.execute(update(answers).where(key).values(values))
-    if not done.rowcount:
-        await connection.execute(insert(answers).values(**values, member=number, occurrence=occurrence))
+    given = insert_into(connection, answers).values(**values, member=number, occurrence=occurrence)
+    await connection.execute(
+        given.on_conflict_do_update(index_elements=["occurrence", "member"], set_=values)
+    )
     await connection.execute(update(members).where(members.c.id == number).values(changed=mark))
+
+
+Mute = tuple[str, str]
+"""A kind of notice, and for a reminder its policy's slug, that a member does not want to be mailed."""
+
+
+def is_muted(
+    member: ColumnElement[int], kind: ColumnElement[str] | str, policy: ColumnElement[str | None] | str | None
+) -> ColumnElement[bool]:
+    """Whether a member does not want notices of a kind (and policy, for a reminder).
+
+    To be used in a statement that itself names the tables of these columns; within another EXISTS use `mute_fits`.
+    """
+    return exists().where(mute_fits(member, kind, policy))
+
+
+def mute_fits(
+    member: ColumnElement[int], kind: ColumnElement[str] | str, policy: ColumnElement[str | None] | str | None
+) -> ColumnElement[bool]:
+    """Whether a row of `mutes` is a member's and about such notices."""
+    return and_(
+        mutes.c.member == member, mutes.c.kind == kind,
+        or_(mutes.c.kind != "reminder", mutes.c.policy == func.coalesce(policy, "")),
+    )  # fmt: skip
+
+
+async def mutes_of(connection: AsyncConnection, number: int) -> frozenset[Mute]:
+    rows = await connection.execute(select(mutes.c.kind, mutes.c.policy).where(mutes.c.member == number))
+    return frozenset((row[0], row[1]) for row in rows)
+
+
+async def set_mutes(connection: AsyncConnection, number: int, wanted: Collection[Mute]) -> None:
+    """Let these be all that a member does not want to be mailed."""
+    await connection.execute(delete(mutes).where(mutes.c.member == number))
+    if wanted:
+        rows = [{"member": number, "kind": kind, "policy": policy} for kind, policy in sorted(wanted)]
+        await connection.execute(insert_into(connection, mutes).values(rows).on_conflict_do_nothing())
+    await change(connection, number)
+
+
+async def answer_of(connection: AsyncConnection, number: int, occurrence: str) -> str:
+    """What a member last answered to an occurrence; empty where nothing."""
+    key = (answers.c.member == number) & (answers.c.occurrence == occurrence)
+    return await connection.scalar(select(answers.c.answer).where(key)) or ""
+
+
+async def drop_answer(connection: AsyncConnection, number: int, occurrence: str, *, now: datetime) -> None:
+    """Let a member have answered nothing to an occurrence; their own feed shows it."""
+    mark = await facts.note_change(connection)
+    key = (answers.c.member == number) & (answers.c.occurrence == occurrence)
+    await connection.execute(delete(answers).where(key))
+    changed = update(members).where(members.c.id == number).values(changed=mark, feed_changed_at=now)
+    await connection.execute(changed)
+
+
+async def count_answers(connection: AsyncConnection, occurrence: str) -> dict[str, int]:
+    """How many of those who get mail gave each answer to an occurrence."""
+    query = (
+        select(answers.c.answer, func.count())
+        .join(members, members.c.id == answers.c.member)
+        .where(answers.c.occurrence == occurrence, members.c.status.in_(("active", "paused")))
+        .group_by(answers.c.answer)
+    )
+    return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def answers_of(
+    connection: AsyncConnection, number: int, *, since: datetime
+) -> dict[str, tuple[str, datetime]]:
+    """What a member answered to the occurrences that start at `since` or later, and when, by their keys."""
+    query = (
+        select(answers.c.occurrence, answers.c.answer, answers.c.answered_at)
+        .join(occurrences, occurrences.c.key == answers.c.occurrence)
+        .where(answers.c.member == number, occurrences.c.starts >= since)
+    )
+    return {row[0]: (row[1], row[2]) for row in await connection.execute(query)}
 
 
 async def was_requested(connection: AsyncConnection, number: int, occurrence: str) -> bool:

@@ -1,6 +1,6 @@
 """Things to tell, and when they are due in each zone."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,12 +9,16 @@ from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, select, u
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import Kind
+from scheduler.store.database import insert_into
 from scheduler.store.schema import dues, notices, told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something to tell. `starts` is the start it speaks of; `unwanted` why the plan no longer wants it."""
+    """Something to tell. `starts` is the start it speaks of; `unwanted` why the plan no longer wants it.
+
+    A service mail is for one `member`, and goes to their own address unless another `address` is named.
+    """
 
     id: int
     identity: str
@@ -26,6 +30,8 @@ class Notice:
     subject: str
     body: str
     audience: str
+    member: int | None
+    address: str | None
     at: str | None
     created_at: datetime
     expires: datetime
@@ -59,7 +65,26 @@ async def open_notices(connection: AsyncConnection) -> list[Notice]:
 
 
 async def every(connection: AsyncConnection) -> list[Notice]:
-    return [_read(row) for row in await connection.execute(select(*_COLUMNS).order_by(notices.c.id))]
+    """All but the service mails."""
+    query = select(*_COLUMNS).where(notices.c.member.is_(None)).order_by(notices.c.id)
+    return [_read(row) for row in await connection.execute(query)]
+
+
+async def count_to(
+    connection: AsyncConnection, member: int, kinds: Collection[Kind], *, since: datetime
+) -> int:
+    """How many service mails of these kinds were made for a member since an instant."""
+    query = select(func.count()).where(
+        notices.c.member == member, notices.c.kind.in_(kinds), notices.c.created_at > since
+    )
+    return int(await connection.scalar(query) or 0)
+
+
+async def last_address(connection: AsyncConnection, member: int, kind: Kind) -> str | None:
+    """Where the last service mail of a kind for a member went, if not to their own address."""
+    query = select(notices.c.address).where(notices.c.member == member, notices.c.kind == kind)
+    found: str | None = await connection.scalar(query.order_by(notices.c.id.desc()).limit(1))
+    return found
 
 
 async def by_id(connection: AsyncConnection, number: int) -> Notice | None:
@@ -134,11 +159,8 @@ async def note_told(
     connection: AsyncConnection, occurrence: str, zone: str, *, starts: datetime, local_start: str
 ) -> None:
     """Note which local hour the mails to a zone showed."""
-    key = and_(told.c.occurrence == occurrence, told.c.zone == zone, told.c.starts == starts)
-    if await connection.scalar(select(told.c.zone).where(key)) is None:
-        await connection.execute(
-            insert(told).values(occurrence=occurrence, zone=zone, starts=starts, local_start=local_start)
-        )
+    values = {"occurrence": occurrence, "zone": zone, "starts": starts, "local_start": local_start}
+    await connection.execute(insert_into(connection, told).values(values).on_conflict_do_nothing())
 
 
 async def told_hours(connection: AsyncConnection, occurrence: str) -> list[tuple[str, datetime, str]]:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     text,
+    true,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,10 +57,18 @@ metadata = MetaData(
 )
 
 
+_MEETING_KINDS = ("invitation", "reminder", "update", "cancellation")
+_PERSONAL_KINDS = (
+    "confirmation", "already-member", "decline", "sign-in", "address-change", "address-changed", "welcome",
+)  # fmt: skip
+
+
+def _listed(*values: str) -> str:
+    return ", ".join(repr(value) for value in values)
+
+
 def _one_of(column: str, *values: str) -> CheckConstraint:
-    return CheckConstraint(
-        f"{column} IN ({', '.join(repr(value) for value in values)})", name=f"{column}_known"
-    )
+    return CheckConstraint(f"{column} IN ({_listed(*values)})", name=f"{column}_known")
 
 
 facts = Table(
@@ -150,9 +159,17 @@ members = Table(
     Column("uninvited_at", Instant, comment="invitations open at this instant are not for them"),
     Column("generation", Integer, nullable=False, server_default="0", comment="of their links"),
     Column("feed_generation", Integer, nullable=False, server_default="0"),
+    Column("feed_alarm_minutes", Integer, comment="before each start in their own feed; null for none"),
+    Column("feed_answers", Boolean, nullable=False, server_default=true(),
+           comment="their own feed shows what they answered"),
+    Column("feed_changed_at", Instant, comment="when their own feed last changed by them, or ended"),
+    Column("invitation_by", String(10), nullable=False, server_default="mail",
+           comment="feed: no invitation is mailed, for the meeting stands in their calendar already"),
     Column("changed", BigInteger, nullable=False, comment="the counter `change` at their last change"),
     _one_of("status", "pending", "active", "paused", "left"),
     _one_of("zone_source", "given", "assumed", "confirmed"),
+    _one_of("invitation_by", "mail", "feed"),
+    CheckConstraint("feed_alarm_minutes >= 0", name="feed_alarm_before"),
     CheckConstraint("(status = 'active') = (active_since IS NOT NULL)", name="active_has_since"),
     Index(None, "zone", "id"),
     Index(None, "changed"),
@@ -176,6 +193,43 @@ answers = Table(
     Index(None, "member"),
 )  # fmt: skip
 
+mutes = Table(
+    "mutes", metadata,
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", String(20), primary_key=True),
+    Column("policy", String(40), primary_key=True, server_default="", comment="which reminder; else empty"),
+    CheckConstraint("(kind = 'reminder') = (policy <> '')", name="reminder_has_policy"),
+    comment="What a member does not want to be mailed",
+)  # fmt: skip
+
+requests = Table(
+    "requests", metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("country", String(6), nullable=False),
+    Column("zone", String(60), nullable=False),
+    Column("locale", String(40), nullable=False),
+    Column("words", Text, nullable=False, server_default="", comment="what brings them here"),
+    Column("state", String(12), nullable=False),
+    Column("asked_at", Instant, nullable=False, comment="when they agreed to what is kept of them"),
+    Column("confirmed_at", Instant),
+    Column("taken_by", ForeignKey("members.id", ondelete="SET NULL"), comment="the convenor, where known"),
+    Column("taken_at", Instant),
+    Column("answered_at", Instant),
+    Column("message", Text, nullable=False, server_default="", comment="what a convenor wrote to the person"),
+    _one_of("state", "unconfirmed", "waiting", "taken", "accepted", "declined"),
+    CheckConstraint("(state = 'unconfirmed') = (confirmed_at IS NULL)", name="confirmed_has_instant"),
+    CheckConstraint("(state IN ('accepted', 'declined')) = (answered_at IS NOT NULL)", name="answered_has_instant"),
+    Index(None, "member"),
+    Index(None, "state", "confirmed_at"),
+    Index("uq_requests_open", "member", unique=True,
+          sqlite_where=text("state IN ('unconfirmed', 'waiting', 'taken')"),
+          postgresql_where=text("state IN ('unconfirmed', 'waiting', 'taken')")),
+    sqlite_autoincrement=True,
+    comment="Who asked to join, and what became of it; at most one of each person is open",
+)  # fmt: skip
+
 notices = Table(
     "notices", metadata,
     Column("id", Number, primary_key=True, autoincrement=True),
@@ -188,6 +242,8 @@ notices = Table(
     Column("subject", Text, nullable=False, server_default=""),
     Column("body", Text, nullable=False, server_default=""),
     Column("audience", Text, nullable=False, server_default="all"),
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), comment="the one person whom it is for"),
+    Column("address", Text, comment="where it goes, if not to the member's own address"),
     Column("at", String(40), comment="local:… where the hour is each member's own"),
     Column("created_at", Instant, nullable=False),
     Column("expires", Instant, nullable=False),
@@ -198,12 +254,16 @@ notices = Table(
     Column("stopped_at", Instant),
     Column("unwanted", String(20), comment="why the plan no longer wants it: cancelled, moved, policy"),
     Column("closed_at", Instant, comment="expired and nothing left to do"),
-    _one_of("kind", "invitation", "reminder", "update", "cancellation", "notice"),
-    CheckConstraint("(kind = 'notice') = (occurrence IS NULL)", name="notice_or_occurrence"),
+    _one_of("kind", *_MEETING_KINDS, "notice", *_PERSONAL_KINDS),
+    CheckConstraint(f"(kind IN ({_listed(*_MEETING_KINDS)})) = (occurrence IS NOT NULL)",
+                    name="meeting_has_occurrence"),
+    CheckConstraint(f"(kind IN ({_listed(*_PERSONAL_KINDS)})) = (member IS NOT NULL)", name="personal_has_member"),
+    CheckConstraint("address IS NULL OR member IS NOT NULL", name="address_of_member"),
     CheckConstraint("(occurrence IS NULL) = (starts IS NULL)", name="occurrence_has_start"),
     CheckConstraint("(kind IN ('invitation', 'reminder')) = (policy IS NOT NULL)", name="planned_has_policy"),
     Index(None, "occurrence"),
     Index(None, "closed_at"),
+    Index(None, "member", "kind", "created_at"),
     sqlite_autoincrement=True,
 )  # fmt: skip
 

@@ -14,19 +14,38 @@ from starlette.staticfiles import StaticFiles
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
+from scheduler.domain.policy import Policy
+from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
 from scheduler.store.database import Database
-from scheduler.web import calendars, health, links, outbox, pages
+from scheduler.web import (
+    calendars,
+    health,
+    joining,
+    links,
+    outbox,
+    pages,
+    preferences,
+    proving,
+    rsvp,
+    subscribing,
+)
+from scheduler.web.forms import LARGEST_FORM
 from scheduler.web.guarding import Hardening, Journal, harden
 from scheduler.web.metrics import Metrics
+from scheduler.web.pacing import Pace
+from scheduler.web.shelf import Shelf
 from scheduler.web.site import Site, page, read_templates, site
 
 log = structlog.get_logger()
 
-LARGEST_FORM = 64 * 1024
-
-_ROBOTS = "User-agent: *\nDisallow: /go/\nDisallow: /u/\nDisallow: /outbox\n"
+_UNLISTED = ("/go/", "/u/", "/confirm/", "/rsvp/", "/me/", "/sign-in/", "/address/", "/subscribe/", "/outbox")
+_ROBOTS = "User-agent: *\n" + "".join(f"Disallow: {path}\n" for path in _UNLISTED)
 _WORDS = {
+    400: (
+        "That did not arrive whole",
+        "Nothing was changed. Please go back to the page and press the button again.",
+    ),
     404: ("There is no such page", "The address may be mistyped, or what stood here is gone."),
     405: ("That cannot be done here", "This page can only be looked at."),
     500: ("Something went wrong on our side", "It has been noted. Please try again in a few minutes."),
@@ -34,14 +53,19 @@ _WORDS = {
 
 
 def create_app(
-    *, community: Community, series: tuple[Series, ...], database: Database, clock: Clock, keys: Keys,
-    outbox: Path | None, templates: Path, metrics: Metrics | None = None,
+    *, community: Community, series: tuple[Series, ...], policies: tuple[Policy, ...], database: Database,
+    clock: Clock, keys: Keys, outbox: Path | None, templates: Path, retention: Retention,
+    admits: bool, embedded_by: str, metrics: Metrics | None = None,
 ) -> Starlette:  # fmt: skip
     """The site of `community`. `outbox` is the Maildir whose mails are shown on loopback, `templates` the folder
-    of pages and of the files that they refer to; `metrics` what /metrics tells."""
+    of pages and of the files that they refer to; `admits` lets in whoever confirms that they want to join,
+    `embedded_by` names the sites whose pages may frame the card, `metrics` what
+    /metrics tells."""
     here = Site(
-        community=community, series=series, database=database, clock=clock, keys=keys, outbox=outbox,
-        templates=read_templates(templates), started=clock.now(),
+        community=community, series=series, policies=policies, database=database, clock=clock, keys=keys, outbox=outbox,
+        templates=read_templates(templates), retention=retention, admits=admits, embedded_by=embedded_by,
+        shelf=Shelf(database, series, community, keys=keys, clock=clock, started=clock.now()),
+        pace=Pace(),
     )  # fmt: skip
     app = Starlette(
         routes=[*_routes(templates / "static"), *([Route("/metrics", metrics.show)] if metrics else [])],
@@ -68,14 +92,26 @@ def _routes(static: Path) -> list[BaseRoute]:
         Route("/meetings/{series}/{date}", pages.meeting),
         Route("/calendar.ics", calendars.everything),
         Route("/calendar/{series}.ics", calendars.one_series),
+        Route("/cal/{token}.ics", calendars.private),
+        Route("/subscribe", subscribing.everybody),
+        Route("/subscribe/{token}", subscribing.member, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/go/{token}/{series}/{date}", links.go),
         Route("/u/{token}", links.leave, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/rsvp/{token}", rsvp.rsvp, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/join", joining.join, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/confirm/{token}", joining.confirm, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/embed/next", pages.embed),
+        Route("/me", proving.ask, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/sign-in/{token}", proving.sign_in, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/address/{token}", proving.address, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/me/{token}", preferences.me, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/outbox", outbox.mails),
         Route("/outbox/{name}", outbox.mail),
         Route("/outbox/{name}/html", outbox.html),
         Route("/outbox/{name}/source", outbox.source),
         Route("/healthz", health.alive),
         Route("/readyz", health.ready),
+        Route("/privacy", pages.privacy),
         Route("/robots.txt", _robots),
         Route("/favicon.ico", favicon),
         Mount("/static", StaticFiles(directory=static)),

@@ -1,27 +1,36 @@
-"""Calendars over HTTP: the public feeds and single meetings, with the conditional requests of calendar programs."""
+"""Calendars over HTTP: the public feeds, single meetings, and members' own feeds."""
 
 import gzip
-import re
-from datetime import UTC, datetime
-from email.utils import format_datetime, parsedate_to_datetime
-from hashlib import sha256
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from scheduler.service.publishing import Published, feed, meeting_calendar, read_meeting
-from scheduler.web.site import site
+from scheduler.service.publishing import Published
+from scheduler.service.recognising import Standing
+from scheduler.service.subscribing import farewell, filled
+from scheduler.web.ready import Ready, Validators, conditions, takes_gzip
+from scheduler.web.shelf import PRIVATE_FEED
+from scheduler.web.site import page, site
 
-_NONE_OF_IT = re.compile(r"0(\.0*)?")
+
+class _Given(Response):
+    """What a calendar that is ready answers."""
+
+    def __init__(self, ready: Ready) -> None:
+        self._ready = ready
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reply = self._ready.reply(scope["headers"])
+        content = reply.content if scope["method"] == "GET" else b""
+        await send({"type": "http.response.start", "status": reply.status, "headers": list(reply.headers)})
+        await send({"type": "http.response.body", "body": content})
 
 
 async def everything(request: Request) -> Response:
     """The feed of all series."""
-    here = site(request)
-    found = await feed(here.database, here.series, here.community, now=here.clock.now())
-    return _answer(request, found, "calendar.ics")
+    return _Given(await site(request).shelf.everything())
 
 
 async def one_series(request: Request) -> Response:
@@ -29,58 +38,49 @@ async def one_series(request: Request) -> Response:
     here, slug = site(request), request.path_params["series"]
     if slug not in here.by_slug:
         raise HTTPException(404)
-    found = await feed(here.database, here.series, here.community, now=here.clock.now(), only=slug)
-    return _answer(request, found, f"{slug}.ics")
+    return _Given(await here.shelf.one_series(slug))
 
 
 async def meeting(request: Request) -> Response:
     """One meeting, to be added to a calendar once."""
     here, (slug, date) = site(request), (request.path_params["series"], request.path_params["date"])
-    one = await read_meeting(here.database, here.by_slug, f"{slug}/{date}")
-    if one is None:
+    found = await here.shelf.meeting(slug, date) if slug in here.by_slug else None
+    if found is None:
         raise HTTPException(404)
-    return _answer(request, meeting_calendar(one, here.by_slug[slug], here.community), f"{slug}-{date}.ics")
+    return _Given(found)
 
 
-def _answer(request: Request, found: Published, filename: str) -> Response:
-    """The calendar, or 304 where the program has it already (RFC 9110 section 13.2.2)."""
-    # Settings are part of what is published, and they are read at the start.
-    changed_at = max(found.changed_at, site(request).started).replace(microsecond=0)
-    digest = sha256(found.content).hexdigest()[:32]
-    tags = {"identity": f'"{digest}"', "gzip": f'"{digest}-gzip"'}
-    coding = "gzip" if _takes_gzip(request.headers) else "identity"
-    headers = {
-        "ETag": tags[coding],
-        "Last-Modified": format_datetime(changed_at.astimezone(UTC), usegmt=True),
-        "Cache-Control": "public, max-age=300",
-        "Vary": "Accept-Encoding",
-        "Cross-Origin-Resource-Policy": "cross-origin",
-    }
-    if _is_known(request.headers, set(tags.values()), changed_at):
+async def private(request: Request) -> Response:
+    """A member's own feed; for some days after its address ended a notice of that, and then nothing more."""
+    here, token = site(request), request.path_params["token"].lower()
+    found = await here.shelf.subscription(token)
+    one = found.subscriber
+    if one.standing is Standing.UNKNOWN:
+        return page(request, "feed_gone.html", status=404, headers=PRIVATE_FEED, ended=False)
+    if one.standing is not Standing.GOOD:
+        last = farewell(one, here.community, now=here.clock.now())
+        if last is None:
+            return page(request, "feed_gone.html", status=410, headers=PRIVATE_FEED, ended=True)
+        return _private(request, here.shelf.validators(last), last)
+    if found.validators and _is_known(request, found.validators):
+        return _private(request, found.validators, None)
+    published = filled(await here.shelf.common(one.alarm), one)
+    found.validators = here.shelf.validators(published)
+    return _private(request, found.validators, published)
+
+
+def _is_known(request: Request, validators: Validators) -> bool:
+    none_match, modified_since, _ = (value.decode("latin-1") for value in conditions(request.headers.raw))
+    return validators.know(none_match, modified_since)
+
+
+def _private(request: Request, validators: Validators, published: Published | None) -> Response:
+    packed = takes_gzip(conditions(request.headers.raw)[2].decode("latin-1"))
+    headers = {**validators.headers("gzip" if packed else "identity"), **PRIVATE_FEED}
+    if published is None or _is_known(request, validators):
         return Response(status_code=304, headers=headers)
-    headers["Content-Disposition"] = f'inline; filename="{filename}"'
-    content = found.content
-    if coding == "gzip":
-        # No time inside: the same calendar has the same bytes.
+    headers["Content-Disposition"] = 'inline; filename="calendar.ics"'
+    content = published.content
+    if packed:
         content, headers["Content-Encoding"] = gzip.compress(content, mtime=0), "gzip"
     return Response(content, headers=headers, media_type="text/calendar")
-
-
-def _is_known(headers: Headers, tags: set[str], changed_at: datetime) -> bool:
-    known = headers.getlist("if-none-match")
-    if known:
-        given = {tag.strip().removeprefix("W/") for tag in ",".join(known).split(",")}
-        return "*" in given or not given.isdisjoint(tags)
-    try:
-        since = parsedate_to_datetime(headers.get("if-modified-since", ""))
-        return changed_at <= (since if since.tzinfo else since.replace(tzinfo=UTC))
-    except (ValueError, TypeError):
-        return False
-
-
-def _takes_gzip(headers: Headers) -> bool:
-    for offer in ",".join(headers.getlist("accept-encoding")).split(","):
-        coding, _, quality = offer.replace(" ", "").lower().partition(";q=")
-        if coding in ("gzip", "x-gzip"):
-            return not _NONE_OF_IT.fullmatch(quality)
-    return False

@@ -1,25 +1,29 @@
 """The public pages: what is next, what is coming, and each meeting's own page."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from functools import cache
+from datetime import datetime, timedelta
 from urllib.parse import quote, urlencode
 
+from jinja2 import Environment, TemplateError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.delivery.wording import When, describe_when
 from scheduler.domain.locale_tag import hour_cycle
-from scheduler.domain.occurrence import Occurrence, Status
-from scheduler.domain.problem import Refused
-from scheduler.domain.zone import city, require_zone, zone_tab_zones
+from scheduler.domain.occurrence import Occurrence, Series, Status
+from scheduler.domain.problem import Problem, Refused
+from scheduler.domain.zone import city, require_zone
 from scheduler.service.publishing import next_meeting, outlook, read_meeting, unmoved
+from scheduler.web.choices import zones
+from scheduler.web.guarding import PAGE_POLICY
 from scheduler.web.outbox import is_shown
 from scheduler.web.site import Site, page, site
 
-COMING = 12
+COMING = timedelta(days=365)
+FEWEST_COUNTED = 10
+"""Of a smaller community, counts could say who is in it."""
 _LONGEST_ZONE = 60
 
 
@@ -59,14 +63,29 @@ class Chosen:
 async def home(request: Request) -> Response:
     """The community's front page."""
     here, now, chosen = site(request), site(request).clock.now(), _chosen(request)
-    found = await outlook(here.database, here.series, now=now, count=COMING)
+    found = await outlook(here.database, here.series, now=now, until=now + COMING)
     return page(
-        request, "home.html", chosen=chosen, zones=_zones(), several=len(here.series) > 1,
+        request, "home.html", chosen=chosen, zones=zones(), several=len(here.series) > 1,
         next=_shown(here, found.next, chosen, now) if found.next else None,
         coming=[_shown(here, one, chosen, now) for one in found.coming],
-        members=f"{found.members:,}" if found.members > 1 else "", countries=found.countries,
+        members=f"{found.members:,}" if found.members >= FEWEST_COUNTED else "", countries=found.countries,
         feed_url=here.community.feed_url, subscribe_url=_subscribe_url(here.community.feed_url),
         shows_outbox=is_shown(request),
+    )  # fmt: skip
+
+
+async def embed(request: Request) -> Response:
+    """The next meeting as a small card for other pages' frames."""
+    here, now, chosen = site(request), site(request).clock.now(), _chosen(request)
+    found = await next_meeting(here.database, here.series, now=now)
+    return page(
+        request, "embed.html", next=_shown(here, found, chosen, now) if found else None,
+        headers={
+            "Content-Security-Policy": PAGE_POLICY.replace(
+                "frame-ancestors 'none'", "frame-ancestors " + (here.embedded_by or "'none'")
+            ),
+            "Cross-Origin-Resource-Policy": "cross-origin",
+        },
     )  # fmt: skip
 
 
@@ -90,7 +109,16 @@ async def meeting(request: Request) -> Response:
     if one is None:
         raise HTTPException(404)
     shown = _shown(here, one, chosen, here.clock.now())
-    return page(request, "meeting.html", meeting=shown, chosen=chosen, zones=_zones())
+    return page(request, "meeting.html", meeting=shown, chosen=chosen, zones=zones())
+
+
+async def privacy(request: Request) -> Response:
+    """What is kept of people, why, for how long, and what they can do about it."""
+    here = site(request)
+    return page(
+        request, "privacy.html", declined_days=here.retention.declined_requests.days,
+        left_days=here.retention.left_members.days, delivery_days=here.retention.deliveries.days,
+    )  # fmt: skip
 
 
 def _shown(here: Site, one: Occurrence, chosen: Chosen, now: datetime) -> Shown:
@@ -106,6 +134,18 @@ def _shown(here: Site, one: Occurrence, chosen: Chosen, now: datetime) -> Shown:
         was=when(unmoved(one), one.zone) if one.status is Status.MOVED else None,
         cancelled=one.cancelled, begun=one.starts <= now, over=one.ends <= now,
     )  # fmt: skip
+
+
+def shown_time(templates: Environment, one: Occurrence, series: Series, zone: str) -> str:
+    """What the page of a meeting shows a visitor in `zone` of its time: a mail about it has to show the same.
+
+    Raises Problem where the template is wrong.
+    """
+    try:
+        moment: Callable[[When], str] = templates.get_template("_when.html").module.moment  # type: ignore[attr-defined]
+        return moment(describe_when(one, series, zone=zone, cycle="h23"))
+    except TemplateError as error:
+        raise Problem(f"templates/web/_when.html: {error}") from None
 
 
 def _url(one: Occurrence) -> str:
@@ -125,13 +165,3 @@ def _chosen(request: Request) -> Chosen:
     except Refused:
         return Chosen(complaint=name[:_LONGEST_ZONE])
     return Chosen(zone=zone, city=city(zone))
-
-
-@cache
-def _zones() -> Sequence[tuple[str, Sequence[tuple[str, str]]]]:
-    """The zones to choose from, by region: name and what to call it."""
-    regions: dict[str, list[tuple[str, str]]] = {}
-    for zone in zone_tab_zones():
-        regions.setdefault(zone.partition("/")[0], []).append((zone, city(zone)))
-    found = [(region, sorted(zones, key=lambda one: one[1])) for region, zones in sorted(regions.items())]
-    return [*found, ("None of these", [("UTC", "UTC")])]

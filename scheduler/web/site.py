@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -12,8 +11,13 @@ from starlette.responses import HTMLResponse
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
+from scheduler.domain.policy import Policy
+from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
+from scheduler.service.recognising import Standing
 from scheduler.store.database import Database
+from scheduler.web.pacing import Pace
+from scheduler.web.shelf import Shelf
 
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
 """Headers of a page that is one person's own."""
@@ -21,16 +25,22 @@ PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Rob
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """The parts behind the pages. `outbox` is the Maildir to show; `started` (UTC) when the settings were read."""
+    """The parts behind the pages. `outbox` is the Maildir to show, `shelf` where calendars stand ready, `admits`
+    whether who confirms is in, `embedded_by` whose pages may frame the card."""
 
     community: Community
     series: tuple[Series, ...]
+    policies: tuple[Policy, ...]
     database: Database
     clock: Clock
     keys: Keys
     outbox: Path | None
+    retention: Retention
+    admits: bool
+    embedded_by: str
     templates: Environment
-    started: datetime
+    shelf: Shelf
+    pace: Pace
 
     @property
     def by_slug(self) -> dict[str, Series]:
@@ -60,3 +70,11 @@ def page(
     here = site(connection)
     html = here.templates.get_template(template).render(values, community=here.community)
     return HTMLResponse(html, status_code=status, headers=headers)
+
+
+_SHUT = {Standing.LEFT: 200, Standing.REPLACED: 410, Standing.EXPIRED: 410, Standing.UNKNOWN: 404}
+
+
+def shut(connection: HTTPConnection, standing: Standing) -> HTMLResponse:
+    """The page behind a personal link that opens nothing: why, and what helps who came honestly."""
+    return page(connection, "shut.html", status=_SHUT[standing], headers=PRIVATE, standing=standing.value)

@@ -9,6 +9,7 @@ from pathlib import Path
 from icalendar import Calendar, Event
 
 from scheduler.delivery.compose import Cohort, Composer, Personal, Recipient
+from scheduler.delivery.links import blanks_of
 from scheduler.domain.calendar import invitation_uid
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
@@ -94,6 +95,7 @@ def personal(cohort: Cohort, recipient: Recipient = MEI) -> Personal:
         if cohort.kind in (Kind.INVITATION, Kind.NOTICE)
         else "<invitation.17@kindness.example.org>",
         uid=invitation_uid(occurrence, "a" * 26, COMMUNITY.domain) if occurrence and calendar else "",
+        links={blank: f"{COMMUNITY.base_url}/{blank[:-4]}/{_TOKEN}" for blank in blanks_of(cohort.kind)},
     )
 
 

@@ -21,7 +21,8 @@ def backlog(**limits: float) -> tuple[Backlog, FakeClock]:
 def job(to: Backlog, recipient: str) -> Job:
     claim = Claim(
         id=1, notice=1, member=1, address=recipient, name="", zone="UTC", zone_source="given", locale="en",
-        generation=0, attempts=1, revision=None, uncertain=False, requested=False,
+        generation=0, feed_generation=0, attempts=1, revision=None, uncertain=False, requested=False,
+        first=False,
     )  # fmt: skip
     envelope = Envelope(sender="a@example.org", recipient=recipient, content=b"x\r\n", envelope_id="d")
     return to.job(claim, envelope, asyncio.get_running_loop().create_future())

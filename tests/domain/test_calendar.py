@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from scheduler.domain.calendar import (
     LONGEST_UID,
+    Answer,
     Method,
+    ended_feed,
     feed,
     feed_window,
     invitation,
@@ -118,7 +120,16 @@ def test_public_feed_golden(golden: Callable[[str, bytes], None]) -> None:
 
 
 def test_private_feed_golden(golden: Callable[[str, bytes], None]) -> None:
-    golden("private-feed.ics", feed(OCCURRENCES, ALL, COMMUNITY, name="Third Thursdays", join=way_in))
+    octets = feed(
+        OCCURRENCES, ALL, COMMUNITY, name="Third Thursdays", join=way_in, alarm=timedelta(minutes=30),
+        answers={NOVEMBER.key: Answer("coming", CHANGED + timedelta(days=1))},
+    )  # fmt: skip
+    golden("private-feed.ics", octets)
+
+
+def test_ended_feed_golden(golden: Callable[[str, bytes], None]) -> None:
+    octets = ended_feed(COMMUNITY, ended_at=CHANGED, days=30, heading="It has ended", words="Go on.\nThere.")
+    golden("ended-feed.ics", octets)
 
 
 def test_request_golden(golden: Callable[[str, bytes], None]) -> None:
@@ -245,6 +256,21 @@ def test_the_private_feed_has_the_way_in_three_times_and_no_source() -> None:
     assert f"CONFERENCE;FEATURE=VIDEO;LABEL=Join the meeting;VALUE=URI:{url}" in text
     assert any(line.startswith("DESCRIPTION:") and url in line for line in text)
     assert not any(line.startswith("SOURCE") for line in text)
+
+
+def test_an_answer_and_an_alarm_stand_in_a_private_feed_but_not_for_a_cancelled_meeting() -> None:
+    given_at = CHANGED + timedelta(hours=2)
+    for occurrence in (NOVEMBER, CANCELLED):
+        text = lines(
+            feed(
+                [occurrence], ALL, COMMUNITY, name="n", join=way_in, alarm=timedelta(minutes=90),
+                answers={occurrence.key: Answer("declined", given_at)},
+            )
+        )  # fmt: skip
+        held = not occurrence.cancelled
+        assert ("TRIGGER:-PT1H30M" in text) is held
+        assert ("DTSTAMP:20261103T101542Z" in text) is held
+        assert any("Your answer: you are not coming" in line for line in text) is held
 
 
 def test_both_feeds_have_the_same_uids() -> None:
@@ -376,10 +402,24 @@ prose = st.text(max_size=500).map(lambda text: accepted(require_prose, text))
 nasty = st.text(st.sampled_from("\\nN,;:\"^'%=& \u05d0\u200f🌱é"), max_size=120)
 
 
-@given(line_of_text | nasty.map(str.strip), prose | nasty)
-def test_a_topic_and_materials_are_carried_faithfully(topic: str, materials: str) -> None:
-    occurrence = replace(NOVEMBER, topic=topic, materials=materials)
-    for octets in (public(occurrence), invite(occurrence)):
+def test_what_no_calendar_can_carry_is_refused_where_it_enters() -> None:
+    for text in ("a\r\nATTENDEE:b", "a\nb", "\x00", "a\x1bb", "a\x85b", "a\u2028b", "a" * 501):
+        with pytest.raises(Refused):
+            require_line(text, "topic")
+
+
+@given(line_of_text | nasty.map(str.strip), prose | nasty, line_of_text | nasty.map(str.strip))
+def test_topic_speakers_materials_and_names_are_carried_faithfully(
+    topic: str, materials: str, name: str
+) -> None:
+    """Quotes, commas, semicolons, backslashes, both directions, emoji and 500 characters, in each kind of calendar."""
+    occurrence = replace(NOVEMBER, topic=topic, materials=materials, speakers=name)
+    own = feed([occurrence], ALL, COMMUNITY, name=name, join=way_in)
+    calendar = read(own)
+    if name:
+        assert calendar.contents["name"][0].value == name
+        assert f"\nSpeakers: {name}\n" in calendar.vevent.description.value
+    for octets in (public(occurrence), invite(occurrence), own):
         event = read(octets).vevent
         assert event.summary.value == (
             f"Conversation for Kindness: {topic}" if topic else "Conversation for Kindness"

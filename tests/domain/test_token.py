@@ -1,9 +1,11 @@
 """Personal links: only their own member, purpose and generation."""
 
+from datetime import UTC, datetime, timedelta
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.domain.token import TOKEN_LENGTH, Keys, Purpose, token_subject
+from scheduler.domain.token import EXPIRING_LENGTH, TOKEN_LENGTH, Keys, Purpose, token_expiry, token_subject
 
 KEYS = Keys(b"k" * 32)
 
@@ -13,14 +15,34 @@ def test_a_token_is_good_for_its_own_purpose_member_and_generation_only(
     member: int, purpose: Purpose, generation: int
 ) -> None:
     token = KEYS.token(purpose, member, generation=generation)
-    (other,) = set(Purpose) - {purpose}
     assert len(token) == TOKEN_LENGTH
     assert token_subject(token) == member
     assert KEYS.matches(token, purpose, generation=generation)
     assert KEYS.matches(token.upper(), purpose, generation=generation)
-    assert not KEYS.matches(token, other, generation=generation)
+    assert not any(KEYS.matches(token, other, generation=generation) for other in set(Purpose) - {purpose})
+    assert not KEYS.matches(token, purpose, generation=generation, about="series/2026-11-19")
     assert not KEYS.matches(token, purpose, generation=generation + 1)
     assert not Keys(b"o" * 32).matches(token, purpose, generation=generation)
+
+
+@given(
+    st.integers(0, 2**40 - 1),
+    st.sampled_from(Purpose),
+    st.datetimes(datetime(2026, 1, 1), datetime(2100, 1, 1)),
+)
+def test_a_token_that_expires_says_when_and_cannot_be_made_to_say_otherwise(
+    member: int, purpose: Purpose, naive: datetime
+) -> None:
+    expires = naive.replace(tzinfo=UTC, microsecond=0)
+    token = KEYS.token(purpose, member, generation=0, expires=expires)
+    assert (len(token), token_subject(token), token_expiry(token)) == (EXPIRING_LENGTH, member, expires)
+    assert KEYS.matches(token, purpose, generation=0)
+    later = KEYS.token(purpose, member, generation=0, expires=expires + timedelta(seconds=1))
+    for_ever = KEYS.token(purpose, member, generation=0)
+    assert len({token[-26:], later[-26:], for_ever[-26:]}) == 3
+    # The one's instant before the other's proof.
+    assert not KEYS.matches(later[:14] + token[14:], purpose, generation=0) or later[:14] == token[:14]
+    assert token_expiry(for_ever) is None
 
 
 @given(st.text(max_size=60))

@@ -45,7 +45,10 @@ async def changes(house: House) -> int:
 
 async def test_leaving_takes_effect_at_once_and_a_running_service_notices(house: House) -> None:
     before = await changes(house)
-    assert await leave(house.database, await link(house, "Bo"), keys=house.keys) is Standing.GOOD
+    assert (
+        await leave(house.database, await link(house, "Bo"), keys=house.keys, now=house.clock.now())
+        is Standing.GOOD
+    )
     left = await person(house, "Bo")
     assert (left.status, left.active_since) == ("left", None)
     assert await changes(house) == before + 1
@@ -54,9 +57,9 @@ async def test_leaving_takes_effect_at_once_and_a_running_service_notices(house:
 
 async def test_leaving_twice_is_leaving_once(house: House) -> None:
     token = await link(house, "Bo")
-    await leave(house.database, token, keys=house.keys)
+    await leave(house.database, token, keys=house.keys, now=house.clock.now())
     before = await changes(house)
-    assert await leave(house.database, token, keys=house.keys) is Standing.LEFT
+    assert await leave(house.database, token, keys=house.keys, now=house.clock.now()) is Standing.LEFT
     assert await changes(house) == before
 
 
@@ -64,7 +67,7 @@ async def test_a_pause_ends_with_leaving(house: House) -> None:
     await house.change(
         "Bo", status="paused", active_since=None, paused_until=datetime(2026, 12, 1, tzinfo=UTC)
     )
-    await leave(house.database, await link(house, "Bo"), keys=house.keys)
+    await leave(house.database, await link(house, "Bo"), keys=house.keys, now=house.clock.now())
     left = await person(house, "Bo")
     assert (left.status, left.paused_until) == ("left", None)
 
@@ -78,15 +81,15 @@ async def test_looking_changes_nothing(house: House) -> None:
 
 async def test_who_came_back_can_leave_again_by_the_same_link(house: House) -> None:
     token = await link(house, "Bo")
-    await leave(house.database, token, keys=house.keys)
+    await leave(house.database, token, keys=house.keys, now=house.clock.now())
     await house.change("Bo", status="active", active_since=house.clock.now())
-    assert await leave(house.database, token, keys=house.keys) is Standing.GOOD
+    assert await leave(house.database, token, keys=house.keys, now=house.clock.now()) is Standing.GOOD
 
 
 async def test_a_rotated_link_is_known_for_what_it_was(house: House) -> None:
     token = await link(house, "Bo")
     await house.change("Bo", generation=3)
-    assert await leave(house.database, token, keys=house.keys) is Standing.REPLACED
+    assert await leave(house.database, token, keys=house.keys, now=house.clock.now()) is Standing.REPLACED
     assert (await person(house, "Bo")).status == "active"
 
 
@@ -96,7 +99,7 @@ async def test_nobodys_link_is_unknown(house: House) -> None:
     forged = other.token(Purpose.LEAVE, (await person(house, "Bo")).id, generation=0)
     another_purpose = await link(house, "Bo", Purpose.JOIN)
     for one in ("", "x", token[:-1], stranger, forged, another_purpose, "é" * 34):
-        assert await leave(house.database, one, keys=house.keys) is Standing.UNKNOWN
+        assert await leave(house.database, one, keys=house.keys, now=house.clock.now()) is Standing.UNKNOWN
     assert (await person(house, "Bo")).status == "active"
 
 
@@ -104,4 +107,4 @@ async def test_an_erased_members_link_is_unknown(house: House) -> None:
     token, one = await link(house, "Bo"), await person(house, "Bo")
     async with house.database.write() as connection:
         await members.erase(connection, one, "0" * 64, house.clock.now())
-    assert await leave(house.database, token, keys=house.keys) is Standing.UNKNOWN
+    assert await leave(house.database, token, keys=house.keys, now=house.clock.now()) is Standing.UNKNOWN

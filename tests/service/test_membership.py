@@ -146,7 +146,7 @@ async def test_every_change_is_noticed_by_a_running_service(database: Database) 
     await add(database)
     for act in (
         change(database, name="Anne"), pause_member(database, ANN, until=None, now=NOW),
-        change(database, status="active"), rotate_member(database, ANN), remove_member(database, ANN, now=NOW),
+        change(database, status="active"), rotate_member(database, ANN, now=NOW), remove_member(database, ANN, now=NOW),
         erase_member(database, ANN, keys=KEYS, outbox=None, now=NOW),
     ):  # fmt: skip
         marks.append(await change_mark(database))
@@ -233,8 +233,8 @@ async def test_removing_is_leaving_and_may_be_done_twice(database: Database) -> 
 
 async def test_rotating_makes_all_links_new(database: Database) -> None:
     await add(database)
-    await rotate_member(database, ANN)
-    await rotate_member(database, ANN)
+    await rotate_member(database, ANN, now=NOW)
+    await rotate_member(database, ANN, now=NOW)
     ann = await one(database, ANN)
     assert (ann.generation, ann.feed_generation) == (2, 2)
 

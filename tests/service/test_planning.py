@@ -1,6 +1,7 @@
 """The tick over a month: who is told, when, and what no longer is."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from scheduler.domain.problem import SettingsProblem
 from scheduler.service.amending import Change, add_extra, amend, tell
 from scheduler.service.forecasting import forecast
 from scheduler.service.holding import held, release
-from scheduler.store import occurrences
+from scheduler.store import notices, occurrences
 from scheduler.store.ledger import claims
 from tests.house import DAY_BEFORE, HOUR_BEFORE, INVITATION, POLICIES, SERIES, House, address_of, open_house
 
@@ -406,3 +407,86 @@ async def test_the_plan_foresees_what_the_tick_then_sends_also_after_a_policy_wa
     before = len(house.mails())
     await house.live(OVER)
     assert len(house.mails()) - before == sum(row.recipients for row in foreseen)
+
+
+async def test_an_invitation_is_one_whatever_its_policy_is_called(house: House) -> None:
+    await house.live(at(6, 12))
+    renamed = Policy(slug="welcome-in", kind=Kind.INVITATION, days_before=10, at=time(9))
+    house.policies = (renamed, DAY_BEFORE, HOUR_BEFORE)
+    house.restart()
+    await house.live(OVER)
+    assert len(await house.reports(kind="invitation", occurrence=KEY)) == 3
+
+
+async def test_due_instants_by_zone_belong_to_one_notice(house: House) -> None:
+    await house.live(at(6, 12))
+    async with house.database.read() as connection:
+        planned = await notices.open_notices(connection)
+        (invitation,) = [one for one in planned if one.kind is Kind.INVITATION and one.occurrence == KEY]
+        dues = await notices.dues_of(connection, invitation.id)
+    assert set(dues) == {"Europe/London", "Pacific/Auckland", "America/New_York"}
+
+
+async def test_what_is_of_use_until_when(house: House) -> None:
+    await house.live(at(6, 12))
+    moved = Change(move_to=datetime(2026, 11, 20, 12))
+    update = await tell(
+        house.database,
+        await amend(house.database, house.by_slug, KEY, moved, now=house.clock.now()),
+        now=house.clock.now(),
+    )
+    await house.tick()
+    # A second move that nobody was told of: what members wait for ends when they were last told it would.
+    again = Change(move_to=datetime(2026, 11, 20, 9))
+    await amend(house.database, house.by_slug, KEY, again, now=house.clock.now())
+    off = await amend(house.database, house.by_slug, KEY, Change(cancel=True), now=house.clock.now())
+    cancellation = await tell(house.database, off, now=house.clock.now())
+    async with house.database.read() as connection:
+        found = [await notices.by_id(connection, one.notice) for one in (update, cancellation)]
+    assert [one.expires for one in found if one] == [at(20, 12), at(20, 13)]
+
+
+async def test_who_joins_after_the_meeting_has_no_expired_mail_of_it(house: House) -> None:
+    await house.live(at(1, 13))
+    house.clock.pass_until(OVER)
+    await house.join(("Late", "Europe/London"))
+    house.restart()
+    await house.tick()
+    assert await house.states(name="Late", occurrence=KEY) == {}
+    assert set((await house.states(name="Ann", occurrence=KEY)).values()) == {"expired: late"}
+
+
+async def test_a_changed_rule_leaves_the_past_the_amended_the_extra_and_the_begun_their_wall_time(
+    house: House,
+) -> None:
+    december, january = "conversation-for-kindness/2026-12-17", "conversation-for-kindness/2027-01-21"
+    await amend(house.database, house.by_slug, december, Change(topic="Hope"), now=house.clock.now())
+    extra = await add_extra(house.database, SERIES, datetime(2026, 11, 25, 12), now=house.clock.now())
+    house.clock.pass_until(at(19, 18, 30))
+    house.restart()
+    await house.tick()
+    at_noon = replace(SERIES, start=time(12))
+    house.series = (at_noon,)
+    house.restart()
+    house.clock.pass_until(datetime(2027, 1, 10, tzinfo=UTC))
+    await house.tick()
+    async with house.database.read() as connection:
+        kept = {one.key: one for one in await occurrences.all_occurrences(connection)}
+    assert kept[KEY].starts == START
+    assert kept[december].starts == datetime(2026, 12, 17, 18, tzinfo=UTC)
+    assert kept[extra.key].starts == at(25, 12)
+    assert kept[january].starts == datetime(2027, 1, 21, 12, tzinfo=UTC)
+    assert not any(one.orphaned for one in kept.values())
+
+
+async def test_an_orphaned_meeting_gets_no_new_notices_until_a_convenor_keeps_it(house: House) -> None:
+    await house.live(at(6, 12))
+    house.series = (replace(SERIES, rule="FREQ=MONTHLY;BYDAY=3FR"),)
+    house.restart()
+    await house.live(at(18, 12))
+    assert await house.reports(occurrence=KEY, kind="reminder") == []
+    await amend(house.database, house.by_slug, KEY, Change(topic="Hope"), now=house.clock.now())
+    await house.live(OVER)
+    assert await house.states(occurrence=KEY, policy="hour-before") == dict.fromkeys(
+        ("Ann", "Bo", "Cy"), "sent"
+    )

@@ -129,7 +129,7 @@ async def test_an_invitation_is_for_the_active_until_the_start_a_reminder_for_th
     assert await ledger.states() == (["queued"] if gets else [])
     async with database.read() as connection:
         foreseen = await reports.lacking_by_zone(
-            connection, kind, MEETING.key, notice=None, due=due, expires=START
+            connection, kind, MEETING.key, policy="", notice=None, due=due, expires=START
         )
     assert foreseen == ({"Europe/London": 1} if gets else {})
 
@@ -173,6 +173,26 @@ async def test_a_hold_lets_nothing_be_claimed(ledger: Ledger) -> None:
     async with ledger.database.write() as connection:
         await facts.write(connection, facts.HOLD, {"reason": "restored", "since": NOW.isoformat()})
     assert await ledger.claim() == []
+
+
+async def test_the_claim_leaves_a_reminder_alone_where_a_later_one_is_due(ledger: Ledger) -> None:
+    """Also before a tick has marked it as superseded: workers do not wait for ticks."""
+    async with ledger.database.write() as connection:
+        number = await notices.add(
+            connection, identity="later", kind=Kind.REMINDER, policy="hour-before", occurrence=MEETING.key,
+            starts=START, expires=START, created_at=NOW, ready=True,
+        )  # fmt: skip
+        await notices.set_dues(connection, number, {EVERY_ZONE: NOW + timedelta(hours=1)})
+        notice = await notices.by_id(connection, number)
+    assert notice
+    later = Ledger(ledger.database, notice)
+    await later.fan_out(due=NOW + timedelta(hours=1))
+    assert [one.notice for one in await ledger.claim(limit=1)] == [ledger.notice.id]
+    claimed = await ledger.claim(now=NOW + timedelta(hours=1))
+    assert [one.notice for one in claimed] == [number, number]
+    async with ledger.database.write() as connection:
+        assert await fanning.supersede(connection, NOW + timedelta(hours=1)) == 1
+    assert sorted(await ledger.states()) == ["sending", "sending", "sending", "skipped: superseded"]
 
 
 async def test_settling_is_for_the_run_that_claimed_alone(ledger: Ledger) -> None:

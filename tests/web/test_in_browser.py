@@ -1,19 +1,16 @@
 """The pages in a real browser: nothing is blocked, nothing sticks out, and what can be pressed does its work."""
 
-import asyncio
-import contextlib
-import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 
 from scheduler.domain.token import Purpose
 from scheduler.store import members
 from tests.house import House, address_of
+from tests.web.serving import served
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -22,22 +19,12 @@ KEY = "conversation-for-kindness/2026-11-19"
 NARROWEST = 320
 
 
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @pytest.fixture
 async def address(app: Starlette, house: House) -> AsyncIterator[str]:
     """The site, served on this machine, with the invitations gone out."""
     await house.live(datetime(2026, 11, 6, 12, tzinfo=UTC))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        await serving
+    async with served(app) as address:
+        yield address
 
 
 @pytest.fixture
@@ -64,7 +51,7 @@ async def token(house: House, purpose: Purpose) -> str:
 
 async def test_no_page_is_wider_than_the_smallest_telephone(address: str, page: "Page", house: House) -> None:
     paths = [
-        "/", "/?zone=America/Argentina/Buenos_Aires", f"/meetings/{KEY}", "/outbox",
+        "/", "/join", "/embed/next", "/?zone=America/Argentina/Buenos_Aires", f"/meetings/{KEY}", "/outbox",
         f"/u/{await token(house, Purpose.LEAVE)}", f"/go/{await token(house, Purpose.JOIN)}/{KEY}",
     ]  # fmt: skip
     await page.goto(f"{address}/outbox")
@@ -74,12 +61,58 @@ async def test_no_page_is_wider_than_the_smallest_telephone(address: str, page: 
         assert await page.evaluate("document.documentElement.scrollWidth") <= NARROWEST
 
 
-async def test_the_zone_of_the_device_is_one_press_away(address: str, page: "Page") -> None:
+async def test_the_hour_of_the_device_is_shown_by_itself_and_the_address_says_nothing_of_it(
+    address: str, page: "Page"
+) -> None:
+    for path in ("/", f"/meetings/{KEY}", "/embed/next"):
+        await page.goto(address + path)
+        await page.get_by_text("in Kolkata (UTC+5:30)").first.wait_for()
+        assert "23:30" in await page.locator(".clock").first.inner_text()
+        assert "18:00" in await page.locator(".when").inner_text()
+        assert "zone" not in page.url
+
+
+async def test_without_script_a_place_is_chosen_from_the_list(address: str, browser: "Browser") -> None:
+    context = await browser.new_context(java_script_enabled=False)
+    page = await context.new_page()
     await page.goto(address)
     assert "18:00" in await page.locator(".clock").first.inner_text()
+    await page.get_by_label("Your time zone").select_option("Asia/Kolkata")
     await page.get_by_role("button", name="Show my time").click()
     assert "23:30" in await page.locator(".clock").first.inner_text()
-    assert "in Kolkata (UTC+5:30)" in await page.locator(".city").first.inner_text()
+    await context.close()
+
+
+@pytest.mark.parametrize("script", [True, False])
+async def test_who_asks_to_join_needs_a_keyboard_and_no_script(
+    address: str, browser: "Browser", house: House, *, script: bool
+) -> None:
+    context = await browser.new_context(
+        java_script_enabled=script,
+        viewport={"width": NARROWEST, "height": 640},
+        timezone_id="Pacific/Auckland",
+    )
+    page = await context.new_page()
+    await page.goto(f"{address}/join")
+    await page.get_by_label("Your name").fill("Maya")
+    await page.get_by_label("Email address").fill("maya@example.org")
+    await page.get_by_label("Country").select_option(label="New Zealand")
+    await page.get_by_label("You may keep").focus()
+    await page.keyboard.press("Space")
+    await page.get_by_role("button", name="Show me my hour").focus()
+    await page.keyboard.press("Enter")
+    if not script:
+        await page.get_by_role("heading", name="Which is your hour?").wait_for()
+        await page.get_by_role("button", name="Auckland").press("Enter")
+    await page.get_by_role("heading", name="Is that your hour?").wait_for()
+    assert "7:00 am" in await page.locator(".clock").inner_text()
+    assert await page.evaluate("document.documentElement.scrollWidth") <= NARROWEST if script else True
+    await page.get_by_role("button", name="Yes, send my request").press("Enter")
+    await page.get_by_role("heading", name="Look into your mail").wait_for()
+    async with house.database.read() as connection:
+        member = await members.by_key(connection, "maya@example.org")
+    assert member and (member.status, member.zone) == ("pending", "Pacific/Auckland")
+    await context.close()
 
 
 async def test_the_address_of_the_calendar_is_copied(address: str, page: "Page") -> None:

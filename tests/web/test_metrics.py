@@ -9,10 +9,9 @@ from starlette.applications import Starlette
 
 from scheduler.delivery.maildir import MaildirTransport
 from scheduler.delivery.metering import Metered
-from scheduler.web.app import create_app
 from scheduler.web.metrics import Metrics
-from tests.house import COMMUNITY, House
-from tests.web.conftest import PAGES, Arrive
+from tests.house import House
+from tests.web.conftest import Arrive, make_app
 
 
 @pytest.fixture
@@ -22,10 +21,7 @@ def transport(house: House) -> Metered:
 
 @pytest.fixture
 def app(house: House, transport: Metered) -> Starlette:
-    return create_app(
-        community=COMMUNITY, series=tuple(house.series), database=house.database, clock=house.clock, keys=house.keys,
-        outbox=None, templates=PAGES, metrics=Metrics(registry=transport.registry, token="t" * 16),
-    )  # fmt: skip
+    return make_app(house, metrics=Metrics(registry=transport.registry, token="t" * 16))
 
 
 def read(answer: httpx.Response) -> dict[tuple[str, ...], float]:

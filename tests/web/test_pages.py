@@ -9,8 +9,11 @@ import pytest
 from starlette.applications import Starlette
 
 from scheduler.service.amending import Change, add_extra, amend
+from scheduler.store import occurrences
+from scheduler.web.pages import shown_time
+from scheduler.web.site import read_templates
 from tests.house import SERIES, House
-from tests.web.conftest import Arrive
+from tests.web.conftest import PAGES, Arrive
 
 NOVEMBER = "conversation-for-kindness/2026-11-19"
 DECEMBER = "conversation-for-kindness/2026-12-17"
@@ -26,7 +29,7 @@ async def test_the_front_page_shows_the_next_meeting_at_home_and_the_feed(visito
     assert '<time datetime="2026-11-19T18:00:00+00:00">Thursday 19 November 2026</time>' in page.text
     assert "webcal://meet.example.org/calendar.ics" in page.text
     assert 'value="https://meet.example.org/calendar.ics"' in page.text
-    assert "3 members." in page.text
+    assert 'href="/join"' in page.text and 'href="/subscribe"' in page.text
 
 
 async def test_a_visitor_who_names_a_zone_sees_their_own_hour(visitor: httpx.AsyncClient) -> None:
@@ -189,17 +192,19 @@ async def test_the_outbox_is_named_on_the_machine_itself_only(arrive: Arrive) ->
     assert 'href="/outbox"' not in (await arrive(peer="203.0.113.9").get("/")).text
 
 
-async def test_a_community_of_one_or_none_is_not_counted(
-    app: Starlette, house: House, visitor: httpx.AsyncClient
-) -> None:
-    for name in ("Ann", "Bo", "Cy"):
-        await house.change(name, status="left", active_since=None)
-    page = await visitor.get("/")
-    assert page.status_code == 200
-    assert " members" not in page.text.partition("Who meets")[2].partition("</section>")[0]
-
-
 async def test_every_template_compiles(app: Starlette) -> None:
     folder = Path(__file__).parents[2] / "templates" / "web"
     for path in folder.glob("*.html"):
         app.state.site.templates.get_template(path.name)
+
+
+async def test_the_page_shows_the_time_that_mails_are_held_to(
+    house: House, visitor: httpx.AsyncClient
+) -> None:
+    await change(house, NOVEMBER, move_to=datetime(2026, 11, 20, 19))
+    async with house.database.read() as connection:
+        one = await occurrences.one_occurrence(connection, NOVEMBER)
+    assert one
+    for zone in ("Pacific/Auckland", "Asia/Kolkata", "Europe/London"):
+        page = await visitor.get(f"/meetings/{NOVEMBER}", params={"zone": zone})
+        assert shown_time(read_templates(PAGES), one, SERIES, zone) in page.text

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.policy import Kind
+from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.store import facts
+from scheduler.store.ledger.fanning import later_reminder
+from scheduler.store.members import is_muted
 from scheduler.store.schema import answers, deliveries, members, notices, occurrences
 from scheduler.store.schema import facts as facts_table
 
@@ -17,7 +19,8 @@ class Claim(NamedTuple):
     """A delivery that this run may send now, with what its message needs of the member.
 
     `revision` is the occurrence's to compose from; `uncertain` says that an earlier try may have arrived;
-    `requested` that the member was sent the calendar REQUEST of this occurrence before.
+    `requested` that the member was sent the calendar REQUEST of this occurrence before, `first` that they were sent
+    nothing before.
     """
 
     id: int
@@ -29,10 +32,12 @@ class Claim(NamedTuple):
     zone_source: str
     locale: str
     generation: int
+    feed_generation: int
     attempts: int
     revision: int | None
     uncertain: bool
     requested: bool
+    first: bool
 
 
 class Settlement(NamedTuple):
@@ -73,6 +78,15 @@ async def next_try(connection: AsyncConnection, after: datetime) -> datetime | N
     return found
 
 
+def _awaits_welcome(now: datetime) -> ColumnElement[bool]:
+    """Whether the delivery's member is still to be welcomed: all else comes after that."""
+    welcome, its = notices.alias("welcome"), deliveries.alias("its")
+    return exists().where(
+        welcome.c.member == deliveries.c.member, welcome.c.kind == Kind.WELCOME, welcome.c.expires > now,
+        its.c.notice == welcome.c.id, its.c.state.in_(("queued", "sending")),
+    )  # fmt: skip
+
+
 def _claimable(chunk: int, now: datetime) -> ColumnElement[bool]:
     """The last check before sending, over deliveries, members, notices and (outer) occurrences."""
     declined = exists().where(
@@ -83,7 +97,7 @@ def _claimable(chunk: int, now: datetime) -> ColumnElement[bool]:
     return and_(
         deliveries.c.chunk == chunk,
         _ready(now),
-        members.c.status == "active",
+        or_(members.c.status == "active", notices.c.kind.in_(REPLIES)),
         or_(
             deliveries.c.uncertain,
             and_(members.c.zone == deliveries.c.zone, members.c.locale == deliveries.c.locale),
@@ -99,7 +113,13 @@ def _claimable(chunk: int, now: datetime) -> ColumnElement[bool]:
                 occurrences.c.cancelled == (notices.c.kind == Kind.CANCELLATION),
             ),
         ),
-        or_(notices.c.kind != Kind.REMINDER, ~declined),
+        or_(
+            notices.c.kind != Kind.REMINDER,
+            and_(~declined, or_(deliveries.c.uncertain, ~later_reminder(now))),
+        ),
+        or_(notices.c.kind.in_(PERSONAL), ~_awaits_welcome(now)),
+        ~is_muted(deliveries.c.member, notices.c.kind, notices.c.policy),
+        or_(notices.c.kind != Kind.INVITATION, members.c.invitation_by == "mail", deliveries.c.uncertain),
         ~exists().where(facts_table.c.name == facts.HOLD),
     )
 
@@ -110,9 +130,10 @@ async def claim(
     """Mark up to `limit` deliveries of a chunk as being sent by `run`, after the last check, and return them."""
     chosen = (
         select(
-            deliveries.c.id, deliveries.c.notice, deliveries.c.member, members.c.address, members.c.name,
+            deliveries.c.id, deliveries.c.notice, deliveries.c.member,
+            func.coalesce(notices.c.address, members.c.address), members.c.name,
             deliveries.c.zone, members.c.zone_source, deliveries.c.locale, members.c.generation,
-            deliveries.c.attempts + 1, _revision, deliveries.c.uncertain, _requested,
+            members.c.feed_generation, deliveries.c.attempts + 1, _revision, deliveries.c.uncertain, _requested, _first,
         )
         .join(members, members.c.id == deliveries.c.member)
         .join(notices, notices.c.id == deliveries.c.notice)
@@ -136,6 +157,12 @@ _requested = exists().where(
     _invitation.c.kind == Kind.INVITATION, _invitation.c.occurrence == notices.c.occurrence,
     or_(_invited.c.state == "sent", _invited.c.uncertain),
 ).label("requested")  # fmt: skip
+# By its number, so that another try says the same.
+_earlier = deliveries.alias("earlier")
+_first = ~exists().where(
+    _earlier.c.member == deliveries.c.member, _earlier.c.id < deliveries.c.id,
+    or_(_earlier.c.state.in_(("sent", "sending")), _earlier.c.uncertain),
+)  # fmt: skip
 _revision_now = (
     select(occurrences.c.revision)
     .join(notices, notices.c.occurrence == occurrences.c.key)

@@ -2,15 +2,15 @@
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.policy import Kind
+from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.store import facts
 from scheduler.store.ledger import jobs
-from scheduler.store.members import Audience, in_audience
+from scheduler.store.members import Audience, in_audience, is_muted, mute_fits
 from scheduler.store.notices import Notice
 from scheduler.store.schema import answers, deliveries, dues, members, notices, occurrences, revisions
 
@@ -23,10 +23,18 @@ def is_for(kind: Kind, occurrence: str | None, *, due: datetime, expires: dateti
     terms = [members.c.status == "active", members.c.active_since < expires]
     if kind is Kind.INVITATION:
         terms.append(or_(members.c.uninvited_at.is_(None), members.c.uninvited_at < due))
+        terms.append(members.c.invitation_by == "mail")
     if kind is Kind.REMINDER:
         terms.append(members.c.active_since <= due)
         terms.append(~_declined(members.c.id, occurrence))
     return and_(*terms)
+
+
+def _is_for(notice: Notice, due: datetime) -> ColumnElement[bool]:
+    if notice.member is None:
+        return is_for(notice.kind, notice.occurrence, due=due, expires=notice.expires)
+    its = members.c.id == notice.member
+    return its if notice.kind in REPLIES else and_(its, members.c.status == "active")
 
 
 def _declined(member: ColumnElement[int], occurrence: object) -> ColumnElement[bool]:
@@ -48,15 +56,15 @@ async def fan_out(
 ) -> int | None:
     """Insert the deliveries that members of `zone` lack, for at most 20,000 members with a number above `after`.
 
-    With `audience` those members are meant, otherwise whom the plan says; with `changed_since` only members
+    With `audience` those members are meant, otherwise whom the plan says, in either case without those who do not want
+    such notices; with `changed_since` only members
     changed after that mark. Returns the last number looked at, or None where no more are left. A notice of no more
     use yields deliveries that are expired from the start, so that its missing is seen.
     """
     wanted = and_(
         members.c.zone == zone,
-        in_audience(audience)
-        if audience is not None
-        else is_for(notice.kind, notice.occurrence, due=due, expires=notice.expires),
+        in_audience(audience) if audience is not None else _is_for(notice, due),
+        ~is_muted(members.c.id, notice.kind, notice.policy),
         ~exists().where(deliveries.c.notice == notice.id, deliveries.c.member == members.c.id),
         *([members.c.changed > changed_since] if changed_since is not None else []),
     )
@@ -102,6 +110,13 @@ def _touched(changed_since: int | None) -> ColumnElement[bool]:
     return deliveries.c.member.in_(query.where(members.c.changed > changed_since) if changed_since else query)
 
 
+def _muted() -> ColumnElement[bool]:
+    """Whether the member of a delivery does not want such notices."""
+    return exists().where(
+        notices.c.id == deliveries.c.notice, mute_fits(deliveries.c.member, notices.c.kind, notices.c.policy)
+    )
+
+
 _never_tried = deliveries.c.attempts == 0
 _member_status = select(members.c.status).where(members.c.id == deliveries.c.member).scalar_subquery()
 _member_zone = select(members.c.zone).where(members.c.id == deliveries.c.member).scalar_subquery()
@@ -109,8 +124,8 @@ _member_locale = select(members.c.locale).where(members.c.id == deliveries.c.mem
 
 
 async def follow_members(connection: AsyncConnection, now: datetime, *, changed_since: int | None) -> None:
-    """Let queued deliveries follow their members: withdrawn with who left or paused, skipped for who declined,
-    back in the queue when that is over, and re-timed for who moved."""
+    """Let queued deliveries follow their members: withdrawn with who left or paused, skipped for who declined, has the
+    meeting in their feed or does not want them, back in the queue when that is over, and re-timed for who moved."""
     touched = _touched(changed_since) if changed_since is not None else _touched(None)
     queued = deliveries.c.state == "queued"
     reminders = _open(notices.c.kind == Kind.REMINDER)
@@ -123,9 +138,12 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
 
     await connection.execute(
         update(deliveries)
-        .where(queued, touched, deliveries.c.notice.in_(_open()), _member_status != "active")
+        .where(
+            queued, touched, _member_status != "active",
+            deliveries.c.notice.in_(_open(notices.c.kind.not_in(REPLIES))),
+        )
         .values(state="withdrawn", reason=_member_status)
-    )
+    )  # fmt: skip
     await connection.execute(
         update(deliveries)
         .where(
@@ -145,6 +163,35 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
         .where(
             deliveries.c.state == "skipped", deliveries.c.reason == "declined", _never_tried, touched,
             deliveries.c.notice.in_(_open(_usable(now))), ~declined,
+        )
+        .values(state="queued", reason="")
+    )  # fmt: skip
+    by_feed = exists().where(members.c.id == deliveries.c.member, members.c.invitation_by == "feed")
+    invitations = _open(notices.c.kind == Kind.INVITATION)
+    await connection.execute(
+        update(deliveries)
+        .where(queued, touched, ~deliveries.c.uncertain, deliveries.c.notice.in_(invitations), by_feed)
+        .values(state="skipped", reason="feed only")
+    )
+    await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state == "skipped", deliveries.c.reason == "feed only", _never_tried, touched,
+            deliveries.c.notice.in_(_open(_usable(now))), ~by_feed,
+        )
+        .values(state="queued", reason="")
+    )  # fmt: skip
+    muted = _muted()
+    await connection.execute(
+        update(deliveries)
+        .where(queued, touched, deliveries.c.notice.in_(_open()), muted)
+        .values(state="skipped", reason="unwanted")
+    )
+    await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state == "skipped", deliveries.c.reason == "unwanted", _never_tried, touched,
+            deliveries.c.notice.in_(_open(_usable(now))), ~muted,
         )
         .values(state="queued", reason="")
     )  # fmt: skip
@@ -201,7 +248,7 @@ async def give_back(connection: AsyncConnection, number: int) -> int:
         update(deliveries)
         .where(
             deliveries.c.notice == number, deliveries.c.state == "withdrawn", _never_tried,
-            _member_status == "active", ~declined,
+            _member_status == "active", ~declined, ~_muted(),
         )
         .values(state="queued", reason="", zone=_member_zone, locale=_member_locale)
     )  # fmt: skip
@@ -273,11 +320,11 @@ async def end_due_before(connection: AsyncConnection, moment: datetime, *, reaso
     return done.rowcount
 
 
-async def supersede(connection: AsyncConnection, now: datetime) -> int:
-    """Of several reminders of one occurrence due and unsent for a member, keep the latest-due; returns how many
-    were skipped."""
+def later_reminder(now: datetime) -> ColumnElement[bool]:
+    """Whether the member has a later-due reminder of the same start, due by `now`, that is not done with: a condition
+    on `deliveries` and their `notices`."""
     other, other_notice = deliveries.alias("other"), notices.alias("other_notice")
-    later = (
+    return (
         exists()
         .where(
             other.c.member == deliveries.c.member, other.c.notice == other_notice.c.id, other.c.due <= now,
@@ -287,12 +334,17 @@ async def supersede(connection: AsyncConnection, now: datetime) -> int:
             or_(other.c.due > deliveries.c.due, and_(other.c.due == deliveries.c.due, other.c.id > deliveries.c.id)),
         )
     )  # fmt: skip
+
+
+async def supersede(connection: AsyncConnection, now: datetime) -> int:
+    """Of several reminders of one occurrence due and unsent for a member, keep the latest-due; returns how many
+    were skipped."""
     stale = (
         select(deliveries.c.id)
         .join(notices, notices.c.id == deliveries.c.notice)
         .where(
             notices.c.closed_at.is_(None), notices.c.kind == Kind.REMINDER, deliveries.c.state == "queued",
-            ~deliveries.c.uncertain, deliveries.c.due <= now, later,
+            ~deliveries.c.uncertain, deliveries.c.due <= now, later_reminder(now),
         )
     )  # fmt: skip
     done = await connection.execute(
@@ -302,14 +354,28 @@ async def supersede(connection: AsyncConnection, now: datetime) -> int:
 
 
 async def close_finished(connection: AsyncConnection, now: datetime) -> int:
-    """Close the notices that have expired with nothing left queued or being sent; returns how many."""
+    """Close the notices that have expired with nothing left queued or being sent, and service mails as soon as theirs
+    is not; returns how many."""
     left = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state.in_(("queued", "sending")))
+    withdrawn = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state == "withdrawn")
+    done_with = or_(notices.c.expires <= now, and_(notices.c.kind.in_(PERSONAL), ~withdrawn))
     unfanned = exists().where(dues.c.notice == notices.c.id, dues.c.fanned_at.is_(None), dues.c.due <= now)
     done = await connection.execute(
         update(notices)
-        .where(
-            notices.c.closed_at.is_(None), notices.c.expires <= now, ~left, ~(unfanned & ~notices.c.frozen)
-        )
+        .where(notices.c.closed_at.is_(None), done_with, ~left, ~(unfanned & ~notices.c.frozen))
         .values(closed_at=now)
     )
+    return done.rowcount
+
+
+async def forget(connection: AsyncConnection, *, before: datetime) -> int:
+    """Delete deliveries of notices that were closed and of no more use before an instant, at most 20,000 of them, and
+    service mails altogether; returns how many. What was for many stays, so that nobody is told again."""
+    old = and_(notices.c.closed_at.is_not(None), notices.c.expires < before)
+    chosen = (
+        select(deliveries.c.id).where(deliveries.c.notice.in_(select(notices.c.id).where(old))).limit(BATCH)
+    )
+    done = await connection.execute(delete(deliveries).where(deliveries.c.id.in_(chosen)))
+    if done.rowcount < BATCH:
+        await connection.execute(delete(notices).where(old, notices.c.member.is_not(None)))
     return done.rowcount

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import Kind
 from scheduler.store.ledger.fanning import is_for
+from scheduler.store.members import is_muted
 from scheduler.store.schema import deliveries, members, notices
 
 
@@ -115,6 +116,7 @@ async def lacking_by_zone(
     kind: Kind,
     occurrence: str,
     *,
+    policy: str,
     notice: int | None,
     due: datetime,
     expires: datetime,
@@ -124,7 +126,8 @@ async def lacking_by_zone(
     has = select(deliveries.c.member).where(deliveries.c.notice == notice)
     query = (
         select(members.c.zone, func.count())
-        .where(is_for(kind, occurrence, due=due, expires=expires), members.c.id.not_in(has))
+        .where(is_for(kind, occurrence, due=due, expires=expires), ~is_muted(members.c.id, kind, policy))
+        .where(members.c.id.not_in(has))
         .group_by(members.c.zone)
     )
     return {row[0]: row[1] for row in await connection.execute(query)}

@@ -5,7 +5,7 @@ from alembic import op
 from scheduler.store.ledger.jobs import install
 
 revision = "0005"
-down_revision = "0001"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 

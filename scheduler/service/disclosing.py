@@ -1,0 +1,44 @@
+"""Handing a person all that is held about them."""
+
+from datetime import datetime
+from typing import Any
+
+from scheduler.domain.token import Keys, Purpose
+from scheduler.service.preferring import NotOpen
+from scheduler.service.recognising import recognise
+from scheduler.store import members, notices
+from scheduler.store.database import Database
+
+_WORDS = (
+    "Every row that is kept about you, by table: all that is removed when you ask to be forgotten. "
+    "Instants are in UTC. 'mails' says what those in 'deliveries' were about."
+)
+
+
+async def own_data(database: Database, token: str, *, keys: Keys) -> dict[str, Any]:
+    """All that erasing the link's member would remove, ready for JSON; who left may have it too.
+
+    Raises NotOpen where the link is nobody's.
+    """
+    async with database.read() as connection:
+        standing, member = await recognise(connection, token, Purpose.PREFERENCES, keys=keys)
+        if member is None:
+            raise NotOpen(standing)
+        held = await members.held_about(connection, member.id)
+        numbers = {row["notice"] for row in held["deliveries"]}
+        about = [one for one in await notices.every(connection) if one.id in numbers]
+    tables = {
+        name: [{key: _plain(value) for key, value in row.items()} for row in rows]
+        for name, rows in held.items()
+    }
+    return {
+        "about": _WORDS, **tables,
+        "mails": [
+            {"id": one.id, "kind": one.kind.value, "occurrence": one.occurrence, "subject": one.subject}
+            for one in about
+        ],
+    }  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value

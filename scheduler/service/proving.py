@@ -1,0 +1,140 @@
+"""Proving who one is, for what matters: a fresh link by mail, and with it another address, or being forgotten."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.domain.address import address_key, require_address
+from scheduler.domain.policy import Kind
+from scheduler.domain.problem import Refused
+from scheduler.domain.token import Keys, Purpose, token_subject
+from scheduler.service.erasing import erase_member
+from scheduler.service.mailing import mail_one, mailed_since
+from scheduler.service.membership import erasure_name, key_of
+from scheduler.service.preferring import NotOpen, open_by
+from scheduler.service.recognising import Standing, recognise, recognise_among
+from scheduler.store import members, notices
+from scheduler.store.database import Database
+from scheduler.store.members import Member
+
+log = structlog.get_logger()
+
+COOL_DOWN = timedelta(minutes=2)
+MOST_A_DAY = 5
+"""How many fresh links, and how many questions to a new address, one member gets."""
+
+
+async def ask_link(database: Database, email: str, *, now: datetime) -> None:
+    """Mail a fresh link to whoever has that address, if anybody has: who left too. The caller is told nothing of it."""
+    async with database.write() as connection:
+        member = await members.by_key(connection, key_of(email))
+        if member and member.status != "pending":
+            await _mail_link(connection, member, now)
+
+
+async def ask_own_link(database: Database, token: str, *, keys: Keys, now: datetime) -> Member:
+    """The same for the member of a link to preferences. Raises NotOpen where it opens nothing."""
+    async with database.write() as connection:
+        member = await open_by(connection, token, keys=keys)
+        await _mail_link(connection, member, now)
+    return member
+
+
+async def _mail_link(connection: AsyncConnection, member: Member, now: datetime) -> None:
+    if await _may_mail(connection, member, Kind.SIGN_IN, now):
+        await mail_one(connection, member, Kind.SIGN_IN, now=now)
+
+
+async def _may_mail(connection: AsyncConnection, member: Member, kind: Kind, now: datetime) -> bool:
+    if await mailed_since(connection, member, kind, since=now - COOL_DOWN):
+        return False
+    return await mailed_since(connection, member, kind, since=now - timedelta(days=1)) < MOST_A_DAY
+
+
+async def look(database: Database, token: str, *, keys: Keys, now: datetime) -> Member:
+    """Whose fresh link it is; who left may use it too. Changes nothing; raises NotOpen where it opens nothing."""
+    async with database.read() as connection:
+        return await _fresh(connection, token, keys=keys, now=now)
+
+
+async def _fresh(connection: AsyncConnection, token: str, *, keys: Keys, now: datetime) -> Member:
+    standing, member = await recognise(connection, token, Purpose.SIGN_IN, keys=keys, now=now)
+    if member is None:
+        raise NotOpen(standing)
+    return member
+
+
+async def ask_address(database: Database, token: str, email: str, *, keys: Keys, now: datetime) -> None:
+    """Ask at a new address whether it is the member's; until it says so nothing changes.
+
+    Whether somebody else has it already is told to them alone. Raises NotOpen, and Refused for what is no address,
+    for the one they have, and where that was asked too often.
+    """
+    email = require_address(email, "")
+    async with database.write() as connection:
+        member = await _fresh(connection, token, keys=keys, now=now)
+        if member.status == "left":
+            raise NotOpen(Standing.LEFT)
+        if address_key(email) == member.address_key:
+            raise Refused("That is the address that we have.")
+        if not await _may_mail(connection, member, Kind.ADDRESS_CHANGE, now):
+            raise Refused("We have just sent a mail for such a change; please wait some minutes.")
+        other = await members.by_key(connection, address_key(email))
+        await mail_one(
+            connection, member, Kind.ADDRESS_CHANGE, address=other.address if other else email, now=now
+        )
+        log.info("address-asked", member=member.id)
+
+
+async def look_address(database: Database, token: str, *, keys: Keys, now: datetime) -> str:
+    """The new address that the link confirms. Changes nothing; raises NotOpen where it opens nothing."""
+    async with database.read() as connection:
+        return (await _asked(connection, token, keys=keys, now=now))[1]
+
+
+async def confirm_address(database: Database, token: str, *, keys: Keys, now: datetime) -> str:
+    """Let a member's mail go to the address that has confirmed itself, tell the old one, and return the new.
+
+    The links in mails to the old address end with it. Raises NotOpen, and Refused where somebody else has it.
+    """
+    try:
+        async with database.write() as connection:
+            member, address = await _asked(connection, token, keys=keys, now=now)
+            key = address_key(address)
+            if await members.by_key(connection, key):
+                raise Refused("Another member gets our mail at this address already, so nothing was changed.")
+            await members.let_return(connection, erasure_name(keys, key))
+            await members.change(
+                connection, member.id, address=address, address_key=key, generation=member.generation + 1
+            )
+            await mail_one(connection, member, Kind.ADDRESS_CHANGED, address=member.address, now=now)
+            log.info("address-changed", member=member.id)
+            return address
+    except IntegrityError:
+        raise Refused("Another member got this address just now, so nothing was changed.") from None
+
+
+async def _asked(connection: AsyncConnection, token: str, *, keys: Keys, now: datetime) -> tuple[Member, str]:
+    """The member and the address that they named last: a link for an earlier one is nobody's any more."""
+    number = token_subject(token)
+    asked = (
+        await notices.last_address(connection, number, Kind.ADDRESS_CHANGE) if number is not None else None
+    )
+    standing, member, address = await recognise_among(
+        connection, token, Purpose.ADDRESS, [asked] if asked else [], keys=keys, now=now
+    )
+    if member is None or standing is not Standing.GOOD:
+        raise NotOpen(standing)
+    return member, address
+
+
+async def forget_me(
+    database: Database, token: str, *, keys: Keys, outbox: Path | None, now: datetime
+) -> None:
+    """Erase the member of a fresh link. Raises NotOpen, and Refused while a mail to them is on its way."""
+    member = await look(database, token, keys=keys, now=now)
+    await erase_member(database, member.address, keys=keys, outbox=outbox, now=now)
+    log.info("member-erased-own", member=member.id)

@@ -1,0 +1,101 @@
+"""Answering an invitation: coming, not coming or perhaps, by a link bound to the member and the meeting."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.delivery.wording import When, describe_when
+from scheduler.domain.locale_tag import hour_cycle
+from scheduler.domain.occurrence import Occurrence, Series
+from scheduler.domain.problem import Refused
+from scheduler.domain.text import quoted
+from scheduler.domain.token import Keys, Purpose
+from scheduler.service.recognising import Standing, recognise_among
+from scheduler.store import members, occurrences
+from scheduler.store.database import Database
+from scheduler.store.members import Member
+
+ANSWERS = ("coming", "maybe", "declined")
+NO_ANSWER = "none"
+"""What takes an answer back."""
+
+
+class Question(StrEnum):
+    """Whether an answer can be given: before the start of a meeting that is held, by a member's good link."""
+
+    OPEN = "open"
+    BEGUN = "begun"
+    CANCELLED = "cancelled"
+    LEFT = "left"
+    REPLACED = "replaced"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """A meeting and what its member answered: now, and before this answer. `when` is by the member's own clocks."""
+
+    question: Question
+    title: str = ""
+    topic: str = ""
+    when: When | None = None
+    answer: str = ""
+    before: str = ""
+
+
+_BY_STANDING = {
+    Standing.LEFT: Question.LEFT, Standing.REPLACED: Question.REPLACED, Standing.UNKNOWN: Question.UNKNOWN,
+}  # fmt: skip
+
+
+async def respond(
+    database: Database, series: Mapping[str, Series], token: str, answer: str | None, *, keys: Keys, locale: str,
+    now: datetime,
+) -> Response:  # fmt: skip
+    """Keep an answer, of ANSWERS or NO_ANSWER; the last one before the start holds.
+
+    Changes nothing where the question is not open, nor with None, which only looks. `locale` is that of members who
+    have named none. Raises Refused for any other answer.
+    """
+    if answer not in (*ANSWERS, NO_ANSWER, None):
+        raise Refused(f"{quoted(answer)} is no answer; give one of {', '.join(ANSWERS)}")
+    async with database.read() if answer is None else database.write() as connection:
+        found = await _found(connection, series, token, keys=keys)
+        if isinstance(found, Question):
+            return Response(question=found)
+        member, one = found
+        before = await members.answer_of(connection, member.id, one.key)
+        question = _question(one, now)
+        if answer is None or question is not Question.OPEN:
+            answer = before
+        elif answer == NO_ANSWER and before:
+            await members.drop_answer(connection, member.id, one.key, now=now)
+        elif answer not in (NO_ANSWER, before):
+            await members.set_answer(connection, member.id, one.key, answer=answer, now=now)
+    its = series[one.series]
+    return Response(
+        question=question, title=its.title, topic=one.topic, before=before,
+        answer="" if answer == NO_ANSWER else answer,
+        when=describe_when(one, its, zone=member.zone, cycle=hour_cycle(member.locale or locale)),
+    )  # fmt: skip
+
+
+async def _found(
+    connection: AsyncConnection, series: Mapping[str, Series], token: str, *, keys: Keys
+) -> tuple[Member, Occurrence] | Question:
+    held = {one.key: one for one in await occurrences.all_occurrences(connection) if one.series in series}
+    # The newest first: it is the one that is asked about.
+    things = sorted(held, key=lambda key: held[key].starts, reverse=True)
+    standing, member, key = await recognise_among(connection, token, Purpose.RSVP, things, keys=keys)
+    if member is None or standing is not Standing.GOOD:
+        return _BY_STANDING[standing]
+    return member, held[key]
+
+
+def _question(one: Occurrence, now: datetime) -> Question:
+    if one.cancelled:
+        return Question.CANCELLED
+    return Question.OPEN if now < one.starts else Question.BEGUN

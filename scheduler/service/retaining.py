@@ -1,0 +1,55 @@
+"""Forgetting what has been kept long enough: done daily, as the settings say and the privacy page shows."""
+
+import asyncio
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from scheduler.delivery.maildir import erase_messages
+from scheduler.domain.policy import Kind
+from scheduler.domain.retention import Retention
+from scheduler.domain.token import Keys
+from scheduler.service.mailing import USEFUL_FOR
+from scheduler.service.membership import erasure_name
+from scheduler.store import members, requests
+from scheduler.store.database import Database
+from scheduler.store.ledger import fanning
+from scheduler.store.traces import wipe
+
+log = structlog.get_logger()
+
+
+async def forget_old(
+    database: Database, retention: Retention, *, keys: Keys, outbox: Path | None, now: datetime
+) -> None:
+    """Erase who left long ago, and delete old deliveries, and requests that nobody confirmed or that were declined.
+
+    Of an erased person a keyed hash of the address stays, so that no import brings them back. `outbox` is the folder
+    that mail goes to, if it goes to one.
+    """
+    words: list[str] = []
+    async with database.read() as connection:
+        gone = await members.left_before(connection, now - retention.left_members)
+    for member in gone:
+        async with database.write() as connection:
+            await members.erase(connection, member, erasure_name(keys, member.address_key), now)
+        for address in {member.address, member.address_key} if outbox else ():
+            assert outbox
+            await asyncio.to_thread(erase_messages, outbox, recipient=address)
+        words += [member.address, member.address_key, member.name]
+    async with database.write() as connection:
+        asked = await requests.forget(
+            connection, unconfirmed_before=now - USEFUL_FOR[Kind.CONFIRMATION],
+            declined_before=now - retention.declined_requests,
+        )  # fmt: skip
+    words += [word for person in asked for word in person]
+    deleted, last = 0, -1
+    while last:
+        async with database.write() as connection:
+            last = await fanning.forget(connection, before=now - retention.deliveries)
+        deleted += last
+    if words:
+        await wipe(database, words)
+    if gone or asked or deleted:
+        log.info("forgotten", members=len(gone), requests=len(asked), deliveries=deleted)

@@ -1,0 +1,237 @@
+"""A member's own page: what we know of them and what they get, theirs to change. Looking at it changes nothing."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import date, datetime, timedelta
+from typing import Any, Literal, cast
+from zoneinfo import ZoneInfo
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from scheduler.domain.locale_tag import (
+    hour_cycle,
+    own_hour_cycle,
+    plain_locale,
+    require_locale,
+    with_hour_cycle,
+)
+from scheduler.domain.localtime import say_clock, say_day, say_length
+from scheduler.domain.problem import Refused
+from scheduler.domain.text import require_line
+from scheduler.domain.zone import city, require_zone
+from scheduler.service import preferring, proving
+from scheduler.service.disclosing import own_data
+from scheduler.service.membership import LONGEST_NAME
+from scheduler.service.preferring import Choice, NotOpen, Preferences
+from scheduler.service.subscribing import subscribe_url
+from scheduler.store.members import Mute
+from scheduler.web.choices import language_name, languages, zones
+from scheduler.web.forms import fields, told
+from scheduler.web.site import PRIVATE, Site, page, shut, site
+
+_DONE = {
+    "details": "Saved.",
+    "notices": "Saved: from now on you get what is ticked below.",
+    "pause": "Saved: until that day you get no mail from us.",
+    "resume": "Welcome back: mails come again from now on.",
+    "feed": "Saved: your calendar follows when it next asks.",
+    "fresh": "A fresh link is on its way to your address. It works for an hour.",
+    "rotate": "Your calendar feed has a new address. Subscribe to it anew; the old one is closed.",
+}
+
+
+_ALARMS = {"": "None", "10": "10 minutes before", "60": "an hour before", "1440": "a day before"}
+
+
+async def me(request: Request) -> Response:
+    """GET shows, POST changes one thing and leads back."""
+    here, token = site(request), request.path_params["token"]
+    try:
+        if request.method != "POST":
+            return await (_data(request) if "download" in request.query_params else _shown(request, {}, {}))
+        typed = {name: values[-1] for name, values in (await fields(request)).items()}
+        act = _ACTS.get(typed.get("act", ""))
+        if act is None:
+            raise HTTPException(400, headers=PRIVATE)
+        # Only who may look may do anything, even wrongly.
+        await _read(here, token)
+        answer = await act(request, token, typed)
+    except NotOpen as closed:
+        return shut(request, closed.standing)
+    if isinstance(answer, Response):
+        return answer
+    if answer:
+        return await _shown(request, typed, answer, status=422)
+    done = f"?done={typed['act']}"
+    return Response(status_code=303, headers={**PRIVATE, "Location": f"/me/{token}{done}"})
+
+
+async def _data(request: Request) -> Response:
+    """All that is held about the member, as a file of theirs; who left may have it too."""
+    here = site(request)
+    found = await own_data(here.database, request.path_params["token"], keys=here.keys)
+    headers = {**PRIVATE, "Content-Disposition": 'attachment; filename="what-we-hold-about-you.json"'}
+    return JSONResponse(found, headers=headers)
+
+
+async def _read(here: Site, token: str) -> Preferences:
+    return await preferring.read_preferences(
+        here.database, token, series=here.series, policies=here.policies, keys=here.keys,
+        locale=here.community.locale, now=here.clock.now(),
+    )  # fmt: skip
+
+
+async def _shown(
+    request: Request, typed: Mapping[str, str], complaints: Mapping[str, str], *, status: int = 200
+) -> Response:
+    here, found = site(request), await _read(site(request), request.path_params["token"])
+    member, cycle = found.member, hour_cycle(found.member.locale or here.community.locale)
+    plain = plain_locale(member.locale or here.community.locale)
+    kept = {
+        "name": member.name, "zone": member.zone, "locale": plain, "cycle": own_hour_cycle(member.locale) or "",
+        "until": "", "invitation_by": member.invitation_by,
+        "alarm": "" if member.feed_alarm_minutes is None else str(member.feed_alarm_minutes),
+    }  # fmt: skip
+    paused = member.paused_until.astimezone(ZoneInfo(member.zone)).date() if member.paused_until else None
+    today = here.clock.now().astimezone(ZoneInfo(member.zone)).date()
+    return page(
+        request, "me.html", status=status, headers=PRIVATE, address=member.address,
+        values={**kept, **{name: typed[name] for name in kept if name in typed}}, complaints=complaints,
+        zones=zones(), city=city(member.zone), languages=_languages(plain), next=found.next, title=found.title,
+        choices=[
+            {"value": _value(one.mute), "words": _words(one, cycle), "wanted": not one.muted} for one in found.choices
+        ],
+        paused=member.status == "paused", paused_until=say_day(paused) if paused else "",
+        tomorrow=str(today + timedelta(days=1)), done=_DONE.get(request.query_params.get("done", ""), ""),
+        assumed=member.zone_source == "assumed", answers=member.feed_answers,
+        alarms={kept["alarm"]: f"{kept['alarm']} minutes before", **_ALARMS},
+        subscribe_url=subscribe_url(here.keys, here.community, member),
+    )  # fmt: skip
+
+
+def _languages(chosen: str) -> list[tuple[str, str]]:
+    found = list(languages())
+    return found if chosen in dict(found) else [(chosen, language_name(chosen)), *found]
+
+
+def _value(mute: Mute) -> str:
+    return ":".join(filter(None, mute))
+
+
+def _words(choice: Choice, cycle: Literal["h12", "h23"]) -> str:
+    policy = choice.policy
+    if policy is None:
+        return "What the convenors write now and then"
+    if policy.lead is not None:
+        return f"The reminder {say_length(int(policy.lead.total_seconds()) // 60)} before the start"
+    assert policy.at is not None
+    day = {0: "on the day", 1: "on the day before"}.get(
+        policy.days_before or 0, f"{policy.days_before} days before"
+    )
+    return f"The reminder {day}, at {say_clock(datetime.combine(date.min, policy.at), cycle)} your time"
+
+
+Complaints = Mapping[str, str]
+_Act = Callable[[Request, str, Mapping[str, str]], Awaitable[Complaints | Response]]
+
+
+def _check(complaints: dict[str, str], name: str, check: Callable[..., str], text: str, **limits: Any) -> str:
+    try:
+        return check(text, "", **limits)
+    except Refused as refusal:
+        complaints[name] = told(refusal)
+        return ""
+
+
+async def _details(request: Request, token: str, typed: Mapping[str, str]) -> Complaints | Response:
+    here, complaints = site(request), dict[str, str]()
+    name = _check(complaints, "name", require_line, typed.get("name", ""), longest=LONGEST_NAME)
+    zone = _check(complaints, "zone", require_zone, typed.get("zone", "").strip())
+    tongue = _check(complaints, "locale", require_locale, typed.get("locale", ""))
+    cycle = typed.get("cycle", "")
+    if cycle not in ("", "h12", "h23"):
+        complaints["cycle"] = "Choose one of these."
+    if complaints:
+        return complaints
+    member = (await _read(here, token)).member
+    if "-" not in tongue and plain_locale(member.locale) != tongue and member.country:
+        # Whoever chooses English means that of their country.
+        tongue = _check({}, "", require_locale, f"{tongue}-{member.country[:2]}") or tongue
+    locale = with_hour_cycle(plain_locale(tongue), cast(Literal["h12", "h23"] | None, cycle or None))
+    if zone != member.zone and typed.get("confirmed") != zone:
+        whens = await preferring.compare_zones(
+            here.database, here.series, [member.zone, zone], locale=locale, now=here.clock.now()
+        )
+        return page(
+            request, "moving.html", headers=PRIVATE, old=city(member.zone), new=city(zone),
+            whens=whens, values={"name": name, "zone": zone, "locale": plain_locale(locale), "cycle": cycle},
+        )  # fmt: skip
+    await preferring.change_details(here.database, token, name=name, zone=zone, locale=locale, keys=here.keys)
+    return {}
+
+
+async def _notices(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
+    here, by = site(request), typed.get("invitation_by", "mail")
+    if by not in ("mail", "feed"):
+        return {"invitation_by": "Choose one of these."}
+    wanted = (await fields(request)).get("wanted", [])
+    muted = {
+        choice.mute for choice in preferring.choices(here.policies, ()) if _value(choice.mute) not in wanted
+    }
+    await preferring.choose_notices(
+        here.database, token, invitation_by=by, muted=muted, policies=here.policies, keys=here.keys
+    )
+    return {}
+
+
+async def _feed(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
+    here, alarm = site(request), typed.get("alarm", "")
+    if alarm not in _ALARMS:
+        return {"alarm": "Choose one of these."}
+    await preferring.choose_feed(
+        here.database, token, alarm_minutes=int(alarm) if alarm else None, answers="answers" in typed,
+        keys=here.keys, now=here.clock.now(),
+    )  # fmt: skip
+    return {}
+
+
+async def _pause(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
+    here = site(request)
+    try:
+        until = date.fromisoformat(typed.get("until", "").strip())
+        await preferring.pause(here.database, token, until=until, keys=here.keys, now=here.clock.now())
+    except (ValueError, OverflowError):
+        return {"until": "Choose a day, as 2027-01-31."}
+    except Refused as refusal:
+        return {"until": str(refusal)}
+    return {}
+
+
+async def _resume(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
+    here = site(request)
+    await preferring.end_pause(here.database, token, keys=here.keys, now=here.clock.now())
+    return {}
+
+
+async def _rotate(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
+    here = site(request)
+    await preferring.rotate_feed(here.database, token, keys=here.keys, now=here.clock.now())
+    return {}
+
+
+async def _fresh(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
+    here = site(request)
+    await proving.ask_own_link(here.database, token, keys=here.keys, now=here.clock.now())
+    return {}
+
+
+_ACTS: Mapping[str, _Act] = {
+    "details": _details,
+    "notices": _notices,
+    "pause": _pause,
+    "resume": _resume,
+    "feed": _feed,
+    "rotate": _rotate,
+    "fresh": _fresh,
+}

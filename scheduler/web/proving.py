@@ -1,0 +1,123 @@
+"""Pages for who has no link at hand, and for what matters: a fresh link, another address, being forgotten."""
+
+from collections.abc import Mapping
+
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import Response
+
+from scheduler.domain.address import require_address
+from scheduler.domain.problem import Refused
+from scheduler.domain.token import Purpose
+from scheduler.service import proving
+from scheduler.service.preferring import NotOpen
+from scheduler.web.forms import field, fields, told
+from scheduler.web.site import PRIVATE, page, shut, site
+
+
+async def ask(request: Request) -> Response:
+    """Asks for an address; whoever has it gets a link by mail. The answer is the same for every address, and is given
+    before anybody looks whose it is."""
+    here = site(request)
+    if request.method != "POST":
+        return page(request, "ask.html", headers=PRIVATE, asked=False, typed="", complaint="")
+    typed = await field(request, "email")
+    try:
+        email = require_address(typed, "")
+    except Refused as refusal:
+        return page(
+            request,
+            "ask.html",
+            status=422,
+            headers=PRIVATE,
+            asked=False,
+            typed=typed,
+            complaint=told(refusal),
+        )
+    if not here.pace.allows(request):
+        return page(
+            request, "problem.html", status=429, headers=PRIVATE, heading="That was asked very often",
+            words="From your network many links were asked for in this hour. Please try again later.",
+        )  # fmt: skip
+    answer = page(request, "ask.html", headers=PRIVATE, asked=True, typed="", complaint="")
+    answer.background = BackgroundTask(proving.ask_link, here.database, email, now=here.clock.now())
+    return answer
+
+
+async def sign_in(request: Request) -> Response:
+    """What a fresh link opens: the way to the preferences, another address, and being forgotten."""
+    here, token = site(request), request.path_params["token"]
+    typed = {name: values[-1] for name, values in (await fields(request)).items()}
+    complaints: dict[str, str] = {}
+    try:
+        member = await proving.look(here.database, token, keys=here.keys, now=here.clock.now())
+        act = _ACTS.get(typed.get("act", "")) if request.method == "POST" else None
+        if act and (done := await act(request, typed, complaints)):
+            return done
+    except NotOpen as closed:
+        return shut(request, closed.standing)
+    own = here.keys.token(Purpose.PREFERENCES, member.id, generation=member.generation)
+    return page(
+        request, "sign_in.html", status=422 if complaints else 200, headers=PRIVATE, address=member.address,
+        left=member.status == "left", own=own, typed=typed.get("email", ""), complaints=complaints,
+    )  # fmt: skip
+
+
+async def _move(request: Request, typed: Mapping[str, str], complaints: dict[str, str]) -> Response | None:
+    here, email = site(request), typed.get("email", "").strip()
+    try:
+        await proving.ask_address(
+            here.database, request.path_params["token"], email, keys=here.keys, now=here.clock.now()
+        )
+    except Refused as refusal:
+        complaints["email"] = told(refusal)
+        return None
+    words = "We have sent a mail to the new address. As soon as it is confirmed there, our mail comes there."
+    return page(request, "done.html", headers=PRIVATE, heading="One more step", words=words)
+
+
+async def _forget(request: Request, typed: Mapping[str, str], complaints: dict[str, str]) -> Response | None:
+    here = site(request)
+    if typed.get("sure") != "yes":
+        complaints["sure"] = "Please tick that you are sure."
+        return None
+    try:
+        await proving.forget_me(
+            here.database, request.path_params["token"], keys=here.keys, outbox=here.outbox, now=here.clock.now()
+        )  # fmt: skip
+    except Refused:
+        complaints["sure"] = "A mail to you is on its way at this moment; please try again in a minute."
+        return None
+    words = "Nothing that names you is left with us. It was good to have you here; you are welcome any day."
+    return page(request, "done.html", headers=PRIVATE, heading="You are forgotten", words=words)
+
+
+_ACTS = {"address": _move, "erase": _forget}
+
+
+async def address(request: Request) -> Response:
+    """GET asks, POST confirms that mail may come to a new address."""
+    here, token = site(request), request.path_params["token"]
+    now, complaint, new = here.clock.now(), "", ""
+    try:
+        new = await proving.look_address(here.database, token, keys=here.keys, now=now)
+        if request.method == "POST":
+            await request.body()
+            await proving.confirm_address(here.database, token, keys=here.keys, now=now)
+            return page(
+                request, "done.html", headers=PRIVATE, heading="Your new address holds",
+                words=f"From now on our mail goes to {new}. Links in older mails no longer work; the next mail brings "
+                "new ones.",
+            )  # fmt: skip
+    except NotOpen as closed:
+        return shut(request, closed.standing)
+    except Refused as refusal:
+        complaint = str(refusal)
+    return page(
+        request,
+        "address.html",
+        status=409 if complaint else 200,
+        headers=PRIVATE,
+        address=new,
+        complaint=complaint,
+    )

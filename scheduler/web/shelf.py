@@ -1,0 +1,192 @@
+"""Calendars kept in memory, ready to be sent: made once for each state of the database, and looked after."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from scheduler.domain.calendar import feed_window
+from scheduler.domain.clock import Clock
+from scheduler.domain.community import Community
+from scheduler.domain.occurrence import Series
+from scheduler.domain.stencil import PrivateFeed
+from scheduler.domain.token import Keys
+from scheduler.service.publishing import Published, feed, meeting_calendar, read_meeting
+from scheduler.service.recognising import Standing
+from scheduler.service.subscribing import Subscriber, private_feed, subscriber
+from scheduler.store import facts
+from scheduler.store.database import FAULTS, Database
+from scheduler.web.ready import PUBLIC, Ready, Validators
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 1.0
+FRESH_SECONDS = 1.5
+"""How long a look at the database holds. A look comes every LOOK_SECONDS while `keep_fresh` runs; where it does not
+come in time, the next request looks itself. So no calendar is older than two seconds."""
+
+_TELL_EVERY = 60
+_CALENDARS_KEPT = 500
+_SUBSCRIBERS_KEPT = 20_000
+
+
+@dataclass(slots=True)
+class Subscription:
+    """A subscriber as of the present state; `validators` once their feed was made in it."""
+
+    subscriber: Subscriber
+    validators: Validators | None = None
+
+
+class Shelf:
+    """What stands on it belongs to one state: the counter of changes, and the month that feeds are of."""
+
+    def __init__(
+        self, database: Database, series: Sequence[Series], community: Community, *,
+        keys: Keys, clock: Clock, started: datetime,
+    ) -> None:  # fmt: skip
+        self._database, self._series, self._community = database, series, community
+        self._keys, self._clock, self._started = keys, clock, started
+        self._state: tuple[int, datetime] | None = None
+        self._looked = float("-inf")
+        self._working = asyncio.Lock()
+        self._calendars: dict[bytes, Ready] = {}
+        self._commons: dict[timedelta | None, PrivateFeed] = {}
+        self._subscriptions: dict[str, Subscription] = {}
+        self._given = Counter[tuple[str, int]]()
+
+    def at_hand(self, path: bytes) -> Ready | None:
+        """The public calendar of that path, if it stands here and is fresh: without a look at anything else."""
+        ready = self._calendars.get(path)
+        if ready is None or self._clock.monotonic() - self._looked > FRESH_SECONDS:
+            return None
+        return ready
+
+    def count(self, route: str, status: int) -> None:
+        """Note that an answer was given from here; many at a time make one line in the log."""
+        self._given[route, status] += 1
+
+    async def keep_fresh(self) -> None:
+        """Look every second, for as long as it is let; now and then tell what was given out."""
+        looks = 0
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self.look()
+            except FAULTS as error:
+                log.warning("shelf-not-looked-after", error=type(error).__name__)
+            looks += 1
+            if looks % _TELL_EVERY == 0:
+                self.tell()
+
+    def tell(self) -> None:
+        """Log what was given out since the last time, by route and status."""
+        for (route, status), count in sorted(self._given.items()):
+            log.info("requests", route=route, status=status, count=count)
+        self._given.clear()
+
+    async def look(self) -> None:
+        """Clear the shelf where the state is another one. Raises FAULTS where the database does not answer."""
+        looked = self._clock.monotonic()
+        async with self._database.read() as connection:
+            mark = await facts.current(connection, "change")
+        state = (mark, feed_window(self._clock.now())[0])
+        if state != self._state:
+            self._state = state
+            for kept in (self._calendars, self._commons, self._subscriptions):
+                kept.clear()
+        self._looked = looked
+
+    async def everything(self) -> Ready:
+        """The public feed of all series."""
+        return await self._calendar("/calendar.ics", "/calendar.ics", "calendar.ics", self._feed(None))
+
+    async def one_series(self, slug: str) -> Ready:
+        """The public feed of one of the series."""
+        return await self._calendar(
+            f"/calendar/{slug}.ics", "/calendar/{series}.ics", f"{slug}.ics", self._feed(slug)
+        )
+
+    async def meeting(self, slug: str, date: str) -> Ready | None:
+        """The calendar of one meeting of one of the series; None where there is none."""
+        its = next(one for one in self._series if one.slug == slug)
+
+        async def make() -> Published | None:
+            one = await read_meeting(self._database, {slug: its}, f"{slug}/{date}")
+            return meeting_calendar(one, its, self._community) if one else None
+
+        path, filename = f"/meetings/{slug}/{date}.ics", f"{slug}-{date}.ics"
+        try:
+            return await self._calendar(path, "/meetings/{series}/{date}.ics", filename, make)
+        except LookupError:
+            return None
+
+    async def subscription(self, token: str) -> Subscription:
+        """Whose the private feed of that address is."""
+        await self._freshen()
+        if (found := self._subscriptions.get(token)) is None:
+            state = self._state
+            one = await subscriber(self._database, token, keys=self._keys, now=self._clock.now())
+            found = Subscription(one)
+            if state == self._state and one.standing is not Standing.UNKNOWN:
+                if len(self._subscriptions) >= _SUBSCRIBERS_KEPT:
+                    self._subscriptions.clear()
+                self._subscriptions[token] = found
+        return found
+
+    async def common(self, alarm: timedelta | None) -> PrivateFeed:
+        """What the private feeds with that alarm have in common."""
+        async with self._working:
+            if (found := self._commons.get(alarm)) is None:
+                state = self._state
+                found = await private_feed(
+                    self._database, self._series, self._community, alarm=alarm, now=self._clock.now()
+                )
+                if state == self._state:
+                    self._commons[alarm] = found
+            return found
+
+    def validators(self, published: Published) -> Validators:
+        """Settings are part of what is published, and they are read at the start."""
+        return Validators.of(published.content, max(published.changed_at, self._started))
+
+    def _feed(self, only: str | None) -> Callable[[], Awaitable[Published]]:
+        async def make() -> Published:
+            return await feed(self._database, self._series, self._community, now=self._clock.now(), only=only)
+
+        return make
+
+    async def _freshen(self) -> None:
+        if self._clock.monotonic() - self._looked > FRESH_SECONDS:
+            await self.look()
+
+    async def _calendar(
+        self, path: str, route: str, filename: str, make: Callable[[], Awaitable[Published | None]]
+    ) -> Ready:
+        """The calendar at `path`, made where it does not stand here. Raises LookupError where there is none."""
+        key = path.encode()
+        async with self._working:
+            await self._freshen()
+            if (found := self._calendars.get(key)) is None:
+                state = self._state
+                published = await make()
+                if published is None:
+                    raise LookupError(path)
+                found = Ready(
+                    published.content, self.validators(published), route=route, filename=filename,
+                    headers=PUBLIC, https=self._community.base_url.startswith("https:"),
+                )  # fmt: skip
+                # What was made while the state changed is good for this request, and not for a later one.
+                if state == self._state:
+                    if len(self._calendars) >= _CALENDARS_KEPT:
+                        self._calendars.clear()
+                    self._calendars[key] = found
+            return found
+
+
+PRIVATE_FEED: Mapping[str, str] = {
+    "Cache-Control": "private, max-age=300", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex",
+}  # fmt: skip

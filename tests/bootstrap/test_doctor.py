@@ -1,0 +1,109 @@
+"""What `doctor` finds, and the key that it looks at."""
+
+import stat
+import zoneinfo
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import time_machine
+
+from scheduler.bootstrap.doctor import examine
+from scheduler.bootstrap.finding import Finding, Level
+from scheduler.bootstrap.serving import make_planner
+from scheduler.bootstrap.settings import load_settings
+from scheduler.bootstrap.wiring import open_parts
+from scheduler.domain.problem import Problem
+from scheduler.service.amending import Change, amend
+from scheduler.store import members, notices, occurrences
+from tests.house import SERIES
+from tests.store.test_members import row
+
+NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
+START = datetime(2026, 11, 19, 18, tzinfo=UTC)
+KEY = f"{SERIES.slug}/2026-11-19"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    with time_machine.travel(NOW, tick=False):
+        yield tmp_path
+
+
+async def examined(**environment: str) -> tuple[bool, list[Finding]]:
+    found: list[Finding] = []
+    wrong = await examine(load_settings(None, environment), found.append)
+    assert wrong == any(one.level is Level.WRONG for one in found)
+    return wrong, found
+
+
+def texts(found: list[Finding], level: Level) -> str:
+    return "\n".join(one.text for one in found if one.level is level)
+
+
+async def test_a_fresh_installation_is_well_and_is_told_what_it_lacks() -> None:
+    wrong, found = await examined()
+    assert not wrong
+    assert "from the tzdata package" in texts(found, Level.FINE)
+    notes = texts(found, Level.NOTE)
+    for words in ("goes to a folder", "this machine only", "no `serve` is running"):
+        assert words in notes
+
+
+async def test_zone_data_before_the_package_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoneinfo, "TZPATH", ("/usr/share/zoneinfo",))
+    wrong, found = await examined()
+    assert wrong
+    assert "/usr/share/zoneinfo stands before the tzdata package" in texts(found, Level.WRONG)
+
+
+async def test_a_key_that_others_may_read_is_wrong(folder: Path) -> None:
+    await examined()
+    secret = folder / "var" / "secret"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    secret.chmod(0o644)
+    _, found = await examined()
+    assert "chmod 600" in texts(found, Level.WRONG)
+
+
+async def test_the_key_is_made_once_and_a_broken_one_is_never_replaced(folder: Path) -> None:
+    settings = load_settings(None, {})
+    async with open_parts(settings) as first, open_parts(settings) as second:
+        assert first.keys.name("message", "x") == second.keys.name("message", "x")
+    (folder / "var" / "secret").write_text("not hexadecimal")
+    with pytest.raises(Problem, match="restore it from a backup"):
+        async with open_parts(settings):
+            pass
+    assert (folder / "var" / "secret").read_text() == "not hexadecimal"
+
+
+async def test_a_changed_domain_or_series_is_wrong() -> None:
+    async with open_parts(load_settings(None, {})) as parts:
+        await make_planner(parts).tick()
+    wrong, found = await examined(THIRD_THURSDAY_COMMUNITY__DOMAIN="other.example.org")
+    assert wrong
+    assert "set it back to 'conversation.example.org'" in texts(found, Level.WRONG)
+
+
+async def test_members_who_were_told_an_hour_that_new_zone_data_proves_wrong_are_counted() -> None:
+    settings = load_settings(None, {})
+    async with open_parts(settings) as parts:
+        by_slug = {one.slug: one for one in parts.series}
+        await amend(parts.database, by_slug, KEY, Change(topic="Hope"), now=NOW)
+        async with parts.database.write() as connection:
+            await members.add(connection, [row("ann@example.org", zone="America/Vancouver")])
+            await notices.note_told(
+                connection, KEY, "America/Vancouver", starts=START, local_start="2026-11-19T10:00"
+            )
+            await notices.note_told(
+                connection, KEY, "Europe/London", starts=START, local_start="2026-11-19T18:00"
+            )
+            assert await occurrences.one_occurrence(connection, KEY)
+    wrong, found = await examined()
+    assert wrong
+    told = texts(found, Level.WRONG)
+    assert "members in America/Vancouver were told 10:00, but new zone data says 11:00" in told
+    assert "Europe/London" not in told
+    assert "members: 1 active" in texts(found, Level.FINE)

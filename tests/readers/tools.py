@@ -1,0 +1,60 @@
+"""Programs that we did not write, each in a folder of its own under `.readers`, fetched when first wanted."""
+
+import fcntl
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[2] / ".readers"
+
+
+def python_with(name: str, packages: Sequence[str]) -> Path:
+    """The interpreter of a virtual environment that has these packages, with their own pins."""
+    folder = FOLDER / name
+    with _made_once(folder) as lacking:
+        if lacking:
+            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+            pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
+            subprocess.run([*pip, "install", *packages], check=True)
+    return folder / "bin" / "python"
+
+
+def node_with(packages: Sequence[str]) -> Path:
+    """A folder in which a script may require these packages."""
+    folder = FOLDER / "node"
+    with _made_once(folder) as lacking:
+        if lacking:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "package.json").write_text('{"private": true}\n')
+            npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", *packages]
+            subprocess.run(npm, cwd=folder, check=True, stdin=subprocess.DEVNULL)
+    return folder
+
+
+def compiled(source: Path, *libraries: str) -> Path:
+    """The program that a C source makes with these libraries (by their pkg-config names)."""
+    program = FOLDER / source.stem
+    with _made_once(program) as lacking:
+        if lacking or program.stat().st_mtime < source.stat().st_mtime:
+            flags = subprocess.run(
+                ["pkg-config", "--cflags", "--libs", *libraries], check=True, capture_output=True, text=True
+            ).stdout.split()
+            subprocess.run(["cc", "-O1", "-Wall", "-o", program, source, *flags], check=True)
+    return program
+
+
+@contextmanager
+def _made_once(path: Path) -> Iterator[bool]:
+    """Whether `path` is still to be made; one process at a time finds out, and a half-made one is made anew."""
+    FOLDER.mkdir(exist_ok=True)
+    done = FOLDER / f"{path.name}.done"
+    with (FOLDER / f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lacking = not done.exists()
+        if lacking and path.is_dir():
+            shutil.rmtree(path)
+        yield lacking
+        done.touch()

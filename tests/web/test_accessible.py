@@ -1,0 +1,101 @@
+"""Every page, light and dark, as wide as the smallest telephone and as a desk: axe-core finds no violation."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
+from starlette.applications import Starlette
+
+from scheduler.domain.token import Purpose
+from scheduler.service.amending import Change, amend
+from tests.house import House
+from tests.web.serving import served
+from tests.web.test_any_form import own_tokens
+from tests.web.test_preferences import person
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Page
+
+KEY = "conversation-for-kindness/2026-11-19"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+MOVED = "conversation-for-kindness/2026-12-17"
+
+
+@pytest.fixture
+async def address(app: Starlette, house: House) -> AsyncIterator[str]:
+    """The site, with a meeting that is moved and invitations gone out."""
+    await house.live(datetime(2026, 11, 6, 12, tzinfo=UTC))
+    change = Change(move_to=datetime(2026, 12, 17, 19), topic="Listening", speakers="Ann")
+    await amend(house.database, house.by_slug, MOVED, change, now=house.clock.now())
+    async with served(app) as address:
+        yield address
+
+
+async def pages(house: House) -> list[str]:
+    """A path to every page in every state that a reader may find it in."""
+    own = await own_tokens(house)
+    return [
+        "/join", "/join?zone=Asia/Kolkata", "/embed/next", "/confirm/x",
+        "/", "/?zone=Asia/Kathmandu", "/?zone=Nowhere/Else", f"/meetings/{KEY}", f"/meetings/{MOVED}", "/privacy",
+        "/subscribe", f"/subscribe/{own[Purpose.SUBSCRIBE]}", "/nothing", "/outbox",
+        f"/me/{own[Purpose.PREFERENCES]}", f"/me/{own[Purpose.PREFERENCES]}?done=details", "/me/x",
+        f"/rsvp/{own[Purpose.RSVP]}?answer=declined", "/rsvp/x", f"/u/{own[Purpose.LEAVE]}", "/u/x",
+        f"/go/{own[Purpose.JOIN]}/{KEY}", "/go/x/a/b", "/cal/x.ics",
+    ]  # fmt: skip
+
+
+async def fresh_token(house: House) -> str:
+    bo = await person(house)
+    return house.keys.token(
+        Purpose.SIGN_IN, bo.id, generation=0, expires=house.clock.now() + timedelta(hours=1)
+    )
+
+
+async def violations(page: "Page") -> list[str]:
+    found = await Axe().run(
+        page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    )
+    return [f"{one['id']}: {one['nodes'][0]['html'][:120]}" for one in found.response["violations"]]
+
+
+@pytest.mark.proof
+@pytest.mark.short
+async def test_axe_finds_nothing_on_any_page_light_or_dark(
+    address: str, browser: "Browser", house: House
+) -> None:
+    found: dict[str, list[str]] = {}
+    for scheme, width in (("light", 1280), ("dark", 320)):
+        context = await browser.new_context(
+            color_scheme="dark" if scheme == "dark" else "light", viewport={"width": width, "height": 700}
+        )
+        page = await context.new_page()
+        for path in await pages(house):
+            await page.goto(address + path)
+            if wrong := await violations(page):
+                found[f"{scheme} {path}"] = wrong
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width, path
+        own = await own_tokens(house)
+        await page.goto(f"{address}/me/{own[Purpose.PREFERENCES]}")
+        await page.get_by_label("Name").fill("a\u202eb")
+        await page.get_by_role("button", name="Save").first.click()
+        await page.locator("#name-complaint").wait_for()
+        found |= {f"{scheme} complaint": wrong for wrong in [await violations(page)] if wrong}
+        await page.get_by_label("Name").fill("Bo")
+        await page.get_by_label("Time zone").select_option("America/Vancouver")
+        await page.get_by_role("button", name="Save").first.click()
+        await page.get_by_role("heading", name="From Auckland to Vancouver?").wait_for()
+        found |= {f"{scheme} moving": wrong for wrong in [await violations(page)] if wrong}
+        await page.goto(f"{address}/rsvp/{own[Purpose.RSVP]}?answer=declined")
+        await page.get_by_role("button", name="Send my answer").click()
+        await page.get_by_role("button", name="Undo").wait_for()
+        found |= {f"{scheme} declined": wrong for wrong in [await violations(page)] if wrong}
+        await page.goto(f"{address}/join")
+        await page.locator("form").last.evaluate("form => form.noValidate = true")
+        await page.get_by_label("Your name").fill("Di")
+        await page.get_by_role("button", name="Show me my hour").click()
+        await page.locator("#email-complaint").wait_for()
+        found |= {f"{scheme} join": wrong for wrong in [await violations(page)] if wrong}
+        await context.close()
+    assert found == {}

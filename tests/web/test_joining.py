@@ -1,0 +1,159 @@
+"""The form for who wants to join, from the first look to the button in the mail."""
+
+import re
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from scheduler.domain.token import Purpose
+from scheduler.store import members, requests
+from tests.house import House, address_of
+from tests.web.conftest import Arrive
+
+GOOD = {
+    "name": "Maya", "email": "maya@example.org", "country": "NZ", "zone": "Pacific/Auckland", "locale": "en",
+    "words": "I like to listen.", "consent": "yes",
+}  # fmt: skip
+SURE = {**GOOD, "confirmed": "Pacific/Auckland"}
+
+
+async def rows(house: House) -> int:
+    async with house.database.read() as connection:
+        return sum((await members.counts(connection)).values())
+
+
+async def test_the_form_asks_and_preselects_what_the_browser_says(visitor: httpx.AsyncClient) -> None:
+    page = await visitor.get("/join?zone=Asia/Kolkata", headers={"Accept-Language": "cy-GB,fr;q=0.5"})
+    assert '<option value="Asia/Kolkata" selected>Kolkata</option>' in page.text
+    assert re.search(r'<option value="cy" lang="cy" selected>', page.text)
+    assert '<option value="GB-WLS">Wales</option>' in page.text
+    assert "Set-Cookie" not in page.headers
+
+
+async def test_before_anything_is_sent_the_visitor_sees_their_own_hour(
+    house: House, visitor: httpx.AsyncClient
+) -> None:
+    page = await visitor.post("/join", data=GOOD)
+    assert page.status_code == 200 and "Is that your hour?" in page.text
+    assert '<time datetime="2026-11-20T07:00:00+13:00">7:00 am</time>' in page.text
+    again = await visitor.post("/join", data={**GOOD, "act": "back"})
+    assert 'value="maya@example.org"' in again.text and "Show me my hour" in again.text
+    assert await rows(house) == 3
+
+
+async def test_without_a_zone_the_country_offers_its_own(visitor: httpx.AsyncClient) -> None:
+    page = await visitor.post("/join", data={**GOOD, "zone": ""})
+    assert "Which is your hour?" in page.text
+    assert 'value="Pacific/Chatham">Chatham' in page.text and "7:45 am" in page.text
+    one = await visitor.post("/join", data={**GOOD, "zone": "", "country": "GB-SCT"})
+    assert "Is that your hour?" in one.text and 'value="Europe/London"' in one.text
+    none = await visitor.post("/join", data={**GOOD, "zone": "", "country": "XK"})
+    assert none.status_code == 422 and "nearest to you" in none.text
+
+
+async def test_the_answer_is_the_same_for_whoever_asks(house: House, visitor: httpx.AsyncClient) -> None:
+    await house.join(("Dan", "Europe/London"), status="left", active_since=None)
+    answers = {}
+    for email in ("new@example.org", address_of("Ann"), address_of("Dan")):
+        answer = await visitor.post("/join", data={**SURE, "email": email})
+        assert answer.status_code == 200
+        answers[email] = (answer.text.replace(email, "X"), sorted(set(answer.headers) - {"content-length"}))
+    assert len({str(one) for one in answers.values()}) == 1
+    kinds = {
+        one.address: one.kind
+        for one in await house.reports()
+        if one.kind in ("confirmation", "already-member")
+    }
+    assert kinds == {
+        "new@example.org": "confirmation", address_of("Ann"): "already-member", address_of("Dan"): "confirmation",
+    }  # fmt: skip
+
+
+async def test_a_link_followed_confirms_nothing_and_its_button_does(
+    house: House, visitor: httpx.AsyncClient
+) -> None:
+    await visitor.post("/join", data=SURE)
+    async with house.database.read() as connection:
+        member = await members.by_key(connection, "maya@example.org")
+        assert member
+    link = "/confirm/" + house.keys.token(
+        Purpose.CONFIRM, member.id, generation=0, expires=house.clock.now() + timedelta(days=2)
+    )
+    for _ in range(2):
+        page = await visitor.get(link)
+        assert "Would you like to join?" in page.text and "I like to listen." in page.text
+        assert page.headers["Referrer-Policy"] == "no-referrer"
+    async with house.database.read() as connection:
+        assert await requests.waiting(connection) == []
+    for _ in range(2):
+        assert "Your request is with us" in (await visitor.post(link)).text
+    async with house.database.read() as connection:
+        assert len(await requests.waiting(connection)) == 1
+    house.clock.pass_(timedelta(days=2))
+    expired = await visitor.get(link)
+    assert expired.status_code == 410 and "run out" in expired.text
+    assert (await visitor.get("/confirm/" + "a" * 40)).status_code == 404
+
+
+async def test_a_machine_that_fills_in_everything_is_answered_and_not_heard(
+    house: House, visitor: httpx.AsyncClient
+) -> None:
+    answer = await visitor.post("/join", data={**SURE, "homepage": "http://spam.example.org"})
+    assert "Look into your mail" in answer.text
+    assert await rows(house) == 3
+
+
+async def test_one_network_asks_only_so_often_and_others_go_on(house: House, arrive: Arrive) -> None:
+    crowd = [arrive(peer=f"203.0.113.{number}") for number in range(3)]
+    codes = [
+        (await crowd[number % 3].post("/join", data={**SURE, "email": f"m{number}@example.org"})).status_code
+        for number in range(31)
+    ]
+    assert codes == [200] * 30 + [429]
+    assert (await arrive(peer="198.51.100.1").post("/join", data=SURE)).status_code == 200
+
+
+@pytest.mark.parametrize("field", [*GOOD, "zone"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "\0",
+        "\r\nBcc: x@example.org",
+        "\u202eevil",
+        "x" * 60_000,
+        "<script>alert(1)</script>",
+        "' OR 1=1 --",
+        "🌍",
+        "Аnn",
+    ],
+)
+async def test_what_was_typed_is_kept_and_what_is_wrong_stands_beside_it(
+    house: House, visitor: httpx.AsyncClient, field: str, value: str
+) -> None:
+    page = await visitor.post("/join", data={**GOOD, field: value})
+    assert page.status_code in (200, 422) and "<script>alert" not in page.text
+    if page.status_code == 422:
+        assert f'id="{field}-complaint"' in page.text and page.text.count('-complaint" role') == 1
+        assert all(
+            f'value="{kept}"' in page.text
+            for name, kept in GOOD.items()
+            if name not in (field, "words", "consent")
+        )
+    assert await rows(house) == 3
+
+
+async def test_the_card_may_be_framed_by_the_sites_named_and_no_other_page_is(
+    visitor: httpx.AsyncClient,
+) -> None:
+    card = await visitor.get("/embed/next?zone=Asia/Tokyo")
+    assert "Friday 20 November 2026" in card.text and "03:00" in card.text
+    assert "frame-ancestors https://www.example.org" in card.headers["Content-Security-Policy"]
+    for path in ("/", "/join", "/next"):
+        assert "frame-ancestors 'none'" in (await visitor.get(path)).headers["Content-Security-Policy"]
+
+
+async def test_counts_that_could_say_who_are_not_shown(house: House, visitor: httpx.AsyncClient) -> None:
+    assert "We are" not in (await visitor.get("/")).text
+    await house.join(*((f"Member {number}", "Europe/London") for number in range(9)))
+    assert "We are 12 members." in (await visitor.get("/")).text

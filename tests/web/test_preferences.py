@@ -1,0 +1,240 @@
+"""A member's own page: what can be changed there, and that it holds at once."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from sqlalchemy import func, select
+
+from scheduler.domain.token import Purpose
+from scheduler.store import members, schema
+from scheduler.store.members import Member
+from tests.house import House, address_of
+from tests.web.test_links import everything, token
+
+
+async def person(house: House, name: str = "Bo") -> Member:
+    async with house.database.read() as connection:
+        found = await members.by_key(connection, address_of(name))
+        assert found
+        return found
+
+
+@pytest.fixture
+async def link(house: House) -> str:
+    return f"/me/{await token(house, 'Bo', Purpose.PREFERENCES)}"
+
+
+DETAILS = {"act": "details", "name": "Bo", "zone": "Pacific/Auckland", "locale": "en-GB", "cycle": ""}
+
+
+async def test_looking_changes_nothing_and_shows_what_is_kept(
+    house: House, visitor: httpx.AsyncClient, link: str
+) -> None:
+    before = await everything(house)
+    for _ in range(2):
+        shown = await visitor.get(link)
+        assert shown.status_code == 200 and "07:00" in shown.text and 'value="Bo"' in shown.text
+        assert "The reminder on the day before, at 09:00 your time" in shown.text
+        assert "The reminder an hour before the start" in shown.text
+        assert (await visitor.head(link)).status_code == 200
+        assert link.removeprefix("/me/") not in shown.text and "Set-Cookie" not in shown.headers
+    assert await everything(house) == before
+
+
+async def test_a_move_shows_both_hours_first_and_then_reminds_by_the_new_clock(
+    house: House, visitor: httpx.AsyncClient, link: str
+) -> None:
+    house.clock.pass_until(datetime(2026, 11, 18, 19, 30, tzinfo=UTC))
+    await house.planner.tick()
+    assert (await house.states(policy="day-before", name="Bo")) == {"Bo": "queued"}
+    asked = await visitor.post(link, data={**DETAILS, "zone": "America/Vancouver"})
+    assert "From Auckland to Vancouver?" in asked.text and "07:00" in asked.text and "11:00" in asked.text
+    assert (await person(house)).zone == "Pacific/Auckland"
+    saved = await visitor.post(
+        link, data={**DETAILS, "zone": "America/Vancouver", "confirmed": "America/Vancouver"}
+    )
+    assert saved.status_code == 303 and "Saved." in (await visitor.get(saved.headers["Location"])).text
+    moved = await person(house)
+    assert (moved.zone, moved.zone_source) == ("America/Vancouver", "confirmed")
+    await house.tick()
+    (waiting,) = await house.reports(policy="day-before", name="Bo")
+    # Nine o'clock in Vancouver, where the clocks no longer go back, on the day before their Thursday.
+    assert waiting.due == datetime(2026, 11, 18, 16, tzinfo=UTC)
+
+
+async def test_the_hour_cycle_is_a_members_own_and_no_change_of_language(
+    house: House, visitor: httpx.AsyncClient, link: str
+) -> None:
+    await visitor.post(link, data={**DETAILS, "cycle": "h12"})
+    assert (await person(house)).locale == "en-GB-u-hc-h12"
+    shown = (await visitor.get(link)).text
+    assert "7:00 am" in shown and 'value="h12" checked' in shown
+    async with house.database.read() as connection:
+        assert await members.count_audience(connection, {"locale": ["en-GB"]}) == 3
+    await visitor.post(link, data={**DETAILS, "locale": "de", "cycle": ""})
+    assert (await person(house)).locale == "de-GB"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("name", "Bo\u202egpj", "Character U+202E is not allowed here"),
+        ("name", "x" * 201, "201 characters; at most 200"),
+        ("name", "Bo\r\nBcc: all@example.org", "Character U+000D"),
+        ("zone", "Pacific/Aukland", "Pacific/Auckland"),
+        ("zone", "", "is not known"),
+        ("locale", "<b>en</b>", "is not known"),
+        ("locale", "' OR 1=1 --", "is not known"),
+        ("cycle", "h99", "Choose one of these"),
+    ],
+)
+async def test_what_cannot_be_kept_is_told_beside_its_field_and_nothing_is_saved(
+    house: House, visitor: httpx.AsyncClient, link: str, field: str, value: str, words: str
+) -> None:
+    before = await everything(house)
+    typed = {**DETAILS, "name": "Bohumil", field: value}
+    answer = await visitor.post(link, data=typed)
+    assert answer.status_code == 422
+    assert words in answer.text and f'id="{field}-complaint"' in answer.text
+    assert "<b>en</b>" not in answer.text
+    if field != "name":
+        assert 'value="Bohumil"' in answer.text
+    assert await everything(house) == before
+
+
+async def test_names_of_every_script_are_kept_as_they_were_typed(
+    house: House, visitor: httpx.AsyncClient, link: str
+) -> None:
+    for name in ("李小龍 🎉", "نور", "<b>Bo</b> & 'O''Neil'", "Zоё Ünal"):
+        assert (await visitor.post(link, data={**DETAILS, "name": name})).status_code == 303
+        assert (await person(house)).name == name
+
+
+async def test_what_is_not_ticked_is_not_mailed_even_where_it_waits_already(
+    house: House, visitor: httpx.AsyncClient, link: str
+) -> None:
+    house.clock.pass_until(datetime(2026, 11, 18, 19, 30, tzinfo=UTC))
+    await house.tick()
+    assert (await house.states(policy="day-before"))["Bo"] == "queued"
+    assert (
+        await visitor.post(link, data={"act": "notices", "wanted": ["reminder:hour-before"]})
+    ).status_code == 303
+    house.clock.pass_until(datetime(2026, 11, 18, 20, 30, tzinfo=UTC))
+    await house.dispatcher.send_due()  # the claim's own check, before any tick
+    assert (await house.states(policy="day-before"))["Bo"] == "queued"
+    await house.tick()
+    assert (await house.states(policy="day-before"))["Bo"] == "skipped: unwanted"
+    await visitor.post(
+        link, data={"act": "notices", "wanted": ["reminder:hour-before", "reminder:day-before"]}
+    )
+    await house.tick()
+    assert (await house.states(policy="day-before"))["Bo"] == "sent"
+    async with house.database.read() as connection:
+        assert await members.count_audience(connection, {"all": []}, kind="notice") == 2
+        assert await members.count_audience(connection, {"all": []}) == 3
+    await visitor.post(link, data={"act": "notices", "wanted": [], "invitation_by": "feed"})
+    assert (await person(house)).invitation_by == "feed"
+    house.clock.pass_until(datetime(2026, 11, 19, 17, 30, tzinfo=UTC))
+    await house.tick()
+    assert await house.states(policy="hour-before") == {"Ann": "sent", "Cy": "sent"}
+
+
+async def test_a_pause_holds_until_its_day_and_ends_by_a_press(
+    house: House, visitor: httpx.AsyncClient, link: str
+) -> None:
+    for wrong in ("", "soon", "2026-11-04", "2028-01-01", "9999-12-31", "0001-01-01"):
+        answer = await visitor.post(link, data={"act": "pause", "until": wrong})
+        assert answer.status_code == 422 and 'id="until-complaint"' in answer.text
+    await visitor.post(link, data={"act": "pause", "until": "2026-12-01"})
+    paused = await person(house)
+    assert (paused.status, paused.paused_until) == ("paused", datetime(2026, 11, 30, 11, tzinfo=UTC))
+    assert "paused until Tuesday 1 December 2026" in (await visitor.get(link)).text
+    await visitor.post(link, data={"act": "resume"})
+    assert (await person(house)).status == "active"
+
+
+async def test_leaving_offers_a_pause_which_the_one_click_of_a_mail_program_never_takes(
+    house: House, visitor: httpx.AsyncClient
+) -> None:
+    leave = f"/u/{await token(house, 'Bo', Purpose.LEAVE)}"
+    assert 'action="?pause=3"' in (await visitor.get(leave)).text
+    paused = await visitor.post(f"{leave}?pause=3")
+    assert "until Thursday 4 February 2027" in paused.text
+    assert (await person(house)).status == "paused"
+    await visitor.post(leave, data={"List-Unsubscribe": "One-Click"})
+    assert (await person(house)).status == "left"
+    assert "You have left" in (await visitor.post(f"{leave}?pause=1")).text
+    assert (await person(house)).status == "left"
+
+
+async def test_the_feed_rings_as_wanted_and_gets_another_address(
+    house: House, visitor: httpx.AsyncClient, link: str
+) -> None:
+    old = f"/cal/{house.keys.token(Purpose.FEED, (await person(house)).id, generation=0)}.ics"
+    assert "BEGIN:VALARM" not in (await visitor.get(old)).text
+    await visitor.post(link, data={"act": "feed", "alarm": "60"})
+    house.clock.pass_(timedelta(seconds=5))
+    assert "TRIGGER:-PT1H" in (await visitor.get(old)).text
+    assert (await person(house)).feed_answers is False
+    assert (await visitor.post(link, data={"act": "feed", "alarm": "61"})).status_code == 422
+    await visitor.post(link, data={"act": "rotate"})
+    assert (await person(house)).feed_generation == 1
+    house.clock.pass_(timedelta(seconds=5))
+    assert "this calendar has ended" in (await visitor.get(old)).text
+    assert (await visitor.get(link)).status_code == 200
+
+
+async def test_everything_that_erasing_removes_is_handed_out_also_to_who_left(
+    house: House, visitor: httpx.AsyncClient, link: str
+) -> None:
+    """Whatever table comes to hold something of a member: what is gone after erasing was in the file before."""
+    house.clock.pass_until(datetime(2026, 11, 6, 12, tzinfo=UTC))
+    await house.tick()
+    await house.answer("Bo", "conversation-for-kindness/2026-11-19", "coming")
+    await visitor.post(link, data={"act": "notices", "wanted": []})
+    await house.change("Bo", status="left", active_since=None)
+    assert "You have left" in (await visitor.get(link)).text
+    given = await visitor.get(f"{link}?download")
+    assert given.headers["Content-Disposition"].startswith("attachment")
+    document = json.loads(given.text)
+    before = await _counts(house)
+    async with house.database.write() as connection:
+        await members.erase(connection, await person(house), "0" * 64, house.clock.now())
+    after = await _counts(house)
+    gone = {name: before[name] - after[name] for name in before if before[name] > after[name]}
+    assert gone == {name: len(document[name]) for name in gone}
+    assert gone.keys() >= {"members", "deliveries", "answers", "mutes"}
+    assert document["members"][0]["address"] == "bo@example.org"
+    assert (await visitor.get(f"{link}?download")).status_code == 404
+
+
+async def _counts(house: House) -> dict[str, int]:
+    async with house.database.read() as connection:
+        return {
+            table.name: await connection.scalar(select(func.count()).select_from(table)) or 0
+            for table in schema.metadata.sorted_tables
+        }
+
+
+async def test_only_its_own_link_opens_it(house: House, visitor: httpx.AsyncClient, link: str) -> None:
+    before = await everything(house)
+    wrong = [
+        f"/me/{await token(house, 'Bo', purpose)}"
+        for purpose in Purpose
+        if purpose is not Purpose.PREFERENCES
+    ]
+    for path in [*wrong, link[:-1], f"{link[:-2]}22", "/me/x"]:
+        assert (await visitor.get(path)).status_code == 404
+        for act in (
+            {**DETAILS, "name": "Mallory"},
+            {"act": "rotate"},
+            {"act": "pause", "until": "2026-12-01"},
+        ):
+            refused = await visitor.post(path, data=act)
+            assert refused.status_code == 404 and "This link does not work" in refused.text
+    assert (await visitor.post(link, data={"act": "else"})).status_code == 400
+    assert await everything(house) == before
+    await house.change("Bo", generation=1)
+    assert (await visitor.get(link)).status_code == 410

@@ -1,4 +1,4 @@
-"""Makes the pictures of pages: a member's preferences, in the light.
+"""Makes the pictures of pages: the public one as somebody in Auckland sees it, asking to join, a member's preferences.
 
 From the project's folder: PYTHONPATH=. .venv/bin/python docs/images/pages.py
 """
@@ -23,7 +23,10 @@ FOLDER = Path(__file__).parent
 async def paths(house: House) -> dict[str, str]:
     """The path of each page by the name of its picture."""
     own = await own_tokens(house)
-    return {"preferences": f"/me/{own[Purpose.PREFERENCES]}"}
+    return {
+        "public": "/?zone=Pacific/Auckland", "join": "/join?zone=Pacific/Auckland",
+        "preferences": f"/me/{own[Purpose.PREFERENCES]}",
+    }  # fmt: skip
 
 
 async def main() -> None:

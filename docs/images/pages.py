@@ -1,4 +1,4 @@
-"""Makes the pictures of pages: the public one as somebody in Auckland sees it, asking to join, a member's preferences.
+"""Makes the pictures of pages: the public one and the one for joining, and a member's preferences, in the light.
 
 From the project's folder: PYTHONPATH=. .venv/bin/python docs/images/pages.py
 """
@@ -24,15 +24,17 @@ async def paths(house: House) -> dict[str, str]:
     """The path of each page by the name of its picture."""
     own = await own_tokens(house)
     return {
-        "public": "/?zone=Pacific/Auckland", "join": "/join?zone=Pacific/Auckland",
+        "public": "/?zone=Pacific/Auckland",
+        "join": "/join?zone=Pacific/Auckland",
         "preferences": f"/me/{own[Purpose.PREFERENCES]}",
-    }  # fmt: skip
+    }
 
 
 async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with open_house(Path(folder), datetime(2026, 11, 4, 12, tzinfo=UTC)) as house:
             await house.join(("Bo", "Pacific/Auckland"))
+            await house.join(*((f"Member {number}", "Europe/London") for number in range(11)))
             await house.tick()
             async with served(make_app(house)) as address, async_playwright() as playwright:
                 browser = await playwright.chromium.launch(

@@ -173,16 +173,23 @@ async def _wait(parts: "Parts", number: int) -> None:
     from scheduler.service.watching import is_served
     from scheduler.store.ledger import reports
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+        TextColumn("{task.fields[rate]}"),
+    )  # fmt: skip
     patience = 10
     with Progress(*columns, TimeRemainingColumn(), disable=not is_terminal()) as progress:
-        task = progress.add_task("sending", total=None)
+        task = progress.add_task("sending", total=None, rate="")
         while True:
             async with parts.database.read() as connection:
                 states = await reports.states(connection, number)
                 served = await is_served(connection, parts.clock.now())
             left = states.get("queued", 0) + states.get("sending", 0)
-            progress.update(task, total=sum(states.values()), completed=sum(states.values()) - left)
+            speed = progress.tasks[0].speed
+            progress.update(
+                task, total=sum(states.values()), completed=sum(states.values()) - left,
+                rate=f"{speed:.0f} a second" if speed else "",
+            )  # fmt: skip
             if not left:
                 break
             patience = 10 if served else patience - 1

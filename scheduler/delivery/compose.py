@@ -36,6 +36,7 @@ NAMELESS = "friend"
 _WAYS_IN = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
 _WITHOUT_CALENDAR = (Kind.REMINDER, Kind.WELCOME)
 # Of at most 900 octets, so that each fits on a line of its own.
+_SPECIAL_IN_HTML = re.compile("[&<>'\"]")
 _URL = re.compile(r"(?:https?|webcal)://[!#-;=?-~]{1,900}")
 _UID = re.compile(r"[A-Za-z0-9._@-]{1,100}")
 _MESSAGE_ID = re.compile(r"<[!-;=?A-~]{1,650}@[!-;=?-~]{1,255}>")
@@ -186,8 +187,8 @@ class Composed:
         encoded: dict[str, bytes] = {}
         for blank, value in values.items():
             encoded[blank] = quoted(value)
-            escaped = escape(value)
-            encoded[_in_html(blank)] = encoded[blank] if escaped == value else quoted(str(escaped))
+            special = _SPECIAL_IN_HTML.search(value)
+            encoded[_in_html(blank)] = quoted(str(escape(value))) if special else encoded[blank]
         if personal.uid and self._invite:
             encoded["calendar"] = self._invite.encoded(
                 uid=_require(_UID, personal.uid, "uid"),

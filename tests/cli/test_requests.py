@@ -1,0 +1,94 @@
+"""`requests`, as the shell sees it."""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from scheduler.bootstrap.settings import load_settings
+from scheduler.bootstrap.wiring import Parts, open_parts
+from scheduler.domain.token import Purpose
+from scheduler.service import joining
+from scheduler.service.joining import Application
+from scheduler.store import members
+from tests.cli.conftest import NOW, Command
+
+pytestmark = pytest.mark.usefixtures("members")
+
+
+@pytest.fixture
+def ask(command: Command) -> Callable[[str], None]:
+    """Lets somebody ask to join, and confirm it."""
+
+    async def whole(parts: Parts, name: str) -> None:
+        email = f"{name.lower()}@example.org"
+        said = Application(
+            name=name,
+            email=email,
+            country="GB-WLS",
+            zone="Europe/London",
+            locale="cy-GB",
+            words="Tea.\nAnd talk.",
+        )
+        await joining.ask(parts.database, said, now=NOW)
+        async with parts.database.read() as connection:
+            member = await members.by_key(connection, email)
+        assert member
+        token = parts.keys.token(Purpose.CONFIRM, member.id, generation=0, expires=NOW + timedelta(days=2))
+        await joining.confirm(parts.database, token, keys=parts.keys, admits=False, now=NOW)
+
+    async def work(name: str) -> None:
+        async with open_parts(load_settings(None, os.environ)) as parts:
+            await whole(parts, name)
+
+    return lambda name: asyncio.run(work(name))
+
+
+def test_a_convenor_sees_takes_and_answers_who_asks(
+    command: Command, ask: Callable[[str], None], serve_once: Callable[[], None]
+) -> None:
+    assert command("requests", "list").out == "nobody waits for an answer\n"
+    assert command("requests", "list", "--json").out == "[]\n"
+    ask("Maya")
+    ask("Noor")
+    listed = command("requests", "list").out.splitlines()
+    assert len(listed) == 2 and "Maya <maya@example.org>  Wales, Europe/London" in listed[0]
+    shown = command("requests", "show", "1")
+    assert "    And talk." in shown.out and "0 hours" in shown.out
+    assert command("requests", "take", "1", "--by", "ann@example.org").code == 0
+    again = command("requests", "take", "1", "--by", "ann@example.org")
+    assert again.code == 1 and "was taken by Ann at 2026-11-10 12:00 UTC" in again.err
+    assert "a member now" in command("requests", "accept", "1", "--message", "Welcome, **Maya**!").out
+    assert "told by mail" in command("requests", "decline", "2").out
+    twice = command("requests", "accept", "2")
+    assert twice.code == 1 and twice.err.count("\n") == 1 and "declined already" in twice.err
+    serve_once()
+    kinds = [(one["email"], one["kind"]) for one in json.loads(command("deliveries", "--json").out)]
+    assert ("maya@example.org", "welcome") in kinds and ("noor@example.org", "decline") in kinds
+    found = json.loads(command("requests", "list", "--all", "--json").out)
+    assert [(one["name"], one["state"], one["message"]) for one in found] == [
+        ("Maya", "accepted", "Welcome, **Maya**!"), ("Noor", "declined", ""),
+    ]  # fmt: skip
+    assert "welcome" not in command("notice", "list").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("show", "9"), 1, "there is no request 9"), (("take", "x"), 2, "'x' is no request"),
+        (("accept", "9" * 40), 2, "is no request"), (("accept", "1", "--by", "bo@example.org"), 1, "no convenor"),
+        (("decline", "1", "--by", "zed@example.org"), 1, "no member"),
+        (("decline", "1", "--no-tell", "--message", "Sorry"), 1, "leave one of the two out"),
+        (("accept", "1", "--message", "\u202e"), 1, "U+202E"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_one_clear_line_and_changes_nothing(
+    command: Command, ask: Callable[[str], None], arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    ask("Maya")
+    ended = command("requests", *arguments)
+    assert ended.code == code and words in ended.err and ended.err.count("\n") == 1
+    assert json.loads(command("requests", "show", "1", "--json").out)["state"] == "waiting"

@@ -65,7 +65,7 @@ def create_app(
         community=community, series=series, policies=policies, database=database, clock=clock, keys=keys, outbox=outbox,
         templates=read_templates(templates), retention=retention, admits=admits, embedded_by=embedded_by,
         shelf=Shelf(database, series, community, keys=keys, clock=clock, started=clock.now()),
-        pace=Pace(),
+        pace=Pace(clock),
     )  # fmt: skip
     app = Starlette(
         routes=[*_routes(templates / "static"), *([Route("/metrics", metrics.show)] if metrics else [])],

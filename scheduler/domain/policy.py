@@ -29,6 +29,7 @@ class Kind(StrEnum):
 
 
 PLANNED = (Kind.INVITATION, Kind.REMINDER)
+"""The kinds that policies ask for; the others are made by a convenor's press of a button."""
 MEETING = (*PLANNED, Kind.UPDATE, Kind.CANCELLATION)
 """What speaks of one meeting."""
 REPLIES = (
@@ -37,7 +38,6 @@ REPLIES = (
 """What answers one person who asked for something, on the list or not."""
 PERSONAL = (*REPLIES, Kind.WELCOME)
 """The service mails: each is to one person."""
-"""The kinds that policies ask for; the others are made by a convenor's press of a button."""
 
 
 def first_instant(wall: datetime, zone: str) -> datetime:

@@ -92,7 +92,7 @@ async def preview(
     late to tell anybody."""
     async with database.read() as connection:
         before = await find_occurrence(connection, series, key, now)
-        told_off = await reports.was_told(connection, key, Kind.CANCELLATION)
+        told_off = await _told_off(connection, key)
         foreseen = Amended(before, _changed(before, change, now=now, told_off=told_off))
         if to_tell and foreseen.changed:
             _require_useful(foreseen.after, _useful_until(foreseen.after, before), now)
@@ -105,7 +105,7 @@ async def amend(
     """Change an occurrence; tells nobody. Raises Refused where it cannot be."""
     async with database.write() as connection:
         before = await find_occurrence(connection, series, key, now)
-        told_off = await reports.was_told(connection, key, Kind.CANCELLATION)
+        told_off = await _told_off(connection, key)
         after = _changed(before, change, now=now, told_off=told_off)
         if after.revision != before.revision:
             await _keep(connection, series[before.series], before, now)
@@ -114,6 +114,13 @@ async def amend(
                 await occurrences.reset_answers(connection, key)
             await facts.note_change(connection)
         return Amended(before, after)
+
+
+async def _told_off(connection: AsyncConnection, key: str) -> bool:
+    """Whether the last that members were told of an occurrence is that it is cancelled."""
+    revision = await reports.last_told_revision(connection, key)
+    told = None if revision is None else await occurrences.at_revision(connection, key, revision)
+    return told is not None and told.cancelled
 
 
 def _changed(before: Occurrence, change: Change, *, now: datetime, told_off: bool) -> Occurrence:

@@ -13,7 +13,7 @@ from scheduler.delivery.links import blanks_of
 from scheduler.domain.calendar import invitation_uid
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
-from scheduler.domain.policy import Kind
+from scheduler.domain.policy import PERSONAL, Kind
 
 TEMPLATES = Path(__file__).parents[2] / "templates" / "email"
 DATE = datetime(2026, 11, 19, 17, tzinfo=UTC)
@@ -72,6 +72,12 @@ NOTICE = Cohort(
     body=(Path(__file__).parent / "golden" / "notice.md").read_text(encoding="utf-8"),
 )  # fmt: skip
 COHORTS = {one.kind.value: one for one in (INVITATION, REMINDER, UPDATE, CANCELLATION, NOTICE)}
+SERVICE_MAILS = {
+    kind.value: Cohort(kind=kind, zone=MEI.zone, locale=MEI.locale)
+    for kind in PERSONAL
+    if kind is not Kind.WELCOME
+} | {"welcome": replace(REMINDER, kind=Kind.WELCOME, policy="", body="We begin on time, and end on time.")}
+EVERY_MAIL = COHORTS | SERVICE_MAILS
 
 
 def composer(templates: Path = TEMPLATES, community: Community = COMMUNITY) -> Composer:
@@ -85,14 +91,14 @@ def at(cohort: Cohort, zone: str, locale: str) -> Cohort:
 def personal(cohort: Cohort, recipient: Recipient = MEI) -> Personal:
     """What is the recipient's own in a mail of the cohort: with a calendar part where its kind can have one."""
     occurrence = cohort.occurrence
-    calendar = occurrence and cohort.kind is not Kind.REMINDER
+    calendar = occurrence and cohort.kind not in (Kind.REMINDER, Kind.WELCOME)
     return Personal(
         recipient=replace(recipient, zone=cohort.zone, locale=cohort.locale),
         message_id=f"<{cohort.kind}.{recipient.member}@kindness.example.org>",
         leave_url=f"{COMMUNITY.base_url}/u/{_TOKEN}",
         join_url=f"{COMMUNITY.base_url}/go/{_TOKEN}/{occurrence.key}" if occurrence else "",
         in_reply_to=""
-        if cohort.kind in (Kind.INVITATION, Kind.NOTICE)
+        if cohort.kind in (Kind.INVITATION, Kind.NOTICE, *PERSONAL)
         else "<invitation.17@kindness.example.org>",
         uid=invitation_uid(occurrence, "a" * 26, COMMUNITY.domain) if occurrence and calendar else "",
         links={blank: f"{COMMUNITY.base_url}/{blank[:-4]}/{_TOKEN}" for blank in blanks_of(cohort.kind)},

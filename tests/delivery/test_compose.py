@@ -24,6 +24,7 @@ from tests.delivery.mails import (
     CANCELLED,
     COHORTS,
     DATE,
+    EVERY_MAIL,
     INVITATION,
     MEI,
     MOVED,
@@ -43,11 +44,11 @@ PAGES = Path(__file__).parents[2] / "templates" / "web"
 INSTANT = datetime(2026, 11, 19, 18, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("kind", COHORTS)
+@pytest.mark.parametrize("kind", EVERY_MAIL)
 def test_each_kind_of_mail_is_as_it_was_last_read_and_found_good(
     kind: str, golden: Callable[[str, bytes], None]
 ) -> None:
-    golden(f"{kind}.eml", message(COHORTS[kind]))
+    golden(f"{kind}.eml", message(EVERY_MAIL[kind]))
 
 
 @pytest.mark.parametrize(

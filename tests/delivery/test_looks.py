@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.delivery.mails import COHORTS, MEI, NOVEMBER, REMINDER, UPDATE, message, received
+from tests.delivery.mails import COHORTS, EVERY_MAIL, MEI, NOVEMBER, REMINDER, UPDATE, message, received
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -94,10 +94,10 @@ def texts(html: str, *, scheme: str) -> Iterator[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("kind", COHORTS)
+@pytest.mark.parametrize("kind", EVERY_MAIL)
 def test_every_text_has_the_contrast_of_wcag_aa(kind: str, scheme: str) -> None:
-    found = list(texts(received(message(COHORTS[kind], replace(MEI, assumed=True))).html, scheme=scheme))
-    assert len(found) > 10
+    found = list(texts(received(message(EVERY_MAIL[kind], replace(MEI, assumed=True))).html, scheme=scheme))
+    assert len(found) > 5
     assert {text: contrast(ink, ground) for text, ink, ground in found if contrast(ink, ground) < 4.5} == {}
 
 
@@ -109,17 +109,17 @@ def test_the_dark_scheme_repaints_all_that_the_light_one_paints() -> None:
     assert '<meta name="color-scheme" content="light dark">' in html
 
 
-@pytest.mark.parametrize("kind", COHORTS)
+@pytest.mark.parametrize("kind", EVERY_MAIL)
 def test_a_mail_loads_nothing_from_anywhere(kind: str) -> None:
-    html = received(message(COHORTS[kind])).html
+    html = received(message(EVERY_MAIL[kind])).html
     assert not re.search(
         r"\ssrc=|\ssrcset=|\sbackground=|url\(|@import|@font-face|<(link|img|script|iframe|object)", html
     )
 
 
-@pytest.mark.parametrize("kind", COHORTS)
+@pytest.mark.parametrize("kind", EVERY_MAIL)
 def test_tables_are_for_looks_only_and_the_language_is_set(kind: str) -> None:
-    html = received(message(COHORTS[kind])).html
+    html = received(message(EVERY_MAIL[kind])).html
     assert re.search(r'<html lang="en" dir="ltr"', html)
     assert all('role="presentation"' in table for table in re.findall("<table[^>]*>", html))
 
@@ -140,7 +140,7 @@ def test_the_line_beside_the_subject_in_a_list_of_mails_begins_with_the_hour() -
 
 async def test_a_phone_of_360_pixels_shows_every_mail_without_sideways_scrolling(browser: "Browser") -> None:
     page = await browser.new_page(viewport={"width": 360, "height": 640})
-    for kind, cohort in COHORTS.items():
+    for kind, cohort in EVERY_MAIL.items():
         if cohort.occurrence:
             long = replace(cohort.occurrence, topic="Kindness" * 30, speakers="https://" + "x" * 120)
             cohort = replace(cohort, occurrence=long)

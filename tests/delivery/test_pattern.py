@@ -20,7 +20,7 @@ from scheduler.delivery.template import tidy
 from scheduler.domain import calendar
 from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line
-from tests.delivery.mails import COHORTS, COMMUNITY, DATE, MEI, TEMPLATES, composer, personal
+from tests.delivery.mails import COMMUNITY, DATE, EVERY_MAIL, MEI, TEMPLATES, composer, personal
 
 # What breaks lines, dots, spaces, quotes, tags, folds and fields, and what is longer than any of their lines.
 AWKWARD = st.text(st.sampled_from(".. =\\<>@,;:?_&'\"^{}%\u00a0日שЖ👩🏽‍🚀ab"), max_size=90)
@@ -31,7 +31,7 @@ NAMES = (
 )
 LOCAL_PARTS = st.from_regex(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]{1,30}(\.[a-z0-9%?-]{1,20})?", fullmatch=True)
 PATHS = st.text(st.sampled_from("abc019.-_~!$&'()*+;=:@%/?#[],"), max_size=120)
-COMPOSED = {kind: composer().cohort(cohort) for kind, cohort in COHORTS.items()}
+COMPOSED = {kind: composer().cohort(cohort) for kind, cohort in EVERY_MAIL.items()}
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(TEMPLATES), autoescape=select_autoescape(("html",)), trim_blocks=True,
     lstrip_blocks=True, keep_trailing_newline=True,
@@ -50,7 +50,7 @@ def _accepted(name: str) -> bool:
 def plain_road(kind: str, one: Personal) -> EmailMessage:
     """The message as it would be written for one member alone: every template rendered with all values, every part
     encoded by the standard library, the calendar by the calendar's."""
-    cohort, to = COHORTS[kind], one.recipient
+    cohort, to = EVERY_MAIL[kind], one.recipient
     values = words_for(cohort, COMMUNITY) | {
         "subject": COMPOSED[kind].subject, "zone": cohort.zone, "assumed": to.assumed, "name": to.name,
         "address": to.address, "leave_url": one.leave_url, "join_url": one.join_url, **one.links,
@@ -103,7 +103,7 @@ def fits_the_wire(content: bytes) -> bool:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    kind=st.sampled_from(sorted(COHORTS)), name=NAMES, local=LOCAL_PARTS, path=PATHS,
+    kind=st.sampled_from(sorted(EVERY_MAIL)), name=NAMES, local=LOCAL_PARTS, path=PATHS,
     assumed=st.booleans(), invites=st.booleans(),
 )  # fmt: skip
 @example(kind="invitation", name=".", local="a", path="." * 200, assumed=True, invites=True)
@@ -116,7 +116,7 @@ def fits_the_wire(content: bytes) -> bool:
 def test_a_message_filled_in_is_the_one_written_for_its_member_alone(
     *, kind: str, name: str, local: str, path: str, assumed: bool, invites: bool
 ) -> None:
-    own = personal(COHORTS[kind], replace(MEI, name=name, address=f"{local}@example.org", assumed=assumed))
+    own = personal(EVERY_MAIL[kind], replace(MEI, name=name, address=f"{local}@example.org", assumed=assumed))
     own = replace(
         own, leave_url=own.leave_url + path, join_url=own.join_url and own.join_url + path,
         uid=own.uid if invites else "",
@@ -140,8 +140,8 @@ def test_quoted_printable_is_read_back_whole_and_no_line_needs_care(text: str) -
 
 
 def test_filling_in_renders_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = composer().cohort(COHORTS["invitation"])
-    own = personal(COHORTS["invitation"])
+    one = composer().cohort(EVERY_MAIL["invitation"])
+    own = personal(EVERY_MAIL["invitation"])
     first = one.message(own, date=DATE)
     for module, name in ((Composer, "cohort"), (calendar, "event"), (Environment, "get_template")):
         monkeypatch.setattr(module, name, None)

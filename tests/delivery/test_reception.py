@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line
 from tests.delivery.mails import (
-    COHORTS,
     COMMUNITY,
     DATE,
+    EVERY_MAIL,
     INVITATION,
     MEI,
     NOVEMBER,
@@ -36,9 +36,9 @@ TYPED = st.text(
 ) | st.text(st.characters(codec="utf-8"), max_size=500)
 
 
-@pytest.mark.parametrize("kind", COHORTS)
+@pytest.mark.parametrize("kind", EVERY_MAIL)
 def test_a_strict_parser_finds_no_fault_and_every_part_where_it_belongs(kind: str) -> None:
-    content = SIGNED["ed25519"][kind].message(personal(COHORTS[kind]), date=DATE)
+    content = SIGNED["ed25519"][kind].message(personal(EVERY_MAIL[kind]), date=DATE)
     parsed = mailparser.parse_from_bytes(content)
     assert not parsed.has_defects and parsed.to == [("Mei Lin", "mei@example.org")]
     assert parsed.from_ == [("Conversation for Kindness", COMMUNITY.address)]
@@ -94,9 +94,9 @@ async def test_a_spam_filter_gives_every_kind_of_mail_less_than_one_point() -> N
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         async with asyncio.timeout(120):
-            judged, _ = await filter_.communicate(message(COHORTS[kind]))
+            judged, _ = await filter_.communicate(message(EVERY_MAIL[kind]))
         whole = message_from_bytes(judged, _class=EmailMessage, policy=policy.default)
         return float(str(whole["X-Spam-Status"]).partition("score=")[2].split()[0])
 
-    scores = {kind: await score(kind) for kind in COHORTS}
+    scores = {kind: await score(kind) for kind in EVERY_MAIL}
     assert all(found < HIGHEST_SCORE for found in scores.values()), scores

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scheduler.delivery.compose import Composer
 from scheduler.delivery.signing import Signer
 from scheduler.domain.problem import Refused
-from tests.delivery.mails import COHORTS, COMMUNITY, DATE, INVITATION, MEI, TEMPLATES, personal
+from tests.delivery.mails import COMMUNITY, DATE, EVERY_MAIL, INVITATION, MEI, TEMPLATES, personal
 from tests.delivery.test_pattern import NAMES
 
 
@@ -33,7 +33,9 @@ SIGNERS = {
     kind: Signer(domain="kindness.example.org", selector="third", pem=key) for kind, key in KEYS.items()
 }
 SIGNED = {
-    kind: {name: Composer(TEMPLATES, COMMUNITY, signer=signer).cohort(one) for name, one in COHORTS.items()}
+    kind: {
+        name: Composer(TEMPLATES, COMMUNITY, signer=signer).cohort(one) for name, one in EVERY_MAIL.items()
+    }
     for kind, signer in SIGNERS.items()
 }
 
@@ -79,11 +81,11 @@ def verified(content: bytes, signer: Signer) -> bool:
 
 
 @pytest.mark.parametrize("key", SIGNERS)
-@pytest.mark.parametrize("kind", COHORTS)
+@pytest.mark.parametrize("kind", EVERY_MAIL)
 def test_a_verifier_that_is_not_ours_finds_the_signature_right_and_notices_any_change(
     key: str, kind: str
 ) -> None:
-    content = SIGNED[key][kind].message(personal(COHORTS[kind]), date=DATE)
+    content = SIGNED[key][kind].message(personal(EVERY_MAIL[kind]), date=DATE)
     assert content.startswith(b"DKIM-Signature: v=1;")
     assert verified(content, SIGNERS[key])
     for before, after in (
@@ -94,7 +96,7 @@ def test_a_verifier_that_is_not_ours_finds_the_signature_right_and_notices_any_c
         changed = content.replace(before, after, 1)
         assert changed == content or not verified(changed, SIGNERS[key]), before
     unsigned = (
-        Composer(TEMPLATES, COMMUNITY).cohort(COHORTS[kind]).message(personal(COHORTS[kind]), date=DATE)
+        Composer(TEMPLATES, COMMUNITY).cohort(EVERY_MAIL[kind]).message(personal(EVERY_MAIL[kind]), date=DATE)
     )
     assert content.endswith(unsigned)
 
@@ -107,7 +109,7 @@ def test_the_signature_is_right_whatever_a_member_is_called(name: str, key: str)
 
 
 def test_the_signed_headers_are_those_that_receivers_want_and_from_and_subject_twice() -> None:
-    content = SIGNED["ed25519"]["reminder"].message(personal(COHORTS["reminder"]), date=DATE)
+    content = SIGNED["ed25519"]["reminder"].message(personal(EVERY_MAIL["reminder"]), date=DATE)
     head = content.partition(b"\r\nMessage-ID")[0].replace(b"\r\n", b"").decode()
     tags = dict(tag.strip().split("=", 1) for tag in head.removeprefix("DKIM-Signature:").split(";"))
     names = [name.strip() for name in tags["h"].split(":")]

@@ -102,6 +102,18 @@ async def test_a_second_cancellation_after_a_silent_return_names_the_uid_that_me
     assert [event["SEQUENCE"] for _, event in found] == [0, 1, 3]
 
 
+async def test_a_silent_cancellation_and_return_leaves_calendars_their_entry(house: House) -> None:
+    """Nobody's calendar was told: a new UID would let the meeting stand twice in all of them."""
+    for change, told in (
+        (Change(cancel=True), True), (Change(restore=True), True), (Change(cancel=True), False),
+        (Change(restore=True), False), (Change(topic="Hope"), True),
+    ):  # fmt: skip
+        await press(house, change, told=told)
+    *_, (again, stands), (method, changed) = calendars(house, "Ann")
+    assert (again, method) == ("REQUEST", "REQUEST")
+    assert stands["UID"] == changed["UID"] and "Hope" in str(changed["SUMMARY"])
+
+
 async def test_what_follows_an_invitation_is_threaded_under_it(house: House) -> None:
     await press(house, Change(topic="Hope"))
     await press(house, Change(cancel=True))

@@ -333,5 +333,4 @@ async def test_reports_narrow_by_notice_member_and_state_and_are_read_in_batches
         assert await numbers(member=one.member) == [one.id]
         assert await numbers(notice=ledger.notice.id + 1) == []
         assert await reports.states(connection) == {"sent": 1, "sending": 1}
-        assert await reports.was_told(connection, MEETING.key, Kind.REMINDER)
-        assert not await reports.was_told(connection, MEETING.key, Kind.CANCELLATION)
+        assert await reports.last_told_revision(connection, MEETING.key) == MEETING.revision

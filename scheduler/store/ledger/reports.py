@@ -197,16 +197,6 @@ async def told_of(connection: AsyncConnection, occurrence: str, zone: str) -> in
     return int(await connection.scalar(query) or 0)
 
 
-async def was_told(connection: AsyncConnection, occurrence: str, kind: str) -> bool:
-    """Whether a mail of a kind about an occurrence was tried: it may have been read."""
-    query = (
-        select(deliveries.c.id)
-        .join(notices, notices.c.id == deliveries.c.notice)
-        .where(notices.c.occurrence == occurrence, notices.c.kind == kind, deliveries.c.attempts > 0)
-    )
-    return await connection.scalar(query.limit(1)) is not None
-
-
 async def last_told_revision(connection: AsyncConnection, occurrence: str) -> int | None:
     """The newest revision of an occurrence of which a mail was tried."""
     query = (

@@ -258,10 +258,10 @@ def show(
     async def one(parts: "Parts") -> dict[str, object]:
         async with parts.database.read() as connection:
             found = await require_notice(connection, _number(notice))
-            answers = await members.count_answers(connection, found.occurrence) if found.occurrence else {}
-            return _row(found, await reports.states(connection, found.id)) | {
-                "answers": answers, "body": found.body,
-            }  # fmt: skip
+            row = _row(found, await reports.states(connection, found.id)) | {"body": found.body}
+            if found.occurrence:
+                row["answers"] = await members.count_answers(connection, found.occurrence)
+            return row
 
     row = door(context).run(one)
     if as_json:
@@ -271,8 +271,8 @@ def show(
     typer.echo(
         f"       created {row['created_utc']}, of use until {row['expires_utc']}, for {row['audience']}"
     )
-    if isinstance(row["answers"], dict) and row["occurrence"]:
-        typer.echo(f"       answers to {row['occurrence']}: {say_answers(row['answers'])}")
+    if isinstance(answers := row.get("answers"), dict):
+        typer.echo(f"       answers to {row['occurrence']}: {say_answers(answers)}")
     if row["body"]:
         typer.echo(f"\n{row['subject']}\n\n{row['body']}")
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.address import address_key
 from scheduler.store import facts
 from scheduler.store.database import insert_into
 from scheduler.store.schema import answers, deliveries, erasures, members, mutes, notices, occurrences
@@ -162,6 +163,15 @@ async def erase(connection: AsyncConnection, member: Member, address_hash: str, 
     )
     if known is None:
         await connection.execute(insert(erasures).values(address_hash=address_hash, erased_at=now))
+
+
+async def addresses_of(connection: AsyncConnection, member: Member) -> list[str]:
+    """A member's address, as written and as compared, and those that they had or named and that are nobody else's."""
+    own = {member.address, member.address_key}
+    query = select(notices.c.address).where(notices.c.member == member.id, notices.c.address.is_not(None))
+    named = set((await connection.scalars(query.distinct())).all())
+    others = await by_keys(connection, [address_key(one) for one in named])
+    return [*own, *sorted(named - own - {one for one in named if address_key(one) in others})]
 
 
 def _hanging() -> list[Table]:

@@ -50,7 +50,9 @@ async def measure(workers: int, members: int, folder: Path, url: str, receiver: 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         target = Target(probe.getsockname()[1], folder / "taken")
-    relay = await asyncio.create_subprocess_exec(receiver, str(target.port), target.log, "1", "0")
+    relay = await asyncio.create_subprocess_exec(
+        receiver, str(target.port), target.log, "1", "0", stdout=asyncio.subprocess.DEVNULL
+    )
     fake: Any = target
     async with Installation(folder, url, fake, random.Random(1), CONNECTIONS) as here:
         try:

@@ -8,7 +8,7 @@ import structlog
 from scheduler.delivery.transport import Outcome, Verdict
 from scheduler.domain.clock import Clock
 from scheduler.store import facts
-from scheduler.store.database import Database
+from scheduler.store.database import FAULTS, Database
 
 log = structlog.get_logger()
 
@@ -25,6 +25,7 @@ class Relay:
         self._database = database
         self._clock = clock
         self._failures = 0
+        self._proven = False
         self._until = 0.0
         self._refusals = 0
 
@@ -51,7 +52,8 @@ class Relay:
         """
         if outcome.verdict is Verdict.SENT:
             self._refusals = 0
-            if self._failures:
+            # The first one of all, too: a process that was killed may have left word that the relay is down.
+            if self._failures or not self._proven:
                 await self._recovered()
             return outcome
         if outcome.verdict is Verdict.PERMANENT and outcome.code is not None:
@@ -75,10 +77,17 @@ class Relay:
             await self._keep({"reason": reason, "since": self._clock.now().isoformat()})
 
     async def _recovered(self) -> None:
-        self._failures, self._until = 0, 0.0
-        log.info("relay-up")
-        await self._keep(None)
+        if self._failures:
+            log.info("relay-up")
+        self._failures, self._until, self._proven = 0, 0.0, True
+        self._proven = await self._keep(None)
 
-    async def _keep(self, value: dict[str, str] | None) -> None:
-        async with self._database.write() as connection:
-            await facts.write(connection, facts.RELAY, value)
+    async def _keep(self, value: dict[str, str] | None) -> bool:
+        """Whether it could be kept. What was sent has been sent, whatever the database says."""
+        try:
+            async with self._database.write() as connection:
+                await facts.write(connection, facts.RELAY, value)
+        except FAULTS as error:
+            log.warning("relay-not-noted", error=type(error).__name__)
+            return False
+        return True

@@ -57,8 +57,9 @@ class Planner:
 
     async def tick(self) -> Tick:
         """Do all that is to be done now, in short transactions, and say when something is due next."""
-        now = self._clock.now()
         async with self._database.tick() as connection:
+            # Not before: it may have waited for another tick.
+            now = self._clock.now()
             if await facts.has_moved(connection):
                 await hold(connection, RESTORED, now)
             if await self._watch.holds(connection, now):

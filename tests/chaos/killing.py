@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlalchemy import text
+
 from scheduler.bootstrap.clock import SystemClock
 from scheduler.store import members
 from scheduler.store.database import Database
@@ -54,9 +56,13 @@ class Relay:
         """Recipient, Message-ID and hash of each message taken, in their order."""
         found = []
         for line in self.log.read_text().splitlines():
-            recipient, message, told = line.split()
+            recipient, message, told, _ = line.split()
             found.append((recipient, message, told))
         return found
+
+    def times(self) -> list[float]:
+        """The seconds at which messages were taken, in their order."""
+        return [float(line.split()[3]) for line in self.log.read_text().splitlines()]
 
 
 @asynccontextmanager
@@ -86,6 +92,7 @@ class Installation:
     relay: Relay
     choice: random.Random
     connections: int = CONNECTIONS
+    rate: float = 0
     kills: Counter[str] = field(default_factory=Counter)
     started: list[asyncio.subprocess.Process] = field(default_factory=list)
 
@@ -111,6 +118,7 @@ class Installation:
                 **os.environ, "THIRD_THURSDAY_DATABASE__URL": self.url,
                 "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{self.relay.port}",
                 "THIRD_THURSDAY_MAIL__CONNECTIONS": str(self.connections), "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32,
+                "THIRD_THURSDAY_MAIL__RATE": str(self.rate),
                 "THIRD_THURSDAY_WEB__PORT": str(probe.getsockname()[1]),
                 "THIRD_THURSDAY_WEB__BASE_URL": "https://meet.example.org",
             }  # fmt: skip
@@ -146,6 +154,18 @@ class Installation:
         try:
             async with database.read() as connection:
                 return await reports.states(connection)
+        finally:
+            await database.close()
+
+    async def longest_silence(self) -> float:
+        """For how many seconds nobody has been heard of who has a chunk (PostgreSQL)."""
+        database = Database(self.url)
+        try:
+            async with database.read() as connection:
+                silence = (
+                    "SELECT max(extract(epoch FROM now() - heartbeat)) FROM pgqueuer WHERE status = 'picked'"
+                )
+                return float(await connection.scalar(text(silence)) or 0)
         finally:
             await database.close()
 

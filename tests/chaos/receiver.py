@@ -3,7 +3,7 @@
 Its first line on standard output is its port. Each line on standard input is `MOMENT COUNT PID`: at that moment of the
 COUNT-th message that comes from the process PID, SIGKILL it and write `killed` on standard output. Moments: `data` the
 body may come, `dot` it is taken without a word, `lost` it is neither taken nor answered, `accepted` the sender may just
-have heard so. The log has a line for each message taken: recipient, Message-ID, and a hash of all but its date.
+have heard so. The log has a line for each message taken: recipient, Message-ID, a hash of all but its date, seconds.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 
 END = b"\r\n.\r\n"
@@ -96,7 +97,7 @@ class Session(asyncio.Protocol):
         found = _ID.search(body)
         told = hashlib.sha256(_DATE.sub(b"", body, count=1)).hexdigest()
         name = found[1].decode() if found else "none"
-        os.write(self._log, f"{self._recipient} {name} {told}\n".encode())
+        os.write(self._log, f"{self._recipient} {name} {told} {time.monotonic()}\n".encode())
         if self._order.strike("dot", self._port):
             return
         self._transport.write(b"250 2.0.0 taken\r\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.killing import BY_RELAY, CONNECTIONS, MEMBERS, Installation, relay
+from tests.chaos.killing import BY_RELAY, CONNECTIONS, MEMBERS, PATIENCE, Installation, relay
 from tests.postgres import Cluster, execute, postgres_programs
 
 pytestmark = pytest.mark.proof
@@ -97,7 +97,9 @@ async def survive_together(
             name, victim = fleet.pop(choice.randrange(len(fleet)))
             await here.kill_at_random(victim, [*BY_RELAY, *BY_RELAY, "start"], left=left, share=4)
             fleet.append((name, await here.start(name)))
-        await here.finish()
+        while await here.left():
+            assert await here.longest_silence() < 30, "a lost sender's chunk is taken over within 30 seconds"
+            await asyncio.sleep(0.2)
         for _, one in fleet:
             await here.drain(one)
         states = await here.states()
@@ -118,3 +120,21 @@ async def test_a_cluster_killed_part_by_part_loses_nothing(
         return await survive_together(folder, choice, most, server, f"{url}/run{folder.name}")
 
     await killed(tmp_path, kills, way)
+
+
+@pytest.mark.short
+async def test_one_rate_holds_over_all_senders(tmp_path: Path, postgres_url: str) -> None:
+    async with (
+        relay(tmp_path / "taken") as target,
+        Installation(tmp_path, postgres_url, target, random.Random(SEED), rate=40) as here,
+    ):
+        await here.join(200)
+        fleet = [await here.start(name) for name in ("worker", "worker", "serve")]
+        async with asyncio.timeout(PATIENCE):
+            while len(target.times()) < 200:
+                await asyncio.sleep(0.2)
+        times = target.times()
+        # A message may be late on a busy machine, and the next one in its time.
+        assert min(times[number + 50] - times[number] for number in range(150)) > 1
+        for one in fleet:
+            await here.drain(one)

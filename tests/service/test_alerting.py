@@ -149,3 +149,16 @@ async def test_nobody_there_to_be_told_holds_nothing_up(house: House, hook: Hook
     await one.look()
     async with house.database.read() as connection:
         assert [alert["attempts"] for alert in await facts.read(connection, facts.ALERTS)] == [1]
+
+
+async def test_a_relay_that_a_killed_process_found_down_is_up_with_the_next_mail(
+    house: House, hook: Hook
+) -> None:
+    await relay_is(house, DOWN)
+    await bell(house, hook).look()
+    house.restart()
+    house.clock.pass_until(datetime(2026, 11, 5, 9, tzinfo=UTC))
+    await house.tick()
+    assert await house.states() == {"Ann": "sent"}
+    await bell(house, hook).look()
+    assert hook.events == [("relay", "begins"), ("relay", "ended")]

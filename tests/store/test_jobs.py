@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from scheduler.service.notifying import send_notice
+from scheduler.store import facts
 from scheduler.store.database import Database
 from scheduler.store.ledger import jobs
 from scheduler.store.ledger.jobs import Hands, JobsLost, Run
@@ -158,3 +159,13 @@ async def test_two_planners_at_once_make_each_delivery_once(house: House) -> Non
     assert len({(row.notice, row.member) for row in kept}) == len(kept)
     assert len([row for row in kept if row.kind == "notice"]) == 3
     assert len({row.notice for row in kept if row.kind == "invitation"}) == 1
+
+
+async def test_a_tick_that_waited_for_another_does_not_take_its_own_clock_for_wrong(house: House) -> None:
+    await house.planner.tick()
+    async with house.database.tick() as connection:
+        waiting = asyncio.create_task(house.planner.tick())
+        await asyncio.sleep(0)
+        house.clock.pass_(timedelta(minutes=1))
+        await facts.write(connection, facts.LAST_TICK, house.clock.now())
+    assert not (await waiting).held

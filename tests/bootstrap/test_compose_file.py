@@ -1,0 +1,28 @@
+"""`compose.yaml` speaks of settings and commands that there are."""
+
+import re
+from pathlib import Path
+
+from scheduler.bootstrap.tables import Tables, table_of
+from scheduler.cli.app import app
+
+TEXT = (Path(__file__).parents[2] / "compose.yaml").read_text(encoding="utf-8")
+
+
+def test_its_variables_are_settings_and_its_commands_exist() -> None:
+    variables = set(re.findall(r"^ +THIRD_THURSDAY_([A-Z]+)__([A-Z_]+):", TEXT, re.MULTILINE))
+    known = {
+        (section.upper(), key.upper())
+        for section, field in Tables.model_fields.items()
+        for key in table_of(field).model_fields
+    }
+    assert {("DATABASE", "URL"), ("MAIL", "TRANSPORT"), ("SECURITY", "KEY")} <= variables <= known
+    commands = re.findall(r'command: \["third-thursday", "([a-z]+)"\]', TEXT)
+    names = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    assert set(commands) == {"serve", "worker"} <= names
+
+
+def test_it_has_two_of_each_a_database_and_a_mail_catcher() -> None:
+    part = TEXT.partition("\nservices:")[2].partition("\nvolumes:")[0]
+    services = re.findall(r"^  ([a-z0-9-]+):(?: &\w+)?$", part, re.MULTILINE)
+    assert services == ["postgres", "mail", "serve-1", "serve-2", "worker-1", "worker-2"]

@@ -74,7 +74,7 @@ class House:
         """What a new process begins with: nothing but what the database holds."""
         letters = Letters(
             self.database, Composer(TEMPLATES, COMMUNITY), self.clock, community=COMMUNITY,
-            series={one.slug: one for one in self.series}, keys=self.keys,
+            series={one.slug: one for one in self.series}, keys=self.keys, room_policies=self.policies,
             following=lambda connection, now: upcoming(connection, self.series, now=now),
         )  # fmt: skip
         self.runs = getattr(self, "runs", 0) + 1
@@ -181,7 +181,9 @@ async def open_house(
     """A new house at `now`, with an empty database (SQLite in `folder`, unless `url` names one)."""
     database = Database(url or f"sqlite:///{folder / 'test.sqlite'}")
     await open_database(database, upgrade=True)
+    house = House(database, FakeClock(now), folder, series=series, policies=policies, transport=transport)
     try:
-        yield House(database, FakeClock(now), folder, series=series, policies=policies, transport=transport)
+        yield house
     finally:
-        await database.close()
+        # A test may have opened another in its place.
+        await house.database.close()

@@ -26,3 +26,5 @@ def set_up_logs() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
+    # It tells of a database that went away with a stack trace for each job; our own events say it in a line.
+    logging.getLogger("pgqueuer").setLevel(logging.CRITICAL)

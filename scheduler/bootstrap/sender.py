@@ -28,7 +28,7 @@ async def look_at_sender(address: str, signer: Signer | None, note: Note, *, res
             note(Level.NOTE, "DKIM: [dkim] key is not set; see that the relay signs what it sends")
         _judge_dmarc(domain, await _policy(asked, domain), note)
     except DNSException as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition(":")[0]
         note(Level.NOTE, f"SPF, DKIM, DMARC: not checked, the DNS does not answer: {reason}")
 
 

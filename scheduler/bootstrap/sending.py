@@ -1,9 +1,12 @@
 """Sending, assembled: the dispatcher of a process, its share of a cluster's chunks, and `worker`, which only sends."""
 
 import asyncio
+import math
+import random
 import secrets
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -22,11 +25,14 @@ from scheduler.domain.problem import SettingsProblem
 from scheduler.service.publishing import upcoming
 from scheduler.store.database import FAULTS
 from scheduler.store.ledger import claims, jobs
-from scheduler.store.ledger.jobs import Hands
+from scheduler.store.ledger.jobs import LEASE_SECONDS, Hands, JobsLost
+from scheduler.web.pages import shown_time
+from scheduler.web.site import read_templates
 
 log = structlog.get_logger()
 
 DRAIN_SECONDS = 30
+_LOST: tuple[type[Exception], ...] = (JobsLost, *FAULTS)
 
 
 def make_transport(settings: Settings) -> Transport:
@@ -40,17 +46,36 @@ def make_transport(settings: Settings) -> Transport:
     )  # fmt: skip
 
 
-def make_dispatcher(parts: Parts) -> Dispatcher:
-    """A dispatcher for one run of this process."""
-    composer = Composer(bundled("templates/email"), parts.community, signer=load_signer(parts.settings))
+def make_limits(settings: Settings) -> Limits:
+    """How fast the settings let mail go."""
+    return Limits(
+        rate=settings.mail.rate, domain_rate=settings.mail.domain_rate,
+        domain_connections=settings.mail.domain_connections,
+    )  # fmt: skip
+
+
+def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatcher:
+    """A dispatcher for one run of this process, over the transport that the settings name or another."""
+    composer = Composer(
+        bundled("templates/email"), parts.community, signer=load_signer(parts.settings),
+        page=partial(shown_time, read_templates(bundled("templates/web"))),
+    )  # fmt: skip
     letters = Letters(
         parts.database, composer, parts.clock,
         community=parts.community, series={one.slug: one for one in parts.series}, keys=parts.keys,
+        room_policies=parts.policies if parts.settings.mail.room_in_last_reminder else (),
         following=lambda connection, now: upcoming(connection, parts.series, now=now),
     )  # fmt: skip
+    rate = parts.settings.mail.rate
+    alone = parts.database.is_sqlite
+
+    async def book(slots: int) -> float:
+        async with parts.database.write() as connection:
+            return await jobs.book(connection, slots, rate=rate)
+
     return Dispatcher(
-        parts.database, make_transport(parts.settings), letters, parts.clock,
-        run=secrets.token_hex(8), limits=Limits(rate=parts.settings.mail.rate),
+        parts.database, transport or make_transport(parts.settings), letters, parts.clock, run=secrets.token_hex(8),
+        limits=make_limits(parts.settings), lease=math.inf if alone else LEASE_SECONDS, book=None if alone else book,
     )  # fmt: skip
 
 
@@ -58,15 +83,22 @@ def make_hands(parts: Parts, dispatcher: Dispatcher) -> Hands:
     """What takes this process's share of the chunks."""
 
     async def run(chunk: int) -> float | None:
-        try:
-            await dispatcher.send_chunk(chunk)
-        except FAULTS as error:
-            log.error("sending-failed", chunk=chunk, error=type(error).__name__)
-            return 1
+        await dispatcher.send_chunk(chunk, take_over=True)
         # What a process that stops leaves of a chunk is somebody else's at once.
         return 0 if dispatcher.is_draining else dispatcher.relay.pause or None
 
-    return Hands(parts.database, run)
+    return Hands(parts.database, run, lost=dispatcher.halt)
+
+
+async def share(dispatcher: Dispatcher, hands: Hands) -> None:
+    """Send one chunk after the other until `hands` are stopped; a database that goes away is come back to."""
+    while not hands.stopped:
+        try:
+            async with dispatcher.working():
+                await hands.work()
+        except _LOST as error:
+            log.error("jobs-lost", error=type(error).__name__, problem=str(error).partition("\n")[0])
+            await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - only spreads load
 
 
 async def hand_out(parts: Parts) -> None:
@@ -94,7 +126,7 @@ async def work(settings: Settings, *, say: Callable[[str], None]) -> None:
     async with open_parts(settings) as parts:
         dispatcher = make_dispatcher(parts)
         hands = make_hands(parts, dispatcher)
-        working = asyncio.create_task(hands.work())
+        working = asyncio.create_task(share(dispatcher, hands))
         log.info("started", database=parts.database.url.get_backend_name())
         say("sending what `serve` hands out")
         await asyncio.wait(

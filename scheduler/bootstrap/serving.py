@@ -21,19 +21,23 @@ from scheduler.bootstrap.sending import (
     make_dispatcher,
     make_hands,
     make_transport,
+    share,
     when_told,
 )
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.wiring import Parts, open_parts
+from scheduler.delivery.metering import Metered
 from scheduler.delivery.transport import MaildirAddress
 from scheduler.domain.problem import Problem
 from scheduler.domain.zone import tzdata_version
+from scheduler.service.alerting import Bell
 from scheduler.service.deciding import nudge
 from scheduler.service.planning import Planner
 from scheduler.service.retaining import forget_old
 from scheduler.store import facts
 from scheduler.store.database import FAULTS, Database
 from scheduler.web.app import create_app
+from scheduler.web.metrics import Metrics
 from scheduler.web.swift import SwiftProtocol
 
 log = structlog.get_logger()
@@ -68,7 +72,14 @@ class Service:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._planner = make_planner(parts)
-        self._dispatcher = make_dispatcher(parts)
+        self.transport = Metered(make_transport(parts.settings))
+        self._dispatcher = make_dispatcher(parts, self.transport)
+        watch = parts.settings.watch
+        self._bell = Bell(
+            parts.database, parts.clock, community=parts.community.name, webhook=watch.webhook, ping=watch.ping,
+            late=watch.late,
+        )  # fmt: skip
+        self._looking: asyncio.Task[None] | None = None
         self._timer = AsyncIOScheduler(
             timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
@@ -103,6 +114,13 @@ class Service:
         if ticked.next_due:
             self._timer.add_job(self.tick, DateTrigger(ticked.next_due), id="due", replace_existing=True)
         self._work.set()
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        """Tell of troubles, beside the ticks: whom it is told may be slow."""
+        with contextlib.suppress(*FAULTS):
+            await self._bell.look()
 
     async def _watch(self) -> None:
         """Tick soon after somebody changed something, in this process or another."""
@@ -115,7 +133,7 @@ class Service:
     async def send(self) -> None:
         """Send what is due whenever a tick found some, until drained or cancelled."""
         if self._hands:
-            await self._hands.work()
+            await share(self._dispatcher, self._hands)
             return
         while not self._dispatcher.is_draining:
             await self._work.wait()
@@ -133,6 +151,8 @@ class Service:
     async def stop(self, sending: "asyncio.Task[None]") -> None:
         """Stop the timer, claim nothing more, and give what is on its way time to arrive and be written down."""
         self._timer.shutdown(wait=False)
+        if self._looking:
+            self._looking.cancel()
         self._dispatcher.drain()
         if self._hands:
             self._hands.stop()
@@ -186,6 +206,7 @@ async def serve(
             clock=parts.clock, keys=parts.keys, templates=bundled("templates/web"),
             outbox=outbox(settings), retention=settings.retention,
             admits=settings.membership.is_open, embedded_by=settings.web.embedded_by,
+            metrics=Metrics(registry=service.transport.registry, token=settings.watch.metrics_token),
         )  # fmt: skip
         web = _Web(
             uvicorn.Config(app, http=SwiftProtocol, log_config=None, access_log=False, server_header=False,

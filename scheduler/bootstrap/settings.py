@@ -17,6 +17,7 @@ from scheduler.bootstrap.tables import (
     MembershipTable,
     SecurityTable,
     Tables,
+    WatchTable,
     WebTable,
     is_array,
     table_of,
@@ -40,6 +41,7 @@ class Settings:
     mail: MailTable
     dkim: DkimTable
     web: WebTable
+    watch: WatchTable
     security: SecurityTable
     membership: MembershipTable
     retention: Retention
@@ -77,6 +79,7 @@ def load_settings(config: Path | None, environment: Mapping[str, str]) -> Settin
         mail=tables.mail,
         dkim=tables.dkim,
         web=tables.web,
+        watch=tables.watch,
         security=tables.security,
         membership=tables.membership,
         retention=tables.privacy.retention(),

@@ -191,6 +191,13 @@ class MailTable(Table):
     rate: float = Field(
         ge=0, allow_inf_nan=False, description="messages a second, 0 or more; 0 means no limit"
     )
+    domain_rate: float = Field(
+        ge=0, allow_inf_nan=False, description="messages a second, 0 or more; 0 means no limit"
+    )
+    domain_connections: int = Field(
+        ge=0, le=500, description="a whole number from 0 to 500; 0 means no limit"
+    )
+    room_in_last_reminder: bool = Field(description="true or false")
 
     @property
     def address(self) -> TransportAddress:
@@ -218,6 +225,17 @@ class WebTable(Table):
     )
     embedded_by: Annotated[str, _by(_matching(_ORIGINS), empty=True)] = Field(
         description='sites as https://www.example.org, several with a space between, or "*", or ""'
+    )
+
+
+class WatchTable(Table):
+    webhook: OptionalUrl = Field(repr=False, description=_URL)
+    ping: OptionalUrl = Field(repr=False, description=_URL)
+    late: Annotated[timedelta, BeforeValidator(_read_lead)] = Field(
+        description='a length of time, as "15m" or "2h"'
+    )
+    metrics_token: Annotated[str, _by(require_line, empty=True)] = Field(
+        repr=False, description='at least 16 characters, or ""', pattern=r"^(.{16,})?$"
     )
 
 
@@ -308,6 +326,7 @@ class Tables(Table):
     mail: MailTable
     dkim: DkimTable
     web: WebTable
+    watch: WatchTable
     security: SecurityTable
     membership: MembershipTable
     privacy: PrivacyTable

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scheduler.bootstrap.clock import SystemClock
 from scheduler.bootstrap.settings import Settings
+from scheduler.delivery.message import ascii_domain
 from scheduler.delivery.signing import Signer
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
@@ -60,7 +61,7 @@ def load_signer(settings: Settings) -> Signer | None:
     try:
         pem = key.encode() if "-----BEGIN" in key else Path(key).read_bytes()
         return Signer(
-            domain=settings.dkim.domain or settings.community.address.rpartition("@")[2].lower(),
+            domain=settings.dkim.domain or ascii_domain(settings.community.address).rpartition("@")[2].lower(),
             selector=settings.dkim.selector, pem=pem,
         )  # fmt: skip
     except OSError as error:

@@ -173,16 +173,23 @@ async def _wait(parts: "Parts", number: int) -> None:
     from scheduler.service.watching import is_served
     from scheduler.store.ledger import reports
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+        TextColumn("{task.fields[rate]}"),
+    )  # fmt: skip
     patience = 10
     with Progress(*columns, TimeRemainingColumn(), disable=not is_terminal()) as progress:
-        task = progress.add_task("sending", total=None)
+        task = progress.add_task("sending", total=None, rate="")
         while True:
             async with parts.database.read() as connection:
                 states = await reports.states(connection, number)
                 served = await is_served(connection, parts.clock.now())
             left = states.get("queued", 0) + states.get("sending", 0)
-            progress.update(task, total=sum(states.values()), completed=sum(states.values()) - left)
+            speed = progress.tasks[0].speed
+            progress.update(
+                task, total=sum(states.values()), completed=sum(states.values()) - left,
+                rate=f"{speed:.0f} a second" if speed else "",
+            )  # fmt: skip
             if not left:
                 break
             patience = 10 if served else patience - 1
@@ -251,10 +258,10 @@ def show(
     async def one(parts: "Parts") -> dict[str, object]:
         async with parts.database.read() as connection:
             found = await require_notice(connection, _number(notice))
-            answers = await members.count_answers(connection, found.occurrence) if found.occurrence else {}
-            return _row(found, await reports.states(connection, found.id)) | {
-                "answers": answers, "body": found.body,
-            }  # fmt: skip
+            row = _row(found, await reports.states(connection, found.id)) | {"body": found.body}
+            if found.occurrence:
+                row["answers"] = await members.count_answers(connection, found.occurrence)
+            return row
 
     row = door(context).run(one)
     if as_json:
@@ -264,8 +271,8 @@ def show(
     typer.echo(
         f"       created {row['created_utc']}, of use until {row['expires_utc']}, for {row['audience']}"
     )
-    if isinstance(row["answers"], dict) and row["occurrence"]:
-        typer.echo(f"       answers to {row['occurrence']}: {say_answers(row['answers'])}")
+    if isinstance(answers := row.get("answers"), dict):
+        typer.echo(f"       answers to {row['occurrence']}: {say_answers(answers)}")
     if row["body"]:
         typer.echo(f"\n{row['subject']}\n\n{row['body']}")
 

@@ -62,38 +62,54 @@ def status(context: typer.Context, as_json: Annotated[bool, typer.Option("--json
     """Say how the service is. Exit 1 where something is wrong."""
     from scheduler.service.watching import health
 
-    async def look(parts: "Parts") -> "tuple[Health, list[str]]":
-        found = await health(parts.database, parts.clock.now())
-        return found, found.troubles(parts.clock.now())
+    async def look(parts: "Parts") -> "tuple[Health, list[str], float]":
+        now = parts.clock.now()
+        found = await health(parts.database, now)
+        rate = 0.0
+        if found.deliveries.get("sending"):
+            await parts.clock.sleep(1)
+            later, moment = await health(parts.database, parts.clock.now()), parts.clock.now()
+            more = later.deliveries.get("sent", 0) - found.deliveries.get("sent", 0)
+            found, rate, now = later, more / (moment - now).total_seconds(), moment
+        return found, found.troubles(now, late=parts.settings.watch.late), rate
 
-    found, troubles = door(context).run(look)
+    found, troubles, rate = door(context).run(look)
     if as_json:
-        show_json(_document(found, troubles))
+        show_json(_document(found, troubles, rate))
     else:
-        _print(found, troubles)
+        _print(found, troubles, rate)
     if troubles:
         raise typer.Exit(1)
 
 
-def _document(found: "Health", troubles: list[str]) -> dict[str, object]:
+def _document(found: "Health", troubles: list[str], rate: float) -> dict[str, object]:
     instants = {
         f"{name}_utc": value.isoformat() if value else None
         for name, value in (
             ("last_tick", found.last_tick), ("next_due", found.next_due), ("oldest_waiting", found.oldest_waiting),
+            ("ready_since", found.ready_since),
         )
     }  # fmt: skip
     return {
         "healthy": not troubles, "troubles": troubles, "held": found.hold.reason if found.hold else None,
-        "members": found.members, "deliveries": found.deliveries, **instants,
+        "members": found.members, "deliveries": found.deliveries, "failures": found.failures,
+        "rate": round(rate, 1), **instants,
     }  # fmt: skip
 
 
-def _print(found: "Health", troubles: list[str]) -> None:
+def _print(found: "Health", troubles: list[str], rate: float) -> None:
     def counted(counts: dict[str, int]) -> str:
         return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"
 
     typer.echo(f"members:     {counted(found.members)}")
     typer.echo(f"deliveries:  {counted(found.deliveries)} (of notices still open)")
+    if found.failures:
+        typer.echo(f"failed for:  {counted(found.failures)}")
+    if rate:
+        left = found.deliveries.get("queued", 0) + found.deliveries.get("sending", 0)
+        typer.echo(
+            f"sending:     {rate:.0f} a second; {left} left, {left / rate / 60:.1f} minutes at this rate"
+        )
     if found.next_due:
         typer.echo(f"next due:    {found.next_due:%Y-%m-%d %H:%M} UTC")
     if found.oldest_waiting:

@@ -1,8 +1,10 @@
 """The claimed messages that wait for a connection: which may go now, by rates, limits and pauses of destinations."""
 
 import asyncio
+import math
 import random
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from scheduler.delivery.transport import Envelope, Outcome, Verdict
@@ -13,15 +15,10 @@ LARGEST = 500
 LONGEST_WAIT = 5.0
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 300.0
+BOOKED_SECONDS = 0.5
 
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """A claimed message on its way; `settled` is done once what became of it is committed."""
-
-    claim: Claim
-    envelope: Envelope
-    settled: asyncio.Future[None]
+Book = Callable[[int], Awaitable[float]]
+"""Reserves so many slots of the rate in a row, among all who share it; the seconds until the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,46 +31,78 @@ class Limits:
 
 
 @dataclass(slots=True)
-class _Destination:
+class Destination:
     """The domain of an address: what waits for it, and when it may be tried next (monotonic seconds)."""
 
-    waiting: deque[Job] = field(default_factory=deque)
+    waiting: "deque[Job]" = field(default_factory=deque)
     busy: int = 0
     failures: int = 0
     free_at: float = 0.0
     booked_until: float = 0.0
 
 
+@dataclass(slots=True, eq=False)
+class Job:
+    """A claimed message on its way; `settled` is done once what became of it is committed. It is to be tried before
+    `until` (monotonic seconds), or not by this claim."""
+
+    claim: Claim
+    envelope: Envelope
+    settled: asyncio.Future[None]
+    destination: Destination
+    until: float
+
+
 class Backlog:
     """Gives out jobs to lanes, the destinations in turn. Keeps to `limits` exactly: two messages under one rate are
-    never nearer than its interval. A destination that answers 4xx is left alone for a while, longer each time."""
+    never nearer than its interval. A destination that answers 4xx is left alone for a while, longer each time.
+    With `book`, slots of the rate are reserved before a message takes one; those that are not used in time lapse.
+    At most `room` jobs wait here."""
 
-    def __init__(self, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, clock: Clock, limits: Limits, book: Book | None = None, *, room: int = LARGEST
+    ) -> None:
         self._clock = clock
         self._limits = limits
         self._by_domain = bool(limits.domain_rate or limits.domain_connections)
-        self._destinations: dict[str, _Destination] = {}
-        self._ring: deque[_Destination] = deque()
+        self._destinations: dict[str, Destination] = {}
+        self._ring: deque[Destination] = deque()
         self._free_at = 0.0
+        self._book = book if limits.rate else None
+        self._booked = 0
+        self._booked_until = 0.0
         self._count = 0
+        self._most = room
         self._ended = False
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
 
+    def job(
+        self, claim: Claim, envelope: Envelope, settled: asyncio.Future[None], *, until: float = math.inf
+    ) -> Job:
+        """The job of sending `envelope`."""
+        domain = envelope.recipient.rpartition("@")[2].casefold()
+        destination = self._destinations.get(domain)
+        if destination is None:
+            destination = self._destinations[domain] = Destination()
+        return Job(claim, envelope, settled, destination, until)
+
     async def put(self, job: Job) -> float:
         """Let a job wait here and return 0; or, where its destination is busy for longer, the seconds after which to
         come again. Waits while too many wait already."""
-        destination = self._destination(job.envelope)
+        destination = job.destination
         now = self._clock.monotonic()
-        wait = max(destination.free_at, destination.booked_until) - now
+        wait = max(0.0, destination.free_at - now)
         if self._limits.domain_rate:
             wait += len(destination.waiting) / self._limits.domain_rate
         if wait > LONGEST_WAIT:
-            spacing = 1 / self._limits.domain_rate if self._limits.domain_rate else 0.0
-            destination.booked_until = max(destination.booked_until, now) + spacing
+            if self._limits.domain_rate:
+                # Those that are sent away come back one by one.
+                wait = max(destination.booked_until - now, wait)
+                destination.booked_until = now + wait + 1 / self._limits.domain_rate
             return wait * random.uniform(1, 1.1)  # noqa: S311 - spreads load, guards nothing
-        while self._count >= LARGEST:
+        while self._count >= self._most:
             self._room.clear()
             await self._room.wait()
         if not destination.waiting:
@@ -92,11 +121,21 @@ class Backlog:
         """The next job that may go, as soon as one may; None at the end."""
         async with self._turn:
             while True:
+                if self._book and self._count:
+                    await self._reserve(self._book)
                 if job := self._take():
                     return job
                 if self._ended and not self._count:
                     return None
                 await self._wait()
+
+    async def _reserve(self, book: Book) -> None:
+        if self._booked and self._clock.monotonic() < self._booked_until:
+            return
+        self._booked = min(self._count, max(1, round(self._limits.rate * BOOKED_SECONDS)))
+        wait = await book(self._booked)
+        self._free_at = self._clock.monotonic() + wait
+        self._booked_until = self._free_at + self._booked / self._limits.rate
 
     def get_ahead(self) -> Job | None:
         """A job that may go behind the present one at once, if there is one and no rate forbids it."""
@@ -104,7 +143,7 @@ class Backlog:
 
     def done(self, job: Job, outcome: Outcome | None) -> None:
         """Note that a job given out is no longer on its way, and what its destination said of it."""
-        destination = self._destination(job.envelope)
+        destination = job.destination
         destination.busy -= 1
         if outcome and outcome.verdict is Verdict.SENT:
             destination.failures = 0
@@ -115,13 +154,6 @@ class Backlog:
             pause = min(FIRST_PAUSE * 2 ** (destination.failures - 1), LONGEST_PAUSE)
             destination.free_at = max(destination.free_at, now + pause * random.uniform(0.8, 1.2))  # noqa: S311
         self._changed.set()
-
-    def _destination(self, envelope: Envelope) -> _Destination:
-        domain = envelope.recipient.rpartition("@")[2].casefold()
-        found = self._destinations.get(domain)
-        if found is None:
-            found = self._destinations[domain] = _Destination()
-        return found
 
     def _take(self) -> Job | None:
         now = self._clock.monotonic()
@@ -143,6 +175,7 @@ class Backlog:
             destination.busy += 1
             if self._limits.rate:
                 self._free_at = now + 1 / self._limits.rate
+                self._booked -= 1
             if self._limits.domain_rate:
                 destination.free_at = now + 1 / self._limits.domain_rate
             return job

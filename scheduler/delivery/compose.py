@@ -1,18 +1,17 @@
 """From a cohort to the messages of its members: what is common is written once, what is a member's own is filled in."""
 
 import re
-from binascii import a2b_base64
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 
-from icalendar import Calendar
 from markupsafe import Markup, escape
 
+from scheduler.delivery.agreement import require_agreement
 from scheduler.delivery.invite import Invite
 from scheduler.delivery.links import blanks_of
 from scheduler.delivery.markdown import as_html, as_text
@@ -27,7 +26,7 @@ from scheduler.domain.community import Community
 from scheduler.domain.locale_tag import hour_cycle
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import MEETING, REPLIES, Kind
-from scheduler.domain.problem import Problem, Refused
+from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line
 from scheduler.domain.zone import city
 
@@ -36,6 +35,7 @@ NAMELESS = "friend"
 
 _WAYS_IN = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
 _WITHOUT_CALENDAR = (Kind.REMINDER, Kind.WELCOME)
+_SPECIAL_IN_HTML = re.compile("[&<>'\"]")
 # Of at most 900 octets, so that each fits on a line of its own.
 _URL = re.compile(r"(?:https?|webcal)://[!#-;=?-~]{1,900}")
 _UID = re.compile(r"[A-Za-z0-9._@-]{1,100}")
@@ -60,9 +60,10 @@ class Cohort:
 
     `policy` is the slug of the policy behind a planned notice, else empty. `subject` and `body` (Markdown) are a
     convenor's words: a notice needs both and speaks of no occurrence; an update or a cancellation may add a body.
-    `before` is the occurrence as members were last told; `introduces` says who we are, in a first mail. A service mail
-    may add a body; a welcome speaks of the next occurrence, where there is one. Raises ValueError where these
-    do not fit together; so nobody can be called to a meeting that is cancelled.
+    `before` is the occurrence as members were last told; `room` its room's own address, where that is to be named;
+    `introduces` says who we are, in a first mail. A service mail may add a body; a welcome speaks of the next
+    occurrence, where there is one. Raises ValueError where these do not fit together; so nobody can be called to a
+    meeting that is cancelled.
     """
 
     kind: Kind
@@ -74,6 +75,7 @@ class Cohort:
     occurrence: Occurrence | None = None
     before: Occurrence | None = None
     series: Series | None = None
+    room: str = ""
     introduces: bool = False
 
     def __post_init__(self) -> None:
@@ -178,15 +180,16 @@ class Composed:
 
     def _values(self, personal: Personal, name: str, address: str) -> Mapping[str, bytes]:
         """What stands in each blank of the body, in the encoding of its part."""
-        values = {"name": name or NAMELESS, "address": address, "leave_url": personal.leave_url}
+        links = {"leave_url": personal.leave_url, **personal.links}
         if "join_url" in self._blanks:
-            values["join_url"] = _require(_URL, personal.join_url, "join_url")
-        values |= {blank: _require(_URL, url, blank) for blank, url in personal.links.items()}
+            links["join_url"] = personal.join_url
         encoded: dict[str, bytes] = {}
-        for blank, value in values.items():
-            encoded[blank] = quoted(value)
-            escaped = escape(value)
-            encoded[_in_html(blank)] = encoded[blank] if escaped == value else quoted(str(escaped))
+        for blank, value in (("name", name or NAMELESS), ("address", address), *links.items()):
+            if blank in links:
+                _require(_URL, value, blank)
+            plain = encoded[blank] = quoted(value)
+            # Most values hold nothing that HTML reads in another way.
+            encoded[_in_html(blank)] = quoted(str(escape(value))) if _SPECIAL_IN_HTML.search(value) else plain
         if personal.uid and self._invite:
             encoded["calendar"] = self._invite.encoded(
                 uid=_require(_UID, personal.uid, "uid"),
@@ -215,19 +218,31 @@ class Composed:
         ))  # fmt: skip
 
 
-class Composer:
-    """Writes the messages of every cohort, from the templates in `folder` and as `community`; `signer` signs them."""
+Page = Callable[[Occurrence, Series, str], str]
+"""What the web shows of the time of a meeting to somebody in a zone."""
 
-    def __init__(self, folder: Path, community: Community, *, signer: Signer | None = None) -> None:
+
+class Composer:
+    """Writes the messages of every cohort, from the templates in `folder` and as `community`.
+
+    `signer` signs them; `page` is what the web shows of a meeting's time, for the check that both agree.
+    """
+
+    def __init__(
+        self, folder: Path, community: Community, *, signer: Signer | None = None, page: Page | None = None
+    ) -> None:
         self._templates = Templates(folder)
         self._community = community
         self._signer = signer
+        self._page = page
+        # It is the same for all zones and locales, and dear to make.
+        self._invite = lru_cache(maxsize=64)(partial(_invite, community=community))
 
     def cohort(self, cohort: Cohort) -> Composed:
         """Return what is common to the messages of `cohort`.
 
-        Raises Problem where a template is wrong, naming file and line, and where subject, text, HTML and calendar
-        part do not all show the meeting's start.
+        Raises Problem where a template is wrong, naming file and line, and where subject, text, HTML, calendar part
+        and web page do not all show the meeting's start.
         """
         kind, values = cohort.kind.value, words_for(cohort, self._community)
         subject = require_line(self._templates.subject(kind, values), f"the subject of a {kind}")
@@ -240,9 +255,14 @@ class Composer:
             )
             for assumed in (False, True)
         }
-        invite = _invite(cohort, self._community)
+        occurrence, series, invite, page = _shown(cohort), cohort.series, None, None
+        if occurrence and series:
+            if cohort.kind not in _WITHOUT_CALENDAR:
+                invite = self._invite(occurrence, series)
+            if self._page:
+                page = self._page(occurrence, series, cohort.zone)
         if isinstance(when := values.get("when"), When):
-            _require_agreement(cohort, when, subject=subject, bodies=bodies.values(), invite=invite)
+            require_agreement(kind, when, subject=subject, bodies=bodies.values(), invite=invite, page=page)
         return Composed(
             cohort, self._community, subject=subject, bodies=bodies, invite=invite, signer=self._signer
         )
@@ -254,6 +274,7 @@ def words_for(cohort: Cohort, community: Community) -> dict[str, object]:
         "community": community,
         "subscribe_url": re.sub("^https?:", "webcal:", community.feed_url),
         "policy": cohort.policy,
+        "room": cohort.room,
         "introduces": cohort.introduces,
         "words_subject": cohort.subject,
         "words_text": as_text(cohort.body),
@@ -280,35 +301,15 @@ def _in_html(blank: str) -> str:
     return f"{blank} in HTML"
 
 
-def _invite(cohort: Cohort, community: Community) -> Invite | None:
-    """The calendar part, where mails of this kind have one."""
-    if cohort.occurrence is None or cohort.series is None or cohort.kind in _WITHOUT_CALENDAR:
-        return None
-    cancelled = cohort.occurrence.cancelled
-    method: Method = "CANCEL" if cancelled else "REQUEST"
-    # Programs find it by its UID; its time is the one that the mail around it names.
-    occurrence = as_told(cohort.occurrence, cohort.before) if cancelled else cohort.occurrence
-    return Invite(partial(invitation, occurrence, cohort.series, community, method=method), method)
+def _shown(cohort: Cohort) -> Occurrence | None:
+    """The occurrence with the time that the mail names."""
+    one = cohort.occurrence
+    return as_told(one, cohort.before) if one and one.cancelled else one
 
 
-def _require_agreement(
-    cohort: Cohort, when: When, *, subject: str, bodies: Collection[tuple[Form, Form]], invite: Invite | None
-) -> None:
-    """Raise Problem unless every part of the message shows the one instant at which the meeting starts."""
-    shown = {
-        "subject": when.starts in subject,
-        "text": all(when.starts in text.printed for text, _ in bodies),
-        "HTML": all(f'datetime="{when.starts_iso}"' in html.printed for _, html in bodies),
-    }
-    if invite:
-        part = invite.encoded(uid="-", name="-", address="-", join_url="-")
-        start = Calendar.from_ical(a2b_base64(part)).events[0].start
-        shown["calendar part"] = start == datetime.fromisoformat(when.starts_iso)
-    if silent := [name for name, agrees in shown.items() if not agrees]:
-        raise Problem(
-            f"{cohort.kind} for {cohort.zone}: the {', '.join(silent)} does not show the start, {when.starts}; "
-            f"mend templates/email/{cohort.kind}"
-        )
+def _invite(occurrence: Occurrence, series: Series, *, community: Community) -> Invite:
+    method: Method = "CANCEL" if occurrence.cancelled else "REQUEST"
+    return Invite(partial(invitation, occurrence, series, community, method=method), method)
 
 
 def _common_headers(cohort: Cohort, community: Community, subject: str) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """Claim, send, settle: what is due leaves, once, and what became of it is written down before the next leaves."""
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from scheduler.delivery.backlog import Backlog, Job, Limits
+from scheduler.delivery.backlog import LARGEST, Backlog, Book, Job, Limits
 from scheduler.delivery.relay import Relay
 from scheduler.delivery.settling import Settler
 from scheduler.delivery.transport import Connection, ConnectProblem, Envelope, Outcome, Transport, Verdict
@@ -68,6 +69,8 @@ class Dispatcher:
     """Sends what is due over one transport, as one run: rows it claims are settled under the run's name only.
 
     `serve` calls `send_due`; a worker stays within `working` and calls `send_chunk` for each chunk it is given.
+    `lease` is how many seconds a claim is surely this run's own, where others take over what a lost run had: what
+    is still unsent then goes back to the queue. `book` reserves the rate's slots where others share it.
     """
 
     def __init__(
@@ -79,6 +82,8 @@ class Dispatcher:
         *,
         run: str,
         limits: Limits | None = None,
+        lease: float = math.inf,
+        book: Book | None = None,
     ) -> None:
         self._database = database
         self._transport = transport
@@ -86,11 +91,14 @@ class Dispatcher:
         self._clock = clock
         self._run = run
         self._limits = limits or Limits()
+        self._lease = lease
+        self._book = book
         self._claim_size = SMALLEST_CLAIM
-        self._unclean = self._sending = False
+        self._unclean = self._sending = self._halted = False
+        self._at_work: set[int] = set()
         self._stopping = asyncio.Event()
         self._settler = Settler(database, clock, run=run)
-        self._backlog = Backlog(clock, self._limits)
+        self._backlog = self._new_backlog()
         self.relay = Relay(database, clock)
 
     async def take_over(self) -> int:
@@ -101,6 +109,10 @@ class Dispatcher:
     def drain(self) -> None:
         """Claim nothing more: `send_due` and `send_chunk` end when what is on its way has been settled."""
         self._stopping.set()
+
+    def halt(self) -> None:
+        """Try nothing more until `working` is entered anew: what is claimed goes back to the queue."""
+        self._halted = True
 
     @property
     def is_sending(self) -> bool:
@@ -143,7 +155,8 @@ class Dispatcher:
             # The last time was cut off: what it had claimed has no lane any more.
             async with self._database.write() as connection:
                 await claims.take_over(connection, of=self._run, now=self._clock.now())
-        self._backlog = backlog = Backlog(self._clock, self._limits)
+        self._halted = False
+        self._backlog = backlog = self._new_backlog()
         settling = asyncio.create_task(self._settler.settle())
         lanes = [asyncio.create_task(self._serve_lane(backlog)) for _ in range(self._transport.connections)]
         self._unclean = self._sending = True
@@ -166,12 +179,22 @@ class Dispatcher:
     async def send_chunk(self, chunk: int, *, take_over: bool = False) -> int:
         """Send all of a chunk that may be sent now; when all of it is settled, return how many were claimed.
 
-        Only within `working`; several chunks may be sent at once. `take_over` queues again what another run of this
-        chunk left unanswered: for where nobody else can be at work on it. Ends early when the relay is down.
+        Only within `working`; several chunks may be sent at once, and one that is at work already is let be.
+        `take_over` queues again what was left unanswered of the chunk: for where no other process can be at work on
+        it. Ends early when the relay is down.
         """
-        if take_over:
-            async with self._database.write() as connection:
-                await claims.take_over(connection, chunk=chunk, other_than=self._run, now=self._clock.now())
+        if chunk in self._at_work:
+            return 0
+        self._at_work.add(chunk)
+        try:
+            if take_over:
+                async with self._database.write() as connection:
+                    await claims.take_over(connection, chunk=chunk, now=self._clock.now())
+            return await self._send_chunk(chunk)
+        finally:
+            self._at_work.discard(chunk)
+
+    async def _send_chunk(self, chunk: int) -> int:
         settled: list[asyncio.Future[None]] = []
         try:
             while not self._idle:
@@ -181,7 +204,7 @@ class Dispatcher:
                         connection, chunk, run=self._run, now=self._clock.now(), limit=limit
                     )
                 begun = self._clock.monotonic()
-                settled += await self._hand_out(batch)
+                settled += await self._hand_out(batch, until=begun + self._lease)
                 self._adapt(self._clock.monotonic() - begun)
                 if len(batch) < limit:
                     break
@@ -192,7 +215,12 @@ class Dispatcher:
 
     @property
     def _idle(self) -> bool:
-        return self._stopping.is_set() or self.relay.is_down
+        return self._halted or self._stopping.is_set() or self.relay.is_down
+
+    def _new_backlog(self) -> Backlog:
+        # Under a lease little waits, so that it is gone in time however slow the relay is.
+        room = LARGEST if self._lease == math.inf else 4 * self._transport.connections
+        return Backlog(self._clock, self._limits, self._book, room=room)
 
     def _claim_limit(self) -> int:
         """What goes out in a few seconds: whatever is claimed no longer follows its member."""
@@ -203,12 +231,13 @@ class Dispatcher:
 
     def _adapt(self, seconds: float) -> None:
         """Claim more where a claim is gone at once, and less where it takes long."""
-        if seconds < 1:
+        longest = min(CLAIM_SECONDS, self._lease / 4)
+        if seconds < longest / 5:
             self._claim_size = min(self._claim_size * 2, LARGEST_CLAIM)
-        elif seconds > CLAIM_SECONDS:
+        elif seconds > longest:
             self._claim_size = max(self._claim_size // 2, 1)
 
-    async def _hand_out(self, batch: Sequence[Claim]) -> list[asyncio.Future[None]]:
+    async def _hand_out(self, batch: Sequence[Claim], *, until: float) -> list[asyncio.Future[None]]:
         """Put the messages of a batch on their way; one that cannot be written costs nobody else theirs."""
         new_future = asyncio.get_running_loop().create_future
         found = []
@@ -217,7 +246,7 @@ class Dispatcher:
             if isinstance(written, Problem):
                 log.error("message-not-written", delivery=claim.id, notice=claim.notice, problem=str(written))
                 self._settler.submit(Settlement(id=claim.id, state="failed", reason=str(written)), settled)
-            elif wait := await self._backlog.put(Job(claim, written, settled)):
+            elif wait := await self._backlog.put(self._backlog.job(claim, written, settled, until=until)):
                 self._settler.submit(self._release(claim, "its destination is busy", wait), settled)
         return found
 
@@ -257,6 +286,11 @@ class Dispatcher:
             getting.cancel()
 
     async def _try(self, lane: _Lane, job: Job, following: Job | None) -> tuple[Outcome | None, Settlement]:
+        if self._clock.monotonic() > job.until:
+            if lane.has_offered(job):
+                await lane.close()
+            self._claim_size = max(self._claim_size // 2, 1)
+            return None, self._release(job.claim, "claimed for too long")
         if not lane.has_offered(job) and self._idle:
             return None, self._release(job.claim, "not tried yet")
         try:

@@ -1,9 +1,13 @@
 """The calendar part of a cohort's messages: one calendar, with places for what is a member's own."""
 
 import re
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterator
+from datetime import datetime
+from functools import cached_property
 from secrets import token_hex
+
+from icalendar import Calendar
 
 from scheduler.delivery.pattern import Pattern
 from scheduler.domain.calendar import Method, attendee_words, escaped_text
@@ -39,6 +43,14 @@ class Invite:
         assert isinstance(begin, bytes)
         self._begin = _base64(begin[:whole])
         self._rest = Pattern([begin[whole:], *rest])
+
+    @cached_property
+    def starts(self) -> datetime:
+        """When the meeting starts, as a calendar program reads it."""
+        octets = a2b_base64(self.encoded(uid="-", name="-", address="-", join_url="-"))
+        start = Calendar.from_ical(octets).events[0].start
+        assert isinstance(start, datetime)
+        return start
 
     def encoded(self, *, uid: str, name: str, address: str, join_url: str) -> bytes:
         """The calendar of one member in base64, its lines ended. `uid` is of printable ASCII."""

@@ -12,11 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.delivery.compose import Cohort, Composed, Composer, Personal, Recipient
 from scheduler.delivery.links import UNPROVEN, links_for
 from scheduler.delivery.transport import Envelope
+from scheduler.delivery.wording import as_told
 from scheduler.domain.calendar import invitation_uid
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import PERSONAL, Kind
+from scheduler.domain.policy import PERSONAL, Kind, Policy
 from scheduler.domain.problem import Problem
 from scheduler.domain.token import Keys, Purpose
 from scheduler.domain.zone import zone_info
@@ -64,13 +65,16 @@ class Letters:
     def __init__(
         self, database: Database, composer: Composer, clock: Clock, *,
         community: Community, series: Mapping[str, Series], keys: Keys, following: Following | None = None,
+        room_policies: Sequence[Policy] = (),
     ) -> None:  # fmt: skip
+        """Of the reminders of `room_policies` the last one before the start names the room's own address."""
         self._database = database
         self._composer = composer
         self._clock = clock
         self._community = community
         self._series = series
         self._keys = keys
+        self._room_policies = room_policies
         self._following = following
         self._composed: OrderedDict[Cohort, Composed | Problem] = OrderedDict()
         self._subjects: OrderedDict[tuple[int, int | None], _Subject] = OrderedDict()
@@ -164,7 +168,7 @@ class Letters:
                 if occurrence
                 else "",
                 in_reply_to=self._thread(notice, claim),
-                uid=self._uid(notice, occurrence, claim),
+                uid=self._uid(about, claim),
                 links=links_for(
                     notice.kind, keys=self._keys, community=self._community, member=number, generation=generation,
                     feed_generation=claim.feed_generation, address=notice.address or "", expires=notice.expires,
@@ -188,6 +192,7 @@ class Letters:
                 body=notice.body, occurrence=occurrence, before=about.before,
                 introduces=first and notice.kind not in PERSONAL,
                 series=self._series[occurrence.series] if occurrence else None,
+                room=self._room(notice, occurrence, zone) if occurrence else "",
             )  # fmt: skip
         except (ValueError, KeyError) as error:
             return Problem(f"{notice.kind}: {error}")
@@ -202,16 +207,30 @@ class Letters:
         self._composed.move_to_end(cohort)
         return self._composed[cohort]
 
+    def _room(self, notice: Notice, occurrence: Occurrence, zone: str) -> str:
+        """The room's own address where this is the last reminder before the start."""
+        reminders = [
+            (one.due(occurrence.starts, zone), one.slug)
+            for one in self._room_policies
+            if one.kind is Kind.REMINDER and one.series in (None, occurrence.series)
+        ]
+        if notice.kind is not Kind.REMINDER or not reminders or max(reminders)[1] != notice.policy:
+            return ""
+        return occurrence.link or self._series[occurrence.series].link
+
     def _thread(self, notice: Notice, claim: Claim) -> str:
         """The Message-ID of the member's invitation to the same occurrence, where they were sent one."""
         if notice.kind is Kind.INVITATION or not notice.occurrence or not claim.requested:
             return ""
         return message_id(self._keys, self._community, f"{Kind.INVITATION}:{notice.occurrence}", claim.member)
 
-    def _uid(self, notice: Notice, occurrence: Occurrence | None, claim: Claim) -> str:
+    def _uid(self, about: _Subject, claim: Claim) -> str:
         """The UID of the calendar part: in an invitation, and in what follows to those who were sent one."""
-        changes = notice.kind in (Kind.UPDATE, Kind.CANCELLATION) and claim.requested
-        if occurrence is None or not (notice.kind is Kind.INVITATION or changes):
+        kind, occurrence = about.notice.kind, about.occurrence
+        changes = kind in (Kind.UPDATE, Kind.CANCELLATION) and claim.requested
+        if occurrence is None or not (kind is Kind.INVITATION or changes):
             return ""
+        if kind is Kind.CANCELLATION:
+            occurrence = as_told(occurrence, about.before)
         member_hash = self._keys.name("uid", f"{occurrence.key}:{claim.member}")
         return invitation_uid(occurrence, member_hash, self._community.domain)

@@ -22,6 +22,7 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _ATOMS = re.compile(rf"{_ATOM}( {_ATOM})*")
 _LOCAL_PART = re.compile(rf"{_ATOM}(\.{_ATOM})*")
 _PRINTABLE = re.compile(r"[ -~]*")
+_DOMAIN = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def header(name: str, *words: str) -> bytes:
@@ -74,7 +75,7 @@ def ascii_domain(address: str) -> str:
     local, at, domain = address.rpartition("@")
     if not domain.isascii():
         domain = idna.encode(domain, uts46=True).decode("ascii")
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", domain):
+    if not _DOMAIN.fullmatch(domain):
         raise ValueError("an address has no domain that the DNS can hold")
     return f"{local}{at}{domain}"
 

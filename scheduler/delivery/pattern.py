@@ -44,11 +44,10 @@ class Pattern:
 def quoted(text: str) -> bytes:
     """`text` in quoted-printable (RFC 2045 section 6.7), to stand at the beginning of a line: lines of at most 76
     octets, none of which begins with a dot, room for a soft break behind the last one."""
-    if _PLAIN.fullmatch(text):
-        # A line may hold a space at either end here, as none of two that follow each other.
-        lines = [text[place : place + _LONGEST_LINE] for place in range(0, len(text), _LONGEST_LINE)]
-        if not any(line[0] == "." for line in lines):
-            return "=\r\n".join(lines).encode("ascii")
+    if _PLAIN.fullmatch(text) and "." not in text[::_LONGEST_LINE]:
+        # It is cut into lines as it stands: none of them begins with a dot.
+        lines = range(0, len(text), _LONGEST_LINE)
+        return "=\r\n".join([text[place : place + _LONGEST_LINE] for place in lines]).encode("ascii")
     octets = text.replace("\r\n", "\n").replace("\r", "\n").encode()
     octets = _ENCODED.sub(lambda found: b"=%02X" % ord(found[0]), octets)
     return _LONG.sub(rb"\1=\n", octets).replace(b"\n", b"\r\n")

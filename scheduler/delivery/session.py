@@ -54,11 +54,20 @@ class SmtpConnection:
         """See `Connection.send`. A failure before the content is written is certainly unsent."""
         self._messages_left -= 1
         try:
-            lines = commands(envelope, self._extensions)
-            if isinstance(lines, Outcome):
-                return lines
-            offer = self._offer_at_once if self._pipelines else self._offer_step_by_step
-            return await offer(envelope, lines, before_dot) or await self._hand_over(envelope, following)
+            if self._offered is not envelope:
+                lines = commands(envelope, self._extensions)
+                if isinstance(lines, Outcome):
+                    return lines
+                if self._offered is not None or not self._wire.is_silent:
+                    return self._garbled(Step.MAIL)
+                if not self._pipelines:
+                    refused = await self._offer_step_by_step(lines, before_dot)
+                    return refused or await self._hand_over(envelope, None)
+                try:
+                    self._wire.write([lines.at_once])
+                except HungUp as error:
+                    return self._lost(Step.MAIL, error)
+            return await self._accepted_at_once(before_dot) or await self._hand_over(envelope, following)
         except BaseException:
             # Cancelled before a reply has come, the connection would pair that reply with its next command.
             self._break()
@@ -75,9 +84,7 @@ class SmtpConnection:
         finally:
             self._break()
 
-    async def _offer_step_by_step(
-        self, envelope: Envelope, lines: Commands, before_dot: BeforeDot
-    ) -> Outcome | None:
+    async def _offer_step_by_step(self, lines: Commands, before_dot: BeforeDot) -> Outcome | None:
         """MAIL, RCPT and DATA, each after the reply to the one before; None when all were accepted."""
         for step, line in ((Step.MAIL, lines.mail), (Step.RCPT, lines.rcpt), (Step.DATA, b"DATA")):
             if step is Step.DATA:
@@ -91,28 +98,22 @@ class SmtpConnection:
                 return await self._refused(step, reply)
         return None
 
-    async def _offer_at_once(
-        self, envelope: Envelope, lines: Commands, before_dot: BeforeDot
-    ) -> Outcome | None:
-        """MAIL, RCPT and DATA in one write, if it is not out already; None when all were accepted."""
-        if self._offered is not envelope:
-            if self._offered is not None or not self._wire.is_silent:
-                return self._garbled(Step.MAIL)
-            try:
-                self._wire.write([lines.at_once])
-            except HungUp as error:
-                return self._lost(Step.MAIL, error)
+    async def _accepted_at_once(self, before_dot: BeforeDot) -> Outcome | None:
+        """Hear the answers to MAIL, RCPT and DATA, which went out in one write; None when all were accepted."""
         self._offered = None
         refused: Outcome | None = None
         waits = False
         for step in (Step.MAIL, Step.RCPT, Step.DATA):
             reply = await self._hear(step)
             if isinstance(reply, Outcome):
-                return refused or reply
+                return reply  # a missing answer: the ones before it may have been to something else
             if waits := accepted(step, reply.code):
                 continue
-            if reply.code == CLOSING or out_of_step(step, reply.code):
-                return refused or await self._refused(step, reply)
+            if out_of_step(step, reply.code):
+                return await self._refused(step, reply)
+            if reply.code == CLOSING:
+                closing = await self._refused(step, reply)
+                return refused or closing
             refused = refused or refusal(step, reply.code, reply.text)
         if refused is None:
             await self._settle(before_dot)
@@ -126,8 +127,8 @@ class SmtpConnection:
 
     async def _hand_over(self, envelope: Envelope, following: Envelope | None) -> Outcome:
         """Write the content and its final dot, the following message's envelope behind it, and read the answer."""
-        pieces = [dot_stuffed(envelope.content)]
-        if following is not None and self._pipelines and self._messages_left > 0:
+        pieces = [envelope.content, b".\r\n"] if envelope.composed else [dot_stuffed(envelope.content)]
+        if following is not None and self._messages_left > 0:
             lines = commands(following, self._extensions)
             if isinstance(lines, Commands):
                 pieces.append(lines.at_once)

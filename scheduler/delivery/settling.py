@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 
 from scheduler.domain.clock import Clock
-from scheduler.store.database import FAULTS, Database
+from scheduler.store.database import Database
 from scheduler.store.ledger import claims
 from scheduler.store.ledger.claims import Settlement
 
@@ -44,10 +45,11 @@ class Settler:
         pause = 0.5
         while settlements:
             try:
-                async with self._database.write() as connection:
-                    await claims.settle(connection, settlements, run=self._run)
+                await self._database.write_at_once(
+                    partial(claims.settle, settlements=settlements, run=self._run)
+                )
                 return
-            except FAULTS as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the lanes wait and must not wait for ever
                 log.error("settling-failed", deliveries=len(settlements), error=type(error).__name__)
                 await self._clock.sleep(pause)
                 pause = min(pause * 2, 15)

@@ -83,7 +83,9 @@ class Outcome:
 
 def one_line(text: str) -> str:
     """`text` from the other side as one printable line of at most 300 characters, for a table or a log."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
+    line = " ".join(text.split())
     return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 1] + "…"
 
 

@@ -81,8 +81,10 @@ class Meeting:
 
 
 def as_told(occurrence: Occurrence, before: Occurrence | None) -> Occurrence:
-    """A cancelled `occurrence` at the time that members know it by: the one of `before`, as they were told."""
-    return replace(occurrence, starts=before.starts, ends=before.ends) if before else occurrence
+    """A cancelled `occurrence` as members know it: at the time of `before`, as they were told, and under its UID."""
+    if before is None:
+        return occurrence
+    return replace(occurrence, starts=before.starts, ends=before.ends, reinstated=before.reinstated)
 
 
 def describe_when(occurrence: Occurrence, series: Series, *, zone: str, cycle: HourCycle) -> When:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -297,7 +298,12 @@ def _add_moment(component: Component, name: str, moment: datetime, *, zone: str)
 
 
 def _stem(occurrence: Occurrence) -> str:
-    key = OccurrenceKey.parse(occurrence.key)
+    return _stem_of(occurrence.key)
+
+
+@lru_cache(maxsize=256)
+def _stem_of(text: str) -> str:
+    key = OccurrenceKey.parse(text)
     return f"{key.series}-{key.date:%Y%m%d}" + (f"t{key.time:%H%M}" if key.time else "")
 
 

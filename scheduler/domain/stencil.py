@@ -71,7 +71,7 @@ class PrivateFeed:
     def fill(self, token: str, answers: Mapping[str, Answer]) -> bytes:
         """The feed of the member with that token (to join) and those answers, by the keys of occurrences."""
         own = token.encode()
-        known = answers.keys() & self._events.keys()
+        known = answers.keys() & self._events.keys() if answers else ()
         if not known:
             return self._whole.fill(own)
         filled = [

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -33,19 +33,28 @@ class Keys:
     """The installation's secret key, and all that is derived from it. Its text shows nothing of the key."""
 
     secret: bytes
+    _inner: "hashlib._Hash" = field(init=False, repr=False, compare=False)
+    _outer: "hashlib._Hash" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.secret) < 32:
             raise ValueError("the key needs at least 32 octets")
+        # HMAC begun (RFC 2104): to go on from here costs a quarter of beginning anew, and every mail holds four.
+        block = (self.secret if len(self.secret) <= 64 else hashlib.sha256(self.secret).digest()).ljust(
+            64, b"\0"
+        )
+        object.__setattr__(self, "_inner", hashlib.sha256(bytes(octet ^ 0x36 for octet in block)))
+        object.__setattr__(self, "_outer", hashlib.sha256(bytes(octet ^ 0x5C for octet in block)))
 
     def __repr__(self) -> str:
         return "Keys(…)"
 
     def digest(self, purpose: str, subject: str, *, octets: int = _MAC_OCTETS) -> bytes:
         """The first `octets` of HMAC-SHA-256 over a purpose and a subject, unambiguously joined."""
-        return hmac.digest(self.secret, f"{len(purpose)}:{purpose}{subject}".encode(), hashlib.sha256)[
-            :octets
-        ]
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(f"{len(purpose)}:{purpose}{subject}".encode())
+        outer.update(inner.digest())
+        return outer.digest()[:octets]
 
     def name(self, purpose: str, subject: str) -> str:
         """The digest as 26 characters of lower-case base32: an opaque, stable name."""
@@ -107,5 +116,11 @@ def _octets(token: str) -> bytes | None:
         return None
 
 
+_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = [one + other for one in _LETTERS for other in _LETTERS]
+
+
 def _text(octets: bytes) -> str:
-    return base64.b32encode(octets).decode().rstrip("=").lower()
+    """`octets`, two bits short of a pair of letters, in base32; the library's own takes three times as long."""
+    bits = int.from_bytes(octets) << 2
+    return "".join([_PAIRS[bits >> place & 1023] for place in range(len(octets) * 8 - 8, -1, -10)])

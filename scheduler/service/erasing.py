@@ -44,16 +44,16 @@ async def erase_member(
     Refused for who is not on the list and was not erased, and while a mail to them is on its way. On PostgreSQL the
     server itself overwrites what was deleted, in its time.
     """
-    words = [email.strip(), key_of(email)]
+    addresses, name = [email.strip(), key_of(email)], ""
     async with database.write() as connection:
         member = await _find(connection, email, keys)
         if member:
             await _check_quiet(connection, member, now)
+            addresses, name = await members.addresses_of(connection, member), member.name
             await members.erase(connection, member, erasure_name(keys, member.address_key), now)
             await _clean_relay(connection, member)
-            words = [member.address, member.address_key, member.name]
-    mails = await asyncio.to_thread(_erase_mails, outbox, words[:2]) if outbox else 0
-    await wipe(database, words)
+    mails = await asyncio.to_thread(_erase_mails, outbox, addresses) if outbox else 0
+    await wipe(database, [*addresses, name])
     return Erased(stood=member is not None, mails=mails)
 
 

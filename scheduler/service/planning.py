@@ -12,7 +12,7 @@ from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.plan import Wanted, due_in, wanted
 from scheduler.domain.policy import EVERY_ZONE, PLANNED, Kind, Policy, first_instant
 from scheduler.service.adopting import adopt, holds_for, horizon, invites_now
-from scheduler.service.holding import ClockWatch
+from scheduler.service.holding import RESTORED, ClockWatch, hold
 from scheduler.store import facts, members, notices, occurrences
 from scheduler.store.database import Database
 from scheduler.store.ledger import claims, fanning
@@ -59,6 +59,8 @@ class Planner:
         """Do all that is to be done now, in short transactions, and say when something is due next."""
         now = self._clock.now()
         async with self._database.tick() as connection:
+            if await facts.has_moved(connection):
+                await hold(connection, RESTORED, now)
             if await self._watch.holds(connection, now):
                 return Tick(held=True, next_due=None)
             last = await facts.read_instant(connection, facts.LAST_TICK) or now

@@ -33,11 +33,12 @@ async def forget_old(
         gone = await members.left_before(connection, now - retention.left_members)
     for member in gone:
         async with database.write() as connection:
+            addresses = await members.addresses_of(connection, member)
             await members.erase(connection, member, erasure_name(keys, member.address_key), now)
-        for address in {member.address, member.address_key} if outbox else ():
+        for address in addresses if outbox else ():
             assert outbox
             await asyncio.to_thread(erase_messages, outbox, recipient=address)
-        words += [member.address, member.address_key, member.name]
+        words += [*addresses, member.name]
     async with database.write() as connection:
         asked = await requests.forget(
             connection, unconfirmed_before=now - USEFUL_FOR[Kind.CONFIRMATION],

@@ -13,12 +13,14 @@ from scheduler.store.database import Database
 from scheduler.store.ledger import reports
 
 TICK_OVERDUE = timedelta(seconds=90)
+LATE = timedelta(minutes=15)
 LONGEST_READ = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """The state of the service at one instant. `relay` is why the relay takes no mail, or empty."""
+    """The state of the service at one instant. `relay` is why the relay takes no mail, or empty; `oldest_waiting` the
+    earliest due instant of what waits, `ready_since` since when the longest could have been tried."""
 
     last_tick: datetime | None
     hold: Hold | None
@@ -27,9 +29,15 @@ class Health:
     deliveries: dict[str, int]
     next_due: datetime | None
     oldest_waiting: datetime | None
+    ready_since: datetime | None
+    failures: dict[str, int]
 
-    def troubles(self, now: datetime) -> list[str]:
-        """What is wrong, a line each; empty where all is well."""
+    def lag(self, now: datetime) -> timedelta:
+        """How far sending is behind what it may send."""
+        return now - self.ready_since if self.ready_since else timedelta()
+
+    def troubles(self, now: datetime, *, late: timedelta = LATE) -> list[str]:
+        """What is wrong, a line each; empty where all is well. `late` is from which lag on it is a trouble."""
         found = []
         # A wrong clock holds the ticks too.
         by_clock = self.hold is not None and self.hold.reason != RESTORED
@@ -39,7 +47,28 @@ class Health:
             found.append(f"sending is held ({self.hold.reason}): {self.hold.advice}")
         if self.relay:
             found.append(f"the relay takes no mail: {self.relay}")
+        if self.lag(now) > late:
+            found.append(_lateness(self.lag(now)))
         return found
+
+
+def _lateness(lag: timedelta) -> str:
+    return (
+        f"mail is {lag // timedelta(minutes=1)} minutes behind what could be sent; see `status` and `doctor`"
+    )
+
+
+async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelta) -> dict[str, str]:
+    """What is wrong, by kind, in words that hold no address; for a service that ticks."""
+    found = {}
+    if standing := await held(connection):
+        found["held"] = f"sending is held ({standing.reason}): {standing.advice}"
+    if await facts.read(connection, facts.RELAY):
+        found["relay"] = "the relay takes no mail; `third-thursday status` says why"
+    since = await reports.ready_since(connection, now)
+    if since and now - since > late:
+        found["late"] = _lateness(now - since)
+    return found
 
 
 async def is_served(connection: AsyncConnection, now: datetime) -> bool:
@@ -59,6 +88,8 @@ async def health(database: Database, now: datetime) -> Health:
             deliveries=await reports.states(connection),
             next_due=await notices.next_due(connection, now),
             oldest_waiting=await reports.oldest_waiting(connection, now),
+            ready_since=await reports.ready_since(connection, now),
+            failures=await reports.failures(connection),
         )
 
 
@@ -69,6 +100,7 @@ async def unready(database: Database, now: datetime) -> list[str]:
             served = await is_served(connection, now)
             standing = await held(connection)
             relay = await facts.read(connection, facts.RELAY)
+            late = "late" in (await facts.read(connection, facts.TROUBLES) or {})
     except (SQLAlchemyError, OSError):
         return ["the database does not answer"]
     found = [] if served else ["there was no tick lately"]
@@ -76,4 +108,6 @@ async def unready(database: Database, now: datetime) -> list[str]:
         found.append(f"sending is held: {standing.reason}")
     if relay:
         found.append("the relay takes no mail")
+    if late:
+        found.append("mail is late")
     return found

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,7 +17,10 @@ SWEPT = "swept_at"
 UID_DOMAIN = "uid_domain"
 TZDATA = "tzdata"
 RELAY = "relay"
+TROUBLES = "troubles"
+ALERTS = "alerts"
 CLOCK_MARK = "clock_mark"
+WHERE = "where"
 
 
 async def read(connection: AsyncConnection, name: str) -> Any:
@@ -70,3 +73,20 @@ async def current(connection: AsyncConnection, counter: str) -> int:
 async def note_change(connection: AsyncConnection) -> int:
     """Tell a running service that people's data changed; returns the mark for the rows that changed with it."""
     return await advance(connection, "change")
+
+
+async def has_moved(connection: AsyncConnection) -> bool:
+    """Whether these rows were last seen in another PostgreSQL database: they are then a copy, brought back by
+    pg_restore or a template. Notes where they are now. A SQLite file is put back by `restore` alone."""
+    if connection.dialect.name == "sqlite":
+        return False
+    here = await connection.scalar(
+        text(
+            "SELECT system_identifier || '/' || oid FROM pg_control_system(), pg_database "
+            "WHERE datname = current_database()"
+        )
+    )
+    known = await read(connection, WHERE)
+    if known != here:
+        await write(connection, WHERE, here)
+    return known is not None and known != here

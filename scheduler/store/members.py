@@ -22,7 +22,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.address import address_key
 from scheduler.store import facts
+from scheduler.store.database import insert_into
 from scheduler.store.schema import answers, deliveries, erasures, members, mutes, notices, occurrences
 
 BATCH = 500
@@ -163,6 +165,15 @@ async def erase(connection: AsyncConnection, member: Member, address_hash: str, 
         await connection.execute(insert(erasures).values(address_hash=address_hash, erased_at=now))
 
 
+async def addresses_of(connection: AsyncConnection, member: Member) -> list[str]:
+    """A member's address, as written and as compared, and those that they had or named and that are nobody else's."""
+    own = {member.address, member.address_key}
+    query = select(notices.c.address).where(notices.c.member == member.id, notices.c.address.is_not(None))
+    named = set((await connection.scalars(query.distinct())).all())
+    others = await by_keys(connection, [address_key(one) for one in named])
+    return [*own, *sorted(named - own - {one for one in named if address_key(one) in others})]
+
+
 def _hanging() -> list[Table]:
     """The tables whose rows belong to a member: what is erased with them, and handed out to them."""
     return [
@@ -293,11 +304,11 @@ async def set_answer(
 ) -> None:
     """Keep a member's answer to an occurrence; the last one holds."""
     mark = await facts.note_change(connection)
-    key = (answers.c.member == number) & (answers.c.occurrence == occurrence)
     values = {"answer": answer, "answered_at": now}
-    done = await connection.execute(update(answers).where(key).values(values))
-    if not done.rowcount:
-        await connection.execute(insert(answers).values(**values, member=number, occurrence=occurrence))
+    given = insert_into(connection, answers).values(**values, member=number, occurrence=occurrence)
+    await connection.execute(
+        given.on_conflict_do_update(index_elements=["occurrence", "member"], set_=values)
+    )
     await connection.execute(update(members).where(members.c.id == number).values(changed=mark))
 
 
@@ -308,12 +319,21 @@ Mute = tuple[str, str]
 def is_muted(
     member: ColumnElement[int], kind: ColumnElement[str] | str, policy: ColumnElement[str | None] | str | None
 ) -> ColumnElement[bool]:
-    """Whether a member does not want notices of a kind (and policy, for a reminder)."""
-    return exists().where(
-        mutes.c.member == member,
-        mutes.c.kind == kind,
+    """Whether a member does not want notices of a kind (and policy, for a reminder).
+
+    To be used in a statement that itself names the tables of these columns; within another EXISTS use `mute_fits`.
+    """
+    return exists().where(mute_fits(member, kind, policy))
+
+
+def mute_fits(
+    member: ColumnElement[int], kind: ColumnElement[str] | str, policy: ColumnElement[str | None] | str | None
+) -> ColumnElement[bool]:
+    """Whether a row of `mutes` is a member's and about such notices."""
+    return and_(
+        mutes.c.member == member, mutes.c.kind == kind,
         or_(mutes.c.kind != "reminder", mutes.c.policy == func.coalesce(policy, "")),
-    )
+    )  # fmt: skip
 
 
 async def mutes_of(connection: AsyncConnection, number: int) -> frozenset[Mute]:
@@ -326,7 +346,7 @@ async def set_mutes(connection: AsyncConnection, number: int, wanted: Collection
     await connection.execute(delete(mutes).where(mutes.c.member == number))
     if wanted:
         rows = [{"member": number, "kind": kind, "policy": policy} for kind, policy in sorted(wanted)]
-        await connection.execute(insert(mutes), rows)
+        await connection.execute(insert_into(connection, mutes).values(rows).on_conflict_do_nothing())
     await change(connection, number)
 
 

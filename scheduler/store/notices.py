@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, select, u
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import Kind
+from scheduler.store.database import insert_into
 from scheduler.store.schema import dues, notices, told
 
 
@@ -158,11 +159,8 @@ async def note_told(
     connection: AsyncConnection, occurrence: str, zone: str, *, starts: datetime, local_start: str
 ) -> None:
     """Note which local hour the mails to a zone showed."""
-    key = and_(told.c.occurrence == occurrence, told.c.zone == zone, told.c.starts == starts)
-    if await connection.scalar(select(told.c.zone).where(key)) is None:
-        await connection.execute(
-            insert(told).values(occurrence=occurrence, zone=zone, starts=starts, local_start=local_start)
-        )
+    values = {"occurrence": occurrence, "zone": zone, "starts": starts, "local_start": local_start}
+    await connection.execute(insert_into(connection, told).values(values).on_conflict_do_nothing())
 
 
 async def told_hours(connection: AsyncConnection, occurrence: str) -> list[tuple[str, datetime, str]]:

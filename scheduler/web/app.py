@@ -32,6 +32,7 @@ from scheduler.web import (
 )
 from scheduler.web.forms import LARGEST_FORM
 from scheduler.web.guarding import Hardening, Journal, harden
+from scheduler.web.metrics import Metrics
 from scheduler.web.pacing import Pace
 from scheduler.web.shelf import Shelf
 from scheduler.web.site import Site, page, read_templates, site
@@ -54,11 +55,12 @@ _WORDS = {
 def create_app(
     *, community: Community, series: tuple[Series, ...], policies: tuple[Policy, ...], database: Database,
     clock: Clock, keys: Keys, outbox: Path | None, templates: Path, retention: Retention,
-    admits: bool, embedded_by: str,
+    admits: bool, embedded_by: str, metrics: Metrics | None = None,
 ) -> Starlette:  # fmt: skip
     """The site of `community`. `outbox` is the Maildir whose mails are shown on loopback, `templates` the folder
     of pages and of the files that they refer to; `admits` lets in whoever confirms that they want to join,
-    `embedded_by` names the sites whose pages may frame the card."""
+    `embedded_by` names the sites whose pages may frame the card, `metrics` what
+    /metrics tells."""
     here = Site(
         community=community, series=series, policies=policies, database=database, clock=clock, keys=keys, outbox=outbox,
         templates=read_templates(templates), retention=retention, admits=admits, embedded_by=embedded_by,
@@ -66,7 +68,7 @@ def create_app(
         pace=Pace(),
     )  # fmt: skip
     app = Starlette(
-        routes=_routes(templates / "static"),
+        routes=[*_routes(templates / "static"), *([Route("/metrics", metrics.show)] if metrics else [])],
         middleware=[
             Middleware(Journal, clock=clock),
             Middleware(Hardening, https=community.base_url.startswith("https:")),

@@ -32,9 +32,13 @@ def is_shown(request: Request) -> bool:
     """Whether the outbox may be seen: there is a Maildir, and the browser is on this machine and means this machine
     (a web page elsewhere could give its own name this machine's address)."""
     peer = request.client.host if request.client else ""
+    return site(request).outbox is not None and is_loopback(peer) and is_direct(request)
+
+
+def is_direct(request: Request) -> bool:
+    """Whether a request means this machine by its own name, and came through no proxy."""
     relayed = any(name in request.headers for name in _FORWARDED)
-    loopback = is_loopback(peer) and is_loopback(_hostname(request.headers.get("host", "")))
-    return site(request).outbox is not None and loopback and not relayed
+    return is_loopback(_hostname(request.headers.get("host", ""))) and not relayed
 
 
 def _hostname(host: str) -> str:

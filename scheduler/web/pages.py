@@ -1,17 +1,19 @@
 """The public pages: what is next, what is coming, and each meeting's own page."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import quote, urlencode
 
+from jinja2 import Environment, TemplateError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.delivery.wording import When, describe_when
 from scheduler.domain.locale_tag import hour_cycle
-from scheduler.domain.occurrence import Occurrence, Status
-from scheduler.domain.problem import Refused
+from scheduler.domain.occurrence import Occurrence, Series, Status
+from scheduler.domain.problem import Problem, Refused
 from scheduler.domain.zone import city, require_zone
 from scheduler.service.publishing import next_meeting, outlook, read_meeting, unmoved
 from scheduler.web.choices import zones
@@ -132,6 +134,18 @@ def _shown(here: Site, one: Occurrence, chosen: Chosen, now: datetime) -> Shown:
         was=when(unmoved(one), one.zone) if one.status is Status.MOVED else None,
         cancelled=one.cancelled, begun=one.starts <= now, over=one.ends <= now,
     )  # fmt: skip
+
+
+def shown_time(templates: Environment, one: Occurrence, series: Series, zone: str) -> str:
+    """What the page of a meeting shows a visitor in `zone` of its time: a mail about it has to show the same.
+
+    Raises Problem where the template is wrong.
+    """
+    try:
+        moment: Callable[[When], str] = templates.get_template("_when.html").module.moment  # type: ignore[attr-defined]
+        return moment(describe_when(one, series, zone=zone, cycle="h23"))
+    except TemplateError as error:
+        raise Problem(f"templates/web/_when.html: {error}") from None
 
 
 def _url(one: Occurrence) -> str:

@@ -21,17 +21,29 @@ class SwiftProtocol(HttpToolsProtocol):
         super().__init__(config, *arguments, **named)
         self._shelf: Shelf = config.app.state.site.shelf  # type: ignore[union-attr]
         self._given = False
+        self._common: tuple[object, bytes] = None, b""
+
+    def on_message_begin(self) -> None:
+        """What the long way wants beyond this is made once it is known that the request goes there."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
 
     def on_headers_complete(self) -> None:
         if not self._give():
+            url, headers, expects = self.url, self.headers, self.expect_100_continue
+            super().on_message_begin()
+            self.url, self.expect_100_continue = url, expects
+            self.headers.extend(headers)
             super().on_headers_complete()
 
     def _give(self) -> bool:
         ready = self._shelf.at_hand(self.url)
+        if ready is None:
+            return False
         parser = self.parser
         if (
-            ready is None
-            or (self.cycle and not self.cycle.response_complete)  # type: ignore[truthy-bool]  # None at first
+            (self.cycle and not self.cycle.response_complete)  # type: ignore[truthy-bool]  # None at first
             or (method := parser.get_method()) not in _LOOKS
             or parser.get_http_version() != "1.1"
             or not parser.should_keep_alive()
@@ -41,16 +53,21 @@ class SwiftProtocol(HttpToolsProtocol):
         ):
             return False
         reply = ready.reply(self.headers)
-        head = [reply.status_line]
-        for name, value in self.server_state.default_headers:
-            head += (name, b": ", value, b"\r\n")
-        head.append(reply.head)
-        if method == b"GET":
-            head.append(reply.content)
-        self.transport.writelines(head)
+        head = b"".join((reply.status_line, self._common_lines(), reply.head))
+        if reply.content and method == b"GET":
+            self.transport.writelines((head, reply.content))
+        else:
+            self.transport.write(head)
         self._shelf.count(ready.route, reply.status)
         self._given = True
         return True
+
+    def _common_lines(self) -> bytes:
+        """The server's own headers; it makes a new list of them every second, with the time."""
+        headers = self.server_state.default_headers
+        if self._common[0] is not headers:
+            self._common = headers, b"".join(b"%s: %s\r\n" % pair for pair in headers)
+        return self._common[1]
 
     def on_body(self, body: bytes) -> None:
         if not self._given:

@@ -1,12 +1,13 @@
 """A mail relay in a process of its own that writes down what it takes, and kills a sender at the moment it is told.
 
 Its first line on standard output is its port. Each line on standard input is `MOMENT COUNT PID`: at that moment of the
-COUNT-th message from now, SIGKILL the process PID and write `killed` on standard output. Moments: `data` the body may
-come, `dot` it is taken without a word, `lost` it is neither taken nor answered, `accepted` the sender may just have
-heard so. The log has a line for each message taken: recipient, Message-ID, and a hash of all but its date.
+COUNT-th message that comes from the process PID, SIGKILL it and write `killed` on standard output. Moments: `data` the
+body may come, `dot` it is taken without a word, `lost` it is neither taken nor answered, `accepted` the sender may just
+have heard so. The log has a line for each message taken: recipient, Message-ID, and a hash of all but its date.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
@@ -30,9 +31,9 @@ class Order:
         self.moment, count, pid = line.split()
         self.count, self.pid = int(count), int(pid)
 
-    def strike(self, moment: str) -> bool:
-        """Kill if this is the moment; whether it was."""
-        if moment != self.moment:
+    def strike(self, moment: str, port: int) -> bool:
+        """Kill if this is the moment, and the process is the one that talks from `port`; whether it did."""
+        if moment != self.moment or not owns(self.pid, port):
             return False
         self.count -= 1
         if self.count > 0:
@@ -47,6 +48,20 @@ class Order:
         return True
 
 
+def owns(pid: int, port: int) -> bool:
+    """Whether a process has the socket that is bound to a port on loopback."""
+    here = f"0100007F:{port:04X}"
+    for line in Path("/proc/net/tcp").read_text().splitlines():
+        fields = line.split()
+        if fields[1] == here:
+            with contextlib.suppress(OSError):
+                return any(
+                    one.readlink() == Path(f"socket:[{fields[9]}]")
+                    for one in Path(f"/proc/{pid}/fd").iterdir()
+                )
+    return False
+
+
 class Session(asyncio.Protocol):
     """One connection; pipelined commands are answered in turn."""
 
@@ -57,6 +72,7 @@ class Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._port = transport.get_extra_info("peername")[1]
         transport.write(b"220 relay.example.org ESMTP\r\n")
 
     def data_received(self, data: bytes) -> None:
@@ -75,16 +91,16 @@ class Session(asyncio.Protocol):
 
     def _take(self, body: bytes) -> None:
         self._in_body = False
-        if self._order.strike("lost"):
+        if self._order.strike("lost", self._port):
             return
         found = _ID.search(body)
         told = hashlib.sha256(_DATE.sub(b"", body, count=1)).hexdigest()
         name = found[1].decode() if found else "none"
         os.write(self._log, f"{self._recipient} {name} {told}\n".encode())
-        if self._order.strike("dot"):
+        if self._order.strike("dot", self._port):
             return
         self._transport.write(b"250 2.0.0 taken\r\n")
-        self._order.strike("accepted")
+        self._order.strike("accepted", self._port)
 
     def _answer(self, line: str) -> None:
         verb = line[:4].upper()
@@ -93,7 +109,7 @@ class Session(asyncio.Protocol):
         elif verb == "DATA":
             self._in_body = True
             self._transport.write(b"354 go on\r\n")
-            self._order.strike("data")
+            self._order.strike("data", self._port)
         elif verb == "QUIT":
             self._transport.write(b"221 2.0.0 bye\r\n")
             self._transport.close()

@@ -49,6 +49,7 @@ def require_one_line(done: subprocess.CompletedProcess[str], kind: str, *words: 
         (["members", "show", "nobody@example.org"], "failed", ["nobody@example.org"]),
         (["members", "import", "missing.csv"], "failed", ["missing.csv"]),
         (["--config", "missing.toml", "plan"], "usage", ["missing.toml"]),
+        (["worker"], "usage", ["PostgreSQL", "serve"]),
     ],
 )  # fmt: skip
 def test_a_wrong_word_is_told_in_one_line(

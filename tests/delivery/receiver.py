@@ -76,10 +76,10 @@ class Receiver:
             session.cancel()
         await asyncio.gather(*self._sessions, return_exceptions=True)
 
-    async def heard(self, verb: str) -> None:
-        """Wait until a line that begins with `verb` has come in."""
+    async def heard(self, verb: str, *, times: int = 1) -> None:
+        """Wait until so many lines that begin with `verb` have come in."""
         async with self.arrived:
-            await self.arrived.wait_for(lambda: any(line.startswith(verb) for line in self.lines))
+            await self.arrived.wait_for(lambda: sum(line.startswith(verb) for line in self.lines) >= times)
 
     async def hang_up(self) -> None:
         """Close every connection, and wait until they are."""
@@ -114,6 +114,11 @@ class Receiver:
                 self.lines.append(line.rstrip("\r\n"))
                 self.arrived.notify_all()
             verb = (line.split() or [""])[0].upper()
+            if not self.script.get(verb):
+                if verb == "RCPT" and not mail:
+                    self._push(verb, "503 5.5.1 MAIL first")
+                elif verb == "DATA" and not rcpts:
+                    self._push(verb, "554 5.5.1 no valid recipients")
             replied = await self._act(verb, reader, writer)
             if verb == "MAIL" and replied.startswith("2"):
                 mail, rcpts = line.strip(), []
@@ -127,12 +132,18 @@ class Receiver:
                 while (piece := await reader.readuntil(b"\r\n")) != b".\r\n":
                     body += piece.removeprefix(b".")
                 message = Taken(mail=mail, rcpts=tuple(rcpts), content=bytes(body))
-                self.seen.append(message)
+                if not rcpts:
+                    self._push("DOT", "554 5.5.1 no valid recipients")
+                else:
+                    self.seen.append(message)
                 if (await self._act("DOT", reader, writer)).startswith("2"):
                     self.taken.append(message)
                 mail, rcpts = "", []
             elif verb == "QUIT":
                 return
+
+    def _push(self, step: str, action: Action) -> None:
+        self.script.setdefault(step, deque()).append(action)
 
     async def _act(self, step: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
         """Do what the script says at `step`; the reply, empty where it was none."""

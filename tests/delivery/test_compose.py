@@ -10,11 +10,14 @@ from shutil import copytree
 import pytest
 
 from scheduler.delivery import compose
-from scheduler.delivery.compose import Cohort
+from scheduler.delivery.compose import Cohort, Composer
 from scheduler.delivery.transport import Envelope
 from scheduler.domain.calendar import invitation
+from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import Kind
 from scheduler.domain.problem import Problem, Refused
+from scheduler.web.pages import shown_time
+from scheduler.web.site import read_templates
 from tests.delivery import mails
 from tests.delivery.mails import (
     CANCELLATION,
@@ -36,6 +39,7 @@ from tests.delivery.mails import (
     received,
 )
 
+PAGES = Path(__file__).parents[2] / "templates" / "web"
 INSTANT = datetime(2026, 11, 19, 18, tzinfo=UTC)
 
 
@@ -44,6 +48,21 @@ def test_each_kind_of_mail_is_as_it_was_last_read_and_found_good(
     kind: str, golden: Callable[[str, bytes], None]
 ) -> None:
     golden(f"{kind}.eml", message(COHORTS[kind]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("invitation", "request"), ("update", "update"), ("cancellation", "cancel")]
+)
+def test_each_calendar_part_is_as_it_was_last_read_and_found_good(
+    kind: str, name: str, golden: Callable[[str, bytes], None]
+) -> None:
+    (part, _) = [
+        part for part in received(message(COHORTS[kind])).whole.walk()
+        if part.get_content_type() in ("text/calendar", "application/ics")
+    ]  # fmt: skip
+    octets = part.get_payload(decode=True)
+    assert isinstance(octets, bytes)
+    golden(f"{name}.ics", octets)
 
 
 @pytest.mark.parametrize("kind", COHORTS)
@@ -285,6 +304,18 @@ def test_a_calendar_part_at_another_hour_stops_its_notice(monkeypatch: pytest.Mo
     monkeypatch.setattr(compose, "invitation", lambda _, *args, **options: invitation(late, *args, **options))
     with pytest.raises(Problem, match="the calendar part does not show the start"):
         composer().cohort(INVITATION)
+
+
+def test_a_web_page_at_another_hour_stops_its_notice_and_no_other() -> None:
+    def page(occurrence: Occurrence, series: Series, zone: str) -> str:
+        late = replace(occurrence, starts=occurrence.starts + timedelta(minutes=30))
+        wrong = occurrence.starts == NOVEMBER.starts
+        return shown_time(read_templates(PAGES), late if wrong else occurrence, series, zone)
+
+    writer = Composer(mails.TEMPLATES, mails.COMMUNITY, page=page)
+    with pytest.raises(Problem, match="the web page does not show the start, 05:00; mend templates/web"):
+        writer.cohort(REMINDER)
+    assert writer.cohort(UPDATE).subject and writer.cohort(NOTICE).subject
 
 
 @pytest.mark.parametrize("kind", COHORTS)

@@ -1,6 +1,7 @@
 """A message filled in is the message that would have been written for its member alone."""
 
 import quopri
+import re
 from dataclasses import replace
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -35,6 +36,7 @@ _ENVIRONMENT = Environment(
     loader=FileSystemLoader(TEMPLATES), autoescape=select_autoescape(("html",)), trim_blocks=True,
     lstrip_blocks=True, keep_trailing_newline=True,
 )  # fmt: skip
+_BARE_CN = re.compile(r';CN=([^";:,]+);')
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False)
 
 
@@ -51,7 +53,7 @@ def plain_road(kind: str, one: Personal) -> EmailMessage:
     cohort, to = COHORTS[kind], one.recipient
     values = words_for(cohort, COMMUNITY) | {
         "subject": COMPOSED[kind].subject, "zone": cohort.zone, "assumed": to.assumed, "name": to.name,
-        "address": to.address, "leave_url": one.leave_url, "join_url": one.join_url,
+        "address": to.address, "leave_url": one.leave_url, "join_url": one.join_url, **one.links,
     }  # fmt: skip
     whole = EmailMessage()
     whole.set_content(tidy(_ENVIRONMENT.get_template(f"{kind}/body.txt").render(values)))
@@ -79,7 +81,9 @@ def contents(content: bytes) -> list[tuple[str, str]]:
                 text = unescape(text)
             if kind in ("text/calendar", "application/ics"):
                 assert all(len(line) <= 75 for line in octets.split(b"\r\n"))
-                text = Calendar.from_ical(octets).to_ical().decode()
+                assert Calendar.from_ical(octets).events
+                # A CN that needs no quotation marks may have them (RFC 5545 section 3.2).
+                text = _BARE_CN.sub(r';CN="\1";', octets.replace(b"\r\n ", b"").decode())
             found.append((kind, text.rstrip("\n")))
     return found
 
@@ -106,6 +110,8 @@ def fits_the_wire(content: bytes) -> bool:
 @example(
     kind="update", name="Ж" * 500, local="o'neil%x", path="?a=1&amp;b=2,3;4'", assumed=False, invites=True
 )
+@example(kind="cancellation", name="a^n^'b^^,c;d", local="a", path=",;", assumed=False, invites=True)
+@example(kind="invitation", name="Ann", local="a", path=",;\\", assumed=False, invites=True)
 @example(kind="reminder", name="a  b " * 30 + ".", local="a", path="", assumed=False, invites=False)
 def test_a_message_filled_in_is_the_one_written_for_its_member_alone(
     *, kind: str, name: str, local: str, path: str, assumed: bool, invites: bool

@@ -8,7 +8,17 @@ import pytest
 
 from scheduler.delivery.transport import Verdict
 from tests.delivery.receiver import Action, Do, Receiver
-from tests.delivery.sending import CONTENT, EVERYTHING, PATIENT, QUICK, connected, envelope, send, transport
+from tests.delivery.sending import (
+    CONTENT,
+    EVERYTHING,
+    PATIENT,
+    QUICK,
+    connected,
+    envelope,
+    send,
+    settled,
+    transport,
+)
 
 SENT, TEMPORARY, PERMANENT = Verdict.SENT, Verdict.TEMPORARY, Verdict.PERMANENT
 
@@ -106,12 +116,22 @@ TABLE: list[tuple[str, Action, Verdict, bool, bool, bool]] = [
 ]
 
 
+@pytest.mark.parametrize("extensions", [[], EVERYTHING], ids=["step by step", "at once"])
 @pytest.mark.parametrize(("step", "action", "verdict", "relay", "uncertain", "spent"), TABLE)
 async def test_the_failure_table(
-    step: str, action: Action, verdict: Verdict, relay: bool, uncertain: bool, spent: bool
+    step: str,
+    action: Action,
+    verdict: Verdict,
+    relay: bool,
+    uncertain: bool,
+    spent: bool,
+    extensions: list[str],
 ) -> None:
     patience = PATIENT if isinstance(action, str) else QUICK
-    async with Receiver({step: [action]}) as receiver, connected(receiver, patience=patience) as connection:
+    async with (
+        Receiver({step: [action]}, extensions=extensions) as receiver,
+        connected(receiver, patience=patience) as connection,
+    ):
         outcome = await send(connection)
         assert (outcome.verdict, outcome.relay, outcome.uncertain) == (verdict, relay, uncertain)
         assert outcome.reason.isprintable()
@@ -174,6 +194,63 @@ async def test_the_previous_message_is_settled_after_the_recipient_is_accepted_a
 
         assert (await connection.send(envelope(), before_dot=before_dot)).verdict is SENT
         assert said == ["EHLO", "MAIL", "RCPT"]
+
+
+async def test_the_next_envelope_goes_out_behind_the_body_and_its_content_only_after_settlement() -> None:
+    ledger = asyncio.Event()
+
+    async def committed() -> None:
+        await ledger.wait()
+
+    async with Receiver(extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
+        first, second = envelope("m1@example.org"), envelope("m2@example.org")
+        assert (await connection.send(first, before_dot=settled, following=second)).verdict is SENT
+        sending = asyncio.create_task(connection.send(second, before_dot=committed))
+        await receiver.heard("RCPT TO:<m2@")
+        await receiver.heard("DATA", times=2)
+        assert len(receiver.seen) == 1
+        ledger.set()
+        assert (await sending).verdict is SENT
+        assert len(receiver.taken) == 2
+        assert [line.split()[0] for line in receiver.lines] == ["EHLO", *["MAIL", "RCPT", "DATA"] * 2]
+
+
+async def test_data_accepted_for_a_refused_recipient_is_ended_by_a_lone_dot_and_nothing_is_sent() -> None:
+    script: dict[str, list[Action]] = {"RCPT": ["250 ok", "550 5.1.1 nobody"], "DATA": ["354 go", "354 go"]}
+    async with Receiver(script, extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
+        sent = [envelope(f"m{number}@example.org") for number in range(4)]
+        outcomes = [
+            await connection.send(one, before_dot=settled, following=following)
+            for one, following in zip(sent, [*sent[1:], None], strict=True)
+        ]
+        assert [outcome.verdict for outcome in outcomes] == [SENT, PERMANENT, SENT, SENT]
+        assert outcomes[1].reason == "550 5.1.1 nobody"
+        assert [message.rcpts[0][9:11] for message in receiver.taken] == ["m0", "m2", "m3"]
+        assert receiver.connections == 1
+
+
+async def test_a_connection_closed_while_the_next_envelope_is_offered_says_no_quit_into_its_body() -> None:
+    async with Receiver(extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
+        await connection.send(envelope(), before_dot=settled, following=envelope("m2@example.org"))
+        await receiver.heard("DATA", times=2)
+        await connection.close()
+        await receiver.quiet.wait()
+        assert "QUIT" not in receiver.lines
+        assert len(receiver.seen) == 1
+
+
+async def test_a_relay_that_breaks_pipelining_is_then_spoken_to_command_by_command() -> None:
+    async with Receiver({"RCPT": [Do.HANG]}, extensions=["PIPELINING"]) as receiver:
+        way = transport(receiver.port, patience=QUICK)
+        first = await way.connect()
+        assert (await send(first)).verdict is TEMPORARY
+        second = await way.connect()
+        assert (
+            await second.send(envelope(), before_dot=settled, following=envelope("m2@example.org"))
+        ).verdict is SENT
+        await second.close()
+        assert receiver.lines[-1] == "QUIT"
+        assert not any("m2@" in line for line in receiver.lines)
 
 
 async def test_a_refused_recipient_needs_no_settling() -> None:

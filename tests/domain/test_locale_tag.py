@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.domain.locale_tag import find_locale, hour_cycle, require_locale
+from scheduler.domain.locale_tag import (
+    find_locale,
+    hour_cycle,
+    own_hour_cycle,
+    plain_locale,
+    require_locale,
+    with_hour_cycle,
+)
 from scheduler.domain.problem import Refused
 
 
@@ -101,3 +108,12 @@ def test_no_text_breaks_the_look_up(text: str) -> None:
     found = find_locale(text)
     assert hour_cycle(text) in ("h12", "h23")
     assert found is None or find_locale(found) == found
+
+
+def test_a_wish_for_an_hour_cycle_is_part_of_the_tag_and_taken_off_again() -> None:
+    """RFC 6067: what Unicode adds to a language tag stands behind -u-."""
+    assert require_locale("en_GB-U-HC-H12") == "en-GB-u-hc-h12" == with_hour_cycle("en-GB", "h12")
+    assert [hour_cycle(tag) for tag in ("en-GB", "en-GB-u-hc-h12", "en-US-u-hc-h23")] == ["h23", "h12", "h23"]
+    assert own_hour_cycle("en-US") is None and own_hour_cycle("en-US-u-hc-h23") == "h23"
+    assert with_hour_cycle("en-US-u-hc-h23", None) == "en-US" == plain_locale("en-US-u-hc-h12")
+    assert find_locale("en-GB-u-hc-h99") is None

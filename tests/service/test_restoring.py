@@ -14,6 +14,7 @@ from scheduler.service.notifying import send_notice
 from scheduler.service.restoring import back_up, let_go, missed, restore
 from scheduler.store.database import Database
 from tests.house import House, open_house
+from tests.postgres import execute
 
 BEGIN = datetime(2026, 11, 4, 12, tzinfo=UTC)  # the invitation is due on the fifth, 09:00 of each zone
 PEOPLE = (("Ann", "Europe/London"), ("Bo", "Europe/Paris"))
@@ -36,6 +37,7 @@ async def keep(house: House) -> Path:
 
 async def put_back(house: House, file: Path, *, given: bytes | None = None) -> None:
     await house.database.close()
+    house.database = Database(f"sqlite:///{house.folder / 'test.sqlite'}")
     await restore(house.database, file, secret=house.folder / "secret", given=given, now=house.clock.now())
     house.restart()
 
@@ -164,3 +166,23 @@ async def test_a_database_that_is_served_is_not_replaced(house: House) -> None:
         with pytest.raises(Problem, match="another `serve`"):
             await put_back(house, file)
     await other.close()
+
+
+async def test_a_copy_of_a_postgresql_database_is_noticed_and_holds_sending(
+    postgres_url: str, postgres_server: str, tmp_path: Path
+) -> None:
+    async with open_house(tmp_path, BEGIN, url=postgres_url) as house:
+        await house.tick()
+        await house.join(*PEOPLE)
+        await house.tick()
+        with pytest.raises(Problem, match="pg_dump"):
+            await back_up(house.database, tmp_path / "backup", keys=house.keys, now=BEGIN)
+    name = postgres_url.rpartition("/")[2]
+    await execute(postgres_server, f"CREATE DATABASE {name}_copy TEMPLATE {name}")
+    async with open_house(tmp_path, BEGIN + timedelta(days=2), url=f"{postgres_url}_copy") as house:
+        await house.tick()
+        assert [row.count for row in await missed(house.database)] == [2]
+        assert await let_go(house.database) == 2
+        await house.tick()
+        assert house.mails() == []
+    await execute(postgres_server, f"DROP DATABASE {name}_copy WITH (FORCE)")

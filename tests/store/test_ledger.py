@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -50,8 +51,7 @@ class Ledger:
             ]
 
     async def settle(self, *settlements: Settlement, run: str = "run") -> None:
-        async with self.database.write() as connection:
-            await claims.settle(connection, settlements, run=run)
+        await self.database.write_at_once(partial(claims.settle, settlements=settlements, run=run))
 
     async def states(self) -> list[str]:
         async with self.database.read() as connection:

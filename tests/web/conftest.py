@@ -9,6 +9,7 @@ import pytest
 from starlette.applications import Starlette
 
 from scheduler.web.app import create_app
+from scheduler.web.metrics import Metrics
 from tests.house import COMMUNITY, RETENTION, House, open_house
 
 PAGES = Path(__file__).parents[2] / "templates" / "web"
@@ -23,12 +24,12 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         yield house
 
 
-def make_app(house: House) -> Starlette:
+def make_app(house: House, metrics: Metrics | None = None) -> Starlette:
     """The site of a house."""
     return create_app(
         community=COMMUNITY, series=tuple(house.series), policies=tuple(house.policies), database=house.database,
         clock=house.clock, keys=house.keys, outbox=house.mail, templates=PAGES, retention=RETENTION,
-        admits=False, embedded_by="https://www.example.org",
+        admits=False, embedded_by="https://www.example.org", metrics=metrics,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Every page, light and dark, as wide as the smallest telephone and as a desk: axe-core finds no violation."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +13,7 @@ from scheduler.service.amending import Change, amend
 from tests.house import House
 from tests.web.serving import served
 from tests.web.test_any_form import own_tokens
+from tests.web.test_preferences import person
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -43,6 +44,13 @@ async def pages(house: House) -> list[str]:
         f"/rsvp/{own[Purpose.RSVP]}?answer=declined", "/rsvp/x", f"/u/{own[Purpose.LEAVE]}", "/u/x",
         f"/go/{own[Purpose.JOIN]}/{KEY}", "/go/x/a/b", "/cal/x.ics",
     ]  # fmt: skip
+
+
+async def fresh_token(house: House) -> str:
+    bo = await person(house)
+    return house.keys.token(
+        Purpose.SIGN_IN, bo.id, generation=0, expires=house.clock.now() + timedelta(hours=1)
+    )
 
 
 async def violations(page: "Page") -> list[str]:
@@ -98,5 +106,11 @@ async def test_axe_finds_nothing_on_any_page_light_or_dark(
         await page.get_by_role("button", name="Send my answer").click()
         await page.get_by_role("button", name="Undo").wait_for()
         found |= {f"{scheme} declined": wrong for wrong in [await violations(page)] if wrong}
+        await page.goto(f"{address}/join")
+        await page.locator("form").last.evaluate("form => form.noValidate = true")
+        await page.get_by_label("Your name").fill("Di")
+        await page.get_by_role("button", name="Show me my hour").click()
+        await page.locator("#email-complaint").wait_for()
+        found |= {f"{scheme} join": wrong for wrong in [await violations(page)] if wrong}
         await context.close()
     assert found == {}

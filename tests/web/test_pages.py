@@ -9,8 +9,11 @@ import pytest
 from starlette.applications import Starlette
 
 from scheduler.service.amending import Change, add_extra, amend
+from scheduler.store import occurrences
+from scheduler.web.pages import shown_time
+from scheduler.web.site import read_templates
 from tests.house import SERIES, House
-from tests.web.conftest import Arrive
+from tests.web.conftest import PAGES, Arrive
 
 NOVEMBER = "conversation-for-kindness/2026-11-19"
 DECEMBER = "conversation-for-kindness/2026-12-17"
@@ -193,3 +196,15 @@ async def test_every_template_compiles(app: Starlette) -> None:
     folder = Path(__file__).parents[2] / "templates" / "web"
     for path in folder.glob("*.html"):
         app.state.site.templates.get_template(path.name)
+
+
+async def test_the_page_shows_the_time_that_mails_are_held_to(
+    house: House, visitor: httpx.AsyncClient
+) -> None:
+    await change(house, NOVEMBER, move_to=datetime(2026, 11, 20, 19))
+    async with house.database.read() as connection:
+        one = await occurrences.one_occurrence(connection, NOVEMBER)
+    assert one
+    for zone in ("Pacific/Auckland", "Asia/Kolkata", "Europe/London"):
+        page = await visitor.get(f"/meetings/{NOVEMBER}", params={"zone": zone})
+        assert shown_time(read_templates(PAGES), one, SERIES, zone) in page.text

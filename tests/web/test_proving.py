@@ -138,9 +138,14 @@ async def test_after_being_forgotten_nothing_names_them_and_an_import_says_that_
     await house.tick()
     await house.answer("Zdenka Quarrendon", "conversation-for-kindness/2026-11-19", "maybe")
     link = await fresh(house, visitor, email)
-    assert found(house.folder, email, "Quarrendon")
+    for named in ("zdenka@example.net", address_of("Ann")):
+        house.clock.pass_(timedelta(minutes=3))
+        await visitor.post(link, data={"act": "address", "email": named})
+    await house.tick()
+    assert found(house.folder, email, "Quarrendon", "zdenka@")
     assert "You are forgotten" in (await visitor.post(link, data={"act": "erase", "sure": "yes"})).text
-    assert not found(house.folder, email, "Quarrendon")
+    assert not found(house.folder, email, "Quarrendon", "zdenka@")
+    assert [mail for mail in house.mails() if address_of("Ann") in str(mail["To"])]
     assert (await visitor.get(link)).status_code == 404
     again = read_members(f"name,email,zone\nZdenka Quarrendon,{email},Europe/Prague\n".encode())
     done = await import_members(

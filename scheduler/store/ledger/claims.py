@@ -1,11 +1,10 @@
 """Handing out deliveries to whoever sends them, and settling what became of each try."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import PERSONAL, REPLIES, Kind
@@ -16,8 +15,7 @@ from scheduler.store.schema import answers, deliveries, members, notices, occurr
 from scheduler.store.schema import facts as facts_table
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """A delivery that this run may send now, with what its message needs of the member.
 
     `revision` is the occurrence's to compose from; `uncertain` says that an earlier try may have arrived;
@@ -42,8 +40,7 @@ class Claim:
     first: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What became of a claimed delivery: `state` queued (with `next_try`), sent (with `sent_at`) or failed."""
 
     id: int
@@ -132,7 +129,12 @@ async def claim(
 ) -> list[Claim]:
     """Mark up to `limit` deliveries of a chunk as being sent by `run`, after the last check, and return them."""
     chosen = (
-        select(deliveries.c.id)
+        select(
+            deliveries.c.id, deliveries.c.notice, deliveries.c.member,
+            func.coalesce(notices.c.address, members.c.address), members.c.name,
+            deliveries.c.zone, members.c.zone_source, deliveries.c.locale, members.c.generation,
+            members.c.feed_generation, deliveries.c.attempts + 1, _revision, deliveries.c.uncertain, _requested, _first,
+        )
         .join(members, members.c.id == deliveries.c.member)
         .join(notices, notices.c.id == deliveries.c.notice)
         .outerjoin(occurrences, occurrences.c.key == notices.c.occurrence)
@@ -140,83 +142,81 @@ async def claim(
         .order_by(deliveries.c.next_try, deliveries.c.id)
         .limit(limit)
         .with_for_update(of=deliveries, skip_locked=True)
-        # A CTE, because PostgreSQL may run a subquery with LIMIT more than once and so lock more.
-        .cte("chosen")
-    )
-    occurrence_revision = (
-        select(occurrences.c.revision)
-        .join(notices, notices.c.occurrence == occurrences.c.key)
-        .where(notices.c.id == deliveries.c.notice)
-        .scalar_subquery()
-    )
-    marked = (
-        update(deliveries)
-        .where(deliveries.c.id.in_(select(chosen.c.id)), deliveries.c.state == "queued")
-        .values(
-            state="sending", run=run, tried_at=now, reason="", attempts=deliveries.c.attempts + 1,
-            revision=case(
-                (deliveries.c.uncertain, deliveries.c.revision), else_=occurrence_revision
-            ),
-        )
-        .returning(deliveries.c.id)
     )  # fmt: skip
-    claimed = list((await connection.scalars(marked)).all())
-    if not claimed:
-        return []
-    invited, invitation = deliveries.alias("invited"), notices.alias("invitation")
-    requested = exists().where(
-        invited.c.member == deliveries.c.member, invited.c.notice == invitation.c.id,
-        invitation.c.kind == Kind.INVITATION, invitation.c.occurrence == notices.c.occurrence,
-        or_(invited.c.state == "sent", invited.c.uncertain),
-    )  # fmt: skip
-    # By its number, so that another try says the same.
-    earlier = deliveries.alias("earlier")
-    first = ~exists().where(
-        earlier.c.member == deliveries.c.member, earlier.c.id < deliveries.c.id,
-        or_(earlier.c.state.in_(("sent", "sending")), earlier.c.uncertain),
-    )  # fmt: skip
-    query = (
-        select(
-            deliveries.c.id, deliveries.c.notice, deliveries.c.member,
-            func.coalesce(notices.c.address, members.c.address).label("address"), members.c.name,
-            deliveries.c.zone, members.c.zone_source, deliveries.c.locale, members.c.generation,
-            members.c.feed_generation,
-            deliveries.c.attempts, deliveries.c.revision, deliveries.c.uncertain, requested.label("requested"),
-            first.label("first"),
-        )
-        .join(members, members.c.id == deliveries.c.member)
-        .join(notices, notices.c.id == deliveries.c.notice)
-        .where(deliveries.c.id.in_(claimed))
-        .order_by(deliveries.c.id)
-    )  # fmt: skip
-    return [Claim(**row._mapping) for row in await connection.execute(query)]
+    claimed = [Claim._make(row) for row in await connection.execute(chosen)]
+    if claimed:
+        await connection.execute(_mark, {"those": [one.id for one in claimed], "by": run, "at": now})
+    return claimed
 
 
+# An uncertain message is repeated word for word: of the revision that it was composed from.
+_revision = case((deliveries.c.uncertain, deliveries.c.revision), else_=occurrences.c.revision)
+_invited, _invitation = deliveries.alias("invited"), notices.alias("invitation")
+_requested = exists().where(
+    _invited.c.member == deliveries.c.member, _invited.c.notice == _invitation.c.id,
+    _invitation.c.kind == Kind.INVITATION, _invitation.c.occurrence == notices.c.occurrence,
+    or_(_invited.c.state == "sent", _invited.c.uncertain),
+).label("requested")  # fmt: skip
+# By its number, so that another try says the same.
+_earlier = deliveries.alias("earlier")
+_first = ~exists().where(
+    _earlier.c.member == deliveries.c.member, _earlier.c.id < deliveries.c.id,
+    or_(_earlier.c.state.in_(("sent", "sending")), _earlier.c.uncertain),
+)  # fmt: skip
+_revision_now = (
+    select(occurrences.c.revision)
+    .join(notices, notices.c.occurrence == occurrences.c.key)
+    .where(notices.c.id == deliveries.c.notice)
+    .scalar_subquery()
+)
+_mark = (
+    update(deliveries)
+    .where(deliveries.c.id.in_(bindparam("those", expanding=True)))
+    .values(
+        state="sending", run=bindparam("by"), tried_at=bindparam("at", type_=deliveries.c.tried_at.type), reason="",
+        attempts=deliveries.c.attempts + 1,
+        revision=case((deliveries.c.uncertain, deliveries.c.revision), else_=_revision_now),
+    )
+)  # fmt: skip
+
+_held = and_(deliveries.c.run == bindparam("by"), deliveries.c.state == "sending")
+
+# Nearly all are sent: one statement for all of a commit, since each is a way into the database and back.
+_settle_sent = (
+    update(deliveries)
+    .where(deliveries.c.id.in_(bindparam("those", expanding=True)), _held)
+    .values(state="sent", run=None, reason="", uncertain=False, sent_at=bindparam("sent"))
+)
 _settle = (
     update(deliveries)
-    .where(
-        deliveries.c.id == bindparam("of"), deliveries.c.run == bindparam("by"), deliveries.c.state == "sending"
-    )
+    .where(deliveries.c.id == bindparam("of"), _held)
     .values(
         state=bindparam("to"), run=None, reason=bindparam("because"), uncertain=bindparam("unsure"),
         next_try=func.coalesce(bindparam("again", type_=deliveries.c.next_try.type), deliveries.c.next_try),
-        sent_at=bindparam("sent", type_=deliveries.c.sent_at.type),
         attempts=deliveries.c.attempts - bindparam("untried"),
     )
 )  # fmt: skip
 
 
-async def settle(connection: AsyncConnection, settlements: Sequence[Settlement], *, run: str) -> None:
-    """Write what became of tries; rows that another run has taken over meanwhile are left alone."""
-    values: list[dict[str, Any]] = [
+def settle(connection: Connection, settlements: Sequence[Settlement], *, run: str) -> None:
+    """Write what became of tries; rows that another run has taken over meanwhile are left alone.
+
+    What is sent in one commit has one instant, the latest of them.
+    """
+    sent = [(one.id, one.sent_at) for one in settlements if one.sent_at]
+    if sent:
+        values = {"those": [number for number, _ in sent], "by": run, "sent": max(at for _, at in sent)}
+        connection.execute(_settle_sent, values)
+    others: list[dict[str, Any]] = [
         {
             "of": one.id, "by": run, "to": one.state, "because": one.reason, "unsure": one.uncertain,
-            "again": one.next_try, "sent": one.sent_at, "untried": int(one.untried),
+            "again": one.next_try, "untried": int(one.untried),
         }
         for one in settlements
+        if not one.sent_at
     ]  # fmt: skip
-    if values:
-        await connection.execute(_settle, values)
+    if others:
+        connection.execute(_settle, others)
 
 
 async def take_over(
@@ -224,19 +224,15 @@ async def take_over(
     *,
     now: datetime,
     of: str | None = None,
-    other_than: str | None = None,
     chunk: int | None = None,
 ) -> int:
     """Queue again, as uncertain, what is marked as being sent: it may have arrived. Returns how many.
 
-    By any run, by the run `of`, or by any `other_than` a run; of one `chunk` or of all. To be called only where
-    nobody is sending those any more.
+    By any run or by the run `of`; of one `chunk` or of all. To be called only where nobody is sending those any more.
     """
     left = deliveries.c.state == "sending"
     if of is not None:
         left &= deliveries.c.run == of
-    if other_than is not None:
-        left &= deliveries.c.run != other_than
     if chunk is not None:
         left &= deliveries.c.chunk == chunk
     done = await connection.execute(

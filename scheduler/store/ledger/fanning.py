@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.store import facts
 from scheduler.store.ledger import jobs
-from scheduler.store.members import Audience, in_audience, is_muted
+from scheduler.store.members import Audience, in_audience, is_muted, mute_fits
 from scheduler.store.notices import Notice
 from scheduler.store.schema import answers, deliveries, dues, members, notices, occurrences, revisions
 
@@ -113,7 +113,7 @@ def _touched(changed_since: int | None) -> ColumnElement[bool]:
 def _muted() -> ColumnElement[bool]:
     """Whether the member of a delivery does not want such notices."""
     return exists().where(
-        notices.c.id == deliveries.c.notice, is_muted(deliveries.c.member, notices.c.kind, notices.c.policy)
+        notices.c.id == deliveries.c.notice, mute_fits(deliveries.c.member, notices.c.kind, notices.c.policy)
     )
 
 

@@ -1,18 +1,18 @@
 """Chunks as PgQueuer's jobs: whoever is free takes one, and what a lost sender had is taken over. PostgreSQL only."""
 
-import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from sqlalchemy import Connection, select
+from sqlalchemy import BigInteger, Connection, cast, func, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
 
 from scheduler.domain.problem import SettingsProblem
-from scheduler.store.schema import deliveries
+from scheduler.store.database import FAULTS
+from scheduler.store.schema import counters, deliveries
 
 if TYPE_CHECKING:
     from pgqueuer.qm import QueueManager
@@ -25,8 +25,11 @@ log = structlog.get_logger()
 CHUNK = "chunk"
 AT_ONCE = 2
 # A sender that has not been heard of for so long is lost; with the look around at most 20 s pass.
-LOST_AFTER = timedelta(seconds=12)
+LOST_AFTER = timedelta(seconds=15)
 LOOK_AROUND = timedelta(seconds=5)
+# A living one is heard of again within 0.63 of that; so much later nobody can have taken over its claims.
+LEASE_SECONDS = 5.0
+SLOT = "slot"
 
 Run = Callable[[int], Awaitable[float | None]]
 """Sends what is due of a chunk; returns after how many seconds somebody should go on with it, or None."""
@@ -57,23 +60,42 @@ async def enqueue_open(connection: AsyncConnection, open_chunks: Sequence[int]) 
     await enqueue(connection, list(dict.fromkeys([*open_chunks, *await connection.scalars(left)])))
 
 
-class Hands:
-    """Takes chunks and has them run, until told to stop; a database that goes away is come back to."""
+async def book(connection: AsyncConnection, slots: int, *, rate: float) -> float:
+    """Reserve so many slots of a rate (messages a second) in a row among all senders; the seconds until the first.
 
-    def __init__(self, database: "Database", run: Run) -> None:
+    The database's clock counts; who books next waits for this transaction, and begins behind it.
+    """
+    length = round(slots * 1_000_000 / rate)
+    now = cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
+    row = insert(counters).values(name=SLOT, value=now + length)
+    booked = row.on_conflict_do_update(
+        index_elements=["name"], set_={"value": func.greatest(counters.c.value, now) + length}
+    ).returning(counters.c.value - length - now)
+    return max(0, int(await connection.scalar(booked) or 0)) / 1_000_000
+
+
+class JobsLost(Exception):
+    """The database went away, or a chunk was cut off: come back to it."""
+
+
+class Hands:
+    """Takes chunks and has them run. `lost` is called at once when nobody else can be told that they are at work."""
+
+    def __init__(self, database: "Database", run: Run, *, lost: Callable[[], None]) -> None:
         self._database = database
         self._run = run
-        self._stopping = asyncio.Event()
+        self._lost = lost
+        self._failed = self.stopped = False
         self._manager: QueueManager | None = None
 
     def stop(self) -> None:
         """Take nothing more: `work` ends when what is at work has ended."""
-        self._stopping.set()
+        self.stopped = True
         if self._manager:
             self._manager.shutdown.set()
 
     async def work(self) -> None:
-        """Take chunks and run them until stopped."""
+        """Take chunks and run them until stopped. Raises JobsLost when that cannot go on."""
         import asyncpg
         from pgqueuer.errors import PgqException
 
@@ -85,17 +107,18 @@ class Hands:
             TimeoutError,
             RuntimeError,
         )
-        while not self._stopping.is_set():
+        self._failed = False
+        try:
+            connection = await asyncpg.connect(self._database.dsn, timeout=10)
             try:
-                connection = await asyncpg.connect(self._database.dsn, timeout=10)
-                try:
-                    await self._work_over(connection)
-                finally:
-                    connection.terminate()
-            except faults as error:
-                if not self._stopping.is_set():
-                    log.error("jobs-lost", error=type(error).__name__)
-                    await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - only spreads load
+                connection.add_termination_listener(lambda _: self._lost())
+                await self._work_over(connection)
+            finally:
+                connection.terminate()
+        except faults as error:
+            raise JobsLost(type(error).__name__) from None
+        if self._failed and not self.stopped:
+            raise JobsLost("a chunk was cut off")
 
     async def _work_over(self, connection: Any) -> None:
         from pgqueuer.models import Job
@@ -109,7 +132,7 @@ class Hands:
             assert job.payload
             await self._take(int(job.payload))
 
-        if not self._stopping.is_set():
+        if not self.stopped:
             await manager.run(
                 dequeue_timeout=LOOK_AROUND, batch_size=1, max_concurrent_tasks=AT_ONCE,
                 heartbeat_timeout=LOST_AFTER, shutdown_on_listener_failure=True,
@@ -118,7 +141,14 @@ class Hands:
     async def _take(self, chunk: int) -> None:
         from pgqueuer.errors import RetryRequested
 
-        again = await self._run(chunk)
+        try:
+            again = await self._run(chunk)
+        except FAULTS as error:
+            log.error("chunk-cut-off", chunk=chunk, error=type(error).__name__)
+            self._failed, again = True, 0
+            self._lost()
+            assert self._manager
+            self._manager.shutdown.set()
         if again is not None:
             raise RetryRequested(delay=timedelta(seconds=again))
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import Kind
@@ -138,6 +138,34 @@ async def oldest_waiting(connection: AsyncConnection, now: datetime) -> datetime
     query = select(func.min(deliveries.c.due)).where(deliveries.c.state == "queued", deliveries.c.due <= now)
     found: datetime | None = await connection.scalar(query)
     return found
+
+
+async def ready_since(connection: AsyncConnection, now: datetime) -> datetime | None:
+    """The earliest instant at which something that still waits could have been tried."""
+    query = select(func.min(deliveries.c.next_try)).where(
+        deliveries.c.state == "queued", deliveries.c.next_try <= now
+    )
+    found: datetime | None = await connection.scalar(query)
+    return found
+
+
+async def failures(connection: AsyncConnection) -> dict[str, int]:
+    """How many deliveries of open notices failed, by what the relay meant (RFC 3463): address (5.1), mailbox (5.2),
+    policy (5.7), refused (any other 5xx), and unsent for what was never offered to it."""
+    means = case(
+        (deliveries.c.reason.like("%5.1._%"), "address"), (deliveries.c.reason.like("%5.2._%"), "mailbox"),
+        (deliveries.c.reason.like("%5.7._%"), "policy"), (deliveries.c.reason.like("5__ %"), "refused"),
+        else_="unsent",
+    )  # fmt: skip
+    query = (
+        select(means, func.count())
+        .where(
+            deliveries.c.state == "failed",
+            deliveries.c.notice.in_(select(notices.c.id).where(notices.c.closed_at.is_(None))),
+        )
+        .group_by(means)
+    )
+    return {row[0]: row[1] for row in await connection.execute(query)}
 
 
 async def due_before(connection: AsyncConnection, moment: datetime) -> list[Missed]:

@@ -1,0 +1,69 @@
+"""A transport whose connections are counted and timed, as Prometheus reads it; it sends as the one within it does."""
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from scheduler.delivery.transport import BeforeDot, Connection, Envelope, Outcome, Transport
+
+_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
+
+
+class Metered:
+    """Counts since the process began, in `registry`; a rate is what the reader makes of two readings."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.connections = transport.connections
+        self.registry = CollectorRegistry()
+        self.tries = Counter(
+            "third_thursday_tries", "Messages tried, by outcome: sent, permanent or temporary.", ["outcome"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.latency = Histogram(
+            "third_thursday_relay_seconds", "From offering a message to the relay to its answer.",
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.open = Gauge(
+            "third_thursday_relay_connections", "Connections to the relay that are open.",
+            registry=self.registry,
+        )  # fmt: skip
+
+    async def connect(self) -> Connection:
+        connection = await self._transport.connect()
+        self.open.inc()
+        return _MeteredConnection(self, connection)
+
+
+class _MeteredConnection:
+    def __init__(self, meter: Metered, connection: Connection) -> None:
+        self._meter = meter
+        self._connection = connection
+        self._counted = True
+
+    @property
+    def spent(self) -> bool:
+        return self._connection.spent
+
+    async def send(
+        self, envelope: Envelope, *, before_dot: BeforeDot, following: Envelope | None = None
+    ) -> Outcome:
+        begun, waited = time.perf_counter(), 0.0
+
+        async def settled() -> None:
+            # Waiting for our own database is not the relay's time.
+            nonlocal waited
+            paused = time.perf_counter()
+            await before_dot()
+            waited = time.perf_counter() - paused
+
+        outcome = await self._connection.send(envelope, before_dot=settled, following=following)
+        self._meter.tries.labels(outcome.verdict.name.lower()).inc()
+        self._meter.latency.observe(time.perf_counter() - begun - waited)
+        return outcome
+
+    async def close(self) -> None:
+        if self._counted:
+            self._counted = False
+            self._meter.open.dec()
+        await self._connection.close()

@@ -1,0 +1,151 @@
+"""Whoever looks after the service is told of a trouble once when it begins and once when it ends, never by mail."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from scheduler.service.alerting import Bell
+from scheduler.service.holding import hold, release
+from scheduler.service.watching import unready
+from scheduler.store import facts
+from tests.house import House, open_house
+
+NOW = datetime(2026, 11, 4, 12, tzinfo=UTC)
+DOWN = {"reason": "refused someone@example.org", "since": NOW.isoformat()}
+
+
+class Hook:
+    """A web server on loopback that keeps what it is told; `answers` are its next status codes, then 200."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, str]] = []
+        self.pings = 0
+        self.answers: list[int] = []
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                status = hook.answers.pop(0) if hook.answers else 200
+                if status == 200:
+                    hook.told.append(json.loads(body))
+                self._answer(status)
+
+            def do_GET(self) -> None:
+                hook.pings += 1
+                self._answer(200)
+
+            def _answer(self, status: int) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+
+    @property
+    def events(self) -> list[tuple[str, str]]:
+        return [(one["trouble"], one["event"]) for one in self.told]
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    hook = Hook()
+    thread = Thread(target=hook.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield hook
+    hook.server.shutdown()
+    thread.join()
+    hook.server.server_close()
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_house(tmp_path, NOW) as house:
+        await house.tick()
+        await house.join(("Ann", "Europe/London"))
+        yield house
+
+
+def bell(house: House, hook: Hook) -> Bell:
+    return Bell(
+        house.database, house.clock, community="Kindness", webhook=hook.url, ping=hook.url, late=timedelta(minutes=15)
+    )  # fmt: skip
+
+
+async def relay_is(house: House, value: dict[str, str] | None) -> None:
+    async with house.database.write() as connection:
+        await facts.write(connection, facts.RELAY, value)
+
+
+async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(house: House, hook: Hook) -> None:
+    one = bell(house, hook)
+    await one.look()
+    assert (hook.told, hook.pings) == ([], 1)
+    await relay_is(house, DOWN)
+    for _ in range(3):
+        await one.look()
+    async with house.database.write() as connection:
+        await hold(connection, "clock-jumped", NOW)
+    await bell(house, hook).look()  # restarted: it knows what was told
+    assert hook.events == [("relay", "begins"), ("held", "begins")]
+    await relay_is(house, None)
+    async with house.database.write() as connection:
+        await release(connection)
+    await one.look()
+    assert hook.events[2:] == [("held", "ended"), ("relay", "ended")]
+    assert hook.pings == 2, "nobody is told that all is well while it is not"
+    assert hook.told[0]["text"].startswith("Kindness: the relay takes no mail")
+    assert "@" not in json.dumps(hook.told)
+
+
+async def test_mail_that_could_go_and_does_not_is_late_and_what_waits_for_its_time_is_not(
+    house: House, hook: Hook
+) -> None:
+    one = bell(house, hook)
+    house.clock.pass_until(datetime(2026, 11, 5, 8, 30, tzinfo=UTC))
+    await house.planner.tick()
+    await one.look()
+    assert hook.told == []
+    house.clock.pass_until(datetime(2026, 11, 5, 9, 16, tzinfo=UTC))
+    await one.look()
+    assert hook.events == [("late", "begins")]
+    assert "mail is late" in await unready(house.database, house.clock.now())
+    await house.dispatcher.send_due()
+    await one.look()
+    assert hook.events[1:] == [("late", "ended")]
+
+
+async def test_an_alert_that_cannot_be_delivered_is_tried_again_in_its_order(
+    house: House, hook: Hook
+) -> None:
+    one = bell(house, hook)
+    hook.answers = [500, 503]
+    await relay_is(house, DOWN)
+    await one.look()
+    await one.look()
+    assert hook.answers == [503], "not before its time"
+    await relay_is(house, None)
+    house.clock.pass_(timedelta(seconds=31))
+    await one.look()
+    assert (hook.told, hook.answers) == ([], [])
+    house.clock.pass_(timedelta(seconds=61))
+    await one.look()
+    assert hook.events == [("relay", "begins"), ("relay", "ended")]
+
+
+async def test_nobody_there_to_be_told_holds_nothing_up(house: House, hook: Hook) -> None:
+    one = bell(house, hook)
+    hook.server.server_close()
+    await relay_is(house, DOWN)
+    await one.look()
+    async with house.database.read() as connection:
+        assert [alert["attempts"] for alert in await facts.read(connection, facts.ALERTS)] == [1]

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scheduler.cli.door import LONGEST_NUMBER, door, fail, show_json
-from scheduler.domain.country import country_name
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
@@ -123,6 +122,8 @@ def _number(text: str) -> int:
 
 
 def _home(one: "Request") -> str:
+    from scheduler.domain.country import country_name
+
     return f"{country_name(one.country)}, {one.zone}"
 
 

@@ -56,9 +56,12 @@ class Job:
 class Backlog:
     """Gives out jobs to lanes, the destinations in turn. Keeps to `limits` exactly: two messages under one rate are
     never nearer than its interval. A destination that answers 4xx is left alone for a while, longer each time.
-    With `book`, slots of the rate are reserved before a message takes one; those that are not used in time lapse."""
+    With `book`, slots of the rate are reserved before a message takes one; those that are not used in time lapse.
+    At most `room` jobs wait here."""
 
-    def __init__(self, clock: Clock, limits: Limits, book: Book | None = None) -> None:
+    def __init__(
+        self, clock: Clock, limits: Limits, book: Book | None = None, *, room: int = LARGEST
+    ) -> None:
         self._clock = clock
         self._limits = limits
         self._by_domain = bool(limits.domain_rate or limits.domain_connections)
@@ -69,6 +72,7 @@ class Backlog:
         self._booked = 0
         self._booked_until = 0.0
         self._count = 0
+        self._most = room
         self._ended = False
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -98,7 +102,7 @@ class Backlog:
                 wait = max(destination.booked_until - now, wait)
                 destination.booked_until = now + wait + 1 / self._limits.domain_rate
             return wait * random.uniform(1, 1.1)  # noqa: S311 - spreads load, guards nothing
-        while self._count >= LARGEST:
+        while self._count >= self._most:
             self._room.clear()
             await self._room.wait()
         if not destination.waiting:

@@ -35,8 +35,8 @@ NAMELESS = "friend"
 
 _WAYS_IN = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
 _WITHOUT_CALENDAR = (Kind.REMINDER, Kind.WELCOME)
-# Of at most 900 octets, so that each fits on a line of its own.
 _SPECIAL_IN_HTML = re.compile("[&<>'\"]")
+# Of at most 900 octets, so that each fits on a line of its own.
 _URL = re.compile(r"(?:https?|webcal)://[!#-;=?-~]{1,900}")
 _UID = re.compile(r"[A-Za-z0-9._@-]{1,100}")
 _MESSAGE_ID = re.compile(r"<[!-;=?A-~]{1,650}@[!-;=?-~]{1,255}>")
@@ -180,15 +180,16 @@ class Composed:
 
     def _values(self, personal: Personal, name: str, address: str) -> Mapping[str, bytes]:
         """What stands in each blank of the body, in the encoding of its part."""
-        values = {"name": name or NAMELESS, "address": address, "leave_url": personal.leave_url}
+        links = {"leave_url": personal.leave_url, **personal.links}
         if "join_url" in self._blanks:
-            values["join_url"] = _require(_URL, personal.join_url, "join_url")
-        values |= {blank: _require(_URL, url, blank) for blank, url in personal.links.items()}
+            links["join_url"] = personal.join_url
         encoded: dict[str, bytes] = {}
-        for blank, value in values.items():
-            encoded[blank] = quoted(value)
-            special = _SPECIAL_IN_HTML.search(value)
-            encoded[_in_html(blank)] = quoted(str(escape(value))) if special else encoded[blank]
+        for blank, value in (("name", name or NAMELESS), ("address", address), *links.items()):
+            if blank in links:
+                _require(_URL, value, blank)
+            plain = encoded[blank] = quoted(value)
+            # Most values hold nothing that HTML reads in another way.
+            encoded[_in_html(blank)] = quoted(str(escape(value))) if _SPECIAL_IN_HTML.search(value) else plain
         if personal.uid and self._invite:
             encoded["calendar"] = self._invite.encoded(
                 uid=_require(_UID, personal.uid, "uid"),

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from scheduler.delivery.backlog import Backlog, Book, Job, Limits
+from scheduler.delivery.backlog import LARGEST, Backlog, Book, Job, Limits
 from scheduler.delivery.relay import Relay
 from scheduler.delivery.settling import Settler
 from scheduler.delivery.transport import Connection, ConnectProblem, Envelope, Outcome, Transport, Verdict
@@ -98,7 +98,7 @@ class Dispatcher:
         self._at_work: set[int] = set()
         self._stopping = asyncio.Event()
         self._settler = Settler(database, clock, run=run)
-        self._backlog = Backlog(clock, self._limits, book)
+        self._backlog = self._new_backlog()
         self.relay = Relay(database, clock)
 
     async def take_over(self) -> int:
@@ -156,7 +156,7 @@ class Dispatcher:
             async with self._database.write() as connection:
                 await claims.take_over(connection, of=self._run, now=self._clock.now())
         self._halted = False
-        self._backlog = backlog = Backlog(self._clock, self._limits, self._book)
+        self._backlog = backlog = self._new_backlog()
         settling = asyncio.create_task(self._settler.settle())
         lanes = [asyncio.create_task(self._serve_lane(backlog)) for _ in range(self._transport.connections)]
         self._unclean = self._sending = True
@@ -217,6 +217,11 @@ class Dispatcher:
     def _idle(self) -> bool:
         return self._halted or self._stopping.is_set() or self.relay.is_down
 
+    def _new_backlog(self) -> Backlog:
+        # Under a lease little waits, so that it is gone in time however slow the relay is.
+        room = LARGEST if self._lease == math.inf else 4 * self._transport.connections
+        return Backlog(self._clock, self._limits, self._book, room=room)
+
     def _claim_limit(self) -> int:
         """What goes out in a few seconds: whatever is claimed no longer follows its member."""
         if self.relay.is_doubted:
@@ -226,9 +231,10 @@ class Dispatcher:
 
     def _adapt(self, seconds: float) -> None:
         """Claim more where a claim is gone at once, and less where it takes long."""
-        if seconds < 1:
+        longest = min(CLAIM_SECONDS, self._lease / 4)
+        if seconds < longest / 5:
             self._claim_size = min(self._claim_size * 2, LARGEST_CLAIM)
-        elif seconds > CLAIM_SECONDS:
+        elif seconds > longest:
             self._claim_size = max(self._claim_size // 2, 1)
 
     async def _hand_out(self, batch: Sequence[Claim], *, until: float) -> list[asyncio.Future[None]]:
@@ -283,6 +289,7 @@ class Dispatcher:
         if self._clock.monotonic() > job.until:
             if lane.has_offered(job):
                 await lane.close()
+            self._claim_size = max(self._claim_size // 2, 1)
             return None, self._release(job.claim, "claimed for too long")
         if not lane.has_offered(job) and self._idle:
             return None, self._release(job.claim, "not tried yet")

@@ -72,15 +72,18 @@ class Shelf:
     async def keep_fresh(self) -> None:
         """Look every second, for as long as it is let; now and then tell what was given out."""
         looks = 0
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            try:
-                await self.look()
-            except FAULTS as error:
-                log.warning("shelf-not-looked-after", error=type(error).__name__)
-            looks += 1
-            if looks % _TELL_EVERY == 0:
-                self.tell()
+        try:
+            while True:
+                await asyncio.sleep(LOOK_SECONDS)
+                try:
+                    await self.look()
+                except FAULTS as error:
+                    log.warning("shelf-not-looked-after", error=type(error).__name__)
+                looks += 1
+                if looks % _TELL_EVERY == 0:
+                    self.tell()
+        finally:
+            self.tell()
 
     def tell(self) -> None:
         """Log what was given out since the last time, by route and status."""

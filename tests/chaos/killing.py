@@ -85,7 +85,19 @@ class Installation:
     url: str
     relay: Relay
     choice: random.Random
+    connections: int = CONNECTIONS
     kills: Counter[str] = field(default_factory=Counter)
+    started: list[asyncio.subprocess.Process] = field(default_factory=list)
+
+    async def __aenter__(self) -> "Installation":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End what is still running: a proof that failed leaves nobody behind."""
+        for process in self.started:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
@@ -98,7 +110,7 @@ class Installation:
             environment = {
                 **os.environ, "THIRD_THURSDAY_DATABASE__URL": self.url,
                 "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{self.relay.port}",
-                "THIRD_THURSDAY_MAIL__CONNECTIONS": str(CONNECTIONS), "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32,
+                "THIRD_THURSDAY_MAIL__CONNECTIONS": str(self.connections), "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32,
                 "THIRD_THURSDAY_WEB__PORT": str(probe.getsockname()[1]),
                 "THIRD_THURSDAY_WEB__BASE_URL": "https://meet.example.org",
             }  # fmt: skip
@@ -106,10 +118,11 @@ class Installation:
                 sys.executable, "-m", "scheduler", "--config", "chaos.toml", command, cwd=self.folder, stderr=log,
                 stdout=asyncio.subprocess.DEVNULL, env=environment | {"PYTHONPATH": str(Path.cwd())},
             )  # fmt: skip
+        self.started.append(process)
         (self.folder / "log").rename(self._log(process))
         return process
 
-    async def join(self) -> None:
+    async def join(self, count: int = MEMBERS) -> None:
         """Put the members on the list of a database that may have been left half made."""
         database = Database(self.url)
         await open_database(database, upgrade=True)
@@ -122,7 +135,7 @@ class Installation:
                     "zone_source": "given", "locale": "en-GB", "status": "active", "convenor": False,
                     "created_at": now, "active_since": now, "paused_until": None, "uninvited_at": None,
                 }
-                for number in range(MEMBERS)
+                for number in range(count)
             ]  # fmt: skip
             await members.add(connection, rows)
         await database.close()

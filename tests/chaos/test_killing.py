@@ -21,8 +21,10 @@ async def survive(folder: Path, choice: random.Random, kills: int) -> tuple[int,
     """One installation from an empty folder to all mails sent, killed up to `kills` times on the way; returns how
     often it was, and how many mails came again."""
     folder.mkdir()
-    async with relay(folder / "taken") as target:
-        here = Installation(folder, f"sqlite:///{folder}/chaos.sqlite", target, choice)
+    async with (
+        relay(folder / "taken") as target,
+        Installation(folder, f"sqlite:///{folder}/chaos.sqlite", target, choice) as here,
+    ):
         for _ in range(2):
             await here.kill_at_random(await here.start(), ["start"])
         await here.join()
@@ -83,8 +85,7 @@ async def survive_together(
 ) -> tuple[int, int]:
     """As `survive`, with two `serve` and two `worker` on one PostgreSQL: any of them is killed, and the server too."""
     folder.mkdir()
-    async with relay(folder / "taken") as target:
-        here = Installation(folder, url, target, choice)
+    async with relay(folder / "taken") as target, Installation(folder, url, target, choice) as here:
         await here.join()
         fleet = [(name, await here.start(name)) for name in ("serve", "serve", "worker", "worker")]
         while here.kills.total() < kills and (left := await here.left()):

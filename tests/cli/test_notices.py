@@ -123,7 +123,9 @@ def test_what_is_shown_of_a_notice(command: Command, send: Callable[..., Any]) -
         "stopped", "withdrawn", "deliveries",
     }  # fmt: skip
     assert (row["audience"], row["deliveries"]) == ("convenors", {"queued": 1})
-    assert json.loads(command("notice", "show", "1", "--json").out) == {**row, "body": "It was **good**."}
+    assert json.loads(command("notice", "show", "1", "--json").out) == {
+        **row, "answers": {}, "body": "It was **good**.",
+    }  # fmt: skip
     assert "Thank you: 1 queued" in command("notice", "list").out
     assert "It was **good**." in command("notice", "show", "1").out
 

@@ -247,7 +247,8 @@ async def test_the_room_stands_in_no_feed_and_on_no_page_whatever_its_meeting_is
         await later(house)
         link_page = subscribe_url(house.keys, COMMUNITY, await person(house)).removeprefix(COMMUNITY.base_url)
         for path in (
-            "/", "/subscribe", link_page, "/calendar.ics", "/calendar/conversation-for-kindness.ics",
+            "/", "/subscribe", "/join", "/embed/next", "/privacy", link_page,
+            "/calendar.ics", "/calendar/conversation-for-kindness.ics",
             f"/meetings/{KEY}", f"/meetings/{KEY}.ics", await address(house),
         ):  # fmt: skip
             text = unfolded(await visitor.get(path))

@@ -114,6 +114,20 @@ async def test_one_network_asks_only_so_often_and_others_go_on(house: House, arr
     assert (await arrive(peer="198.51.100.1").post("/join", data=SURE)).status_code == 200
 
 
+@pytest.mark.proof
+async def test_ten_thousand_attempts_from_many_networks_bring_one_address_two_mails(
+    house: House, arrive: Arrive
+) -> None:
+    crowd = [arrive(peer=f"203.{number // 200}.{number % 200}.9") for number in range(400)]
+    for number in range(10_000):
+        answer = await crowd[number % 400].post("/join", data={**SURE, "name": f"Maya {number}"})
+        assert answer.status_code == 200
+        house.clock.pass_(timedelta(seconds=8))
+    await house.tick()
+    assert len([one for one in house.mails() if "maya@" in str(one["To"])]) == 2
+    assert await rows(house) == 4
+
+
 @pytest.mark.parametrize("field", [*GOOD, "zone"])
 @pytest.mark.parametrize(
     "value",

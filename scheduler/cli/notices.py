@@ -258,10 +258,9 @@ def show(
     async def one(parts: "Parts") -> dict[str, object]:
         async with parts.database.read() as connection:
             found = await require_notice(connection, _number(notice))
-            row = _row(found, await reports.states(connection, found.id)) | {"body": found.body}
-            if found.occurrence:
-                row["answers"] = await members.count_answers(connection, found.occurrence)
-            return row
+            answers = await members.count_answers(connection, found.occurrence) if found.occurrence else {}
+            states = await reports.states(connection, found.id)
+            return _row(found, states) | {"answers": answers, "body": found.body}
 
     row = door(context).run(one)
     if as_json:
@@ -271,7 +270,7 @@ def show(
     typer.echo(
         f"       created {row['created_utc']}, of use until {row['expires_utc']}, for {row['audience']}"
     )
-    if isinstance(answers := row.get("answers"), dict):
+    if row["occurrence"] and isinstance(answers := row["answers"], dict):
         typer.echo(f"       answers to {row['occurrence']}: {say_answers(answers)}")
     if row["body"]:
         typer.echo(f"\n{row['subject']}\n\n{row['body']}")

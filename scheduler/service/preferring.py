@@ -18,9 +18,10 @@ from scheduler.domain.token import Keys, Purpose
 from scheduler.service.publishing import upcoming
 from scheduler.service.recognising import Standing, recognise
 from scheduler.service.subscribing import feed_preferences
-from scheduler.store import members
+from scheduler.store import members, mutes
 from scheduler.store.database import Database
-from scheduler.store.members import Member, Mute
+from scheduler.store.members import Member
+from scheduler.store.mutes import Mute
 
 log = structlog.get_logger()
 
@@ -61,7 +62,7 @@ async def read_preferences(
     """What the link's member chose. Changes nothing; raises NotOpen where it opens nothing."""
     async with database.read() as connection:
         member = await open_by(connection, token, keys=keys)
-        muted = await members.mutes_of(connection, member.id)
+        muted = await mutes.mutes_of(connection, member.id)
         title, when = await _next(
             connection, series, zone=member.zone, locale=member.locale or locale, now=now
         )
@@ -132,8 +133,8 @@ async def choose_notices(
     known = {choice.mute for choice in choices(policies, ())}
     async with _opened(database, token, keys) as (connection, member):
         await _change(connection, member, {"invitation_by": invitation_by})
-        if await members.mutes_of(connection, member.id) != (wanted := known & set(muted)):
-            await members.set_mutes(connection, member.id, wanted)
+        if await mutes.mutes_of(connection, member.id) != (wanted := known & set(muted)):
+            await mutes.set_mutes(connection, member.id, wanted)
             log.info("notices-chosen", member=member.id, muted=len(wanted))
 
 

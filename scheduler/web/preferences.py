@@ -25,7 +25,7 @@ from scheduler.service.disclosing import own_data
 from scheduler.service.membership import LONGEST_NAME
 from scheduler.service.preferring import Choice, NotOpen, Preferences
 from scheduler.service.subscribing import subscribe_url
-from scheduler.store.members import Mute
+from scheduler.store.mutes import Mute
 from scheduler.web.choices import language_name, languages, zones
 from scheduler.web.forms import fields, told
 from scheduler.web.site import PRIVATE, Site, page, shut, site

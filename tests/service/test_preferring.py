@@ -13,7 +13,7 @@ from scheduler.service.preferring import choose_notices, pause
 from scheduler.service.proving import ask_link
 from scheduler.service.retaining import forget_old
 from scheduler.store import members
-from scheduler.store.members import Mute
+from scheduler.store.mutes import Mute
 from tests.house import DAY_BEFORE, POLICIES, House, address_of, open_house
 
 NOW = datetime(2026, 11, 18, 8, 30, tzinfo=UTC)

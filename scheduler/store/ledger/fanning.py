@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.store import facts
 from scheduler.store.ledger import jobs
-from scheduler.store.members import Audience, in_audience, is_muted, mute_fits
+from scheduler.store.members import Audience, in_audience
+from scheduler.store.mutes import is_muted, mute_fits
 from scheduler.store.notices import Notice
 from scheduler.store.schema import answers, deliveries, dues, members, notices, occurrences, revisions
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import Kind
 from scheduler.store.ledger.fanning import is_for
-from scheduler.store.members import is_muted
+from scheduler.store.mutes import is_muted
 from scheduler.store.schema import deliveries, members, notices
 
 

@@ -53,8 +53,6 @@ class Installation:
     def _command(self, at: datetime, arguments: Sequence[str]) -> list[str]:
         return [
             self._faketime,
-            # Threads wait by the monotonic clock, and by a false one for ever.
-            "--exclude-monotonic",
             "-f",
             f"@{at:%Y-%m-%d %H:%M:%S}",
             sys.executable,

@@ -3,9 +3,10 @@
 import codecs
 import csv
 import io
+import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scheduler.domain import table
@@ -44,6 +45,8 @@ CELLS = st.text(st.sampled_from("abcåéß€ '\";,\t\n=+-@01"), max_size=12)
 def test_what_was_written_is_read_back(
     rows: list[tuple[str, str, str]], delimiter: str, line_end: str, encoding: str
 ) -> None:
+    # In Windows-1252 these are the octets of one character in UTF-8: no reader can tell which was meant.
+    assume(encoding != "cp1252" or not any(re.search("[åéß]€", cell) for row in rows for cell in row))
     headings = ["name", "email", "other, things; é"]
     headings_read, records = read(written([headings, *map(list, rows)], delimiter, line_end, encoding))
     assert list(headings_read) == headings

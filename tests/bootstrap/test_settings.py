@@ -169,7 +169,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         ),
         (
             "[web]\nprot = 1\n",
-            "my.toml: [web] prot: unknown key; did you mean 'port'?; accepted: host, port, base_url",
+            "my.toml: [web] prot: unknown key; did you mean 'port'?; accepted: host, port, base_url, embedded_by",
         ),
         ("[web]\nport = 0\n", "my.toml: [web] port: 0 is not accepted; accepted: a whole number from 1 to 65535"),
         (
@@ -290,7 +290,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         ("[web]\nport = 1\nport = 2", "my.toml: line 3: not TOML: Cannot overwrite a value"),
         (
             '[web]\n"po\\nrt" = 1\n',
-            "my.toml: [web] po?rt: unknown key; did you mean 'port'?; accepted: host, port, base_url",
+            "my.toml: [web] po?rt: unknown key; did you mean 'port'?; accepted: host, port, base_url, embedded_by",
         ),
     ],
 )  # fmt: skip

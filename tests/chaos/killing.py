@@ -102,9 +102,9 @@ class Installation:
     async def __aexit__(self, *_: object) -> None:
         """End what is still running: a proof that failed leaves nobody behind."""
         for process in self.started:
-            if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
                 process.kill()
-                await process.wait()
+            await process.wait()
 
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)

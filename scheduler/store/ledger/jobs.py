@@ -126,7 +126,7 @@ class Hands:
 
     async def _watch(self, connection: Any) -> None:
         # A backend that is ended while nothing is asked of it tells no termination listener.
-        while not connection.is_closed():
+        while not connection.is_closed():  # noqa: ASYNC110 - there is no event of it
             await asyncio.sleep(LOOK_FOR_LOSS)
         self._lost()
 

@@ -22,7 +22,7 @@ from scheduler.service.deciding import nudge
 from scheduler.service.planning import Planner, Tick
 from scheduler.service.publishing import upcoming
 from scheduler.service.retaining import forget_old
-from scheduler.store import members
+from scheduler.store import answers, members
 from scheduler.store.database import Database
 from scheduler.store.ledger import reports
 from scheduler.store.ledger.reports import Report
@@ -126,7 +126,7 @@ class House:
         async with self.database.write() as connection:
             member = await members.by_key(connection, address_of(name))
             assert member
-            await members.set_answer(connection, member.id, occurrence, answer=answer, now=self.clock.now())
+            await answers.set_answer(connection, member.id, occurrence, answer=answer, now=self.clock.now())
 
     async def tick(self) -> Tick:
         """One tick, and what it found to send."""

@@ -252,15 +252,15 @@ def show(
 ) -> None:
     """Show one notice and what became of it."""
     from scheduler.service.notifying import require_notice
-    from scheduler.store import members
+    from scheduler.store import answers
     from scheduler.store.ledger import reports
 
     async def one(parts: "Parts") -> dict[str, object]:
         async with parts.database.read() as connection:
             found = await require_notice(connection, _number(notice))
-            answers = await members.count_answers(connection, found.occurrence) if found.occurrence else {}
+            given = await answers.count_answers(connection, found.occurrence) if found.occurrence else {}
             states = await reports.states(connection, found.id)
-            return _row(found, states) | {"answers": answers, "body": found.body}
+            return _row(found, states) | {"answers": given, "body": found.body}
 
     row = door(context).run(one)
     if as_json:
@@ -270,8 +270,8 @@ def show(
     typer.echo(
         f"       created {row['created_utc']}, of use until {row['expires_utc']}, for {row['audience']}"
     )
-    if row["occurrence"] and isinstance(answers := row["answers"], dict):
-        typer.echo(f"       answers to {row['occurrence']}: {say_answers(answers)}")
+    if row["occurrence"] and isinstance(given := row["answers"], dict):
+        typer.echo(f"       answers to {row['occurrence']}: {say_answers(given)}")
     if row["body"]:
         typer.echo(f"\n{row['subject']}\n\n{row['body']}")
 

@@ -130,7 +130,7 @@ def answers(
     """Show how many come, may come and do not."""
     from scheduler.domain.occurrence import OccurrenceKey
     from scheduler.service.amending import find_occurrence
-    from scheduler.store import members
+    from scheduler.store import answers
 
     with usage():
         OccurrenceKey.parse(key)
@@ -139,7 +139,7 @@ def answers(
         series = {one.slug: one for one in parts.series}
         async with parts.database.read() as connection:
             await find_occurrence(connection, series, key, parts.clock.now())
-            return await members.count_answers(connection, key)
+            return await answers.count_answers(connection, key)
 
     found = door(context).run(count)
     if as_json:

@@ -16,7 +16,7 @@ from scheduler.domain.text import require_line, require_prose
 from scheduler.service.notifying import Pressed, press
 from scheduler.store import facts, members, notices, occurrences
 from scheduler.store.database import Database
-from scheduler.store.ledger import fanning, reports
+from scheduler.store.ledger import ending, reports
 
 EVERYBODY: Mapping[str, list[str]] = {"all": []}
 
@@ -192,7 +192,7 @@ async def tell(database: Database, amended: Amended, *, now: datetime, words: st
         for older in await notices.about(connection, after.key):
             if older.kind in (Kind.UPDATE, Kind.CANCELLATION) and not older.unwanted:
                 await notices.change(connection, older.id, unwanted="superseded")
-                await fanning.withdraw(connection, older.id, reason="superseded")
+                await ending.withdraw(connection, older.id, reason="superseded")
     return await press(
         database, audience=EVERYBODY, audience_text="all", dues={EVERY_ZONE: now}, now=now,
         identity=f"{kind}:{after.key}:{after.revision}", kind=kind, occurrence=after.key, starts=after.starts,

@@ -6,7 +6,7 @@ from typing import Any
 from scheduler.domain.token import Keys, Purpose
 from scheduler.service.preferring import NotOpen
 from scheduler.service.recognising import recognise
-from scheduler.store import members, notices
+from scheduler.store import erasures, notices
 from scheduler.store.database import Database
 
 _WORDS = (
@@ -24,7 +24,7 @@ async def own_data(database: Database, token: str, *, keys: Keys) -> dict[str, A
         standing, member = await recognise(connection, token, Purpose.PREFERENCES, keys=keys)
         if member is None:
             raise NotOpen(standing)
-        held = await members.held_about(connection, member.id)
+        held = await erasures.held_about(connection, member.id)
         numbers = {row["notice"] for row in held["deliveries"]}
         about = [one for one in await notices.every(connection) if one.id in numbers]
     tables = {

@@ -14,7 +14,7 @@ from scheduler.domain.problem import Refused
 from scheduler.domain.token import Keys
 from scheduler.service.membership import erasure_name, key_of, require_member
 from scheduler.service.watching import is_served
-from scheduler.store import facts, members
+from scheduler.store import erasures, facts, members
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 from scheduler.store.traces import wipe
@@ -49,8 +49,8 @@ async def erase_member(
         member = await _find(connection, email, keys)
         if member:
             await _check_quiet(connection, member, now)
-            addresses, name = await members.addresses_of(connection, member), member.name
-            await members.erase(connection, member, erasure_name(keys, member.address_key), now)
+            addresses, name = await erasures.addresses_of(connection, member), member.name
+            await erasures.erase(connection, member, erasure_name(keys, member.address_key), now)
             await _clean_relay(connection, member)
     mails = await asyncio.to_thread(_erase_mails, outbox, addresses) if outbox else 0
     await wipe(database, [*addresses, name])
@@ -59,7 +59,7 @@ async def erase_member(
 
 async def _find(connection: AsyncConnection, email: str, keys: Keys) -> Member | None:
     key = key_of(email)
-    if not await members.by_key(connection, key) and await members.erased(
+    if not await members.by_key(connection, key) and await erasures.erased(
         connection, [erasure_name(keys, key)]
     ):
         return None

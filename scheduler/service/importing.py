@@ -15,7 +15,7 @@ from scheduler.domain.token import Keys
 from scheduler.service.inviting import Invitation
 from scheduler.service.membership import entry, erasure_name
 from scheduler.service.reading import MemberRow
-from scheduler.store import members
+from scheduler.store import erasures, members
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
@@ -123,10 +123,10 @@ class _Import:
         )  # fmt: skip
 
     async def _erased(self, connection: AsyncConnection, address_keys: Sequence[str]) -> set[str]:
-        if not await members.any_erased(connection):
+        if not await erasures.any_erased(connection):
             return set()
         names = {erasure_name(self.keys, key): key for key in address_keys}
-        return {names[name] for name in await members.erased(connection, list(names))}
+        return {names[name] for name in await erasures.erased(connection, list(names))}
 
     def _entry(self, row: MemberRow) -> Mapping[str, Any]:
         return entry(

@@ -24,7 +24,7 @@ from scheduler.service.mailing import mail_one, mailed_since
 from scheduler.service.membership import LONGEST_NAME, entry, erasure_name
 from scheduler.service.publishing import upcoming
 from scheduler.service.recognising import Standing, recognise
-from scheduler.store import members, requests
+from scheduler.store import erasures, members, requests
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 from scheduler.store.requests import Request
@@ -194,7 +194,7 @@ async def confirm(
     async with database.write() as connection:
         standing, member, request = await _find(connection, token, keys=keys, now=now)
         if member and request and await requests.confirm(connection, request.id, now):
-            await members.let_return(connection, erasure_name(keys, member.address_key))
+            await erasures.let_return(connection, erasure_name(keys, member.address_key))
             log.info("request-confirmed", request=request.id)
             if admits:
                 await requests.answer(connection, request.id, state="accepted", by=None, now=now, message="")

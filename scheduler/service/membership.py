@@ -18,7 +18,7 @@ from scheduler.domain.problem import Refused
 from scheduler.domain.text import quoted, require_line
 from scheduler.domain.token import Keys
 from scheduler.domain.zone import find_zone, primary_zone, require_zone, zones_of_country
-from scheduler.store import members
+from scheduler.store import erasures, members
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
@@ -159,12 +159,12 @@ def home_of(details: Details) -> tuple[str, str]:
 
 async def _check_erased(connection: AsyncConnection, keys: Keys, address: str, *, returning: bool) -> None:
     name = erasure_name(keys, address_key(address))
-    if await members.erased(connection, [name]):
+    if await erasures.erased(connection, [name]):
         if not returning:
             raise Refused(
                 f"{address} was erased; if that person asked to come back, use `members add` with --returning"
             )
-        await members.let_return(connection, name)
+        await erasures.let_return(connection, name)
 
 
 @dataclass(frozen=True, slots=True)

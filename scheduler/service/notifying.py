@@ -14,7 +14,7 @@ from scheduler.domain.text import require_line, require_prose
 from scheduler.service.planning import local_due
 from scheduler.store import facts, members, notices
 from scheduler.store.database import Database
-from scheduler.store.ledger import fanning, reports
+from scheduler.store.ledger import ending, fanning, reports
 from scheduler.store.members import Audience
 from scheduler.store.notices import Notice
 
@@ -136,7 +136,7 @@ async def stop(database: Database, number: int, now: datetime) -> dict[str, int]
         notice = await require_notice(connection, number)
         if not notice.stopped_at:
             await notices.change(connection, number, stopped_at=now)
-        await fanning.withdraw(connection, number, reason="stopped")
+        await ending.withdraw(connection, number, reason="stopped")
         await facts.note_change(connection)
         return await reports.states(connection, number)
 
@@ -153,7 +153,7 @@ async def resend_missed(database: Database, number: int, now: datetime) -> int:
         if notice.unwanted:
             raise Refused(f"notice {number} was withdrawn ({notice.unwanted}); send a new one")
         await notices.change(connection, number, stopped_at=None)
-        back = await fanning.give_back(connection, number)
-        back += await fanning.retry_failed(connection, number, now)
+        back = await ending.give_back(connection, number)
+        back += await ending.retry_failed(connection, number, now)
         await facts.note_change(connection)
         return back

@@ -15,7 +15,7 @@ from scheduler.service.adopting import adopt, holds_for, horizon, invites_now
 from scheduler.service.holding import RESTORED, ClockWatch, hold
 from scheduler.store import facts, members, notices, occurrences
 from scheduler.store.database import Database
-from scheduler.store.ledger import claims, fanning
+from scheduler.store.ledger import claims, ending, fanning, following
 from scheduler.store.notices import Due, Notice
 
 log = structlog.get_logger()
@@ -77,7 +77,7 @@ class Planner:
             swept = await facts.read_instant(connection, facts.SWEPT)
             sweep = watermark is None or swept is None or now - swept >= SWEEP_EVERY
             if changed or sweep or mark != watermark:
-                await fanning.settle_changed(connection)
+                await ending.settle_changed(connection)
             await self._reconcile(connection, now, since=max(min(last, now), now - LONGEST_LOOK_BACK))
         await self._fan_out(now)
         if sweep or mark != watermark:
@@ -86,9 +86,9 @@ class Planner:
             await facts.write(connection, facts.WATERMARK, mark)
             if sweep:
                 await facts.write(connection, facts.SWEPT, now)
-            expired = await fanning.expire(connection, now)
+            expired = await ending.expire(connection, now)
             superseded = await self._supersede(connection, now)
-            await fanning.close_finished(connection, now)
+            await ending.close_finished(connection, now)
             await facts.write(connection, facts.LAST_TICK, now)
         if sweep and self._daily:
             await self._daily(now)
@@ -149,7 +149,7 @@ class Planner:
         """Let a standing notice follow what is now wanted of it."""
         if notice.unwanted:
             await notices.change(connection, notice.id, unwanted=None)
-            await fanning.give_back(connection, notice.id)
+            await ending.give_back(connection, notice.id)
         if (notice.starts, notice.expires, notice.policy) != (want.starts, want.expires, want.policy):
             await notices.change(
                 connection, notice.id, starts=want.starts, expires=want.expires, policy=want.policy
@@ -161,7 +161,7 @@ class Planner:
             await notices.drop_dues(connection, notice.id, stale)
         if stale or any(zone not in dues or dues[zone].due != due for zone, due in want.dues.items()):
             await notices.set_dues(connection, notice.id, want.dues)
-            await fanning.follow_dues(connection, notice.id)
+            await following.follow_dues(connection, notice.id)
 
     async def _let_go(self, connection: AsyncConnection, notice: Notice, occurrence: Occurrence) -> None:
         """Withdraw a notice that is no longer wanted, or let a change's notice follow a further change."""
@@ -180,7 +180,7 @@ class Planner:
             reason = "orphaned" if occurrence.orphaned else "policy"
         if notice.unwanted != reason:
             await notices.change(connection, notice.id, unwanted=reason)
-            withdrawn = await fanning.withdraw(connection, notice.id, reason=reason)
+            withdrawn = await ending.withdraw(connection, notice.id, reason=reason)
             log.info("notice-withdrawn", notice=notice.id, reason=reason, deliveries=withdrawn)
 
     async def _add_local_dues(
@@ -223,10 +223,10 @@ class Planner:
     async def _follow_members(self, now: datetime, *, changed_since: int | None) -> None:
         """Let the open notices follow members who came, left, declined or moved."""
         async with self._database.tick() as connection:
-            await fanning.follow_members(connection, now, changed_since=changed_since)
+            await following.follow_members(connection, now, changed_since=changed_since)
             standing = await notices.open_notices(connection)
             for notice in standing:
-                await fanning.follow_dues(connection, notice.id)
+                await following.follow_dues(connection, notice.id)
             dues = await notices.dues_of_open(connection)
             zones = await members.zones(connection)
         for notice in standing:
@@ -246,7 +246,7 @@ class Planner:
             ):
                 key = (notice.occurrence, notice.starts)
                 begun[key] = begun.get(key, 0) + 1
-        return await fanning.supersede(connection, now) if any(count > 1 for count in begun.values()) else 0
+        return await ending.supersede(connection, now) if any(count > 1 for count in begun.values()) else 0
 
     async def _next_due(self, now: datetime) -> datetime | None:
         async with self._database.read() as connection:

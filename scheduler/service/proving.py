@@ -16,7 +16,7 @@ from scheduler.service.mailing import mail_one, mailed_since
 from scheduler.service.membership import erasure_name, key_of
 from scheduler.service.preferring import NotOpen, open_by
 from scheduler.service.recognising import Standing, recognise, recognise_among
-from scheduler.store import members, notices
+from scheduler.store import erasures, members, notices
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
@@ -106,7 +106,7 @@ async def confirm_address(database: Database, token: str, *, keys: Keys, now: da
             key = address_key(address)
             if await members.by_key(connection, key):
                 raise Refused("Another member gets our mail at this address already, so nothing was changed.")
-            await members.let_return(connection, erasure_name(keys, key))
+            await erasures.let_return(connection, erasure_name(keys, key))
             await members.change(
                 connection, member.id, address=address, address_key=key, generation=member.generation + 1
             )

@@ -14,7 +14,7 @@ from scheduler.domain.problem import Refused
 from scheduler.domain.text import quoted
 from scheduler.domain.token import Keys, Purpose
 from scheduler.service.recognising import Standing, recognise_among
-from scheduler.store import members, occurrences
+from scheduler.store import answers, occurrences
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
@@ -67,14 +67,14 @@ async def respond(
         if isinstance(found, Question):
             return Response(question=found)
         member, one = found
-        before = await members.answer_of(connection, member.id, one.key)
+        before = await answers.answer_of(connection, member.id, one.key)
         question = _question(one, now)
         if answer is None or question is not Question.OPEN:
             answer = before
         elif answer == NO_ANSWER and before:
-            await members.drop_answer(connection, member.id, one.key, now=now)
+            await answers.drop_answer(connection, member.id, one.key, now=now)
         elif answer not in (NO_ANSWER, before):
-            await members.set_answer(connection, member.id, one.key, answer=answer, now=now)
+            await answers.set_answer(connection, member.id, one.key, answer=answer, now=now)
     its = series[one.series]
     return Response(
         question=question, title=its.title, topic=one.topic, before=before,

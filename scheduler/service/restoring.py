@@ -9,7 +9,7 @@ from scheduler.domain.token import Keys
 from scheduler.service.holding import RESTORED, as_fact, held, release
 from scheduler.store import backups, facts
 from scheduler.store.database import Database
-from scheduler.store.ledger import fanning, reports
+from scheduler.store.ledger import ending, reports
 from scheduler.store.ledger.reports import Missed
 
 
@@ -61,7 +61,7 @@ async def let_go(database: Database) -> int:
     async with database.write() as connection:
         was = await release(connection)
         assert was
-        return await fanning.end_due_before(connection, was.since, reason=RESTORED)
+        return await ending.end_due_before(connection, was.since, reason=RESTORED)
 
 
 def _require_file(database: Database, instead: str) -> Path:

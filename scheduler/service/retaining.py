@@ -12,9 +12,9 @@ from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
 from scheduler.service.mailing import USEFUL_FOR
 from scheduler.service.membership import erasure_name
-from scheduler.store import members, requests
+from scheduler.store import erasures, members, requests
 from scheduler.store.database import Database
-from scheduler.store.ledger import fanning
+from scheduler.store.ledger import ending
 from scheduler.store.traces import wipe
 
 log = structlog.get_logger()
@@ -33,8 +33,8 @@ async def forget_old(
         gone = await members.left_before(connection, now - retention.left_members)
     for member in gone:
         async with database.write() as connection:
-            addresses = await members.addresses_of(connection, member)
-            await members.erase(connection, member, erasure_name(keys, member.address_key), now)
+            addresses = await erasures.addresses_of(connection, member)
+            await erasures.erase(connection, member, erasure_name(keys, member.address_key), now)
         for address in addresses if outbox else ():
             assert outbox
             await asyncio.to_thread(erase_messages, outbox, recipient=address)
@@ -48,7 +48,7 @@ async def forget_old(
     deleted, last = 0, -1
     while last:
         async with database.write() as connection:
-            last = await fanning.forget(connection, before=now - retention.deliveries)
+            last = await ending.forget(connection, before=now - retention.deliveries)
         deleted += last
     if words:
         await wipe(database, words)

@@ -16,7 +16,7 @@ from scheduler.domain.stencil import PrivateFeed
 from scheduler.domain.token import Keys, Purpose, token_subject
 from scheduler.service.publishing import Published, in_feed
 from scheduler.service.recognising import Standing, recognise
-from scheduler.store import members
+from scheduler.store import answers, members
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
@@ -71,13 +71,13 @@ async def subscriber(database: Database, token: str, *, keys: Keys, now: datetim
 async def _subscriber(
     connection: AsyncConnection, member: Member, *, keys: Keys, now: datetime
 ) -> Subscriber:
-    answers = {}
+    given = {}
     if member.feed_answers:
-        kept = await members.answers_of(connection, member.id, since=feed_window(now)[0])
-        answers = {key: Answer(word, at) for key, (word, at) in kept.items()}
+        kept = await answers.answers_of(connection, member.id, since=feed_window(now)[0])
+        given = {key: Answer(word, at) for key, (word, at) in kept.items()}
     minutes = member.feed_alarm_minutes
     return Subscriber(
-        standing=Standing.GOOD, answers=answers, changed_at=member.feed_changed_at,
+        standing=Standing.GOOD, answers=given, changed_at=member.feed_changed_at,
         join_token=keys.token(Purpose.JOIN, member.id, generation=member.generation),
         alarm=timedelta(minutes=minutes) if minutes is not None else None,
     )  # fmt: skip

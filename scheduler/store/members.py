@@ -5,27 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Row,
-    Select,
-    Table,
-    and_,
-    delete,
-    func,
-    insert,
-    or_,
-    select,
-    true,
-    update,
-)
+from sqlalchemy import ColumnElement, Row, Select, and_, func, insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.address import address_key
 from scheduler.store import facts
-from scheduler.store.database import insert_into
 from scheduler.store.mutes import is_muted
-from scheduler.store.schema import answers, deliveries, erasures, members, notices, occurrences
+from scheduler.store.schema import answers, deliveries, members
 
 BATCH = 500
 
@@ -146,77 +131,11 @@ async def is_being_mailed(connection: AsyncConnection, number: int) -> bool:
     return await connection.scalar(query.limit(1)) is not None
 
 
-async def erase(connection: AsyncConnection, member: Member, address_hash: str, now: datetime) -> None:
-    """Delete a member and all that hangs on them; only the keyed hash of the address stays."""
-    await facts.note_change(connection)
-    for table in _hanging():
-        await connection.execute(delete(table).where(table.c.member == member.id))
-    await connection.execute(delete(members).where(members.c.id == member.id))
-    named = select(notices.c.id, notices.c.audience).where(notices.c.audience.contains("@"))
-    for number, audience in (await connection.execute(named)).all():
-        if member.address_key in audience.casefold():
-            await connection.execute(
-                update(notices).where(notices.c.id == number).values(audience="one who was erased")
-            )
-    known = await connection.scalar(
-        select(erasures.c.erased_at).where(erasures.c.address_hash == address_hash)
-    )
-    if known is None:
-        await connection.execute(insert(erasures).values(address_hash=address_hash, erased_at=now))
-
-
-async def addresses_of(connection: AsyncConnection, member: Member) -> list[str]:
-    """A member's address, as written and as compared, and those that they had or named and that are nobody else's."""
-    own = {member.address, member.address_key}
-    query = select(notices.c.address).where(notices.c.member == member.id, notices.c.address.is_not(None))
-    named = set((await connection.scalars(query.distinct())).all())
-    others = await by_keys(connection, [address_key(one) for one in named])
-    return [*own, *sorted(named - own - {one for one in named if address_key(one) in others})]
-
-
-def _hanging() -> list[Table]:
-    """The tables whose rows belong to a member: what is erased with them, and handed out to them."""
-    return [
-        table
-        for table in members.metadata.sorted_tables
-        if "member" in table.c and table.c.member.references(members.c.id)
-    ]
-
-
-async def held_about(connection: AsyncConnection, number: int) -> dict[str, list[dict[str, Any]]]:
-    """All that is kept of a member, by table: every row that erasing them removes."""
-    found = {}
-    for table, key in ((members, members.c.id), *((table, table.c.member) for table in _hanging())):
-        rows = await connection.execute(select(table).where(key == number))
-        found[table.name] = [dict(row._mapping) for row in rows]
-    return found
-
-
 async def left_before(connection: AsyncConnection, moment: datetime) -> list[Member]:
     """Who has been off the list since before `moment`. A member's own feed ends when they leave."""
     since = func.coalesce(members.c.feed_changed_at, members.c.created_at)
     query = select(*_COLUMNS).where(members.c.status == "left", since < moment).order_by(members.c.id)
     return [_read(row) for row in await connection.execute(query)]
-
-
-async def let_return(connection: AsyncConnection, address_hash: str) -> None:
-    """Forget that the person of this keyed hash was erased."""
-    await connection.execute(delete(erasures).where(erasures.c.address_hash == address_hash))
-
-
-async def erased(connection: AsyncConnection, hashes: Sequence[str]) -> set[str]:
-    """Those of the keyed hashes whose people asked to be forgotten."""
-    found: set[str] = set()
-    for start in range(0, len(hashes), BATCH):
-        query = select(erasures.c.address_hash).where(
-            erasures.c.address_hash.in_(hashes[start : start + BATCH])
-        )
-        found.update((await connection.scalars(query)).all())
-    return found
-
-
-async def any_erased(connection: AsyncConnection) -> bool:
-    return await connection.scalar(select(erasures.c.address_hash).limit(1)) is not None
 
 
 async def like(connection: AsyncConnection, address_key: str, *, at_most: int = 1_000) -> list[str]:
@@ -297,69 +216,3 @@ async def count_audience(connection: AsyncConnection, audience: Audience, *, kin
     """How many are in an audience; with `kind`, without those who do not want such notices."""
     wanted = [in_audience(audience), *([~is_muted(members.c.id, kind, "")] if kind else [])]
     return int(await connection.scalar(select(func.count()).select_from(members).where(*wanted)) or 0)
-
-
-async def set_answer(
-    connection: AsyncConnection, number: int, occurrence: str, *, answer: str, now: datetime
-) -> None:
-    """Keep a member's answer to an occurrence; the last one holds."""
-    mark = await facts.note_change(connection)
-    values = {"answer": answer, "answered_at": now}
-    given = insert_into(connection, answers).values(**values, member=number, occurrence=occurrence)
-    await connection.execute(
-        given.on_conflict_do_update(index_elements=["occurrence", "member"], set_=values)
-    )
-    await connection.execute(update(members).where(members.c.id == number).values(changed=mark))
-
-
-async def answer_of(connection: AsyncConnection, number: int, occurrence: str) -> str:
-    """What a member last answered to an occurrence; empty where nothing."""
-    key = (answers.c.member == number) & (answers.c.occurrence == occurrence)
-    return await connection.scalar(select(answers.c.answer).where(key)) or ""
-
-
-async def drop_answer(connection: AsyncConnection, number: int, occurrence: str, *, now: datetime) -> None:
-    """Let a member have answered nothing to an occurrence; their own feed shows it."""
-    mark = await facts.note_change(connection)
-    key = (answers.c.member == number) & (answers.c.occurrence == occurrence)
-    await connection.execute(delete(answers).where(key))
-    changed = update(members).where(members.c.id == number).values(changed=mark, feed_changed_at=now)
-    await connection.execute(changed)
-
-
-async def count_answers(connection: AsyncConnection, occurrence: str) -> dict[str, int]:
-    """How many of those who get mail gave each answer to an occurrence."""
-    query = (
-        select(answers.c.answer, func.count())
-        .join(members, members.c.id == answers.c.member)
-        .where(answers.c.occurrence == occurrence, members.c.status.in_(("active", "paused")))
-        .group_by(answers.c.answer)
-    )
-    return {row[0]: row[1] for row in await connection.execute(query)}
-
-
-async def answers_of(
-    connection: AsyncConnection, number: int, *, since: datetime
-) -> dict[str, tuple[str, datetime]]:
-    """What a member answered to the occurrences that start at `since` or later, and when, by their keys."""
-    query = (
-        select(answers.c.occurrence, answers.c.answer, answers.c.answered_at)
-        .join(occurrences, occurrences.c.key == answers.c.occurrence)
-        .where(answers.c.member == number, occurrences.c.starts >= since)
-    )
-    return {row[0]: (row[1], row[2]) for row in await connection.execute(query)}
-
-
-async def was_requested(connection: AsyncConnection, number: int, occurrence: str) -> bool:
-    """Whether a calendar REQUEST for this occurrence went out to the member, as far as anybody knows."""
-    query = (
-        select(deliveries.c.id)
-        .join(notices, notices.c.id == deliveries.c.notice)
-        .where(
-            deliveries.c.member == number,
-            notices.c.occurrence == occurrence,
-            notices.c.kind == "invitation",
-            or_(deliveries.c.state == "sent", deliveries.c.uncertain),
-        )
-    )
-    return await connection.scalar(query.limit(1)) is not None

@@ -9,7 +9,7 @@ import pytest
 from scheduler.domain.problem import Refused
 from scheduler.service.erasing import Erased, erase_member, find_erasable
 from scheduler.service.membership import remove_member
-from scheduler.store import facts, members, notices
+from scheduler.store import answers, facts, members, notices
 from scheduler.store.database import Database
 from scheduler.store.ledger import claims
 from tests.house import House, address_of, open_house
@@ -47,7 +47,7 @@ async def test_a_search_of_all_files_finds_neither_address_nor_name(tmp_path: Pa
         async with house.database.write() as connection:
             member = await members.by_key(connection, ADDRESS)
             assert member
-            await members.set_answer(
+            await answers.set_answer(
                 connection, member.id, "conversation-for-kindness/2026-11-19", answer="coming", now=house.clock.now()
             )  # fmt: skip
             await facts.write(connection, facts.RELAY, {"reason": f"450 <{ADDRESS}>: later", "since": "x"})

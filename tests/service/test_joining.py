@@ -16,7 +16,7 @@ from scheduler.service import deciding, joining
 from scheduler.service.joining import Application, read_application
 from scheduler.service.membership import erasure_name
 from scheduler.service.recognising import Standing
-from scheduler.store import members, notices, requests
+from scheduler.store import erasures, members, notices, requests
 from scheduler.store.ledger import claims
 from scheduler.store.notices import Notice
 from scheduler.store.schema import members as members_table
@@ -255,14 +255,14 @@ async def test_who_left_or_was_erased_may_come_back_by_asking(house: House) -> N
     async with house.database.write() as connection:
         member = await members.by_key(connection, address_of("Maya"))
         assert member
-        await members.erase(connection, member, name, house.clock.now())
+        await erasures.erase(connection, member, name, house.clock.now())
     house.clock.pass_(DAY)
     await ask(house)
     async with house.database.read() as connection:
-        assert await members.erased(connection, [name])
+        assert await erasures.erased(connection, [name])
     assert await confirm(house, admits=True) == "accepted"
     async with house.database.read() as connection:
-        assert not await members.erased(connection, [name])
+        assert not await erasures.erased(connection, [name])
 
 
 async def test_an_old_link_to_confirm_says_that_it_has_run_out(house: House) -> None:

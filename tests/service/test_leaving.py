@@ -9,7 +9,7 @@ import pytest
 from scheduler.domain.token import Keys, Purpose
 from scheduler.service.leaving import leave, look
 from scheduler.service.recognising import Standing
-from scheduler.store import facts, members
+from scheduler.store import erasures, facts, members
 from scheduler.store.members import Member
 from tests.house import House, address_of, open_house
 
@@ -106,5 +106,5 @@ async def test_nobodys_link_is_unknown(house: House) -> None:
 async def test_an_erased_members_link_is_unknown(house: House) -> None:
     token, one = await link(house, "Bo"), await person(house, "Bo")
     async with house.database.write() as connection:
-        await members.erase(connection, one, "0" * 64, house.clock.now())
+        await erasures.erase(connection, one, "0" * 64, house.clock.now())
     assert await leave(house.database, token, keys=house.keys, now=house.clock.now()) is Standing.UNKNOWN

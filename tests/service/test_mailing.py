@@ -11,7 +11,7 @@ from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.domain.token import Purpose
 from scheduler.service.mailing import USEFUL_FOR, mail_one, mailed_since
 from scheduler.service.recognising import Standing, recognise
-from scheduler.store import members
+from scheduler.store import erasures, members
 from scheduler.store.members import Member
 from scheduler.store.schema import notices
 from tests.house import House, address_of, open_house
@@ -146,5 +146,5 @@ async def test_with_an_erased_member_go_the_mails_to_them(house: House) -> None:
     await mail(house, "Ann", Kind.ADDRESS_CHANGE, address="new@example.org")
     member = await person(house, "Ann")
     async with house.database.write() as connection:
-        await members.erase(connection, member, "hash", NOW)
+        await erasures.erase(connection, member, "hash", NOW)
         assert not (await connection.scalars(select(notices.c.id).where(notices.c.kind.in_(PERSONAL)))).all()

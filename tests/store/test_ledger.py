@@ -12,9 +12,9 @@ from sqlalchemy.exc import IntegrityError
 
 from scheduler.domain.plan import identity
 from scheduler.domain.policy import EVERY_ZONE, Kind
-from scheduler.store import facts, members, notices, occurrences
+from scheduler.store import answers, facts, members, notices, occurrences
 from scheduler.store.database import Database
-from scheduler.store.ledger import claims, fanning, reports
+from scheduler.store.ledger import claims, ending, fanning, following, reports
 from scheduler.store.ledger.claims import Claim, Settlement
 from scheduler.store.notices import Notice
 from scheduler.store.schema import deliveries
@@ -165,7 +165,7 @@ async def test_the_claim_is_the_last_check_of_the_member(ledger: Ledger, status:
         assert ann
         assert bo
         await members.change(connection, ann.id, status=status, active_since=None)
-        await members.set_answer(connection, bo.id, MEETING.key, answer="declined", now=NOW)
+        await answers.set_answer(connection, bo.id, MEETING.key, answer="declined", now=NOW)
     assert await ledger.claim() == []
 
 
@@ -191,7 +191,7 @@ async def test_the_claim_leaves_a_reminder_alone_where_a_later_one_is_due(ledger
     claimed = await ledger.claim(now=NOW + timedelta(hours=1))
     assert [one.notice for one in claimed] == [number, number]
     async with ledger.database.write() as connection:
-        assert await fanning.supersede(connection, NOW + timedelta(hours=1)) == 1
+        assert await ending.supersede(connection, NOW + timedelta(hours=1)) == 1
     assert sorted(await ledger.states()) == ["sending", "sending", "sending", "skipped: superseded"]
 
 
@@ -230,43 +230,43 @@ async def test_what_is_taken_over_is_uncertain_and_its_old_run_settles_nothing(l
 
 async def test_withdrawn_and_never_tried_comes_back_tried_or_inactive_does_not(ledger: Ledger) -> None:
     async with ledger.database.write() as connection:
-        assert await fanning.withdraw(connection, ledger.notice.id, reason="cancelled") == 2
+        assert await ending.withdraw(connection, ledger.notice.id, reason="cancelled") == 2
         ann = await members.by_key(connection, "ann@example.org")
         assert ann
         await members.change(connection, ann.id, status="left", active_since=None)
-        assert await fanning.give_back(connection, ledger.notice.id) == 1
+        assert await ending.give_back(connection, ledger.notice.id) == 1
     assert await ledger.states() == ["withdrawn: cancelled", "queued"]
     await ledger.set(state="withdrawn", reason="cancelled", attempts=1)
     async with ledger.database.write() as connection:
-        assert await fanning.give_back(connection, ledger.notice.id) == 0
+        assert await ending.give_back(connection, ledger.notice.id) == 0
 
 
 async def test_who_left_while_a_meeting_was_cancelled_and_came_back_is_reminded(ledger: Ledger) -> None:
     await ledger.set(state="withdrawn", reason="cancelled")
     async with ledger.database.write() as connection:
-        await fanning.follow_members(connection, NOW, changed_since=None)
+        await following.follow_members(connection, NOW, changed_since=None)
     assert await ledger.states() == ["queued", "queued"]
 
 
 async def test_who_declined_gets_nothing_back_before_they_undo_it(ledger: Ledger) -> None:
     async with ledger.database.write() as connection:
-        await fanning.withdraw(connection, ledger.notice.id, reason="cancelled")
+        await ending.withdraw(connection, ledger.notice.id, reason="cancelled")
         bo = await members.by_key(connection, "bo@example.org")
         assert bo
-        await members.set_answer(connection, bo.id, MEETING.key, answer="declined", now=NOW)
-        assert await fanning.give_back(connection, ledger.notice.id) == 1
-        await members.set_answer(connection, bo.id, MEETING.key, answer="coming", now=NOW)
-        await fanning.follow_members(connection, NOW, changed_since=0)
+        await answers.set_answer(connection, bo.id, MEETING.key, answer="declined", now=NOW)
+        assert await ending.give_back(connection, ledger.notice.id) == 1
+        await answers.set_answer(connection, bo.id, MEETING.key, answer="coming", now=NOW)
+        await following.follow_members(connection, NOW, changed_since=0)
     assert await ledger.states() == ["queued", "queued"]
 
 
 async def test_what_comes_back_is_for_where_its_member_lives_now(ledger: Ledger) -> None:
     async with ledger.database.write() as connection:
-        await fanning.withdraw(connection, ledger.notice.id, reason="cancelled")
+        await ending.withdraw(connection, ledger.notice.id, reason="cancelled")
         ann = await members.by_key(connection, "ann@example.org")
         assert ann
         await members.change(connection, ann.id, zone="Asia/Tokyo", locale="ja-JP")
-        await fanning.give_back(connection, ledger.notice.id)
+        await ending.give_back(connection, ledger.notice.id)
     assert [(one.zone, one.locale) for one in await ledger.claim()] == [
         ("Asia/Tokyo", "ja-JP"), ("Europe/London", "en-GB"),
     ]  # fmt: skip
@@ -282,9 +282,9 @@ async def test_at_its_end_the_queued_expires_with_why_and_the_uncertain_counts_a
         Settlement(id=two.id, reason="no answer", uncertain=True, **again),  # type: ignore[arg-type]
     )
     async with ledger.database.write() as connection:
-        assert await fanning.expire(connection, START - timedelta(seconds=1)) == 0
-        assert await fanning.expire(connection, START) == 1
-        await fanning.close_finished(connection, START)
+        assert await ending.expire(connection, START - timedelta(seconds=1)) == 0
+        assert await ending.expire(connection, START) == 1
+        await ending.close_finished(connection, START)
         assert await notices.open_notices(connection) == []
     assert await ledger.states() == ["expired: late: 450 later", "sent: uncertain"]
 
@@ -293,10 +293,10 @@ async def test_at_its_end_the_queued_expires_with_why_and_the_uncertain_counts_a
 async def test_sent_and_expired_are_final(ledger: Ledger, state: str) -> None:
     await ledger.set(state=state, reason="late", sent_at=NOW if state == "sent" else None)
     async with ledger.database.write() as connection:
-        await fanning.withdraw(connection, ledger.notice.id, reason="stopped")
-        await fanning.give_back(connection, ledger.notice.id)
-        await fanning.retry_failed(connection, ledger.notice.id, NOW)
-        await fanning.follow_members(connection, NOW, changed_since=None)
+        await ending.withdraw(connection, ledger.notice.id, reason="stopped")
+        await ending.give_back(connection, ledger.notice.id)
+        await ending.retry_failed(connection, ledger.notice.id, NOW)
+        await following.follow_members(connection, NOW, changed_since=None)
         await claims.take_over(connection, now=NOW)
     assert await ledger.states() == [f"{state}: late"] * 2
 
@@ -304,11 +304,11 @@ async def test_sent_and_expired_are_final(ledger: Ledger, state: str) -> None:
 async def test_failed_comes_back_only_by_a_convenor(ledger: Ledger) -> None:
     await ledger.set(state="failed", reason="550", attempts=1)
     async with ledger.database.write() as connection:
-        await fanning.give_back(connection, ledger.notice.id)
-        await fanning.follow_members(connection, NOW, changed_since=None)
+        await ending.give_back(connection, ledger.notice.id)
+        await following.follow_members(connection, NOW, changed_since=None)
     assert await ledger.states() == ["failed: 550"] * 2
     async with ledger.database.write() as connection:
-        assert await fanning.retry_failed(connection, ledger.notice.id, NOW) == 2
+        assert await ending.retry_failed(connection, ledger.notice.id, NOW) == 2
     assert await ledger.states() == ["queued", "queued"]
 
 

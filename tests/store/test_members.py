@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from scheduler.domain.policy import Kind
-from scheduler.store import facts, members, notices
+from scheduler.store import erasures, facts, members, notices
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 from scheduler.store.schema import deliveries
@@ -93,7 +93,7 @@ async def test_every_change_moves_the_mark_that_a_running_service_watches(databa
         await members.change_each(connection, {ann.id: {"name": "Anna"}, bo.id: {"country": "NZ"}})
     marks.append(await change_mark(database))
     async with database.write() as connection:
-        await members.erase(connection, ann, "hash", NOW)
+        await erasures.erase(connection, ann, "hash", NOW)
     marks.append(await change_mark(database))
     assert marks == sorted(set(marks))
     after = await find(database, "bo@example.org")
@@ -140,8 +140,8 @@ async def test_erasing_leaves_nothing_but_the_hash(database: Database) -> None:
     async with database.write() as connection:
         assert await members.is_being_mailed(connection, ann.id)
         for _ in range(2):
-            await members.erase(connection, ann, "hash", NOW)
-        assert await members.erased(connection, ["hash", "other"]) == {"hash"}
+            await erasures.erase(connection, ann, "hash", NOW)
+        assert await erasures.erased(connection, ["hash", "other"]) == {"hash"}
         assert not await members.is_being_mailed(connection, ann.id)
         assert await members.is_being_mailed(connection, bo.id)
         first, second = await notices.by_id(connection, to_ann), await notices.by_id(connection, to_bo)
@@ -155,10 +155,10 @@ async def test_who_asked_to_come_back_is_erased_no_more(database: Database) -> N
     ann = await find(database, "ann@example.org")
     assert ann
     async with database.write() as connection:
-        await members.erase(connection, ann, "hash", NOW)
-        assert await members.any_erased(connection)
-        await members.let_return(connection, "hash")
-        assert not await members.any_erased(connection)
+        await erasures.erase(connection, ann, "hash", NOW)
+        assert await erasures.any_erased(connection)
+        await erasures.let_return(connection, "hash")
+        assert not await erasures.any_erased(connection)
 
 
 async def test_addresses_like_another_share_its_beginning_or_domain(database: Database) -> None:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 
 from scheduler.domain.token import Purpose
-from scheduler.store import members, schema
+from scheduler.store import erasures, members, schema
 from scheduler.store.members import Member
 from tests.house import House, address_of
 from tests.web.test_links import everything, token
@@ -201,7 +201,7 @@ async def test_everything_that_erasing_removes_is_handed_out_also_to_who_left(
     document = json.loads(given.text)
     before = await _counts(house)
     async with house.database.write() as connection:
-        await members.erase(connection, await person(house), "0" * 64, house.clock.now())
+        await erasures.erase(connection, await person(house), "0" * 64, house.clock.now())
     after = await _counts(house)
     gone = {name: before[name] - after[name] for name in before if before[name] > after[name]}
     assert gone == {name: len(document[name]) for name in gone}

@@ -7,7 +7,7 @@ import pytest
 
 from scheduler.domain.token import Purpose
 from scheduler.service.amending import Change, amend
-from scheduler.store import members
+from scheduler.store import answers, members
 from tests.house import House, address_of
 from tests.web.test_links import everything
 
@@ -27,9 +27,9 @@ async def rsvp_token(house: House, name: str, key: str = KEY) -> str:
         return house.keys.token(Purpose.RSVP, member.id, generation=member.generation, about=key)
 
 
-async def answers(house: House, key: str = KEY) -> dict[str, int]:
+async def counted(house: House, key: str = KEY) -> dict[str, int]:
     async with house.database.read() as connection:
-        return await members.count_answers(connection, key)
+        return await answers.count_answers(connection, key)
 
 
 async def test_looking_chooses_in_advance_and_changes_nothing(
@@ -67,11 +67,11 @@ async def test_the_last_answer_before_the_start_holds_and_is_counted(
     for answer in ("maybe", "declined", "coming"):
         assert (await visitor.post(link, files={"answer": (None, answer)})).status_code == 200
     await visitor.post(f"/rsvp/{await rsvp_token(house, 'Ann')}", data={"answer": "maybe"})
-    assert await answers(house) == {"coming": 1, "maybe": 1}
+    assert await counted(house) == {"coming": 1, "maybe": 1}
     house.clock.pass_until(datetime(2026, 11, 19, 18, tzinfo=UTC))
     late = await visitor.post(link, data={"answer": "declined"})
     assert "This meeting has begun" in late.text and "Yours was: you are coming" in late.text
-    assert await answers(house) == {"coming": 1, "maybe": 1}
+    assert await counted(house) == {"coming": 1, "maybe": 1}
 
 
 async def test_what_is_no_answer_is_asked_for_again(
@@ -82,7 +82,7 @@ async def test_what_is_no_answer_is_asked_for_again(
             link, content=sent, headers={"Content-Type": "application/x-www-form-urlencoded"}
         )
         assert again.status_code == 422 and "Please choose one of these." in again.text
-    assert await answers(house) == {}
+    assert await counted(house) == {}
 
 
 async def test_the_link_is_bound_to_its_member_meeting_and_purpose(
@@ -97,14 +97,14 @@ async def test_the_link_is_bound_to_its_member_meeting_and_purpose(
     for wrong in (f"/rsvp/{other}", changed, link[:-1], "/rsvp/x"):
         answer = await visitor.post(wrong, data={"answer": "coming"})
         assert answer.status_code == 404 and "This link does not work" in answer.text
-    assert await answers(house) == {}
+    assert await counted(house) == {}
     await house.change("Bo", generation=1)
     replaced = await visitor.post(link, data={"answer": "coming"})
     assert replaced.status_code == 410 and "This link was replaced" in replaced.text
     await house.change("Bo", status="left", active_since=None)
     left = await visitor.get(f"/rsvp/{await rsvp_token(house, 'Bo')}")
     assert left.status_code == 410 and "You have left the list" in left.text
-    assert await answers(house) == {}
+    assert await counted(house) == {}
 
 
 async def test_a_cancelled_meeting_has_nothing_to_answer_and_a_moved_one_asks_anew(
@@ -113,7 +113,7 @@ async def test_a_cancelled_meeting_has_nothing_to_answer_and_a_moved_one_asks_an
     now = house.clock.now()
     await visitor.post(link, data={"answer": "declined"})
     await amend(house.database, house.by_slug, KEY, Change(move_to=datetime(2026, 11, 19, 19)), now=now)
-    assert await answers(house) == {}
+    assert await counted(house) == {}
     await amend(house.database, house.by_slug, KEY, Change(cancel=True), now=now)
     assert "This meeting is cancelled" in (await visitor.post(link, data={"answer": "coming"})).text
-    assert await answers(house) == {}
+    assert await counted(house) == {}

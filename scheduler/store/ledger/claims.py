@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.store import facts
-from scheduler.store.ledger.fanning import later_reminder
+from scheduler.store.ledger.ending import later_reminder
 from scheduler.store.mutes import is_muted
 from scheduler.store.schema import answers, deliveries, members, notices, occurrences
 from scheduler.store.schema import facts as facts_table

@@ -1,0 +1,61 @@
+"""What members answered to invitations."""
+
+from datetime import datetime
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.store import facts
+from scheduler.store.database import insert_into
+from scheduler.store.schema import answers, members, occurrences
+
+
+async def set_answer(
+    connection: AsyncConnection, number: int, occurrence: str, *, answer: str, now: datetime
+) -> None:
+    """Keep a member's answer to an occurrence; the last one holds."""
+    mark = await facts.note_change(connection)
+    values = {"answer": answer, "answered_at": now}
+    given = insert_into(connection, answers).values(**values, member=number, occurrence=occurrence)
+    await connection.execute(
+        given.on_conflict_do_update(index_elements=["occurrence", "member"], set_=values)
+    )
+    await connection.execute(update(members).where(members.c.id == number).values(changed=mark))
+
+
+async def answer_of(connection: AsyncConnection, number: int, occurrence: str) -> str:
+    """What a member last answered to an occurrence; empty where nothing."""
+    key = (answers.c.member == number) & (answers.c.occurrence == occurrence)
+    return await connection.scalar(select(answers.c.answer).where(key)) or ""
+
+
+async def drop_answer(connection: AsyncConnection, number: int, occurrence: str, *, now: datetime) -> None:
+    """Let a member have answered nothing to an occurrence; their own feed shows it."""
+    mark = await facts.note_change(connection)
+    key = (answers.c.member == number) & (answers.c.occurrence == occurrence)
+    await connection.execute(delete(answers).where(key))
+    changed = update(members).where(members.c.id == number).values(changed=mark, feed_changed_at=now)
+    await connection.execute(changed)
+
+
+async def count_answers(connection: AsyncConnection, occurrence: str) -> dict[str, int]:
+    """How many of those who get mail gave each answer to an occurrence."""
+    query = (
+        select(answers.c.answer, func.count())
+        .join(members, members.c.id == answers.c.member)
+        .where(answers.c.occurrence == occurrence, members.c.status.in_(("active", "paused")))
+        .group_by(answers.c.answer)
+    )
+    return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def answers_of(
+    connection: AsyncConnection, number: int, *, since: datetime
+) -> dict[str, tuple[str, datetime]]:
+    """What a member answered to the occurrences that start at `since` or later, and when, by their keys."""
+    query = (
+        select(answers.c.occurrence, answers.c.answer, answers.c.answered_at)
+        .join(occurrences, occurrences.c.key == answers.c.occurrence)
+        .where(answers.c.member == number, occurrences.c.starts >= since)
+    )
+    return {row[0]: (row[1], row[2]) for row in await connection.execute(query)}

@@ -1,0 +1,179 @@
+"""What ends unsent, for which reason, and what comes back to the queue when that is gone."""
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.domain.policy import PERSONAL, Kind
+from scheduler.store.ledger.following import (
+    is_unwanted,
+    member_locale,
+    member_status,
+    member_zone,
+    never_tried,
+    of_open,
+)
+from scheduler.store.schema import answers, deliveries, dues, notices, occurrences, revisions
+
+BATCH = 20_000
+
+
+async def withdraw(connection: AsyncConnection, number: int, *, reason: str) -> int:
+    """Take the queued deliveries of a notice out of the queue; returns how many.
+
+    One whose try stays uncertain may have arrived: it is settled as sent (uncertain) where the occurrence has
+    changed, and what changed follows as its own notice.
+    """
+    queued = and_(deliveries.c.notice == number, deliveries.c.state == "queued")
+    await connection.execute(
+        update(deliveries)
+        .where(queued, deliveries.c.uncertain)
+        .values(state="sent", reason="uncertain", sent_at=deliveries.c.tried_at)
+    )
+    done = await connection.execute(update(deliveries).where(queued).values(state="withdrawn", reason=reason))
+    return done.rowcount
+
+
+async def give_back(connection: AsyncConnection, number: int) -> int:
+    """Return to the queue what of a notice, usable again, was withdrawn and never tried; returns how many."""
+    declined = exists().where(
+        notices.c.id == number, notices.c.kind == Kind.REMINDER,
+        answers.c.member == deliveries.c.member, answers.c.answer == "declined",
+        answers.c.occurrence == notices.c.occurrence,
+    )  # fmt: skip
+    done = await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.notice == number, deliveries.c.state == "withdrawn", never_tried,
+            member_status == "active", ~declined, ~is_unwanted(),
+        )
+        .values(state="queued", reason="", zone=member_zone, locale=member_locale)
+    )  # fmt: skip
+    return done.rowcount
+
+
+async def retry_failed(connection: AsyncConnection, number: int, now: datetime) -> int:
+    """Return failed deliveries to the queue, as only a convenor may; returns how many."""
+    done = await connection.execute(
+        update(deliveries)
+        .where(deliveries.c.notice == number, deliveries.c.state == "failed", member_status == "active")
+        .values(state="queued", reason="", next_try=now, uncertain=False)
+    )
+    return done.rowcount
+
+
+async def settle_changed(connection: AsyncConnection) -> int:
+    """Settle as sent (uncertain) what was tried without an answer before its occurrence changed start or status:
+    it cannot be sent again with the same text, and the change is told by its own notice."""
+    changed = (
+        select(deliveries.c.id)
+        .join(notices, notices.c.id == deliveries.c.notice)
+        .join(occurrences, occurrences.c.key == notices.c.occurrence)
+        .join(
+            revisions,
+            and_(revisions.c.occurrence == occurrences.c.key, revisions.c.revision == deliveries.c.revision),
+        )
+        .where(
+            deliveries.c.state == "queued", deliveries.c.uncertain,
+            or_(revisions.c.starts != occurrences.c.starts, revisions.c.cancelled != occurrences.c.cancelled),
+        )
+    )  # fmt: skip
+    done = await connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id.in_(changed))
+        .values(state="sent", reason="uncertain", sent_at=deliveries.c.tried_at)
+    )
+    return done.rowcount
+
+
+async def expire(connection: AsyncConnection, now: datetime) -> int:
+    """End what is of no more use; returns how many."""
+    over = of_open(notices.c.expires <= now)
+    waiting = and_(deliveries.c.state == "queued", deliveries.c.notice.in_(over))
+    await connection.execute(
+        update(deliveries)
+        .where(waiting, deliveries.c.uncertain)
+        .values(state="sent", reason="uncertain", sent_at=deliveries.c.tried_at)
+    )
+    tried = await connection.execute(
+        update(deliveries)
+        .where(waiting, ~never_tried)
+        .values(state="expired", reason="late: " + deliveries.c.reason)
+    )
+    late = await connection.execute(update(deliveries).where(waiting).values(state="expired", reason="late"))
+    return tried.rowcount + late.rowcount
+
+
+async def end_due_before(connection: AsyncConnection, moment: datetime, *, reason: str) -> int:
+    """End, for `reason`, what waits or is being sent though it was due before `moment`; returns how many."""
+    done = await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state.in_(("queued", "sending")), deliveries.c.due < moment,
+            deliveries.c.notice.in_(of_open()),
+        )
+        .values(state="expired", reason=reason, run=None)
+    )  # fmt: skip
+    return done.rowcount
+
+
+def later_reminder(now: datetime) -> ColumnElement[bool]:
+    """Whether the member has a later-due reminder of the same start, due by `now`, that is not done with: a condition
+    on `deliveries` and their `notices`."""
+    other, other_notice = deliveries.alias("other"), notices.alias("other_notice")
+    return (
+        exists()
+        .where(
+            other.c.member == deliveries.c.member, other.c.notice == other_notice.c.id, other.c.due <= now,
+            other_notice.c.kind == Kind.REMINDER, other_notice.c.occurrence == notices.c.occurrence,
+            other_notice.c.starts == notices.c.starts,
+            other.c.state.in_(("queued", "sending", "sent")),
+            or_(other.c.due > deliveries.c.due, and_(other.c.due == deliveries.c.due, other.c.id > deliveries.c.id)),
+        )
+    )  # fmt: skip
+
+
+async def supersede(connection: AsyncConnection, now: datetime) -> int:
+    """Of several reminders of one occurrence due and unsent for a member, keep the latest-due; returns how many
+    were skipped."""
+    stale = (
+        select(deliveries.c.id)
+        .join(notices, notices.c.id == deliveries.c.notice)
+        .where(
+            notices.c.closed_at.is_(None), notices.c.kind == Kind.REMINDER, deliveries.c.state == "queued",
+            ~deliveries.c.uncertain, deliveries.c.due <= now, later_reminder(now),
+        )
+    )  # fmt: skip
+    done = await connection.execute(
+        update(deliveries).where(deliveries.c.id.in_(stale)).values(state="skipped", reason="superseded")
+    )
+    return done.rowcount
+
+
+async def close_finished(connection: AsyncConnection, now: datetime) -> int:
+    """Close the notices that have expired with nothing left queued or being sent, and service mails as soon as theirs
+    is not; returns how many."""
+    left = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state.in_(("queued", "sending")))
+    withdrawn = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state == "withdrawn")
+    done_with = or_(notices.c.expires <= now, and_(notices.c.kind.in_(PERSONAL), ~withdrawn))
+    unfanned = exists().where(dues.c.notice == notices.c.id, dues.c.fanned_at.is_(None), dues.c.due <= now)
+    done = await connection.execute(
+        update(notices)
+        .where(notices.c.closed_at.is_(None), done_with, ~left, ~(unfanned & ~notices.c.frozen))
+        .values(closed_at=now)
+    )
+    return done.rowcount
+
+
+async def forget(connection: AsyncConnection, *, before: datetime) -> int:
+    """Delete deliveries of notices that were closed and of no more use before an instant, at most 20,000 of them, and
+    service mails altogether; returns how many. What was for many stays, so that nobody is told again."""
+    old = and_(notices.c.closed_at.is_not(None), notices.c.expires < before)
+    chosen = (
+        select(deliveries.c.id).where(deliveries.c.notice.in_(select(notices.c.id).where(old))).limit(BATCH)
+    )
+    done = await connection.execute(delete(deliveries).where(deliveries.c.id.in_(chosen)))
+    if done.rowcount < BATCH:
+        await connection.execute(delete(notices).where(old, notices.c.member.is_not(None)))
+    return done.rowcount

@@ -1,0 +1,133 @@
+"""Deliveries that wait follow their members and due instants: set-based, and idempotent."""
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.domain.policy import REPLIES, Kind
+from scheduler.store.mutes import mute_fits
+from scheduler.store.schema import answers, deliveries, dues, members, notices
+
+never_tried = deliveries.c.attempts == 0
+member_status = select(members.c.status).where(members.c.id == deliveries.c.member).scalar_subquery()
+member_zone = select(members.c.zone).where(members.c.id == deliveries.c.member).scalar_subquery()
+member_locale = select(members.c.locale).where(members.c.id == deliveries.c.member).scalar_subquery()
+
+
+def of_open(*conditions: ColumnElement[bool]) -> Select[tuple[int]]:
+    return select(notices.c.id).where(notices.c.closed_at.is_(None), *conditions)
+
+
+def _usable(now: datetime) -> ColumnElement[bool]:
+    return and_(notices.c.expires > now, notices.c.stopped_at.is_(None), notices.c.unwanted.is_(None))
+
+
+def _touched(changed_since: int | None) -> ColumnElement[bool]:
+    query = select(members.c.id)
+    return deliveries.c.member.in_(query.where(members.c.changed > changed_since) if changed_since else query)
+
+
+def is_unwanted() -> ColumnElement[bool]:
+    """Whether the member of a delivery does not want such notices."""
+    return exists().where(
+        notices.c.id == deliveries.c.notice, mute_fits(deliveries.c.member, notices.c.kind, notices.c.policy)
+    )
+
+
+async def follow_members(connection: AsyncConnection, now: datetime, *, changed_since: int | None) -> None:
+    """Let queued deliveries follow their members: withdrawn with who left or paused, skipped for who declined, has the
+    meeting in their feed or does not want them, back in the queue when that is over, and re-timed for who moved."""
+    touched = _touched(changed_since) if changed_since is not None else _touched(None)
+    queued = deliveries.c.state == "queued"
+    reminders = of_open(notices.c.kind == Kind.REMINDER)
+    declined = exists().where(
+        answers.c.member == deliveries.c.member,
+        answers.c.answer == "declined",
+        answers.c.occurrence == notices.c.occurrence,
+        notices.c.id == deliveries.c.notice,
+    )
+
+    await connection.execute(
+        update(deliveries)
+        .where(
+            queued, touched, member_status != "active",
+            deliveries.c.notice.in_(of_open(notices.c.kind.not_in(REPLIES))),
+        )
+        .values(state="withdrawn", reason=member_status)
+    )  # fmt: skip
+    await connection.execute(
+        update(deliveries)
+        .where(
+            # Whatever the first cause was: a notice that is usable has none of its own any more.
+            deliveries.c.state == "withdrawn", never_tried, touched,
+            deliveries.c.notice.in_(of_open(_usable(now))), member_status == "active",
+        )
+        .values(state="queued", reason="")
+    )  # fmt: skip
+    await connection.execute(
+        update(deliveries)
+        .where(queued, touched, deliveries.c.notice.in_(reminders), declined)
+        .values(state="skipped", reason="declined")
+    )
+    await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state == "skipped", deliveries.c.reason == "declined", never_tried, touched,
+            deliveries.c.notice.in_(of_open(_usable(now))), ~declined,
+        )
+        .values(state="queued", reason="")
+    )  # fmt: skip
+    by_feed = exists().where(members.c.id == deliveries.c.member, members.c.invitation_by == "feed")
+    invitations = of_open(notices.c.kind == Kind.INVITATION)
+    await connection.execute(
+        update(deliveries)
+        .where(queued, touched, ~deliveries.c.uncertain, deliveries.c.notice.in_(invitations), by_feed)
+        .values(state="skipped", reason="feed only")
+    )
+    await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state == "skipped", deliveries.c.reason == "feed only", never_tried, touched,
+            deliveries.c.notice.in_(of_open(_usable(now))), ~by_feed,
+        )
+        .values(state="queued", reason="")
+    )  # fmt: skip
+    muted = is_unwanted()
+    await connection.execute(
+        update(deliveries)
+        .where(queued, touched, deliveries.c.notice.in_(of_open()), muted)
+        .values(state="skipped", reason="unwanted")
+    )
+    await connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state == "skipped", deliveries.c.reason == "unwanted", never_tried, touched,
+            deliveries.c.notice.in_(of_open(_usable(now))), ~muted,
+        )
+        .values(state="queued", reason="")
+    )  # fmt: skip
+    moved = exists().where(
+        members.c.id == deliveries.c.member,
+        or_(members.c.zone != deliveries.c.zone, members.c.locale != deliveries.c.locale),
+    )
+    await connection.execute(
+        update(deliveries)
+        .where(queued, touched, ~deliveries.c.uncertain, deliveries.c.notice.in_(of_open()), moved)
+        .values(zone=member_zone, locale=member_locale)
+    )
+
+
+async def follow_dues(connection: AsyncConnection, number: int) -> None:
+    """Give the waiting deliveries of a notice the due instant that their zone now has."""
+    due = (
+        select(func.max(dues.c.due))
+        .where(dues.c.notice == number, or_(dues.c.zone == deliveries.c.zone, dues.c.zone == "*"))
+        .scalar_subquery()
+    )
+    waiting = and_(
+        deliveries.c.notice == number, deliveries.c.state.in_(("queued", "withdrawn", "skipped")),
+        ~deliveries.c.uncertain, deliveries.c.due != due,
+    )  # fmt: skip
+    await connection.execute(update(deliveries).where(waiting, deliveries.c.attempts > 0).values(due=due))
+    await connection.execute(update(deliveries).where(waiting, never_tried).values(due=due, next_try=due))

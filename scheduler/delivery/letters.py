@@ -9,7 +9,8 @@ from typing import Protocol
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.delivery.compose import Cohort, Composed, Composer, Personal, Recipient
+from scheduler.delivery.cohort import Cohort, Personal, Recipient
+from scheduler.delivery.compose import Composed, Composer
 from scheduler.delivery.links import UNPROVEN, links_for
 from scheduler.delivery.transport import Envelope
 from scheduler.delivery.wording import as_told

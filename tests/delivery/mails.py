@@ -8,7 +8,8 @@ from pathlib import Path
 
 from icalendar import Calendar, Event
 
-from scheduler.delivery.compose import Cohort, Composer, Personal, Recipient
+from scheduler.delivery.cohort import Cohort, Personal, Recipient
+from scheduler.delivery.compose import Composer
 from scheduler.delivery.links import blanks_of
 from scheduler.domain.calendar import invitation_uid
 from scheduler.domain.community import Community

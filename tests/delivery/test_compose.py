@@ -10,7 +10,8 @@ from shutil import copytree
 import pytest
 
 from scheduler.delivery import compose
-from scheduler.delivery.compose import Cohort, Composer
+from scheduler.delivery.cohort import Cohort
+from scheduler.delivery.compose import Composer
 from scheduler.delivery.transport import Envelope
 from scheduler.domain.calendar import invitation
 from scheduler.domain.occurrence import Occurrence, Series

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from icalendar import Calendar
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
-from scheduler.delivery.compose import Composer, Personal, words_for
+from scheduler.delivery.cohort import Personal
+from scheduler.delivery.compose import Composer, words_for
 from scheduler.delivery.pattern import quoted
 from scheduler.delivery.template import tidy
 from scheduler.domain import calendar

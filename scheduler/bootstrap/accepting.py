@@ -1,0 +1,138 @@
+"""What a key of the settings accepts: the domain's checks, and how a value is read, as pydantic wants them."""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from datetime import date, time
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
+
+from scheduler.delivery.transport import parse_transport
+from scheduler.domain.address import require_address
+from scheduler.domain.duration import parse_duration
+from scheduler.domain.link import require_url
+from scheduler.domain.occurrence import require_slug
+from scheduler.domain.problem import Problem
+from scheduler.domain.text import require_line, require_prose
+from scheduler.domain.zone import require_zone
+
+DOMAIN = re.compile(r"(?=.{1,190}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+SELECTOR = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9-]{1,63})*")
+_ORIGIN = r"https?://[A-Za-z0-9.-]+(?::\d{1,5})?"
+ORIGINS = re.compile(rf"\*|{_ORIGIN}(?: {_ORIGIN})*")
+HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]*")
+
+
+def checked_by(check: Callable[[str, str], str], *, empty: bool = False) -> AfterValidator:
+    """A check of the domain's as one of a key; `empty` lets "" through."""
+
+    def validate(value: str, info: ValidationInfo) -> str:
+        try:
+            return value if empty and not value else check(value, info.field_name or "")
+        except Problem as problem:
+            raise ValueError(problem) from None
+
+    return AfterValidator(validate)
+
+
+def _some(value: str, what: str) -> str:
+    if not value:
+        raise ValueError(f"{what}: is empty")
+    return value
+
+
+def matching(pattern: re.Pattern[str]) -> Callable[[str, str], str]:
+    def check(value: str, what: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(f"{what}: '{value}' is not accepted")
+        return value
+
+    return check
+
+
+def require_database(value: str, what: str) -> str:
+    if not re.fullmatch(r"sqlite:///[^?#]+|postgres(ql)?://\S+", value):
+        raise ValueError(f"{what}: is not a database's address")
+    return value
+
+
+def require_transport(value: str, what: str) -> str:
+    parse_transport(value)
+    return value
+
+
+def require_private_key(value: str, what: str) -> str:
+    if not value.isprintable() and not value.lstrip().startswith("-----BEGIN"):
+        raise ValueError(f"{what}: is neither a path nor PEM text")
+    return value
+
+
+def require_base_url(value: str, what: str) -> str:
+    if "?" in value or "#" in value:
+        raise ValueError(f"{what}: '{value}' has more than a path after the host")
+    url = require_url(value, what).rstrip("/")
+    if urlsplit(url).hostname in ("0.0.0.0", "::"):  # noqa: S104 - to refuse it
+        raise ValueError(f"{what}: '{value}' can be listened on, but nobody can go there")
+    return url
+
+
+def read_date(value: Any) -> Any:
+    # A date may also be quoted; a date with a time is not one.
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"'{value}' is not a date") from None
+    return value
+
+
+def _read_time(value: Any) -> Any:
+    if isinstance(value, str):
+        if not re.fullmatch(r"\d\d:\d\d", value, re.ASCII):
+            raise ValueError(f"'{value}' is not a time")
+        return time.fromisoformat(value)
+    return value
+
+
+def read_lead(value: Any) -> Any:
+    try:
+        return parse_duration(value) if isinstance(value, str) else value
+    except Problem as problem:
+        raise ValueError(problem) from None
+
+
+def read_key(value: Any) -> Any:
+    """The octets that hexadecimal or base64 (of either alphabet) stands for; None for ""."""
+    if not isinstance(value, str) or not value:
+        return None if value == "" else value
+    try:
+        key = bytes.fromhex(value)
+    except ValueError:
+        try:
+            plain = value.rstrip("=").replace("-", "+").replace("_", "/")
+            key = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+        except binascii.Error:
+            raise ValueError("its value is neither hexadecimal nor base64") from None
+    if len(key) < 32:
+        raise ValueError(f"its value has {len(key)} octets")
+    return key
+
+
+Line = Annotated[str, checked_by(require_line), checked_by(_some)]
+Prose = Annotated[str, checked_by(require_prose)]
+Slug = Annotated[str, checked_by(require_slug)]
+Address = Annotated[str, checked_by(require_address)]
+Zone = Annotated[str, checked_by(require_zone)]
+OptionalUrl = Annotated[str, checked_by(require_url, empty=True)]
+WallTime = Annotated[time, BeforeValidator(_read_time)]
+
+SLUG = "lower-case letters, digits and single hyphens"
+LINE = "one line of text"
+PROSE = "text"
+ADDRESS = "an e-mail address, as name@example.org"
+URL = 'an http or https address, as https://example.org/room, or ""'
+DAYS = "a whole number of days from 1 to 3650"
+TIME = 'a time as "18:00"'

@@ -1,5 +1,6 @@
 """Chunks as PgQueuer's jobs: whoever is free takes one, and what a lost sender had is taken over. PostgreSQL only."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ LOST_AFTER = timedelta(seconds=15)
 LOOK_AROUND = timedelta(seconds=5)
 # A living one is heard of again within 0.63 of that; so much later nobody can have taken over its claims.
 LEASE_SECONDS = 5.0
+LOOK_FOR_LOSS = 0.5
 SLOT = "slot"
 
 Run = Callable[[int], Awaitable[float | None]]
@@ -102,6 +104,7 @@ class Hands:
         faults = (
             asyncpg.PostgresError,
             asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
             PgqException,
             OSError,
             TimeoutError,
@@ -110,15 +113,22 @@ class Hands:
         self._failed = False
         try:
             connection = await asyncpg.connect(self._database.dsn, timeout=10)
+            watching = asyncio.create_task(self._watch(connection))
             try:
-                connection.add_termination_listener(lambda _: self._lost())
                 await self._work_over(connection)
             finally:
+                watching.cancel()
                 connection.terminate()
         except faults as error:
             raise JobsLost(type(error).__name__) from None
         if self._failed and not self.stopped:
             raise JobsLost("a chunk was cut off")
+
+    async def _watch(self, connection: Any) -> None:
+        # A backend that is ended while nothing is asked of it tells no termination listener.
+        while not connection.is_closed():  # noqa: ASYNC110 - there is no event of it
+            await asyncio.sleep(LOOK_FOR_LOSS)
+        self._lost()
 
     async def _work_over(self, connection: Any) -> None:
         from pgqueuer.models import Job

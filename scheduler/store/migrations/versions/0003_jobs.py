@@ -4,7 +4,7 @@ from alembic import op
 
 from scheduler.store.ledger.jobs import install
 
-revision = "0005"
+revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None

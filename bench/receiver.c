@@ -58,7 +58,7 @@ static void command(struct conn *c, char *line) {
         say(c, pipelining ? "250-bench\r\n250-PIPELINING\r\n250 8BITMIME\r\n" : "250-bench\r\n250 8BITMIME\r\n");
     else if (!strncasecmp(line, "RCPT", 4)) { between(c->rcpt, sizeof c->rcpt, line, '<', '>'); say(c, "250 ok\r\n"); }
     else if (!strncasecmp(line, "DATA", 4)) { c->in_data = 1; say(c, "354 go on\r\n"); }
-    else if (!strncasecmp(line, "QUIT", 4)) { say(c, "221 bye\r\n"); c->in_data = -1; }
+    else if (!strncasecmp(line, "QUIT", 4)) say(c, "221 bye\r\n"); /* the other side closes */
     else say(c, "250 ok\r\n");
 }
 

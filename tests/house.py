@@ -12,6 +12,7 @@ from scheduler.delivery.compose import Composer
 from scheduler.delivery.dispatch import Dispatcher
 from scheduler.delivery.letters import Letters
 from scheduler.delivery.maildir import MaildirTransport, read_message, read_outbox
+from scheduler.delivery.signing import Signer
 from scheduler.delivery.transport import Transport
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
@@ -64,6 +65,7 @@ class House:
     series: Sequence[Series] = (SERIES,)
     policies: Sequence[Policy] = POLICIES
     transport: Transport | None = None
+    signer: Signer | None = None
 
     def __post_init__(self) -> None:
         self.keys = Keys(b"k" * 32)
@@ -73,7 +75,7 @@ class House:
     def restart(self) -> None:
         """What a new process begins with: nothing but what the database holds."""
         letters = Letters(
-            self.database, Composer(TEMPLATES, COMMUNITY), self.clock, community=COMMUNITY,
+            self.database, Composer(TEMPLATES, COMMUNITY, signer=self.signer), self.clock, community=COMMUNITY,
             series={one.slug: one for one in self.series}, keys=self.keys, room_policies=self.policies,
             following=lambda connection, now: upcoming(connection, self.series, now=now),
         )  # fmt: skip

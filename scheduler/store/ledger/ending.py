@@ -118,7 +118,7 @@ async def end_due_before(connection: AsyncConnection, moment: datetime, *, reaso
     return done.rowcount
 
 
-def later_reminder(now: datetime) -> ColumnElement[bool]:
+def later_reminder(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
     """Whether the member has a later-due reminder of the same start, due by `now`, that is not done with: a condition
     on `deliveries` and their `notices`."""
     other, other_notice = deliveries.alias("other"), notices.alias("other_notice")

@@ -1,0 +1,79 @@
+"""The usual ways to send a personalised mail to many in Python: prints one JSON line of what N messages took.
+
+`idiomatic`: Jinja text and HTML for every member, EmailMessage, aiosmtplib's send_message over ten connections.
+`django`: the same words through EmailMultiAlternatives over one connection, as its documentation says. Neither keeps a
+record of anybody.
+"""
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from email.message import EmailMessage
+
+CONNECTIONS = 10
+TEXT = "Dear {{ name }},\n" + "See you on Thursday, and bring a friend.\n" * 60 + "Leave: {{ leave }}\n"
+HTML = (
+    "<p>Dear {{ name }},</p>"
+    + "<p>See you on Thursday, and bring a friend.</p>\n" * 200
+    + '<a href="{{ leave }}">Leave</a>'
+)
+
+
+def words(number: int) -> dict[str, str]:
+    return {"name": f"Member {number}", "leave": f"https://meet.example.org/u/{number:034}"}
+
+
+async def idiomatic(port: int, count: int) -> None:
+    import aiosmtplib
+    from jinja2 import Environment
+
+    html = Environment(autoescape=True).from_string(HTML)
+    text = Environment().from_string(TEXT)  # noqa: S701 - plain text
+
+    async def lane(first: int) -> None:
+        async with aiosmtplib.SMTP(hostname="127.0.0.1", port=port, start_tls=False) as client:
+            for number in range(first, count, CONNECTIONS):
+                message = EmailMessage()
+                message["From"], message["To"] = "meetings@example.org", f"member.{number}@example.org"
+                message["Subject"] = "Conversation for Kindness"
+                message["Message-ID"] = f"<{number}@example.org>"
+                message.set_content(text.render(words(number)))
+                message.add_alternative(html.render(words(number)), subtype="html")
+                await client.send_message(message)
+
+    await asyncio.gather(*(lane(first) for first in range(CONNECTIONS)))
+
+
+def django(port: int, count: int) -> None:
+    import django as framework
+    from django.conf import settings
+    from django.core.mail import EmailMultiAlternatives, get_connection
+    from django.template import Context, Engine
+
+    settings.configure(EMAIL_HOST="127.0.0.1", EMAIL_PORT=port, USE_TZ=True)
+    framework.setup()
+    html, text = Engine().from_string(HTML), Engine(autoescape=False).from_string(TEXT)
+    with get_connection("django.core.mail.backends.smtp.EmailBackend") as connection:
+        for number in range(count):
+            message = EmailMultiAlternatives(
+                "Conversation for Kindness", text.render(Context(words(number))), "meetings@example.org",
+                [f"member.{number}@example.org"], connection=connection,
+            )  # fmt: skip
+            message.attach_alternative(html.render(Context(words(number))), "text/html")
+            message.send()
+
+
+if __name__ == "__main__":
+    kind, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    begun, spent = time.perf_counter(), time.process_time()
+    if kind == "django":
+        django(port, count)
+    else:
+        asyncio.run(idiomatic(port, count))
+    took = {
+        "sent": count, "seconds": time.perf_counter() - begun, "cpu": time.process_time() - spent,
+        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }  # fmt: skip
+    print(json.dumps(took))

@@ -124,6 +124,17 @@ async def test_mail_that_could_go_and_does_not_is_late_and_what_waits_for_its_ti
     assert hook.events[1:] == [("late", "ended")]
 
 
+async def test_an_invitation_that_was_due_before_the_first_start_alarms_nobody(
+    hook: Hook, tmp_path: Path
+) -> None:
+    async with open_house(tmp_path, datetime(2026, 11, 16, tzinfo=UTC)) as house:
+        await house.join(("Ann", "Europe/London"))
+        await house.planner.tick()
+        await bell(house, hook).look()
+        assert set((await house.states(kind="invitation")).values()) == {"queued"}
+    assert hook.told == []
+
+
 async def test_an_alert_that_cannot_be_delivered_is_tried_again_in_its_order(
     house: House, hook: Hook
 ) -> None:

@@ -88,7 +88,7 @@ async def fan_out(
         literal(notice.id), members.c.id, members.c.zone, members.c.locale,
         base + (func.row_number().over(order_by=members.c.id) - 1) // CHUNK,
         literal("expired" if late else "queued"), literal("late" if late else ""),
-        literal(due, dues.c.due.type), literal(due, dues.c.due.type),
+        literal(due, dues.c.due.type), literal(max(due, now), dues.c.due.type),
     ).where(wanted, members.c.id > after, members.c.id <= last)  # fmt: skip
     columns = ["notice", "member", "zone", "locale", "chunk", "state", "reason", "due", "next_try"]
     make = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert

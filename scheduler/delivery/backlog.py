@@ -13,6 +13,8 @@ from scheduler.store.ledger.claims import Claim
 
 LARGEST = 500
 LONGEST_WAIT = 5.0
+CLOCK_GRAIN = 1e-6
+"""What is nearer than this is now: a wait so short may not move a clock at all."""
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 300.0
 BOOKED_SECONDS = 0.5
@@ -38,6 +40,7 @@ class Destination:
     busy: int = 0
     failures: int = 0
     free_at: float = 0.0
+    paused_until: float = 0.0
     booked_until: float = 0.0
 
 
@@ -93,7 +96,7 @@ class Backlog:
         come again. Waits while too many wait already."""
         destination = job.destination
         now = self._clock.monotonic()
-        wait = max(0.0, destination.free_at - now)
+        wait = max(0.0, destination.free_at - now, destination.paused_until - now)
         if self._limits.domain_rate:
             wait += len(destination.waiting) / self._limits.domain_rate
         if wait > LONGEST_WAIT:
@@ -139,7 +142,17 @@ class Backlog:
 
     def get_ahead(self) -> Job | None:
         """A job that may go behind the present one at once, if there is one and no rate forbids it."""
-        return self._take() if not (self._limits.rate or self._by_domain or self._turn.locked()) else None
+        return (
+            self._take(ahead=True)
+            if not (self._limits.rate or self._by_domain or self._turn.locked())
+            else None
+        )
+
+    def pause(self, job: Job) -> float:
+        """The seconds for which a job that was given out is to go back to the queue, since its destination has been
+        paused meanwhile; 0 where it may be tried."""
+        wait = job.destination.paused_until - self._clock.monotonic()
+        return wait * random.uniform(1, 1.1) if wait > LONGEST_WAIT else 0  # noqa: S311 - only spreads load
 
     def done(self, job: Job, outcome: Outcome | None) -> None:
         """Note that a job given out is no longer on its way, and what its destination said of it."""
@@ -149,20 +162,25 @@ class Backlog:
             destination.failures = 0
         elif outcome and outcome.code is not None and 400 <= outcome.code <= 499 and not outcome.relay:
             now = self._clock.monotonic()
-            if now >= destination.free_at:
+            if now >= destination.paused_until:
                 destination.failures += 1
             pause = min(FIRST_PAUSE * 2 ** (destination.failures - 1), LONGEST_PAUSE)
-            destination.free_at = max(destination.free_at, now + pause * random.uniform(0.8, 1.2))  # noqa: S311
+            pause *= random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+            destination.paused_until = max(destination.paused_until, now + pause)
         self._changed.set()
 
-    def _take(self) -> Job | None:
+    def _take(self, *, ahead: bool = False) -> Job | None:
         now = self._clock.monotonic()
-        if not self._count or now < self._free_at:
+        soon = now + CLOCK_GRAIN
+        if not self._count or soon < self._free_at:
             return None
         limit = self._limits.domain_connections
         for _ in range(len(self._ring)):
             destination = self._ring[0]
-            if now < destination.free_at or (limit and destination.busy >= limit):
+            pause = destination.paused_until - soon
+            busy = soon < destination.free_at or (limit and destination.busy >= limit)
+            # What is paused for long is given out, to go back to the queue.
+            if 0 < pause <= LONGEST_WAIT or (pause > 0 and ahead) or (busy and pause <= 0):
                 self._ring.rotate(-1)
                 continue
             job = destination.waiting.popleft()
@@ -173,6 +191,8 @@ class Backlog:
             self._count -= 1
             self._room.set()
             destination.busy += 1
+            if pause > 0:
+                return job
             if self._limits.rate:
                 self._free_at = now + 1 / self._limits.rate
                 self._booked -= 1
@@ -188,7 +208,9 @@ class Backlog:
             await self._changed.wait()
             return
         limit = self._limits.domain_connections
-        frees = [one.free_at for one in self._ring if not (limit and one.busy >= limit)]
+        frees = [
+            max(one.free_at, one.paused_until) for one in self._ring if not (limit and one.busy >= limit)
+        ]
         if not frees:
             await self._changed.wait()
             return

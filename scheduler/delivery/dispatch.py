@@ -291,8 +291,11 @@ class Dispatcher:
                 await lane.close()
             self._claim_size = max(self._claim_size // 2, 1)
             return None, self._release(job.claim, "claimed for too long")
-        if not lane.has_offered(job) and self._idle:
-            return None, self._release(job.claim, "not tried yet")
+        if not lane.has_offered(job):
+            if self._idle:
+                return None, self._release(job.claim, "not tried yet")
+            if wait := self._backlog.pause(job):
+                return None, self._release(job.claim, "its destination is busy", wait)
         try:
             if lane.connection is not None and lane.connection.spent:
                 await lane.close()

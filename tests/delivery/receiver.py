@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import TracebackType
+from typing import Self
 
 
 class Do(Enum):
@@ -63,7 +64,7 @@ class Receiver:
         self.arrived = asyncio.Condition()
         self._sessions: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> "Receiver":
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self

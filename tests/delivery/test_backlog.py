@@ -114,6 +114,23 @@ async def test_a_domain_that_answers_4xx_is_left_alone_longer_each_time_and_forg
     assert taken.destination.failures == 0
 
 
+async def test_what_waits_for_a_domain_when_it_is_paused_goes_back_to_the_queue_instead_of_being_held() -> (
+    None
+):
+    waiting, _ = backlog()
+    for number in range(3):
+        await waiting.put(job(waiting, f"m{number}@example.org"))
+    first = await waiting.get()
+    assert first
+    first.destination.failures = 3
+    waiting.done(first, LATER)
+    assert waiting.get_ahead() is None
+    for _ in range(2):
+        taken = await waiting.get()
+        assert taken
+        assert waiting.pause(taken) > LONGEST_WAIT
+
+
 async def test_without_limits_the_next_message_can_be_had_ahead() -> None:
     waiting, _ = backlog()
     for number in range(2):

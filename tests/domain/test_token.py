@@ -1,7 +1,10 @@
 """Personal links: only their own member, purpose and generation."""
 
+import base64
+import hmac
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,3 +55,11 @@ def test_anything_else_is_no_token_and_never_an_error(text: str) -> None:
 
 def test_the_keys_do_not_show_themselves() -> None:
     assert "k" * 4 not in repr(KEYS)
+
+
+@pytest.mark.parametrize("length", [32, 64, 65, 100])
+def test_digests_and_their_letters_are_those_of_the_standard_library(length: int) -> None:
+    secret = bytes(range(length))
+    digest = hmac.digest(secret, b"7:messagesubject", "sha256")[:16]
+    assert Keys(secret).digest("message", "subject") == digest
+    assert Keys(secret).name("message", "subject") == base64.b32encode(digest).decode().rstrip("=").lower()

@@ -218,6 +218,14 @@ class Installation:
                     await asyncio.sleep(0.2)
             left = now
 
+    async def standing(self, name: str, process: asyncio.subprocess.Process) -> asyncio.subprocess.Process:
+        """The process, or another where it gave up because the database was away when it started: what an init system
+        does."""
+        if process.returncode is None:
+            return process
+        assert "cannot be opened" in (told := self._log(process).read_text()), told[-2000:]
+        return await self.start(name)
+
     async def drain(self, process: asyncio.subprocess.Process) -> None:
         """Stop a process as an init system does, once it stands; it has to end well."""
         await self.logs(process, "started")

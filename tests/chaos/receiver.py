@@ -93,12 +93,15 @@ class Session(asyncio.Protocol):
     def _take(self, body: bytes) -> None:
         self._in_body = False
         if self._order.strike("lost", self._port):
+            # Else the pipelined MAIL behind it would get the answer that the body lacks.
+            self._transport.abort()
             return
         found = _ID.search(body)
         told = hashlib.sha256(_DATE.sub(b"", body, count=1)).hexdigest()
         name = found[1].decode() if found else "none"
         os.write(self._log, f"{self._recipient} {name} {told} {time.monotonic()}\n".encode())
         if self._order.strike("dot", self._port):
+            self._transport.abort()
             return
         self._transport.write(b"250 2.0.0 taken\r\n")
         self._order.strike("accepted", self._port)

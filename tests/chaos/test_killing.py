@@ -94,14 +94,16 @@ async def survive_together(
                 await asyncio.to_thread(server.restart, choice.choice(["fast", "immediate"]))
                 here.kills["postgresql"] += 1
                 continue
+            fleet = [(name, await here.standing(name, one)) for name, one in fleet]
             name, victim = fleet.pop(choice.randrange(len(fleet)))
             await here.kill_at_random(victim, [*BY_RELAY, *BY_RELAY, "start"], left=left, share=4)
             fleet.append((name, await here.start(name)))
         while await here.left():
             assert await here.longest_silence() < 30, "a lost sender's chunk is taken over within 30 seconds"
+            fleet = [(name, await here.standing(name, one)) for name, one in fleet]
             await asyncio.sleep(0.2)
-        for _, one in fleet:
-            await here.drain(one)
+        for name, one in fleet:
+            await here.drain(await here.standing(name, one))
         states = await here.states()
         assert states == {"sent": MEMBERS}, states
         repeats = here.verdict(open_connections=CONNECTIONS * here.kills.total())

@@ -54,22 +54,32 @@ class Door:
             async with open_parts(self.settings, upgrade=upgrade) as parts:
                 return await action(parts)
 
-        from scheduler.store.database import FAULTS
-
-        try:
-            return run_to_end(within())
-        except BrokenPipeError:
-            raise
-        except FAULTS as error:
-            cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
-            raise Problem(f"the database or a file did not do its part: {cause}; try again") from None
+        return run_to_end(within())
 
 
 def run_to_end(doing: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine in an event loop of its own; asyncio is loaded no sooner, so that `--help` is quick."""
+    """Run a coroutine in an event loop of its own; asyncio is loaded no sooner, so that `--help` is quick.
+
+    Raises Problem where the database or a file fails.
+    """
     import asyncio
 
-    return asyncio.run(doing)
+    with faults_told():
+        return asyncio.run(doing)
+
+
+@contextmanager
+def faults_told() -> Iterator[None]:
+    """A database or file that fails within is told in one line: raises Problem."""
+    from scheduler.store.database import FAULTS
+
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except FAULTS as error:
+        cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        raise Problem(f"the database or a file did not do its part: {cause}; try again") from None
 
 
 def door(context: typer.Context) -> Door:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scheduler.cli.app import app
-from scheduler.cli.door import door, fail, run_to_end, show_json
+from scheduler.cli.door import door, fail, faults_told, run_to_end, show_json
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
@@ -23,7 +23,8 @@ def serve(context: typer.Context) -> None:
 
     settings = door(context).settings
     set_up_logs()
-    uvloop.run(run(settings, say=typer.echo))
+    with faults_told():
+        uvloop.run(run(settings, say=typer.echo))
 
 
 @app.command()

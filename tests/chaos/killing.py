@@ -223,7 +223,8 @@ class Installation:
         does."""
         if process.returncode is None:
             return process
-        assert "cannot be opened" in (told := self._log(process).read_text()), told[-2000:]
+        told = self._log(process).read_text()
+        assert "third-thursday: the database" in told and "Traceback" not in told, told[-2000:]
         return await self.start(name)
 
     async def drain(self, process: asyncio.subprocess.Process) -> None:

@@ -38,9 +38,8 @@ def is_unwanted() -> ColumnElement[bool]:
 async def follow_members(connection: AsyncConnection, now: datetime, *, changed_since: int | None) -> None:
     """Let queued deliveries follow their members: withdrawn with who left or paused, skipped for who declined, has the
     meeting in their feed or does not want them, back in the queue when that is over, and re-timed for who moved."""
-    touched = _touched(changed_since) if changed_since is not None else _touched(None)
+    touched = _touched(changed_since)
     queued = deliveries.c.state == "queued"
-    reminders = of_open(notices.c.kind == Kind.REMINDER)
     declined = exists().where(
         answers.c.member == deliveries.c.member,
         answers.c.answer == "declined",
@@ -65,48 +64,26 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
         )
         .values(state="queued", reason="")
     )  # fmt: skip
-    await connection.execute(
-        update(deliveries)
-        .where(queued, touched, deliveries.c.notice.in_(reminders), declined)
-        .values(state="skipped", reason="declined")
-    )
-    await connection.execute(
-        update(deliveries)
-        .where(
-            deliveries.c.state == "skipped", deliveries.c.reason == "declined", never_tried, touched,
-            deliveries.c.notice.in_(of_open(_usable(now))), ~declined,
-        )
-        .values(state="queued", reason="")
-    )  # fmt: skip
     by_feed = exists().where(members.c.id == deliveries.c.member, members.c.invitation_by == "feed")
-    invitations = of_open(notices.c.kind == Kind.INVITATION)
-    await connection.execute(
-        update(deliveries)
-        .where(queued, touched, ~deliveries.c.uncertain, deliveries.c.notice.in_(invitations), by_feed)
-        .values(state="skipped", reason="feed only")
+    invited = and_(
+        ~deliveries.c.uncertain, deliveries.c.notice.in_(of_open(notices.c.kind == Kind.INVITATION))
     )
-    await connection.execute(
-        update(deliveries)
-        .where(
-            deliveries.c.state == "skipped", deliveries.c.reason == "feed only", never_tried, touched,
-            deliveries.c.notice.in_(of_open(_usable(now))), ~by_feed,
+    for reason, among, cause in (
+        ("declined", deliveries.c.notice.in_(of_open(notices.c.kind == Kind.REMINDER)), declined),
+        ("feed only", invited, by_feed),
+        ("unwanted", deliveries.c.notice.in_(of_open()), is_unwanted()),
+    ):
+        await connection.execute(
+            update(deliveries).where(queued, touched, among, cause).values(state="skipped", reason=reason)
         )
-        .values(state="queued", reason="")
-    )  # fmt: skip
-    muted = is_unwanted()
-    await connection.execute(
-        update(deliveries)
-        .where(queued, touched, deliveries.c.notice.in_(of_open()), muted)
-        .values(state="skipped", reason="unwanted")
-    )
-    await connection.execute(
-        update(deliveries)
-        .where(
-            deliveries.c.state == "skipped", deliveries.c.reason == "unwanted", never_tried, touched,
-            deliveries.c.notice.in_(of_open(_usable(now))), ~muted,
-        )
-        .values(state="queued", reason="")
-    )  # fmt: skip
+        await connection.execute(
+            update(deliveries)
+            .where(
+                deliveries.c.state == "skipped", deliveries.c.reason == reason, never_tried, touched,
+                deliveries.c.notice.in_(of_open(_usable(now))), ~cause,
+            )
+            .values(state="queued", reason="")
+        )  # fmt: skip
     moved = exists().where(
         members.c.id == deliveries.c.member,
         or_(members.c.zone != deliveries.c.zone, members.c.locale != deliveries.c.locale),

@@ -147,3 +147,22 @@ def program() -> Callable[[str], str]:
         return shutil.which(name) or pytest.skip(f"needs the program {name}")
 
     return find
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, bytes], None]:
+    """Compares bytes with the golden file of that name beside the test, or writes it where UPDATE_GOLDENS is set."""
+
+    def compare(name: str, found: bytes) -> None:
+        path = request.path.parent / "golden" / name
+        if os.environ.get("UPDATE_GOLDENS"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(found)
+        if not path.exists():
+            pytest.fail(
+                f"{path.name} is missing: run this test with UPDATE_GOLDENS=1, and read what it wrote"
+            )
+        assert found.decode().splitlines() == path.read_bytes().decode().splitlines()
+        assert found == path.read_bytes()
+
+    return compare

@@ -1,70 +1,190 @@
-"""What a large list costs on SQLite: `python bench/scale.py [MEMBERS]` prints seconds, megabytes, bytes a delivery."""
+"""What a large list costs on SQLite: `python bench/scale.py [MEMBERS...] [--history ROWS] [--send]`.
 
+Each step runs in a process of its own over the file that the steps before it left, so that seconds, CPU and peak memory
+are that step's alone. `--history` puts that many sent deliveries of meetings long over beside it, `--send` sends the
+whole notice to the benchmarks' receiver.
+"""
+
+import argparse
 import asyncio
+import json
 import resource
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
+import uvloop
+from sqlalchemy import text
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from bench.run import Sender, build, receiving
+from scheduler.delivery.smtp import SmtpTransport
+from scheduler.delivery.transport import SmtpAddress
 from scheduler.service import watching
 from scheduler.service.forecasting import forecast
+from scheduler.store import facts
 from scheduler.store.ledger import claims
-from tests.house import INVITATION, SERIES, open_house
+from tests.house import POLICIES, SERIES, House, open_house
 
-ZONES = ("Europe/London", "America/New_York", "Asia/Kolkata", "Pacific/Auckland", "Europe/Stockholm")
 ADOPTED = datetime(2026, 11, 1, tzinfo=UTC)
 DUE = datetime(2026, 11, 5, 21, tzinfo=UTC)
 END = datetime(2026, 12, 1, tzinfo=UTC)
-BATCH = 50_000
+Work = Callable[[House], Awaitable[object]]
+
+_MEMBERS = """
+WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < :count)
+INSERT INTO members (address, address_key, name, country, zone, zone_source, locale, status, created_at, active_since,
+  changed)
+SELECT 'member.' || n || '@example.org', 'member.' || n || '@example.org', 'Member ' || n, 'GB',
+  CASE n % 5 WHEN 0 THEN 'Europe/London' WHEN 1 THEN 'America/New_York' WHEN 2 THEN 'Asia/Kolkata'
+    WHEN 3 THEN 'Pacific/Auckland' ELSE 'Europe/Stockholm' END,
+  'given', 'en-GB', 'active', :at, :at, :change
+FROM numbers
+"""
+_MEETING = """
+INSERT INTO occurrences (key, series, date, zone, wall, minutes, original, starts, ends, extra, changed_at)
+VALUES (:key, 'conversation-for-kindness', :date, 'Europe/London', :date || 'T18:00', 60, :starts, :starts, :ends, true,
+  :starts)
+"""
+_NOTICE = """
+INSERT INTO notices (identity, kind, policy, occurrence, starts, created_at, expires, ready, closed_at)
+VALUES (:key, 'invitation', 'invitation', :key, :starts, :due, :starts, true, :ends) RETURNING id
+"""
+_SENT = """
+INSERT INTO deliveries
+  (notice, member, zone, locale, chunk, state, attempts, due, next_try, revision, tried_at, sent_at)
+SELECT :notice, id, zone, locale, :chunk + id / 500, 'sent', 1, :due, :due, 0, :due, :due FROM members WHERE id <= :most
+"""
 
 
-async def timed(name: str, work: Callable[[], Awaitable[object]]) -> None:
-    begun = time.perf_counter()
-    await work()
-    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{name}: {time.perf_counter() - begun:.2f} s, peak {megabytes:.0f} MB")
+def micro(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)
 
 
-async def main(count: int) -> None:
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    with tempfile.TemporaryDirectory() as home:
-        async with open_house(Path(home), ADOPTED, policies=(INVITATION,)) as house:
-            database, clock = house.database, house.clock
-            await house.planner.tick()
-            for first in range(0, count, BATCH):
-                numbers = range(first, min(first + BATCH, count))
-                await house.join(*((f"Member {number}", ZONES[number % len(ZONES)]) for number in numbers))
-            assert database.path
-            await database.flush_log()
-            before = database.path.stat().st_size
-            clock.pass_until(DUE)
-            print(f"{count} members")
-            await timed("tick with the whole fan-out", house.planner.tick)
-            await database.flush_log()
-            print(f"{(database.path.stat().st_size - before) / count:.0f} bytes a delivery")
-            await timed("next tick", house.planner.tick)
-            await timed("status", lambda: watching.health(database, clock.now()))
-            await timed(
-                "plan",
-                lambda: forecast(
-                    database,
-                    series=(SERIES,),
-                    policies=(INVITATION,),
-                    since=clock.now(),
-                    until=END,
-                    now=clock.now(),
-                ),
+async def prepare(house: House, members: int, history: int) -> None:
+    """Everybody on the list, and what they were sent of one meeting a month, the latest first."""
+    await house.planner.tick()
+    async with house.database.write() as connection:
+        change = await facts.note_change(connection)
+        values = {"count": members, "at": micro(ADOPTED), "change": change}
+        await connection.execute(text(_MEMBERS), values)
+    for number in range(-(-history // members)):
+        starts = ADOPTED - timedelta(days=17 + 30 * number)
+        times = {"starts": micro(starts), "ends": micro(starts + timedelta(hours=1))}
+        due = micro(starts - timedelta(days=14))
+        key = {"key": f"conversation-for-kindness/{starts:%Y-%m-%dT0000}", "date": f"{starts:%Y-%m-%d}"}
+        async with house.database.write() as connection:
+            await connection.execute(text(_MEETING), key | times)
+            notice = await connection.scalar(text(_NOTICE), {"key": key["key"], "due": due} | times)
+            chunk = await facts.advance(connection, "chunk", by=members // 500 + 1) - members // 500
+            most = min(members, history - number * members)
+            await connection.execute(
+                text(_SENT), {"notice": notice, "chunk": chunk, "due": due, "most": most}
             )
-            async with database.read() as connection:
-                await timed("open chunks", lambda: claims.open_chunks(connection, clock.now()))
+    await house.database.flush_log()
+
+
+async def claim(house: House) -> None:
+    async with house.database.write() as connection:
+        chunk = (await claims.open_chunks(connection, house.clock.now()))[0]
+        assert await claims.claim(connection, chunk, run="bench", now=house.clock.now(), limit=500)
+        await connection.rollback()
+
+
+async def plan(house: House) -> None:
+    assert await forecast(
+        house.database, series=(SERIES,), policies=POLICIES, since=house.clock.now(), until=END,
+        now=house.clock.now(),
+    )  # fmt: skip
+
+
+STEPS: dict[str, Work] = {
+    "tick with the whole fan-out": lambda house: house.planner.tick(),
+    "next tick": lambda house: house.planner.tick(),
+    "status": lambda house: watching.health(house.database, house.clock.now()),
+    "plan": plan,
+    "open chunks and a claim of 500": claim,
+    "sending all": lambda house: house.dispatcher.send_due(),
+    "tick of the next day": lambda house: house.planner.tick(),
+}
+
+
+async def step(name: str, folder: Path, members: int, history: int, port: int) -> None:
+    """Run one step over the database in `folder` and print one JSON line of what it took."""
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    transport = SmtpTransport(
+        SmtpAddress(host="127.0.0.1", port=port), hostname="bench.example.org", connections=20
+    )
+    now = ADOPTED if name == "prepare" else DUE + timedelta(days=name == "tick of the next day")
+    async with open_house(folder, now, policies=POLICIES, transport=transport) as house:
+        begun, spent = time.perf_counter(), time.process_time()
+        if name == "prepare":
+            await prepare(house, members, history)
+        else:
+            await STEPS[name](house)
+        took = {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - spent}
+        await house.database.flush_log()
+    print(json.dumps(took | {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+
+
+def run(name: str, folder: Path, members: int, history: int, port: int = 25) -> dict[str, float]:
+    command = [sys.executable, __file__, str(members), "--history", str(history), "--step", name]
+    command += ["--folder", str(folder), "--port", str(port)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    took: dict[str, float] = json.loads(done.stdout)
+    print(
+        f"{name}: {took['seconds']:.2f} s, CPU {took['cpu']:.2f} s, peak {took['megabytes']:.0f} MB",
+        flush=True,
+    )
+    return took
+
+
+def measure(members: int, history: int, *, send: bool) -> None:
+    print(f"{members:,} members, {history:,} deliveries of history", flush=True)
+    with tempfile.TemporaryDirectory() as home:
+        folder = Path(home)
+        file = folder / "test.sqlite"
+        run("prepare", folder, members, history)
+        for name in STEPS:
+            before = file.stat().st_size
+            if name != "sending all":
+                run(name, folder, members, history)
+            elif send:
+                with receiving(build(folder), folder, Sender("ours", lambda *_: (), members)) as (port, book):
+                    took = run(name, folder, members, history, port)
+                print(f"{members / took['seconds']:.0f} messages a second")
+                with book.open() as lines:
+                    arrived = len({line.split()[0] for line in lines})
+                assert arrived == members, f"{arrived} of {members} arrived"
+                book.unlink()
+            if name.startswith("tick with"):
+                print(f"{(file.stat().st_size - before) / members:.0f} bytes a delivery")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("members", type=int, nargs="*", default=[10_000, 1_000_000])
+    parser.add_argument("--history", type=int, default=0)
+    parser.add_argument("--send", action="store_true")
+    for hidden in ("--step", "--folder"):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, default=25, help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if sys.argv[1:] else 1_000_000))
+    asked = arguments()
+    if asked.step:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(step(asked.step, Path(asked.folder), asked.members[0], asked.history, asked.port))
+    else:
+        for members in asked.members:
+            measure(members, asked.history, send=asked.send)

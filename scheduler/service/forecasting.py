@@ -1,6 +1,6 @@
 """What will be sent, to how many and when, as things stand; sends nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -39,12 +39,13 @@ async def forecast(
     """The due instants from `since` to `until` by time; what is late but still useful goes out at once, and counts
     as due now."""
     async with database.read() as connection:
+        people = await members.active_by_zone(connection)
         zones = await members.zones(connection)
         standing = {one.identity: one for one in await notices.open_notices(connection)}
         found = [
             row
             for want in await _wants(connection, series, policies, zones=zones, until=until, now=now)
-            for row in await _of_want(connection, want, standing.get(want.identity), now)
+            for row in await _of_want(connection, want, standing.get(want.identity), people=people, now=now)
         ]
         for notice in standing.values():
             if notice.kind not in PLANNED and not notice.stopped_at and not notice.unwanted:
@@ -91,8 +92,9 @@ def _to_come(held: Sequence[Occurrence], now: datetime) -> list[Occurrence]:
 
 
 async def _of_want(
-    connection: AsyncConnection, want: Wanted, notice: Notice | None, now: datetime
-) -> list[Forecast]:
+    connection: AsyncConnection, want: Wanted, notice: Notice | None, *, people: Mapping[tuple[str, str], int],
+    now: datetime,
+) -> list[Forecast]:  # fmt: skip
     dues = {zone: (due, False) for zone, due in want.dues.items()}
     waiting = dict[str, int]()
     if notice:
@@ -103,17 +105,22 @@ async def _of_want(
         dues = {one.zone: (one.due, one.fanned_at is not None) for one in kept.values()} | {
             zone: pair for zone, pair in dues.items() if zone not in kept
         }
+    number = notice.id if notice else None
     # Of what is due later everybody who is on the list now is in time: one look serves for all those instants.
-    looked: dict[datetime, dict[str, int]] = {}
+    later = (
+        await reports.lacking_later(connection, want, people, notice=number)
+        if any(due > now and not fanned for due, fanned in dues.values())
+        else {}
+    )
     rows = []
     for zone, (due, fanned) in dues.items():
-        moment = min(due, now + timedelta(seconds=1))
-        if moment not in looked:
-            looked[moment] = await reports.lacking_by_zone(
-                connection, want.kind, want.occurrence, policy=want.policy, notice=notice.id if notice else None,
-                due=moment, expires=want.expires,
-            )  # fmt: skip
-        lacking = {} if fanned else looked[moment]
+        if fanned:
+            lacking = dict[str, int]()
+        elif due > now:
+            lacking = later
+        else:
+            only = None if zone == EVERY_ZONE else zone
+            lacking = await reports.lacking_by_zone(connection, want, notice=number, due=due, zone=only)
         places = lacking.keys() | waiting.keys() if zone == EVERY_ZONE else {zone}
         count = sum(waiting.get(place, 0) + lacking.get(place, 0) for place in places)
         if count:

@@ -1,5 +1,6 @@
 """The people on the list."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -161,8 +162,24 @@ async def zones(connection: AsyncConnection) -> frozenset[str]:
 
 async def counts(connection: AsyncConnection) -> dict[str, int]:
     """How many members have each status."""
-    rows = await connection.execute(select(members.c.status, func.count()).group_by(members.c.status))
-    return {row[0]: row[1] for row in rows}
+    found = Counter[str]()
+    for (_, status, _), count in (await _census(connection)).items():
+        found[status] += count
+    return dict(found)
+
+
+async def active_by_zone(connection: AsyncConnection) -> dict[tuple[str, str], int]:
+    """How many active members there are by zone and by how they are invited (mail or feed)."""
+    census = await _census(connection)
+    return {(zone, by): count for (zone, status, by), count in census.items() if status == "active"}
+
+
+async def _census(connection: AsyncConnection) -> dict[tuple[str, str, str], int]:
+    """How many members there are by zone, status and how they are invited: in the order of an index, which holds all
+    that is asked."""
+    key = (members.c.zone, members.c.status, members.c.invitation_by)
+    rows = await connection.execute(select(*key, func.count()).group_by(*key))
+    return {(row[0], row[1], row[2]): row[3] for row in rows}
 
 
 async def countries(connection: AsyncConnection) -> int:

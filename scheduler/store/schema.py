@@ -172,7 +172,10 @@ members = Table(
     CheckConstraint("feed_alarm_minutes >= 0", name="feed_alarm_before"),
     CheckConstraint("(status = 'active') = (active_since IS NOT NULL)", name="active_has_since"),
     Index(None, "zone", "id"),
+    Index(None, "zone", "status", "invitation_by"),
     Index(None, "changed"),
+    Index("ix_members_pausing", "paused_until",
+          sqlite_where=text("paused_until IS NOT NULL"), postgresql_where=text("paused_until IS NOT NULL")),
     sqlite_autoincrement=True,
 )  # fmt: skip
 

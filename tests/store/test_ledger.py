@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
-from scheduler.domain.plan import identity
+from scheduler.domain.plan import Wanted, identity
 from scheduler.domain.policy import EVERY_ZONE, Kind
-from scheduler.store import answers, facts, members, notices, occurrences
+from scheduler.store import answers, facts, members, mutes, notices, occurrences
 from scheduler.store.database import Database
 from scheduler.store.ledger import claims, ending, fanning, following, reports
 from scheduler.store.ledger.claims import Claim, Settlement
@@ -82,6 +82,13 @@ async def make(database: Database, kind: Kind = Kind.REMINDER, *people: str) -> 
     return Ledger(database, notice)
 
 
+def want(kind: Kind) -> Wanted:
+    return Wanted(
+        identity="", kind=kind, policy="day-before" if kind is Kind.REMINDER else "invitation", occurrence=MEETING.key,
+        starts=START, expires=START, dues={},
+    )  # fmt: skip
+
+
 @pytest.fixture
 async def ledger(database: Database) -> Ledger:
     """A reminder with a queued delivery to each of two members."""
@@ -128,10 +135,41 @@ async def test_an_invitation_is_for_the_active_until_the_start_a_reminder_for_th
     await ledger.fan_out(due=due)
     assert await ledger.states() == (["queued"] if gets else [])
     async with database.read() as connection:
-        foreseen = await reports.lacking_by_zone(
-            connection, kind, MEETING.key, policy="", notice=None, due=due, expires=START
+        foreseen = await reports.lacking_by_zone(connection, want(kind), notice=None, due=due)
+        assert foreseen == ({"Europe/London": 1} if gets else {})
+        if due > NOW:
+            people = await members.active_by_zone(connection)
+            assert await reports.lacking_later(connection, want(kind), people, notice=None) == foreseen
+
+
+@pytest.mark.parametrize("kind", [Kind.INVITATION, Kind.REMINDER])
+async def test_what_is_due_later_is_foreseen_without_looking_at_each_member(
+    database: Database, kind: Kind
+) -> None:
+    ledger = await make(database, kind, "has", "declines", "mutes", "has-and-mutes", "wants")
+    people: dict[str, dict[str, Any]] = {
+        "feed": {"invitation_by": "feed"},
+        "away": {"status": "paused", "active_since": None},
+    }
+    async with database.write() as connection:
+        for name, values in people.items():
+            await members.add(connection, [row(f"{name}@example.org", **{"active_since": NOW, **values})])
+        number = {one.address.partition("@")[0]: one.id async for one in members.every(connection)}
+        await answers.set_answer(connection, number["declines"], MEETING.key, answer="declined", now=NOW)
+        muted = {("invitation", ""), ("reminder", "day-before")}
+    await ledger.fan_out(audience={"address": ["has@example.org", "has-and-mutes@example.org"]})
+    async with database.write() as connection:
+        for name in ("mutes", "has-and-mutes"):
+            await mutes.set_mutes(connection, number[name], muted)
+        await mutes.set_mutes(connection, number["wants"], {("reminder", "hour-before")})
+    async with database.read() as connection:
+        later = await reports.lacking_later(
+            connection, want(kind), await members.active_by_zone(connection), notice=ledger.notice.id
         )
-    assert foreseen == ({"Europe/London": 1} if gets else {})
+        exact = await reports.lacking_by_zone(
+            connection, want(kind), notice=ledger.notice.id, due=NOW + timedelta(seconds=1)
+        )
+    assert later == exact == {"Europe/London": 2}
 
 
 async def test_a_notice_of_no_more_use_is_expired_from_the_start(database: Database) -> None:

@@ -1,16 +1,20 @@
 """What became of deliveries, for convenors: rows and counts."""
 
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, func, or_, select
+from sqlalchemy import Select, and_, case, func, or_, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.plan import Wanted
 from scheduler.domain.policy import Kind
 from scheduler.store.ledger.fanning import is_for
-from scheduler.store.mutes import is_muted
-from scheduler.store.schema import deliveries, members, notices
+from scheduler.store.mutes import is_muted, mute_fits
+from scheduler.store.schema import answers, deliveries, members, mutes, notices
+
+_OPEN = select(notices.c.id).where(notices.c.closed_at.is_(None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,21 +85,21 @@ async def reports(
 
 async def states(connection: AsyncConnection, notice: int | None = None) -> dict[str, int]:
     """How many deliveries (of one notice, or of all open ones) are in each state."""
-    query = select(deliveries.c.state, func.count()).group_by(deliveries.c.state)
-    if notice is not None:
-        query = query.where(deliveries.c.notice == notice)
-    else:
-        query = query.where(
-            deliveries.c.notice.in_(select(notices.c.id).where(notices.c.closed_at.is_(None)))
-        )
-    return {row[0]: row[1] for row in await connection.execute(query)}
+    found = Counter[str]()
+    for one in (await states_by_notice(connection, _OPEN if notice is None else [notice])).values():
+        found.update(one)
+    return dict(found)
 
 
-async def states_by_notice(connection: AsyncConnection) -> dict[int, dict[str, int]]:
+async def states_by_notice(
+    connection: AsyncConnection, of: Select[tuple[int]] | Sequence[int] | None = None
+) -> dict[int, dict[str, int]]:
+    """As `states`, for each notice of those, or of all."""
+    key = (deliveries.c.notice, deliveries.c.state)
+    query = select(*key, func.count()).group_by(*key)
+    if of is not None:
+        query = query.where(deliveries.c.notice.in_(of))
     found: dict[int, dict[str, int]] = {}
-    query = select(deliveries.c.notice, deliveries.c.state, func.count()).group_by(
-        deliveries.c.notice, deliveries.c.state
-    )
     for notice, state, count in await connection.execute(query):
         found.setdefault(notice, {})[state] = count
     return found
@@ -112,25 +116,47 @@ async def waiting_by_zone(connection: AsyncConnection, notice: int) -> dict[str,
 
 
 async def lacking_by_zone(
-    connection: AsyncConnection,
-    kind: Kind,
-    occurrence: str,
-    *,
-    policy: str,
-    notice: int | None,
-    due: datetime,
-    expires: datetime,
+    connection: AsyncConnection, want: Wanted, *, notice: int | None, due: datetime, zone: str | None = None
 ) -> dict[str, int]:
-    """How many members of each zone a planned notice due at `due` would still be made out to; `notice` is its number
-    where it stands already."""
+    """How many members of each zone (or of one) a planned notice due at `due` would still be made out to; `notice` is
+    its number where it stands already. Looks at every member."""
     has = select(deliveries.c.member).where(deliveries.c.notice == notice)
     query = (
         select(members.c.zone, func.count())
-        .where(is_for(kind, occurrence, due=due, expires=expires), ~is_muted(members.c.id, kind, policy))
-        .where(members.c.id.not_in(has))
+        .where(is_for(want.kind, want.occurrence, due=due, expires=want.expires))
+        .where(~is_muted(members.c.id, want.kind, want.policy), members.c.id.not_in(has))
         .group_by(members.c.zone)
     )
+    if zone is not None:
+        query = query.where(members.c.zone == zone)
     return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def lacking_later(
+    connection: AsyncConnection, want: Wanted, people: Mapping[tuple[str, str], int], *, notice: int | None
+) -> dict[str, int]:
+    """As `lacking_by_zone`, for whatever later instant it is due at: out of `people`, as `members.active_by_zone`
+    counts them, it takes those whom it is not for, and looks at these alone."""
+    invites = want.kind is Kind.INVITATION
+    not_for = [
+        select(mutes.c.member).where(mute_fits(mutes.c.member, want.kind, want.policy)),
+        select(deliveries.c.member).where(deliveries.c.notice == notice),
+    ]
+    if want.kind is Kind.REMINDER:
+        declined = and_(answers.c.occurrence == want.occurrence, answers.c.answer == "declined")
+        not_for.append(select(answers.c.member).where(declined))
+    query = (
+        select(members.c.zone, func.count())
+        .where(members.c.status == "active", members.c.id.in_(union(*not_for)))
+        .group_by(members.c.zone)
+    )
+    if invites:
+        query = query.where(members.c.invitation_by == "mail")
+    found = Counter[str]()
+    for (zone, by), count in people.items():
+        found[zone] += count if by == "mail" or not invites else 0
+    found.subtract({row[0]: row[1] for row in await connection.execute(query)})
+    return dict(+found)
 
 
 async def oldest_waiting(connection: AsyncConnection, now: datetime) -> datetime | None:
@@ -161,7 +187,7 @@ async def failures(connection: AsyncConnection) -> dict[str, int]:
         select(means, func.count())
         .where(
             deliveries.c.state == "failed",
-            deliveries.c.notice.in_(select(notices.c.id).where(notices.c.closed_at.is_(None))),
+            deliveries.c.notice.in_(_OPEN),
         )
         .group_by(means)
     )

@@ -29,9 +29,10 @@ from scheduler.delivery.smtp import SmtpTransport
 from scheduler.delivery.transport import SmtpAddress
 from scheduler.service import watching
 from scheduler.service.forecasting import forecast
+from scheduler.service.retaining import forget_old
 from scheduler.store import facts
 from scheduler.store.ledger import claims
-from tests.house import POLICIES, SERIES, House, open_house
+from tests.house import POLICIES, RETENTION, SERIES, House, open_house
 
 ADOPTED = datetime(2026, 11, 1, tzinfo=UTC)
 DUE = datetime(2026, 11, 5, 21, tzinfo=UTC)
@@ -112,6 +113,9 @@ STEPS: dict[str, Work] = {
     "plan": plan,
     "open chunks and a claim of 500": claim,
     "sending all": lambda house: house.dispatcher.send_due(),
+    "archiving": lambda house: forget_old(
+        house.database, RETENTION, keys=house.keys, outbox=None, now=house.clock.now()
+    ),
     "tick of the next day": lambda house: house.planner.tick(),
 }
 
@@ -128,6 +132,8 @@ async def step(name: str, folder: Path, members: int, history: int, port: int) -
         if name == "prepare":
             await prepare(house, members, history)
         else:
+            # The archive is filled by a step of its own.
+            house.planner._daily = None
             await STEPS[name](house)
         took = {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - spent}
         await house.database.flush_log()

@@ -46,7 +46,10 @@ SERIES = Series(
 )  # fmt: skip
 
 RETENTION = Retention(
-    declined_requests=timedelta(days=30), left_members=timedelta(days=365), deliveries=timedelta(days=400)
+    declined_requests=timedelta(days=30),
+    left_members=timedelta(days=365),
+    deliveries=timedelta(days=400),
+    archive=timedelta(days=60),
 )
 
 INVITATION = Policy(slug="invitation", kind=Kind.INVITATION, days_before=14, at=time(9))

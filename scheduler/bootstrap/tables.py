@@ -146,12 +146,14 @@ class SecurityTable(Table):
 class PrivacyTable(Table):
     declined_requests_days: int = Field(ge=1, le=3650, description=DAYS)
     left_members_days: int = Field(ge=1, le=3650, description=DAYS)
+    archive_days: int = Field(ge=1, le=3650, description=DAYS)
     deliveries_days: int = Field(ge=60, le=3650, description="a whole number of days from 60 to 3650")
 
     def retention(self) -> Retention:
         return Retention(
             declined_requests=timedelta(days=self.declined_requests_days),
             left_members=timedelta(days=self.left_members_days), deliveries=timedelta(days=self.deliveries_days),
+            archive=timedelta(days=self.archive_days),
         )  # fmt: skip
 
 

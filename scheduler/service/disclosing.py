@@ -11,7 +11,7 @@ from scheduler.store.database import Database
 
 _WORDS = (
     "Every row that is kept about you, by table: all that is removed when you ask to be forgotten. "
-    "Instants are in UTC. 'mails' says what those in 'deliveries' were about."
+    "Instants are in UTC. 'mails' says what those in 'deliveries' and 'past_deliveries' were about."
 )
 
 
@@ -25,7 +25,7 @@ async def own_data(database: Database, token: str, *, keys: Keys) -> dict[str, A
         if member is None:
             raise NotOpen(standing)
         held = await erasures.held_about(connection, member.id)
-        numbers = {row["notice"] for row in held["deliveries"]}
+        numbers = {row["notice"] for row in (*held["deliveries"], *held["past_deliveries"])}
         about = [one for one in await notices.every(connection) if one.id in numbers]
     tables = {
         name: [{key: _plain(value) for key, value in row.items()} for row in rows]

@@ -63,6 +63,9 @@ _PERSONAL_KINDS = (
 )  # fmt: skip
 
 
+_ENDED = ("sent", "failed", "expired", "withdrawn", "skipped")
+
+
 def _listed(*values: str) -> str:
     return ", ".join(repr(value) for value in values)
 
@@ -257,6 +260,8 @@ notices = Table(
     Column("stopped_at", Instant),
     Column("unwanted", String(20), comment="why the plan no longer wants it: cancelled, moved, policy"),
     Column("closed_at", Instant, comment="expired and nothing left to do"),
+    Column("archived_at", Instant, comment="when the last of its deliveries had moved to past_deliveries"),
+    Column("tally", JSON(none_as_null=True), comment="how many of its deliveries had which state before"),
     _one_of("kind", *_MEETING_KINDS, "notice", *_PERSONAL_KINDS),
     CheckConstraint(f"(kind IN ({_listed(*_MEETING_KINDS)})) = (occurrence IS NOT NULL)",
                     name="meeting_has_occurrence"),
@@ -266,6 +271,9 @@ notices = Table(
     CheckConstraint("(kind IN ('invitation', 'reminder')) = (policy IS NOT NULL)", name="planned_has_policy"),
     Index(None, "occurrence"),
     Index(None, "closed_at"),
+    Index("ix_notices_over", "expires",
+          sqlite_where=text("closed_at IS NOT NULL AND archived_at IS NULL"),
+          postgresql_where=text("closed_at IS NOT NULL AND archived_at IS NULL")),
     Index(None, "member", "kind", "created_at"),
     sqlite_autoincrement=True,
 )  # fmt: skip
@@ -308,7 +316,7 @@ deliveries = Table(
     Column("tried_at", Instant),
     Column("sent_at", Instant),
     UniqueConstraint("notice", "member"),
-    _one_of("state", "queued", "sending", "sent", "failed", "expired", "withdrawn", "skipped"),
+    _one_of("state", "queued", "sending", *_ENDED),
     CheckConstraint("(state = 'sending') = (run IS NOT NULL)", name="sending_has_run"),
     CheckConstraint("(state = 'sent') = (sent_at IS NOT NULL)", name="sent_has_instant"),
     CheckConstraint("(state IN ('failed', 'expired', 'withdrawn', 'skipped')) <= (reason <> '')",
@@ -320,4 +328,21 @@ deliveries = Table(
           sqlite_where=text("state = 'sending'"), postgresql_where=text("state = 'sending'")),
     Index(None, "notice", "state"),
     sqlite_autoincrement=True,
+)  # fmt: skip
+
+past_deliveries = Table(
+    "past_deliveries", metadata,
+    Column("notice", ForeignKey("notices.id", ondelete="CASCADE"), primary_key=True),
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
+    Column("state", String(10), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due", Instant, nullable=False),
+    Column("uncertain", Boolean, nullable=False),
+    Column("revision", Integer),
+    Column("sent_at", Instant),
+    _one_of("state", *_ENDED),
+    Index(None, "member"),
+    sqlite_with_rowid=False,
+    comment="The archive: what became of deliveries of which nothing is to be done any more",
 )  # fmt: skip

@@ -93,7 +93,10 @@ async def test_what_is_old_is_forgotten_on_both_databases(house: House) -> None:
     left_at = house.clock.now()
     await house.change("Bo", status="left", active_since=None, feed_changed_at=left_at)
     soon = Retention(
-        declined_requests=timedelta(days=1), left_members=timedelta(days=1), deliveries=timedelta(days=1)
+        declined_requests=timedelta(days=1),
+        left_members=timedelta(days=1),
+        deliveries=timedelta(days=1),
+        archive=timedelta(days=1),
     )
     for later, rest in ((timedelta(hours=12), {"Ann", "Bo"}), (timedelta(days=3), set[str]())):
         now = left_at + later

@@ -1,14 +1,19 @@
 """What has been kept long enough is forgotten by the daily sweep."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from sqlalchemy import select
+
 from scheduler.domain.policy import Kind
+from scheduler.service.amending import Change, amend
 from scheduler.service.importing import import_members
 from scheduler.service.mailing import mail_one
 from scheduler.service.reading import read_members
-from scheduler.store import members
-from tests.house import House, address_of, open_house
+from scheduler.store import facts, members
+from scheduler.store.schema import deliveries, notices
+from tests.house import DAY_BEFORE, HOUR_BEFORE, INVITATION, House, address_of, open_house
 from tests.service.test_erasing import found
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -39,6 +44,51 @@ async def test_who_left_is_erased_after_the_time_set_and_no_import_brings_them_b
         )
         assert done.erased == 1
         assert await names(house) == {"Ann"}
+
+
+async def at_hand(house: House) -> set[str | None]:
+    """The meetings of whose deliveries some are not in the archive."""
+    async with house.database.read() as connection:
+        query = select(notices.c.occurrence).join(deliveries, deliveries.c.notice == notices.c.id)
+        return set((await connection.scalars(query)).all())
+
+
+async def test_what_lies_in_the_archive_is_never_made_or_sent_again(tmp_path: Path) -> None:
+    async with open_house(tmp_path, NOW) as house:
+        await house.join(("Ann", "Europe/London"), (NAME, "Asia/Kolkata"))
+        await house.live(datetime(2026, 11, 20, tzinfo=UTC))
+        november = "conversation-for-kindness/2026-11-19"
+        before = await house.reports(occurrence=november)
+        house.clock.pass_until(datetime(2027, 1, 18, tzinfo=UTC))
+        await house.tick()
+        assert november in await at_hand(house)
+        await house.live(datetime(2027, 1, 20, tzinfo=UTC))
+        assert november not in await at_hand(house)
+        sent = len(house.mails())
+        # Whoever is new, another policy, new names of policies, a look back at all there is: the notices stand, closed.
+        await house.join(("Bo", "Europe/London"), active_since=NOW)
+        house.policies = (INVITATION, replace(DAY_BEFORE, days_before=2), HOUR_BEFORE)
+        house.restart()
+        async with house.database.write() as connection:
+            await facts.write(connection, facts.LAST_TICK, NOW)
+            await facts.write(connection, facts.WATERMARK, None)
+        await house.tick()
+        # An archived meeting that is moved to come is announced and reminded of anew; nobody is invited twice.
+        await amend(
+            house.database,
+            house.by_slug,
+            november,
+            Change(move_to=datetime(2027, 2, 1, 18)),
+            now=house.clock.now(),
+        )
+        await house.live(datetime(2027, 2, 2, tzinfo=UTC))
+        assert sorted(map(str, await house.reports(occurrence=november, kind="invitation"))) == sorted(
+            str(row) for row in before if row.kind == "invitation"
+        )
+        again = [row for row in await house.reports(occurrence=november) if row not in before]
+        assert {row.kind for row in again} == {"reminder"}
+        assert len(house.mails()) > sent
+        assert len(await house.reports(occurrence=november)) == len(before) + len(again)
 
 
 async def test_old_deliveries_go_and_nobody_is_told_again(tmp_path: Path) -> None:

@@ -364,11 +364,11 @@ async def test_reports_narrow_by_notice_member_and_state_and_are_read_in_batches
     async with ledger.database.read() as connection:
 
         async def numbers(**narrowed: Any) -> list[int]:
-            return [row.id async for row in reports.reports(connection, batch=1, **narrowed)]
+            return [row.member async for row in reports.reports(connection, batch=1, **narrowed)]
 
         assert len(await numbers()) == 2
-        assert await numbers(state="sent") == [one.id]
-        assert await numbers(member=one.member) == [one.id]
+        assert await numbers(state="sent") == [one.member]
+        assert await numbers(member=one.member) == [one.member]
         assert await numbers(notice=ledger.notice.id + 1) == []
         assert await reports.states(connection) == {"sent": 1, "sending": 1}
         assert await reports.last_told_revision(connection, MEETING.key) == MEETING.revision

@@ -25,7 +25,7 @@ from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.store import facts
 from scheduler.store.ledger.ending import later_reminder
 from scheduler.store.mutes import is_muted
-from scheduler.store.schema import answers, deliveries, members, notices, occurrences
+from scheduler.store.schema import answers, deliveries, members, notices, occurrences, past_deliveries
 from scheduler.store.schema import facts as facts_table
 
 
@@ -172,17 +172,29 @@ def _chosen() -> Select[Any]:
 
 # An uncertain message is repeated word for word: of the revision that it was composed from.
 _revision = case((deliveries.c.uncertain, deliveries.c.revision), else_=occurrences.c.revision)
-_invited, _invitation = deliveries.alias("invited"), notices.alias("invitation")
-_requested = exists().where(
-    _invited.c.member == deliveries.c.member, _invited.c.notice == _invitation.c.id,
-    _invitation.c.kind == Kind.INVITATION, _invitation.c.occurrence == notices.c.occurrence,
-    or_(_invited.c.state == "sent", _invited.c.uncertain),
+# A past meeting may have been moved to come again: its invitations may lie in the archive.
+_invitation = notices.alias("invitation")
+_requested = or_(
+    *(
+        exists().where(
+            invited.c.member == deliveries.c.member, invited.c.notice == _invitation.c.id,
+            _invitation.c.kind == Kind.INVITATION, _invitation.c.occurrence == notices.c.occurrence,
+            or_(invited.c.state == "sent", invited.c.uncertain),
+        )
+        for invited in (deliveries.alias("invited"), past_deliveries.alias("invited_once"))
+    )
 ).label("requested")  # fmt: skip
 # By its number, so that another try says the same.
 _earlier = deliveries.alias("earlier")
-_first = ~exists().where(
-    _earlier.c.member == deliveries.c.member, _earlier.c.id < deliveries.c.id,
-    or_(_earlier.c.state.in_(("sent", "sending")), _earlier.c.uncertain),
+_first = and_(
+    ~exists().where(
+        _earlier.c.member == deliveries.c.member, _earlier.c.id < deliveries.c.id,
+        or_(_earlier.c.state.in_(("sent", "sending")), _earlier.c.uncertain),
+    ),
+    ~exists().where(
+        past_deliveries.c.member == deliveries.c.member,
+        or_(past_deliveries.c.state == "sent", past_deliveries.c.uncertain),
+    ),
 )  # fmt: skip
 _revision_now = (
     select(occurrences.c.revision)

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import PERSONAL, Kind
@@ -15,8 +15,6 @@ from scheduler.store.ledger.following import (
     of_open,
 )
 from scheduler.store.schema import answers, deliveries, dues, notices, occurrences, revisions
-
-BATCH = 20_000
 
 
 async def withdraw(connection: AsyncConnection, number: int, *, reason: str) -> int:
@@ -163,17 +161,4 @@ async def close_finished(connection: AsyncConnection, now: datetime) -> int:
         .where(notices.c.closed_at.is_(None), done_with, ~left, ~(unfanned & ~notices.c.frozen))
         .values(closed_at=now)
     )
-    return done.rowcount
-
-
-async def forget(connection: AsyncConnection, *, before: datetime) -> int:
-    """Delete deliveries of notices that were closed and of no more use before an instant, at most 20,000 of them, and
-    service mails altogether; returns how many. What was for many stays, so that nobody is told again."""
-    old = and_(notices.c.closed_at.is_not(None), notices.c.expires < before)
-    chosen = (
-        select(deliveries.c.id).where(deliveries.c.notice.in_(select(notices.c.id).where(old))).limit(BATCH)
-    )
-    done = await connection.execute(delete(deliveries).where(deliveries.c.id.in_(chosen)))
-    if done.rowcount < BATCH:
-        await connection.execute(delete(notices).where(old, notices.c.member.is_not(None)))
     return done.rowcount

@@ -4,32 +4,33 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Select, and_, case, func, or_, select, union
+from sqlalchemy import Select, and_, case, func, or_, select, tuple_, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.plan import Wanted
 from scheduler.domain.policy import Kind
 from scheduler.store.ledger.fanning import is_for
 from scheduler.store.mutes import is_muted, mute_fits
-from scheduler.store.schema import answers, deliveries, members, mutes, notices
+from scheduler.store.schema import answers, deliveries, members, mutes, notices, past_deliveries
 
+_SHOWN = ("notice", "member", "state", "attempts", "due", "sent_at", "reason")
 _OPEN = select(notices.c.id).where(notices.c.closed_at.is_(None))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Report:
     """One delivery as convenors see it."""
 
-    id: int
-    notice: int
     kind: str
     policy: str | None
     occurrence: str | None
     identity: str
-    member: int
     name: str
     address: str
+    notice: int
+    member: int
     state: str
     attempts: int
     due: datetime
@@ -55,50 +56,59 @@ async def reports(
     state: str | None = None,
     batch: int = 5_000,
 ) -> AsyncIterator[Report]:
-    """Deliveries by number, read in batches; each filter given narrows them."""
-    query = (
-        select(
-            deliveries.c.id, deliveries.c.notice, notices.c.kind, notices.c.policy, notices.c.occurrence,
-            notices.c.identity, deliveries.c.member, members.c.name, members.c.address, deliveries.c.state,
-            deliveries.c.attempts, deliveries.c.due, deliveries.c.sent_at, deliveries.c.reason,
-        )
-        .join(notices, notices.c.id == deliveries.c.notice)
-        .join(members, members.c.id == deliveries.c.member)
-        .order_by(deliveries.c.id)
-        .limit(batch)
-    )  # fmt: skip
-    if notice is not None:
-        query = query.where(deliveries.c.notice == notice)
-    if member is not None:
-        query = query.where(deliveries.c.member == member)
-    if state is not None:
-        query = query.where(deliveries.c.state == state)
-    last = 0
-    while True:
-        rows = (await connection.execute(query.where(deliveries.c.id > last))).all()
-        for row in rows:
-            yield Report(**row._mapping)
-        if len(rows) < batch:
-            return
-        last = rows[-1].id
+    """Deliveries, read in batches, those in the archive first; each filter given narrows them."""
+    for table, key in (
+        (past_deliveries, (past_deliveries.c.notice, past_deliveries.c.member)),
+        (deliveries, (deliveries.c.id,)),
+    ):
+        query = (
+            select(
+                notices.c.kind, notices.c.policy, notices.c.occurrence, notices.c.identity, members.c.name,
+                members.c.address, *(table.c[name] for name in _SHOWN), *(column.label(None) for column in key),
+            )
+            .join_from(table, notices, notices.c.id == table.c.notice)
+            .join(members, members.c.id == table.c.member)
+            .order_by(*key)
+            .limit(batch)
+        )  # fmt: skip
+        for name, value in (("notice", notice), ("member", member), ("state", state)):
+            if value is not None:
+                query = query.where(table.c[name] == value)
+        last: tuple[Any, ...] = (0,) * len(key)
+        while rows := (await connection.execute(query.where(tuple_(*key) > tuple_(*last)))).all():
+            for row in rows:
+                yield Report(*row[: -len(key)])
+            last = row[-len(key) :]
 
 
 async def states(connection: AsyncConnection, notice: int | None = None) -> dict[str, int]:
     """How many deliveries (of one notice, or of all open ones) are in each state."""
+    if notice is not None:
+        tally: dict[str, int] | None = await connection.scalar(
+            select(notices.c.tally).where(notices.c.id == notice)
+        )
+        if tally:
+            return tally
     found = Counter[str]()
-    for one in (await states_by_notice(connection, _OPEN if notice is None else [notice])).values():
+    for one in (await count_states(connection, _OPEN if notice is None else [notice])).values():
         found.update(one)
     return dict(found)
 
 
-async def states_by_notice(
-    connection: AsyncConnection, of: Select[tuple[int]] | Sequence[int] | None = None
+async def states_by_notice(connection: AsyncConnection) -> dict[int, dict[str, int]]:
+    """As `states`, for each notice that is for many; one that goes to the archive has been counted."""
+    many = select(notices.c.id).where(notices.c.member.is_(None), notices.c.tally.is_(None))
+    counted = select(notices.c.id, notices.c.tally).where(notices.c.tally.is_not(None))
+    found = {row[0]: row[1] for row in await connection.execute(counted)}
+    return found | await count_states(connection, many)
+
+
+async def count_states(
+    connection: AsyncConnection, of: Select[tuple[int]] | Sequence[int]
 ) -> dict[int, dict[str, int]]:
-    """As `states`, for each notice of those, or of all."""
+    """How many deliveries of each of these notices are in each state; none of them in the archive."""
     key = (deliveries.c.notice, deliveries.c.state)
-    query = select(*key, func.count()).group_by(*key)
-    if of is not None:
-        query = query.where(deliveries.c.notice.in_(of))
+    query = select(*key, func.count()).where(deliveries.c.notice.in_(of)).group_by(*key)
     found: dict[int, dict[str, int]] = {}
     for notice, state, count in await connection.execute(query):
         found.setdefault(notice, {})[state] = count
@@ -225,10 +235,12 @@ async def told_of(connection: AsyncConnection, occurrence: str, zone: str) -> in
 
 async def last_told_revision(connection: AsyncConnection, occurrence: str) -> int | None:
     """The newest revision of an occurrence of which a mail was tried."""
-    query = (
-        select(func.max(deliveries.c.revision))
-        .join(notices, notices.c.id == deliveries.c.notice)
-        .where(notices.c.occurrence == occurrence, deliveries.c.attempts > 0)
-    )
-    found: int | None = await connection.scalar(query)
-    return found
+    found: list[int | None] = []
+    for table in (deliveries, past_deliveries):
+        query = (
+            select(func.max(table.c.revision))
+            .join_from(table, notices, notices.c.id == table.c.notice)
+            .where(notices.c.occurrence == occurrence, table.c.attempts > 0)
+        )
+        found.append(await connection.scalar(query))
+    return max((one for one in found if one is not None), default=None)

@@ -1,0 +1,83 @@
+"""Deliveries of which nothing is to be done any more move to a smaller table of their own, and go in time."""
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, exists, insert, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.store.ledger.reports import count_states
+from scheduler.store.schema import deliveries, notices, occurrences, past_deliveries
+
+BATCH = 20_000
+_MOVED = [column.name for column in past_deliveries.c]
+_ids = deliveries.c.id.in_(bindparam("those", expanding=True))
+_copy = insert(past_deliveries).from_select(
+    _MOVED, select(*(deliveries.c[name] for name in _MOVED)).where(_ids)
+)
+_remove = delete(deliveries).where(_ids)
+
+
+async def archive(connection: AsyncConnection, *, before: datetime, now: datetime) -> int:
+    """Move deliveries of notices that were closed, of no more use, and about a meeting that was over, before an
+    instant; at most 20,000 of them. Returns how many.
+
+    A notice keeps the tally of its deliveries. It stays closed, so none is made for it again.
+    """
+    over = _over(before)
+    chosen = await connection.execute(
+        select(deliveries.c.id, deliveries.c.notice)
+        .join(notices, notices.c.id == deliveries.c.notice)
+        .where(over, deliveries.c.state.not_in(("queued", "sending")))
+        .limit(BATCH)
+    )
+    ids, numbers = [], set[int]()
+    for number, notice in chosen:
+        ids.append(number)
+        numbers.add(notice)
+    if ids:
+        await _keep_tallies(connection, sorted(numbers))
+        await connection.execute(_copy, {"those": ids})
+        await connection.execute(_remove, {"those": ids})
+    if len(ids) < BATCH:
+        await connection.execute(update(notices).where(over).values(archived_at=now))
+    return len(ids)
+
+
+def _over(before: datetime) -> ColumnElement[bool]:
+    to_come = exists().where(occurrences.c.key == notices.c.occurrence, occurrences.c.ends >= before)
+    return and_(
+        notices.c.closed_at.is_not(None),
+        notices.c.archived_at.is_(None),
+        notices.c.expires < before,
+        ~to_come,
+    )
+
+
+async def _keep_tallies(connection: AsyncConnection, numbers: list[int]) -> None:
+    """Of what was for many; service mails are listed nowhere."""
+    without = select(notices.c.id).where(
+        notices.c.id.in_(numbers), notices.c.member.is_(None), notices.c.tally.is_(None)
+    )
+    for number, tally in (await count_states(connection, without)).items():
+        await connection.execute(update(notices).where(notices.c.id == number).values(tally=tally))
+
+
+async def forget(connection: AsyncConnection, *, before: datetime) -> int:
+    """Delete deliveries of notices that were closed and of no more use before an instant, at most 20,000 of them, and
+    service mails altogether; returns how many. What was for many stays, so that nobody is told again."""
+    old = and_(notices.c.closed_at.is_not(None), notices.c.expires < before)
+    of_old = select(notices.c.id).where(old)
+    live = select(deliveries.c.id).where(deliveries.c.notice.in_(of_old)).limit(BATCH)
+    done = await connection.execute(delete(deliveries).where(deliveries.c.id.in_(live)))
+    if done.rowcount:
+        return done.rowcount
+    key = tuple_(past_deliveries.c.notice, past_deliveries.c.member)
+    past: Select[tuple[int, int]] = (
+        select(past_deliveries.c.notice, past_deliveries.c.member)
+        .where(past_deliveries.c.notice.in_(of_old))
+        .limit(BATCH)
+    )
+    done = await connection.execute(delete(past_deliveries).where(key.in_(past)))
+    if not done.rowcount:
+        await connection.execute(delete(notices).where(old, notices.c.member.is_not(None)))
+    return done.rowcount

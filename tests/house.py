@@ -92,7 +92,7 @@ class House:
         )
         self.planner = Planner(
             self.database, self.clock, series=self.series, policies=self.policies, domain=COMMUNITY.domain,
-            daily=self._daily,
+            archive_after=RETENTION.archive, daily=self._daily,
         )  # fmt: skip
 
     async def _daily(self, now: datetime) -> None:

@@ -56,7 +56,7 @@ def make_planner(parts: Parts) -> Planner:
 
     return Planner(
         parts.database, parts.clock, series=parts.series, policies=parts.policies, domain=parts.community.domain,
-        daily=daily,
+        archive_after=parts.settings.retention.archive, daily=daily,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from scheduler.service.adopting import adopt, holds_for, horizon, invites_now
 from scheduler.service.holding import RESTORED, ClockWatch, hold
 from scheduler.store import facts, members, notices, occurrences
 from scheduler.store.database import Database
-from scheduler.store.ledger import claims, ending, fanning, following
+from scheduler.store.ledger import archiving, claims, ending, fanning, following
 from scheduler.store.notices import Due, Notice
 
 log = structlog.get_logger()
@@ -44,9 +44,12 @@ class Planner:
         series: Sequence[Series],
         policies: Sequence[Policy],
         domain: str,
+        archive_after: timedelta,
         daily: Callable[[datetime], Awaitable[None]] | None = None,
     ) -> None:
-        """`daily` is called once a day."""
+        """What is over for `archive_after` moves to the archive, some of it with each tick; `daily` is called once a
+        day."""
+        self._archive_after = archive_after
         self._daily = daily
         self._database = database
         self._clock = clock
@@ -89,11 +92,14 @@ class Planner:
             expired = await ending.expire(connection, now)
             superseded = await self._supersede(connection, now)
             await ending.close_finished(connection, now)
+            archived = await archiving.archive(connection, before=now - self._archive_after, now=now)
             await facts.write(connection, facts.LAST_TICK, now)
         if sweep and self._daily:
             await self._daily(now)
         if expired or superseded:
             log.info("ended-unsent", expired=expired, superseded=superseded)
+        if archived:
+            log.info("archived", deliveries=archived)
         return Tick(held=False, next_due=await self._next_due(now))
 
     async def _reconcile(self, connection: AsyncConnection, now: datetime, *, since: datetime) -> None:

@@ -1,12 +1,10 @@
-"""Forgetting what has been kept long enough, and archiving before that: done daily, as the settings say."""
+"""Forgetting what has been kept long enough: done daily, as the settings say and the privacy page shows."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.maildir import erase_messages
 from scheduler.domain.policy import Kind
@@ -25,8 +23,7 @@ log = structlog.get_logger()
 async def forget_old(
     database: Database, retention: Retention, *, keys: Keys, outbox: Path | None, now: datetime
 ) -> None:
-    """Erase who left long ago, and delete old deliveries, and requests that nobody confirmed or that were declined;
-    archive deliveries that are not as old.
+    """Erase who left long ago, and delete old deliveries, and requests that nobody confirmed or that were declined.
 
     Of an erased person a keyed hash of the address stays, so that no import brings them back. `outbox` is the folder
     that mail goes to, if it goes to one.
@@ -48,23 +45,12 @@ async def forget_old(
             declined_before=now - retention.declined_requests,
         )  # fmt: skip
     words += [word for person in asked for word in person]
-    deleted = await _in_batches(
-        database, lambda connection: archiving.forget(connection, before=now - retention.deliveries)
-    )
-    archived = await _in_batches(
-        database, lambda connection: archiving.archive(connection, before=now - retention.archive, now=now)
-    )
-    if words:
-        await wipe(database, words)
-    if gone or asked or deleted or archived:
-        log.info("forgotten", members=len(gone), requests=len(asked), deliveries=deleted, archived=archived)
-
-
-async def _in_batches(database: Database, work: Callable[[AsyncConnection], Awaitable[int]]) -> int:
-    """Do `work`, a transaction each time, until it finds nothing more; returns how many rows in all."""
-    done, last = 0, -1
+    deleted, last = 0, -1
     while last:
         async with database.write() as connection:
-            last = await work(connection)
-        done += last
-    return done
+            last = await archiving.forget(connection, before=now - retention.deliveries)
+        deleted += last
+    if words:
+        await wipe(database, words)
+    if gone or asked or deleted:
+        log.info("forgotten", members=len(gone), requests=len(asked), deliveries=deleted)

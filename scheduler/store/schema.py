@@ -261,7 +261,7 @@ notices = Table(
     Column("unwanted", String(20), comment="why the plan no longer wants it: cancelled, moved, policy"),
     Column("closed_at", Instant, comment="expired and nothing left to do"),
     Column("archived_at", Instant, comment="when the last of its deliveries had moved to past_deliveries"),
-    Column("tally", JSON(none_as_null=True), comment="how many of its deliveries had which state before"),
+    Column("tally", JSON(none_as_null=True), comment="how many of its deliveries had which state when it was closed"),
     _one_of("kind", *_MEETING_KINDS, "notice", *_PERSONAL_KINDS),
     CheckConstraint(f"(kind IN ({_listed(*_MEETING_KINDS)})) = (occurrence IS NOT NULL)",
                     name="meeting_has_occurrence"),

@@ -58,7 +58,7 @@ async def test_what_is_over_moves_in_bounds_and_is_told_of_as_before(
     async with database.read() as connection:
         before = {row async for row in reports.reports(connection)}
         revision = await reports.last_told_revision(connection, MEETING.key)
-    moved = []
+    moved: list[int] = []
     while not moved or moved[-1]:
         moved.append(await archive(ledger))
         async with database.read() as connection:

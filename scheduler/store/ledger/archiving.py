@@ -5,10 +5,10 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, exists, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.store.ledger.reports import count_states
 from scheduler.store.schema import deliveries, notices, occurrences, past_deliveries
 
 BATCH = 20_000
+NOTICES = 1_000
 _MOVED = [column.name for column in past_deliveries.c]
 _ids = deliveries.c.id.in_(bindparam("those", expanding=True))
 _copy = insert(past_deliveries).from_select(
@@ -21,25 +21,20 @@ async def archive(connection: AsyncConnection, *, before: datetime, now: datetim
     """Move deliveries of notices that were closed, of no more use, and about a meeting that was over, before an
     instant; at most 20,000 of them. Returns how many.
 
-    A notice keeps the tally of its deliveries. It stays closed, so none is made for it again.
+    A closed notice stays closed, so that no delivery is made for it again.
     """
-    over = _over(before)
-    chosen = await connection.execute(
-        select(deliveries.c.id, deliveries.c.notice)
-        .join(notices, notices.c.id == deliveries.c.notice)
-        .where(over, deliveries.c.state.not_in(("queued", "sending")))
-        .limit(BATCH)
-    )
-    ids, numbers = [], set[int]()
-    for number, notice in chosen:
-        ids.append(number)
-        numbers.add(notice)
+    # Numbers, not a join: where the planner thinks that there are many, it would read all deliveries to find none.
+    over = (await connection.scalars(select(notices.c.id).where(_over(before)).limit(NOTICES))).all()
+    if not over:
+        return 0
+    ended = and_(deliveries.c.notice.in_(over), deliveries.c.state.not_in(("queued", "sending")))
+    ids = (await connection.scalars(select(deliveries.c.id).where(ended).limit(BATCH))).all()
     if ids:
-        await _keep_tallies(connection, sorted(numbers))
         await connection.execute(_copy, {"those": ids})
         await connection.execute(_remove, {"those": ids})
-    if len(ids) < BATCH:
-        await connection.execute(update(notices).where(over).values(archived_at=now))
+    if len(ids) == BATCH:
+        return BATCH
+    await connection.execute(update(notices).where(notices.c.id.in_(over)).values(archived_at=now))
     return len(ids)
 
 
@@ -51,15 +46,6 @@ def _over(before: datetime) -> ColumnElement[bool]:
         notices.c.expires < before,
         ~to_come,
     )
-
-
-async def _keep_tallies(connection: AsyncConnection, numbers: list[int]) -> None:
-    """Of what was for many; service mails are listed nowhere."""
-    without = select(notices.c.id).where(
-        notices.c.id.in_(numbers), notices.c.member.is_(None), notices.c.tally.is_(None)
-    )
-    for number, tally in (await count_states(connection, without)).items():
-        await connection.execute(update(notices).where(notices.c.id == number).values(tally=tally))
 
 
 async def forget(connection: AsyncConnection, *, before: datetime) -> int:

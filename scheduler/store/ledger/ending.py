@@ -14,6 +14,7 @@ from scheduler.store.ledger.following import (
     never_tried,
     of_open,
 )
+from scheduler.store.ledger.reports import count_states
 from scheduler.store.schema import answers, deliveries, dues, notices, occurrences, revisions
 
 
@@ -151,7 +152,7 @@ async def supersede(connection: AsyncConnection, now: datetime) -> int:
 
 async def close_finished(connection: AsyncConnection, now: datetime) -> int:
     """Close the notices that have expired with nothing left queued or being sent, and service mails as soon as theirs
-    is not; returns how many."""
+    is not; returns how many. One that was for many keeps the tally of its deliveries, which do not change any more."""
     left = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state.in_(("queued", "sending")))
     withdrawn = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state == "withdrawn")
     done_with = or_(notices.c.expires <= now, and_(notices.c.kind.in_(PERSONAL), ~withdrawn))
@@ -161,4 +162,8 @@ async def close_finished(connection: AsyncConnection, now: datetime) -> int:
         .where(notices.c.closed_at.is_(None), done_with, ~left, ~(unfanned & ~notices.c.frozen))
         .values(closed_at=now)
     )
+    if done.rowcount:
+        closed = select(notices.c.id).where(notices.c.closed_at == now, notices.c.member.is_(None))
+        for number, tally in (await count_states(connection, closed)).items():
+            await connection.execute(update(notices).where(notices.c.id == number).values(tally=tally))
     return done.rowcount

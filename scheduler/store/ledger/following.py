@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import REPLIES, Kind
@@ -24,8 +24,9 @@ def _usable(now: datetime) -> ColumnElement[bool]:
 
 
 def _touched(changed_since: int | None) -> ColumnElement[bool]:
-    query = select(members.c.id)
-    return deliveries.c.member.in_(query.where(members.c.changed > changed_since) if changed_since else query)
+    if changed_since is None:
+        return true()
+    return deliveries.c.member.in_(select(members.c.id).where(members.c.changed > changed_since))
 
 
 def is_unwanted() -> ColumnElement[bool]:

@@ -96,7 +96,7 @@ async def states(connection: AsyncConnection, notice: int | None = None) -> dict
 
 
 async def states_by_notice(connection: AsyncConnection) -> dict[int, dict[str, int]]:
-    """As `states`, for each notice that is for many; one that goes to the archive has been counted."""
+    """As `states`, for each notice that is for many; one that is closed has been counted."""
     many = select(notices.c.id).where(notices.c.member.is_(None), notices.c.tally.is_(None))
     counted = select(notices.c.id, notices.c.tally).where(notices.c.tally.is_not(None))
     found = {row[0]: row[1] for row in await connection.execute(counted)}
@@ -106,7 +106,7 @@ async def states_by_notice(connection: AsyncConnection) -> dict[int, dict[str, i
 async def count_states(
     connection: AsyncConnection, of: Select[tuple[int]] | Sequence[int]
 ) -> dict[int, dict[str, int]]:
-    """How many deliveries of each of these notices are in each state; none of them in the archive."""
+    """How many deliveries of each of these notices are in each state, unless they lie in the archive."""
     key = (deliveries.c.notice, deliveries.c.state)
     query = select(*key, func.count()).where(deliveries.c.notice.in_(of)).group_by(*key)
     found: dict[int, dict[str, int]] = {}
@@ -130,13 +130,14 @@ async def lacking_by_zone(
 ) -> dict[str, int]:
     """How many members of each zone (or of one) a planned notice due at `due` would still be made out to; `notice` is
     its number where it stands already. Looks at every member."""
-    has = select(deliveries.c.member).where(deliveries.c.notice == notice)
     query = (
         select(members.c.zone, func.count())
         .where(is_for(want.kind, want.occurrence, due=due, expires=want.expires))
-        .where(~is_muted(members.c.id, want.kind, want.policy), members.c.id.not_in(has))
+        .where(~is_muted(members.c.id, want.kind, want.policy))
         .group_by(members.c.zone)
     )
+    if notice is not None:
+        query = query.where(members.c.id.not_in(_who_have(notice)))
     if zone is not None:
         query = query.where(members.c.zone == zone)
     return {row[0]: row[1] for row in await connection.execute(query)}
@@ -150,7 +151,7 @@ async def lacking_later(
     invites = want.kind is Kind.INVITATION
     not_for = [
         select(mutes.c.member).where(mute_fits(mutes.c.member, want.kind, want.policy)),
-        select(deliveries.c.member).where(deliveries.c.notice == notice),
+        *([_who_have(notice)] if notice is not None else []),
     ]
     if want.kind is Kind.REMINDER:
         declined = and_(answers.c.occurrence == want.occurrence, answers.c.answer == "declined")
@@ -167,6 +168,10 @@ async def lacking_later(
         found[zone] += count if by == "mail" or not invites else 0
     found.subtract({row[0]: row[1] for row in await connection.execute(query)})
     return dict(+found)
+
+
+def _who_have(notice: int) -> Select[tuple[int]]:
+    return select(deliveries.c.member).where(deliveries.c.notice == notice)
 
 
 async def oldest_waiting(connection: AsyncConnection, now: datetime) -> datetime | None:

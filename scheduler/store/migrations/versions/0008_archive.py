@@ -68,7 +68,7 @@ def upgrade() -> None:
             "tally",
             sa.JSON(),
             nullable=True,
-            comment="how many of its deliveries had which state before",
+            comment="how many of its deliveries had which state when it was closed",
         ),
     )
     op.create_index(
@@ -79,3 +79,21 @@ def upgrade() -> None:
         sqlite_where=sa.text(_over),
         postgresql_where=sa.text(_over),
     )
+    _count_closed()
+
+
+def _count_closed() -> None:
+    connection = op.get_bind()
+    tallies: dict[int, dict[str, int]] = {}
+    counted = sa.text(
+        "SELECT notice, state, count(*) FROM deliveries WHERE notice IN "
+        "(SELECT id FROM notices WHERE closed_at IS NOT NULL AND member IS NULL) GROUP BY notice, state"
+    )
+    for notice, state, count in connection.execute(counted):
+        tallies.setdefault(notice, {})[state] = count
+    for notice, tally in tallies.items():
+        connection.execute(
+            sa.text("UPDATE notices SET tally = :tally WHERE id = :id").bindparams(
+                sa.bindparam("tally", tally, type_=sa.JSON()), id=notice
+            )
+        )

@@ -1,0 +1,166 @@
+"""Beside a long history everything that the service does again and again finds its deliveries by an index."""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event, text
+
+from scheduler.domain.policy import Kind
+from scheduler.service import notifying, watching
+from scheduler.service.amending import Change, amend, tell
+from scheduler.service.erasing import erase_member
+from scheduler.service.forecasting import forecast
+from scheduler.store import erasures, facts, members, mutes, notices
+from scheduler.store.database import Database
+from scheduler.store.ledger import claims, ending, jobs, reports
+from tests.house import POLICIES, House, address_of, open_house
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+KEY = "conversation-for-kindness/2026-11-19"
+WAITING = re.compile(r"ix_deliveries_(waiting|sending)\b")
+"""Indexes that hold only what waits or is being sent: these may be read whole."""
+
+Statements = dict[str, Any]
+
+
+@contextmanager
+def noted(database: Database) -> Iterator[Statements]:
+    """What is asked of the deliveries meanwhile: each statement with the parameters that it came with last."""
+    found: Statements = {}
+    engines = [database._engine.sync_engine, *([database._at_once] if database.is_sqlite else [])]
+
+    def note(_connection: Any, _cursor: Any, statement: str, given: Any, _context: Any, many: bool) -> None:
+        if re.search(r"\b(past_)?deliveries\b", statement):
+            found[statement] = given[0] if many else given
+
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
+    yield found
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+async def add_history(house: House) -> None:
+    """100,000 deliveries of notices that are closed, half of which belong into the archive, to 500 who left since."""
+    await house.join(
+        *((f"Gone {number}", "Europe/London") for number in range(500)), status="left", active_since=None,
+        feed_changed_at=house.clock.now(),
+    )  # fmt: skip
+    async with house.database.write() as connection:
+        for number in range(200):
+            expires = NOW - timedelta(days=90 if number % 2 else 1)
+            await notices.add(
+                connection, identity=f"past-{number}", kind=Kind.NOTICE, created_at=expires, expires=expires,
+                ready=True, frozen=True, closed_at=expires, tally={"sent": 500},
+            )  # fmt: skip
+        await connection.execute(text(
+            "INSERT INTO deliveries (notice, member, zone, locale, chunk, state, due, next_try, sent_at) "
+            "SELECT notices.id, members.id, zone, locale, -notices.id, 'sent', 0, 0, 0 FROM notices, members "
+            "WHERE members.status = 'left' ORDER BY notices.id, members.id"
+        ))  # fmt: skip
+        if not house.database.is_sqlite:
+            await connection.execute(text("ANALYZE"))
+
+
+async def live_a_month(house: House) -> None:
+    """All that a month brings: plans, mails, changes by members and convenors, looks at it, a break, the daily work."""
+    database, clock = house.database, house.clock
+    await house.live(datetime(2026, 11, 18, 8, 30, tzinfo=UTC))
+    await house.answer("Bo", KEY, "declined")
+    async with database.write() as connection:
+        number = {one.name: one.id async for one in members.every(connection)}
+        await mutes.set_mutes(connection, number["Cy"], [("reminder", "day-before")])
+    await house.change("Di", zone="Asia/Kolkata")
+    await house.change("Ed", status="left", active_since=None)
+    await house.tick()
+    clock.pass_until(datetime(2026, 11, 18, 9, tzinfo=UTC))
+    await house.tick()
+    amended = await amend(
+        database, house.by_slug, KEY, Change(move_to=datetime(2026, 11, 19, 20)), now=clock.now()
+    )
+    pressed = await tell(database, amended, now=clock.now())
+    await notifying.stop(database, pressed.notice, clock.now())
+    await notifying.resend_missed(database, pressed.notice, clock.now())
+    async with database.write() as connection:
+        await claims.take_over(connection, now=clock.now(), of="lost")
+        open_ = await claims.open_chunks(connection, clock.now())
+        assert open_
+        await claims.take_over(connection, now=clock.now(), chunk=open_[0])
+        if not database.is_sqlite:
+            await jobs.enqueue_open(connection, open_)
+    await watching.health(database, clock.now())
+    async with database.read() as connection:
+        await watching.troubles(connection, clock.now(), late=timedelta(minutes=1))
+        await reports.due_before(connection, clock.now())
+        await reports.states_by_notice(connection)
+        await reports.told_of(connection, KEY, "Europe/London")
+        await erasures.held_about(connection, number["Ann"])
+        assert [one async for one in reports.reports(connection, member=number["Ann"])]
+        assert [one async for one in reports.reports(connection, notice=pressed.notice)]
+    await forecast(
+        database, series=house.series, policies=POLICIES, since=clock.now(), until=clock.now() + timedelta(days=42),
+        now=clock.now(),
+    )  # fmt: skip
+    await house.live(datetime(2026, 11, 21, tzinfo=UTC))
+    async with database.write() as connection:
+        await ending.end_due_before(connection, clock.now(), reason="restored")
+        await facts.write(connection, facts.WATERMARK, None)
+    await house.tick()
+    await erase_member(database, address_of("Ann"), keys=house.keys, outbox=None, now=clock.now())
+
+
+def scans_of_sqlite(path: Path, statement: str, given: Any) -> list[str]:
+    # An alias is shown in place of the table.
+    names = {"deliveries", "past_deliveries", *re.findall(r"deliveries AS (\w+)", statement)}
+    with sqlite3.connect(path) as connection:
+        steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", given)]
+    return [
+        step
+        for step in steps
+        if (at := re.match(r"(SCAN|SEARCH) (\w+)", step)) and at[2] in names and not WAITING.search(step)
+        if at[1] == "SCAN" or ("(" not in step)
+    ]
+
+
+def scans_of_postgresql(node: dict[str, Any]) -> list[str]:
+    """Steps of a plan that read all deliveries: without an index, or the whole of one."""
+    found = [step for below in node.get("Plans", []) for step in scans_of_postgresql(below)]
+    what = f"{node.get('Relation Name', '')} {node.get('Index Name', '')}"
+    reads = node["Node Type"] == "Seq Scan" or ("Index" in node["Node Type"] and "Index Cond" not in node)
+    if reads and "deliveries" in what and not WAITING.search(what):
+        found.append(f"{node['Node Type']} {what}")
+    return found
+
+
+async def test_nothing_that_is_done_again_and_again_reads_all_deliveries(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with open_house(tmp_path, NOW, url=database_url) as house:
+        await house.join(*((name, "Europe/London") for name in ("Ann", "Bo", "Cy", "Di", "Ed")))
+        await house.tick()
+        await add_history(house)
+        with noted(house.database) as statements:
+            await live_a_month(house)
+        assert len(statements) > 40, "too little was noted"
+        whole = {}
+        async with house.database.write() as connection:
+            if not house.database.is_sqlite:
+                # Of so few rows it may well prefer to read all: whether it could do without is the question.
+                await connection.execute(text("SET LOCAL enable_seqscan = off"))
+            for statement, given in statements.items():
+                if house.database.path:
+                    found = scans_of_sqlite(house.database.path, statement, given)
+                else:
+                    explain = f"EXPLAIN (FORMAT JSON) {statement}"
+                    plan = (await connection.exec_driver_sql(explain, given)).scalar_one()
+                    plan = json.loads(plan) if isinstance(plan, str) else plan
+                    found = scans_of_postgresql(plan[0]["Plan"])
+                if found:
+                    whole[statement] = found
+        assert not whole, "\n\n".join(f"{statement[:1_000]}\n{found}" for statement, found in whole.items())

@@ -152,7 +152,7 @@ async def resend_missed(database: Database, number: int, now: datetime) -> int:
             raise Refused(f"notice {number} expired at {notice.expires:%Y-%m-%d %H:%M} UTC; send a new one")
         if notice.unwanted:
             raise Refused(f"notice {number} was withdrawn ({notice.unwanted}); send a new one")
-        await notices.change(connection, number, stopped_at=None)
+        await notices.change(connection, number, stopped_at=None, closed_at=None)
         back = await ending.give_back(connection, number)
         back += await ending.retry_failed(connection, number, now)
         await facts.note_change(connection)

@@ -5,15 +5,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.domain.token import Purpose
 from scheduler.service.mailing import USEFUL_FOR, mail_one, mailed_since
+from scheduler.service.notifying import resend_missed
 from scheduler.service.recognising import Standing, recognise
 from scheduler.store import erasures, members
 from scheduler.store.members import Member
-from scheduler.store.schema import notices
+from scheduler.store.schema import deliveries, notices
 from tests.house import House, address_of, open_house
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -148,3 +149,17 @@ async def test_with_an_erased_member_go_the_mails_to_them(house: House) -> None:
     async with house.database.write() as connection:
         await erasures.erase(connection, member, "hash", NOW)
         assert not (await connection.scalars(select(notices.c.id).where(notices.c.kind.in_(PERSONAL)))).all()
+
+
+async def test_a_failed_one_that_is_tried_again_and_stays_unsent_ends_with_its_use(house: House) -> None:
+    await house.join(("Ann", "Europe/London"))
+    await mail(house, "Ann", Kind.SIGN_IN)
+    await house.planner.tick()
+    async with house.database.write() as connection:
+        await connection.execute(update(deliveries).values(state="failed", reason="550 5.1.1 unknown"))
+    await house.planner.tick()
+    (row,) = await house.reports()
+    assert await resend_missed(house.database, row.notice, house.clock.now()) == 1
+    house.clock.pass_(USEFUL_FOR[Kind.SIGN_IN])
+    await house.planner.tick()
+    assert await house.states() == {"Ann": "expired: late"}

@@ -243,16 +243,20 @@ class Planner:
                         await self._fan_out_zone(notice, zone, due, now, changed_since=changed_since)
 
     async def _supersede(self, connection: AsyncConnection, now: datetime) -> int:
-        """Only where several reminders of one start have come due: looking at every delivery has its price."""
+        """Only of reminders that another of the same start comes after: looking at every delivery has its price."""
         dues = await notices.dues_of_open(connection)
-        begun: dict[tuple[str | None, datetime | None], int] = {}
+        begun: dict[tuple[str | None, datetime | None], dict[int, list[datetime]]] = {}
         for notice in await notices.open_notices(connection):
-            if notice.kind is Kind.REMINDER and any(
-                due.due <= now for due in dues.get(notice.id, {}).values()
-            ):
-                key = (notice.occurrence, notice.starts)
-                begun[key] = begun.get(key, 0) + 1
-        return await ending.supersede(connection, now) if any(count > 1 for count in begun.values()) else 0
+            instants = [due.due for due in dues.get(notice.id, {}).values()]
+            if notice.kind is Kind.REMINDER and instants and min(instants) <= now:
+                begun.setdefault((notice.occurrence, notice.starts), {})[notice.id] = instants
+        earlier = [
+            number
+            for group in begun.values()
+            for number, instants in group.items()
+            if any(max(others) >= min(instants) for other, others in group.items() if other != number)
+        ]
+        return await ending.supersede(connection, now, among=earlier) if earlier else 0
 
     async def _next_due(self, now: datetime) -> datetime | None:
         async with self._database.read() as connection:

@@ -1,5 +1,6 @@
 """What ends unsent, for which reason, and what comes back to the queue when that is gone."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, exists, or_, select, update
@@ -133,14 +134,14 @@ def later_reminder(now: datetime | ColumnElement[datetime]) -> ColumnElement[boo
     )  # fmt: skip
 
 
-async def supersede(connection: AsyncConnection, now: datetime) -> int:
-    """Of several reminders of one occurrence due and unsent for a member, keep the latest-due; returns how many
-    were skipped."""
+async def supersede(connection: AsyncConnection, now: datetime, *, among: Sequence[int]) -> int:
+    """Skip what of the reminders `among` is due and unsent where its member has a later-due one of the same start;
+    returns how many were skipped."""
     stale = (
         select(deliveries.c.id)
         .join(notices, notices.c.id == deliveries.c.notice)
         .where(
-            notices.c.closed_at.is_(None), notices.c.kind == Kind.REMINDER, deliveries.c.state == "queued",
+            deliveries.c.notice.in_(among), notices.c.kind == Kind.REMINDER, deliveries.c.state == "queued",
             ~deliveries.c.uncertain, deliveries.c.due <= now, later_reminder(now),
         )
     )  # fmt: skip

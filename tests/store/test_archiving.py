@@ -117,3 +117,25 @@ async def test_who_was_invited_before_is_known_when_a_meeting_of_the_archive_is_
     claimed = await ledger.claim(now=OVER)
     # The first one's invitation failed.
     assert [(one.requested, one.first) for one in claimed] == [(False, True), (True, False)]
+
+
+async def test_service_mails_move_many_at_once(database: Database) -> None:
+    ledger = await make(database, Kind.REMINDER, "ann", "bo")
+    async with database.write() as connection:
+        people = [one async for one in members.every(connection)]
+        for person in people:
+            number = await notices.add(
+                connection, identity=f"sign-in-{person.id}", kind=Kind.SIGN_IN, member=person.id, expires=OVER,
+                created_at=NOW, ready=True,
+            )  # fmt: skip
+            mail = await notices.by_id(connection, number)
+            assert mail
+            await fanning.fan_out(connection, mail, zone="Europe/London", due=NOW, now=NOW)
+    claimed = await ledger.claim()
+    await ledger.settle(*(Settlement(id=one.id, state="sent", sent_at=NOW) for one in claimed))
+    await close(ledger)
+    async with database.write() as connection:
+        later = OVER + timedelta(seconds=1)
+        moved = [await archiving.archive(connection, before=later, now=later) for _ in range(3)]
+    assert moved == [2, 0, 0]
+    assert await rows(ledger) == (0, 2)

@@ -14,6 +14,7 @@ from scheduler.bootstrap.accepting import (
     DOMAIN,
     HOST,
     LINE,
+    LINKS,
     ORIGINS,
     PROSE,
     SELECTOR,
@@ -32,6 +33,7 @@ from scheduler.bootstrap.accepting import (
     read_date,
     read_key,
     read_lead,
+    read_links,
     require_base_url,
     require_database,
     require_private_key,
@@ -61,6 +63,7 @@ class CommunityTable(Table):
         description="a domain in lower case, as example.org"
     )
     website: OptionalUrl = Field(description=URL)
+    links: Annotated[tuple[tuple[str, str], ...], BeforeValidator(read_links)] = Field(description=LINKS)
     locale: Annotated[str, checked_by(require_locale)] = Field(description="a language and country, as en-GB")
     color: Annotated[str, checked_by(matching(re.compile("[a-z]{3,20}")))] = Field(
         description="a CSS colour name, as teal"

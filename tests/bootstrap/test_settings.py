@@ -104,6 +104,16 @@ def test_every_key_says_what_it_accepts() -> None:
         assert all(key.description for key in table_of(field).model_fields.values())
 
 
+def test_links_keep_their_order_and_are_given_whole(tmp_path: Path) -> None:
+    settings = loaded(
+        tmp_path,
+        "[community.links]\nTalks = 'https://example.org/b'\n'How & why' = 'https://example.org/a'\n",
+    )
+    assert settings.community.links == (
+        ("Talks", "https://example.org/b"), ("How & why", "https://example.org/a"),
+    )  # fmt: skip
+
+
 def test_a_table_is_merged_key_by_key(tmp_path: Path) -> None:
     settings = loaded(tmp_path, '[community]\nname = "Tea"\n')
     assert settings.community.name == "Tea"
@@ -212,6 +222,22 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         (
             "[community]\nname = ' '\n",
             "my.toml: [community] name: is empty; accepted: one line of text",
+        ),
+        (
+            "[community]\nlinks = {Talks = 'example.org/talks'}\n",
+            "my.toml: [community] links: 'Talks': 'example.org/talks' is no web address; write it in full, as "
+            'https://example.org/room; accepted: labels with web addresses, as '
+            '{ "Recordings" = "https://example.org/recordings" }, or {}',
+        ),
+        (
+            "[community]\nlinks = {' ' = 'https://example.org/'}\n",
+            "my.toml: [community] links: the label of a link: is empty; accepted: labels with web addresses, as "
+            '{ "Recordings" = "https://example.org/recordings" }, or {}',
+        ),
+        (
+            "[community]\nlinks = ['https://example.org/']\n",
+            "my.toml: [community] links: an array is not accepted; accepted: labels with web addresses, as "
+            '{ "Recordings" = "https://example.org/recordings" }, or {}',
         ),
         ("[series]\nslug = 'tea'\n", "my.toml: [[series]]: is not an array of tables; accepted: [[series]]"),
         ("series = []\n", "my.toml: [[series]]: there is none; accepted: one or more"),

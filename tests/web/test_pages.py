@@ -54,6 +54,15 @@ async def test_an_unknown_zone_is_told_gently_and_the_page_stands(visitor: httpx
         assert "18:00" in page.text
 
 
+async def test_the_front_page_links_to_where_the_settings_say(visitor: httpx.AsyncClient) -> None:
+    page = await visitor.get("/")
+    assert (
+        '<a href="https://www.example.org/recordings?a=1&amp;b=2"><bdi>Recordings &amp; notes</bdi></a>'
+        in page.text
+    )
+    assert page.text.index("Recordings &amp;") < page.text.index("Gesprächsfreundlichkeit")
+
+
 async def test_the_front_page_lists_the_coming_twelve_with_their_status(
     house: House, visitor: httpx.AsyncClient
 ) -> None:

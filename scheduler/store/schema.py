@@ -57,7 +57,8 @@ metadata = MetaData(
 )
 
 
-_MEETING_KINDS = ("invitation", "reminder", "update", "cancellation")
+_PLANNED_KINDS = ("invitation", "reminder", "follow-up")
+_MEETING_KINDS = (*_PLANNED_KINDS, "update", "cancellation")
 _PERSONAL_KINDS = (
     "confirmation", "already-member", "decline", "sign-in", "address-change", "address-changed", "welcome",
 )  # fmt: skip
@@ -252,7 +253,7 @@ notices = Table(
     Column("ready", Boolean, nullable=False, server_default=false(),
            comment="false while its deliveries are being made: nothing is sent"),
     Column("stopped_at", Instant),
-    Column("unwanted", String(20), comment="why the plan no longer wants it: cancelled, moved, policy"),
+    Column("unwanted", String(20), comment="why the plan no longer wants it: cancelled, moved, policy, …"),
     Column("closed_at", Instant, comment="expired and nothing left to do"),
     _one_of("kind", *_MEETING_KINDS, "notice", *_PERSONAL_KINDS),
     CheckConstraint(f"(kind IN ({_listed(*_MEETING_KINDS)})) = (occurrence IS NOT NULL)",
@@ -260,7 +261,7 @@ notices = Table(
     CheckConstraint(f"(kind IN ({_listed(*_PERSONAL_KINDS)})) = (member IS NOT NULL)", name="personal_has_member"),
     CheckConstraint("address IS NULL OR member IS NOT NULL", name="address_of_member"),
     CheckConstraint("(occurrence IS NULL) = (starts IS NULL)", name="occurrence_has_start"),
-    CheckConstraint("(kind IN ('invitation', 'reminder')) = (policy IS NOT NULL)", name="planned_has_policy"),
+    CheckConstraint(f"(kind IN ({_listed(*_PLANNED_KINDS)})) = (policy IS NOT NULL)", name="planned_has_policy"),
     Index(None, "occurrence"),
     Index(None, "closed_at"),
     Index(None, "member", "kind", "created_at"),

@@ -279,7 +279,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         (
             POLICY.replace("reminder", "remind"),
             "my.toml: [[policies]] number 1 'soon', kind: 'remind' is not accepted; "
-            'accepted: "invitation" or "reminder"',
+            'accepted: "invitation", "reminder" or "follow-up"',
         ),
         (
             POLICY.replace("1h", "an hour"),
@@ -303,6 +303,22 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
             (POLICY + POLICY.replace("soon", "early")).replace("reminder", "invitation"),
             "my.toml: [[policies]] number 2 'early', kind: 'soon' already invites to series "
             "'conversation-for-kindness'; accepted: one invitation for each series, and any number of reminders",
+        ),
+        (
+            POLICY.replace("reminder", "follow-up"),
+            "my.toml: [[policies]] number 1 'soon': give either lag, or days_after and at; not both, not neither",
+        ),
+        (
+            POLICY + "lag = '2h'\n",
+            "my.toml: [[policies]] number 1 'soon': give either lead, or days_before and at; not both, not neither",
+        ),
+        (
+            "".join(
+                POLICY.replace("soon", slug).replace("reminder", "follow-up").replace("lead", "lag")
+                for slug in ("soon", "late")
+            ),
+            "my.toml: [[policies]] number 2 'late', kind: 'soon' already follows up series "
+            "'conversation-for-kindness'; accepted: one follow-up for each series, and any number of reminders",
         ),
         (
             f"[community]\ndomain = '{'a' * 60}.example.org'\n",

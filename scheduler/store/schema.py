@@ -231,6 +231,17 @@ requests = Table(
     comment="Who asked to join, and what became of it; at most one of each person is open",
 )  # fmt: skip
 
+asks = Table(
+    "asks", metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("what", String(10), nullable=False),
+    Column("said", JSON, nullable=False, comment="what was typed, whole and in order"),
+    Column("asked_at", Instant, nullable=False),
+    _one_of("what", "join", "link"),
+    sqlite_autoincrement=True,
+    comment="What somebody asked for and was answered, until it is carried out: then it goes",
+)  # fmt: skip
+
 notices = Table(
     "notices", metadata,
     Column("id", Number, primary_key=True, autoincrement=True),

@@ -104,6 +104,22 @@ def read_lead(value: Any) -> Any:
         raise ValueError(problem) from None
 
 
+def read_links(value: Any) -> Any:
+    """The label and address of each link, in their order."""
+    if not isinstance(value, dict):
+        return value
+    links = []
+    for label, url in value.items():
+        try:
+            label = _some(
+                require_line(label, "the label of a link", longest=LONGEST_LABEL), "the label of a link"
+            )
+            links.append((label, require_url(url if isinstance(url, str) else "", f"'{label}'")))
+        except Problem as problem:
+            raise ValueError(problem) from None
+    return tuple(links)
+
+
 def read_key(value: Any) -> Any:
     """The octets that hexadecimal or base64 (of either alphabet) stands for; None for ""."""
     if not isinstance(value, str) or not value:
@@ -129,10 +145,13 @@ Zone = Annotated[str, checked_by(require_zone)]
 OptionalUrl = Annotated[str, checked_by(require_url, empty=True)]
 WallTime = Annotated[time, BeforeValidator(_read_time)]
 
+LONGEST_LABEL = 100
+
 SLUG = "lower-case letters, digits and single hyphens"
 LINE = "one line of text"
 PROSE = "text"
 ADDRESS = "an e-mail address, as name@example.org"
 URL = 'an http or https address, as https://example.org/room, or ""'
+LINKS = 'labels with web addresses, as { "Recordings" = "https://example.org/recordings" }, or {}'
 DAYS = "a whole number of days from 1 to 3650"
 TIME = 'a time as "18:00"'

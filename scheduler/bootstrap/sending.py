@@ -83,7 +83,12 @@ def make_hands(parts: Parts, dispatcher: Dispatcher) -> Hands:
     """What takes this process's share of the chunks."""
 
     async def run(chunk: int) -> float | None:
-        await dispatcher.send_chunk(chunk, take_over=True)
+        if await dispatcher.send_chunk(chunk, take_over=True):
+            async with parts.database.read() as connection:
+                others_waited = await claims.has_welcome(connection, chunk)
+            if others_waited:
+                # Whatever else there is for who was just welcomed: its own job found nothing that might go.
+                await hand_out(parts)
         # What a process that stops leaves of a chunk is somebody else's at once.
         return 0 if dispatcher.is_draining else dispatcher.relay.pause or None
 

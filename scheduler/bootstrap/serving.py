@@ -31,6 +31,7 @@ from scheduler.delivery.transport import MaildirAddress
 from scheduler.domain.problem import Problem
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.alerting import Bell
+from scheduler.service.asking import carry_out_left
 from scheduler.service.deciding import nudge
 from scheduler.service.planning import Planner
 from scheduler.service.retaining import forget_old
@@ -109,8 +110,10 @@ class Service:
             async with self._parts.database.read() as connection:
                 self._seen = await facts.current(connection, "change")
             ticked = await self._planner.tick()
-            if self._hands and not ticked.held:
-                await hand_out(self._parts)
+            if not ticked.held:
+                await carry_out_left(self._parts.database, now=self._parts.clock.now())
+                if self._hands:
+                    await hand_out(self._parts)
         if ticked.next_due:
             self._timer.add_job(self.tick, DateTrigger(ticked.next_due), id="due", replace_existing=True)
         self._work.set()

@@ -27,7 +27,7 @@ from scheduler.domain.calendar import require_uid_room
 from scheduler.domain.community import Community
 from scheduler.domain.link import is_loopback
 from scheduler.domain.occurrence import Series
-from scheduler.domain.policy import Policy
+from scheduler.domain.policy import ONCE, Policy
 from scheduler.domain.problem import Refused
 from scheduler.domain.retention import Retention
 
@@ -104,7 +104,7 @@ def _check_series(tables: Tables, sources: Sources) -> None:
 def _check_policies(tables: Tables, sources: Sources) -> None:
     slugs = [series.slug for series in tables.series]
     seen: set[str] = set()
-    invited: dict[str, str] = {}
+    once: dict[tuple[str, str], str] = {}
     for number, policy in enumerate(tables.policies):
         if policy.slug in seen:
             raise complaint(
@@ -120,14 +120,15 @@ def _check_policies(tables: Tables, sources: Sources) -> None:
                 accepted=", ".join(slugs),
             )  # fmt: skip
         for slug in slugs if policy.series is None else [policy.series]:
-            if policy.kind != "invitation":
+            if policy.kind not in ONCE:
                 continue
-            if slug in invited:
+            if earlier := once.get((policy.kind, slug)):
+                does = "invites to" if policy.kind == "invitation" else "follows up"
                 raise complaint(
-                    sources, ("policies", number, "kind"), f"'{invited[slug]}' already invites to series '{slug}'",
-                    accepted="one invitation for each series, and any number of reminders",
+                    sources, ("policies", number, "kind"), f"'{earlier}' already {does} series '{slug}'",
+                    accepted=f"one {policy.kind} for each series, and any number of reminders",
                 )  # fmt: skip
-            invited[slug] = policy.slug
+            once[policy.kind, slug] = policy.slug
 
 
 def _check_reach(tables: Tables, sources: Sources) -> None:

@@ -14,6 +14,7 @@ from scheduler.bootstrap.accepting import (
     DOMAIN,
     HOST,
     LINE,
+    LINKS,
     ORIGINS,
     PROSE,
     SELECTOR,
@@ -32,6 +33,7 @@ from scheduler.bootstrap.accepting import (
     read_date,
     read_key,
     read_lead,
+    read_links,
     require_base_url,
     require_database,
     require_private_key,
@@ -61,6 +63,7 @@ class CommunityTable(Table):
         description="a domain in lower case, as example.org"
     )
     website: OptionalUrl = Field(description=URL)
+    links: Annotated[tuple[tuple[str, str], ...], BeforeValidator(read_links)] = Field(description=LINKS)
     locale: Annotated[str, checked_by(require_locale)] = Field(description="a language and country, as en-GB")
     color: Annotated[str, checked_by(matching(re.compile("[a-z]{3,20}")))] = Field(
         description="a CSS colour name, as teal"
@@ -191,11 +194,17 @@ class SeriesTable(Table):
 
 class PolicyTable(Table):
     slug: Slug = Field(description=SLUG)
-    kind: Literal["invitation", "reminder"] = Field(description='"invitation" or "reminder"')
+    kind: Literal["invitation", "reminder", "follow-up"] = Field(
+        description='"invitation", "reminder" or "follow-up"'
+    )
     lead: Annotated[timedelta | None, BeforeValidator(read_lead)] = Field(
         default=None, description='a length of time, as "90m", "1h" or "14d"'
     )
     days_before: int | None = Field(default=None, ge=0, le=60, description="a whole number from 0 to 60")
+    lag: Annotated[timedelta | None, BeforeValidator(read_lead)] = Field(
+        default=None, description='a length of time, as "2h" or "1d"'
+    )
+    days_after: int | None = Field(default=None, ge=0, le=60, description="a whole number from 0 to 60")
     at: WallTime | None = Field(default=None, description=TIME)
     series: str | None = Field(default=None, description="the slug of a series")
 
@@ -206,8 +215,8 @@ class PolicyTable(Table):
 
     def policy(self) -> Policy:
         return Policy(
-            slug=self.slug, kind=Kind(self.kind), lead=self.lead, days_before=self.days_before, at=self.at,
-            series=self.series,
+            slug=self.slug, kind=Kind(self.kind), lead=self.lead, days_before=self.days_before, lag=self.lag,
+            days_after=self.days_after, at=self.at, series=self.series,
         )  # fmt: skip
 
 

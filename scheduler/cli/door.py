@@ -129,6 +129,11 @@ def confirm(question: str, *, yes: bool, otherwise: str) -> None:
         fail("nothing was done")
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 member`, `2 members`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def say_answers(answers: dict[str, int]) -> str:
     """How many answered what."""
     return ", ".join(f"{answers.get(one, 0)} {one}" for one in ("coming", "maybe", "declined"))

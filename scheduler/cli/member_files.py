@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from scheduler.cli.door import confirm, door, fail, is_terminal
+from scheduler.cli.door import confirm, counted, door, fail, is_terminal
 from scheduler.cli.members import app
 from scheduler.domain.problem import Refused
 
@@ -51,7 +51,7 @@ def import_(
         foreseen = door(context).run(partial(take, writes=False))
         if foreseen.invited:
             confirm(
-                f"Import {foreseen.added} members, and invite {foreseen.invited} of them now? "
+                f"Import {counted(foreseen.added, 'member')}, and invite {foreseen.invited} of them now? "
                 "(--no-invite imports them without)",
                 yes=False,
                 otherwise="",
@@ -126,7 +126,9 @@ def export(
         raise
     except OSError as error:
         raise Refused(f"{file} cannot be written: {error.strerror}") from None
-    typer.echo(f"{number} members written to {'standard output' if file == '-' else file}", err=True)
+    typer.echo(
+        f"{counted(number, 'member')} written to {'standard output' if file == '-' else file}", err=True
+    )
 
 
 def _opened(file: str) -> AbstractContextManager[TextIO]:

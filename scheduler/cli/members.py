@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scheduler.cli.door import confirm, door, usage
+from scheduler.cli.door import confirm, counted, door, usage
 from scheduler.cli.reporting import read_date
 from scheduler.domain.problem import SettingsProblem
 
@@ -58,7 +58,7 @@ def list_(context: typer.Context, as_json: Annotated[bool, typer.Option("--json"
             if page:
                 _print_table(page)
             counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
-            typer.echo(f"{statuses.total()} members" + (f": {counts}" if counts else ""))
+            typer.echo(counted(statuses.total(), "member") + (f": {counts}" if counts else ""))
 
     door(context).run(show)
 

@@ -10,6 +10,7 @@ import typer
 from scheduler.cli.door import (
     LONGEST_NUMBER,
     confirm,
+    counted,
     door,
     fail,
     is_terminal,
@@ -135,17 +136,17 @@ def send(
             parts.database, subject=subject, body=text, audience=terms, audience_text=audience,
             now=parts.clock.now(), at=moment, expires=useful, hold=timedelta(seconds=hold),
         )  # fmt: skip
-        typer.echo(f"notice {pressed.notice} goes to {pressed.recipients} members")
+        typer.echo(f"notice {pressed.notice} goes to {counted(pressed.recipients, 'member')}")
         if wait:
             await _wait(parts, pressed.notice)
 
     number = door(context).run(count)
     if dry_run:
-        typer.echo(f"would go to {number} members; nothing was sent")
+        typer.echo(f"would go to {counted(number, 'member')}; nothing was sent")
         return
     if not test_to:
         confirm(
-            f"Send '{subject}' to {number} members?",
+            f"Send '{subject}' to {counted(number, 'member')}?",
             yes=yes,
             otherwise="give --yes to send without being asked",
         )

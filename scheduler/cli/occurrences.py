@@ -9,6 +9,7 @@ import typer
 from scheduler.cli.door import (
     EXIT_USAGE,
     confirm,
+    counted,
     door,
     fail,
     is_terminal,
@@ -87,14 +88,14 @@ def amend(
         amended = await amending.amend(parts.database, series, key, change, now=now)
         if tell and amended.changed:
             pressed = await amending.tell(parts.database, amended, now=now)
-            typer.echo(f"notice {pressed.notice} tells {pressed.recipients} members")
+            typer.echo(f"notice {pressed.notice} tells {counted(pressed.recipients, 'member')}")
 
     amended, number = door(context).run(look)
     if not amended.changed:
         typer.echo(f"{key}: that is how it is already; nothing was changed and nobody is told")
         return
     if tell is None:
-        tell = typer.confirm(f"Tell {number} members?", err=True)
+        tell = typer.confirm(f"Tell {counted(number, 'member')}?", err=True)
     door(context).run(act)
     after = amended.after
     typer.echo(f"{key}: {after.status}, {amending.home_wall(after)} {after.zone}")
@@ -178,13 +179,15 @@ def import_(
     async def act(parts: "Parts") -> tuple[int, int, list[str]]:
         series = {one.slug: one for one in parts.series}
         rows, problems = read_programme(data, series=list(series))
-        confirm(f"Take {len(rows)} meetings from {file}?", yes=yes or not is_terminal(), otherwise="")
+        confirm(
+            f"Take {counted(len(rows), 'meeting')} from {file}?", yes=yes or not is_terminal(), otherwise=""
+        )
         changed, refused = await take_programme(parts.database, series, rows, now=parts.clock.now())
         return changed, len(rows) - len(refused) - changed, [*problems, *refused]
 
     changed, same, problems = door(context).run(act)
     for problem in problems:
         typer.echo(f"{file}: {problem}", err=True)
-    typer.echo(f"{changed} meetings changed, {same} as they were; nobody was told")
+    typer.echo(f"{counted(changed, 'meeting')} changed, {same} as they were; nobody was told")
     if problems:
         fail(f"{len(problems)} rows of {file} were not taken; mend them and import the file again")

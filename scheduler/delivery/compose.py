@@ -35,7 +35,7 @@ NAMELESS = "friend"
 """How a member is greeted whose name we do not know."""
 
 _WAYS_IN = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
-_WITHOUT_CALENDAR = (Kind.REMINDER, Kind.WELCOME)
+_WITHOUT_CALENDAR = (Kind.REMINDER, Kind.WELCOME, Kind.FOLLOW_UP)
 _SPECIAL_IN_HTML = re.compile("[&<>'\"]")
 # Of at most 900 octets, so that each fits on a line of its own.
 _URL = re.compile(r"(?:https?|webcal)://[!#-;=?-~]{1,900}")

@@ -67,13 +67,15 @@ class Fact:
 class Meeting:
     """One occurrence as a mail speaks of it.
 
-    `facts` are what is known of it. In an update whose members were told otherwise before, `was` is the old time,
+    `facts` are what is known of it, `materials` what there is to see or read after it.
+    In an update whose members were told otherwise before, `was` is the old time,
     or None and `same_time` true; `new_room` says that the link leads elsewhere, `reinstated` that it was off.
     """
 
     title: str
     when: When
     facts: tuple[Fact, ...]
+    materials: str = ""
     was: When | None = None
     same_time: bool = False
     new_room: bool = False
@@ -126,7 +128,7 @@ def describe_meeting(
         occurrence, before = as_told(occurrence, before), None
     meeting = Meeting(
         title=series.title, when=describe_when(occurrence, series, zone=zone, cycle=cycle),
-        facts=tuple(_facts(occurrence, before)),
+        facts=tuple(_facts(occurrence, before)), materials=occurrence.materials,
     )  # fmt: skip
     if occurrence.cancelled:
         # Whose clocks have changed matters to nobody who need not look at them.

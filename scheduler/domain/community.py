@@ -9,7 +9,7 @@ class Community:
 
     `address` is the From of every mail and the ORGANIZER of every invitation; `reply_to` a convenor's address;
     `domain` that of UIDs and Message-IDs, frozen at first start; `base_url` has no slash at its end; `locale` is
-    for members who have named none.
+    for members who have named none; `links` are other places on the web, each a label and an address.
     """
 
     name: str
@@ -21,6 +21,7 @@ class Community:
     base_url: str
     locale: str = "en-GB"
     color: str = "teal"
+    links: tuple[tuple[str, str], ...] = ()
 
     @property
     def feed_url(self) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from scheduler.domain.occurrence import Occurrence
-from scheduler.domain.policy import EVERY_ZONE, Kind, Policy
+from scheduler.domain.policy import EVERY_ZONE, FOLLOW_UP_LASTS, Kind, Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +35,22 @@ def wanted(
     """Return what `policy` wants told about `occurrence` to members in `zones`, or None where nothing.
 
     A due instant before `adopted_at` creates nothing, but for an invitation where `invite_now` says that this is
-    the next occurrence of a series new to invitations.
+    the next occurrence of a series new to invitations. A follow-up is wanted of a meeting that has materials, if they
+    were there while it would have been of use.
     """
     if occurrence.cancelled or occurrence.orphaned:
         return None
     at_once = invite_now and policy.kind is Kind.INVITATION
-    dues = {zone: policy.due(occurrence.starts, zone) for zone in policy.zones(zones)}
+    dues = {zone: policy.due_about(occurrence, zone) for zone in policy.zones(zones)}
+    expires = occurrence.starts
+    if policy.kind is Kind.FOLLOW_UP:
+        expires = max(dues.values(), default=occurrence.ends) + FOLLOW_UP_LASTS
+        if not occurrence.materials or occurrence.changed_at >= expires:
+            return None
     return Wanted(
         kind=policy.kind, policy=policy.slug, occurrence=occurrence.key,
         identity=identity(policy.kind, occurrence, policy.slug),
-        starts=occurrence.starts, expires=occurrence.starts,
+        starts=occurrence.starts, expires=expires,
         dues={zone: due for zone, due in dues.items() if at_once or due >= adopted_at},
     )  # fmt: skip
 

@@ -6,8 +6,14 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from scheduler.domain.clock import require_aware
-from scheduler.domain.occurrence import require_slug
+from scheduler.domain.occurrence import Occurrence, require_slug
 from scheduler.domain.problem import Refused
+
+LONGEST_LEAD = timedelta(days=60)
+FOLLOW_UP_LASTS = timedelta(days=14)
+"""How long a follow-up is of use once it is due."""
+FOLLOW_UP_REACH = LONGEST_LEAD + FOLLOW_UP_LASTS + timedelta(days=2)
+"""A bound on how long after the end anything is to be done about a follow-up."""
 
 EVERY_ZONE = "*"
 """Stands for the zone where one due instant serves all zones."""
@@ -16,6 +22,7 @@ EVERY_ZONE = "*"
 class Kind(StrEnum):
     INVITATION = "invitation"
     REMINDER = "reminder"
+    FOLLOW_UP = "follow-up"
     UPDATE = "update"
     CANCELLATION = "cancellation"
     NOTICE = "notice"
@@ -28,8 +35,10 @@ class Kind(StrEnum):
     ADDRESS_CHANGED = "address-changed"
 
 
-PLANNED = (Kind.INVITATION, Kind.REMINDER)
+PLANNED = (Kind.INVITATION, Kind.REMINDER, Kind.FOLLOW_UP)
 """The kinds that policies ask for; the others are made by a convenor's press of a button."""
+ONCE = (Kind.INVITATION, Kind.FOLLOW_UP)
+"""Of these each meeting has at most one, whatever policy asks for it."""
 MEETING = (*PLANNED, Kind.UPDATE, Kind.CANCELLATION)
 """What speaks of one meeting."""
 REPLIES = (
@@ -60,7 +69,8 @@ def first_instant(wall: datetime, zone: str) -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Either a `lead` before the start, or a local time `days_before` the member's own date of the meeting.
+    """Either a `lead` before the start, or a local time `days_before` the member's own date of the meeting; for a
+    follow-up a `lag` after the end, or a local time `days_after` that date.
 
     `series` names the one series it holds for; None means all.
     """
@@ -68,7 +78,9 @@ class Policy:
     slug: str
     kind: Kind
     lead: timedelta | None = None
+    lag: timedelta | None = None
     days_before: int | None = None
+    days_after: int | None = None
     at: time | None = None
     series: str | None = None
 
@@ -78,29 +90,61 @@ class Policy:
             raise Refused(
                 f"policy {self.slug}: kind '{self.kind}' is not planned; accepted: {', '.join(PLANNED)}"
             )
-        local = self.days_before is not None and self.at is not None
-        if (self.lead is None) == (not local) or (self.days_before is None) != (self.at is None):
-            raise Refused(
-                f"policy {self.slug}: give either lead, or days_before and at; not both, not neither"
-            )
-        if self.lead is not None and not timedelta(minutes=1) <= self.lead <= timedelta(days=60):
-            raise Refused(f"policy {self.slug}: lead must be between a minute and 60 days")
-        if self.days_before is not None and not 0 <= self.days_before <= 60:
-            raise Refused(f"policy {self.slug}: days_before must be between 0 and 60")
+        follows = self.kind is Kind.FOLLOW_UP
+        span, days = ("lag", "days_after") if follows else ("lead", "days_before")
+        others = (self.lead, self.days_before) if follows else (self.lag, self.days_after)
+        local = self.days is not None and self.at is not None
+        if (
+            (self.span is None) == (not local)
+            or (self.days is None) != (self.at is None)
+            or others != (None, None)
+        ):
+            raise Refused(f"policy {self.slug}: give either {span}, or {days} and at; not both, not neither")
+        if self.span is not None and not timedelta(minutes=1) <= self.span <= LONGEST_LEAD:
+            raise Refused(f"policy {self.slug}: {span} must be between a minute and 60 days")
+        if self.days is not None and not 0 <= self.days <= 60:
+            raise Refused(f"policy {self.slug}: {days} must be between 0 and 60")
+
+    @property
+    def span(self) -> timedelta | None:
+        """The lead, or a follow-up's lag."""
+        return self.lag if self.kind is Kind.FOLLOW_UP else self.lead
+
+    @property
+    def days(self) -> int | None:
+        """The days before, or a follow-up's days after."""
+        return self.days_after if self.kind is Kind.FOLLOW_UP else self.days_before
 
     @property
     def longest_lead(self) -> timedelta:
         """A bound on how long before the start anything of this policy is due."""
+        if self.kind is Kind.FOLLOW_UP:
+            return timedelta()
         return self.lead if self.lead is not None else timedelta(days=(self.days_before or 0) + 2)
 
     @property
     def definition(self) -> str:
         """What, when it changes, makes the policy a new one for the past: its timing."""
-        return f"{self.kind};{self.lead};{self.days_before};{self.at}"
+        return f"{self.kind};{self.span};{self.days};{self.at}"
 
     def zones(self, zones: frozenset[str]) -> frozenset[str]:
         """The zones that need a due instant of their own, out of those that members live in."""
-        return frozenset({EVERY_ZONE}) if self.lead is not None else zones
+        return frozenset({EVERY_ZONE}) if self.span is not None else zones
+
+    def due_about(self, occurrence: Occurrence, zone: str) -> datetime:
+        """Return the due instant in UTC, for members in `zone`, of what this policy tells about `occurrence`.
+
+        A follow-up's local time counts on from the member's own date of the meeting; where it would fall at or before
+        the end, it is one hour after the end.
+        """
+        if self.kind is not Kind.FOLLOW_UP:
+            return self.due(occurrence.starts, zone)
+        if self.lag is not None:
+            return occurrence.ends + self.lag
+        assert self.days_after is not None and self.at is not None
+        day = occurrence.starts.astimezone(ZoneInfo(zone)).date() + timedelta(days=self.days_after)
+        due = first_instant(datetime.combine(day, self.at), zone)
+        return due if due > occurrence.ends else occurrence.ends + timedelta(hours=1)
 
     def due(self, starts: datetime, zone: str) -> datetime:
         """Return the due instant in UTC for members in `zone` of a meeting at `starts` (aware).

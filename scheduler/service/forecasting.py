@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.plan import Wanted, next_occurrence, wanted
-from scheduler.domain.policy import EVERY_ZONE, PLANNED, Policy
+from scheduler.domain.policy import EVERY_ZONE, FOLLOW_UP_REACH, PLANNED, Kind, Policy
 from scheduler.service.adopting import adoption, derived, holds_for
 from scheduler.store import members, notices, occurrences
 from scheduler.store.database import Database
@@ -74,7 +74,7 @@ async def _wants(
         for policy in mine:
             since, new = adoption(adopted, series, policy, now)
             first = next_occurrence(held, since) if new else None
-            for one in _to_come(held, now):
+            for one in _to_tell_of(held, policy, now):
                 want = wanted(
                     one,
                     policy,
@@ -87,8 +87,9 @@ async def _wants(
     return found
 
 
-def _to_come(held: Sequence[Occurrence], now: datetime) -> list[Occurrence]:
-    return [one for one in held if one.starts > now]
+def _to_tell_of(held: Sequence[Occurrence], policy: Policy, now: datetime) -> list[Occurrence]:
+    since = now - FOLLOW_UP_REACH if policy.kind is Kind.FOLLOW_UP else now
+    return [one for one in held if one.starts > since]
 
 
 async def _of_want(

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.wording import When, describe_when
@@ -127,22 +126,11 @@ async def candidates(
     return [(zone, describe_when(one, its, zone=zone, cycle=cycle)) for zone in zones]
 
 
-async def ask(database: Database, application: Application, *, now: datetime) -> None:
+async def receive(connection: AsyncConnection, application: Application, now: datetime) -> None:
     """Keep an application and mail its address; what and whether depends on who that is, and the caller is not told.
 
     However often an address is entered, it gets few mails; what is entered in between is dropped.
     """
-    if not application.zone:
-        raise ValueError("nobody joins without a zone")
-    try:
-        async with database.write() as connection:
-            await _ask(connection, application, now)
-    except IntegrityError:
-        # Somebody entered the same new address at the same moment, and is being mailed.
-        log.info("request-doubled")
-
-
-async def _ask(connection: AsyncConnection, application: Application, now: datetime) -> None:
     key = address_key(application.email)
     member = await members.by_key(connection, key)
     if member is None:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.clock import Clock
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.plan import Wanted, due_in, wanted
-from scheduler.domain.policy import EVERY_ZONE, PLANNED, Kind, Policy, first_instant
+from scheduler.domain.policy import EVERY_ZONE, FOLLOW_UP_REACH, PLANNED, Kind, Policy, first_instant
 from scheduler.service.adopting import adopt, holds_for, horizon, invites_now
 from scheduler.service.holding import RESTORED, ClockWatch, hold
 from scheduler.store import facts, members, notices, occurrences
@@ -106,8 +106,11 @@ class Planner:
         """Insert the notices that lack, re-time what is unsent, withdraw what is no longer wanted."""
         zones = await members.zones(connection)
         kept = await occurrences.all_occurrences(connection, since=since)
-        wants = await self._wants(connection, kept, zones, now)
         standing = {one.identity: one for one in await notices.open_notices(connection)}
+        past = kept
+        if Kind.FOLLOW_UP in {one.kind for one in self._policies} | {one.kind for one in standing.values()}:
+            past = await occurrences.all_occurrences(connection, since=since - FOLLOW_UP_REACH)
+        wants = await self._wants(connection, kept, zones, now, past=past)
         dues = await notices.dues_of_open(connection)
         for want in wants.values():
             if notice := standing.get(want.identity):
@@ -119,17 +122,20 @@ class Planner:
                 )  # fmt: skip
                 await notices.set_dues(connection, number, want.dues)
                 log.info("notice-planned", notice=number, kind=want.kind, occurrence=want.occurrence)
-        by_key = {one.key: one for one in kept}
+        by_key, long_by_key = {one.key: one for one in kept}, {one.key: one for one in past}
         for notice in standing.values():
-            occurrence = by_key.get(notice.occurrence or "")
+            known = long_by_key if notice.kind is Kind.FOLLOW_UP else by_key
+            occurrence = known.get(notice.occurrence or "")
             if occurrence and notice.identity not in wants and notice.expires > now:
                 await self._let_go(connection, notice, occurrence)
             if notice.at and notice.expires > now:
                 await self._add_local_dues(connection, notice, dues.get(notice.id, {}), zones)
 
     async def _wants(
-        self, connection: AsyncConnection, kept: Sequence[Occurrence], zones: frozenset[str], now: datetime
-    ) -> dict[str, Wanted]:
+        self, connection: AsyncConnection, kept: Sequence[Occurrence], zones: frozenset[str], now: datetime, *,
+        past: Sequence[Occurrence],
+    ) -> dict[str, Wanted]:  # fmt: skip
+        """What the policies want of the `kept` occurrences, follow-ups of the `past` ones too, by identity."""
         adopted = await occurrences.adopted_policies(connection)
         until = now + horizon(self._policies)
         found: dict[str, Wanted] = {}
@@ -139,7 +145,7 @@ class Planner:
                     continue
                 taken = adopted[series.slug, policy.slug]
                 at_once = await invites_now(connection, series, taken)
-                for one in kept:
+                for one in past if policy.kind is Kind.FOLLOW_UP else kept:
                     if one.series == series.slug and one.starts <= until:
                         want = wanted(
                             one, policy, zones=zones, adopted_at=taken.adopted_at,
@@ -182,6 +188,8 @@ class Planner:
             reason = "cancelled"
         elif occurrence.starts != notice.starts:
             reason = "moved"
+        elif notice.kind is Kind.FOLLOW_UP and not occurrence.materials:
+            reason = "no materials"
         else:
             reason = "orphaned" if occurrence.orphaned else "policy"
         if notice.unwanted != reason:

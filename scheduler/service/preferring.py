@@ -70,12 +70,15 @@ async def read_preferences(
 
 
 def choices(policies: Sequence[Policy], muted: Collection[Mute]) -> list[Choice]:
-    """What a member may do without, in the order in which it comes: each reminder, and convenors' own notices.
+    """What a member may do without, in the order in which it comes: each reminder, what follows a meeting, and
+    convenors' own notices.
 
     Updates and cancellations are not among it: who does not get them stands before a closed door.
     """
     reminders = [policy for policy in policies if policy.kind is Kind.REMINDER]
     wants: list[tuple[Mute, Policy | None]] = [((Kind.REMINDER, policy.slug), policy) for policy in reminders]
+    if any(policy.kind is Kind.FOLLOW_UP for policy in policies):
+        wants.append(((Kind.FOLLOW_UP, ""), None))
     wants.append(((Kind.NOTICE, ""), None))
     return [Choice(mute=mute, policy=policy, muted=mute in muted) for mute, policy in wants]
 

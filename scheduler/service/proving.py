@@ -27,12 +27,11 @@ MOST_A_DAY = 5
 """How many fresh links, and how many questions to a new address, one member gets."""
 
 
-async def ask_link(database: Database, email: str, *, now: datetime) -> None:
+async def mail_link(connection: AsyncConnection, email: str, now: datetime) -> None:
     """Mail a fresh link to whoever has that address, if anybody has: who left too. The caller is told nothing of it."""
-    async with database.write() as connection:
-        member = await members.by_key(connection, key_of(email))
-        if member and member.status != "pending":
-            await _mail_link(connection, member, now)
+    member = await members.by_key(connection, key_of(email))
+    if member and member.status != "pending":
+        await _mail_link(connection, member, now)
 
 
 async def ask_own_link(database: Database, token: str, *, keys: Keys, now: datetime) -> Member:

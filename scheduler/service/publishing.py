@@ -178,6 +178,20 @@ async def outlook(database: Database, series: Sequence[Series], *, now: datetime
         )  # fmt: skip
 
 
+async def past_meetings(
+    database: Database, series: Sequence[Series], *, now: datetime
+) -> dict[int, list[Occurrence]]:
+    """What was held and is over, by the year of its home date; years and meetings with the newest first."""
+    known = {one.slug for one in series}
+    async with database.read() as connection:
+        kept = await occurrences.all_occurrences(connection)
+    found: dict[int, list[Occurrence]] = {}
+    for one in reversed(kept):
+        if one.ends <= now and not one.cancelled and one.series in known:
+            found.setdefault(one.home_date.year, []).append(one)
+    return found
+
+
 async def next_meeting(database: Database, series: Sequence[Series], *, now: datetime) -> Occurrence | None:
     """The first occurrence that is held and not over, or None where no rule gives another."""
     async with database.read() as connection:

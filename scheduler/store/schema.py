@@ -57,7 +57,8 @@ metadata = MetaData(
 )
 
 
-_MEETING_KINDS = ("invitation", "reminder", "update", "cancellation")
+_PLANNED_KINDS = ("invitation", "reminder", "follow-up")
+_MEETING_KINDS = (*_PLANNED_KINDS, "update", "cancellation")
 _PERSONAL_KINDS = (
     "confirmation", "already-member", "decline", "sign-in", "address-change", "address-changed", "welcome",
 )  # fmt: skip
@@ -236,6 +237,17 @@ requests = Table(
     comment="Who asked to join, and what became of it; at most one of each person is open",
 )  # fmt: skip
 
+asks = Table(
+    "asks", metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("what", String(10), nullable=False),
+    Column("said", JSON, nullable=False, comment="what was typed, whole and in order"),
+    Column("asked_at", Instant, nullable=False),
+    _one_of("what", "join", "link"),
+    sqlite_autoincrement=True,
+    comment="What somebody asked for and was answered, until it is carried out: then it goes",
+)  # fmt: skip
+
 notices = Table(
     "notices", metadata,
     Column("id", Number, primary_key=True, autoincrement=True),
@@ -258,7 +270,7 @@ notices = Table(
     Column("ready", Boolean, nullable=False, server_default=false(),
            comment="false while its deliveries are being made: nothing is sent"),
     Column("stopped_at", Instant),
-    Column("unwanted", String(20), comment="why the plan no longer wants it: cancelled, moved, policy"),
+    Column("unwanted", String(20), comment="why the plan no longer wants it: cancelled, moved, policy, …"),
     Column("closed_at", Instant, comment="expired and nothing left to do"),
     Column("archived_at", Instant, comment="when the last of its deliveries had moved to past_deliveries"),
     Column("tally", JSON(none_as_null=True), comment="how many of its deliveries had which state when it was closed"),
@@ -268,7 +280,7 @@ notices = Table(
     CheckConstraint(f"(kind IN ({_listed(*_PERSONAL_KINDS)})) = (member IS NOT NULL)", name="personal_has_member"),
     CheckConstraint("address IS NULL OR member IS NOT NULL", name="address_of_member"),
     CheckConstraint("(occurrence IS NULL) = (starts IS NULL)", name="occurrence_has_start"),
-    CheckConstraint("(kind IN ('invitation', 'reminder')) = (policy IS NOT NULL)", name="planned_has_policy"),
+    CheckConstraint(f"(kind IN ({_listed(*_PLANNED_KINDS)})) = (policy IS NOT NULL)", name="planned_has_policy"),
     Index(None, "occurrence"),
     Index(None, "closed_at"),
     Index("ix_notices_over", "expires",

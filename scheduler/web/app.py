@@ -90,6 +90,7 @@ def _routes(static: Path) -> list[BaseRoute]:
         Route("/next", pages.next_page),
         Route("/meetings/{series}/{date}.ics", calendars.meeting),
         Route("/meetings/{series}/{date}", pages.meeting),
+        Route("/archive", pages.archive),
         Route("/calendar.ics", calendars.everything),
         Route("/calendar/{series}.ics", calendars.one_series),
         Route("/cal/{token}.ics", calendars.private),

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from scheduler.domain.country import countries
 from scheduler.domain.problem import Refused
 from scheduler.domain.zone import city, require_zone
-from scheduler.service import joining
+from scheduler.service import asking, joining
 from scheduler.service.joining import Application
 from scheduler.service.recognising import Standing
 from scheduler.web.choices import languages, zones
@@ -43,7 +43,9 @@ async def join(request: Request) -> Response:
         )  # fmt: skip
     answer = page(request, "asked.html", headers=PRIVATE, address=application.email)
     if not typed[_TRAP]:
-        answer.background = BackgroundTask(joining.ask, here.database, application, now=here.clock.now())
+        now = here.clock.now()
+        number = await asking.ask_to_join(here.database, application, now=now)
+        answer.background = BackgroundTask(asking.carry_out, here.database, number, now=now)
     return answer
 
 

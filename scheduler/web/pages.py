@@ -15,7 +15,7 @@ from scheduler.domain.locale_tag import hour_cycle
 from scheduler.domain.occurrence import Occurrence, Series, Status
 from scheduler.domain.problem import Problem, Refused
 from scheduler.domain.zone import city, require_zone
-from scheduler.service.publishing import next_meeting, outlook, read_meeting, unmoved
+from scheduler.service.publishing import next_meeting, outlook, past_meetings, read_meeting, unmoved
 from scheduler.web.choices import zones
 from scheduler.web.guarding import PAGE_POLICY
 from scheduler.web.outbox import is_shown
@@ -110,6 +110,20 @@ async def meeting(request: Request) -> Response:
         raise HTTPException(404)
     shown = _shown(here, one, chosen, here.clock.now())
     return page(request, "meeting.html", meeting=shown, chosen=chosen, zones=zones())
+
+
+async def archive(request: Request) -> Response:
+    """The meetings of a year that are over, the newest first."""
+    here, now = site(request), site(request).clock.now()
+    by_year = await past_meetings(here.database, here.series, now=now)
+    asked = request.query_params.get("year")
+    if asked is not None and asked not in map(str, by_year):
+        raise HTTPException(404)
+    year = int(asked) if asked else next(iter(by_year), None)
+    return page(
+        request, "archive.html", several=len(here.series) > 1, year=year, years=list(by_year),
+        meetings=[_shown(here, one, Chosen(), now) for one in by_year.get(year or 0, [])],
+    )  # fmt: skip
 
 
 async def privacy(request: Request) -> Response:

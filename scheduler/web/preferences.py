@@ -17,6 +17,7 @@ from scheduler.domain.locale_tag import (
     with_hour_cycle,
 )
 from scheduler.domain.localtime import say_clock, say_day, say_length
+from scheduler.domain.policy import Kind
 from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line
 from scheduler.domain.zone import city, require_zone
@@ -121,6 +122,8 @@ def _value(mute: Mute) -> str:
 
 def _words(choice: Choice, cycle: Literal["h12", "h23"]) -> str:
     policy = choice.policy
+    if choice.mute == (Kind.FOLLOW_UP, ""):
+        return "Recordings and notes after a meeting"
     if policy is None:
         return "What the convenors write now and then"
     if policy.lead is not None:

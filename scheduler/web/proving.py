@@ -9,7 +9,7 @@ from starlette.responses import Response
 from scheduler.domain.address import require_address
 from scheduler.domain.problem import Refused
 from scheduler.domain.token import Purpose
-from scheduler.service import proving
+from scheduler.service import asking, proving
 from scheduler.service.preferring import NotOpen
 from scheduler.web.forms import field, fields, told
 from scheduler.web.site import PRIVATE, page, shut, site
@@ -40,7 +40,9 @@ async def ask(request: Request) -> Response:
             words="From your network many links were asked for in this hour. Please try again later.",
         )  # fmt: skip
     answer = page(request, "ask.html", headers=PRIVATE, asked=True, typed="", complaint="")
-    answer.background = BackgroundTask(proving.ask_link, here.database, email, now=here.clock.now())
+    now = here.clock.now()
+    number = await asking.ask_for_link(here.database, email, now=now)
+    answer.background = BackgroundTask(asking.carry_out, here.database, number, now=now)
     return answer
 
 

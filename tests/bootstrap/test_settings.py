@@ -104,6 +104,16 @@ def test_every_key_says_what_it_accepts() -> None:
         assert all(key.description for key in table_of(field).model_fields.values())
 
 
+def test_links_keep_their_order_and_are_given_whole(tmp_path: Path) -> None:
+    settings = loaded(
+        tmp_path,
+        "[community.links]\nTalks = 'https://example.org/b'\n'How & why' = 'https://example.org/a'\n",
+    )
+    assert settings.community.links == (
+        ("Talks", "https://example.org/b"), ("How & why", "https://example.org/a"),
+    )  # fmt: skip
+
+
 def test_a_table_is_merged_key_by_key(tmp_path: Path) -> None:
     settings = loaded(tmp_path, '[community]\nname = "Tea"\n')
     assert settings.community.name == "Tea"
@@ -213,6 +223,22 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
             "[community]\nname = ' '\n",
             "my.toml: [community] name: is empty; accepted: one line of text",
         ),
+        (
+            "[community]\nlinks = {Talks = 'example.org/talks'}\n",
+            "my.toml: [community] links: 'Talks': 'example.org/talks' is no web address; write it in full, as "
+            'https://example.org/room; accepted: labels with web addresses, as '
+            '{ "Recordings" = "https://example.org/recordings" }, or {}',
+        ),
+        (
+            "[community]\nlinks = {' ' = 'https://example.org/'}\n",
+            "my.toml: [community] links: the label of a link: is empty; accepted: labels with web addresses, as "
+            '{ "Recordings" = "https://example.org/recordings" }, or {}',
+        ),
+        (
+            "[community]\nlinks = ['https://example.org/']\n",
+            "my.toml: [community] links: an array is not accepted; accepted: labels with web addresses, as "
+            '{ "Recordings" = "https://example.org/recordings" }, or {}',
+        ),
         ("[series]\nslug = 'tea'\n", "my.toml: [[series]]: is not an array of tables; accepted: [[series]]"),
         ("series = []\n", "my.toml: [[series]]: there is none; accepted: one or more"),
         (
@@ -253,7 +279,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         (
             POLICY.replace("reminder", "remind"),
             "my.toml: [[policies]] number 1 'soon', kind: 'remind' is not accepted; "
-            'accepted: "invitation" or "reminder"',
+            'accepted: "invitation", "reminder" or "follow-up"',
         ),
         (
             POLICY.replace("1h", "an hour"),
@@ -277,6 +303,22 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
             (POLICY + POLICY.replace("soon", "early")).replace("reminder", "invitation"),
             "my.toml: [[policies]] number 2 'early', kind: 'soon' already invites to series "
             "'conversation-for-kindness'; accepted: one invitation for each series, and any number of reminders",
+        ),
+        (
+            POLICY.replace("reminder", "follow-up"),
+            "my.toml: [[policies]] number 1 'soon': give either lag, or days_after and at; not both, not neither",
+        ),
+        (
+            POLICY + "lag = '2h'\n",
+            "my.toml: [[policies]] number 1 'soon': give either lead, or days_before and at; not both, not neither",
+        ),
+        (
+            "".join(
+                POLICY.replace("soon", slug).replace("reminder", "follow-up").replace("lead", "lag")
+                for slug in ("soon", "late")
+            ),
+            "my.toml: [[policies]] number 2 'late', kind: 'soon' already follows up series "
+            "'conversation-for-kindness'; accepted: one follow-up for each series, and any number of reminders",
         ),
         (
             f"[community]\ndomain = '{'a' * 60}.example.org'\n",

@@ -59,7 +59,10 @@ def test_an_audience_is_the_union_of_its_terms(
 ) -> None:
     (folder / "list.txt").write_text("BO@example.org\nDi <di@example.org>;Scotland\nnobody@example.org\n\n")
     done = send("--audience", audience, "--dry-run")
-    assert (done.code, done.out) == (0, f"would go to {count} members; nothing was sent\n")
+    assert (done.code, done.out) == (
+        0,
+        f"would go to {count} member{'s' if count != 1 else ''}; nothing was sent\n",
+    )
 
 
 def test_a_notice_goes_to_those_counted_and_a_dry_run_to_nobody(
@@ -71,11 +74,11 @@ def test_a_notice_goes_to_those_counted_and_a_dry_run_to_nobody(
     serve_once()
     assert deliveries(command) == {"ann": "sent", "di": "sent"}
     # Each press is a notice of its own.
-    assert send("--audience", "convenors", "--yes").out.endswith(" goes to 1 members\n")
+    assert send("--audience", "convenors", "--yes").out.endswith(" goes to 1 member\n")
 
 
 def test_a_test_goes_to_one_member_without_a_question(command: Command, send: Callable[..., Any]) -> None:
-    assert send("--test-to", "BO@example.org").out == "notice 1 goes to 1 members\n"
+    assert send("--test-to", "BO@example.org").out == "notice 1 goes to 1 member\n"
     assert deliveries(command) == {"bo": "queued"}
     refused = send("--test-to", "nobody@example.org")
     assert refused.code == 1

@@ -11,7 +11,7 @@ import pytest
 from scheduler.bootstrap.settings import load_settings
 from scheduler.bootstrap.wiring import Parts, open_parts
 from scheduler.domain.token import Purpose
-from scheduler.service import joining
+from scheduler.service import asking, joining
 from scheduler.service.joining import Application
 from scheduler.store import members
 from tests.cli.conftest import NOW, Command
@@ -33,7 +33,9 @@ def ask(command: Command) -> Callable[[str], None]:
             locale="cy-GB",
             words="Tea.\nAnd talk.",
         )
-        await joining.ask(parts.database, said, now=NOW)
+        await asking.carry_out(
+            parts.database, await asking.ask_to_join(parts.database, said, now=NOW), now=NOW
+        )
         async with parts.database.read() as connection:
             member = await members.by_key(connection, email)
         assert member

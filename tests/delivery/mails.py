@@ -60,6 +60,13 @@ INVITATION = Cohort(
     series=SERIES,
 )
 REMINDER = replace(INVITATION, kind=Kind.REMINDER, policy="day-before")
+FOLLOW_UP = replace(
+    INVITATION, kind=Kind.FOLLOW_UP, policy="follow-up",
+    occurrence=replace(
+        NOVEMBER, materials="The recording: https://www.kindness.example.org/november\nNotes & links: ask Amara",
+        revision=2,
+    ),
+)  # fmt: skip
 UPDATE = replace(
     INVITATION, kind=Kind.UPDATE, policy="", occurrence=MOVED, before=NOVEMBER,
     body="Tomás is ill, so we wait a week for him. **Thank you** for your patience.",
@@ -72,7 +79,7 @@ NOTICE = Cohort(
     kind=Kind.NOTICE, zone=MEI.zone, locale=MEI.locale, subject="A walk in March, and two questions",
     body=(Path(__file__).parent / "golden" / "notice.md").read_text(encoding="utf-8"),
 )  # fmt: skip
-COHORTS = {one.kind.value: one for one in (INVITATION, REMINDER, UPDATE, CANCELLATION, NOTICE)}
+COHORTS = {one.kind.value: one for one in (INVITATION, REMINDER, FOLLOW_UP, UPDATE, CANCELLATION, NOTICE)}
 SERVICE_MAILS = {
     kind.value: Cohort(kind=kind, zone=MEI.zone, locale=MEI.locale)
     for kind in PERSONAL
@@ -92,7 +99,7 @@ def at(cohort: Cohort, zone: str, locale: str) -> Cohort:
 def personal(cohort: Cohort, recipient: Recipient = MEI) -> Personal:
     """What is the recipient's own in a mail of the cohort: with a calendar part where its kind can have one."""
     occurrence = cohort.occurrence
-    calendar = occurrence and cohort.kind not in (Kind.REMINDER, Kind.WELCOME)
+    calendar = occurrence and cohort.kind not in (Kind.REMINDER, Kind.WELCOME, Kind.FOLLOW_UP)
     return Personal(
         recipient=replace(recipient, zone=cohort.zone, locale=cohort.locale),
         message_id=f"<{cohort.kind}.{recipient.member}@kindness.example.org>",

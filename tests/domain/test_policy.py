@@ -1,15 +1,18 @@
 """When a notice is due: lead or local time, gaps and folds."""
 
-from datetime import UTC, datetime, time, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scheduler.domain.plan import wanted
 from scheduler.domain.policy import Kind, Policy, first_instant
 from scheduler.domain.problem import Refused
 from scheduler.domain.zone import zone_tab_zones
+from tests.house import SERIES
 
 START = datetime(2026, 11, 19, 18, tzinfo=UTC)
 DAY_BEFORE = Policy(slug="day-before", kind=Kind.REMINDER, days_before=1, at=time(9))
@@ -56,6 +59,44 @@ def test_the_first_instant_is_the_earliest_at_which_the_clocks_show_the_time_or_
     there = ZoneInfo(zone)
     assert found.astimezone(there).replace(tzinfo=None) >= wall
     assert (found - timedelta(seconds=1)).astimezone(there).replace(tzinfo=None) < wall
+
+
+@given(
+    zone=st.sampled_from(zone_tab_zones()), day=st.dates(date(2026, 1, 1), date(2046, 1, 1)),
+    days=st.integers(0, 60), at=st.times().map(lambda one: one.replace(second=0, microsecond=0)),
+)  # fmt: skip
+def test_a_follow_up_is_due_after_the_end_and_at_the_members_own_hour_where_that_is_after_it(
+    zone: str, day: date, days: int, at: time
+) -> None:
+    meeting = SERIES.occurrence(day, datetime(2026, 1, 1, tzinfo=UTC))
+    policy = Policy(slug="after", kind=Kind.FOLLOW_UP, days_after=days, at=at)
+    due, there = policy.due_about(meeting, zone), ZoneInfo(zone)
+    wall = datetime.combine(meeting.starts.astimezone(there).date() + timedelta(days=days), at)
+    assert due > meeting.ends
+    assert due in (first_instant(wall, zone), meeting.ends + timedelta(hours=1))
+    assert (due == first_instant(wall, zone)) or first_instant(wall, zone) <= meeting.ends
+    want = wanted(
+        replace(meeting, materials="Notes"), policy, zones=frozenset({zone, "UTC"}), adopted_at=due, invite_now=True
+    )  # fmt: skip
+    assert want and want.dues[zone] == due
+    assert want.expires == max(due, policy.due_about(meeting, "UTC")) + timedelta(days=14)
+
+
+def test_a_lag_counts_from_the_end_and_is_one_instant_for_all() -> None:
+    meeting = SERIES.occurrence(date(2026, 11, 19), datetime(2026, 1, 1, tzinfo=UTC))
+    policy = Policy(slug="after", kind=Kind.FOLLOW_UP, lag=timedelta(hours=2))
+    assert policy.due_about(meeting, "Pacific/Auckland") == meeting.ends + timedelta(hours=2)
+    assert policy.zones(frozenset({"Pacific/Auckland"})) == {"*"}
+
+
+@pytest.mark.parametrize(
+    "timing",
+    [{}, {"lead": timedelta(hours=1)}, {"lag": timedelta(hours=1), "lead": timedelta(hours=1)}, {"days_after": 1},
+     {"lag": timedelta(days=61)}, {"days_after": 61, "at": time(9)}, {"days_before": 1, "at": time(9)}],
+)  # fmt: skip
+def test_a_follow_up_has_either_a_lag_or_a_local_time_after_the_meeting(timing: dict[str, object]) -> None:
+    with pytest.raises(Refused, match="policy odd"):
+        Policy(slug="odd", kind=Kind.FOLLOW_UP, **timing)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

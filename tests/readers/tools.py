@@ -1,6 +1,7 @@
 """Programs that we did not write, each in a folder of its own under `.readers`, fetched when first wanted."""
 
 import fcntl
+import platform
 import shutil
 import subprocess
 import sys
@@ -22,16 +23,19 @@ def python_with(name: str, packages: Sequence[str]) -> Path:
     return folder / "bin" / "python"
 
 
-def node_with(packages: Sequence[str]) -> Path:
-    """A folder in which a script may require these packages."""
-    folder = FOLDER / "node"
+def node_with(version: str, packages: Sequence[str]) -> tuple[Path, Path]:
+    """Node of this version, as npm has it, and a folder in which a script may require these packages."""
+    machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x64"
+    node = f"node-{platform.system().lower()}-{machine}"
+    folder = FOLDER / f"node-{version}"
     with _made_once(folder) as lacking:
         if lacking:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "package.json").write_text('{"private": true}\n')
-            npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", *packages]
-            subprocess.run(npm, cwd=folder, check=True, stdin=subprocess.DEVNULL)
-    return folder
+            npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
+            wanted = [f"{node}@{version}", *packages]
+            subprocess.run([*npm, *wanted], cwd=folder, check=True, stdin=subprocess.DEVNULL)
+    return folder / "node_modules" / node / "bin" / "node", folder
 
 
 def compiled(source: Path, *libraries: str) -> Path:

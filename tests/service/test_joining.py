@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.problem import Refused
 from scheduler.domain.token import Purpose
-from scheduler.service import deciding, joining
+from scheduler.service import asking, deciding, joining
 from scheduler.service.joining import Application, read_application
 from scheduler.service.membership import erasure_name
 from scheduler.service.recognising import Standing
-from scheduler.store import erasures, members, notices, requests
+from scheduler.store import asks, erasures, members, notices, requests
 from scheduler.store.ledger import claims
 from scheduler.store.notices import Notice
 from scheduler.store.schema import members as members_table
@@ -57,7 +57,10 @@ async def link(house: House, name: str = "Maya", *, made: datetime | None = None
 
 
 async def ask(house: House, application: Application = MAYA) -> None:
-    await joining.ask(house.database, application, now=house.clock.now())
+    now = house.clock.now()
+    await asking.carry_out(
+        house.database, await asking.ask_to_join(house.database, application, now=now), now=now
+    )
 
 
 async def confirm(house: House, *, admits: bool = False) -> str:
@@ -224,6 +227,38 @@ async def test_who_is_declined_is_told_kindly_or_not_at_all_and_later_forgotten(
     house.clock.pass_(timedelta(days=40))
     await house.tick()
     assert await status(house) == "unknown"
+
+
+async def test_what_was_answered_is_carried_out_once_though_the_process_died_in_between(house: House) -> None:
+    await asking.ask_to_join(house.database, MAYA, now=house.clock.now())
+    async with house.database.read() as connection:
+        (number,) = await asks.left(connection)
+        assert await connection.scalar(select(func.count()).select_from(members_table)) == 2
+    # Another process starts, two ticks meet, and the first was not dead after all.
+    await asyncio.gather(
+        *(asking.carry_out_left(house.database, now=house.clock.now()) for _ in range(2)),
+        asking.carry_out(house.database, number, now=house.clock.now()),
+    )
+    await house.tick()
+    assert len(subjects(house)) == 1
+    async with house.database.read() as connection:
+        assert await asks.left(connection) == []
+
+
+async def test_two_asks_for_one_new_address_at_one_moment_make_one_mail(house: House) -> None:
+    numbers = [await asking.ask_to_join(house.database, MAYA, now=house.clock.now()) for _ in range(3)]
+    await asyncio.gather(*(asking.carry_out(house.database, one, now=house.clock.now()) for one in numbers))
+    await house.tick()
+    assert len(subjects(house)) == 1
+
+
+async def test_an_ask_that_was_left_for_days_is_dropped(house: House) -> None:
+    await asking.ask_to_join(house.database, MAYA, now=house.clock.now())
+    house.clock.pass_(timedelta(days=2))
+    await asking.carry_out_left(house.database, now=house.clock.now())
+    assert await status(house) == "unknown"
+    async with house.database.read() as connection:
+        assert await asks.left(connection) == []
 
 
 async def test_what_nobody_confirms_is_forgotten(house: House) -> None:

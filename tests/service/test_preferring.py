@@ -8,9 +8,9 @@ import pytest
 
 from scheduler.domain.retention import Retention
 from scheduler.domain.token import Purpose
+from scheduler.service import asking
 from scheduler.service.forecasting import forecast
 from scheduler.service.preferring import choose_notices, pause
-from scheduler.service.proving import ask_link
 from scheduler.service.retaining import forget_old
 from scheduler.store import members
 from scheduler.store.mutes import Mute
@@ -82,7 +82,8 @@ async def test_a_pause_takes_along_what_waits_already(house: House) -> None:
     house.clock.pass_until(NINE)
     await house.tick()
     assert await house.states(policy="day-before") == {"Ann": "sent", "Bo": "withdrawn: paused"}
-    await ask_link(house.database, address_of("Bo"), now=house.clock.now())
+    number = await asking.ask_for_link(house.database, address_of("Bo"), now=house.clock.now())
+    await asking.carry_out(house.database, number, now=house.clock.now())
     await house.tick()
     assert (await house.states(kind="sign-in")) == {"Bo": "sent"}
 

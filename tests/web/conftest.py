@@ -1,6 +1,7 @@
 """A visitor at the site's door, on the machine itself, in early November 2026."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from scheduler.web.metrics import Metrics
 from tests.house import COMMUNITY, RETENTION, House, open_house
 
 PAGES = Path(__file__).parents[2] / "templates" / "web"
+
+LINKS = (
+    ("Recordings & notes", "https://www.example.org/recordings?a=1&b=2"),
+    ("Gesprächsfreundlichkeitsvereinigungsverzeichnis", "https://www.example.org/" + "a" * 200),
+)
 
 
 @pytest.fixture
@@ -27,9 +33,9 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 def make_app(house: House, metrics: Metrics | None = None) -> Starlette:
     """The site of a house."""
     return create_app(
-        community=COMMUNITY, series=tuple(house.series), policies=tuple(house.policies), database=house.database,
-        clock=house.clock, keys=house.keys, outbox=house.mail, templates=PAGES, retention=RETENTION,
-        admits=False, embedded_by="https://www.example.org", metrics=metrics,
+        community=replace(COMMUNITY, links=LINKS), series=tuple(house.series), policies=tuple(house.policies),
+        database=house.database, clock=house.clock, keys=house.keys, outbox=house.mail, templates=PAGES,
+        retention=RETENTION, admits=False, embedded_by="https://www.example.org", metrics=metrics,
     )  # fmt: skip
 
 

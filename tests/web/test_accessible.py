@@ -39,7 +39,7 @@ async def pages(house: House) -> list[str]:
     return [
         "/join", "/join?zone=Asia/Kolkata", "/embed/next", "/confirm/x",
         "/", "/?zone=Asia/Kathmandu", "/?zone=Nowhere/Else", f"/meetings/{KEY}", f"/meetings/{MOVED}", "/privacy",
-        "/subscribe", f"/subscribe/{own[Purpose.SUBSCRIBE]}", "/nothing", "/outbox",
+        "/archive", "/subscribe", f"/subscribe/{own[Purpose.SUBSCRIBE]}", "/nothing", "/outbox",
         f"/me/{own[Purpose.PREFERENCES]}", f"/me/{own[Purpose.PREFERENCES]}?done=details", "/me/x",
         f"/rsvp/{own[Purpose.RSVP]}?answer=declined", "/rsvp/x", f"/u/{own[Purpose.LEAVE]}", "/u/x",
         f"/go/{own[Purpose.JOIN]}/{KEY}", "/go/x/a/b", "/cal/x.ics",

@@ -54,6 +54,15 @@ async def test_an_unknown_zone_is_told_gently_and_the_page_stands(visitor: httpx
         assert "18:00" in page.text
 
 
+async def test_the_front_page_links_to_where_the_settings_say(visitor: httpx.AsyncClient) -> None:
+    page = await visitor.get("/")
+    assert (
+        '<a href="https://www.example.org/recordings?a=1&amp;b=2"><bdi>Recordings &amp; notes</bdi></a>'
+        in page.text
+    )
+    assert page.text.index("Recordings &amp;") < page.text.index("Gesprächsfreundlichkeit")
+
+
 async def test_the_front_page_lists_the_coming_twelve_with_their_status(
     house: House, visitor: httpx.AsyncClient
 ) -> None:
@@ -93,6 +102,30 @@ async def test_a_meeting_has_a_page_with_topic_speakers_and_materials_escaped(
     assert "Tea &amp; &lt;b&gt;listening&lt;/b&gt;" in page.text
     assert "With Amara" in page.text
     assert 'href="https://example.org/notes?a=1&amp;b=2"' in page.text
+
+
+async def test_the_archive_lists_what_was_held_by_year_the_newest_first(
+    house: House, visitor: httpx.AsyncClient
+) -> None:
+    assert "15 October 2026" in (await visitor.get("/archive")).text
+    await change(
+        house, NOVEMBER, topic="Tea & <b>listening</b>", speakers="Amara", link="https://secret.example.org/room",
+        materials="https://example.org/notes",
+    )  # fmt: skip
+    await change(house, "conversation-for-kindness/2027-01-21", cancel=True)
+    await house.live(datetime(2027, 2, 20, tzinfo=UTC))
+    newest = await visitor.get("/archive")
+    assert "<h1>Past meetings of 2027</h1>" in newest.text
+    assert "18 February 2027" in newest.text and "21 January" not in newest.text
+    older = await visitor.get("/archive", params={"year": "2026"})
+    assert older.text.index("17 December 2026") < older.text.index("19 November 2026")
+    assert "Tea &amp; &lt;b&gt;listening&lt;/b&gt;" in older.text and "With Amara" in older.text
+    assert 'href="https://example.org/notes"' in older.text
+    assert "secret.example.org" not in older.text and "room.example.org" not in older.text
+    assert older.text.count("/archive?year=") == 8  # the rule began in 2020
+    for year in ("2019", "", "x", "\u0662\u0660\u0662\u0666"):
+        assert (await visitor.get("/archive", params={"year": year})).status_code == 404
+    assert 'href="/archive"' in (await visitor.get("/")).text
 
 
 async def test_the_room_stands_on_no_public_page(house: House, visitor: httpx.AsyncClient) -> None:

@@ -1,13 +1,13 @@
 """Mail scanners open every link in a mail, often twice: nothing may come of it."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 
 import httpx
 
-from scheduler.domain.policy import PERSONAL, Kind
+from scheduler.domain.policy import PERSONAL, Kind, Policy
 from scheduler.service.amending import Change, amend, tell
 from scheduler.service.mailing import mail_one
 from scheduler.service.notifying import send_notice
@@ -17,17 +17,24 @@ from tests.web.test_links import everything
 from tests.web.test_preferences import person
 
 KEY = "conversation-for-kindness/2026-11-19"
+AFTER = Policy(slug="after", kind=Kind.FOLLOW_UP, lag=timedelta(hours=1))
 _URL = re.compile(rf"(?:{re.escape(COMMUNITY.base_url)}|webcal://meet\.example\.org)(/[^\s\"<>\\)]*)")
 
 
 async def mail_every_kind(house: House) -> None:
     """Let a mail of every kind that there is go to Bo."""
+    house.policies = (*house.policies, AFTER)
+    house.restart()
+    await house.tick()
     house.clock.pass_until(datetime(2026, 11, 18, 20, 30, tzinfo=UTC))
     await house.tick()
     for change in (Change(topic="Listening"), Change(cancel=True)):
         amended = await amend(house.database, house.by_slug, KEY, change, now=house.clock.now())
         await tell(house.database, amended, now=house.clock.now())
         await house.tick()
+    for change in (Change(restore=True), Change(materials="Notes")):
+        await amend(house.database, house.by_slug, KEY, change, now=house.clock.now())
+    await house.live(datetime(2026, 11, 19, 20, 30, tzinfo=UTC))
     await send_notice(
         house.database, subject="News", body=f"See {COMMUNITY.base_url}/next", audience={"all": []},
         audience_text="all", now=house.clock.now(),

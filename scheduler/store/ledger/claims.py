@@ -101,6 +101,13 @@ def _awaits_welcome(now: ColumnElement[datetime]) -> ColumnElement[bool]:
     )  # fmt: skip
 
 
+async def has_welcome(connection: AsyncConnection, chunk: int) -> bool:
+    """Whether a chunk is one with which a member is welcomed."""
+    query = select(deliveries.c.id).join(notices, notices.c.id == deliveries.c.notice)
+    query = query.where(deliveries.c.chunk == chunk, notices.c.kind == Kind.WELCOME).limit(1)
+    return await connection.scalar(query) is not None
+
+
 def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> ColumnElement[bool]:
     """The last check before sending, over deliveries, members, notices and (outer) occurrences."""
     declined = exists().where(

@@ -25,8 +25,9 @@ def is_for(kind: Kind, occurrence: str | None, *, due: datetime, expires: dateti
     if kind is Kind.INVITATION:
         terms.append(or_(members.c.uninvited_at.is_(None), members.c.uninvited_at < due))
         terms.append(members.c.invitation_by == "mail")
-    if kind is Kind.REMINDER:
+    if kind in (Kind.REMINDER, Kind.FOLLOW_UP):
         terms.append(members.c.active_since <= due)
+    if kind is Kind.REMINDER:
         terms.append(~_declined(members.c.id, occurrence))
     return and_(*terms)
 

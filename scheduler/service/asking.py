@@ -1,0 +1,67 @@
+"""Asking from outside: kept before it is answered, in one way for every address, and carried out afterwards."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+
+import structlog
+from sqlalchemy.exc import IntegrityError
+
+from scheduler.domain.policy import Kind
+from scheduler.service import joining, proving
+from scheduler.service.joining import Application
+from scheduler.service.mailing import USEFUL_FOR
+from scheduler.store import asks
+from scheduler.store.database import FAULTS, Database
+
+log = structlog.get_logger()
+
+
+async def ask_to_join(database: Database, application: Application, *, now: datetime) -> int:
+    """Keep an application; returns the number under which to carry it out."""
+    if not application.zone:
+        raise ValueError("nobody joins without a zone")
+    return await _keep(database, "join", asdict(application), now)
+
+
+async def ask_for_link(database: Database, email: str, *, now: datetime) -> int:
+    """Keep that a fresh link was asked for; returns the number under which to carry it out."""
+    return await _keep(database, "link", {"email": email}, now)
+
+
+async def _keep(database: Database, what: str, said: Mapping[str, str], now: datetime) -> int:
+    # Nobody is looked up here: how long the answer takes says nothing about whom we know.
+    async with database.write() as connection:
+        return await asks.keep(connection, what, said, now)
+
+
+async def carry_out(database: Database, number: int, *, now: datetime) -> None:
+    """Do what was asked, once, whoever else tries to; where the database fails it is left for the next tick."""
+    try:
+        try:
+            await _carry_out(database, number, now)
+        except IntegrityError:
+            # Somebody entered the same new address at the same moment: now it is known.
+            await _carry_out(database, number, now)
+    except FAULTS as error:
+        log.error("ask-left", ask=number, error=type(error).__name__)
+
+
+async def _carry_out(database: Database, number: int, now: datetime) -> None:
+    async with database.write() as connection:
+        ask = await asks.take(connection, number)
+        # Who has heard nothing for days has asked again, or does not wait any more.
+        if ask is None or ask.asked_at <= now - USEFUL_FOR[Kind.CONFIRMATION]:
+            return
+        if ask.what == "join":
+            await joining.receive(connection, Application(**ask.said), now)
+        else:
+            await proving.mail_link(connection, ask.said["email"], now)
+
+
+async def carry_out_left(database: Database, *, now: datetime) -> None:
+    """Carry out what a process that died had answered and not done."""
+    async with database.read() as connection:
+        left = await asks.left(connection)
+    for number in left:
+        await carry_out(database, number, now=now)

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -181,7 +180,6 @@ def measure(members: int, history: int, *, send: bool) -> None:
                 book.unlink()
             if name.startswith("tick with"):
                 print(f"{(file.stat().st_size - before) / members:.0f} bytes a delivery")
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def each_once(book: Path, members: int) -> bool:

@@ -2,12 +2,31 @@
 
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.store import facts
 from scheduler.store.database import insert_into
 from scheduler.store.schema import answers, members, occurrences
+
+
+def has_declined(
+    member: ColumnElement[int], occurrence: ColumnElement[str | None] | str | None
+) -> ColumnElement[bool]:
+    """Whether a member has declined an occurrence.
+
+    To be used in a statement that itself names the tables of these columns; within another EXISTS use `declines`.
+    """
+    return exists().where(declines(member, occurrence))
+
+
+def declines(
+    member: ColumnElement[int], occurrence: ColumnElement[str | None] | str | None
+) -> ColumnElement[bool]:
+    """Whether a row of `answers` is a member's and declines an occurrence."""
+    return and_(
+        answers.c.member == member, answers.c.occurrence == occurrence, answers.c.answer == "declined"
+    )
 
 
 async def set_answer(

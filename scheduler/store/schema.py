@@ -1,6 +1,7 @@
 """The tables and their invariants: what must be true is a constraint here, not an `if` elsewhere."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -65,6 +66,11 @@ _PERSONAL_KINDS = (
 
 
 _ENDED = ("sent", "failed", "expired", "withdrawn", "skipped")
+
+
+def _where(condition: str) -> Any:
+    """What makes an index one of these rows only, in either database."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
 def _listed(*values: str) -> str:
@@ -179,7 +185,7 @@ members = Table(
     Index(None, "zone", "status", "invitation_by"),
     Index(None, "changed"),
     Index("ix_members_pausing", "paused_until",
-          sqlite_where=text("paused_until IS NOT NULL"), postgresql_where=text("paused_until IS NOT NULL")),
+          **_where("paused_until IS NOT NULL")),
     sqlite_autoincrement=True,
 )  # fmt: skip
 
@@ -231,8 +237,7 @@ requests = Table(
     Index(None, "member"),
     Index(None, "state", "confirmed_at"),
     Index("uq_requests_open", "member", unique=True,
-          sqlite_where=text("state IN ('unconfirmed', 'waiting', 'taken')"),
-          postgresql_where=text("state IN ('unconfirmed', 'waiting', 'taken')")),
+          **_where("state IN ('unconfirmed', 'waiting', 'taken')")),
     sqlite_autoincrement=True,
     comment="Who asked to join, and what became of it; at most one of each person is open",
 )  # fmt: skip
@@ -284,8 +289,7 @@ notices = Table(
     Index(None, "occurrence"),
     Index(None, "closed_at"),
     Index("ix_notices_over", "expires",
-          sqlite_where=text("closed_at IS NOT NULL AND archived_at IS NULL"),
-          postgresql_where=text("closed_at IS NOT NULL AND archived_at IS NULL")),
+          **_where("closed_at IS NOT NULL AND archived_at IS NULL")),
     Index(None, "member", "kind", "created_at"),
     sqlite_autoincrement=True,
 )  # fmt: skip
@@ -335,9 +339,9 @@ deliveries = Table(
                     name="ended_has_reason"),
     Index(None, "member"),
     Index("ix_deliveries_waiting", "chunk", "next_try",
-          sqlite_where=text("state = 'queued'"), postgresql_where=text("state = 'queued'")),
+          **_where("state = 'queued'")),
     Index("ix_deliveries_sending", "run",
-          sqlite_where=text("state = 'sending'"), postgresql_where=text("state = 'sending'")),
+          **_where("state = 'sending'")),
     Index(None, "notice", "state"),
     sqlite_autoincrement=True,
 )  # fmt: skip

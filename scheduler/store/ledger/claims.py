@@ -23,9 +23,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.store import facts
+from scheduler.store.answers import has_declined
 from scheduler.store.ledger.ending import later_reminder
 from scheduler.store.mutes import is_muted
-from scheduler.store.schema import answers, deliveries, members, notices, occurrences, past_deliveries
+from scheduler.store.schema import deliveries, members, notices, occurrences, past_deliveries
 from scheduler.store.schema import facts as facts_table
 
 
@@ -110,11 +111,7 @@ async def has_welcome(connection: AsyncConnection, chunk: int) -> bool:
 
 def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> ColumnElement[bool]:
     """The last check before sending, over deliveries, members, notices and (outer) occurrences."""
-    declined = exists().where(
-        answers.c.member == deliveries.c.member,
-        answers.c.occurrence == notices.c.occurrence,
-        answers.c.answer == "declined",
-    )
+    declined = has_declined(deliveries.c.member, notices.c.occurrence)
     return and_(
         deliveries.c.chunk == chunk,
         _ready(now),

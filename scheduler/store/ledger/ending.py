@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, and_, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import PERSONAL, Kind
+from scheduler.store.answers import declines
 from scheduler.store.ledger.following import (
     is_unwanted,
     member_locale,
@@ -16,7 +17,7 @@ from scheduler.store.ledger.following import (
     of_open,
 )
 from scheduler.store.ledger.reports import count_states
-from scheduler.store.schema import answers, deliveries, dues, notices, occurrences, revisions
+from scheduler.store.schema import deliveries, dues, notices, occurrences, revisions
 
 
 async def withdraw(connection: AsyncConnection, number: int, *, reason: str) -> int:
@@ -39,8 +40,7 @@ async def give_back(connection: AsyncConnection, number: int) -> int:
     """Return to the queue what of a notice, usable again, was withdrawn and never tried; returns how many."""
     declined = exists().where(
         notices.c.id == number, notices.c.kind == Kind.REMINDER,
-        answers.c.member == deliveries.c.member, answers.c.answer == "declined",
-        answers.c.occurrence == notices.c.occurrence,
+        declines(deliveries.c.member, notices.c.occurrence),
     )  # fmt: skip
     done = await connection.execute(
         update(deliveries)

@@ -9,11 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import REPLIES, Kind
 from scheduler.store import facts
+from scheduler.store.answers import has_declined
 from scheduler.store.ledger import jobs
 from scheduler.store.members import Audience, in_audience
 from scheduler.store.mutes import is_muted
 from scheduler.store.notices import Notice
-from scheduler.store.schema import answers, deliveries, dues, members
+from scheduler.store.schema import deliveries, dues, members
 
 BATCH = 20_000
 CHUNK = 500
@@ -28,7 +29,7 @@ def is_for(kind: Kind, occurrence: str | None, *, due: datetime, expires: dateti
     if kind in (Kind.REMINDER, Kind.FOLLOW_UP):
         terms.append(members.c.active_since <= due)
     if kind is Kind.REMINDER:
-        terms.append(~_declined(members.c.id, occurrence))
+        terms.append(~has_declined(members.c.id, occurrence))
     return and_(*terms)
 
 
@@ -37,12 +38,6 @@ def _is_for(notice: Notice, due: datetime) -> ColumnElement[bool]:
         return is_for(notice.kind, notice.occurrence, due=due, expires=notice.expires)
     its = members.c.id == notice.member
     return its if notice.kind in REPLIES else and_(its, members.c.status == "active")
-
-
-def _declined(member: ColumnElement[int], occurrence: object) -> ColumnElement[bool]:
-    return exists().where(
-        answers.c.member == member, answers.c.occurrence == occurrence, answers.c.answer == "declined"
-    )
 
 
 async def fan_out(

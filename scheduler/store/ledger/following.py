@@ -6,8 +6,9 @@ from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, t
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import REPLIES, Kind
+from scheduler.store.answers import declines
 from scheduler.store.mutes import mute_fits
-from scheduler.store.schema import answers, deliveries, dues, members, notices
+from scheduler.store.schema import deliveries, dues, members, notices
 
 never_tried = deliveries.c.attempts == 0
 member_status = select(members.c.status).where(members.c.id == deliveries.c.member).scalar_subquery()
@@ -42,10 +43,7 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
     touched = _touched(changed_since)
     queued = deliveries.c.state == "queued"
     declined = exists().where(
-        answers.c.member == deliveries.c.member,
-        answers.c.answer == "declined",
-        answers.c.occurrence == notices.c.occurrence,
-        notices.c.id == deliveries.c.notice,
+        notices.c.id == deliveries.c.notice, declines(deliveries.c.member, notices.c.occurrence)
     )
 
     await connection.execute(

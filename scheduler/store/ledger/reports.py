@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, case, func, or_, select, tuple_, union
+from sqlalchemy import Select, case, func, or_, select, tuple_, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.plan import Wanted
 from scheduler.domain.policy import Kind
+from scheduler.store.answers import declines
 from scheduler.store.ledger.fanning import is_for
+from scheduler.store.ledger.following import of_open
 from scheduler.store.mutes import is_muted, mute_fits
 from scheduler.store.schema import answers, deliveries, members, mutes, notices, past_deliveries
 
 _SHOWN = ("notice", "member", "state", "attempts", "due", "sent_at", "reason")
-_OPEN = select(notices.c.id).where(notices.c.closed_at.is_(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ async def states(connection: AsyncConnection, notice: int | None = None) -> dict
         if tally:
             return tally
     found = Counter[str]()
-    for one in (await count_states(connection, _OPEN if notice is None else [notice])).values():
+    for one in (await count_states(connection, of_open() if notice is None else [notice])).values():
         found.update(one)
     return dict(found)
 
@@ -154,8 +155,7 @@ async def lacking_later(
         *([_who_have(notice)] if notice is not None else []),
     ]
     if want.kind is Kind.REMINDER:
-        declined = and_(answers.c.occurrence == want.occurrence, answers.c.answer == "declined")
-        not_for.append(select(answers.c.member).where(declined))
+        not_for.append(select(answers.c.member).where(declines(answers.c.member, want.occurrence)))
     query = (
         select(members.c.zone, func.count())
         .where(members.c.status == "active", members.c.id.in_(union(*not_for)))
@@ -202,7 +202,7 @@ async def failures(connection: AsyncConnection) -> dict[str, int]:
         select(means, func.count())
         .where(
             deliveries.c.state == "failed",
-            deliveries.c.notice.in_(_OPEN),
+            deliveries.c.notice.in_(of_open()),
         )
         .group_by(means)
     )

@@ -1,22 +1,11 @@
 """Who gets one wording, and what in it is each one's own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import MEETING, Kind
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipient:
-    """A member as a mail needs them. `assumed`: we took the zone from the country, and ask whether it is right."""
-
-    member: int
-    name: str
-    address: str
-    zone: str
-    locale: str
-    assumed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,19 +48,21 @@ class Cohort:
             raise ValueError(f"{self.kind}: {self.occurrence.key} is {self.occurrence.status}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Personal:
-    """What differs from member to member within a cohort.
+class Personal(NamedTuple):
+    """What differs from member to member within a cohort. A tuple, since one is made for every message.
 
-    `message_id` and `in_reply_to` (the member's invitation to this occurrence, or empty) are of the form `<…@…>`.
-    `join_url` is needed wherever the mail shows a way in, and `links` holds the others by their blanks. With `uid`,
-    from `calendar.invitation_uid`, the message carries a calendar part.
+    `message` is the left side of the Message-ID, `invited` that of the member's invitation to this occurrence, or
+    empty; `tokens` are those of `links.links_of`. With `uid`, the keyed name in the UID, it carries a calendar part.
+    These are letters and digits. `assumed`: we took the zone from the country, and ask whether it is right.
     """
 
-    recipient: Recipient
-    message_id: str
-    leave_url: str
-    join_url: str = ""
-    in_reply_to: str = ""
-    uid: str = ""
-    links: Mapping[str, str] = field(default_factory=dict)
+    member: int
+    name: str
+    address: str
+    zone: str
+    locale: str
+    assumed: bool
+    message: bytes
+    tokens: Mapping[str, bytes]
+    invited: bytes = b""
+    uid: bytes = b""

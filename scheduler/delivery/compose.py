@@ -9,38 +9,33 @@ from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from scheduler.delivery.addressee import Addressee, addressee
 from scheduler.delivery.agreement import require_agreement
 from scheduler.delivery.cohort import Cohort, Personal
 from scheduler.delivery.invite import Invite
-from scheduler.delivery.links import blanks_of
+from scheduler.delivery.links import links_of
 from scheduler.delivery.markdown import as_html, as_text
 from scheduler.delivery.message import ascii_domain, header, list_id_words, mailbox_words, mime, text_words
-from scheduler.delivery.pattern import Pattern, quoted, quoted_pieces
+from scheduler.delivery.pattern import Pattern, quoted_pieces
 from scheduler.delivery.signing import Seal, Signer
-from scheduler.delivery.template import Form, Templates
+from scheduler.delivery.template import Blanks, Form, Templates
 from scheduler.delivery.wording import When, as_told, describe_meeting
-from scheduler.domain.calendar import Method, invitation
+from scheduler.domain.calendar import Method, invitation, invitation_uid
 from scheduler.domain.clock import require_aware
 from scheduler.domain.community import Community
 from scheduler.domain.locale_tag import hour_cycle
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import REPLIES, Kind
-from scheduler.domain.problem import Refused
+from scheduler.domain.problem import Problem, Refused
 from scheduler.domain.text import require_line
+from scheduler.domain.token import Purpose
 from scheduler.domain.zone import city
 
-NAMELESS = "friend"
-"""How a member is greeted whose name we do not know."""
-
-_WAYS_IN = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
 _WITHOUT_CALENDAR = (Kind.REMINDER, Kind.WELCOME, Kind.FOLLOW_UP)
-_SPECIAL_IN_HTML = re.compile("[&<>'\"]")
 # Of at most 900 octets, so that each fits on a line of its own.
 _URL = re.compile(r"(?:https?|webcal)://[!#-;=?-~]{1,900}")
-_UID = re.compile(r"[A-Za-z0-9._@-]{1,100}")
-_MESSAGE_ID = re.compile(r"<[!-;=?A-~]{1,650}@[!-;=?-~]{1,255}>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +56,19 @@ class Composed:
     ) -> None:  # fmt: skip
         self.subject = subject
         self._cohort = cohort
-        self._blanks = _blanks(cohort)
-        self._listed = cohort.kind not in REPLIES
         self._bodies = bodies
         self._common = b"".join(_common_headers(cohort, community, subject))
         self._boundary = sha256(repr((cohort.zone, cohort.locale, subject)).encode()).hexdigest()[:32]
         self._invite = invite
         self._signer = signer
         self._forms: dict[tuple[bool, bool], _Form] = {}
-        self._date: tuple[datetime | None, str] = (None, "")
+        self._date: tuple[datetime | None, bytes] = (None, b"")
+        self._host = ascii_domain(community.domain).encode("ascii")
+        self._leaving = b""
+        if cohort.kind not in REPLIES:
+            self._leaving = (
+                f"List-Unsubscribe: <{links_of(cohort.kind, community)['leave_url'].before}".encode()
+            )
 
     def message(self, personal: Personal, *, date: datetime) -> bytes:
         """Return the whole message: CRLF, 7-bit, lines within 998 octets, none of which begins with a dot; the same
@@ -78,21 +77,23 @@ class Composed:
         `date` is aware. Raises Refused, naming the member, where a value of theirs cannot be carried, and
         ValueError where they are not of this cohort.
         """
-        to = personal.recipient
-        if to.zone != self._cohort.zone or to.locale != self._cohort.locale:
+        if personal.zone != self._cohort.zone or personal.locale != self._cohort.locale:
             raise ValueError(
-                f"member {to.member} is not of the cohort {self._cohort.zone}, {self._cohort.locale}"
+                f"member {personal.member} is not of the cohort {self._cohort.zone}, {self._cohort.locale}"
             )
         try:
-            name = require_line(to.name, "name")
-            address = ascii_domain(require_line(to.address, "address"))
-            own = self._own_headers(personal, name, address, date)
-            form = self._form(to.assumed, invites=bool(personal.uid))
-            body = form.body.fill(self._values(personal, name, address))
-            signature = form.seal.sign(own, body, date=date) if form.seal else b""
-            return b"".join((signature, own, form.headers, b"\r\n", body))
+            if not b"".join(
+                (personal.message, personal.invited, personal.uid, *personal.tokens.values())
+            ).isalnum():
+                raise ValueError("a token or a name is not of letters and digits")
+            to = addressee(personal.name, personal.address)
+            own = self._own_headers(personal, to.to, date)
+            form = self._form(personal.assumed, invites=bool(personal.uid))
+            body = form.body.pieces(self._values(personal, to))
+            signature = form.seal.sign(own, b"".join(body), date=date) if form.seal else b""
+            return b"".join((signature, own, form.headers, b"\r\n", *body))
         except (Refused, ValueError) as error:
-            raise Refused(f"member {to.member}: {error}") from error
+            raise Refused(f"member {personal.member}: {error}") from error
 
     def _form(self, assumed: bool, *, invites: bool) -> _Form:  # noqa: FBT001
         """What is common to all; made when it is first needed."""
@@ -101,7 +102,7 @@ class Composed:
                 raise ValueError(f"a {self._cohort.kind} carries no calendar part")
             text, html = self._bodies[assumed]
             headers, body = mime(
-                quoted_pieces(text.pieces), quoted_pieces(html.pieces, _in_html), boundary=self._boundary,
+                quoted_pieces(text.pieces), quoted_pieces(html.pieces), boundary=self._boundary,
                 method=self._invite.method if self._invite and invites else None,
             )  # fmt: skip
             headers = self._common + headers
@@ -109,44 +110,33 @@ class Composed:
             self._forms[assumed, invites] = _Form(headers, body, seal)
         return self._forms[assumed, invites]
 
-    def _values(self, personal: Personal, name: str, address: str) -> Mapping[str, bytes]:
+    def _values(self, personal: Personal, to: Addressee) -> Mapping[str, bytes]:
         """What stands in each blank of the body, in the encoding of its part."""
-        links = {"leave_url": personal.leave_url, **personal.links}
-        if "join_url" in self._blanks:
-            links["join_url"] = personal.join_url
-        encoded: dict[str, bytes] = {}
-        for blank, value in (("name", name or NAMELESS), ("address", address), *links.items()):
-            if blank in links:
-                _require(_URL, value, blank)
-            plain = encoded[blank] = quoted(value)
-            # Most values hold nothing that HTML reads in another way.
-            encoded[_in_html(blank)] = quoted(str(escape(value))) if _SPECIAL_IN_HTML.search(value) else plain
+        values = {
+            **personal.tokens, "their-name": to.name, "their-name-in-html": to.name_in_html,
+            "their-address": to.address, "their-address-in-html": to.address_in_html,
+        }  # fmt: skip
         if personal.uid and self._invite:
-            encoded["calendar"] = self._invite.encoded(
-                uid=_require(_UID, personal.uid, "uid"),
-                name=name,
-                address=address,
-                join_url=personal.join_url,
-            )
-        return encoded
+            values["calendar"] = self._invite.encoded(
+                {
+                    **personal.tokens, "uid": personal.uid, "name": to.calendar_name,
+                    "address": to.calendar_address,
+                }
+            )  # fmt: skip
+        return values
 
-    def _own_headers(self, personal: Personal, name: str, address: str, date: datetime) -> bytes:
+    def _own_headers(self, personal: Personal, to: bytes, date: datetime) -> bytes:
         if date is not self._date[0]:
             # All of a batch have one date.
             said = format_datetime(require_aware(date, "date").astimezone(UTC))
-            self._date = date, f"Date: {said}\r\n"
-        thread = ""
-        if personal.in_reply_to:
-            invited = _require(_MESSAGE_ID, personal.in_reply_to, "in_reply_to")
-            thread = f"In-Reply-To: {invited}\r\nReferences: {invited}\r\n"
-        leaving = ""
-        if self._listed:
-            leaving = f"List-Unsubscribe: <{_require(_URL, personal.leave_url, 'leave_url')}>\r\n"
-        return b"".join((
-            f"Message-ID: {_require(_MESSAGE_ID, personal.message_id, 'message_id')}\r\n{self._date[1]}".encode(),
-            header("To", *mailbox_words(name, address)),
-            f"{thread}{leaving}".encode(),
-        ))  # fmt: skip
+            self._date = date, b"Date: %b\r\n" % said.encode()
+        own = b"Message-ID: <%b@%b>\r\n%b%b" % (personal.message, self._host, self._date[1], to)
+        if personal.invited:
+            invited = b"<%b@%b>\r\n" % (personal.invited, self._host)
+            own += b"In-Reply-To: %bReferences: %b" % (invited, invited)
+        if self._leaving:
+            own += b"%b%b>\r\n" % (self._leaving, personal.tokens[Purpose.LEAVE])
+        return own
 
 
 Page = Callable[[Occurrence, Series, str], str]
@@ -178,11 +168,11 @@ class Composer:
         kind, values = cohort.kind.value, words_for(cohort, self._community)
         subject = require_line(self._templates.subject(kind, values), f"the subject of a {kind}")
         values |= {"subject": subject, "zone": cohort.zone, "city_of_zone": city(cohort.zone)}
-        blanks = _blanks(cohort)
+        in_text, in_html = _blanks(cohort, self._community)
         bodies = {
             assumed: (
-                self._templates.text(kind, values | {"assumed": assumed}, blanks),
-                self._templates.html(kind, values | {"assumed": assumed}, blanks),
+                self._templates.text(kind, values | {"assumed": assumed}, in_text),
+                self._templates.html(kind, values | {"assumed": assumed}, in_html),
             )
             for assumed in (False, True)
         }
@@ -222,14 +212,21 @@ def words_for(cohort: Cohort, community: Community) -> dict[str, object]:
     return values
 
 
-def _blanks(cohort: Cohort) -> tuple[str, ...]:
-    """What a template of this kind may use of a single member."""
-    way_in = ["join_url"] if cohort.kind in _WAYS_IN else []
-    return ("name", "address", "leave_url", *way_in, *blanks_of(cohort.kind))
-
-
-def _in_html(blank: str) -> str:
-    return f"{blank} in HTML"
+def _blanks(cohort: Cohort, community: Community) -> tuple[Blanks, Blanks]:
+    """What templates of this kind may use of a single member, in text and in HTML. Raises Problem where a link could
+    break out of its place."""
+    key = cohort.occurrence.key if cohort.occurrence else ""
+    links: Blanks = {
+        word: (link.before, link.purpose.value, link.after)
+        for word, link in links_of(cohort.kind, community, occurrence=key).items()
+    }
+    for word, link in links.items():
+        if not _URL.fullmatch("".join(link)):
+            raise Problem(f"{word} is not of the form {_URL.pattern}")
+    return (
+        {"name": ("", "their-name", ""), "address": ("", "their-address", ""), **links},
+        {"name": ("", "their-name-in-html", ""), "address": ("", "their-address-in-html", ""), **links},
+    )
 
 
 def _shown(cohort: Cohort) -> Occurrence | None:
@@ -240,7 +237,15 @@ def _shown(cohort: Cohort) -> Occurrence | None:
 
 def _invite(occurrence: Occurrence, series: Series, *, community: Community) -> Invite:
     method: Method = "CANCEL" if occurrence.cancelled else "REQUEST"
-    return Invite(partial(invitation, occurrence, series, community, method=method), method)
+
+    def write(*, uid: str, token: str, attendee_name: str, attendee_address: str) -> bytes:
+        return invitation(
+            occurrence, series, community, method=method, attendee_name=attendee_name,
+            attendee_address=attendee_address, uid=invitation_uid(occurrence, uid, community.domain),
+            join_url=community.way_in(token, occurrence.key),
+        )  # fmt: skip
+
+    return Invite(write, method)
 
 
 def _common_headers(cohort: Cohort, community: Community, subject: str) -> Iterator[bytes]:
@@ -264,9 +269,3 @@ def _feedback_id(cohort: Cohort, community: Community) -> str:
     series = cohort.series.slug if cohort.series else "none"
     sender = ascii_domain(community.domain).replace(".", "-")[:15].ljust(5, "-")
     return f"{cohort.policy or cohort.kind}:{series}:{cohort.kind}:{sender}"
-
-
-def _require(pattern: re.Pattern[str], value: str, what: str) -> str:
-    if not pattern.fullmatch(value):
-        raise ValueError(f"{what} is not of the form {pattern.pattern}")
-    return value

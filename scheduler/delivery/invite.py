@@ -2,22 +2,24 @@
 
 import re
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 from secrets import token_hex
 
 from icalendar import Calendar
 
-from scheduler.delivery.pattern import Pattern
-from scheduler.domain.calendar import Method, attendee_words, escaped_text
+from scheduler.delivery.pattern import Pattern, folded
+from scheduler.domain.calendar import MEMBER_HASH, Method
+from scheduler.domain.token import TOKEN_LENGTH, Purpose
 
 _MIME_LINE = 57
 """Octets that one line of base64 holds (RFC 2045 section 6.8)."""
 
+_ENCODED_LINE = 76
 _FOLD = "\r\n "
-_LONGEST = 74
-"""Octets of a folded line behind its space (RFC 5545 section 3.1)."""
+_LENGTHS = {"uid": MEMBER_HASH, Purpose.JOIN.value: TOKEN_LENGTH}
+"""Octets of the values that have the same length for every member."""
 
 Write = Callable[..., bytes]
 
@@ -26,45 +28,74 @@ class Invite:
     """An iCalendar object for a cohort. `method` is the one that it names (RFC 6047)."""
 
     def __init__(self, write: Write, method: Method) -> None:
-        """`write` makes one member's whole calendar of `uid`, `attendee_name`, `attendee_address`, `join_url`."""
+        """`write` makes one member's whole calendar of `uid` (the keyed name in it), `token` (to join),
+        `attendee_name` and `attendee_address`."""
         self.method = method
-        stem = f"blank{token_hex(16)}"
         marks = {
-            "uid": f"{stem}u@example.org", "name": f"{stem}, n", "address": f"{stem}a@example.org",
-            "join_url": f"https://{stem}.example.org/j",
+            "uid": token_hex(MEMBER_HASH // 2), Purpose.JOIN.value: token_hex(TOKEN_LENGTH // 2),
+            "name": f"{token_hex(16)}, n", "address": f"{token_hex(16)}@example.org",
         }  # fmt: skip
         written = write(
-            uid=marks["uid"], attendee_name=marks["name"], attendee_address=marks["address"],
-            join_url=marks["join_url"],
+            uid=marks["uid"], token=marks[Purpose.JOIN], attendee_name=marks["name"],
+            attendee_address=marks["address"],
         ).decode()  # fmt: skip
-        begin, *rest = _pieces(written, marks)
-        # What no member changes is encoded once, as far as it fills whole lines.
-        whole = len(begin) // _MIME_LINE * _MIME_LINE
-        assert isinstance(begin, bytes)
-        self._begin = _base64(begin[:whole])
-        self._rest = Pattern([begin[whole:], *rest])
+        self._lines, self._open = _ready(list(_pieces(written, marks)))
 
     @cached_property
     def starts(self) -> datetime:
         """When the meeting starts, as a calendar program reads it."""
-        octets = a2b_base64(self.encoded(uid="-", name="-", address="-", join_url="-"))
-        start = Calendar.from_ical(octets).events[0].start
+        values = {name: b"0" * length for name, length in _LENGTHS.items()} | {"name": b"-", "address": b"-"}
+        start = Calendar.from_ical(a2b_base64(self.encoded(values))).events[0].start
         assert isinstance(start, datetime)
         return start
 
-    def encoded(self, *, uid: str, name: str, address: str, join_url: str) -> bytes:
-        """The calendar of one member in base64, its lines ended. `uid` is of printable ASCII."""
-        words, path = attendee_words(name, address)
-        link = _folded(join_url)
-        escaped = escaped_text(join_url)
-        return self._begin + _base64(
-            self._rest.fill(
-                {
-                    "uid": _folded(uid), "name": _folded(words.replace("^", "^^")), "address": _folded(path),
-                    "join_url": link, "join_url in text": link if escaped == join_url else _folded(escaped),
-                }
-            )
-        )  # fmt: skip
+    def encoded(self, values: Mapping[str, bytes]) -> bytes:
+        """The calendar of one member in base64, its lines ended. `values` are the `uid`, the token to join, and `name`
+        and `address` as folded lines."""
+        encoded = b2a_base64(self._open.fill(values), newline=False)
+        own = [encoded[place : place + _ENCODED_LINE] for place in range(0, len(encoded), _ENCODED_LINE)]
+        lines = self._lines.copy()
+        fixed = len(lines) // 2
+        lines[1::2] = own[:fixed]
+        lines += [b"\r\n".join(own[fixed:]), b"\r\n"]
+        return b"".join(lines)
+
+
+def _ready(pieces: list[bytes | str]) -> tuple[list[bytes], Pattern]:
+    """What no member changes, encoded once, with a place for each line between that some member changes; and what is to
+    be encoded for each member: those lines, and all from the first value of any length on.
+
+    Before that value every line begins where it always does.
+    """
+    first = next(
+        place for place, piece in enumerate(pieces) if isinstance(piece, str) and piece not in _LENGTHS
+    )
+    sample, open_lines = b"", set[int]()
+    for piece in pieces[:first]:
+        begin = len(sample)
+        sample += piece if isinstance(piece, bytes) else bytes(_LENGTHS[piece])
+        if isinstance(piece, str):
+            open_lines |= set(range(begin // _MIME_LINE, (len(sample) - 1) // _MIME_LINE + 1))
+    whole = len(sample) // _MIME_LINE
+    open_lines.add(whole)
+    ready = [b""]
+    for line in range(whole):
+        if line in open_lines:
+            ready += [b"", b"\r\n"]
+        else:
+            octets = sample[line * _MIME_LINE : (line + 1) * _MIME_LINE]
+            ready[-1] += b2a_base64(octets, newline=False) + b"\r\n"
+    found: list[bytes | str] = []
+    begin = 0
+    for piece in pieces[:first]:
+        if isinstance(piece, str):
+            found.append(piece)
+            begin += _LENGTHS[piece]
+        else:
+            places = enumerate(piece, start=begin)
+            found.append(bytes(octet for place, octet in places if place // _MIME_LINE in open_lines))
+            begin += len(piece)
+    return ready, Pattern([*found, *pieces[first:]])
 
 
 def _pieces(written: str, marks: dict[str, str]) -> Iterator[bytes | str]:
@@ -78,26 +109,8 @@ def _pieces(written: str, marks: dict[str, str]) -> Iterator[bytes | str]:
             if position % 2:
                 yield literal + _FOLD.encode()
                 literal = b""
-                # A CONFERENCE is an address, all else is text (RFC 5545 section 3.3.11).
-                text = names[piece] == "join_url" and not line.startswith("CONFERENCE")
-                yield "join_url in text" if text else names[piece]
+                yield names[piece]
             else:
-                literal += (_FOLD.encode() if position and piece else b"") + _folded(piece)
+                literal += (_FOLD.encode() if position and piece else b"") + folded(piece)
         literal += b"\r\n"
     yield literal
-
-
-def _folded(text: str) -> bytes:
-    octets, lines = text.encode(), []
-    while len(octets) > _LONGEST:
-        end = _LONGEST
-        while octets[end] & 0xC0 == 0x80:  # inside a character
-            end -= 1
-        lines.append(octets[:end])
-        octets = octets[end:]
-    return b"\r\n ".join([*lines, octets])
-
-
-def _base64(octets: bytes) -> bytes:
-    encoded = b2a_base64(octets, newline=False)
-    return b"".join([encoded[place : place + 76] + b"\r\n" for place in range(0, len(encoded), 76)])

@@ -1,7 +1,7 @@
 """From claims to envelopes: finds what each notice speaks of, composes each cohort once, fills in the member."""
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -9,18 +9,17 @@ from typing import Protocol
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.delivery.cohort import Cohort, Personal, Recipient
+from scheduler.delivery.cohort import Cohort, Personal
 from scheduler.delivery.compose import Composed, Composer
-from scheduler.delivery.links import UNPROVEN, links_for
+from scheduler.delivery.links import UNPROVEN, tokens_for
+from scheduler.delivery.message import ascii_domain
 from scheduler.delivery.transport import Envelope
-from scheduler.delivery.wording import as_told
-from scheduler.domain.calendar import invitation_uid
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import PERSONAL, Kind, Policy
 from scheduler.domain.problem import Problem
-from scheduler.domain.token import Keys, Purpose
+from scheduler.domain.token import Keys
 from scheduler.domain.zone import zone_info
 from scheduler.store import notices, occurrences
 from scheduler.store.database import Database
@@ -30,19 +29,13 @@ from scheduler.store.notices import Notice
 log = structlog.get_logger()
 
 COHORTS_KEPT = 256
+_MESSAGE = "message"
+_WITH_CALENDAR = (Kind.INVITATION, Kind.UPDATE, Kind.CANCELLATION)
 
 
 def message_id(keys: Keys, community: Community, identity: str, member: int) -> str:
     """The Message-ID of a notice to a member: the same on every try, and after a restored backup too."""
-    return f"<{keys.name('message', f'{identity}:{member}')}@{community.domain}>"
-
-
-def leave_url(keys: Keys, community: Community, member: int, generation: int) -> str:
-    return f"{community.base_url}/u/{keys.token(Purpose.LEAVE, member, generation=generation)}"
-
-
-def join_url(keys: Keys, community: Community, member: int, generation: int, occurrence: str) -> str:
-    return community.way_in(keys.token(Purpose.JOIN, member, generation=generation), occurrence)
+    return f"<{keys.name(_MESSAGE, f'{identity}:{member}')}@{ascii_domain(community.domain)}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +91,53 @@ class Letters:
         now = self._clock.now()
         composed: dict[tuple[int, int | None, str, str, bool], Composed | Problem] = {}
         written: list[Envelope | Problem] = []
-        for one, about in zip(batch, found, strict=True):
-            if about is None:
+        for one, about, own in zip(batch, found, self._own(batch, found), strict=True):
+            if about is None or own is None:
                 written.append(Problem("the notice is gone"))
                 continue
             # The many of a batch are of few cohorts.
             place = one.notice, one.revision, one.zone, one.locale, one.first
             if place not in composed:
                 composed[place] = self._cohort(about, zone=one.zone, locale=one.locale, first=one.first)
-            written.append(self._envelope(one, about, composed[place], now))
+            written.append(self._envelope(about.notice, own, composed[place], now))
         return written
+
+    def _own(self, batch: Sequence[Claim], found: Sequence[_Subject | None]) -> list[Personal | None]:
+        """What is each member's own: of all that hear of one subject at once, since keyed names cost least so."""
+        own: list[Personal | None] = [None] * len(batch)
+        for about in {id(one): one for one in found if one}.values():
+            places = [place for place, one in enumerate(found) if one is about]
+            for place, personal in zip(
+                places, self._personal(about, [batch[one] for one in places]), strict=True
+            ):
+                own[place] = personal
+        return own
+
+    def _personal(self, about: _Subject, claims: Sequence[Claim]) -> Iterator[Personal]:
+        notice, occurrence = about.notice, about.occurrence
+        nobody, members = [b""] * len(claims), [one.member for one in claims]
+        invited, uids = nobody, nobody
+        if notice.kind is not Kind.INVITATION and notice.occurrence:
+            invitation = f"{Kind.INVITATION}:{notice.occurrence}"
+            invited = self._keys.names(_MESSAGE, [f"{invitation}:{one}" for one in members])
+        if occurrence and notice.kind in _WITH_CALENDAR:
+            uids = self._keys.names("uid", [f"{occurrence.key}:{one}" for one in members])
+        for claim, message, tokens, before, uid in zip(
+            claims,
+            self._keys.names(_MESSAGE, [f"{notice.identity}:{one}" for one in members]),
+            tokens_for(
+                notice.kind, claims, keys=self._keys, address=notice.address or "", expires=notice.expires,
+                occurrence=notice.occurrence or "",
+            ),
+            invited, uids, strict=True,
+        ):  # fmt: skip
+            yield Personal(
+                claim.member, "" if notice.kind in UNPROVEN else claim.name, claim.address, claim.zone, claim.locale,
+                assumed=claim.zone_source == "assumed", message=message, tokens=tokens,
+                # A change carries a calendar part to those who were sent the invitation.
+                invited=before if claim.requested else b"",
+                uid=uid if claim.requested or notice.kind is Kind.INVITATION else b"",
+            )  # fmt: skip
 
     async def _look_up(self, wanted: set[tuple[int, int | None]]) -> None:
         """Find what notices speak of. What is found stays as it is: a change makes a new revision, or a new notice."""
@@ -149,37 +179,14 @@ class Letters:
         )
 
     def _envelope(
-        self, claim: Claim, about: _Subject, composed: Composed | Problem, now: datetime
+        self, notice: Notice, own: Personal, composed: Composed | Problem, now: datetime
     ) -> Envelope | Problem:
         if isinstance(composed, Problem):
             return composed
-        notice, occurrence = about.notice, about.occurrence
-        number, generation = claim.member, claim.generation
         try:
-            identity = message_id(self._keys, self._community, notice.identity, number)
-            personal = Personal(
-                recipient=Recipient(
-                    member=number, name="" if notice.kind in UNPROVEN else claim.name,
-                    address=claim.address, zone=claim.zone, locale=claim.locale,
-                    assumed=claim.zone_source == "assumed",
-                ),
-                message_id=identity,
-                leave_url=leave_url(self._keys, self._community, number, generation),
-                join_url=join_url(self._keys, self._community, number, generation, occurrence.key)
-                if occurrence
-                else "",
-                in_reply_to=self._thread(notice, claim),
-                uid=self._uid(about, claim),
-                links=links_for(
-                    notice.kind, keys=self._keys, community=self._community, member=number, generation=generation,
-                    feed_generation=claim.feed_generation, address=notice.address or "", expires=notice.expires,
-                    occurrence=notice.occurrence or "",
-                ),
-            )  # fmt: skip
             return Envelope(
-                sender=self._community.address, recipient=claim.address,
-                content=composed.message(personal, date=now), envelope_id=identity[1:].partition("@")[0],
-                composed=True,
+                sender=self._community.address, recipient=own.address, content=composed.message(own, date=now),
+                envelope_id=own.message.decode(), composed=True,
             )  # fmt: skip
         except (Problem, ValueError) as error:
             return error if isinstance(error, Problem) else Problem(f"{notice.kind}: {error}")
@@ -218,20 +225,3 @@ class Letters:
         if notice.kind is not Kind.REMINDER or not reminders or max(reminders)[1] != notice.policy:
             return ""
         return occurrence.link or self._series[occurrence.series].link
-
-    def _thread(self, notice: Notice, claim: Claim) -> str:
-        """The Message-ID of the member's invitation to the same occurrence, where they were sent one."""
-        if notice.kind is Kind.INVITATION or not notice.occurrence or not claim.requested:
-            return ""
-        return message_id(self._keys, self._community, f"{Kind.INVITATION}:{notice.occurrence}", claim.member)
-
-    def _uid(self, about: _Subject, claim: Claim) -> str:
-        """The UID of the calendar part: in an invitation, and in what follows to those who were sent one."""
-        kind, occurrence = about.notice.kind, about.occurrence
-        changes = kind in (Kind.UPDATE, Kind.CANCELLATION) and claim.requested
-        if occurrence is None or not (kind is Kind.INVITATION or changes):
-            return ""
-        if kind is Kind.CANCELLATION:
-            occurrence = as_told(occurrence, about.before)
-        member_hash = self._keys.name("uid", f"{occurrence.key}:{claim.member}")
-        return invitation_uid(occurrence, member_hash, self._community.domain)

@@ -1,11 +1,13 @@
-"""The personal links that mails carry: which each kind may show, and how each is made for its member."""
+"""The personal links that mails carry: which each kind may show, and whose token each holds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from scheduler.domain.community import Community
 from scheduler.domain.policy import Kind
 from scheduler.domain.token import Keys, Purpose
+from scheduler.store.ledger.claims import Claim
 
 _ACTIONS: Mapping[Kind, tuple[Purpose, str]] = {
     Kind.CONFIRMATION: (Purpose.CONFIRM, "confirm"),
@@ -15,7 +17,7 @@ _ACTIONS: Mapping[Kind, tuple[Purpose, str]] = {
 """Kinds whose one link does something, until it expires with its notice: what for, and under which path."""
 
 _ASKS = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
-"""Kinds that ask whether the member comes."""
+"""Kinds that ask whether the member comes, and show them the way in."""
 
 _SUBSCRIBES = (Kind.WELCOME, Kind.ALREADY_MEMBER)
 """Kinds that bring the member's own feed, and the page with a button for each calendar program."""
@@ -24,36 +26,54 @@ UNPROVEN = (Kind.CONFIRMATION, Kind.ADDRESS_CHANGE)
 """What goes to an address before it has said that it is its person's: it carries nothing that somebody typed."""
 
 
-def blanks_of(kind: Kind) -> tuple[str, ...]:
-    """The names by which templates of this kind know their links, beside the ways to leave and into a meeting."""
-    if kind in _ACTIONS:
-        return ("action_url",)
-    if kind in _SUBSCRIBES:
-        return ("me_url", "own_feed_url", "own_apple_url", "own_ways_url")
-    return ("me_url", *(["rsvp_url"] if kind in _ASKS else []))
+class Link(NamedTuple):
+    """A link that differs from member to member in nothing but their token for `purpose`, in its midst."""
+
+    before: str
+    purpose: Purpose
+    after: str = ""
 
 
-def links_for(
-    kind: Kind, *, keys: Keys, community: Community, member: int, generation: int, feed_generation: int,
-    address: str, expires: datetime, occurrence: str,
-) -> dict[str, str]:  # fmt: skip
-    """A member's own link for each of `blanks_of(kind)`. `address` is where the notice goes if not to the member's own
-    address, else empty; an action is bound to it, as an answer is to the `occurrence`."""
+def links_of(kind: Kind, community: Community, *, occurrence: str = "") -> Mapping[str, Link]:
+    """The links that templates of this kind may show, by the names under which they know them. `occurrence` is the key
+    of the meeting that they speak of."""
     base = community.base_url
+    found = {"leave_url": Link(f"{base}/u/", Purpose.LEAVE)}
     if kind in _ACTIONS:
         purpose, path = _ACTIONS[kind]
-        token = keys.token(purpose, member, generation=generation, about=address, expires=expires)
-        return {"action_url": f"{base}/{path}/{token}"}
-    found = {"me_url": f"{base}/me/{keys.token(Purpose.PREFERENCES, member, generation=generation)}"}
+        return found | {"action_url": Link(f"{base}/{path}/", purpose)}
+    found["me_url"] = Link(f"{base}/me/", Purpose.PREFERENCES)
     if kind in _SUBSCRIBES:
-        feed = f"{base}/cal/{keys.token(Purpose.FEED, member, generation=feed_generation)}.ics"
-        ways = keys.token(Purpose.SUBSCRIBE, member, generation=generation)
+        feed = f"{base}/cal/"
         found |= {
-            "own_feed_url": feed,
-            "own_apple_url": f"webcal:{feed.partition(':')[2]}",
-            "own_ways_url": f"{base}/subscribe/{ways}",
+            "own_feed_url": Link(feed, Purpose.FEED, ".ics"),
+            "own_apple_url": Link(f"webcal:{feed.partition(':')[2]}", Purpose.FEED, ".ics"),
+            "own_ways_url": Link(f"{base}/subscribe/", Purpose.SUBSCRIBE),
         }
     if kind in _ASKS:
-        token = keys.token(Purpose.RSVP, member, generation=generation, about=occurrence)
-        found["rsvp_url"] = f"{base}/rsvp/{token}"
+        found["rsvp_url"] = Link(f"{base}/rsvp/", Purpose.RSVP)
+        before, after = community.way_in("\n", occurrence).split("\n")
+        found["join_url"] = Link(before, Purpose.JOIN, after)
     return found
+
+
+def tokens_for(
+    kind: Kind, claims: Sequence[Claim], *, keys: Keys, address: str, expires: datetime, occurrence: str
+) -> list[dict[str, bytes]]:
+    """The tokens in each member's links of this kind, by their purpose. `address` is where the notice goes if not to
+    the member's own address, else empty; an action is bound to it, as an answer is to the `occurrence`."""
+    members = [(one.member, one.generation) for one in claims]
+    found = {Purpose.LEAVE: keys.tokens(Purpose.LEAVE, members)}
+    if kind in _ACTIONS:
+        purpose = _ACTIONS[kind][0]
+        found[purpose] = keys.tokens(purpose, members, about=address, expires=expires)
+    else:
+        found[Purpose.PREFERENCES] = keys.tokens(Purpose.PREFERENCES, members)
+    if kind in _SUBSCRIBES:
+        feeds = [(one.member, one.feed_generation) for one in claims]
+        found[Purpose.FEED] = keys.tokens(Purpose.FEED, feeds)
+        found[Purpose.SUBSCRIBE] = keys.tokens(Purpose.SUBSCRIBE, members)
+    if kind in _ASKS:
+        found[Purpose.RSVP] = keys.tokens(Purpose.RSVP, members, about=occurrence)
+        found[Purpose.JOIN] = keys.tokens(Purpose.JOIN, members)
+    return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]

@@ -1,7 +1,8 @@
 """Bytes with blanks in them: what a whole cohort is sent, and the places of what is a member's own."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from operator import itemgetter
 
 _LONGEST_LINE = 75
 """Octets of a line in quoted-printable before its soft break (RFC 2045 section 6.7)."""
@@ -16,29 +17,35 @@ _LONG = re.compile(rb"(?=[^\n]{77}|[^\n]{76}\Z)([^\n]{1,75})(?<!=)(?<!=.)(?=[^\n
 # Most values of members are words, or an address without spaces.
 _PLAIN = re.compile(r"(?!\.)[!-<>-~]+(?: [!-<>-~]+)*")
 _SOFT_BREAK = b"=\r\n"
+_LONGEST_FOLDED = 74
+"""Octets of a folded line behind its space."""
 
 
 class Pattern:
     """Bytes, and among them blanks by their names."""
 
     def __init__(self, pieces: Iterable[bytes | str]) -> None:
-        self._pieces: list[bytes] = []
-        self._blanks: list[tuple[int, str]] = []
+        self._pieces = [b""]
+        blanks: list[str] = []
         for piece in pieces:
             if isinstance(piece, str):
-                self._blanks.append((len(self._pieces), piece))
-                self._pieces.append(b"")
-            elif self._pieces and (not self._blanks or self._blanks[-1][0] != len(self._pieces) - 1):
-                self._pieces[-1] += piece
+                blanks.append(piece)
+                self._pieces += [b"", b""]
             else:
-                self._pieces.append(piece)
+                self._pieces[-1] += piece
+        # One call for all blanks; of a single one it would give no sequence.
+        self._in_order = itemgetter(*blanks, *blanks[-1:]) if blanks else None
 
     def fill(self, values: Mapping[str, bytes]) -> bytes:
         """Return the bytes with each blank's value in its place."""
+        return b"".join(self.pieces(values))
+
+    def pieces(self, values: Mapping[str, bytes]) -> list[bytes]:
+        """As `fill`, not yet joined."""
         pieces = self._pieces.copy()
-        for position, name in self._blanks:
-            pieces[position] = values[name]
-        return b"".join(pieces)
+        if self._in_order is not None:
+            pieces[1::2] = self._in_order(values)[:-1]
+        return pieces
 
 
 def quoted(text: str) -> bytes:
@@ -53,11 +60,11 @@ def quoted(text: str) -> bytes:
     return _LONG.sub(rb"\1=\n", octets).replace(b"\n", b"\r\n")
 
 
-def quoted_pieces(pieces: Iterable[str], name: Callable[[str], str] = str) -> list[bytes | str]:
+def quoted_pieces(pieces: Iterable[str]) -> list[bytes | str]:
     """A text that has a blank in every second of its `pieces`, in quoted-printable.
 
     A value is filled in as `quoted` gives it. It stands on lines of its own between soft breaks: so its length
-    moves nothing. `name` is what a blank is called in the result.
+    moves nothing.
     """
     texts = list(pieces)
     found: list[bytes | str] = []
@@ -67,7 +74,7 @@ def quoted_pieces(pieces: Iterable[str], name: Callable[[str], str] = str) -> li
             begins = before.endswith("\n") or not (before or found)
             found += [
                 b"" if begins else _SOFT_BREAK,
-                name(text),
+                text,
                 b"" if after.startswith("\n") else _SOFT_BREAK,
             ]
         else:
@@ -77,3 +84,15 @@ def quoted_pieces(pieces: Iterable[str], name: Callable[[str], str] = str) -> li
                 literal = literal.removesuffix(b"=20") + b" "
             found.append(literal)
     return found
+
+
+def folded(text: str) -> bytes:
+    """`text` behind the fold of a line of a calendar: as many folded lines as it needs (RFC 5545 section 3.1)."""
+    octets, lines = text.encode(), []
+    while len(octets) > _LONGEST_FOLDED:
+        end = _LONGEST_FOLDED
+        while octets[end] & 0xC0 == 0x80:  # inside a character
+            end -= 1
+        lines.append(octets[:end])
+        octets = octets[end:]
+    return b"\r\n ".join([*lines, octets])

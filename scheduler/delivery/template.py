@@ -1,7 +1,7 @@
 """The templates of mails: rendered once for many members, whose own values are left open and filled in later."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,10 @@ from scheduler.domain.problem import Problem
 _LINE_ENDS = re.compile(r"\s*\n\s*")
 _SURPLUS_SPACE = re.compile(r"[ \t]+$", re.MULTILINE)
 _SURPLUS_LINES = re.compile(r"\n{3,}")
+
+
+Blanks = Mapping[str, tuple[str, str, str]]
+"""By the words of the templates: what stands before each blank, what the blank is called, and what follows it."""
 
 
 class Form:
@@ -63,11 +67,11 @@ class Templates:
         """Return the subject, one line."""
         return _LINE_ENDS.sub(" ", self._render(f"{kind}/subject.txt", values).strip())
 
-    def text(self, kind: str, values: Mapping[str, object], blanks: Collection[str]) -> Form:
+    def text(self, kind: str, values: Mapping[str, object], blanks: Blanks) -> Form:
         """Return the text with `blanks` left open; surplus blank lines, as conditions leave them, are gone."""
         return self._form(f"{kind}/body.txt", values, blanks, finish=tidy)
 
-    def html(self, kind: str, values: Mapping[str, object], blanks: Collection[str]) -> Form:
+    def html(self, kind: str, values: Mapping[str, object], blanks: Blanks) -> Form:
         """Return the HTML with `blanks` left open, its style sheet written into the elements."""
         return self._form(f"{kind}/body.html", values, blanks, finish=self._inlined)
 
@@ -83,15 +87,15 @@ class Templates:
         self,
         name: str,
         values: Mapping[str, object],
-        blanks: Collection[str],
+        blanks: Blanks,
         *,
         finish: Callable[[str], str],
     ) -> Form:
         # No value can contain the stem, which hangs on them all.
         stem = f"blank-{sha256(repr(sorted(values.items())).encode()).hexdigest()[:32]}"
-        marks = {blank: f"{stem}-{blank}-" for blank in blanks}
+        marks = {word: f"{before}{stem}-{blank}-{after}" for word, (before, blank, after) in blanks.items()}
         text = finish(self._render(name, {**values, **marks}))
-        pieces = re.split(f"{stem}-({'|'.join(blanks)})-", text)
+        pieces = re.split(f"{stem}-({'|'.join({blank for _, blank, _ in blanks.values()})})-", text)
         if any(stem[:12] in literal.lower() for literal in pieces[::2]):
             raise Problem(
                 f"{self._folder / name}: {', '.join(blanks)} are each member's own and are filled in last; "

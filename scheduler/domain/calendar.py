@@ -21,9 +21,11 @@ from scheduler.domain.vtimezone import vtimezone
 LONGEST_UID = 100
 """Octets. Some programs cut a longer one, and then two meetings become one."""
 
-_MEMBER_HASH = 26
+MEMBER_HASH = 26
+"""Characters of the keyed name in the UID of an invitation."""
+
 # The longest of all: slug-20261119t1800.r99.<hash>@domain
-_BESIDE_SLUG_AND_DOMAIN = len("-20261119t1800.r99.@") + _MEMBER_HASH
+_BESIDE_SLUG_AND_DOMAIN = len("-20261119t1800.r99.@") + MEMBER_HASH
 _PRODID = "-//Third Thursday//Third Thursday//EN"
 _CONFERENCE = {"VALUE": "URI", "FEATURE": "VIDEO", "LABEL": "Join the meeting"}
 _MONTHS_BACK, _MONTHS_AHEAD = 12, 24
@@ -87,8 +89,8 @@ def invitation_uid(occurrence: Occurrence, member_hash: str, domain: str) -> str
     `member_hash` is keyed, of 26 characters: a reply that echoes it shows that it was sent this UID. Raises
     ValueError where the hash has another length, and beyond LONGEST_UID octets.
     """
-    if len(member_hash) != _MEMBER_HASH:
-        raise ValueError(f"the hash in a UID has {_MEMBER_HASH} characters, not {len(member_hash)}")
+    if len(member_hash) != MEMBER_HASH:
+        raise ValueError(f"the hash in a UID has {MEMBER_HASH} characters, not {len(member_hash)}")
     again = f".r{occurrence.reinstated}" if occurrence.reinstated else ""
     return _uid(f"{_stem(occurrence)}{again}.{member_hash}", domain)
 
@@ -235,7 +237,7 @@ def invitation(
 
     `uid` is from `invitation_uid`, `attendee_address` a plain address. A changed invitation is the same call:
     the occurrence's sequence tells the change. CANCEL is also for one that stands again under a newer UID.
-    Raises ValueError for a REQUEST to a cancelled meeting.
+    What is of any length in it, the attendee, stands last. Raises ValueError for a REQUEST to a cancelled meeting.
     """
     if method == "REQUEST" and occurrence.cancelled:
         raise ValueError(f"{occurrence.key} is cancelled: nobody can be invited to it")
@@ -254,7 +256,7 @@ def invitation(
     calendar.add("METHOD", method)
     _add_zones(calendar, _zones([occurrence]))
     calendar.add_component(found)
-    return _octets(calendar)
+    return _octets(calendar, in_order=True)
 
 
 def _calendar() -> Calendar:
@@ -265,8 +267,9 @@ def _calendar() -> Calendar:
     return calendar
 
 
-def _octets(calendar: Calendar) -> bytes:
-    octets: bytes = calendar.to_ical()
+def _octets(calendar: Calendar, *, in_order: bool = False) -> bytes:
+    """The calendar written out, its properties as they were added or by the library's own order."""
+    octets: bytes = calendar.to_ical(sorted=not in_order)
     return octets
 
 

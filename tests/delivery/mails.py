@@ -8,10 +8,9 @@ from pathlib import Path
 
 from icalendar import Calendar, Event
 
-from scheduler.delivery.cohort import Cohort, Personal, Recipient
+from scheduler.delivery.cohort import Cohort, Personal
 from scheduler.delivery.compose import Composer
-from scheduler.delivery.links import blanks_of
-from scheduler.domain.calendar import invitation_uid
+from scheduler.delivery.links import links_of
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import PERSONAL, Kind
@@ -41,15 +40,11 @@ CANCELLED = replace(
     NOVEMBER, cancelled=True, revision=2, sequence=1, changed_at=datetime(2026, 11, 10, 9, tzinfo=UTC)
 )
 
-MEI = Recipient(
-    member=17,
-    name="Mei Lin",
-    address="mei@example.org",
-    zone="Australia/Sydney",
-    locale="en-GB",
-    assumed=False,
-)
-_TOKEN = "aaaaaaarabcdefghijklmnopqrstuvwxyz"
+TOKEN = "aaaaaaarabcdefghijklmnopqrstuvwxyz"
+MEI = Personal(
+    member=17, name="Mei Lin", address="mei@example.org", zone="Australia/Sydney", locale="en-GB", assumed=False,
+    message=b"", tokens={},
+)  # fmt: skip
 
 INVITATION = Cohort(
     kind=Kind.INVITATION,
@@ -96,26 +91,30 @@ def at(cohort: Cohort, zone: str, locale: str) -> Cohort:
     return replace(cohort, zone=zone, locale=locale)
 
 
-def personal(cohort: Cohort, recipient: Recipient = MEI) -> Personal:
-    """What is the recipient's own in a mail of the cohort: with a calendar part where its kind can have one."""
+def personal(cohort: Cohort, member: Personal = MEI) -> Personal:
+    """What is the member's own in a mail of the cohort: with a calendar part where its kind can have one."""
     occurrence = cohort.occurrence
     calendar = occurrence and cohort.kind not in (Kind.REMINDER, Kind.WELCOME, Kind.FOLLOW_UP)
-    return Personal(
-        recipient=replace(recipient, zone=cohort.zone, locale=cohort.locale),
-        message_id=f"<{cohort.kind}.{recipient.member}@kindness.example.org>",
-        leave_url=f"{COMMUNITY.base_url}/u/{_TOKEN}",
-        join_url=f"{COMMUNITY.base_url}/go/{_TOKEN}/{occurrence.key}" if occurrence else "",
-        in_reply_to=""
-        if cohort.kind in (Kind.INVITATION, Kind.NOTICE, *PERSONAL)
-        else "<invitation.17@kindness.example.org>",
-        uid=invitation_uid(occurrence, "a" * 26, COMMUNITY.domain) if occurrence and calendar else "",
-        links={blank: f"{COMMUNITY.base_url}/{blank[:-4]}/{_TOKEN}" for blank in blanks_of(cohort.kind)},
-    )
+    first = cohort.kind in (Kind.INVITATION, Kind.NOTICE, *PERSONAL)
+    return member._replace(
+        zone=cohort.zone, locale=cohort.locale, message=f"{cohort.kind}17".replace("-", "").encode(),
+        tokens={link.purpose.value: TOKEN.encode() for link in links_of(cohort.kind, COMMUNITY).values()},
+        invited=b"" if first else b"invitation17", uid=b"a" * 26 if calendar else b"",
+    )  # fmt: skip
 
 
-def message(cohort: Cohort, recipient: Recipient = MEI) -> bytes:
-    """The whole mail of the cohort to the recipient."""
-    return composer().cohort(cohort).message(personal(cohort, recipient), date=DATE)
+def links(cohort: Cohort, community: Community = COMMUNITY) -> dict[str, str]:
+    """The links of `personal`, by the words of the templates."""
+    key = cohort.occurrence.key if cohort.occurrence else ""
+    return {
+        word: f"{link.before}{TOKEN}{link.after}"
+        for word, link in links_of(cohort.kind, community, occurrence=key).items()
+    }
+
+
+def message(cohort: Cohort, member: Personal = MEI) -> bytes:
+    """The whole mail of the cohort to the member."""
+    return composer().cohort(cohort).message(personal(cohort, member), date=DATE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

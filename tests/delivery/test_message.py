@@ -12,6 +12,7 @@ from icalendar import Calendar
 
 from scheduler.delivery.message import header, mailbox_words, mime, text_words
 from scheduler.delivery.pattern import quoted_pieces
+from scheduler.domain.calendar import invitation_uid
 from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line
 from tests.delivery.mails import (
@@ -25,6 +26,7 @@ from tests.delivery.mails import (
     NOVEMBER,
     REMINDER,
     composer,
+    links,
     message,
     personal,
     received,
@@ -81,7 +83,7 @@ def fits_the_wire(content: bytes) -> bool:
 @example(name="a  b")
 def test_any_accepted_name_is_carried_faithfully_and_makes_no_header(name: str) -> None:
     name = accepted(name)
-    content = SETTING.message(personal(INVITATION, replace(MEI, name=name)), date=DATE)
+    content = SETTING.message(personal(INVITATION, MEI._replace(name=name)), date=DATE)
     assert fits_the_wire(content)
     assert names_of_headers(content) == names_of_headers(message(INVITATION))
     raw = message_from_bytes(content)["To"]
@@ -130,13 +132,15 @@ def test_any_accepted_subject_is_carried_faithfully(subject: str) -> None:
 def test_every_mail_has_the_headers_of_bulk_mail_once_each(kind: str) -> None:
     content = message(COHORTS[kind])
     whole, own = received(content).whole, personal(COHORTS[kind])
+    leave = links(COHORTS[kind])["leave_url"]
     expected = {
-        "Message-ID": own.message_id, "Date": "Thu, 19 Nov 2026 17:00:00 +0000", "To": "Mei Lin <mei@example.org>",
+        "Message-ID": f"<{own.message.decode()}@kindness.example.org>",
+        "Date": "Thu, 19 Nov 2026 17:00:00 +0000", "To": "Mei Lin <mei@example.org>",
         "From": "Conversation for Kindness <hello@kindness.example.org>",
         "Reply-To": "convenors@kindness.example.org", "Auto-Submitted": "auto-generated", "Precedence": "bulk",
         "X-Auto-Response-Suppress": "OOF, AutoReply", "MIME-Version": "1.0",
         "List-ID": "Conversation for Kindness <members.kindness.example.org>",
-        "List-Unsubscribe": f"<{own.leave_url}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+        "List-Unsubscribe": f"<{leave}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
     }  # fmt: skip
     assert {name: whole[name] for name in expected} == expected
     names = names_of_headers(content)
@@ -147,7 +151,7 @@ def test_every_mail_has_the_headers_of_bulk_mail_once_each(kind: str) -> None:
 
 def test_what_follows_an_invitation_is_threaded_under_it() -> None:
     whole = received(message(REMINDER)).whole
-    assert whole["In-Reply-To"] == whole["References"] == "<invitation.17@kindness.example.org>"
+    assert whole["In-Reply-To"] == whole["References"] == "<invitation17@kindness.example.org>"
     assert "In-Reply-To" not in received(message(INVITATION)).whole
 
 
@@ -174,33 +178,35 @@ def test_an_invitation_has_its_calendar_part_last_and_once_more_as_the_only_atta
     assert read["METHOD"] == method
     assert read.events[0]["ATTENDEE"] == "mailto:mei@example.org"
     assert read.events[0]["ORGANIZER"] == f"mailto:{COMMUNITY.address}"
-    assert read.events[0]["UID"] == personal(COHORTS[kind]).uid
+    assert read.events[0]["UID"] == invitation_uid(NOVEMBER, "a" * 26, COMMUNITY.domain)
 
 
 @pytest.mark.parametrize("kind", COHORTS)
 def test_without_a_uid_a_mail_is_text_and_html_alone(kind: str) -> None:
     cohort = COHORTS[kind]
-    whole = received(composer().cohort(cohort).message(replace(personal(cohort), uid=""), date=DATE)).whole
+    whole = received(composer().cohort(cohort).message(personal(cohort)._replace(uid=b""), date=DATE)).whole
     assert whole.get_content_type() == "multipart/alternative"
     assert [part.get_content_type() for part in whole.iter_parts()] == ["text/plain", "text/html"]
     assert {part["Content-Transfer-Encoding"] for part in whole.iter_parts()} == {"quoted-printable"}
 
 
 def test_a_long_leave_link_and_message_id_stand_whole_on_their_lines() -> None:
-    leave, identity = f"https://meet.example.org/u/{'a' * 400}", f"<{'b' * 300}@kindness.example.org>"
-    content = SETTING.message(replace(personal(INVITATION), leave_url=leave, message_id=identity), date=DATE)
-    assert f"\r\nList-Unsubscribe: <{leave}>\r\n".encode() in content
-    assert content.startswith(f"Message-ID: {identity}\r\n".encode())
+    long = replace(
+        COMMUNITY, base_url=f"https://meet.example.org/{'a' * 400}", domain=f"{'b' * 200}.example.org"
+    )
+    content = composer(community=long).cohort(REMINDER).message(personal(REMINDER), date=DATE)
+    assert f"\r\nList-Unsubscribe: <{links(REMINDER, long)['leave_url']}>\r\n".encode() in content
+    assert content.startswith(f"Message-ID: <reminder17@{long.domain}>\r\n".encode())
 
 
 def test_a_domain_outside_ascii_is_written_as_the_dns_has_it() -> None:
-    mail = received(message(CANCELLATION, replace(MEI, name="Jürgen Groß", address="jg@bücher.example")))
+    mail = received(message(CANCELLATION, MEI._replace(name="Jürgen Groß", address="jg@bücher.example")))
     assert mail.whole["To"] == "Jürgen Groß <jg@xn--bcher-kva.example>"
     assert mail.calendar is not None and mail.calendar["ATTENDEE"] == "mailto:jg@xn--bcher-kva.example"
 
 
 def test_an_address_outside_ascii_is_shown_as_a_group_and_left_to_the_envelope() -> None:
-    content = message(REMINDER, replace(MEI, name="Jürgen", address="jürgen@example.org"))
+    content = message(REMINDER, MEI._replace(name="Jürgen", address="jürgen@example.org"))
     assert content.isascii()
     to = message_from_bytes(content, policy=policy.default)["To"]
     assert to.addresses == () and to.groups[0].display_name == "Jürgen jürgen@example.org"
@@ -211,7 +217,7 @@ def test_an_address_outside_ascii_is_shown_as_a_group_and_left_to_the_envelope()
 )
 def test_an_address_that_would_not_stay_one_is_refused(address: str) -> None:
     with pytest.raises(Refused, match="member 17"):
-        message(REMINDER, replace(MEI, address=address))
+        message(REMINDER, MEI._replace(address=address))
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_names_and_topics_are_carried_whole_or_refused_where_they_enter(name: st
     except Refused:
         return
     cohort = replace(INVITATION, occurrence=replace(NOVEMBER, topic=topic))
-    content = composer().cohort(cohort).message(personal(cohort, replace(MEI, name=name)), date=DATE)
+    content = composer().cohort(cohort).message(personal(cohort, MEI._replace(name=name)), date=DATE)
     whole = message_from_bytes(content, _class=EmailMessage, policy=STRICT)
     parsed = mailparser.parse_from_bytes(content)
     assert parsed.to == [(name, "mei@example.org")]

@@ -97,6 +97,8 @@ def test_a_form_has_each_blank_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "notice" / "body.txt").write_text(
         "{{ name }}  {{ leave_url }}\n\n\n\n{{ name }}\n", encoding="utf-8"
     )
-    form = Templates(tmp_path).text("notice", {"x": 1}, ("name", "leave_url"))
-    assert form.pieces == ("", "name", "  ", "leave_url", "\n\n", "name", "\n")
-    assert form.printed == "  \n\n\n"
+    form = Templates(tmp_path).text(
+        "notice", {"x": 1}, {"name": ("", "n", ""), "leave_url": ("u/", "leave", "")}
+    )
+    assert form.pieces == ("", "n", "  u/", "leave", "\n\n", "n", "\n")
+    assert form.printed == "  u/\n\n\n"

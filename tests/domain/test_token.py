@@ -48,6 +48,26 @@ def test_a_token_that_expires_says_when_and_cannot_be_made_to_say_otherwise(
     assert token_expiry(for_ever) is None
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 2**40 - 1), st.integers(0, 1000)), max_size=20),
+    st.sampled_from(Purpose),
+    st.sampled_from(["", "series/2026-11-19"]),
+    st.sampled_from([None, datetime(2026, 11, 19, 18, tzinfo=UTC)]),
+)
+def test_many_tokens_and_names_at_once_are_those_made_one_by_one(
+    members: list[tuple[int, int]], purpose: Purpose, about: str, expires: datetime | None
+) -> None:
+    alone = [
+        KEYS.token(purpose, member, generation=generation, about=about, expires=expires)
+        for member, generation in members
+    ]
+    assert [one.decode() for one in KEYS.tokens(purpose, members, about=about, expires=expires)] == alone
+    subjects = [f"{member}:{about}" for member, _ in members]
+    assert [one.decode() for one in KEYS.names(purpose, subjects)] == [
+        KEYS.name(purpose, one) for one in subjects
+    ]
+
+
 @given(st.text(max_size=60))
 def test_anything_else_is_no_token_and_never_an_error(text: str) -> None:
     assert not KEYS.matches(text, Purpose.LEAVE, generation=0)

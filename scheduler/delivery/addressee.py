@@ -1,0 +1,53 @@
+"""A member's name and address, in the encoding of each place in which a mail shows them."""
+
+import re
+from typing import NamedTuple
+
+from markupsafe import escape
+
+from scheduler.delivery.message import ascii_domain, header, mailbox_words
+from scheduler.delivery.pattern import folded, quoted
+from scheduler.domain.calendar import attendee_words
+from scheduler.domain.text import require_line
+
+NAMELESS = "friend"
+"""How a member is greeted whose name we do not know."""
+
+# A name and an address that stand for themselves in every place.
+_PLAIN = re.compile(r"[A-Za-z0-9]+(?:[ -][A-Za-z0-9]+)*\n[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*@[A-Za-z0-9.-]+")
+_LONGEST_PLAIN = 70
+"""Octets of both together: they leave room for the rest of a header of one line."""
+
+
+class Addressee(NamedTuple):
+    """`to` is the header. The others are encoded for quoted-printable, in text and in HTML, and for a calendar."""
+
+    to: bytes
+    name: bytes
+    name_in_html: bytes
+    address: bytes
+    address_in_html: bytes
+    calendar_name: bytes
+    calendar_address: bytes
+
+
+def addressee(name: str, address: str) -> Addressee:
+    """Raises Refused where name or address hold what no line may hold, ValueError where the address is none."""
+    if len(name) + len(address) <= _LONGEST_PLAIN and _PLAIN.fullmatch(f"{name}\n{address}"):
+        # Most are; the long way would write the same.
+        plain, at = name.encode(), address.encode()
+        return Addressee(b"To: %b <%b>\r\n" % (plain, at), plain, plain, at, at, plain, at)
+    return _in_every_place(name, address)
+
+
+def _in_every_place(name: str, address: str) -> Addressee:
+    name = require_line(name, "name")
+    address = ascii_domain(require_line(address, "address"))
+    words, path = attendee_words(name, address)
+    called = name or NAMELESS
+    return Addressee(
+        to=header("To", *mailbox_words(name, address)),
+        name=quoted(called), name_in_html=quoted(str(escape(called))),
+        address=quoted(address), address_in_html=quoted(str(escape(address))),
+        calendar_name=folded(words.replace("^", "^^")), calendar_address=folded(path),
+    )  # fmt: skip

@@ -22,6 +22,7 @@ from sqlalchemy import event
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from scheduler.bootstrap.sending import calm_collector
 from scheduler.delivery.signing import Signer
 from scheduler.delivery.smtp import SmtpTransport
 from scheduler.delivery.transport import SmtpAddress
@@ -75,6 +76,7 @@ async def main(asked: argparse.Namespace) -> None:
             planned = time.perf_counter() - begun
             if asked.commit_ms:
                 slow_commits(house, asked.commit_ms)
+            calm_collector()
             begun, spent = time.perf_counter(), time.process_time()
             sent = await house.dispatcher.send_due()
             took = {

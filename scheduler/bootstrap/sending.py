@@ -1,6 +1,7 @@
 """Sending, assembled: the dispatcher of a process, its share of a cluster's chunks, and `worker`, which only sends."""
 
 import asyncio
+import gc
 import math
 import random
 import secrets
@@ -112,6 +113,14 @@ async def hand_out(parts: Parts) -> None:
         await jobs.enqueue_open(connection, await claims.open_chunks(connection, parts.clock.now()))
 
 
+def calm_collector() -> None:
+    """Look less often for circles of garbage, and never among what lives as long as the process: a fourteenth of the
+    time of sending went there."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+
+
 def when_told() -> asyncio.Event:
     """Set by SIGTERM and SIGINT."""
     stopping = asyncio.Event()
@@ -133,6 +142,7 @@ async def work(settings: Settings, *, say: Callable[[str], None]) -> None:
         hands = make_hands(parts, dispatcher)
         working = asyncio.create_task(share(dispatcher, hands))
         log.info("started", database=parts.database.url.get_backend_name())
+        calm_collector()
         say("sending what `serve` hands out")
         await asyncio.wait(
             [asyncio.create_task(stopping.wait()), working], return_when=asyncio.FIRST_COMPLETED

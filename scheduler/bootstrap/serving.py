@@ -17,6 +17,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from scheduler.bootstrap.bundled import bundled
 from scheduler.bootstrap.sending import (
     DRAIN_SECONDS,
+    calm_collector,
     hand_out,
     make_dispatcher,
     make_hands,
@@ -220,6 +221,7 @@ async def serve(
         serving = asyncio.create_task(web.serve(sockets=[listener]))
         sending = asyncio.create_task(service.send())
         keeping = asyncio.create_task(app.state.site.shelf.keep_fresh())
+        calm_collector()
         say(f"Third Thursday is at http://{settings.web.host}:{settings.web.port}/")
         await asyncio.wait(
             [asyncio.create_task(stopping.wait()), serving, sending], return_when=asyncio.FIRST_COMPLETED

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from scheduler.delivery.settling import Tally
 from scheduler.delivery.transport import Envelope, Outcome, Verdict
 from scheduler.domain.clock import Clock
 from scheduler.store.ledger.claims import Claim
@@ -46,12 +47,12 @@ class Destination:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A claimed message on its way; `settled` is done once what became of it is committed. It is to be tried before
-    `until` (monotonic seconds), or not by this claim."""
+    """A claimed message on its way, one of `tally`. It is to be tried before `until` (monotonic seconds), or not by
+    this claim."""
 
     claim: Claim
     envelope: Envelope
-    settled: asyncio.Future[None]
+    tally: Tally
     destination: Destination
     until: float
 
@@ -81,15 +82,13 @@ class Backlog:
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
 
-    def job(
-        self, claim: Claim, envelope: Envelope, settled: asyncio.Future[None], *, until: float = math.inf
-    ) -> Job:
+    def job(self, claim: Claim, envelope: Envelope, tally: Tally, *, until: float = math.inf) -> Job:
         """The job of sending `envelope`."""
         domain = envelope.recipient.rpartition("@")[2].casefold()
         destination = self._destinations.get(domain)
         if destination is None:
             destination = self._destinations[domain] = Destination()
-        return Job(claim, envelope, settled, destination, until)
+        return Job(claim, envelope, tally, destination, until)
 
     async def put(self, job: Job) -> float:
         """Let a job wait here and return 0; or, where its destination is busy for longer, the seconds after which to

@@ -1,6 +1,5 @@
 """Who gets one wording, and what in it is each one's own."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,8 +51,8 @@ class Personal(NamedTuple):
     """What differs from member to member within a cohort. A tuple, since one is made for every message.
 
     `message` is the left side of the Message-ID, `invited` that of the member's invitation to this occurrence, or
-    empty; `tokens` are those of `links.links_of`. With `uid`, the keyed name in the UID, it carries a calendar part.
-    These are letters and digits. `assumed`: we took the zone from the country, and ask whether it is right.
+    empty; `tokens` are for `links.purposes_of` their kind. With `uid`, the keyed name in the UID, it carries a calendar
+    part. These are letters and digits. `assumed`: we took the zone from the country, and ask whether it is right.
     """
 
     member: int
@@ -63,6 +62,6 @@ class Personal(NamedTuple):
     locale: str
     assumed: bool
     message: bytes
-    tokens: Mapping[str, bytes]
+    tokens: tuple[bytes, ...]
     invited: bytes = b""
     uid: bytes = b""

@@ -68,6 +68,8 @@ def _unfit(reason: str) -> Outcome:
 
 def _mailbox(address: str) -> bytes:
     """`address` with its domain in ASCII and its local part as it is. Raises UnicodeError."""
+    if address.isascii():
+        return address.encode()
     local, at, domain = address.rpartition("@")
     plain = domain if domain.isascii() else idna.encode(domain, uts46=True).decode()
     return (local + at + plain).encode()

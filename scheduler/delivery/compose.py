@@ -1,7 +1,7 @@
 """From a cohort to the messages of its members: what is common is written once, what is a member's own is filled in."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -15,9 +15,17 @@ from scheduler.delivery.addressee import Addressee, addressee
 from scheduler.delivery.agreement import require_agreement
 from scheduler.delivery.cohort import Cohort, Personal
 from scheduler.delivery.invite import Invite
-from scheduler.delivery.links import links_of
+from scheduler.delivery.links import links_of, purposes_of
 from scheduler.delivery.markdown import as_html, as_text
-from scheduler.delivery.message import ascii_domain, header, list_id_words, mailbox_words, mime, text_words
+from scheduler.delivery.message import (
+    CALENDAR,
+    ascii_domain,
+    header,
+    list_id_words,
+    mailbox_words,
+    mime,
+    text_words,
+)
 from scheduler.delivery.pattern import Pattern, quoted_pieces
 from scheduler.delivery.signing import Seal, Signer
 from scheduler.delivery.template import Blanks, Form, Templates
@@ -34,6 +42,10 @@ from scheduler.domain.token import Purpose
 from scheduler.domain.zone import city
 
 _WITHOUT_CALENDAR = (Kind.REMINDER, Kind.WELCOME, Kind.FOLLOW_UP)
+# Blanks, in the order of their values; before them stand the tokens by their purposes.
+_OWN = _NAME, _NAME_IN_HTML, _ADDRESS, _ADDRESS_IN_HTML, _ = (
+    "own-name", "own-name-in-html", "own-address", "own-address-in-html", CALENDAR,
+)  # fmt: skip
 # Of at most 900 octets, so that each fits on a line of its own.
 _URL = re.compile(r"(?:https?|webcal)://[!#-;=?-~]{1,900}")
 
@@ -64,6 +76,9 @@ class Composed:
         self._forms: dict[tuple[bool, bool], _Form] = {}
         self._date: tuple[datetime | None, bytes] = (None, b"")
         self._host = ascii_domain(community.domain).encode("ascii")
+        self._purposes = purposes_of(cohort.kind)
+        self._leave = self._purposes.index(Purpose.LEAVE)
+        self._join = self._purposes.index(Purpose.JOIN) if Purpose.JOIN in self._purposes else None
         self._leaving = b""
         if cohort.kind not in REPLIES:
             self._leaving = (
@@ -82,9 +97,7 @@ class Composed:
                 f"member {personal.member} is not of the cohort {self._cohort.zone}, {self._cohort.locale}"
             )
         try:
-            if not b"".join(
-                (personal.message, personal.invited, personal.uid, *personal.tokens.values())
-            ).isalnum():
+            if not b"".join((personal.message, personal.invited, personal.uid, *personal.tokens)).isalnum():
                 raise ValueError("a token or a name is not of letters and digits")
             to = addressee(personal.name, personal.address)
             own = self._own_headers(personal, to.to, date)
@@ -103,27 +116,20 @@ class Composed:
             text, html = self._bodies[assumed]
             headers, body = mime(
                 quoted_pieces(text.pieces), quoted_pieces(html.pieces), boundary=self._boundary,
-                method=self._invite.method if self._invite and invites else None,
+                method=self._invite.method if self._invite and invites else None, order=(*self._purposes, *_OWN),
             )  # fmt: skip
             headers = self._common + headers
             seal = self._signer.seal(headers) if self._signer else None
             self._forms[assumed, invites] = _Form(headers, body, seal)
         return self._forms[assumed, invites]
 
-    def _values(self, personal: Personal, to: Addressee) -> Mapping[str, bytes]:
+    def _values(self, personal: Personal, to: Addressee) -> Sequence[bytes]:
         """What stands in each blank of the body, in the encoding of its part."""
-        values = {
-            **personal.tokens, "their-name": to.name, "their-name-in-html": to.name_in_html,
-            "their-address": to.address, "their-address-in-html": to.address_in_html,
-        }  # fmt: skip
+        calendar = b""
         if personal.uid and self._invite:
-            values["calendar"] = self._invite.encoded(
-                {
-                    **personal.tokens, "uid": personal.uid, "name": to.calendar_name,
-                    "address": to.calendar_address,
-                }
-            )  # fmt: skip
-        return values
+            token = personal.tokens[self._join] if self._join is not None else b""
+            calendar = self._invite.encoded((personal.uid, token, to.calendar_name, to.calendar_address))
+        return *personal.tokens, to.name, to.name_in_html, to.address, to.address_in_html, calendar
 
     def _own_headers(self, personal: Personal, to: bytes, date: datetime) -> bytes:
         if date is not self._date[0]:
@@ -135,7 +141,7 @@ class Composed:
             invited = b"<%b@%b>\r\n" % (personal.invited, self._host)
             own += b"In-Reply-To: %bReferences: %b" % (invited, invited)
         if self._leaving:
-            own += b"%b%b>\r\n" % (self._leaving, personal.tokens[Purpose.LEAVE])
+            own += b"%b%b>\r\n" % (self._leaving, personal.tokens[self._leave])
         return own
 
 
@@ -224,8 +230,8 @@ def _blanks(cohort: Cohort, community: Community) -> tuple[Blanks, Blanks]:
         if not _URL.fullmatch("".join(link)):
             raise Problem(f"{word} is not of the form {_URL.pattern}")
     return (
-        {"name": ("", "their-name", ""), "address": ("", "their-address", ""), **links},
-        {"name": ("", "their-name-in-html", ""), "address": ("", "their-address-in-html", ""), **links},
+        {"name": ("", _NAME, ""), "address": ("", _ADDRESS, ""), **links},
+        {"name": ("", _NAME_IN_HTML, ""), "address": ("", _ADDRESS_IN_HTML, ""), **links},
     )
 
 

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Protocol
 
 import structlog
 
 from scheduler.delivery.backlog import LARGEST, Backlog, Book, Job, Limits
 from scheduler.delivery.relay import Relay
-from scheduler.delivery.settling import Settler
+from scheduler.delivery.settling import Settler, Tally
 from scheduler.delivery.transport import Connection, ConnectProblem, Envelope, Outcome, Transport, Verdict
 from scheduler.domain.clock import Clock
 from scheduler.domain.problem import Problem
@@ -195,23 +196,21 @@ class Dispatcher:
             self._at_work.discard(chunk)
 
     async def _send_chunk(self, chunk: int) -> int:
-        settled: list[asyncio.Future[None]] = []
+        tally = Tally()
         try:
             while not self._idle:
                 limit = self._claim_limit()
-                async with self._database.write() as connection:
-                    batch = await claims.claim(
-                        connection, chunk, run=self._run, now=self._clock.now(), limit=limit
-                    )
+                batch = await self._database.write_at_once(
+                    partial(claims.claim, chunk=chunk, run=self._run, now=self._clock.now(), limit=limit)
+                )
                 begun = self._clock.monotonic()
-                settled += await self._hand_out(batch, until=begun + self._lease)
+                await self._hand_out(batch, tally, until=begun + self._lease)
                 self._adapt(self._clock.monotonic() - begun)
                 if len(batch) < limit:
                     break
         finally:
-            if settled:
-                await asyncio.wait(settled)
-        return len(settled)
+            await tally.all_settled()
+        return tally.count
 
     @property
     def _idle(self) -> bool:
@@ -237,18 +236,15 @@ class Dispatcher:
         elif seconds > longest:
             self._claim_size = max(self._claim_size // 2, 1)
 
-    async def _hand_out(self, batch: Sequence[Claim], *, until: float) -> list[asyncio.Future[None]]:
+    async def _hand_out(self, batch: Sequence[Claim], tally: Tally, *, until: float) -> None:
         """Put the messages of a batch on their way; one that cannot be written costs nobody else theirs."""
-        new_future = asyncio.get_running_loop().create_future
-        found = []
         for claim, written in zip(batch, await self._writer.write(batch) if batch else [], strict=True):
-            found.append(settled := new_future())
+            tally.add()
             if isinstance(written, Problem):
                 log.error("message-not-written", delivery=claim.id, notice=claim.notice, problem=str(written))
-                self._settler.submit(Settlement(id=claim.id, state="failed", reason=str(written)), settled)
-            elif wait := await self._backlog.put(self._backlog.job(claim, written, settled, until=until)):
-                self._settler.submit(self._release(claim, "its destination is busy", wait), settled)
-        return found
+                self._settler.submit(Settlement(id=claim.id, state="failed", reason=str(written)), tally)
+            elif wait := await self._backlog.put(self._backlog.job(claim, written, tally, until=until)):
+                self._settler.submit(self._release(claim, "its destination is busy", wait), tally)
 
     async def _serve_lane(self, backlog: Backlog) -> None:
         lane = _Lane()
@@ -264,8 +260,7 @@ class Dispatcher:
                     failed = Outcome(verdict=Verdict.TEMPORARY, reason=type(error).__name__, uncertain=True)
                     settlement = self._settlement(job.claim, failed)
                 backlog.done(job, outcome)
-                lane.settled = job.settled
-                self._settler.submit(settlement, job.settled)
+                lane.settled = self._settler.submit(settlement, job.tally)
                 job = following or await self._next(lane, backlog)
             await lane.previous_settled()
         finally:

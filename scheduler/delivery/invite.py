@@ -2,7 +2,7 @@
 
 import re
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from secrets import token_hex
@@ -11,15 +11,18 @@ from icalendar import Calendar
 
 from scheduler.delivery.pattern import Pattern, folded
 from scheduler.domain.calendar import MEMBER_HASH, Method
-from scheduler.domain.token import TOKEN_LENGTH, Purpose
+from scheduler.domain.token import TOKEN_LENGTH
 
 _MIME_LINE = 57
 """Octets that one line of base64 holds (RFC 2045 section 6.8)."""
 
 _ENCODED_LINE = 76
 _FOLD = "\r\n "
-_LENGTHS = {"uid": MEMBER_HASH, Purpose.JOIN.value: TOKEN_LENGTH}
-"""Octets of the values that have the same length for every member."""
+VALUES = ("uid", "token", "attendee_name", "attendee_address")
+"""The keyed name in the UID, the token to join, and the attendee: what is a member's own."""
+
+_LENGTHS = {"uid": MEMBER_HASH, "token": TOKEN_LENGTH}
+"""Octets of those that have the same length for every member."""
 
 Write = Callable[..., bytes]
 
@@ -28,30 +31,24 @@ class Invite:
     """An iCalendar object for a cohort. `method` is the one that it names (RFC 6047)."""
 
     def __init__(self, write: Write, method: Method) -> None:
-        """`write` makes one member's whole calendar of `uid` (the keyed name in it), `token` (to join),
-        `attendee_name` and `attendee_address`."""
+        """`write` makes one member's whole calendar of what is in VALUES."""
         self.method = method
-        marks = {
-            "uid": token_hex(MEMBER_HASH // 2), Purpose.JOIN.value: token_hex(TOKEN_LENGTH // 2),
-            "name": f"{token_hex(16)}, n", "address": f"{token_hex(16)}@example.org",
+        marks = {name: token_hex(length // 2) for name, length in _LENGTHS.items()} | {
+            "attendee_name": f"{token_hex(16)}, n", "attendee_address": f"{token_hex(16)}@example.org",
         }  # fmt: skip
-        written = write(
-            uid=marks["uid"], token=marks[Purpose.JOIN], attendee_name=marks["name"],
-            attendee_address=marks["address"],
-        ).decode()  # fmt: skip
+        written = write(**marks).decode()
         self._lines, self._open = _ready(list(_pieces(written, marks)))
 
     @cached_property
     def starts(self) -> datetime:
         """When the meeting starts, as a calendar program reads it."""
-        values = {name: b"0" * length for name, length in _LENGTHS.items()} | {"name": b"-", "address": b"-"}
-        start = Calendar.from_ical(a2b_base64(self.encoded(values))).events[0].start
+        octets = a2b_base64(self.encoded([b"0" * _LENGTHS.get(name, 1) for name in VALUES]))
+        start = Calendar.from_ical(octets).events[0].start
         assert isinstance(start, datetime)
         return start
 
-    def encoded(self, values: Mapping[str, bytes]) -> bytes:
-        """The calendar of one member in base64, its lines ended. `values` are the `uid`, the token to join, and `name`
-        and `address` as folded lines."""
+    def encoded(self, values: Sequence[bytes]) -> bytes:
+        """The calendar of one member in base64, its lines ended, with what VALUES names; name and address folded."""
         encoded = b2a_base64(self._open.fill(values), newline=False)
         own = [encoded[place : place + _ENCODED_LINE] for place in range(0, len(encoded), _ENCODED_LINE)]
         lines = self._lines.copy()
@@ -95,7 +92,7 @@ def _ready(pieces: list[bytes | str]) -> tuple[list[bytes], Pattern]:
             places = enumerate(piece, start=begin)
             found.append(bytes(octet for place, octet in places if place // _MIME_LINE in open_lines))
             begin += len(piece)
-    return ready, Pattern([*found, *pieces[first:]])
+    return ready, Pattern([*found, *pieces[first:]], VALUES)
 
 
 def _pieces(written: str, marks: dict[str, str]) -> Iterator[bytes | str]:

@@ -1,6 +1,6 @@
 """The personal links that mails carry: which each kind may show, and whose token each holds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -57,23 +57,29 @@ def links_of(kind: Kind, community: Community, *, occurrence: str = "") -> Mappi
     return found
 
 
+def purposes_of(kind: Kind) -> tuple[Purpose, ...]:
+    """What the tokens in links of this kind are for, in the order in which they are handed on."""
+    if kind in _ACTIONS:
+        return Purpose.LEAVE, _ACTIONS[kind][0]
+    subscribes = (Purpose.FEED, Purpose.SUBSCRIBE) if kind in _SUBSCRIBES else ()
+    asks = (Purpose.RSVP, Purpose.JOIN) if kind in _ASKS else ()
+    return Purpose.LEAVE, Purpose.PREFERENCES, *subscribes, *asks
+
+
 def tokens_for(
     kind: Kind, claims: Sequence[Claim], *, keys: Keys, address: str, expires: datetime, occurrence: str
-) -> list[dict[str, bytes]]:
-    """The tokens in each member's links of this kind, by their purpose. `address` is where the notice goes if not to
-    the member's own address, else empty; an action is bound to it, as an answer is to the `occurrence`."""
+) -> Iterator[tuple[bytes, ...]]:
+    """Each member's tokens for `purposes_of` this kind. `address` is where the notice goes if not to the member's own
+    address, else empty; an action is bound to it, as an answer is to the `occurrence`."""
     members = [(one.member, one.generation) for one in claims]
-    found = {Purpose.LEAVE: keys.tokens(Purpose.LEAVE, members)}
-    if kind in _ACTIONS:
-        purpose = _ACTIONS[kind][0]
-        found[purpose] = keys.tokens(purpose, members, about=address, expires=expires)
-    else:
-        found[Purpose.PREFERENCES] = keys.tokens(Purpose.PREFERENCES, members)
-    if kind in _SUBSCRIBES:
-        feeds = [(one.member, one.feed_generation) for one in claims]
-        found[Purpose.FEED] = keys.tokens(Purpose.FEED, feeds)
-        found[Purpose.SUBSCRIBE] = keys.tokens(Purpose.SUBSCRIBE, members)
-    if kind in _ASKS:
-        found[Purpose.RSVP] = keys.tokens(Purpose.RSVP, members, about=occurrence)
-        found[Purpose.JOIN] = keys.tokens(Purpose.JOIN, members)
-    return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+    def tokens(purpose: Purpose) -> list[bytes]:
+        if purpose is Purpose.FEED:
+            return keys.tokens(purpose, [(one.member, one.feed_generation) for one in claims])
+        if purpose is Purpose.RSVP:
+            return keys.tokens(purpose, members, about=occurrence)
+        if kind in _ACTIONS and purpose is _ACTIONS[kind][0]:
+            return keys.tokens(purpose, members, about=address, expires=expires)
+        return keys.tokens(purpose, members)
+
+    return zip(*map(tokens, purposes_of(kind)), strict=True)

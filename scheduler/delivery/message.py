@@ -12,6 +12,7 @@ from scheduler.domain.calendar import Method
 Pieces = Sequence[bytes | str]
 """Bytes, and among them blanks by their names."""
 
+CALENDAR = "calendar"
 LONGEST_LINE = 998
 """Octets in a line without its CRLF (RFC 5322 section 2.1.1)."""
 
@@ -80,12 +81,14 @@ def ascii_domain(address: str) -> str:
     return f"{local}{at}{domain}"
 
 
-def mime(text: Pieces, html: Pieces, *, boundary: str, method: Method | None = None) -> tuple[bytes, Pattern]:
+def mime(
+    text: Pieces, html: Pieces, *, boundary: str, method: Method | None = None, order: Sequence[str] = ()
+) -> tuple[bytes, Pattern]:
     """The MIME headers and the body of a message: text and HTML, in quoted-printable, as alternatives.
 
     With `method`, an iCalendar object is the last alternative and once more an attachment, as programs look for it
-    in either place (RFC 6047 section 2.4): the blank `calendar` takes it in base64. `boundary` is of letters and
-    digits, at most 60.
+    in either place (RFC 6047 section 2.4): the blank CALENDAR takes it in base64. `boundary` is of letters and
+    digits, at most 60; `order` is that of the blanks' values.
     """
     alternatives = [
         _part("quoted-printable", text, "text/plain;", 'charset="utf-8"'),
@@ -97,17 +100,17 @@ def mime(text: Pieces, html: Pieces, *, boundary: str, method: Method | None = N
         kind, parts = "alternative", alternatives
     else:
         # Programs that read by pattern expect the method on the first line and without quotation marks.
-        inline = _part("base64", ["calendar"], 'text/calendar; charset="utf-8"; method=' + method)
+        inline = _part("base64", [CALENDAR], 'text/calendar; charset="utf-8"; method=' + method)
         attachment = _part(
             "base64",
-            ["calendar"],
+            [CALENDAR],
             'application/ics; name="invite.ics"',
             disposition='attachment; filename="invite.ics"',
         )
         head = b"".join((_content_type("multipart/alternative;", f'boundary="{inner}"'), b"\r\n"))
         kind, parts = "mixed", [[head, *_joined([*alternatives, inline], inner)], attachment]
     headers = header("MIME-Version", "1.0") + _content_type(f"multipart/{kind};", f'boundary="{outer}"')
-    return headers, Pattern(_joined(parts, outer))
+    return headers, Pattern(_joined(parts, outer), order)
 
 
 def _part(encoding: str, content: Pieces, *kind: str, disposition: str = "") -> Pieces:

@@ -1,7 +1,7 @@
 """Bytes with blanks in them: what a whole cohort is sent, and the places of what is a member's own."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 
 _LONGEST_LINE = 75
@@ -22,29 +22,30 @@ _LONGEST_FOLDED = 74
 
 
 class Pattern:
-    """Bytes, and among them blanks by their names."""
+    """Bytes, and among them blanks by their names, for values that come in a fixed order."""
 
-    def __init__(self, pieces: Iterable[bytes | str]) -> None:
+    def __init__(self, pieces: Iterable[bytes | str], order: Sequence[str]) -> None:
+        """Raises ValueError where a blank is not in `order`."""
         self._pieces = [b""]
-        blanks: list[str] = []
+        blanks: list[int] = []
         for piece in pieces:
             if isinstance(piece, str):
-                blanks.append(piece)
+                blanks.append(order.index(piece))
                 self._pieces += [b"", b""]
             else:
                 self._pieces[-1] += piece
         # One call for all blanks; of a single one it would give no sequence.
-        self._in_order = itemgetter(*blanks, *blanks[-1:]) if blanks else None
+        self._in_turn = itemgetter(*blanks, *blanks[-1:]) if blanks else None
 
-    def fill(self, values: Mapping[str, bytes]) -> bytes:
+    def fill(self, values: Sequence[bytes]) -> bytes:
         """Return the bytes with each blank's value in its place."""
         return b"".join(self.pieces(values))
 
-    def pieces(self, values: Mapping[str, bytes]) -> list[bytes]:
+    def pieces(self, values: Sequence[bytes]) -> list[bytes]:
         """As `fill`, not yet joined."""
         pieces = self._pieces.copy()
-        if self._in_order is not None:
-            pieces[1::2] = self._in_order(values)[:-1]
+        if self._in_turn is not None:
+            pieces[1::2] = self._in_turn(values)[:-1]
         return pieces
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from scheduler.delivery.command import Commands, commands, dot_stuffed
-from scheduler.delivery.reply import CLOSING, Step, accepted, out_of_step, quoted, refusal
-from scheduler.delivery.transport import BeforeDot, Envelope, Outcome, Verdict
+from scheduler.delivery.reply import CLOSING, Step, accepted, out_of_step, refusal
+from scheduler.delivery.transport import TAKEN, BeforeDot, Envelope, Outcome, Verdict
 from scheduler.delivery.wire import HungUp, Reply, Wire
 
 
@@ -142,7 +142,7 @@ class SmtpConnection:
             return reply
         if not accepted(Step.DOT, reply.code):
             return await self._refused(Step.DOT, reply)
-        return Outcome(verdict=Verdict.SENT, reason=quoted(reply.code, reply.text), code=reply.code)
+        return TAKEN
 
     async def _settle(self, before_dot: BeforeDot) -> None:
         try:
@@ -160,6 +160,8 @@ class SmtpConnection:
 
     async def _hear(self, step: Step) -> Reply | Outcome:
         """The reply to `step`, or what it means that none came, the connection then broken."""
+        if reply := self._wire.reply_heard():
+            return reply
         patience = self._patience.data if step is Step.DOT else self._patience.command
         try:
             return await self._wire.reply(within=patience)

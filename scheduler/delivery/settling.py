@@ -14,6 +14,30 @@ from scheduler.store.ledger.claims import Settlement
 log = structlog.get_logger()
 
 
+class Tally:
+    """How many of a chunk's messages are not settled yet."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        """How many there were in all."""
+        self._left = 0
+        self._none_left = asyncio.Event()
+        self._none_left.set()
+
+    def add(self) -> None:
+        self.count += 1
+        self._left += 1
+        self._none_left.clear()
+
+    def settled(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self._none_left.set()
+
+    async def all_settled(self) -> None:
+        await self._none_left.wait()
+
+
 class Settler:
     """Groups the settlements of all connections of one run: while one commit is under way the next gathers."""
 
@@ -21,13 +45,18 @@ class Settler:
         self._database = database
         self._clock = clock
         self._run = run
-        self._waiting: list[tuple[Settlement, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[Settlement, Tally]] = []
+        self._committed: asyncio.Future[None] | None = None
         self._arrived = asyncio.Event()
 
-    def submit(self, settlement: Settlement, done: asyncio.Future[None]) -> None:
-        """Hand in what became of a try; `done` is done once that is committed."""
-        self._waiting.append((settlement, done))
+    def submit(self, settlement: Settlement, tally: Tally) -> asyncio.Future[None]:
+        """Hand in what became of a try. What is returned is done once that is committed; all of a commit share it, so
+        that nobody may cancel it alone."""
+        self._waiting.append((settlement, tally))
         self._arrived.set()
+        if self._committed is None:
+            self._committed = asyncio.get_running_loop().create_future()
+        return self._committed
 
     async def settle(self) -> None:
         """Commit what comes in until cancelled. A database that fails is tried again: nothing is forgotten, and
@@ -36,10 +65,12 @@ class Settler:
             await self._arrived.wait()
             self._arrived.clear()
             batch, self._waiting = self._waiting, []
+            committed, self._committed = self._committed, None
             await self._commit([settlement for settlement, _ in batch])
-            for _, done in batch:
-                if not done.done():
-                    done.set_result(None)
+            for _, tally in batch:
+                tally.settled()
+            if committed and not committed.done():
+                committed.set_result(None)
 
     async def _commit(self, settlements: Sequence[Settlement]) -> None:
         pause = 0.5

@@ -64,7 +64,7 @@ class SmtpTransport:
             timeout=None,  # its own clock loses a cancellation that meets a reply (Python 3.11's wait_for)
             use_tls=self._address.tls,
             start_tls=False,
-            tls_context=self._tls_context,
+            tls_context=self._tls_context if self._address.tls else None,
         )
         try:
             async with asyncio.timeout(self._patience.connect):
@@ -116,7 +116,7 @@ class SmtpTransport:
                 raise self._needs_a_person("does not offer STARTTLS, and mail.starttls is 'require'")
             return False
         async with asyncio.timeout(self._patience.connect):
-            await client.starttls()
+            await client.starttls(tls_context=self._tls_context)
         await self._say_hello(client)
         return True
 

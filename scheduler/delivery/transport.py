@@ -89,6 +89,10 @@ def one_line(text: str) -> str:
     return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 1] + "…"
 
 
+TAKEN = Outcome(verdict=Verdict.SENT, reason="")
+"""What becomes of nearly all."""
+
+
 class ConnectProblem(Problem):
     """No connection could be made.
 

@@ -31,7 +31,10 @@ class Wire(asyncio.Protocol):
         self._replies: deque[Reply] = deque()
         self._lines: list[bytes] = []
         self._rest = b""
+        self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._is_gone = False
         transport.set_protocol(self)
 
@@ -50,21 +53,47 @@ class Wire(asyncio.Protocol):
             raise HungUp
         self._transport.writelines(pieces)
 
+    def reply_heard(self) -> Reply | None:
+        """The next reply, where it has come."""
+        return self._replies.popleft() if self._replies else None
+
     async def reply(self, *, within: float) -> Reply:
         """The next reply. Raises HungUp, and TimeoutError after `within` seconds."""
         if not self._replies:
             if not self.is_open:
                 raise HungUp
-            self._waiter = asyncio.get_running_loop().create_future()
-            async with asyncio.timeout(within):
-                await self._waiter
+            self._waiter = self._loop.create_future()
+            self._await_until(self._loop.time() + within)
+            await self._waiter
             if not self._replies:
                 raise HungUp
         return self._replies.popleft()
 
     def abort(self) -> None:
         """Close at once. A mere close first writes out what is held back, perhaps a final dot, to a deaf peer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._transport.abort()
+
+    def _await_until(self, deadline: float) -> None:
+        """Let the present wait end at `deadline`. One timer serves wait after wait: to start and stop one for each
+        would cost as much as to hear its reply."""
+        self._deadline = deadline
+        if self._timer is not None and self._timer.when() > deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(deadline, self._look_at_the_clock)
+
+    def _look_at_the_clock(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._loop.time() < self._deadline:
+            self._await_until(self._deadline)
+        else:
+            self._waiter.set_exception(TimeoutError())
 
     def data_received(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
@@ -77,6 +106,10 @@ class Wire(asyncio.Protocol):
             self._wake()
 
     def _read(self, line: bytes) -> None:
+        if line[3:4] == b" " and not self._lines and line[:3].isdigit():
+            # Most are a line long.
+            self._replies.append(Reply(int(line[:3]), line[4:].strip().decode(errors="replace")))
+            return
         found = _REPLY.fullmatch(line)
         if not found:
             self._lines.clear()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -21,6 +21,8 @@ from scheduler.domain.problem import Problem, SettingsProblem
 
 FAULTS: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
 """What a database that is locked, full, gone or restarting raises: worth trying again."""
+
+T = TypeVar("T")
 
 _TICK_LOCK = 7437002
 
@@ -94,22 +96,22 @@ class Database:
         async with self._writer.connect() as connection, connection.begin():
             yield connection
 
-    async def write_at_once(self, work: Callable[[Connection], None]) -> None:
-        """As `write`, for what is written many times a second.
+    async def write_at_once(self, work: Callable[[Connection], T]) -> T:
+        """As `write`, for what is written many times a second; returns what `work` does.
 
         On SQLite the whole of `work` runs in a thread of its own: the way there and back costs more than a
-        statement, and is gone once instead of for each.
+        statement, and is gone once instead of for each. All of it takes turns there, which waits less than
+        asking for the writer's lock again and again.
         """
         if not self.is_sqlite:
             async with self.write() as connection:
-                await connection.run_sync(work)
-            return
+                return await connection.run_sync(work)
 
-        def transact() -> None:
+        def transact() -> T:
             with self._at_once.begin() as connection:
-                work(connection)
+                return work(connection)
 
-        await asyncio.get_running_loop().run_in_executor(self._thread, transact)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, transact)
 
     @asynccontextmanager
     async def reshape(self) -> AsyncIterator[AsyncConnection]:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from scheduler.delivery.backlog import LONGEST_PAUSE, LONGEST_WAIT, Backlog, Job, Limits
+from scheduler.delivery.settling import Tally
 from scheduler.delivery.transport import Envelope, Outcome, Verdict
 from scheduler.store.ledger.claims import Claim
 from tests.clock import FakeClock
@@ -25,7 +26,7 @@ def job(to: Backlog, recipient: str) -> Job:
         first=False,
     )  # fmt: skip
     envelope = Envelope(sender="a@example.org", recipient=recipient, content=b"x\r\n", envelope_id="d")
-    return to.job(claim, envelope, asyncio.get_running_loop().create_future())
+    return to.job(claim, envelope, Tally())
 
 
 async def lanes(from_: Backlog, clock: FakeClock, count: int) -> list[tuple[float, str]]:

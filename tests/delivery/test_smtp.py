@@ -27,8 +27,7 @@ SENT, TEMPORARY, PERMANENT = Verdict.SENT, Verdict.TEMPORARY, Verdict.PERMANENT
 async def test_what_is_sent_arrives_byte_for_byte_and_is_said_to_be_sent(extensions: list[str]) -> None:
     async with Receiver(extensions=extensions) as receiver, connected(receiver) as connection:
         outcome = await send(connection)
-        assert (outcome.verdict, outcome.code, outcome.relay) == (SENT, 250, False)
-        assert outcome.reason == "250 2.0.0 queued"
+        assert (outcome.verdict, outcome.relay) == (SENT, False)
         assert [message.content for message in receiver.taken] == [CONTENT]
         assert receiver.taken[0].rcpts[0].startswith("RCPT TO:<ada@example.org>")
         assert not connection.spent

@@ -112,7 +112,7 @@ async def _being_mailed(house: House) -> None:
     await house.planner.tick()
     async with house.database.write() as connection:
         (chunk,) = await claims.open_chunks(connection, house.clock.now())
-        await claims.claim(connection, chunk, run="another", now=house.clock.now(), limit=10)
+        await connection.run_sync(claims.claim, chunk, run="another", now=house.clock.now(), limit=10)
 
 
 async def test_while_a_mail_to_them_is_on_its_way_nobody_is_erased(tmp_path: Path) -> None:

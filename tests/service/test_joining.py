@@ -85,7 +85,7 @@ async def claimed(house: House, connection: AsyncConnection) -> list[Notice]:
     now = house.clock.now()
     found: list[Notice] = []
     for chunk in await claims.open_chunks(connection, now):
-        for one in await claims.claim(connection, chunk, run="run", now=now, limit=9):
+        for one in await connection.run_sync(claims.claim, chunk, run="run", now=now, limit=9):
             notice = await notices.by_id(connection, one.notice)
             assert notice
             found.append(notice)

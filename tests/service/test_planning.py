@@ -333,7 +333,9 @@ async def test_what_a_killed_run_left_is_sent_again_with_the_same_message_id(hou
     await house.planner.tick()
     async with house.database.write() as connection:
         chunks = await claims.open_chunks(connection, house.clock.now())
-        assert await claims.claim(connection, chunks[0], run="killed", now=house.clock.now(), limit=50)
+        assert await connection.run_sync(
+            claims.claim, chunks[0], run="killed", now=house.clock.now(), limit=50
+        )
     house.restart()
     assert await house.dispatcher.take_over() == 1
     await house.tick()
@@ -347,7 +349,7 @@ async def test_moved_after_an_uncertain_try_it_counts_as_sent_and_the_update_fol
     await house.planner.tick()
     async with house.database.write() as connection:
         (chunk,) = await claims.open_chunks(connection, house.clock.now())
-        await claims.claim(connection, chunk, run="killed", now=house.clock.now(), limit=50)
+        await connection.run_sync(claims.claim, chunk, run="killed", now=house.clock.now(), limit=50)
     await amend(
         house.database, house.by_slug, KEY, Change(move_to=datetime(2026, 11, 19, 17)), now=house.clock.now()
     )

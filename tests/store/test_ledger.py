@@ -47,7 +47,7 @@ class Ledger:
             return [
                 one
                 for chunk in await claims.open_chunks(connection, now)
-                for one in await claims.claim(connection, chunk, run=run, now=now, limit=limit)
+                for one in await connection.run_sync(claims.claim, chunk, run=run, now=now, limit=limit)
             ]
 
     async def settle(self, *settlements: Settlement, run: str = "run") -> None:

@@ -1,5 +1,6 @@
 """Handing out deliveries to whoever sends them, and settling what became of each try."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
@@ -10,6 +11,7 @@ from sqlalchemy import (
     Connection,
     Integer,
     Select,
+    Update,
     and_,
     bindparam,
     case,
@@ -142,15 +144,26 @@ def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> Colum
     )
 
 
-async def claim(
-    connection: AsyncConnection, chunk: int, *, run: str, now: datetime, limit: int
-) -> list[Claim]:
+def claim(connection: Connection, chunk: int, *, run: str, now: datetime, limit: int) -> list[Claim]:
     """Mark up to `limit` deliveries of a chunk as being sent by `run`, after the last check, and return them."""
-    chosen = await connection.execute(_chosen(), {"of": chunk, "now": now, "most": limit})
+    chosen = connection.execute(_chosen(), {"of": chunk, "now": now, "most": limit})
     claimed = [Claim._make(row) for row in chosen]
     if claimed:
-        await connection.execute(_mark, {"those": [one.id for one in claimed], "by": run, "at": now})
+        those = _numbers(connection, [one.id for one in claimed])
+        connection.execute(_mark(connection.dialect.name), {"those": those, "by": run, "at": now})
     return claimed
+
+
+def _numbers(connection: Connection, numbers: list[int]) -> str | list[int]:
+    return json.dumps(numbers) if connection.dialect.name == "sqlite" else numbers
+
+
+def _among_those(dialect: str) -> ColumnElement[bool]:
+    """Whether a delivery's number is one of `those`. A list of any length is one parameter to SQLite, or each length
+    would be a statement of its own, to be read and planned anew."""
+    if dialect == "sqlite":
+        return deliveries.c.id.in_(select(func.json_each(bindparam("those")).table_valued("value").c.value))
+    return deliveries.c.id.in_(bindparam("those", expanding=True))
 
 
 @cache
@@ -206,24 +219,34 @@ _revision_now = (
     .where(notices.c.id == deliveries.c.notice)
     .scalar_subquery()
 )
-_mark = (
-    update(deliveries)
-    .where(deliveries.c.id.in_(bindparam("those", expanding=True)))
-    .values(
-        state="sending", run=bindparam("by"), tried_at=bindparam("at", type_=deliveries.c.tried_at.type), reason="",
-        attempts=deliveries.c.attempts + 1,
-        revision=case((deliveries.c.uncertain, deliveries.c.revision), else_=_revision_now),
-    )
-)  # fmt: skip
+
+
+@cache
+def _mark(dialect: str) -> Update:
+    return (
+        update(deliveries)
+        .where(_among_those(dialect))
+        .values(
+            state="sending", run=bindparam("by"), tried_at=bindparam("at", type_=deliveries.c.tried_at.type),
+            reason="", attempts=deliveries.c.attempts + 1,
+            revision=case((deliveries.c.uncertain, deliveries.c.revision), else_=_revision_now),
+        )
+    )  # fmt: skip
+
 
 _held = and_(deliveries.c.run == bindparam("by"), deliveries.c.state == "sending")
 
-# Nearly all are sent: one statement for all of a commit, since each is a way into the database and back.
-_settle_sent = (
-    update(deliveries)
-    .where(deliveries.c.id.in_(bindparam("those", expanding=True)), _held)
-    .values(state="sent", run=None, reason="", uncertain=False, sent_at=bindparam("sent"))
-)
+
+@cache
+def _settle_sent(dialect: str) -> Update:
+    """Nearly all are sent: one statement for all of a commit, since each is a way into the database and back."""
+    return (
+        update(deliveries)
+        .where(_among_those(dialect), _held)
+        .values(state="sent", run=None, reason="", uncertain=False, sent_at=bindparam("sent"))
+    )
+
+
 _settle = (
     update(deliveries)
     .where(deliveries.c.id == bindparam("of"), _held)
@@ -242,8 +265,9 @@ def settle(connection: Connection, settlements: Sequence[Settlement], *, run: st
     """
     sent = [(one.id, one.sent_at) for one in settlements if one.sent_at]
     if sent:
-        values = {"those": [number for number, _ in sent], "by": run, "sent": max(at for _, at in sent)}
-        connection.execute(_settle_sent, values)
+        those = _numbers(connection, [number for number, _ in sent])
+        values = {"those": those, "by": run, "sent": max(at for _, at in sent)}
+        connection.execute(_settle_sent(connection.dialect.name), values)
     others: list[dict[str, Any]] = [
         {
             "of": one.id, "by": run, "to": one.state, "because": one.reason, "unsure": one.uncertain,

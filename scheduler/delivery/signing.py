@@ -1,6 +1,5 @@
 """The signature of our domain over each message (DKIM, RFC 6376): receivers see that it is ours, and unchanged."""
 
-import re
 from base64 import b64encode
 from collections.abc import Iterable
 from datetime import datetime
@@ -24,8 +23,6 @@ _OVERSIGNED = ("from", "subject")
 # What relays on the way are known to drop or to change.
 _UNSIGNED = {"precedence", "x-auto-response-suppress"}
 _WORD = 60
-_FIELD = re.compile(rb"([!-9;-~]+):((?:[^\r]|\r\n[ \t])*)\r\n")
-_SPACE = re.compile(rb"[ \t\r\n]+")
 
 
 class Signer:
@@ -73,11 +70,11 @@ class Signer:
             f"h={all_but_last[0]}:", *[f"{name}:" for name in all_but_last[1:]], f"{last};",
         ]  # fmt: skip
 
-    def signature(self, text: bytes) -> str:
+    def signature(self, text: bytes) -> bytes:
         """The signature over a canonical text, in base64."""
         if isinstance(self._key, RSAPrivateKey):
-            return b64encode(self._key.sign(text, PKCS1v15(), SHA256())).decode()
-        return b64encode(self._key.sign(sha256(text).digest())).decode()
+            return b64encode(self._key.sign(text, PKCS1v15(), SHA256()))
+        return b64encode(self._key.sign(sha256(text).digest()))
 
 
 class Seal:
@@ -85,33 +82,33 @@ class Seal:
 
     def __init__(self, signer: Signer, common: bytes) -> None:
         self._signer = signer
-        self._common = _canonical(common)
-        self._tags: dict[tuple[str, ...], list[str]] = {}
+        self._names, self._common = _canonical(common)
+        self._tags: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
 
     def sign(self, own: bytes, body: bytes, *, date: datetime) -> bytes:
         """The header DKIM-Signature for a message with the headers `own` beside the common ones, and with `body`.
 
         The body is in its canonical form as it stands, as `pattern` writes it. The same input gives the same bytes.
         """
-        fields = [*_canonical(own), *self._common]
-        names = tuple(name for name, _ in fields)
-        if names not in self._tags:
-            self._tags[names] = self._signer.tags([*names, *_OVERSIGNED])
-        words = [
-            *self._tags[names], f"t={int(date.timestamp())};", f"bh={b64encode(sha256(body).digest()).decode()};",
-        ]  # fmt: skip
+        names, canonical = _canonical(own)
+        if (begins := self._tags.get(names)) is None:
+            tags = self._signer.tags([*names, *self._names, *_OVERSIGNED])
+            folded = header("DKIM-Signature", *tags).removesuffix(b"\r\n")
+            begins = self._tags[names] = folded, f"dkim-signature:{' '.join(tags)}".encode()
+        said = b"t=%d; bh=%b;" % (int(date.timestamp()), b64encode(sha256(body).digest()))
         # What is signed of the signature itself is all but its value (RFC 6376 section 3.7).
-        signed = b"".join([line for _, line in fields]) + f"dkim-signature:{' '.join(words)} b=".encode()
-        value = f"b={self._signer.signature(signed)}"
+        value = b"b=" + self._signer.signature(b"%b%b%b %b b=" % (canonical, self._common, begins[1], said))
         pieces = [value[place : place + _WORD] for place in range(0, len(value), _WORD)]
-        return header("DKIM-Signature", *words, *pieces)
+        return b"%b\r\n %b\r\n %b\r\n" % (begins[0], said, b"\r\n ".join(pieces))
 
 
-def _canonical(headers: bytes) -> list[tuple[str, bytes]]:
-    """Name and canonical form (RFC 6376 section 3.4.2) of each header that is signed."""
-    found = []
-    for name, value in _FIELD.findall(headers):
+def _canonical(headers: bytes) -> tuple[tuple[str, ...], bytes]:
+    """The names of the headers that are signed, and their canonical form (RFC 6376 section 3.4.2)."""
+    names, found = [], []
+    for field in headers.removesuffix(b"\r\n").replace(b"\r\n ", b" ").split(b"\r\n"):
+        name, _, value = field.partition(b":")
         lower = name.lower()
         if (word := lower.decode()) not in _UNSIGNED:
-            found.append((word, lower + b":" + _SPACE.sub(b" ", value).strip() + b"\r\n"))
-    return found
+            names.append(word)
+            found.append(b"%b:%b\r\n" % (lower, b" ".join(value.split())))
+    return tuple(names), b"".join(found)

@@ -69,6 +69,7 @@ class Database:
                 event.listen(engine, "begin", _begin_sqlite)
             self._at_once = at_once.execution_options(writes=True)
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+            self._kept: Connection | None = None
         self._writer = self._engine.execution_options(writes=True)
 
     @property
@@ -108,8 +109,15 @@ class Database:
                 return await connection.run_sync(work)
 
         def transact() -> T:
-            with self._at_once.begin() as connection:
-                return work(connection)
+            if self._kept is None:
+                self._kept = self._at_once.connect()
+            try:
+                with self._kept.begin():
+                    return work(self._kept)
+            except BaseException:
+                self._kept.close()
+                self._kept = None
+                raise
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, transact)
 
@@ -187,6 +195,8 @@ class Database:
         await self._engine.dispose()
         if self.is_sqlite:
             self._thread.shutdown()
+            if self._kept is not None:
+                self._kept.close()
             self._at_once.dispose()
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import idna
 
@@ -12,8 +12,21 @@ _LONGEST_ENVID = 100  # RFC 3461, section 4.4
 _NOT_XTEXT = re.compile(r"[^!-*,-<>-~]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commands:
+class Extensions:
+    """What of a relay's answer to EHLO decides how messages are offered to it, read once for them all."""
+
+    def __init__(self, keywords: Mapping[str, str]) -> None:
+        """`keywords` are in lower case, with their parameters."""
+        self.pipelining = "pipelining" in keywords
+        self.smtputf8 = "smtputf8" in keywords
+        self.dsn = "dsn" in keywords
+        self.size = "size" in keywords
+        announced = keywords.get("size", "").strip()
+        self.largest = int(announced) if announced.isascii() and announced.isdigit() else 0
+        """The most bytes that the relay takes; 0 where it does not say."""
+
+
+class Commands(NamedTuple):
     """The two lines that offer a message, without their line ends."""
 
     mail: bytes
@@ -22,38 +35,38 @@ class Commands:
     @property
     def at_once(self) -> bytes:
         """All up to DATA for a relay with PIPELINING, line ends included (RFC 2920, section 3.1)."""
-        return b"%b\r\n%b\r\nDATA\r\n" % (self.mail, self.rcpt)
+        return b"%b\r\n%b\r\nDATA\r\n" % self
 
 
-def commands(envelope: Envelope, extensions: Mapping[str, str]) -> Commands | Outcome:
+def commands(envelope: Envelope, extensions: Extensions) -> Commands | Outcome:
     """The lines for `envelope`, or why a relay with these `extensions` cannot be given it at all.
 
-    `extensions` are EHLO's keywords in lower case with their parameters. Domains go out in ASCII (IDNA 2008);
-    SMTPUTF8 as in RFC 6531, SIZE as in RFC 1870, RET, ENVID, NOTIFY and ORCPT as in RFC 3461.
+    Domains go out in ASCII (IDNA 2008); SMTPUTF8 as in RFC 6531, SIZE as in RFC 1870, RET, ENVID, NOTIFY and ORCPT
+    as in RFC 3461.
     """
     try:
         sender, recipient = _mailbox(envelope.sender), _mailbox(envelope.recipient)
     except UnicodeError:
         return _unfit("the domain of the address is not a name that the DNS can hold")
-    if not recipient.isascii() and "smtputf8" not in extensions:
+    if not (extensions.smtputf8 or recipient.isascii()):
         return _unfit("the relay does not take non-ASCII addresses (SMTPUTF8)")
-    size, limit = len(envelope.content), _size_limit(extensions.get("size", ""))
+    size, limit = len(envelope.content), extensions.largest
     if limit and size > limit:
         return _unfit(f"the message has {size} bytes and the relay takes {limit} (SIZE)")
 
-    mail, rcpt = [b"MAIL FROM:<%b>" % sender], [b"RCPT TO:<%b>" % recipient]
-    if "size" in extensions:
-        mail.append(b"SIZE=%d" % size)
-    if not (sender + recipient).isascii():
-        mail.append(b"SMTPUTF8")
-    if "dsn" in extensions:
-        mail.append(b"RET=HDRS")
+    mail, rcpt = b"MAIL FROM:<%b>" % sender, b"RCPT TO:<%b>" % recipient
+    if extensions.size:
+        mail += b" SIZE=%d" % size
+    if not (recipient.isascii() and sender.isascii()):
+        mail += b" SMTPUTF8"
+    if extensions.dsn:
+        mail += b" RET=HDRS"
         if len(envid := _xtext(envelope.envelope_id)) <= _LONGEST_ENVID:
-            mail.append(b"ENVID=%b" % envid)
-        rcpt.append(b"NOTIFY=FAILURE")
+            mail += b" ENVID=%b" % envid
+        rcpt += b" NOTIFY=FAILURE"
         if recipient.isascii():
-            rcpt.append(b"ORCPT=rfc822;%b" % _xtext(recipient.decode()))
-    return Commands(mail=b" ".join(mail), rcpt=b" ".join(rcpt))
+            rcpt += b" ORCPT=rfc822;%b" % _xtext(recipient.decode())
+    return Commands(mail, rcpt)
 
 
 def dot_stuffed(content: bytes) -> bytes:
@@ -73,12 +86,6 @@ def _mailbox(address: str) -> bytes:
     local, at, domain = address.rpartition("@")
     plain = domain if domain.isascii() else idna.encode(domain, uts46=True).decode()
     return (local + at + plain).encode()
-
-
-def _size_limit(announced: str) -> int:
-    """The most bytes that the relay takes; 0 where it does not say."""
-    announced = announced.strip()
-    return int(announced) if announced.isascii() and announced.isdigit() else 0
 
 
 def _xtext(text: str) -> bytes:

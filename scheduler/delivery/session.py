@@ -1,10 +1,10 @@
 """One SMTP session with a relay: each step of a message is judged apart, whether said one by one or all at once."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from scheduler.delivery.command import Commands, commands, dot_stuffed
+from scheduler.delivery.command import Commands, Extensions, commands, dot_stuffed
 from scheduler.delivery.reply import CLOSING, Step, accepted, out_of_step, refusal
 from scheduler.delivery.transport import TAKEN, BeforeDot, Envelope, Outcome, Verdict
 from scheduler.delivery.wire import HungUp, Reply, Wire
@@ -29,12 +29,12 @@ class SmtpConnection:
     """
 
     def __init__(
-        self, wire: Wire, extensions: Mapping[str, str], *, patience: Patience, messages: int, ends: float,
+        self, wire: Wire, extensions: Extensions, *, patience: Patience, messages: int, ends: float,
         distrust: Callable[[], None],
     ) -> None:  # fmt: skip
         self._wire = wire
         self._extensions = extensions
-        self._pipelines = "pipelining" in extensions
+        self._pipelines = extensions.pipelining
         self._patience = patience
         self._messages_left = messages
         self._ends = ends
@@ -104,7 +104,7 @@ class SmtpConnection:
         refused: Outcome | None = None
         waits = False
         for step in (Step.MAIL, Step.RCPT, Step.DATA):
-            reply = await self._hear(step)
+            reply = self._wire.reply_heard() or await self._hear(step)
             if isinstance(reply, Outcome):
                 return reply  # a missing answer: the ones before it may have been to something else
             if waits := accepted(step, reply.code):
@@ -160,8 +160,6 @@ class SmtpConnection:
 
     async def _hear(self, step: Step) -> Reply | Outcome:
         """The reply to `step`, or what it means that none came, the connection then broken."""
-        if reply := self._wire.reply_heard():
-            return reply
         patience = self._patience.data if step is Step.DOT else self._patience.command
         try:
             return await self._wire.reply(within=patience)

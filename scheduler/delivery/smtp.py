@@ -14,6 +14,7 @@ from aiosmtplib.errors import (
     SMTPServerDisconnected,
 )
 
+from scheduler.delivery.command import Extensions
 from scheduler.delivery.session import Patience, SmtpConnection
 from scheduler.delivery.transport import ConnectProblem, SmtpAddress
 from scheduler.delivery.wire import Wire
@@ -82,7 +83,7 @@ class SmtpTransport:
         if now < self._distrusted_until:
             extensions.pop("pipelining", None)
         return SmtpConnection(
-            Wire(cast(asyncio.Transport, client.transport)), extensions, patience=self._patience,
+            Wire(cast(asyncio.Transport, client.transport)), Extensions(extensions), patience=self._patience,
             messages=self._recycle_messages, ends=now + self._recycle_seconds, distrust=self._distrust,
         )  # fmt: skip
 

@@ -22,9 +22,10 @@ BeforeDot = Callable[[], Awaitable[None]]
 _BREAKS_AN_ADDRESS = re.compile("[\x00-\x20\x7f-\x9f<>\u2028\u2029\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Envelope:
-    """One message for one recipient, ready for the wire.
+    """One message for one recipient, ready for the wire; to be left as it is made. (Frozen it would cost twice as much,
+    for each message.)
 
     `content` is the whole message: 7-bit, CRLF line ends only, the last line ended (RFC 5321, section 2.3.8).
     `envelope_id` is the same on every try; a relay that offers DSN gets it as ENVID (RFC 3461, section 4.4).

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.delivery.command import Commands, commands, dot_stuffed
+from scheduler.delivery.command import Commands, Extensions, commands, dot_stuffed
 from scheduler.delivery.transport import Envelope, Outcome, Verdict
 
 CONTENT = b"Subject: Third Thursday\r\n\r\nhello\r\n"
@@ -19,7 +19,7 @@ def envelope(
 
 
 def lines(sent: Envelope, extensions: Mapping[str, str]) -> tuple[str, str]:
-    said = commands(sent, extensions)
+    said = commands(sent, Extensions(extensions))
     assert isinstance(said, Commands)
     return said.mail.decode(), said.rcpt.decode()
 
@@ -45,7 +45,7 @@ def test_the_size_is_given_where_it_is_offered(announced: str) -> None:
 
 
 def test_a_message_larger_than_the_relay_takes_is_refused_unsent() -> None:
-    outcome = commands(envelope(), {"size": str(len(CONTENT) - 1)})
+    outcome = commands(envelope(), Extensions({"size": str(len(CONTENT) - 1)}))
     assert isinstance(outcome, Outcome)
     assert (outcome.verdict, outcome.relay) == (Verdict.PERMANENT, False)
     assert "(SIZE)" in outcome.reason
@@ -63,14 +63,14 @@ def test_a_non_ascii_local_part_is_sent_with_smtputf8() -> None:
 
 
 def test_a_non_ascii_local_part_is_undeliverable_without_smtputf8() -> None:
-    outcome = commands(envelope("użytkownik@example.org"), {})
+    outcome = commands(envelope("użytkownik@example.org"), Extensions({}))
     assert isinstance(outcome, Outcome)
     assert outcome.verdict is Verdict.PERMANENT
     assert outcome.reason == "the relay does not take non-ASCII addresses (SMTPUTF8)"
 
 
 def test_a_domain_that_the_dns_cannot_hold_is_undeliverable() -> None:
-    outcome = commands(envelope("ada@" + "ü" * 70 + ".example"), {})
+    outcome = commands(envelope("ada@" + "ü" * 70 + ".example"), Extensions({}))
     assert isinstance(outcome, Outcome)
     assert outcome.verdict is Verdict.PERMANENT
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.delivery.transport import Verdict
+from scheduler.delivery.wire import Wire
 from tests.delivery.receiver import Action, Do, Receiver
 from tests.delivery.sending import (
     CONTENT,
@@ -366,3 +367,17 @@ async def test_many_failures_leave_no_task_and_no_socket() -> None:
         assert len(asyncio.all_tasks()) == 1
         assert receiver.open == 0
         assert len(receiver.taken) == 1
+
+
+async def test_a_wait_with_little_patience_after_one_with_much_ends_in_its_own_time() -> None:
+    """One timer serves all waits of a connection: that of a long one must not stretch the next."""
+    loop, begun = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+    async with Receiver({"EHLO": [Do.HANG]}) as receiver:
+        connection, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.1", receiver.port)
+        wire = Wire(connection)
+        assert (await wire.reply(within=600)).code == 220
+        wire.write([b"EHLO list.example.org\r\n"])
+        with pytest.raises(TimeoutError):
+            await wire.reply(within=0.1)
+        wire.abort()
+    assert loop.time() - begun < 60

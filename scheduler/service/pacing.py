@@ -1,6 +1,6 @@
 """Deadlines: at the relay's rate, when the sending of each due instant begins and ends."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -44,6 +44,86 @@ async def paced(
     )
     found = spans([load_of(row, now) for row in rows], rate, now=now)
     return [Paced(row, span) for row, span in zip(rows, found, strict=True) if row.due <= until]
+
+
+@dataclass(frozen=True, slots=True)
+class Tardy:
+    """Of what not all is sent in time: `about` its policy and meeting, or its notice; `start` and `finish` are of the
+    first and last mail, `misses` says that some are sent to nobody, since it has `expires` by then."""
+
+    about: str
+    of_policy: bool
+    recipients: int
+    start: datetime
+    finish: datetime
+    expires: datetime
+    misses: bool
+
+
+def tardy(rows: Sequence[Paced]) -> list[Tardy]:
+    """What of `rows` is late, each notice once, by its due instants."""
+    found: dict[str, list[Paced]] = {}
+    for row in rows:
+        if row.span.late:
+            found.setdefault(row.forecast.notice, []).append(row)
+    return [
+        Tardy(
+            about=about(late[0].forecast), of_policy=late[0].forecast.kind in PLANNED,
+            recipients=sum(one.forecast.recipients for one in late), start=min(one.span.start for one in late),
+            finish=max(one.span.finish for one in late), expires=late[0].forecast.expires,
+            misses=any(one.span.misses for one in late),
+        )
+        for late in found.values()
+    ]  # fmt: skip
+
+
+def about(row: Forecast) -> str:
+    """What a row of the plan is called."""
+    return f"{row.policy or row.kind} of {row.occurrence}" if row.occurrence else row.notice
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """When the first and last mail of a notice that is not made yet would leave, whether some would miss it, and what
+    would be late for it that else is not."""
+
+    start: datetime
+    finish: datetime
+    misses: bool
+    delays: list[str]
+
+
+async def foresee(
+    database: Database, *, series: Sequence[Series], policies: Sequence[Policy], rate: float,
+    recipients: Mapping[str, int], dues: Mapping[str, datetime], expires: datetime, now: datetime,
+) -> Foreseen | None:  # fmt: skip
+    """A notice due at `dues`, to so many `recipients`, both by zone, beside all else that is due at that `rate`; None
+    where it goes to nobody."""
+    if EVERY_ZONE in dues:
+        recipients = {EVERY_ZONE: sum(recipients.values())}
+    its = [
+        Load(due=due, expires=expires, soonest=due, recipients=recipients[zone])
+        for zone, due in dues.items()
+        if recipients.get(zone)
+    ]
+    if not its:
+        return None
+    rows = await forecast(
+        database, series=series, policies=policies, since=now, until=expires + REACH, now=now
+    )
+    others = [load_of(row, now) for row in rows]
+    found = spans([*others, *its], rate, now=now)
+    before = spans(others, rate, now=now)
+    delayed = [
+        about(row)
+        for row, span, was in zip(rows, found[: len(rows)], before, strict=True)
+        if span.late and not was.late
+    ]
+    mine = found[len(rows) :]
+    return Foreseen(
+        start=min(one.start for one in mine), finish=max(one.finish for one in mine),
+        misses=any(one.misses for one in mine), delays=list(dict.fromkeys(delayed)),
+    )  # fmt: skip
 
 
 class Pacer:

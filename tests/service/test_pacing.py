@@ -243,3 +243,18 @@ async def test_the_plan_says_when_the_first_and_the_last_mail_leave(tmp_path: Pa
         instants = sent_at(await reminders(house))
         assert is_about(instants[0], row.span.start)
         assert timedelta() <= row.span.finish - instants[-1] <= timedelta(minutes=1)
+
+
+async def test_at_a_slow_rate_little_is_claimed_before_it_can_go(tmp_path: Path) -> None:
+    clock = ClockWithEvents(BEGIN)
+    async with open_house(tmp_path, BEGIN, policies=(HOUR_BEFORE,), rate=A_MINUTE, clock=clock) as house:
+        await people(house)
+        await house.live(at(16))
+
+        async def cancel() -> None:
+            await amend(house.database, house.by_slug, KEY, Change(cancel=True), now=clock.now())
+            await house.planner.tick()
+
+        clock.at(at(16, 45), cancel)
+        await house.live(OVER)
+        assert sent_at(await reminders(house))[-1] <= at(16, 50)

@@ -54,21 +54,40 @@ def starts(loads: Sequence[Load], rate: float, *, now: datetime) -> list[datetim
     """When each load is to begin at `rate` (messages a second; 0 is no limit), in the order of `loads`.
 
     All share the rate, and who begins first is sent first. Backwards from the last due instant each begins as late as
-    leaves it, and those behind it, enough time, but not after its due instant nor before its `soonest`. One that
-    begins early does so on a whole minute, so that a member more or less changes nothing.
+    leaves it, and those behind it, enough time, but not after its due instant nor before its `soonest`; what has to
+    begin at its due instant is made room for. One that begins early does so on a whole minute, so that a member more or
+    less changes nothing.
     """
     found = [one.due for one in loads]
     if rate <= 0:
         return found
+    fixed = _busy([one for one in loads if one.soonest == one.due], rate, now=now)
+    movable = [number for number, one in enumerate(loads) if one.soonest < one.due]
     room: datetime | None = None
-    for number in sorted(range(len(loads)), key=lambda number: (loads[number].due, number), reverse=True):
-        one = loads[number]
-        finish = one.useful_until(now)
-        latest = (finish if room is None else min(finish, room)) - _length(one, rate)
+    for number in sorted(movable, key=lambda number: (loads[number].due, number), reverse=True):
+        one, length = loads[number], _length(loads[number], rate)
+        finish = one.useful_until(now) if room is None else min(one.useful_until(now), room)
+        for begin, end in fixed:
+            if begin < finish and finish - length < end:
+                finish = begin
+        latest = finish - length
         found[number] = max(one.soonest, min(one.due, latest.replace(second=0, microsecond=0)))
         # Who is before it need not be done before it may begin.
         room = max(latest, one.soonest)
     return found
+
+
+def _busy(fixed: Sequence[Load], rate: float, *, now: datetime) -> list[tuple[datetime, datetime]]:
+    """From when to when the relay is taken by what cannot begin at another time, the last first."""
+    found: list[tuple[datetime, datetime]] = []
+    for one in sorted((one for one in fixed if one.recipients), key=lambda one: one.due):
+        begin = max(one.due, now)
+        if found and begin <= found[-1][1]:
+            begin, free = found.pop()
+            found.append((begin, free + _length(one, rate)))
+        else:
+            found.append((begin, begin + _length(one, rate)))
+    return found[::-1]
 
 
 def spans(loads: Sequence[Load], rate: float, *, now: datetime) -> list[Span]:

@@ -1,11 +1,18 @@
 """What the shell says of a relay's rate: in `plan`, `doctor` and `notice send`."""
 
-import json
+import asyncio
+import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import time_machine
 
+from scheduler.bootstrap.serving import make_planner
+from scheduler.bootstrap.settings import load_settings
+from scheduler.bootstrap.wiring import open_parts
+from scheduler.service.planning import Tick
 from tests.cli.conftest import Command, Ended
 
 KEY = "conversation-for-kindness/2026-11-19"
@@ -105,9 +112,24 @@ def test_a_notice_at_each_members_own_hour_is_reckoned_zone_by_zone(
 
 
 def test_a_notice_says_which_reminder_it_would_make_late(
-    command: Command, send: Callable[..., Ended], at_rate: Callable[[str], None]
+    send: Callable[..., Ended], at_rate: Callable[[str], None], clock: time_machine.Traveller
 ) -> None:
     at_rate(AN_HOUR)
-    done = send("--at", "2026-11-19T16:00+00:00", "--dry-run")
-    assert f"it makes hour-before of {KEY} late: send it at another time" in done.out
-    assert json.loads(command("notice", "list", "--json").out) == []
+    clock.move_to(datetime(2026, 11, 19, 15, 30, tzinfo=UTC))
+    assert f"it makes hour-before of {KEY} late: send it at another time" in send("--dry-run").out
+    # The reminder goes before one that comes later.
+    assert "late" not in send("--at", "2026-11-19T16:00+00:00", "--dry-run").out
+
+
+def test_serve_plans_by_the_rate_of_the_settings(
+    at_rate: Callable[[str], None], clock: time_machine.Traveller
+) -> None:
+    at_rate(AN_HOUR)
+    clock.move_to(datetime(2026, 11, 19, 15, 30, tzinfo=UTC))
+
+    async def tick() -> Tick:
+        async with open_parts(load_settings(None, os.environ)) as parts:
+            await make_planner(parts).tick()
+            return await make_planner(parts).tick()
+
+    assert asyncio.run(tick()).next_due == datetime(2026, 11, 19, 16, 23, tzinfo=UTC)

@@ -69,6 +69,21 @@ def test_what_a_convenor_sends_at_an_instant_never_begins_before_it() -> None:
     assert starts([load(14_000, early=timedelta())], 2, now=NOW) == [DUE]
 
 
+def test_a_reminder_goes_before_a_convenors_notice_that_would_hold_it_up() -> None:
+    # Two hours and half an hour; the reminder would wait until 17:30, and must be over by then.
+    notice = load(
+        14_400, due=DUE - timedelta(hours=1, minutes=30), useful=timedelta(days=2), early=timedelta()
+    )
+    reminder, before = load(3_600), load(1_800, due=DUE - timedelta(hours=2))
+    begins = starts([reminder, notice, before], 2, now=NOW)
+    assert begins == [notice.due - timedelta(minutes=30), notice.due, notice.due - timedelta(minutes=45)]
+    assert not any(one.late for one in spans([reminder, notice, before], 2, now=NOW))
+    # Two at once are one after the other.
+    short = replace(notice, recipients=7_000)
+    assert starts([reminder, short], 2, now=NOW) == [DUE, short.due]
+    assert starts([reminder, short, short], 2, now=NOW)[0] == notice.due - timedelta(minutes=30)
+
+
 def test_what_has_begun_goes_on_at_once_and_what_is_late_begins_now() -> None:
     now = DUE - timedelta(minutes=45)
     (begun,) = spans([load(600, begun=True)], 2, now=now)
@@ -174,3 +189,13 @@ def test_before_one_that_is_late_the_relay_is_busy_from_an_instant_before_which_
         pressed |= begins[id(one)] == one.soonest
         assert pressed or not span.late
         free = max(free, span.finish)
+
+
+@given(unbound, loads, rates)
+def test_what_begins_at_its_due_instant_whatever_comes_makes_nothing_late_that_can_go_before_it(
+    found: list[Load], others: list[Load], rate: float
+) -> None:
+    movable = [replace(one, recipients=1 + one.recipients // 10) for one in found]
+    fixed = [replace(one, soonest=one.due, recipients=one.recipients // 10) for one in others]
+    served = spans([*fixed, *movable], rate, now=NOW - timedelta(days=60))
+    assert not any(one.late for one in served[len(fixed) :])

@@ -232,6 +232,21 @@ async def test_a_convenors_notice_leaves_at_its_instant_however_long_it_takes(tm
         assert is_about(sent_at(await house.reports(kind="notice"))[0], DUE)
 
 
+async def test_a_reminder_leaves_before_a_convenors_notice_behind_which_it_would_be_late(
+    tmp_path: Path,
+) -> None:
+    async with open_house(tmp_path, BEGIN, policies=(HOUR_BEFORE,), rate=A_MINUTE) as house:
+        await people(house)
+        await send_notice(
+            house.database, subject="Hello", body="Hello.", audience={"all": []}, audience_text="all",
+            now=house.clock.now(), at=START,
+        )  # fmt: skip
+        await house.live(OVER)
+        assert is_about(sent_at(await reminders(house))[0], START - timedelta(hours=1))
+        assert is_about(sent_at(await house.reports(kind="notice"))[0], START)
+        assert len(house.mails()) == 2 * COUNT
+
+
 async def test_the_plan_says_when_the_first_and_the_last_mail_leave(tmp_path: Path) -> None:
     async with open_house(tmp_path, BEGIN, policies=(HOUR_BEFORE,), rate=A_MINUTE) as house:
         await people(house)

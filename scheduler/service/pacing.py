@@ -173,6 +173,10 @@ class Pacer:
         found = (self._starts.get((notice.identity, one)) for one in (zone, EVERY_ZONE))
         return min((one for one in found if one), default=due)
 
+    def has_begun(self, notice: Notice, zone: str) -> bool:
+        """Whether some of what is due in `zone` may have left."""
+        return any((notice.identity, one) in self._begun for one in (zone, EVERY_ZONE))
+
     def next_start(self, now: datetime) -> datetime | None:
         """The earliest instant after `now` at which something begins before it is due."""
         return min((one for one in self._starts.values() if one > now), default=None)

@@ -255,7 +255,9 @@ class Planner:
                 fanned = {zone: due.due for zone, due in dues.get(notice.id, {}).items() if due.fanned_at}
                 for zone in sorted(zones):
                     if due := due_in(fanned, zone):
-                        start = max(self._pacer.start(notice, zone, due), min(due, now))
+                        # Who comes when it has begun is in time at its due instant.
+                        begun = self._pacer.has_begun(notice, zone)
+                        start = due if begun else self._pacer.start(notice, zone, due)
                         await self._fan_out_zone(
                             notice, zone, due, now, start=start, changed_since=changed_since
                         )

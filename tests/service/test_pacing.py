@@ -13,6 +13,7 @@ from scheduler.service.notifying import send_notice
 from scheduler.service.pacing import paced
 from scheduler.service.restoring import back_up, let_go, missed, restore
 from scheduler.store.database import Database
+from scheduler.store.ledger import claims
 from scheduler.store.ledger.reports import Report
 from tests.clock import FakeClock
 from tests.house import DAY_BEFORE, HOUR_BEFORE, House, open_house
@@ -47,7 +48,7 @@ class ClockWithEvents(FakeClock):
             self._happening = asyncio.create_task(self._events.pop(0)[1]())
         if self._happening:
             # Who sleeps may be woken meanwhile, and sleeps again.
-            await asyncio.shield(self._happening)
+            await asyncio.wait({self._happening})
         await super().sleep(seconds)
 
 
@@ -128,16 +129,21 @@ async def test_who_joins_or_leaves_while_it_is_being_sent_is_followed(tmp_path: 
         await people(house)
         await house.live(at(16))
 
+        ready: list[datetime | None] = []
+
         async def change() -> None:
             await house.join(("Late Comer", "Europe/London"))
             waiting = [row.name for row in await reminders(house) if row.state == "queued"]
             await house.change(waiting[-1], status="left", active_since=None)
             await house.planner.tick()
+            async with house.database.read() as connection:
+                ready.append(await claims.next_try(connection, clock.now()))
 
         clock.at(at(16, 45), change)
         await house.live(OVER)
         states = [row.state for row in await reminders(house)]
         assert (states.count("sent"), states.count("withdrawn"), len(states)) == (COUNT, 1, COUNT + 1)
+        assert ready == [DUE], "who joins is in time when it is due"
         (late,) = await house.reports(name="Late Comer")
         assert late.sent_at
         assert DUE <= late.sent_at < MEETING

@@ -8,6 +8,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
 
+from scheduler.delivery.backlog import Limits
 from scheduler.delivery.compose import Composer
 from scheduler.delivery.dispatch import Dispatcher
 from scheduler.delivery.letters import Letters
@@ -69,6 +70,7 @@ class House:
     policies: Sequence[Policy] = POLICIES
     transport: Transport | None = None
     signer: Signer | None = None
+    rate: float = 0
 
     def __post_init__(self) -> None:
         self.keys = Keys(b"k" * 32)
@@ -89,10 +91,11 @@ class House:
             letters,
             self.clock,
             run=f"run-{self.runs}",
+            limits=Limits(rate=self.rate),
         )
         self.planner = Planner(
             self.database, self.clock, series=self.series, policies=self.policies, domain=COMMUNITY.domain,
-            archive_after=RETENTION.archive, daily=self._daily,
+            archive_after=RETENTION.archive, rate=self.rate, daily=self._daily,
         )  # fmt: skip
 
     async def _daily(self, now: datetime) -> None:
@@ -146,8 +149,9 @@ class House:
             following = min(ticked.next_due or until, self.clock.now() + timedelta(days=1))
             if following >= until:
                 break
-            self.clock.pass_until(following)
-        self.clock.pass_until(until)
+            # Sending at a rate takes its time.
+            self.clock.pass_until(max(following, self.clock.now()))
+        self.clock.pass_until(max(until, self.clock.now()))
         await self.tick()
 
     async def reports(self, **narrowed: object) -> list[Report]:
@@ -181,12 +185,15 @@ def address_of(name: str) -> str:
 @asynccontextmanager
 async def open_house(
     folder: Path, now: datetime, *, url: str = "", series: Sequence[Series] = (SERIES,),
-    policies: Sequence[Policy] = POLICIES, transport: Transport | None = None,
+    policies: Sequence[Policy] = POLICIES, transport: Transport | None = None, rate: float = 0,
+    clock: FakeClock | None = None,
 ) -> AsyncIterator[House]:  # fmt: skip
     """A new house at `now`, with an empty database (SQLite in `folder`, unless `url` names one)."""
     database = Database(url or f"sqlite:///{folder / 'test.sqlite'}")
     await open_database(database, upgrade=True)
-    house = House(database, FakeClock(now), folder, series=series, policies=policies, transport=transport)
+    house = House(
+        database, clock or FakeClock(now), folder, series=series, policies=policies, transport=transport, rate=rate
+    )  # fmt: skip
     try:
         yield house
     finally:

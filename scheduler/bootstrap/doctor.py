@@ -18,6 +18,8 @@ from scheduler.domain.plan import next_occurrence
 from scheduler.domain.problem import Problem
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.adopting import check_frozen
+from scheduler.service.forecasting import LOOK_AHEAD
+from scheduler.service.pacing import Tardy, paced, tardy
 from scheduler.service.watching import health
 from scheduler.store import notices, occurrences
 from scheduler.store.ledger import reports
@@ -41,6 +43,7 @@ async def examine(settings: Settings, show: Callable[[Finding], None], *, resolv
     try:
         async with open_parts(settings) as parts:
             await _look_at_database(parts, note)
+            await _look_at_pace(parts, note)
     except Problem as problem:
         note(Level.WRONG, str(problem))
     return wrong
@@ -99,6 +102,39 @@ def _look_at_links(settings: Settings, note: Callable[[Level, str], None]) -> No
         note(Level.NOTE, "links: [web] base_url is http; members' personal links want https")
     else:
         note(Level.FINE, f"links: {settings.community.base_url}")
+
+
+async def _look_at_pace(parts: Parts, note: Callable[[Level, str], None]) -> None:
+    """Whether at the relay's rate all is sent while it is of use."""
+    rate, now = parts.settings.mail.rate, parts.clock.now()
+    if not rate:
+        return
+    rows = await paced(
+        parts.database,
+        series=parts.series,
+        policies=parts.policies,
+        rate=rate,
+        until=now + LOOK_AHEAD,
+        now=now,
+    )
+    late = tardy(rows)
+    for one in late:
+        note(Level.WRONG if one.misses else Level.NOTE, _say_late(one, rate))
+    if not late:
+        note(Level.FINE, f"rate: at {rate:g} a second all that is due within six weeks leaves in time")
+
+
+def _say_late(one: Tardy, rate: float) -> str:
+    how = (
+        f"but it expires at {one.expires:%Y-%m-%d %H:%M}: some will not get it"
+        if one.misses
+        else "less than half of the time before it expires is then left"
+    )
+    remedy = ", or give its policy a longer lead" if one.of_policy else ""
+    return (
+        f"rate: {one.about}: {one.recipients} mails at {rate:g} a second leave from {one.start:%Y-%m-%d %H:%M} to "
+        f"{one.finish:%Y-%m-%d %H:%M} UTC; {how}; raise [mail] rate{remedy}"
+    )
 
 
 async def _look_at_database(parts: Parts, note: Callable[[Level, str], None]) -> None:

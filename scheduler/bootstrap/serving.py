@@ -58,7 +58,7 @@ def make_planner(parts: Parts) -> Planner:
 
     return Planner(
         parts.database, parts.clock, series=parts.series, policies=parts.policies, domain=parts.community.domain,
-        archive_after=parts.settings.retention.archive, daily=daily,
+        archive_after=parts.settings.retention.archive, rate=parts.settings.mail.rate, daily=daily,
     )  # fmt: skip
 
 

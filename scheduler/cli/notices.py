@@ -19,6 +19,7 @@ from scheduler.cli.door import (
     show_json,
     usage,
 )
+from scheduler.cli.pacing import foreseen
 from scheduler.domain.duration import parse_duration
 from scheduler.domain.problem import Refused
 
@@ -120,16 +121,14 @@ def send(
     text = _read_body(body)
     notifying.require_words(subject, text)
 
-    async def count(parts: "Parts") -> int:
+    async def count(parts: "Parts") -> tuple[int, str]:
         async with parts.database.read() as connection:
-            number = await members.count_audience(connection, terms, kind="notice")
-            notifying.when_due(
-                await members.zones(connection),
-                at=moment,
-                hold=timedelta(seconds=hold),
-                now=parts.clock.now(),
-            )
-            return number
+            recipients = await members.audience_by_zone(connection, terms, kind="notice")
+            zones = await members.zones(connection)
+        dues = notifying.when_due(zones, at=moment, hold=timedelta(seconds=hold), now=parts.clock.now())
+        return sum(recipients.values()), await foreseen(
+            parts, recipients=recipients, dues=dues, useful=useful
+        )
 
     async def press(parts: "Parts") -> None:
         pressed = await notifying.send_notice(
@@ -140,16 +139,16 @@ def send(
         if wait:
             await _wait(parts, pressed.notice)
 
-    number = door(context).run(count)
+    number, pace = door(context).run(count)
     if dry_run:
         typer.echo(f"would go to {counted(number, 'member')}; nothing was sent")
+    if pace:
+        typer.echo(pace)
+    if dry_run:
         return
     if not test_to:
-        confirm(
-            f"Send '{subject}' to {counted(number, 'member')}?",
-            yes=yes,
-            otherwise="give --yes to send without being asked",
-        )
+        question = f"Send '{subject}' to {counted(number, 'member')}?"
+        confirm(question, yes=yes, otherwise="give --yes to send without being asked")
     door(context).run(press)
 
 

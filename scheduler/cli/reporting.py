@@ -11,7 +11,7 @@ from scheduler.domain.problem import Refused, SettingsProblem
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
-    from scheduler.service.forecasting import Forecast
+    from scheduler.service.pacing import Paced
     from scheduler.store.ledger.reports import Report
 
 STATES = ("queued", "sending", "sent", "failed", "expired", "withdrawn", "skipped")
@@ -39,22 +39,27 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Show what will be sent, to how many, when. Sends nothing."""
-    from scheduler.service.forecasting import LOOK_AHEAD, forecast
+    from scheduler.cli.pacing import show_plan
+    from scheduler.service.forecasting import LOOK_AHEAD
+    from scheduler.service.pacing import paced
 
     first = read_date(from_, "--from") if from_ else None
     last = read_date(to, "--to") if to else None
     if first and last and last < first:
         raise SettingsProblem(f"--to {last} lies before --from {first}")
 
-    async def look(parts: "Parts") -> "list[Forecast]":
+    async def look(parts: "Parts") -> "tuple[list[Paced], float]":
         now = parts.clock.now()
         since = datetime.combine(first, time(), UTC) if first else now
         until = datetime.combine(last, time.max, UTC) if last else max(since, now) + LOOK_AHEAD
-        return await forecast(
-            parts.database, series=parts.series, policies=parts.policies, since=since, until=until, now=now
+        rate = parts.settings.mail.rate
+        found = await paced(
+            parts.database, series=parts.series, policies=parts.policies, rate=rate, until=until, now=now
         )
+        return [row for row in found if since <= max(row.forecast.due, now)], rate
 
-    rows = door(context).run(look)
+    found, rate = door(context).run(look)
+    rows = [row.forecast for row in found]
     if as_json:
         show_json([
             {
@@ -65,10 +70,7 @@ def plan(
             for row in rows
         ])  # fmt: skip
         return
-    for row in rows:
-        about = f"{row.policy or row.kind} of {row.occurrence}" if row.occurrence else row.notice
-        typer.echo(f"{row.due:%Y-%m-%d %H:%M} UTC  {row.recipients:>7}  {about}  {row.zone or 'all zones'}")
-    typer.echo(f"{sum(row.recipients for row in rows)} mails in all; nothing was sent")
+    show_plan(found, rate=rate)
 
 
 @app.command()

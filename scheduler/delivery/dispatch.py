@@ -219,14 +219,20 @@ class Dispatcher:
     def _new_backlog(self) -> Backlog:
         # Under a lease little waits, so that it is gone in time however slow the relay is.
         room = LARGEST if self._lease == math.inf else 4 * self._transport.connections
+        if self._limits.rate:
+            room = min(room, self._gone_soon)
         return Backlog(self._clock, self._limits, self._book, room=room)
 
     def _claim_limit(self) -> int:
         """What goes out in a few seconds: whatever is claimed no longer follows its member."""
         if self.relay.is_doubted:
             return 1
-        rate = self._limits.rate
-        return min(self._claim_size, max(1, round(rate * CLAIM_SECONDS))) if rate else self._claim_size
+        return min(self._claim_size, self._gone_soon) if self._limits.rate else self._claim_size
+
+    @property
+    def _gone_soon(self) -> int:
+        """How many the rate lets go in a few seconds."""
+        return max(1, round(self._limits.rate * CLAIM_SECONDS))
 
     def _adapt(self, seconds: float) -> None:
         """Claim more where a claim is gone at once, and less where it takes long."""

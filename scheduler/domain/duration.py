@@ -16,3 +16,17 @@ def parse_duration(text: str) -> timedelta:
     if not found or not any(found.groups()):
         raise Refused(f"'{text}' is no length of time; write it as 90m, 1h, 14d or 1d 2h")
     return timedelta(**{unit: int(number) for unit, number in found.groupdict().items() if number})
+
+
+def say_duration(span: timedelta) -> str:
+    """A length of time in its two largest units, rounded up to the smaller: `2 d 3 h`, `1 h 57 min`, `4 min 10 s`."""
+    seconds = -(-span // timedelta(seconds=1))
+    for length, unit, smaller, its in (
+        (86_400, "d", 3_600, "h"),
+        (3_600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if seconds >= length:
+            whole, rest = divmod(-(-seconds // smaller), length // smaller)
+            return f"{whole} {unit} {rest} {its}" if rest else f"{whole} {unit}"
+    return f"{seconds} s"

@@ -13,6 +13,7 @@ from scheduler.service.adopting import adoption, derived, holds_for
 from scheduler.store import members, notices, occurrences
 from scheduler.store.database import Database
 from scheduler.store.ledger import reports
+from scheduler.store.ledger.reports import Waiting
 from scheduler.store.notices import Notice
 
 LOOK_AHEAD = timedelta(days=42)
@@ -20,7 +21,8 @@ LOOK_AHEAD = timedelta(days=42)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """One due instant of a notice. `zone` is None where one instant serves all zones."""
+    """One due instant of a notice. `zone` is None where one instant serves all zones; `ready` is from when on the first
+    of its deliveries may be sent, None where there is none yet."""
 
     notice: str
     kind: str
@@ -30,6 +32,7 @@ class Forecast:
     expires: datetime
     zone: str | None
     recipients: int
+    ready: datetime | None = None
 
 
 async def forecast(
@@ -97,7 +100,7 @@ async def _of_want(
     now: datetime,
 ) -> list[Forecast]:  # fmt: skip
     dues = {zone: (due, False) for zone, due in want.dues.items()}
-    waiting = dict[str, int]()
+    waiting = dict[str, Waiting]()
     if notice:
         if notice.stopped_at:
             return []
@@ -123,12 +126,14 @@ async def _of_want(
             only = None if zone == EVERY_ZONE else zone
             lacking = await reports.lacking_by_zone(connection, want, notice=number, due=due, zone=only)
         places = lacking.keys() | waiting.keys() if zone == EVERY_ZONE else {zone}
-        count = sum(waiting.get(place, 0) + lacking.get(place, 0) for place in places)
+        made = [waiting[place] for place in places if place in waiting]
+        count = sum(one.count for one in made) + sum(lacking.get(place, 0) for place in places)
         if count:
             rows.append(
                 Forecast(
                     notice=want.identity, kind=want.kind, policy=want.policy, occurrence=want.occurrence, due=due,
                     expires=want.expires, zone=None if zone == EVERY_ZONE else zone, recipients=count,
+                    ready=min((one.ready for one in made), default=None),
                 )
             )  # fmt: skip
     return rows
@@ -137,12 +142,15 @@ async def _of_want(
 async def _of_pressed(connection: AsyncConnection, notice: Notice) -> list[Forecast]:
     waiting = await reports.waiting_by_zone(connection, notice.id)
     dues = await notices.dues_of(connection, notice.id)
-    return [
-        Forecast(
-            notice=notice.identity, kind=notice.kind, policy=None, occurrence=notice.occurrence, due=due.due,
-            expires=notice.expires, zone=None if due.zone == EVERY_ZONE else due.zone,
-            recipients=sum(waiting.values()) if due.zone == EVERY_ZONE else waiting.get(due.zone, 0),
-        )
-        for due in dues.values()
-        if (waiting if due.zone == EVERY_ZONE else waiting.get(due.zone))
-    ]  # fmt: skip
+    rows = []
+    for due in dues.values():
+        made = [one for zone, one in waiting.items() if due.zone in (EVERY_ZONE, zone)]
+        if made:
+            rows.append(
+                Forecast(
+                    notice=notice.identity, kind=notice.kind, policy=None, occurrence=notice.occurrence,
+                    due=due.due, expires=notice.expires, zone=None if due.zone == EVERY_ZONE else due.zone,
+                    recipients=sum(one.count for one in made), ready=min(one.ready for one in made),
+                )
+            )  # fmt: skip
+    return rows

@@ -13,6 +13,7 @@ from scheduler.domain.plan import Wanted, due_in, wanted
 from scheduler.domain.policy import EVERY_ZONE, FOLLOW_UP_REACH, PLANNED, Kind, Policy, first_instant
 from scheduler.service.adopting import adopt, holds_for, horizon, invites_now
 from scheduler.service.holding import RESTORED, ClockWatch, hold
+from scheduler.service.pacing import Pacer
 from scheduler.store import facts, members, notices, occurrences
 from scheduler.store.database import Database
 from scheduler.store.ledger import archiving, claims, ending, fanning, following
@@ -45,10 +46,11 @@ class Planner:
         policies: Sequence[Policy],
         domain: str,
         archive_after: timedelta,
+        rate: float = 0,
         daily: Callable[[datetime], Awaitable[None]] | None = None,
     ) -> None:
-        """What is over for `archive_after` moves to the archive, some of it with each tick; `daily` is called once a
-        day."""
+        """What is over for `archive_after` moves to the archive, some of it with each tick; `rate` is the relay's, in
+        messages a second (0: no limit); `daily` is called once a day."""
         self._archive_after = archive_after
         self._daily = daily
         self._database = database
@@ -57,6 +59,7 @@ class Planner:
         self._policies = policies
         self._domain = domain
         self._watch = ClockWatch(clock)
+        self._pacer = Pacer(database, series=series, policies=policies, rate=rate)
 
     async def tick(self) -> Tick:
         """Do all that is to be done now, in short transactions, and say when something is due next."""
@@ -82,6 +85,7 @@ class Planner:
             if changed or sweep or mark != watermark:
                 await ending.settle_changed(connection)
             await self._reconcile(connection, now, since=max(min(last, now), now - LONGEST_LOOK_BACK))
+        await self._pacer.look(now, ahead=FAN_OUT_AHEAD)
         await self._fan_out(now)
         if sweep or mark != watermark:
             await self._follow_members(now, changed_since=None if sweep else watermark)
@@ -89,6 +93,7 @@ class Planner:
             await facts.write(connection, facts.WATERMARK, mark)
             if sweep:
                 await facts.write(connection, facts.SWEPT, now)
+            await self._pacer.retime(connection, now, moved=sweep or mark != watermark)
             expired = await ending.expire(connection, now)
             superseded = await self._supersede(connection, now)
             await ending.close_finished(connection, now)
@@ -206,7 +211,7 @@ class Planner:
             await notices.set_dues(connection, notice.id, lacking)
 
     async def _fan_out(self, now: datetime) -> None:
-        """Make the deliveries of what is due within the hour."""
+        """Make the deliveries of what begins within the hour."""
         async with self._database.read() as connection:
             planned = [one for one in await notices.open_notices(connection) if _is_planned(one)]
             dues = await notices.dues_of_open(connection)
@@ -215,24 +220,26 @@ class Planner:
             (notice, due)
             for notice in planned
             for due in dues.get(notice.id, {}).values()
-            if due.fanned_at is None and due.due <= now + FAN_OUT_AHEAD
+            if due.fanned_at is None and self._pacer.start(notice, due.zone, due.due) <= now + FAN_OUT_AHEAD
         ]
         # The latest first: whoever is sending meanwhile finds it standing, and leaves the earlier ones alone.
         for notice, due in sorted(wanting, key=lambda one: (one[1].due, one[0].id), reverse=True):
             for zone in sorted(zones) if due.zone == EVERY_ZONE else [due.zone]:
-                await self._fan_out_zone(notice, zone, due.due, now, changed_since=None)
+                start = self._pacer.start(notice, due.zone, due.due)
+                await self._fan_out_zone(notice, zone, due.due, now, start=start, changed_since=None)
             async with self._database.tick() as connection:
                 await notices.mark_fanned(connection, notice.id, due.zone, now)
 
     async def _fan_out_zone(
-        self, notice: Notice, zone: str, due: datetime, now: datetime, *, changed_since: int | None
-    ) -> None:
+        self, notice: Notice, zone: str, due: datetime, now: datetime, *, start: datetime, changed_since: int | None
+    ) -> None:  # fmt: skip
         after: int | None = 0
         while after is not None:
             async with self._database.tick() as connection:
                 after = await fanning.fan_out(
-                    connection, notice, zone=zone, due=due, now=now, after=after, changed_since=changed_since
-                )
+                    connection, notice, zone=zone, due=due, start=start, now=now, after=after,
+                    changed_since=changed_since,
+                )  # fmt: skip
 
     async def _follow_members(self, now: datetime, *, changed_since: int | None) -> None:
         """Let the open notices follow members who came, left, declined or moved."""
@@ -248,15 +255,22 @@ class Planner:
                 fanned = {zone: due.due for zone, due in dues.get(notice.id, {}).items() if due.fanned_at}
                 for zone in sorted(zones):
                     if due := due_in(fanned, zone):
-                        await self._fan_out_zone(notice, zone, due, now, changed_since=changed_since)
+                        # Who comes when it has begun is in time at its due instant.
+                        begun = self._pacer.has_begun(notice, zone)
+                        start = due if begun else self._pacer.start(notice, zone, due)
+                        await self._fan_out_zone(
+                            notice, zone, due, now, start=start, changed_since=changed_since
+                        )
 
     async def _supersede(self, connection: AsyncConnection, now: datetime) -> int:
         """Only of reminders that another of the same start comes after: looking at every delivery has its price."""
         dues = await notices.dues_of_open(connection)
         begun: dict[tuple[str | None, datetime | None], dict[int, list[datetime]]] = {}
         for notice in await notices.open_notices(connection):
-            instants = [due.due for due in dues.get(notice.id, {}).values()]
-            if notice.kind is Kind.REMINDER and instants and min(instants) <= now:
+            its = dues.get(notice.id, {}).values()
+            instants = [due.due for due in its]
+            begins = min((self._pacer.start(notice, due.zone, due.due) for due in its), default=None)
+            if notice.kind is Kind.REMINDER and begins and begins <= now:
                 begun.setdefault((notice.occurrence, notice.starts), {})[notice.id] = instants
         earlier = [
             number
@@ -268,7 +282,10 @@ class Planner:
 
     async def _next_due(self, now: datetime) -> datetime | None:
         async with self._database.read() as connection:
-            instants = [await notices.next_due(connection, now), await claims.next_try(connection, now)]
+            instants = [
+                await notices.next_due(connection, now), await claims.next_try(connection, now),
+                self._pacer.next_start(now),
+            ]  # fmt: skip
         return min((one for one in instants if one), default=None)
 
 

@@ -229,6 +229,14 @@ def _answered(keys: Collection[str]) -> Select[tuple[int]]:
     return select(answers.c.member).where(answers.c.occurrence.in_(keys))
 
 
+async def audience_by_zone(connection: AsyncConnection, audience: Audience, *, kind: str) -> dict[str, int]:
+    """How many are in an audience, by zone, without those who do not want such notices."""
+    query = select(members.c.zone, func.count()).where(
+        in_audience(audience), ~is_muted(members.c.id, kind, "")
+    )
+    return {row[0]: row[1] for row in await connection.execute(query.group_by(members.c.zone))}
+
+
 async def count_audience(connection: AsyncConnection, audience: Audience, *, kind: str = "") -> int:
     """How many are in an audience; with `kind`, without those who do not want such notices."""
     wanted = [in_audience(audience), *([~is_muted(members.c.id, kind, "")] if kind else [])]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.domain.duration import parse_duration
+from scheduler.domain.duration import parse_duration, say_duration
 from scheduler.domain.problem import Refused
 
 
@@ -35,3 +35,15 @@ def test_parts_may_be_left_out(text: str, length: timedelta) -> None:
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(Refused, match="is no length of time; write it as 90m, 1h, 14d or 1d 2h"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("length", "words"),
+    [
+        (timedelta(), "0 s"), (timedelta(milliseconds=1), "1 s"), (timedelta(seconds=60), "1 min"),
+        (timedelta(seconds=250), "4 min 10 s"), (timedelta(seconds=7_000), "1 h 57 min"),
+        (timedelta(hours=50, minutes=1), "2 d 3 h"), (timedelta(days=400), "400 d"),
+    ],
+)  # fmt: skip
+def test_a_length_of_time_is_told_in_its_two_largest_units(length: timedelta, words: str) -> None:
+    assert say_duration(length) == words

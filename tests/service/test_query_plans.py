@@ -11,14 +11,14 @@ from typing import Any
 
 from sqlalchemy import event, text
 
-from scheduler.domain.policy import Kind
+from scheduler.domain.policy import EVERY_ZONE, Kind
 from scheduler.service import notifying, watching
 from scheduler.service.amending import Change, amend, tell
 from scheduler.service.erasing import erase_member
 from scheduler.service.forecasting import forecast
 from scheduler.store import erasures, facts, members, mutes, notices
 from scheduler.store.database import Database
-from scheduler.store.ledger import claims, ending, jobs, reports
+from scheduler.store.ledger import claims, ending, following, jobs, reports
 from tests.house import POLICIES, House, address_of, open_house
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -89,6 +89,8 @@ async def live_a_month(house: House) -> None:
     await notifying.resend_missed(database, pressed.notice, clock.now())
     async with database.write() as connection:
         await claims.take_over(connection, now=clock.now(), of="lost")
+        await following.begin_at(connection, pressed.notice, "Europe/London", clock.now(), clock.now())
+        await following.begin_at(connection, pressed.notice, EVERY_ZONE, clock.now(), clock.now())
         open_ = await claims.open_chunks(connection, clock.now())
         assert open_
         await claims.take_over(connection, now=clock.now(), chunk=open_[0])

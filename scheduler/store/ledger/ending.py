@@ -16,7 +16,7 @@ from scheduler.store.ledger.following import (
     never_tried,
     of_open,
 )
-from scheduler.store.ledger.reports import count_states
+from scheduler.store.ledger.reports import count_states, due_or_begun
 from scheduler.store.schema import deliveries, dues, notices, occurrences, revisions
 
 
@@ -106,11 +106,11 @@ async def expire(connection: AsyncConnection, now: datetime) -> int:
 
 
 async def end_due_before(connection: AsyncConnection, moment: datetime, *, reason: str) -> int:
-    """End, for `reason`, what waits or is being sent though it was due before `moment`; returns how many."""
+    """End, for `reason`, what waits or is being sent though it was due, or begun, before `moment`; returns how many."""
     done = await connection.execute(
         update(deliveries)
         .where(
-            deliveries.c.state.in_(("queued", "sending")), deliveries.c.due < moment,
+            deliveries.c.state.in_(("queued", "sending")), due_or_begun(moment),
             deliveries.c.notice.in_(of_open()),
         )
         .values(state="expired", reason=reason, run=None)
@@ -119,13 +119,14 @@ async def end_due_before(connection: AsyncConnection, moment: datetime, *, reaso
 
 
 def later_reminder(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
-    """Whether the member has a later-due reminder of the same start, due by `now`, that is not done with: a condition
-    on `deliveries` and their `notices`."""
+    """Whether the member has a later-due reminder of the same start, due or begun by `now`, that is not done with: a
+    condition on `deliveries` and their `notices`."""
     other, other_notice = deliveries.alias("other"), notices.alias("other_notice")
     return (
         exists()
         .where(
-            other.c.member == deliveries.c.member, other.c.notice == other_notice.c.id, other.c.due <= now,
+            other.c.member == deliveries.c.member, other.c.notice == other_notice.c.id,
+            or_(other.c.due <= now, other.c.next_try <= now, other.c.attempts > 0),
             other_notice.c.kind == Kind.REMINDER, other_notice.c.occurrence == notices.c.occurrence,
             other_notice.c.starts == notices.c.starts,
             other.c.state.in_(("queued", "sending", "sent")),

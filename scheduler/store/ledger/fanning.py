@@ -47,6 +47,7 @@ async def fan_out(
     zone: str,
     due: datetime,
     now: datetime,
+    start: datetime | None = None,
     after: int = 0,
     changed_since: int | None = None,
     audience: Audience | None = None,
@@ -54,9 +55,9 @@ async def fan_out(
     """Insert the deliveries that members of `zone` lack, for at most 20,000 members with a number above `after`.
 
     With `audience` those members are meant, otherwise whom the plan says, in either case without those who do not want
-    such notices; with `changed_since` only members
-    changed after that mark. Returns the last number looked at, or None where no more are left. A notice of no more
-    use yields deliveries that are expired from the start, so that its missing is seen.
+    such notices; with `changed_since` only members changed after that mark. They may be sent from `start` on where that
+    is before they are due, else when they are due. Returns the last number looked at, or None where no more are left. A
+    notice of no more use yields deliveries that are expired from the start, so that its missing is seen.
     """
     wanted = and_(
         members.c.zone == zone,
@@ -80,15 +81,17 @@ async def fan_out(
     chunks = -(-count // CHUNK)
     base = await facts.advance(connection, "chunk", by=chunks) - chunks
     late = notice.expires <= now
+    # How early it may have begun is kept even where that is past: after a restore it may have been sent by then.
+    ready = start if start and start < due and now < due else max(due, now)
     rows = select(
         literal(notice.id), members.c.id, members.c.zone, members.c.locale,
         base + (func.row_number().over(order_by=members.c.id) - 1) // CHUNK,
         literal("expired" if late else "queued"), literal("late" if late else ""),
-        literal(due, dues.c.due.type), literal(max(due, now), dues.c.due.type),
+        literal(due, dues.c.due.type), literal(ready, dues.c.due.type),
     ).where(wanted, members.c.id > after, members.c.id <= last)  # fmt: skip
     columns = ["notice", "member", "zone", "locale", "chunk", "state", "reason", "due", "next_try"]
     make = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
     await connection.execute(make(deliveries).from_select(columns, rows).on_conflict_do_nothing())
-    if make is postgresql_insert and notice.ready and due <= now < notice.expires:
+    if make is postgresql_insert and notice.ready and ready <= now < notice.expires:
         await jobs.enqueue(connection, range(base, base + chunks))
     return int(last) if count == BATCH else None

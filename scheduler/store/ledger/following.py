@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.policy import REPLIES, Kind
+from scheduler.domain.policy import EVERY_ZONE, REPLIES, Kind
 from scheduler.store.answers import declines
 from scheduler.store.mutes import mute_fits
 from scheduler.store.schema import deliveries, dues, members, notices
@@ -107,3 +107,15 @@ async def follow_dues(connection: AsyncConnection, number: int) -> None:
     )  # fmt: skip
     await connection.execute(update(deliveries).where(waiting, deliveries.c.attempts > 0).values(due=due))
     await connection.execute(update(deliveries).where(waiting, never_tried).values(due=due, next_try=due))
+
+
+async def begin_at(
+    connection: AsyncConnection, number: int, zone: str, start: datetime, now: datetime
+) -> None:
+    """Let what waits of a notice in `zone` (`*` for all), and may not be sent yet, be sent from `start` on."""
+    waiting = and_(
+        deliveries.c.notice == number, deliveries.c.state == "queued", never_tried,
+        deliveries.c.next_try > now, deliveries.c.next_try != start,
+        *([deliveries.c.zone == zone] if zone != EVERY_ZONE else []),
+    )  # fmt: skip
+    await connection.execute(update(deliveries).where(waiting).values(next_try=start))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, case, func, or_, select, tuple_, union
+from sqlalchemy import ColumnElement, Select, case, func, or_, select, tuple_, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.plan import Wanted
@@ -47,6 +47,14 @@ class Missed:
     kind: str
     about: str
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many deliveries wait, and from when on the first of them may be sent."""
+
+    count: int
+    ready: datetime
 
 
 async def reports(
@@ -116,14 +124,14 @@ async def count_states(
     return found
 
 
-async def waiting_by_zone(connection: AsyncConnection, notice: int) -> dict[str, int]:
-    """How many deliveries of a notice wait or are being sent, by zone."""
+async def waiting_by_zone(connection: AsyncConnection, notice: int) -> dict[str, Waiting]:
+    """What of a notice waits or is being sent, by zone."""
     query = (
-        select(deliveries.c.zone, func.count())
+        select(deliveries.c.zone, func.count(), func.min(deliveries.c.next_try))
         .where(deliveries.c.notice == notice, deliveries.c.state.in_(("queued", "sending")))
         .group_by(deliveries.c.zone)
     )
-    return {row[0]: row[1] for row in await connection.execute(query)}
+    return {row[0]: Waiting(row[1], row[2]) for row in await connection.execute(query)}
 
 
 async def lacking_by_zone(
@@ -209,14 +217,19 @@ async def failures(connection: AsyncConnection) -> dict[str, int]:
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
+def due_or_begun(moment: datetime) -> ColumnElement[bool]:
+    """Whether a delivery may have been sent before `moment`."""
+    return or_(deliveries.c.due < moment, deliveries.c.next_try < moment)
+
+
 async def due_before(connection: AsyncConnection, moment: datetime) -> list[Missed]:
-    """What of open notices was due before `moment` and waits, or is being sent."""
+    """What of open notices was due, or begun, before `moment` and waits, or is being sent."""
     about = func.coalesce(notices.c.occurrence, notices.c.subject)
     query = (
         select(notices.c.id, notices.c.kind, about, func.count())
         .join(deliveries, deliveries.c.notice == notices.c.id)
         .where(
-            notices.c.closed_at.is_(None), deliveries.c.state.in_(("queued", "sending")), deliveries.c.due < moment
+            notices.c.closed_at.is_(None), deliveries.c.state.in_(("queued", "sending")), due_or_begun(moment)
         )
         .group_by(notices.c.id, notices.c.kind, about)
         .order_by(notices.c.id)

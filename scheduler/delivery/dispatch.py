@@ -31,6 +31,7 @@ CHUNKS_AT_ONCE = 2
 SHORTEST_BACKOFF = 30.0
 LONGEST_BACKOFF = 900.0
 IDLE_SECONDS = 5.0
+LOOK_SECONDS = 1.0
 
 
 class Writer(Protocol):
@@ -139,13 +140,23 @@ class Dispatcher:
                     return sum([await self.send_chunk(chunk) for chunk in chunks])
 
                 # While the messages of one chunk are on their way, the next is claimed and written.
-                found = await asyncio.gather(*(work() for _ in range(CHUNKS_AT_ONCE)), return_exceptions=True)
+                at_work = [asyncio.create_task(work()) for _ in range(CHUNKS_AT_ONCE)]
+                found = await asyncio.gather(*at_work, self._send_awaited(at_work), return_exceptions=True)
                 for one in found:
                     if isinstance(one, BaseException):
                         raise one
                     claimed += one
                 if not any(found):
                     break
+        return claimed
+
+    async def _send_awaited(self, at_work: Sequence["asyncio.Task[int]"]) -> int:
+        """Beside what is `at_work`, which may take hours, send what single people ask for meanwhile and wait for."""
+        claimed = 0
+        while (await asyncio.wait(at_work, timeout=LOOK_SECONDS))[1] and not self._idle:
+            async with self._database.read() as connection:
+                chunks = await claims.awaited_chunks(connection, self._clock.now())
+            claimed += sum([await self.send_chunk(chunk) for chunk in chunks])
         return claimed
 
     @asynccontextmanager

@@ -9,13 +9,15 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from scheduler.domain.policy import Kind
+from scheduler.service.mailing import mail_one
 from scheduler.service.notifying import send_notice
-from scheduler.store import facts
+from scheduler.store import facts, members
 from scheduler.store.database import Database
 from scheduler.store.ledger import jobs
 from scheduler.store.ledger.jobs import Hands, JobsLost, Run
 from scheduler.store.upgrades import open_database
-from tests.house import House, open_house
+from tests.house import House, address_of, open_house
 
 NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)  # the invitation to the nineteenth has been due since the fifth
 
@@ -72,6 +74,18 @@ async def test_a_chunk_is_handed_out_once_however_often_it_is_enqueued(database:
         await asyncio.gather(one.work(), other.work())
     assert sorted(taken) == [7, 8, 9]
     assert await waiting(database) == {}
+
+
+async def test_what_a_single_person_waits_for_is_taken_before_all_else(house: House) -> None:
+    await house.planner.tick()
+    async with house.database.write() as connection:
+        ann = await members.by_key(connection, address_of("Ann"))
+        assert ann
+        await mail_one(connection, ann, Kind.SIGN_IN, now=NOW)
+    async with house.database.read() as connection:
+        rows = await connection.execute(text("SELECT priority FROM pgqueuer ORDER BY id"))
+        *before, last = rows.scalars()
+    assert before and set(before) == {0} and last == 1
 
 
 async def test_what_a_lost_sender_had_is_taken_over(database: Database) -> None:

@@ -85,6 +85,17 @@ async def open_chunks(connection: AsyncConnection, now: datetime) -> list[int]:
     return list((await connection.scalars(query)).all())
 
 
+async def awaited_chunks(connection: AsyncConnection, now: datetime) -> list[int]:
+    """Those of the open chunks that a single person waits for, as for a link to sign in."""
+    query = (
+        select(deliveries.c.chunk)
+        .join(notices, notices.c.id == deliveries.c.notice)
+        .where(notices.c.member.is_not(None), notices.c.closed_at.is_(None), _ready(now))
+        .distinct()
+    )
+    return list((await connection.scalars(query)).all())
+
+
 async def next_try(connection: AsyncConnection, after: datetime) -> datetime | None:
     """The earliest instant after `after` at which a queued delivery wants its try."""
     query = select(func.min(deliveries.c.next_try)).where(
@@ -224,7 +235,7 @@ _settle_sent = (
     .values(state="sent", run=None, reason="", uncertain=False, sent_at=bindparam("sent"))
 )
 # The same in SQLite's own words: on the way through Core it would cost three times as much, for each few messages.
-_settle_sent_in_sqlite = """
+SENT_IN_SQLITE = """
     UPDATE deliveries SET state = 'sent', run = NULL, reason = '', uncertain = 0, sent_at = :sent
     WHERE id IN (SELECT value FROM json_each(:those)) AND run = :by AND state = 'sending'
 """
@@ -266,7 +277,7 @@ def _settle_those(connection: Connection, sent: list[int], *, run: str, at: date
     driver = connection.connection.driver_connection
     assert driver
     kept = Instant().process_bind_param(at, connection.dialect)
-    driver.execute(_settle_sent_in_sqlite, {"those": json.dumps(sent), "by": run, "sent": kept})
+    driver.execute(SENT_IN_SQLITE, {"those": json.dumps(sent), "by": run, "sent": kept})
 
 
 async def take_over(

@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.policy import REPLIES, Kind
+from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.store import facts
 from scheduler.store.answers import has_declined
 from scheduler.store.ledger import jobs
@@ -93,5 +93,5 @@ async def fan_out(
     make = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
     await connection.execute(make(deliveries).from_select(columns, rows).on_conflict_do_nothing())
     if make is postgresql_insert and notice.ready and ready <= now < notice.expires:
-        await jobs.enqueue(connection, range(base, base + chunks))
+        await jobs.enqueue(connection, range(base, base + chunks), awaited=notice.kind in PERSONAL)
     return int(last) if count == BATCH else None

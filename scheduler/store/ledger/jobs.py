@@ -43,15 +43,15 @@ def install(connection: Connection) -> None:
     await_only(queries.install())
 
 
-async def enqueue(connection: AsyncConnection, chunks: Sequence[int]) -> None:
+async def enqueue(connection: AsyncConnection, chunks: Sequence[int], *, awaited: bool = False) -> None:
     """Hand chunks out, in their order, when the open transaction commits; one that already waits or is worked on
-    stays as it is."""
+    stays as it is. What a single person waits for is `awaited`, and taken before all else."""
     if chunks:
         names = [str(chunk) for chunk in chunks]
         queries = _queries((await connection.get_raw_connection()).driver_connection)
         await queries.enqueue(
-            [CHUNK] * len(names), [name.encode() for name in names], [0] * len(names), dedupe_key=[*names],
-            on_conflict="skip",
+            [CHUNK] * len(names), [name.encode() for name in names], [int(awaited)] * len(names),
+            dedupe_key=[*names], on_conflict="skip",
         )  # fmt: skip
 
 

@@ -1,0 +1,49 @@
+"""What is claimed leaves in a sensible order, and comes back after a sensible time."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.delivery.dispatch import backoff
+from scheduler.service.proving import mail_link
+from tests.delivery.receiver import Do, Receiver
+from tests.delivery.sending import transport
+from tests.house import INVITATION, address_of, open_house
+
+OPEN = datetime(2026, 11, 5, 9, 30, tzinfo=UTC)
+
+
+@given(st.integers(1, 1000))
+def test_a_try_that_failed_for_now_is_repeated_after_half_a_minute_at_first_and_within_a_quarter_of_an_hour(
+    attempts: int,
+) -> None:
+    usual = min(30 * 2 ** (attempts - 1), 900)
+    assert timedelta(seconds=usual * 0.9) <= backoff(attempts) <= timedelta(seconds=usual * 1.1)
+
+
+async def test_a_link_to_sign_in_does_not_wait_until_everybody_has_their_invitation(tmp_path: Path) -> None:
+    names = ["Ada", "Mei"]
+    async with Receiver({"DOT": [Do.HANG]}) as receiver:
+        way = transport(receiver.port, connections=2)
+        async with open_house(
+            tmp_path, OPEN - timedelta(days=1), policies=(INVITATION,), transport=way
+        ) as house:
+            await house.tick()
+            await house.join(*((name, "Europe/London") for name in names))
+            house.clock.pass_until(OPEN)
+            await house.planner.tick()
+            sending = asyncio.create_task(house.dispatcher.send_due())
+            try:
+                async with asyncio.timeout(30):
+                    # The other waits behind it, on the same connection.
+                    await receiver.heard("DATA")
+                    async with house.database.write() as connection:
+                        await mail_link(connection, address_of(names[0]), house.clock.now())
+                    await receiver.heard("DATA", times=2)
+                assert not sending.done()
+            finally:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)

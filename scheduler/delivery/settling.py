@@ -54,7 +54,8 @@ class Settler:
         that nobody may cancel it alone."""
         self._waiting.append((settlement, tally))
         self._arrived.set()
-        if self._committed is None:
+        # One that was cut off with its run is nobody's any more.
+        if self._committed is None or self._committed.done():
             self._committed = asyncio.get_running_loop().create_future()
         return self._committed
 

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.delivery.dispatch import backoff
+from scheduler.delivery.settling import Settler, Tally
 from scheduler.service.proving import mail_link
+from scheduler.store.ledger.claims import Settlement
 from tests.delivery.receiver import Do, Receiver
 from tests.delivery.sending import transport
 from tests.house import INVITATION, address_of, open_house
@@ -22,6 +24,20 @@ def test_a_try_that_failed_for_now_is_repeated_after_half_a_minute_at_first_and_
 ) -> None:
     usual = min(30 * 2 ** (attempts - 1), 900)
     assert timedelta(seconds=usual * 0.9) <= backoff(attempts) <= timedelta(seconds=usual * 1.1)
+
+
+async def test_a_settlement_is_waited_for_anew_after_the_wait_for_one_before_it_was_cut_off(
+    tmp_path: Path,
+) -> None:
+    """All of a commit share what they wait for, so a run that was cancelled has cancelled it for all."""
+    async with open_house(tmp_path, OPEN) as house:
+        settler = Settler(house.database, house.clock, run="run")
+        settler.submit(Settlement(id=1, state="failed", reason="x"), Tally()).cancel()
+        waiting = settler.submit(Settlement(id=2, state="failed", reason="x"), Tally())
+        settling = asyncio.create_task(settler.settle())
+        async with asyncio.timeout(20):
+            await waiting
+        settling.cancel()
 
 
 async def test_a_link_to_sign_in_does_not_wait_until_everybody_has_their_invitation(tmp_path: Path) -> None:

@@ -146,6 +146,13 @@ async def _look_at_database(parts: Parts, note: Callable[[Level, str], None]) ->
     found = await health(parts.database, now)
     for trouble in found.troubles(now):
         note(Level.NOTE if trouble.startswith("no `serve`") else Level.WRONG, trouble)
+    if found.suppressed:
+        note(
+            Level.NOTE,
+            f"members: the addresses of {found.suppressed} send mail back; `members show` says why",
+        )
+    if found.to_review:
+        note(Level.NOTE, f"inbox: {found.to_review} messages wait for somebody's look; see `returns list`")
     note(Level.FINE, f"members: {found.members.get('active', 0)} active")
     async with parts.database.read() as connection:
         await check_frozen(connection, parts.series, parts.community.domain)

@@ -94,6 +94,7 @@ def _document(found: "Health", troubles: list[str], rate: float) -> dict[str, ob
     return {
         "healthy": not troubles, "troubles": troubles, "held": found.hold.reason if found.hold else None,
         "members": found.members, "deliveries": found.deliveries, "failures": found.failures,
+        "suppressed": found.suppressed, "to_review": found.to_review,
         "rate": round(rate, 1), **instants,
     }  # fmt: skip
 
@@ -106,6 +107,12 @@ def _print(found: "Health", troubles: list[str], rate: float) -> None:
     typer.echo(f"deliveries:  {counted(found.deliveries)} (of notices still open)")
     if found.failures:
         typer.echo(f"failed for:  {counted(found.failures)}")
+    if found.suppressed:
+        typer.echo(f"suppressed:  {found.suppressed} members, whose addresses send mail back")
+    if found.to_review:
+        typer.echo(
+            f"came back:   {found.to_review} messages that somebody has to look at; see `returns list`"
+        )
     if rate:
         left = found.deliveries.get("queued", 0) + found.deliveries.get("sending", 0)
         typer.echo(

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.address import address_key
 from scheduler.store import facts
 from scheduler.store.members import BATCH, Member, by_keys
-from scheduler.store.schema import erasures, members, notices
+from scheduler.store.schema import erasures, members, notices, returns
 
 
 async def erase(connection: AsyncConnection, member: Member, address_hash: str, now: datetime) -> None:
@@ -25,11 +25,22 @@ async def erase(connection: AsyncConnection, member: Member, address_hash: str, 
             await connection.execute(
                 update(notices).where(notices.c.id == number).values(audience="one who was erased")
             )
+    await _erase_mentions(connection, member)
     known = await connection.scalar(
         select(erasures.c.erased_at).where(erasures.c.address_hash == address_hash)
     )
     if known is None:
         await connection.execute(insert(erasures).values(address_hash=address_hash, erased_at=now))
+
+
+async def _erase_mentions(connection: AsyncConnection, member: Member) -> None:
+    """Delete what came back, is nobody's, and names the member."""
+    sought = {one.encode().lower() for one in (member.address, member.address_key)}
+    nobodys = select(returns.c.id).where(returns.c.member.is_(None))
+    for number in (await connection.scalars(nobodys)).all():
+        content = await connection.scalar(select(returns.c.content).where(returns.c.id == number)) or b""
+        if any(one in content.lower() for one in sought):
+            await connection.execute(delete(returns).where(returns.c.id == number))
 
 
 async def addresses_of(connection: AsyncConnection, member: Member) -> list[str]:

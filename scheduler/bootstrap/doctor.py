@@ -149,10 +149,11 @@ async def _look_at_database(parts: Parts, note: Callable[[Level, str], None]) ->
     if found.suppressed:
         note(
             Level.NOTE,
-            f"members: the addresses of {found.suppressed} send mail back; `members show` says why",
+            f"members: {found.suppressed} member{' has' if found.suppressed == 1 else 's have'} an address that sends "
+            "mail back; `members show` says why",
         )
     if found.to_review:
-        note(Level.NOTE, f"inbox: {found.to_review} messages wait for somebody's look; see `returns list`")
+        note(Level.NOTE, f"inbox: {found.to_review} that came back to be looked at; see `returns list`")
     note(Level.FINE, f"members: {found.members.get('active', 0)} active")
     async with parts.database.read() as connection:
         await check_frozen(connection, parts.series, parts.community.domain)

@@ -80,7 +80,9 @@ def _print_table(page: "list[Member]") -> None:
     for heading in ("Name", "Email", "Country", "Zone", "Locale", "Status"):
         table.add_column(heading, overflow="fold")
     for one in page:
-        status = f"{one.status}, convenor" if one.convenor else one.status
+        status = ", ".join(
+            [one.status, *(["convenor"] if one.convenor else []), *(["no mail"] if one.suppressed_at else [])]
+        )
         zone = one.zone if one.zone_source != "assumed" else f"{one.zone} (assumed)"
         table.add_row(one.name, one.address, one.country or "", zone, one.locale, status)
     # Not on a terminal nothing is folded: the lines may be searched.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scheduler.cli.app import app
+from scheduler.cli.door import counted as say_count
 from scheduler.cli.door import door, fail, faults_told, run_to_end, show_json
 
 if TYPE_CHECKING:
@@ -108,10 +109,10 @@ def _print(found: "Health", troubles: list[str], rate: float) -> None:
     if found.failures:
         typer.echo(f"failed for:  {counted(found.failures)}")
     if found.suppressed:
-        typer.echo(f"suppressed:  {found.suppressed} members, whose addresses send mail back")
+        typer.echo(f"suppressed:  {say_count(found.suppressed, 'member')}, whose address sends mail back")
     if found.to_review:
         typer.echo(
-            f"came back:   {found.to_review} messages that somebody has to look at; see `returns list`"
+            f"came back:   {say_count(found.to_review, 'message')} to be looked at; see `returns list`"
         )
     if rate:
         left = found.deliveries.get("queued", 0) + found.deliveries.get("sending", 0)

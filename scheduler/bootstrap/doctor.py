@@ -88,7 +88,9 @@ async def _look_at_signature(settings: Settings, note: Callable[[Level, str], No
         urlsplit(settings.community.base_url).hostname or ""
     )
     if sends or resolver:
-        await look_at_sender(settings.community.address, signer, note, resolver=resolver)
+        await look_at_sender(
+            settings.community.address, signer, note, inbox=settings.community.inbox, resolver=resolver
+        )
 
 
 def _look_at_links(settings: Settings, note: Callable[[Level, str], None]) -> None:

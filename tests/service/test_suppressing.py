@@ -14,7 +14,7 @@ from scheduler.service.erasing import erase_member
 from scheduler.service.forecasting import forecast
 from scheduler.service.mailing import mail_one
 from scheduler.service.membership import Details, change_member
-from scheduler.service.notifying import resend_missed, send_notice
+from scheduler.service.notifying import resend_missed, send_notice, stop
 from scheduler.service.retaining import RETURNS_KEPT, forget_old
 from scheduler.service.watching import health
 from scheduler.store import members, returns
@@ -140,14 +140,15 @@ async def test_who_asks_for_a_link_is_answered_all_the_same(house: House) -> Non
     assert await house.states(kind="sign-in") == {"Bo": "sent"}
 
 
-async def test_a_notice_sent_to_the_missed_does_not_reach_such_an_address(house: House) -> None:
-    house.clock.pass_until(NINE)
-    await house.planner.tick()
-    (row, *_) = await house.reports(policy="day-before")
+async def test_what_was_stopped_and_is_sent_to_the_missed_does_not_wait_for_such_an_address(
+    house: House,
+) -> None:
+    (row, _) = await house.reports(policy="day-before")
+    await stop(house.database, row.notice, NOW)
     await house.change("Bo", **GONE)
-    await resend_missed(house.database, row.notice, NINE)
-    await house.tick()
-    assert await house.states(policy="day-before") == {"Ann": "sent", "Bo": "skipped: suppressed"}
+    await house.planner.tick()
+    await resend_missed(house.database, row.notice, NOW)
+    assert await house.states(policy="day-before") == {"Ann": "queued", "Bo": "withdrawn: stopped"}
 
 
 async def test_when_one_cause_is_gone_another_may_be_left(house: House) -> None:

@@ -198,6 +198,8 @@ async def _answered(desk: _Desk, reply: Reply) -> str:
         raise _Unclear("an answer by somebody to whom that invitation was not sent")
     if not reply.answer:
         raise _Unclear("an answer that says neither yes nor no")
+    # Of two answers at the same time one is the later.
+    await members.lock(desk.connection, member.id)
     told, question = f"an answer of member {member.id} to {one.key}", question_of(one, desk.now)
     if member.status == "left":
         return f"{told}, who has left: discarded"

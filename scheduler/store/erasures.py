@@ -16,6 +16,7 @@ from scheduler.store.schema import erasures, members, notices, returns
 async def erase(connection: AsyncConnection, member: Member, address_hash: str, now: datetime) -> None:
     """Delete a member and all that hangs on them; only the keyed hash of the address stays."""
     await facts.note_change(connection)
+    await _erase_mentions(connection, member)
     for table in _hanging():
         await connection.execute(delete(table).where(table.c.member == member.id))
     await connection.execute(delete(members).where(members.c.id == member.id))
@@ -25,7 +26,6 @@ async def erase(connection: AsyncConnection, member: Member, address_hash: str, 
             await connection.execute(
                 update(notices).where(notices.c.id == number).values(audience="one who was erased")
             )
-    await _erase_mentions(connection, member)
     known = await connection.scalar(
         select(erasures.c.erased_at).where(erasures.c.address_hash == address_hash)
     )
@@ -34,8 +34,8 @@ async def erase(connection: AsyncConnection, member: Member, address_hash: str, 
 
 
 async def _erase_mentions(connection: AsyncConnection, member: Member) -> None:
-    """Delete what came back, is nobody's, and names the member."""
-    sought = {one.encode().lower() for one in (member.address, member.address_key)}
+    """Delete what came back, is nobody's, and names an address of the member's."""
+    sought = [one.encode().lower() for one in await addresses_of(connection, member)]
     nobodys = select(returns.c.id).where(returns.c.member.is_(None))
     for number in (await connection.scalars(nobodys)).all():
         content = await connection.scalar(select(returns.c.content).where(returns.c.id == number)) or b""

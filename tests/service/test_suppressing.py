@@ -16,7 +16,7 @@ from scheduler.service.mailing import mail_one
 from scheduler.service.membership import Details, change_member
 from scheduler.service.notifying import resend_missed, send_notice, stop
 from scheduler.service.retaining import RETURNS_KEPT, forget_old
-from scheduler.service.watching import health
+from scheduler.service.watching import health, troubles
 from scheduler.store import members, returns
 from scheduler.store.members import Member
 from tests.house import RETENTION, House, address_of, open_house
@@ -192,6 +192,8 @@ async def test_mail_that_others_do_not_want_from_us_is_a_trouble_for_a_day(house
     await keep(house, "Bo", "policy")
     found = await health(house.database, house.clock.now())
     assert any("5.7" in one for one in found.troubles(house.clock.now()))
+    async with house.database.read() as connection:
+        assert "5.7" in (await troubles(connection, house.clock.now(), late=timedelta(days=9)))["policy"]
     house.clock.pass_(timedelta(days=1, seconds=1))
     await house.tick()
     found = await health(house.database, house.clock.now())

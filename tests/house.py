@@ -71,6 +71,7 @@ class House:
     transport: Transport | None = None
     signer: Signer | None = None
     rate: float = 0
+    community: Community = COMMUNITY
 
     def __post_init__(self) -> None:
         self.keys = Keys(b"k" * 32)
@@ -80,8 +81,9 @@ class House:
     def restart(self) -> None:
         """What a new process begins with: nothing but what the database holds."""
         letters = Letters(
-            self.database, Composer(TEMPLATES, COMMUNITY, signer=self.signer), self.clock, community=COMMUNITY,
-            series={one.slug: one for one in self.series}, keys=self.keys, room_policies=self.policies,
+            self.database, Composer(TEMPLATES, self.community, signer=self.signer), self.clock,
+            community=self.community, series={one.slug: one for one in self.series}, keys=self.keys,
+            room_policies=self.policies,
             following=lambda connection, now: upcoming(connection, self.series, now=now),
         )  # fmt: skip
         self.runs = getattr(self, "runs", 0) + 1

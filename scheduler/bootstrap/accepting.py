@@ -20,6 +20,7 @@ from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.zone import require_zone
 
 DOMAIN = re.compile(r"(?=.{1,190}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+MAIL_DOMAIN = re.compile(rf"(?=[^.]+\.){DOMAIN.pattern}")
 SELECTOR = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9-]{1,63})*")
 _ORIGIN = r"https?://[A-Za-z0-9.-]+(?::\d{1,5})?"
 ORIGINS = re.compile(rf"\*|{_ORIGIN}(?: {_ORIGIN})*")

@@ -88,7 +88,9 @@ async def _look_at_signature(settings: Settings, note: Callable[[Level, str], No
         urlsplit(settings.community.base_url).hostname or ""
     )
     if sends or resolver:
-        await look_at_sender(settings.community.address, signer, note, resolver=resolver)
+        await look_at_sender(
+            settings.community.address, signer, note, inbox=settings.community.inbox, resolver=resolver
+        )
 
 
 def _look_at_links(settings: Settings, note: Callable[[Level, str], None]) -> None:
@@ -146,6 +148,14 @@ async def _look_at_database(parts: Parts, note: Callable[[Level, str], None]) ->
     found = await health(parts.database, now)
     for trouble in found.troubles(now):
         note(Level.NOTE if trouble.startswith("no `serve`") else Level.WRONG, trouble)
+    if found.suppressed:
+        note(
+            Level.NOTE,
+            f"members: {found.suppressed} member{' has' if found.suppressed == 1 else 's have'} an address that sends "
+            "mail back; `members show` says why",
+        )
+    if found.to_review:
+        note(Level.NOTE, f"inbox: {found.to_review} that came back to be looked at; see `returns list`")
     note(Level.FINE, f"members: {found.members.get('active', 0)} active")
     async with parts.database.read() as connection:
         await check_frozen(connection, parts.series, parts.community.domain)

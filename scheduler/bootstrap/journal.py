@@ -28,3 +28,5 @@ def set_up_logs() -> None:
     )
     # It tells of a database that went away with a stack trace for each job; our own events say it in a line.
     logging.getLogger("pgqueuer").setLevel(logging.CRITICAL)
+    # It tells of each message that it cannot read in the same way, and we keep that message.
+    logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)

@@ -16,12 +16,18 @@ PATIENCE_SECONDS = 5
 Note = Callable[[Level, str], None]
 
 
-async def look_at_sender(address: str, signer: Signer | None, note: Note, *, resolver: str = "") -> None:
-    """Note what the DNS says of mails from `address` signed by `signer`. `resolver`: see `examine`."""
+async def look_at_sender(
+    address: str, signer: Signer | None, note: Note, *, inbox: str = "", resolver: str = ""
+) -> None:
+    """Note what the DNS says of mails from `address` signed by `signer`, which come back to `inbox` where one is named.
+    `resolver`: see `examine`."""
     domain = ascii_domain(address).rpartition("@")[2].lower()
     asked = _resolver(resolver)
     try:
-        _judge_spf(domain, await _texts(asked, domain), note)
+        if inbox:
+            await _judge_inbox(domain, inbox, asked, note)
+        # SPF is asked of where a mail comes back to (RFC 7208 section 2.4).
+        _judge_spf(inbox or domain, await _texts(asked, inbox or domain), note)
         if signer:
             _judge_dkim(domain, signer, await _texts(asked, signer.name), note)
         else:
@@ -62,6 +68,25 @@ async def _policy(resolver: Resolver, domain: str) -> list[str]:
         if records := [text for text in found if text.replace(" ", "").lower().startswith("v=dmarc1")]:
             return records
     return []
+
+
+async def _judge_inbox(domain: str, inbox: str, resolver: Resolver, note: Note) -> None:
+    try:
+        hosts = [str(one.exchange).rstrip(".") for one in await resolver.resolve(inbox, "MX")]
+        note(
+            Level.FINE,
+            f"inbox: mail for {inbox} goes to {', '.join(sorted(hosts))}; see that it reaches `ingest`",
+        )
+    except (NXDOMAIN, NoAnswer):
+        note(
+            Level.WRONG,
+            f"inbox: {inbox} has no MX record: nothing comes back; publish one, or empty [inbox] domain",
+        )
+    if not _aligned(domain, inbox):
+        note(
+            Level.NOTE,
+            f"SPF: mails come back to {inbox}, which to DMARC may say nothing of {domain}; let DKIM sign",
+        )
 
 
 def _judge_spf(domain: str, texts: list[str], note: Note) -> None:

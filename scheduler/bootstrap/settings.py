@@ -73,6 +73,7 @@ def load_settings(config: Path | None, environment: Mapping[str, str]) -> Settin
     return Settings(
         community=Community(
             **tables.community.model_dump(),
+            inbox=tables.inbox.domain,
             base_url=tables.web.base_url or f"http://127.0.0.1:{tables.web.port}",
         ),
         database=tables.database,

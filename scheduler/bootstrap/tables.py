@@ -15,6 +15,7 @@ from scheduler.bootstrap.accepting import (
     HOST,
     LINE,
     LINKS,
+    MAIL_DOMAIN,
     ORIGINS,
     PROSE,
     SELECTOR,
@@ -102,6 +103,12 @@ class MailTable(Table):
     def address(self) -> TransportAddress:
         """`transport`, read."""
         return parse_transport(self.transport)
+
+
+class InboxTable(Table):
+    domain: Annotated[str, checked_by(matching(MAIL_DOMAIN), empty=True)] = Field(
+        description='a domain in lower case, as bounces.example.org, or ""'
+    )
 
 
 class DkimTable(Table):
@@ -233,6 +240,7 @@ class Tables(Table):
     community: CommunityTable
     database: DatabaseTable
     mail: MailTable
+    inbox: InboxTable
     dkim: DkimTable
     web: WebTable
     watch: WatchTable

@@ -8,6 +8,7 @@ from scheduler.cli import (
     occurrences,
     reporting,
     requests,
+    returns,
     running,
     schedules,
 )
@@ -17,5 +18,6 @@ app.add_typer(members.app, name="members")
 app.add_typer(notices.app, name="notice")
 app.add_typer(occurrences.app, name="occurrence")
 app.add_typer(requests.app, name="requests")
+app.add_typer(returns.app, name="returns")
 
 __all__ = ["keeping", "main", "member_files", "reporting", "running", "schedules"]

@@ -80,7 +80,9 @@ def _print_table(page: "list[Member]") -> None:
     for heading in ("Name", "Email", "Country", "Zone", "Locale", "Status"):
         table.add_column(heading, overflow="fold")
     for one in page:
-        status = f"{one.status}, convenor" if one.convenor else one.status
+        status = ", ".join(
+            [one.status, *(["convenor"] if one.convenor else []), *(["no mail"] if one.suppressed_at else [])]
+        )
         zone = one.zone if one.zone_source != "assumed" else f"{one.zone} (assumed)"
         table.add_row(one.name, one.address, one.country or "", zone, one.locale, status)
     # Not on a terminal nothing is folded: the lines may be searched.
@@ -126,9 +128,18 @@ def _print_member(member: "Member") -> None:
         ("country", f"{country_name(member.country)} ({member.country})" if member.country else ""),
         ("zone", f"{member.zone} ({member.zone_source})"), ("locale", member.locale),
         ("status", f"{member.status}{since}{until}"), ("convenor", "yes" if member.convenor else "no"),
+        *([("no mail", _suppression(member))] if member.suppressed_at else []),
         ("on the list", f"since {member.created_at:%Y-%m-%d}"),
     ):  # fmt: skip
         typer.echo(f"{label:<12}{value}")
+
+
+def _suppression(member: "Member") -> str:
+    assert member.suppressed_at
+    return (
+        f"since {member.suppressed_at:%Y-%m-%d}, for the address sends it back ({member.suppressed_for}); "
+        "if that is over: `members set EMAIL --deliverable`"
+    )
 
 
 @app.command()
@@ -178,17 +189,20 @@ def set_(
     locale: Locale = None,
     convenor: Annotated[bool | None, typer.Option("--convenor/--no-convenor", help="They may run it, or not.")] = None,
     status: Annotated[str | None, typer.Option(help="active brings back who paused or left; paused, left.")] = None,
+    deliverable: Annotated[bool, typer.Option("--deliverable", help="Their address takes mail again.")] = False,
 ) -> None:  # fmt: skip
     """Change what is known of a member."""
     from scheduler.service.membership import Details, change_member
 
     with usage():
         details = Details(
-            name=name, email=address, country=country, zone=zone, locale=locale, convenor=convenor, status=status
+            name=name, email=address, country=country, zone=zone, locale=locale, convenor=convenor, status=status,
+            deliverable=deliverable or None,
         )  # fmt: skip
     if details.is_empty:
         raise SettingsProblem(
-            "give what to set: --name, --email, --country, --zone, --locale, --convenor or --status"
+            "give what to set: --name, --email, --country, --zone, --locale, --convenor, --status or "
+            "--deliverable"
         )
 
     async def act(parts: "Parts") -> "Changed":
@@ -199,6 +213,8 @@ def set_(
     for field, value in after.items():
         if value != before[field]:
             typer.echo(f"{done.before.address}: {field} {_shown(before[field])} → {_shown(value)}")
+    if done.before.suppressed_at and not done.after.suppressed_at:
+        typer.echo(f"{done.after.address}: is mailed again")
     if not done.changed:
         typer.echo(f"{done.before.address}: that is how it is already; nothing was changed")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scheduler.cli.app import app
+from scheduler.cli.door import counted as say_count
 from scheduler.cli.door import door, fail, faults_told, run_to_end, show_json
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def _document(found: "Health", troubles: list[str], rate: float) -> dict[str, ob
     return {
         "healthy": not troubles, "troubles": troubles, "held": found.hold.reason if found.hold else None,
         "members": found.members, "deliveries": found.deliveries, "failures": found.failures,
+        "suppressed": found.suppressed, "to_review": found.to_review,
         "rate": round(rate, 1), **instants,
     }  # fmt: skip
 
@@ -106,6 +108,12 @@ def _print(found: "Health", troubles: list[str], rate: float) -> None:
     typer.echo(f"deliveries:  {counted(found.deliveries)} (of notices still open)")
     if found.failures:
         typer.echo(f"failed for:  {counted(found.failures)}")
+    if found.suppressed:
+        typer.echo(f"suppressed:  {say_count(found.suppressed, 'member')}, whose address sends mail back")
+    if found.to_review:
+        typer.echo(
+            f"came back:   {say_count(found.to_review, 'message')} to be looked at; see `returns list`"
+        )
     if rate:
         left = found.deliveries.get("queued", 0) + found.deliveries.get("sending", 0)
         typer.echo(

@@ -33,6 +33,7 @@ from scheduler.delivery.wording import When, as_told, describe_meeting
 from scheduler.domain.calendar import Method, invitation, invitation_uid
 from scheduler.domain.clock import require_aware
 from scheduler.domain.community import Community
+from scheduler.domain.inbox import leave_address
 from scheduler.domain.locale_tag import hour_cycle
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import REPLIES, Kind
@@ -79,11 +80,7 @@ class Composed:
         self._purposes = purposes_of(cohort.kind)
         self._leave = self._purposes.index(Purpose.LEAVE)
         self._join = self._purposes.index(Purpose.JOIN) if Purpose.JOIN in self._purposes else None
-        self._leaving = b""
-        if cohort.kind not in REPLIES:
-            self._leaving = (
-                f"List-Unsubscribe: <{links_of(cohort.kind, community)['leave_url'].before}".encode()
-            )
+        self._leaving = _leaving(cohort, community) if cohort.kind not in REPLIES else ()
 
     def message(self, personal: Personal, *, date: datetime) -> bytes:
         """Return the whole message: CRLF, 7-bit, lines within 998 octets, none of which begins with a dot; the same
@@ -141,7 +138,7 @@ class Composed:
             invited = b"<%b@%b>\r\n" % (personal.invited, self._host)
             own += b"In-Reply-To: %bReferences: %b" % (invited, invited)
         if self._leaving:
-            own += b"%b%b>\r\n" % (self._leaving, personal.tokens[self._leave])
+            own += personal.tokens[self._leave].join(self._leaving)
         return own
 
 
@@ -243,12 +240,13 @@ def _shown(cohort: Cohort) -> Occurrence | None:
 
 def _invite(occurrence: Occurrence, series: Series, *, community: Community) -> Invite:
     method: Method = "CANCEL" if occurrence.cancelled else "REQUEST"
+    asks = bool(community.inbox) and method == "REQUEST"
 
     def write(*, uid: str, token: str, attendee_name: str, attendee_address: str) -> bytes:
         return invitation(
             occurrence, series, community, method=method, attendee_name=attendee_name,
             attendee_address=attendee_address, uid=invitation_uid(occurrence, uid, community.domain),
-            join_url=community.way_in(token, occurrence.key),
+            join_url=community.way_in(token, occurrence.key), rsvp=asks,
         )  # fmt: skip
 
     return Invite(write, method)
@@ -268,6 +266,15 @@ def _common_headers(cohort: Cohort, community: Community, subject: str) -> Itera
         yield header("Precedence", "bulk")
     yield header("Auto-Submitted", "auto-generated")
     yield header("X-Auto-Response-Suppress", "OOF,", "AutoReply")
+
+
+def _leaving(cohort: Cohort, community: Community) -> Sequence[bytes]:
+    """The header with the ways to leave, in pieces between which the member's token stands."""
+    link, blank = links_of(cohort.kind, community)["leave_url"], "\0"
+    ways = [f"<{link.before}{blank}{link.after}>"]
+    if community.inbox:
+        ways.append(f"<mailto:{leave_address(blank, community.inbox)}>")
+    return ("List-Unsubscribe: " + ",\r\n ".join(ways) + "\r\n").encode().split(blank.encode())
 
 
 def _feedback_id(cohort: Cohort, community: Community) -> str:

@@ -16,6 +16,7 @@ from scheduler.delivery.message import ascii_domain
 from scheduler.delivery.transport import Envelope
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
+from scheduler.domain.inbox import bounce_address
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import PERSONAL, Kind, Policy
 from scheduler.domain.problem import Problem
@@ -185,11 +186,16 @@ class Letters:
             return composed
         try:
             return Envelope(
-                sender=self._community.address, recipient=own.address, content=composed.message(own, date=now),
-                envelope_id=own.message.decode(), composed=True,
+                sender=self._return_path(own.member, own.address), recipient=own.address,
+                content=composed.message(own, date=now), envelope_id=own.message.decode(), composed=True,
             )  # fmt: skip
         except (Problem, ValueError) as error:
             return error if isinstance(error, Problem) else Problem(f"{notice.kind}: {error}")
+
+    def _return_path(self, member: int, address: str) -> str:
+        """Where a mail comes back to: with an inbox an address that says whose it was (VERP)."""
+        inbox = self._community.inbox
+        return bounce_address(self._keys, member, address, inbox) if inbox else self._community.address
 
     def _cohort(self, about: _Subject, *, zone: str, locale: str, first: bool) -> Composed | Problem:
         """Composed once, and a fault found once: a broken template is not rendered again for every member."""

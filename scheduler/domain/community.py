@@ -9,7 +9,9 @@ class Community:
 
     `address` is the From of every mail and the ORGANIZER of every invitation; `reply_to` a convenor's address;
     `domain` that of UIDs and Message-IDs, frozen at first start; `base_url` has no slash at its end; `locale` is
-    for members who have named none; `links` are other places on the web, each a label and an address.
+    for members who have named none; `links` are other places on the web, each a label and an address. `inbox` is the
+    domain of the addresses to which mail comes back, if there is one: then what is sent to them and to `address`
+    reaches us.
     """
 
     name: str
@@ -22,6 +24,7 @@ class Community:
     locale: str = "en-GB"
     color: str = "teal"
     links: tuple[tuple[str, str], ...] = ()
+    inbox: str = ""
 
     @property
     def feed_url(self) -> str:

@@ -27,6 +27,7 @@ class Purpose(StrEnum):
     CONFIRM = "confirm"
     SIGN_IN = "sign-in"
     ADDRESS = "address"
+    BOUNCE = "bounce"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from scheduler.domain.text import require_prose
 from scheduler.service.mailing import mail_one
 from scheduler.service.membership import require_member
 from scheduler.service.notifying import press
-from scheduler.store import members, notices, requests
+from scheduler.store import members, notices, requests, returns
 from scheduler.store.database import Database
 from scheduler.store.requests import Request
 
@@ -117,7 +117,7 @@ async def admit(connection: AsyncConnection, request: Request, *, now: datetime)
     await members.change(
         connection, member.id, name=request.name, country=request.country, zone=request.zone,
         zone_source="confirmed", locale=request.locale, status="active", active_since=now, paused_until=None,
-        uninvited_at=None,
+        uninvited_at=None, **await returns.trust_again(connection, member.id),
     )  # fmt: skip
     admitted = await members.by_id(connection, member.id)
     assert admitted

@@ -41,4 +41,6 @@ async def own_data(database: Database, token: str, *, keys: Keys) -> dict[str, A
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
     return value.isoformat() if isinstance(value, datetime) else value

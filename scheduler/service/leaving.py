@@ -3,6 +3,7 @@
 from datetime import datetime
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.token import Keys, Purpose
 from scheduler.service.recognising import Standing, recognise
@@ -26,13 +27,13 @@ async def leave(database: Database, token: str, *, keys: Keys, now: datetime) ->
     async with database.write() as connection:
         standing, member = await recognise(connection, token, Purpose.LEAVE, keys=keys)
         if member and standing is Standing.GOOD:
-            await members.change(
-                connection,
-                member.id,
-                status="left",
-                active_since=None,
-                paused_until=None,
-                feed_changed_at=now,
-            )
+            await take_off(connection, member.id, now)
             log.info("member-left", member=member.id)
     return standing
+
+
+async def take_off(connection: AsyncConnection, number: int, now: datetime) -> None:
+    """Let somebody on the list have left."""
+    await members.change(
+        connection, number, status="left", active_since=None, paused_until=None, feed_changed_at=now
+    )

@@ -18,7 +18,7 @@ from scheduler.domain.problem import Refused
 from scheduler.domain.text import quoted, require_line
 from scheduler.domain.token import Keys
 from scheduler.domain.zone import find_zone, primary_zone, require_zone, zones_of_country
-from scheduler.store import erasures, members
+from scheduler.store import erasures, members, returns
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
@@ -31,7 +31,7 @@ STATUSES = ("active", "paused", "left")
 class Details:
     """What a convenor says of a member; None says nothing. Raises Refused where something is not accepted.
 
-    The zone may be any name that an import takes too.
+    The zone may be any name that an import takes too. `deliverable` says that the address takes mail again.
     """
 
     name: str | None = None
@@ -41,6 +41,7 @@ class Details:
     locale: str | None = None
     convenor: bool | None = None
     status: str | None = None
+    deliverable: bool | None = None
 
     def __post_init__(self) -> None:
         checks: Mapping[str, Callable[[str, str], str]] = {
@@ -194,6 +195,8 @@ async def change_member(
                 for name in ("name", "country", "locale", "convenor")
                 if (value := getattr(details, name)) is not None
             }
+            if details.deliverable:
+                values |= await returns.trust_again(connection, member.id)
             if details.email is not None:
                 values |= await _new_address(connection, member, details.email, keys)
             moves = details.country not in (None, member.country) and member.zone_source == "assumed"
@@ -208,13 +211,14 @@ async def change_member(
 
 async def _new_address(
     connection: AsyncConnection, member: Member, address: str, keys: Keys
-) -> dict[str, str]:
+) -> dict[str, Any]:
     key = address_key(address)
     if key != member.address_key:
         if await members.by_key(connection, key):
             raise Refused(f"{address} is another member's address; take one of the two off the list")
         await _check_erased(connection, keys, address, returning=False)
-    return {"address": address, "address_key": key}
+    trust = await returns.trust_again(connection, member.id) if key != member.address_key else {}
+    return {"address": address, "address_key": key, **trust}
 
 
 def _status(member: Member, status: str, *, now: datetime, until: datetime | None = None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from scheduler.service.mailing import mail_one, mailed_since
 from scheduler.service.membership import erasure_name, key_of
 from scheduler.service.preferring import NotOpen, open_by
 from scheduler.service.recognising import Standing, recognise, recognise_among
-from scheduler.store import erasures, members, notices
+from scheduler.store import erasures, members, notices, returns
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
@@ -107,8 +107,9 @@ async def confirm_address(database: Database, token: str, *, keys: Keys, now: da
                 raise Refused("Another member gets our mail at this address already, so nothing was changed.")
             await erasures.let_return(connection, erasure_name(keys, key))
             await members.change(
-                connection, member.id, address=address, address_key=key, generation=member.generation + 1
-            )
+                connection, member.id, address=address, address_key=key, generation=member.generation + 1,
+                **await returns.trust_again(connection, member.id),
+            )  # fmt: skip
             await mail_one(connection, member, Kind.ADDRESS_CHANGED, address=member.address, now=now)
             log.info("address-changed", member=member.id)
             return address

@@ -68,7 +68,7 @@ async def respond(
             return Response(question=found)
         member, one = found
         before = await answers.answer_of(connection, member.id, one.key)
-        question = _question(one, now)
+        question = question_of(one, now)
         if answer is None or question is not Question.OPEN:
             answer = before
         elif answer == NO_ANSWER and before:
@@ -95,7 +95,8 @@ async def _found(
     return member, held[key]
 
 
-def _question(one: Occurrence, now: datetime) -> Question:
+def question_of(one: Occurrence, now: datetime) -> Question:
+    """Whether an answer to an occurrence can be given now."""
     if one.cancelled:
         return Question.CANCELLED
     return Question.OPEN if now < one.starts else Question.BEGUN

@@ -1,7 +1,7 @@
 """Forgetting what has been kept long enough: done daily, as the settings say and the privacy page shows."""
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -12,10 +12,13 @@ from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
 from scheduler.service.mailing import USEFUL_FOR
 from scheduler.service.membership import erasure_name
-from scheduler.store import erasures, members, requests
+from scheduler.store import erasures, members, requests, returns
 from scheduler.store.database import Database
 from scheduler.store.ledger import archiving
 from scheduler.store.traces import wipe
+
+RETURNS_KEPT = timedelta(days=90)
+"""How long what came back is kept: bounces, complaints, and messages that wait for a look."""
 
 log = structlog.get_logger()
 
@@ -23,7 +26,8 @@ log = structlog.get_logger()
 async def forget_old(
     database: Database, retention: Retention, *, keys: Keys, outbox: Path | None, now: datetime
 ) -> None:
-    """Erase who left long ago, and delete old deliveries, and requests that nobody confirmed or that were declined.
+    """Erase who left long ago, and delete old deliveries, what came back long ago, and requests that nobody
+    confirmed or that were declined.
 
     Of an erased person a keyed hash of the address stays, so that no import brings them back. `outbox` is the folder
     that mail goes to, if it goes to one.
@@ -45,6 +49,8 @@ async def forget_old(
             declined_before=now - retention.declined_requests,
         )  # fmt: skip
     words += [word for person in asked for word in person]
+    async with database.write() as connection:
+        returned = await returns.forget(connection, before=now - RETURNS_KEPT)
     deleted, last = 0, -1
     while last:
         async with database.write() as connection:
@@ -52,5 +58,5 @@ async def forget_old(
         deleted += last
     if words:
         await wipe(database, words)
-    if gone or asked or deleted:
-        log.info("forgotten", members=len(gone), requests=len(asked), deliveries=deleted)
+    if gone or asked or deleted or returned:
+        log.info("forgotten", members=len(gone), requests=len(asked), deliveries=deleted, returns=returned)

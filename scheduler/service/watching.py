@@ -8,19 +8,25 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.service.holding import RESTORED, Hold, held
-from scheduler.store import facts, members, notices
+from scheduler.store import facts, members, notices, returns
 from scheduler.store.database import Database
 from scheduler.store.ledger import reports
 
 TICK_OVERDUE = timedelta(seconds=90)
 LATE = timedelta(minutes=15)
+POLICY_REMEMBERED = timedelta(days=1)
 LONGEST_READ = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """The state of the service at one instant. `relay` is why the relay takes no mail, or empty; `oldest_waiting` the
-    earliest due instant of what waits, `ready_since` since when the longest could have been tried."""
+    """The state of the service at one instant.
+
+    `relay` is why the relay takes no mail, or empty; `oldest_waiting` the earliest due instant of what waits,
+    `ready_since` since when the longest could have been tried. `suppressed` is how many members' addresses take no
+    mail, `to_review` how many returns wait for a look, `turned_away` how many mails came back of late because the other
+    side does not want them from us.
+    """
 
     last_tick: datetime | None
     hold: Hold | None
@@ -31,6 +37,9 @@ class Health:
     oldest_waiting: datetime | None
     ready_since: datetime | None
     failures: dict[str, int]
+    suppressed: int
+    to_review: int
+    turned_away: int
 
     def lag(self, now: datetime) -> timedelta:
         """How far sending is behind what it may send."""
@@ -47,9 +56,22 @@ class Health:
             found.append(f"sending is held ({self.hold.reason}): {self.hold.advice}")
         if self.relay:
             found.append(f"the relay takes no mail: {self.relay}")
+        if self.turned_away:
+            found.append(_turned_away(self.turned_away))
         if self.lag(now) > late:
             found.append(_lateness(self.lag(now)))
         return found
+
+
+def _turned_away(count: int) -> str:
+    return (
+        f"mail that came back since yesterday for what the other side thinks of us (5.7): {count}; "
+        "`returns list --all` says what, and `doctor` whether SPF, DKIM and DMARC are right"
+    )
+
+
+async def _turned_away_lately(connection: AsyncConnection, now: datetime) -> int:
+    return await returns.count(connection, "policy", since=now - POLICY_REMEMBERED)
 
 
 def _lateness(lag: timedelta) -> str:
@@ -65,6 +87,8 @@ async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelt
         found["held"] = f"sending is held ({standing.reason}): {standing.advice}"
     if await facts.read(connection, facts.RELAY):
         found["relay"] = "the relay takes no mail; `third-thursday status` says why"
+    if count := await _turned_away_lately(connection, now):
+        found["policy"] = _turned_away(count)
     since = await reports.ready_since(connection, now)
     if since and now - since > late:
         found["late"] = _lateness(now - since)
@@ -90,6 +114,9 @@ async def health(database: Database, now: datetime) -> Health:
             oldest_waiting=await reports.oldest_waiting(connection, now),
             ready_since=await reports.ready_since(connection, now),
             failures=await reports.failures(connection),
+            suppressed=await members.suppressed(connection),
+            to_review=await returns.count(connection, "review"),
+            turned_away=await _turned_away_lately(connection, now),
         )
 
 

@@ -1,6 +1,7 @@
 """What members answered to invitations."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -8,6 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.store import facts
 from scheduler.store.database import insert_into
 from scheduler.store.schema import answers, members, occurrences
+
+Order = tuple[int, datetime]
+"""SEQUENCE and DTSTAMP of a calendar program's answer (RFC 5546 section 2.1.5): the highest holds."""
 
 
 def has_declined(
@@ -30,11 +34,14 @@ def declines(
 
 
 async def set_answer(
-    connection: AsyncConnection, number: int, occurrence: str, *, answer: str, now: datetime
-) -> None:
-    """Keep a member's answer to an occurrence; the last one holds."""
+    connection: AsyncConnection, number: int, occurrence: str, *, answer: str, now: datetime,
+    order: Order | None = None,
+) -> None:  # fmt: skip
+    """Keep a member's answer to an occurrence; the last one holds. `order` is that of a calendar program's."""
     mark = await facts.note_change(connection)
-    values = {"answer": answer, "answered_at": now}
+    values: dict[str, Any] = {"answer": answer, "answered_at": now, "stamped_at": order[1] if order else None}
+    if order:
+        values["sequence"] = order[0]
     given = insert_into(connection, answers).values(**values, member=number, occurrence=occurrence)
     await connection.execute(
         given.on_conflict_do_update(index_elements=["occurrence", "member"], set_=values)
@@ -46,6 +53,15 @@ async def answer_of(connection: AsyncConnection, number: int, occurrence: str) -
     """What a member last answered to an occurrence; empty where nothing."""
     key = (answers.c.member == number) & (answers.c.occurrence == occurrence)
     return await connection.scalar(select(answers.c.answer).where(key)) or ""
+
+
+async def order_of(connection: AsyncConnection, number: int, occurrence: str) -> Order | None:
+    """By what a later answer of a calendar program is compared with the one that holds; None where there is none."""
+    query = select(
+        func.coalesce(answers.c.sequence, 0), func.coalesce(answers.c.stamped_at, answers.c.answered_at)
+    ).where(answers.c.member == number, answers.c.occurrence == occurrence)
+    row = (await connection.execute(query)).first()
+    return (row[0], row[1]) if row else None
 
 
 async def drop_answer(connection: AsyncConnection, number: int, occurrence: str, *, now: datetime) -> None:

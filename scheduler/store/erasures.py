@@ -10,12 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.address import address_key
 from scheduler.store import facts
 from scheduler.store.members import BATCH, Member, by_keys
-from scheduler.store.schema import erasures, members, notices
+from scheduler.store.schema import erasures, members, notices, returns
 
 
 async def erase(connection: AsyncConnection, member: Member, address_hash: str, now: datetime) -> None:
     """Delete a member and all that hangs on them; only the keyed hash of the address stays."""
     await facts.note_change(connection)
+    await _erase_mentions(connection, member)
     for table in _hanging():
         await connection.execute(delete(table).where(table.c.member == member.id))
     await connection.execute(delete(members).where(members.c.id == member.id))
@@ -30,6 +31,16 @@ async def erase(connection: AsyncConnection, member: Member, address_hash: str, 
     )
     if known is None:
         await connection.execute(insert(erasures).values(address_hash=address_hash, erased_at=now))
+
+
+async def _erase_mentions(connection: AsyncConnection, member: Member) -> None:
+    """Delete what came back, is nobody's, and names an address of the member's."""
+    sought = [one.encode().lower() for one in await addresses_of(connection, member)]
+    nobodys = select(returns.c.id).where(returns.c.member.is_(None))
+    for number in (await connection.scalars(nobodys)).all():
+        content = await connection.scalar(select(returns.c.content).where(returns.c.id == number)) or b""
+        if any(one in content.lower() for one in sought):
+            await connection.execute(delete(returns).where(returns.c.id == number))
 
 
 async def addresses_of(connection: AsyncConnection, member: Member) -> list[str]:

@@ -18,7 +18,8 @@ BATCH = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A person on the list, as kept. `active_since` is set exactly while `status` is active."""
+    """A person on the list, as kept. `active_since` is set exactly while `status` is active; while `suppressed_at` is
+    set nothing is mailed but what they ask for, since their address sends mail back."""
 
     id: int
     address: str
@@ -40,7 +41,12 @@ class Member:
     feed_answers: bool
     feed_changed_at: datetime | None
     invitation_by: str
+    suppressed_at: datetime | None = None
+    suppressed_for: str | None = None
 
+
+DELIVERABLE: Mapping[str, Any] = {"suppressed_at": None, "suppressed_for": None}
+"""The columns of somebody whose address takes mail, as far as we know."""
 
 _COLUMNS = [members.c[name] for name in Member.__dataclass_fields__]
 
@@ -188,12 +194,18 @@ async def countries(connection: AsyncConnection) -> int:
     return int(await connection.scalar(query) or 0)
 
 
+async def suppressed(connection: AsyncConnection) -> int:
+    """How many addresses of people on the list take no mail."""
+    query = select(func.count()).where(members.c.suppressed_at.is_not(None), members.c.status != "left")
+    return int(await connection.scalar(query) or 0)
+
+
 Audience = Mapping[str, Collection[str]]
 """Terms of an audience by their kind (`all`, `convenors`, `coming`, …); together they are a union."""
 
 
 def in_audience(audience: Audience) -> ColumnElement[bool]:
-    """The condition on `members` for an audience (active members only)."""
+    """The condition on `members` for an audience: active members only, whose addresses take mail."""
     terms: list[ColumnElement[bool]] = []
     for kind, values in audience.items():
         match kind:
@@ -222,7 +234,7 @@ def in_audience(audience: Audience) -> ColumnElement[bool]:
                 ]
             case _:
                 raise ValueError(f"unknown audience '{kind}'")
-    return and_(members.c.status == "active", or_(*terms))
+    return and_(members.c.status == "active", members.c.suppressed_at.is_(None), or_(*terms))
 
 
 def _answered(keys: Collection[str]) -> Select[tuple[int]]:

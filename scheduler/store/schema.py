@@ -13,6 +13,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -175,6 +176,8 @@ members = Table(
     Column("feed_changed_at", Instant, comment="when their own feed last changed by them, or ended"),
     Column("invitation_by", String(10), nullable=False, server_default="mail",
            comment="feed: no invitation is mailed, for the meeting stands in their calendar already"),
+    Column("suppressed_at", Instant, comment="since when nothing is mailed, for the address sends mail back"),
+    Column("suppressed_for", String(100), comment="what their address answered"),
     Column("changed", BigInteger, nullable=False, comment="the counter `change` at their last change"),
     _one_of("status", "pending", "active", "paused", "left"),
     _one_of("zone_source", "given", "assumed", "confirmed"),
@@ -186,6 +189,8 @@ members = Table(
     Index(None, "changed"),
     Index("ix_members_pausing", "paused_until",
           **_where("paused_until IS NOT NULL")),
+    Index("ix_members_suppressed", "suppressed_at",
+          **_where("suppressed_at IS NOT NULL")),
     sqlite_autoincrement=True,
 )  # fmt: skip
 
@@ -202,6 +207,8 @@ answers = Table(
     Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
     Column("answer", String(10), nullable=False),
     Column("answered_at", Instant, nullable=False),
+    Column("sequence", Integer, comment="that a calendar program's answer named last"),
+    Column("stamped_at", Instant, comment="when a calendar program says that it was given; null for one by our pages"),
     _one_of("answer", "coming", "declined", "maybe"),
     Index(None, "member"),
 )  # fmt: skip
@@ -251,6 +258,24 @@ asks = Table(
     _one_of("what", "join", "link"),
     sqlite_autoincrement=True,
     comment="What somebody asked for and was answered, until it is carried out: then it goes",
+)  # fmt: skip
+
+returns = Table(
+    "returns", metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("digest", String(64), nullable=False, unique=True, comment="of the message, so that it counts once"),
+    Column("kind", String(10), nullable=False),
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), comment="whose it is, where that is known"),
+    Column("came_at", Instant, nullable=False),
+    Column("words", Text, nullable=False, comment="what it says, or why somebody has to look at it"),
+    Column("content", LargeBinary, comment="the message itself, where somebody has to look at it"),
+    _one_of("kind", "hard", "soft", "policy", "complaint", "review"),
+    CheckConstraint("(kind = 'review') = (content IS NOT NULL)", name="review_has_content"),
+    CheckConstraint("kind = 'review' OR member IS NOT NULL", name="known_has_member"),
+    Index(None, "member"),
+    Index(None, "kind", "came_at"),
+    sqlite_autoincrement=True,
+    comment="Mail that came back: bounces, complaints, and what nobody but a convenor can understand",
 )  # fmt: skip
 
 notices = Table(

@@ -38,6 +38,8 @@ class Metrics:
             "oldest_waiting_seconds": ("Since when the longest waiting mail has been due.", waited),
             "held": ("1 while sending is held.", float(found.hold is not None)),
             "relay_down": ("1 while the relay takes no mail.", float(bool(found.relay))),
+            "suppressed_members": ("Members whose addresses send mail back.", float(found.suppressed)),
+            "returns_to_review": ("What came back and waits for a look.", float(found.to_review)),
             "last_tick_seconds": ("Since the last tick; NaN before the first.", last_tick),
         }
         registry = CollectorRegistry()

@@ -16,6 +16,7 @@ from scheduler.domain.occurrence import Occurrence, Series, Status
 from scheduler.domain.problem import Problem, Refused
 from scheduler.domain.zone import city, require_zone
 from scheduler.service.publishing import next_meeting, outlook, past_meetings, read_meeting, unmoved
+from scheduler.service.retaining import RETURNS_KEPT
 from scheduler.web.choices import zones
 from scheduler.web.guarding import PAGE_POLICY
 from scheduler.web.outbox import is_shown
@@ -131,7 +132,8 @@ async def privacy(request: Request) -> Response:
     here = site(request)
     return page(
         request, "privacy.html", declined_days=here.retention.declined_requests.days,
-        left_days=here.retention.left_members.days, delivery_days=here.retention.deliveries.days,
+        return_days=RETURNS_KEPT.days, left_days=here.retention.left_members.days,
+        delivery_days=here.retention.deliveries.days,
     )  # fmt: skip
 
 

@@ -103,6 +103,7 @@ async def _shown(
         choices=[
             {"value": _value(one.mute), "words": _words(one, cycle), "wanted": not one.muted} for one in found.choices
         ],
+        bounced=member.suppressed_at is not None,
         paused=member.status == "paused", paused_until=say_day(paused) if paused else "",
         tomorrow=str(today + timedelta(days=1)), done=_DONE.get(request.query_params.get("done", ""), ""),
         assumed=member.zone_source == "assumed", answers=member.feed_answers,

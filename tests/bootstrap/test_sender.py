@@ -40,10 +40,14 @@ async def dns_server(zone: Mapping[str, list[str]]) -> AsyncIterator[str]:
             query = dns.message.from_wire(data)
             name = query.question[0].name
             answer = dns.message.make_response(query)
-            texts = zone.get(name.to_text(omit_final_dot=True))
+            kind = dns.rdatatype.to_text(query.question[0].rdtype)
+            texts = zone.get(("MX " if kind == "MX" else "") + name.to_text(omit_final_dot=True))
             if texts is None:
                 answer.set_rcode(dns.rcode.NXDOMAIN)
             for text in texts or []:
+                if kind == "MX":
+                    answer.answer.append(dns.rrset.from_text(name, 60, "IN", "MX", text))
+                    continue
                 strings = " ".join(f'"{text[place : place + 255]}"' for place in range(0, len(text), 255))
                 answer.answer.append(dns.rrset.from_text(name, 60, "IN", "TXT", strings))
             self.transport.sendto(answer.to_wire(), addr)
@@ -57,14 +61,14 @@ async def dns_server(zone: Mapping[str, list[str]]) -> AsyncIterator[str]:
         transport.close()
 
 
-async def found(zone: Mapping[str, list[str]], signer: Signer | None) -> list[str]:
+async def found(zone: Mapping[str, list[str]], signer: Signer | None, inbox: str = "") -> list[str]:
     lines: list[str] = []
     async with dns_server(zone) as place:
 
         def note(level: Level, text: str) -> None:
             lines.append(f"{level} {text}")
 
-        await look_at_sender(ADDRESS, signer, note, resolver=place)
+        await look_at_sender(ADDRESS, signer, note, inbox=inbox, resolver=place)
     return lines
 
 
@@ -90,6 +94,26 @@ async def test_what_is_missing_is_named_with_what_to_publish() -> None:
         'note DMARC: _dmarc.talk.example.org has none; publish a TXT record "v=DMARC1; p=none"',
     ]
     assert (await found({}, None))[1].startswith("note DKIM: [dkim] key is not set")
+
+
+async def test_where_mail_comes_back_to_has_to_be_found_and_to_name_the_relay_itself() -> None:
+    published = {
+        "MX back.talk.example.org": ["10 mx.example.org."],
+        "back.talk.example.org": ["v=spf1 include:relay.example.net ~all"],
+        "_dmarc.example.org": ["v=DMARC1; p=none"],
+    }  # fmt: skip
+    lines = await found(published, None, "back.talk.example.org")
+    assert (
+        lines[0]
+        == "ok inbox: mail for back.talk.example.org goes to mx.example.org; see that it reaches `ingest`"
+    )
+    assert lines[1].startswith("ok SPF")
+    lines = await found({**published, "talk.example.org": ["v=spf1 a ~all"]}, None, "elsewhere.example")
+    assert lines[0].startswith("WRONG inbox: elsewhere.example has no MX record")
+    assert lines[1].startswith(
+        "note SPF: mails come back to elsewhere.example, which to DMARC may say nothing of talk"
+    )
+    assert lines[2].startswith("note SPF: elsewhere.example has none")
 
 
 async def test_what_is_wrong_is_told() -> None:

@@ -78,6 +78,7 @@ async def live_a_month(house: House) -> None:
         await mutes.set_mutes(connection, number["Cy"], [("reminder", "day-before")])
     await house.change("Di", zone="Asia/Kolkata")
     await house.change("Ed", status="left", active_since=None)
+    await house.change("Flo", suppressed_at=clock.now(), suppressed_for="5.1.1")
     await house.tick()
     clock.pass_until(datetime(2026, 11, 18, 9, tzinfo=UTC))
     await house.tick()
@@ -145,7 +146,7 @@ async def test_nothing_that_is_done_again_and_again_reads_all_deliveries(
     tmp_path: Path, database_url: str
 ) -> None:
     async with open_house(tmp_path, NOW, url=database_url) as house:
-        await house.join(*((name, "Europe/London") for name in ("Ann", "Bo", "Cy", "Di", "Ed")))
+        await house.join(*((name, "Europe/London") for name in ("Ann", "Bo", "Cy", "Di", "Ed", "Flo")))
         await house.tick()
         await add_history(house)
         with noted(house.database) as statements:

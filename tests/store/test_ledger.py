@@ -150,6 +150,7 @@ async def test_what_is_due_later_is_foreseen_without_looking_at_each_member(
     people: dict[str, dict[str, Any]] = {
         "feed": {"invitation_by": "feed"},
         "away": {"status": "paused", "active_since": None},
+        "gone": {"suppressed_at": NOW, "suppressed_for": "5.1.1"},
     }
     async with database.write() as connection:
         for name, values in people.items():

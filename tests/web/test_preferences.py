@@ -155,6 +155,15 @@ async def test_a_pause_holds_until_its_day_and_ends_by_a_press(
     assert (await person(house)).status == "active"
 
 
+async def test_whose_address_sends_mail_back_is_told_so(
+    house: House, visitor: httpx.AsyncClient, link: str
+) -> None:
+    assert "came back" not in (await visitor.get(link)).text
+    await house.change("Bo", suppressed_at=house.clock.now(), suppressed_for="5.1.1")
+    assert "Our mail to bo@example.org came back" in (await visitor.get(link)).text
+    assert "came back to us of our mail: 90 days" in (await visitor.get("/privacy")).text
+
+
 async def test_leaving_offers_a_pause_which_the_one_click_of_a_mail_program_never_takes(
     house: House, visitor: httpx.AsyncClient
 ) -> None:

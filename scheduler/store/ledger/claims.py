@@ -127,7 +127,10 @@ def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> Colum
     return and_(
         deliveries.c.chunk == chunk,
         _ready(now),
-        or_(members.c.status == "active", notices.c.kind.in_(REPLIES)),
+        or_(
+            and_(members.c.status == "active", members.c.suppressed_at.is_(None)),
+            notices.c.kind.in_(REPLIES),
+        ),
         or_(
             deliveries.c.uncertain,
             and_(members.c.zone == deliveries.c.zone, members.c.locale == deliveries.c.locale),

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.policy import PERSONAL, Kind
 from scheduler.store.answers import declines
 from scheduler.store.ledger.following import (
+    is_suppressed,
     is_unwanted,
     member_locale,
     member_status,
@@ -46,7 +47,7 @@ async def give_back(connection: AsyncConnection, number: int) -> int:
         update(deliveries)
         .where(
             deliveries.c.notice == number, deliveries.c.state == "withdrawn", never_tried,
-            member_status == "active", ~declined, ~is_unwanted(),
+            member_status == "active", ~declined, ~is_unwanted(), ~is_suppressed,
         )
         .values(state="queued", reason="", zone=member_zone, locale=member_locale)
     )  # fmt: skip
@@ -57,7 +58,12 @@ async def retry_failed(connection: AsyncConnection, number: int, now: datetime) 
     """Return failed deliveries to the queue, as only a convenor may; returns how many."""
     done = await connection.execute(
         update(deliveries)
-        .where(deliveries.c.notice == number, deliveries.c.state == "failed", member_status == "active")
+        .where(
+            deliveries.c.notice == number,
+            deliveries.c.state == "failed",
+            member_status == "active",
+            ~is_suppressed,
+        )
         .values(state="queued", reason="", next_try=now, uncertain=False)
     )
     return done.rowcount

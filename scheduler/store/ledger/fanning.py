@@ -19,10 +19,13 @@ from scheduler.store.schema import deliveries, dues, members
 BATCH = 20_000
 CHUNK = 500
 
+_takes_mail = and_(members.c.status == "active", members.c.suppressed_at.is_(None))
+
 
 def is_for(kind: Kind, occurrence: str | None, *, due: datetime, expires: datetime) -> ColumnElement[bool]:
-    """Which members (active ones) a planned notice due at `due`, and of use until `expires`, is for."""
-    terms = [members.c.status == "active", members.c.active_since < expires]
+    """Which members (active ones, whose addresses take mail) a planned notice due at `due`, and of use until `expires`,
+    is for."""
+    terms = [_takes_mail, members.c.active_since < expires]
     if kind is Kind.INVITATION:
         terms.append(or_(members.c.uninvited_at.is_(None), members.c.uninvited_at < due))
         terms.append(members.c.invitation_by == "mail")
@@ -37,7 +40,7 @@ def _is_for(notice: Notice, due: datetime) -> ColumnElement[bool]:
     if notice.member is None:
         return is_for(notice.kind, notice.occurrence, due=due, expires=notice.expires)
     its = members.c.id == notice.member
-    return its if notice.kind in REPLIES else and_(its, members.c.status == "active")
+    return its if notice.kind in REPLIES else and_(its, _takes_mail)
 
 
 async def fan_out(

@@ -12,6 +12,7 @@ from scheduler.store.schema import deliveries, dues, members, notices
 
 never_tried = deliveries.c.attempts == 0
 member_status = select(members.c.status).where(members.c.id == deliveries.c.member).scalar_subquery()
+is_suppressed = exists().where(members.c.id == deliveries.c.member, members.c.suppressed_at.is_not(None))
 member_zone = select(members.c.zone).where(members.c.id == deliveries.c.member).scalar_subquery()
 member_locale = select(members.c.locale).where(members.c.id == deliveries.c.member).scalar_subquery()
 
@@ -39,7 +40,8 @@ def is_unwanted() -> ColumnElement[bool]:
 
 async def follow_members(connection: AsyncConnection, now: datetime, *, changed_since: int | None) -> None:
     """Let queued deliveries follow their members: withdrawn with who left or paused, skipped for who declined, has the
-    meeting in their feed or does not want them, back in the queue when that is over, and re-timed for who moved."""
+    meeting in their feed, does not want them or has an address that takes no mail, back in the queue when that is over,
+    and re-timed for who moved."""
     touched = _touched(changed_since)
     queued = deliveries.c.state == "queued"
     declined = exists().where(
@@ -67,14 +69,14 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
     invited = and_(
         ~deliveries.c.uncertain, deliveries.c.notice.in_(of_open(notices.c.kind == Kind.INVITATION))
     )
-    for reason, among, cause in (
+    causes = (
         ("declined", deliveries.c.notice.in_(of_open(notices.c.kind == Kind.REMINDER)), declined),
         ("feed only", invited, by_feed),
         ("unwanted", deliveries.c.notice.in_(of_open()), is_unwanted()),
-    ):
-        await connection.execute(
-            update(deliveries).where(queued, touched, among, cause).values(state="skipped", reason=reason)
-        )
+        ("suppressed", deliveries.c.notice.in_(of_open(notices.c.kind.not_in(REPLIES))), is_suppressed),
+    )
+    # All come back before any is skipped: when one cause is gone another may be left.
+    for reason, _, cause in causes:
         await connection.execute(
             update(deliveries)
             .where(
@@ -83,6 +85,10 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
             )
             .values(state="queued", reason="")
         )  # fmt: skip
+    for reason, among, cause in causes:
+        await connection.execute(
+            update(deliveries).where(queued, touched, among, cause).values(state="skipped", reason=reason)
+        )
     moved = exists().where(
         members.c.id == deliveries.c.member,
         or_(members.c.zone != deliveries.c.zone, members.c.locale != deliveries.c.locale),

@@ -160,6 +160,7 @@ async def lacking_later(
     invites = want.kind is Kind.INVITATION
     not_for = [
         select(mutes.c.member).where(mute_fits(mutes.c.member, want.kind, want.policy)),
+        select(members.c.id).where(members.c.suppressed_at.is_not(None)),
         *([_who_have(notice)] if notice is not None else []),
     ]
     if want.kind is Kind.REMINDER:

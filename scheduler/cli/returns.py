@@ -1,0 +1,128 @@
+"""What comes back by mail: `ingest` takes it in, the `returns` commands show it."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scheduler.cli.app import app as main_app
+from scheduler.cli.door import EXIT_USAGE, LONGEST_NUMBER, counted, door, fail, show_json
+
+if TYPE_CHECKING:
+    from scheduler.bootstrap.wiring import Parts
+    from scheduler.store.returns import Return
+
+app = typer.Typer(help="Look at what came back by mail.", no_args_is_help=True)
+
+Number = Annotated[str, typer.Argument(metavar="ID")]
+AsJson = Annotated[bool, typer.Option("--json")]
+
+_PIECE = 64 * 1024
+
+
+@main_app.command()
+def ingest(
+    context: typer.Context,
+    recipient: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Whom the envelope names; without it the headers tell.")
+    ] = "",
+) -> None:
+    """Take in one message on standard input: a bounce, a complaint, a calendar's answer, a wish to leave.
+
+    Exit 0 when it is done with: acted upon, rightly discarded, or kept for a look (`returns list`). Otherwise nothing
+    was done, and the message is to come again.
+    """
+    from scheduler.domain.incoming import LARGEST
+    from scheduler.service.ingesting import ingest as take_in
+
+    octets = sys.stdin.buffer.read(LARGEST)
+    # Whoever pipes it in is not to be cut off.
+    while sys.stdin.buffer.read(_PIECE):
+        pass
+
+    async def act(parts: "Parts") -> str:
+        return await take_in(
+            parts.database, octets, recipient=recipient, keys=parts.keys, domain=parts.community.domain,
+            now=parts.clock.now(),
+        )  # fmt: skip
+
+    typer.echo(door(context).run(act), err=True)
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    everything: Annotated[bool, typer.Option("--all", help="Bounces and complaints too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the messages that somebody has to look at; with --all everything that came back."""
+    from scheduler.store import returns
+
+    async def look(parts: "Parts") -> "list[Return]":
+        async with parts.database.read() as connection:
+            return await returns.every(connection, () if everything else ("review",))
+
+    found = door(context).run(look)
+    if as_json:
+        show_json([_document(one) for one in found])
+        return
+    for one in found:
+        typer.echo(
+            f"{one.id:>5}  {one.came_at:%Y-%m-%d %H:%M} UTC  {one.kind:<9}  {one.address or '':<30}  {one.words}"
+        )
+    typer.echo(counted(len(found), "message") if found else "nothing waits for a look")
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    number: Number,
+    raw: Annotated[bool, typer.Option("--raw", help="The message itself alone, octet by octet.")] = False,
+) -> None:
+    """Show one message that came back."""
+    from scheduler.domain.incoming import printable
+    from scheduler.store import returns
+
+    async def look(parts: "Parts") -> "tuple[Return, bytes] | None":
+        async with parts.database.read() as connection:
+            return await returns.by_id(connection, _number(number))
+
+    found = door(context).run(look)
+    if not found:
+        fail(f"nothing came back as {number}; `returns list --all` shows what did")
+    one, content = found
+    if raw:
+        sys.stdout.buffer.write(content)
+        return
+    whose = f", of {one.address}" if one.address else ""
+    typer.echo(f"{one.id}: {one.kind}{whose}, came {one.came_at:%Y-%m-%d %H:%M} UTC")
+    typer.echo(f"  {one.words}")
+    # A terminal does what some octets say.
+    for line in content.decode(errors="replace").splitlines():
+        typer.echo(f"  | {printable(line)}")
+
+
+@app.command()
+def drop(context: typer.Context, number: Number) -> None:
+    """Forget a message that was looked at."""
+    from scheduler.store import returns
+
+    async def act(parts: "Parts") -> bool:
+        async with parts.database.write() as connection:
+            return await returns.drop(connection, _number(number))
+
+    if not door(context).run(act):
+        fail(f"nothing came back as {number}; `returns list --all` shows what did")
+    typer.echo(f"{number} is forgotten")
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or len(text) > LONGEST_NUMBER:
+        fail(f"'{text}' is no number of a message; `returns list` shows them", code=EXIT_USAGE)
+    return int(text)
+
+
+def _document(one: "Return") -> dict[str, object]:
+    return {
+        "id": one.id, "kind": one.kind, "email": one.address, "came_utc": one.came_at.isoformat(), "words": one.words,
+    }  # fmt: skip

@@ -1,0 +1,143 @@
+"""A message that comes in, read within bounds: whoever wrote it, it costs little and breaks nothing."""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from email.errors import MessageError
+from email.header import decode_header, make_header
+from email.message import Message
+from email.parser import BytesParser
+from email.policy import Compat32
+from itertools import islice
+
+from scheduler.domain.problem import Refused
+
+LARGEST = 2 * 1024 * 1024
+"""Octets of a message that are read; an answer or a bounce is much smaller."""
+
+MOST_PARTS = 200
+MOST_HEADER_LINES = 2_000
+_LONGEST_HEADER = 8_192
+_LONGEST_TEXT = 256 * 1024
+# Each part that holds others needs one of these words; each part a line that begins with two hyphens; each block of
+# a delivery status an empty line. So what the parser would have to do is known before it begins.
+_BOUNDS = (
+    ("levels", re.compile(rb"boundary|message\s*/", re.IGNORECASE), 60),
+    ("parts", re.compile(rb"(?:^|[\r\n])--"), 2_000),
+    ("paragraphs", re.compile(rb"\n\r?\n|\r\r"), 20_000),
+)
+_HEAD = re.compile(rb"\n\r?\n")
+_AUTOMATIC = (
+    "x-autoreply",
+    "x-autorespond",
+    "x-autoreply-from",
+    "x-auto-reply",
+    "x-mail-autoreply",
+    "x-vacation",
+)
+_IMPERSONAL = ("bulk", "junk", "list", "auto_reply")
+_ENCLOSED = ("message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers")
+
+
+class _Bounded(Compat32):
+    """Headers are cut where no real one is as long: reading their parameters takes the square of their length."""
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        name, value = super().header_source_parse(sourcelines)
+        return name[:200], value[:_LONGEST_HEADER]
+
+
+def read_message(octets: bytes) -> Message:
+    """The message, of which at most LARGEST octets are read. Raises Refused where it is built to be dear to read."""
+    octets = octets[:LARGEST]
+    for what, pattern, most in _BOUNDS:
+        if sum(1 for _ in islice(pattern.finditer(octets), most + 1)) > most:
+            raise Refused(f"it has more than {most} {what}")
+    if _HEAD.split(octets, 1)[0].count(b"\n") > MOST_HEADER_LINES:
+        raise Refused(f"it has more than {MOST_HEADER_LINES} lines of headers")
+    try:
+        return BytesParser(policy=_Bounded()).parsebytes(octets)
+    except (MessageError, ValueError, LookupError, RecursionError, AssertionError) as error:
+        raise Refused(f"it cannot be read as a message ({type(error).__name__})") from None
+
+
+def field(message: Message, *names: str) -> str:
+    """The values of all headers of these names, as they are written, in the order of the names."""
+    return "\n".join(str(value) for name in names for value in message.get_all(name, []))
+
+
+def parts(message: Message) -> Iterator[Message]:
+    """All parts, enclosed messages and theirs too, at most MOST_PARTS of them."""
+    return islice(message.walk(), MOST_PARTS)
+
+
+def inner_messages(part: Message) -> list[Message]:
+    """The messages or blocks of headers that a part holds; none where it is a leaf."""
+    found = part.get_payload()
+    return [one for one in found if isinstance(one, Message)] if isinstance(found, list) else []
+
+
+def octets_of(part: Message) -> bytes:
+    """What a part holds, its transfer encoding undone as far as it can be, cut at a length that no honest one has."""
+    try:
+        found = part.get_payload(decode=True)
+    except (ValueError, LookupError, MessageError):
+        return b""
+    return found[:_LONGEST_TEXT] if isinstance(found, bytes) else b""
+
+
+def text_of(part: Message) -> str:
+    """The same as text."""
+    return octets_of(part).decode(errors="replace")
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with a space for what cannot be shown, or kept in a database."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def flat(part: Message) -> str:
+    """What a part holds as lines of text: of enclosed messages their headers, and their bodies behind an empty line."""
+    inner = inner_messages(part)
+    if not inner:
+        return text_of(part)
+    return "\n\n".join(
+        "\n".join(f"{name}: {value}" for name, value in one.items()) + f"\n\n{text_of(one)}" for one in inner
+    )[:_LONGEST_TEXT]
+
+
+def subject(message: Message) -> str:
+    """The subject as a person reads it, on one line."""
+    raw = field(message, "subject")[:500]
+    with suppress(MessageError, ValueError, LookupError):
+        raw = str(make_header(decode_header(raw)))
+    return printable(raw).strip()
+
+
+def is_automatic(message: Message) -> bool:
+    """Whether no person wrote it: an absence note, a receipt, another list's mail (RFC 3834 section 5)."""
+    submitted = field(message, "auto-submitted").strip().lower()
+    if submitted and not submitted.startswith("no"):
+        return True
+    if field(message, "precedence").strip().lower() in _IMPERSONAL:
+        return True
+    if any(name in message for name in _AUTOMATIC):
+        return True
+    return message.get_content_type() == "multipart/report" and _report_type(message).startswith(
+        "disposition"
+    )
+
+
+def _report_type(message: Message) -> str:
+    return str(message.get_param("report-type", "")).lower()
+
+
+def enclosed_headers(message: Message) -> str:
+    """All headers of the messages that this one encloses, whole or by their headers alone, as text."""
+    found: list[str] = []
+    for part in parts(message):
+        if part.get_content_type() in _ENCLOSED:
+            inner = inner_messages(part)
+            found += [f"{name}: {value}" for one in inner for name, value in one.items()] or [text_of(part)]
+    # A header may go on in the next line, and a token with it.
+    return re.sub(r"\r?\n[ \t]+", "", "\n".join(found))[:_LONGEST_TEXT]

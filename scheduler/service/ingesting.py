@@ -1,0 +1,238 @@
+"""What comes back by mail: bounces, complaints, answers of calendar programs, wishes to leave. Nothing is answered."""
+
+import hmac
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.domain.address import address_key
+from scheduler.domain.bounce import Bounce, Failure
+from scheduler.domain.inbox import Way, is_bounce_of, leave_tokens_in, tokens_in
+from scheduler.domain.problem import Refused
+from scheduler.domain.reply import Reply, newest, order_of, read_uid
+from scheduler.domain.token import Keys, Purpose, token_subject
+from scheduler.service.leaving import take_off
+from scheduler.service.recognising import Standing, recognise
+from scheduler.service.responding import Question, question_of
+from scheduler.service.understanding import Complaint, Said, understand
+from scheduler.store import answers, members, occurrences, returns
+from scheduler.store.database import Database
+from scheduler.store.members import Member
+
+LONGEST_KEPT = 256 * 1024
+"""Octets of a message that are kept for a look."""
+
+MOST_TO_REVIEW = 5_000
+
+SOFT_BOUNCES, SOFT_WITHIN, SOFT_SPAN = 5, timedelta(days=90), timedelta(days=21)
+"""So many soft bounces within that time, the last so long after the first, and the address counts as dead."""
+
+_MOST_TOKENS = 10
+
+
+class _Unclear(Exception):
+    """Nobody but a convenor can say what is to be done with a message; says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Desk:
+    """What acting on a message needs."""
+
+    connection: AsyncConnection
+    said: Said
+    keys: Keys
+    domain: str
+    now: datetime
+
+
+async def ingest(
+    database: Database, octets: bytes, *, recipient: str = "", keys: Keys, domain: str, now: datetime
+) -> str:
+    """Do what one message asks for, once however often it comes, and say in a line without addresses what that was.
+
+    `recipient` is the envelope's, where it is known; otherwise the headers tell it. `domain` is that of UIDs. What
+    cannot be understood, or is not proved by a token, changes nothing and is kept for a convenor's look. Raises Refused
+    where there is no message, and where too many wait for a look already: then nothing was done, and the same message
+    may come again.
+    """
+    if not octets.strip():
+        raise Refused("there is no message on standard input")
+    try:
+        said = understand(octets, recipient=recipient)
+    except Refused as refused:
+        async with database.write() as connection:
+            return await _keep(connection, octets, sha256(octets).hexdigest(), why=str(refused), now=now)
+    async with database.write() as connection:
+        if await returns.is_known(connection, said.digest):
+            return "the same message came before; nothing was done"
+        try:
+            return await _act(_Desk(connection=connection, said=said, keys=keys, domain=domain, now=now))
+        except _Unclear as unclear:
+            why = f"{unclear}: {said.subject}" if said.subject else str(unclear)
+        # Its author by its own word: good for nothing but that it is erased with them.
+        author = await _member_at(connection, said.author)
+        return await _keep(
+            connection, octets, said.digest, why=why, now=now, whose=author.id if author else None
+        )
+
+
+async def _act(desk: _Desk) -> str:
+    said = desk.said
+    if leaves := [one.token for one in said.tokens if one.way is Way.LEAVE]:
+        return await _leave(desk, leaves[0])
+    if said.complaint:
+        return await _complained(desk, said.complaint)
+    if said.bounce and not said.by_form:
+        return await _bounced(desk, said.bounce)
+    if said.replies:
+        return "; ".join([await _answered(desk, one) for one in newest(said.replies, desk.now)])
+    if said.bounce and (not said.automatic or await _names_its_member(desk, said.bounce)):
+        return await _bounced(desk, said.bounce)
+    if said.automatic:
+        return "an automatic reply: discarded"
+    raise _Unclear("no bounce, answer or wish to leave")
+
+
+async def _leave(desk: _Desk, token: str) -> str:
+    standing, member = await recognise(desk.connection, token, Purpose.LEAVE, keys=desk.keys)
+    if member is None:
+        raise _Unclear(f"a wish to leave by an address that is {standing}")
+    if standing is Standing.LEFT:
+        return f"member {member.id} had left before"
+    await take_off(desk.connection, member.id, desk.now)
+    return f"member {member.id} has left"
+
+
+async def _complained(desk: _Desk, complaint: Complaint) -> str:
+    """Whom it is about is known by the links and the return path of our own mail in it."""
+    if not complaint.is_one:
+        raise _Unclear(f"a report of the kind {complaint.kind}")
+    member = await _ours(desk, complaint.text)
+    if member is None:
+        raise _Unclear("a complaint that names no link of a member's")
+    await returns.keep(
+        desk.connection, digest=desk.said.digest, kind="complaint", member=member.id,
+        words=complaint.kind or "complaint", now=desk.now,
+    )  # fmt: skip
+    if member.status == "left":
+        return f"a complaint: member {member.id} had left before"
+    await take_off(desk.connection, member.id, desk.now)
+    return f"a complaint: member {member.id} has left"
+
+
+async def _ours(desk: _Desk, text: str) -> Member | None:
+    """The member of the first good token, for leaving or of a return path, in a text."""
+    for token in leave_tokens_in(text)[:_MOST_TOKENS]:
+        _, member = await recognise(desk.connection, token, Purpose.LEAVE, keys=desk.keys)
+        if member:
+            return member
+    for one in [*tokens_in(text), *desk.said.tokens][:_MOST_TOKENS]:
+        member = await _named(desk, one.token)
+        if member and is_bounce_of(desk.keys, one.token, member.address):
+            return member
+    return None
+
+
+async def _named(desk: _Desk, token: str) -> Member | None:
+    """The member whom a token claims to be of, unverified."""
+    number = token_subject(token)
+    return await members.by_id(desk.connection, number) if number is not None else None
+
+
+def _return_path(desk: _Desk) -> str:
+    """The token of the address to which a bounce came back."""
+    return next((one.token for one in desk.said.tokens if one.way is Way.BOUNCE), "")
+
+
+async def _names_its_member(desk: _Desk, bounce: Bounce) -> bool:
+    """A note of absence may look like a bounce; a bounce names the address that it is about."""
+    member = await _named(desk, _return_path(desk))
+    return member is not None and member.address_key in {address_key(one) for one in bounce.addresses}
+
+
+async def _bounced(desk: _Desk, bounce: Bounce) -> str:
+    if bounce.failure is None:
+        return f"no failure ({bounce.status}): discarded"
+    token = _return_path(desk)
+    member = await _named(desk, token)
+    if member is None or not is_bounce_of(desk.keys, token, member.address):
+        if any(is_bounce_of(desk.keys, token, address) for address in bounce.addresses):
+            return "a bounce of an address to which nothing goes any more: discarded"
+        raise _Unclear("a bounce that did not come back to where our mail goes out from")
+    await returns.keep(
+        desk.connection, digest=desk.said.digest, kind=bounce.failure, member=member.id, words=bounce.words,
+        now=desk.now,
+    )  # fmt: skip
+    told = f"{bounce.failure} bounce ({bounce.status}) of member {member.id}"
+    if bounce.failure is Failure.POLICY:
+        return f"{told}: the other side does not want our mail; nobody is suppressed"
+    if member.suppressed_at:
+        return f"{told}: suppressed already"
+    if bounce.failure is Failure.SOFT and not await _is_worn_out(desk, member):
+        return f"{told}: counted"
+    words = bounce.words[:100]
+    await members.change(desk.connection, member.id, suppressed_at=desk.now, suppressed_for=words)
+    return f"{told}: suppressed"
+
+
+async def _is_worn_out(desk: _Desk, member: Member) -> bool:
+    came = await returns.soft_since(desk.connection, member.id, desk.now - SOFT_WITHIN)
+    return len(came) >= SOFT_BOUNCES and came[-1] - came[0] >= SOFT_SPAN
+
+
+async def _answered(desk: _Desk, reply: Reply) -> str:
+    """The UID is one member's own: who echoes it was sent the invitation."""
+    named = read_uid(reply.uid, desk.domain)
+    one = await occurrences.one_occurrence(desk.connection, named[0]) if named else None
+    if named is None or one is None:
+        raise _Unclear("an answer to no meeting of ours")
+    member = None
+    for address in (reply.address, desk.said.author):
+        known = await _member_at(desk.connection, address)
+        if known and hmac.compare_digest(desk.keys.name("uid", f"{one.key}:{known.id}"), named[1]):
+            member = known
+            break
+    if member is None:
+        raise _Unclear("an answer by somebody to whom that invitation was not sent")
+    if not reply.answer:
+        raise _Unclear("an answer that says neither yes nor no")
+    # Of two answers at the same time one is the later.
+    await members.lock(desk.connection, member.id)
+    told, question = f"an answer of member {member.id} to {one.key}", question_of(one, desk.now)
+    if member.status == "left":
+        return f"{told}, who has left: discarded"
+    if question is not Question.OPEN:
+        return f"{told}, which has {question}: discarded"
+    order, holds = order_of(reply, desk.now), await answers.order_of(desk.connection, member.id, one.key)
+    if holds and order < holds:
+        return f"{told}, older than the one that holds: discarded"
+    if order != holds or reply.answer != await answers.answer_of(desk.connection, member.id, one.key):
+        await answers.set_answer(
+            desk.connection, member.id, one.key, answer=reply.answer, now=desk.now, order=order
+        )
+    return f"{told}: {reply.answer}"
+
+
+async def _member_at(connection: AsyncConnection, address: str) -> Member | None:
+    return await members.by_key(connection, address_key(address)) if address else None
+
+
+async def _keep(
+    connection: AsyncConnection,
+    octets: bytes,
+    digest: str,
+    *,
+    why: str,
+    now: datetime,
+    whose: int | None = None,
+) -> str:
+    if await returns.count(connection, "review") >= MOST_TO_REVIEW:
+        raise Refused(f"{MOST_TO_REVIEW} messages wait for a look already; see `returns list`")
+    number = await returns.keep(
+        connection, digest=digest, kind="review", member=whose, words=why[:300], now=now, content=octets[:LONGEST_KEPT]
+    )  # fmt: skip
+    if number is None:
+        return "the same message came before; nothing was done"
+    return f"kept for somebody's look: `third-thursday returns show {number}`"

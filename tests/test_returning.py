@@ -1,0 +1,179 @@
+"""What goes out over real SMTP comes back to the right member: bounces, answers, mails to leave, complaints."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+
+from icalendar import Calendar
+
+from scheduler.service.amending import Change, amend, tell
+from scheduler.service.ingesting import ingest
+from scheduler.store import answers, members
+from tests import returned
+from tests.delivery.receiver import Receiver
+from tests.delivery.sending import EVERYTHING, transport
+from tests.house import COMMUNITY, House, address_of, open_house
+
+NOW = datetime(2026, 11, 10, 14, tzinfo=UTC)
+KEY = "conversation-for-kindness/2026-11-19"
+WITH_INBOX = replace(COMMUNITY, inbox="bounces.example.org")
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message as the relay took it."""
+
+    sender: str
+    parameters: str
+    message: EmailMessage
+
+    @property
+    def calendar(self) -> Calendar:
+        part = next(one for one in self.message.walk() if one.get_content_type() == "text/calendar")
+        payload = part.get_payload(decode=True)
+        assert isinstance(payload, bytes)
+        return Calendar.from_ical(payload)
+
+
+@dataclass
+class World:
+    house: House
+    relay: Receiver
+
+    def sent(self) -> dict[str, Sent]:
+        """The last message to each name."""
+        found = {}
+        for one in self.relay.taken:
+            sender = re.fullmatch(r"MAIL FROM:<(\S*)>(.*)", one.mail)
+            assert sender
+            message = message_from_bytes(one.content, _class=EmailMessage, policy=policy.default)
+            name = one.rcpts[0].partition("<")[2].partition("@")[0].capitalize()
+            found[name] = Sent(sender[1], sender[2] + one.rcpts[0].partition(">")[2], message)
+        return found
+
+    async def ingest(self, octets: bytes) -> str:
+        house = self.house
+        return await ingest(
+            house.database, octets, keys=house.keys, domain=COMMUNITY.domain, now=house.clock.now()
+        )
+
+
+@asynccontextmanager
+async def world(folder: Path, *, inbox: bool = True) -> AsyncIterator[World]:
+    """Ann and Bo, invited over SMTP."""
+    async with (
+        Receiver(extensions=EVERYTHING) as relay,
+        open_house(folder, NOW, transport=transport(relay.port)) as house,
+    ):
+        house.community = WITH_INBOX if inbox else COMMUNITY
+        house.restart()
+        await house.tick()
+        await house.join(("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"))
+        await house.tick()
+        yield World(house, relay)
+
+
+async def test_each_mail_goes_out_from_an_address_of_its_members_own(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        sent = here.sent()
+    assert sent.keys() == {"Ann", "Bo"}
+    for one in sent.values():
+        assert re.fullmatch(r"b\+[a-z2-7]{34}@bounces\.example\.org", one.sender)
+        assert len(one.sender.partition("@")[0]) <= 64
+        for parameter in (" RET=HDRS", " ENVID=", " NOTIFY=FAILURE", " ORCPT=rfc822;"):
+            assert parameter in one.parameters
+        assert str(one.message["From"]) == "Conversation for Kindness <meetings@conversation.example.org>"
+    assert sent["Ann"].sender != sent["Bo"].sender
+
+
+async def test_a_bounce_to_that_address_suppresses_exactly_that_member(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        sent = here.sent()
+        # Relays may change the case of what they return to.
+        await here.ingest(returned.postfix(sent["Bo"].sender.upper(), address_of("Bo")))
+        async with here.house.database.read() as connection:
+            assert {one.name async for one in members.every(connection) if one.suppressed_at} == {"Bo"}
+        here.relay.taken.clear()
+        await here.house.live(datetime(2026, 11, 19, 17, 30, tzinfo=UTC))
+        assert here.sent().keys() == {"Ann"}
+
+
+async def test_the_address_is_the_same_in_every_mail_and_another_with_another_address(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        first = here.sent()["Bo"].sender
+        here.relay.taken.clear()
+        await here.house.change("Bo", address="bo@example.com", address_key="bo@example.com")
+        await here.house.live(datetime(2026, 11, 19, 17, 30, tzinfo=UTC))
+        second = here.sent()["Bo"].sender
+        assert first != second
+        assert "discarded" in await here.ingest(returned.postfix(first, address_of("Bo")))
+        assert "suppressed" in await here.ingest(returned.postfix(second, "bo@example.com"))
+
+
+async def test_what_a_calendar_program_answers_to_the_invitation_is_the_members(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        event = here.sent()["Bo"].calendar.events[0]
+        attendee = event["ATTENDEE"]
+        assert (attendee.params["RSVP"], attendee.params["PARTSTAT"]) == ("TRUE", "NEEDS-ACTION")
+        assert str(event["ORGANIZER"]) == f"mailto:{COMMUNITY.address}"
+        reply = returned.google(
+            str(event["UID"]), address_of("Bo"), "DECLINED", sequence=int(str(event["SEQUENCE"]))
+        )
+        assert (await here.ingest(returned.answer(reply))).endswith(f"to {KEY}: declined")
+        async with here.house.database.read() as connection:
+            assert await answers.count_answers(connection, KEY) == {"declined": 1}
+        here.relay.taken.clear()
+        await here.house.live(datetime(2026, 11, 19, 17, 30, tzinfo=UTC))
+        assert here.sent().keys() == {"Ann"}
+
+
+async def test_who_leaves_by_mail_gets_nothing_more_of_what_is_queued(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        header = str(here.sent()["Bo"].message["List-Unsubscribe"])
+        found = re.fullmatch(
+            r"<(https://meet\.example\.org/u/[a-z2-7]{34})>,\s+<mailto:(u\+[a-z2-7]{34}@bounces\.example\.org)>",
+            header,
+        )
+        assert found, header
+        house = here.house
+        amended = await amend(
+            house.database, house.by_slug, KEY, Change(topic="Listening"), now=house.clock.now()
+        )
+        await tell(house.database, amended, now=house.clock.now())
+        await house.planner.tick()
+        assert await house.states(kind="update") == {"Ann": "queued", "Bo": "queued"}
+        here.relay.taken.clear()
+        await here.ingest(f"From: bo@example.org\r\nTo: {found[2]}\r\nSubject: unsubscribe\r\n\r\n".encode())
+        house.clock.pass_(timedelta(seconds=1))
+        await house.dispatcher.send_due()
+        await house.tick()
+        assert here.sent().keys() == {"Ann"}
+        assert await house.states(kind="update") == {"Ann": "sent", "Bo": "withdrawn: left"}
+
+
+async def test_who_calls_our_mail_spam_has_left(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        bo = here.sent()["Bo"]
+        quoted = "\n        ".join(
+            f"{name}: {' '.join(str(bo.message[name]).split())}"
+            for name in ("Message-ID", "List-Unsubscribe")
+        )
+        assert "has left" in await here.ingest(returned.complaint("fbl@example.org", enclosed=quoted))
+        async with here.house.database.read() as connection:
+            assert {one.name: one.status async for one in members.every(connection)} == {
+                "Ann": "active",
+                "Bo": "left",
+            }
+
+
+async def test_without_an_inbox_nothing_promises_that_mail_is_read(tmp_path: Path) -> None:
+    async with world(tmp_path, inbox=False) as here:
+        for one in here.sent().values():
+            assert one.sender == COMMUNITY.address
+            assert "mailto" not in str(one.message["List-Unsubscribe"])
+            assert one.calendar.events[0]["ATTENDEE"].params["RSVP"] == "FALSE"

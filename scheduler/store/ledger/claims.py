@@ -11,6 +11,7 @@ from sqlalchemy import (
     Connection,
     Integer,
     Select,
+    Update,
     and_,
     bindparam,
     case,
@@ -159,11 +160,25 @@ def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> Colum
 
 def claim(connection: Connection, chunk: int, *, run: str, now: datetime, limit: int) -> list[Claim]:
     """Mark up to `limit` deliveries of a chunk as being sent by `run`, after the last check, and return them."""
-    chosen = connection.execute(_chosen(), {"of": chunk, "now": now, "most": limit})
-    claimed = [Claim._make(row) for row in chosen]
+    wanted = {"of": chunk, "now": now, "most": limit}
+    if connection.dialect.name == "sqlite":
+        rows = json.loads(connection.scalar(_packed(), wanted) or "[]")
+        claimed = [Claim(*row[:-3], *map(bool, row[-3:])) for row in rows]
+        those: Any = json.dumps([one.id for one in claimed])
+    else:
+        claimed = [Claim._make(row) for row in connection.execute(_chosen(), wanted)]
+        those = [one.id for one in claimed]
     if claimed:
-        connection.execute(_mark, {"those": [one.id for one in claimed], "by": run, "at": now})
+        connection.execute(_mark(connection.dialect.name), {"those": those, "by": run, "at": now})
     return claimed
+
+
+@cache
+def _packed() -> Select[Any]:
+    """What `_chosen` finds, as one text: for each row that SQLite hands over, a thread would ask for the interpreter
+    anew, while another one sends."""
+    chosen = _chosen().subquery()
+    return select(func.json_group_array(func.json_array(*chosen.c)))
 
 
 @cache
@@ -219,15 +234,22 @@ _revision_now = (
     .where(notices.c.id == deliveries.c.notice)
     .scalar_subquery()
 )
-_mark = (
-    update(deliveries)
-    .where(deliveries.c.id.in_(bindparam("those", expanding=True)))
-    .values(
-        state="sending", run=bindparam("by"), tried_at=bindparam("at", type_=deliveries.c.tried_at.type), reason="",
-        attempts=deliveries.c.attempts + 1,
-        revision=case((deliveries.c.uncertain, deliveries.c.revision), else_=_revision_now),
-    )
-)  # fmt: skip
+
+
+@cache
+def _mark(dialect: str) -> Update:
+    """`those` is a JSON list for SQLite, to which it is one parameter however long it is."""
+    listed = select(func.json_each(bindparam("those")).table_valued("value").c.value)
+    return (
+        update(deliveries)
+        .where(deliveries.c.id.in_(listed if dialect == "sqlite" else bindparam("those", expanding=True)))
+        .values(
+            state="sending", run=bindparam("by"), tried_at=bindparam("at", type_=deliveries.c.tried_at.type),
+            reason="", attempts=deliveries.c.attempts + 1,
+            revision=case((deliveries.c.uncertain, deliveries.c.revision), else_=_revision_now),
+        )
+    )  # fmt: skip
+
 
 _held = and_(deliveries.c.run == bindparam("by"), deliveries.c.state == "sending")
 

@@ -137,7 +137,9 @@ class Service:
             await self._bell.look()
 
     async def _watch(self) -> None:
-        """Tick soon after somebody changed something, in this process or another."""
+        """Tick soon after somebody changed something, in this process or another; tell of a database that fails."""
+        if self._bell.has_news:
+            self._look_soon()
         with contextlib.suppress(*FAULTS):
             async with self._parts.database.read() as connection:
                 changed = await facts.current(connection, "change") != self._seen

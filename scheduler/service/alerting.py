@@ -43,6 +43,12 @@ class Bell:
         self._faults = ""
         self._next_call = -math.inf
 
+    @property
+    def has_news(self) -> bool:
+        """Whether to `look` soon, since the database has begun or ceased to fail."""
+        known = bool(self._database.faults.standing) == bool(self._faults)
+        return bool(self._webhook) and not known and self._clock.monotonic() >= self._next_call
+
     async def look(self) -> None:
         """After a tick: note what began and ended, tell it, and tell the dead-man's switch where nothing is wrong."""
         now = self._clock.now()
@@ -57,10 +63,9 @@ class Bell:
 
     async def _tell_faults(self, now: datetime) -> None:
         """Of a database that fails it is told from here, since nothing can be kept in it: when that begins and ends."""
-        words = "; ".join(map(str, self._database.faults.standing))
-        early = self._clock.monotonic() < self._next_call
-        if not self._webhook or bool(words) == bool(self._faults) or early:
+        if not self.has_news:
             return
+        words = "; ".join(map(str, self._database.faults.standing))
         self._next_call = self._clock.monotonic() + FIRST_RETRY.total_seconds()
         told = {
             "trouble": "database", "event": "begins" if words else "ended",

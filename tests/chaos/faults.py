@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -161,8 +162,12 @@ class Installation:
 
     async def all_sent(self, count: int) -> None:
         """Wait until the ledger says that each member's mail was sent."""
+        await self.all_are("sent", count)
+
+    async def all_are(self, state: str, count: int) -> None:
+        """Wait until the ledger says that each member's mail is in a state."""
         async with asyncio.timeout(PATIENCE):
-            while await self.states() != {"sent": count}:
+            while await self.states() != {state: count}:
                 await asyncio.sleep(0.1)
 
     async def kill(self) -> None:
@@ -191,6 +196,23 @@ async def installed(
     finally:
         if here.serve and here.serve.returncode is None:
             await here.kill()
+
+
+@asynccontextmanager
+async def webhook() -> AsyncIterator[tuple[str, list[dict[str, str]]]]:
+    """An address to call with alerts, and the alerts that came."""
+    came: list[dict[str, str]] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        size = int(head.partition("content-length:")[2].split()[0])
+        came.append(json.loads(await reader.readexactly(size)))
+        writer.write(b"HTTP/1.1 204 taken\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", came
 
 
 async def until(holds: Callable[[], object]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.faults import Relay, fill, installed, small_disk
+from tests.chaos.faults import Relay, fill, installed, small_disk, until, webhook
 from tests.chaos.killing import CONNECTIONS
 
 pytestmark = [pytest.mark.proof, pytest.mark.short]
@@ -31,7 +31,13 @@ async def test_a_disk_that_fills_between_a_250_and_its_settlement_stops_all_unti
 
         async with (
             Relay(at=MIDST, then=then) as relay,
-            installed(tmp_path, f"smtp://127.0.0.1:{relay.port}", database=disk / "faults.sqlite") as here,
+            webhook() as (url, alerts),
+            installed(
+                tmp_path,
+                f"smtp://127.0.0.1:{relay.port}",
+                database=disk / "faults.sqlite",
+                THIRD_THURSDAY_WATCH__WEBHOOK=url,
+            ) as here,
         ):
             await here.join(MEMBERS)
             await here.start()
@@ -41,6 +47,9 @@ async def test_a_disk_that_fills_between_a_250_and_its_settlement_stops_all_unti
             assert code == 1 and "trouble:     the disk is full: make space on it\n" in out
             code, _, err = await here.command("members", "pause", "m1@example.org")
             assert (code, err) == (1, "third-thursday: the disk is full: make space on it; then try again\n")
+            code, _, err = await here.command("backup", str(disk / "copy"))
+            assert code == 1 and err.count("\n") == 1 and "make room" in err and not (disk / "copy").exists()
+            await until(lambda: alerts)
             page = await here.answer("/join", ASKS)
             assert page.status_code == 503 and "please try again in a few minutes" in page.text
             assert (await here.answer("/")).status_code == 200
@@ -51,6 +60,12 @@ async def test_a_disk_that_fills_between_a_250_and_its_settlement_stops_all_unti
             await here.all_sent(MEMBERS)
             relay.verdict(MEMBERS)
             await here.well()
+            await until(lambda: len(alerts) == 2)
+            assert [(one["trouble"], one["event"]) for one in alerts] == [
+                ("database", "begins"),
+                ("database", "ended"),
+            ]
+            assert "the disk is full: make space on it" in alerts[0]["text"]
             assert here.logged("settling-works-again") == here.logged("settling-failed") == 1
             await here.drain()
 

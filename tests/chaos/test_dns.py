@@ -1,7 +1,6 @@
 """The relay's name stops being resolved: said in one line everywhere, everything waits, and leaves when it is back."""
 
 import asyncio
-import json
 import os
 import random
 import shutil
@@ -18,7 +17,7 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from tests.chaos.faults import Relay, installed, until
+from tests.chaos.faults import Relay, installed, until, webhook
 
 pytestmark = [pytest.mark.proof, pytest.mark.short]
 
@@ -72,23 +71,6 @@ async def name_server(
         yield server, [unshare, "--mount", "--", "sh", "-c", own_first, "sh"]
     finally:
         transport.close()
-
-
-@asynccontextmanager
-async def webhook() -> AsyncIterator[tuple[str, list[dict[str, str]]]]:
-    """An address to call with alerts, and the alerts that came."""
-    came: list[dict[str, str]] = []
-
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-        size = int(head.partition("content-length:")[2].split()[0])
-        came.append(json.loads(await reader.readexactly(size)))
-        writer.write(b"HTTP/1.1 204 taken\r\nConnection: close\r\n\r\n")
-        await writer.drain()
-        writer.close()
-
-    async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", came
 
 
 @pytest.mark.parametrize(

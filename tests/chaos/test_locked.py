@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+from collections import deque
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.faults import Relay, installed, locked
+from tests.chaos.faults import Relay, installed, locked, until
 from tests.chaos.killing import CONNECTIONS
 from tests.chaos.test_disk import ASKS
 
@@ -53,6 +54,25 @@ async def test_a_database_held_by_another_while_mail_goes_out_stops_all_until_it
 
 
 @pytest.mark.short
+async def test_a_database_held_by_another_when_mail_is_to_be_claimed_lets_it_wait(tmp_path: Path) -> None:
+    async with Relay() as relay, installed(tmp_path, f"smtp://127.0.0.1:{relay.port}") as here:
+        # Turned away at the door, all goes back to the queue, and is claimed again after pauses that become longer.
+        relay.script["GREETING"] = deque(["421 4.3.2 busy"] * (CONNECTIONS + 2))
+        await here.join(MEMBERS)
+        await here.start()
+        await until(lambda: here.logged("relay-down"))
+        await here.all_are("queued", MEMBERS)
+        with locked(tmp_path / "faults.sqlite"):
+            await until(lambda: here.logged("sending-failed"))
+            await here.not_ready(HELD)
+            assert not relay.taken
+        await here.all_sent(MEMBERS)
+        relay.verdict(MEMBERS)
+        await here.well()
+        await here.drain()
+
+
+@pytest.mark.short
 async def test_a_database_held_by_another_when_it_is_time_to_tick_is_told_and_the_tick_comes_after(
     tmp_path: Path,
 ) -> None:
@@ -70,6 +90,18 @@ async def test_a_database_held_by_another_when_it_is_time_to_tick_is_told_and_th
         relay.verdict(MEMBERS)
         await here.well()
         assert here.logged("tick-works-again")
+        await here.drain()
+
+
+@pytest.mark.short
+async def test_where_another_holds_the_database_nothing_starts_and_a_line_says_why(tmp_path: Path) -> None:
+    async with installed(tmp_path, "maildir:mail") as here:
+        await here.join(1)
+        with locked(tmp_path / "faults.sqlite"):
+            code, _, err = await here.command("serve")
+            assert (code, err) == (1, f"third-thursday: {ADVICE}; then try again\n")
+        await here.start()
+        await here.all_sent(1)
         await here.drain()
 
 

@@ -29,6 +29,7 @@ class Relay:
         self._until = 0.0
         self._refusals = 0
         self._brief = ""
+        self._since = clock.now()
 
     @property
     def is_doubted(self) -> bool:
@@ -75,8 +76,9 @@ class Relay:
         self._until = self._clock.monotonic() + seconds * random.uniform(0.8, 1.2)  # noqa: S311 - only spreads load
         if self._failures == 1 or brief != self._brief:
             self._brief = brief
+            self._since = self._clock.now() if self._failures == 1 else self._since
             log.error("relay-down", reason=reason)
-            await self._keep({"reason": reason, "brief": brief, "since": self._clock.now().isoformat()})
+            await self._keep({"reason": reason, "brief": brief, "since": self._since.isoformat()})
 
     async def _recovered(self) -> None:
         if self._failures:

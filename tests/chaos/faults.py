@@ -226,14 +226,22 @@ async def until(holds: Callable[[], object]) -> None:
 def small_disk(folder: Path, *, megabytes: int = 8) -> Iterator[Path]:
     """A file system of its own in memory, so small that it can be filled. Only root can have one."""
     folder.mkdir()
-    mount = shutil.which("mount")
-    options = ["-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
-    if os.geteuid() or not mount or subprocess.run([mount, *options], capture_output=True).returncode:
-        pytest.skip("needs to be root and allowed to mount a small disk")
+    do_as_root("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder)
     try:
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def do_as_root(program: str, *arguments: str | Path) -> str:
+    """What a program of the system answers; where it is missing or nobody may do this, the test is skipped by name."""
+    path = shutil.which(program)
+    if os.geteuid() or not path:
+        pytest.skip(f"needs to be root, and {program}")
+    done = subprocess.run([path, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"needs to be allowed what {program} does: {done.stderr.strip()}")
+    return done.stdout
 
 
 def fill(folder: Path) -> Path:

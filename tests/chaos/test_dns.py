@@ -1,11 +1,7 @@
 """The relay's name stops being resolved: said in one line everywhere, everything waits, and leaves when it is back."""
 
 import asyncio
-import os
 import random
-import shutil
-import socket
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +13,7 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from tests.chaos.faults import Relay, installed, until, webhook
+from tests.chaos.faults import Relay, do_as_root, installed, until, webhook
 
 pytestmark = [pytest.mark.proof, pytest.mark.short]
 
@@ -53,22 +49,16 @@ async def name_server(
     folder: Path, code: dns.rcode.Rcode | None
 ) -> AsyncIterator[tuple[NameServer, list[str]]]:
     """A name server, and what to put before a command so that it alone asks it. Only root can have this."""
-    unshare = shutil.which("unshare")
-    if (
-        os.geteuid()
-        or not unshare
-        or subprocess.run([unshare, "--mount", "true"], capture_output=True).returncode
-    ):
-        pytest.skip("needs to be root and allowed to give a process a resolver of its own")
+    do_as_root("unshare", "--mount", "true")
     address = f"127.{random.randrange(1, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
     transport, server = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: NameServer(code), local_addr=(address, socket.getservbyname("domain"))
+        lambda: NameServer(code), local_addr=(address, 53)
     )
     own = folder / "resolv.conf"
     own.write_text(f"nameserver {address}\noptions timeout:1 attempts:1\n")
     own_first = f'mount --bind "{own}" "$(readlink -f /etc/resolv.conf)" && exec "$@"'
     try:
-        yield server, [unshare, "--mount", "--", "sh", "-c", own_first, "sh"]
+        yield server, ["unshare", "--mount", "--", "sh", "-c", own_first, "sh"]
     finally:
         transport.close()
 

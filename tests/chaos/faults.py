@@ -89,11 +89,22 @@ class Installation:
         await join(self.url, count)
 
     async def start(self) -> None:
-        """Start `serve`, its log going to a file, and wait until it stands."""
+        """Start `serve`, its log going to a file, and wait until it stands and can be visited."""
         with (self.folder / "log").open("ab") as log:
+            begun = self.logged("started")
             self.serve = await self._run("serve", stderr=log.fileno(), stdout=asyncio.subprocess.DEVNULL)
-        await until(lambda: self.serve.returncode is not None or self.logged("started"))  # type: ignore[union-attr]
-        assert self.serve.returncode is None, self.log
+        async with asyncio.timeout(PATIENCE):
+            while self.logged("started") == begun or not await self._is_open():
+                assert self.serve.returncode is None, self.log
+                await asyncio.sleep(0.05)
+
+    async def _is_open(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except ConnectionRefusedError:
+            return False
+        writer.close()
+        return True
 
     async def command(self, *arguments: str) -> tuple[int, str, str]:
         """What a command of the shell answers: exit code, standard output, standard error."""

@@ -86,7 +86,7 @@ async def test_while_the_relays_name_is_not_resolved_all_waits_and_it_is_said_an
         assert f"smtp://{NAME}:{relay.port}: its name cannot be resolved (" in said[0]
         assert "check it in [mail] transport, and this machine's DNS" in said[0]
         assert here.logged("relay-down") == 1
-        assert (await here.states()) == {"queued": MEMBERS}
+        assert (await here.states()).keys() <= {"queued", "sending"}, "nothing is given up"
         # A tick tells of news; it comes soon where somebody changed something.
         await here.command("members", "set", "m1@example.org", "--name", "Mia")
         await until(lambda: alerts)

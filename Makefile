@@ -38,6 +38,7 @@ check: $(VENV)/.installed-dev ## Run ruff, mypy --strict and import-linter
 bench: $(VENV)/.installed-dev ## Run the benchmarks, told as ratios
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/feeds.py
+	$(BIN)/python bench/latency.py
 
 proof: $(VENV)/.installed-dev ## Run the long proofs
 	$(BIN)/python -m pytest -n 2 -m "$(ONLY)" $(TESTS) || [ $$? -eq 5 ]  # 5: none is there

@@ -1,6 +1,7 @@
 """A clock that stands until it is moved: tests live in other years than the machine."""
 
 import asyncio
+import time
 from datetime import datetime, timedelta
 
 
@@ -32,3 +33,20 @@ class FakeClock:
     def jump(self, span: timedelta) -> None:
         """Set the wall clock only, as somebody who mistypes the date does."""
         self._now += span
+
+
+class PassingClock(FakeClock):
+    """Begins at `now`, and goes on by itself, as fast as the machine's own: for what must be true of real seconds."""
+
+    def __init__(self, now: datetime) -> None:
+        super().__init__(now)
+        self._begun = time.monotonic()
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=time.monotonic() - self._begun)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)

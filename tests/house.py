@@ -72,6 +72,7 @@ class House:
     signer: Signer | None = None
     rate: float = 0
     community: Community = COMMUNITY
+    limits: Limits | None = None
 
     def __post_init__(self) -> None:
         self.keys = Keys(b"k" * 32)
@@ -93,7 +94,7 @@ class House:
             letters,
             self.clock,
             run=f"run-{self.runs}",
-            limits=Limits(rate=self.rate),
+            limits=self.limits or Limits(rate=self.rate),
         )
         self.planner = Planner(
             self.database, self.clock, series=self.series, policies=self.policies, domain=COMMUNITY.domain,

@@ -55,7 +55,7 @@ def matching(pattern: re.Pattern[str]) -> Callable[[str, str], str]:
 
 
 def require_database(value: str, what: str) -> str:
-    if not re.fullmatch(r"sqlite:///[^?#]+|postgres(ql)?://\S+", value):
+    if not re.fullmatch(r"sqlite:///[^?#]+(\?timeout=[0-9]{1,4})?|postgres(ql)?://\S+", value):
         raise ValueError(f"{what}: is not a database's address")
     return value
 

@@ -20,7 +20,7 @@ from scheduler.domain.zone import tzdata_version
 from scheduler.service.adopting import check_frozen
 from scheduler.service.forecasting import LOOK_AHEAD
 from scheduler.service.pacing import Tardy, paced, tardy
-from scheduler.service.watching import health
+from scheduler.service.watching import health, try_writing
 from scheduler.store import notices, occurrences
 from scheduler.store.ledger import reports
 
@@ -145,7 +145,7 @@ async def _look_at_database(parts: Parts, note: Callable[[Level, str], None]) ->
     secret = parts.database.path.parent / "secret" if parts.database.path else None
     if secret and not parts.settings.security.key and secret.stat().st_mode & 0o077:
         note(Level.WRONG, f"key: others may read {secret}; run `chmod 600 {secret}`")
-    found = await health(parts.database, now)
+    found = await health(parts.database, now, unwritable=await try_writing(parts.database, now))
     for trouble in found.troubles(now):
         note(Level.NOTE if trouble.startswith("no `serve`") else Level.WRONG, trouble)
     if found.suppressed:

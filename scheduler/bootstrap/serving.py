@@ -95,16 +95,21 @@ class Service:
         if not self._hands and (taken := await self._dispatcher.take_over()):
             log.warning("taken-over", deliveries=taken)
         await self._tick()
-        self._timer.add_job(self.tick, IntervalTrigger(seconds=SAFETY_SECONDS), id="safety")
-        self._timer.add_job(self._watch, IntervalTrigger(seconds=WATCH_SECONDS), id="watch")
+        self._timer.add_job(_beat, IntervalTrigger(seconds=SAFETY_SECONDS), [self.tick], id="safety")
+        self._timer.add_job(_beat, IntervalTrigger(seconds=WATCH_SECONDS), [self._watch], id="watch")
         self._timer.start()
 
     async def tick(self) -> None:
-        """Tick; a tick that fails is logged, and the next one tries again."""
+        """Tick; a tick that fails is logged, and soon tried again."""
         try:
             await self._tick()
         except _FAULTS as error:
-            log.error("tick-failed", error=type(error).__name__, problem=str(error).splitlines()[0])
+            self._parts.database.faults.begin("tick", error)
+            # What was to be seen has not been done.
+            self._seen = -1
+            self._look_soon()
+        else:
+            self._parts.database.faults.end("tick")
 
     async def _tick(self) -> None:
         async with self._ticking:
@@ -116,8 +121,13 @@ class Service:
                 if self._hands:
                     await hand_out(self._parts)
         if ticked.next_due:
-            self._timer.add_job(self.tick, DateTrigger(ticked.next_due), id="due", replace_existing=True)
+            self._timer.add_job(
+                _beat, DateTrigger(ticked.next_due), [self.tick], id="due", replace_existing=True
+            )
         self._work.set()
+        self._look_soon()
+
+    def _look_soon(self) -> None:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
 
@@ -127,7 +137,9 @@ class Service:
             await self._bell.look()
 
     async def _watch(self) -> None:
-        """Tick soon after somebody changed something, in this process or another."""
+        """Tick soon after somebody changed something, in this process or another; tell of a database that fails."""
+        if self._bell.has_news:
+            self._look_soon()
         with contextlib.suppress(*FAULTS):
             async with self._parts.database.read() as connection:
                 changed = await facts.current(connection, "change") != self._seen
@@ -145,9 +157,11 @@ class Service:
             try:
                 await self._dispatcher.send_due()
             except FAULTS as error:
-                log.error("sending-failed", error=type(error).__name__)
+                self._parts.database.faults.begin("sending", error)
                 await asyncio.sleep(WATCH_SECONDS)
                 self._work.set()
+            else:
+                self._parts.database.faults.end("sending")
             if pause := self._dispatcher.relay.pause:
                 await asyncio.sleep(pause)
                 self._work.set()
@@ -164,6 +178,12 @@ class Service:
             await asyncio.wait({sending}, timeout=DRAIN_SECONDS)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
+
+
+async def _beat(work: Callable[[], Awaitable[None]]) -> None:
+    """Do what the timer is for, until it stops: that may cut off what waits for a database held by another."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await work()
 
 
 class _Web(uvicorn.Server):

@@ -72,14 +72,14 @@ def run_to_end(doing: Coroutine[Any, Any, Result]) -> Result:
 def faults_told() -> Iterator[None]:
     """A database or file that fails within is told in one line: raises Problem."""
     from scheduler.store.database import FAULTS
+    from scheduler.store.fault import fault
 
     try:
         yield
     except BrokenPipeError:
         raise
     except FAULTS as error:
-        cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        raise Problem(f"the database or a file did not do its part: {cause}; try again") from None
+        raise Problem(f"{fault(error)}; then try again") from None
 
 
 def door(context: typer.Context) -> Door:

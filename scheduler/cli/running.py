@@ -62,15 +62,16 @@ def migrate(context: typer.Context) -> None:
 @app.command()
 def status(context: typer.Context, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Say how the service is. Exit 1 where something is wrong."""
-    from scheduler.service.watching import health
+    from scheduler.service.watching import health, try_writing
 
     async def look(parts: "Parts") -> "tuple[Health, list[str], float]":
         now = parts.clock.now()
-        found = await health(parts.database, now)
+        unwritable = await try_writing(parts.database, now)
+        found = await health(parts.database, now, unwritable=unwritable)
         rate = 0.0
         if found.deliveries.get("sending"):
             await parts.clock.sleep(1)
-            later, moment = await health(parts.database, parts.clock.now()), parts.clock.now()
+            later = await health(parts.database, moment := parts.clock.now(), unwritable=unwritable)
             more = later.deliveries.get("sent", 0) - found.deliveries.get("sent", 0)
             found, rate, now = later, more / (moment - now).total_seconds(), moment
         return found, found.troubles(now, late=parts.settings.watch.late), rate

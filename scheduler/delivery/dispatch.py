@@ -314,7 +314,7 @@ class Dispatcher:
             if lane.connection is None:
                 lane.connection = await self._transport.connect()
         except ConnectProblem as problem:
-            await self.relay.failed(str(problem))
+            await self.relay.failed(str(problem), brief=problem.brief)
             return None, self._release(job.claim, str(problem))
         lane.offered = following
         outcome = await lane.connection.send(

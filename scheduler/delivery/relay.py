@@ -28,6 +28,8 @@ class Relay:
         self._proven = False
         self._until = 0.0
         self._refusals = 0
+        self._brief = ""
+        self._since = clock.now()
 
     @property
     def is_doubted(self) -> bool:
@@ -65,16 +67,18 @@ class Relay:
             await self.failed(outcome.reason)
         return outcome
 
-    async def failed(self, reason: str) -> None:
-        """Note a failure that is not one recipient's; the first one alerts."""
+    async def failed(self, reason: str, *, brief: str = "") -> None:
+        """Note a failure that is not one recipient's; the first one alerts. `brief` tells it to anybody."""
         if self.is_down:
             return
         self._failures += 1
         seconds = min(FIRST_PAUSE * 2 ** (self._failures - 1), LONGEST_PAUSE)
         self._until = self._clock.monotonic() + seconds * random.uniform(0.8, 1.2)  # noqa: S311 - only spreads load
-        if self._failures == 1:
+        if self._failures == 1 or brief != self._brief:
+            self._brief = brief
+            self._since = self._clock.now() if self._failures == 1 else self._since
             log.error("relay-down", reason=reason)
-            await self._keep({"reason": reason, "since": self._clock.now().isoformat()})
+            await self._keep({"reason": reason, "brief": brief, "since": self._since.isoformat()})
 
     async def _recovered(self) -> None:
         if self._failures:

@@ -4,14 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-import structlog
-
 from scheduler.domain.clock import Clock
 from scheduler.store.database import Database
 from scheduler.store.ledger import claims
 from scheduler.store.ledger.claims import Settlement
 
-log = structlog.get_logger()
+LONGEST_PAUSE = 5.0
 
 
 class Tally:
@@ -80,8 +78,9 @@ class Settler:
                 await self._database.write_at_once(
                     partial(claims.settle, settlements=settlements, run=self._run)
                 )
+                self._database.faults.end("settling")
                 return
             except Exception as error:  # noqa: BLE001 - whatever it is, the lanes wait and must not wait for ever
-                log.error("settling-failed", deliveries=len(settlements), error=type(error).__name__)
+                self._database.faults.begin("settling", error, deliveries=len(settlements))
                 await self._clock.sleep(pause)
-                pause = min(pause * 2, 15)
+                pause = min(pause * 2, LONGEST_PAUSE)

@@ -1,6 +1,7 @@
 """The way out over SMTP: aiosmtplib connects, encrypts and logs in; then the session takes over."""
 
 import asyncio
+import socket
 import ssl
 from functools import cached_property
 from typing import Literal, cast
@@ -144,6 +145,10 @@ class SmtpTransport:
             if isinstance(cause, ssl.SSLError):
                 what = f"cannot agree on TLS with us: {cause.reason or cause}; is the port right?"
                 return ConnectProblem(f"mail relay {self._address} {what}", permanent=False)
+            if isinstance(cause, socket.gaierror):
+                brief = "its name cannot be resolved"
+                what = f"{brief} ({cause.strerror}); check it in [mail] transport, and this machine's DNS"
+                return ConnectProblem(f"mail relay {self._address}: {what}", permanent=False, brief=brief)
         permanent = False
         match error.__cause__ if isinstance(error.__cause__, SMTPServerDisconnected) else error:
             case SMTPAuthenticationError(code=code, message=message):

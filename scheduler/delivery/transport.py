@@ -98,12 +98,13 @@ class ConnectProblem(Problem):
     """No connection could be made.
 
     `permanent`: it will not be before a person has changed a setting or the relay; trying again does no
-    harm, but somebody should be told at once.
+    harm, but somebody should be told at once. `brief` is why, in words for anybody who asks, or empty.
     """
 
-    def __init__(self, message: str, *, permanent: bool) -> None:
+    def __init__(self, message: str, *, permanent: bool, brief: str = "") -> None:
         super().__init__(one_line(message))
         self.permanent = permanent
+        self.brief = brief
 
 
 class Connection(Protocol):

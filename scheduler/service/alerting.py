@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ MOST_KEPT = 50
 
 class Bell:
     """Compares what is wrong with what was, and calls the webhook. All of it is kept in the database: an alert outlives
-    a restart, and of several `serve` one alone rings."""
+    a restart, and of several `serve` one alone rings. Only of the database itself each tells what it sees."""
 
     def __init__(
         self, database: Database, clock: Clock, *, community: str, webhook: str, ping: str, late: timedelta
@@ -39,16 +40,41 @@ class Bell:
         self._webhook = webhook
         self._ping = ping
         self._late = late
+        self._faults = ""
+        self._next_call = -math.inf
+
+    @property
+    def has_news(self) -> bool:
+        """Whether to `look` soon, since the database has begun or ceased to fail."""
+        known = bool(self._database.faults.standing) == bool(self._faults)
+        return bool(self._webhook) and not known and self._clock.monotonic() >= self._next_call
 
     async def look(self) -> None:
         """After a tick: note what began and ended, tell it, and tell the dead-man's switch where nothing is wrong."""
         now = self._clock.now()
+        await self._tell_faults(now)
         async with self._database.tick() as connection:
             wrong = await troubles(connection, now, late=self._late)
             await self._note(connection, wrong, now)
         await self._tell()
-        if self._ping and not wrong and (fault := await _call(self._ping)):
+        well = not wrong and not self._database.faults.standing
+        if self._ping and well and (fault := await _call(self._ping)):
             log.warning("ping-failed", error=fault)
+
+    async def _tell_faults(self, now: datetime) -> None:
+        """Of a database that fails it is told from here, since nothing can be kept in it: when that begins and ends."""
+        if not self.has_news:
+            return
+        words = "; ".join(map(str, self._database.faults.standing))
+        self._next_call = self._clock.monotonic() + FIRST_RETRY.total_seconds()
+        told = {
+            "trouble": "database", "event": "begins" if words else "ended",
+            "text": f"{self._community}: {words or f'it is over: {self._faults}'}", "at": now.isoformat(),
+        }  # fmt: skip
+        if fault := await _call(self._webhook, json.dumps(told).encode()):
+            log.warning("alert-failed", trouble="database", error=fault)
+            return
+        self._faults, self._next_call = words, -math.inf
 
     async def _note(self, connection: AsyncConnection, wrong: Mapping[str, str], now: datetime) -> None:
         was: dict[str, str] = await facts.read(connection, facts.TROUBLES) or {}

@@ -1,15 +1,16 @@
 """How the service is: what a convenor, a monitor and `doctor` are told."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.service.holding import RESTORED, Hold, held
 from scheduler.store import facts, members, notices, returns
-from scheduler.store.database import Database
+from scheduler.store.database import FAULTS, Database
+from scheduler.store.fault import Fault, fault
 from scheduler.store.ledger import reports
 
 TICK_OVERDUE = timedelta(seconds=90)
@@ -22,7 +23,8 @@ LONGEST_READ = timedelta(seconds=5)
 class Health:
     """The state of the service at one instant.
 
-    `relay` is why the relay takes no mail, or empty; `oldest_waiting` the earliest due instant of what waits,
+    `relay` is why the relay takes no mail, or empty, `unwritable` why nothing can be written; `served` whether a
+    `serve` is running that should have ticked (SQLite). `oldest_waiting` is the earliest due instant of what waits,
     `ready_since` since when the longest could have been tried. `suppressed` is how many members' addresses take no
     mail, `to_review` how many returns wait for a look, `turned_away` how many mails came back of late because the other
     side does not want them from us.
@@ -31,6 +33,8 @@ class Health:
     last_tick: datetime | None
     hold: Hold | None
     relay: str
+    unwritable: str
+    served: bool
     members: dict[str, int]
     deliveries: dict[str, int]
     next_due: datetime | None
@@ -47,11 +51,15 @@ class Health:
 
     def troubles(self, now: datetime, *, late: timedelta = LATE) -> list[str]:
         """What is wrong, a line each; empty where all is well. `late` is from which lag on it is a trouble."""
-        found = []
+        found = [self.unwritable] if self.unwritable else []
         # A wrong clock holds the ticks too.
         by_clock = self.hold is not None and self.hold.reason != RESTORED
-        if not by_clock and (self.last_tick is None or now - self.last_tick > TICK_OVERDUE):
-            found.append("no `serve` is running: nothing is being sent")
+        if not by_clock and _is_overdue(self.last_tick, now):
+            found.append(
+                "`serve` is running, but does not get its work done: see its log"
+                if self.served
+                else "no `serve` is running: nothing is being sent"
+            )
         if self.hold:
             found.append(f"sending is held ({self.hold.reason}): {self.hold.advice}")
         if self.relay:
@@ -74,6 +82,10 @@ async def _turned_away_lately(connection: AsyncConnection, now: datetime) -> int
     return await returns.count(connection, "policy", since=now - POLICY_REMEMBERED)
 
 
+def _is_overdue(last_tick: datetime | None, now: datetime) -> bool:
+    return last_tick is None or now - last_tick > TICK_OVERDUE
+
+
 def _lateness(lag: timedelta) -> str:
     return (
         f"mail is {lag // timedelta(minutes=1)} minutes behind what could be sent; see `status` and `doctor`"
@@ -85,8 +97,8 @@ async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelt
     found = {}
     if standing := await held(connection):
         found["held"] = f"sending is held ({standing.reason}): {standing.advice}"
-    if await facts.read(connection, facts.RELAY):
-        found["relay"] = "the relay takes no mail; `third-thursday status` says why"
+    if relay := await facts.read(connection, facts.RELAY):
+        found["relay"] = f"{_in_brief(relay)}; `third-thursday status` says more"
     if count := await _turned_away_lately(connection, now):
         found["policy"] = _turned_away(count)
     since = await reports.ready_since(connection, now)
@@ -95,19 +107,41 @@ async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelt
     return found
 
 
+def _in_brief(relay: Mapping[str, str]) -> str:
+    """Without what the relay said: that may hold an address."""
+    return ": ".join(filter(None, ("the relay takes no mail", relay.get("brief"))))
+
+
 async def is_served(connection: AsyncConnection, now: datetime) -> bool:
     """Whether a `serve` has ticked lately."""
-    last = await facts.read_instant(connection, facts.LAST_TICK)
-    return last is not None and now - last <= TICK_OVERDUE
+    return not _is_overdue(await facts.read_instant(connection, facts.LAST_TICK), now)
 
 
-async def health(database: Database, now: datetime) -> Health:
+async def try_writing(database: Database, now: datetime) -> Fault | None:
+    """Write a little, and return what is wrong where that fails. Waits no more than some seconds for others."""
+    hurried = database.in_a_hurry()
+    try:
+        async with hurried.write() as connection:
+            await facts.write(connection, facts.TRIED, now)
+    except FAULTS as error:
+        return fault(error)
+    finally:
+        await hurried.close()
+    return None
+
+
+async def health(database: Database, now: datetime, *, unwritable: Fault | None = None) -> Health:
+    """How the service is; `unwritable` is what `try_writing` found, if it was asked."""
+    faults = dict.fromkeys([*([unwritable] if unwritable else []), *database.faults.standing])
     async with database.read() as connection:
         relay = await facts.read(connection, facts.RELAY)
+        last_tick = await facts.read_instant(connection, facts.LAST_TICK)
         return Health(
-            last_tick=await facts.read_instant(connection, facts.LAST_TICK),
+            last_tick=last_tick,
             hold=await held(connection),
             relay=f"{relay['reason']} (since {relay['since']})" if relay else "",
+            unwritable="; ".join(map(str, faults)),
+            served=_is_overdue(last_tick, now) and database.is_served,
             members=await members.counts(connection),
             deliveries=await reports.states(connection),
             next_due=await notices.next_due(connection, now),
@@ -122,19 +156,20 @@ async def health(database: Database, now: datetime) -> Health:
 
 async def unready(database: Database, now: datetime) -> list[str]:
     """Why the service does not do its work, a few words each; empty where it does. Reads next to nothing."""
+    faults = [one.words for one in database.faults.standing]
     try:
         async with asyncio.timeout(LONGEST_READ.total_seconds()), database.read() as connection:
             served = await is_served(connection, now)
             standing = await held(connection)
             relay = await facts.read(connection, facts.RELAY)
             late = "late" in (await facts.read(connection, facts.TROUBLES) or {})
-    except (SQLAlchemyError, OSError):
-        return ["the database does not answer"]
-    found = [] if served else ["there was no tick lately"]
+    except FAULTS:
+        return faults or ["the database does not answer"]
+    found = faults if served else ["there was no tick lately", *faults]
     if standing:
         found.append(f"sending is held: {standing.reason}")
     if relay:
-        found.append("the relay takes no mail")
+        found.append(_in_brief(relay))
     if late:
         found.append("mail is late")
     return found

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +19,17 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from scheduler.domain.problem import Problem, SettingsProblem
+from scheduler.store.fault import Faults
 
 FAULTS: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
 """What a database that is locked, full, gone or restarting raises: worth trying again."""
 
 T = TypeVar("T")
+
+BUSY_SECONDS = 30
+"""How long a SQLite transaction waits for another one's end, unless the address says otherwise."""
+
+HURRIED_SECONDS = 2
 
 _TICK_LOCK = 7437002
 
@@ -40,7 +47,10 @@ def parse_url(address: str) -> URL:
             "[database] url cannot be read; accepted: sqlite:///PATH, postgresql://…"
         ) from None
     if url.drivername == "sqlite" and url.database:
-        return url.set(drivername="sqlite+aiosqlite")
+        query = {"timeout": str(BUSY_SECONDS), **url.query}
+        if set(query) != {"timeout"} or not re.fullmatch(r"[0-9]{1,4}", str(query["timeout"])):
+            raise SettingsProblem("[database] url: after the PATH only ?timeout=SECONDS may stand")
+        return url.set(drivername="sqlite+aiosqlite", query=query)
     if url.drivername in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+asyncpg")
     raise SettingsProblem(
@@ -53,12 +63,13 @@ class Database:
     """Short transactions on one database; none may be open while something is awaited from the network.
 
     `read` sees one consistent state; `write` holds the writer's lock from its beginning (SQLite) and commits at
-    the end of the block, or rolls back when it raises.
+    the end of the block, or rolls back when it raises. `faults` is what of this process's work fails meanwhile.
     """
 
     def __init__(self, url: str) -> None:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.faults = Faults()
         options: dict[str, Any] = {"pool_size": 5, "max_overflow": 15} if not self.is_sqlite else {}
         # Parameters are addresses and names: they stay out of messages and logs.
         self._engine = create_async_engine(self.url, hide_parameters=True, **options)
@@ -179,6 +190,24 @@ class Database:
             async with driver.execute(statement) as cursor:
                 return await cursor.fetchone() or ()
 
+    def in_a_hurry(self) -> "Database":
+        """The same database, for who would rather fail than wait for others longer than some seconds."""
+        return Database(f"sqlite:///{self.path}?timeout={HURRIED_SECONDS}" if self.is_sqlite else self.dsn)
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a `serve` is `alone` on this file; False on PostgreSQL."""
+        if not self.path or not _lock_of(self.path).exists():
+            return False
+        handle = os.open(_lock_of(self.path), os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
         """See that one `serve` alone works on this file. Raises DatabaseProblem where another does.
@@ -200,11 +229,15 @@ class Database:
             self._at_once.dispose()
 
 
+def _lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
 @contextmanager
 def _file_lock(path: Path, busy: DatabaseProblem) -> Iterator[None]:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(_lock_of(path), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise DatabaseProblem(f"the folder {path.parent} cannot be written: {error.strerror}") from None
     try:
@@ -223,7 +256,6 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
-        "busy_timeout = 30000",
         "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",

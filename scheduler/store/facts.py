@@ -21,6 +21,7 @@ TROUBLES = "troubles"
 ALERTS = "alerts"
 CLOCK_MARK = "clock_mark"
 WHERE = "where"
+TRIED = "tried"
 
 
 async def read(connection: AsyncConnection, name: str) -> Any:

@@ -17,7 +17,8 @@ from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
 from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
-from scheduler.store.database import Database
+from scheduler.store.database import FAULTS, Database
+from scheduler.store.fault import fault, is_outage
 from scheduler.web import (
     calendars,
     health,
@@ -49,6 +50,10 @@ _WORDS = {
     404: ("There is no such page", "The address may be mistyped, or what stood here is gone."),
     405: ("That cannot be done here", "This page can only be looked at."),
     500: ("Something went wrong on our side", "It has been noted. Please try again in a few minutes."),
+    503: (
+        "We cannot do that just now",
+        "Our records are out of reach for a moment. Nothing was changed; please try again in a few minutes.",
+    ),
 }
 
 
@@ -73,7 +78,11 @@ def create_app(
             Middleware(Journal, clock=clock),
             Middleware(Hardening, https=community.base_url.startswith("https:")),
         ],
-        exception_handlers={HTTPException: _unanswered, Exception: _failed},
+        exception_handlers={
+            HTTPException: _unanswered,
+            Exception: _failed,
+            **dict.fromkeys(FAULTS, _out_of_reach),
+        },
     )
     # It would redirect to whatever host the request names.
     app.router.redirect_slashes = False
@@ -128,6 +137,21 @@ async def _unanswered(request: Request, error: Exception) -> Response:
     heading, words = _WORDS.get(error.status_code, (error.detail, ""))
     return page(
         request, "problem.html", status=error.status_code, headers=error.headers, heading=heading, words=words
+    )
+
+
+async def _out_of_reach(request: Request, error: Exception) -> Response:
+    """The database does not do its part, and will again."""
+    if not is_outage(error):
+        raise error
+    log.error(
+        "request-failed",
+        route=getattr(request.scope.get("route"), "path", "none"),
+        problem=fault(error).words,
+    )
+    heading, words = _WORDS[503]
+    return page(
+        request, "problem.html", status=503, headers={"Retry-After": "60"}, heading=heading, words=words
     )
 
 

@@ -37,6 +37,7 @@ class Metrics:
             "lag_seconds": ("How far sending is behind what it may send.", found.lag(now).total_seconds()),
             "oldest_waiting_seconds": ("Since when the longest waiting mail has been due.", waited),
             "held": ("1 while sending is held.", float(found.hold is not None)),
+            "database_fails": ("1 while something cannot be written.", float(bool(found.unwritable))),
             "relay_down": ("1 while the relay takes no mail.", float(bool(found.relay))),
             "suppressed_members": ("Members whose addresses send mail back.", float(found.suppressed)),
             "returns_to_review": ("What came back and waits for a look.", float(found.to_review)),

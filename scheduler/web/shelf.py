@@ -78,7 +78,9 @@ class Shelf:
                 try:
                     await self.look()
                 except FAULTS as error:
-                    log.warning("shelf-not-looked-after", error=type(error).__name__)
+                    self._database.faults.begin("shelf", error)
+                else:
+                    self._database.faults.end("shelf")
                 looks += 1
                 if looks % _TELL_EVERY == 0:
                     self.tell()

@@ -205,6 +205,14 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
             "my.toml: [mail] transport: it begins with none of the accepted words; "
             "accepted are maildir:PATH, smtp://[user:password@]host[:port] and smtps://…",
         ),
+        *(
+            (
+                f"[database]\nurl = 'sqlite:///x.sqlite?{query}'\n",
+                "my.toml: [database] url: is not a database's address; "
+                "accepted: sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
+            )
+            for query in ("mode=ro", "timeout=", "timeout=-1", "timeout=5&mode=ro")
+        ),
         (
             "[database]\nurl = 'mysql://db.example.org/x'\n",
             "my.toml: [database] url: is not a database's address; "

@@ -83,6 +83,25 @@ async def relay(log: Path) -> AsyncIterator[Relay]:
         await process.wait()
 
 
+async def join(url: str, count: int) -> None:
+    """Put so many members on the list of a database, made or upgraded first where need be."""
+    database = Database(url)
+    await open_database(database, upgrade=True)
+    now = SystemClock().now()
+    async with database.write() as connection:
+        rows = [
+            {
+                "address": f"m{number}@example.org", "address_key": f"m{number}@example.org",
+                "name": f"Member {number}", "country": "GB", "zone": ZONES[number % len(ZONES)],
+                "zone_source": "given", "locale": "en-GB", "status": "active", "convenor": False,
+                "created_at": now, "active_since": now, "paused_until": None, "uninvited_at": None,
+            }
+            for number in range(count)
+        ]  # fmt: skip
+        await members.add(connection, rows)
+    await database.close()
+
+
 @dataclass
 class Installation:
     """A folder in which senders run against one relay and one database."""
@@ -132,21 +151,7 @@ class Installation:
 
     async def join(self, count: int = MEMBERS) -> None:
         """Put the members on the list of a database that may have been left half made."""
-        database = Database(self.url)
-        await open_database(database, upgrade=True)
-        now = SystemClock().now()
-        async with database.write() as connection:
-            rows = [
-                {
-                    "address": f"m{number}@example.org", "address_key": f"m{number}@example.org",
-                    "name": f"Member {number}", "country": "GB", "zone": ZONES[number % len(ZONES)],
-                    "zone_source": "given", "locale": "en-GB", "status": "active", "convenor": False,
-                    "created_at": now, "active_since": now, "paused_until": None, "uninvited_at": None,
-                }
-                for number in range(count)
-            ]  # fmt: skip
-            await members.add(connection, rows)
-        await database.close()
+        await join(self.url, count)
 
     async def states(self) -> dict[str, int]:
         """How many deliveries are in each state."""

@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from scheduler.delivery.backlog import LONGEST_PAUSE, LONGEST_WAIT, Backlog, Job, Limits
+from scheduler.delivery.backlog import CATCH_UP, LONGEST_PAUSE, LONGEST_WAIT, Backlog, Job, Limits
 from scheduler.delivery.settling import Tally
 from scheduler.delivery.transport import Envelope, Outcome, Verdict
 from scheduler.store.ledger.claims import Claim
@@ -51,6 +51,29 @@ async def test_over_many_lanes_no_two_messages_are_nearer_than_the_rate_allows_a
         assert await waiting.put(job(waiting, f"m{number}@example.org")) == 0
     went = [moment for moment, _ in await lanes(waiting, clock, 8)]
     assert [round(moment, 6) for moment in went] == [round(number / 10, 6) for number in range(50)]
+
+
+async def test_timers_that_are_a_little_late_do_not_make_a_rate_slower_and_a_long_standstill_is_not_made_up() -> (
+    None
+):
+    waiting, clock = backlog(rate=500)
+    sleep = clock.sleep
+
+    async def oversleep(seconds: float) -> None:
+        await sleep(seconds + (1 if clock.monotonic() > 1_000.5 and not stood.is_set() else 0.0015))
+        if clock.monotonic() > 1_001:
+            stood.set()
+
+    stood = asyncio.Event()
+    clock.sleep = oversleep  # type: ignore[method-assign]
+    for number in range(500):
+        assert await waiting.put(job(waiting, f"m{number}@example.org")) == 0
+    went = [moment for moment, _ in await lanes(waiting, clock, 4)]
+    # Half a second at the full rate, a second's standstill, half a second at the full rate.
+    assert abs(went[-1] - 2) < 0.01
+    for count in (1, 10, 100):
+        spans = [later - earlier for earlier, later in zip(went, went[count:], strict=False)]
+        assert min(spans) >= count / 500 - CATCH_UP
 
 
 async def test_each_domain_has_a_rate_of_its_own_and_a_slow_one_keeps_nobody_else_waiting() -> None:

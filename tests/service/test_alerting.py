@@ -107,6 +107,21 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(house: House
     assert "@" not in json.dumps(hook.told)
 
 
+async def test_a_database_that_fails_is_told_although_it_can_keep_nothing(house: House, hook: Hook) -> None:
+    one = bell(house, hook)
+    house.database.faults.begin("tick", OSError(28, "No space left on device"))
+    for _ in range(2):
+        await one.look()
+    assert hook.events == [("database", "begins")]
+    assert hook.told[0]["text"] == "Kindness: the disk is full: make space on it"
+    assert hook.pings == 0, "nobody is told that all is well while it is not"
+    house.database.faults.end("tick")
+    for _ in range(2):
+        await one.look()
+    assert hook.events[1:] == [("database", "ended")]
+    assert hook.pings == 2
+
+
 async def test_mail_that_could_go_and_does_not_is_late_and_what_waits_for_its_time_is_not(
     house: House, hook: Hook
 ) -> None:

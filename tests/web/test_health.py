@@ -5,6 +5,7 @@ from datetime import timedelta
 import httpx
 
 from scheduler.service.holding import hold
+from scheduler.service.watching import health
 from scheduler.store import facts
 from tests.house import House
 
@@ -40,6 +41,36 @@ async def test_not_ready_while_sending_is_held_or_the_relay_is_down(
     answer = await visitor.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["reasons"] == ["sending is held: clock-jumped", "the relay takes no mail"]
+
+
+async def test_the_reason_why_the_relay_is_not_reached_is_told_without_its_name(
+    house: House, visitor: httpx.AsyncClient
+) -> None:
+    async with house.database.write() as connection:
+        down = {"reason": "smtp://relay.example.org: x", "since": "x", "brief": "its name cannot be resolved"}
+        await facts.write(connection, facts.RELAY, down)
+    answer = await visitor.get("/readyz")
+    assert answer.json()["reasons"] == ["the relay takes no mail: its name cannot be resolved"]
+
+
+async def test_a_serve_that_runs_and_does_not_tick_is_told_from_one_that_does_not_run(house: House) -> None:
+    house.clock.pass_(timedelta(minutes=2))
+    now = house.clock.now()
+    assert (await health(house.database, now)).troubles(now) == [
+        "no `serve` is running: nothing is being sent"
+    ]
+    async with house.database.alone():
+        assert (await health(house.database, now)).troubles(now) == [
+            "`serve` is running, but does not get its work done: see its log"
+        ]
+
+
+async def test_not_ready_while_something_cannot_be_written(house: House, visitor: httpx.AsyncClient) -> None:
+    house.database.faults.begin("settling", OSError(28, "No space left on device", "/secret/path"))
+    house.database.faults.begin("tick", ValueError("at 10.0.0.5"))
+    answer = await visitor.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["reasons"] == ["the disk is full", "the database or a file does not do its part"]
 
 
 async def test_not_ready_without_a_database(house: House, visitor: httpx.AsyncClient) -> None:

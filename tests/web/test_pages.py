@@ -1,15 +1,19 @@
 """The public pages."""
 
 import re
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import httpx
 import pytest
+from sqlalchemy.exc import IntegrityError, OperationalError
 from starlette.applications import Starlette
 
 from scheduler.service.amending import Change, add_extra, amend
 from scheduler.store import occurrences
+from scheduler.store.database import Database
 from scheduler.web.pages import shown_time
 from scheduler.web.site import read_templates
 from tests.house import SERIES, House
@@ -214,6 +218,24 @@ async def test_robots_may_read_the_calendar_but_no_personal_link(visitor: httpx.
     robots = (await visitor.get("/robots.txt")).text
     assert "Disallow: /u/" in robots and "Disallow: /go/" in robots
     assert "calendar" not in robots
+
+
+async def test_while_the_database_is_out_of_reach_a_page_says_to_come_again(
+    house: House, arrive: Arrive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(error: Exception) -> None:
+        def read(_: Database) -> NoReturn:
+            raise error
+
+        monkeypatch.setattr(Database, "read", read)
+
+    fails(OperationalError("SELECT", {}, sqlite3.OperationalError("disk I/O error")))
+    page = await arrive().get("/")
+    assert page.status_code == 503 and page.headers["Retry-After"] == "60"
+    assert "Our records are out of reach for a moment" in page.text
+    assert "Content-Security-Policy" in page.headers
+    fails(IntegrityError("SELECT", {}, sqlite3.IntegrityError("ours to mend")))
+    assert (await arrive().get("/")).status_code == 500
 
 
 async def test_strict_transport_is_asked_for_where_the_base_url_is_https(visitor: httpx.AsyncClient) -> None:

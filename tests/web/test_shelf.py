@@ -137,7 +137,7 @@ async def test_a_database_that_is_gone_is_a_fault_and_no_old_calendar(
     (house.folder / "test.sqlite").mkdir()
     house.clock.pass_(timedelta(seconds=5))
     answer = await visitor.get("/calendar.ics")
-    assert answer.status_code == 500 and "VCALENDAR" not in answer.text
+    assert answer.status_code == 503 and "VCALENDAR" not in answer.text
 
 
 async def test_what_was_given_out_is_counted_by_route(shelf: Shelf) -> None:

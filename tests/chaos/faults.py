@@ -1,0 +1,277 @@
+"""What the proofs of faults share: a `serve`, a relay that lets something happen at a moment, a small disk."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from pathlib import Path
+
+import httpx
+import pytest
+
+from scheduler.store.database import Database
+from scheduler.store.ledger import reports
+from tests.chaos.killing import CONFIG, CONNECTIONS, join
+from tests.delivery.receiver import Receiver
+from tests.postgres import free_loopback_port
+
+PATIENCE = 40
+LOCK_SECONDS = 1
+"""How long the proofs' `serve` waits for others; by itself it is half a minute."""
+
+
+class Relay(Receiver):
+    """Takes all mail. Before it answers the final dot of the message whose turn is `at`, it lets `then` happen."""
+
+    def __init__(self, *, at: int = 0, then: Callable[[], Awaitable[None]] | None = None) -> None:
+        super().__init__(extensions=["PIPELINING", "8BITMIME"])
+        self.at, self.then, self.dots = at, then, 0
+
+    async def _act(self, step: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
+        if step == "DOT":
+            self.dots += 1
+            if self.dots == self.at and self.then:
+                await self.then()
+        return await super()._act(step, reader, writer)
+
+    def came(self) -> list[tuple[str, str]]:
+        """Recipient and Message-ID of each message taken, in their order."""
+        return [
+            (one.rcpts[0].partition("<")[2].partition(">")[0], message_from_bytes(one.content)["Message-ID"])
+            for one in self.taken
+        ]
+
+    def verdict(self, members: int, *, repeats: int = 0) -> None:
+        """Each member has their mail; no more than `repeats` came again, under the same Message-ID."""
+        came = self.came()
+        assert {to for to, _ in came} == {f"m{number}@example.org" for number in range(members)}
+        assert len(set(came)) == members, "a second Message-ID"
+        assert len(came) <= members + repeats, Counter(came).most_common(repeats + 1)
+
+
+@dataclass
+class Installation:
+    """A folder in which one `serve` runs against a relay on loopback; its database may lie elsewhere."""
+
+    folder: Path
+    database: Path
+    relay: str
+    before: Sequence[str] = ()
+    more: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        (self.folder / "faults.toml").write_text(CONFIG)
+        self.url = f"sqlite:///{self.database}?timeout={LOCK_SECONDS}"
+        self.port = free_loopback_port()
+        self.serve: asyncio.subprocess.Process | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ, "PYTHONPATH": str(Path.cwd()), "THIRD_THURSDAY_DATABASE__URL": self.url,
+            "THIRD_THURSDAY_MAIL__TRANSPORT": self.relay, "THIRD_THURSDAY_MAIL__CONNECTIONS": str(CONNECTIONS),
+            "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32, "THIRD_THURSDAY_WEB__PORT": str(self.port),
+            "THIRD_THURSDAY_WEB__BASE_URL": "https://meet.example.org", **self.more,
+        }  # fmt: skip
+
+    async def join(self, count: int) -> None:
+        await join(self.url, count)
+
+    async def start(self) -> None:
+        """Start `serve`, its log going to a file, and wait until it stands and can be visited."""
+        with (self.folder / "log").open("ab") as log:
+            begun = self.logged("started")
+            self.serve = await self._run("serve", stderr=log.fileno(), stdout=asyncio.subprocess.DEVNULL)
+        async with asyncio.timeout(PATIENCE):
+            while self.logged("started") == begun or not await self._is_open():
+                assert self.serve.returncode is None, self.log
+                await asyncio.sleep(0.05)
+
+    async def _is_open(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except ConnectionRefusedError:
+            return False
+        writer.close()
+        return True
+
+    async def command(self, *arguments: str) -> tuple[int, str, str]:
+        """What a command of the shell answers: exit code, standard output, standard error."""
+        process = await self._run(
+            *arguments, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, before=()
+        )
+        try:
+            async with asyncio.timeout(PATIENCE):
+                out, err = await process.communicate()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        assert process.returncode is not None
+        assert "Traceback" not in err.decode()
+        return process.returncode, out.decode(), err.decode()
+
+    async def _run(
+        self, *arguments: str, stdout: int, stderr: int, before: Sequence[str] | None = None
+    ) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(self.before if before is None else before), sys.executable, "-m", "scheduler", "--config",
+            "faults.toml", *arguments, cwd=self.folder, env=self.environment, stdout=stdout, stderr=stderr,
+        )  # fmt: skip
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def logged(self, event: str) -> int:
+        """How often an event is in the log."""
+        return len(re.findall(rf"event={event}\b", self.log))
+
+    async def ready(self) -> list[str]:
+        """The reasons that /readyz gives; none where all is well."""
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"http://127.0.0.1:{self.port}/readyz", timeout=PATIENCE)
+        reasons: list[str] = answer.json()["reasons"]
+        assert answer.status_code == (503 if reasons else 200)
+        return reasons
+
+    async def not_ready(self, words: str) -> None:
+        """Wait until /readyz gives a reason with these words."""
+        async with asyncio.timeout(PATIENCE):
+            while not any(words in reason for reason in await self.ready()):
+                await asyncio.sleep(0.1)
+
+    async def well(self) -> None:
+        """Wait until /readyz says that all is well."""
+        async with asyncio.timeout(PATIENCE):
+            while await self.ready():
+                await asyncio.sleep(0.1)
+
+    async def answer(self, path: str, form: dict[str, str] | None = None) -> httpx.Response:
+        """What a visitor gets: the page at `path`, or what a form sent there answers."""
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE) as visitor:
+            return await (visitor.get(path) if form is None else visitor.post(path, data=form))
+
+    async def states(self) -> dict[str, int]:
+        """How many deliveries are in each state."""
+        database = Database(self.url)
+        try:
+            async with database.read() as connection:
+                return await reports.states(connection)
+        finally:
+            await database.close()
+
+    async def all_sent(self, count: int) -> None:
+        """Wait until the ledger says that each member's mail was sent."""
+        await self.all_are("sent", count)
+
+    async def all_are(self, state: str, count: int) -> None:
+        """Wait until the ledger says that each member's mail is in a state."""
+        async with asyncio.timeout(PATIENCE):
+            while await self.states() != {state: count}:
+                await asyncio.sleep(0.1)
+
+    async def kill(self) -> None:
+        assert self.serve
+        self.serve.kill()
+        await self.serve.wait()
+
+    async def drain(self) -> None:
+        """Stop `serve` as an init system does; it has to end well, and not once have shown a stack trace."""
+        assert self.serve
+        self.serve.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(PATIENCE):
+            code = await self.serve.wait()
+        assert code == 0, self.log
+        assert "Traceback" not in self.log, self.log
+
+
+@asynccontextmanager
+async def installed(
+    folder: Path, relay: str, *, database: Path | None = None, before: Sequence[str] = (), **more: str
+) -> AsyncIterator[Installation]:
+    """An installation whose `serve` is ended with the test."""
+    here = Installation(folder, database or folder / "faults.sqlite", relay, before, more)
+    try:
+        yield here
+    finally:
+        if here.serve and here.serve.returncode is None:
+            await here.kill()
+
+
+@asynccontextmanager
+async def webhook() -> AsyncIterator[tuple[str, list[dict[str, str]]]]:
+    """An address to call with alerts, and the alerts that came."""
+    came: list[dict[str, str]] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        size = int(head.partition("content-length:")[2].split()[0])
+        came.append(json.loads(await reader.readexactly(size)))
+        writer.write(b"HTTP/1.1 204 taken\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", came
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Wait until something holds, as long as that may take."""
+    async with asyncio.timeout(PATIENCE):
+        while not holds():
+            await asyncio.sleep(0.05)
+
+
+@contextmanager
+def small_disk(folder: Path, *, megabytes: int = 8) -> Iterator[Path]:
+    """A file system of its own in memory, so small that it can be filled. Only root can have one."""
+    folder.mkdir()
+    do_as_root("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def do_as_root(program: str, *arguments: str | Path) -> str:
+    """What a program of the system answers; where it is missing or nobody may do this, the test is skipped by name."""
+    path = shutil.which(program)
+    if os.geteuid() or not path:
+        pytest.skip(f"needs to be root, and {program}")
+    done = subprocess.run([path, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"needs to be allowed what {program} does: {done.stderr.strip()}")
+    return done.stdout
+
+
+def fill(folder: Path) -> Path:
+    """Take what is left of a disk; returns the file that has it."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(b"\0" * size)
+    return filler
+
+
+@contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """Within, another program holds the database for itself."""
+    other = sqlite3.connect(database, isolation_level=None, timeout=PATIENCE, check_same_thread=False)
+    try:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+    finally:
+        other.close()

@@ -1,0 +1,208 @@
+"""A disk that is full, fails or becomes read-only: said in one line, nothing lost, and gone on with by itself."""
+
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.faults import Relay, do_as_root, fill, installed, small_disk, until, webhook
+from tests.chaos.killing import CONNECTIONS
+
+pytestmark = [pytest.mark.proof, pytest.mark.short]
+
+MEMBERS = 120
+MIDST = 20
+ASKS = {
+    "name": "Maya", "email": "maya@example.org", "country": "NZ", "zone": "Pacific/Auckland", "locale": "en",
+    "words": "I like to listen.", "consent": "yes", "confirmed": "Pacific/Auckland",
+}  # fmt: skip
+
+
+async def test_a_disk_that_fills_between_a_250_and_its_settlement_stops_all_until_there_is_space(
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+
+        async def then() -> None:
+            fill(disk)
+
+        async with (
+            Relay(at=MIDST, then=then) as relay,
+            webhook() as (url, alerts),
+            installed(
+                tmp_path,
+                f"smtp://127.0.0.1:{relay.port}",
+                database=disk / "faults.sqlite",
+                THIRD_THURSDAY_WATCH__WEBHOOK=url,
+            ) as here,
+        ):
+            await here.join(MEMBERS)
+            await here.start()
+            await here.not_ready("the disk is full")
+            assert "settling-failed" in here.log and "the disk is full: make space on it" in here.log
+            code, out, _ = await here.command("status")
+            assert code == 1 and "trouble:     the disk is full: make space on it\n" in out
+            code, _, err = await here.command("members", "pause", "m1@example.org")
+            assert (code, err) == (1, "third-thursday: the disk is full: make space on it; then try again\n")
+            code, _, err = await here.command("backup", str(disk / "copy"))
+            assert code == 1 and err.count("\n") == 1 and "make room" in err and not (disk / "copy").exists()
+            await until(lambda: alerts)
+            page = await here.answer("/join", ASKS)
+            assert page.status_code == 503 and "please try again in a few minutes" in page.text
+            assert (await here.answer("/")).status_code == 200
+            assert len(relay.taken) <= MIDST + CONNECTIONS, (
+                "a connection went on before its last was written down"
+            )
+            (disk / "filler").unlink()
+            await here.all_sent(MEMBERS)
+            relay.verdict(MEMBERS)
+            await here.well()
+            await until(lambda: len(alerts) == 2)
+            assert [(one["trouble"], one["event"]) for one in alerts] == [
+                ("database", "begins"),
+                ("database", "ended"),
+            ]
+            assert "the disk is full: make space on it" in alerts[0]["text"]
+            assert here.logged("settling-works-again") == here.logged("settling-failed") == 1
+            await here.drain()
+
+
+async def test_killed_while_the_disk_is_full_it_repeats_only_what_its_connections_had_not_written_down(
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+
+        async def then() -> None:
+            fill(disk)
+
+        async with (
+            Relay(at=MIDST, then=then) as relay,
+            installed(tmp_path, f"smtp://127.0.0.1:{relay.port}", database=disk / "faults.sqlite") as here,
+        ):
+            await here.join(MEMBERS)
+            await here.start()
+            await here.not_ready("the disk is full")
+            await here.kill()
+            code, _, err = await here.command("serve")
+            assert (code, err) == (1, "third-thursday: the disk is full: make space on it; then try again\n")
+            (disk / "filler").unlink()
+            await here.start()
+            await here.all_sent(MEMBERS)
+            relay.verdict(MEMBERS, repeats=CONNECTIONS)
+            await here.drain()
+
+
+async def test_on_a_full_disk_nothing_can_be_begun_and_a_line_says_why(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        fill(disk)
+        async with installed(tmp_path, "maildir:mail", database=disk / "faults.sqlite") as here:
+            for command in ("serve", "status", "migrate"):
+                code, _, err = await here.command(command)
+                assert code == 1 and err.count("\n") == 1 and "full" in err, err
+
+
+def refuse(pid: int, *, most: int = 0) -> None:
+    """Let the system refuse a process whatever it would write to a file beyond `most` octets, its own log too."""
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+
+
+async def test_a_disk_that_takes_nothing_for_a_while_not_even_the_log_costs_nobody_their_mail(
+    tmp_path: Path,
+) -> None:
+    async def then() -> None:
+        assert here.serve
+        refuse(here.serve.pid)
+
+    async with (
+        Relay(at=MIDST, then=then) as relay,
+        installed(tmp_path, f"smtp://127.0.0.1:{relay.port}") as here,
+    ):
+        await here.join(MEMBERS)
+        await here.start()
+        assert here.serve
+        await here.not_ready("the disk fails")
+        assert (await here.answer("/join", ASKS)).status_code == 503
+        assert len(relay.taken) <= MIDST + CONNECTIONS
+        refuse(here.serve.pid, most=resource.RLIM_INFINITY)
+        await here.all_sent(MEMBERS)
+        relay.verdict(MEMBERS)
+        await here.well()
+        await here.drain()
+
+
+async def test_a_disk_that_fails_while_nothing_is_sent_is_told_and_the_next_tick_goes_on(
+    tmp_path: Path,
+) -> None:
+    async with installed(tmp_path, "maildir:mail") as here:
+        await here.start()
+        assert here.serve
+        refuse(here.serve.pid)
+        # From outside, the list becomes longer.
+        await here.join(3)
+        await here.not_ready("the disk fails")
+        refuse(here.serve.pid, most=resource.RLIM_INFINITY)
+        await here.all_sent(3)
+        await here.well()
+        assert here.logged("tick-works-again")
+        await here.drain()
+
+
+@contextmanager
+def own_disk(folder: Path) -> Iterator[str]:
+    """An ext4 file system in a file, mounted at `folder`; its device. Only root can have one."""
+    image = folder.with_suffix(".ext4")
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    folder.mkdir()
+    do_as_root("mkfs.ext4", "-q", "-O", "^has_journal", image)
+    do_as_root("mount", "-o", "loop,errors=remount-ro", image, folder)
+    try:
+        yield do_as_root("findmnt", "-no", "SOURCE", folder).strip()
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def repair(folder: Path) -> None:
+    """What whoever looks after the machine does with a file system that became read-only."""
+    image = folder.with_suffix(".ext4")
+    subprocess.run(["umount", folder], check=True)
+    assert subprocess.run(["e2fsck", "-fy", image], capture_output=True).returncode <= 1
+    subprocess.run(["mount", "-o", "loop,errors=remount-ro", image, folder], check=True)
+
+
+async def test_a_file_system_that_turns_read_only_is_named_and_after_its_repair_the_rest_leaves(
+    tmp_path: Path,
+) -> None:
+    with own_disk(tmp_path / "disk") as device:
+        trigger = Path("/sys/fs/ext4") / Path(device).name / "trigger_fs_error"
+        if not os.access(trigger, os.W_OK):
+            pytest.skip("needs a kernel that lets ext4 fail on demand")
+
+        async def then() -> None:
+            trigger.write_text("1")
+
+        database = tmp_path / "disk" / "faults.sqlite"
+        async with (
+            Relay(at=MIDST, then=then) as relay,
+            installed(tmp_path, f"smtp://127.0.0.1:{relay.port}", database=database) as here,
+        ):
+            await here.join(MEMBERS)
+            await here.start()
+            await here.not_ready("the disk fails or is read-only")
+            for command in ("status", "migrate"):
+                code, _, err = await here.command(command)
+                assert code == 1 and err.count("\n") == 1 and "read-only" in err.lower(), err
+            assert (await here.answer("/join", ASKS)).status_code == 503
+            assert len(relay.taken) <= MIDST + CONNECTIONS
+            await here.kill()
+            code, _, err = await here.command("serve")
+            assert code == 1 and err.count("\n") == 1 and "read-only" in err.lower(), err
+            repair(tmp_path / "disk")
+            await here.start()
+            await here.all_sent(MEMBERS)
+            relay.verdict(MEMBERS, repeats=CONNECTIONS)
+            await here.drain()

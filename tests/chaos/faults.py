@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -23,6 +25,7 @@ import pytest
 from scheduler.store.database import Database
 from scheduler.store.ledger import reports
 from tests.chaos.killing import CONFIG, CONNECTIONS, join
+from tests.conftest import FORBIDDEN
 from tests.delivery.receiver import Receiver
 from tests.postgres import free_loopback_port
 
@@ -244,6 +247,15 @@ def small_disk(folder: Path, *, megabytes: int = 8) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@contextmanager
+def mounts_to_oneself() -> Iterator[None]:
+    """Of the tests that make a mount namespace or take a disk away one runs at a time: a namespace keeps the disks that
+    were there when it was made."""
+    with (Path(tempfile.gettempdir()) / "third-thursday-mounts.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def do_as_root(program: str, *arguments: str | Path) -> str:
     """What a program of the system answers; where it is missing or nobody may do this, the test is skipped by name."""
     path = shutil.which(program)
@@ -251,7 +263,7 @@ def do_as_root(program: str, *arguments: str | Path) -> str:
         pytest.skip(f"needs to be root, and {program}")
     done = subprocess.run([path, *arguments], capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"needs to be allowed what {program} does: {done.stderr.strip()}")
+        pytest.skip(f"{FORBIDDEN} what {program} does: {done.stderr.strip()}")
     return done.stdout
 
 

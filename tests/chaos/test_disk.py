@@ -9,8 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.faults import Relay, do_as_root, fill, installed, small_disk, until, webhook
+from tests.chaos.faults import (
+    Relay,
+    do_as_root,
+    fill,
+    installed,
+    mounts_to_oneself,
+    small_disk,
+    until,
+    webhook,
+)
 from tests.chaos.killing import CONNECTIONS
+from tests.conftest import FORBIDDEN
 
 pytestmark = [pytest.mark.proof, pytest.mark.short]
 
@@ -159,11 +169,12 @@ def own_disk(folder: Path) -> Iterator[str]:
         file.truncate(16 << 20)
     folder.mkdir()
     do_as_root("mkfs.ext4", "-q", "-O", "^has_journal", image)
-    do_as_root("mount", "-o", "loop,errors=remount-ro", image, folder)
-    try:
-        yield do_as_root("findmnt", "-no", "SOURCE", folder).strip()
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
+    with mounts_to_oneself():
+        do_as_root("mount", "-o", "loop,errors=remount-ro", image, folder)
+        try:
+            yield do_as_root("findmnt", "-no", "SOURCE", folder).strip()
+        finally:
+            subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def repair(folder: Path) -> None:
@@ -180,7 +191,7 @@ async def test_a_file_system_that_turns_read_only_is_named_and_after_its_repair_
     with own_disk(tmp_path / "disk") as device:
         trigger = Path("/sys/fs/ext4") / Path(device).name / "trigger_fs_error"
         if not os.access(trigger, os.W_OK):
-            pytest.skip("needs a kernel that lets ext4 fail on demand")
+            pytest.skip(f"{FORBIDDEN} ext4 to fail on demand")
 
         async def then() -> None:
             trigger.write_text("1")

@@ -13,7 +13,7 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from tests.chaos.faults import Relay, do_as_root, installed, until, webhook
+from tests.chaos.faults import Relay, do_as_root, installed, mounts_to_oneself, until, webhook
 
 pytestmark = [pytest.mark.proof, pytest.mark.short]
 
@@ -58,7 +58,8 @@ async def name_server(
     own.write_text(f"nameserver {address}\noptions timeout:1 attempts:1\n")
     own_first = f'mount --bind "{own}" "$(readlink -f /etc/resolv.conf)" && exec "$@"'
     try:
-        yield server, ["unshare", "--mount", "--", "sh", "-c", own_first, "sh"]
+        with mounts_to_oneself():
+            yield server, ["unshare", "--mount", "--", "sh", "-c", own_first, "sh"]
     finally:
         transport.close()
 

@@ -112,11 +112,12 @@ def senders(folder: Path, members: int) -> Iterator[Sender]:
         yield Sender("smtp-source, 20 sessions", source(20), members)
     else:
         print("left out: smtp-source (needs apt-get and dpkg); ratios are to ours instead")
+    many = ("--connections", "100")
     yield Sender("ours, 20 connections", ours(), members)
-    yield Sender("ours, 100 connections", ours("--connections", "100"), members)
-    yield Sender("ours, no PIPELINING", ours(), members, pipelining=False)
-    yield Sender("ours, Ed25519 DKIM", ours("--dkim"), members)
-    yield Sender("ours, 5 ms more a commit", ours("--commit-ms", "5"), members)
+    yield Sender("ours, 100 connections", ours(*many), members)
+    yield Sender("ours, 100, no PIPELINING", ours(*many), members, pipelining=False)
+    yield Sender("ours, 100, Ed25519 DKIM", ours(*many, "--dkim"), members)
+    yield Sender("ours, 100, 5 ms more a commit", ours(*many, "--commit-ms", "5"), members)
     if postfix:
         yield Sender("smtp-source, 50, 20 ms away", source(50), members // 4, delay_ms=20)
     yield Sender(

@@ -1,5 +1,6 @@
 """Which shape the database has: made when empty, upgraded only when asked, refused when newer."""
 
+import sqlite3
 from pathlib import Path
 
 from alembic import command
@@ -56,10 +57,11 @@ async def open_database(database: Database, *, upgrade: bool) -> bool:
             # It holds people's addresses: nobody else on the machine is to read it.
             database.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             database.path.touch(mode=0o600, exist_ok=True)
-        except OSError as error:
-            raise DatabaseProblem(
-                f"the database {database.path} cannot be opened: {error.strerror}"
-            ) from None
+            # The driver of the pool tells a failure from a thread of its own, which may outlive the loop by a moment.
+            sqlite3.connect(database.path).close()
+        except (OSError, sqlite3.Error) as error:
+            cause = error.strerror if isinstance(error, OSError) else error
+            raise DatabaseProblem(f"the database {database.path} cannot be opened: {cause}") from None
     try:
         async with database.read() as connection:
             current, head, known = await connection.run_sync(_state)

@@ -25,14 +25,9 @@ DOMAIN = "bounces.example.org"
 STRANGER = Keys(b"x" * 32)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    return request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
-
-
 @pytest.fixture
-async def house(tmp_path: Path, url: str) -> AsyncIterator[House]:
-    async with open_house(tmp_path, NOW, url=url) as house:
+async def house(tmp_path: Path, database_url: str) -> AsyncIterator[House]:
+    async with open_house(tmp_path, NOW, url=database_url) as house:
         await house.tick()
         await house.join(("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"))
         await house.planner.tick()

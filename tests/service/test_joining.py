@@ -34,15 +34,10 @@ GOOD = {
 }  # fmt: skip
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    return request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
-
-
 @pytest.fixture
-async def house(tmp_path: Path, url: str) -> AsyncIterator[House]:
+async def house(tmp_path: Path, database_url: str) -> AsyncIterator[House]:
     """Nine days before a meeting: its invitation is out."""
-    async with open_house(tmp_path, NOW, url=url) as house:
+    async with open_house(tmp_path, NOW, url=database_url) as house:
         await house.join(("Ann", "Europe/London"), ("Bo", "Europe/London"), convenor=True)
         await house.tick()
         yield house

@@ -14,14 +14,9 @@ from scheduler.store.members import Member
 from tests.house import House, address_of, open_house
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    return request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
-
-
 @pytest.fixture
-async def house(tmp_path: Path, url: str) -> AsyncIterator[House]:
-    async with open_house(tmp_path, datetime(2026, 11, 4, 12, tzinfo=UTC), url=url) as house:
+async def house(tmp_path: Path, database_url: str) -> AsyncIterator[House]:
+    async with open_house(tmp_path, datetime(2026, 11, 4, 12, tzinfo=UTC), url=database_url) as house:
         await house.join(("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"))
         yield house
 

@@ -20,14 +20,9 @@ from tests.house import House, address_of, open_house
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    return request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
-
-
 @pytest.fixture
-async def house(tmp_path: Path, url: str) -> AsyncIterator[House]:
-    async with open_house(tmp_path, NOW, url=url) as house:
+async def house(tmp_path: Path, database_url: str) -> AsyncIterator[House]:
+    async with open_house(tmp_path, NOW, url=database_url) as house:
         await house.tick()
         yield house
 

@@ -5,8 +5,6 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from scheduler.service.amending import Change, amend
 from scheduler.service.forecasting import forecast
 from scheduler.service.notifying import send_notice
@@ -52,12 +50,6 @@ class ClockWithEvents(FakeClock):
         await super().sleep(seconds)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    """Of an empty database of each sort; empty means SQLite."""
-    return "" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-
-
 def is_about(moment: datetime, expected: datetime) -> bool:
     """What is sent is written down a message or two later, and those take a minute each here."""
     return timedelta() <= moment - expected <= timedelta(minutes=2)
@@ -76,9 +68,9 @@ def sent_at(rows: list[Report]) -> list[datetime]:
 
 
 async def test_at_a_rate_the_first_reminders_leave_early_and_the_last_while_it_is_of_use(
-    tmp_path: Path, url: str
+    tmp_path: Path, database_url: str
 ) -> None:
-    async with open_house(tmp_path, BEGIN, url=url, policies=(HOUR_BEFORE,), rate=A_MINUTE) as house:
+    async with open_house(tmp_path, BEGIN, url=database_url, policies=(HOUR_BEFORE,), rate=A_MINUTE) as house:
         await people(house)
         await house.live(OVER)
         rows = await reminders(house)
@@ -96,8 +88,8 @@ async def test_without_a_rate_nothing_leaves_before_its_due_instant(tmp_path: Pa
         assert set(sent_at(await reminders(house))) == {DUE}
 
 
-async def test_a_rate_that_changes_re_times_what_has_not_begun(tmp_path: Path, url: str) -> None:
-    async with open_house(tmp_path, BEGIN, url=url, policies=(HOUR_BEFORE,), rate=A_MINUTE) as house:
+async def test_a_rate_that_changes_re_times_what_has_not_begun(tmp_path: Path, database_url: str) -> None:
+    async with open_house(tmp_path, BEGIN, url=database_url, policies=(HOUR_BEFORE,), rate=A_MINUTE) as house:
         await people(house)
         await house.live(at(15, 40))
         assert await forecast_ready(house) == {START}

@@ -26,15 +26,10 @@ NINE = datetime(2026, 11, 18, 9, tzinfo=UTC)
 GONE = {"suppressed_at": NOW, "suppressed_for": "5.1.1"}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    return request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
-
-
 @pytest.fixture
-async def house(tmp_path: Path, url: str) -> AsyncIterator[House]:
+async def house(tmp_path: Path, database_url: str) -> AsyncIterator[House]:
     """Half an hour before the reminder of the day before, with its deliveries made."""
-    async with open_house(tmp_path, datetime(2026, 11, 1, tzinfo=UTC), url=url) as house:
+    async with open_house(tmp_path, datetime(2026, 11, 1, tzinfo=UTC), url=database_url) as house:
         await house.tick()
         await house.join(("Ann", "Europe/London"), ("Bo", "Europe/London"))
         house.clock.pass_until(NOW)

@@ -88,17 +88,17 @@ async def _derive(
     """Keep the occurrences that the rule gives with a start after `since` and up to `until`."""
     if until <= since:
         return False
-    new = False
+    new = []
     # A day's room: a home date and its instant may lie on different sides of midnight UTC.
     for day in series.dates(since.date() - timedelta(days=1)):
         starts = series.starts_on(day)
         if starts > until:
             break
         if starts > since:
-            await occurrences.keep(connection, series.occurrence(day, adopted_at))
-            new = True
+            new.append(series.occurrence(day, adopted_at))
+    await occurrences.keep(connection, *new)
     await occurrences.readopt_series(connection, series, until)
-    return new
+    return bool(new)
 
 
 async def _follow_rule(connection: AsyncConnection, series: Series, now: datetime) -> None:

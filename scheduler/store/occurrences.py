@@ -155,19 +155,21 @@ async def at_revision(connection: AsyncConnection, key: str, revision: int) -> O
     return _restore(state) if state else None
 
 
-async def keep(connection: AsyncConnection, occurrence: Occurrence) -> None:
-    """Keep a new occurrence; one that is kept already stays as it is."""
-    kept = await connection.scalar(select(occurrences.c.key).where(occurrences.c.key == occurrence.key))
-    if kept:
+async def keep(connection: AsyncConnection, *new: Occurrence) -> None:
+    """Keep new occurrences; one that is kept already stays as it is."""
+    query = select(occurrences.c.key).where(occurrences.c.key.in_([one.key for one in new]))
+    kept = set(await connection.scalars(query))
+    if not (lacking := [one for one in new if one.key not in kept]):
         return
-    await connection.execute(
-        insert(occurrences).values(
-            **_values(occurrence),
-            wall=_wall(occurrence.original, occurrence.zone), moved_to=None,
-            minutes=round((occurrence.ends - occurrence.starts).total_seconds() / 60),
-        )
-    )  # fmt: skip
-    await connection.execute(insert(revisions).values(_snapshot(occurrence)))
+    rows = [
+        {
+            **_values(one), "wall": _wall(one.original, one.zone), "moved_to": None,
+            "minutes": round((one.ends - one.starts).total_seconds() / 60),
+        }
+        for one in lacking
+    ]  # fmt: skip
+    await connection.execute(insert(occurrences), rows)
+    await connection.execute(insert(revisions), [_snapshot(one) for one in lacking])
 
 
 async def amend(connection: AsyncConnection, changed: Occurrence) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from scheduler.store.database import Database
-from scheduler.store.upgrades import open_database
+from tests.house import empty_database, make_tables
 from tests.postgres import Cluster, execute, free_loopback_port, postgres_programs
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def postgres_template(postgres_server: str) -> Iterator[str]:
     """The name of a PostgreSQL database that has this version's tables, to be copied."""
     name = f"third_thursday_test_{uuid4().hex}"
     asyncio.run(execute(postgres_server, f"CREATE DATABASE {name}"))
-    asyncio.run(_make_tables(f"{postgres_server}/{name}"))
+    asyncio.run(make_tables(f"{postgres_server}/{name}"))
     yield name
     asyncio.run(execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)"))
 
@@ -83,14 +83,8 @@ def postgres_template(postgres_server: str) -> Iterator[str]:
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite database that has this version's tables, to be copied."""
     path = tmp_path_factory.mktemp("template") / "test.sqlite"
-    asyncio.run(_make_tables(f"sqlite:///{path}"))
+    path.write_bytes(asyncio.run(empty_database()))
     return path
-
-
-async def _make_tables(url: str) -> None:
-    database = Database(url)
-    await open_database(database, upgrade=True)
-    await database.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

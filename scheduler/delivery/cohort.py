@@ -6,6 +6,9 @@ from typing import NamedTuple
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import MEETING, Kind
 
+WITH_CALENDAR = (Kind.INVITATION, Kind.UPDATE, Kind.CANCELLATION)
+"""Kinds of which a message may carry a calendar part."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cohort:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from scheduler.delivery.addressee import Addressee, addressee
 from scheduler.delivery.agreement import require_agreement
-from scheduler.delivery.cohort import Cohort, Personal
+from scheduler.delivery.cohort import WITH_CALENDAR, Cohort, Personal
 from scheduler.delivery.invite import Invite
 from scheduler.delivery.links import links_of, purposes_of
 from scheduler.delivery.markdown import as_html, as_text
@@ -42,7 +42,6 @@ from scheduler.domain.text import require_line
 from scheduler.domain.token import Purpose
 from scheduler.domain.zone import city
 
-_WITHOUT_CALENDAR = (Kind.REMINDER, Kind.WELCOME, Kind.FOLLOW_UP)
 # Blanks, in the order of their values; before them stand the tokens by their purposes.
 _OWN = _NAME, _NAME_IN_HTML, _ADDRESS, _ADDRESS_IN_HTML, _ = (
     "own-name", "own-name-in-html", "own-address", "own-address-in-html", CALENDAR,
@@ -181,7 +180,7 @@ class Composer:
         }
         occurrence, series, invite, page = _shown(cohort), cohort.series, None, None
         if occurrence and series:
-            if cohort.kind not in _WITHOUT_CALENDAR:
+            if cohort.kind in WITH_CALENDAR:
                 invite = self._invite(occurrence, series)
             if self._page:
                 page = self._page(occurrence, series, cohort.zone)

@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.delivery.cohort import Cohort, Personal
+from scheduler.delivery.cohort import WITH_CALENDAR, Cohort, Personal
 from scheduler.delivery.compose import Composed, Composer
 from scheduler.delivery.links import UNPROVEN, tokens_for
 from scheduler.delivery.message import ascii_domain
@@ -31,7 +31,6 @@ log = structlog.get_logger()
 
 COHORTS_KEPT = 256
 _MESSAGE = "message"
-_WITH_CALENDAR = (Kind.INVITATION, Kind.UPDATE, Kind.CANCELLATION)
 
 
 def message_id(keys: Keys, community: Community, identity: str, member: int) -> str:
@@ -121,7 +120,7 @@ class Letters:
         if notice.kind is not Kind.INVITATION and notice.occurrence:
             invitation = f"{Kind.INVITATION}:{notice.occurrence}"
             invited = self._keys.names(_MESSAGE, [f"{invitation}:{one}" for one in members])
-        if occurrence and notice.kind in _WITH_CALENDAR:
+        if occurrence and notice.kind in WITH_CALENDAR:
             uids = self._keys.names("uid", [f"{occurrence.key}:{one}" for one in members])
         for claim, message, tokens, before, uid in zip(
             claims,

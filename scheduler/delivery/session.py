@@ -34,7 +34,6 @@ class SmtpConnection:
     ) -> None:  # fmt: skip
         self._wire = wire
         self._extensions = extensions
-        self._pipelines = extensions.pipelining
         self._patience = patience
         self._messages_left = messages
         self._ends = ends
@@ -60,7 +59,7 @@ class SmtpConnection:
                     return lines
                 if self._offered is not None or not self._wire.is_silent:
                     return self._garbled(Step.MAIL)
-                if not self._pipelines:
+                if not self._extensions.pipelining:
                     refused = await self._offer_step_by_step(lines, before_dot)
                     return refused or await self._hand_over(envelope, None)
                 try:
@@ -207,7 +206,7 @@ class SmtpConnection:
         return Outcome(verdict=Verdict.TEMPORARY, reason=reason, relay=True, uncertain=step is Step.DOT)
 
     def _doubt(self, step: Step) -> None:
-        if self._pipelines and step is not Step.DOT:
+        if self._extensions.pipelining and step is not Step.DOT:
             self._distrust()
 
     def _break(self) -> None:

@@ -1,10 +1,6 @@
 """What members chose holds on both databases: in what is foreseen, made, waiting and claimed."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
-import pytest
 
 from scheduler.domain.retention import Retention
 from scheduler.domain.token import Purpose
@@ -14,21 +10,10 @@ from scheduler.service.preferring import choose_notices, pause
 from scheduler.service.retaining import forget_old
 from scheduler.store import members
 from scheduler.store.mutes import Mute
-from tests.house import DAY_BEFORE, POLICIES, House, address_of, open_house
+from tests.house import DAY_BEFORE, POLICIES, House, address_of
 
 NOW = datetime(2026, 11, 18, 8, 30, tzinfo=UTC)
 NINE = datetime(2026, 11, 18, 9, tzinfo=UTC)
-
-
-@pytest.fixture
-async def house(tmp_path: Path, database_url: str) -> AsyncIterator[House]:
-    """Half an hour before the reminder of the day before, with its deliveries made."""
-    async with open_house(tmp_path, datetime(2026, 11, 1, tzinfo=UTC), url=database_url) as house:
-        await house.tick()
-        await house.join(("Ann", "Europe/London"), ("Bo", "Europe/London"))
-        house.clock.pass_until(NOW)
-        await house.planner.tick()
-        yield house
 
 
 async def mute(house: House, name: str, *mutes: Mute) -> None:

@@ -1,8 +1,6 @@
 """An address that takes no mail is sent none, wherever that is decided, until it is another or said to be well."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -19,22 +17,11 @@ from scheduler.service.retaining import RETURNS_KEPT, forget_old
 from scheduler.service.watching import health, troubles
 from scheduler.store import members, returns
 from scheduler.store.members import Member
-from tests.house import RETENTION, House, address_of, open_house
+from tests.house import RETENTION, House, address_of
 
 NOW = datetime(2026, 11, 18, 8, 30, tzinfo=UTC)
 NINE = datetime(2026, 11, 18, 9, tzinfo=UTC)
 GONE = {"suppressed_at": NOW, "suppressed_for": "5.1.1"}
-
-
-@pytest.fixture
-async def house(tmp_path: Path, database_url: str) -> AsyncIterator[House]:
-    """Half an hour before the reminder of the day before, with its deliveries made."""
-    async with open_house(tmp_path, datetime(2026, 11, 1, tzinfo=UTC), url=database_url) as house:
-        await house.tick()
-        await house.join(("Ann", "Europe/London"), ("Bo", "Europe/London"))
-        house.clock.pass_until(NOW)
-        await house.planner.tick()
-        yield house
 
 
 async def person(house: House, name: str) -> Member:

@@ -11,14 +11,16 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -28,6 +30,7 @@ from scheduler.delivery.smtp import SmtpTransport
 from scheduler.delivery.transport import SmtpAddress
 from tests.house import INVITATION, House, open_house
 
+T = TypeVar("T")
 ZONES = ("Europe/London", "America/New_York", "Asia/Kolkata", "Pacific/Auckland", "Europe/Stockholm")
 ADOPTED = datetime(2026, 11, 1, tzinfo=UTC)
 DUE = datetime(2026, 11, 5, 21, tzinfo=UTC)
@@ -51,8 +54,23 @@ def signer() -> Signer:
 
 def slow_commits(house: House, milliseconds: float) -> None:
     """Let each commit of the ledger take longer, as on a slower disk."""
+
+    def wait(_connection: object = None) -> None:
+        time.sleep(milliseconds / 1000)
+
     for engine in (house.database._engine.sync_engine, house.database._at_once):
-        event.listen(engine, "commit", lambda _connection: time.sleep(milliseconds / 1000))
+        event.listen(engine, "commit", wait)
+    write_at_once = house.database.write_at_once
+
+    async def slowly(work: Callable[[Connection], T], *, bare: bool = False) -> T:
+        def slower(connection: Connection) -> T:
+            done = work(connection)
+            wait()
+            return done
+
+        return await write_at_once(slower if bare else work, bare=bare)
+
+    house.database.write_at_once = slowly  # type: ignore[method-assign]
 
 
 async def main(asked: argparse.Namespace) -> None:

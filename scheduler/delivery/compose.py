@@ -82,8 +82,12 @@ class Composed:
         self._leaving = _leaving(cohort, community) if cohort.kind not in REPLIES else ()
 
     def message(self, personal: Personal, *, date: datetime) -> bytes:
-        """Return the whole message: CRLF, 7-bit, lines within 998 octets, none of which begins with a dot; the same
-        for the same input.
+        """The whole message; see `pieces`."""
+        return b"".join(self.pieces(personal, date=date))
+
+    def pieces(self, personal: Personal, *, date: datetime) -> list[bytes]:
+        """Return what joined is the whole message: CRLF, 7-bit, lines within 998 octets, none of which begins with a
+        dot; the same for the same input. What is common to all messages is no copy of its own.
 
         `date` is aware. Raises Refused, naming the member, where a value of theirs cannot be carried, and
         ValueError where they are not of this cohort.
@@ -100,7 +104,7 @@ class Composed:
             form = self._form(personal.assumed, invites=bool(personal.uid))
             body = form.body.pieces(self._values(personal, to))
             signature = form.seal.sign(own, b"".join(body), date=date) if form.seal else b""
-            return b"".join((signature, own, form.headers, b"\r\n", *body))
+            return [signature, own, form.headers, b"\r\n", *body]
         except (Refused, ValueError) as error:
             raise Refused(f"member {personal.member}: {error}") from error
 

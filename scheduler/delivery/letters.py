@@ -47,6 +47,10 @@ class _Subject:
     before: Occurrence | None
 
 
+_Place = tuple[int, int | None, str, str, bool]
+"""Of a notice and its revision the zone, the locale, and whether it is a member's first mail: what makes a cohort."""
+
+
 class Following(Protocol):
     """Finds the next meeting that is held, which a welcome speaks of."""
 
@@ -71,47 +75,40 @@ class Letters:
         self._room_policies = room_policies
         self._following = following
         self._composed: OrderedDict[Cohort, Composed | Problem] = OrderedDict()
+        self._places: OrderedDict[_Place, Composed | Problem] = OrderedDict()
         self._subjects: OrderedDict[tuple[int, int | None], _Subject] = OrderedDict()
         self._noted: set[tuple[str, str, datetime]] = set()
 
     async def write(self, batch: Sequence[Claim]) -> list[Envelope | Problem]:
         """The envelope of each claim; a Problem in its place where its message cannot be written."""
-        await self._look_up({(one.notice, one.revision) for one in batch} - self._subjects.keys())
-        found = [self._subjects.get((one.notice, one.revision)) for one in batch]
+        # The many of a batch are of few cohorts.
+        of_cohort: dict[_Place, list[int]] = {}
+        for number, one in enumerate(batch):
+            place = one.notice, one.revision, one.zone, one.locale, one.first
+            of_cohort.setdefault(place, []).append(number)
+        await self._look_up({place[:2] for place in of_cohort} - self._subjects.keys())
+        found = {place: self._subjects.get(place[:2]) for place in of_cohort}
         # A welcome may speak of a meeting that the plan does not keep yet.
         await self._note_hours(
             {
-                (one.zone, about.occurrence)
-                for one, about in zip(batch, found, strict=True)
+                (zone, about.occurrence)
+                for (_, _, zone, _, _), about in found.items()
                 if about and about.notice.kind is not Kind.WELCOME
             }
         )
         while len(self._subjects) > COHORTS_KEPT:
             self._subjects.popitem(last=False)
         now = self._clock.now()
-        composed: dict[tuple[int, int | None, str, str, bool], Composed | Problem] = {}
-        written: list[Envelope | Problem] = []
-        for one, about, own in zip(batch, found, self._own(batch, found), strict=True):
-            if about is None or own is None:
-                written.append(Problem("the notice is gone"))
-                continue
-            # The many of a batch are of few cohorts.
-            place = one.notice, one.revision, one.zone, one.locale, one.first
-            if place not in composed:
-                composed[place] = self._cohort(about, zone=one.zone, locale=one.locale, first=one.first)
-            written.append(self._envelope(about.notice, own, composed[place], now))
+        written: list[Envelope | Problem] = [Problem("the notice is gone")] * len(batch)
+        for place, about in found.items():
+            if about:
+                numbers, composed = of_cohort[place], self._cohort(about, place)
+                # Of all at once, since keyed names cost least so.
+                for number, own in zip(
+                    numbers, self._personal(about, [batch[one] for one in numbers]), strict=True
+                ):
+                    written[number] = self._envelope(about.notice, own, composed, now)
         return written
-
-    def _own(self, batch: Sequence[Claim], found: Sequence[_Subject | None]) -> list[Personal | None]:
-        """What is each member's own: of all that hear of one subject at once, since keyed names cost least so."""
-        own: list[Personal | None] = [None] * len(batch)
-        for about in {id(one): one for one in found if one}.values():
-            places = [place for place, one in enumerate(found) if one is about]
-            for place, personal in zip(
-                places, self._personal(about, [batch[one] for one in places]), strict=True
-            ):
-                own[place] = personal
-        return own
 
     def _personal(self, about: _Subject, claims: Sequence[Claim]) -> Iterator[Personal]:
         notice, occurrence = about.notice, about.occurrence
@@ -186,7 +183,7 @@ class Letters:
         try:
             return Envelope(
                 sender=self._return_path(own.member, own.address), recipient=own.address,
-                content=composed.message(own, date=now), envelope_id=own.message.decode(), composed=True,
+                pieces=composed.pieces(own, date=now), envelope_id=own.message.decode(), composed=True,
             )  # fmt: skip
         except (Problem, ValueError) as error:
             return error if isinstance(error, Problem) else Problem(f"{notice.kind}: {error}")
@@ -196,8 +193,18 @@ class Letters:
         inbox = self._community.inbox
         return bounce_address(self._keys, member, address, inbox) if inbox else self._community.address
 
-    def _cohort(self, about: _Subject, *, zone: str, locale: str, first: bool) -> Composed | Problem:
+    def _cohort(self, about: _Subject, place: _Place) -> Composed | Problem:
         """Composed once, and a fault found once: a broken template is not rendered again for every member."""
+        if place not in self._places:
+            _, _, zone, locale, first = place
+            self._places[place] = self._composed_once(about, zone=zone, locale=locale, first=first)
+            if len(self._places) > COHORTS_KEPT:
+                self._places.popitem(last=False)
+        self._places.move_to_end(place)
+        return self._places[place]
+
+    def _composed_once(self, about: _Subject, *, zone: str, locale: str, first: bool) -> Composed | Problem:
+        """Many notices may have the same words, as those with which people sign in."""
         notice, occurrence = about.notice, about.occurrence
         try:
             cohort = Cohort(

@@ -126,14 +126,14 @@ class SmtpConnection:
 
     async def _hand_over(self, envelope: Envelope, following: Envelope | None) -> Outcome:
         """Write the content and its final dot, the following message's envelope behind it, and read the answer."""
-        pieces = [envelope.content, b".\r\n"] if envelope.composed else [dot_stuffed(envelope.content)]
+        pieces = [*envelope.pieces, b".\r\n"] if envelope.composed else [dot_stuffed(envelope.content)]
         if following is not None and self._messages_left > 0:
             lines = commands(following, self._extensions)
             if isinstance(lines, Commands):
                 pieces.append(lines.at_once)
                 self._offered = following
         try:
-            self._wire.write(pieces)
+            self._wire.write([b"".join(pieces)])
         except HungUp as error:
             return self._lost(Step.DATA, error)
         reply = await self._hear(Step.DOT)

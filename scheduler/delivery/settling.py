@@ -76,7 +76,8 @@ class Settler:
         while settlements:
             try:
                 await self._database.write_at_once(
-                    partial(claims.settle, settlements=settlements, run=self._run)
+                    partial(claims.settle, settlements=settlements, run=self._run),
+                    bare=claims.is_bare(settlements),
                 )
                 self._database.faults.end("settling")
                 return

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -27,7 +27,8 @@ class Envelope:
     """One message for one recipient, ready for the wire; to be left as it is made. (Frozen it would cost twice as much,
     for each message.)
 
-    `content` is the whole message: 7-bit, CRLF line ends only, the last line ended (RFC 5321, section 2.3.8).
+    `pieces` joined are the whole message: 7-bit, CRLF line ends only, the last line ended (RFC 5321, section 2.3.8).
+    Joined only when they leave, they take next to no memory of their own, and that is written and read at once.
     `envelope_id` is the same on every try; a relay that offers DSN gets it as ENVID (RFC 3461, section 4.4).
     `composed`: the content is all this by the way it was made, and none of its lines begins with a dot.
     Raises ValueError where a part could break out of its place.
@@ -35,7 +36,7 @@ class Envelope:
 
     sender: str
     recipient: str
-    content: bytes
+    pieces: Sequence[bytes]
     envelope_id: str
     composed: bool = False
 
@@ -46,11 +47,22 @@ class Envelope:
             raise ValueError("the envelope has no id")
         if self.composed:
             return
-        ends = self.content.count(b"\r\n")
-        if self.content.count(b"\n") != ends or self.content.count(b"\r") != ends:
+        content = self.content
+        ends = content.count(b"\r\n")
+        if content.count(b"\n") != ends or content.count(b"\r") != ends:
             raise ValueError("the message has a line end that is not CRLF")
-        if not self.content.isascii() or not self.content.endswith(b"\r\n"):
+        if not content.isascii() or not content.endswith(b"\r\n"):
             raise ValueError("the message is not 7-bit, or its last line is not ended")
+
+    @property
+    def content(self) -> bytes:
+        """The whole message."""
+        return b"".join(self.pieces)
+
+    @property
+    def size(self) -> int:
+        """Of the whole message, in octets."""
+        return sum(map(len, self.pieces))
 
 
 class Verdict(StrEnum):

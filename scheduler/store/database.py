@@ -7,7 +7,7 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,8 +108,10 @@ class Database:
         async with self._writer.connect() as connection, connection.begin():
             yield connection
 
-    async def write_at_once(self, work: Callable[[Connection], T]) -> T:
+    async def write_at_once(self, work: Callable[[Connection], T], *, bare: bool = False) -> T:
         """As `write`, for what is written many times a second; returns what `work` does.
+
+        `bare` is for work that on SQLite is a single statement of the driver's: that is a transaction of itself.
 
         On SQLite the whole of `work` runs in a thread of its own: the way there and back costs more than a
         statement, and is gone once instead of for each. All of it takes turns there, which waits less than
@@ -123,7 +125,7 @@ class Database:
             if self._kept is None:
                 self._kept = self._at_once.connect()
             try:
-                with self._kept.begin():
+                with nullcontext() if bare else self._kept.begin():
                     return work(self._kept)
             except BaseException:
                 self._kept.close()

@@ -1,6 +1,7 @@
 """The tables and their invariants: what must be true is a constraint here, not an `if` elsewhere."""
 
 from datetime import UTC, datetime, timedelta
+from operator import eq, ne
 from typing import Any
 
 from sqlalchemy import (
@@ -9,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Dialect,
     ForeignKey,
     Index,
@@ -21,9 +23,11 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
+    literal_column,
     text,
     true,
 )
+from sqlalchemy.sql.operators import OperatorType
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -43,6 +47,19 @@ class Instant(TypeDecorator[datetime]):
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+class State(String):
+    """One of a few words. Compared with one of them it is said as a constant: were it a parameter, on which it hangs
+    whether a partial index may be used, SQLite would plan the whole statement anew each time that it runs."""
+
+    class comparator_factory(String.Comparator[str]):  # noqa: N801 - the name under which SQLAlchemy looks for it
+        def operate(self, op: OperatorType, *other: Any, **options: Any) -> ColumnElement[Any]:
+            if op in (eq, ne) and isinstance(other[0], str):
+                if not other[0].isalpha():
+                    raise ValueError("a state is a word")
+                other = (literal_column(f"'{other[0]}'"),)
+            return super().operate(op, *other, **options)
 
 
 # SQLite numbers rows by itself only in a column of exactly this type.
@@ -231,7 +248,7 @@ requests = Table(
     Column("zone", String(60), nullable=False),
     Column("locale", String(40), nullable=False),
     Column("words", Text, nullable=False, server_default="", comment="what brings them here"),
-    Column("state", String(12), nullable=False),
+    Column("state", State(12), nullable=False),
     Column("asked_at", Instant, nullable=False, comment="when they agreed to what is kept of them"),
     Column("confirmed_at", Instant),
     Column("taken_by", ForeignKey("members.id", ondelete="SET NULL"), comment="the convenor, where known"),
@@ -345,7 +362,7 @@ deliveries = Table(
     Column("zone", String(60), nullable=False),
     Column("locale", String(40), nullable=False),
     Column("chunk", BigInteger, nullable=False),
-    Column("state", String(10), nullable=False),
+    Column("state", State(10), nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("due", Instant, nullable=False),
@@ -375,7 +392,7 @@ past_deliveries = Table(
     "past_deliveries", metadata,
     Column("notice", ForeignKey("notices.id", ondelete="CASCADE"), primary_key=True),
     Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
-    Column("state", String(10), nullable=False),
+    Column("state", State(10), nullable=False),
     Column("reason", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("due", Instant, nullable=False),

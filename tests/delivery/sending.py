@@ -18,7 +18,7 @@ EVERYTHING = ["PIPELINING", "SIZE 10000000", "8BITMIME", "SMTPUTF8", "DSN", "ENH
 def envelope(
     recipient: str = "ada@example.org", *, content: bytes = CONTENT, identity: str = "d1"
 ) -> Envelope:
-    return Envelope(sender="b+1@example.org", recipient=recipient, content=content, envelope_id=identity)
+    return Envelope(sender="b+1@example.org", recipient=recipient, pieces=[content], envelope_id=identity)
 
 
 def transport(port: int, *, patience: Patience = PATIENT, **options: Any) -> SmtpTransport:

@@ -25,7 +25,7 @@ def job(to: Backlog, recipient: str) -> Job:
         generation=0, feed_generation=0, attempts=1, revision=None, uncertain=False, requested=False,
         first=False,
     )  # fmt: skip
-    envelope = Envelope(sender="a@example.org", recipient=recipient, content=b"x\r\n", envelope_id="d")
+    envelope = Envelope(sender="a@example.org", recipient=recipient, pieces=[b"x\r\n"], envelope_id="d")
     return to.job(claim, envelope, Tally())
 
 

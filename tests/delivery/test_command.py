@@ -15,7 +15,7 @@ CONTENT = b"Subject: Third Thursday\r\n\r\nhello\r\n"
 def envelope(
     recipient: str = "ada@example.org", *, sender: str = "b+1@example.org", identity: str = "d1"
 ) -> Envelope:
-    return Envelope(sender=sender, recipient=recipient, content=CONTENT, envelope_id=identity)
+    return Envelope(sender=sender, recipient=recipient, pieces=[CONTENT], envelope_id=identity)
 
 
 def lines(sent: Envelope, extensions: Mapping[str, str]) -> tuple[str, str]:

@@ -327,6 +327,6 @@ def test_a_web_page_at_another_hour_stops_its_notice_and_no_other() -> None:
 def test_every_mail_fits_an_envelope(kind: str) -> None:
     content = message(COHORTS[kind])
     assert Envelope(
-        sender="a@example.org", recipient="b@example.org", content=content, envelope_id="1"
+        sender="a@example.org", recipient="b@example.org", pieces=[content], envelope_id="1"
     ).content.isascii()
     assert max(map(len, content.split(b"\r\n"))) <= 998

@@ -139,18 +139,20 @@ def test_only_a_temporary_outcome_can_be_uncertain() -> None:
         {"recipient": "ada@example.org>\r\nRCPT TO:<eve@example.org"},
         {"recipient": "ada@example.org> NOTIFY=NEVER"},
         {"sender": "b\n@example.org"},
-        {"content": b"Subject: x\n\nbare line feed\r\n"},
-        {"content": b"Subject: x\r\n\r\nbare\rreturn\r\n"},
-        {"content": b"Subject: x\r\n\r\nnot ended"},
-        {"content": "Subject: ü\r\n".encode()},
+        {"pieces": [b"Subject: x\n\nbare line feed\r\n"]},
+        {"pieces": [b"Subject: x\r\n\r\nbare\rreturn\r\n"]},
+        {"pieces": [b"Subject: x\r\n\r\n", b"not ended"]},
+        {"pieces": ["Subject: ü\r\n".encode()]},
         {"envelope_id": ""},
     ],
 )
-def test_an_envelope_that_could_break_out_of_its_place_cannot_be_built(wrong: dict[str, str | bytes]) -> None:
-    parts: dict[str, str | bytes] = {
+def test_an_envelope_that_could_break_out_of_its_place_cannot_be_built(
+    wrong: dict[str, str | list[bytes]],
+) -> None:
+    parts: dict[str, str | list[bytes]] = {
         "sender": "b+1@example.org",
         "recipient": "ada@example.org",
-        "content": b"Subject: x\r\n\r\nhello\r\n",
+        "pieces": [b"Subject: x\r\n\r\n", b"hello\r\n"],
         "envelope_id": "d1",
     }
     with pytest.raises(ValueError, match=r"envelope|message"):

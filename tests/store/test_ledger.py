@@ -51,7 +51,8 @@ class Ledger:
             ]
 
     async def settle(self, *settlements: Settlement, run: str = "run") -> None:
-        await self.database.write_at_once(partial(claims.settle, settlements=settlements, run=run))
+        work = partial(claims.settle, settlements=settlements, run=run)
+        await self.database.write_at_once(work, bare=claims.is_bare(settlements))
 
     async def states(self) -> list[str]:
         async with self.database.read() as connection:

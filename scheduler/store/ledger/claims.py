@@ -295,6 +295,11 @@ def settle(connection: Connection, settlements: Sequence[Settlement], *, run: st
         connection.execute(_settle, others)
 
 
+def is_bare(settlements: Sequence[Settlement]) -> bool:
+    """Whether SQLite settles these in one statement, as nearly always; see `Database.write_at_once`."""
+    return all(one.sent_at for one in settlements)
+
+
 def _settle_those(connection: Connection, sent: list[int], *, run: str, at: datetime) -> None:
     if connection.dialect.name != "sqlite":
         connection.execute(_settle_sent, {"those": sent, "by": run, "sent": at})

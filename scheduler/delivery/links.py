@@ -34,29 +34,6 @@ class Link(NamedTuple):
     after: str = ""
 
 
-def links_of(kind: Kind, community: Community, *, occurrence: str = "") -> Mapping[str, Link]:
-    """The links that templates of this kind may show, by the names under which they know them. `occurrence` is the key
-    of the meeting that they speak of."""
-    base = community.base_url
-    found = {"leave_url": Link(f"{base}/u/", Purpose.LEAVE)}
-    if kind in _ACTIONS:
-        purpose, path = _ACTIONS[kind]
-        return found | {"action_url": Link(f"{base}/{path}/", purpose)}
-    found["me_url"] = Link(f"{base}/me/", Purpose.PREFERENCES)
-    if kind in _SUBSCRIBES:
-        feed = f"{base}/cal/"
-        found |= {
-            "own_feed_url": Link(feed, Purpose.FEED, ".ics"),
-            "own_apple_url": Link(f"webcal:{feed.partition(':')[2]}", Purpose.FEED, ".ics"),
-            "own_ways_url": Link(f"{base}/subscribe/", Purpose.SUBSCRIBE),
-        }
-    if kind in _ASKS:
-        found["rsvp_url"] = Link(f"{base}/rsvp/", Purpose.RSVP)
-        before, after = community.way_in("\n", occurrence).split("\n")
-        found["join_url"] = Link(before, Purpose.JOIN, after)
-    return found
-
-
 def purposes_of(kind: Kind) -> tuple[Purpose, ...]:
     """What the tokens in links of this kind are for, in the order in which they are handed on."""
     if kind in _ACTIONS:
@@ -64,6 +41,39 @@ def purposes_of(kind: Kind) -> tuple[Purpose, ...]:
     subscribes = (Purpose.FEED, Purpose.SUBSCRIBE) if kind in _SUBSCRIBES else ()
     asks = (Purpose.RSVP, Purpose.JOIN) if kind in _ASKS else ()
     return Purpose.LEAVE, Purpose.PREFERENCES, *subscribes, *asks
+
+
+def links_of(kind: Kind, community: Community, *, occurrence: str = "") -> Mapping[str, Link]:
+    """The links that templates of this kind may show, by the names under which they know them. `occurrence` is the key
+    of the meeting that they speak of."""
+    found: dict[str, Link] = {}
+    for purpose in purposes_of(kind):
+        found |= _links_for(purpose, kind, community, occurrence)
+    return found
+
+
+def _links_for(purpose: Purpose, kind: Kind, community: Community, occurrence: str) -> Mapping[str, Link]:
+    base = community.base_url
+    match purpose:
+        case Purpose.LEAVE:
+            return {"leave_url": Link(f"{base}/u/", purpose)}
+        case Purpose.PREFERENCES:
+            return {"me_url": Link(f"{base}/me/", purpose)}
+        case Purpose.FEED:
+            feed = f"{base}/cal/"
+            return {
+                "own_feed_url": Link(feed, purpose, ".ics"),
+                "own_apple_url": Link(f"webcal:{feed.partition(':')[2]}", purpose, ".ics"),
+            }
+        case Purpose.SUBSCRIBE:
+            return {"own_ways_url": Link(f"{base}/subscribe/", purpose)}
+        case Purpose.RSVP:
+            return {"rsvp_url": Link(f"{base}/rsvp/", purpose)}
+        case Purpose.JOIN:
+            before, after = community.way_in("\n", occurrence).split("\n")
+            return {"join_url": Link(before, purpose, after)}
+        case _:
+            return {"action_url": Link(f"{base}/{_ACTIONS[kind][1]}/", purpose)}
 
 
 def tokens_for(

@@ -169,7 +169,11 @@ def claim(connection: Connection, chunk: int, *, run: str, now: datetime, limit:
         claimed = [Claim._make(row) for row in connection.execute(_chosen(), wanted)]
         those = [one.id for one in claimed]
     if claimed:
-        connection.execute(_mark(connection.dialect.name), {"those": those, "by": run, "at": now})
+        # A chunk is of one notice, hence of one occurrence.
+        revision = next((one.revision for one in claimed if not one.uncertain), None)
+        connection.execute(
+            _mark(connection.dialect.name), {"those": those, "by": run, "at": now, "told": revision}
+        )
     return claimed
 
 
@@ -228,12 +232,6 @@ _first = and_(
         or_(past_deliveries.c.state == "sent", past_deliveries.c.uncertain),
     ),
 )  # fmt: skip
-_revision_now = (
-    select(occurrences.c.revision)
-    .join(notices, notices.c.occurrence == occurrences.c.key)
-    .where(notices.c.id == deliveries.c.notice)
-    .scalar_subquery()
-)
 
 
 @cache
@@ -246,7 +244,7 @@ def _mark(dialect: str) -> Update:
         .values(
             state="sending", run=bindparam("by"), tried_at=bindparam("at", type_=deliveries.c.tried_at.type),
             reason="", attempts=deliveries.c.attempts + 1,
-            revision=case((deliveries.c.uncertain, deliveries.c.revision), else_=_revision_now),
+            revision=case((deliveries.c.uncertain, deliveries.c.revision), else_=bindparam("told", type_=Integer)),
         )
     )  # fmt: skip
 

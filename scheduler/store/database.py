@@ -111,11 +111,10 @@ class Database:
     async def write_at_once(self, work: Callable[[Connection], T], *, bare: bool = False) -> T:
         """As `write`, for what is written many times a second; returns what `work` does.
 
-        `bare` is for work that on SQLite is a single statement of the driver's: that is a transaction of itself.
-
         On SQLite the whole of `work` runs in a thread of its own: the way there and back costs more than a
         statement, and is gone once instead of for each. All of it takes turns there, which waits less than
-        asking for the writer's lock again and again.
+        asking for the writer's lock again and again. `bare` is for work that there is a single statement of the
+        driver's, which is a transaction of itself.
         """
         if not self.is_sqlite:
             async with self.write() as connection:

@@ -55,9 +55,7 @@ class State(String):
 
     class comparator_factory(String.Comparator[str]):  # noqa: N801 - the name under which SQLAlchemy looks for it
         def operate(self, op: OperatorType, *other: Any, **options: Any) -> ColumnElement[Any]:
-            if op in (eq, ne) and isinstance(other[0], str):
-                if not other[0].isalpha():
-                    raise ValueError("a state is a word")
+            if op in (eq, ne) and isinstance(other[0], str) and other[0].isalpha():
                 other = (literal_column(f"'{other[0]}'"),)
             return super().operate(op, *other, **options)
 

@@ -117,7 +117,8 @@ async def test_the_archive_lists_what_was_held_by_year_the_newest_first(
         materials="https://example.org/notes",
     )  # fmt: skip
     await change(house, "conversation-for-kindness/2027-01-21", cancel=True)
-    await house.live(datetime(2027, 2, 20, tzinfo=UTC))
+    house.clock.pass_until(datetime(2027, 2, 20, tzinfo=UTC))
+    await house.tick()
     newest = await visitor.get("/archive")
     assert "<h1>Past meetings of 2027</h1>" in newest.text
     assert "18 February 2027" in newest.text and "21 January" not in newest.text

@@ -3,13 +3,14 @@
 import os
 import resource
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.faults import (
+    Installation,
     Relay,
     do_as_root,
     fill,
@@ -32,78 +33,73 @@ ASKS = {
 }  # fmt: skip
 
 
-async def test_a_disk_that_fills_between_a_250_and_its_settlement_stops_all_until_there_is_space(
-    tmp_path: Path,
-) -> None:
-    with small_disk(tmp_path / "disk") as disk:
+@asynccontextmanager
+async def filling(folder: Path, **settings: str) -> AsyncIterator[tuple[Path, Relay, Installation]]:
+    """A disk that is full as soon as some mails were taken, their relay, and the installation on that disk."""
+    with small_disk(folder / "disk") as disk:
 
         async def then() -> None:
             fill(disk)
 
-        async with (
-            Relay(at=MIDST, then=then) as relay,
-            webhook() as (url, alerts),
-            installed(
-                tmp_path,
-                f"smtp://127.0.0.1:{relay.port}",
-                database=disk / "faults.sqlite",
-                THIRD_THURSDAY_WATCH__WEBHOOK=url,
-            ) as here,
-        ):
-            await here.join(MEMBERS)
-            await here.start()
-            await here.not_ready("the disk is full")
-            assert "settling-failed" in here.log and "the disk is full: make space on it" in here.log
-            code, out, _ = await here.command("status")
-            assert code == 1 and "trouble:     the disk is full: make space on it\n" in out
-            code, _, err = await here.command("members", "pause", "m1@example.org")
-            assert (code, err) == (1, "third-thursday: the disk is full: make space on it; then try again\n")
-            code, _, err = await here.command("backup", str(disk / "copy"))
-            assert code == 1 and err.count("\n") == 1 and "make room" in err and not (disk / "copy").exists()
-            await until(lambda: alerts)
-            page = await here.answer("/join", ASKS)
-            assert page.status_code == 503 and "please try again in a few minutes" in page.text
-            assert (await here.answer("/")).status_code == 200
-            assert len(relay.taken) <= MIDST + CONNECTIONS, (
-                "a connection went on before its last was written down"
-            )
-            (disk / "filler").unlink()
-            await here.all_sent(MEMBERS)
-            relay.verdict(MEMBERS)
-            await here.well()
-            await until(lambda: len(alerts) == 2)
-            assert [(one["trouble"], one["event"]) for one in alerts] == [
-                ("database", "begins"),
-                ("database", "ended"),
-            ]
-            assert "the disk is full: make space on it" in alerts[0]["text"]
-            assert here.logged("settling-works-again") == here.logged("settling-failed") == 1
-            await here.drain()
+        async with Relay(at=MIDST, then=then) as relay:
+            address = f"smtp://127.0.0.1:{relay.port}"
+            async with installed(folder, address, database=disk / "faults.sqlite", **settings) as here:
+                yield disk, relay, here
+
+
+async def test_a_disk_that_fills_between_a_250_and_its_settlement_stops_all_until_there_is_space(
+    tmp_path: Path,
+) -> None:
+    async with (
+        webhook() as (url, alerts),
+        filling(tmp_path, THIRD_THURSDAY_WATCH__WEBHOOK=url) as (disk, relay, here),
+    ):
+        await here.join(MEMBERS)
+        await here.start()
+        await here.not_ready("the disk is full")
+        assert "settling-failed" in here.log and "the disk is full: make space on it" in here.log
+        code, out, _ = await here.command("status")
+        assert code == 1 and "trouble:     the disk is full: make space on it\n" in out
+        code, _, err = await here.command("members", "pause", "m1@example.org")
+        assert (code, err) == (1, "third-thursday: the disk is full: make space on it; then try again\n")
+        code, _, err = await here.command("backup", str(disk / "copy"))
+        assert code == 1 and err.count("\n") == 1 and "make room" in err and not (disk / "copy").exists()
+        await until(lambda: alerts)
+        page = await here.answer("/join", ASKS)
+        assert page.status_code == 503 and "please try again in a few minutes" in page.text
+        assert (await here.answer("/")).status_code == 200
+        assert len(relay.taken) <= MIDST + CONNECTIONS, (
+            "a connection went on before its last was written down"
+        )
+        (disk / "filler").unlink()
+        await here.all_sent(MEMBERS)
+        relay.verdict(MEMBERS)
+        await here.well()
+        await until(lambda: len(alerts) == 2)
+        assert [(one["trouble"], one["event"]) for one in alerts] == [
+            ("database", "begins"),
+            ("database", "ended"),
+        ]
+        assert "the disk is full: make space on it" in alerts[0]["text"]
+        assert here.logged("settling-works-again") == here.logged("settling-failed") == 1
+        await here.drain()
 
 
 async def test_killed_while_the_disk_is_full_it_repeats_only_what_its_connections_had_not_written_down(
     tmp_path: Path,
 ) -> None:
-    with small_disk(tmp_path / "disk") as disk:
-
-        async def then() -> None:
-            fill(disk)
-
-        async with (
-            Relay(at=MIDST, then=then) as relay,
-            installed(tmp_path, f"smtp://127.0.0.1:{relay.port}", database=disk / "faults.sqlite") as here,
-        ):
-            await here.join(MEMBERS)
-            await here.start()
-            await here.not_ready("the disk is full")
-            await here.kill()
-            code, _, err = await here.command("serve")
-            assert (code, err) == (1, "third-thursday: the disk is full: make space on it; then try again\n")
-            (disk / "filler").unlink()
-            await here.start()
-            await here.all_sent(MEMBERS)
-            relay.verdict(MEMBERS, repeats=CONNECTIONS)
-            await here.drain()
+    async with filling(tmp_path) as (disk, relay, here):
+        await here.join(MEMBERS)
+        await here.start()
+        await here.not_ready("the disk is full")
+        await here.kill()
+        code, _, err = await here.command("serve")
+        assert (code, err) == (1, "third-thursday: the disk is full: make space on it; then try again\n")
+        (disk / "filler").unlink()
+        await here.start()
+        await here.all_sent(MEMBERS)
+        relay.verdict(MEMBERS, repeats=CONNECTIONS)
+        await here.drain()
 
 
 async def test_on_a_full_disk_nothing_can_be_begun_and_a_line_says_why(tmp_path: Path) -> None:

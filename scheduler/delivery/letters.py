@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Protocol
 
 import structlog
@@ -74,7 +75,8 @@ class Letters:
         self._keys = keys
         self._room_policies = room_policies
         self._following = following
-        self._composed: OrderedDict[Cohort, Composed | Problem] = OrderedDict()
+        # Many notices may have the same words, as those with which people sign in.
+        self._composed = lru_cache(maxsize=COHORTS_KEPT)(self._compose)
         self._places: OrderedDict[_Place, Composed | Problem] = OrderedDict()
         self._subjects: OrderedDict[tuple[int, int | None], _Subject] = OrderedDict()
         self._noted: set[tuple[str, str, datetime]] = set()
@@ -197,14 +199,13 @@ class Letters:
         """Composed once, and a fault found once: a broken template is not rendered again for every member."""
         if place not in self._places:
             _, _, zone, locale, first = place
-            self._places[place] = self._composed_once(about, zone=zone, locale=locale, first=first)
+            self._places[place] = self._composed_for(about, zone=zone, locale=locale, first=first)
             if len(self._places) > COHORTS_KEPT:
                 self._places.popitem(last=False)
         self._places.move_to_end(place)
         return self._places[place]
 
-    def _composed_once(self, about: _Subject, *, zone: str, locale: str, first: bool) -> Composed | Problem:
-        """Many notices may have the same words, as those with which people sign in."""
+    def _composed_for(self, about: _Subject, *, zone: str, locale: str, first: bool) -> Composed | Problem:
         notice, occurrence = about.notice, about.occurrence
         try:
             cohort = Cohort(
@@ -216,16 +217,14 @@ class Letters:
             )  # fmt: skip
         except (ValueError, KeyError) as error:
             return Problem(f"{notice.kind}: {error}")
-        if cohort not in self._composed:
-            try:
-                self._composed[cohort] = self._composer.cohort(cohort)
-            except Problem as problem:
-                log.error("cohort-not-composed", kind=cohort.kind, zone=cohort.zone, problem=str(problem))
-                self._composed[cohort] = problem
-            if len(self._composed) > COHORTS_KEPT:
-                self._composed.popitem(last=False)
-        self._composed.move_to_end(cohort)
-        return self._composed[cohort]
+        return self._composed(cohort)
+
+    def _compose(self, cohort: Cohort) -> Composed | Problem:
+        try:
+            return self._composer.cohort(cohort)
+        except Problem as problem:
+            log.error("cohort-not-composed", kind=cohort.kind, zone=cohort.zone, problem=str(problem))
+            return problem
 
     def _room(self, notice: Notice, occurrence: Occurrence, zone: str) -> str:
         """The room's own address where this is the last reminder before the start."""

@@ -63,7 +63,7 @@ class SmtpConnection:
                     refused = await self._offer_step_by_step(lines, before_dot)
                     return refused or await self._hand_over(envelope, None)
                 try:
-                    self._wire.write([lines.at_once])
+                    self._wire.write(lines.at_once)
                 except HungUp as error:
                     return self._lost(Step.MAIL, error)
             return await self._accepted_at_once(before_dot) or await self._hand_over(envelope, following)
@@ -76,7 +76,7 @@ class SmtpConnection:
         """Say QUIT, and wait at most the patience for it. Never raises."""
         try:
             if self._wire.is_open and self._offered is None:
-                self._wire.write([b"QUIT\r\n"])
+                self._wire.write(b"QUIT\r\n")
                 await self._wire.reply(within=self._patience.quit)
         except (HungUp, OSError):
             pass
@@ -133,7 +133,7 @@ class SmtpConnection:
                 pieces.append(lines.at_once)
                 self._offered = following
         try:
-            self._wire.write([b"".join(pieces)])
+            self._wire.write(b"".join(pieces))
         except HungUp as error:
             return self._lost(Step.DATA, error)
         reply = await self._hear(Step.DOT)
@@ -152,7 +152,7 @@ class SmtpConnection:
 
     async def _ask(self, step: Step, line: bytes) -> Reply | Outcome:
         try:
-            self._wire.write([line, b"\r\n"])
+            self._wire.write(line + b"\r\n")
         except HungUp as error:
             return self._lost(step, error)
         return await self._hear(step)
@@ -168,7 +168,7 @@ class SmtpConnection:
     async def _say(self, line: bytes) -> None:
         """Say what leaves the connection ready for the next message; else it is broken."""
         try:
-            self._wire.write([line, b"\r\n"])
+            self._wire.write(line + b"\r\n")
             reply = await self._wire.reply(within=self._patience.command)
         except (HungUp, OSError):
             self._break()

@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections import deque
-from collections.abc import Iterable
 from typing import NamedTuple
 
 LONGEST_REPLY = 32_768
@@ -47,11 +46,11 @@ class Wire(asyncio.Protocol):
         """Whether all that was said has been heard: what comes next answers what we say next."""
         return not (self._replies or self._rest or self._lines)
 
-    def write(self, pieces: Iterable[bytes]) -> None:
+    def write(self, octets: bytes) -> None:
         """Raises HungUp."""
         if not self.is_open:
             raise HungUp
-        self._transport.writelines(pieces)
+        self._transport.write(octets)
 
     def reply_heard(self) -> Reply | None:
         """The next reply, where it has come."""

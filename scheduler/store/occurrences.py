@@ -157,6 +157,8 @@ async def at_revision(connection: AsyncConnection, key: str, revision: int) -> O
 
 async def keep(connection: AsyncConnection, *new: Occurrence) -> None:
     """Keep new occurrences; one that is kept already stays as it is."""
+    if not new:
+        return
     query = select(occurrences.c.key).where(occurrences.c.key.in_([one.key for one in new]))
     kept = set(await connection.scalars(query))
     if not (lacking := [one for one in new if one.key not in kept]):

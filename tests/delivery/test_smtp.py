@@ -376,7 +376,7 @@ async def test_a_wait_with_little_patience_after_one_with_much_ends_in_its_own_t
         connection, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.1", receiver.port)
         wire = Wire(connection)
         assert (await wire.reply(within=600)).code == 220
-        wire.write([b"EHLO list.example.org\r\n"])
+        wire.write(b"EHLO list.example.org\r\n")
         with pytest.raises(TimeoutError):
             await wire.reply(within=0.1)
         wire.abort()

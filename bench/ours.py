@@ -60,17 +60,15 @@ def slow_commits(house: House, milliseconds: float) -> None:
 
     for engine in (house.database._engine.sync_engine, house.database._at_once):
         event.listen(engine, "commit", wait)
-    write_at_once = house.database.write_at_once
+    transact = house.database._transact
 
-    async def slowly(work: Callable[[Connection], T], *, bare: bool = False) -> T:
-        def slower(connection: Connection) -> T:
-            done = work(connection)
+    def slowly(work: Callable[[Connection], T], *, bare: bool = False) -> T:
+        done = transact(work, bare=bare)
+        if bare:
             wait()
-            return done
+        return done
 
-        return await write_at_once(slower if bare else work, bare=bare)
-
-    house.database.write_at_once = slowly  # type: ignore[method-assign]
+    house.database._transact = slowly  # type: ignore[method-assign, assignment]
 
 
 async def main(asked: argparse.Namespace) -> None:

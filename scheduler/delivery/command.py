@@ -50,12 +50,11 @@ def commands(envelope: Envelope, extensions: Extensions) -> Commands | Outcome:
         return _unfit("the domain of the address is not a name that the DNS can hold")
     if not (extensions.smtputf8 or recipient.isascii()):
         return _unfit("the relay does not take non-ASCII addresses (SMTPUTF8)")
-    size, limit = envelope.size, extensions.largest
-    if limit and size > limit:
-        return _unfit(f"the message has {size} bytes and the relay takes {limit} (SIZE)")
-
     mail, rcpt = b"MAIL FROM:<%b>" % sender, b"RCPT TO:<%b>" % recipient
     if extensions.size:
+        size, limit = envelope.size, extensions.largest
+        if limit and size > limit:
+            return _unfit(f"the message has {size} bytes and the relay takes {limit} (SIZE)")
         mail += b" SIZE=%d" % size
     if not (recipient.isascii() and sender.isascii()):
         mail += b" SMTPUTF8"

@@ -99,7 +99,7 @@ class Dispatcher:
         self._unclean = self._sending = self._halted = False
         self._at_work: set[int] = set()
         self._stopping = asyncio.Event()
-        self._settler = Settler(database, clock, run=run)
+        self._settler = Settler(database, clock, run=run, connections=transport.connections)
         self._backlog = self._new_backlog()
         self.relay = Relay(database, clock)
 
@@ -303,27 +303,33 @@ class Dispatcher:
                 await lane.close()
             self._claim_size = max(self._claim_size // 2, 1)
             return None, self._release(job.claim, "claimed for too long")
-        if not lane.has_offered(job):
+        connection = lane.connection
+        if connection is None or not lane.has_offered(job):
             if self._idle:
                 return None, self._release(job.claim, "not tried yet")
             if wait := self._backlog.pause(job):
                 return None, self._release(job.claim, "its destination is busy", wait)
-        try:
-            if lane.connection is not None and lane.connection.spent:
-                await lane.close()
-            if lane.connection is None:
-                lane.connection = await self._transport.connect()
-        except ConnectProblem as problem:
-            await self.relay.failed(str(problem), brief=problem.brief)
-            return None, self._release(job.claim, str(problem))
+            try:
+                connection = await self._connected(lane)
+            except ConnectProblem as problem:
+                await self.relay.failed(str(problem), brief=problem.brief)
+                return None, self._release(job.claim, str(problem))
         lane.offered = following
-        outcome = await lane.connection.send(
+        outcome = await connection.send(
             job.envelope,
             before_dot=lane.previous_settled,
             following=following.envelope if following else None,
         )
         outcome = await self.relay.judge(outcome)
         return outcome, self._settlement(job.claim, outcome)
+
+    async def _connected(self, lane: _Lane) -> Connection:
+        """The lane's connection; another one where that is spent. Raises ConnectProblem."""
+        if lane.connection is not None and lane.connection.spent:
+            await lane.close()
+        if lane.connection is None:
+            lane.connection = await self._transport.connect()
+        return lane.connection
 
     def _release(self, claim: Claim, reason: str, seconds: float = 0) -> Settlement:
         return Settlement(
@@ -335,7 +341,7 @@ class Dispatcher:
         now = self._clock.now()
         match outcome.verdict:
             case Verdict.SENT:
-                return Settlement(id=claim.id, state="sent", sent_at=now, uncertain=False)
+                return Settlement(claim.id, "sent", sent_at=now)
             case Verdict.PERMANENT:
                 return Settlement(id=claim.id, state="failed", reason=outcome.reason)
             case Verdict.TEMPORARY:

@@ -1,15 +1,19 @@
 """Writing down what became of tries: many in one commit, and each waited for by its own connection."""
 
 import asyncio
-from collections.abc import Sequence
-from functools import partial
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
 
 from scheduler.domain.clock import Clock
-from scheduler.store.database import Database
+from scheduler.store.database import Database, Work
 from scheduler.store.ledger import claims
 from scheduler.store.ledger.claims import Settlement
 
 LONGEST_PAUSE = 5.0
+IN_A_ROW = 4
+"""So many commits at most follow each other before others, as a claim, have their turn."""
 
 
 class Tally:
@@ -22,10 +26,11 @@ class Tally:
         self._none_left = asyncio.Event()
         self._none_left.set()
 
-    def add(self) -> None:
-        self.count += 1
-        self._left += 1
-        self._none_left.clear()
+    def add(self, count: int = 1) -> None:
+        if count:
+            self.count += count
+            self._left += count
+            self._none_left.clear()
 
     def settled(self) -> None:
         self._left -= 1
@@ -36,52 +41,67 @@ class Tally:
         await self._none_left.wait()
 
 
-class Settler:
-    """Groups the settlements of all connections of one run: while one commit is under way the next gathers."""
+class _Waiting(NamedTuple):
+    settlement: Settlement
+    tally: Tally
+    committed: "asyncio.Future[None]"
 
-    def __init__(self, database: Database, clock: Clock, *, run: str) -> None:
+
+class Settler:
+    """Groups the settlements of all connections of one run: while one commit is under way the next gathers.
+
+    A commit takes what half of the `connections` hand in, so that the other half's messages are on their way meanwhile.
+    """
+
+    def __init__(self, database: Database, clock: Clock, *, run: str, connections: int) -> None:
         self._database = database
         self._clock = clock
         self._run = run
-        self._waiting: list[tuple[Settlement, Tally]] = []
-        self._committed: asyncio.Future[None] | None = None
+        self._half = max(1, connections // 2)
+        self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
 
-    def submit(self, settlement: Settlement, tally: Tally) -> asyncio.Future[None]:
-        """Hand in what became of a try. What is returned is done once that is committed; all of a commit share it, so
-        that nobody may cancel it alone."""
-        self._waiting.append((settlement, tally))
+    def submit(self, settlement: Settlement, tally: Tally) -> "asyncio.Future[None]":
+        """Hand in what became of a try. What is returned is done once that is committed."""
+        committed = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(settlement, tally, committed))
         self._arrived.set()
-        # One that was cut off with its run is nobody's any more.
-        if self._committed is None or self._committed.done():
-            self._committed = asyncio.get_running_loop().create_future()
-        return self._committed
+        return committed
 
     async def settle(self) -> None:
         """Commit what comes in until cancelled. A database that fails is tried again: nothing is forgotten, and
         meanwhile no connection goes on to its next message."""
+        pause = 0.5
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            batch, self._waiting = self._waiting, []
-            committed, self._committed = self._committed, None
-            await self._commit([settlement for settlement, _ in batch])
-            for _, tally in batch:
-                tally.settled()
-            if committed and not committed.done():
-                committed.set_result(None)
+            while self._waiting:
+                try:
+                    await self._database.write_each(self._commits(asyncio.get_running_loop()))
+                    self._database.faults.end("settling")
+                    pause = 0.5
+                except Exception as error:  # noqa: BLE001 - whatever it is, the lanes wait and must not wait for ever
+                    self._database.faults.begin("settling", error, deliveries=len(self._waiting))
+                    await self._clock.sleep(pause)
+                    pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _commit(self, settlements: Sequence[Settlement]) -> None:
-        pause = 0.5
-        while settlements:
-            try:
-                await self._database.write_at_once(
-                    partial(claims.settle, settlements=settlements, run=self._run),
-                    bare=claims.is_bare(settlements),
-                )
-                self._database.faults.end("settling")
+    def _commits(self, loop: asyncio.AbstractEventLoop) -> Iterator[Work]:
+        """What to commit next, as long as something waits; perhaps in another thread than the loop's."""
+        for _ in range(IN_A_ROW):
+            waiting = len(self._waiting)
+            if not waiting:
                 return
-            except Exception as error:  # noqa: BLE001 - whatever it is, the lanes wait and must not wait for ever
-                self._database.faults.begin("settling", error, deliveries=len(settlements))
-                await self._clock.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+            batch = list(islice(self._waiting, max(min(waiting, self._half), waiting - self._half)))
+            yield claims.settling([one.settlement for one in batch], run=self._run)
+            # It is committed, or nothing would have been asked for behind it.
+            for _ in batch:
+                self._waiting.popleft()
+            loop.call_soon_threadsafe(_tell, batch)
+
+
+def _tell(batch: Sequence[_Waiting]) -> None:
+    for one in batch:
+        one.tally.settled()
+        # One that was cut off with its run is nobody's any more.
+        if not one.committed.done():
+            one.committed.set_result(None)

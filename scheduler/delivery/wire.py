@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections import deque
+from functools import lru_cache
 from typing import NamedTuple
 
 LONGEST_REPLY = 32_768
@@ -16,6 +17,14 @@ class Reply(NamedTuple):
 
     code: int
     text: str
+
+
+@lru_cache(maxsize=64)
+def _whole(line: bytes) -> Reply | None:
+    """The reply that is all on `line`, as most are; a relay says the same to most commands."""
+    if line[3:4] == b" " and line[:3].isdigit():
+        return Reply(int(line[:3]), line[4:].strip().decode(errors="replace"))
+    return None
 
 
 class HungUp(Exception):
@@ -97,7 +106,10 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            self._read(line.rstrip(b"\r"))
+            if not self._lines and (whole := _whole(line)):
+                self._replies.append(whole)
+            else:
+                self._read(line.rstrip(b"\r"))
         if len(self._rest) + sum(map(len, self._lines)) > LONGEST_REPLY:
             self._lines, self._rest = [], b""
             self._replies.append(Reply(UNREADABLE, "Response too long"))
@@ -105,10 +117,6 @@ class Wire(asyncio.Protocol):
             self._wake()
 
     def _read(self, line: bytes) -> None:
-        if line[3:4] == b" " and not self._lines and line[:3].isdigit():
-            # Most are a line long.
-            self._replies.append(Reply(int(line[:3]), line[4:].strip().decode(errors="replace")))
-            return
         found = _REPLY.fullmatch(line)
         if not found:
             self._lines.clear()

@@ -5,11 +5,12 @@ import fcntl
 import os
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -32,6 +33,14 @@ BUSY_SECONDS = 30
 HURRIED_SECONDS = 2
 
 _TICK_LOCK = 7437002
+
+
+class Work(NamedTuple):
+    """What `write` does within one transaction. `bare`: that is on SQLite a single statement of the driver's, which is
+    a transaction of itself."""
+
+    write: Callable[[Connection], object]
+    bare: bool = False
 
 
 class DatabaseProblem(Problem):
@@ -108,30 +117,40 @@ class Database:
         async with self._writer.connect() as connection, connection.begin():
             yield connection
 
-    async def write_at_once(self, work: Callable[[Connection], T], *, bare: bool = False) -> T:
+    async def write_at_once(self, work: Callable[[Connection], T]) -> T:
         """As `write`, for what is written many times a second; returns what `work` does.
 
         On SQLite the whole of `work` runs in a thread of its own: the way there and back costs more than a
         statement, and is gone once instead of for each. All of it takes turns there, which waits less than
-        asking for the writer's lock again and again. `bare` is for work that there is a single statement of the
-        driver's, which is a transaction of itself.
+        asking for the writer's lock again and again.
         """
         if not self.is_sqlite:
             async with self.write() as connection:
                 return await connection.run_sync(work)
+        return await self._in_turn(partial(self._transact, work))
 
-        def transact() -> T:
-            if self._kept is None:
-                self._kept = self._at_once.connect()
-            try:
-                with nullcontext() if bare else self._kept.begin():
-                    return work(self._kept)
-            except BaseException:
-                self._kept.close()
-                self._kept = None
-                raise
+    async def write_each(self, works: Iterable[Work]) -> None:
+        """As `write_at_once`, work after work, each committed before the next is asked for: on SQLite in that thread,
+        where the next begins without a way back here. Stops where one raises."""
+        if self.is_sqlite:
+            await self._in_turn(lambda: [self._transact(one.write, bare=one.bare) for one in works])
+            return
+        for one in works:
+            await self.write_at_once(one.write)
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, transact)
+    async def _in_turn(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _transact(self, work: Callable[[Connection], T], *, bare: bool = False) -> T:
+        if self._kept is None:
+            self._kept = self._at_once.connect()
+        try:
+            with nullcontext() if bare else self._kept.begin():
+                return work(self._kept)
+        except BaseException:
+            self._kept.close()
+            self._kept = None
+            raise
 
     @asynccontextmanager
     async def reshape(self) -> AsyncIterator[AsyncConnection]:

@@ -26,12 +26,11 @@ def test_a_try_that_failed_for_now_is_repeated_after_half_a_minute_at_first_and_
     assert timedelta(seconds=usual * 0.9) <= backoff(attempts) <= timedelta(seconds=usual * 1.1)
 
 
-async def test_a_settlement_is_waited_for_anew_after_the_wait_for_one_before_it_was_cut_off(
+async def test_a_settlement_for_which_nobody_waits_any_more_costs_the_others_of_its_commit_nothing(
     tmp_path: Path,
 ) -> None:
-    """All of a commit share what they wait for, so a run that was cancelled has cancelled it for all."""
     async with open_house(tmp_path, OPEN) as house:
-        settler = Settler(house.database, house.clock, run="run")
+        settler = Settler(house.database, house.clock, run="run", connections=4)
         settler.submit(Settlement(id=1, state="failed", reason="x"), Tally()).cancel()
         waiting = settler.submit(Settlement(id=2, state="failed", reason="x"), Tally())
         settling = asyncio.create_task(settler.settle())

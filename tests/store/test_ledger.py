@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -51,8 +50,7 @@ class Ledger:
             ]
 
     async def settle(self, *settlements: Settlement, run: str = "run") -> None:
-        work = partial(claims.settle, settlements=settlements, run=run)
-        await self.database.write_at_once(work, bare=claims.is_bare(settlements))
+        await self.database.write_each([claims.settling(settlements, run=run)])
 
     async def states(self) -> list[str]:
         async with self.database.read() as connection:

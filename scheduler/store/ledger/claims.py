@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.store import facts
 from scheduler.store.answers import has_declined
+from scheduler.store.database import Work
 from scheduler.store.ledger.ending import later_reminder
 from scheduler.store.mutes import is_muted
 from scheduler.store.schema import Instant, deliveries, members, notices, occurrences, past_deliveries
@@ -293,9 +294,10 @@ def settle(connection: Connection, settlements: Sequence[Settlement], *, run: st
         connection.execute(_settle, others)
 
 
-def is_bare(settlements: Sequence[Settlement]) -> bool:
-    """Whether SQLite settles these in one statement, as nearly always; see `Database.write_at_once`."""
-    return all(one.sent_at for one in settlements)
+def settling(settlements: Sequence[Settlement], *, run: str) -> Work:
+    """To `settle` these: where all were sent, as nearly always, in one statement."""
+    bare = all(one.sent_at for one in settlements)
+    return Work(partial(settle, settlements=settlements, run=run), bare=bare)
 
 
 def _settle_those(connection: Connection, sent: list[int], *, run: str, at: datetime) -> None:

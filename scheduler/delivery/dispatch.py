@@ -21,6 +21,7 @@ from scheduler.domain.problem import Problem
 from scheduler.store.database import Database
 from scheduler.store.ledger import claims
 from scheduler.store.ledger.claims import Claim, Settlement
+from scheduler.store.ledger.fanning import CHUNK
 
 log = structlog.get_logger()
 
@@ -217,7 +218,7 @@ class Dispatcher:
                 begun = self._clock.monotonic()
                 await self._hand_out(batch, tally, until=begun + self._lease)
                 self._adapt(self._clock.monotonic() - begun)
-                if len(batch) < limit:
+                if len(batch) < limit or tally.count >= CHUNK:
                     break
         finally:
             await tally.all_settled()

@@ -10,6 +10,9 @@ from scheduler.delivery.transport import TAKEN, BeforeDot, Envelope, Outcome, Ve
 from scheduler.delivery.wire import HungUp, Reply, Wire
 
 
+_AT_ONCE = ((Step.MAIL, 2), (Step.RCPT, 2), (Step.DATA, 3))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
     """How long to wait for the other side, in seconds: to connect, be greeted and agree on TLS; and so on."""
@@ -102,11 +105,11 @@ class SmtpConnection:
         self._offered = None
         refused: Outcome | None = None
         waits = False
-        for step in (Step.MAIL, Step.RCPT, Step.DATA):
+        for step, wanted in _AT_ONCE:
             reply = self._wire.reply_heard() or await self._hear(step)
             if isinstance(reply, Outcome):
                 return reply  # a missing answer: the ones before it may have been to something else
-            if waits := accepted(step, reply.code):
+            if waits := reply.code // 100 == wanted:
                 continue
             if out_of_step(step, reply.code):
                 return await self._refused(step, reply)

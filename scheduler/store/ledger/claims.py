@@ -37,8 +37,8 @@ class Claim(NamedTuple):
     """A delivery that this run may send now, with what its message needs of the member.
 
     `revision` is the occurrence's to compose from; `uncertain` says that an earlier try may have arrived;
-    `requested` that the member was sent the calendar REQUEST of this occurrence before, `first` that they were sent
-    nothing before.
+    `requested`, of what is no invitation, that the member was sent the calendar REQUEST of this occurrence before;
+    `first` that they were sent nothing before.
     """
 
     id: int
@@ -211,15 +211,20 @@ def _chosen() -> Select[Any]:
 _revision = case((deliveries.c.uncertain, deliveries.c.revision), else_=occurrences.c.revision)
 # A past meeting may have been moved to come again: its invitations may lie in the archive.
 _invitation = notices.alias("invitation")
-_requested = or_(
-    *(
-        exists().where(
-            invited.c.member == deliveries.c.member, invited.c.notice == _invitation.c.id,
-            _invitation.c.kind == Kind.INVITATION, _invitation.c.occurrence == notices.c.occurrence,
-            or_(invited.c.state == "sent", invited.c.uncertain),
+_requested = and_(
+    # What is about no meeting, and the invitation itself, need not ask.
+    notices.c.occurrence.is_not(None),
+    notices.c.kind != Kind.INVITATION,
+    or_(
+        *(
+            exists().where(
+                invited.c.member == deliveries.c.member, invited.c.notice == _invitation.c.id,
+                _invitation.c.kind == Kind.INVITATION, _invitation.c.occurrence == notices.c.occurrence,
+                or_(invited.c.state == "sent", invited.c.uncertain),
+            )
+            for invited in (deliveries.alias("invited"), past_deliveries.alias("invited_once"))
         )
-        for invited in (deliveries.alias("invited"), past_deliveries.alias("invited_once"))
-    )
+    ),
 ).label("requested")  # fmt: skip
 # By its number, so that another try says the same.
 _earlier = deliveries.alias("earlier")

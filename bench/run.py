@@ -115,6 +115,7 @@ def senders(folder: Path, members: int) -> Iterator[Sender]:
     many = ("--connections", "100")
     yield Sender("ours, 20 connections", ours(), members)
     yield Sender("ours, 100 connections", ours(*many), members)
+    yield Sender("ours, 100, an invitation", ours(*many, "--invitation"), members)
     yield Sender("ours, 100, no PIPELINING", ours(*many), members, pipelining=False)
     yield Sender("ours, 100, Ed25519 DKIM", ours(*many, "--dkim"), members)
     yield Sender("ours, 100, 5 ms more a commit", ours(*many, "--commit-ms", "5"), members)

@@ -256,8 +256,9 @@ class Dispatcher:
 
     async def _hand_out(self, batch: Sequence[Claim], tally: Tally, *, until: float) -> None:
         """Put the messages of a batch on their way; one that cannot be written costs nobody else theirs."""
-        for claim, written in zip(batch, await self._writer.write(batch) if batch else [], strict=True):
-            tally.add()
+        all_written = await self._writer.write(batch) if batch else []
+        tally.add(len(all_written))
+        for claim, written in zip(batch, all_written, strict=True):
             if isinstance(written, Problem):
                 log.error("message-not-written", delivery=claim.id, notice=claim.notice, problem=str(written))
                 self._settler.submit(Settlement(id=claim.id, state="failed", reason=str(written)), tally)

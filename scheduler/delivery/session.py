@@ -9,7 +9,6 @@ from scheduler.delivery.reply import CLOSING, Step, accepted, out_of_step, refus
 from scheduler.delivery.transport import TAKEN, BeforeDot, Envelope, Outcome, Verdict
 from scheduler.delivery.wire import HungUp, Reply, Wire
 
-
 _AT_ONCE = ((Step.MAIL, 2), (Step.RCPT, 2), (Step.DATA, 3))
 
 
@@ -70,6 +69,9 @@ class SmtpConnection:
                 except HungUp as error:
                     return self._lost(Step.MAIL, error)
             return await self._accepted_at_once(before_dot) or await self._hand_over(envelope, following)
+        except Exception:
+            await self.close()
+            raise
         except BaseException:
             # Cancelled before a reply has come, the connection would pair that reply with its next command.
             self._break()
@@ -90,7 +92,7 @@ class SmtpConnection:
         """MAIL, RCPT and DATA, each after the reply to the one before; None when all were accepted."""
         for step, line in ((Step.MAIL, lines.mail), (Step.RCPT, lines.rcpt), (Step.DATA, b"DATA")):
             if step is Step.DATA:
-                await self._settle(before_dot)
+                await before_dot()
             if not self._wire.is_silent:
                 return self._garbled(step)
             reply = await self._ask(step, line)
@@ -118,7 +120,7 @@ class SmtpConnection:
                 return refused or closing
             refused = refused or refusal(step, reply.code, reply.text)
         if refused is None:
-            await self._settle(before_dot)
+            await before_dot()
             return None if self._wire.is_silent else self._garbled(Step.DATA)
         if waits:
             # It waits for a message to nobody (RFC 2920, section 3.1): the dot alone ends that.
@@ -145,13 +147,6 @@ class SmtpConnection:
         if not accepted(Step.DOT, reply.code):
             return await self._refused(Step.DOT, reply)
         return TAKEN
-
-    async def _settle(self, before_dot: BeforeDot) -> None:
-        try:
-            await before_dot()
-        except Exception:
-            await self.close()
-            raise
 
     async def _ask(self, step: Step, line: bytes) -> Reply | Outcome:
         try:

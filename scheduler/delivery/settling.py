@@ -26,7 +26,7 @@ class Tally:
         self._none_left = asyncio.Event()
         self._none_left.set()
 
-    def add(self, count: int = 1) -> None:
+    def add(self, count: int) -> None:
         if count:
             self.count += count
             self._left += count

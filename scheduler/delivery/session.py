@@ -9,6 +9,7 @@ from scheduler.delivery.reply import CLOSING, Step, accepted, out_of_step, refus
 from scheduler.delivery.transport import TAKEN, BeforeDot, Envelope, Outcome, Verdict
 from scheduler.delivery.wire import HungUp, Reply, Wire
 
+# What is said at once, and with which digit the answers begin that let it go on.
 _AT_ONCE = ((Step.MAIL, 2), (Step.RCPT, 2), (Step.DATA, 3))
 
 

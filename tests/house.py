@@ -24,6 +24,7 @@ from scheduler.domain.token import Keys
 from scheduler.service.deciding import nudge
 from scheduler.service.planning import Planner, Tick
 from scheduler.service.publishing import upcoming
+from scheduler.service.refusing import count_refusals
 from scheduler.service.retaining import forget_old
 from scheduler.store import answers, members
 from scheduler.store.database import Database
@@ -104,6 +105,7 @@ class House:
 
     async def _daily(self, now: datetime) -> None:
         await nudge(self.database, now=now)
+        await count_refusals(self.database, now=now)
         await forget_old(self.database, RETENTION, keys=self.keys, outbox=self.mail, now=now)
 
     @property

@@ -35,6 +35,7 @@ from scheduler.service.alerting import Bell
 from scheduler.service.asking import carry_out_left
 from scheduler.service.deciding import nudge
 from scheduler.service.planning import Planner
+from scheduler.service.refusing import count_refusals
 from scheduler.service.retaining import forget_old
 from scheduler.store import facts
 from scheduler.store.database import FAULTS, Database
@@ -52,6 +53,7 @@ _FAULTS: tuple[type[Exception], ...] = (*FAULTS, Problem)
 def make_planner(parts: Parts) -> Planner:
     async def daily(now: datetime) -> None:
         await nudge(parts.database, now=now)
+        await count_refusals(parts.database, now=now)
         await forget_old(
             parts.database, parts.settings.retention, keys=parts.keys, outbox=outbox(parts.settings), now=now
         )

@@ -10,7 +10,9 @@ from scheduler.domain.incoming import field, flat, inner_messages, parts, printa
 
 LONGEST_WORDS = 200
 
-_HARD = ("5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10")
+HARD = ("5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10")
+"""Codes that say that an address is none."""
+
 # Of our own address, not of the member's.
 _OUR_ADDRESS = ("5.1.7", "5.1.8")
 _CODE = re.compile(r"(?<![\d.])([45]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
@@ -45,7 +47,7 @@ class Bounce:
 
 def failure_of(status: str) -> Failure:
     """What an enhanced status code means; one that says nothing in particular counts as soft."""
-    if status in _HARD:
+    if status in HARD:
         return Failure.HARD
     if status.startswith("5.7.") or status in _OUR_ADDRESS:
         return Failure.POLICY

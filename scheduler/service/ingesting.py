@@ -2,7 +2,7 @@
 
 import hmac
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,6 +15,7 @@ from scheduler.domain.reply import Reply, newest, order_of, read_uid
 from scheduler.domain.token import Keys, Purpose, token_subject
 from scheduler.service.leaving import take_off
 from scheduler.service.recognising import Standing, recognise
+from scheduler.service.refusing import worn_out
 from scheduler.service.responding import Question, question_of
 from scheduler.service.understanding import Complaint, Said, understand
 from scheduler.store import answers, members, occurrences, returns
@@ -25,9 +26,6 @@ LONGEST_KEPT = 256 * 1024
 """Octets of a message that are kept for a look."""
 
 MOST_TO_REVIEW = 5_000
-
-SOFT_BOUNCES, SOFT_WITHIN, SOFT_SPAN = 5, timedelta(days=90), timedelta(days=21)
-"""So many soft bounces within that time, the last so long after the first, and the address counts as dead."""
 
 _MOST_TOKENS = 10
 
@@ -170,16 +168,10 @@ async def _bounced(desk: _Desk, bounce: Bounce) -> str:
         return f"{told}: the other side does not want our mail; nobody is suppressed"
     if member.suppressed_at:
         return f"{told}: suppressed already"
-    if bounce.failure is Failure.SOFT and not await _is_worn_out(desk, member):
+    if bounce.failure is Failure.SOFT and not await worn_out(desk.connection, now=desk.now, member=member.id):
         return f"{told}: counted"
-    words = bounce.words[:100]
-    await members.change(desk.connection, member.id, suppressed_at=desk.now, suppressed_for=words)
+    await returns.suppress(desk.connection, [member.id], desk.now)
     return f"{told}: suppressed"
-
-
-async def _is_worn_out(desk: _Desk, member: Member) -> bool:
-    came = await returns.soft_since(desk.connection, member.id, desk.now - SOFT_WITHIN)
-    return len(came) >= SOFT_BOUNCES and came[-1] - came[0] >= SOFT_SPAN
 
 
 async def _answered(desk: _Desk, reply: Reply) -> str:

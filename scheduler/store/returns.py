@@ -1,15 +1,19 @@
-"""Mail that came back: bounces and complaints by member, and what waits for a convenor's look."""
+"""Mail that came back or was refused: bounces and complaints by member, and what waits for a convenor's look."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Select, String, cast, delete, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.store import facts
 from scheduler.store.database import insert_into
-from scheduler.store.members import DELIVERABLE
-from scheduler.store.schema import members, returns
+from scheduler.store.ledger.following import is_suppressed
+from scheduler.store.members import BATCH, DELIVERABLE
+from scheduler.store.schema import Instant, deliveries, members, notices, returns
+
+LONGEST_CAUSE = 100
 
 _BOUNCES = ("hard", "soft")
 
@@ -50,12 +54,55 @@ async def count(connection: AsyncConnection, kind: str, *, since: datetime | Non
     return int(await connection.scalar(query) or 0)
 
 
-async def soft_since(connection: AsyncConnection, member: int, since: datetime) -> list[datetime]:
-    """When a member's soft bounces since an instant came, in order."""
-    query = select(returns.c.came_at).where(
-        returns.c.member == member, returns.c.kind == "soft", returns.c.came_at >= since
+async def keep_refusals(connection: AsyncConnection, codes: Sequence[str], *, since: datetime) -> int:
+    """Keep as soft bounces what relays refused for good since an instant with one of these enhanced codes, each once;
+    returns how many are new. What went to another address than the member's is not of theirs."""
+    said = or_(*(deliveries.c.reason.concat(" ").like(f"5__ {code} %") for code in codes))
+    of_late = select(notices.c.id).where(notices.c.expires >= since, notices.c.address.is_(None))
+    refused = select(
+        literal("delivery ").concat(cast(deliveries.c.id, String)), literal("soft"), deliveries.c.member,
+        deliveries.c.tried_at, deliveries.c.reason,
+    ).where(
+        deliveries.c.notice.in_(of_late), deliveries.c.state == "failed", deliveries.c.tried_at >= since, said,
+        ~is_suppressed,
+    )  # fmt: skip
+    rows = insert_into(connection, returns).from_select(
+        ["digest", "kind", "member", "came_at", "words"], refused
     )
-    return list(await connection.scalars(query.order_by(returns.c.came_at)))
+    return int((await connection.execute(rows.on_conflict_do_nothing())).rowcount)
+
+
+async def worn_out(
+    connection: AsyncConnection, *, bounces: int, since: datetime, span: timedelta, member: int | None = None
+) -> list[int]:
+    """The members, or the one, not suppressed so far, from whom so many soft bounces came since an instant, the last
+    at least `span` after the first."""
+    first, last = func.min(returns.c.came_at, type_=Instant), func.max(returns.c.came_at, type_=Instant)
+    query = (
+        select(returns.c.member, first, last)
+        .join(members, members.c.id == returns.c.member)
+        .where(returns.c.kind == "soft", returns.c.came_at >= since, members.c.suppressed_at.is_(None))
+        .group_by(returns.c.member)
+        .having(func.count() >= bounces)
+    )
+    if member is not None:
+        query = query.where(returns.c.member == member)
+    return [one for one, begun, ended in await connection.execute(query) if ended - begun >= span]
+
+
+async def suppress(connection: AsyncConnection, numbers: Sequence[int], now: datetime) -> None:
+    """Mail nothing more to these members, for what came back from them last."""
+    came = select(func.substr(returns.c.words, 1, LONGEST_CAUSE)).where(
+        returns.c.member == members.c.id, returns.c.kind.in_(_BOUNCES)
+    )
+    last = came.order_by(returns.c.came_at.desc(), returns.c.id.desc()).limit(1).scalar_subquery()
+    mark = await facts.note_change(connection)
+    for place in range(0, len(numbers), BATCH):
+        await connection.execute(
+            update(members)
+            .where(members.c.id.in_(numbers[place : place + BATCH]))
+            .values(suppressed_at=now, suppressed_for=last, changed=mark)
+        )
 
 
 def _shown() -> Select[Any]:

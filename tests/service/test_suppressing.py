@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import delete, update
 
 from scheduler.domain.policy import Kind
 from scheduler.domain.token import Purpose
@@ -13,10 +14,13 @@ from scheduler.service.forecasting import forecast
 from scheduler.service.mailing import mail_one
 from scheduler.service.membership import Details, change_member
 from scheduler.service.notifying import resend_missed, send_notice, stop
+from scheduler.service.refusing import count_refusals
 from scheduler.service.retaining import RETURNS_KEPT, forget_old
 from scheduler.service.watching import health, troubles
 from scheduler.store import members, returns
 from scheduler.store.members import Member
+from scheduler.store.schema import deliveries, notices
+from scheduler.store.schema import returns as returns_table
 from tests.house import RETENTION, House, address_of
 
 NOW = datetime(2026, 11, 18, 8, 30, tzinfo=UTC)
@@ -131,6 +135,97 @@ async def test_what_was_stopped_and_is_sent_to_the_missed_does_not_wait_for_such
     await house.planner.tick()
     await resend_missed(house.database, row.notice, NOW)
     assert await house.states(policy="day-before") == {"Ann": "queued", "Bo": "withdrawn: stopped"}
+
+
+DEAD = "550 5.1.1 …: Recipient address rejected: User unknown"
+
+
+async def refuse(house: House, name: str, reason: str = DEAD, *, times: int = 1, days: float = 6) -> None:
+    """Let the relay refuse so many notices to a member, one every so many days."""
+    for _ in range(times):
+        pressed = await send_notice(
+            house.database, subject="News", body="News", audience={"all": []}, audience_text="all",
+            now=house.clock.now(),
+        )  # fmt: skip
+        async with house.database.write() as connection:
+            await connection.execute(
+                update(deliveries)
+                .where(
+                    deliveries.c.notice == pressed.notice,
+                    deliveries.c.member == (await person(house, name)).id,
+                )
+                .values(state="failed", reason=reason, tried_at=house.clock.now(), attempts=1)
+            )
+        await count_refusals(house.database, now=house.clock.now())
+        house.clock.pass_(timedelta(days=days))
+
+
+async def test_whom_relays_refuse_as_unknown_five_times_over_three_weeks_is_sent_nothing_more(
+    house: House,
+) -> None:
+    await refuse(house, "Bo", times=4)
+    assert (await person(house, "Bo")).suppressed_at is None
+    await refuse(house, "Bo", "554 5.1.10 gone")
+    bo = await person(house, "Bo")
+    assert (bo.suppressed_at is not None, bo.suppressed_for) == (True, "554 5.1.10 gone")
+    assert (await person(house, "Ann")).suppressed_at is None
+
+
+async def test_a_relay_that_refuses_everybody_for_two_weeks_takes_nobody_off(house: House) -> None:
+    await refuse(house, "Bo", times=8, days=2)
+    assert (await person(house, "Bo")).suppressed_at is None
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["550 5.7.1 we want none of your mail", "552 5.2.2 full", "550 no", "451 4.1.1 later", "5.1.1 odd"],
+)
+async def test_what_does_not_call_the_address_dead_is_not_counted(house: House, reason: str) -> None:
+    await refuse(house, "Bo", reason, times=6)
+    async with house.database.read() as connection:
+        assert not await returns.every(connection)
+
+
+async def test_a_refusal_counts_once_however_often_it_is_looked_at(house: House) -> None:
+    await refuse(house, "Bo", days=0)
+    for _ in range(6):
+        await count_refusals(house.database, now=house.clock.now())
+    async with house.database.read() as connection:
+        assert [(one.kind, one.words) for one in await returns.every(connection)] == [("soft", DEAD)]
+
+
+async def test_refusals_and_bounces_count_together_and_are_forgotten_when_a_convenor_lifts_it(
+    house: House,
+) -> None:
+    for number in range(3):
+        await keep(house, "Bo", "soft", digest=f"d{number}")
+    house.clock.pass_(timedelta(days=21))
+    await refuse(house, "Bo", times=2, days=1)
+    assert (await person(house, "Bo")).suppressed_for == DEAD
+    house.clock.pass_(timedelta(days=3))
+    await set_(house, "Bo", Details(deliverable=True))
+    await count_refusals(house.database, now=house.clock.now())
+    bo = await person(house, "Bo")
+    assert (bo.suppressed_at, await returned(house)) == (None, [])
+
+
+async def test_a_new_address_that_is_refused_says_nothing_of_the_old_one(house: House) -> None:
+    await refuse(house, "Bo", days=0)
+    bo = await person(house, "Bo")
+    async with house.database.write() as connection:
+        await connection.execute(
+            update(notices)
+            .where(notices.c.kind == Kind.NOTICE)
+            .values(kind=Kind.ADDRESS_CHANGE, address="bo@elsewhere.example.org", member=bo.id)
+        )
+        await connection.execute(delete(returns_table))
+    await count_refusals(house.database, now=house.clock.now())
+    assert await returned(house) == []
+
+
+async def returned(house: House) -> list[str]:
+    async with house.database.read() as connection:
+        return [one.kind for one in await returns.every(connection)]
 
 
 async def test_when_one_cause_is_gone_another_may_be_left(house: House) -> None:

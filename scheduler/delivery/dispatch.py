@@ -343,7 +343,7 @@ class Dispatcher:
         now = self._clock.now()
         match outcome.verdict:
             case Verdict.SENT:
-                return Settlement(claim.id, "sent", sent_at=now)
+                return Settlement(id=claim.id, state="sent", sent_at=now)
             case Verdict.PERMANENT:
                 return Settlement(id=claim.id, state="failed", reason=outcome.reason)
             case Verdict.TEMPORARY:

@@ -9,9 +9,6 @@ from scheduler.delivery.reply import CLOSING, Step, accepted, out_of_step, refus
 from scheduler.delivery.transport import TAKEN, BeforeDot, Envelope, Outcome, Verdict
 from scheduler.delivery.wire import HungUp, Reply, Wire
 
-# What is said at once, and with which digit the answers begin that let it go on.
-_AT_ONCE = ((Step.MAIL, 2), (Step.RCPT, 2), (Step.DATA, 3))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
@@ -108,11 +105,11 @@ class SmtpConnection:
         self._offered = None
         refused: Outcome | None = None
         waits = False
-        for step, wanted in _AT_ONCE:
+        for step in (Step.MAIL, Step.RCPT, Step.DATA):
             reply = self._wire.reply_heard() or await self._hear(step)
             if isinstance(reply, Outcome):
                 return reply  # a missing answer: the ones before it may have been to something else
-            if waits := reply.code // 100 == wanted:
+            if waits := accepted(step, reply.code):
                 continue
             if out_of_step(step, reply.code):
                 return await self._refused(step, reply)

@@ -1,8 +1,8 @@
 """This project's whole road, in a process of its own: prints one JSON line of what sending to N members took.
 
-Members and their deliveries are made before the clock runs, as the service makes them an hour ahead of the due instant;
-then claims, composing, SMTP and settlements, on SQLite with synchronous=FULL. The mail is a convenor's notice in text
-and HTML, as long as smtp-source's; with `--invitation` it is one, calendar part and all.
+Before the clock runs templates are loaded, as when the service starts, and members and their deliveries are made, as an
+hour ahead of the due instant; then claims, composing, SMTP and settlements, on SQLite with synchronous=FULL. The mail
+is a convenor's notice in text and HTML, as long as smtp-source's; with `--invitation` it is one, calendar part and all.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from scheduler.delivery.signing import Signer
 from scheduler.delivery.smtp import SmtpTransport
 from scheduler.delivery.transport import SmtpAddress
 from scheduler.service.notifying import send_notice
-from tests.house import INVITATION, House, open_house
+from tests.house import INVITATION, House, composer, open_house
 
 T = TypeVar("T")
 ZONES = ("Europe/London", "America/New_York", "Asia/Kolkata", "Pacific/Auckland", "Europe/Stockholm")
@@ -108,6 +108,7 @@ async def main(asked: argparse.Namespace) -> None:
             planned = time.perf_counter() - begun
             if asked.commit_ms:
                 slow_commits(house, asked.commit_ms)
+            composer(house.community, house.signer).prepare()
             calm_collector()
             begun, spent = time.perf_counter(), time.process_time()
             sent = await house.dispatcher.send_due()

@@ -7,11 +7,13 @@ from datetime import datetime
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from scheduler.bootstrap.bundled import bundled
 from scheduler.bootstrap.finding import Finding, Level
 from scheduler.bootstrap.sender import look_at_sender
 from scheduler.bootstrap.sending import make_transport
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.wiring import Parts, load_signer, open_parts
+from scheduler.delivery.template import Templates
 from scheduler.delivery.transport import ConnectProblem, MaildirAddress, SmtpAddress
 from scheduler.domain.link import is_loopback
 from scheduler.domain.plan import next_occurrence
@@ -37,6 +39,7 @@ async def examine(settings: Settings, show: Callable[[Finding], None], *, resolv
 
     note(Level.FINE, f"settings: {len(settings.series)} series, {len(settings.policies)} policies")
     _look_at_zones(note)
+    _look_at_templates(note)
     await _look_at_relay(settings, note)
     await _look_at_signature(settings, note, resolver)
     _look_at_links(settings, note)
@@ -62,6 +65,14 @@ def _look_at_zones(note: Callable[[Level, str], None]) -> None:
         note(Level.FINE, f"zone data: IANA {version}, from the tzdata package; PYTHONTZPATH is not followed")
     else:
         note(Level.FINE, f"zone data: IANA {version}, from the tzdata package; the system's is not used")
+
+
+def _look_at_templates(note: Callable[[Level, str], None]) -> None:
+    wrong = Templates(bundled("templates/email")).load()
+    for problem in wrong:
+        note(Level.WRONG, f"template: {problem}")
+    if not wrong:
+        note(Level.FINE, "templates: the mails' can be read")
 
 
 async def _look_at_relay(settings: Settings, note: Callable[[Level, str], None]) -> None:

@@ -56,11 +56,15 @@ def make_limits(settings: Settings) -> Limits:
 
 
 def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatcher:
-    """A dispatcher for one run of this process, over the transport that the settings name or another."""
+    """A dispatcher for one run of this process, over the transport that the settings name or another.
+
+    Templates that cannot be read are named in the log now, not when their mail is due."""
     composer = Composer(
         bundled("templates/email"), parts.community, signer=load_signer(parts.settings),
         page=partial(shown_time, read_templates(bundled("templates/web"))),
     )  # fmt: skip
+    for problem in composer.prepare():
+        log.error("template-not-read", problem=str(problem))
     letters = Letters(
         parts.database, composer, parts.clock,
         community=parts.community, series={one.slug: one for one in parts.series}, keys=parts.keys,

@@ -165,6 +165,11 @@ class Composer:
         # It is the same for all zones and locales, and dear to make.
         self._invite = lru_cache(maxsize=64)(partial(_invite, community=community))
 
+    def prepare(self) -> list[Problem]:
+        """Load what the first mail would wait for; return what is wrong with any template."""
+        city("Europe/London")  # loads the names of all cities
+        return self._templates.load()
+
     def cohort(self, cohort: Cohort) -> Composed:
         """Return what is common to the messages of `cohort`.
 

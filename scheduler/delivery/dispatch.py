@@ -249,8 +249,8 @@ class Dispatcher:
     def _adapt(self, seconds: float) -> None:
         """Claim more where a claim is gone at once, and less where it takes long."""
         longest = min(CLAIM_SECONDS, self._lease / 4)
-        if seconds < longest / 5:
-            self._claim_size = min(self._claim_size * 2, LARGEST_CLAIM)
+        if seconds < longest / 10:
+            self._claim_size = min(self._claim_size * 10, LARGEST_CLAIM)
         elif seconds > longest:
             self._claim_size = max(self._claim_size // 2, 1)
 

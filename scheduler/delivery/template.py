@@ -1,7 +1,8 @@
 """The templates of mails: rendered once for many members, whose own values are left open and filled in later."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -63,6 +64,17 @@ class Templates:
         # Whatever a template links to stays unread: no mail waits for somebody else's server.
         self._inliner = css_inline.CSSInliner(load_remote_stylesheets=False)
 
+    def load(self) -> list[Problem]:
+        """Read all that there are, which the first mail of each kind would wait for; return what is wrong with any."""
+        wrong = []
+        for name in self._environment.list_templates(extensions=("txt", "html")):
+            try:
+                with self._placed(name):
+                    self._environment.get_template(name)
+            except Problem as problem:
+                wrong.append(problem)
+        return wrong
+
     def subject(self, kind: str, values: Mapping[str, object]) -> str:
         """Return the subject, one line."""
         return _LINE_ENDS.sub(" ", self._render(f"{kind}/subject.txt", values).strip())
@@ -104,8 +116,14 @@ class Templates:
         return Form(pieces)
 
     def _render(self, name: str, values: Mapping[str, object]) -> str:
-        try:
+        with self._placed(name, known=values):
             return self._environment.get_template(name).render(values)
+
+    @contextmanager
+    def _placed(self, name: str, *, known: Iterable[str] = ()) -> Iterator[None]:
+        """Raises Problem, with its place, for whatever goes wrong within with the template `name`."""
+        try:
+            yield
         except TemplateNotFound as error:
             raise Problem(f"{self._folder / str(error.name)}: this template is missing") from None
         except TemplateSyntaxError as error:
@@ -113,8 +131,8 @@ class Templates:
                 f"{error.filename or self._folder / name}, line {error.lineno}: {error.message}"
             ) from None
         except UndefinedError as error:
-            known = ", ".join(sorted(values))
-            raise Problem(f"{self._place(error, name)}: {error.message}; known here are {known}") from None
+            words = ", ".join(sorted(known))
+            raise Problem(f"{self._place(error, name)}: {error.message}; known here are {words}") from None
         # A template is somebody's text, and can go wrong in any of these ways.
         except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise Problem(f"{self._place(error, name)}: {error}") from None

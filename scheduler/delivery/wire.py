@@ -44,6 +44,8 @@ class Wire(asyncio.Protocol):
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._is_gone = False
+        # uvloop would else keep up to 64 KiB until the end of its turn, while the other side waits.
+        transport.set_write_buffer_limits(high=0)
         transport.set_protocol(self)
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import time_machine
 
+from scheduler.bootstrap import doctor
 from scheduler.bootstrap.doctor import examine
 from scheduler.bootstrap.finding import Finding, Level
 from scheduler.bootstrap.serving import make_planner
@@ -50,6 +51,15 @@ async def test_a_fresh_installation_is_well_and_is_told_what_it_lacks() -> None:
     notes = texts(found, Level.NOTE)
     for words in ("goes to a folder", "this machine only", "no `serve` is running"):
         assert words in notes
+
+
+async def test_a_template_that_cannot_be_read_is_wrong(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "templates: the mails' can be read" in texts((await examined())[1], Level.FINE)
+    (folder / "subject.txt").write_text("{{ when.line", encoding="utf-8")
+    monkeypatch.setattr(doctor, "bundled", lambda _name: folder)
+    wrong, found = await examined()
+    assert wrong
+    assert f"template: {folder / 'subject.txt'}, line 1: " in texts(found, Level.WRONG)
 
 
 async def test_zone_data_before_the_package_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

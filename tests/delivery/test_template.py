@@ -62,6 +62,17 @@ def test_a_template_that_is_not_there_or_not_utf8_is_named(folder: Path) -> None
         composer(folder).cohort(REMINDER)
 
 
+def test_all_that_cannot_be_read_is_named_before_any_mail_is_due(folder: Path) -> None:
+    writer = composer(folder)
+    assert writer.prepare() == []
+    (folder / "reminder" / "body.html").write_bytes(b"caf\xe9")
+    (folder / "_when.txt").write_text("Hello\n{% if %}", encoding="utf-8")
+    (folder / "notes.md").write_text("{% if %}", encoding="utf-8")
+    when, reminder = sorted(map(str, writer.prepare()))
+    assert when == f"{folder / '_when.txt'}, line 2: Expected an expression, got 'end of statement block'"
+    assert reminder.startswith(f"{folder / 'reminder' / 'body.html'}: ") and "\n" not in reminder
+
+
 @pytest.mark.parametrize("use", ["{{ name | upper }}", "{{ name | title }}", "{{ name[:12] }}"])
 def test_a_filter_on_what_is_filled_in_later_is_refused(folder: Path, use: str) -> None:
     with (folder / "notice" / "body.txt").open("a", encoding="utf-8") as file:

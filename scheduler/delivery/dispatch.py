@@ -2,20 +2,18 @@
 
 import asyncio
 import math
-import random
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
 import structlog
 
-from scheduler.delivery.backlog import LARGEST, Backlog, Book, Job, Limits
+from scheduler.delivery.backlog import LARGEST, Backlog, Book, Limits
+from scheduler.delivery.lane import Lane
 from scheduler.delivery.relay import Relay
-from scheduler.delivery.settling import Settler, Tally
-from scheduler.delivery.transport import Connection, ConnectProblem, Envelope, Outcome, Transport, Verdict
+from scheduler.delivery.settling import Settler, Tally, release
+from scheduler.delivery.transport import Envelope, Transport
 from scheduler.domain.clock import Clock
 from scheduler.domain.problem import Problem
 from scheduler.store.database import Database
@@ -29,9 +27,6 @@ SMALLEST_CLAIM = 50
 LARGEST_CLAIM = 500
 CLAIM_SECONDS = 5
 CHUNKS_AT_ONCE = 2
-SHORTEST_BACKOFF = 30.0
-LONGEST_BACKOFF = 900.0
-IDLE_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 
 
@@ -39,33 +34,6 @@ class Writer(Protocol):
     """Writes the message of each claim; a Problem in its place says why it cannot be written."""
 
     async def write(self, batch: Sequence[Claim]) -> list[Envelope | Problem]: ...
-
-
-def backoff(attempts: int) -> timedelta:
-    """How long to wait after the `attempts`-th try failed for now: 30 s, doubling to 15 min, a fifth at random."""
-    seconds = min(SHORTEST_BACKOFF * 2 ** min(attempts - 1, 10), LONGEST_BACKOFF)
-    return timedelta(seconds=seconds * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, guards nothing
-
-
-@dataclass(slots=True)
-class _Lane:
-    """One connection's road: the settlement of its last message must stand before the next one's final dot."""
-
-    connection: Connection | None = None
-    settled: asyncio.Future[None] | None = None
-    offered: Job | None = None
-
-    async def previous_settled(self) -> None:
-        if self.settled is not None:
-            await self.settled
-
-    def has_offered(self, job: Job) -> bool:
-        return self.offered is job and self.connection is not None and not self.connection.spent
-
-    async def close(self) -> None:
-        if self.connection is not None:
-            await self.connection.close()
-            self.connection = None
 
 
 class Dispatcher:
@@ -171,7 +139,7 @@ class Dispatcher:
         self._halted = False
         self._backlog = backlog = self._new_backlog()
         settling = asyncio.create_task(self._settler.settle())
-        lanes = [asyncio.create_task(self._serve_lane(backlog)) for _ in range(self._transport.connections)]
+        lanes = [asyncio.create_task(self._lane(backlog).serve()) for _ in range(self._transport.connections)]
         self._unclean = self._sending = True
         try:
             try:
@@ -228,6 +196,12 @@ class Dispatcher:
     def _idle(self) -> bool:
         return self._halted or self._stopping.is_set() or self.relay.is_down
 
+    def _lane(self, backlog: Backlog) -> Lane:
+        return Lane(
+            backlog, self._transport, self._settler, self.relay, self._clock,
+            is_idle=lambda: self._idle, claimed_too_long=self._claim_less,
+        )  # fmt: skip
+
     def _new_backlog(self) -> Backlog:
         # Under a lease little waits, so that it is gone in time however slow the relay is.
         room = LARGEST if self._lease == math.inf else 4 * self._transport.connections
@@ -252,7 +226,10 @@ class Dispatcher:
         if seconds < longest / 10:
             self._claim_size = min(self._claim_size * 10, LARGEST_CLAIM)
         elif seconds > longest:
-            self._claim_size = max(self._claim_size // 2, 1)
+            self._claim_less()
+
+    def _claim_less(self) -> None:
+        self._claim_size = max(self._claim_size // 2, 1)
 
     async def _hand_out(self, batch: Sequence[Claim], tally: Tally, *, until: float) -> None:
         """Put the messages of a batch on their way; one that cannot be written costs nobody else theirs."""
@@ -263,91 +240,6 @@ class Dispatcher:
                 log.error("message-not-written", delivery=claim.id, notice=claim.notice, problem=str(written))
                 self._settler.submit(Settlement(id=claim.id, state="failed", reason=str(written)), tally)
             elif wait := await self._backlog.put(self._backlog.job(claim, written, tally, until=until)):
-                self._settler.submit(self._release(claim, "its destination is busy", wait), tally)
-
-    async def _serve_lane(self, backlog: Backlog) -> None:
-        lane = _Lane()
-        try:
-            job = await backlog.get()
-            while job:
-                following = backlog.get_ahead()
-                outcome = None
-                try:
-                    outcome, settlement = await self._try(lane, job, following)
-                except Exception as error:
-                    log.exception("try-failed", delivery=job.claim.id, error=type(error).__name__)
-                    failed = Outcome(verdict=Verdict.TEMPORARY, reason=type(error).__name__, uncertain=True)
-                    settlement = self._settlement(job.claim, failed)
-                backlog.done(job, outcome)
-                lane.settled = self._settler.submit(settlement, job.tally)
-                job = following or await self._next(lane, backlog)
-            await lane.previous_settled()
-        finally:
-            await lane.close()
-
-    async def _next(self, lane: _Lane, backlog: Backlog) -> Job | None:
-        """The next job; a connection for which there is none is not kept for long."""
-        if lane.connection is None:
-            return await backlog.get()
-        getting = asyncio.ensure_future(backlog.get())
-        try:
-            await asyncio.wait({getting}, timeout=IDLE_SECONDS)
-            if not getting.done():
-                await lane.previous_settled()
-                await lane.close()
-            return await getting
-        finally:
-            getting.cancel()
-
-    async def _try(self, lane: _Lane, job: Job, following: Job | None) -> tuple[Outcome | None, Settlement]:
-        if self._clock.monotonic() > job.until:
-            if lane.has_offered(job):
-                await lane.close()
-            self._claim_size = max(self._claim_size // 2, 1)
-            return None, self._release(job.claim, "claimed for too long")
-        connection = lane.connection
-        if connection is None or not lane.has_offered(job):
-            if self._idle:
-                return None, self._release(job.claim, "not tried yet")
-            if wait := self._backlog.pause(job):
-                return None, self._release(job.claim, "its destination is busy", wait)
-            try:
-                connection = await self._connected(lane)
-            except ConnectProblem as problem:
-                await self.relay.failed(str(problem), brief=problem.brief)
-                return None, self._release(job.claim, str(problem))
-        lane.offered = following
-        outcome = await connection.send(
-            job.envelope,
-            before_dot=lane.previous_settled,
-            following=following.envelope if following else None,
-        )
-        outcome = await self.relay.judge(outcome)
-        return outcome, self._settlement(job.claim, outcome)
-
-    async def _connected(self, lane: _Lane) -> Connection:
-        """The lane's connection; another one where that is spent. Raises ConnectProblem."""
-        if lane.connection is not None and lane.connection.spent:
-            await lane.close()
-        if lane.connection is None:
-            lane.connection = await self._transport.connect()
-        return lane.connection
-
-    def _release(self, claim: Claim, reason: str, seconds: float = 0) -> Settlement:
-        return Settlement(
-            id=claim.id, state="queued", reason=reason, uncertain=claim.uncertain, untried=True,
-            next_try=self._clock.now() + timedelta(seconds=seconds),
-        )  # fmt: skip
-
-    def _settlement(self, claim: Claim, outcome: Outcome) -> Settlement:
-        now = self._clock.now()
-        match outcome.verdict:
-            case Verdict.SENT:
-                return Settlement(id=claim.id, state="sent", sent_at=now)
-            case Verdict.PERMANENT:
-                return Settlement(id=claim.id, state="failed", reason=outcome.reason)
-            case Verdict.TEMPORARY:
-                return Settlement(
-                    id=claim.id, state="queued", reason=outcome.reason, next_try=now + backoff(claim.attempts),
-                    uncertain=claim.uncertain or outcome.uncertain,
-                )  # fmt: skip
+                self._settler.submit(
+                    release(claim, "its destination is busy", self._clock.now(), wait), tally
+                )

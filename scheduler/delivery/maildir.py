@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
-from scheduler.delivery.transport import BeforeDot, ConnectProblem, Envelope, Outcome, Verdict, one_line
+from scheduler.delivery.transport import ConnectProblem, Envelope, Feed, Outcome, Verdict, one_line
 from scheduler.domain.problem import Problem
 
 _LONGEST_NAME = 180
@@ -60,12 +60,10 @@ class MaildirConnection:
     def spent(self) -> bool:
         return self._spent
 
-    async def send(
-        self, envelope: Envelope, *, before_dot: BeforeDot, following: Envelope | None = None
-    ) -> Outcome:
+    async def send(self, envelope: Envelope, *, feed: Feed) -> Outcome:
         """See `Connection.send`. What is `sent` has reached the disk."""
         try:
-            await before_dot()
+            await feed.before_dot()
         except BaseException:
             self._spent = True
             raise

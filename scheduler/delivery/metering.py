@@ -1,10 +1,11 @@
 """A transport whose connections are counted and timed, as Prometheus reads it; it sends as the one within it does."""
 
+import asyncio
 import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from scheduler.delivery.transport import BeforeDot, Connection, Envelope, Outcome, Transport, Verdict
+from scheduler.delivery.transport import Connection, Envelope, Feed, Outcome, Transport, Verdict
 
 _SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 
@@ -47,21 +48,10 @@ class _MeteredConnection:
     def spent(self) -> bool:
         return self._connection.spent
 
-    async def send(
-        self, envelope: Envelope, *, before_dot: BeforeDot, following: Envelope | None = None
-    ) -> Outcome:
-        begun, waited = time.perf_counter(), 0.0
-
-        async def settled() -> None:
-            # Waiting for our own database is not the relay's time.
-            nonlocal waited
-            paused = time.perf_counter()
-            await before_dot()
-            waited = time.perf_counter() - paused
-
-        outcome = await self._connection.send(envelope, before_dot=settled, following=following)
-        self._meter.by_verdict[outcome.verdict].inc()
-        self._meter.latency.observe(time.perf_counter() - begun - waited)
+    async def send(self, envelope: Envelope, *, feed: Feed) -> Outcome:
+        metered = _MeteredFeed(self._meter, feed)
+        outcome = await self._connection.send(envelope, feed=metered)
+        metered.observe(outcome.verdict)
         return outcome
 
     async def close(self) -> None:
@@ -69,3 +59,35 @@ class _MeteredConnection:
             self._counted = False
             self._meter.open.dec()
         await self._connection.close()
+
+
+class _MeteredFeed:
+    """Waiting for our own database is not the relay's time."""
+
+    def __init__(self, meter: Metered, feed: Feed) -> None:
+        self._meter = meter
+        self._feed = feed
+        self._begun = time.perf_counter()
+
+    @property
+    def following(self) -> Envelope | None:
+        return self._feed.following
+
+    async def before_dot(self) -> None:
+        paused = time.perf_counter()
+        await self._feed.before_dot()
+        self._begun += time.perf_counter() - paused
+
+    def taken(self) -> "asyncio.Future[None] | None":
+        settled = self._feed.taken()
+        if settled is not None:
+            self.observe(Verdict.SENT)
+            settled.add_done_callback(self._begin)
+        return settled
+
+    def observe(self, verdict: Verdict) -> None:
+        self._meter.by_verdict[verdict].inc()
+        self._meter.latency.observe(time.perf_counter() - self._begun)
+
+    def _begin(self, _settled: "asyncio.Future[None]") -> None:
+        self._begun = time.perf_counter()

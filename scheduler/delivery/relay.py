@@ -46,6 +46,12 @@ class Relay:
         """Seconds until the relay is worth another try; 0 when it is not down."""
         return max(0.0, self._until - self._clock.monotonic())
 
+    def took_one(self) -> bool:
+        """Note that it took a message; False where that is news, which `judge` is to keep: the first one of all, too,
+        since a process that was killed may have left word that the relay is down."""
+        self._refusals = 0
+        return self._proven and not self._failures
+
     async def judge(self, outcome: Outcome) -> Outcome:
         """Note what became of a try, and return what it means for its delivery.
 
@@ -53,9 +59,7 @@ class Relay:
         recipients, they are no longer believed: the messages wait until the relay takes one again.
         """
         if outcome.verdict is Verdict.SENT:
-            self._refusals = 0
-            # The first one of all, too: a process that was killed may have left word that the relay is down.
-            if self._failures or not self._proven:
+            if not self.took_one():
                 await self._recovered()
             return outcome
         if outcome.verdict is Verdict.PERMANENT and outcome.code is not None:

@@ -1,6 +1,7 @@
 """What a relay's reply means for the message in hand: the failure table, apart from the sockets."""
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 
 from scheduler.delivery.transport import Outcome, Verdict
@@ -32,6 +33,11 @@ class Step(StrEnum):
 def accepted(step: Step, code: int) -> bool:
     """Whether `code` lets the transaction go on: its first digit decides (RFC 5321, section 4.2.1)."""
     return code // 100 == (3 if step is Step.DATA else 2)
+
+
+def all_accepted(replies: Iterable[tuple[int, str]]) -> bool:
+    """Whether these answer the end of a message and the three commands of the next one's envelope, and all go on."""
+    return [code // 100 for code, _ in replies] == [2, 2, 2, 3]
 
 
 def out_of_step(step: Step, code: int) -> bool:

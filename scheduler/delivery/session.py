@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scheduler.delivery.command import Commands, Extensions, commands, dot_stuffed
-from scheduler.delivery.reply import CLOSING, Step, accepted, out_of_step, refusal
-from scheduler.delivery.transport import TAKEN, BeforeDot, Envelope, Outcome, Verdict
+from scheduler.delivery.reply import CLOSING, Step, accepted, all_accepted, out_of_step, refusal
+from scheduler.delivery.transport import TAKEN, Envelope, Feed, Outcome, Verdict
 from scheduler.delivery.wire import HungUp, Reply, Wire
 
 
@@ -39,6 +39,8 @@ class SmtpConnection:
         self._ends = ends
         self._distrust = distrust
         self._offered: Envelope | None = None
+        self._feed: Feed | None = None
+        self._held_back = False
         self._time = asyncio.get_running_loop().time
 
     @property
@@ -47,9 +49,7 @@ class SmtpConnection:
             return not self._wire.is_open
         return self._messages_left <= 0 or self._time() >= self._ends or not self._wire.is_open
 
-    async def send(
-        self, envelope: Envelope, *, before_dot: BeforeDot, following: Envelope | None = None
-    ) -> Outcome:
+    async def send(self, envelope: Envelope, *, feed: Feed) -> Outcome:
         """See `Connection.send`. A failure before the content is written is certainly unsent."""
         self._messages_left -= 1
         try:
@@ -60,13 +60,14 @@ class SmtpConnection:
                 if self._offered is not None or not self._wire.is_silent:
                     return self._garbled(Step.MAIL)
                 if not self._extensions.pipelining:
-                    refused = await self._offer_step_by_step(lines, before_dot)
-                    return refused or await self._hand_over(envelope, None)
+                    return await self._offer_step_by_step(lines, feed) or await self._hand_over(
+                        envelope, feed
+                    )
                 try:
                     self._wire.write(lines.at_once)
                 except HungUp as error:
                     return self._lost(Step.MAIL, error)
-            return await self._accepted_at_once(before_dot) or await self._hand_over(envelope, following)
+            return await self._accepted_at_once(feed) or await self._hand_over(envelope, feed)
         except Exception:
             await self.close()
             raise
@@ -86,11 +87,11 @@ class SmtpConnection:
         finally:
             self._break()
 
-    async def _offer_step_by_step(self, lines: Commands, before_dot: BeforeDot) -> Outcome | None:
+    async def _offer_step_by_step(self, lines: Commands, feed: Feed) -> Outcome | None:
         """MAIL, RCPT and DATA, each after the reply to the one before; None when all were accepted."""
         for step, line in ((Step.MAIL, lines.mail), (Step.RCPT, lines.rcpt), (Step.DATA, b"DATA")):
             if step is Step.DATA:
-                await before_dot()
+                await feed.before_dot()
             if not self._wire.is_silent:
                 return self._garbled(step)
             reply = await self._ask(step, line)
@@ -100,7 +101,7 @@ class SmtpConnection:
                 return await self._refused(step, reply)
         return None
 
-    async def _accepted_at_once(self, before_dot: BeforeDot) -> Outcome | None:
+    async def _accepted_at_once(self, feed: Feed) -> Outcome | None:
         """Hear the answers to MAIL, RCPT and DATA, which went out in one write; None when all were accepted."""
         self._offered = None
         refused: Outcome | None = None
@@ -118,7 +119,7 @@ class SmtpConnection:
                 return refused or closing
             refused = refused or refusal(step, reply.code, reply.text)
         if refused is None:
-            await before_dot()
+            await feed.before_dot()
             return None if self._wire.is_silent else self._garbled(Step.DATA)
         if waits:
             # It waits for a message to nobody (RFC 2920, section 3.1): the dot alone ends that.
@@ -127,24 +128,65 @@ class SmtpConnection:
             await self._say(b"RSET")
         return refused
 
-    async def _hand_over(self, envelope: Envelope, following: Envelope | None) -> Outcome:
-        """Write the content and its final dot, the following message's envelope behind it, and read the answer."""
+    async def _hand_over(self, envelope: Envelope, feed: Feed) -> Outcome:
+        """Write the content and hear the answer to it; or, after others that were taken, to the last one."""
+        try:
+            self._write_content(envelope, feed.following)
+        except HungUp as error:
+            return self._lost(Step.DATA, error)
+        self._feed, self._wire.listener = feed, self._go_on
+        try:
+            reply = await self._wire.reply(within=self._patience.data)
+        except (HungUp, OSError) as error:
+            return self._lost(Step.DATA if self._held_back else Step.DOT, error)
+        finally:
+            self._wire.listener = None
+        if self._held_back:
+            return self._garbled(Step.DATA)
+        if not accepted(Step.DOT, reply.code):
+            return await self._refused(Step.DOT, reply)
+        return TAKEN
+
+    def _write_content(self, envelope: Envelope, following: Envelope | None) -> None:
+        """Write the content and its final dot, and the following message's envelope behind it. Raises HungUp."""
         pieces = [*envelope.pieces, b".\r\n"] if envelope.composed else [dot_stuffed(envelope.content)]
-        if following is not None and self._messages_left > 0:
+        self._offered = None
+        if following is not None and self._messages_left > 0 and self._extensions.pipelining:
             lines = commands(following, self._extensions)
             if isinstance(lines, Commands):
                 pieces.append(lines.at_once)
                 self._offered = following
+        self._wire.write(b"".join(pieces))
+
+    def _go_on(self) -> bool:
+        """Where the content was taken, and the envelope behind it accepted: let the next content go once the message is
+        settled. Whether that is so; all else is for `send`."""
+        if self._held_back or self._offered is None or self._feed is None:
+            return False
+        if not all_accepted(self._wire.all_heard()):
+            return False
+        settled = self._feed.taken()
+        if settled is None:
+            return False
+        self._wire.forget()
+        self._messages_left -= 1
+        self._held_back = True
+        self._wire.expect_nothing()
+        settled.add_done_callback(self._settled)
+        return True
+
+    def _settled(self, settled: "asyncio.Future[None]") -> None:
+        # Else the relay said something or hung up meanwhile, or `send` was cancelled.
+        if not self._wire.is_awaited or settled.cancelled():
+            return
+        self._wire.expect(within=self._patience.data)
+        if not (self._wire.is_silent and self._offered and self._feed):
+            return  # what was only begun to be said will wake `send`
         try:
-            self._wire.write(b"".join(pieces))
-        except HungUp as error:
-            return self._lost(Step.DATA, error)
-        reply = await self._hear(Step.DOT)
-        if isinstance(reply, Outcome):
-            return reply
-        if not accepted(Step.DOT, reply.code):
-            return await self._refused(Step.DOT, reply)
-        return TAKEN
+            self._write_content(self._offered, self._feed.following)
+        except HungUp:
+            return  # as `send` will hear
+        self._held_back = False
 
     async def _ask(self, step: Step, line: bytes) -> Reply | Outcome:
         try:

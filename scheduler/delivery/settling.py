@@ -1,19 +1,52 @@
 """Writing down what became of tries: many in one commit, and each waited for by its own connection."""
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import NamedTuple
 
+from scheduler.delivery.transport import Outcome, Verdict
 from scheduler.domain.clock import Clock
 from scheduler.store.database import Database, Work
 from scheduler.store.ledger import claims
-from scheduler.store.ledger.claims import Settlement
+from scheduler.store.ledger.claims import Claim, Settlement
 
+SHORTEST_BACKOFF = 30.0
+LONGEST_BACKOFF = 900.0
 LONGEST_PAUSE = 5.0
 IN_A_ROW = 4
 """So many commits at most follow each other before others, as a claim, have their turn."""
+
+
+def backoff(attempts: int) -> timedelta:
+    """How long to wait after the `attempts`-th try failed for now: 30 s, doubling to 15 min, a fifth at random."""
+    seconds = min(SHORTEST_BACKOFF * 2 ** min(attempts - 1, 10), LONGEST_BACKOFF)
+    return timedelta(seconds=seconds * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, guards nothing
+
+
+def outcome_of(claim: Claim, outcome: Outcome, now: datetime) -> Settlement:
+    """What is written down of a try."""
+    match outcome.verdict:
+        case Verdict.SENT:
+            return Settlement(id=claim.id, state="sent", sent_at=now)
+        case Verdict.PERMANENT:
+            return Settlement(id=claim.id, state="failed", reason=outcome.reason)
+        case Verdict.TEMPORARY:
+            return Settlement(
+                id=claim.id, state="queued", reason=outcome.reason, next_try=now + backoff(claim.attempts),
+                uncertain=claim.uncertain or outcome.uncertain,
+            )  # fmt: skip
+
+
+def release(claim: Claim, reason: str, now: datetime, seconds: float = 0) -> Settlement:
+    """What is written down of a claim that was not tried: it goes back to the queue, for `seconds` at least."""
+    return Settlement(
+        id=claim.id, state="queued", reason=reason, uncertain=claim.uncertain, untried=True,
+        next_try=now + timedelta(seconds=seconds),
+    )  # fmt: skip
 
 
 class Tally:

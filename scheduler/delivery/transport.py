@@ -1,8 +1,9 @@
 """The port between what is to be said and the wire: an envelope goes in, its outcome comes back."""
 
+import asyncio
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -15,8 +16,6 @@ from scheduler.domain.link import is_loopback
 from scheduler.domain.problem import Problem, SettingsProblem
 
 LONGEST_REASON = 300
-
-BeforeDot = Callable[[], Awaitable[None]]
 
 # An address that breaks these would end its own place in a command or a header and begin another.
 _BREAKS_AN_ADDRESS = re.compile("[\x00-\x20\x7f-\x9f<>\u2028\u2029\ud800-\udfff]")
@@ -119,19 +118,34 @@ class ConnectProblem(Problem):
         self.brief = brief
 
 
+class Feed(Protocol):
+    """What a connection is told of the messages before and behind the one that it sends."""
+
+    @property
+    def following(self) -> Envelope | None:
+        """What goes over the connection next: it may be offered already, but for its content."""
+        ...
+
+    def before_dot(self) -> Awaitable[None]:
+        """Awaited once the recipient is accepted and before anything that could count as sent."""
+        ...
+
+    def taken(self) -> "asyncio.Future[None] | None":
+        """Note that the present message was sent and that the following one, which was offered, is the present one now:
+        it goes as soon as what is returned is done. None: nothing is noted, and `send` is to return."""
+        ...
+
+
 class Connection(Protocol):
     """An open way out. It takes one message at a time."""
 
-    async def send(
-        self, envelope: Envelope, *, before_dot: BeforeDot, following: Envelope | None = None
-    ) -> Outcome:
+    async def send(self, envelope: Envelope, *, feed: Feed) -> Outcome:
         """Try to send, and say what became of it; what the other side does is an outcome, never an exception.
 
-        `following` is what will be sent over this connection next: it may be offered already, but for its content.
-        `before_dot` is awaited once the recipient is accepted and before anything that could count as sent.
-        If it raises, nothing was sent, the connection is closed, and the exception goes on to the caller.
-        When the task is cancelled the connection is broken; after `before_dot` the message then counts as
-        uncertain.
+        Where it was sent and `feed` has more, that may be sent as well: the outcome is that of the last one.
+        If `feed.before_dot` raises, nothing was sent, the connection is closed, and the exception goes on to the
+        caller.
+        When the task is cancelled the connection is broken; after `before_dot` the message then counts as uncertain.
         """
         ...
 

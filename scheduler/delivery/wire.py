@@ -1,8 +1,10 @@
 """The bytes of an SMTP conversation that is ready for mail: lines go out, replies come in, in their order."""
 
 import asyncio
+import math
 import re
 from collections import deque
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -32,7 +34,11 @@ class HungUp(Exception):
 
 
 class Wire(asyncio.Protocol):
-    """Takes an open transport over. Everything that the other side said before it hung up can still be heard."""
+    """Takes an open transport over. Everything that the other side said before it hung up can still be heard.
+
+    `listener`, where there is one, is asked first when replies have come: whether it took them, so that whoever waits
+    in `reply` goes on waiting.
+    """
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -44,6 +50,7 @@ class Wire(asyncio.Protocol):
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._is_gone = False
+        self.listener: Callable[[], bool] | None = None
         # uvloop would else keep up to 64 KiB until the end of its turn, while the other side waits.
         transport.set_write_buffer_limits(high=0)
         transport.set_protocol(self)
@@ -57,6 +64,11 @@ class Wire(asyncio.Protocol):
         """Whether all that was said has been heard: what comes next answers what we say next."""
         return not (self._replies or self._rest or self._lines)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits in `reply`."""
+        return self._waiter is not None and not self._waiter.done()
+
     def write(self, octets: bytes) -> None:
         """Raises HungUp."""
         if not self.is_open:
@@ -67,13 +79,32 @@ class Wire(asyncio.Protocol):
         """The next reply, where it has come."""
         return self._replies.popleft() if self._replies else None
 
+    def all_heard(self) -> Sequence[Reply]:
+        """All replies that have come; none where another has only begun."""
+        return () if self._rest or self._lines else self._replies
+
+    def forget(self) -> None:
+        """Take all replies that have come."""
+        self._replies.clear()
+
+    def expect(self, *, within: float) -> None:
+        """Let the wait in `reply` end so many seconds from now. One timer serves wait after wait: to start and stop one
+        for each would cost as much as to hear its reply."""
+        self._deadline = self._loop.time() + within
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._set_timer()
+
+    def expect_nothing(self) -> None:
+        """Let the wait in `reply` go on: it is not the other side's turn."""
+        self._deadline = math.inf
+
     async def reply(self, *, within: float) -> Reply:
         """The next reply. Raises HungUp, and TimeoutError after `within` seconds."""
         if not self._replies:
             if not self.is_open:
                 raise HungUp
             self._waiter = self._loop.create_future()
-            self._await_until(self._loop.time() + within)
+            self.expect(within=within)
             await self._waiter
             if not self._replies:
                 raise HungUp
@@ -86,22 +117,17 @@ class Wire(asyncio.Protocol):
             self._timer = None
         self._transport.abort()
 
-    def _await_until(self, deadline: float) -> None:
-        """Let the present wait end at `deadline`. One timer serves wait after wait: to start and stop one for each
-        would cost as much as to hear its reply."""
-        self._deadline = deadline
-        if self._timer is not None and self._timer.when() > deadline:
+    def _set_timer(self) -> None:
+        if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
-            self._timer = self._loop.call_at(deadline, self._look_at_the_clock)
+        self._timer = self._loop.call_at(self._deadline, self._look_at_the_clock)
 
     def _look_at_the_clock(self) -> None:
         self._timer = None
-        if self._waiter is None or self._waiter.done():
+        if self._waiter is None or self._waiter.done() or self._deadline == math.inf:
             return
         if self._loop.time() < self._deadline:
-            self._await_until(self._deadline)
+            self._set_timer()
         else:
             self._waiter.set_exception(TimeoutError())
 
@@ -115,7 +141,7 @@ class Wire(asyncio.Protocol):
         if len(self._rest) + sum(map(len, self._lines)) > LONGEST_REPLY:
             self._lines, self._rest = [], b""
             self._replies.append(Reply(UNREADABLE, "Response too long"))
-        if self._replies:
+        if self._replies and not (self.listener and self.listener()):
             self._wake()
 
     def _read(self, line: bytes) -> None:

@@ -1,6 +1,7 @@
 """What the tests of sending share: a message, and a connection to a relay that a test has made."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,8 +31,32 @@ async def settled() -> None:
     """The previous message needs no settling."""
 
 
+class Feed:
+    """The message sent, the one `following` and `before_dot`; and then those of `more`, as soon as each that was taken
+    is `settled`."""
+
+    def __init__(
+        self,
+        following: Envelope | None = None,
+        *,
+        before_dot: Callable[[], Awaitable[None]] = settled,
+        more: Sequence[Envelope] | None = None,
+    ) -> None:
+        self.before_dot = before_dot
+        self._more = None if more is None else iter(more)
+        self.following = following if self._more is None else next(self._more, None)
+        self.settled: list[asyncio.Future[None]] = []
+
+    def taken(self) -> "asyncio.Future[None] | None":
+        if self._more is None:
+            return None
+        self.following = next(self._more, None)
+        self.settled.append(asyncio.get_running_loop().create_future())
+        return self.settled[-1]
+
+
 async def send(connection: Connection, sent: Envelope | None = None) -> Outcome:
-    return await connection.send(sent or envelope(), before_dot=settled)
+    return await connection.send(sent or envelope(), feed=Feed())
 
 
 @asynccontextmanager

@@ -7,8 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.delivery.dispatch import backoff
-from scheduler.delivery.settling import Settler, Tally
+from scheduler.delivery.settling import Settler, Tally, backoff
 from scheduler.service.proving import mail_link
 from scheduler.store.ledger.claims import Settlement
 from tests.delivery.receiver import Do, Receiver

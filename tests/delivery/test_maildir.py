@@ -18,7 +18,7 @@ from scheduler.delivery.maildir import (
     read_outbox,
 )
 from scheduler.delivery.transport import ConnectProblem, Verdict
-from tests.delivery.sending import envelope, send
+from tests.delivery.sending import Feed, envelope, send
 
 CONTENT = (
     b"From: Kindness <hello@example.org>\r\n"
@@ -163,7 +163,7 @@ async def test_when_settling_fails_nothing_is_stored(folder: Path) -> None:
 
     connection = await opened(folder)
     with pytest.raises(OSError, match="ledger"):
-        await connection.send(envelope(), before_dot=before_dot)
+        await connection.send(envelope(), feed=Feed(before_dot=before_dot))
     assert connection.spent
     assert not read_outbox(folder, newest=10)
 

@@ -14,10 +14,10 @@ from tests.delivery.sending import (
     EVERYTHING,
     PATIENT,
     QUICK,
+    Feed,
     connected,
     envelope,
     send,
-    settled,
     transport,
 )
 
@@ -192,7 +192,7 @@ async def test_the_previous_message_is_settled_after_the_recipient_is_accepted_a
         async def before_dot() -> None:
             said.extend(line.split()[0] for line in receiver.lines)
 
-        assert (await connection.send(envelope(), before_dot=before_dot)).verdict is SENT
+        assert (await connection.send(envelope(), feed=Feed(before_dot=before_dot))).verdict is SENT
         assert said == ["EHLO", "MAIL", "RCPT"]
 
 
@@ -204,8 +204,8 @@ async def test_the_next_envelope_goes_out_behind_the_body_and_its_content_only_a
 
     async with Receiver(extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
         first, second = envelope("m1@example.org"), envelope("m2@example.org")
-        assert (await connection.send(first, before_dot=settled, following=second)).verdict is SENT
-        sending = asyncio.create_task(connection.send(second, before_dot=committed))
+        assert (await connection.send(first, feed=Feed(second))).verdict is SENT
+        sending = asyncio.create_task(connection.send(second, feed=Feed(before_dot=committed)))
         await receiver.heard("RCPT TO:<m2@")
         await receiver.heard("DATA", times=2)
         assert len(receiver.seen) == 1
@@ -220,7 +220,7 @@ async def test_data_accepted_for_a_refused_recipient_is_ended_by_a_lone_dot_and_
     async with Receiver(script, extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
         sent = [envelope(f"m{number}@example.org") for number in range(4)]
         outcomes = [
-            await connection.send(one, before_dot=settled, following=following)
+            await connection.send(one, feed=Feed(following))
             for one, following in zip(sent, [*sent[1:], None], strict=True)
         ]
         assert [outcome.verdict for outcome in outcomes] == [SENT, PERMANENT, SENT, SENT]
@@ -231,7 +231,7 @@ async def test_data_accepted_for_a_refused_recipient_is_ended_by_a_lone_dot_and_
 
 async def test_a_connection_closed_while_the_next_envelope_is_offered_says_no_quit_into_its_body() -> None:
     async with Receiver(extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
-        await connection.send(envelope(), before_dot=settled, following=envelope("m2@example.org"))
+        await connection.send(envelope(), feed=Feed(envelope("m2@example.org")))
         await receiver.heard("DATA", times=2)
         await connection.close()
         await receiver.quiet.wait()
@@ -245,9 +245,7 @@ async def test_a_relay_that_breaks_pipelining_is_then_spoken_to_command_by_comma
         first = await way.connect()
         assert (await send(first)).verdict is TEMPORARY
         second = await way.connect()
-        assert (
-            await second.send(envelope(), before_dot=settled, following=envelope("m2@example.org"))
-        ).verdict is SENT
+        assert (await second.send(envelope(), feed=Feed(envelope("m2@example.org")))).verdict is SENT
         await second.close()
         assert receiver.lines[-1] == "QUIT"
         assert not any("m2@" in line for line in receiver.lines)
@@ -258,7 +256,7 @@ async def test_a_refused_recipient_needs_no_settling() -> None:
         raise AssertionError
 
     async with Receiver({"RCPT": ["550 5.1.1 nobody"]}) as receiver, connected(receiver) as connection:
-        assert (await connection.send(envelope(), before_dot=before_dot)).verdict is PERMANENT
+        assert (await connection.send(envelope(), feed=Feed(before_dot=before_dot))).verdict is PERMANENT
 
 
 @pytest.mark.parametrize("error", [RuntimeError("the ledger is gone"), OSError("disk full"), TimeoutError()])
@@ -268,7 +266,7 @@ async def test_when_settling_fails_nothing_is_sent_and_the_connection_is_closed(
 
     async with Receiver() as receiver, connected(receiver) as connection:
         with pytest.raises(type(error)) as caught:
-            await connection.send(envelope(), before_dot=before_dot)
+            await connection.send(envelope(), feed=Feed(before_dot=before_dot))
         assert caught.value is error
         assert connection.spent
         await receiver.quiet.wait()
@@ -298,7 +296,7 @@ async def test_a_send_cancelled_while_settling_breaks_the_connection() -> None:
         await asyncio.Event().wait()
 
     async with Receiver() as receiver, connected(receiver) as connection:
-        task = asyncio.create_task(connection.send(envelope(), before_dot=before_dot))
+        task = asyncio.create_task(connection.send(envelope(), feed=Feed(before_dot=before_dot)))
         await reached.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

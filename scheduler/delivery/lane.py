@@ -1,0 +1,146 @@
+"""One connection's road: job after job, and before each one's final dot the job before it is settled."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from scheduler.delivery.backlog import Backlog, Job
+from scheduler.delivery.relay import Relay
+from scheduler.delivery.settling import Settler, outcome_of, release
+from scheduler.delivery.transport import (
+    TAKEN,
+    Connection,
+    ConnectProblem,
+    Envelope,
+    Outcome,
+    Transport,
+    Verdict,
+)
+from scheduler.domain.clock import Clock
+from scheduler.store.ledger.claims import Settlement
+
+log = structlog.get_logger()
+
+IDLE_SECONDS = 5.0
+
+
+class Lane:
+    """Sends what `backlog` gives out; the `Feed` of its connection, which is made when it is needed.
+
+    `is_idle` says that nothing new is to be tried. `claimed_too_long` is told of a job whose time was over.
+    """
+
+    def __init__(
+        self, backlog: Backlog, transport: Transport, settler: Settler, relay: Relay, clock: Clock, *,
+        is_idle: Callable[[], bool], claimed_too_long: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._backlog = backlog
+        self._transport = transport
+        self._settler = settler
+        self._relay = relay
+        self._clock = clock
+        self._is_idle = is_idle
+        self._claimed_too_long = claimed_too_long
+        self._connection: Connection | None = None
+        self._settled: asyncio.Future[None] | None = None
+        self._job: Job | None = None
+        self._following: Job | None = None
+        self._offered: Job | None = None
+
+    async def serve(self) -> None:
+        """Send until the backlog ends, and all of it is settled; or until cancelled."""
+        try:
+            self._job = await self._backlog.get()
+            while self._job:
+                self._following = self._backlog.get_ahead()
+                outcome = None
+                try:
+                    outcome, settlement = await self._try(self._job)
+                except Exception as error:
+                    log.exception("try-failed", delivery=self._job.claim.id, error=type(error).__name__)
+                    failed = Outcome(verdict=Verdict.TEMPORARY, reason=type(error).__name__, uncertain=True)
+                    settlement = outcome_of(self._job.claim, failed, self._clock.now())
+                self._note(self._job, outcome, settlement)
+                self._job = self._following or await self._next()
+            await self.before_dot()
+        finally:
+            await self._close()
+
+    @property
+    def following(self) -> Envelope | None:
+        return self._following.envelope if self._following else None
+
+    async def before_dot(self) -> None:
+        if self._settled is not None:
+            await self._settled
+
+    def taken(self) -> "asyncio.Future[None] | None":
+        job, following = self._job, self._following
+        if not (job and following and self._relay.took_one()) or self._clock.monotonic() > following.until:
+            return None
+        settled = self._note(job, TAKEN, outcome_of(job.claim, TAKEN, self._clock.now()))
+        self._job = following
+        self._following = self._offered = self._backlog.get_ahead()
+        return settled
+
+    async def _try(self, job: Job) -> tuple[Outcome | None, Settlement]:
+        """What became of `job`; or, once that was taken, of the last of those that went behind it."""
+        if self._clock.monotonic() > job.until:
+            if self._has_offered(job):
+                await self._close()
+            self._claimed_too_long()
+            return None, self._release(job, "claimed for too long")
+        connection = self._connection
+        if connection is None or not self._has_offered(job):
+            if self._is_idle():
+                return None, self._release(job, "not tried yet")
+            if wait := self._backlog.pause(job):
+                return None, self._release(job, "its destination is busy", wait)
+            try:
+                connection = await self._connected()
+            except ConnectProblem as problem:
+                await self._relay.failed(str(problem), brief=problem.brief)
+                return None, self._release(job, str(problem))
+        self._offered = self._following
+        outcome = await self._relay.judge(await connection.send(job.envelope, feed=self))
+        assert self._job
+        return outcome, outcome_of(self._job.claim, outcome, self._clock.now())
+
+    def _note(self, job: Job, outcome: Outcome | None, settlement: Settlement) -> "asyncio.Future[None]":
+        self._backlog.done(job, outcome)
+        self._settled = self._settler.submit(settlement, job.tally)
+        return self._settled
+
+    def _release(self, job: Job, reason: str, seconds: float = 0) -> Settlement:
+        return release(job.claim, reason, self._clock.now(), seconds)
+
+    def _has_offered(self, job: Job) -> bool:
+        return self._offered is job and self._connection is not None and not self._connection.spent
+
+    async def _next(self) -> Job | None:
+        """The next job; a connection for which there is none is not kept for long."""
+        if self._connection is None:
+            return await self._backlog.get()
+        getting = asyncio.ensure_future(self._backlog.get())
+        try:
+            await asyncio.wait({getting}, timeout=IDLE_SECONDS)
+            if not getting.done():
+                await self.before_dot()
+                await self._close()
+            return await getting
+        finally:
+            getting.cancel()
+
+    async def _connected(self) -> Connection:
+        """The connection; another one where that is spent. Raises ConnectProblem."""
+        if self._connection is not None and self._connection.spent:
+            await self._close()
+        if self._connection is None:
+            self._connection = await self._transport.connect()
+        return self._connection
+
+    async def _close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None

@@ -163,7 +163,7 @@ class SmtpConnection:
         settled. Whether that is so; all else is for `send`."""
         if self._held_back or self._offered is None or self._feed is None:
             return False
-        if not all_accepted(self._wire.all_heard()):
+        if not all_accepted(self._wire.replies):
             return False
         settled = self._feed.taken()
         if settled is None:
@@ -176,12 +176,10 @@ class SmtpConnection:
         return True
 
     def _settled(self, settled: "asyncio.Future[None]") -> None:
-        # Else the relay said something or hung up meanwhile, or `send` was cancelled.
-        if not self._wire.is_awaited or settled.cancelled():
-            return
         self._wire.expect(within=self._patience.data)
-        if not (self._wire.is_silent and self._offered and self._feed):
-            return  # what was only begun to be said will wake `send`
+        # Whatever more the relay says, or begins to say, is for `send`.
+        if settled.cancelled() or not (self._wire.is_silent and self._offered and self._feed):
+            return
         try:
             self._write_content(self._offered, self._feed.following)
         except HungUp:

@@ -4,7 +4,7 @@ import asyncio
 import math
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -64,11 +64,6 @@ class Wire(asyncio.Protocol):
         """Whether all that was said has been heard: what comes next answers what we say next."""
         return not (self._replies or self._rest or self._lines)
 
-    @property
-    def is_awaited(self) -> bool:
-        """Whether somebody waits in `reply`."""
-        return self._waiter is not None and not self._waiter.done()
-
     def write(self, octets: bytes) -> None:
         """Raises HungUp."""
         if not self.is_open:
@@ -79,12 +74,13 @@ class Wire(asyncio.Protocol):
         """The next reply, where it has come."""
         return self._replies.popleft() if self._replies else None
 
-    def all_heard(self) -> Sequence[Reply]:
-        """All replies that have come; none where another has only begun."""
-        return () if self._rest or self._lines else self._replies
+    @property
+    def replies(self) -> Iterable[Reply]:
+        """Those that have come and nobody took."""
+        return self._replies
 
     def forget(self) -> None:
-        """Take all replies that have come."""
+        """Take them all."""
         self._replies.clear()
 
     def expect(self, *, within: float) -> None:

@@ -64,11 +64,12 @@ def owns(pid: int, port: int) -> bool:
 
 
 class Session(asyncio.Protocol):
-    """One connection; pipelined commands are answered in turn."""
+    """One connection; pipelined commands are answered in turn, and at once (RFC 2920, section 3.2)."""
 
     def __init__(self, order: Order, log: int) -> None:
         self._order, self._log = order, log
         self._waiting, self._in_body, self._recipient = bytearray(), False, ""
+        self._unsaid = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -81,6 +82,7 @@ class Session(asyncio.Protocol):
         while not self._transport.is_closing():
             end = self._waiting.find(END if self._in_body else b"\r\n")
             if end < 0:
+                self._speak()
                 return
             size = end + len(END) if self._in_body else end + 2
             piece = bytes(self._waiting[:size])
@@ -103,24 +105,34 @@ class Session(asyncio.Protocol):
         if self._order.strike("dot", self._port):
             self._transport.abort()
             return
-        self._transport.write(b"250 2.0.0 taken\r\n")
-        self._order.strike("accepted", self._port)
+        self._unsaid += b"250 2.0.0 taken\r\n"
+        self._strike_once_said("accepted")
 
     def _answer(self, line: str) -> None:
         verb = line[:4].upper()
         if verb == "EHLO":
-            self._transport.write(EXTENSIONS)
+            self._unsaid += EXTENSIONS
         elif verb == "DATA":
             self._in_body = True
-            self._transport.write(b"354 go on\r\n")
-            self._order.strike("data", self._port)
+            self._unsaid += b"354 go on\r\n"
+            self._strike_once_said("data")
         elif verb == "QUIT":
-            self._transport.write(b"221 2.0.0 bye\r\n")
+            self._unsaid += b"221 2.0.0 bye\r\n"
+            self._speak()
             self._transport.close()
         else:
             if verb == "RCPT":
                 self._recipient = line.partition("<")[2].partition(">")[0]
-            self._transport.write(b"250 2.0.0 ok\r\n")
+            self._unsaid += b"250 2.0.0 ok\r\n"
+
+    def _strike_once_said(self, moment: str) -> None:
+        if self._order.moment == moment:
+            self._speak()
+            self._order.strike(moment, self._port)
+
+    def _speak(self) -> None:
+        self._transport.write(bytes(self._unsaid))
+        self._unsaid.clear()
 
 
 async def main(log: Path) -> None:

@@ -1,8 +1,8 @@
 """A mail relay on loopback that at each step does what a test tells it: refuse, drop, hang, garble."""
 
 import asyncio
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import TracebackType
@@ -47,7 +47,8 @@ class Receiver:
     """`async with Receiver({"RCPT": ["450 later"]}) as receiver:` refuses the first RCPT, then behaves.
 
     Each step (GREETING, EHLO, HELO, MAIL, RCPT, DATA, BODY, DOT, RSET, QUIT …) takes its actions in turn over
-    all connections. `extensions` are EHLO's lines. `seen` is what arrived whole, `taken` what was accepted.
+    all connections. `extensions` are EHLO's lines. `seen` is what arrived whole, `taken` what was accepted. Replies to
+    what came at once go out at once, as relays with PIPELINING do it (RFC 2920, section 3.2).
     """
 
     def __init__(
@@ -63,6 +64,8 @@ class Receiver:
         self.quiet = asyncio.Event()
         self.arrived = asyncio.Condition()
         self._sessions: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._unsaid: defaultdict[asyncio.StreamWriter, bytearray] = defaultdict(bytearray)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -82,6 +85,12 @@ class Receiver:
         async with self.arrived:
             await self.arrived.wait_for(lambda: sum(line.startswith(verb) for line in self.lines) >= times)
 
+    async def say(self, octets: bytes) -> None:
+        """Say over every connection what nobody asked for."""
+        for writer in self._writers:
+            writer.write(octets)
+            await writer.drain()
+
     async def hang_up(self) -> None:
         """Close every connection, and wait until they are."""
         for session in self._sessions:
@@ -92,6 +101,7 @@ class Receiver:
         task = asyncio.current_task()
         assert task is not None
         self._sessions.add(task)
+        self._writers.add(writer)
         self.connections += 1
         self.open += 1
         self.quiet.clear()
@@ -101,6 +111,8 @@ class Receiver:
             pass
         finally:
             writer.transport.abort()
+            self._writers.discard(writer)
+            self._unsaid.pop(writer, None)
             self._sessions.discard(task)
             self.open -= 1
             if not self.open:
@@ -110,7 +122,7 @@ class Receiver:
         mail = ""
         rcpts: list[str] = []
         await self._act("GREETING", reader, writer)
-        while line := (await reader.readline()).decode():
+        while line := (await self._read(reader.readline(), writer)).decode():
             async with self.arrived:
                 self.lines.append(line.rstrip("\r\n"))
                 self.arrived.notify_all()
@@ -130,7 +142,7 @@ class Receiver:
             elif verb == "DATA" and replied.startswith("3"):
                 await self._act("BODY", reader, writer)
                 body = bytearray()
-                while (piece := await reader.readuntil(b"\r\n")) != b".\r\n":
+                while (piece := await self._read(reader.readuntil(b"\r\n"), writer)) != b".\r\n":
                     body += piece.removeprefix(b".")
                 message = Taken(mail=mail, rcpts=tuple(rcpts), content=bytes(body))
                 if not rcpts:
@@ -141,7 +153,23 @@ class Receiver:
                     self.taken.append(message)
                 mail, rcpts = "", []
             elif verb == "QUIT":
+                await self._speak(writer)
                 return
+
+    async def _read(self, reading: Coroutine[None, None, bytes], writer: asyncio.StreamWriter) -> bytes:
+        """What is read next; all replies are said before it is waited for."""
+        task = asyncio.create_task(reading)
+        try:
+            await asyncio.sleep(0)
+            if not task.done():
+                await self._speak(writer)
+            return await task
+        finally:
+            task.cancel()
+
+    async def _speak(self, writer: asyncio.StreamWriter) -> None:
+        writer.write(bytes(self._unsaid.pop(writer, b"")))
+        await writer.drain()
 
     def _push(self, step: str, action: Action) -> None:
         self.script.setdefault(step, deque()).append(action)
@@ -150,6 +178,8 @@ class Receiver:
         """Do what the script says at `step`; the reply, empty where it was none."""
         waiting = self.script.get(step)
         action = waiting.popleft() if waiting else self._well_behaved(step)
+        if isinstance(action, Do):
+            await self._speak(writer)
         match action:
             case Do.DROP:
                 raise ConnectionAbortedError
@@ -158,14 +188,12 @@ class Receiver:
                 raise ConnectionAbortedError
             case Do.DEAF:
                 await asyncio.Event().wait()
-                return ""
             case bytes():
-                writer.write(action)
-                await writer.drain()
-                return ""
-        writer.write(action.replace("\n", "\r\n").encode() + b"\r\n")
-        await writer.drain()
-        return action
+                self._unsaid[writer] += action
+            case str():
+                self._unsaid[writer] += action.replace("\n", "\r\n").encode() + b"\r\n"
+                return action
+        return ""
 
     def _well_behaved(self, step: str) -> Action:
         if step != "EHLO":

@@ -32,8 +32,7 @@ async def settled() -> None:
 
 
 class Feed:
-    """The message sent, the one `following` and `before_dot`; and then those of `more`, as soon as each that was taken
-    is `settled`."""
+    """Sends one message, and behind it those of `more`, each once the test says that the one before is settled."""
 
     def __init__(
         self,
@@ -45,14 +44,19 @@ class Feed:
         self.before_dot = before_dot
         self._more = None if more is None else iter(more)
         self.following = following if self._more is None else next(self._more, None)
-        self.settled: list[asyncio.Future[None]] = []
+        self._settlements: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
 
     def taken(self) -> "asyncio.Future[None] | None":
         if self._more is None:
             return None
         self.following = next(self._more, None)
-        self.settled.append(asyncio.get_running_loop().create_future())
-        return self.settled[-1]
+        settlement = asyncio.get_running_loop().create_future()
+        self._settlements.put_nowait(settlement)
+        return settlement
+
+    async def one_taken(self) -> "asyncio.Future[None]":
+        """Wait until one more was taken that another follows; the future of its settlement."""
+        return await self._settlements.get()
 
 
 async def send(connection: Connection, sent: Envelope | None = None) -> Outcome:

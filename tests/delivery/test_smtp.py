@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.delivery.transport import Verdict
+from scheduler.delivery.transport import Envelope, Verdict
 from scheduler.delivery.wire import Wire
 from tests.delivery.receiver import Action, Do, Receiver
 from tests.delivery.sending import (
@@ -213,6 +213,179 @@ async def test_the_next_envelope_goes_out_behind_the_body_and_its_content_only_a
         assert (await sending).verdict is SENT
         assert len(receiver.taken) == 2
         assert [line.split()[0] for line in receiver.lines] == ["EHLO", *["MAIL", "RCPT", "DATA"] * 2]
+
+
+def three() -> list[Envelope]:
+    return [envelope(f"m{number}@example.org") for number in range(3)]
+
+
+async def test_messages_follow_each_other_in_one_send_each_after_the_settlement_of_the_one_before() -> None:
+    first, *others = three()
+    async with Receiver(extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
+        feed = Feed(more=others)
+        sending = asyncio.create_task(connection.send(first, feed=feed))
+        for number in (1, 2):
+            settlement = await feed.one_taken()
+            await receiver.heard(f"RCPT TO:<m{number}@")
+            await receiver.heard("DATA", times=number + 1)
+            assert len(receiver.seen) == number
+            settlement.set_result(None)
+        assert (await sending).verdict is SENT
+        assert [message.rcpts[0][9:11] for message in receiver.taken] == ["m0", "m1", "m2"]
+        assert not connection.spent
+
+
+async def test_a_connection_is_renewed_after_as_many_messages_as_it_may_take() -> None:
+    first, *others = three()
+    async with (
+        Receiver(extensions=["PIPELINING"]) as receiver,
+        connected(receiver, recycle_messages=2) as connection,
+    ):
+        feed = Feed(more=others)
+        sending = asyncio.create_task(connection.send(first, feed=feed))
+        (await feed.one_taken()).set_result(None)
+        assert (await sending).verdict is SENT
+        assert feed.following is others[1]
+        assert connection.spent
+        assert len(receiver.taken) == 2
+        assert not any("m2@" in line for line in receiver.lines)
+
+
+async def test_a_message_that_is_refused_behind_others_ends_the_send_and_the_next_one_follows() -> None:
+    script: dict[str, list[Action]] = {
+        "RCPT": ["250 ok", "250 ok", "550 5.1.1 nobody"],
+        "DATA": ["354 go"] * 3,
+    }
+    first, *others = three()
+    async with Receiver(script, extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
+        feed = Feed(more=others)
+        sending = asyncio.create_task(connection.send(first, feed=feed))
+        (await feed.one_taken()).set_result(None)
+        assert (await sending).verdict is SENT
+        assert feed.following is others[1]
+        assert (await connection.send(others[1], feed=Feed())).reason == "550 5.1.1 nobody"
+        assert (await send(connection)).verdict is SENT
+        assert [message.rcpts[0][9:11] for message in receiver.taken] == ["m0", "m1", "ad"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict", "uncertain"),
+    [("451 4.3.0 later", TEMPORARY, False), ("554 5.7.1 spam", PERMANENT, False), (Do.DROP, TEMPORARY, True)],
+)
+async def test_what_becomes_of_a_later_content_is_the_outcome_of_the_send(
+    answer: Action, verdict: Verdict, uncertain: bool
+) -> None:
+    first, *others = three()
+    script: dict[str, list[Action]] = {"DOT": ["250 taken", answer]}
+    async with Receiver(script, extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
+        feed = Feed(more=others)
+        sending = asyncio.create_task(connection.send(first, feed=feed))
+        (await feed.one_taken()).set_result(None)
+        outcome = await sending
+        assert (outcome.verdict, outcome.uncertain) == (verdict, uncertain)
+        assert (len(receiver.seen), len(receiver.taken)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "more", [b"250 nobody asked\r\n", b"250 o\r\n250 o\r\n250 o\r\n354 o\r\n", b"421 good night\r\n", None]
+)
+async def test_a_relay_that_says_more_or_hangs_up_while_a_message_is_settled_gets_no_other_content(
+    more: bytes | None,
+) -> None:
+    first, second, _ = three()
+    async with Receiver(extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
+        feed = Feed(more=[second])
+        sending = asyncio.create_task(connection.send(first, feed=feed))
+        settlement = await feed.one_taken()
+        await (receiver.say(more) if more else receiver.hang_up())
+        outcome = await sending
+        settlement.set_result(None)
+        assert (outcome.verdict, outcome.relay, outcome.uncertain) == (TEMPORARY, True, False)
+        assert connection.spent
+        await receiver.quiet.wait()
+        assert len(receiver.seen) == 1
+
+
+async def test_a_relay_that_begins_to_say_more_while_a_message_is_settled_gets_no_other_content(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, hear = asyncio.Event(), Wire.data_received
+
+    def note(wire: Wire, data: bytes) -> None:
+        hear(wire, data)
+        if data == b"25":
+            begun.set()
+
+    monkeypatch.setattr(Wire, "data_received", note)
+    first, second, _ = three()
+    async with Receiver(extensions=["PIPELINING"]) as receiver:
+        async with connected(receiver, patience=QUICK) as connection:
+            feed = Feed(more=[second])
+            sending = asyncio.create_task(connection.send(first, feed=feed))
+            settlement = await feed.one_taken()
+            await receiver.say(b"25")
+            await begun.wait()
+            settlement.set_result(None)
+            outcome = await sending
+            assert (outcome.verdict, outcome.relay, outcome.uncertain) == (TEMPORARY, True, False)
+        await receiver.quiet.wait()
+        assert len(receiver.seen) == 1
+
+
+async def test_a_settlement_that_is_given_up_lets_nothing_go() -> None:
+    first, second, _ = three()
+    async with Receiver(extensions=["PIPELINING"]) as receiver:
+        async with connected(receiver, patience=QUICK) as connection:
+            feed = Feed(more=[second])
+            sending = asyncio.create_task(connection.send(first, feed=feed))
+            (await feed.one_taken()).cancel()
+            outcome = await sending
+            assert (outcome.verdict, outcome.uncertain) == (TEMPORARY, False)
+        await receiver.quiet.wait()
+        assert len(receiver.seen) == 1
+
+
+async def test_our_own_ledger_may_take_longer_than_we_wait_for_a_relay() -> None:
+    first, second, _ = three()
+    async with (
+        Receiver(extensions=["PIPELINING"]) as receiver,
+        connected(receiver, patience=QUICK) as connection,
+    ):
+        feed = Feed(more=[second])
+        sending = asyncio.create_task(connection.send(first, feed=feed))
+        settlement = await feed.one_taken()
+        asyncio.get_running_loop().call_later(3 * QUICK.data, settlement.set_result, None)
+        assert (await sending).verdict is SENT
+        assert len(receiver.taken) == 2
+
+
+async def test_a_relay_that_is_silent_after_a_later_content_is_not_waited_for_longer() -> None:
+    first, second, _ = three()
+    script: dict[str, list[Action]] = {"DOT": ["250 taken", Do.HANG]}
+    async with (
+        Receiver(script, extensions=["PIPELINING"]) as receiver,
+        connected(receiver, patience=QUICK) as connection,
+    ):
+        feed = Feed(more=[second])
+        sending = asyncio.create_task(connection.send(first, feed=feed))
+        (await feed.one_taken()).set_result(None)
+        outcome = await sending
+        assert (outcome.verdict, outcome.uncertain) == (TEMPORARY, True)
+
+
+async def test_a_send_that_is_cancelled_while_a_message_is_settled_sends_no_more() -> None:
+    first, *others = three()
+    async with Receiver(extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
+        feed = Feed(more=others)
+        sending = asyncio.create_task(connection.send(first, feed=feed))
+        settlement = await feed.one_taken()
+        sending.cancel()
+        settlement.set_result(None)
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert connection.spent
+        await receiver.quiet.wait()
+        assert len(receiver.seen) == 1
 
 
 async def test_data_accepted_for_a_refused_recipient_is_ended_by_a_lone_dot_and_nothing_is_sent() -> None:

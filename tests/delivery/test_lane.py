@@ -1,0 +1,111 @@
+"""Over one connection job after job is sent, as long as nothing but the next job is to be thought of."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from scheduler.delivery.backlog import Backlog, Limits
+from scheduler.delivery.lane import Lane
+from scheduler.delivery.settling import Settler, Tally
+from scheduler.delivery.transport import TAKEN, Envelope, Feed, Outcome
+from scheduler.store import facts
+from scheduler.store.ledger.claims import Claim, Settlement
+from tests.delivery.sending import envelope
+from tests.house import House, open_house
+
+NOW = datetime(2026, 11, 5, 9, 30, tzinfo=UTC)
+
+
+class Steady:
+    """A transport, and its one connection: takes everything. `sends` has what went by each `send`; `then` happens
+    after each message."""
+
+    connections = 1
+    spent = False
+
+    def __init__(self, then: Callable[[], object] = lambda: None) -> None:
+        self.sends: list[list[str]] = []
+        self._then = then
+
+    async def connect(self) -> "Steady":
+        return self
+
+    async def send(self, envelope: Envelope, *, feed: Feed) -> Outcome:
+        self.sends.append([])
+        await feed.before_dot()
+        while True:
+            self.sends[-1].append(envelope.recipient.partition("@")[0])
+            self._then()
+            following = feed.following
+            if following is None or (settled := feed.taken()) is None:
+                return TAKEN
+            await settled
+            envelope = following
+
+    async def close(self) -> None:
+        pass
+
+
+class Kept(Settler):
+    """Keeps what it is handed in; all of it is committed at once."""
+
+    def __init__(self, house: House) -> None:
+        super().__init__(house.database, house.clock, run="run", connections=1)
+        self.settlements: list[Settlement] = []
+
+    def submit(self, settlement: Settlement, tally: Tally) -> "asyncio.Future[None]":
+        self.settlements.append(settlement)
+        committed = super().submit(settlement, tally)
+        committed.set_result(None)
+        return committed
+
+
+@asynccontextmanager
+async def housed(folder: Path) -> AsyncIterator[tuple[House, Kept]]:
+    async with open_house(folder, NOW) as house:
+        yield house, Kept(house)
+
+
+async def send(house: House, settler: Settler, transport: Steady, *, seconds: float) -> list[float]:
+    """Let one lane send three messages, each of which is to be tried within `seconds`; when a claim was too long."""
+    backlog, late = Backlog(house.clock, Limits()), []
+    for number in range(3):
+        claim = Claim(
+            number, 1, number, "", "", "Europe/London", "given", "en-GB", 0, 0, 1, None, False, False, False
+        )
+        until = house.clock.monotonic() + seconds
+        await backlog.put(backlog.job(claim, envelope(f"m{number}@example.org"), Tally(), until=until))
+    backlog.end()
+    await Lane(
+        backlog, transport, settler, house.dispatcher.relay, house.clock,
+        is_idle=lambda: False, claimed_too_long=lambda: late.append(house.clock.monotonic()),
+    ).serve()  # fmt: skip
+    return late
+
+
+async def test_that_a_relay_takes_mail_again_is_written_down_before_the_next_message(tmp_path: Path) -> None:
+    async with housed(tmp_path) as (house, settler):
+        async with house.database.write() as connection:
+            await facts.write(connection, facts.RELAY, {"reason": "it was down when we were killed"})
+        way = Steady()
+        await send(house, settler, way, seconds=60)
+        assert way.sends == [["m0"], ["m1", "m2"]]
+        async with house.database.read() as connection:
+            assert await facts.read(connection, facts.RELAY) is None
+        await send(house, settler, again := Steady(), seconds=60)
+        assert again.sends == [["m0", "m1", "m2"]]
+        assert [one.state for one in settler.settlements] == ["sent"] * 6
+
+
+async def test_a_message_whose_time_is_over_is_not_sent_behind_another_but_goes_back(tmp_path: Path) -> None:
+    async with housed(tmp_path) as (house, settler):
+        await send(house, settler, Steady(), seconds=60)
+        way = Steady(then=lambda: house.clock.pass_(timedelta(seconds=6)))
+        late = await send(house, settler, way, seconds=10)
+        assert way.sends == [["m0", "m1"]]
+        assert len(late) == 1
+        last = settler.settlements[-3:]
+        assert [(one.id, one.state) for one in last] == [(0, "sent"), (1, "sent"), (2, "queued")]
+        assert last[-1].reason == "claimed for too long"

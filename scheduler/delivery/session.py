@@ -60,9 +60,8 @@ class SmtpConnection:
                 if self._offered is not None or not self._wire.is_silent:
                     return self._garbled(Step.MAIL)
                 if not self._extensions.pipelining:
-                    return await self._offer_step_by_step(lines, feed) or await self._hand_over(
-                        envelope, feed
-                    )
+                    refused = await self._offer_step_by_step(lines, feed)
+                    return refused or await self._hand_over(envelope, feed)
                 try:
                     self._wire.write(lines.at_once)
                 except HungUp as error:
@@ -159,8 +158,8 @@ class SmtpConnection:
         self._wire.write(b"".join(pieces))
 
     def _go_on(self) -> bool:
-        """Where the content was taken, and the envelope behind it accepted: let the next content go once the message is
-        settled. Whether that is so; all else is for `send`."""
+        """Where the content was taken, and the envelope behind it accepted, let the next content go once the message is
+        settled; whether that is so."""
         if self._held_back or self._offered is None or self._feed is None:
             return False
         if not all_accepted(self._wire.replies):
@@ -176,9 +175,11 @@ class SmtpConnection:
         return True
 
     def _settled(self, settled: "asyncio.Future[None]") -> None:
+        if self._offered is None or self._feed is None:
+            return  # it was broken meanwhile
         self._wire.expect(within=self._patience.data)
-        # Whatever more the relay says, or begins to say, is for `send`.
-        if settled.cancelled() or not (self._wire.is_silent and self._offered and self._feed):
+        # Of a reply that has only begun the end is for `send`.
+        if settled.cancelled() or not self._wire.is_silent:
             return
         try:
             self._write_content(self._offered, self._feed.following)

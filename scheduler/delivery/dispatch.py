@@ -98,10 +98,10 @@ class Dispatcher:
     async def send_due(self) -> int:
         """Send all that is due now, and return how many were claimed. Ends early when the relay is down."""
         claimed = 0
-        if self._idle:
+        if self._is_idle():
             return claimed
         async with self.working():
-            while not self._idle:
+            while not self._is_idle():
                 async with self._database.read() as connection:
                     chunks = iter(await claims.open_chunks(connection, self._clock.now()))
 
@@ -122,7 +122,7 @@ class Dispatcher:
     async def _send_awaited(self, at_work: Sequence["asyncio.Task[int]"]) -> int:
         """Beside what is `at_work`, which may take hours, send what single people ask for meanwhile and wait for."""
         claimed = 0
-        while (await asyncio.wait(at_work, timeout=LOOK_SECONDS))[1] and not self._idle:
+        while (await asyncio.wait(at_work, timeout=LOOK_SECONDS))[1] and not self._is_idle():
             async with self._database.read() as connection:
                 chunks = await claims.awaited_chunks(connection, self._clock.now())
             claimed += sum([await self.send_chunk(chunk) for chunk in chunks])
@@ -178,7 +178,7 @@ class Dispatcher:
     async def _send_chunk(self, chunk: int) -> int:
         tally = Tally()
         try:
-            while not self._idle:
+            while not self._is_idle():
                 limit = self._claim_limit()
                 batch = await self._database.write_at_once(
                     partial(claims.claim, chunk=chunk, run=self._run, now=self._clock.now(), limit=limit)
@@ -192,14 +192,13 @@ class Dispatcher:
             await tally.all_settled()
         return tally.count
 
-    @property
-    def _idle(self) -> bool:
+    def _is_idle(self) -> bool:
         return self._halted or self._stopping.is_set() or self.relay.is_down
 
     def _lane(self, backlog: Backlog) -> Lane:
         return Lane(
             backlog, self._transport, self._settler, self.relay, self._clock,
-            is_idle=lambda: self._idle, claimed_too_long=self._claim_less,
+            is_idle=self._is_idle, claimed_too_long=self._claim_less,
         )  # fmt: skip
 
     def _new_backlog(self) -> Backlog:

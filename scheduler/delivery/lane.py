@@ -53,7 +53,7 @@ class Lane:
         try:
             self._job = await self._backlog.get()
             while self._job:
-                self._following = self._backlog.get_ahead()
+                self._following = self._get_ahead()
                 outcome = None
                 try:
                     outcome, settlement = await self._try(self._job)
@@ -81,7 +81,7 @@ class Lane:
             return None
         settled = self._note(job, TAKEN, outcome_of(job.claim, TAKEN, self._clock.now()))
         self._job = following
-        self._following = self._offered = self._backlog.get_ahead()
+        self._following = self._offered = self._get_ahead()
         return settled
 
     async def _try(self, job: Job) -> tuple[Outcome | None, Settlement]:
@@ -117,6 +117,9 @@ class Lane:
 
     def _has_offered(self, job: Job) -> bool:
         return self._offered is job and self._connection is not None and not self._connection.spent
+
+    def _get_ahead(self) -> Job | None:
+        return None if self._is_idle() else self._backlog.get_ahead()
 
     async def _next(self) -> Job | None:
         """The next job; a connection for which there is none is not kept for long."""

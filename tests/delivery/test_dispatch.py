@@ -1,9 +1,11 @@
 """What is claimed leaves in a sensible order, and comes back after a sensible time."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,3 +63,38 @@ async def test_a_link_to_sign_in_does_not_wait_until_everybody_has_their_invitat
             finally:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
+
+
+class Watched(Receiver):
+    """Calls `then` when the first content has come whole."""
+
+    then: Callable[[], None] | None = None
+
+    async def _act(self, step: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
+        if step == "DOT" and self.then:
+            self.then()
+            self.then = None
+        return await super()._act(step, reader, writer)
+
+
+@pytest.mark.parametrize("extensions", [[], ["PIPELINING"]])
+async def test_a_dispatcher_that_is_to_stop_sends_one_more_at_most_over_a_connection_and_gives_the_rest_back(
+    tmp_path: Path, extensions: Sequence[str]
+) -> None:
+    names = [f"Member {number}" for number in range(5)]
+    async with Watched(extensions=extensions) as receiver:
+        way = transport(receiver.port, connections=1)
+        async with open_house(
+            tmp_path, OPEN - timedelta(days=1), policies=(INVITATION,), transport=way
+        ) as house:
+            await house.tick()
+            await house.join(*((name, "Europe/London") for name in names))
+            house.clock.pass_until(OPEN)
+            receiver.then = house.dispatcher.drain
+            await house.tick()
+            assert len(receiver.taken) == 2
+            states = sorted(row.state for row in await house.reports())
+            assert states == ["queued"] * 3 + ["sent"] * 2
+            house.restart()
+            await house.tick()
+            assert len(receiver.taken) == 5

@@ -1,6 +1,6 @@
 """Taking the settings' series and policies into the database, and deriving occurrences from the rules."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -27,14 +27,18 @@ def holds_for(policy: Policy, series: Series) -> bool:
 async def check_frozen(connection: AsyncConnection, all_series: Sequence[Series], domain: str) -> None:
     """Refuse settings that would duplicate everybody's calendar. Raises SettingsProblem."""
     known = await facts.read(connection, facts.UID_DOMAIN)
+    _refuse_changed(await occurrences.adopted_series(connection), all_series, known=known, domain=domain)
+
+
+def _refuse_changed(
+    adopted: Collection[str], all_series: Sequence[Series], *, known: str | None, domain: str
+) -> None:
     if known is not None and known != domain:
         raise SettingsProblem(
             f"[community] domain is '{domain}' but calendars were given '{known}'; a change would make every meeting "
             f"stand twice in everybody's calendar: set it back to '{known}'"
         )
-    if missing := sorted(
-        (await occurrences.adopted_series(connection)).keys() - {one.slug for one in all_series}
-    ):
+    if missing := sorted(set(adopted) - {one.slug for one in all_series}):
         raise SettingsProblem(
             f"[[series]] '{missing[0]}' is gone or renamed but its meetings stand in everybody's calendar; "
             "keep the slug (to end the series, give its rule an UNTIL)"
@@ -50,10 +54,11 @@ async def adopt(
     now: datetime,
 ) -> bool:
     """Bring series, policies and occurrences up to the settings; returns whether any occurrence changed."""
-    await check_frozen(connection, all_series, domain)
-    if await facts.read(connection, facts.UID_DOMAIN) is None:
-        await facts.write(connection, facts.UID_DOMAIN, domain)
+    known_domain, known_version = await facts.read_several(connection, facts.UID_DOMAIN, facts.TZDATA)
     known_series = await occurrences.adopted_series(connection)
+    _refuse_changed(known_series, all_series, known=known_domain, domain=domain)
+    if known_domain is None:
+        await facts.write(connection, facts.UID_DOMAIN, domain)
     known_policies = await occurrences.adopted_policies(connection)
     until = now + horizon(policies)
     changed = False
@@ -74,9 +79,11 @@ async def adopt(
             adopted = known_policies.get((series.slug, policy.slug))
             if adopted is None or adopted.definition != policy.definition:
                 await occurrences.adopt_policy(connection, series.slug, policy, now)
-        await occurrences.drop_policies(connection, series.slug, [policy.slug for policy in mine])
+        kept = {policy.slug for policy in mine}
+        if any(of == series.slug and slug not in kept for of, slug in known_policies):
+            await occurrences.drop_policies(connection, series.slug, kept)
     version = tzdata_version()
-    if await facts.read(connection, facts.TZDATA) != version:
+    if known_version != version:
         await facts.write(connection, facts.TZDATA, version)
         changed |= bool(await occurrences.retime(connection, now))
     return changed
@@ -96,8 +103,9 @@ async def _derive(
             break
         if starts > since:
             new.append(series.occurrence(day, adopted_at))
-    await occurrences.keep(connection, *new)
-    await occurrences.readopt_series(connection, series, until)
+    if new:
+        await occurrences.keep(connection, *new)
+        await occurrences.readopt_series(connection, series, until)
     return bool(new)
 
 

@@ -74,13 +74,14 @@ class ClockWatch:
         self._mark: tuple[datetime, float] | None = None
         self._held = False
 
-    async def holds(self, connection: AsyncConnection, now: datetime) -> bool:
-        """Whether ticks are held at `now` (UTC); holds all where the clock is wrong, and releases it where a clock
-        that was behind has come right again. After a restore ticks go on, so that `resume` can say what waits."""
+    async def holds(self, connection: AsyncConnection, now: datetime, *, last: datetime | None) -> bool:
+        """Whether ticks are held at `now`, `last` being the instant of the last one (UTC). Holds all where the clock is
+        wrong, and releases it where a clock that was behind has come right again. After a restore ticks go on, so that
+        `resume` can say what waits."""
         standing = await held(connection)
         if self._held and standing is None:
             self._mark = None
-        wrong = await self._wrong(connection, now)
+        wrong = self._wrong(now, last)
         if standing is None and wrong:
             await hold(connection, wrong, now)
         elif standing and standing.reason == CLOCK_BEHIND and not wrong:
@@ -92,8 +93,7 @@ class ClockWatch:
             self._mark = (now, self._clock.monotonic())
         return self._held
 
-    async def _wrong(self, connection: AsyncConnection, now: datetime) -> str:
-        last = await facts.read_instant(connection, facts.LAST_TICK)
+    def _wrong(self, now: datetime, last: datetime | None) -> str:
         if last and now < last - TOLERANCE:
             return CLOCK_BEHIND
         if self._mark:

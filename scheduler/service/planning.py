@@ -68,9 +68,12 @@ class Planner:
             now = self._clock.now()
             if await facts.has_moved(connection):
                 await hold(connection, RESTORED, now)
-            if await self._watch.holds(connection, now):
+            ticked, watermark, swept = await facts.read_several(
+                connection, facts.LAST_TICK, facts.WATERMARK, facts.SWEPT
+            )
+            last = datetime.fromisoformat(ticked) if ticked else None
+            if await self._watch.holds(connection, now, last=last):
                 return Tick(held=True, next_due=None)
-            last = await facts.read_instant(connection, facts.LAST_TICK) or now
             changed = await adopt(
                 connection, list(self._series.values()), self._policies, domain=self._domain, now=now
             )
@@ -79,12 +82,10 @@ class Planner:
                 await facts.note_change(connection)
             await members.end_pauses(connection, now)
             mark = await facts.current(connection, "change")
-            watermark = await facts.read(connection, facts.WATERMARK)
-            swept = await facts.read_instant(connection, facts.SWEPT)
-            sweep = watermark is None or swept is None or now - swept >= SWEEP_EVERY
+            sweep = watermark is None or swept is None or now - datetime.fromisoformat(swept) >= SWEEP_EVERY
             if changed or sweep or mark != watermark:
                 await ending.settle_changed(connection)
-            await self._reconcile(connection, now, since=max(min(last, now), now - LONGEST_LOOK_BACK))
+            await self._reconcile(connection, now, since=max(min(last or now, now), now - LONGEST_LOOK_BACK))
         await self._pacer.look(now, ahead=FAN_OUT_AHEAD)
         await self._fan_out(now)
         if sweep or mark != watermark:

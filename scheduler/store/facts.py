@@ -29,6 +29,13 @@ async def read(connection: AsyncConnection, name: str) -> Any:
     return await connection.scalar(select(facts.c.value).where(facts.c.name == name))
 
 
+async def read_several(connection: AsyncConnection, *names: str) -> list[Any]:
+    """The value kept under each of `names`, or None."""
+    rows = await connection.execute(select(facts.c.name, facts.c.value).where(facts.c.name.in_(names)))
+    found = {row.name: row.value for row in rows}
+    return [found.get(name) for name in names]
+
+
 async def read_instant(connection: AsyncConnection, name: str) -> datetime | None:
     value = await read(connection, name)
     return datetime.fromisoformat(value) if value else None

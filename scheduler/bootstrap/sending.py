@@ -33,6 +33,7 @@ from scheduler.web.site import read_templates
 log = structlog.get_logger()
 
 DRAIN_SECONDS = 30
+BOOK_AGAIN_SECONDS = 1
 _LOST: tuple[type[Exception], ...] = (JobsLost, *FAULTS)
 
 
@@ -75,8 +76,17 @@ def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatc
     alone = parts.database.is_sqlite
 
     async def book(slots: int) -> float:
-        async with parts.database.write() as connection:
-            return await jobs.book(connection, slots, rate=rate)
+        # What waits for a slot has been claimed, and must not be forgotten where the database is away for a while.
+        while True:
+            try:
+                async with parts.database.write() as connection:
+                    seconds = await jobs.book(connection, slots, rate=rate)
+            except FAULTS as error:
+                parts.database.faults.begin("booking", error)
+                await parts.clock.sleep(BOOK_AGAIN_SECONDS)
+            else:
+                parts.database.faults.end("booking")
+                return seconds
 
     return Dispatcher(
         parts.database, transport or make_transport(parts.settings), letters, parts.clock, run=secrets.token_hex(8),

@@ -25,6 +25,10 @@ log = structlog.get_logger()
 IDLE_SECONDS = 5.0
 
 
+class _TooLate(Exception):
+    """The present message waited longer than its claim is surely ours."""
+
+
 class Lane:
     """Sends what `backlog` gives out; the `Feed` of its connection, which is made when it is needed.
 
@@ -46,7 +50,6 @@ class Lane:
         self._settled: asyncio.Future[None] | None = None
         self._job: Job | None = None
         self._following: Job | None = None
-        self._offered: Job | None = None
 
     async def serve(self) -> None:
         """Send until the backlog ends, and all of it is settled; or until cancelled."""
@@ -63,7 +66,7 @@ class Lane:
                     settlement = outcome_of(self._job.claim, failed, self._clock.now())
                 self._note(self._job, outcome, settlement)
                 self._job = self._following or await self._next()
-            await self.before_dot()
+            await self._all_settled()
         finally:
             await self._close()
 
@@ -72,16 +75,23 @@ class Lane:
         return self._following.envelope if self._following else None
 
     async def before_dot(self) -> None:
-        if self._settled is not None:
-            await self._settled
+        await self._all_settled()
+        self.check()
+
+    def check(self) -> None:
+        assert self._job
+        if self._clock.monotonic() > self._job.until:
+            raise _TooLate
 
     def taken(self) -> "asyncio.Future[None] | None":
         job, following = self._job, self._following
-        if not (job and following and self._relay.took_one()) or self._clock.monotonic() > following.until:
+        if not job or not following or self._clock.monotonic() > following.until:
             return None
+        if not self._relay.note_taken():
+            return None
+        ahead = self._get_ahead()
         settled = self._note(job, TAKEN, outcome_of(job.claim, TAKEN, self._clock.now()))
-        self._job = following
-        self._following = self._offered = self._get_ahead()
+        self._job, self._following = following, ahead
         return settled
 
     async def _try(self, job: Job) -> tuple[Outcome | None, Settlement]:
@@ -89,8 +99,7 @@ class Lane:
         if self._clock.monotonic() > job.until:
             if self._has_offered(job):
                 await self._close()
-            self._claimed_too_long()
-            return None, self._release(job, "claimed for too long")
+            return None, self._give_back_late(job)
         connection = self._connection
         if connection is None or not self._has_offered(job):
             if self._is_idle():
@@ -102,8 +111,11 @@ class Lane:
             except ConnectProblem as problem:
                 await self._relay.failed(str(problem), brief=problem.brief)
                 return None, self._release(job, str(problem))
-        self._offered = self._following
-        outcome = await self._relay.judge(await connection.send(job.envelope, feed=self))
+        try:
+            outcome = await self._relay.judge(await connection.send(job.envelope, feed=self))
+        except _TooLate:
+            assert self._job
+            return None, self._give_back_late(self._job)
         assert self._job
         return outcome, outcome_of(self._job.claim, outcome, self._clock.now())
 
@@ -115,8 +127,17 @@ class Lane:
     def _release(self, job: Job, reason: str, seconds: float = 0) -> Settlement:
         return release(job.claim, reason, self._clock.now(), seconds)
 
+    def _give_back_late(self, job: Job) -> Settlement:
+        self._claimed_too_long()
+        return self._release(job, "claimed for too long")
+
     def _has_offered(self, job: Job) -> bool:
-        return self._offered is job and self._connection is not None and not self._connection.spent
+        connection = self._connection
+        return connection is not None and connection.offered is job.envelope and not connection.spent
+
+    async def _all_settled(self) -> None:
+        if self._settled is not None:
+            await self._settled
 
     def _get_ahead(self) -> Job | None:
         return None if self._is_idle() else self._backlog.get_ahead()
@@ -129,7 +150,7 @@ class Lane:
         try:
             await asyncio.wait({getting}, timeout=IDLE_SECONDS)
             if not getting.done():
-                await self.before_dot()
+                await self._all_settled()
                 await self._close()
             return await getting
         finally:

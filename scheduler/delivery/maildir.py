@@ -52,6 +52,8 @@ class MaildirTransport:
 class MaildirConnection:
     """A folder that could be written when it was opened."""
 
+    offered = None
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._spent = False

@@ -24,7 +24,8 @@ class Metered:
         # Looked up once: that takes as long as counting.
         self.by_verdict = {one: self.tries.labels(one.name.lower()) for one in Verdict}
         self.latency = Histogram(
-            "third_thursday_relay_seconds", "From offering a message to the relay to its answer.",
+            "third_thursday_relay_seconds",
+            "From offering a message to the relay, or where it was offered ahead its content, to the answer.",
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
         self.open = Gauge(
@@ -43,6 +44,10 @@ class _MeteredConnection:
         self._meter = meter
         self._connection = connection
         self._counted = True
+
+    @property
+    def offered(self) -> Envelope | None:
+        return self._connection.offered
 
     @property
     def spent(self) -> bool:
@@ -67,27 +72,33 @@ class _MeteredFeed:
     def __init__(self, meter: Metered, feed: Feed) -> None:
         self._meter = meter
         self._feed = feed
-        self._begun = time.perf_counter()
+        self._begun: float | None = time.perf_counter()
 
     @property
     def following(self) -> Envelope | None:
         return self._feed.following
 
     async def before_dot(self) -> None:
+        begun, self._begun = self._begun or 0, None
         paused = time.perf_counter()
         await self._feed.before_dot()
-        self._begun += time.perf_counter() - paused
+        self._begun = begun + time.perf_counter() - paused
+
+    def check(self) -> None:
+        self._feed.check()
 
     def taken(self) -> "asyncio.Future[None] | None":
         settled = self._feed.taken()
         if settled is not None:
             self.observe(Verdict.SENT)
+            self._begun = None
             settled.add_done_callback(self._begin)
         return settled
 
     def observe(self, verdict: Verdict) -> None:
         self._meter.by_verdict[verdict].inc()
-        self._meter.latency.observe(time.perf_counter() - self._begun)
+        if self._begun is not None:
+            self._meter.latency.observe(time.perf_counter() - self._begun)
 
     def _begin(self, _settled: "asyncio.Future[None]") -> None:
         self._begun = time.perf_counter()

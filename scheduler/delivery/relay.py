@@ -46,9 +46,9 @@ class Relay:
         """Seconds until the relay is worth another try; 0 when it is not down."""
         return max(0.0, self._until - self._clock.monotonic())
 
-    def took_one(self) -> bool:
-        """Note that it took a message; False where that is news, which `judge` is to keep: the first one of all, too,
-        since a process that was killed may have left word that the relay is down."""
+    def note_taken(self) -> bool:
+        """Note that it took a message. Whether that is nothing new; else `judge` has to write it down, after the first
+        message of all too: a process that was killed may have left word that the relay is down."""
         self._refusals = 0
         return self._proven and not self._failures
 
@@ -59,7 +59,7 @@ class Relay:
         recipients, they are no longer believed: the messages wait until the relay takes one again.
         """
         if outcome.verdict is Verdict.SENT:
-            if not self.took_one():
+            if not self.note_taken():
                 await self._recovered()
             return outcome
         if outcome.verdict is Verdict.PERMANENT and outcome.code is not None:

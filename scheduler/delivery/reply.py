@@ -30,14 +30,18 @@ class Step(StrEnum):
     DOT = "the end of the message"
 
 
+_GOES_ON = {Step.MAIL: 2, Step.RCPT: 2, Step.DATA: 3, Step.DOT: 2}
+_TAKEN_AND_OFFERED = [_GOES_ON[step] for step in (Step.DOT, Step.MAIL, Step.RCPT, Step.DATA)]
+
+
 def accepted(step: Step, code: int) -> bool:
     """Whether `code` lets the transaction go on: its first digit decides (RFC 5321, section 4.2.1)."""
-    return code // 100 == (3 if step is Step.DATA else 2)
+    return code // 100 == _GOES_ON[step]
 
 
-def all_accepted(replies: Iterable[tuple[int, str]]) -> bool:
-    """Whether these answer the end of a message and the three commands of the next one's envelope, and all go on."""
-    return [code // 100 for code, _ in replies] == [2, 2, 2, 3]
+def taken_and_offered(replies: Iterable[tuple[int, str]]) -> bool:
+    """Whether these are exactly the answers to a message's end and the next one's envelope, and all are `accepted`."""
+    return [code // 100 for code, _ in replies] == _TAKEN_AND_OFFERED
 
 
 def out_of_step(step: Step, code: int) -> bool:

@@ -1,11 +1,11 @@
 """One SMTP session with a relay: each step of a message is judged apart, whether said one by one or all at once."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from scheduler.delivery.command import Commands, Extensions, commands, dot_stuffed
-from scheduler.delivery.reply import CLOSING, Step, accepted, all_accepted, out_of_step, refusal
+from scheduler.delivery.reply import CLOSING, Step, accepted, out_of_step, refusal, taken_and_offered
 from scheduler.delivery.transport import TAKEN, Envelope, Feed, Outcome, Verdict
 from scheduler.delivery.wire import HungUp, Reply, Wire
 
@@ -21,11 +21,15 @@ class Patience:
 
 
 class SmtpConnection:
-    """One open connection, one message at a time; see `Connection`.
+    """One open connection; see `Connection`.
 
     Where the relay announces PIPELINING (RFC 2920), MAIL, RCPT and DATA go out in one write, those of the following
     message behind the body of this one: a round trip a message. A message whose DATA was accepted is still
     certainly unsent until its own body follows.
+
+    As long as all goes well there, message follows message out of two callbacks, `_go_on` and `_let_go`, while `send`
+    waits: to wake its task twice for each would cost as much as the rest of the conversation. Whatever else the relay
+    says or does is for `send` again.
     """
 
     def __init__(
@@ -42,6 +46,10 @@ class SmtpConnection:
         self._feed: Feed | None = None
         self._held_back = False
         self._time = asyncio.get_running_loop().time
+
+    @property
+    def offered(self) -> Envelope | None:
+        return self._offered
 
     @property
     def spent(self) -> bool:
@@ -119,7 +127,7 @@ class SmtpConnection:
             refused = refused or refusal(step, reply.code, reply.text)
         if refused is None:
             await feed.before_dot()
-            return None if self._wire.is_silent else self._garbled(Step.DATA)
+            return None
         if waits:
             # It waits for a message to nobody (RFC 2920, section 3.1): the dot alone ends that.
             await self._say(b".")
@@ -129,6 +137,8 @@ class SmtpConnection:
 
     async def _hand_over(self, envelope: Envelope, feed: Feed) -> Outcome:
         """Write the content and hear the answer to it; or, after others that were taken, to the last one."""
+        if not self._wire.is_silent:
+            return self._garbled(Step.DATA)
         try:
             self._write_content(envelope, feed.following)
         except HungUp as error:
@@ -136,12 +146,12 @@ class SmtpConnection:
         self._feed, self._wire.listener = feed, self._go_on
         try:
             reply = await self._wire.reply(within=self._patience.data)
-        except (HungUp, OSError) as error:
+        except (HungUp, TimeoutError) as error:
             return self._lost(Step.DATA if self._held_back else Step.DOT, error)
         finally:
-            self._wire.listener = None
+            self._feed, self._wire.listener = None, None
         if self._held_back:
-            return self._garbled(Step.DATA)
+            return self._garbled(Step.DATA, reply)
         if not accepted(Step.DOT, reply.code):
             return await self._refused(Step.DOT, reply)
         return TAKEN
@@ -150,42 +160,44 @@ class SmtpConnection:
         """Write the content and its final dot, and the following message's envelope behind it. Raises HungUp."""
         pieces = [*envelope.pieces, b".\r\n"] if envelope.composed else [dot_stuffed(envelope.content)]
         self._offered = None
-        if following is not None and self._messages_left > 0 and self._extensions.pipelining:
+        more = self._extensions.pipelining and self._messages_left > 0 and self._time() < self._ends
+        if following is not None and more:
             lines = commands(following, self._extensions)
             if isinstance(lines, Commands):
                 pieces.append(lines.at_once)
                 self._offered = following
         self._wire.write(b"".join(pieces))
 
-    def _go_on(self) -> bool:
+    def _go_on(self, replies: Sequence[Reply]) -> bool:
         """Where the content was taken, and the envelope behind it accepted, let the next content go once the message is
         settled; whether that is so."""
-        if self._held_back or self._offered is None or self._feed is None:
-            return False
-        if not all_accepted(self._wire.replies):
+        if self._held_back or self._offered is None or self._feed is None or not taken_and_offered(replies):
             return False
         settled = self._feed.taken()
         if settled is None:
             return False
-        self._wire.forget()
         self._messages_left -= 1
         self._held_back = True
         self._wire.expect_nothing()
-        settled.add_done_callback(self._settled)
+        settled.add_done_callback(self._let_go)
         return True
 
-    def _settled(self, settled: "asyncio.Future[None]") -> None:
+    def _let_go(self, settled: "asyncio.Future[None]") -> None:
         if self._offered is None or self._feed is None:
-            return  # it was broken meanwhile
-        self._wire.expect(within=self._patience.data)
-        # Of a reply that has only begun the end is for `send`.
-        if settled.cancelled() or not self._wire.is_silent:
-            return
+            return  # `send` has ended meanwhile
         try:
-            self._write_content(self._offered, self._feed.following)
+            if settled.cancelled() or settled.exception():
+                raise RuntimeError("the message before this one is not settled")
+            self._feed.check()
+            self._wire.expect(within=self._patience.data)
+            # Of a reply that has only begun the end is for `send`.
+            if self._wire.is_silent:
+                self._write_content(self._offered, self._feed.following)
+                self._held_back = False
         except HungUp:
-            return  # as `send` will hear
-        self._held_back = False
+            pass  # `send` hears that too
+        except Exception as error:  # noqa: BLE001 - `send` must not wait for ever
+            self._wire.fail(error)
 
     async def _ask(self, step: Step, line: bytes) -> Reply | Outcome:
         try:
@@ -226,8 +238,13 @@ class SmtpConnection:
             await self._say(b"RSET")
         return refusal(step, reply.code, reply.text)
 
-    def _garbled(self, step: Step) -> Outcome:
-        """More was said than we asked: no answer after this could be trusted."""
+    def _garbled(self, step: Step, reply: Reply | None = None) -> Outcome:
+        """More was said than we asked, as `reply`: no answer after this could be trusted. Only that it closes, a relay
+        may say at any time (RFC 5321, section 3.8)."""
+        reply = reply or self._wire.reply_heard()
+        if reply and reply.code == CLOSING:
+            self._break()
+            return refusal(step, reply.code, reply.text)
         self._doubt(step)
         self._break()
         reason = f"the relay said more before {step} than it was asked"

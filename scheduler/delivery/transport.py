@@ -127,7 +127,12 @@ class Feed(Protocol):
         ...
 
     def before_dot(self) -> Awaitable[None]:
-        """Awaited once the recipient is accepted and before anything that could count as sent."""
+        """Awaited once the recipient is accepted and before anything that could count as sent. Raises where the
+        message may not go any more."""
+        ...
+
+    def check(self) -> None:
+        """Raises where the present message, which waited for what `taken` returned, may not go any more."""
         ...
 
     def taken(self) -> "asyncio.Future[None] | None":
@@ -137,20 +142,25 @@ class Feed(Protocol):
 
 
 class Connection(Protocol):
-    """An open way out. It takes one message at a time."""
+    """An open way out, for one `send` at a time."""
 
     async def send(self, envelope: Envelope, *, feed: Feed) -> Outcome:
         """Try to send, and say what became of it; what the other side does is an outcome, never an exception.
 
-        Where it was sent and `feed` has more, that may be sent as well: the outcome is that of the last one.
-        If `feed.before_dot` raises, nothing was sent, the connection is closed, and the exception goes on to the
-        caller.
+        Where it was sent and `feed` has more, that may be sent as well: the outcome is that of the message which is
+        `feed`'s present one at the end. If `feed` raises, that one was not sent, the connection is closed, and the
+        exception goes on to the caller.
         When the task is cancelled the connection is broken; after `before_dot` the message then counts as uncertain.
         """
         ...
 
     async def close(self) -> None:
         """Say goodbye, briefly. Never raises."""
+        ...
+
+    @property
+    def offered(self) -> Envelope | None:
+        """What was offered behind the last message, but for its content: it is to be sent next."""
         ...
 
     @property

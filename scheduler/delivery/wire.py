@@ -4,7 +4,7 @@ import asyncio
 import math
 import re
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -36,23 +36,22 @@ class HungUp(Exception):
 class Wire(asyncio.Protocol):
     """Takes an open transport over. Everything that the other side said before it hung up can still be heard.
 
-    `listener`, where there is one, is asked first when replies have come: whether it took them, so that whoever waits
-    in `reply` goes on waiting.
+    `listener`, where there is one, is first shown the replies that have come for whoever waits in `reply`: whether it
+    took them all, and the wait goes on. What it raises, the wait raises.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._replies: deque[Reply] = deque()
         self._lines: list[bytes] = []
+        self._code = UNREADABLE
         self._rest = b""
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._is_gone = False
-        self.listener: Callable[[], bool] | None = None
-        # uvloop would else keep up to 64 KiB until the end of its turn, while the other side waits.
-        transport.set_write_buffer_limits(high=0)
+        self.listener: Callable[[Sequence[Reply]], bool] | None = None
         transport.set_protocol(self)
 
     @property
@@ -74,15 +73,6 @@ class Wire(asyncio.Protocol):
         """The next reply, where it has come."""
         return self._replies.popleft() if self._replies else None
 
-    @property
-    def replies(self) -> Iterable[Reply]:
-        """Those that have come and nobody took."""
-        return self._replies
-
-    def forget(self) -> None:
-        """Take them all."""
-        self._replies.clear()
-
     def expect(self, *, within: float) -> None:
         """Let the wait in `reply` end so many seconds from now. One timer serves wait after wait: to start and stop one
         for each would cost as much as to hear its reply."""
@@ -93,6 +83,11 @@ class Wire(asyncio.Protocol):
     def expect_nothing(self) -> None:
         """Let the wait in `reply` go on: it is not the other side's turn."""
         self._deadline = math.inf
+
+    def fail(self, error: Exception) -> None:
+        """Let the wait in `reply` raise `error`."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
 
     async def reply(self, *, within: float) -> Reply:
         """The next reply. Raises HungUp, and TimeoutError after `within` seconds."""
@@ -125,7 +120,7 @@ class Wire(asyncio.Protocol):
         if self._loop.time() < self._deadline:
             self._set_timer()
         else:
-            self._waiter.set_exception(TimeoutError())
+            self.fail(TimeoutError())
 
     def data_received(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
@@ -137,8 +132,15 @@ class Wire(asyncio.Protocol):
         if len(self._rest) + sum(map(len, self._lines)) > LONGEST_REPLY:
             self._lines, self._rest = [], b""
             self._replies.append(Reply(UNREADABLE, "Response too long"))
-        if self._replies and not (self.listener and self.listener()):
-            self._wake()
+        if self._replies and self._waiter is not None and not self._waiter.done():
+            try:
+                if self.listener and self.listener(self._replies):
+                    self._replies.clear()
+                else:
+                    self._waiter.set_result(None)
+            except Exception as error:  # noqa: BLE001 - whatever it is, a reply must not be taken for another one's
+                self._replies.clear()
+                self._waiter.set_exception(error)
 
     def _read(self, line: bytes) -> None:
         found = _REPLY.fullmatch(line)
@@ -148,16 +150,18 @@ class Wire(asyncio.Protocol):
                 Reply(UNREADABLE, f"Malformed SMTP response line: {line.decode(errors='ignore')}")
             )
             return
+        code = int(found[1])
+        if self._lines and code != self._code:
+            # Of one reply each line has the same code (RFC 5321, section 4.2.1): some line is missing.
+            code = UNREADABLE
+        self._code = code
         self._lines.append((found[3] or b"").strip())
         if found[2] != b"-":
             text = b"\n".join(self._lines).decode(errors="replace")
             self._lines.clear()
-            self._replies.append(Reply(int(found[1]), text))
+            self._replies.append(Reply(code, text))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_gone = True
-        self._wake()
-
-    def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -2,10 +2,16 @@
 
 import asyncio
 import os
+from datetime import datetime
 from pathlib import Path
 
+import pytest
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.bootstrap import sending
 from scheduler.bootstrap.sending import make_dispatcher, make_hands, share
-from scheduler.bootstrap.settings import load_settings
+from scheduler.bootstrap.settings import Settings, load_settings
 from scheduler.bootstrap.wiring import open_parts
 from scheduler.delivery.maildir import read_outbox
 from scheduler.domain.policy import Kind
@@ -13,26 +19,61 @@ from scheduler.service.mailing import mail_one
 from scheduler.service.membership import entry
 from scheduler.service.notifying import send_notice
 from scheduler.store import members
+from scheduler.store.ledger import jobs
+
+
+def cluster(postgres_url: str, folder: Path, **more: str) -> Settings:
+    return load_settings(
+        None,
+        {
+            "THIRD_THURSDAY_DATABASE__URL": postgres_url, "THIRD_THURSDAY_SECURITY__KEY": os.urandom(32).hex(),
+            "THIRD_THURSDAY_MAIL__TRANSPORT": f"maildir:{folder / 'mail'}", **more,
+        },
+    )  # fmt: skip
+
+
+async def someone(connection: AsyncConnection, now: datetime) -> None:
+    maya = entry(
+        address="maya@example.org", name="Maya", country="NZ", zone="Pacific/Auckland",
+        zone_source="confirmed", locale="en-NZ", status="active", now=now,
+    )  # fmt: skip
+    await members.add(connection, [maya])
+
+
+async def test_a_database_that_is_away_while_a_slot_of_the_rate_is_booked_costs_nobody_their_mail(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries, book = [], jobs.book
+
+    async def away_at_first(connection: AsyncConnection, slots: int, *, rate: float) -> float:
+        tries.append(slots)
+        if len(tries) <= 5:
+            raise OperationalError("", {}, Exception("the connection is closed"))
+        return await book(connection, slots, rate=rate)
+
+    monkeypatch.setattr(jobs, "book", away_at_first)
+    monkeypatch.setattr(sending, "BOOK_AGAIN_SECONDS", 0.01)
+    settings = cluster(postgres_url, tmp_path, THIRD_THURSDAY_MAIL__RATE="100")
+    async with open_parts(settings, upgrade=True) as parts:
+        now = parts.clock.now()
+        async with parts.database.write() as connection:
+            await someone(connection, now)
+        await send_notice(
+            parts.database, subject="Hello", body="All.", audience={"all": []}, audience_text="all", now=now
+        )
+        async with asyncio.timeout(20):
+            assert await make_dispatcher(parts).send_due() == 1
+        assert len(read_outbox(tmp_path / "mail", newest=5)) == 1
+        assert not parts.database.faults.standing
 
 
 async def test_what_waits_for_a_welcome_follows_it_without_waiting_for_a_tick(
     postgres_url: str, tmp_path: Path
 ) -> None:
-    settings = load_settings(
-        None,
-        {
-            "THIRD_THURSDAY_DATABASE__URL": postgres_url, "THIRD_THURSDAY_SECURITY__KEY": os.urandom(32).hex(),
-            "THIRD_THURSDAY_MAIL__TRANSPORT": f"maildir:{tmp_path / 'mail'}",
-        },
-    )  # fmt: skip
-    async with open_parts(settings, upgrade=True) as parts:
+    async with open_parts(cluster(postgres_url, tmp_path), upgrade=True) as parts:
         now = parts.clock.now()
         async with parts.database.write() as connection:
-            maya = entry(
-                address="maya@example.org", name="Maya", country="NZ", zone="Pacific/Auckland",
-                zone_source="confirmed", locale="en-NZ", status="active", now=now,
-            )  # fmt: skip
-            await members.add(connection, [maya])
+            await someone(connection, now)
         # Its job is the first in the queue, and finds nothing that may go yet.
         await send_notice(
             parts.database, subject="Hello", body="All.", audience={"all": []}, audience_text="all", now=now
@@ -43,10 +84,10 @@ async def test_what_waits_for_a_welcome_follows_it_without_waiting_for_a_tick(
             await mail_one(connection, member, Kind.WELCOME, now=parts.clock.now())
         dispatcher = make_dispatcher(parts)
         hands = make_hands(parts, dispatcher)
-        sending = asyncio.create_task(share(dispatcher, hands))
+        sharing = asyncio.create_task(share(dispatcher, hands))
         async with asyncio.timeout(20):
             while not (tmp_path / "mail").exists() or len(read_outbox(tmp_path / "mail", newest=5)) < 2:
                 await asyncio.sleep(0.05)
         hands.stop()
         dispatcher.drain()
-        await sending
+        await sharing

@@ -46,6 +46,9 @@ class Feed:
         self.following = following if self._more is None else next(self._more, None)
         self._settlements: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
 
+    def check(self) -> None:
+        """The next one may go."""
+
     def taken(self) -> "asyncio.Future[None] | None":
         if self._more is None:
             return None

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from scheduler.delivery.backlog import Backlog, Limits
 from scheduler.delivery.lane import Lane
+from scheduler.delivery.metering import Metered
 from scheduler.delivery.settling import Settler, Tally
-from scheduler.delivery.transport import TAKEN, Envelope, Feed, Outcome
+from scheduler.delivery.transport import TAKEN, Envelope, Feed, Outcome, Transport
 from scheduler.store import facts
 from scheduler.store.ledger.claims import Claim, Settlement
 from tests.delivery.sending import envelope
@@ -24,6 +25,7 @@ class Steady:
 
     connections = 1
     spent = False
+    offered = None
 
     def __init__(self, then: Callable[[], object] = lambda: None) -> None:
         self.sends: list[list[str]] = []
@@ -42,6 +44,8 @@ class Steady:
             if following is None or (settled := feed.taken()) is None:
                 return TAKEN
             await settled
+            await asyncio.sleep(0)  # a callback of the settlement comes in its turn
+            feed.check()
             envelope = following
 
     async def close(self) -> None:
@@ -49,14 +53,17 @@ class Steady:
 
 
 class Kept(Settler):
-    """Keeps what it is handed in; all of it is committed at once."""
+    """Keeps what it is handed in; all of it is committed at once, but so many `seconds` later."""
 
     def __init__(self, house: House) -> None:
         super().__init__(house.database, house.clock, run="run", connections=1)
+        self._house = house
         self.settlements: list[Settlement] = []
+        self.seconds = 0
 
     def submit(self, settlement: Settlement, tally: Tally) -> "asyncio.Future[None]":
         self.settlements.append(settlement)
+        self._house.clock.pass_(timedelta(seconds=self.seconds))
         committed = super().submit(settlement, tally)
         committed.set_result(None)
         return committed
@@ -68,7 +75,7 @@ async def housed(folder: Path) -> AsyncIterator[tuple[House, Kept]]:
         yield house, Kept(house)
 
 
-async def send(house: House, settler: Settler, transport: Steady, *, seconds: float) -> list[float]:
+async def send(house: House, settler: Settler, transport: Transport, *, seconds: float) -> list[float]:
     """Let one lane send three messages, each of which is to be tried within `seconds`; when a claim was too long."""
     backlog, late = Backlog(house.clock, Limits()), []
     for number in range(3):
@@ -109,3 +116,40 @@ async def test_a_message_whose_time_is_over_is_not_sent_behind_another_but_goes_
         last = settler.settlements[-3:]
         assert [(one.id, one.state) for one in last] == [(0, "sent"), (1, "sent"), (2, "queued")]
         assert last[-1].reason == "claimed for too long"
+
+
+async def test_a_message_whose_time_is_over_once_the_one_before_is_written_down_goes_back(
+    tmp_path: Path,
+) -> None:
+    async with housed(tmp_path) as (house, settler):
+        await send(house, settler, Steady(), seconds=60)
+        settler.seconds = 12
+        late = await send(house, settler, way := Steady(), seconds=10)
+        assert way.sends == [["m0"]]
+        assert len(late) == 2
+        last = settler.settlements[-3:]
+        assert [(one.id, one.state, one.uncertain) for one in last] == [
+            (0, "sent", False),
+            (1, "queued", False),
+            (2, "queued", False),
+        ]
+
+
+async def test_each_message_is_metered_once_without_the_time_that_our_ledger_takes(tmp_path: Path) -> None:
+    async with housed(tmp_path) as (house, settler):
+        metered = Metered(way := Steady())
+        for _ in range(2):
+            await send(house, settler, metered, seconds=60)
+        assert way.sends == [["m0"], ["m1", "m2"], ["m0", "m1", "m2"]]
+        assert metered.registry.get_sample_value("third_thursday_tries_total", {"outcome": "sent"}) == 6
+        assert metered.registry.get_sample_value("third_thursday_relay_seconds_count") == 6
+
+        class Fails(Steady):
+            async def send(self, envelope: Envelope, *, feed: Feed) -> Outcome:
+                feed.taken()
+                return TAKEN
+
+        failing = Metered(Fails())
+        await send(house, settler, failing, seconds=60)
+        # What followed was held back for the ledger when it ended: of that there is nothing to say.
+        assert failing.registry.get_sample_value("third_thursday_relay_seconds_count") == 2

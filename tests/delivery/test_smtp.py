@@ -332,17 +332,107 @@ async def test_a_relay_that_begins_to_say_more_while_a_message_is_settled_gets_n
         assert len(receiver.seen) == 1
 
 
-async def test_a_settlement_that_is_given_up_lets_nothing_go() -> None:
+async def test_a_settlement_that_fails_or_is_given_up_lets_nothing_go() -> None:
+    first, second, _ = three()
+    for end in (asyncio.Future.cancel, lambda one: one.set_exception(OSError("disk full"))):
+        async with Receiver(extensions=["PIPELINING"]) as receiver:
+            async with connected(receiver) as connection:
+                feed = Feed(more=[second])
+                sending = asyncio.create_task(connection.send(first, feed=feed))
+                end(await feed.one_taken())
+                with pytest.raises(RuntimeError, match="not settled"):
+                    await sending
+                assert connection.spent
+            await receiver.quiet.wait()
+            assert len(receiver.seen) == 1
+
+
+async def test_a_message_whose_time_is_over_once_the_one_before_is_settled_does_not_go() -> None:
+    class Late(Exception):
+        pass
+
+    class Strict(Feed):
+        def check(self) -> None:
+            raise Late
+
     first, second, _ = three()
     async with Receiver(extensions=["PIPELINING"]) as receiver:
-        async with connected(receiver, patience=QUICK) as connection:
-            feed = Feed(more=[second])
+        async with connected(receiver) as connection:
+            feed = Strict(more=[second])
             sending = asyncio.create_task(connection.send(first, feed=feed))
-            (await feed.one_taken()).cancel()
-            outcome = await sending
-            assert (outcome.verdict, outcome.uncertain) == (TEMPORARY, False)
+            (await feed.one_taken()).set_result(None)
+            with pytest.raises(Late):
+                await sending
+            assert connection.spent
         await receiver.quiet.wait()
         assert len(receiver.seen) == 1
+
+
+async def test_where_what_comes_behind_a_message_cannot_be_noted_that_one_is_never_said_to_be_sent() -> None:
+    class Broken(Feed):
+        def taken(self) -> "asyncio.Future[None] | None":
+            super().taken()
+            raise MemoryError
+
+    first, *others = three()
+    async with Receiver(extensions=["PIPELINING"]) as receiver:
+        async with connected(receiver) as connection:
+            with pytest.raises(MemoryError):
+                await connection.send(first, feed=Broken(more=others))
+            assert connection.spent
+        await receiver.quiet.wait()
+        assert len(receiver.seen) == 1
+
+
+@pytest.mark.parametrize("extensions", [[], ["PIPELINING"]])
+async def test_what_comes_with_the_go_ahead_is_not_taken_for_the_answer_to_the_content(
+    extensions: list[str],
+) -> None:
+    async with (
+        Receiver({"DATA": [b"354 go\r\n250 early\r\n"]}, extensions=extensions) as receiver,
+        connected(receiver, patience=QUICK) as connection,
+    ):
+        outcome = await send(connection)
+        assert (outcome.verdict, outcome.relay, outcome.uncertain) == (TEMPORARY, True, False)
+        assert connection.spent
+
+
+async def test_a_reply_whose_lines_have_different_codes_is_no_reply() -> None:
+    async with (
+        Receiver({"DOT": [b"550-no\r\n250 yes\r\n"]}) as receiver,
+        connected(receiver) as connection,
+    ):
+        outcome = await send(connection)
+        assert (outcome.verdict, outcome.uncertain) == (TEMPORARY, True)
+        assert connection.spent
+
+
+async def test_a_relay_may_close_at_any_time_and_its_words_are_kept() -> None:
+    first, second, _ = three()
+    async with Receiver(extensions=["PIPELINING"]) as receiver:
+        way = transport(receiver.port)
+        connection = await way.connect()
+        feed = Feed(more=[second])
+        sending = asyncio.create_task(connection.send(first, feed=feed))
+        await feed.one_taken()
+        await receiver.say(b"421 4.4.2 too slow\r\n")
+        outcome = await sending
+        assert (outcome.reason, outcome.code, outcome.uncertain) == ("421 4.4.2 too slow", 421, False)
+        again = await way.connect()
+        assert (await again.send(first, feed=Feed(second))).verdict is SENT
+        assert again.offered is second
+        await again.close()
+
+
+async def test_a_connection_that_is_old_offers_nothing_more() -> None:
+    first, second, _ = three()
+    async with (
+        Receiver(extensions=["PIPELINING"]) as receiver,
+        connected(receiver, recycle_seconds=0) as connection,
+    ):
+        assert (await connection.send(first, feed=Feed(second))).verdict is SENT
+        assert connection.offered is None
+        assert connection.spent
 
 
 async def test_our_own_ledger_may_take_longer_than_we_wait_for_a_relay() -> None:

@@ -1,7 +1,8 @@
 """What is claimed leaves in a sensible order, and comes back after a sensible time."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.delivery.settling import Settler, Tally, backoff
+from scheduler.delivery.transport import Transport
 from scheduler.service.proving import mail_link
 from scheduler.store.ledger.claims import Settlement
 from tests.delivery.receiver import Do, Receiver
 from tests.delivery.sending import transport
-from tests.house import INVITATION, address_of, open_house
+from tests.house import INVITATION, House, address_of, open_house
 
 OPEN = datetime(2026, 11, 5, 9, 30, tzinfo=UTC)
 
@@ -40,16 +42,21 @@ async def test_a_settlement_for_which_nobody_waits_any_more_costs_the_others_of_
         settling.cancel()
 
 
+@asynccontextmanager
+async def all_due(folder: Path, way: Transport, *names: str) -> AsyncIterator[House]:
+    """A house whose members are all due their invitation."""
+    async with open_house(folder, OPEN - timedelta(days=1), policies=(INVITATION,), transport=way) as house:
+        await house.tick()
+        await house.join(*((name, "Europe/London") for name in names))
+        house.clock.pass_until(OPEN)
+        yield house
+
+
 async def test_a_link_to_sign_in_does_not_wait_until_everybody_has_their_invitation(tmp_path: Path) -> None:
     names = ["Ada", "Mei"]
     async with Receiver({"DOT": [Do.HANG]}) as receiver:
         way = transport(receiver.port, connections=2)
-        async with open_house(
-            tmp_path, OPEN - timedelta(days=1), policies=(INVITATION,), transport=way
-        ) as house:
-            await house.tick()
-            await house.join(*((name, "Europe/London") for name in names))
-            house.clock.pass_until(OPEN)
+        async with all_due(tmp_path, way, *names) as house:
             await house.planner.tick()
             sending = asyncio.create_task(house.dispatcher.send_due())
             try:
@@ -81,15 +88,9 @@ class Watched(Receiver):
 async def test_a_dispatcher_that_is_to_stop_sends_what_it_has_offered_and_gives_the_rest_back(
     tmp_path: Path, extensions: Sequence[str]
 ) -> None:
-    names = [f"Member {number}" for number in range(5)]
     async with Watched(extensions=extensions) as receiver:
         way = transport(receiver.port, connections=1)
-        async with open_house(
-            tmp_path, OPEN - timedelta(days=1), policies=(INVITATION,), transport=way
-        ) as house:
-            await house.tick()
-            await house.join(*((name, "Europe/London") for name in names))
-            house.clock.pass_until(OPEN)
+        async with all_due(tmp_path, way, *(f"Member {number}" for number in range(5))) as house:
             receiver.then = house.dispatcher.drain
             await house.tick()
             offered = 1 if extensions else 0

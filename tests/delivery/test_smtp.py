@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.delivery.transport import Envelope, Verdict
+from scheduler.delivery.transport import Connection, Envelope, Outcome, Verdict
 from scheduler.delivery.wire import Wire
 from tests.delivery.receiver import Action, Do, Receiver
 from tests.delivery.sending import (
@@ -219,11 +219,15 @@ def three() -> list[Envelope]:
     return [envelope(f"m{number}@example.org") for number in range(3)]
 
 
+def begin(connection: Connection, first: Envelope, *more: Envelope) -> "tuple[asyncio.Task[Outcome], Feed]":
+    feed = Feed(more=more)
+    return asyncio.create_task(connection.send(first, feed=feed)), feed
+
+
 async def test_messages_follow_each_other_in_one_send_each_after_the_settlement_of_the_one_before() -> None:
     first, *others = three()
     async with Receiver(extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
-        feed = Feed(more=others)
-        sending = asyncio.create_task(connection.send(first, feed=feed))
+        sending, feed = begin(connection, first, *others)
         for number in (1, 2):
             settlement = await feed.one_taken()
             await receiver.heard(f"RCPT TO:<m{number}@")
@@ -241,8 +245,7 @@ async def test_a_connection_is_renewed_after_as_many_messages_as_it_may_take() -
         Receiver(extensions=["PIPELINING"]) as receiver,
         connected(receiver, recycle_messages=2) as connection,
     ):
-        feed = Feed(more=others)
-        sending = asyncio.create_task(connection.send(first, feed=feed))
+        sending, feed = begin(connection, first, *others)
         (await feed.one_taken()).set_result(None)
         assert (await sending).verdict is SENT
         assert feed.following is others[1]
@@ -258,8 +261,7 @@ async def test_a_message_that_is_refused_behind_others_ends_the_send_and_the_nex
     }
     first, *others = three()
     async with Receiver(script, extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
-        feed = Feed(more=others)
-        sending = asyncio.create_task(connection.send(first, feed=feed))
+        sending, feed = begin(connection, first, *others)
         (await feed.one_taken()).set_result(None)
         assert (await sending).verdict is SENT
         assert feed.following is others[1]
@@ -278,8 +280,7 @@ async def test_what_becomes_of_a_later_content_is_the_outcome_of_the_send(
     first, *others = three()
     script: dict[str, list[Action]] = {"DOT": ["250 taken", answer]}
     async with Receiver(script, extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
-        feed = Feed(more=others)
-        sending = asyncio.create_task(connection.send(first, feed=feed))
+        sending, feed = begin(connection, first, *others)
         (await feed.one_taken()).set_result(None)
         outcome = await sending
         assert (outcome.verdict, outcome.uncertain) == (verdict, uncertain)
@@ -294,8 +295,7 @@ async def test_a_relay_that_says_more_or_hangs_up_while_a_message_is_settled_get
 ) -> None:
     first, second, _ = three()
     async with Receiver(extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
-        feed = Feed(more=[second])
-        sending = asyncio.create_task(connection.send(first, feed=feed))
+        sending, feed = begin(connection, first, second)
         settlement = await feed.one_taken()
         await (receiver.say(more) if more else receiver.hang_up())
         outcome = await sending
@@ -320,8 +320,7 @@ async def test_a_relay_that_begins_to_say_more_while_a_message_is_settled_gets_n
     first, second, _ = three()
     async with Receiver(extensions=["PIPELINING"]) as receiver:
         async with connected(receiver, patience=QUICK) as connection:
-            feed = Feed(more=[second])
-            sending = asyncio.create_task(connection.send(first, feed=feed))
+            sending, feed = begin(connection, first, second)
             settlement = await feed.one_taken()
             await receiver.say(b"25")
             await begun.wait()
@@ -337,8 +336,7 @@ async def test_a_settlement_that_fails_or_is_given_up_lets_nothing_go() -> None:
     for end in (asyncio.Future.cancel, lambda one: one.set_exception(OSError("disk full"))):
         async with Receiver(extensions=["PIPELINING"]) as receiver:
             async with connected(receiver) as connection:
-                feed = Feed(more=[second])
-                sending = asyncio.create_task(connection.send(first, feed=feed))
+                sending, feed = begin(connection, first, second)
                 end(await feed.one_taken())
                 with pytest.raises(RuntimeError, match="not settled"):
                     await sending
@@ -412,8 +410,7 @@ async def test_a_relay_may_close_at_any_time_and_its_words_are_kept() -> None:
     async with Receiver(extensions=["PIPELINING"]) as receiver:
         way = transport(receiver.port)
         connection = await way.connect()
-        feed = Feed(more=[second])
-        sending = asyncio.create_task(connection.send(first, feed=feed))
+        sending, feed = begin(connection, first, second)
         await feed.one_taken()
         await receiver.say(b"421 4.4.2 too slow\r\n")
         outcome = await sending
@@ -441,8 +438,7 @@ async def test_our_own_ledger_may_take_longer_than_we_wait_for_a_relay() -> None
         Receiver(extensions=["PIPELINING"]) as receiver,
         connected(receiver, patience=QUICK) as connection,
     ):
-        feed = Feed(more=[second])
-        sending = asyncio.create_task(connection.send(first, feed=feed))
+        sending, feed = begin(connection, first, second)
         settlement = await feed.one_taken()
         asyncio.get_running_loop().call_later(3 * QUICK.data, settlement.set_result, None)
         assert (await sending).verdict is SENT
@@ -456,8 +452,7 @@ async def test_a_relay_that_is_silent_after_a_later_content_is_not_waited_for_lo
         Receiver(script, extensions=["PIPELINING"]) as receiver,
         connected(receiver, patience=QUICK) as connection,
     ):
-        feed = Feed(more=[second])
-        sending = asyncio.create_task(connection.send(first, feed=feed))
+        sending, feed = begin(connection, first, second)
         (await feed.one_taken()).set_result(None)
         outcome = await sending
         assert (outcome.verdict, outcome.uncertain) == (TEMPORARY, True)
@@ -466,8 +461,7 @@ async def test_a_relay_that_is_silent_after_a_later_content_is_not_waited_for_lo
 async def test_a_send_that_is_cancelled_while_a_message_is_settled_sends_no_more() -> None:
     first, *others = three()
     async with Receiver(extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
-        feed = Feed(more=others)
-        sending = asyncio.create_task(connection.send(first, feed=feed))
+        sending, feed = begin(connection, first, *others)
         settlement = await feed.one_taken()
         sending.cancel()
         settlement.set_result(None)

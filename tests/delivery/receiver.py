@@ -1,6 +1,7 @@
 """A mail relay on loopback that at each step does what a test tells it: refuse, drop, hang, garble."""
 
 import asyncio
+import ssl
 from collections import defaultdict, deque
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,13 +48,19 @@ class Receiver:
     """`async with Receiver({"RCPT": ["450 later"]}) as receiver:` refuses the first RCPT, then behaves.
 
     Each step (GREETING, EHLO, HELO, MAIL, RCPT, DATA, BODY, DOT, RSET, QUIT …) takes its actions in turn over
-    all connections. `extensions` are EHLO's lines. `seen` is what arrived whole, `taken` what was accepted. Replies to
-    what came at once go out at once, as relays with PIPELINING do it (RFC 2920, section 3.2).
+    all connections. `extensions` are EHLO's lines; with `tls` all is encrypted from the first octet. `seen` is what
+    arrived whole, `taken` what was accepted. Replies to what came at once go out at once, as relays with PIPELINING do
+    it (RFC 2920, section 3.2).
     """
 
     def __init__(
-        self, script: Mapping[str, Sequence[Action]] | None = None, *, extensions: Sequence[str] = ()
+        self,
+        script: Mapping[str, Sequence[Action]] | None = None,
+        *,
+        extensions: Sequence[str] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
         self.extensions = list(extensions)
         self.script = {step: deque(actions) for step, actions in (script or {}).items()}
         self.lines: list[str] = []
@@ -68,7 +75,7 @@ class Receiver:
         self._unsaid: defaultdict[asyncio.StreamWriter, bytearray] = defaultdict(bytearray)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 

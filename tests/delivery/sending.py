@@ -62,6 +62,12 @@ class Feed:
         return await self._settlements.get()
 
 
+def begin(connection: Connection, first: Envelope, *more: Envelope) -> "tuple[asyncio.Task[Outcome], Feed]":
+    """One `send` of all these, which goes on as the test says that each is settled."""
+    feed = Feed(more=more)
+    return asyncio.create_task(connection.send(first, feed=feed)), feed
+
+
 async def send(connection: Connection, sent: Envelope | None = None) -> Outcome:
     return await connection.send(sent or envelope(), feed=Feed())
 

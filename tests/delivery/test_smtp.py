@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.delivery.transport import Connection, Envelope, Outcome, Verdict
+from scheduler.delivery.transport import Envelope, Verdict
 from scheduler.delivery.wire import Wire
 from tests.delivery.receiver import Action, Do, Receiver
 from tests.delivery.sending import (
@@ -15,6 +15,7 @@ from tests.delivery.sending import (
     PATIENT,
     QUICK,
     Feed,
+    begin,
     connected,
     envelope,
     send,
@@ -217,11 +218,6 @@ async def test_the_next_envelope_goes_out_behind_the_body_and_its_content_only_a
 
 def three() -> list[Envelope]:
     return [envelope(f"m{number}@example.org") for number in range(3)]
-
-
-def begin(connection: Connection, first: Envelope, *more: Envelope) -> "tuple[asyncio.Task[Outcome], Feed]":
-    feed = Feed(more=more)
-    return asyncio.create_task(connection.send(first, feed=feed)), feed
 
 
 async def test_messages_follow_each_other_in_one_send_each_after_the_settlement_of_the_one_before() -> None:

@@ -15,7 +15,7 @@ from aiosmtpd import smtp as aiosmtpd
 from scheduler.delivery.smtp import SmtpTransport, StartTls
 from scheduler.delivery.transport import ConnectProblem, Outcome, SmtpAddress, Verdict
 from tests.delivery.receiver import Action, Do, Receiver
-from tests.delivery.sending import PATIENT, QUICK, connected, send, transport
+from tests.delivery.sending import PATIENT, QUICK, begin, connected, envelope, send, transport
 
 SENT = Verdict.SENT
 
@@ -149,6 +149,23 @@ async def through(
         return await send(connection)
     finally:
         await connection.close()
+
+
+@pytest.mark.usefixtures("trusted")
+async def test_over_tls_too_messages_follow_each_other_in_one_send(authority: trustme.CA) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    async with Receiver(extensions=["PIPELINING"], tls=context) as receiver:
+        address = SmtpAddress(host="127.0.0.1", port=receiver.port, tls=True)
+        connection = await SmtpTransport(address, hostname="list.example.org", patience=PATIENT).connect()
+        large = envelope(content=b"Subject: Long\r\n\r\n" + b"and so on\r\n" * 20_000)
+        sending, feed = begin(connection, large, large, large)
+        for _ in range(2):
+            (await feed.one_taken()).set_result(None)
+        assert (await sending).verdict is SENT
+        assert [message.content for message in receiver.taken] == [large.content] * 3
+        await connection.close()
+        assert receiver.lines[-1] == "QUIT"
 
 
 LOGIN: dict[str, Any] = {"user": "club", "password": "päss word"}

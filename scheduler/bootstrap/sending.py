@@ -33,6 +33,7 @@ from scheduler.web.site import read_templates
 log = structlog.get_logger()
 
 DRAIN_SECONDS = 30
+CANCEL_SECONDS = 5
 BOOK_AGAIN_SECONDS = 1
 _LOST: tuple[type[Exception], ...] = (JobsLost, *FAULTS)
 
@@ -135,6 +136,16 @@ def calm_collector() -> None:
     gc.set_threshold(20_000, 20, 100)
 
 
+async def finish(task: "asyncio.Task[None]", *, within: float) -> None:
+    """Give a task so many seconds to end, then cancel it, and go on soon whatever it does: what waits for a database
+    that has gone silent may take no notice."""
+    await asyncio.wait({task}, timeout=within)
+    task.cancel()
+    await asyncio.wait({task}, timeout=CANCEL_SECONDS)
+    if task.done() and not task.cancelled():
+        task.exception()  # it is nobody's any more
+
+
 def when_told() -> asyncio.Event:
     """Set by SIGTERM and SIGINT."""
     stopping = asyncio.Event()
@@ -164,7 +175,5 @@ async def work(settings: Settings, *, say: Callable[[str], None]) -> None:
         log.info("stopping")
         dispatcher.drain()
         hands.stop()
-        await asyncio.wait({working}, timeout=DRAIN_SECONDS)
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        await finish(working, within=DRAIN_SECONDS)
     log.info("stopped")

@@ -18,6 +18,7 @@ from scheduler.bootstrap.bundled import bundled
 from scheduler.bootstrap.sending import (
     DRAIN_SECONDS,
     calm_collector,
+    finish,
     hand_out,
     make_dispatcher,
     make_hands,
@@ -176,10 +177,7 @@ class Service:
         self._dispatcher.drain()
         if self._hands:
             self._hands.stop()
-        if self._hands or self._dispatcher.is_sending:
-            await asyncio.wait({sending}, timeout=DRAIN_SECONDS)
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        await finish(sending, within=DRAIN_SECONDS if self._hands or self._dispatcher.is_sending else 0)
 
 
 async def _beat(work: Callable[[], Awaitable[None]]) -> None:

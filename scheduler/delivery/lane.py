@@ -89,8 +89,9 @@ class Lane:
             return None
         if not self._relay.note_taken():
             return None
+        settlement = outcome_of(job.claim, TAKEN, self._clock.now())
         ahead = self._get_ahead()
-        settled = self._note(job, TAKEN, outcome_of(job.claim, TAKEN, self._clock.now()))
+        settled = self._note(job, TAKEN, settlement)
         self._job, self._following = following, ahead
         return settled
 

@@ -68,18 +68,15 @@ class SmtpConnection:
                 if self._offered is not None or not self._wire.is_silent:
                     return self._garbled(Step.MAIL)
                 if not self._extensions.pipelining:
-                    refused = await self._offer_step_by_step(lines, feed)
+                    refused = await self._offer_step_by_step(lines)
                     return refused or await self._hand_over(envelope, feed)
                 try:
                     self._wire.write(lines.at_once)
                 except HungUp as error:
                     return self._lost(Step.MAIL, error)
-            return await self._accepted_at_once(feed) or await self._hand_over(envelope, feed)
-        except Exception:
-            await self.close()
-            raise
+            return await self._accepted_at_once() or await self._hand_over(envelope, feed)
         except BaseException:
-            # Cancelled before a reply has come, the connection would pair that reply with its next command.
+            # Whatever the relay says now would be taken for the answer to the next command.
             self._break()
             raise
 
@@ -94,11 +91,9 @@ class SmtpConnection:
         finally:
             self._break()
 
-    async def _offer_step_by_step(self, lines: Commands, feed: Feed) -> Outcome | None:
+    async def _offer_step_by_step(self, lines: Commands) -> Outcome | None:
         """MAIL, RCPT and DATA, each after the reply to the one before; None when all were accepted."""
         for step, line in ((Step.MAIL, lines.mail), (Step.RCPT, lines.rcpt), (Step.DATA, b"DATA")):
-            if step is Step.DATA:
-                await feed.before_dot()
             if not self._wire.is_silent:
                 return self._garbled(step)
             reply = await self._ask(step, line)
@@ -108,7 +103,7 @@ class SmtpConnection:
                 return await self._refused(step, reply)
         return None
 
-    async def _accepted_at_once(self, feed: Feed) -> Outcome | None:
+    async def _accepted_at_once(self) -> Outcome | None:
         """Hear the answers to MAIL, RCPT and DATA, which went out in one write; None when all were accepted."""
         self._offered = None
         refused: Outcome | None = None
@@ -126,7 +121,6 @@ class SmtpConnection:
                 return refused or closing
             refused = refused or refusal(step, reply.code, reply.text)
         if refused is None:
-            await feed.before_dot()
             return None
         if waits:
             # It waits for a message to nobody (RFC 2920, section 3.1): the dot alone ends that.
@@ -136,7 +130,9 @@ class SmtpConnection:
         return refused
 
     async def _hand_over(self, envelope: Envelope, feed: Feed) -> Outcome:
-        """Write the content and hear the answer to it; or, after others that were taken, to the last one."""
+        """Once it may go, write the content and hear the answer to it; or, after others that were taken, to the last
+        one."""
+        await feed.before_dot()
         if not self._wire.is_silent:
             return self._garbled(Step.DATA)
         try:
@@ -183,8 +179,8 @@ class SmtpConnection:
         return True
 
     def _let_go(self, settled: "asyncio.Future[None]") -> None:
-        if self._offered is None or self._feed is None:
-            return  # `send` has ended meanwhile
+        if not self._wire.is_awaited or self._offered is None or self._feed is None:
+            return  # `send` has been woken meanwhile
         try:
             if settled.cancelled() or settled.exception():
                 raise RuntimeError("the message before this one is not settled")

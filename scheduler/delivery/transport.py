@@ -127,8 +127,8 @@ class Feed(Protocol):
         ...
 
     def before_dot(self) -> Awaitable[None]:
-        """Awaited once the recipient is accepted and before anything that could count as sent. Raises where the
-        message may not go any more."""
+        """Awaited once the recipient is accepted, and before any of the content goes. Raises where the message may not
+        go any more."""
         ...
 
     def check(self) -> None:

@@ -63,6 +63,11 @@ class Wire(asyncio.Protocol):
         """Whether all that was said has been heard: what comes next answers what we say next."""
         return not (self._replies or self._rest or self._lines)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits in `reply`, and has not been woken yet."""
+        return self._waiter is not None and not self._waiter.done()
+
     def write(self, octets: bytes) -> None:
         """Raises HungUp."""
         if not self.is_open:

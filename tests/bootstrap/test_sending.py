@@ -1,6 +1,7 @@
 """What senders of a cluster hand each other."""
 
 import asyncio
+import contextlib
 import os
 from datetime import datetime
 from pathlib import Path
@@ -65,6 +66,24 @@ async def test_a_database_that_is_away_while_a_slot_of_the_rate_is_booked_costs_
             assert await make_dispatcher(parts).send_due() == 1
         assert len(read_outbox(tmp_path / "mail", newest=5)) == 1
         assert not parts.database.faults.standing
+
+
+async def test_what_takes_no_notice_of_being_cancelled_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    released = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not released.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await released.wait()
+
+    monkeypatch.setattr(sending, "CANCEL_SECONDS", 0.01)
+    task = asyncio.create_task(stubborn())
+    await sending.finish(task, within=0)
+    assert not task.done()
+    released.set()
+    await task
 
 
 async def test_what_waits_for_a_welcome_follows_it_without_waiting_for_a_tick(

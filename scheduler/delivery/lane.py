@@ -7,7 +7,7 @@ import structlog
 
 from scheduler.delivery.backlog import Backlog, Job
 from scheduler.delivery.relay import Relay
-from scheduler.delivery.settling import Settler, outcome_of, release
+from scheduler.delivery.settling import Settler, release, settlement_of
 from scheduler.delivery.transport import (
     TAKEN,
     Connection,
@@ -63,7 +63,7 @@ class Lane:
                 except Exception as error:
                     log.exception("try-failed", delivery=self._job.claim.id, error=type(error).__name__)
                     failed = Outcome(verdict=Verdict.TEMPORARY, reason=type(error).__name__, uncertain=True)
-                    settlement = outcome_of(self._job.claim, failed, self._clock.now())
+                    settlement = settlement_of(self._job.claim, failed, self._clock.now())
                 self._note(self._job, outcome, settlement)
                 self._job = self._following or await self._next()
             await self._all_settled()
@@ -89,7 +89,7 @@ class Lane:
             return None
         if not self._relay.note_taken():
             return None
-        settlement = outcome_of(job.claim, TAKEN, self._clock.now())
+        settlement = settlement_of(job.claim, TAKEN, self._clock.now())
         ahead = self._get_ahead()
         settled = self._note(job, TAKEN, settlement)
         self._job, self._following = following, ahead
@@ -97,28 +97,28 @@ class Lane:
 
     async def _try(self, job: Job) -> tuple[Outcome | None, Settlement]:
         """What became of `job`; or, once that was taken, of the last of those that went behind it."""
-        if self._clock.monotonic() > job.until:
-            if self._has_offered(job):
-                await self._close()
-            return None, self._give_back_late(job)
-        connection = self._connection
-        if connection is None or not self._has_offered(job):
-            if self._is_idle():
-                return None, self._release(job, "not tried yet")
-            if wait := self._backlog.pause(job):
-                return None, self._release(job, "its destination is busy", wait)
-            try:
-                connection = await self._connected()
-            except ConnectProblem as problem:
-                await self._relay.failed(str(problem), brief=problem.brief)
-                return None, self._release(job, str(problem))
         try:
+            self.check()
+            connection = self._connection
+            if connection is None or not self._has_offered(job):
+                if self._is_idle():
+                    return None, self._release(job, "not tried yet")
+                if wait := self._backlog.pause(job):
+                    return None, self._release(job, "its destination is busy", wait)
+                connection = await self._connected()
             outcome = await self._relay.judge(await connection.send(job.envelope, feed=self))
+        except ConnectProblem as problem:
+            await self._relay.failed(str(problem), brief=problem.brief)
+            return None, self._release(job, str(problem))
         except _TooLate:
-            assert self._job
-            return None, self._give_back_late(self._job)
+            outcome = None
         assert self._job
-        return outcome, outcome_of(self._job.claim, outcome, self._clock.now())
+        if outcome is None:
+            if self._has_offered(self._job):
+                await self._close()
+            self._claimed_too_long()
+            return None, self._release(self._job, "claimed for too long")
+        return outcome, settlement_of(self._job.claim, outcome, self._clock.now())
 
     def _note(self, job: Job, outcome: Outcome | None, settlement: Settlement) -> "asyncio.Future[None]":
         self._backlog.done(job, outcome)
@@ -127,10 +127,6 @@ class Lane:
 
     def _release(self, job: Job, reason: str, seconds: float = 0) -> Settlement:
         return release(job.claim, reason, self._clock.now(), seconds)
-
-    def _give_back_late(self, job: Job) -> Settlement:
-        self._claimed_too_long()
-        return self._release(job, "claimed for too long")
 
     def _has_offered(self, job: Job) -> bool:
         connection = self._connection

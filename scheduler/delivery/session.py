@@ -204,9 +204,8 @@ class SmtpConnection:
 
     async def _hear(self, step: Step) -> Reply | Outcome:
         """The reply to `step`, or what it means that none came, the connection then broken."""
-        patience = self._patience.data if step is Step.DOT else self._patience.command
         try:
-            return await self._wire.reply(within=patience)
+            return await self._wire.reply(within=self._patience.command)
         except (HungUp, OSError) as error:
             return self._lost(step, error)
 

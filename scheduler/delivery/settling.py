@@ -27,7 +27,7 @@ def backoff(attempts: int) -> timedelta:
     return timedelta(seconds=seconds * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, guards nothing
 
 
-def outcome_of(claim: Claim, outcome: Outcome, now: datetime) -> Settlement:
+def settlement_of(claim: Claim, outcome: Outcome, now: datetime) -> Settlement:
     """What is written down of a try."""
     match outcome.verdict:
         case Verdict.SENT:

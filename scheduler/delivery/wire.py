@@ -120,7 +120,7 @@ class Wire(asyncio.Protocol):
 
     def _look_at_the_clock(self) -> None:
         self._timer = None
-        if self._waiter is None or self._waiter.done() or self._deadline == math.inf:
+        if not self.is_awaited or self._deadline == math.inf:
             return
         if self._loop.time() < self._deadline:
             self._set_timer()
@@ -137,15 +137,15 @@ class Wire(asyncio.Protocol):
         if len(self._rest) + sum(map(len, self._lines)) > LONGEST_REPLY:
             self._lines, self._rest = [], b""
             self._replies.append(Reply(UNREADABLE, "Response too long"))
-        if self._replies and self._waiter is not None and not self._waiter.done():
+        if self._replies and self.is_awaited:
             try:
                 if self.listener and self.listener(self._replies):
                     self._replies.clear()
                 else:
-                    self._waiter.set_result(None)
+                    self._wake()
             except Exception as error:  # noqa: BLE001 - whatever it is, a reply must not be taken for another one's
                 self._replies.clear()
-                self._waiter.set_exception(error)
+                self.fail(error)
 
     def _read(self, line: bytes) -> None:
         found = _REPLY.fullmatch(line)
@@ -168,5 +168,8 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_gone = True
+        self._wake()
+
+    def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -71,7 +71,7 @@ class Planner:
             ticked, watermark, swept = await facts.read_several(
                 connection, facts.LAST_TICK, facts.WATERMARK, facts.SWEPT
             )
-            last = datetime.fromisoformat(ticked) if ticked else None
+            last, swept_at = facts.as_instant(ticked), facts.as_instant(swept)
             if await self._watch.holds(connection, now, last=last):
                 return Tick(held=True, next_due=None)
             changed = await adopt(
@@ -82,7 +82,7 @@ class Planner:
                 await facts.note_change(connection)
             await members.end_pauses(connection, now)
             mark = await facts.current(connection, "change")
-            sweep = watermark is None or swept is None or now - datetime.fromisoformat(swept) >= SWEEP_EVERY
+            sweep = watermark is None or swept_at is None or now - swept_at >= SWEEP_EVERY
             if changed or sweep or mark != watermark:
                 await ending.settle_changed(connection)
             await self._reconcile(connection, now, since=max(min(last or now, now), now - LONGEST_LOOK_BACK))

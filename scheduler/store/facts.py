@@ -37,7 +37,11 @@ async def read_several(connection: AsyncConnection, *names: str) -> list[Any]:
 
 
 async def read_instant(connection: AsyncConnection, name: str) -> datetime | None:
-    value = await read(connection, name)
+    return as_instant(await read(connection, name))
+
+
+def as_instant(value: Any) -> datetime | None:
+    """A value that was written as an instant."""
     return datetime.fromisoformat(value) if value else None
 
 

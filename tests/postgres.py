@@ -29,8 +29,15 @@ class Cluster:
             self._user |= {"user": "postgres", "group": "postgres", "extra_groups": ()}
             shutil.chown(folder, "postgres", "postgres")
 
-    def start(self) -> int:
-        """Start it and return its port."""
+    def own(self, *files: Path) -> None:
+        """Give files to the user that the server runs as, readable by nobody else."""
+        for file in files:
+            file.chmod(0o600)
+            if os.geteuid() == 0:
+                shutil.chown(file, "postgres", "postgres")
+
+    def start(self, options: str = "") -> int:
+        """Start it, with more `options` of the server's, and return its port."""
         self._run(
             "initdb",
             "--username=postgres",
@@ -47,7 +54,9 @@ class Cluster:
             port = free_loopback_port()
             where = f"-c listen_addresses=127.0.0.1 -c unix_socket_directories= -p {port}"
             try:
-                self._run("pg_ctl", "start", "--wait", f"--log={self._log}", f"--options={swift} {where}")
+                self._run(
+                    "pg_ctl", "start", "--wait", f"--log={self._log}", f"--options={swift} {where} {options}"
+                )
             except RuntimeError:
                 if attempt == 2:
                     raise

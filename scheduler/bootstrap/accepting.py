@@ -18,6 +18,7 @@ from scheduler.domain.occurrence import require_slug
 from scheduler.domain.problem import Problem
 from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.zone import require_zone
+from scheduler.store.database_url import parse_url
 
 DOMAIN = re.compile(r"(?=.{1,190}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 MAIL_DOMAIN = re.compile(rf"(?=[^.]+\.){DOMAIN.pattern}")
@@ -55,8 +56,7 @@ def matching(pattern: re.Pattern[str]) -> Callable[[str, str], str]:
 
 
 def require_database(value: str, what: str) -> str:
-    if not re.fullmatch(r"sqlite:///[^?#]+(\?timeout=[0-9]{1,4})?|postgres(ql)?://\S+", value):
-        raise ValueError(f"{what}: is not a database's address")
+    parse_url(value)
     return value
 
 
@@ -78,6 +78,14 @@ def require_base_url(value: str, what: str) -> str:
     if urlsplit(url).hostname in ("0.0.0.0", "::"):  # noqa: S104 - to refuse it
         raise ValueError(f"{what}: '{value}' can be listened on, but nobody can go there")
     return url
+
+
+def require_secret_url(value: str, what: str) -> str:
+    """As `require_url`, for an address that may hold a token: the refusal does not show it."""
+    try:
+        return require_url(value, what)
+    except Problem:
+        raise ValueError(f"{what}: its value is not a web address") from None
 
 
 def read_date(value: Any) -> Any:
@@ -144,6 +152,7 @@ Slug = Annotated[str, checked_by(require_slug)]
 Address = Annotated[str, checked_by(require_address)]
 Zone = Annotated[str, checked_by(require_zone)]
 OptionalUrl = Annotated[str, checked_by(require_url, empty=True)]
+SecretUrl = Annotated[str, checked_by(require_secret_url, empty=True)]
 WallTime = Annotated[time, BeforeValidator(_read_time)]
 
 LONGEST_LABEL = 100

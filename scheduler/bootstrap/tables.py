@@ -26,6 +26,7 @@ from scheduler.bootstrap.accepting import (
     Line,
     OptionalUrl,
     Prose,
+    SecretUrl,
     Slug,
     WallTime,
     Zone,
@@ -137,8 +138,8 @@ class WebTable(Table):
 
 
 class WatchTable(Table):
-    webhook: OptionalUrl = Field(repr=False, description=URL)
-    ping: OptionalUrl = Field(repr=False, description=URL)
+    webhook: SecretUrl = Field(repr=False, description=URL)
+    ping: SecretUrl = Field(repr=False, description=URL)
     late: Annotated[timedelta, BeforeValidator(read_lead)] = Field(
         description='a length of time, as "15m" or "2h"'
     )

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from scheduler.domain.policy import Policy
 from scheduler.domain.problem import Problem, Refused, SettingsProblem
 from scheduler.domain.token import Keys
 from scheduler.service.restoring import restore
+from scheduler.store import facts, members
 from scheduler.store.database import Database
+from scheduler.store.key_file import read_key, write_key
 from scheduler.store.upgrades import open_database
 
 
@@ -36,17 +38,19 @@ class Parts:
 
 @asynccontextmanager
 async def open_parts(
-    settings: Settings, *, clock: Clock | None = None, upgrade: bool = False
+    settings: Settings, *, clock: Clock | None = None, upgrade: bool = False, new_key: bool = False
 ) -> AsyncIterator[Parts]:
     """Open the database (made when empty, upgraded only with `upgrade`) and yield the parts; closes it behind.
+    `new_key` goes on with another key than the one with which the database was made.
 
     Raises Problem, in one line, where something cannot be opened.
     """
     database = Database(settings.database.url)
     try:
-        await open_database(database, upgrade=upgrade)
+        changed = await open_database(database, upgrade=upgrade)
+        keys = await load_keys(settings, database, fresh=changed or upgrade, new_key=new_key)
         yield Parts(
-            settings=settings, database=database, clock=clock or SystemClock(), keys=load_keys(settings, database),
+            settings=settings, database=database, clock=clock or SystemClock(), keys=keys,
             community=settings.community, series=settings.series, policies=settings.policies,
         )  # fmt: skip
     finally:
@@ -72,28 +76,59 @@ def load_signer(settings: Settings) -> Signer | None:
         ) from None
 
 
-def load_keys(settings: Settings, database: Database) -> Keys:
-    """The installation's key: from the settings, else from the file `secret` beside the database, made once."""
+async def load_keys(
+    settings: Settings, database: Database, *, fresh: bool = False, new_key: bool = False
+) -> Keys:
+    """The installation's key: from the settings, else from the file `secret` beside the database, made once.
+
+    The database keeps the key's fingerprint, so that another key, with which no link ever sent would work, is refused;
+    `new_key` accepts it. `fresh`: the database was made or upgraded just now, or is about to be served. Raises Problem.
+    """
+    async with database.read() as connection:
+        known = await facts.read(connection, facts.KEY_FINGERPRINT)
+        in_use = known is not None or await members.any_at_all(connection)
     if settings.security.key:
-        return Keys(settings.security.key)
-    if database.path is None:
+        keys = Keys(settings.security.key)
+    elif database.path is None:
         raise SettingsProblem(
             "[security] key is needed with PostgreSQL: every host must have the same; "
             "set THIRD_THURSDAY_SECURITY__KEY to 64 random hexadecimal digits"
         )
-    return Keys(_secret_file(database.path.parent / "secret"))
+    else:
+        keys = Keys(_secret_file(database.path.parent / "secret", may_make=new_key or not in_use))
+    fingerprint = keys.name("fingerprint", "")
+    if known is not None and known != fingerprint and not new_key:
+        where = "[security] key" if settings.security.key else f"the key file {_secret_of(database)}"
+        raise Problem(
+            f"{where} is not the key with which {database.shown} was made: no link that was sent would work; "
+            f"set the right one, or restore a backup. {_LOST}"
+        )
+    if known != fingerprint and (fresh or new_key):
+        async with database.write() as connection:
+            await facts.write(connection, facts.KEY_FINGERPRINT, fingerprint)
+    return keys
 
 
-def _secret_file(path: Path) -> bytes:
-    try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600, exist_ok=False)
-            path.write_text(secrets.token_hex(32) + "\n")
-        return bytes.fromhex(path.read_text().strip())
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it does not hold hexadecimal digits"
-        raise Problem(f"the key file {path} cannot be used: {reason}; restore it from a backup") from None
+_LOST = "If it is lost for good, `third-thursday migrate --new-key` goes on with a new key: all links sent so far end"
+
+
+def _secret_of(database: Database) -> Path:
+    assert database.path
+    return database.path.parent / "secret"
+
+
+def _secret_file(path: Path, *, may_make: bool) -> bytes:
+    if (key := read_key(path)) is not None:
+        return key
+    if not may_make:
+        raise Problem(
+            f"the key file {path} is missing, and every link that was sent needs it: put it back from a backup. {_LOST}"
+        )
+    with suppress(FileExistsError):
+        write_key(path, secrets.token_bytes(32))
+    made = read_key(path)
+    assert made
+    return made
 
 
 async def put_back(settings: Settings, file: Path) -> Path | None:

@@ -43,7 +43,9 @@ class Door:
 
         return load_settings(self.config, os.environ)
 
-    def run(self, action: "Callable[[Parts], Awaitable[Result]]", *, upgrade: bool = False) -> Result:
+    def run(
+        self, action: "Callable[[Parts], Awaitable[Result]]", *, upgrade: bool = False, new_key: bool = False
+    ) -> Result:
         """Open the parts, run `action` on them in an event loop, and close them. Raises Problem."""
         from scheduler.bootstrap.journal import set_up_logs
         from scheduler.bootstrap.wiring import open_parts
@@ -51,7 +53,7 @@ class Door:
         set_up_logs()
 
         async def within() -> Result:
-            async with open_parts(self.settings, upgrade=upgrade) as parts:
+            async with open_parts(self.settings, upgrade=upgrade, new_key=new_key) as parts:
                 return await action(parts)
 
         return run_to_end(within())

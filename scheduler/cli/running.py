@@ -50,13 +50,21 @@ def demo(context: typer.Context) -> None:
 
 
 @app.command()
-def migrate(context: typer.Context) -> None:
+def migrate(
+    context: typer.Context,
+    new_key: Annotated[
+        bool,
+        typer.Option(
+            "--new-key", help="The key is lost: go on with a new one. All links sent so far stop working."
+        ),
+    ] = False,
+) -> None:
     """Bring the database to this version's shape."""
 
     async def shown(parts: "Parts") -> str:
         return parts.database.shown
 
-    typer.echo(f"{door(context).run(shown, upgrade=True)} has this version's shape")
+    typer.echo(f"{door(context).run(shown, upgrade=True, new_key=new_key)} has this version's shape")
 
 
 @app.command()

@@ -9,6 +9,7 @@ from scheduler.domain.token import Keys
 from scheduler.service.holding import RESTORED, as_fact, held, release
 from scheduler.store import backups, facts
 from scheduler.store.database import Database
+from scheduler.store.key_file import read_key, write_key
 from scheduler.store.ledger import ending, reports
 from scheduler.store.ledger.reports import Missed
 
@@ -38,9 +39,7 @@ async def restore(
         if given is None and not _holds(secret, key):
             # Before the database: with a wrong key beside it every link in a mail would be wrong.
             backups.set_aside(secret, now)
-            secret.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            secret.touch(mode=0o600)
-            secret.write_text(key.hex() + "\n")
+            write_key(secret, key)
         return await asyncio.to_thread(
             backups.put_back, file, path, facts={facts.HOLD: as_fact(RESTORED, now)}, now=now
         )
@@ -72,6 +71,6 @@ def _require_file(database: Database, instead: str) -> Path:
 
 def _holds(secret: Path, key: bytes) -> bool:
     try:
-        return bytes.fromhex(secret.read_text().strip()) == key
-    except (OSError, ValueError):
+        return read_key(secret) == key
+    except Problem:
         return False

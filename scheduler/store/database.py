@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import os
-import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,23 +11,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Table, create_engine, event, make_url, text
+from sqlalchemy import Connection, Table, create_engine, event, text
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from scheduler.domain.problem import Problem, SettingsProblem
+from scheduler.store.database_url import (
+    certificate_files,
+    connect_seconds,
+    driver_address,
+    parse_url,
+    shown_address,
+)
 from scheduler.store.fault import Faults
 
 FAULTS: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
 """What a database that is locked, full, gone or restarting raises: worth trying again."""
 
 T = TypeVar("T")
-
-BUSY_SECONDS = 30
-"""How long a SQLite transaction waits for another one's end, unless the address says otherwise."""
 
 HURRIED_SECONDS = 2
 
@@ -47,27 +49,6 @@ class DatabaseProblem(Problem):
     """The database cannot be used as it is; says which and what to do."""
 
 
-def parse_url(address: str) -> URL:
-    """Return the engine's URL for `sqlite:///PATH` or `postgresql://…`. Raises SettingsProblem for anything else."""
-    try:
-        url = make_url(address)
-    except (ArgumentError, ValueError):
-        raise SettingsProblem(
-            "[database] url cannot be read; accepted: sqlite:///PATH, postgresql://…"
-        ) from None
-    if url.drivername == "sqlite" and url.database:
-        query = {"timeout": str(BUSY_SECONDS), **url.query}
-        if set(query) != {"timeout"} or not re.fullmatch(r"[0-9]{1,4}", str(query["timeout"])):
-            raise SettingsProblem("[database] url: after the PATH only ?timeout=SECONDS may stand")
-        return url.set(drivername="sqlite+aiosqlite", query=query)
-    if url.drivername in ("postgresql", "postgres"):
-        return url.set(drivername="postgresql+asyncpg")
-    raise SettingsProblem(
-        f"[database] url: '{url.drivername}' with database '{url.database or ''}' is not accepted; "
-        "use sqlite:///PATH or postgresql://…"
-    )
-
-
 class Database:
     """Short transactions on one database; none may be open while something is awaited from the network.
 
@@ -79,9 +60,16 @@ class Database:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.faults = Faults()
-        options: dict[str, Any] = {"pool_size": 5, "max_overflow": 15} if not self.is_sqlite else {}
+        options: dict[str, Any] = {}
+        if not self.is_sqlite:
+            options = {"pool_size": 5, "max_overflow": 15, "async_creator": self.connect_driver}
         # Parameters are addresses and names: they stay out of messages and logs.
-        self._engine = create_async_engine(self.url, hide_parameters=True, **options)
+        try:
+            self._engine = create_async_engine(self.url, hide_parameters=True, **options)
+        except ModuleNotFoundError:
+            raise SettingsProblem(
+                "PostgreSQL needs more than is installed; run pip install 'third-thursday[postgres]'"
+            ) from None
         if self.is_sqlite:
             at_once = create_engine(self.url.set(drivername="sqlite"), hide_parameters=True)
             for engine in (self._engine.sync_engine, at_once):
@@ -99,13 +87,19 @@ class Database:
 
     @property
     def shown(self) -> str:
-        """The database's name for people, without a password."""
-        return str(self.path) if self.path else self.url.set(drivername="postgresql").render_as_string()
+        """The database's name for people, without a password or parameters."""
+        return str(self.path) if self.path else shown_address(self.url)
 
-    @property
-    def dsn(self) -> str:
-        """The address of a PostgreSQL database, password and all, for a driver."""
-        return self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    async def connect_driver(self) -> Any:
+        """Open a connection of asyncpg's to a PostgreSQL database: the one way, whoever needs one, so that every
+        parameter of the address means the same for all. The caller closes it."""
+        import asyncpg
+
+        for file in certificate_files(self.url):
+            # asyncpg would not say which of them it cannot read.
+            with file.open("rb"):
+                pass
+        return await asyncpg.connect(driver_address(self.url), timeout=connect_seconds(self.url))
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -212,7 +206,9 @@ class Database:
 
     def in_a_hurry(self) -> "Database":
         """The same database, for who would rather fail than wait for others longer than some seconds."""
-        return Database(f"sqlite:///{self.path}?timeout={HURRIED_SECONDS}" if self.is_sqlite else self.dsn)
+        if self.is_sqlite:
+            return Database(f"sqlite:///{self.path}?timeout={HURRIED_SECONDS}")
+        return Database(self.url.set(drivername="postgresql").render_as_string(hide_password=False))
 
     @property
     def is_served(self) -> bool:

@@ -22,6 +22,7 @@ ALERTS = "alerts"
 CLOCK_MARK = "clock_mark"
 WHERE = "where"
 TRIED = "tried"
+KEY_FINGERPRINT = "key_fingerprint"
 
 
 async def read(connection: AsyncConnection, name: str) -> Any:

@@ -26,3 +26,15 @@ def test_it_has_two_of_each_a_database_and_a_mail_catcher() -> None:
     part = TEXT.partition("\nservices:")[2].partition("\nvolumes:")[0]
     services = re.findall(r"^  ([a-z0-9-]+):(?: &\w+)?$", part, re.MULTILINE)
     assert services == ["postgres", "mail", "serve-1", "serve-2", "worker-1", "worker-2"]
+
+
+def test_it_holds_no_password_asks_for_encryption_and_gives_containers_few_rights() -> None:
+    assert (
+        "POSTGRES_PASSWORD: ${POSTGRES_PASSWORD:?" in TEXT and "third_thursday:${POSTGRES_PASSWORD:?" in TEXT
+    )
+    assert "never" not in TEXT
+    ours = TEXT.partition("x-node: &node")[2].partition("\nservices:")[0]
+    mail = TEXT.partition("\n  mail:")[2].partition("\n  serve-1:")[0]
+    for part in (ours, mail):
+        assert "read_only: true" in part and "cap_drop: [ALL]" in part
+    assert TEXT.count('security_opt: ["no-new-privileges:true"]') == 3

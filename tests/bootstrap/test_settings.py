@@ -425,6 +425,10 @@ def test_postgresql_needs_a_key(tmp_path: Path) -> None:
         "[mail]\ntransport = 'smtp://tea:Geheim@relay.example.org'\n",
         "[mail]\ntransport = 'smtp://tea:Geheim@'\n",
         "[security]\nkey = 'Geheim'\n",
+        "[watch]\nwebhook = 'hooks.example.org/Geheim'\n",
+        "[watch]\nping = 'ftp://ping.example.org/Geheim'\n",
+        "[watch]\nwebhook = 'https://tea:Geheim@hooks.example.org'\n",
+        "[database]\nurl = 'postgresql://tea@db.example.org/x?password=Geheim&wrong=1'\n",
         "[security]\nkey = { Geheim = 1 }\n",
     ],
 )

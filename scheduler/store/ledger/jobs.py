@@ -11,7 +11,6 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
 
-from scheduler.domain.problem import SettingsProblem
 from scheduler.store.database import FAULTS
 from scheduler.store.schema import counters, deliveries
 
@@ -31,6 +30,10 @@ LOOK_AROUND = timedelta(seconds=5)
 # A living one is heard of again within 0.63 of that; so much later nobody can have taken over its claims.
 LEASE_SECONDS = 5.0
 LOOK_FOR_LOSS = 0.5
+PROVEN_SECONDS = 5.0
+"""How long fetching jobs must have gone on for it to count as working again."""
+
+JOBS = "fetching-jobs"
 SLOT = "slot"
 
 Run = Callable[[int], Awaitable[float | None]]
@@ -38,7 +41,7 @@ Run = Callable[[int], Awaitable[float | None]]
 
 
 def install(connection: Connection) -> None:
-    """Make the tables of the jobs, inside the transaction that is open. Raises SettingsProblem without the extra."""
+    """Make the tables of the jobs, inside the transaction that is open."""
     queries = _queries(connection.connection.driver_connection)
     await_only(queries.install())
 
@@ -97,7 +100,8 @@ class Hands:
             self._manager.shutdown.set()
 
     async def work(self) -> None:
-        """Take chunks and run them until stopped. Raises JobsLost when that cannot go on."""
+        """Take chunks and run them until stopped. Raises JobsLost when that cannot go on; until it has gone on for a
+        while again, that is an outage of the database, and the service is not ready."""
         import asyncpg
         from pgqueuer.errors import PgqException
 
@@ -112,7 +116,7 @@ class Hands:
         )
         self._failed = False
         try:
-            connection = await asyncpg.connect(self._database.dsn, timeout=10)
+            connection = await self._database.connect_driver()
             watching = asyncio.create_task(self._watch(connection))
             try:
                 await self._work_over(connection)
@@ -120,14 +124,19 @@ class Hands:
                 watching.cancel()
                 connection.terminate()
         except faults as error:
+            self._database.faults.begin(JOBS, error)
             raise JobsLost(type(error).__name__) from None
         if self._failed and not self.stopped:
             raise JobsLost("a chunk was cut off")
 
     async def _watch(self, connection: Any) -> None:
         # A backend that is ended while nothing is asked of it tells no termination listener.
-        while not connection.is_closed():  # noqa: ASYNC110 - there is no event of it
+        looks = 0
+        while not connection.is_closed():
             await asyncio.sleep(LOOK_FOR_LOSS)
+            looks += 1
+            if looks * LOOK_FOR_LOSS == PROVEN_SECONDS:
+                self._database.faults.end(JOBS)
         self._lost()
 
     async def _work_over(self, connection: Any) -> None:
@@ -164,10 +173,6 @@ class Hands:
 
 
 def _queries(connection: Any) -> "Queries":
-    try:
-        from pgqueuer.queries import Queries
-    except ImportError:
-        raise SettingsProblem(
-            "PostgreSQL needs more than is installed; run pip install 'third-thursday[postgres]'"
-        ) from None
+    from pgqueuer.queries import Queries
+
     return Queries.from_asyncpg_connection(connection)

@@ -1,0 +1,100 @@
+"""The installation's key: made once, kept whole, and never replaced without a word."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from scheduler.bootstrap.settings import load_settings
+from scheduler.bootstrap.wiring import open_parts
+from scheduler.domain.problem import Problem
+from scheduler.service.membership import Details, add_member
+
+OTHER = "cd" * 32
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+async def opened(
+    *, key: str = "", upgrade: bool = False, new_key: bool = False, member: bool = False
+) -> bytes:
+    """Open the parts in this folder, put a member on the list where asked, and return the key."""
+    settings = load_settings(None, {"THIRD_THURSDAY_SECURITY__KEY": key} if key else {})
+    async with open_parts(settings, upgrade=upgrade, new_key=new_key) as parts:
+        if member:
+            details = Details(name="Åse", email="ase@example.org", zone="Europe/Oslo")
+            await add_member(parts.database, details, keys=parts.keys, locale="en-GB", now=parts.clock.now())
+        return parts.keys.secret
+
+
+async def test_a_key_is_made_once_and_readable_by_its_owner_alone(folder: Path) -> None:
+    first = await opened()
+    assert await opened() == first
+    assert (folder / "var" / "secret").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in (folder / "var").glob(".secret*")] == []
+
+
+async def test_a_missing_key_is_not_made_anew_once_somebody_may_have_links(folder: Path) -> None:
+    await opened(member=True)
+    (folder / "var" / "secret").unlink()
+    with pytest.raises(Problem, match="is missing, and every link that was sent needs it"):
+        await opened()
+    assert not (folder / "var" / "secret").exists()
+    assert await opened(new_key=True) == await opened()
+
+
+async def test_the_key_that_the_database_knows_is_asked_for_though_nobody_is_on_the_list(
+    folder: Path,
+) -> None:
+    first = await opened()
+    with pytest.raises(Problem, match=r"\[security\] key is not the key with which"):
+        await opened(key=OTHER)
+    (folder / "var" / "secret").write_text(OTHER)
+    with pytest.raises(Problem, match="the key file .* is not the key"):
+        await opened()
+    assert await opened(new_key=True) == bytes.fromhex(OTHER) == await opened()
+    assert first.hex() != OTHER
+
+
+async def test_a_database_from_before_fingerprints_takes_the_key_that_it_finds_when_it_is_served(
+    folder: Path,
+) -> None:
+    first = await opened()
+    with sqlite3.connect(folder / "var" / "third-thursday.sqlite") as connection:
+        connection.execute("DELETE FROM facts WHERE name = 'key_fingerprint'")
+    assert await opened(upgrade=True) == first
+    with pytest.raises(Problem, match="is not the key"):
+        await opened(key=OTHER)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "it is empty"),
+        ("\n", "it is empty"),
+        ("abcd", "has 2 octets"),
+        ("no digits", "hexadecimal"),
+        ("é", "hexad"),
+    ],
+)
+async def test_a_key_file_that_holds_no_key_is_named(folder: Path, text: str, words: str) -> None:
+    await opened()
+    (folder / "var" / "secret").write_text(text)
+    with pytest.raises(Problem, match=words):
+        await opened()
+
+
+async def test_a_full_disk_leaves_no_half_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda handle, octets: real(handle, octets[:10]))
+    with pytest.raises(Problem, match="cannot be written"):
+        await opened()
+    monkeypatch.undo()
+    os.chdir(folder)
+    assert list((folder / "var").glob("*secret*")) == []
+    assert await opened()

@@ -57,7 +57,7 @@ Brendan Power|CA|America/St_Johns|en-CA
 
 _WORDS = "It has forty made-up members; what each was told is under /outbox. Nothing leaves this machine. Ctrl-C stops."
 
-_DESCRIPTION = "An hour of conversation about kindness, online, on the third Thursday of every month. Everybody is welcome."
+_DESCRIPTION = "An hour of conversation about kindness, online, on the third Thursday of every month."
 
 
 async def demonstrate(

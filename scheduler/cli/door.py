@@ -26,6 +26,9 @@ LAST_YEAR = 2199
 LONGEST_NUMBER = 18
 """Digits of a notice's number that every database can hold."""
 
+LONGEST_HOLD = 7 * 24 * 3600
+"""Seconds for which a mail may wait to be stopped."""
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
@@ -127,6 +130,18 @@ def confirm(question: str, *, yes: bool, otherwise: str) -> None:
         fail(otherwise, code=EXIT_USAGE)
     if not typer.confirm(question, err=True):
         fail("nothing was done")
+
+
+def confirm_mailing(question: str, number: int, *, yes: bool, instead: str) -> None:
+    """Ask before `number` people are mailed; without a terminal exit 2 unless `yes`. Nobody to mail: nothing to ask.
+
+    `instead` is the option that does the same without mail, for the message.
+    """
+    if number:
+        mailed = f"this mails {counted(number, 'member')} now"
+        confirm(
+            question, yes=yes, otherwise=f"{mailed}; give --yes to do it without being asked, or {instead}"
+        )
 
 
 def counted(number: int, noun: str) -> str:

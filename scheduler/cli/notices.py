@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scheduler.cli.door import (
+    LONGEST_HOLD,
     LONGEST_NUMBER,
     confirm,
     counted,
@@ -31,7 +32,6 @@ app = typer.Typer(help="Tell people something, and see what became of it.", no_a
 
 AUDIENCES = "all, convenors, coming:KEY, unanswered:KEY, country:XX, zone:Z, locale:L, list:FILE"
 LOOK_SECONDS = 0.5
-LONGEST_HOLD = 7 * 24 * 3600
 _LOCAL = re.compile(r"local:\d{4}-\d\d-\d\dT\d\d:\d\d")
 _ADDRESS = re.compile(r"[^\s,;<>\"]+@[^\s,;<>\"]+")
 
@@ -289,11 +289,25 @@ def stop(context: typer.Context, notice: str) -> None:
 
 
 @app.command("resend-missed")
-def resend_missed(context: typer.Context, notice: str) -> None:
+def resend_missed(
+    context: typer.Context,
+    notice: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
     """Send a stopped or failed notice to those who have not had it."""
     from scheduler.service import notifying
+
+    async def count(parts: "Parts") -> int:
+        return await notifying.count_missed(parts.database, _number(notice))
 
     async def act(parts: "Parts") -> int:
         return await notifying.resend_missed(parts.database, _number(notice), parts.clock.now())
 
+    if (number := door(context).run(count)) > 1:
+        question = f"Send notice {notice} to {counted(number, 'member')} who have not had it?"
+        confirm(
+            question,
+            yes=yes,
+            otherwise=f"this mails {number} members; give --yes to send without being asked",
+        )
     typer.echo(f"{door(context).run(act)} are queued again")

@@ -110,9 +110,11 @@ async def find_member(database: Database, email: str) -> Member:
 
 
 async def add_member(
-    database: Database, details: Details, *, keys: Keys, locale: str, now: datetime, returning: bool = False
-) -> Member:
-    """Put one person on the list, active; `locale` is for who gives none.
+    database: Database, details: Details, *, keys: Keys, locale: str, now: datetime, returning: bool = False,
+    invite: bool = True,
+) -> Member:  # fmt: skip
+    """Put one person on the list, active; `locale` is for who gives none. Without `invite` they are not sent an
+    invitation that is open already.
 
     Raises Refused without an address or a zone, where the address is on the list already, and where it was erased,
     unless `returning` says that the person asked to come back.
@@ -123,8 +125,7 @@ async def add_member(
     key = address_key(details.email)
     try:
         async with database.write() as connection:
-            if known := await members.by_key(connection, key):
-                raise Refused(f"{known.address} is on the list already ({known.status}); see `members set`")
+            await _require_unknown(connection, key)
             await _check_erased(connection, keys, details.email, returning=returning)
             await members.add(
                 connection,
@@ -132,12 +133,27 @@ async def add_member(
                     entry(
                         address=details.email, name=details.name or "", country=details.country, zone=zone,
                         zone_source=source, locale=details.locale or locale, convenor=bool(details.convenor), now=now,
+                        uninvited_at=None if invite else now,
                     )
                 ],
             )  # fmt: skip
             return await require_member(connection, details.email)
     except IntegrityError:
         raise Refused(f"{details.email} was put on the list by somebody else just now") from None
+
+
+async def require_new(database: Database, details: Details, *, keys: Keys, returning: bool = False) -> None:
+    """Raises Refused where `add_member` would refuse the address."""
+    address = details.email or ""
+    async with database.read() as connection:
+        await _require_unknown(connection, address_key(address))
+        if not returning:
+            await _check_erased(connection, keys, address, returning=False)
+
+
+async def _require_unknown(connection: AsyncConnection, key: str) -> None:
+    if known := await members.by_key(connection, key):
+        raise Refused(f"{known.address} is on the list already ({known.status}); see `members set`")
 
 
 def home_of(details: Details) -> tuple[str, str]:

@@ -49,7 +49,7 @@ def test_a_move_is_by_the_home_clock_and_keeps_the_key(command: Command, amend: 
 
 
 def test_the_same_time_is_no_change_and_tells_nobody(command: Command, amend: Callable[..., Ended]) -> None:
-    done = amend("--move-to", "2026-11-19 18:00", "--tell")
+    done = amend("--move-to", "2026-11-19 18:00", "--tell", "--yes")
     assert done.code == 0
     assert "nothing was changed" in done.out
     assert notices(command) == []
@@ -59,12 +59,12 @@ def test_telling_makes_one_notice_to_all_active_members_and_prints_how_many(
     command: Command, amend: Callable[..., Ended], serve_once: Callable[[], None]
 ) -> None:
     command("members", "remove", "di@example.org")
-    done = amend("--topic", "Hope", "--tell")
+    done = amend("--topic", "Hope", "--tell", "--yes")
     assert done.code == 0
     assert "tells 3 members" in done.out
     serve_once()
     # Who joins afterwards was not there at the press.
-    command("members", "add", "--email", "ed@example.org", "--zone", "Europe/London")
+    command("members", "add", "--email", "ed@example.org", "--zone", "Europe/London", "--yes")
     serve_once()
     assert ("update", {"sent": 3}) in notices(command)
 
@@ -114,12 +114,12 @@ def test_a_change_that_comes_too_late_to_be_told_is_refused_before_it_is_made(
     command: Command, amend: Callable[..., Ended], clock: time_machine.Traveller
 ) -> None:
     clock.shift(9 * 86_400 + 6.5 * 3_600)  # half past six on the evening
-    done = amend("--topic", "Hope", "--tell")
+    done = amend("--topic", "Hope", "--tell", "--yes")
     assert done.code == 1
     assert "has begun; nobody is told" in done.err
     assert meeting(command)[2] == ""
     assert amend("--topic", "Hope", "--no-tell").code == 0
-    assert "tells 4 members" in amend("--cancel", "--tell").out
+    assert "tells 4 members" in amend("--cancel", "--tell", "--yes").out
 
 
 def test_on_a_terminal_the_number_is_asked(

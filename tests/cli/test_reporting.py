@@ -48,7 +48,7 @@ def test_the_plan_has_one_entry_for_each_due_instant_by_time_and_sends_nothing(
 def test_an_open_invitation_stands_in_the_plan_as_due_and_not_for_those_imported_without(
     command: Command,
 ) -> None:
-    command("members", "add", "--email", "ed@example.org", "--zone", "Asia/Tokyo")
+    command("members", "add", "--email", "ed@example.org", "--zone", "Asia/Tokyo", "--yes")
     (row,) = plan(command, "--to", "2026-11-10")
     assert (row["kind"], row["recipients"], row["due_utc"]) == ("invitation", 1, "2026-11-06T00:00:00+00:00")
     assert row["notice"] == f"invitation:{KEY}"
@@ -70,7 +70,7 @@ def test_the_plan_and_the_tick_agree_before_and_after_it(
 
 @pytest.mark.usefixtures("members")
 def test_a_delivery_is_shown_with_what_became_of_it(command: Command, serve_once: Callable[[], None]) -> None:
-    command("members", "add", "--email", "ed@example.org", "--name", "Ed", "--zone", "Asia/Tokyo")
+    command("members", "add", "--email", "ed@example.org", "--name", "Ed", "--zone", "Asia/Tokyo", "--yes")
     serve_once()
     (row,) = json.loads(command("deliveries", "--json").out)
     message = row.pop("message_id")

@@ -82,6 +82,11 @@ async def demonstrate(
     ]
     others = [policy for policy in settings.policies if policy.kind is not Kind.INVITATION]
     settings = replace(settings, policies=(*early, *others))
+    if not config:
+        rooms = (
+            replace(one, link=one.link or "https://rooms.example.org/kindness") for one in settings.series
+        )
+        settings = replace(settings, series=tuple(rooms))
     await serve(settings, prepare=_people, say=lambda line: say(f"{line}\n{_WORDS}"))
 
 

@@ -31,6 +31,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 LONGEST_EXAMPLE = 40
+LONGEST_FILE = 1_000_000
+MOST_FILES = 100
+_SECTION = re.compile(r"^[ \t]*\[{1,2}[ \t]*([\w-]+)", re.MULTILINE)
 _TYPOGRAPHIC = re.compile(
     "[\u2018-\u201f\u2032\u2033\u00ab\u00bb\u2039\u203a\u300c-\u300f\uff02\uff07`\u00b4]"
 )
@@ -83,6 +86,21 @@ def read_sources(
                 (f"environment variable {name}", {section: {key: _read(value, kinds[section][key])}})
             )
     return Sources(tuple(layers))
+
+
+def settings_files(folder: Path, sections: Iterable[str]) -> list[Path]:
+    """The files in a folder that look like settings of ours, even where they are not right: `sections` are all that
+    they have."""
+    known, found = set(sections), []
+    for path in sorted(folder.glob("*.toml"))[:MOST_FILES]:
+        try:
+            text = path.read_text("utf-8-sig")[:LONGEST_FILE]
+        except (OSError, UnicodeDecodeError):
+            continue
+        named = {match[1] for match in _SECTION.finditer(text)}
+        if named and named <= known:
+            found.append(path)
+    return found
 
 
 def read_file(path: Path) -> Values:

@@ -38,13 +38,29 @@ class Door:
 
     def __init__(self, config: Path | None) -> None:
         self.config = config
+        self._pointed_out = False
 
     @property
     def settings(self) -> "Settings":
         """The settings; raises SettingsProblem."""
         from scheduler.bootstrap.settings import load_settings
 
+        self._point_out_unnamed()
         return load_settings(self.config, os.environ)
+
+    def _point_out_unnamed(self) -> None:
+        """Say, once, that a settings file lies here which this command does not read."""
+        from scheduler.bootstrap.settings import unnamed_settings
+
+        if self.config is None and not self._pointed_out:
+            self._pointed_out = True
+            if found := unnamed_settings(Path()):
+                names = ", ".join(one.name for one in found)
+                typer.echo(
+                    f"third-thursday: {names}: a settings file that is not read, since --config does not name it; "
+                    f"the defaults are used. To use it: third-thursday --config {found[0].name} COMMAND",
+                    err=True,
+                )
 
     def run(self, action: "Callable[[Parts], Awaitable[Result]]", *, upgrade: bool = False) -> Result:
         """Open the parts, run `action` on them in an event loop, and close them. Raises Problem."""

@@ -32,13 +32,20 @@ Locale = Annotated[str | None, typer.Option(help="Language and country, as en-GB
 
 
 @app.command("list")
-def list_(context: typer.Context, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def list_(
+    context: typer.Context,
+    search: Annotated[
+        str, typer.Option(metavar="TEXT", help="Only those with this in name, address, country or zone.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
     """Show all members, those who left too."""
+    from scheduler.service.membership import searched
     from scheduler.store import members
 
     async def show(parts: "Parts") -> None:
         async with parts.database.read() as connection:
-            every = members.every(connection)
+            every = searched(members.every(connection), search)
             if as_json:
                 # Piece by piece: the list may be long, and is one document all the same.
                 before = "["

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from scheduler.domain.occurrence import Series
     from scheduler.service.amending import Amended, Extra
 
+ANSWERS = ("coming", "maybe", "declined")
+
 app = typer.Typer(help="Change one meeting, or add one.", no_args_is_help=True)
 
 
@@ -205,6 +207,7 @@ def remove(
 def answers(
     context: typer.Context,
     key: Annotated[str, typer.Argument(help="SERIES/YYYY-MM-DD, as `schedule` shows it.")],
+    names: Annotated[bool, typer.Option("--names", help="Who, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Show how many come, may come and do not."""
@@ -215,17 +218,28 @@ def answers(
     with usage():
         OccurrenceKey.parse(key)
 
-    async def count(parts: "Parts") -> dict[str, int]:
+    async def count(parts: "Parts") -> tuple[dict[str, int], list[tuple[str, str, str]]]:
         series = {one.slug: one for one in parts.series}
         async with parts.database.read() as connection:
             await find_occurrence(connection, series, key, parts.clock.now())
-            return await answers.count_answers(connection, key)
+            people = await answers.who_answered(connection, key) if names else []
+            return await answers.count_answers(connection, key), people
 
-    found = door(context).run(count)
+    found, people = door(context).run(count)
     if as_json:
-        show_json({one: found.get(one, 0) for one in ("coming", "maybe", "declined")})
-    else:
-        typer.echo(f"{key}: {say_answers(found)}")
+        document: dict[str, object] = {one: found.get(one, 0) for one in ANSWERS}
+        if names:
+            document["names"] = {
+                one: [{"name": name, "email": email} for answer, name, email in people if answer == one]
+                for one in ANSWERS
+            }
+        show_json(document)
+        return
+    typer.echo(f"{key}: {say_answers(found)}")
+    for one in ANSWERS if names else ():
+        for answer, name, email in people:
+            if answer == one:
+                typer.echo(f"  {answer:<9} {name} <{email}>" if name else f"  {answer:<9} {email}")
 
 
 def choose_series(all_series: "tuple[Series, ...]", slug: str | None) -> "Series":

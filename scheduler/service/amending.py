@@ -1,6 +1,6 @@
 """A convenor's changes to a meeting. Editing mails nobody; telling people is an act of its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +19,9 @@ from scheduler.service.notifying import Pressed, press
 from scheduler.store import facts, members, notices, occurrences
 from scheduler.store.database import Database
 from scheduler.store.ledger import ending, reports
+
+OF_MEETING = frozenset({"coming", "answered", "declined", "unanswered"})
+"""The terms of an audience that name a meeting."""
 
 EVERYBODY: Mapping[str, list[str]] = {"all": []}
 
@@ -87,6 +90,22 @@ async def find_occurrence(
         )
     adopted = (await occurrences.adopted_series(connection)).get(its.slug)
     return its.occurrence(parsed.date, adopted.adopted_at if adopted else now)
+
+
+async def require_meetings(
+    connection: AsyncConnection,
+    series: Mapping[str, Series],
+    audience: Mapping[str, Collection[str]],
+    *,
+    now: datetime,
+) -> None:
+    """Raises Refused, naming the meeting, where an audience is of one that does not exist."""
+    for kind, values in audience.items():
+        for key in values if kind in OF_MEETING else ():
+            try:
+                await find_occurrence(connection, series, key, now)
+            except Refused as refusal:
+                raise Refused(f"audience {kind}:{key}: {refusal}") from None
 
 
 async def preview(

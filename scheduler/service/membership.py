@@ -1,6 +1,6 @@
 """The list of members by a convenor's hand: people added, changed, paused, taken off."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from difflib import get_close_matches
@@ -15,7 +15,7 @@ from scheduler.domain.country import country_name, require_country
 from scheduler.domain.locale_tag import require_locale
 from scheduler.domain.policy import first_instant
 from scheduler.domain.problem import Refused
-from scheduler.domain.text import quoted, require_line
+from scheduler.domain.text import folded, quoted, require_line
 from scheduler.domain.token import Keys
 from scheduler.domain.zone import find_zone, primary_zone, require_zone, zones_of_country
 from scheduler.store import erasures, members, returns
@@ -101,6 +101,17 @@ def key_of(email: str) -> str:
         return address_key(require_address(email))
     except Refused:
         return address_key(email)
+
+
+async def searched(every: AsyncIterator[Member], text: str) -> AsyncIterator[Member]:
+    """Those of `every` who have all words of `text` in name, address, country or zone, in any case and without
+    accents."""
+    words = [folded(word) for word in text.split()]
+    async for one in every:
+        places = (one.name, one.address, one.country or "", country_name(one.country or ""), one.zone)
+        found = [folded(place) for place in places]
+        if all(any(word in place for place in found) for word in words):
+            yield one
 
 
 async def find_member(database: Database, email: str) -> Member:

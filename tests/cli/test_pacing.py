@@ -40,9 +40,9 @@ def test_the_plan_shows_start_and_finish_where_there_is_a_rate_and_its_json_stay
     at_rate(AN_HOUR)
     assert command("plan", "--json").out == document
     lines = command("plan", "--to", "2026-11-30").out.splitlines()
-    assert lines[-2:] == [
-        "2026-11-19 17:00 UTC  starts 2026-11-19 16:23  ends 2026-11-19 17:29        4"
-        f"  hour-before of {KEY}  all zones",
+    assert [" ".join(line.split()) for line in lines[-2:]] == [
+        "2026-11-19 17:00 UTC starts 2026-11-19 16:23 ends 2026-11-19 17:29 4"
+        f" hour-before of {KEY} all zones",
         "8 mails in all, at 0.001 a second; nothing was sent",
     ]
     assert lines[0].startswith(

@@ -126,7 +126,7 @@ def test_the_plan_is_one_line_for_each_notice_and_names_no_past_date(
     for email, zone in (("ed@example.org", "Asia/Tokyo"), ("flo@example.org", "Asia/Dhaka")):
         command("members", "add", "--email", email, "--zone", zone, "--yes")
     text = command("plan", "--to", "2026-11-30").out
-    assert f"2 invitation of {KEY}  2 zones" in text
+    assert f"2  invitation of {KEY}  2 zones" in text
     assert text.startswith("now ")
     assert "2026-11-06" not in text
     (folder / "words.md").write_text("Hello")

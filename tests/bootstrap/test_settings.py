@@ -3,6 +3,7 @@ import tomllib
 from collections.abc import Mapping
 from datetime import date, time, timedelta
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -517,3 +518,13 @@ def test_the_defaults_have_no_words_that_another_community_would_publish(tmp_pat
     community = loaded(tmp_path, "[community]\nname = 'Ward Round Choir'\n" + SERIES).community
     assert (community.description, community.website, community.links) == ("", "", ())
     assert load_settings(None, {}).series[0].description == ""
+
+
+def test_the_settings_in_the_readme_hold_verbatim_and_show_no_other_communitys_words(tmp_path: Path) -> None:
+    readme = (bundled("config/third-thursday.toml").parent.parent / "README.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    settings = loaded(tmp_path, dedent(text))
+    (series,) = settings.series
+    assert series.rule == "FREQ=MONTHLY;BYDAY=-1MO"
+    words = f"{settings.community} {series}".lower()
+    assert not [word for word in ("kindness", "conversation", "thursday") if word in words]

@@ -5,6 +5,7 @@ import binascii
 import re
 from collections.abc import Callable
 from datetime import date, time
+from difflib import get_close_matches
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -26,6 +27,26 @@ SELECTOR = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9
 _ORIGIN = r"https?://[A-Za-z0-9.-]+(?::\d{1,5})?"
 ORIGINS = re.compile(rf"\*|{_ORIGIN}(?: {_ORIGIN})*")
 HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]*")
+
+# CSS Color Module Level 4, section 6.1: the values of COLOR in RFC 7986.
+CSS_COLORS = frozenset(
+    """
+    aliceblue antiquewhite aqua aquamarine azure beige bisque black blanchedalmond blue blueviolet brown burlywood
+    cadetblue chartreuse chocolate coral cornflowerblue cornsilk crimson cyan darkblue darkcyan darkgoldenrod darkgray
+    darkgreen darkgrey darkkhaki darkmagenta darkolivegreen darkorange darkorchid darkred darksalmon darkseagreen
+    darkslateblue darkslategray darkslategrey darkturquoise darkviolet deeppink deepskyblue dimgray dimgrey dodgerblue
+    firebrick floralwhite forestgreen fuchsia gainsboro ghostwhite gold goldenrod gray green greenyellow grey honeydew
+    hotpink indianred indigo ivory khaki lavender lavenderblush lawngreen lemonchiffon lightblue lightcoral lightcyan
+    lightgoldenrodyellow lightgray lightgreen lightgrey lightpink lightsalmon lightseagreen lightskyblue lightslategray
+    lightslategrey lightsteelblue lightyellow lime limegreen linen magenta maroon mediumaquamarine mediumblue
+    mediumorchid mediumpurple mediumseagreen mediumslateblue mediumspringgreen mediumturquoise mediumvioletred
+    midnightblue mintcream mistyrose moccasin navajowhite navy oldlace olive olivedrab orange orangered orchid
+    palegoldenrod palegreen paleturquoise palevioletred papayawhip peachpuff peru pink plum powderblue purple
+    rebeccapurple red rosybrown royalblue saddlebrown salmon sandybrown seagreen seashell sienna silver skyblue
+    slateblue slategray slategrey snow springgreen steelblue tan teal thistle tomato turquoise violet wheat white
+    whitesmoke yellow yellowgreen
+    """.split()
+)
 
 
 def checked_by(check: Callable[[str, str], str], *, empty: bool = False) -> AfterValidator:
@@ -53,6 +74,15 @@ def matching(pattern: re.Pattern[str]) -> Callable[[str, str], str]:
         return value
 
     return check
+
+
+def require_color(value: str, what: str) -> str:
+    name = value.strip().lower()
+    if name not in CSS_COLORS:
+        near = get_close_matches(name, CSS_COLORS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{what}: '{value}' is not the name of a colour{hint}")
+    return name
 
 
 def require_database(value: str, what: str) -> str:
@@ -100,9 +130,10 @@ def read_date(value: Any) -> Any:
 
 def _read_time(value: Any) -> Any:
     if isinstance(value, str):
-        if not re.fullmatch(r"\d\d:\d\d", value, re.ASCII):
+        found = re.fullmatch(r"\s*(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)\s*", value, re.ASCII)
+        if not found:
             raise ValueError(f"'{value}' is not a time")
-        return time.fromisoformat(value)
+        return time(int(found["hour"]), int(found["minute"]))
     return value
 
 

@@ -57,14 +57,19 @@ Brendan Power|CA|America/St_Johns|en-CA
 
 _WORDS = "It has forty made-up members; what each was told is under /outbox. Nothing leaves this machine. Ctrl-C stops."
 
+_DESCRIPTION = "An hour of conversation about kindness, online, on the third Thursday of every month."
+
 
 async def demonstrate(
     config: Path | None, environment: Mapping[str, str], *, say: Callable[[str], None]
 ) -> None:
     """Serve under `var/demo` until stopped. Raises Problem where that cannot start."""
+    # Somebody else's settings keep their own words; the defaults have none.
+    description = {} if config else {"THIRD_THURSDAY_COMMUNITY__DESCRIPTION": _DESCRIPTION}
     settings = load_settings(
         config,
         {
+            **description,
             **environment,
             "THIRD_THURSDAY_DATABASE__URL": "sqlite:///var/demo/third-thursday.sqlite",
             "THIRD_THURSDAY_MAIL__TRANSPORT": "maildir:var/demo/mail",
@@ -77,6 +82,11 @@ async def demonstrate(
     ]
     others = [policy for policy in settings.policies if policy.kind is not Kind.INVITATION]
     settings = replace(settings, policies=(*early, *others))
+    if not config:
+        rooms = (
+            replace(one, link=one.link or "https://rooms.example.org/kindness") for one in settings.series
+        )
+        settings = replace(settings, series=tuple(rooms))
     await serve(settings, prepare=_people, say=lambda line: say(f"{line}\n{_WORDS}"))
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from scheduler.bootstrap.bundled import bundled
 from scheduler.bootstrap.complaint import complaint, first_complaint
-from scheduler.bootstrap.sources import Place, Sources, read_sources, variable
+from scheduler.bootstrap.sources import Place, Sources, read_sources, settings_files, variable
 from scheduler.bootstrap.tables import (
     DatabaseTable,
     DkimTable,
@@ -87,6 +87,11 @@ def load_settings(config: Path | None, environment: Mapping[str, str]) -> Settin
         series=tuple(table.series() for table in tables.series),
         policies=tuple(table.policy() for table in tables.policies),
     )
+
+
+def unnamed_settings(folder: Path) -> list[Path]:
+    """The settings files in a folder; for somebody who named none."""
+    return settings_files(folder, Tables.model_fields)
 
 
 def _check_series(tables: Tables, sources: Sources) -> None:

@@ -30,6 +30,16 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean '{found[0]}'?" if found else ""
 
 
+LONGEST_EXAMPLE = 40
+LONGEST_FILE = 1_000_000
+MOST_FILES = 100
+_SECTION = re.compile(r"^[ \t]*\[{1,2}[ \t]*([\w-]+)", re.MULTILINE)
+_TYPOGRAPHIC = re.compile(
+    "[\u2018-\u201f\u2032\u2033\u00ab\u00bb\u2039\u203a\u300c-\u300f\uff02\uff07`\u00b4]"
+)
+_UNUSUAL_SPACE = re.compile("[\u00a0\u2000-\u200b\u202f\u3000\ufeff]")
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """The values of all sources, lowest first, each under the name that a message gives it."""
@@ -78,6 +88,21 @@ def read_sources(
     return Sources(tuple(layers))
 
 
+def settings_files(folder: Path, sections: Iterable[str]) -> list[Path]:
+    """The files in a folder that look like settings of ours, even where they are not right: `sections` are all that
+    they have."""
+    known, found = set(sections), []
+    for path in sorted(folder.glob("*.toml"))[:MOST_FILES]:
+        try:
+            text = path.read_text("utf-8-sig")[:LONGEST_FILE]
+        except (OSError, UnicodeDecodeError):
+            continue
+        named = {match[1] for match in _SECTION.finditer(text)}
+        if named and named <= known:
+            found.append(path)
+    return found
+
+
 def read_file(path: Path) -> Values:
     """Raises SettingsProblem, with the line where there is one."""
     try:
@@ -94,7 +119,31 @@ def read_file(path: Path) -> Values:
         found = re.fullmatch(r"(?P<why>.*) \(at (?P<where>line .*)\)", str(error), re.DOTALL)
         where = found["where"] if found else f"line {text.rstrip().count(chr(10)) + 1}"
         why = found["why"] if found else str(error).removesuffix(" (at end of document)")
-        raise SettingsProblem(f"{path}: {where}: not TOML: {' '.join(why.split())}") from None
+        raise SettingsProblem(
+            f"{path}: {where}: not TOML: {' '.join(why.split())}{_toml_hint(text, where)}"
+        ) from None
+
+
+def _toml_hint(text: str, where: str) -> str:
+    """What people often get wrong on the line that is not TOML; empty where it is none of that."""
+    number = re.search(r"line (\d+)", where)
+    lines = text.splitlines()
+    line = lines[int(number[1]) - 1] if number and int(number[1]) <= len(lines) else ""
+    key, _, value = (part.strip() for part in line.partition("="))
+    if curly := _TYPOGRAPHIC.search(line):
+        return f"; it has a typographic quotation mark ({curly[0]}): write straight ones, as {_quoted(key, value)}"
+    if _UNUSUAL_SPACE.search(line):
+        return "; it has an unusual space, perhaps copied from a web page: write plain ones"
+    if line.count('"') == 1:
+        return '; a quotation mark (") is missing on that line'
+    if re.fullmatch(r"[A-Za-z_-]+", key) and re.match(r"[\w@./:+;-]", value) and not value.isdecimal():
+        return f"; put text between quotation marks, as {_quoted(key, value)}"
+    return ""
+
+
+def _quoted(key: str, value: str) -> str:
+    words = _TYPOGRAPHIC.sub("", value.partition(" #")[0]).strip("\"' ").replace('"', "")
+    return f'{key} = "{words if len(words) <= LONGEST_EXAMPLE else words[:LONGEST_EXAMPLE] + "…"}"'
 
 
 def _read(text: str, kind: Any) -> Any:

@@ -1,6 +1,5 @@
 """The tables of the settings file, key by key: what each accepts is said in its description."""
 
-import re
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Annotated, Literal, Self, get_args
@@ -37,6 +36,7 @@ from scheduler.bootstrap.accepting import (
     read_lead,
     read_links,
     require_base_url,
+    require_color,
     require_database,
     require_private_key,
     require_transport,
@@ -67,9 +67,7 @@ class CommunityTable(Table):
     website: OptionalUrl = Field(description=URL)
     links: Annotated[tuple[tuple[str, str], ...], BeforeValidator(read_links)] = Field(description=LINKS)
     locale: Annotated[str, checked_by(require_locale)] = Field(description="a language and country, as en-GB")
-    color: Annotated[str, checked_by(matching(re.compile("[a-z]{3,20}")))] = Field(
-        description="a CSS colour name, as teal"
-    )
+    color: Annotated[str, checked_by(require_color)] = Field(description="a CSS colour name, as teal")
 
 
 class DatabaseTable(Table):
@@ -181,7 +179,9 @@ class SeriesTable(Table):
     slug: Slug = Field(description=SLUG)
     title: Line = Field(description=LINE)
     description: Prose = Field(default="", description=PROSE)
-    rule: str = Field(description="a rule as RFC 5545 writes it, as FREQ=MONTHLY;BYDAY=3TH")
+    rule: str = Field(
+        description='words as "third Thursday of the month", or a rule as FREQ=MONTHLY;BYDAY=3TH'
+    )
     start: WallTime = Field(description=TIME)
     zone: Zone = Field(description="an IANA zone, as Europe/London")
     minutes: int = Field(ge=1, le=1440, description="a whole number from 1 to 1440")

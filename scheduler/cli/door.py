@@ -26,6 +26,9 @@ LAST_YEAR = 2199
 LONGEST_NUMBER = 18
 """Digits of a notice's number that every database can hold."""
 
+LONGEST_HOLD = 7 * 24 * 3600
+"""Seconds for which a mail may wait to be stopped."""
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
@@ -35,13 +38,29 @@ class Door:
 
     def __init__(self, config: Path | None) -> None:
         self.config = config
+        self._pointed_out = False
 
     @property
     def settings(self) -> "Settings":
         """The settings; raises SettingsProblem."""
         from scheduler.bootstrap.settings import load_settings
 
+        self._point_out_unnamed()
         return load_settings(self.config, os.environ)
+
+    def _point_out_unnamed(self) -> None:
+        """Say, once, that a settings file lies here which this command does not read."""
+        from scheduler.bootstrap.settings import unnamed_settings
+
+        if self.config is None and not self._pointed_out:
+            self._pointed_out = True
+            if found := unnamed_settings(Path()):
+                names = ", ".join(one.name for one in found)
+                typer.echo(
+                    f"third-thursday: {names}: a settings file that is not read, since --config does not name it; "
+                    f"the defaults are used. To use it: third-thursday --config {found[0].name} COMMAND",
+                    err=True,
+                )
 
     def run(
         self, action: "Callable[[Parts], Awaitable[Result]]", *, upgrade: bool = False, new_key: bool = False
@@ -129,6 +148,18 @@ def confirm(question: str, *, yes: bool, otherwise: str) -> None:
         fail(otherwise, code=EXIT_USAGE)
     if not typer.confirm(question, err=True):
         fail("nothing was done")
+
+
+def confirm_mailing(question: str, number: int, *, yes: bool, instead: str) -> None:
+    """Ask before `number` people are mailed; without a terminal exit 2 unless `yes`. Nobody to mail: nothing to ask.
+
+    `instead` is the option that does the same without mail, for the message.
+    """
+    if number:
+        mailed = f"this mails {counted(number, 'member')} now"
+        confirm(
+            question, yes=yes, otherwise=f"{mailed}; give --yes to do it without being asked, or {instead}"
+        )
 
 
 def counted(number: int, noun: str) -> str:

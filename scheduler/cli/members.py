@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scheduler.cli.door import confirm, counted, door, usage
+from scheduler.cli.door import confirm, confirm_mailing, counted, door, usage
 from scheduler.cli.reporting import read_date
 from scheduler.domain.problem import SettingsProblem
 
@@ -32,13 +32,20 @@ Locale = Annotated[str | None, typer.Option(help="Language and country, as en-GB
 
 
 @app.command("list")
-def list_(context: typer.Context, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def list_(
+    context: typer.Context,
+    search: Annotated[
+        str, typer.Option(metavar="TEXT", help="Only those with this in name, address, country or zone.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
     """Show all members, those who left too."""
+    from scheduler.service.membership import searched
     from scheduler.store import members
 
     async def show(parts: "Parts") -> None:
         async with parts.database.read() as connection:
-            every = members.every(connection)
+            every = searched(members.every(connection), search)
             if as_json:
                 # Piece by piece: the list may be long, and is one document all the same.
                 before = "["
@@ -152,26 +159,37 @@ def add(
     locale: Locale = None,
     convenor: Annotated[bool, typer.Option("--convenor", help="They may run the community.")] = False,
     returning: Annotated[bool, typer.Option("--returning", help="They were erased, and asked to come back.")] = False,
+    no_invite: Annotated[bool, typer.Option("--no-invite", help="No invitation that is open already.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:  # fmt: skip
-    """Put one person on the list."""
+    """Put one person on the list. Asks before it sends them an invitation that is open already."""
     from scheduler.service.inviting import invitations
-    from scheduler.service.membership import Details, add_member, home_of
+    from scheduler.service.membership import Details, add_member, home_of, require_new
 
     with usage():
         details = Details(
             name=name, email=email, country=country, zone=zone, locale=locale, convenor=convenor
         )
-        home_of(details)
+        home, _ = home_of(details)
 
-    async def act(parts: "Parts") -> "tuple[Member, list[str]]":
+    async def look(parts: "Parts") -> list[str]:
         now = parts.clock.now()
+        await require_new(parts.database, details, keys=parts.keys, returning=returning)
         standing = await invitations(parts.database, series=parts.series, policies=parts.policies, now=now)
-        member = await add_member(
-            parts.database, details, keys=parts.keys, locale=parts.community.locale, now=now, returning=returning
-        )  # fmt: skip
-        return member, [one.occurrence.key for one in standing if one.is_open_in(member.zone, now)]
+        return [one.occurrence.key for one in standing if one.is_open_in(home, now)]
 
-    member, keys = door(context).run(act)
+    async def act(parts: "Parts") -> "Member":
+        return await add_member(
+            parts.database, details, keys=parts.keys, locale=parts.community.locale, now=parts.clock.now(),
+            returning=returning, invite=not no_invite,
+        )  # fmt: skip
+
+    keys = [] if no_invite else door(context).run(look)
+    question = f"Add {email}, and invite them now to {' and '.join(keys)}? (--no-invite adds them without)"
+    confirm_mailing(
+        question, 1 if keys else 0, yes=yes, instead="--no-invite to add them without an invitation"
+    )
+    member = door(context).run(act)
     source = ", assumed from the country" if member.zone_source == "assumed" else ""
     typer.echo(f"{member.address}: added, {member.zone}{source}, {member.locale}")
     for key in keys:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scheduler.cli.door import (
+    LONGEST_HOLD,
     LONGEST_NUMBER,
     confirm,
     counted,
@@ -31,7 +32,6 @@ app = typer.Typer(help="Tell people something, and see what became of it.", no_a
 
 AUDIENCES = "all, convenors, coming:KEY, unanswered:KEY, country:XX, zone:Z, locale:L, list:FILE"
 LOOK_SECONDS = 0.5
-LONGEST_HOLD = 7 * 24 * 3600
 _LOCAL = re.compile(r"local:\d{4}-\d\d-\d\dT\d\d:\d\d")
 _ADDRESS = re.compile(r"[^\s,;<>\"]+@[^\s,;<>\"]+")
 
@@ -106,6 +106,7 @@ def send(
     from scheduler.domain.address import address_key
     from scheduler.domain.audience import parse_audience
     from scheduler.service import notifying
+    from scheduler.service.amending import require_meetings
     from scheduler.store import members
 
     with usage():
@@ -123,6 +124,9 @@ def send(
 
     async def count(parts: "Parts") -> tuple[int, str]:
         async with parts.database.read() as connection:
+            await require_meetings(
+                connection, {one.slug: one for one in parts.series}, terms, now=parts.clock.now()
+            )
             recipients = await members.audience_by_zone(connection, terms, kind="notice")
             zones = await members.zones(connection)
         dues = notifying.when_due(zones, at=moment, hold=timedelta(seconds=hold), now=parts.clock.now())
@@ -140,6 +144,8 @@ def send(
             await _wait(parts, pressed.notice)
 
     number, pace = door(context).run(count)
+    if not number:
+        raise Refused(f"the audience '{audience}' has no active member; nobody was told")
     if dry_run:
         typer.echo(f"would go to {counted(number, 'member')}; nothing was sent")
     if pace:
@@ -201,12 +207,16 @@ async def _wait(parts: "Parts", number: int) -> None:
     typer.echo(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
 
 
-def _row(notice: "Notice", states: dict[str, int]) -> dict[str, object]:
+def _row(
+    notice: "Notice", states: dict[str, int], due: "tuple[datetime, datetime] | None" = None
+) -> dict[str, object]:
+    first, last = (one.isoformat() for one in due) if due else (None, None)
     return {
         "id": notice.id, "notice": notice.identity, "kind": notice.kind, "policy": notice.policy,
         "occurrence": notice.occurrence, "subject": notice.subject, "audience": notice.audience,
         "created_utc": notice.created_at.isoformat(), "expires_utc": notice.expires.isoformat(),
         "stopped": notice.stopped_at is not None, "withdrawn": notice.unwanted or "", "deliveries": states,
+        "due_utc": first, "last_due_utc": last,
     }  # fmt: skip
 
 
@@ -218,8 +228,10 @@ def list_(context: typer.Context, as_json: Annotated[bool, typer.Option("--json"
 
     async def rows(parts: "Parts") -> list[dict[str, object]]:
         async with parts.database.read() as connection:
-            states = await reports.states_by_notice(connection)
-            return [_row(one, states.get(one.id, {})) for one in await notices.every(connection)]
+            states, dues = await reports.states_by_notice(connection), await notices.due_spans(connection)
+            return [
+                _row(one, states.get(one.id, {}), dues.get(one.id)) for one in await notices.every(connection)
+            ]
 
     found = door(context).run(rows)
     if as_json:
@@ -237,7 +249,10 @@ def _print_row(row: dict[str, object]) -> None:
     about = row["occurrence"] or row["subject"]
     flags = " (stopped)" if row["stopped"] else f" ({row['withdrawn']})" if row["withdrawn"] else ""
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no deliveries yet"
-    typer.echo(f"{row['id']:>5}  {row['kind']:<12}  {about}{flags}: {counts}")
+    first, last = (str(row[name] or "")[:16].replace("T", " ") for name in ("due_utc", "last_due_utc"))
+    when = "not due" if not first else f"{first} UTC" if first == last else f"{first} to {last} UTC"
+    what = row["kind"] if row["policy"] in (None, row["kind"]) else f"{row['kind']} {row['policy']}"
+    typer.echo(f"{row['id']:>5}  {what:<22}  {when:<40}  {about}{flags}: {counts}")
 
 
 def _number(text: str) -> int:
@@ -252,7 +267,7 @@ def show(
 ) -> None:
     """Show one notice and what became of it."""
     from scheduler.service.notifying import require_notice
-    from scheduler.store import answers
+    from scheduler.store import answers, notices
     from scheduler.store.ledger import reports
 
     async def one(parts: "Parts") -> dict[str, object]:
@@ -260,7 +275,8 @@ def show(
             found = await require_notice(connection, _number(notice))
             given = await answers.count_answers(connection, found.occurrence) if found.occurrence else {}
             states = await reports.states(connection, found.id)
-            return _row(found, states) | {"answers": given, "body": found.body}
+            due = (await notices.due_spans(connection, found.id)).get(found.id)
+            return _row(found, states, due) | {"answers": given, "body": found.body}
 
     row = door(context).run(one)
     if as_json:
@@ -289,11 +305,25 @@ def stop(context: typer.Context, notice: str) -> None:
 
 
 @app.command("resend-missed")
-def resend_missed(context: typer.Context, notice: str) -> None:
+def resend_missed(
+    context: typer.Context,
+    notice: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
     """Send a stopped or failed notice to those who have not had it."""
     from scheduler.service import notifying
+
+    async def count(parts: "Parts") -> int:
+        return await notifying.count_missed(parts.database, _number(notice))
 
     async def act(parts: "Parts") -> int:
         return await notifying.resend_missed(parts.database, _number(notice), parts.clock.now())
 
+    if (number := door(context).run(count)) > 1:
+        question = f"Send notice {notice} to {counted(number, 'member')} who have not had it?"
+        confirm(
+            question,
+            yes=yes,
+            otherwise=f"this mails {number} members; give --yes to send without being asked",
+        )
     typer.echo(f"{door(context).run(act)} are queued again")

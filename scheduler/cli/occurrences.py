@@ -1,6 +1,6 @@
 """The `occurrence` commands: change one meeting, add one, and tell people or not."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +8,9 @@ import typer
 
 from scheduler.cli.door import (
     EXIT_USAGE,
+    LONGEST_HOLD,
     confirm,
+    confirm_mailing,
     counted,
     door,
     fail,
@@ -23,7 +25,9 @@ from scheduler.domain.problem import Refused, SettingsProblem
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
     from scheduler.domain.occurrence import Series
-    from scheduler.service.amending import Amended
+    from scheduler.service.amending import Amended, Extra
+
+ANSWERS = ("coming", "maybe", "declined")
 
 app = typer.Typer(help="Change one meeting, or add one.", no_args_is_help=True)
 
@@ -55,8 +59,21 @@ def amend(
     tell: Annotated[
         bool | None, typer.Option("--tell/--no-tell", help="Mail the members, or not.", show_default=False)
     ] = None,
+    message: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Your own words at the top of the mail (Markdown).")
+    ] = None,
+    hold: Annotated[
+        int,
+        typer.Option(
+            metavar="SECONDS", min=0, max=LONGEST_HOLD, help="Wait before the first mail, to stop it."
+        ),
+    ] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Change one meeting."""
+    """Change one meeting. Telling the members is asked about first."""
     from scheduler.domain.occurrence import OccurrenceKey
     from scheduler.service import amending
 
@@ -66,39 +83,55 @@ def amend(
             topic=topic, speakers=speakers, link=link, cancel=cancel, restore=restore,
             move_to=read_wall(move_to, "--move-to") if move_to else None,
         )  # fmt: skip
+        words = "" if message is None else amending.require_message(message)
 
     if change == amending.Change():
         raise SettingsProblem(
             "give what to change: --topic, --speakers, --link, --move-to, --cancel or --restore"
         )
+    if tell is False and (words or hold):
+        raise SettingsProblem("--message and --hold are for a mail; give --tell, not --no-tell")
     if tell is None and not is_terminal():
         fail("give --tell to mail the members, or --no-tell", code=EXIT_USAGE)
+    wait = timedelta(seconds=hold)
 
     async def look(parts: "Parts") -> "tuple[Amended, int]":
-        series = {one.slug: one for one in parts.series}
-        return (
-            await amending.preview(
-                parts.database, series, key, change, now=parts.clock.now(), to_tell=bool(tell)
-            ),
-            await amending.count_told(parts.database),
-        )
+        series, now = {one.slug: one for one in parts.series}, parts.clock.now()
+        to_tell = now + wait if tell else None
+        foreseen = await amending.preview(parts.database, series, key, change, now=now, to_tell=to_tell)
+        return foreseen, await amending.count_told(parts.database, foreseen.after)
 
     async def act(parts: "Parts") -> None:
         now, series = parts.clock.now(), {one.slug: one for one in parts.series}
         amended = await amending.amend(parts.database, series, key, change, now=now)
         if tell and amended.changed:
-            pressed = await amending.tell(parts.database, amended, now=now)
+            pressed = await amending.tell(parts.database, amended, now=now, words=words, hold=wait)
             typer.echo(f"notice {pressed.notice} tells {counted(pressed.recipients, 'member')}")
+            if hold:
+                typer.echo(
+                    f"the first mail leaves in {hold} seconds; `notice stop {pressed.notice}` stops it"
+                )
 
     amended, number = door(context).run(look)
     if not amended.changed:
         typer.echo(f"{key}: that is how it is already; nothing was changed and nobody is told")
         return
+    after = amended.after
+    outcome = f"{after.status}, {amending.home_wall(after)} {after.zone}"
+    if dry_run:
+        mailed = f" and {counted(number, 'member')} would be told" if tell is not False else ""
+        typer.echo(f"{key}: would be {outcome}{mailed}; nothing was changed and nobody was told")
+        return
     if tell is None:
         tell = typer.confirm(f"Tell {counted(number, 'member')}?", err=True)
+        if tell:
+            # It may be too late for that, which is to be said before anything is changed.
+            door(context).run(look)
+    elif tell:
+        question = f"{key}: {outcome}. Tell {counted(number, 'member')}?"
+        confirm_mailing(question, number, yes=yes, instead="--no-tell to change it without telling anybody")
     door(context).run(act)
-    after = amended.after
-    typer.echo(f"{key}: {after.status}, {amending.home_wall(after)} {after.zone}")
+    typer.echo(f"{key}: {outcome}")
     if not tell:
         typer.echo("nobody was told")
 
@@ -108,24 +141,73 @@ def add(
     context: typer.Context,
     at: Annotated[str, typer.Option(metavar='"YYYY-MM-DD HH:MM"', help="When, by the home clock.")],
     series: Annotated[str | None, typer.Option(help="Which series; needed where there are several.")] = None,
+    no_invite: Annotated[bool, typer.Option("--no-invite", help="Nobody is invited to it.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Add a meeting that the rule does not give."""
+    """Add a meeting that the rule does not give. Asks before anybody is invited to it at once."""
     from scheduler.service import amending
 
     wall = read_wall(at, "--at")
 
+    async def look(parts: "Parts") -> "Extra":
+        return await amending.foresee_extra(
+            parts.database, choose_series(parts.series, series), parts.policies, wall, now=parts.clock.now()
+        )
+
     async def act(parts: "Parts") -> None:
-        chosen = choose_series(parts.series, series)
-        extra = await amending.add_extra(parts.database, chosen, wall, now=parts.clock.now())
-        typer.echo(f"{extra.key}: added; its notices go out as the policies say")
+        await amending.add_extra(
+            parts.database, choose_series(parts.series, series), wall, now=parts.clock.now(),
+            policies=parts.policies, invite=not no_invite,
+        )  # fmt: skip
+
+    foreseen = door(context).run(look)
+    extra, number = foreseen.occurrence, 0 if no_invite else foreseen.recipients
+    if dry_run:
+        typer.echo(
+            f"{extra.key}: would be added, and {counted(number, 'member')} invited now; nothing was changed"
+        )
+        return
+    question = (
+        f"Add {extra.key}, and invite {counted(number, 'member')} to it now? (--no-invite adds it without)"
+    )
+    confirm_mailing(question, number, yes=yes, instead="--no-invite to add it without an invitation")
+    door(context).run(act)
+    if no_invite:
+        typer.echo(f"{extra.key}: added; nobody is invited to it")
+    elif number:
+        typer.echo(f"{extra.key}: added; {counted(number, 'member')} invited now")
+    else:
+        typer.echo(f"{extra.key}: added; its notices go out as the policies say, see `plan`")
+
+
+@app.command()
+def remove(
+    context: typer.Context,
+    key: Annotated[str, typer.Argument(help="SERIES/YYYY-MM-DDTHHMM, as `schedule` shows it.")],
+) -> None:
+    """Take back a meeting that was added by mistake, as long as nobody was told of it."""
+    from scheduler.domain.occurrence import OccurrenceKey
+    from scheduler.service import amending
+
+    with usage():
+        OccurrenceKey.parse(key)
+
+    async def act(parts: "Parts") -> None:
+        series = {one.slug: one for one in parts.series}
+        await amending.remove_extra(parts.database, series, key, now=parts.clock.now())
 
     door(context).run(act)
+    typer.echo(f"{key}: removed; nobody was told of it")
 
 
 @app.command()
 def answers(
     context: typer.Context,
     key: Annotated[str, typer.Argument(help="SERIES/YYYY-MM-DD, as `schedule` shows it.")],
+    names: Annotated[bool, typer.Option("--names", help="Who, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Show how many come, may come and do not."""
@@ -136,17 +218,28 @@ def answers(
     with usage():
         OccurrenceKey.parse(key)
 
-    async def count(parts: "Parts") -> dict[str, int]:
+    async def count(parts: "Parts") -> tuple[dict[str, int], list[tuple[str, str, str]]]:
         series = {one.slug: one for one in parts.series}
         async with parts.database.read() as connection:
             await find_occurrence(connection, series, key, parts.clock.now())
-            return await answers.count_answers(connection, key)
+            people = await answers.who_answered(connection, key) if names else []
+            return await answers.count_answers(connection, key), people
 
-    found = door(context).run(count)
+    found, people = door(context).run(count)
     if as_json:
-        show_json({one: found.get(one, 0) for one in ("coming", "maybe", "declined")})
-    else:
-        typer.echo(f"{key}: {say_answers(found)}")
+        document: dict[str, object] = {one: found.get(one, 0) for one in ANSWERS}
+        if names:
+            document["names"] = {
+                one: [{"name": name, "email": email} for answer, name, email in people if answer == one]
+                for one in ANSWERS
+            }
+        show_json(document)
+        return
+    typer.echo(f"{key}: {say_answers(found)}")
+    for one in ANSWERS if names else ():
+        for answer, name, email in people:
+            if answer == one:
+                typer.echo(f"  {answer:<9} {name} <{email}>" if name else f"  {answer:<9} {email}")
 
 
 def choose_series(all_series: "tuple[Series, ...]", slug: str | None) -> "Series":

@@ -36,6 +36,7 @@ def plan(
     to: Annotated[
         str | None, typer.Option("--to", metavar="DATE", help="Up to and with this date; six weeks.")
     ] = None,
+    zones: Annotated[bool, typer.Option("--zones", help="Each due instant on a line of its own.")] = False,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Show what will be sent, to how many, when. Sends nothing."""
@@ -48,7 +49,7 @@ def plan(
     if first and last and last < first:
         raise SettingsProblem(f"--to {last} lies before --from {first}")
 
-    async def look(parts: "Parts") -> "tuple[list[Paced], float]":
+    async def look(parts: "Parts") -> "tuple[list[Paced], float, datetime]":
         now = parts.clock.now()
         since = datetime.combine(first, time(), UTC) if first else now
         until = datetime.combine(last, time.max, UTC) if last else max(since, now) + LOOK_AHEAD
@@ -56,9 +57,9 @@ def plan(
         found = await paced(
             parts.database, series=parts.series, policies=parts.policies, rate=rate, until=until, now=now
         )
-        return [row for row in found if since <= max(row.forecast.due, now)], rate
+        return [row for row in found if since <= max(row.forecast.due, now)], rate, now
 
-    found, rate = door(context).run(look)
+    found, rate, now = door(context).run(look)
     rows = [row.forecast for row in found]
     if as_json:
         show_json([
@@ -70,7 +71,7 @@ def plan(
             for row in rows
         ])  # fmt: skip
         return
-    show_plan(found, rate=rate)
+    show_plan(found, rate=rate, zones=zones, now=now)
 
 
 @app.command()
@@ -85,7 +86,7 @@ def deliveries(
     if state is not None and state not in STATES:
         raise SettingsProblem(f"--state '{state}' is not known; accepted: {', '.join(STATES)}")
 
-    async def look(parts: "Parts") -> list[dict[str, Any]]:
+    async def look(parts: "Parts") -> list[tuple[dict[str, Any], int]]:
         from scheduler.delivery.letters import message_id
         from scheduler.domain.address import address_key
         from scheduler.store import members, notices
@@ -109,16 +110,19 @@ def deliveries(
                     raise Refused(f"there is no member '{member}'")
                 person = known.id
             return [
-                _document(row, message_id(parts.keys, parts.community, row.identity, row.member))
+                (
+                    _document(row, message_id(parts.keys, parts.community, row.identity, row.member)),
+                    row.notice,
+                )
                 async for row in reports(connection, notice=number, member=person, state=state)
             ]
 
     rows = door(context).run(look)
     if as_json:
-        show_json(rows)
+        show_json([row for row, _ in rows])
         return
-    for row in rows:
-        about = row["occurrence"] or row["notice"]
+    for row, number in rows:
+        about = row["occurrence"] or f"notice {number}"
         when = row["sent_utc"] or row["due_utc"]
         reason = f" ({row['reason']})" if row["reason"] else ""
         typer.echo(f"{when[:16].replace('T', ' ')}  {row['state']:<9}  {row['policy'] or row['kind']:<12}  "

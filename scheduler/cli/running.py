@@ -1,6 +1,7 @@
 """Commands that run the service and look after it."""
 
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,9 @@ from scheduler.cli.door import door, fail, faults_told, run_to_end, show_json
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
     from scheduler.service.watching import Health
+
+ROOM_WANTED = timedelta(days=7)
+"""How long before a meeting `status` begins to warn that it has no room."""
 
 
 @app.command()
@@ -70,9 +74,10 @@ def migrate(
 @app.command()
 def status(context: typer.Context, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Say how the service is. Exit 1 where something is wrong."""
+    from scheduler.service.publishing import without_room
     from scheduler.service.watching import health, try_writing
 
-    async def look(parts: "Parts") -> "tuple[Health, list[str], float]":
+    async def look(parts: "Parts") -> "tuple[Health, list[str], float, list[str]]":
         now = parts.clock.now()
         unwritable = await try_writing(parts.database, now)
         found = await health(parts.database, now, unwritable=unwritable)
@@ -82,13 +87,19 @@ def status(context: typer.Context, as_json: Annotated[bool, typer.Option("--json
             later = await health(parts.database, moment := parts.clock.now(), unwritable=unwritable)
             more = later.deliveries.get("sent", 0) - found.deliveries.get("sent", 0)
             found, rate, now = later, more / (moment - now).total_seconds(), moment
-        return found, found.troubles(now, late=parts.settings.watch.late), rate
+        roomless = await without_room(parts.database, parts.series, now=now, within=ROOM_WANTED)
+        warnings = [
+            f"no room is set for {one.key}, which begins on {one.starts:%Y-%m-%d at %H:%M} UTC; "
+            f"`occurrence amend {one.key} --link URL` sets it"
+            for one in roomless
+        ]
+        return found, found.troubles(now, late=parts.settings.watch.late), rate, warnings
 
-    found, troubles, rate = door(context).run(look)
+    found, troubles, rate, warnings = door(context).run(look)
     if as_json:
-        show_json(_document(found, troubles, rate))
+        show_json(_document(found, troubles, rate) | {"warnings": warnings})
     else:
-        _print(found, troubles, rate)
+        _print(found, troubles, rate, warnings)
     if troubles:
         raise typer.Exit(1)
 
@@ -109,7 +120,7 @@ def _document(found: "Health", troubles: list[str], rate: float) -> dict[str, ob
     }  # fmt: skip
 
 
-def _print(found: "Health", troubles: list[str], rate: float) -> None:
+def _print(found: "Health", troubles: list[str], rate: float, warnings: list[str]) -> None:
     def counted(counts: dict[str, int]) -> str:
         return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"
 
@@ -132,6 +143,8 @@ def _print(found: "Health", troubles: list[str], rate: float) -> None:
         typer.echo(f"next due:    {found.next_due:%Y-%m-%d %H:%M} UTC")
     if found.oldest_waiting:
         typer.echo(f"waiting:     since {found.oldest_waiting:%Y-%m-%d %H:%M} UTC")
+    for warning in warnings:
+        typer.echo(f"warning:     {warning}")
     for trouble in troubles:
         typer.echo(f"trouble:     {trouble}")
     if not troubles:

@@ -70,11 +70,13 @@ class Meeting:
     `facts` are what is known of it, `materials` what there is to see or read after it.
     In an update whose members were told otherwise before, `was` is the old time,
     or None and `same_time` true; `new_room` says that the link leads elsewhere, `reinstated` that it was off.
+    Without `has_room` there is nothing to join yet.
     """
 
     title: str
     when: When
     facts: tuple[Fact, ...]
+    has_room: bool = True
     materials: str = ""
     was: When | None = None
     same_time: bool = False
@@ -129,6 +131,7 @@ def describe_meeting(
     meeting = Meeting(
         title=series.title, when=describe_when(occurrence, series, zone=zone, cycle=cycle),
         facts=tuple(_facts(occurrence, before)), materials=occurrence.materials,
+        has_room=bool(occurrence.link or series.link),
     )  # fmt: skip
     if occurrence.cancelled:
         # Whose clocks have changed matters to nobody who need not look at them.
@@ -140,7 +143,7 @@ def describe_meeting(
         meeting,
         was=describe_when(before, series, zone=zone, cycle=cycle) if retimed else None,
         same_time=not retimed,
-        new_room=(before.link or series.link) != (occurrence.link or series.link),
+        new_room=(occurrence.link or series.link) not in ("", before.link or series.link),
         reinstated=before.cancelled,
     )
 

@@ -27,6 +27,7 @@ MEMBER_HASH = 26
 # The longest of all: slug-20261119t1800.r99.<hash>@domain
 _BESIDE_SLUG_AND_DOMAIN = len("-20261119t1800.r99.@") + MEMBER_HASH
 _PRODID = "-//Third Thursday//Third Thursday//EN"
+LINK_FOLLOWS = "the link follows"
 _CONFERENCE = {"VALUE": "URI", "FEATURE": "VIDEO", "LABEL": "Join the meeting"}
 _MONTHS_BACK, _MONTHS_AHEAD = 12, 24
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
@@ -110,11 +111,15 @@ def event(
     DTSTAMP and LAST-MODIFIED are those of the last real change: the same state gives the same bytes.
     The times are wall times of the occurrence's zone, but for one that the clocks show twice: RFC 5545 section
     3.3.5 lets it mean the first, several programs read the second, so it is written in UTC.
-    With `join_url` the event shows the way in, unless it is cancelled; without, its page is its only link.
+    With `join_url` the event shows the way in, unless it is cancelled; without, its page is its only link. As long as
+    no room is set there is nothing to join, and the event says that the link follows.
     `answer` is the reader's own, and changes the event when it was given; `alarm` rings so long before the start.
     """
+    follows = bool(join_url) and not (occurrence.link or series.link)
     if occurrence.cancelled:
-        join_url, answer, alarm = "", None, None
+        join_url, follows, answer, alarm = "", False, None, None
+    elif follows:
+        join_url = ""
     changed_at = max(occurrence.changed_at, answer.at) if answer else occurrence.changed_at
     page = f"{community.base_url}/meetings/{occurrence.key}"
     found = Event()
@@ -128,7 +133,12 @@ def event(
     said = ANSWERS[answer.word] if answer else ""
     found.add("SUMMARY", summary)
     found.add(
-        "DESCRIPTION", _Text(_description(occurrence, series, page=page, join_url=join_url, answer=said))
+        "DESCRIPTION",
+        _Text(
+            _description(
+                occurrence, series, page=page, join_url=LINK_FOLLOWS if follows else join_url, answer=said
+            )
+        ),
     )
     found.add("STATUS", "CANCELLED" if occurrence.cancelled else "CONFIRMED")
     found.add("TRANSP", "TRANSPARENT" if occurrence.cancelled else "OPAQUE")

@@ -8,16 +8,14 @@ from datetime import date as Date  # noqa: N812 - `date` is the field of an occu
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from dateutil.rrule import rrule, rrulestr
+from dateutil.rrule import rrule
 
 from scheduler.domain.clock import require_aware
 from scheduler.domain.problem import Refused
+from scheduler.domain.recurrence import parse_rule, read_rule
 
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _KEY = re.compile(r"(?P<series>[a-z0-9-]+)/(?P<date>\d{4}-\d\d-\d\d)(T(?P<time>\d{4}))?")
-_RULE_PARTS = frozenset(
-    "FREQ INTERVAL BYDAY BYMONTH BYMONTHDAY BYSETPOS BYWEEKNO BYYEARDAY WKST UNTIL COUNT".split()
-)
 
 LONGEST_SLUG = 40
 """So that a UID of RFC 7986's advice (slug, date, keyed hash, domain) stays within 100 octets."""
@@ -46,31 +44,12 @@ def in_gap(wall: datetime, zone: str) -> bool:
     return instant(wall, zone).astimezone(ZoneInfo(zone)).replace(tzinfo=None) != wall
 
 
-def _parse_rule(text: str, first: Date) -> rrule:
-    parts = {
-        name.upper(): value.upper() for name, _, value in (part.partition("=") for part in text.split(";"))
-    }
-    frequency = parts.get("FREQ")
-    if unknown := sorted(parts.keys() - _RULE_PARTS):
-        raise Refused(
-            f"rule '{text}': '{unknown[0]}' is not understood; known: {', '.join(sorted(_RULE_PARTS))}"
-        )
-    try:
-        rule = rrulestr(text, dtstart=datetime.combine(first, time()), cache=True)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refused(
-            f"rule '{text}': {error}; write it as RFC 5545 does, e.g. FREQ=MONTHLY;BYDAY=3TH"
-        ) from None
-    if not isinstance(rule, rrule) or frequency not in ("DAILY", "WEEKLY", "MONTHLY", "YEARLY"):
-        raise Refused(f"rule '{text}': FREQ must be DAILY, WEEKLY, MONTHLY or YEARLY")
-    if next(iter(rule), None) is None:
-        raise Refused(f"rule '{text}' never gives a date")
-    return rule
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """A recurring meeting: a rule on home dates, a wall-clock start in an IANA zone, a duration."""
+    """A recurring meeting: a rule on home dates, a wall-clock start in an IANA zone, a duration.
+
+    `rule` may be given in words; it is kept as RFC 5545 writes it.
+    """
 
     slug: str
     title: str
@@ -89,7 +68,9 @@ class Series:
             raise Refused(f"series {self.slug}: start is a wall-clock time HH:MM, without zone or seconds")
         if not timedelta(0) < self.duration <= timedelta(days=1):
             raise Refused(f"series {self.slug}: the duration must be between a minute and a day")
-        object.__setattr__(self, "_dates", _parse_rule(self.rule, self.first))
+        rule = read_rule(self.rule, start=self.start, zone=self.zone)
+        object.__setattr__(self, "rule", rule)
+        object.__setattr__(self, "_dates", parse_rule(rule, self.first))
 
     @property
     def fingerprint(self) -> str:

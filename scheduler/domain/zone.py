@@ -122,6 +122,13 @@ def zones_of_country(code: str) -> tuple[str, ...]:
     return _zones_by_country().get(code.partition("-")[0], ())
 
 
+@cache
+def names_of_country_zones(code: str) -> frozenset[str]:
+    """The names, former ones too, of the zones that belong to a country alone, as `zone.tab` lists them."""
+    own = frozenset(zones_of_country(code))
+    return frozenset(name for name in _names() if canonical_zone(name) in own) if own else own
+
+
 def primary_zone(code: str) -> str | None:
     """The only zone of a country that has but one, or the one that CLDR names above its others; else None."""
     zones = zones_of_country(code)

@@ -1,6 +1,6 @@
 """A convenor's changes to a meeting. Editing mails nobody; telling people is an act of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,13 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.link import require_url
 from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, in_gap, instant
-from scheduler.domain.policy import EVERY_ZONE, Kind
+from scheduler.domain.plan import Wanted
+from scheduler.domain.policy import EVERY_ZONE, Kind, Policy
 from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line, require_prose
+from scheduler.service.inviting import count_due, wanted_of
 from scheduler.service.notifying import Pressed, press
 from scheduler.store import facts, members, notices, occurrences
 from scheduler.store.database import Database
 from scheduler.store.ledger import ending, reports
+
+OF_MEETING = frozenset({"coming", "answered", "declined", "unanswered"})
+"""The terms of an audience that name a meeting."""
 
 EVERYBODY: Mapping[str, list[str]] = {"all": []}
 
@@ -60,6 +65,14 @@ class Amended:
         return self.before.revision != self.after.revision
 
 
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """A meeting outside the rule, and how many would be mailed of it at once."""
+
+    occurrence: Occurrence
+    recipients: int
+
+
 async def find_occurrence(
     connection: AsyncConnection, series: Mapping[str, Series], key: str, now: datetime
 ) -> Occurrence:
@@ -79,6 +92,22 @@ async def find_occurrence(
     return its.occurrence(parsed.date, adopted.adopted_at if adopted else now)
 
 
+async def require_meetings(
+    connection: AsyncConnection,
+    series: Mapping[str, Series],
+    audience: Mapping[str, Collection[str]],
+    *,
+    now: datetime,
+) -> None:
+    """Raises Refused, naming the meeting, where an audience is of one that does not exist."""
+    for kind, values in audience.items():
+        for key in values if kind in OF_MEETING else ():
+            try:
+                await find_occurrence(connection, series, key, now)
+            except Refused as refusal:
+                raise Refused(f"audience {kind}:{key}: {refusal}") from None
+
+
 async def preview(
     database: Database,
     series: Mapping[str, Series],
@@ -86,16 +115,16 @@ async def preview(
     change: Change,
     *,
     now: datetime,
-    to_tell: bool = False,
+    to_tell: datetime | None = None,
 ) -> Amended:
-    """What `change` would make of an occurrence. Raises Refused where it cannot be, or with `to_tell` where it is too
-    late to tell anybody."""
+    """What `change` would make of an occurrence. Raises Refused where it cannot be, or where it is too late to tell
+    anybody at `to_tell`."""
     async with database.read() as connection:
         before = await find_occurrence(connection, series, key, now)
         told_off = await _told_off(connection, key)
         foreseen = Amended(before, _changed(before, change, now=now, told_off=told_off))
         if to_tell and foreseen.changed:
-            _require_useful(foreseen.after, _useful_until(foreseen.after, before), now)
+            _require_useful(foreseen.after, _useful_until(foreseen.after, before), to_tell)
         return foreseen
 
 
@@ -173,8 +202,11 @@ async def _keep(connection: AsyncConnection, series: Series, occurrence: Occurre
     await occurrences.keep(connection, occurrence)
 
 
-async def tell(database: Database, amended: Amended, *, now: datetime, words: str = "") -> Pressed:
-    """Tell all active members of a change, as an update or a cancellation; `words` (Markdown) stand in the mail.
+async def tell(
+    database: Database, amended: Amended, *, now: datetime, words: str = "", hold: timedelta = timedelta()
+) -> Pressed:
+    """Tell all active members of a change, as an update or a cancellation; `words` (Markdown) begin the mail, and the
+    first one leaves after `hold`.
 
     Older updates of the same meeting that have not left yet are withdrawn: this one says it all. Raises Refused
     where nothing changed, or where the meeting is over.
@@ -188,13 +220,13 @@ async def tell(database: Database, amended: Amended, *, now: datetime, words: st
         before_revision = amended.before.revision if told is None or told == after.revision else told
         before = await occurrences.at_revision(connection, after.key, before_revision) or amended.before
         expires = _useful_until(after, before)
-        _require_useful(after, expires, now)
+        _require_useful(after, expires, now + hold)
         for older in await notices.about(connection, after.key):
             if older.kind in (Kind.UPDATE, Kind.CANCELLATION) and not older.unwanted:
                 await notices.change(connection, older.id, unwanted="superseded")
                 await ending.withdraw(connection, older.id, reason="superseded")
     return await press(
-        database, audience=EVERYBODY, audience_text="all", dues={EVERY_ZONE: now}, now=now,
+        database, audience=EVERYBODY, audience_text="all", dues={EVERY_ZONE: now + hold}, now=now,
         identity=f"{kind}:{after.key}:{after.revision}", kind=kind, occurrence=after.key, starts=after.starts,
         before_revision=before_revision, body=require_prose(words, "words"), expires=expires,
     )  # fmt: skip
@@ -212,14 +244,104 @@ def _require_useful(after: Occurrence, expires: datetime, now: datetime) -> None
         )
 
 
-async def count_told(database: Database) -> int:
-    """How many would be told of a change now."""
+async def count_told(database: Database, after: Occurrence) -> int:
+    """How many would be told now of a change to what `after` is."""
+    kind = Kind.CANCELLATION if after.cancelled else Kind.UPDATE
     async with database.read() as connection:
-        return await members.count_audience(connection, EVERYBODY)
+        return await members.count_audience(connection, EVERYBODY, kind=kind)
 
 
-async def add_extra(database: Database, series: Series, wall: datetime, *, now: datetime) -> Occurrence:
-    """Add a meeting outside the rule at the home wall time `wall`. Raises Refused for a gap, the past or a double."""
+def require_message(text: str) -> str:
+    """Return a convenor's words as they begin a mail. Raises Refused where they are empty or not allowed."""
+    words = require_prose(text, "--message")
+    if not words.strip():
+        raise Refused("--message is empty; write what to say, or leave it out")
+    return words
+
+
+async def foresee_extra(
+    database: Database, series: Series, policies: Sequence[Policy], wall: datetime, *, now: datetime
+) -> Extra:
+    """The meeting outside the rule that `add_extra` would add, and to how many what is due already would go."""
+    extra = _extra(series, wall, now)
+    async with database.read() as connection:
+        await _require_free(connection, series, extra, now)
+    wants = await wanted_of(database, extra, series=series, policies=policies, now=now)
+    mailed = [await count_due(database, want, now=now) for want in wants]
+    return Extra(extra, max(mailed, default=0))
+
+
+async def add_extra(
+    database: Database, series: Series, wall: datetime, *, now: datetime, policies: Sequence[Policy] = (),
+    invite: bool = True,
+) -> Occurrence:  # fmt: skip
+    """Add a meeting outside the rule at the home wall time `wall`. Raises Refused for a gap, the past or a double.
+
+    Without `invite` its invitation, and whatever of `policies` is due already, is stopped from the beginning.
+    """
+    extra = _extra(series, wall, now)
+    async with database.write() as connection:
+        await _require_free(connection, series, extra, now)
+        await _keep(connection, series, extra, now)
+        await facts.note_change(connection)
+    if not invite:
+        wants = await wanted_of(database, extra, series=series, policies=policies, now=now)
+        async with database.write() as connection:
+            for want in wants:
+                if want.dues and (want.kind is Kind.INVITATION or min(want.dues.values()) <= now):
+                    await _stop_planned(connection, want, now)
+    return extra
+
+
+async def remove_extra(database: Database, series: Mapping[str, Series], key: str, *, now: datetime) -> None:
+    """Take back a meeting that was added and that nobody was told of. Raises Refused otherwise."""
+    async with database.write() as connection:
+        found = await find_occurrence(connection, series, key, now)
+        if not found.extra:
+            raise Refused(
+                f"{key} follows from the rule of its series; `occurrence amend {key} --cancel` cancels it"
+            )
+        if await reports.last_told_revision(connection, key) is not None:
+            raise Refused(
+                f"members were told of {key}; `occurrence amend {key} --cancel --tell` cancels it and tells them"
+            )
+        await occurrences.forget(connection, [key])
+        await facts.note_change(connection)
+
+
+async def _stop_planned(connection: AsyncConnection, want: Wanted, now: datetime) -> None:
+    """Keep the notice that a policy wants, stopped before anything of it was sent."""
+    if await notices.by_identity(connection, want.identity) is not None:
+        return
+    number = await notices.add(
+        connection, identity=want.identity, kind=want.kind, policy=want.policy, occurrence=want.occurrence,
+        starts=want.starts, expires=want.expires, created_at=now, ready=True, stopped_at=now,
+    )  # fmt: skip
+    await notices.set_dues(connection, number, want.dues)
+
+
+async def _require_free(
+    connection: AsyncConnection, series: Series, extra: Occurrence, now: datetime
+) -> None:
+    """Raises Refused where the series has a meeting at that instant already, a cancelled one too."""
+    kept = {one.key: one for one in await occurrences.all_occurrences(connection, series=series.slug)}
+    if extra.key in kept:
+        raise Refused(f"{extra.key} exists already{_how_to_restore(kept[extra.key])}")
+    by_rule = f"{series.slug}/{extra.date}"
+    if by_rule not in kept and series.gives(extra.date):
+        kept[by_rule] = series.occurrence(extra.date, now)
+    for one in kept.values():
+        if one.starts == extra.starts:
+            raise Refused(f"{one.key} is held at that time already{_how_to_restore(one)}")
+
+
+def _how_to_restore(one: Occurrence) -> str:
+    return (
+        f", but cancelled; `occurrence amend {one.key} --restore` holds it after all" if one.cancelled else ""
+    )
+
+
+def _extra(series: Series, wall: datetime, now: datetime) -> Occurrence:
     if in_gap(wall, series.zone):
         raise Refused(
             f"--at {wall:%Y-%m-%d %H:%M}: the clocks of {series.zone} skip that time; choose another"
@@ -227,17 +349,11 @@ async def add_extra(database: Database, series: Series, wall: datetime, *, now: 
     starts = instant(wall, series.zone)
     if starts <= now:
         raise Refused(f"--at {wall:%Y-%m-%d %H:%M} lies in the past; choose a time to come")
-    extra = Occurrence(
+    return Occurrence(
         key=f"{series.slug}/{wall:%Y-%m-%dT%H%M}", series=series.slug, date=wall.date(), zone=series.zone,
         original=starts, starts=starts, ends=starts + series.duration, extra=True,
         changed_at=now.replace(microsecond=0),
     )  # fmt: skip
-    async with database.write() as connection:
-        if await occurrences.one_occurrence(connection, extra.key):
-            raise Refused(f"{extra.key} exists already")
-        await _keep(connection, series, extra, now)
-        await facts.note_change(connection)
-    return extra
 
 
 def home_wall(occurrence: Occurrence) -> str:

@@ -44,6 +44,7 @@ class Entry:
     title: str = ""
     topic: str = ""
     room: str = ""
+    has_room: bool = True
     when: When | None = None
     was: When | None = None
     next: When | None = None
@@ -82,7 +83,7 @@ async def enter(
     door = _door(one, room, now)
     elsewhere = following if following and following.key != one.key else None
     return Entry(
-        door=door, title=its.title, topic=one.topic, room=room if door is Door.OPEN else "",
+        door=door, title=its.title, topic=one.topic, room=room if door is Door.OPEN else "", has_room=bool(room),
         when=_when(one, series, member, locale), was=_was(one, series, member, locale),
         next=_when(elsewhere, series, member, locale),
     )  # fmt: skip

@@ -22,7 +22,7 @@ LOOK_AHEAD = timedelta(days=42)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
     """One due instant of a notice. `zone` is None where one instant serves all zones; `ready` is from when on the first
-    of its deliveries may be sent, None where there is none yet."""
+    of its deliveries may be sent, None where there is none yet. `number` is that of a notice that exists."""
 
     notice: str
     kind: str
@@ -33,6 +33,8 @@ class Forecast:
     zone: str | None
     recipients: int
     ready: datetime | None = None
+    number: int | None = None
+    subject: str = ""
 
 
 async def forecast(
@@ -151,6 +153,7 @@ async def _of_pressed(connection: AsyncConnection, notice: Notice) -> list[Forec
                     notice=notice.identity, kind=notice.kind, policy=None, occurrence=notice.occurrence,
                     due=due.due, expires=notice.expires, zone=None if due.zone == EVERY_ZONE else due.zone,
                     recipients=sum(one.count for one in made), ready=min(one.ready for one in made),
+                    number=notice.id, subject=notice.subject,
                 )
             )  # fmt: skip
     return rows

@@ -6,12 +6,13 @@ from datetime import datetime
 from itertools import takewhile
 
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.plan import due_in, identity, next_occurrence, wanted
-from scheduler.domain.policy import Kind, Policy
+from scheduler.domain.plan import Wanted, due_in, identity, next_occurrence, wanted
+from scheduler.domain.policy import EVERY_ZONE, Kind, Policy
 from scheduler.service.adopting import adoption, holds_for, horizon
 from scheduler.service.publishing import timeline
-from scheduler.store import notices, occurrences
+from scheduler.store import members, notices, occurrences
 from scheduler.store.database import Database
+from scheduler.store.ledger import reports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +67,40 @@ async def invitations(
                         )
                     )  # fmt: skip
     return found
+
+
+async def wanted_of(
+    database: Database, new: Occurrence, *, series: Series, policies: Sequence[Policy], now: datetime
+) -> list[Wanted]:
+    """What the policies want told about an occurrence that is being added."""
+    found = []
+    async with database.read() as connection:
+        adopted = await occurrences.adopted_policies(connection)
+        zones = await members.zones(connection)
+        line = await timeline(connection, [series], now=now)
+        for policy in (one for one in policies if holds_for(one, series)):
+            adopted_at, first = adoption(adopted, series, policy, now)
+            held = takewhile(lambda one: one.starts <= new.starts, line.since(min(adopted_at, now)))
+            following = next_occurrence([*held, new], adopted_at) if first else None
+            want = wanted(
+                new, policy, zones=zones, adopted_at=adopted_at,
+                invite_now=following is not None and following.key == new.key,
+            )  # fmt: skip
+            if want:
+                found.append(want)
+    return found
+
+
+async def count_due(database: Database, want: Wanted, *, now: datetime) -> int:
+    """To how many members a notice that does not exist yet would go at once."""
+    number = 0
+    async with database.read() as connection:
+        for zone, due in want.dues.items():
+            if due <= now:
+                only = None if zone == EVERY_ZONE else zone
+                number += sum(
+                    (
+                        await reports.lacking_by_zone(connection, want, notice=None, due=due, zone=only)
+                    ).values()
+                )
+    return number

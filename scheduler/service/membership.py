@@ -1,6 +1,6 @@
 """The list of members by a convenor's hand: people added, changed, paused, taken off."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from difflib import get_close_matches
@@ -15,7 +15,7 @@ from scheduler.domain.country import country_name, require_country
 from scheduler.domain.locale_tag import require_locale
 from scheduler.domain.policy import first_instant
 from scheduler.domain.problem import Refused
-from scheduler.domain.text import quoted, require_line
+from scheduler.domain.text import folded, quoted, require_line
 from scheduler.domain.token import Keys
 from scheduler.domain.zone import find_zone, primary_zone, require_zone, zones_of_country
 from scheduler.store import erasures, members, returns
@@ -103,6 +103,17 @@ def key_of(email: str) -> str:
         return address_key(email)
 
 
+async def searched(every: AsyncIterator[Member], text: str) -> AsyncIterator[Member]:
+    """Those of `every` who have all words of `text` in name, address, country or zone, in any case and without
+    accents."""
+    words = [folded(word) for word in text.split()]
+    async for one in every:
+        places = (one.name, one.address, one.country or "", country_name(one.country or ""), one.zone)
+        found = [folded(place) for place in places]
+        if all(any(word in place for place in found) for word in words):
+            yield one
+
+
 async def find_member(database: Database, email: str) -> Member:
     """As `require_member`, in a transaction of its own."""
     async with database.read() as connection:
@@ -110,9 +121,11 @@ async def find_member(database: Database, email: str) -> Member:
 
 
 async def add_member(
-    database: Database, details: Details, *, keys: Keys, locale: str, now: datetime, returning: bool = False
-) -> Member:
-    """Put one person on the list, active; `locale` is for who gives none.
+    database: Database, details: Details, *, keys: Keys, locale: str, now: datetime, returning: bool = False,
+    invite: bool = True,
+) -> Member:  # fmt: skip
+    """Put one person on the list, active; `locale` is for who gives none. Without `invite` they are not sent an
+    invitation that is open already.
 
     Raises Refused without an address or a zone, where the address is on the list already, and where it was erased,
     unless `returning` says that the person asked to come back.
@@ -123,8 +136,7 @@ async def add_member(
     key = address_key(details.email)
     try:
         async with database.write() as connection:
-            if known := await members.by_key(connection, key):
-                raise Refused(f"{known.address} is on the list already ({known.status}); see `members set`")
+            await _require_unknown(connection, key)
             await _check_erased(connection, keys, details.email, returning=returning)
             await members.add(
                 connection,
@@ -132,12 +144,27 @@ async def add_member(
                     entry(
                         address=details.email, name=details.name or "", country=details.country, zone=zone,
                         zone_source=source, locale=details.locale or locale, convenor=bool(details.convenor), now=now,
+                        uninvited_at=None if invite else now,
                     )
                 ],
             )  # fmt: skip
             return await require_member(connection, details.email)
     except IntegrityError:
         raise Refused(f"{details.email} was put on the list by somebody else just now") from None
+
+
+async def require_new(database: Database, details: Details, *, keys: Keys, returning: bool = False) -> None:
+    """Raises Refused where `add_member` would refuse the address."""
+    address = details.email or ""
+    async with database.read() as connection:
+        await _require_unknown(connection, address_key(address))
+        if not returning:
+            await _check_erased(connection, keys, address, returning=False)
+
+
+async def _require_unknown(connection: AsyncConnection, key: str) -> None:
+    if known := await members.by_key(connection, key):
+        raise Refused(f"{known.address} is on the list already ({known.status}); see `members set`")
 
 
 def home_of(details: Details) -> tuple[str, str]:

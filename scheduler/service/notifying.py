@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.policy import EVERY_ZONE, Kind
+from scheduler.domain.policy import EVERY_ZONE, PLANNED, Kind
 from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line, require_prose
 from scheduler.service.planning import local_due
@@ -139,6 +139,20 @@ async def stop(database: Database, number: int, now: datetime) -> dict[str, int]
         await ending.withdraw(connection, number, reason="stopped")
         await facts.note_change(connection)
         return await reports.states(connection, number)
+
+
+async def count_missed(database: Database, number: int) -> int:
+    """To how many at most `resend_missed` sends a notice; of one that was stopped before its deliveries were made, to
+    all whom it may be for."""
+    async with database.read() as connection:
+        notice = await require_notice(connection, number)
+        states = await reports.states(connection, number)
+        missed = states.get("withdrawn", 0) + states.get("failed", 0)
+        dues = (await notices.dues_of(connection, number)).values()
+        if notice.kind in PLANNED and notice.stopped_at and any(one.fanned_at is None for one in dues):
+            everybody = await members.count_audience(connection, {"all": []}, kind=notice.kind)
+            missed = max(missed, everybody - sum(states.values()) + missed)
+        return missed
 
 
 async def resend_missed(database: Database, number: int, now: datetime) -> int:

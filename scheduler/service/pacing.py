@@ -79,7 +79,10 @@ def tardy(rows: Sequence[Paced]) -> list[Tardy]:
 
 def about(row: Forecast) -> str:
     """What a row of the plan is called."""
-    return f"{row.policy or row.kind} of {row.occurrence}" if row.occurrence else row.notice
+    if row.occurrence:
+        return f"{row.policy or row.kind} of {row.occurrence}"
+    number = f"notice {row.number}" if row.number is not None else row.kind
+    return f"{number}: {row.subject}" if row.subject else f"{number}: {row.kind}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,6 +212,21 @@ def _next(line: Timeline, now: datetime) -> Occurrence | None:
     )
 
 
+async def without_room(
+    database: Database, series: Sequence[Series], *, now: datetime, within: timedelta
+) -> list[Occurrence]:
+    """The meetings that begin within a time from now and for which no room is set, by start."""
+    links = {one.slug: one.link for one in series}
+    async with database.read() as connection:
+        coming = takewhile(
+            lambda one: one.starts <= now + within,
+            (await timeline(connection, series, now=now)).unfinished(now),
+        )
+        return [
+            one for one in coming if not (one.cancelled or one.orphaned or one.link or links.get(one.series))
+        ]
+
+
 def unmoved(occurrence: Occurrence) -> Occurrence:
     """The occurrence at the time that it was first set for."""
     length = occurrence.ends - occurrence.starts

@@ -84,6 +84,17 @@ async def count_answers(connection: AsyncConnection, occurrence: str) -> dict[st
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
+async def who_answered(connection: AsyncConnection, occurrence: str) -> list[tuple[str, str, str]]:
+    """Answer, name and address of each who answered, by name."""
+    query = (
+        select(answers.c.answer, members.c.name, members.c.address)
+        .join(members, members.c.id == answers.c.member)
+        .where(answers.c.occurrence == occurrence, members.c.status.in_(("active", "paused")))
+        .order_by(members.c.name, members.c.address)
+    )
+    return [(row[0], row[1], row[2]) for row in await connection.execute(query)]
+
+
 async def answers_of(
     connection: AsyncConnection, number: int, *, since: datetime
 ) -> dict[str, tuple[str, datetime]]:

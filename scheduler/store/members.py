@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, and_, func, insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.zone import names_of_country_zones
 from scheduler.store import facts
 from scheduler.store.mutes import is_muted
 from scheduler.store.schema import answers, deliveries, members
@@ -226,6 +227,13 @@ def in_audience(audience: Audience) -> ColumnElement[bool]:
                 terms.append(members.c.country.in_(values))
                 if "GB" in values:
                     terms.append(members.c.country.like("GB-%"))
+                # A nation of the UK has no zone of its own that would tell it apart.
+                zones = {
+                    name for value in values if "-" not in value for name in names_of_country_zones(value)
+                }
+                terms.append(
+                    and_(func.coalesce(members.c.country, "") == "", members.c.zone.in_(sorted(zones)))
+                )
             case "zone":
                 terms.append(members.c.zone.in_(values))
             case "locale":

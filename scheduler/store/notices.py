@@ -127,6 +127,16 @@ async def dues_of_open(connection: AsyncConnection) -> dict[int, dict[str, Due]]
     return found
 
 
+async def due_spans(
+    connection: AsyncConnection, number: int | None = None
+) -> dict[int, tuple[datetime, datetime]]:
+    """The first and the last due instant of each notice that has one, or of one notice."""
+    query = select(dues.c.notice, func.min(dues.c.due), func.max(dues.c.due)).group_by(dues.c.notice)
+    if number is not None:
+        query = query.where(dues.c.notice == number)
+    return {row[0]: (row[1], row[2]) for row in await connection.execute(query)}
+
+
 async def set_dues(connection: AsyncConnection, number: int, wanted: Mapping[str, datetime]) -> None:
     """Keep the due instants of a notice; those that are kept already are re-timed."""
     kept = await dues_of(connection, number)

@@ -45,6 +45,7 @@ class Shown:
     cancelled: bool
     begun: bool
     over: bool
+    has_room: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +149,7 @@ def _shown(here: Site, one: Occurrence, chosen: Chosen, now: datetime) -> Shown:
         url=_url(one) + chosen.query, calendar_url=f"{_url(one)}.ics", home=when(one, one.zone),
         there=when(one, chosen.zone) if chosen.zone and chosen.zone != one.zone else None,
         was=when(unmoved(one), one.zone) if one.status is Status.MOVED else None,
-        cancelled=one.cancelled, begun=one.starts <= now, over=one.ends <= now,
+        cancelled=one.cancelled, begun=one.starts <= now, over=one.ends <= now, has_room=bool(one.link or series.link),
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@ import tomllib
 from collections.abc import Mapping
 from datetime import date, time, timedelta
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -225,7 +226,12 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         ),
         (
             "[community]\ncolor = '#008080'\n",
-            "my.toml: [community] color: '#008080' is not accepted; accepted: a CSS colour name, as teal",
+            "my.toml: [community] color: '#008080' is not the name of a colour; accepted: a CSS colour name, as teal",
+        ),
+        (
+            "[community]\ncolor = 'tael'\n",
+            "my.toml: [community] color: 'tael' is not the name of a colour; did you mean teal?; "
+            "accepted: a CSS colour name, as teal",
         ),
         (
             "[community]\nname = ' '\n",
@@ -476,3 +482,53 @@ def test_a_signing_key_may_be_a_file_or_the_text_itself_and_is_never_shown(tmp_p
     ):
         with pytest.raises(SettingsProblem, match=f"\\[dkim\\] key: .*{words}"):
             load_signer(loaded(tmp_path, f'[dkim]\nkey = "{key}"\nselector = "third"\n'))
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("name = \u201cWard Round Choir\u201d", 'write straight ones, as name = "Ward Round Choir"'),
+        ("name = \u2018Choir\u2019", 'write straight ones, as name = "Choir"'),
+        ('name = "Choir\u201d', 'write straight ones, as name = "Choir"'),
+        ("name = \u00abChoir\u00bb", 'write straight ones, as name = "Choir"'),
+        ("name = \u201eChor\u201c", 'write straight ones, as name = "Chor"'),
+        ("name = Ward Round Choir", 'put text between quotation marks, as name = "Ward Round Choir"'),
+        ('name\u00a0= "Choir"', "unusual space"),
+        ('name = "Choir', 'quotation mark (") is missing'),
+    ],
+)
+def test_what_word_processors_make_of_quotation_marks_is_told_in_one_line(
+    tmp_path: Path, line: str, hint: str
+) -> None:
+    refused = refusal(tmp_path, f"[community]\n{line}\n")
+    assert refused.startswith("my.toml: line 2")
+    assert hint in refused
+
+
+@pytest.mark.parametrize("text", ["9:00", "09:00", " 9:00 "])
+def test_a_time_may_leave_out_the_first_nought(tmp_path: Path, text: str) -> None:
+    policy = POLICY.replace('lead = "1h"', f'days_before = 1\nat = "{text}"')
+    assert loaded(tmp_path, policy).policies[0].at == time(9)
+    assert loaded(tmp_path, SERIES.replace("10:30", text)).series[0].start == time(9)
+
+
+@pytest.mark.parametrize("text", ["24:00", "9:60", "9", "9 am", "9.00 Uhr", "-9:00"])
+def test_what_is_no_time_is_refused(tmp_path: Path, text: str) -> None:
+    assert f"'{text}' is not a time" in refusal(tmp_path, SERIES.replace("10:30", text))
+
+
+def test_the_defaults_have_no_words_that_another_community_would_publish(tmp_path: Path) -> None:
+    """Settings that name a community of their own keep nothing of the defaults' that members would read."""
+    community = loaded(tmp_path, "[community]\nname = 'Ward Round Choir'\n" + SERIES).community
+    assert (community.description, community.website, community.links) == ("", "", ())
+    assert load_settings(None, {}).series[0].description == ""
+
+
+def test_the_settings_in_the_readme_hold_verbatim_and_show_no_other_communitys_words(tmp_path: Path) -> None:
+    readme = (bundled("config/third-thursday.toml").parent.parent / "README.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    settings = loaded(tmp_path, dedent(text))
+    (series,) = settings.series
+    assert series.rule == "FREQ=MONTHLY;BYDAY=-1MO"
+    words = f"{settings.community} {series}".lower()
+    assert not [word for word in ("kindness", "conversation", "thursday") if word in words]

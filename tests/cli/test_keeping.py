@@ -6,7 +6,7 @@ from tests.cli.conftest import Command
 
 
 def test_backup_restore_and_resume_each_say_what_they_did(command: Command, folder: Path) -> None:
-    command("members", "add", "--email", "ann@example.org", "--zone", "Europe/London")
+    command("members", "add", "--email", "ann@example.org", "--zone", "Europe/London", "--yes")
     assert command("resume").out == "sending was not held\n"
     done = command("backup", "keep/one")
     assert (done.code, done.err) == (0, "")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import time_machine
 
 from tests.cli.conftest import Command, Ended
 
@@ -177,7 +178,9 @@ def test_a_file_that_is_no_list_gives_one_line(
 
 
 def test_a_member_is_added_changed_paused_removed_and_shown(command: Command) -> None:
-    added = command("members", "add", "--email", "Ann@Example.org", "--name", "Ann", "--country", "Germany")
+    added = command(
+        "members", "add", "--email", "Ann@Example.org", "--name", "Ann", "--country", "Germany", "--yes"
+    )
     assert added.code == 0
     assert added.out == "Ann@example.org: added, Europe/Berlin, assumed from the country, en-GB\n"
     ended = command("members", "set", "ann@example.org", "--zone", "Asia/Kolkata", "--convenor")
@@ -199,7 +202,9 @@ def test_a_member_is_added_changed_paused_removed_and_shown(command: Command) ->
 
 
 def test_who_is_added_while_an_invitation_is_open_is_said_to_be_invited(command: Command, daily: str) -> None:
-    ended = command("--config", daily, "members", "add", "--email", "ann@example.org", "--zone", "UTC")
+    ended = command(
+        "--config", daily, "members", "add", "--email", "ann@example.org", "--zone", "UTC", "--yes"
+    )
     assert "ann@example.org: invited now to daily/" in ended.out
 
 
@@ -268,6 +273,22 @@ def test_whoever_was_erased_is_nowhere_and_stays_so(command: Command, folder: Pa
     assert "not brought back: 0 who left, 1 who were erased" in again.out.splitlines()
     assert [one["email"] for one in listed(command)] == ["bo@example.org"]
     assert "was erased before" in command("members", "erase", "ann@example.org", "--yes").out
-    refused = one_line(command("members", "add", "--email", "ann@example.org", "--zone", "UTC"))
+    refused = one_line(command("members", "add", "--email", "ann@example.org", "--zone", "UTC", "--yes"))
     assert refused.startswith("ann@example.org was erased")
-    assert command("members", "add", "--email", "ann@example.org", "--zone", "UTC", "--returning").code == 0
+    assert (
+        command("members", "add", "--email", "ann@example.org", "--zone", "UTC", "--returning", "--yes").code
+        == 0
+    )
+
+
+def test_adding_somebody_asks_before_it_invites_them(command: Command, clock: time_machine.Traveller) -> None:
+    add = ["members", "add", "--email", "ann@example.org", "--zone", "Europe/London"]
+    refused = command(*add)
+    assert (refused.code, refused.out, len(refused.err.splitlines())) == (2, "", 1)
+    assert "this mails 1 member now; give --yes" in refused.err
+    assert json.loads(command("members", "list", "--json").out) == []
+    added = command(*add, "--no-invite")
+    assert added.code == 0
+    assert "invited" not in added.out
+    assert "already" in command(*add).err
+    assert "invited now" in command(*add[:3], "bo@example.org", *add[4:], "--yes").out

@@ -188,3 +188,50 @@ def test_what_cannot_be_sent_is_refused_and_nobody_is_told(
     assert words in done.err
     assert "Traceback" not in done.err
     assert json.loads(command("notice", "list", "--json").out) == []
+
+
+@pytest.mark.parametrize("audience", ["country:FJ", "zone:Asia/Tokyo", "locale:fr-FR", f"coming:{KEY}"])
+def test_an_audience_of_nobody_is_said_before_anything_is_asked(
+    command: Command, body: str, audience: str
+) -> None:
+    refused = command("notice", "send", "--subject", "x", "--body", body, "--audience", audience)
+    assert (refused.code, refused.out, len(refused.err.splitlines())) == (1, "", 1)
+    assert f"'{audience}' has no active member" in refused.err
+
+
+@pytest.mark.parametrize("kind", ["coming", "unanswered"])
+@pytest.mark.parametrize("key", ["conversation-for-kindness/2026-11-20", "choir/2026-11-19"])
+def test_an_audience_of_a_meeting_that_does_not_exist_names_it(
+    command: Command, body: str, kind: str, key: str
+) -> None:
+    refused = command(
+        "notice", "send", "--subject", "x", "--body", body, "--audience", f"{kind}:{key}", "--yes"
+    )
+    assert (refused.code, refused.out, len(refused.err.splitlines())) == (1, "", 1)
+    assert key in refused.err
+
+
+def test_a_country_is_known_by_a_zone_that_is_that_countrys_alone(command: Command, body: str) -> None:
+    for email, zone in (
+        ("ed@example.org", "Pacific/Chatham"),
+        ("flo@example.org", "Pacific/Auckland"),
+        ("gus@example.org", "Asia/Calcutta"),
+    ):
+        assert command("members", "add", "--email", email, "--zone", zone, "--no-invite").code == 0
+
+    def reach(country: str) -> str:
+        return command(
+            "notice",
+            "send",
+            "--subject",
+            "x",
+            "--body",
+            body,
+            "--audience",
+            f"country:{country}",
+            "--dry-run",
+        ).out
+
+    assert "would go to 3 members" in reach("NZ")
+    assert "would go to 1 member;" in reach("IN")
+    assert "would go to 2 members" in reach("GB")

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from email import message_from_bytes, policy
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ def test_a_move_is_by_the_home_clock_and_keeps_the_key(command: Command, amend: 
 
 
 def test_the_same_time_is_no_change_and_tells_nobody(command: Command, amend: Callable[..., Ended]) -> None:
-    done = amend("--move-to", "2026-11-19 18:00", "--tell")
+    done = amend("--move-to", "2026-11-19 18:00", "--tell", "--yes")
     assert done.code == 0
     assert "nothing was changed" in done.out
     assert notices(command) == []
@@ -59,12 +61,12 @@ def test_telling_makes_one_notice_to_all_active_members_and_prints_how_many(
     command: Command, amend: Callable[..., Ended], serve_once: Callable[[], None]
 ) -> None:
     command("members", "remove", "di@example.org")
-    done = amend("--topic", "Hope", "--tell")
+    done = amend("--topic", "Hope", "--tell", "--yes")
     assert done.code == 0
     assert "tells 3 members" in done.out
     serve_once()
     # Who joins afterwards was not there at the press.
-    command("members", "add", "--email", "ed@example.org", "--zone", "Europe/London")
+    command("members", "add", "--email", "ed@example.org", "--zone", "Europe/London", "--yes")
     serve_once()
     assert ("update", {"sent": 3}) in notices(command)
 
@@ -114,12 +116,12 @@ def test_a_change_that_comes_too_late_to_be_told_is_refused_before_it_is_made(
     command: Command, amend: Callable[..., Ended], clock: time_machine.Traveller
 ) -> None:
     clock.shift(9 * 86_400 + 6.5 * 3_600)  # half past six on the evening
-    done = amend("--topic", "Hope", "--tell")
+    done = amend("--topic", "Hope", "--tell", "--yes")
     assert done.code == 1
     assert "has begun; nobody is told" in done.err
     assert meeting(command)[2] == ""
     assert amend("--topic", "Hope", "--no-tell").code == 0
-    assert "tells 4 members" in amend("--cancel", "--tell").out
+    assert "tells 4 members" in amend("--cancel", "--tell", "--yes").out
 
 
 def test_on_a_terminal_the_number_is_asked(
@@ -157,3 +159,158 @@ def test_a_programme_is_taken_row_by_row_and_its_bad_rows_are_told(command: Comm
     assert [line.partition(": ")[2][:6] for line in done.err.splitlines()[:2]] == ["line 5", "line 3"]
     assert meeting(command)[2] == "Größe"
     assert notices(command) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["--cancel"],
+        ["--move-to", "2026-11-26 18:00"],
+        ["--topic", "Hope"],
+        ["--link", "https://r.example.org/"],
+    ],
+)
+def test_telling_without_a_terminal_wants_yes_and_changes_nothing_without(
+    command: Command, amend: Callable[..., Ended], change: list[str]
+) -> None:
+    refused = amend(*change, "--tell")
+    assert (refused.code, refused.out, len(refused.err.splitlines())) == (2, "", 1)
+    assert "this mails 4 members now; give --yes" in refused.err
+    assert (meeting(command), notices(command)) == (("2026-11-19T18:00:00+00:00", "scheduled", ""), [])
+    dry = amend(*change, "--tell", "--dry-run")
+    assert dry.code == 0
+    assert "4 members would be told; nothing was changed" in dry.out
+    assert (meeting(command), notices(command)) == (("2026-11-19T18:00:00+00:00", "scheduled", ""), [])
+    assert amend(*change, "--tell", "--yes").code == 0
+    assert len(notices(command)) == 1
+
+
+def test_on_a_terminal_telling_is_asked_and_a_no_changes_nothing(
+    command: Command, amend: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.cli.occurrences.is_terminal", lambda: True)
+    monkeypatch.setattr("scheduler.cli.door.is_terminal", lambda: True)
+    asked: list[str] = []
+
+    def refuse(question: str, **_: object) -> bool:
+        asked.append(question)
+        return False
+
+    monkeypatch.setattr("typer.confirm", refuse)
+    assert amend("--cancel", "--tell").code == 1
+    assert asked == [f"{KEY}: cancelled, 2026-11-19 18:00 Europe/London. Tell 4 members?"]
+    assert (meeting(command)[1], notices(command)) == ("scheduled", [])
+
+
+def body_of(mail: EmailMessage, kind: str) -> str:
+    part = mail.get_body((kind,))
+    assert part
+    return str(part.get_content())
+
+
+@pytest.mark.parametrize("change", [["--cancel"], ["--topic", "Hope"]])
+def test_a_convenors_words_begin_the_mail_escaped_and_the_mail_waits_to_be_stopped(
+    command: Command,
+    amend: Callable[..., Ended],
+    serve_once: Callable[[], None],
+    clock: time_machine.Traveller,
+    folder: Path,
+    change: list[str],
+) -> None:
+    told = amend(
+        *change, "--tell", "--yes", "--hold", "300", "--message", "The **hall** is <flooded> & cold."
+    )
+    assert "the first mail leaves in 300 seconds; `notice stop 1` stops it" in told.out
+    serve_once()
+    assert not list(folder.glob("var/mail/new/*"))
+    clock.shift(301)
+    serve_once()
+    mails = [
+        message_from_bytes(one.read_bytes(), policy=policy.default) for one in folder.glob("var/mail/new/*")
+    ]
+    mails = [one for one in mails if one["Subject"].startswith(("Cancelled", "Changed"))]
+    assert len(mails) == 4
+    for mail in mails:
+        text, page = body_of(mail, "plain"), body_of(mail, "html")
+        assert (
+            text.index("Dear ") < text.index("is <flooded> & cold.") < text.index("Conversation for Kindness")
+        )
+        assert "<strong>hall</strong> is &lt;flooded&gt; &amp; cold." in page
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--no-tell", "--message", "x"], "--tell"), (["--no-tell", "--hold", "5"], "--tell"),
+        (["--tell", "--message", "  "], "--message"), (["--tell", "--message", "a\x1bb"], "U+001B"),
+    ],
+)  # fmt: skip
+def test_words_and_a_wait_are_for_a_mail(amend: Callable[..., Ended], options: list[str], words: str) -> None:
+    refused = amend("--cancel", *options)
+    assert (refused.code, len(refused.err.splitlines())) == (2, 1)
+    assert words in refused.err
+
+
+def test_adding_a_meeting_asks_before_it_invites_anybody(
+    command: Command, clock: time_machine.Traveller, serve_once: Callable[[], None]
+) -> None:
+    serve_once()
+    clock.shift(14 * 86_400)  # the 24th: an invitation to the 30th was due on the 16th, when all were members
+    at = ["occurrence", "add", "--at", "2026-11-30 12:00"]
+    before = notices(command)
+    refused = command(*at)
+    assert (refused.code, refused.out, len(refused.err.splitlines())) == (2, "", 1)
+    assert "this mails 4 members now; give --yes" in refused.err
+    assert "--no-invite" in refused.err
+    assert "4 members invited now; nothing was changed" in command(*at, "--dry-run").out
+    assert (notices(command), f"{SERIES}/2026-11-30T1200" in command("schedule", "--json").out) == (
+        before,
+        False,
+    )
+    assert command(*at, "--no-invite").code == 0
+    serve_once()
+    (invitation,) = [
+        row for row in json.loads(command("notice", "list", "--json").out)
+        if row["occurrence"] == f"{SERIES}/2026-11-30T1200" and row["kind"] == "invitation"
+    ]  # fmt: skip
+    assert (invitation["stopped"], invitation["deliveries"]) == (True, {})
+    assert command("occurrence", "add", "--at", "2026-12-01 12:00", "--yes").code == 0
+    serve_once()
+    assert ("invitation", {"sent": 4}) in notices(command)
+
+
+def test_a_meeting_is_not_added_where_one_is_held_already(
+    command: Command, amend: Callable[..., Ended]
+) -> None:
+    assert (
+        f"{KEY} is held at that time already" in command("occurrence", "add", "--at", "2026-11-19 18:00").err
+    )
+    far = f"{SERIES}/2028-03-16"
+    assert (
+        f"{far} is held at that time already" in command("occurrence", "add", "--at", "2028-03-16 18:00").err
+    )
+    amend("--cancel", "--no-tell")
+    assert "--restore` holds it after all" in command("occurrence", "add", "--at", "2026-11-19 18:00").err
+    amend("--restore", "--move-to", "2026-11-26 18:00", "--no-tell")
+    assert (
+        f"{KEY} is held at that time already" in command("occurrence", "add", "--at", "2026-11-26 18:00").err
+    )
+    assert command("occurrence", "add", "--at", "2026-11-19 18:00").code == 0
+
+
+def test_an_added_meeting_that_nobody_was_told_of_is_taken_back(
+    command: Command, serve_once: Callable[[], None]
+) -> None:
+    key = f"{SERIES}/2026-12-12T1100"
+    assert command("occurrence", "add", "--at", "2026-12-12 11:00").code == 0
+    assert command("occurrence", "remove", key).code == 0
+    assert f"{key}" not in command("schedule", "--json").out
+    assert "no meeting" in command("occurrence", "remove", key).err
+    assert "--cancel` cancels it" in command("occurrence", "remove", KEY).err
+    assert command("occurrence", "remove", KEY).code == 1
+    assert command("occurrence", "add", "--at", "2026-12-12 11:00").code == 0
+    assert command("occurrence", "amend", key, "--topic", "Hope", "--tell", "--yes").code == 0
+    serve_once()
+    refused = command("occurrence", "remove", key)
+    assert refused.code == 1
+    assert "members were told" in refused.err

@@ -48,7 +48,7 @@ def test_the_plan_has_one_entry_for_each_due_instant_by_time_and_sends_nothing(
 def test_an_open_invitation_stands_in_the_plan_as_due_and_not_for_those_imported_without(
     command: Command,
 ) -> None:
-    command("members", "add", "--email", "ed@example.org", "--zone", "Asia/Tokyo")
+    command("members", "add", "--email", "ed@example.org", "--zone", "Asia/Tokyo", "--yes")
     (row,) = plan(command, "--to", "2026-11-10")
     assert (row["kind"], row["recipients"], row["due_utc"]) == ("invitation", 1, "2026-11-06T00:00:00+00:00")
     assert row["notice"] == f"invitation:{KEY}"
@@ -70,7 +70,7 @@ def test_the_plan_and_the_tick_agree_before_and_after_it(
 
 @pytest.mark.usefixtures("members")
 def test_a_delivery_is_shown_with_what_became_of_it(command: Command, serve_once: Callable[[], None]) -> None:
-    command("members", "add", "--email", "ed@example.org", "--name", "Ed", "--zone", "Asia/Tokyo")
+    command("members", "add", "--email", "ed@example.org", "--name", "Ed", "--zone", "Asia/Tokyo", "--yes")
     serve_once()
     (row,) = json.loads(command("deliveries", "--json").out)
     message = row.pop("message_id")
@@ -104,3 +104,61 @@ def test_every_command_creates_an_empty_database(command: Command, folder: Path,
     assert command(*words.split()).code == 0
     assert (folder / "var" / "third-thursday.sqlite").stat().st_size
     assert command("status", "--json").code == 1
+
+
+@pytest.mark.usefixtures("members")
+def test_the_plan_is_one_line_for_each_notice_and_names_no_past_date(
+    command: Command, clock: time_machine.Traveller, folder: Path
+) -> None:
+    lines = command("plan", "--to", "2026-11-30").out.splitlines()
+    assert [" ".join(line.split()) for line in lines] == [
+        f"2026-11-18 09:00 to 2026-11-18 20:00 UTC 4 day-before of {KEY} 3 zones",
+        f"2026-11-19 17:00 UTC 4 hour-before of {KEY} all zones",
+        "8 mails in all; nothing was sent",
+    ]
+    each = command("plan", "--to", "2026-11-30", "--zones").out.splitlines()
+    assert len(each) == 5
+    assert [line.split()[-1] for line in each[:3]] == [
+        "Europe/London",
+        "America/New_York",
+        "Pacific/Auckland",
+    ]
+    for email, zone in (("ed@example.org", "Asia/Tokyo"), ("flo@example.org", "Asia/Dhaka")):
+        command("members", "add", "--email", email, "--zone", zone, "--yes")
+    text = command("plan", "--to", "2026-11-30").out
+    assert f"2  invitation of {KEY}  2 zones" in text
+    assert text.startswith("now ")
+    assert "2026-11-06" not in text
+    (folder / "words.md").write_text("Hello")
+    send = ["notice", "send", "--subject", "Hello there", "--body", "words.md", "--yes"]
+    command(*send, "--at", "2026-11-12T10:00+00:00")
+    assert "notice 1: Hello there" in command("plan").out
+    assert "notice 1" in command("deliveries").out
+    listed = command("notice", "list").out
+    assert "2026-11-12 10:00 UTC" in listed
+
+
+@pytest.mark.usefixtures("members")
+def test_the_list_of_notices_shows_policy_and_due_instant(
+    command: Command, serve_once: Callable[[], None]
+) -> None:
+    serve_once()
+    lines = command("notice", "list").out.splitlines()
+    assert any("reminder hour-before" in line and "2026-11-19 17:00 UTC" in line for line in lines)
+    assert any("2026-11-18 09:00 to 2026-11-18 20:00 UTC" in line for line in lines)
+
+
+@pytest.mark.usefixtures("members")
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("ann", ["ann"]), ("ANN@EXAMPLE", ["ann"]), ("new zealand", ["bo"]), ("auckland", ["bo"]), ("nobody", []),
+        ("Zéaland", ["bo"]), ("di london", ["di"]),
+    ],
+)  # fmt: skip
+def test_members_are_found_by_name_address_country_or_zone(
+    command: Command, text: str, found: list[str]
+) -> None:
+    rows = json.loads(command("members", "list", "--search", text, "--json").out)
+    assert [row["email"].partition("@")[0] for row in rows] == found
+    assert f"{len(found)} member" in command("members", "list", "--search", text).out.splitlines()[-1]

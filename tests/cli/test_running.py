@@ -7,12 +7,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import time_machine
 from alembic.script import ScriptDirectory
 
 from scheduler.store import upgrades
@@ -137,3 +138,37 @@ def test_help_loads_nothing_heavy() -> None:
     code = f"import sys, scheduler.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[community]\nname = 'Choir'\n", "[[series]]\nslug = \u201cx\u201d\n", "[mail]\nrate = 1\n"],
+)
+def test_a_settings_file_that_is_not_named_is_pointed_out(command: Command, folder: Path, text: str) -> None:
+    (folder / "my.toml").write_text(text, encoding="utf-8")
+    (folder / "pyproject.toml").write_text("[project]\nname = 'x'\n[tool.mail]\n")
+    for arguments in (
+        ["members", "add", "--email", "a@example.org", "--zone", "UTC", "--no-invite"],
+        ["migrate"],
+    ):
+        done = command(*arguments)
+        assert done.code == 0
+        assert done.err.startswith("third-thursday: my.toml: a settings file that is not read")
+        assert "--config my.toml" in done.err
+    (folder / "my.toml").write_text("[web]\nport = 8001\n")
+    assert "not read" not in command("--config", "my.toml", "migrate").err
+
+
+def test_status_warns_of_a_meeting_without_a_room(
+    command: Command, clock: time_machine.Traveller, serve_once: Callable[[], None]
+) -> None:
+    serve_once()
+    assert "warning" not in command("status").out
+    clock.shift(6 * 86_400)
+    serve_once()
+    warned = command("status")
+    assert "no room is set for conversation-for-kindness/2026-11-19" in warned.out
+    assert len(json.loads(command("status", "--json").out)["warnings"]) == 1
+    key = "conversation-for-kindness/2026-11-19"
+    command("occurrence", "amend", key, "--link", "https://r.example.org/", "--no-tell")
+    assert "warning" not in command("status").out

@@ -138,6 +138,25 @@ def test_the_way_in_is_a_button_that_says_when_it_opens(kind: str) -> None:
     assert mail.text.count("opens at 04:45 your time, 15 minutes before the start") == 1
 
 
+@pytest.mark.parametrize("kind", ["invitation", "reminder", "update"])
+def test_without_a_room_there_is_no_button_but_the_word_that_the_link_follows(kind: str) -> None:
+    cohort = COHORTS[kind]
+    assert cohort.series and cohort.occurrence
+    before = replace(cohort.before, link="") if cohort.before else None
+    bare = replace(
+        cohort, series=replace(cohort.series, link=""), occurrence=replace(cohort.occurrence, link=""), before=before,
+        room="",
+    )  # fmt: skip
+    content = message(bare)
+    mail = received(content)
+    for part in (mail.text, mail.html):
+        assert "The link to join follows" in part
+        assert "Join the meeting" not in part and "/go/" not in part and "new room" not in part
+    if mail.calendar is not None:
+        event = str(mail.calendar)
+        assert "/go/" not in event and "Join the meeting" not in event
+
+
 def test_a_start_just_after_midnight_names_the_day_on_which_the_door_opens() -> None:
     """Dhaka in winter has the meeting at 00:00."""
     mail = received(message(at(REMINDER, "Asia/Dhaka", "en-GB")))

@@ -525,3 +525,15 @@ def test_the_window_never_holds_less_and_changes_only_with_the_month(now: dateti
     assert since <= now - timedelta(days=365)
     assert until >= now + timedelta(days=2 * 365)
     assert feed_window(now.astimezone(UTC).replace(day=1, hour=0, minute=0)) == (since, until)
+
+
+def test_an_event_without_a_room_has_no_way_in_but_says_that_it_follows() -> None:
+    bare, roomless = replace(SERIES, link=""), replace(NOVEMBER, link="")
+    octets = feed([roomless], {bare.slug: bare}, COMMUNITY, name="x", join=way_in).replace(b"\r\n ", b"")
+    assert b"/go/" not in octets
+    assert b"CONFERENCE" not in octets
+    assert b"LOCATION" not in octets
+    assert b"the link follows" in octets
+    set_later = feed([replace(roomless, link=ROOM)], {bare.slug: bare}, COMMUNITY, name="x", join=way_in)
+    assert b"/go/" in set_later.replace(b"\r\n ", b"")
+    assert b"the link follows" not in public(roomless, series=bare)

@@ -1,0 +1,260 @@
+"""The rule of a series, read once: from RFC 5545 or from English words to a rule that always ends its work."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from dateutil.rrule import rrule, rrulestr
+
+from scheduler.domain.problem import Refused
+
+_EXAMPLE = 'write it as "third Thursday of the month", or as RFC 5545 does, e.g. FREQ=MONTHLY;BYDAY=3TH'
+
+_PARTS = frozenset(
+    "FREQ INTERVAL BYDAY BYMONTH BYMONTHDAY BYSETPOS BYWEEKNO BYYEARDAY WKST UNTIL COUNT".split()
+)
+_FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
+_DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+
+_MOST: Mapping[str, int] = {"INTERVAL": 1000, "COUNT": 100_000}
+"""Numbers from 1 to this."""
+
+_FARTHEST: Mapping[str, int] = {"BYMONTHDAY": 31, "BYSETPOS": 366, "BYWEEKNO": 53, "BYYEARDAY": 366}
+"""Lists of numbers from 1 to this, or counted from the end: −1 to minus this."""
+
+_CYCLE = 400
+"""The calendar repeats itself, weekdays too, after so many years."""
+
+_ENOUGH = 41
+"""Years within which every sensible rule gives a date: a 29 February on one weekday needs 40 across 2100."""
+
+
+def read_rule(text: str, *, start: time, zone: str) -> str:
+    """Return the rule as RFC 5545 writes it, without `RRULE:` and with an UNTIL that is a home date.
+
+    `text` may be English words. Raises Refused where it cannot be understood, or has two meanings.
+    """
+    plain = text.strip()
+    if "=" not in plain:
+        return _from_words(plain, text)
+    plain = re.sub(r"^RRULE\s*:\s*", "", plain, flags=re.IGNORECASE)
+    if re.search(r"DTSTART|RDATE|EXDATE|EXRULE|RRULE", plain, re.IGNORECASE):
+        raise Refused(
+            f"rule '{_one_line(text)}': give only the one line after RRULE:, without DTSTART or exceptions"
+        )
+    parts: dict[str, str] = {}
+    for part in filter(None, re.sub(r"\s+", "", plain).split(";")):
+        name, _, value = part.partition("=")
+        if name.upper() in parts:
+            raise Refused(f"rule '{_one_line(text)}': {name.upper()} is given twice")
+        parts[name.upper()] = value.upper()
+    _require_parts(parts, text)
+    if "UNTIL" in parts:
+        parts["UNTIL"] = _last_date(parts["UNTIL"], text, start=start, zone=zone)
+    return ";".join(f"{name}={value}" for name, value in parts.items())
+
+
+def parse_rule(text: str, first: date) -> rrule:
+    """The dates of a rule that `read_rule` returned. Raises Refused where it gives none."""
+    try:
+        rule = rrulestr(text, dtstart=datetime.combine(first, time()), cache=True)
+        gives = _first_date(text, first)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        raise Refused(f"rule '{text}': {error}; {_EXAMPLE}") from None
+    assert isinstance(rule, rrule)
+    until = re.search(r"UNTIL=(\d+)", text)
+    if gives is None or (until and f"{gives:%Y%m%d}" > until[1]):
+        raise Refused(f"rule '{text}' never gives a date")
+    return rule
+
+
+def _first_date(text: str, first: date) -> date | None:
+    """The first date of a rule, or None.
+
+    dateutil looks for a date until the year 9999, which takes many seconds for a rule that has none. In the last cycle
+    of the calendar before that year the same rule gives the same dates, and the search ends soon.
+    """
+    ahead = max(0, (9999 - _ENOUGH - first.year) // _CYCLE * _CYCLE)
+    late = datetime(first.year + ahead, first.month, first.day)  # noqa: DTZ001 - home dates have no zone
+    endless = ";".join(part for part in text.split(";") if not part.startswith(("UNTIL=", "COUNT=")))
+    found: datetime | None = next(iter(rrulestr(endless, dtstart=late)), None)
+    return found.date().replace(year=found.year - ahead) if found else None
+
+
+def _require_parts(parts: Mapping[str, str], text: str) -> None:
+    """Raises Refused for the first part that makes no sense."""
+    shown = _one_line(text)
+    if unknown := sorted(parts.keys() - _PARTS):
+        raise Refused(f"rule '{shown}': '{unknown[0]}' is not understood; known: {', '.join(sorted(_PARTS))}")
+    if parts.get("FREQ") not in _FREQUENCIES:
+        raise Refused(f"rule '{shown}': FREQ must be DAILY, WEEKLY, MONTHLY or YEARLY")
+    for name, value in parts.items():
+        if (most := _MOST.get(name)) and not _is_number(value, most):
+            raise Refused(f"rule '{shown}': {name} must be a whole number from 1 to {most}")
+        if name == "BYMONTH" and not all(_is_number(one, 12) for one in value.split(",")):
+            raise Refused(f"rule '{shown}': BYMONTH has months from 1 to 12")
+        farthest = _FARTHEST.get(name, 0)
+        if farthest and not all(_is_number(re.sub("^[+-]", "", one), farthest) for one in value.split(",")):
+            raise Refused(
+                f"rule '{shown}': {name} has numbers from 1 to {farthest}, or -1 to -{farthest} from the end"
+            )
+        if name == "WKST" and value not in _DAYS:
+            raise Refused(f"rule '{shown}': WKST must be one of {', '.join(_DAYS)}")
+    if "UNTIL" in parts and "COUNT" in parts:
+        raise Refused(f"rule '{shown}': give UNTIL or COUNT, not both")
+    _require_days(parts, shown)
+
+
+def _require_days(parts: Mapping[str, str], shown: str) -> None:
+    farthest = 5 if parts["FREQ"] == "MONTHLY" or "BYMONTH" in parts else 53
+    for day in parts["BYDAY"].split(",") if "BYDAY" in parts else []:
+        found = re.fullmatch(rf"([+-]?\d*)({'|'.join(_DAYS)})", day)
+        if not found:
+            raise Refused(f"rule '{shown}': BYDAY has days as MO, 3TH or -1FR, not '{day}'")
+        if found[1] and parts["FREQ"] in ("DAILY", "WEEKLY"):
+            raise Refused(
+                f"rule '{shown}': BYDAY={day} counts within a month; write FREQ=MONTHLY, or the day alone"
+            )
+        if found[1] and not _is_number(found[1].lstrip("+-"), farthest):
+            raise Refused(
+                f"rule '{shown}': BYDAY={day}: no month or year has such a day; up to {farthest} are counted"
+            )
+
+
+def _is_number(text: str, most: int) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 6 and 1 <= int(text) <= most
+
+
+def _last_date(value: str, text: str, *, start: time, zone: str) -> str:
+    """The last home date on which a meeting that starts at `start` is not later than UNTIL."""
+    found = re.fullmatch(r"(\d{4})-?(\d\d)-?(\d\d)(?:T(\d\d):?(\d\d):?(\d\d)?(Z?))?", value)
+    try:
+        if not found:
+            raise ValueError
+        day = date(int(found[1]), int(found[2]), int(found[3]))
+        if found[4] is None:
+            return f"{day:%Y%m%d}"
+        wall = datetime.combine(day, time(int(found[4]), int(found[5]), int(found[6] or 0)))
+        if found[7]:
+            wall = wall.replace(tzinfo=UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+        return f"{wall.date() - timedelta(days=int(wall.time() < start)):%Y%m%d}"
+    except (ValueError, OverflowError):
+        raise Refused(
+            f"rule '{_one_line(text)}': UNTIL={value} is no date; write UNTIL=20261217 for the last home date"
+        ) from None
+
+
+_ORDINALS: Mapping[str, int] = {
+    "first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "last": -1, "penultimate": -2,
+}  # fmt: skip
+_NUMBERS: Mapping[str, int] = {
+    "other": 2, "second": 2, "third": 3, "fourth": 4, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6,
+}  # fmt: skip
+_WEEKDAYS: Mapping[str, str] = {
+    word: day
+    for day, words in zip(
+        _DAYS,
+        (
+            "monday mon", "tuesday tue tues", "wednesday wed", "thursday thu thur thurs", "friday fri",
+            "saturday sat", "sunday sun",
+        ),
+        strict=True,
+    )
+    for word in words.split()
+}  # fmt: skip
+_MONTHLY_END = re.compile(r" (?:(?:of|in) (?:every |a )?month|every month|a month|monthly)$")
+_EVERY = re.compile(r"every (?:(?P<number>\d{1,2}|[a-z]+) )?(?P<unit>day|week|fortnight|month)s?\b ?")
+
+
+def _from_words(plain: str, text: str) -> str:
+    """`third Thursday`, `every other Monday`, `monthly on the 15th` and the like. Raises Refused."""
+    words = " ".join(re.sub(r"[,&/+]", " and ", plain.casefold()).replace("-", " ").split()).rstrip(".")
+    words = re.sub(r"\bsecond (?:to )?last\b", "penultimate", words)
+    words = re.sub(r"\beach\b", "every", re.sub(r"\b(?:the|on) ", "", f"{words} ").strip())
+    frequency, interval, rest, said_every = "", 1, words, False
+    if ending := _MONTHLY_END.search(f" {rest}"):
+        frequency, rest = "MONTHLY", f" {rest}"[: ending.start()].strip()
+    if found := re.match(r"(monthly|weekly|daily|fortnightly)\b ?", rest):
+        frequency, interval = _unit(found[1].removesuffix("ly"), frequency, 1, text)
+        rest = rest[found.end() :]
+    elif found := _EVERY.match(rest):
+        number = found["number"]
+        if number and not number.isdecimal() and number not in _NUMBERS:
+            raise _not_understood(text)
+        times = int(number) if number and number.isdecimal() else _NUMBERS.get(number or "", 1)
+        frequency, interval = _unit(found["unit"], frequency, times, text)
+        rest = rest[found.end() :]
+    elif rest.startswith("every other "):
+        frequency, interval, rest = "WEEKLY", 2, rest.removeprefix("every other ")
+    elif rest.startswith("every "):
+        said_every, rest = not frequency, rest.removeprefix("every ")
+    if not 1 <= interval <= 99:
+        raise _not_understood(text)
+    by = _which_days(rest, frequency, text, said_every=said_every)
+    if not frequency:
+        frequency = "WEEKLY" if by.startswith("BYDAY") and not re.search(r"\d", by) else "MONTHLY"
+    if not by and frequency == "MONTHLY":
+        raise _not_understood(text)
+    counted = f"INTERVAL={interval}" if interval > 1 else ""
+    return ";".join(filter(None, (f"FREQ={frequency}", counted, by)))
+
+
+def _unit(unit: str, frequency: str, times: int, text: str) -> tuple[str, int]:
+    found = {"day": "DAILY", "dai": "DAILY", "week": "WEEKLY", "fortnight": "WEEKLY", "month": "MONTHLY"}[
+        unit
+    ]
+    if frequency and frequency != found:
+        raise _not_understood(text)
+    return found, times * (2 if unit == "fortnight" else 1)
+
+
+def _which_days(words: str, frequency: str, text: str, *, said_every: bool) -> str:
+    """BYDAY or BYMONTHDAY of the rest of a rule in words; empty for none."""
+    days: list[str] = []
+    waiting: list[int] = []
+    for word in (one for one in words.split() if one != "and"):
+        day = _WEEKDAYS.get(word) or _WEEKDAYS.get(word.removesuffix("s"))
+        number = re.fullmatch(r"(\d{1,2})(?:st|nd|rd|th)?", word)
+        if word in _ORDINALS or number:
+            waiting.append(int(number[1]) if number else _ORDINALS[word])
+        elif word in ("weekday", "weekdays") and not waiting and not days:
+            days += _DAYS[:5]
+        elif word == "day" and waiting and not days:
+            continue
+        elif day and waiting:
+            days += [f"{one}{day}" for one in waiting]
+            waiting = []
+        elif day and not re.search(r"\d", "".join(days)):
+            days.append(day)
+        else:
+            raise _not_understood(text)
+    numbered = bool(re.search(r"\d", "".join(days)))
+    if said_every and (found := re.fullmatch(r"([2-5])([A-Z]{2})", ",".join(days))):
+        name = next(word for word, day in _WEEKDAYS.items() if day == found[2]).capitalize()
+        nth = next(word for word, number in _ORDINALS.items() if number == int(found[1]))
+        raise Refused(
+            f"rule '{_one_line(text)}' has two meanings; write '{nth} {name} of the month' or "
+            f"'every {found[1]} weeks on {name}'"
+        )
+    if waiting and (
+        days or frequency not in ("", "MONTHLY") or not all(-2 <= one <= 31 and one for one in waiting)
+    ):
+        raise _not_understood(text)
+    if days and (
+        (numbered and frequency not in ("", "MONTHLY"))
+        or (not numbered and frequency in ("MONTHLY", "DAILY"))
+        or any(not -2 <= int(one[:-2] or 1) <= 5 or one[:-2] == "0" for one in days)
+    ):
+        raise _not_understood(text)
+    if waiting:
+        return f"BYMONTHDAY={','.join(map(str, dict.fromkeys(waiting)))}"
+    return f"BYDAY={','.join(dict.fromkeys(days))}" if days else ""
+
+
+def _not_understood(text: str) -> Refused:
+    return Refused(f"rule '{_one_line(text)}' is not understood; {_EXAMPLE}")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

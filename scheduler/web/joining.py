@@ -12,7 +12,7 @@ from scheduler.domain.zone import city, require_zone
 from scheduler.service import asking, joining
 from scheduler.service.joining import Application
 from scheduler.service.recognising import Standing
-from scheduler.web.choices import languages, zones
+from scheduler.web.choices import language_name, languages, zones
 from scheduler.web.forms import fields
 from scheduler.web.site import PRIVATE, page, shut, site
 
@@ -58,7 +58,8 @@ def _form(
     return page(
         request, "join.html", status=status, headers=PRIVATE, values=values, complaints=complaints, trap=_TRAP,
         countries=countries(), zones=zones(), zone_words=_city(values["zone"]), languages=languages(),
-        other_language=values["locale"] if values["locale"] not in known else "", longest_words=joining.LONGEST_WORDS,
+        other_language=language_name(values["locale"]) if values["locale"] not in known else "",
+        longest_words=joining.LONGEST_WORDS,
     )  # fmt: skip
 
 

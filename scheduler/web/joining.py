@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -41,12 +40,9 @@ async def join(request: Request) -> Response:
             request, "problem.html", status=429, headers=PRIVATE, heading="That was asked very often",
             words="From your network many people have asked in this hour. Please try again later.",
         )  # fmt: skip
-    answer = page(request, "asked.html", headers=PRIVATE, address=application.email)
     if not typed[_TRAP]:
-        now = here.clock.now()
-        number = await asking.ask_to_join(here.database, application, now=now)
-        answer.background = BackgroundTask(asking.carry_out, here.database, number, now=now)
-    return answer
+        await asking.ask_to_join(here.database, application, now=here.clock.now())
+    return page(request, "asked.html", headers=PRIVATE, address=application.email)
 
 
 def _form(

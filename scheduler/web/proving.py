@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,8 +15,8 @@ from scheduler.web.site import PRIVATE, page, shut, site
 
 
 async def ask(request: Request) -> Response:
-    """Asks for an address; whoever has it gets a link by mail. The answer is the same for every address, and is given
-    before anybody looks whose it is."""
+    """Ask for an address, whose owner gets a link by mail. The answer is the same for every address, and is given
+    before anybody looks whose it is: that is done later, at a random moment."""
     here = site(request)
     if request.method != "POST":
         return page(request, "ask.html", headers=PRIVATE, asked=False, typed="", complaint="")
@@ -39,11 +38,8 @@ async def ask(request: Request) -> Response:
             request, "problem.html", status=429, headers=PRIVATE, heading="That was asked very often",
             words="From your network many links were asked for in this hour. Please try again later.",
         )  # fmt: skip
-    answer = page(request, "ask.html", headers=PRIVATE, asked=True, typed="", complaint="")
-    now = here.clock.now()
-    number = await asking.ask_for_link(here.database, email, now=now)
-    answer.background = BackgroundTask(asking.carry_out, here.database, number, now=now)
-    return answer
+    await asking.ask_for_link(here.database, email, now=here.clock.now())
+    return page(request, "ask.html", headers=PRIVATE, asked=True, typed="", complaint="")
 
 
 async def sign_in(request: Request) -> Response:

@@ -60,6 +60,7 @@ async def test_the_answer_is_the_same_for_whoever_asks(house: House, visitor: ht
         assert answer.status_code == 200
         answers[email] = (answer.text.replace(email, "X"), sorted(set(answer.headers) - {"content-length"}))
     assert len({str(one) for one in answers.values()}) == 1
+    await house.tick()
     kinds = {
         one.address: one.kind
         for one in await house.reports()
@@ -74,6 +75,7 @@ async def test_a_link_followed_confirms_nothing_and_its_button_does(
     house: House, visitor: httpx.AsyncClient
 ) -> None:
     await visitor.post("/join", data=SURE)
+    await house.tick()
     async with house.database.read() as connection:
         member = await members.by_key(connection, "maya@example.org")
         assert member

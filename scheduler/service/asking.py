@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.exc import IntegrityError
 
+from scheduler.domain.clock import Clock
 from scheduler.domain.policy import Kind
 from scheduler.service import joining, proving
 from scheduler.service.joining import Application
 from scheduler.service.mailing import USEFUL_FOR
-from scheduler.domain.clock import Clock
 from scheduler.store import asks, facts
 from scheduler.store.database import FAULTS, Database
 

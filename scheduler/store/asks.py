@@ -32,4 +32,6 @@ async def take(connection: AsyncConnection, number: int) -> Ask | None:
 
 async def left(connection: AsyncConnection, *, until: datetime) -> list[int]:
     """Return those asked until an instant and not carried out yet, the oldest first."""
-    return list(await connection.scalars(select(asks.c.id).where(asks.c.asked_at <= until).order_by(asks.c.id)))
+    return list(
+        await connection.scalars(select(asks.c.id).where(asks.c.asked_at <= until).order_by(asks.c.id))
+    )

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from scheduler.domain.locale_tag import (
     hour_cycle,
@@ -22,7 +22,6 @@ from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line
 from scheduler.domain.zone import city, require_zone
 from scheduler.service import preferring, proving
-from scheduler.service.disclosing import own_data
 from scheduler.service.membership import LONGEST_NAME
 from scheduler.service.preferring import Choice, NotOpen, Preferences
 from scheduler.service.subscribing import subscribe_url
@@ -39,6 +38,7 @@ _DONE = {
     "feed": "Saved: your calendar follows when it next asks.",
     "fresh": "A fresh link is on its way to your address. It works for an hour.",
     "rotate": "Your calendar feed has a new address. Subscribe to it anew; the old one is closed.",
+    "links": "Your old links have ended, and this page has a new address. Subscribe to your calendar feed anew.",
 }
 
 
@@ -50,7 +50,7 @@ async def me(request: Request) -> Response:
     here, token = site(request), request.path_params["token"]
     try:
         if request.method != "POST":
-            return await (_data(request) if "download" in request.query_params else _shown(request, {}, {}))
+            return await _shown(request, {}, {})
         typed = {name: values[-1] for name, values in (await fields(request)).items()}
         act = _ACTS.get(typed.get("act", ""))
         if act is None:
@@ -66,14 +66,6 @@ async def me(request: Request) -> Response:
         return await _shown(request, typed, answer, status=422)
     done = f"?done={typed['act']}"
     return Response(status_code=303, headers={**PRIVATE, "Location": f"/me/{token}{done}"})
-
-
-async def _data(request: Request) -> Response:
-    """All that is held about the member, as a file of theirs; who left may have it too."""
-    here = site(request)
-    found = await own_data(here.database, request.path_params["token"], keys=here.keys)
-    headers = {**PRIVATE, "Content-Disposition": 'attachment; filename="what-we-hold-about-you.json"'}
-    return JSONResponse(found, headers=headers)
 
 
 async def _read(here: Site, token: str) -> Preferences:
@@ -230,6 +222,19 @@ async def _fresh(request: Request, token: str, _: Mapping[str, str]) -> Complain
     return {}
 
 
+async def _links(request: Request, token: str, _: Mapping[str, str]) -> Complaints | Response:
+    here = site(request)
+    try:
+        await proving.end_links(here.database, token, keys=here.keys, now=here.clock.now())
+    except Refused as refusal:
+        return {"links": str(refusal)}
+    words = (
+        "Every link in the mails that you have from us has ended, and so has the address of your calendar feed. A mail "
+        "with a new link is on its way to your address."
+    )
+    return page(request, "done.html", headers=PRIVATE, heading="Your old links have ended", words=words)
+
+
 _ACTS: Mapping[str, _Act] = {
     "details": _details,
     "notices": _notices,
@@ -238,4 +243,5 @@ _ACTS: Mapping[str, _Act] = {
     "feed": _feed,
     "rotate": _rotate,
     "fresh": _fresh,
+    "links": _links,
 }

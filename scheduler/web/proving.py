@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from scheduler.domain.address import require_address
 from scheduler.domain.problem import Refused
 from scheduler.domain.token import Purpose
 from scheduler.service import asking, proving
+from scheduler.service.disclosing import own_data
 from scheduler.service.preferring import NotOpen
 from scheduler.web.forms import field, fields, told
 from scheduler.web.site import PRIVATE, page, shut, site
@@ -48,6 +49,8 @@ async def sign_in(request: Request) -> Response:
     typed = {name: values[-1] for name, values in (await fields(request)).items()}
     complaints: dict[str, str] = {}
     try:
+        if "download" in request.query_params and request.method != "POST":
+            return await _data(request)
         member = await proving.look(here.database, token, keys=here.keys, now=here.clock.now())
         act = _ACTS.get(typed.get("act", "")) if request.method == "POST" else None
         if act and (done := await act(request, typed, complaints)):
@@ -59,6 +62,22 @@ async def sign_in(request: Request) -> Response:
         request, "sign_in.html", status=422 if complaints else 200, headers=PRIVATE, address=member.address,
         left=member.status == "left", own=own, typed=typed.get("email", ""), complaints=complaints,
     )  # fmt: skip
+
+
+async def _data(request: Request) -> Response:
+    """All that is held about the member, as a file of theirs; members who left may have it too."""
+    here = site(request)
+    found = await own_data(here.database, request.path_params["token"], keys=here.keys, now=here.clock.now())
+    headers = {**PRIVATE, "Content-Disposition": 'attachment; filename="what-we-hold-about-you.json"'}
+    return JSONResponse(found, headers=headers)
+
+
+async def _links(request: Request, _: Mapping[str, str], __: dict[str, str]) -> Response:
+    here = site(request)
+    own = await proving.end_links_at_once(
+        here.database, request.path_params["token"], keys=here.keys, now=here.clock.now()
+    )
+    return Response(status_code=303, headers={**PRIVATE, "Location": f"/me/{own}?done=links"})
 
 
 async def _move(request: Request, typed: Mapping[str, str], complaints: dict[str, str]) -> Response | None:
@@ -90,7 +109,7 @@ async def _forget(request: Request, typed: Mapping[str, str], complaints: dict[s
     return page(request, "done.html", headers=PRIVATE, heading="You are forgotten", words=words)
 
 
-_ACTS = {"address": _move, "erase": _forget}
+_ACTS = {"address": _move, "links": _links, "erase": _forget}
 
 
 async def address(request: Request) -> Response:

@@ -56,7 +56,9 @@ async def end_links(database: Database, token: str, *, keys: Keys, now: datetime
     async with database.write() as connection:
         member = await open_by(connection, token, keys=keys)
         if member.suppressed_at:
-            raise Refused("Our mail to you comes back, so new links would not reach you: please write to us.")
+            raise Refused(
+                "You need to write to us first: our mail to you comes back, so no link would reach you."
+            )
         await _end_links(connection, member, now)
         await mail_one(connection, member, Kind.SIGN_IN, now=now, words=_LINKS_ENDED)
 
@@ -112,9 +114,9 @@ async def ask_address(database: Database, token: str, email: str, *, keys: Keys,
         if member.status == "left":
             raise NotOpen(Standing.LEFT)
         if address_key(email) == member.address_key:
-            raise Refused("That is the address that we have.")
+            raise Refused("You need to give another address: that is the one that we have.")
         if not await _may_mail(connection, member, Kind.ADDRESS_CHANGE, now):
-            raise Refused("We have just sent a mail for such a change; please wait some minutes.")
+            raise Refused("You need to wait some minutes: we have just sent a mail for such a change.")
         other = await members.by_key(connection, address_key(email))
         await mail_one(
             connection, member, Kind.ADDRESS_CHANGE, address=other.address if other else email, now=now

@@ -12,7 +12,7 @@ from scheduler.service import asking, joining
 from scheduler.service.joining import Application
 from scheduler.service.recognising import Standing
 from scheduler.web.choices import language_name, languages, zones
-from scheduler.web.forms import fields
+from scheduler.web.forms import fields, told
 from scheduler.web.site import PRIVATE, page, shut, site
 
 _FIELDS = ("name", "email", "country", "zone", "locale", "words", "consent")
@@ -28,7 +28,8 @@ async def join(request: Request) -> Response:
         return _form(request, {"zone": request.query_params.get("zone", "")}, {})
     found = await fields(request)
     typed = {name: found.get(name, [""])[-1] for name in (*_FIELDS, _TRAP, "confirmed", "act")}
-    application, complaints = joining.read_application(typed)
+    application, refusals = joining.read_application(typed)
+    complaints = {name: told(Refused(words), name) for name, words in refusals.items()}
     if application is None:
         return _form(request, typed, complaints, status=422)
     if typed["act"] == "back":
@@ -53,6 +54,7 @@ def _form(
     known = dict(languages())
     return page(
         request, "join.html", status=status, headers=PRIVATE, values=values, complaints=complaints, trap=_TRAP,
+        again=request.method == "POST",
         countries=countries(), zones=zones(), zone_words=_city(values["zone"]), languages=languages(),
         other_language=language_name(values["locale"]) if values["locale"] not in known else "",
         longest_words=joining.LONGEST_WORDS,

@@ -20,6 +20,7 @@ from scheduler.domain.localtime import say_clock, say_day, say_length
 from scheduler.domain.policy import Kind
 from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line
+from scheduler.domain.token import Purpose
 from scheduler.domain.zone import city, require_zone
 from scheduler.service import preferring, proving
 from scheduler.service.membership import LONGEST_NAME
@@ -101,6 +102,7 @@ async def _shown(
         assumed=member.zone_source == "assumed", answers=member.feed_answers,
         alarms={kept["alarm"]: f"{kept['alarm']} minutes before", **_ALARMS},
         subscribe_url=subscribe_url(here.keys, here.community, member),
+        leave_url=f"/u/{here.keys.token(Purpose.LEAVE, member.id, generation=member.generation)}",
     )  # fmt: skip
 
 
@@ -136,7 +138,7 @@ def _check(complaints: dict[str, str], name: str, check: Callable[..., str], tex
     try:
         return check(text, "", **limits)
     except Refused as refusal:
-        complaints[name] = told(refusal)
+        complaints[name] = told(refusal, name)
         return ""
 
 
@@ -147,7 +149,7 @@ async def _details(request: Request, token: str, typed: Mapping[str, str]) -> Co
     tongue = _check(complaints, "locale", require_locale, typed.get("locale", ""))
     cycle = typed.get("cycle", "")
     if cycle not in ("", "h12", "h23"):
-        complaints["cycle"] = "Choose one of these."
+        complaints["cycle"] = "You need to choose one of these."
     if complaints:
         return complaints
     member = (await _read(here, token)).member
@@ -170,7 +172,7 @@ async def _details(request: Request, token: str, typed: Mapping[str, str]) -> Co
 async def _notices(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
     here, by = site(request), typed.get("invitation_by", "mail")
     if by not in ("mail", "feed"):
-        return {"invitation_by": "Choose one of these."}
+        return {"invitation_by": "You need to choose one of these."}
     wanted = (await fields(request)).get("wanted", [])
     muted = {
         choice.mute for choice in preferring.choices(here.policies, ()) if _value(choice.mute) not in wanted
@@ -184,7 +186,7 @@ async def _notices(request: Request, token: str, typed: Mapping[str, str]) -> Co
 async def _feed(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
     here, alarm = site(request), typed.get("alarm", "")
     if alarm not in _ALARMS:
-        return {"alarm": "Choose one of these."}
+        return {"alarm": "You need to choose one of these."}
     await preferring.choose_feed(
         here.database, token, alarm_minutes=int(alarm) if alarm else None, answers="answers" in typed,
         keys=here.keys, now=here.clock.now(),
@@ -198,9 +200,9 @@ async def _pause(request: Request, token: str, typed: Mapping[str, str]) -> Comp
         until = date.fromisoformat(typed.get("until", "").strip())
         await preferring.pause(here.database, token, until=until, keys=here.keys, now=here.clock.now())
     except (ValueError, OverflowError):
-        return {"until": "Choose a day, as 2027-01-31."}
+        return {"until": "You need to choose a day, as 2027-01-31."}
     except Refused as refusal:
-        return {"until": str(refusal)}
+        return {"until": told(refusal, "until")}
     return {}
 
 

@@ -20,7 +20,7 @@ async def ask(request: Request) -> Response:
     before anybody looks whose it is: that is done later, at a random moment."""
     here = site(request)
     if request.method != "POST":
-        return page(request, "ask.html", headers=PRIVATE, asked=False, typed="", complaint="")
+        return page(request, "ask.html", headers=PRIVATE, asked=False, typed="", complaints={})
     typed = await field(request, "email")
     try:
         email = require_address(typed, "")
@@ -32,7 +32,7 @@ async def ask(request: Request) -> Response:
             headers=PRIVATE,
             asked=False,
             typed=typed,
-            complaint=told(refusal),
+            complaints={"email": told(refusal, "email")},
         )
     if not here.pace.allows(request):
         return page(
@@ -40,7 +40,7 @@ async def ask(request: Request) -> Response:
             words="From your network many links were asked for in this hour. Please try again later.",
         )  # fmt: skip
     await asking.ask_for_link(here.database, email, now=here.clock.now())
-    return page(request, "ask.html", headers=PRIVATE, asked=True, typed="", complaint="")
+    return page(request, "ask.html", headers=PRIVATE, asked=True, typed="", complaints={})
 
 
 async def sign_in(request: Request) -> Response:
@@ -87,7 +87,7 @@ async def _move(request: Request, typed: Mapping[str, str], complaints: dict[str
             here.database, request.path_params["token"], email, keys=here.keys, now=here.clock.now()
         )
     except Refused as refusal:
-        complaints["email"] = told(refusal)
+        complaints["email"] = told(refusal, "email")
         return None
     words = "We have sent a mail to the new address. As soon as it is confirmed there, our mail comes there."
     return page(request, "done.html", headers=PRIVATE, heading="One more step", words=words)
@@ -96,14 +96,14 @@ async def _move(request: Request, typed: Mapping[str, str], complaints: dict[str
 async def _forget(request: Request, typed: Mapping[str, str], complaints: dict[str, str]) -> Response | None:
     here = site(request)
     if typed.get("sure") != "yes":
-        complaints["sure"] = "Please tick that you are sure."
+        complaints["sure"] = "You need to tick that you are sure."
         return None
     try:
         await proving.forget_me(
             here.database, request.path_params["token"], keys=here.keys, outbox=here.outbox, now=here.clock.now()
         )  # fmt: skip
     except Refused:
-        complaints["sure"] = "A mail to you is on its way at this moment; please try again in a minute."
+        complaints["sure"] = "You need to try again in a minute: a mail to you is on its way at this moment."
         return None
     words = "Nothing that names you is left with us. It was good to have you here; you are welcome any day."
     return page(request, "done.html", headers=PRIVATE, heading="You are forgotten", words=words)

@@ -88,14 +88,14 @@ async def test_the_hour_cycle_is_a_members_own_and_no_change_of_language(
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("name", "Bo\u202egpj", "Character U+202E is not allowed here"),
+        ("name", "Bo\u202egpj", "You need to change the name: character U+202E is not allowed here"),
         ("name", "x" * 201, "201 characters; at most 200"),
-        ("name", "Bo\r\nBcc: all@example.org", "Character U+000D"),
+        ("name", "Bo\r\nBcc: all@example.org", "character U+000D"),
         ("zone", "Pacific/Aukland", "Pacific/Auckland"),
         ("zone", "", "is not known"),
         ("locale", "<b>en</b>", "is not known"),
         ("locale", "' OR 1=1 --", "is not known"),
-        ("cycle", "h99", "Choose one of these"),
+        ("cycle", "h99", "You need to choose one of these"),
     ],
 )
 async def test_what_cannot_be_kept_is_told_beside_its_field_and_nothing_is_saved(
@@ -329,7 +329,7 @@ async def test_links_are_not_ended_where_no_new_one_would_arrive(
 ) -> None:
     await house.change("Bo", suppressed_at=house.clock.now())
     refused = await visitor.post(link, data={"act": "links"})
-    assert refused.status_code == 422 and "Our mail to you comes back" in refused.text
+    assert refused.status_code == 422 and "our mail to you comes back" in refused.text
     assert (await visitor.get(link)).status_code == 200
 
 

@@ -20,8 +20,8 @@ if (local.length && own && !new URLSearchParams(location.search).has("zone")) {
     .then((answer) => (answer.ok ? answer.text() : ""))
     .then((text) => {
       const there = new DOMParser().parseFromString(text, "text/html");
-      for (const part of local) swap(part, there.getElementById(part.id));
       const place = there.querySelector("[data-local] .city")?.textContent;
+      for (const part of local) swap(part, there.getElementById(part.id));
       const told = document.querySelector("[data-told]");
       if (place && told) told.textContent = `Times are now shown as they are ${place}, as on this device.`;
     })

@@ -89,9 +89,11 @@ async def _shown(
     }  # fmt: skip
     paused = member.paused_until.astimezone(ZoneInfo(member.zone)).date() if member.paused_until else None
     today = here.clock.now().astimezone(ZoneInfo(member.zone)).date()
+    # A browser shows nothing else in a field for a day.
+    until = _day(typed.get("until", "")) or ""
     return page(
         request, "me.html", status=status, headers=PRIVATE, address=member.address,
-        values={**kept, **{name: typed[name] for name in kept if name in typed}}, complaints=complaints,
+        values={**kept, **{name: typed[name] for name in kept if name in typed}, "until": until}, complaints=complaints,
         zones=zones(), city=city(member.zone), languages=_languages(plain), next=found.next, title=found.title,
         choices=[
             {"value": _value(one.mute), "words": _words(one, cycle), "wanted": not one.muted} for one in found.choices
@@ -194,13 +196,22 @@ async def _feed(request: Request, token: str, typed: Mapping[str, str]) -> Compl
     return {}
 
 
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        return None
+
+
 async def _pause(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
     here = site(request)
-    try:
-        until = date.fromisoformat(typed.get("until", "").strip())
-        await preferring.pause(here.database, token, until=until, keys=here.keys, now=here.clock.now())
-    except (ValueError, OverflowError):
+    until = _day(typed.get("until", ""))
+    if until is None:
         return {"until": "You need to choose a day, as 2027-01-31."}
+    try:
+        await preferring.pause(here.database, token, until=until, keys=here.keys, now=here.clock.now())
+    except OverflowError:
+        return {"until": "You need to choose an earlier day."}
     except Refused as refusal:
         return {"until": told(refusal, "until")}
     return {}

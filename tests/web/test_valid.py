@@ -104,7 +104,8 @@ async def test_every_page_is_valid_in_every_state(
         await get("/outbox/" + outbox.partition('href="/outbox/')[2].partition('"')[0])
         for data in (
             {**DETAILS, "name": "a\u202e<b", "zone": "x", "locale": "?", "cycle": "h99"},
-            {**DETAILS, "zone": "Asia/Tokyo"}, {"act": "notices", "invitation_by": "?"}, {"act": "pause", "until": "?"}, {"act": "feed", "alarm": "?"},
+            {**DETAILS, "zone": "Asia/Tokyo"}, {"act": "notices", "invitation_by": "?"},
+            {"act": "pause", "until": "?"}, {"act": "feed", "alarm": "?"},
             {"act": "else"},
         ):  # fmt: skip
             await post(me, data)

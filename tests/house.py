@@ -22,6 +22,7 @@ from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Kind, Policy
 from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
+from scheduler.service import asking
 from scheduler.service.deciding import nudge
 from scheduler.service.planning import Planner, Tick
 from scheduler.service.publishing import upcoming
@@ -150,7 +151,8 @@ class House:
             await answers.set_answer(connection, member.id, occurrence, answer=answer, now=self.clock.now())
 
     async def tick(self) -> Tick:
-        """One tick, and what it found to send."""
+        """Carry out what visitors asked for, then one tick, and what it found to send."""
+        await asking.carry_out_left(self.database, now=self.clock.now())
         ticked = await self.planner.tick()
         await self.dispatcher.send_due()
         return ticked

@@ -33,7 +33,7 @@ from scheduler.delivery.transport import MaildirAddress
 from scheduler.domain.problem import Problem
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.alerting import Bell
-from scheduler.service.asking import carry_out_left
+from scheduler.service.asking import keep_carrying_out
 from scheduler.service.deciding import nudge
 from scheduler.service.planning import Planner
 from scheduler.service.refusing import count_refusals
@@ -119,10 +119,8 @@ class Service:
             async with self._parts.database.read() as connection:
                 self._seen = await facts.current(connection, "change")
             ticked = await self._planner.tick()
-            if not ticked.held:
-                await carry_out_left(self._parts.database, now=self._parts.clock.now())
-                if self._hands:
-                    await hand_out(self._parts)
+            if not ticked.held and self._hands:
+                await hand_out(self._parts)
         if ticked.next_due:
             self._timer.add_job(
                 _beat, DateTrigger(ticked.next_due), [self.tick], id="due", replace_existing=True
@@ -241,6 +239,7 @@ async def serve(
         serving = asyncio.create_task(web.serve(sockets=[listener]))
         sending = asyncio.create_task(service.send())
         keeping = asyncio.create_task(app.state.site.shelf.keep_fresh())
+        asked = asyncio.create_task(keep_carrying_out(parts.database, parts.clock))
         calm_collector()
         say(f"Third Thursday is at http://{settings.web.host}:{settings.web.port}/")
         await asyncio.wait(
@@ -249,6 +248,7 @@ async def serve(
         log.info("stopping")
         web.should_exit = True
         keeping.cancel()
+        asked.cancel()
         broken = None if stopping.is_set() else sending if sending.done() else serving
         await service.stop(sending)
         await serving

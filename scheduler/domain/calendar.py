@@ -17,6 +17,7 @@ from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series
 from scheduler.domain.problem import Refused
 from scheduler.domain.vtimezone import vtimezone
+from scheduler.domain.zone import canonical_zone
 
 LONGEST_UID = 100
 """Octets. Some programs cut a longer one, and then two meetings become one."""
@@ -189,7 +190,7 @@ def feed(
     """
     inside = sorted(occurrences, key=lambda occurrence: (occurrence.starts, occurrence.key))
     # A calendar without any component would be invalid.
-    zones = _zones(inside) or [(one.zone, one.starts_on(one.first)) for one in series.values()]
+    zones = _zones(inside) or [(canonical_zone(one.zone), one.starts_on(one.first)) for one in series.values()]
     calendar = _calendar()
     _add(calendar, ("NAME", "X-WR-CALNAME"), _line(name))
     _add(calendar, ("DESCRIPTION", "X-WR-CALDESC"), _prose(community.description))
@@ -289,7 +290,7 @@ def _add(component: Component, names: Iterable[str], text: str) -> None:
 
 
 def _zones(occurrences: Iterable[Occurrence]) -> list[tuple[str, datetime]]:
-    return [(one.zone, moment) for one in occurrences for moment in (one.starts, one.ends)]
+    return [(canonical_zone(one.zone), moment) for one in occurrences for moment in (one.starts, one.ends)]
 
 
 def _add_zones(calendar: Calendar, moments: Iterable[tuple[str, datetime]]) -> None:
@@ -301,6 +302,8 @@ def _add_zones(calendar: Calendar, moments: Iterable[tuple[str, datetime]]) -> N
 
 
 def _add_moment(component: Component, name: str, moment: datetime, *, zone: str) -> None:
+    # Under an old name (America/Godthab) KDE's reader is an hour early on the days on which clocks change.
+    zone = canonical_zone(zone)
     local = moment.astimezone(ZoneInfo(zone))
     twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
     if zone == "UTC" or twice:

@@ -1,20 +1,28 @@
-"""Asking from outside: kept before it is answered, in one way for every address, and carried out afterwards."""
+"""Asking from outside: kept before it is answered, in one way for every address, and carried out at another time."""
 
+import random
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy.exc import IntegrityError
 
+from scheduler.domain.clock import Clock
 from scheduler.domain.policy import Kind
 from scheduler.service import joining, proving
 from scheduler.service.joining import Application
 from scheduler.service.mailing import USEFUL_FOR
-from scheduler.store import asks
+from scheduler.store import asks, facts
 from scheduler.store.database import FAULTS, Database
 
 log = structlog.get_logger()
+
+PAUSE_SECONDS = (2.0, 8.0)
+"""The shortest and the longest pause between two rounds of carrying out what was asked."""
+
+_SOONEST = timedelta(seconds=1)
+"""The least time from a request until what it asked for is carried out."""
 
 
 async def ask_to_join(database: Database, application: Application, *, now: datetime) -> int:
@@ -33,6 +41,26 @@ async def _keep(database: Database, what: str, said: Mapping[str, str], now: dat
     # Nobody is looked up here: how long the answer takes says nothing about whom we know.
     async with database.write() as connection:
         return await asks.keep(connection, what, said, now)
+
+
+async def keep_carrying_out(database: Database, clock: Clock) -> None:
+    """Carry out what visitors asked for, round after round, until cancelled; nothing while sending is on hold.
+
+    The rounds come at random moments that do not depend on requests. Work that began with a request would slow the
+    next one down, and more so for a member's address: a visitor could tell by a clock who is a member.
+    """
+    while True:
+        await clock.sleep(random.SystemRandom().uniform(*PAUSE_SECONDS))
+        try:
+            async with database.read() as connection:
+                held = await facts.read(connection, facts.HOLD)
+            if not held:
+                now = clock.now()
+                await carry_out_left(database, now=now, asked_until=now - _SOONEST)
+        except FAULTS as error:
+            database.faults.begin("asks", error)
+        else:
+            database.faults.end("asks")
 
 
 async def carry_out(database: Database, number: int, *, now: datetime) -> None:
@@ -57,11 +85,13 @@ async def _carry_out(database: Database, number: int, now: datetime) -> None:
             await joining.receive(connection, Application(**ask.said), now)
         else:
             await proving.mail_link(connection, ask.said["email"], now)
+        # A tick follows in any case, so that it does not show whether there was anything to send.
+        await facts.note_change(connection)
 
 
-async def carry_out_left(database: Database, *, now: datetime) -> None:
-    """Carry out what a process that died had answered and not done."""
+async def carry_out_left(database: Database, *, now: datetime, asked_until: datetime | None = None) -> None:
+    """Carry out all that was asked, or all that was asked until an instant."""
     async with database.read() as connection:
-        left = await asks.left(connection)
+        left = await asks.left(connection, until=asked_until or now)
     for number in left:
         await carry_out(database, number, now=now)

@@ -15,13 +15,13 @@ _WORDS = (
 )
 
 
-async def own_data(database: Database, token: str, *, keys: Keys) -> dict[str, Any]:
-    """All that erasing the link's member would remove, ready for JSON; who left may have it too.
+async def own_data(database: Database, token: str, *, keys: Keys, now: datetime) -> dict[str, Any]:
+    """Return all that erasing the member of a fresh link would remove, ready for JSON; also for members who left.
 
-    Raises NotOpen where the link is nobody's.
+    A link from the foot of a mail is not enough: mails are passed on. Raises NotOpen where the link opens nothing.
     """
     async with database.read() as connection:
-        standing, member = await recognise(connection, token, Purpose.PREFERENCES, keys=keys)
+        standing, member = await recognise(connection, token, Purpose.SIGN_IN, keys=keys, now=now)
         if member is None:
             raise NotOpen(standing)
         held = await erasures.held_about(connection, member.id)

@@ -51,9 +51,9 @@ class Application:
 
 
 def read_application(typed: Mapping[str, str]) -> tuple[Application | None, dict[str, str]]:
-    """The application that somebody typed, or None and what is wrong with each field, by its name."""
+    """Return the application that somebody typed, or None and why each wrong field is refused, by its name."""
     checks: Mapping[str, Callable[[str], str]] = {
-        "name": partial(_some_line, missing="Please tell us what to call you."),
+        "name": partial(_some_line, missing="You need to tell us what to call you."),
         "email": _email,
         "country": _country,
         "zone": lambda text: require_zone(text.strip(), "") if text.strip() else "",
@@ -67,12 +67,11 @@ def read_application(typed: Mapping[str, str]) -> tuple[Application | None, dict
         try:
             values[name] = check(typed.get(name, ""))
         except Refused as refusal:
-            words = str(refusal).removeprefix(":").strip()
-            complaints[name] = words[:1].upper() + words[1:]
+            complaints[name] = str(refusal).removeprefix(":").strip()
     if complaints:
         return None, complaints
     if not values["zone"] and not zones_of_country(values["country"]):
-        return None, {"zone": "Please choose the place nearest to you."}
+        return None, {"zone": "You need to choose the place nearest to you."}
     del values["consent"]
     tongue = values["locale"]
     if "-" not in tongue:
@@ -89,19 +88,19 @@ def _some_line(text: str, *, missing: str) -> str:
 
 def _email(text: str) -> str:
     if not text.strip():
-        raise Refused("Please give the address that our mail shall come to.")
+        raise Refused("You need to give the address that our mail goes to.")
     return require_address(text.strip(), "")
 
 
 def _country(text: str) -> str:
     if not text.strip():
-        raise Refused("Please choose your country.")
+        raise Refused("You need to choose your country.")
     return require_country(text.strip(), "")
 
 
 def _consent(text: str) -> str:
     if text != "yes":
-        raise Refused("Without this we may not keep your request; please tick it if you agree.")
+        raise Refused("You need to agree to this: without it we may not keep your request.")
     return text
 
 

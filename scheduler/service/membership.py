@@ -286,12 +286,16 @@ async def rotate_member(database: Database, email: str, *, now: datetime) -> Cha
     """Make every personal link and feed address that a member was given useless; the next mail brings new ones."""
     async with database.write() as connection:
         member = await require_member(connection, email)
-        generations = {
-            "generation": member.generation + 1,
-            "feed_generation": member.feed_generation + 1,
-            "feed_changed_at": now,
-        }
-        return await _change(connection, member, generations)
+        return await _change(connection, member, next_generations(member, now))
+
+
+def next_generations(member: Member, now: datetime) -> dict[str, Any]:
+    """Return the values that end every personal link and the feed address of a member."""
+    return {
+        "generation": member.generation + 1,
+        "feed_generation": member.feed_generation + 1,
+        "feed_changed_at": now,
+    }
 
 
 async def _change(connection: AsyncConnection, member: Member, values: Mapping[str, Any]) -> Changed:

@@ -173,9 +173,9 @@ async def pause(
             raise NotOpen(standing)
         back = first_instant(datetime.combine(until, time()), member.zone)
         if back <= now:
-            raise Refused("That day has begun already; choose a day to come.")
+            raise Refused("You need to choose a day to come: that one has begun already.")
         if (back - now).days > LONGEST_PAUSE_DAYS:
-            raise Refused("That is more than a year away; choose an earlier day.")
+            raise Refused("You need to choose an earlier day: that one is more than a year away.")
         await _change(connection, member, {"status": "paused", "active_since": None, "paused_until": back})
     return member
 

@@ -13,7 +13,7 @@ from scheduler.domain.problem import Refused
 from scheduler.domain.token import Keys, Purpose, token_subject
 from scheduler.service.erasing import erase_member
 from scheduler.service.mailing import mail_one, mailed_since
-from scheduler.service.membership import erasure_name, key_of
+from scheduler.service.membership import erasure_name, key_of, next_generations
 from scheduler.service.preferring import NotOpen, open_by
 from scheduler.service.recognising import Standing, recognise, recognise_among
 from scheduler.store import erasures, members, notices, returns
@@ -23,6 +23,11 @@ from scheduler.store.members import Member
 log = structlog.get_logger()
 
 COOL_DOWN = timedelta(minutes=2)
+_LINKS_ENDED = (
+    "All links in our earlier mails have ended, and so has the address of your calendar feed: this was asked for on "
+    "your own page. If it was not you, somebody had one of those links; now they cannot use it any more."
+)
+
 MOST_A_DAY = 5
 """How many fresh links, and how many questions to a new address, one member gets."""
 
@@ -40,6 +45,37 @@ async def ask_own_link(database: Database, token: str, *, keys: Keys, now: datet
         member = await open_by(connection, token, keys=keys)
         await _mail_link(connection, member, now)
     return member
+
+
+async def end_links(database: Database, token: str, *, keys: Keys, now: datetime) -> None:
+    """End every personal link and the feed address of the member of a link to preferences, and mail a fresh link.
+
+    The fresh link is not returned: the link in use may be the one that somebody passed on. Raises NotOpen, and
+    Refused where our mail does not reach the member.
+    """
+    async with database.write() as connection:
+        member = await open_by(connection, token, keys=keys)
+        if member.suppressed_at:
+            raise Refused(
+                "You need to write to us first: our mail to you comes back, so no link would reach you."
+            )
+        await _end_links(connection, member, now)
+        await mail_one(connection, member, Kind.SIGN_IN, now=now, words=_LINKS_ENDED)
+
+
+async def end_links_at_once(database: Database, token: str, *, keys: Keys, now: datetime) -> str:
+    """Do the same for the member of a fresh link, and return the token of their new link to preferences."""
+    async with database.write() as connection:
+        member = await _fresh(connection, token, keys=keys, now=now)
+        if member.status == "left":
+            raise NotOpen(Standing.LEFT)
+        await _end_links(connection, member, now)
+    return keys.token(Purpose.PREFERENCES, member.id, generation=member.generation + 1)
+
+
+async def _end_links(connection: AsyncConnection, member: Member, now: datetime) -> None:
+    await members.change(connection, member.id, **next_generations(member, now))
+    log.info("links-ended", member=member.id)
 
 
 async def _mail_link(connection: AsyncConnection, member: Member, now: datetime) -> None:
@@ -78,9 +114,9 @@ async def ask_address(database: Database, token: str, email: str, *, keys: Keys,
         if member.status == "left":
             raise NotOpen(Standing.LEFT)
         if address_key(email) == member.address_key:
-            raise Refused("That is the address that we have.")
+            raise Refused("You need to give another address: that is the one that we have.")
         if not await _may_mail(connection, member, Kind.ADDRESS_CHANGE, now):
-            raise Refused("We have just sent a mail for such a change; please wait some minutes.")
+            raise Refused("You need to wait some minutes: we have just sent a mail for such a change.")
         other = await members.by_key(connection, address_key(email))
         await mail_one(
             connection, member, Kind.ADDRESS_CHANGE, address=other.address if other else email, now=now

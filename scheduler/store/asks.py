@@ -30,6 +30,8 @@ async def take(connection: AsyncConnection, number: int) -> Ask | None:
     return Ask._make(row) if row else None
 
 
-async def left(connection: AsyncConnection) -> list[int]:
-    """Those not carried out yet, the oldest first."""
-    return list(await connection.scalars(select(asks.c.id).order_by(asks.c.id)))
+async def left(connection: AsyncConnection, *, until: datetime) -> list[int]:
+    """Return those asked until an instant and not carried out yet, the oldest first."""
+    return list(
+        await connection.scalars(select(asks.c.id).where(asks.c.asked_at <= until).order_by(asks.c.id))
+    )

@@ -32,11 +32,11 @@ from scheduler.web import (
     subscribing,
 )
 from scheduler.web.forms import LARGEST_FORM
-from scheduler.web.guarding import Hardening, Journal, harden
+from scheduler.web.guarding import Hardening, Journal, LargestBody, harden
 from scheduler.web.metrics import Metrics
 from scheduler.web.pacing import Pace
 from scheduler.web.shelf import Shelf
-from scheduler.web.site import Site, page, read_templates, site
+from scheduler.web.site import PRIVATE, Site, page, read_templates, site
 
 log = structlog.get_logger()
 
@@ -49,6 +49,10 @@ _WORDS = {
     ),
     404: ("There is no such page", "The address may be mistyped, or what stood here is gone."),
     405: ("That cannot be done here", "This page can only be looked at."),
+    413: (
+        "That was too much at once",
+        "A form holds less than that, and nothing was changed. You need to go back, write less, and send it again.",
+    ),
     500: ("Something went wrong on our side", "It has been noted. Please try again in a few minutes."),
     503: (
         "We cannot do that just now",
@@ -77,6 +81,7 @@ def create_app(
         middleware=[
             Middleware(Journal, clock=clock),
             Middleware(Hardening, https=community.base_url.startswith("https:")),
+            Middleware(LargestBody, octets=LARGEST_FORM, refuse=_too_large),
         ],
         exception_handlers={
             HTTPException: _unanswered,
@@ -138,6 +143,11 @@ async def _unanswered(request: Request, error: Exception) -> Response:
     return page(
         request, "problem.html", status=error.status_code, headers=error.headers, heading=heading, words=words
     )
+
+
+def _too_large(request: Request) -> Response:
+    heading, words = _WORDS[413]
+    return page(request, "problem.html", status=413, headers=PRIVATE, heading=heading, words=words)
 
 
 async def _out_of_reach(request: Request, error: Exception) -> Response:

@@ -1,11 +1,13 @@
 """The long lists that forms offer: places by region, and languages by their own names."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from babel import Locale
+from babel.core import parse_locale
+from babel.localedata import locale_identifiers
 
-from scheduler.domain.locale_tag import LANGUAGES
+from scheduler.domain.locale_tag import LANGUAGES, plain_locale
 from scheduler.domain.zone import city, zone_tab_zones
 
 
@@ -26,11 +28,36 @@ def languages() -> Sequence[tuple[str, str]]:
     return sorted(named, key=lambda one: one[1].casefold())
 
 
-@cache
+@lru_cache(maxsize=4096)
 def language_name(tag: str) -> str:
-    """A language (and where the tag says so its country) as its speakers call it; the tag where CLDR does not know."""
+    """Return the language of a tag, and its script, country and variant if it names them, as its speakers write them.
+
+    Each is looked up by itself: CLDR has no locale for most pairs (English in France), and for many languages it has
+    no locale at all. Those are named in English, and what is not known at all by its code.
+    """
     try:
-        name = Locale.parse(tag.replace("_", "-"), sep="-").get_display_name() or tag
+        language, territory, script, variant, *_ = parse_locale(plain_locale(tag).replace("_", "-"), sep="-")
     except ValueError:
         return tag
-    return name[:1].upper() + name[1:]
+    own, english = _locale(language, script, territory), Locale("en")
+
+    def named(kind: str, code: str | None) -> str | None:
+        return code and (getattr(own, kind).get(code) or getattr(english, kind).get(code) or code)
+
+    details = (("scripts", script), ("territories", territory), ("variants", variant and variant.upper()))
+    rest = ", ".join(filter(None, (named(kind, code) for kind, code in details)))
+    name = named("languages", language) or tag
+    return name[:1].upper() + name[1:] + (f" ({rest})" if rest else "")
+
+
+def _locale(language: str, script: str | None, territory: str | None) -> Locale:
+    """Return the nearest locale that CLDR has for a language; English where it has none."""
+    for details in ((script, territory), (None, territory), (script, None), (None, None)):
+        if "_".join(filter(None, (language, *details))) in _known_locales():
+            return Locale(language, script=details[0], territory=details[1])
+    return Locale("en")
+
+
+@cache
+def _known_locales() -> frozenset[str]:
+    return frozenset(locale_identifiers())

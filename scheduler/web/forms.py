@@ -30,7 +30,19 @@ async def field(request: Request, name: str) -> str:
     return (await fields(request)).get(name, [""])[-1].strip()
 
 
-def told(refusal: Refused) -> str:
-    """What is wrong with a field, as a sentence beside it."""
+NEEDS = {
+    "name": "change the name",
+    "email": "check the email address",
+    "country": "choose another country",
+    "zone": "choose another time zone",
+    "locale": "choose another language",
+    "words": "change what you wrote",
+    "until": "choose another day",
+}
+"""What somebody needs to do about a field whose text is refused."""
+
+
+def told(refusal: Refused, name: str) -> str:
+    """What is wrong with the field of that name, as a sentence that begins with what to do."""
     words = str(refusal).removeprefix(":").strip()
-    return words[:1].upper() + words[1:]
+    return words if words.startswith("You need to ") else f"You need to {NEEDS[name]}: {words}"

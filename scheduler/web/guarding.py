@@ -1,7 +1,11 @@
 """What holds for every answer: the headers that keep a browser safe, and a line in the log that names no token."""
 
+from collections.abc import Callable
+
 import structlog
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scheduler.domain.clock import Clock
@@ -47,6 +51,23 @@ class Hardening:
             await send(message)
 
         await self._app(scope, receive, hardened if scope["type"] == "http" else send)
+
+
+class LargestBody:
+    """Answers a request that announces a body of more than `octets` by the page of `refuse`, before reading it.
+
+    The framework counts what arrives, but would refuse this one with two words of plain text.
+    """
+
+    def __init__(self, app: ASGIApp, *, octets: int, refuse: Callable[[Request], Response]) -> None:
+        self._app = app
+        self._octets = octets
+        self._refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        length = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        too_large = length.isascii() and length.isdigit() and int(length[:20]) > self._octets
+        await (self._refuse(Request(scope)) if too_large else self._app)(scope, receive, send)
 
 
 class Journal:

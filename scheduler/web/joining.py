@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,8 +11,8 @@ from scheduler.domain.zone import city, require_zone
 from scheduler.service import asking, joining
 from scheduler.service.joining import Application
 from scheduler.service.recognising import Standing
-from scheduler.web.choices import languages, zones
-from scheduler.web.forms import fields
+from scheduler.web.choices import language_name, languages, zones
+from scheduler.web.forms import fields, told
 from scheduler.web.site import PRIVATE, page, shut, site
 
 _FIELDS = ("name", "email", "country", "zone", "locale", "words", "consent")
@@ -29,7 +28,8 @@ async def join(request: Request) -> Response:
         return _form(request, {"zone": request.query_params.get("zone", "")}, {})
     found = await fields(request)
     typed = {name: found.get(name, [""])[-1] for name in (*_FIELDS, _TRAP, "confirmed", "act")}
-    application, complaints = joining.read_application(typed)
+    application, refusals = joining.read_application(typed)
+    complaints = {name: told(Refused(words), name) for name, words in refusals.items()}
     if application is None:
         return _form(request, typed, complaints, status=422)
     if typed["act"] == "back":
@@ -41,12 +41,9 @@ async def join(request: Request) -> Response:
             request, "problem.html", status=429, headers=PRIVATE, heading="That was asked very often",
             words="From your network many people have asked in this hour. Please try again later.",
         )  # fmt: skip
-    answer = page(request, "asked.html", headers=PRIVATE, address=application.email)
     if not typed[_TRAP]:
-        now = here.clock.now()
-        number = await asking.ask_to_join(here.database, application, now=now)
-        answer.background = BackgroundTask(asking.carry_out, here.database, number, now=now)
-    return answer
+        await asking.ask_to_join(here.database, application, now=here.clock.now())
+    return page(request, "asked.html", headers=PRIVATE, address=application.email)
 
 
 def _form(
@@ -57,8 +54,10 @@ def _form(
     known = dict(languages())
     return page(
         request, "join.html", status=status, headers=PRIVATE, values=values, complaints=complaints, trap=_TRAP,
+        again=request.method == "POST",
         countries=countries(), zones=zones(), zone_words=_city(values["zone"]), languages=languages(),
-        other_language=values["locale"] if values["locale"] not in known else "", longest_words=joining.LONGEST_WORDS,
+        other_language=language_name(values["locale"]) if values["locale"] not in known else "",
+        longest_words=joining.LONGEST_WORDS,
     )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ class Shown:
     the time at home that it was moved from."""
 
     title: str
+    about: str
     topic: str
     speakers: str
     materials: str
@@ -145,7 +146,7 @@ def _shown(here: Site, one: Occurrence, chosen: Chosen, now: datetime) -> Shown:
         return describe_when(occurrence, series, zone=zone, cycle=cycle)
 
     return Shown(
-        title=series.title, topic=one.topic, speakers=one.speakers, materials=one.materials,
+        title=series.title, about=series.description, topic=one.topic, speakers=one.speakers, materials=one.materials,
         url=_url(one) + chosen.query, calendar_url=f"{_url(one)}.ics", home=when(one, one.zone),
         there=when(one, chosen.zone) if chosen.zone and chosen.zone != one.zone else None,
         was=when(unmoved(one), one.zone) if one.status is Status.MOVED else None,

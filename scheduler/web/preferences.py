@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from scheduler.domain.locale_tag import (
     hour_cycle,
@@ -20,9 +20,9 @@ from scheduler.domain.localtime import say_clock, say_day, say_length
 from scheduler.domain.policy import Kind
 from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line
+from scheduler.domain.token import Purpose
 from scheduler.domain.zone import city, require_zone
 from scheduler.service import preferring, proving
-from scheduler.service.disclosing import own_data
 from scheduler.service.membership import LONGEST_NAME
 from scheduler.service.preferring import Choice, NotOpen, Preferences
 from scheduler.service.subscribing import subscribe_url
@@ -39,6 +39,7 @@ _DONE = {
     "feed": "Saved: your calendar follows when it next asks.",
     "fresh": "A fresh link is on its way to your address. It works for an hour.",
     "rotate": "Your calendar feed has a new address. Subscribe to it anew; the old one is closed.",
+    "links": "Your old links have ended, and this page has a new address. Subscribe to your calendar feed anew.",
 }
 
 
@@ -50,7 +51,7 @@ async def me(request: Request) -> Response:
     here, token = site(request), request.path_params["token"]
     try:
         if request.method != "POST":
-            return await (_data(request) if "download" in request.query_params else _shown(request, {}, {}))
+            return await _shown(request, {}, {})
         typed = {name: values[-1] for name, values in (await fields(request)).items()}
         act = _ACTS.get(typed.get("act", ""))
         if act is None:
@@ -66,14 +67,6 @@ async def me(request: Request) -> Response:
         return await _shown(request, typed, answer, status=422)
     done = f"?done={typed['act']}"
     return Response(status_code=303, headers={**PRIVATE, "Location": f"/me/{token}{done}"})
-
-
-async def _data(request: Request) -> Response:
-    """All that is held about the member, as a file of theirs; who left may have it too."""
-    here = site(request)
-    found = await own_data(here.database, request.path_params["token"], keys=here.keys)
-    headers = {**PRIVATE, "Content-Disposition": 'attachment; filename="what-we-hold-about-you.json"'}
-    return JSONResponse(found, headers=headers)
 
 
 async def _read(here: Site, token: str) -> Preferences:
@@ -96,9 +89,11 @@ async def _shown(
     }  # fmt: skip
     paused = member.paused_until.astimezone(ZoneInfo(member.zone)).date() if member.paused_until else None
     today = here.clock.now().astimezone(ZoneInfo(member.zone)).date()
+    # A browser shows nothing else in a field for a day.
+    until = _day(typed.get("until", "")) or ""
     return page(
         request, "me.html", status=status, headers=PRIVATE, address=member.address,
-        values={**kept, **{name: typed[name] for name in kept if name in typed}}, complaints=complaints,
+        values={**kept, **{name: typed[name] for name in kept if name in typed}, "until": until}, complaints=complaints,
         zones=zones(), city=city(member.zone), languages=_languages(plain), next=found.next, title=found.title,
         choices=[
             {"value": _value(one.mute), "words": _words(one, cycle), "wanted": not one.muted} for one in found.choices
@@ -109,6 +104,7 @@ async def _shown(
         assumed=member.zone_source == "assumed", answers=member.feed_answers,
         alarms={kept["alarm"]: f"{kept['alarm']} minutes before", **_ALARMS},
         subscribe_url=subscribe_url(here.keys, here.community, member),
+        leave_url=f"/u/{here.keys.token(Purpose.LEAVE, member.id, generation=member.generation)}",
     )  # fmt: skip
 
 
@@ -144,7 +140,7 @@ def _check(complaints: dict[str, str], name: str, check: Callable[..., str], tex
     try:
         return check(text, "", **limits)
     except Refused as refusal:
-        complaints[name] = told(refusal)
+        complaints[name] = told(refusal, name)
         return ""
 
 
@@ -155,7 +151,7 @@ async def _details(request: Request, token: str, typed: Mapping[str, str]) -> Co
     tongue = _check(complaints, "locale", require_locale, typed.get("locale", ""))
     cycle = typed.get("cycle", "")
     if cycle not in ("", "h12", "h23"):
-        complaints["cycle"] = "Choose one of these."
+        complaints["cycle"] = "You need to choose one of these."
     if complaints:
         return complaints
     member = (await _read(here, token)).member
@@ -178,7 +174,7 @@ async def _details(request: Request, token: str, typed: Mapping[str, str]) -> Co
 async def _notices(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
     here, by = site(request), typed.get("invitation_by", "mail")
     if by not in ("mail", "feed"):
-        return {"invitation_by": "Choose one of these."}
+        return {"invitation_by": "You need to choose one of these."}
     wanted = (await fields(request)).get("wanted", [])
     muted = {
         choice.mute for choice in preferring.choices(here.policies, ()) if _value(choice.mute) not in wanted
@@ -192,7 +188,7 @@ async def _notices(request: Request, token: str, typed: Mapping[str, str]) -> Co
 async def _feed(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
     here, alarm = site(request), typed.get("alarm", "")
     if alarm not in _ALARMS:
-        return {"alarm": "Choose one of these."}
+        return {"alarm": "You need to choose one of these."}
     await preferring.choose_feed(
         here.database, token, alarm_minutes=int(alarm) if alarm else None, answers="answers" in typed,
         keys=here.keys, now=here.clock.now(),
@@ -200,15 +196,24 @@ async def _feed(request: Request, token: str, typed: Mapping[str, str]) -> Compl
     return {}
 
 
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        return None
+
+
 async def _pause(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
     here = site(request)
+    until = _day(typed.get("until", ""))
+    if until is None:
+        return {"until": "You need to choose a day, as 2027-01-31."}
     try:
-        until = date.fromisoformat(typed.get("until", "").strip())
         await preferring.pause(here.database, token, until=until, keys=here.keys, now=here.clock.now())
-    except (ValueError, OverflowError):
-        return {"until": "Choose a day, as 2027-01-31."}
+    except OverflowError:
+        return {"until": "You need to choose an earlier day."}
     except Refused as refusal:
-        return {"until": str(refusal)}
+        return {"until": told(refusal, "until")}
     return {}
 
 
@@ -230,6 +235,19 @@ async def _fresh(request: Request, token: str, _: Mapping[str, str]) -> Complain
     return {}
 
 
+async def _links(request: Request, token: str, _: Mapping[str, str]) -> Complaints | Response:
+    here = site(request)
+    try:
+        await proving.end_links(here.database, token, keys=here.keys, now=here.clock.now())
+    except Refused as refusal:
+        return {"links": str(refusal)}
+    words = (
+        "Every link in the mails that you have from us has ended, and so has the address of your calendar feed. A mail "
+        "with a new link is on its way to your address."
+    )
+    return page(request, "done.html", headers=PRIVATE, heading="Your old links have ended", words=words)
+
+
 _ACTS: Mapping[str, _Act] = {
     "details": _details,
     "notices": _notices,
@@ -238,4 +256,5 @@ _ACTS: Mapping[str, _Act] = {
     "feed": _feed,
     "rotate": _rotate,
     "fresh": _fresh,
+    "links": _links,
 }

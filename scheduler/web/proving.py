@@ -2,25 +2,25 @@
 
 from collections.abc import Mapping
 
-from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from scheduler.domain.address import require_address
 from scheduler.domain.problem import Refused
 from scheduler.domain.token import Purpose
 from scheduler.service import asking, proving
+from scheduler.service.disclosing import own_data
 from scheduler.service.preferring import NotOpen
 from scheduler.web.forms import field, fields, told
 from scheduler.web.site import PRIVATE, page, shut, site
 
 
 async def ask(request: Request) -> Response:
-    """Asks for an address; whoever has it gets a link by mail. The answer is the same for every address, and is given
-    before anybody looks whose it is."""
+    """Ask for an address, whose owner gets a link by mail. The answer is the same for every address, and is given
+    before anybody looks whose it is: that is done later, at a random moment."""
     here = site(request)
     if request.method != "POST":
-        return page(request, "ask.html", headers=PRIVATE, asked=False, typed="", complaint="")
+        return page(request, "ask.html", headers=PRIVATE, asked=False, typed="", complaints={})
     typed = await field(request, "email")
     try:
         email = require_address(typed, "")
@@ -32,18 +32,15 @@ async def ask(request: Request) -> Response:
             headers=PRIVATE,
             asked=False,
             typed=typed,
-            complaint=told(refusal),
+            complaints={"email": told(refusal, "email")},
         )
     if not here.pace.allows(request):
         return page(
             request, "problem.html", status=429, headers=PRIVATE, heading="That was asked very often",
             words="From your network many links were asked for in this hour. Please try again later.",
         )  # fmt: skip
-    answer = page(request, "ask.html", headers=PRIVATE, asked=True, typed="", complaint="")
-    now = here.clock.now()
-    number = await asking.ask_for_link(here.database, email, now=now)
-    answer.background = BackgroundTask(asking.carry_out, here.database, number, now=now)
-    return answer
+    await asking.ask_for_link(here.database, email, now=here.clock.now())
+    return page(request, "ask.html", headers=PRIVATE, asked=True, typed="", complaints={})
 
 
 async def sign_in(request: Request) -> Response:
@@ -52,6 +49,8 @@ async def sign_in(request: Request) -> Response:
     typed = {name: values[-1] for name, values in (await fields(request)).items()}
     complaints: dict[str, str] = {}
     try:
+        if "download" in request.query_params and request.method != "POST":
+            return await _data(request)
         member = await proving.look(here.database, token, keys=here.keys, now=here.clock.now())
         act = _ACTS.get(typed.get("act", "")) if request.method == "POST" else None
         if act and (done := await act(request, typed, complaints)):
@@ -65,6 +64,22 @@ async def sign_in(request: Request) -> Response:
     )  # fmt: skip
 
 
+async def _data(request: Request) -> Response:
+    """All that is held about the member, as a file of theirs; members who left may have it too."""
+    here = site(request)
+    found = await own_data(here.database, request.path_params["token"], keys=here.keys, now=here.clock.now())
+    headers = {**PRIVATE, "Content-Disposition": 'attachment; filename="what-we-hold-about-you.json"'}
+    return JSONResponse(found, headers=headers)
+
+
+async def _links(request: Request, _: Mapping[str, str], __: dict[str, str]) -> Response:
+    here = site(request)
+    own = await proving.end_links_at_once(
+        here.database, request.path_params["token"], keys=here.keys, now=here.clock.now()
+    )
+    return Response(status_code=303, headers={**PRIVATE, "Location": f"/me/{own}?done=links"})
+
+
 async def _move(request: Request, typed: Mapping[str, str], complaints: dict[str, str]) -> Response | None:
     here, email = site(request), typed.get("email", "").strip()
     try:
@@ -72,7 +87,7 @@ async def _move(request: Request, typed: Mapping[str, str], complaints: dict[str
             here.database, request.path_params["token"], email, keys=here.keys, now=here.clock.now()
         )
     except Refused as refusal:
-        complaints["email"] = told(refusal)
+        complaints["email"] = told(refusal, "email")
         return None
     words = "We have sent a mail to the new address. As soon as it is confirmed there, our mail comes there."
     return page(request, "done.html", headers=PRIVATE, heading="One more step", words=words)
@@ -81,20 +96,20 @@ async def _move(request: Request, typed: Mapping[str, str], complaints: dict[str
 async def _forget(request: Request, typed: Mapping[str, str], complaints: dict[str, str]) -> Response | None:
     here = site(request)
     if typed.get("sure") != "yes":
-        complaints["sure"] = "Please tick that you are sure."
+        complaints["sure"] = "You need to tick that you are sure."
         return None
     try:
         await proving.forget_me(
             here.database, request.path_params["token"], keys=here.keys, outbox=here.outbox, now=here.clock.now()
         )  # fmt: skip
     except Refused:
-        complaints["sure"] = "A mail to you is on its way at this moment; please try again in a minute."
+        complaints["sure"] = "You need to try again in a minute: a mail to you is on its way at this moment."
         return None
     words = "Nothing that names you is left with us. It was good to have you here; you are welcome any day."
     return page(request, "done.html", headers=PRIVATE, heading="You are forgotten", words=words)
 
 
-_ACTS = {"address": _move, "erase": _forget}
+_ACTS = {"address": _move, "links": _links, "erase": _forget}
 
 
 async def address(request: Request) -> Response:

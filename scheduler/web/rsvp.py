@@ -16,15 +16,15 @@ async def rsvp(request: Request) -> Response:
     here, token, posted = site(request), request.path_params["token"], request.method == "POST"
     wanted = await field(request, "answer") if posted else ""
     given = wanted in (*ANSWERS, responding.NO_ANSWER)
-    complaint = posted and not given
+    complaints = {"answer": "You need to choose one of these answers."} if posted and not given else {}
     response = await responding.respond(
         here.database, here.by_slug, token, wanted if given else None,
         keys=here.keys, locale=here.community.locale, now=here.clock.now(),
     )  # fmt: skip
     chosen = request.query_params.get("answer", "")
-    status = _STATUS.get(response.question, 422 if complaint else 200)
+    status = _STATUS.get(response.question, 422 if complaints else 200)
     return page(
         request, "rsvp.html", status=status, headers=PRIVATE, response=response, question=response.question.value,
-        given=given and response.question is Question.OPEN, complaint=complaint,
+        given=given and response.question is Question.OPEN, complaints=complaints,
         chosen=chosen if chosen in ANSWERS else response.answer,
     )  # fmt: skip

@@ -18,7 +18,7 @@ def folder(tmp_path: Path) -> Path:
 def test_an_unknown_variable_is_named_with_file_line_and_what_is_known(folder: Path) -> None:
     path = folder / "reminder" / "body.html"
     path.write_text(path.read_text(encoding="utf-8").replace("{{ name }}", "\n{{ nmae }}"), encoding="utf-8")
-    line = path.read_text(encoding="utf-8").splitlines().index("{{ nmae }}</bdi>,</p>") + 1
+    line = path.read_text(encoding="utf-8").splitlines().index("{{ nmae }}&#x2069;,</p>") + 1
     with pytest.raises(
         Problem, match=f"reminder/body.html, line {line}: 'nmae' is undefined; known here are .*name"
     ):

@@ -1,8 +1,10 @@
 """Feeds and invitations say what is meant, byte for byte, to readers that we did not write."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from importlib.resources import files
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,6 +29,7 @@ from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line, require_prose
+from scheduler.domain.zone import canonical_zone, require_zone
 
 ADOPTED = datetime(2026, 6, 1, 9, 30, tzinfo=UTC)
 CHANGED = datetime(2026, 11, 3, 8, 15, 42, tzinfo=UTC)
@@ -490,7 +493,7 @@ def test_a_start_that_the_clocks_skip_is_said_as_they_show_it() -> None:
     assert "DTSTART;TZID=Europe/London:20260329T023000" in lines(public(held("2026-03-29", series)))
 
 
-@pytest.mark.parametrize("zone", ["Atlantic/Reykjavik", "Africa/Abidjan", "Asia/Calcutta", "Europe/London"])
+@pytest.mark.parametrize("zone", ["Atlantic/Reykjavik", "Africa/Abidjan", "Asia/Kolkata", "Europe/London"])
 def test_the_home_zone_is_named_even_where_it_is_like_utc(zone: str) -> None:
     """icalendar takes zones that share UTC's offset for UTC itself."""
     series = replace(SERIES, zone=zone)
@@ -537,3 +540,58 @@ def test_an_event_without_a_room_has_no_way_in_but_says_that_it_follows() -> Non
     set_later = feed([replace(roomless, link=ROOM)], {bare.slug: bare}, COMMUNITY, name="x", join=way_in)
     assert b"/go/" in set_later.replace(b"\r\n ", b"")
     assert b"the link follows" not in public(roomless, series=bare)
+
+
+def is_accepted(name: str) -> bool:
+    try:
+        return bool(require_zone(name))
+    except Refused:
+        return False
+
+
+OLD_NAMES = sorted(
+    name
+    for name in (files("tzdata") / "zones").read_text().split()
+    if is_accepted(name) and canonical_zone(name) != name
+)
+"""Every accepted name of a zone that is not its present one: more than a hundred."""
+
+
+def test_the_old_names_are_all_there() -> None:
+    assert len(OLD_NAMES) > 100
+    assert {"America/Godthab", "Asia/Calcutta", "Europe/Kiev", "US/Pacific", "GB", "Asia/Katmandu"} <= set(
+        OLD_NAMES
+    )
+
+
+@pytest.mark.parametrize("name", OLD_NAMES)
+def test_a_calendar_names_a_zone_by_its_present_name_whatever_the_settings_call_it(name: str) -> None:
+    """KDE's reader is an hour early on days on which clocks change where a calendar says America/Godthab."""
+    series = replace(SERIES, zone=name)
+    one = series.occurrence(date(2026, 11, 19), ADOPTED)
+    present = canonical_zone(name)
+    for octets in (
+        feed([one], {series.slug: series}, COMMUNITY, name="x"),
+        feed([], {series.slug: series}, COMMUNITY, name="x"),
+        invitation(
+            one, series, COMMUNITY, method="REQUEST", uid=invitation_uid(one, HASH, COMMUNITY.domain),
+            attendee_name="Ann", attendee_address="ann@example.org", join_url=ROOM,
+        ),
+    ):  # fmt: skip
+        text = octets.decode().replace("\r\n ", "")
+        named = set(re.findall(r"TZID[=:]([^:\r]+)|X-WR-TIMEZONE:(\S+)", text))
+        assert {zone for pair in named for zone in pair if zone} <= {present}
+        assert f":{name}\r\n" not in text and f"TZID={name}:" not in text
+        if present != "UTC":
+            assert f"BEGIN:VTIMEZONE\r\nTZID:{present}\r\n" in text
+    assert feed([one], {series.slug: series}, COMMUNITY, name="x") == feed(
+        [replace(one, zone=present)], {series.slug: replace(series, zone=present)}, COMMUNITY, name="x"
+    )
+
+
+@pytest.mark.parametrize("name", OLD_NAMES)
+def test_the_present_name_of_a_zone_has_the_same_clocks(name: str) -> None:
+    old, new = ZoneInfo(name), ZoneInfo(canonical_zone(name))
+    for day in range(0, 365 * 15, 3):
+        moment = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=day)
+        assert moment.astimezone(old).utcoffset() == moment.astimezone(new).utcoffset(), moment

@@ -27,15 +27,20 @@ def node_with(version: str, packages: Sequence[str]) -> tuple[Path, Path]:
     """Node of this version, as npm has it, and a folder in which a script may require these packages."""
     machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x64"
     node = f"node-{platform.system().lower()}-{machine}"
-    folder = FOLDER / f"node-{version}"
+    folder = npm_folder(f"node-{version}", [f"{node}@{version}", *packages])
+    return folder / "node_modules" / node / "bin" / "node", folder
+
+
+def npm_folder(name: str, packages: Sequence[str]) -> Path:
+    """Return a folder in whose `node_modules` npm has put these packages."""
+    folder = FOLDER / name
     with _made_once(folder) as lacking:
         if lacking:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "package.json").write_text('{"private": true}\n')
             npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
-            wanted = [f"{node}@{version}", *packages]
-            subprocess.run([*npm, *wanted], cwd=folder, check=True, stdin=subprocess.DEVNULL)
-    return folder / "node_modules" / node / "bin" / "node", folder
+            subprocess.run([*npm, *packages], cwd=folder, check=True, stdin=subprocess.DEVNULL)
+    return folder
 
 
 def compiled(source: Path, *libraries: str) -> Path:

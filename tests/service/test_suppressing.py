@@ -248,8 +248,10 @@ async def test_what_came_back_is_handed_out_erased_and_forgotten_with_its_member
         await returns.keep(
             connection, digest="g", kind="review", member=bo.id, words="?", now=NOW, content=b"caf\xe9 and \0"
         )
-    token = house.keys.token(Purpose.PREFERENCES, bo.id, generation=bo.generation)
-    held = await own_data(house.database, token, keys=house.keys)
+    token = house.keys.token(
+        Purpose.SIGN_IN, bo.id, generation=bo.generation, expires=NOW + timedelta(hours=1)
+    )
+    held = await own_data(house.database, token, keys=house.keys, now=NOW)
     assert [(row["kind"], row["content"]) for row in held["returns"]] == [
         ("hard", None), ("review", "caf\N{REPLACEMENT CHARACTER} and \0"),
     ]  # fmt: skip

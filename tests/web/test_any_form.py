@@ -34,6 +34,7 @@ ACTS = [
     "feed",
     "rotate",
     "fresh",
+    "links",
     "address",
     "erase",
     "coming",

@@ -1,6 +1,7 @@
 """A member's own page: what can be changed there, and that it holds at once."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -11,6 +12,7 @@ from scheduler.domain.token import Purpose
 from scheduler.store import erasures, members, schema
 from scheduler.store.members import Member
 from tests.house import House, address_of
+from tests.web.test_any_form import own_tokens
 from tests.web.test_links import everything, token
 
 
@@ -19,6 +21,12 @@ async def person(house: House, name: str = "Bo") -> Member:
         found = await members.by_key(connection, address_of(name))
         assert found
         return found
+
+
+async def fresh_token(house: House, name: str = "Bo") -> str:
+    """The token of a link that was mailed just now."""
+    member, expires = await person(house, name), house.clock.now() + timedelta(hours=1)
+    return house.keys.token(Purpose.SIGN_IN, member.id, generation=member.generation, expires=expires)
 
 
 @pytest.fixture
@@ -80,14 +88,14 @@ async def test_the_hour_cycle_is_a_members_own_and_no_change_of_language(
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("name", "Bo\u202egpj", "Character U+202E is not allowed here"),
+        ("name", "Bo\u202egpj", "You need to change the name: character U+202E is not allowed here"),
         ("name", "x" * 201, "201 characters; at most 200"),
-        ("name", "Bo\r\nBcc: all@example.org", "Character U+000D"),
+        ("name", "Bo\r\nBcc: all@example.org", "character U+000D"),
         ("zone", "Pacific/Aukland", "Pacific/Auckland"),
         ("zone", "", "is not known"),
         ("locale", "<b>en</b>", "is not known"),
         ("locale", "' OR 1=1 --", "is not known"),
-        ("cycle", "h99", "Choose one of these"),
+        ("cycle", "h99", "You need to choose one of these"),
     ],
 )
 async def test_what_cannot_be_kept_is_told_beside_its_field_and_nothing_is_saved(
@@ -205,7 +213,8 @@ async def test_everything_that_erasing_removes_is_handed_out_also_to_who_left(
     await visitor.post(link, data={"act": "notices", "wanted": []})
     await house.change("Bo", status="left", active_since=None)
     assert "You have left" in (await visitor.get(link)).text
-    given = await visitor.get(f"{link}?download")
+    own = f"/sign-in/{await fresh_token(house)}"
+    given = await visitor.get(f"{own}?download")
     assert given.headers["Content-Disposition"].startswith("attachment")
     document = json.loads(given.text)
     before = await _counts(house)
@@ -216,7 +225,7 @@ async def test_everything_that_erasing_removes_is_handed_out_also_to_who_left(
     assert gone == {name: len(document[name]) for name in gone}
     assert gone.keys() >= {"members", "deliveries", "answers", "mutes"}
     assert document["members"][0]["address"] == "bo@example.org"
-    assert (await visitor.get(f"{link}?download")).status_code == 404
+    assert (await visitor.get(f"{own}?download")).status_code == 404
 
 
 async def _counts(house: House) -> dict[str, int]:
@@ -247,3 +256,86 @@ async def test_only_its_own_link_opens_it(house: House, visitor: httpx.AsyncClie
     assert await everything(house) == before
     await house.change("Bo", generation=1)
     assert (await visitor.get(link)).status_code == 410
+
+
+async def test_the_link_in_a_mails_foot_downloads_nothing(
+    house: House, visitor: httpx.AsyncClient, link: str
+) -> None:
+    """Mails are passed on: what is held is handed out by a fresh link alone."""
+    shown = await visitor.get(f"{link}?download")
+    assert shown.headers["Content-Type"].startswith("text/html")
+    assert "Content-Disposition" not in shown.headers and "download" not in shown.text.partition("<main")[0]
+    assert 'href="?download"' not in shown.text
+    assert (await visitor.get(f"/sign-in/{link.removeprefix('/me/')}?download")).status_code == 404
+    fresh = f"/sign-in/{await fresh_token(house)}"
+    assert (await visitor.get(f"{fresh}?download")).json()["members"][0]["name"] == "Bo"
+    house.clock.pass_(timedelta(hours=2))
+    assert (await visitor.get(f"{fresh}?download")).status_code == 410
+
+
+OLD_LINKS = (
+    "/u/{}", "/me/{}", "/rsvp/{}", "/subscribe/{}", "/go/{}/conversation-for-kindness/2026-11-19", "/sign-in/{}",
+)  # fmt: skip
+
+
+async def links_of(house: House) -> list[str]:
+    """A link of every kind that Bo was given, but for the feed's."""
+    own = await own_tokens(house)
+    purposes = (Purpose.LEAVE, Purpose.PREFERENCES, Purpose.RSVP, Purpose.SUBSCRIBE, Purpose.JOIN)
+    tokens = [*(own[purpose] for purpose in purposes), await fresh_token(house)]
+    return [path.format(token) for path, token in zip(OLD_LINKS, tokens, strict=True)]
+
+
+async def test_a_member_ends_their_old_links_and_a_new_one_goes_to_their_address(
+    house: House, visitor: httpx.AsyncClient, link: str
+) -> None:
+    old = await links_of(house)
+    feed = f"/cal/{house.keys.token(Purpose.FEED, (await person(house)).id, generation=0)}.ics"
+    for path in old:
+        assert (await visitor.get(path)).status_code == 200, path
+    shown = await visitor.get(link)
+    assert "End my old links" in shown.text and "subscribe anew" in shown.text
+    done = await visitor.post(link, data={"act": "links"})
+    assert done.status_code == 200 and "Your old links have ended" in done.text
+    # Whoever holds the old link is shown no new one.
+    assert "/me/" not in done.text and "Location" not in done.headers
+    for path in old:
+        assert (await visitor.get(path)).status_code == 410, path
+        assert (await visitor.post(path, data={"act": "links"})).status_code in (405, 410), path
+    house.clock.pass_(timedelta(seconds=5))
+    assert "this calendar has ended" in (await visitor.get(feed)).text
+    await house.tick()
+    (mail,) = [one for one in house.mails() if "bo@example.org" in str(one["To"])]
+    words = mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    assert "All links in our earlier mails have ended" in words and "nothing was changed" not in words
+    new = re.search(r"https://meet\.example\.org(/sign-in/\w+)", words)
+    assert new and (await visitor.get(new[1])).status_code == 200
+
+
+async def test_with_a_fresh_link_the_new_page_opens_at_once(house: House, visitor: httpx.AsyncClient) -> None:
+    old = await links_of(house)
+    done = await visitor.post(old[-1], data={"act": "links"})
+    assert done.status_code == 303
+    shown = await visitor.get(done.headers["Location"])
+    assert shown.status_code == 200 and "Your old links have ended" in shown.text
+    for path in old:
+        assert (await visitor.get(path)).status_code == 410, path
+    await house.tick()
+    assert [one for one in house.mails() if "bo@example.org" in str(one["To"])] == []
+
+
+async def test_links_are_not_ended_where_no_new_one_would_arrive(
+    house: House, visitor: httpx.AsyncClient, link: str
+) -> None:
+    await house.change("Bo", suppressed_at=house.clock.now())
+    refused = await visitor.post(link, data={"act": "links"})
+    assert refused.status_code == 422 and "our mail to you comes back" in refused.text
+    assert (await visitor.get(link)).status_code == 200
+
+
+async def test_who_left_ends_nothing(house: House, visitor: httpx.AsyncClient) -> None:
+    fresh = f"/sign-in/{await fresh_token(house)}"
+    await house.change("Bo", status="left", active_since=None)
+    assert "End my old links" not in (await visitor.get(fresh)).text
+    assert "You have left" in (await visitor.post(fresh, data={"act": "links"})).text
+    assert (await person(house)).generation == 0

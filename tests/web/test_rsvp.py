@@ -81,7 +81,7 @@ async def test_what_is_no_answer_is_asked_for_again(
         again = await visitor.post(
             link, content=sent, headers={"Content-Type": "application/x-www-form-urlencoded"}
         )
-        assert again.status_code == 422 and "Please choose one of these." in again.text
+        assert again.status_code == 422 and "You need to choose one of these answers." in again.text
     assert await counted(house) == {}
 
 

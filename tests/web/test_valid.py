@@ -1,0 +1,173 @@
+"""Every page, in every state, and every mail is valid HTML: the W3C's validator finds nothing to say."""
+
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from scheduler.domain.token import Purpose
+from scheduler.service.amending import Change, amend
+from tests.delivery import mails
+from tests.house import SERIES, House
+from tests.readers.tools import npm_folder
+from tests.web.conftest import make_app
+from tests.web.test_accessible import pages
+from tests.web.test_any_form import KEY, own_tokens
+from tests.web.test_joining import GOOD, SURE
+from tests.web.test_preferences import DETAILS, fresh_token
+
+VALIDATOR = "vnu-jar@26.9.27"
+NASTY = replace(SERIES, title='Tea & "talk" <b>', description='Bring "tea" & <cake>.\nCome as you are.')
+
+
+@pytest.fixture
+def validate(program: Callable[[str], str], tmp_path: Path) -> Callable[[Mapping[str, str]], list[str]]:
+    """Returns what the validator says of documents, by their names."""
+    java, _ = program("java"), program("npm")
+    jar = npm_folder("vnu", [VALIDATOR]) / "node_modules" / "vnu-jar" / "build" / "dist" / "vnu.jar"
+
+    def run(documents: Mapping[str, str]) -> list[str]:
+        folder = tmp_path / "html"
+        folder.mkdir()
+        names = {}
+        for number, (name, html) in enumerate(documents.items()):
+            names[f"{number}.html"] = name
+            (folder / f"{number}.html").write_text(html, encoding="utf-8")
+        done = subprocess.run(
+            [java, "-Xss1m", "-jar", str(jar), "--format", "json", "--exit-zero-always", str(folder)],
+            capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        said = json.loads(done.stderr)["messages"]
+        return [
+            f"{names[Path(one['url']).name]}: {one['message']} {one.get('extract', '')!r}" for one in said
+        ]
+
+    return run
+
+
+def test_the_validator_finds_what_is_wrong(validate: Callable[[Mapping[str, str]], list[str]]) -> None:
+    wrong = '<!DOCTYPE html><html lang="en"><head><title>x</title></head><body><form action=""></form></body></html>'
+    said = validate({"a form": wrong, "a page": wrong.replace(' action=""', "")})
+    assert said and all(one.startswith("a form: ") and "action" in one for one in said)
+
+
+async def test_every_page_is_valid_in_every_state(
+    house: House, validate: Callable[[Mapping[str, str]], list[str]]
+) -> None:
+    house.series = (NASTY,)
+    own = await own_tokens(house)
+    found: dict[str, str] = {}
+    transport = httpx.ASGITransport(make_app(house), client=("127.0.0.1", 50_000))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as visitor:
+
+        async def get(path: str, note: str = "") -> None:
+            answer = await visitor.get(path)
+            if answer.headers.get("Content-Type", "").startswith("text/html"):
+                found[f"GET {path} {note}"] = answer.text
+
+        async def post(path: str, data: Mapping[str, object], note: str = "") -> None:
+            answer = await visitor.post(path, data=data)
+            if answer.headers.get("Content-Type", "").startswith("text/html"):
+                found[f"POST {path} {sorted(data)} {note}"] = answer.text
+
+        await house.live(datetime(2026, 11, 6, 12, tzinfo=UTC))
+        change = Change(
+            topic='<Listening> & "hearing"', speakers="Ann", materials="https://example.org/?a=1&b=2"
+        )
+        await amend(house.database, house.by_slug, KEY, change, now=house.clock.now())
+        moved = "conversation-for-kindness/2026-12-17"
+        await amend(
+            house.database,
+            house.by_slug,
+            moved,
+            Change(move_to=datetime(2026, 12, 17, 19)),
+            now=house.clock.now(),
+        )
+        me, fresh = f"/me/{own[Purpose.PREFERENCES]}", f"/sign-in/{await fresh_token(house)}"
+        rsvp, leave = f"/rsvp/{own[Purpose.RSVP]}", f"/u/{own[Purpose.LEAVE]}"
+        for path in [
+            *await pages(house),
+            "/me",
+            fresh,
+            "/next",
+            "/archive?year=2020",
+            "/sign-in/x",
+            "/address/x",
+        ]:
+            await get(path)
+        outbox = (await visitor.get("/outbox")).text
+        await get("/outbox/" + outbox.partition('href="/outbox/')[2].partition('"')[0])
+        for data in (
+            {**DETAILS, "name": "a\u202e<b", "zone": "x", "locale": "?", "cycle": "h99"},
+            {**DETAILS, "zone": "Asia/Tokyo"}, {"act": "notices", "invitation_by": "?"},
+            {"act": "pause", "until": "?"}, {"act": "feed", "alarm": "?"},
+            {"act": "else"},
+        ):  # fmt: skip
+            await post(me, data)
+        for form in (
+            {},
+            {**GOOD, "zone": ""},
+            GOOD,
+            SURE,
+            {**GOOD, "email": "?", "zone": "x", "locale": "?"},
+        ):
+            await post("/join", form, str(len(form.get("zone", ""))))
+        await post("/me", {"email": "?"})
+        await post("/me", {"email": "bo@example.org"})
+        await post(rsvp, {"answer": "?"})
+        for answer in ("coming", "maybe", "declined", "none"):
+            await post(rsvp, {"answer": answer}, answer)
+        for data in (
+            {"act": "address", "email": "?"},
+            {"act": "erase"},
+            {"act": "address", "email": "new@example.org"},
+        ):
+            await post(fresh, data, str(data))
+        await post("/join", {"name": "x" * 100_000})
+        subscribe = f"/subscribe/{own[Purpose.SUBSCRIBE]}"
+        await post(subscribe, {"invitation_by": "feed"}, "feed")
+        await post(subscribe, {"invitation_by": "mail"}, "mail")
+        for locale in ("en-FR", "sm-WS", "zh-Hant-HK"):
+            await house.change("Bo", locale=locale, zone_source="assumed")
+            await get(me, locale)
+        await house.change("Bo", locale="en-GB", suppressed_at=house.clock.now())
+        await get(me, "bounced")
+        await post(me, {"act": "links"}, "bounced")
+        await house.change("Bo", suppressed_at=None)
+        await amend(house.database, house.by_slug, moved, Change(cancel=True), now=house.clock.now())
+        await get(f"/meetings/{moved}", "cancelled")
+        await get("/", "with a cancelled meeting")
+        await post(leave, {}, "leaving")
+        await post(f"{leave}?pause=3", {}, "after leaving")
+        for path in (me, rsvp, leave, subscribe, fresh, f"/go/{own[Purpose.JOIN]}/{KEY}"):
+            await get(path, "after leaving")
+        house.clock.pass_until(datetime(2026, 11, 20, 12, tzinfo=UTC))
+        for path in ("/archive", f"/meetings/{KEY}", fresh):
+            await get(path, "later")
+    assert len(found) > 70
+    assert validate(found) == []
+
+
+def test_every_mail_is_valid(validate: Callable[[Mapping[str, str]], list[str]]) -> None:
+    found: dict[str, str] = {}
+    for kind, cohort in mails.EVERY_MAIL.items():
+        for note, one in {
+            "": cohort, "first": replace(cohort, introduces=kind in mails.COHORTS),
+            "room": replace(cohort, room="https://r.example.org"),
+        }.items():  # fmt: skip
+            if one.series:
+                one = replace(one, series=replace(one.series, title=NASTY.title))
+            member = mails.MEI._replace(name='Mei "M" <Lin> &', assumed=note == "first")
+            found[f"{kind} {note}"] = mails.received(mails.message(one, member)).html
+    found["ended links"] = mails.received(
+        mails.message(replace(mails.EVERY_MAIL["sign-in"], body="All links have ended."))
+    ).html
+    # The headings of a notice are those that its convenor wrote.
+    assert [
+        one for one in validate(found) if not (one.startswith("notice ") and "heading level of 1" in one)
+    ] == []

@@ -1,6 +1,7 @@
 """A message that comes in, read within bounds: whoever wrote it, it costs little and breaks nothing."""
 
 import re
+from binascii import a2b_base64, a2b_qp
 from collections.abc import Iterator
 from contextlib import suppress
 from email.errors import MessageError
@@ -11,6 +12,7 @@ from email.policy import Compat32
 from email.utils import parseaddr
 from html import unescape
 from itertools import islice
+from urllib.parse import unquote
 
 from scheduler.domain.problem import Refused
 
@@ -148,10 +150,50 @@ def printable(text: str) -> str:
 
 def subject(message: Message) -> str:
     """The subject as a person reads it, on one line."""
-    raw = field(message, "subject")[:500]
+    return printable(_decoded(field(message, "subject")[:500])).strip()
+
+
+def _decoded(value: str) -> str:
+    """A header with its encoded words undone (RFC 2047)."""
     with suppress(MessageError, ValueError, LookupError):
-        raw = str(make_header(decode_header(raw)))
-    return printable(raw).strip()
+        return str(make_header(decode_header(value)))
+    return value
+
+
+_DEEPEST = 3
+_MOST_PARTS_SEARCHED = 2_000
+
+
+def senders(octets: bytes) -> str:
+    """Who a message says that it is from, names and addresses, as a person reads them."""
+    try:
+        message = read_message(octets)
+    except Refused:
+        return ""
+    return _decoded(field(message, "from", "sender", "reply-to", "return-path")[:_LONGEST_HEADER])
+
+
+def readable(octets: bytes, *, depth: int = 0) -> str:
+    """All that a message says, to be searched: headers and texts with every encoding undone, and its own octets."""
+    found = [octets.decode(errors="replace")]
+    try:
+        message = read_message(octets)
+    except Refused:
+        return found[0]
+    for part in islice(message.walk(), _MOST_PARTS_SEARCHED):
+        for value in part.values():
+            plain = _decoded(str(value))
+            found += [plain, unquote(plain)]
+        inner = inner_messages(part)
+        encoding = field(part, "content-transfer-encoding").strip().lower()
+        if not inner:
+            found += [text_of(part), shown_text(part), unquote(text_of(part))]
+        elif encoding in ("base64", "quoted-printable") and depth < _DEEPEST:
+            # The library takes what is encoded for the enclosed message itself.
+            undo = a2b_base64 if encoding == "base64" else a2b_qp
+            with suppress(ValueError):
+                found += [readable(undo(one.as_bytes()), depth=depth + 1) for one in inner]
+    return "\n".join(found)
 
 
 def is_automatic(message: Message) -> bool:

@@ -26,7 +26,8 @@ from scheduler.store.members import Member
 LONGEST_KEPT = 256 * 1024
 """Octets of a message that are kept for a look."""
 
-MOST_TO_REVIEW = 5_000
+QUEUE_OCTETS = 64 * 1024 * 1024
+"""How much may wait for a look where the settings say nothing else."""
 
 _MOST_TOKENS = 10
 
@@ -48,14 +49,15 @@ class _Desk:
 
 
 async def ingest(
-    database: Database, octets: bytes, *, recipient: str = "", keys: Keys, domain: str, now: datetime
-) -> str:
+    database: Database, octets: bytes, *, recipient: str = "", keys: Keys, domain: str, now: datetime,
+    queue: int = QUEUE_OCTETS,
+) -> str:  # fmt: skip
     """Do what one message asks for, once however often it comes, and say in a line without addresses what that was.
 
     `recipient` is the envelope's, where it is known; otherwise the headers tell it. `domain` is that of UIDs. What
-    cannot be understood, or is not proved by a token, changes nothing and is kept for a convenor's look. Raises Refused
-    where there is no message, and where too many wait for a look already: then nothing was done, and the same message
-    may come again.
+    cannot be understood, or is not proved by a token, changes nothing and is kept for a convenor's look, as long as no
+    more than `queue` octets wait for one; then it is only counted, since a mail server would return what is refused to
+    somebody who may not have sent it. Raises Refused where there is no message.
     """
     if not octets.strip():
         raise Refused("there is no message on standard input")
@@ -63,7 +65,14 @@ async def ingest(
         said = understand(octets, recipient=recipient)
     except Refused as refused:
         async with database.write() as connection:
-            return await _keep(connection, octets, sha256(octets).hexdigest(), why=str(refused), now=now)
+            return await _keep(
+                connection,
+                octets,
+                sha256(octets).hexdigest(),
+                why=str(refused),
+                now=now,
+                queue=_open_to_all(queue),
+            )
     invited = await _invited(database, said, keys, domain) if said.replies else {}
     async with database.write() as connection:
         if await returns.is_known(connection, said.digest):
@@ -78,8 +87,21 @@ async def ingest(
         # Its author by its own word: good for nothing but that it is erased with them.
         author = await _member_at(connection, said.author)
         return await _keep(
-            connection, octets, said.digest, why=why, now=now, whose=author.id if author else None
-        )
+            connection, octets, said.digest, why=why, now=now, whose=author.id if author else None,
+            queue=queue if await _is_proven(desk) else _open_to_all(queue),
+        )  # fmt: skip
+
+
+def _open_to_all(queue: int) -> int:
+    """The room for messages that no token of ours proves: strangers cannot fill what is left for bounces."""
+    return queue * 3 // 4
+
+
+async def _is_proven(desk: _Desk) -> bool:
+    """Whether a message came to the return path of a member's mail, which only our mail names."""
+    token = _return_path(desk)
+    member = await _named(desk, token)
+    return member is not None and is_bounce_of(desk.keys, token, member.address)
 
 
 async def _act(desk: _Desk) -> str:
@@ -260,10 +282,17 @@ async def _keep(
     *,
     why: str,
     now: datetime,
+    queue: int,
     whose: int | None = None,
 ) -> str:
-    if await returns.count(connection, "review") >= MOST_TO_REVIEW:
-        raise Refused(f"{MOST_TO_REVIEW} messages wait for a look already; see `returns list`")
+    if await returns.is_known(connection, digest):
+        return "the same message came before; nothing was done"
+    needed = len(octets[:LONGEST_KEPT]) + returns.ROW_OCTETS
+    if await returns.octets_waiting(connection) + needed > queue:
+        await returns.note_unkept(connection, now)
+        return (
+            "not kept, only counted: too much waits for a look already; see `returns list` and `returns drop`"
+        )
     number = await returns.keep(
         connection, digest=digest, kind="review", member=whose, words=why[:300], now=now, content=octets[:LONGEST_KEPT]
     )  # fmt: skip

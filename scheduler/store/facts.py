@@ -22,6 +22,7 @@ ALERTS = "alerts"
 CLOCK_MARK = "clock_mark"
 WHERE = "where"
 TRIED = "tried"
+RETURNS_FULL = "returns_full"
 
 
 async def read(connection: AsyncConnection, name: str) -> Any:

@@ -14,6 +14,8 @@ from scheduler.domain.token import Keys, Purpose
 from scheduler.service import ingesting
 from scheduler.service.amending import Change, amend
 from scheduler.service.responding import respond
+from scheduler.service.returned_mail import drop_waiting, find_waiting
+from scheduler.service.watching import health, troubles
 from scheduler.store import answers, members, occurrences, returns
 from scheduler.store.members import Member
 from tests import bounces, returned
@@ -315,14 +317,84 @@ async def test_what_a_person_writes_is_kept_whole_for_a_convenor(house: House) -
     assert (one.address, one.words) == ("bo@example.org", "no bounce, answer or wish to leave: Out of office")
 
 
-async def test_where_too_many_wait_for_a_look_the_message_is_to_come_again(
-    house: House, monkeypatch: pytest.MonkeyPatch
+async def flood(
+    house: House, number: int, octets: int = 1_000, *, queue: int = 10_000, to: str = "x@y"
+) -> str:
+    message = (
+        f"To: {to}\r\nFrom: Zed <zed{number}@spam.example>\r\nReturn-Path: <>\r\nSubject: {number}\r\n\r\n"
+    )
+    return await ingesting.ingest(
+        house.database, message.encode() + b"x" * octets, keys=house.keys, domain=COMMUNITY.domain,
+        now=house.clock.now(), queue=queue,
+    )  # fmt: skip
+
+
+async def test_what_does_not_fit_into_the_queue_is_accepted_and_counted_and_told_of_once(
+    house: House,
 ) -> None:
-    monkeypatch.setattr(ingesting, "MOST_TO_REVIEW", 1)
-    await ingest(house, b"Subject: one\r\n\r\n1")
-    with pytest.raises(Refused, match="wait for a look already"):
-        await ingest(house, b"Subject: two\r\n\r\n2")
+    """A mail server returns what is refused, to senders who are mostly forged."""
+    words = [await flood(house, number) for number in range(10)]
+    full = [one for one in words if one.startswith("not kept, only counted")]
+    assert len(full) == 6 and await kept(house) == ["review"] * 4
     assert "has left" in await ingest(house, f"To: {await leaving(house)}\r\n\r\n".encode())
+    octets = returned.postfix(await verp(house, "Ann"), address_of("Ann"))
+    assert (await ingest(house, octets)).endswith("suppressed")
+    async with house.database.read() as connection:
+        assert [await returns.count(connection, kind) for kind in ("review", "hard")] == [4, 1]
+        wrong = await troubles(connection, house.clock.now(), late=timedelta(hours=1))
+        again = await troubles(connection, house.clock.now(), late=timedelta(hours=1))
+    assert wrong["returns"] == again["returns"] and "returns drop" in wrong["returns"]
+    found = await health(house.database, house.clock.now())
+    assert found.unkept == 6 and any("so far 6" in one for one in found.troubles(house.clock.now()))
+
+
+async def test_a_few_large_messages_fill_the_queue_as_many_small_ones_do(house: House) -> None:
+    assert "kept for" in await flood(house, 1, octets=200_000, queue=300_000)
+    assert "not kept" in await flood(house, 2, octets=200_000, queue=300_000)
+    assert "kept for" in await flood(house, 3, octets=10, queue=300_000)
+
+
+async def test_a_flood_of_strangers_leaves_room_for_what_comes_back_to_our_return_paths(house: House) -> None:
+    for number in range(10):
+        await flood(house, number)
+    assert "not kept" in await flood(house, 11, to=await verp(house, keys=STRANGER))
+    assert "kept for" in await flood(house, 12, to=await verp(house))
+
+
+async def test_dropping_makes_room_again_and_ends_the_alert(house: House) -> None:
+    for number in range(10):
+        await flood(house, number)
+    now = house.clock.now()
+    house.clock.pass_(timedelta(days=8))
+    assert len(await find_waiting(house.database, older_than=timedelta(days=7), now=house.clock.now())) == 4
+    assert await find_waiting(house.database, older_than=timedelta(days=9), now=now) == []
+    found = await find_waiting(house.database, sender="SPAM.example", now=now)
+    assert await drop_waiting(house.database, found) == 4
+    async with house.database.read() as connection:
+        assert "returns" not in await troubles(connection, now, late=timedelta(days=1))
+    assert "kept for" in await flood(house, 20)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "charset"),
+    [("8bit", "utf-8"), ("base64", "utf-8"), ("quoted-printable", "iso-8859-1"), ("base64", "utf-16")],
+)
+@pytest.mark.parametrize("kind", ["plain", "html"])
+async def test_words_are_found_whatever_encoding_hides_them(
+    house: House, encoding: str, charset: str, kind: str
+) -> None:
+    octets = bounces.mail(
+        "Günstige   Uhren\n", subject="=?utf-8?b?V8Okc2NoZQ==?=", sender="=?utf-8?q?M=C3=BCller?= <m@x.example>",
+        charset=charset, encoding=encoding, kind=kind,
+    ).replace(bounces.TO.encode(), b"x@y")  # fmt: skip
+    await ingest(house, octets.replace(b"Auto-Submitted: auto-replied\n", b""))
+    now = house.clock.now()
+    for sender, containing, fits in (
+        ("", "günstige uhren", True), ("", "Wäsche", True), ("müller", "", True), ("x.example", "uhren", True),
+        ("ann", "uhren", False), ("müller", "ringe", False),
+    ):  # fmt: skip
+        found = await find_waiting(house.database, sender=sender, containing=containing, now=now)
+        assert bool(found) is fits, (sender, containing)
 
 
 async def test_no_message_is_refused(house: House) -> None:

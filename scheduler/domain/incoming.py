@@ -183,11 +183,16 @@ def readable(octets: bytes, *, depth: int = 0) -> str:
     for part in islice(message.walk(), _MOST_PARTS_SEARCHED):
         for value in part.values():
             plain = _decoded(str(value))
-            found += [plain, unquote(plain)]
+            found += [plain, unquote(plain)] if "%" in plain else [plain]
         inner = inner_messages(part)
         encoding = field(part, "content-transfer-encoding").strip().lower()
         if not inner:
-            found += [text_of(part), shown_text(part), unquote(text_of(part))]
+            text = text_of(part)
+            found.append(text)
+            if part.get_content_subtype() == "html":
+                found.append(shown_text(part))
+            if "%" in text:
+                found.append(unquote(text))
         elif encoding in ("base64", "quoted-printable") and depth < _DEEPEST:
             # The library takes what is encoded for the enclosed message itself.
             undo = a2b_base64 if encoding == "base64" else a2b_qp

@@ -1,17 +1,26 @@
 """Whether a text names a person: by an address of theirs, or by their name however it is written."""
 
 import re
+import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 
 def folded(text: str) -> str:
     """Text in the form in which spellings are compared: without case, accents, unseen characters and line breaks."""
-    plain = unicodedata.normalize("NFKD", text).casefold()
-    kept = "".join(char for char in plain if unicodedata.category(char) not in ("Mn", "Cf"))
-    return " ".join(kept.split())
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold()).translate(
+            _unseen()
+        )
+    return " ".join(text.lower().split())
+
+
+@cache
+def _unseen() -> dict[int, None]:
+    """Accents that stand alone, and what nobody sees, as a soft hyphen."""
+    return {code: None for code in range(sys.maxunicode) if unicodedata.category(chr(code)) in ("Mn", "Cf")}
 
 
 @dataclass(frozen=True)
@@ -20,11 +29,12 @@ class Person:
 
     addresses: Sequence[str]
     name: str
+    shares_name: bool = False
 
     @property
     def is_distinctive(self) -> bool:
-        """Whether the name is more than one word: one word, as Kim, names many people."""
-        return len(folded(self.name).split()) > 1
+        """Whether the name means nobody else: one word, as Kim, and a name that another member has names others too."""
+        return not self.shares_name and len(folded(self.name).split()) > 1
 
     def is_addressed_in(self, text: str) -> bool:
         """Whether `text`, which is folded, holds an address of theirs."""
@@ -37,7 +47,7 @@ class Person:
     @cached_property
     def _addresses(self) -> list[re.Pattern[str]]:
         found = {folded(one) for one in self.addresses if "@" in one}
-        return [re.compile(rf"(?<![\w.+-]){re.escape(one)}(?![\w-])") for one in sorted(found)]
+        return [re.compile(rf"(?<![\w.+-]){re.escape(one)}(?!\.?[\w-])") for one in sorted(found)]
 
     @cached_property
     def _name(self) -> re.Pattern[str] | None:

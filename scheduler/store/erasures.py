@@ -12,12 +12,10 @@ from scheduler.domain.address import address_key
 from scheduler.store import facts
 from scheduler.store.members import BATCH, Member, by_keys
 from scheduler.store.schema import (
-    deliveries,
     erasures,
     members,
     notices,
     occurrences,
-    past_deliveries,
     returns,
     revisions,
 )
@@ -45,10 +43,9 @@ async def erase(connection: AsyncConnection, member: Member, address_hash: str, 
 _OTHERS_WORDS = (
     (returns, returns.c.words),
     (members, members.c.suppressed_for),
-    (deliveries, deliveries.c.reason),
-    (past_deliveries, past_deliveries.c.reason),
 )
-"""What mail systems said of other members' mail: where one forwards theirs to somebody, it may name that address."""
+"""What mail systems said of other members' mail: where one forwards theirs to somebody, it may name that address. Our own
+relay knows of no such forward, and what it said (`deliveries.reason`) names the member's own address at most."""
 
 _ERASED = "(erased)"
 

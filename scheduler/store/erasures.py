@@ -11,14 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.address import address_key
 from scheduler.store import facts
 from scheduler.store.members import BATCH, Member, by_keys
-from scheduler.store.schema import (
-    erasures,
-    members,
-    notices,
-    occurrences,
-    returns,
-    revisions,
-)
+from scheduler.store.schema import erasures, members, notices, occurrences, returns, revisions
 
 
 async def erase(connection: AsyncConnection, member: Member, address_hash: str, now: datetime) -> None:
@@ -44,8 +37,8 @@ _OTHERS_WORDS = (
     (returns, returns.c.words),
     (members, members.c.suppressed_for),
 )
-"""What mail systems said of other members' mail: where one forwards theirs to somebody, it may name that address. Our own
-relay knows of no such forward, and what it said (`deliveries.reason`) names the member's own address at most."""
+"""What mail systems said of other members' mail: where one forwards theirs to somebody, it may name that address. Our
+own relay knows of no such forward, and what it said (`deliveries.reason`) names the member's own address at most."""
 
 _ERASED = "(erased)"
 

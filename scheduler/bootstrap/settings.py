@@ -13,6 +13,7 @@ from scheduler.bootstrap.sources import Place, Sources, read_sources, settings_f
 from scheduler.bootstrap.tables import (
     DatabaseTable,
     DkimTable,
+    InboxTable,
     MailTable,
     MembershipTable,
     SecurityTable,
@@ -39,6 +40,7 @@ class Settings:
     community: Community
     database: DatabaseTable
     mail: MailTable
+    inbox: InboxTable
     dkim: DkimTable
     web: WebTable
     watch: WatchTable
@@ -78,6 +80,7 @@ def load_settings(config: Path | None, environment: Mapping[str, str]) -> Settin
         ),
         database=tables.database,
         mail=tables.mail,
+        inbox=tables.inbox,
         dkim=tables.dkim,
         web=tables.web,
         watch=tables.watch,

@@ -108,6 +108,7 @@ class InboxTable(Table):
     domain: Annotated[str, checked_by(matching(MAIL_DOMAIN), empty=True)] = Field(
         description='a domain in lower case, as bounces.example.org, or ""'
     )
+    queue_megabytes: int = Field(ge=1, le=100_000, description="a whole number of megabytes from 1 to 100000")
 
 
 class DkimTable(Table):

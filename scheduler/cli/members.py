@@ -24,6 +24,8 @@ app = typer.Typer(help="Look after the list of members.", no_args_is_help=True)
 PAGE = 500
 LAST_MAILS = 10
 
+_MOST_PLACES = 20
+
 Email = Annotated[str, typer.Argument(metavar="EMAIL")]
 Name = Annotated[str | None, typer.Option(help="What mails call them.")]
 Country = Annotated[str | None, typer.Option(help="A name or ISO code; GB-SCT and the like too.")]
@@ -292,7 +294,10 @@ def rotate(context: typer.Context, email: Email) -> None:
 def erase(
     context: typer.Context, email: Email, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
 ) -> None:  # fmt: skip
-    """Forget a person altogether; only a keyed hash stays, so that no import brings them back."""
+    """Erase a person and what names them in mail that came back; say where they are still named.
+
+    A keyed hash of the address is kept, so that no import brings them back.
+    """
     from scheduler.delivery.transport import MaildirAddress
     from scheduler.service.erasing import erase_member, find_erasable
 
@@ -313,8 +318,22 @@ def erase(
             otherwise="give --yes to erase without being asked",
         )
     done = door(context).run(act)
-    mails = f", with {done.mails} mails in the mail folder" if done.mails else ""
-    typer.echo(
-        f"{'erased' if done.stood else 'was erased before'}{mails}; only a keyed hash of the address is kept"
-    )
-    typer.echo("backups made before still hold the person")
+    postgres = door(context).settings.database.url.startswith("postgres")
+    with_it = [counted(done.mails, "mail") + " in the mail folder"] if done.mails else []
+    with_it += [counted(done.returned, "message") + " that came back and named them"] if done.returned else []
+    also = f", with {' and '.join(with_it)}" if with_it else ""
+    typer.echo(f"{'erased' if done.stood else 'was erased before'}{also}")
+    typer.echo("kept: a keyed hash of the address, so that no import brings the person back")
+    for place in done.stays[:_MOST_PLACES]:
+        typer.echo(f"still named in: {place}")
+    if len(done.stays) > _MOST_PLACES:
+        typer.echo(f"still named in: {len(done.stays) - _MOST_PLACES} more places")
+    if done.stays:
+        typer.echo(
+            "change what names them by hand: `occurrence amend`, `returns drop`; sent notices stay as they are"
+        )
+    typer.echo("backups made before still hold the person, and so do mails in the mailboxes of others")
+    if postgres:
+        typer.echo(
+            "PostgreSQL overwrites deleted rows when it needs their space; `VACUUM FULL` does so at once"
+        )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scheduler.cli.app import app as main_app
-from scheduler.cli.door import EXIT_USAGE, LONGEST_NUMBER, counted, door, fail, show_json
+from scheduler.cli.door import EXIT_USAGE, LONGEST_NUMBER, confirm, counted, door, fail, show_json, usage
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
@@ -18,6 +18,7 @@ Number = Annotated[str, typer.Argument(metavar="ID")]
 AsJson = Annotated[bool, typer.Option("--json")]
 
 _PIECE = 64 * 1024
+_MEGABYTE = 1024 * 1024
 
 
 @main_app.command()
@@ -29,8 +30,8 @@ def ingest(
 ) -> None:
     """Take in one message on standard input: a bounce, a complaint, a calendar's answer, a wish to leave.
 
-    Exit 0 when it is done with: acted upon, rightly discarded, or kept for a look (`returns list`). Otherwise nothing
-    was done, and the message is to come again.
+    Exit 0 when it is done with: acted upon, rightly discarded, kept for a look (`returns list`), or counted where too
+    much waits for one. Otherwise nothing was done, and the message is to come again.
     """
     from scheduler.domain.incoming import LARGEST
     from scheduler.service.ingesting import ingest as take_in
@@ -43,7 +44,7 @@ def ingest(
     async def act(parts: "Parts") -> str:
         return await take_in(
             parts.database, octets, recipient=recipient, keys=parts.keys, domain=parts.community.domain,
-            now=parts.clock.now(),
+            now=parts.clock.now(), queue=parts.settings.inbox.queue_megabytes * _MEGABYTE,
         )  # fmt: skip
 
     typer.echo(door(context).run(act), err=True)
@@ -103,8 +104,30 @@ def show(
 
 
 @app.command()
-def drop(context: typer.Context, number: Number) -> None:
-    """Forget a message that was looked at."""
+def drop(
+    context: typer.Context,
+    number: Annotated[str, typer.Argument(metavar="[ID]", help="This message alone.")] = "",
+    sender: Annotated[
+        str, typer.Option("--from", metavar="TEXT", help="Those from a name or address with this in it.")
+    ] = "",
+    older_than: Annotated[
+        str, typer.Option(metavar="DURATION", help="Those that came longer ago, as 7d or 12h.")
+    ] = "",
+    containing: Annotated[str, typer.Option(metavar="WORDS", help="Those that hold these words.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Forget a message that was looked at, or all waiting ones that fit every option given."""
+    if bool(number) == any((sender.strip(), older_than, containing.strip())):
+        fail(
+            "name one message by its ID, or several by --from, --older-than or --containing", code=EXIT_USAGE
+        )
+    if number:
+        _drop_one(context, number)
+    else:
+        _drop_fitting(context, sender.strip(), older_than, containing.strip(), yes=yes)
+
+
+def _drop_one(context: typer.Context, number: str) -> None:
     from scheduler.store import returns
 
     async def act(parts: "Parts") -> bool:
@@ -114,6 +137,35 @@ def drop(context: typer.Context, number: Number) -> None:
     if not door(context).run(act):
         fail(f"nothing came back as {number}; `returns list --all` shows what did")
     typer.echo(f"{number} is forgotten")
+
+
+def _drop_fitting(
+    context: typer.Context, sender: str, older_than: str, containing: str, *, yes: bool
+) -> None:
+    from scheduler.domain.duration import parse_duration
+    from scheduler.service.returned_mail import drop_waiting, find_waiting
+
+    with usage():
+        age = parse_duration(older_than) if older_than else None
+
+    async def look(parts: "Parts") -> list[int]:
+        return await find_waiting(
+            parts.database, sender=sender, older_than=age, containing=containing, now=parts.clock.now()
+        )
+
+    found = door(context).run(look)
+    if not found:
+        fail("no message that waits for a look fits; `returns list` shows them")
+    confirm(
+        f"Forget {counted(len(found), 'message')} for good?",
+        yes=yes,
+        otherwise=f"give --yes to forget {counted(len(found), 'message')} without being asked",
+    )
+
+    async def act(parts: "Parts") -> int:
+        return await drop_waiting(parts.database, found)
+
+    typer.echo(f"{counted(door(context).run(act), 'message')} forgotten")
 
 
 def _number(text: str) -> int:

@@ -6,14 +6,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from itertools import islice
 from urllib.parse import unquote
+from zoneinfo import ZoneInfo
 
 from icalendar.parser import Contentline
 
+from scheduler.domain.address import address_key
 from scheduler.domain.incoming import printable
+from scheduler.domain.zone import find_zone
 
 LONGEST_LINE = 10_000
 MOST_LINES = 2_000
 MOST_EVENTS = 20
+MOST_ATTENDEES = 100
 
 _ANSWERS = {"ACCEPTED": "coming", "DECLINED": "declined", "TENTATIVE": "maybe"}
 _FOLD = re.compile(r"\r?\n[ \t]")
@@ -24,63 +28,121 @@ _UID = re.compile(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Attendee:
+    """A person whom a reply names, by one address or more; `answer` is coming, declined, maybe, or empty."""
+
+    addresses: tuple[str, ...]
+    answer: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """One person's answer to one invitation: `answer` is coming, declined, maybe, or empty for none of these.
+    """An answer to one invitation.
 
-    `stamped` is when it was given, None where it does not say.
+    `sequence` is None where it names none, `stamped` is when it was given, and `starts` the start that it speaks of,
+    each None where it does not say; `starts` is naive where its time zone is not known.
     """
 
     uid: str
-    address: str
-    answer: str
-    sequence: int = 0
+    attendees: tuple[Attendee, ...]
+    sequence: int | None = None
     stamped: datetime | None = None
+    starts: datetime | None = None
+
+    def answer_of(self, address: str) -> str | None:
+        """Return the answer in the line of a member's own address, or in the only line; None where others alone are
+        named, and "" where nothing, or more than one thing, was answered."""
+        key = address_key(address)
+        lines = [one for one in self.attendees if key in map(address_key, one.addresses)]
+        if not lines and len({one.addresses for one in self.attendees}) == 1:
+            lines = list(self.attendees)
+        if not lines:
+            return None
+        answers = {one.answer for one in lines if one.answer}
+        return answers.pop() if len(answers) == 1 else ""
+
+    def sequence_for(self, sequence: int, starts: datetime, zone: str) -> int:
+        """Return the SEQUENCE of a meeting that is at `sequence` and `starts` (home zone `zone`) to which this answers.
+
+        A missing one is 0 (RFC 5545 section 3.8.7.4), unless the reply itself names the present start.
+        """
+        if self.sequence is not None:
+            return self.sequence
+        if self.starts is None:
+            return 0
+        there = self.starts if self.starts.tzinfo else self.starts.replace(tzinfo=ZoneInfo(zone))
+        return sequence if there == starts else 0
 
 
 @dataclass(slots=True)
 class _Event:
     uid: str = ""
-    sequence: int = 0
+    sequence: int | None = None
     stamped: datetime | None = None
-    people: list[tuple[str, str]] = field(default_factory=list)
+    starts: datetime | None = None
+    people: list[Attendee] = field(default_factory=list)
 
 
-def read_replies(text: str) -> list[Reply]:
-    """The answers in an iCalendar object with METHOD:REPLY; none in any other.
+def read_replies(text: str, *, method: str = "") -> list[Reply]:
+    """The answers in an iCalendar object with METHOD:REPLY; none in any other. `method` is that of its MIME part, which
+    holds where the object names none.
 
     Only the lines that matter are read: bad ones, a missing ORGANIZER, zones by Windows' names and whatever else stands
     between them are passed over.
     """
     events: list[_Event] = []
-    method, within = "", False
+    method, within = method.strip().upper(), ""
     for name, parameters, value in _lines(text):
         match name, value.strip().upper():
             case "METHOD", word:
                 method = word
             case "BEGIN", "VEVENT" if len(events) < MOST_EVENTS:
                 events.append(_Event())
-                within = True
+                within = "VEVENT"
+            case "BEGIN", word if within == "VEVENT":
+                within = word
+            case "END", word if word == within and word != "VEVENT":
+                within = "VEVENT"
             case "BEGIN" | "END", "VEVENT":
-                within = False
-            case _ if within:
+                within = ""
+            case _ if within == "VEVENT":
                 _note(events[-1], name, parameters, value.strip())
     if method != "REPLY":
         return []
     return [
-        Reply(uid=one.uid, address=address, answer=answer, sequence=one.sequence, stamped=one.stamped)
+        Reply(
+            uid=one.uid, attendees=tuple(one.people), sequence=one.sequence, stamped=one.stamped, starts=one.starts
+        )
         for one in events
-        for address, answer in one.people
-    ]
+        if one.people
+    ]  # fmt: skip
+
+
+_NAME = re.compile(r"\s*([A-Za-z-]+)\s*(?=[;:])")
+_MAILBOX_AT_END = re.compile(r"mailto:\s*([^\s\"<>;,]+@[^\s\"<>;,:]+)\s*$", re.IGNORECASE)
+_PARAMETER = re.compile(r';\s*(PARTSTAT|EMAIL)\s*=\s*"?([^";:,]*)', re.IGNORECASE)
 
 
 def _lines(text: str) -> Iterator[tuple[str, dict[str, str], str]]:
-    for line in islice(_FOLD.sub("", text).splitlines(), MOST_LINES):
+    for line in islice(_FOLD.sub("", text.lstrip("\ufeff")).splitlines(), MOST_LINES):
+        line = line[:LONGEST_LINE]
         try:
-            name, parameters, value = Contentline(line[:LONGEST_LINE]).parts()  # type: ignore[no-untyped-call]
+            name, parameters, value = Contentline(line).parts()  # type: ignore[no-untyped-call]
         except ValueError:
+            if found := _NAME.match(line):
+                yield found[1].upper(), _broken_parameters(line), line.rpartition(":")[2]
             continue
-        yield name.upper(), {key.upper(): str(one) for key, one in parameters.items()}, value
+        given = {key.upper(): str(one) for key, one in parameters.items()}
+        if name.upper() == "ATTENDEE" and (mailbox := _MAILBOX_AT_END.search(line)) and value != mailbox[0]:
+            # A colon or a quotation mark in the name, as in CN=Bo: Li, ends the parameters too early.
+            given, value = _broken_parameters(line) | given, mailbox[0]
+        yield name.upper(), given, value
+
+
+def _broken_parameters(line: str) -> dict[str, str]:
+    """The parameters that matter in a line whose quotation marks or colons do not fit together."""
+    return {key.upper(): value.strip() for key, value in _PARAMETER.findall(line)}
 
 
 def _note(event: _Event, name: str, parameters: dict[str, str], value: str) -> None:
@@ -92,9 +154,20 @@ def _note(event: _Event, name: str, parameters: dict[str, str], value: str) -> N
             event.sequence = min(int(value[:10]), 2**31 - 1)
         case "DTSTAMP":
             event.stamped = _stamp(value)
-        case "ATTENDEE":
-            answer = _ANSWERS.get(parameters.get("PARTSTAT", "").upper(), "")
-            event.people.append((_mailbox(value) or _mailbox(parameters.get("EMAIL", "")), answer))
+        case "DTSTART":
+            event.starts = _start(value, parameters.get("TZID", ""))
+        case "ATTENDEE" if len(event.people) < MOST_ATTENDEES:
+            answer = _ANSWERS.get(parameters.get("PARTSTAT", "").strip().upper(), "")
+            named = (_mailbox(value), _mailbox(parameters.get("EMAIL", "")))
+            event.people.append(Attendee(tuple(dict.fromkeys(filter(None, named))), answer))
+
+
+def _start(text: str, zone: str) -> datetime | None:
+    found = _stamp(text)
+    if found is None or text.endswith("Z"):
+        return found
+    known = find_zone(zone.strip('"/')) if zone else None
+    return found.replace(tzinfo=ZoneInfo(known) if known else None)
 
 
 def _stamp(text: str) -> datetime | None:
@@ -135,4 +208,4 @@ def newest(replies: Sequence[Reply], now: datetime) -> list[Reply]:
 
 def order_of(reply: Reply, now: datetime) -> tuple[int, datetime]:
     """By what replies to one invitation are compared. A clock that goes ahead does not shut out later answers."""
-    return reply.sequence, min(reply.stamped or now, now)
+    return reply.sequence or 0, min(reply.stamped or now, now)

@@ -10,9 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.maildir import erase_messages
 from scheduler.domain.address import address_key
+from scheduler.domain.mention import Person
 from scheduler.domain.problem import Refused
 from scheduler.domain.token import Keys
 from scheduler.service.membership import erasure_name, key_of, require_member
+from scheduler.service.mentions import erase_mentions, find_mentions, person_of, what_stays
 from scheduler.service.watching import is_served
 from scheduler.store import erasures, facts, members
 from scheduler.store.database import Database
@@ -22,10 +24,13 @@ from scheduler.store.traces import wipe
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What was done: whether the person stood on the list until now, and how many of their mails were removed."""
+    """What was done: whether the person was on the list until now, how many of the mails to them were removed, and how
+    many messages of others that named them; `stays` says where they are still named."""
 
     stood: bool
     mails: int
+    returned: int = 0
+    stays: tuple[str, ...] = ()
 
 
 async def find_erasable(database: Database, email: str, *, keys: Keys) -> Member | None:
@@ -37,24 +42,33 @@ async def find_erasable(database: Database, email: str, *, keys: Keys) -> Member
 async def erase_member(
     database: Database, email: str, *, keys: Keys, outbox: Path | None, now: datetime
 ) -> Erased:
-    """Delete a person with all that is known of them; a keyed hash of the address stays, so that no import brings
-    them back.
+    """Delete a person with all that is known of them, and messages that came back from others and name them; a keyed
+    hash of the address stays, so that no import brings them back, and so does what convenors wrote of them.
 
     `outbox` is the folder that mail goes to, if it goes to one. Doing it again finishes what was broken off. Raises
     Refused for who is not on the list and was not erased, and while a mail to them is on its way. On PostgreSQL the
     server itself overwrites what was deleted, in its time.
     """
-    addresses, name = [email.strip(), key_of(email)], ""
+    person = Person([email.strip(), key_of(email)], "")
+    async with database.read() as connection:
+        if member := await _find(connection, email, keys):
+            person = await person_of(connection, member)
+        # It may take seconds, in which others want to write.
+        found = await find_mentions(connection, [person])
     async with database.write() as connection:
         member = await _find(connection, email, keys)
         if member:
             await _check_quiet(connection, member, now)
-            addresses, name = await erasures.addresses_of(connection, member), member.name
             await erasures.erase(connection, member, erasure_name(keys, member.address_key), now)
             await _clean_relay(connection, member)
-    mails = await asyncio.to_thread(_erase_mails, outbox, addresses) if outbox else 0
-    await wipe(database, [*addresses, name])
-    return Erased(stood=member is not None, mails=mails)
+        found = await erase_mentions(connection, [person], found)
+    mails = await asyncio.to_thread(_erase_mails, outbox, person.addresses) if outbox else 0
+    await wipe(database, [*person.addresses, person.name], encoded=bool(found.certain))
+    async with database.read() as connection:
+        stays = await what_stays(connection, person, found)
+    return Erased(
+        stood=member is not None, mails=mails, returned=len(found.certain), stays=tuple(stays)
+    )  # fmt: skip
 
 
 async def _find(connection: AsyncConnection, email: str, keys: Keys) -> Member | None:

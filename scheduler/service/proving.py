@@ -11,7 +11,7 @@ from scheduler.domain.address import address_key, require_address
 from scheduler.domain.policy import Kind
 from scheduler.domain.problem import Refused
 from scheduler.domain.token import Keys, Purpose, token_subject
-from scheduler.service.erasing import erase_member
+from scheduler.service.erasing import Erased, erase_member
 from scheduler.service.mailing import mail_one, mailed_since
 from scheduler.service.membership import erasure_name, key_of, next_generations
 from scheduler.service.preferring import NotOpen, open_by
@@ -169,8 +169,9 @@ async def _asked(connection: AsyncConnection, token: str, *, keys: Keys, now: da
 
 async def forget_me(
     database: Database, token: str, *, keys: Keys, outbox: Path | None, now: datetime
-) -> None:
+) -> Erased:
     """Erase the member of a fresh link. Raises NotOpen, and Refused while a mail to them is on its way."""
     member = await look(database, token, keys=keys, now=now)
-    await erase_member(database, member.address, keys=keys, outbox=outbox, now=now)
-    log.info("member-erased-own", member=member.id)
+    erased = await erase_member(database, member.address, keys=keys, outbox=outbox, now=now)
+    log.info("member-erased-own", member=member.id, still_named=len(erased.stays))
+    return erased

@@ -12,6 +12,7 @@ from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
 from scheduler.service.mailing import USEFUL_FOR
 from scheduler.service.membership import erasure_name
+from scheduler.service.mentions import Mentions, erase_mentions, find_mentions, person_of
 from scheduler.store import erasures, members, requests, returns
 from scheduler.store.database import Database
 from scheduler.store.ledger import archiving
@@ -35,14 +36,18 @@ async def forget_old(
     words: list[str] = []
     async with database.read() as connection:
         gone = await members.left_before(connection, now - retention.left_members)
-    for member in gone:
+        people = [await person_of(connection, member) for member in gone]
+        named = await find_mentions(connection, people) if people else Mentions()
+    for member, person in zip(gone, people, strict=True):
         async with database.write() as connection:
-            addresses = await erasures.addresses_of(connection, member)
             await erasures.erase(connection, member, erasure_name(keys, member.address_key), now)
-        for address in addresses if outbox else ():
+        for address in person.addresses if outbox else ():
             assert outbox
             await asyncio.to_thread(erase_messages, outbox, recipient=address)
-        words += [*addresses, member.name]
+        words += [*person.addresses, member.name]
+    if people:
+        async with database.write() as connection:
+            named = await erase_mentions(connection, people, named)
     async with database.write() as connection:
         asked = await requests.forget(
             connection, unconfirmed_before=now - USEFUL_FOR[Kind.CONFIRMATION],
@@ -57,6 +62,6 @@ async def forget_old(
             last = await archiving.forget(connection, before=now - retention.deliveries)
         deleted += last
     if words:
-        await wipe(database, words)
+        await wipe(database, words, encoded=bool(named.certain))
     if gone or asked or deleted or returned:
         log.info("forgotten", members=len(gone), requests=len(asked), deliveries=deleted, returns=returned)

@@ -26,7 +26,8 @@ class Health:
     `relay` is why the relay takes no mail, or empty, `unwritable` why nothing can be written; `served` whether a
     `serve` is running that should have ticked (SQLite). `oldest_waiting` is the earliest due instant of what waits,
     `ready_since` since when the longest could have been tried. `suppressed` is how many members' addresses take no
-    mail, `to_review` how many returns wait for a look, `turned_away` how many mails came back of late because the other
+    mail, `to_review` how many returns wait for a look, `unkept` how many more there was no room for,
+    `turned_away` how many mails came back of late because the other
     side does not want them from us.
     """
 
@@ -44,6 +45,7 @@ class Health:
     suppressed: int
     to_review: int
     turned_away: int
+    unkept: int = 0
 
     def lag(self, now: datetime) -> timedelta:
         """How far sending is behind what it may send."""
@@ -66,9 +68,17 @@ class Health:
             found.append(f"the relay takes no mail: {self.relay}")
         if self.turned_away:
             found.append(_turned_away(self.turned_away))
+        if self.unkept:
+            found.append(f"{_RETURNS_FULL}; so far {self.unkept} were only counted")
         if self.lag(now) > late:
             found.append(_lateness(self.lag(now)))
         return found
+
+
+_RETURNS_FULL = (
+    "what came back by mail is no longer kept, since too much waits for a look: `returns list` shows it, and "
+    "`returns drop --from`, `--older-than` or `--containing` makes room"
+)
 
 
 def _turned_away(count: int) -> str:
@@ -101,6 +111,8 @@ async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelt
         found["relay"] = f"{_in_brief(relay)}; `third-thursday status` says more"
     if count := await _turned_away_lately(connection, now):
         found["policy"] = _turned_away(count)
+    if await returns.unkept(connection):
+        found["returns"] = _RETURNS_FULL
     since = await reports.ready_since(connection, now)
     if since and now - since > late:
         found["late"] = _lateness(now - since)
@@ -136,6 +148,7 @@ async def health(database: Database, now: datetime, *, unwritable: Fault | None 
     async with database.read() as connection:
         relay = await facts.read(connection, facts.RELAY)
         last_tick = await facts.read_instant(connection, facts.LAST_TICK)
+        unkept = await returns.unkept(connection)
         return Health(
             last_tick=last_tick,
             hold=await held(connection),
@@ -151,6 +164,7 @@ async def health(database: Database, now: datetime, *, unwritable: Fault | None 
             suppressed=await members.suppressed(connection),
             to_review=await returns.count(connection, "review"),
             turned_away=await _turned_away_lately(connection, now),
+            unkept=unkept[0] if unkept else 0,
         )
 
 

@@ -1,22 +1,22 @@
 """All that is kept of one person, handed out or taken away as a whole; of who is gone a keyed hash stays."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, delete, insert, select, update
+from sqlalchemy import Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.address import address_key
 from scheduler.store import facts
 from scheduler.store.members import BATCH, Member, by_keys
-from scheduler.store.schema import erasures, members, notices, returns
+from scheduler.store.schema import erasures, members, notices, occurrences, returns, revisions
 
 
 async def erase(connection: AsyncConnection, member: Member, address_hash: str, now: datetime) -> None:
     """Delete a member and all that hangs on them; only the keyed hash of the address stays."""
     await facts.note_change(connection)
-    await _erase_mentions(connection, member)
     for table in _hanging():
         await connection.execute(delete(table).where(table.c.member == member.id))
     await connection.execute(delete(members).where(members.c.id == member.id))
@@ -33,14 +33,51 @@ async def erase(connection: AsyncConnection, member: Member, address_hash: str, 
         await connection.execute(insert(erasures).values(address_hash=address_hash, erased_at=now))
 
 
-async def _erase_mentions(connection: AsyncConnection, member: Member) -> None:
-    """Delete what came back, is nobody's, and names an address of the member's."""
-    sought = [one.encode().lower() for one in await addresses_of(connection, member)]
-    nobodys = select(returns.c.id).where(returns.c.member.is_(None))
-    for number in (await connection.scalars(nobodys)).all():
-        content = await connection.scalar(select(returns.c.content).where(returns.c.id == number)) or b""
-        if any(one in content.lower() for one in sought):
-            await connection.execute(delete(returns).where(returns.c.id == number))
+_OTHERS_WORDS = (
+    (returns, returns.c.words),
+    (members, members.c.suppressed_for),
+)
+"""What mail systems said of other members' mail: where one forwards theirs to somebody, it may name that address. Our
+own relay knows of no such forward, and what it said (`deliveries.reason`) names the member's own address at most."""
+
+_ERASED = "(erased)"
+
+
+async def blank_addresses(connection: AsyncConnection, addresses: Sequence[str]) -> None:
+    """Blank addresses in what mail systems said of anybody's mail."""
+    if not addresses:
+        return
+    sought = re.compile("|".join(re.escape(one) for one in addresses), re.IGNORECASE)
+    for table, column in _OTHERS_WORDS:
+        key = list(table.primary_key)
+        naming = or_(*(func.lower(column).contains(one.lower(), autoescape=True) for one in addresses))
+        for row in (await connection.execute(select(*key, column).where(naming))).all():
+            is_row = and_(*(one == value for one, value in zip(key, row[:-1], strict=True)))
+            blanked = sought.sub(_ERASED, row[-1])
+            length = getattr(column.type, "length", None)
+            await connection.execute(update(table).where(is_row).values({column: blanked[:length]}))
+
+
+async def shares_name(connection: AsyncConnection, member: Member) -> bool:
+    """Whether another member has the same name."""
+    other = select(members.c.id).where(members.c.name == member.name, members.c.id != member.id).limit(1)
+    return await connection.scalar(other) is not None
+
+
+async def texts_for_everybody(connection: AsyncConnection) -> AsyncIterator[tuple[str, str]]:
+    """What convenors wrote of meetings and in notices, which may name anybody: where it is, and the text."""
+    its = (occurrences.c.topic, occurrences.c.speakers, occurrences.c.materials)
+    for row in await connection.execute(select(occurrences.c.key, *its).order_by(occurrences.c.key)):
+        yield f"the topic, speakers or materials of {row.key}", "\n".join(row[1:])
+    states = select(revisions.c.occurrence, revisions.c.state).order_by(revisions.c.occurrence)
+    for key, state in await connection.execute(states):
+        said = (state.get(name, "") for name in ("topic", "speakers", "materials"))
+        yield f"earlier versions of {key}", "\n".join(map(str, said))
+    written = select(notices.c.id, notices.c.subject, notices.c.body).where(
+        notices.c.member.is_(None), (notices.c.subject != "") | (notices.c.body != "")
+    )
+    for number, subject, body in await connection.execute(written.order_by(notices.c.id)):
+        yield f"notice {number}", f"{subject}\n{body}"
 
 
 async def addresses_of(connection: AsyncConnection, member: Member) -> list[str]:

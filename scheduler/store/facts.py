@@ -23,6 +23,7 @@ CLOCK_MARK = "clock_mark"
 WHERE = "where"
 TRIED = "tried"
 KEY_FINGERPRINT = "key_fingerprint"
+RETURNS_FULL = "returns_full"
 
 
 async def read(connection: AsyncConnection, name: str) -> Any:

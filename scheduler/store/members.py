@@ -97,6 +97,19 @@ async def every(connection: AsyncConnection, *, batch: int = 5_000) -> AsyncIter
         last = rows[-1].id
 
 
+async def numbers(connection: AsyncConnection, *, batch: int = 5_000) -> AsyncIterator[list[int]]:
+    """The numbers of all members, in batches."""
+    last = 0
+    while True:
+        query = select(members.c.id).where(members.c.id > last).order_by(members.c.id).limit(batch)
+        found = list((await connection.scalars(query)).all())
+        if found:
+            yield found
+        if len(found) < batch:
+            return
+        last = found[-1]
+
+
 async def add(connection: AsyncConnection, rows: Iterable[Mapping[str, Any]]) -> None:
     """Insert members; each mapping names every column but `id`, `changed` and
     those that have a default."""

@@ -1,6 +1,6 @@
 """Mail that came back or was refused: bounces and complaints by member, and what waits for a convenor's look."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -15,7 +15,10 @@ from scheduler.store.schema import Instant, deliveries, members, notices, return
 
 LONGEST_CAUSE = 100
 
+ROW_OCTETS = 500
+
 _BOUNCES = ("hard", "soft")
+_UNKEPT = "returns_unkept"
 
 
 class Return(NamedTuple):
@@ -52,6 +55,67 @@ async def count(connection: AsyncConnection, kind: str, *, since: datetime | Non
     if since is not None:
         query = query.where(returns.c.came_at >= since)
     return int(await connection.scalar(query) or 0)
+
+
+class Waiting(NamedTuple):
+    """A message that waits for a convenor's look."""
+
+    id: int
+    came_at: datetime
+    words: str
+    content: bytes
+
+
+async def waiting(
+    connection: AsyncConnection, *, after: int = 0, before: datetime | None = None, batch: int = 50
+) -> AsyncIterator[Waiting]:
+    """The messages that wait for a look, by number, behind the number `after` and come before an instant; read in
+    batches, so that memory stays flat."""
+    while True:
+        query = select(returns.c.id, returns.c.came_at, returns.c.words, returns.c.content)
+        query = query.where(returns.c.kind == "review", returns.c.id > after)
+        if before is not None:
+            query = query.where(returns.c.came_at < before)
+        rows = (await connection.execute(query.order_by(returns.c.id).limit(batch))).all()
+        for row in rows:
+            yield Waiting._make(row)
+        if len(rows) < batch:
+            return
+        after = rows[-1].id
+
+
+async def octets_waiting(connection: AsyncConnection) -> int:
+    """How much room the messages that wait for a look take, each with what a row costs beside its message."""
+    room = func.sum(func.length(returns.c.content) + ROW_OCTETS)
+    return int(await connection.scalar(select(func.coalesce(room, 0)).where(returns.c.kind == "review")) or 0)
+
+
+async def note_unkept(connection: AsyncConnection, now: datetime) -> None:
+    """Count a message that was not kept, for want of room."""
+    count = await facts.advance(connection, _UNKEPT)
+    if await facts.read(connection, facts.RETURNS_FULL) is None:
+        full = {"since": now.isoformat(), "before": count - 1}
+        await facts.write(connection, facts.RETURNS_FULL, full)
+
+
+async def unkept(connection: AsyncConnection) -> tuple[int, datetime] | None:
+    """How many messages were not kept since when; None where there was room for all since some were last dropped."""
+    full = await facts.read(connection, facts.RETURNS_FULL)
+    if full is None:
+        return None
+    count = await facts.current(connection, _UNKEPT) - full["before"]
+    return count, datetime.fromisoformat(full["since"])
+
+
+async def drop_several(connection: AsyncConnection, numbers: Sequence[int]) -> int:
+    """Forget messages that wait for a look; returns how many were there."""
+    gone = 0
+    for place in range(0, len(numbers), BATCH):
+        some = returns.c.id.in_(numbers[place : place + BATCH])
+        gone += (await connection.execute(delete(returns).where(some, returns.c.kind == "review"))).rowcount
+    if gone:
+        await facts.write(connection, facts.RETURNS_FULL, None)
+    return gone
 
 
 async def keep_refusals(connection: AsyncConnection, codes: Sequence[str], *, since: datetime) -> int:
@@ -129,12 +193,18 @@ async def by_id(connection: AsyncConnection, number: int) -> tuple[Return, bytes
 
 async def drop(connection: AsyncConnection, number: int) -> bool:
     """Forget a return; whether it was there."""
-    return (await connection.execute(delete(returns).where(returns.c.id == number))).rowcount > 0
+    gone = (await connection.execute(delete(returns).where(returns.c.id == number))).rowcount > 0
+    if gone:
+        await facts.write(connection, facts.RETURNS_FULL, None)
+    return gone
 
 
 async def forget(connection: AsyncConnection, *, before: datetime) -> int:
     """Forget what came before an instant; returns how many."""
-    return (await connection.execute(delete(returns).where(returns.c.came_at < before))).rowcount
+    gone = (await connection.execute(delete(returns).where(returns.c.came_at < before))).rowcount
+    if gone:
+        await facts.write(connection, facts.RETURNS_FULL, None)
+    return gone
 
 
 async def trust_again(connection: AsyncConnection, member: int) -> Mapping[str, Any]:

@@ -12,8 +12,11 @@ from scheduler.store.schema import members
 _PIECE = 4 * 1024 * 1024
 
 
-async def wipe(database: Database, words: Sequence[str]) -> None:
+async def wipe(database: Database, words: Sequence[str], *, encoded: bool = False) -> None:
     """See that none of `words` is left in the database's files but where a member on the list has it too.
+
+    With `encoded` something was deleted that held them in an encoding, where they cannot be searched for: the file is
+    written anew.
 
     What is deleted is overwritten (`secure_delete`), but SQLite moves rows between pages and leaves copies in what
     is then free: where one is found, the file is written anew. Raises DatabaseProblem where the database is busy.
@@ -22,7 +25,7 @@ async def wipe(database: Database, words: Sequence[str]) -> None:
     await database.flush_log()
     if database.path and (sought := await _nobodys(database, words)):
         files = [database.path, database.path.with_name(database.path.name + "-wal")]
-        if await asyncio.to_thread(_shows, files, [word.encode() for word in sought]):
+        if encoded or await asyncio.to_thread(_shows, files, [word.encode() for word in sought]):
             await database.rewrite()
 
 

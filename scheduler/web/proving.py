@@ -99,14 +99,27 @@ async def _forget(request: Request, typed: Mapping[str, str], complaints: dict[s
         complaints["sure"] = "You need to tick that you are sure."
         return None
     try:
-        await proving.forget_me(
+        erased = await proving.forget_me(
             here.database, request.path_params["token"], keys=here.keys, outbox=here.outbox, now=here.clock.now()
         )  # fmt: skip
     except Refused:
         complaints["sure"] = "You need to try again in a minute: a mail to you is on its way at this moment."
         return None
-    words = "Nothing that names you is left with us. It was good to have you here; you are welcome any day."
+    words = (
+        "We have erased your membership and everything that belongs to it. We keep a scrambled mark of your address, "
+        "so that an old list does not bring you back. Backups made before now keep your data until they are deleted. "
+    )
+    if erased.stays:
+        words += (
+            f"Your name is still in {_places(len(erased.stays))}: what we wrote about our meetings, or mail we "
+            f"received. Write to {here.community.reply_to} if you want it removed. "
+        )
+    words += "It was good to have you here; you are welcome any day."
     return page(request, "done.html", headers=PRIVATE, heading="You are forgotten", words=words)
+
+
+def _places(count: int) -> str:
+    return "one place" if count == 1 else f"{count} places"
 
 
 _ACTS = {"address": _move, "links": _links, "erase": _forget}

@@ -108,3 +108,32 @@ def test_what_cannot_be_done_now_is_one_line_and_may_come_again(keys: Keys, fold
 def test_whoever_pipes_in_more_than_is_read_is_not_cut_off(keys: Keys) -> None:
     ended = ingest(b"Subject: long\r\n\r\n" + b"words\r\n" * 1_000_000)
     assert (ended.code, len(ended.lines)) == (0, 1)
+
+
+def test_a_flooded_queue_costs_no_mail_server_an_error_and_is_dropped_in_bulk(
+    keys: Keys, command: Command, folder: Path
+) -> None:
+    big = b"x" * 250_000
+    several = [
+        ingest(
+            b"From: Zed <zed@spam.example>\r\nSubject: %d\r\n\r\n" % number + big,
+            THIRD_THURSDAY_INBOX__QUEUE_MEGABYTES="1",
+        )
+        for number in range(5)
+    ]
+    assert {ended.code for ended in several} == {0}
+    assert several[-1].lines[0].startswith("not kept, only counted")
+    ingest(b"From: Ann <ann@example.org>\r\nSubject: hello\r\n\r\nPlease see this.")
+    assert "2 were only counted" in command("status").out
+    for wrong in ((), ("1", "--from", "zed"), ("--older-than", "soon", "--yes")):
+        assert command("returns", "drop", *wrong).code == 2
+    asked = command("returns", "drop", "--from", "zed@spam")
+    assert (asked.code, asked.err) == (
+        2,
+        "third-thursday: give --yes to forget 3 messages without being asked\n",
+    )
+    assert command("returns", "drop", "--containing", "nothing of it", "--yes").code == 1
+    assert command("returns", "drop", "--older-than", "1d", "--from", "zed", "--yes").code == 1
+    done = command("returns", "drop", "--from", "zed@spam", "--yes")
+    assert (done.code, done.out) == (0, "3 messages forgotten\n")
+    assert "hello" in command("returns", "list").out and "only counted" not in command("status").out

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.domain.calendar import invitation_uid
-from scheduler.domain.reply import Reply, newest, read_replies, read_uid
+from scheduler.domain.reply import Attendee, Reply, newest, read_replies, read_uid
 from tests import returned
 from tests.house import SERIES
 
@@ -22,8 +22,8 @@ def test_what_programs_write_is_read(write: object) -> None:
         text = write("uid@example.org", "bo@example.org", "DECLINED", sequence=2).replace("\n", ends)
         assert read_replies(text) == [
             Reply(
-                uid="uid@example.org", address="bo@example.org", answer="declined", sequence=2,
-                stamped=datetime(2026, 11, 10, 13, tzinfo=UTC),
+                uid="uid@example.org", attendees=(Attendee(("bo@example.org",), "declined"),), sequence=2,
+                stamped=datetime(2026, 11, 10, 13, tzinfo=UTC), starts=datetime(2026, 11, 19, 18, tzinfo=UTC),
             )
         ]  # fmt: skip
 
@@ -35,12 +35,12 @@ def test_bad_values_are_passed_over() -> None:
         .replace("20261110T130000Z", "2026")
     )
     (one,) = read_replies(text)
-    assert (one.sequence, one.stamped) == (0, None)
+    assert (one.sequence, one.stamped) == (None, None)
     (one,) = read_replies(returned.google("u", "bo@example.org", sequence=9 * 10**12))
     assert one.sequence == 2**31 - 1
     (one,) = read_replies(returned.google("u", "bo%2Btea@example.org?subject=x"))
-    assert one.address == "bo+tea@example.org"
-    assert read_replies(returned.google("u", "nobody"))[0].address == ""
+    assert one.attendees[0].addresses == ("bo+tea@example.org",)
+    assert read_replies(returned.google("u", "nobody"))[0].attendees[0].addresses == ()
 
 
 def test_only_a_reply_is_one() -> None:
@@ -75,7 +75,7 @@ def test_a_uid_that_we_gave_names_its_meeting() -> None:
 
 def test_the_highest_sequence_and_then_the_latest_stamp_comes_last() -> None:
     def one(sequence: int, stamped: datetime | None) -> Reply:
-        return Reply(uid="u", address="a", answer="coming", sequence=sequence, stamped=stamped)
+        return Reply(uid="u", attendees=(), sequence=sequence, stamped=stamped)
 
     early, late = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 2, tzinfo=UTC)
     assert newest([one(1, early), one(0, late), one(0, None), one(0, early)], NOW) == [
@@ -93,5 +93,6 @@ _LINES = st.sampled_from([
 @given(st.lists(_LINES | st.text(max_size=60), max_size=40).map("\r\n".join))
 def test_no_calendar_breaks_the_reading(text: str) -> None:
     for one in read_replies(text):
-        assert one.address.isprintable() and 0 <= one.sequence < 2**31
+        assert all(address.isprintable() for line in one.attendees for address in line.addresses)
+        assert 0 <= (one.sequence or 0) < 2**31
         read_uid(one.uid, "example.org")

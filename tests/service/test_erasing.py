@@ -1,18 +1,25 @@
 """Forgetting somebody: nothing of them is left but a hash that nobody can read."""
 
 import os
+from base64 import encodebytes
 from datetime import UTC, datetime, timedelta
+from email.header import Header
+from hashlib import sha256
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from scheduler.domain.problem import Refused
+from scheduler.service.amending import Change, amend
 from scheduler.service.erasing import Erased, erase_member, find_erasable
 from scheduler.service.membership import remove_member
-from scheduler.store import answers, facts, members, notices
+from scheduler.service.retaining import forget_old
+from scheduler.store import answers, facts, members, notices, returns
 from scheduler.store.database import Database
 from scheduler.store.ledger import claims
-from tests.house import House, address_of, open_house
+from tests import bounces
+from tests.house import RETENTION, House, address_of, open_house
 from tests.service.people import KEYS, NOW, everybody, row, take
 
 NAME = "Zdenka Quarrendon"
@@ -145,3 +152,144 @@ async def test_a_test_mail_to_them_is_told_of_without_their_address(tmp_path: Pa
             )  # fmt: skip
         await erase(house)
         assert not found(tmp_path, ADDRESS)
+
+
+# What others wrote
+
+HIDING = {
+    "plain": lambda text: bounces.mail(text),
+    "base64": lambda text: bounces.mail(text, encoding="base64"),
+    "quoted-printable": lambda text: bounces.mail(text, encoding="quoted-printable"),
+    "UTF-16 in base64": lambda text: bounces.mail(text, charset="utf-16", encoding="base64"),
+    "HTML in base64": lambda text: bounces.mail(text.replace("@", "&#64;"), kind="html", encoding="base64"),
+    "HTML with tags in the name": lambda text: bounces.mail(text.replace(" Q", " <b>Q") + "</b>", kind="html"),
+    "encoded words": lambda text: bounces.mail("x", subject=Header(text, "utf-8").encode()),
+    "a header of its own": lambda text: bounces.mail("x", sender=f'"{text.replace("@", " at ")}" <x@y.example>'),
+    "percent signs": lambda text: bounces.mail(quote(text)),
+    "an attached message in base64": lambda text: (
+        b"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: message/rfc822\n"
+        b"Content-Transfer-Encoding: base64\n\n" + encodebytes(bounces.mail(text, encoding="base64")) + b"\n--x--\n"
+    ),
+    "an attached text in base64": lambda text: (
+        b"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: text/csv; charset=utf-8\n"
+        b"Content-Transfer-Encoding: base64\n\n" + encodebytes(text.encode()) + b"\n--x--\n"
+    ),
+}  # fmt: skip
+NAMED = {
+    "address": ADDRESS, "name": NAME, "last name first": "Quarrendon, Zdenka", "capitals": NAME.upper(),
+    "accents": "Zdeňka Quarrendon", "two lines": "Zdenka\nQuarrendon",
+}  # fmt: skip
+
+
+async def keep_returned(
+    database: Database, octets: bytes, *, whose: int | None = None, words: str = "a letter"
+) -> int:
+    async with database.write() as connection:
+        digest = sha256(octets + words.encode()).hexdigest()
+        number = await returns.keep(
+            connection, digest=digest, kind="review", member=whose, words=words, now=NOW, content=octets
+        )
+        assert number
+        return number
+
+
+async def waiting(database: Database) -> list[int]:
+    async with database.read() as connection:
+        return [one.id for one in await returns.every(connection)]
+
+
+@pytest.mark.parametrize(
+    ("hiding", "how"),
+    [*((one, "name") for one in HIDING), ("plain", "address"), ("HTML in base64", "address"),
+     ("percent signs", "address"), *(("base64", one) for one in NAMED)],
+)  # fmt: skip
+async def test_messages_of_others_that_name_the_erased_are_gone_however_they_are_encoded(
+    tmp_path: Path, hiding: str, how: str
+) -> None:
+    async with open_house(tmp_path, NINE) as house:
+        await house.join((NAME, "Europe/London"), ("Ann", "Europe/London"))
+        async with house.database.read() as connection:
+            ann = await members.by_key(connection, "ann@example.org")
+            assert ann
+        octets = HIDING[hiding](f"Please see to {NAMED[how]} soon.")
+        await keep_returned(house.database, octets)
+        await keep_returned(house.database, octets + b"\n", whose=ann.id)
+        other = await keep_returned(house.database, b"From: x@y.example\n\nPlease see to Zdenka Brown soon.")
+        done = await erase(house)
+        assert (done.returned, done.stays) == (2, ())
+        assert await waiting(house.database) == [other]
+        assert not found(tmp_path, ADDRESS, NAME, octets[-60:-10].decode("ascii", "replace"))
+
+
+async def test_on_every_database_messages_of_others_are_searched_decoded(database: Database) -> None:
+    await take(database, [row(ADDRESS, name=NAME), row("bo@example.org")])
+    await keep_returned(database, HIDING["base64"](f"{NAME} <{ADDRESS}>"))
+    named_by_words = await keep_returned(database, b"x", words=f"a letter: {NAME}")
+    done = await erase_member(database, ADDRESS, keys=KEYS, outbox=None, now=NOW)
+    assert (done.returned, await waiting(database)) == (2, []), named_by_words
+
+
+async def test_a_name_that_others_have_deletes_nothing_and_is_told_of(tmp_path: Path) -> None:
+    async with open_house(tmp_path, NINE) as house:
+        await house.join(("Kim", "Europe/London"))
+        number = await keep_returned(house.database, HIDING["base64"]("Kim will come. Kimberley too."))
+        await keep_returned(house.database, HIDING["base64"]("Kimberley will come."))
+        done = await erase(house, "kim@example.org")
+        assert done.returned == 0 and done.stays == (
+            f"message {number} that came back (`returns show {number}`)",
+        )
+
+
+async def test_topics_speakers_and_notices_that_name_the_erased_are_told(tmp_path: Path) -> None:
+    async with open_house(tmp_path, NINE) as house:
+        await house.tick()
+        await house.join((NAME, "Europe/London"), ("Ann", "Europe/London"))
+        now, key = house.clock.now(), "conversation-for-kindness/2026-11-19"
+        await amend(house.database, house.by_slug, key, Change(speakers=f"Ann and {NAME.upper()}"), now=now)
+        later = "conversation-for-kindness/2026-12-17"
+        await amend(house.database, house.by_slug, later, Change(topic=f"With {NAME}"), now=now)
+        await amend(house.database, house.by_slug, later, Change(topic="With a guest"), now=now)
+        async with house.database.write() as connection:
+            await notices.add(
+                connection, identity="notice:x", kind="notice", subject="Thanks", body=f"Thank you, {NAME}!",
+                created_at=NINE, expires=NINE,
+            )  # fmt: skip
+        done = await erase(house)
+        assert done.stays[:2] == (f"the topic, speakers or materials of {key}", f"earlier versions of {key}")
+        assert done.stays[2] == f"earlier versions of {later}" and done.stays[3].startswith("notice ")
+
+
+async def test_what_mail_systems_said_of_others_mail_no_longer_names_the_erased(database: Database) -> None:
+    await take(database, [row(ADDRESS, name=NAME), row("bo@example.org", name="Bo")])
+    async with database.write() as connection:
+        bo = await members.by_key(connection, "bo@example.org")
+        assert bo
+        await returns.keep(
+            connection,
+            digest="1",
+            kind="hard",
+            member=bo.id,
+            words=f"5.1.1: <{ADDRESS.upper()}>: unknown",
+            now=NOW,
+        )
+        await returns.suppress(connection, [bo.id], NOW)
+    await erase_member(database, ADDRESS, keys=KEYS, outbox=None, now=NOW)
+    async with database.read() as connection:
+        (kept,) = await returns.every(connection)
+        bo = await members.by_key(connection, "bo@example.org")
+    assert bo and kept.words == bo.suppressed_for == "5.1.1: <(erased)>: unknown"
+
+
+async def test_who_is_erased_for_having_left_long_ago_is_searched_for_too(tmp_path: Path) -> None:
+    async with open_house(tmp_path, NINE) as house:
+        await house.join((NAME, "Europe/London"))
+        await remove_member(house.database, ADDRESS, now=NINE)
+        now = NINE + RETENTION.left_members + timedelta(days=1)
+        house.clock.pass_until(now)
+        async with house.database.write() as connection:
+            await returns.keep(
+                connection, digest="1", kind="review", member=None, words="x", now=now,
+                content=HIDING["base64"](f"Dear {NAME}"),
+            )  # fmt: skip
+        await forget_old(house.database, RETENTION, keys=house.keys, outbox=None, now=now)
+        assert (await waiting(house.database), await everybody(house.database)) == ([], [])

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.clock import Clock
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.plan import Wanted, due_in, wanted
-from scheduler.domain.policy import EVERY_ZONE, FOLLOW_UP_REACH, PLANNED, Kind, Policy, first_instant
+from scheduler.domain.policy import CHANGES, EVERY_ZONE, FOLLOW_UP_REACH, PLANNED, Kind, Policy, first_instant
 from scheduler.service.adopting import adopt, holds_for, horizon, invites_now
 from scheduler.service.holding import RESTORED, ClockWatch, hold
 from scheduler.service.pacing import Pacer
@@ -22,6 +22,9 @@ from scheduler.store.notices import Due, Notice
 log = structlog.get_logger()
 
 FAN_OUT_AHEAD = timedelta(hours=1)
+CANCELLED, RESTORED_SINCE = "cancelled", "restored"
+"""Why a notice about a meeting is unwanted until the meeting is restored, or cancelled again."""
+
 LONGEST_LOOK_BACK = timedelta(days=400)
 SWEEP_EVERY = timedelta(days=1)
 
@@ -119,9 +122,10 @@ class Planner:
         wants = await self._wants(connection, kept, zones, now, past=past)
         dues = await notices.dues_of_open(connection)
         for want in wants.values():
-            if notice := standing.get(want.identity):
+            notice = standing.get(want.identity) or await notices.by_identity(connection, want.identity)
+            if notice and (not notice.closed_at or want.expires > now):
                 await self._keep(connection, notice, want, dues.get(notice.id, {}))
-            elif want.dues and await notices.by_identity(connection, want.identity) is None:
+            elif want.dues and not notice:
                 number = await notices.add(
                     connection, identity=want.identity, kind=want.kind, policy=want.policy,
                     occurrence=want.occurrence, starts=want.starts, expires=want.expires, created_at=now, ready=True,
@@ -165,9 +169,8 @@ class Planner:
         self, connection: AsyncConnection, notice: Notice, want: Wanted, dues: Mapping[str, Due]
     ) -> None:
         """Let a standing notice follow what is now wanted of it."""
-        if notice.unwanted:
-            await notices.change(connection, notice.id, unwanted=None)
-            await ending.give_back(connection, notice.id)
+        if notice.unwanted or notice.closed_at:
+            await self._want_again(connection, notice)
         if (notice.starts, notice.expires, notice.policy) != (want.starts, want.expires, want.policy):
             await notices.change(
                 connection, notice.id, starts=want.starts, expires=want.expires, policy=want.policy
@@ -181,17 +184,30 @@ class Planner:
             await notices.set_dues(connection, notice.id, want.dues)
             await following.follow_dues(connection, notice.id)
 
+    async def _want_again(self, connection: AsyncConnection, notice: Notice) -> None:
+        """Take up a notice that was unwanted, or closed, and look at every member for it: whoever came, came back or
+        changed their mind meanwhile was passed over."""
+        await notices.change(
+            connection, notice.id, unwanted=None, closed_at=None, archived_at=None, tally=None
+        )
+        if not notice.stopped_at:
+            await ending.give_back(connection, notice.id)
+            await notices.fan_out_again(connection, notice.id)
+        log.info("notice-wanted-again", notice=notice.id, kind=notice.kind, occurrence=notice.occurrence)
+
     async def _let_go(self, connection: AsyncConnection, notice: Notice, occurrence: Occurrence) -> None:
         """Withdraw a notice that is no longer wanted, or let a change's notice follow a further change."""
         if notice.kind in (Kind.UPDATE, Kind.CANCELLATION):
             if occurrence.cancelled == (notice.kind is Kind.CANCELLATION):
+                if notice.unwanted in (RESTORED_SINCE, CANCELLED):
+                    await self._want_again(connection, notice)
                 if notice.starts != occurrence.starts:
                     expires = occurrence.starts if notice.kind is Kind.UPDATE else notice.expires
                     await notices.change(connection, notice.id, starts=occurrence.starts, expires=expires)
                 return
-            reason = "restored" if notice.kind is Kind.CANCELLATION else "cancelled"
+            reason = RESTORED_SINCE if notice.kind is Kind.CANCELLATION else CANCELLED
         elif occurrence.cancelled:
-            reason = "cancelled"
+            reason = CANCELLED
         elif occurrence.starts != notice.starts:
             reason = "moved"
         elif notice.kind is Kind.FOLLOW_UP and not occurrence.materials:
@@ -214,12 +230,12 @@ class Planner:
     async def _fan_out(self, now: datetime) -> None:
         """Make the deliveries of what begins within the hour."""
         async with self._database.read() as connection:
-            planned = [one for one in await notices.open_notices(connection) if _is_planned(one)]
+            standing = [one for one in await notices.open_notices(connection) if _is_followed(one)]
             dues = await notices.dues_of_open(connection)
             zones = await members.zones(connection)
         wanting = [
             (notice, due)
-            for notice in planned
+            for notice in standing
             for due in dues.get(notice.id, {}).values()
             if due.fanned_at is None and self._pacer.start(notice, due.zone, due.due) <= now + FAN_OUT_AHEAD
         ]
@@ -252,7 +268,7 @@ class Planner:
             dues = await notices.dues_of_open(connection)
             zones = await members.zones(connection)
         for notice in standing:
-            if _is_planned(notice) and notice.expires > now:
+            if _is_followed(notice) and notice.expires > now:
                 fanned = {zone: due.due for zone, due in dues.get(notice.id, {}).items() if due.fanned_at}
                 for zone in sorted(zones):
                     if due := due_in(fanned, zone):
@@ -290,8 +306,10 @@ class Planner:
         return min((one for one in instants if one), default=None)
 
 
-def _is_planned(notice: Notice) -> bool:
-    return notice.kind in PLANNED and not notice.unwanted and not notice.stopped_at
+def _is_followed(notice: Notice) -> bool:
+    """Whether deliveries are made for whoever comes to be in a notice's audience."""
+    follows = notice.kind in (*PLANNED, *CHANGES) and notice.ready
+    return follows and not notice.unwanted and not notice.stopped_at
 
 
 def local_due(at: str, zone: str) -> datetime:

@@ -18,7 +18,10 @@ from scheduler.store.ledger.following import (
     of_open,
 )
 from scheduler.store.ledger.reports import count_states, due_or_begun
-from scheduler.store.schema import deliveries, dues, notices, occurrences, revisions
+from scheduler.store.schema import deliveries, dues, members, notices, occurrences, revisions
+
+MEMBERS_CAUSES = ("declined", "feed only", "unwanted", "suppressed")
+"""Why a delivery is skipped for as long as its member has that cause."""
 
 
 async def withdraw(connection: AsyncConnection, number: int, *, reason: str) -> int:
@@ -38,16 +41,25 @@ async def withdraw(connection: AsyncConnection, number: int, *, reason: str) -> 
 
 
 async def give_back(connection: AsyncConnection, number: int) -> int:
-    """Return to the queue what of a notice, usable again, was withdrawn and never tried; returns how many."""
+    """Return to the queue the deliveries of a notice, usable again, that were withdrawn, or skipped for a cause that is
+    gone, and never tried; returns how many."""
     declined = exists().where(
         notices.c.id == number, notices.c.kind == Kind.REMINDER,
         declines(deliveries.c.member, notices.c.occurrence),
     )  # fmt: skip
+    by_feed = and_(
+        exists().where(notices.c.id == number, notices.c.kind == Kind.INVITATION),
+        exists().where(members.c.id == deliveries.c.member, members.c.invitation_by == "feed"),
+    )
     done = await connection.execute(
         update(deliveries)
         .where(
-            deliveries.c.notice == number, deliveries.c.state == "withdrawn", never_tried,
-            member_status == "active", ~declined, ~is_unwanted(), ~is_suppressed,
+            deliveries.c.notice == number, never_tried, member_status == "active",
+            or_(
+                deliveries.c.state == "withdrawn",
+                and_(deliveries.c.state == "skipped", deliveries.c.reason.in_(MEMBERS_CAUSES)),
+            ),
+            ~declined, ~by_feed, ~is_unwanted(), ~is_suppressed,
         )
         .values(state="queued", reason="", zone=member_zone, locale=member_locale)
     )  # fmt: skip
@@ -164,7 +176,11 @@ async def close_finished(connection: AsyncConnection, now: datetime) -> int:
     left = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state.in_(("queued", "sending")))
     withdrawn = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state == "withdrawn")
     done_with = or_(notices.c.expires <= now, and_(notices.c.kind.in_(PERSONAL), ~withdrawn))
-    unfanned = exists().where(dues.c.notice == notices.c.id, dues.c.fanned_at.is_(None), dues.c.due <= now)
+    unfanned = and_(
+        exists().where(dues.c.notice == notices.c.id, dues.c.fanned_at.is_(None), dues.c.due <= now),
+        # What is stopped or unwanted is never fanned out.
+        notices.c.stopped_at.is_(None), notices.c.unwanted.is_(None),
+    )  # fmt: skip
     done = await connection.execute(
         update(notices)
         .where(notices.c.closed_at.is_(None), done_with, ~left, ~(unfanned & ~notices.c.frozen))

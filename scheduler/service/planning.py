@@ -12,7 +12,8 @@ from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.plan import Wanted, due_in, wanted
 from scheduler.domain.policy import CHANGES, EVERY_ZONE, FOLLOW_UP_REACH, PLANNED, Kind, Policy, first_instant
 from scheduler.service.adopting import adopt, holds_for, horizon, invites_now
-from scheduler.service.holding import RESTORED, ClockWatch, hold
+from scheduler.service.forecasting import forecast
+from scheduler.service.holding import CLOCK_AHEAD, RESTORED, ClockWatch, held, hold, note_outcome
 from scheduler.service.pacing import Pacer
 from scheduler.store import facts, members, notices, occurrences
 from scheduler.store.database import Database
@@ -49,11 +50,13 @@ class Planner:
         policies: Sequence[Policy],
         domain: str,
         archive_after: timedelta,
+        longest_outage: timedelta,
         rate: float = 0,
         daily: Callable[[datetime], Awaitable[None]] | None = None,
     ) -> None:
-        """What is over for `archive_after` moves to the archive, some of it with each tick; `rate` is the relay's, in
-        messages a second (0: no limit); `daily` is called once a day."""
+        """What is over for `archive_after` moves to the archive, some of it with each tick; a start later than the last
+        tick by more than `longest_outage` holds sending; `rate` is the relay's, in messages a second (0: no limit);
+        `daily` is called once a day, but not while sending is held."""
         self._archive_after = archive_after
         self._daily = daily
         self._database = database
@@ -61,22 +64,30 @@ class Planner:
         self._series = {one.slug: one for one in series}
         self._policies = policies
         self._domain = domain
-        self._watch = ClockWatch(clock)
+        self._watch = ClockWatch(clock, longest_outage=longest_outage)
         self._pacer = Pacer(database, series=series, policies=policies, rate=rate)
 
     async def tick(self) -> Tick:
         """Do all that is to be done now, in short transactions, and say when something is due next."""
+        ticked = await self._tick()
+        if ticked.held:
+            await self._foresee()
+        return ticked
+
+    async def _tick(self) -> Tick:
         async with self._database.tick() as connection:
             # Not before: it may have waited for another tick.
             now = self._clock.now()
             if await facts.has_moved(connection):
                 await hold(connection, RESTORED, now)
-            ticked, watermark, swept = await facts.read_several(
-                connection, facts.LAST_TICK, facts.WATERMARK, facts.SWEPT
+            ticked, before_hold, watermark, swept = await facts.read_several(
+                connection, facts.LAST_TICK, facts.TICKED_BEFORE_HOLD, facts.WATERMARK, facts.SWEPT
             )
             last, swept_at = facts.as_instant(ticked), facts.as_instant(swept)
             if await self._watch.holds(connection, now, last=last):
                 return Tick(held=True, next_due=None)
+            standing = await held(connection)
+            last = last or facts.as_instant(before_hold)
             changed = await adopt(
                 connection, list(self._series.values()), self._policies, domain=self._domain, now=now
             )
@@ -101,15 +112,33 @@ class Planner:
             expired = await ending.expire(connection, now)
             superseded = await self._supersede(connection, now)
             await ending.close_finished(connection, now)
-            archived = await archiving.archive(connection, before=now - self._archive_after, now=now)
+            archived = 0
+            if not standing:
+                archived = await archiving.archive(connection, before=now - self._archive_after, now=now)
             await facts.write(connection, facts.LAST_TICK, now)
-        if sweep and self._daily:
+            await facts.write(connection, facts.TICKED_BEFORE_HOLD, None)
+        if sweep and self._daily and not standing:
             await self._daily(now)
         if expired or superseded:
             log.info("ended-unsent", expired=expired, superseded=superseded)
         if archived:
             log.info("archived", deliveries=archived)
         return Tick(held=False, next_due=await self._next_due(now))
+
+    async def _foresee(self) -> None:
+        """Keep with the hold of a start long after the last tick what would be sent and given up if it ended."""
+        async with self._database.read() as connection:
+            standing = await held(connection)
+        if not standing or standing.reason != CLOCK_AHEAD or not standing.last or standing.sends is not None:
+            return
+        rows = await forecast(
+            self._database, series=list(self._series.values()), policies=self._policies,
+            since=standing.last, until=standing.since, now=standing.last,
+        )  # fmt: skip
+        sends = sum(row.recipients for row in rows if row.expires > standing.since)
+        expires = sum(row.recipients for row in rows if row.expires <= standing.since)
+        async with self._database.tick() as connection:
+            await note_outcome(connection, sends=sends, expires=expires)
 
     async def _reconcile(self, connection: AsyncConnection, now: datetime, *, since: datetime) -> None:
         """Insert the notices that lack, re-time what is unsent, withdraw what is no longer wanted."""

@@ -16,6 +16,7 @@ from scheduler.store.ledger.following import (
     member_zone,
     never_tried,
     of_open,
+    usable,
 )
 from scheduler.store.ledger.reports import count_states, due_or_begun
 from scheduler.store.schema import deliveries, dues, members, notices, occurrences, revisions
@@ -121,6 +122,27 @@ async def expire(connection: AsyncConnection, now: datetime) -> int:
     )
     late = await connection.execute(update(deliveries).where(waiting).values(state="expired", reason="late"))
     return tried.rowcount + late.rowcount
+
+
+async def take_back(connection: AsyncConnection, now: datetime) -> int:
+    """Queue again what a clock ahead of `now` gave up or put off, of notices that are still of use; returns how many
+    came back. A reminder that it skipped for a later one comes back too, for the next tick to decide anew."""
+    await connection.execute(
+        update(notices)
+        .where(notices.c.expires > now, notices.c.closed_at > now)
+        .values(closed_at=None, tally=None)
+    )
+    its = deliveries.c.notice.in_(of_open(usable(now)))
+    given_up = or_(
+        and_(deliveries.c.state == "expired", deliveries.c.reason.startswith("late")),
+        and_(deliveries.c.state == "skipped", deliveries.c.reason == "superseded", never_tried),
+    )
+    done = await connection.execute(
+        update(deliveries).where(given_up, its).values(state="queued", reason="", next_try=deliveries.c.due)
+    )
+    put_off = and_(deliveries.c.state == "queued", ~never_tried, deliveries.c.next_try > now)
+    await connection.execute(update(deliveries).where(put_off).values(next_try=now))
+    return done.rowcount
 
 
 async def end_due_before(connection: AsyncConnection, moment: datetime, *, reason: str) -> int:

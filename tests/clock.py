@@ -11,12 +11,16 @@ class FakeClock:
     def __init__(self, now: datetime) -> None:
         self._now = now
         self._monotonic = 1_000.0
+        self._suspended = 0.0
 
     def now(self) -> datetime:
         return self._now
 
     def monotonic(self) -> float:
         return self._monotonic
+
+    def boottime(self) -> float:
+        return self.monotonic() + self._suspended
 
     async def sleep(self, seconds: float) -> None:
         """Waiting is what makes time pass here."""
@@ -29,6 +33,11 @@ class FakeClock:
 
     def pass_until(self, moment: datetime) -> None:
         self.pass_(moment - self._now)
+
+    def suspend(self, span: timedelta) -> None:
+        """Let the machine sleep: the monotonic clock stands still meanwhile."""
+        self._now += span
+        self._suspended += span.total_seconds()
 
     def jump(self, span: timedelta) -> None:
         """Set the wall clock only, as somebody who mistypes the date does."""

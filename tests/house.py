@@ -57,6 +57,8 @@ RETENTION = Retention(
     archive=timedelta(days=60),
 )
 
+LONGEST_OUTAGE = timedelta(days=30)
+
 INVITATION = Policy(slug="invitation", kind=Kind.INVITATION, days_before=14, at=time(9))
 DAY_BEFORE = Policy(slug="day-before", kind=Kind.REMINDER, days_before=1, at=time(9))
 HOUR_BEFORE = Policy(slug="hour-before", kind=Kind.REMINDER, lead=timedelta(hours=1))
@@ -108,7 +110,7 @@ class House:
         )
         self.planner = Planner(
             self.database, self.clock, series=self.series, policies=self.policies, domain=COMMUNITY.domain,
-            archive_after=RETENTION.archive, rate=self.rate, daily=self._daily,
+            archive_after=RETENTION.archive, longest_outage=LONGEST_OUTAGE, rate=self.rate, daily=self._daily,
         )  # fmt: skip
 
     async def _daily(self, now: datetime) -> None:

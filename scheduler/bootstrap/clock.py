@@ -14,5 +14,11 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
+    def boottime(self) -> float:
+        """Where the platform does not tell it, a suspended machine looks like a clock that jumped."""
+        return (
+            time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+        )
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

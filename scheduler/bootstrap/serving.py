@@ -61,7 +61,8 @@ def make_planner(parts: Parts) -> Planner:
 
     return Planner(
         parts.database, parts.clock, series=parts.series, policies=parts.policies, domain=parts.community.domain,
-        archive_after=parts.settings.retention.archive, rate=parts.settings.mail.rate, daily=daily,
+        archive_after=parts.settings.retention.archive, longest_outage=parts.settings.watch.longest_outage,
+        rate=parts.settings.mail.rate, daily=daily,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Annotated, Literal, Self, get_args
 
+from annotated_types import Ge
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
@@ -141,6 +142,9 @@ class WatchTable(Table):
     ping: SecretUrl = Field(repr=False, description=URL)
     late: Annotated[timedelta, BeforeValidator(read_lead)] = Field(
         description='a length of time, as "15m" or "2h"'
+    )
+    longest_outage: Annotated[timedelta, BeforeValidator(read_lead), Ge(timedelta(hours=1))] = Field(
+        description='a length of time of an hour or more, as "30d" or "12h"'
     )
     metrics_token: Annotated[str, checked_by(require_line, empty=True)] = Field(
         repr=False, description='at least 16 characters, or ""', pattern=r"^(.{16,})?$"

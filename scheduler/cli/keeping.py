@@ -50,7 +50,8 @@ def resume(
 ) -> None:
     """Let sending go on after it was held."""
     from scheduler.bootstrap.serving import make_planner
-    from scheduler.service.holding import RESTORED, held, release
+    from scheduler.service.holding import CLOCK_AHEAD, RESTORED, held
+    from scheduler.service.holding import resume as resume_sending
     from scheduler.service.restoring import let_go, missed
 
     async def look(parts: "Parts") -> "tuple[Hold | None, list[Missed]]":
@@ -65,13 +66,18 @@ def resume(
         if not send_missed and standing and standing.reason == RESTORED:
             return await let_go(parts.database)
         async with parts.database.write() as connection:
-            await release(connection)
+            came_back = await resume_sending(connection, parts.clock.now())
+        if came_back:
+            typer.echo(f"{came_back} mails that a wrong clock had given up as too late are queued again")
         return None
 
     standing, waiting = door(context).run(look)
     if not standing:
         typer.echo("sending was not held")
         return
+    if standing.reason == CLOCK_AHEAD:
+        typer.echo(f"sending is held ({standing.reason}): {standing.advice}")
+        confirm("Is the clock right, and should sending go on?", yes=not is_terminal(), otherwise="")
     for row in waiting:
         typer.echo(f"{row.count:>7}  {row.kind} {row.notice}: {row.about}")
     if standing.reason == RESTORED:

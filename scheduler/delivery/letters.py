@@ -2,10 +2,10 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,12 +19,13 @@ from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.inbox import bounce_address
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import PERSONAL, Kind, Policy
+from scheduler.domain.policy import CHANGES, PERSONAL, Kind, Policy
 from scheduler.domain.problem import Problem
 from scheduler.domain.token import Keys
 from scheduler.domain.zone import zone_info
 from scheduler.store import notices, occurrences
 from scheduler.store.database import Database
+from scheduler.store.ledger import reports
 from scheduler.store.ledger.claims import Claim
 from scheduler.store.notices import Notice
 
@@ -47,9 +48,45 @@ class _Subject:
     occurrence: Occurrence | None
     before: Occurrence | None
 
+    def as_known(self, known: "_Known") -> "_Subject":
+        """A change as it is told to members who know this of the meeting: beside what they were told last, and under
+        the UID that their calendars have, or a new one where these were told that it is cancelled.
 
-_Place = tuple[int, int | None, str, str, bool]
-"""Of a notice and its revision the zone, the locale, and whether it is a member's first mail: what makes a cohort."""
+        For a member who was told nothing the meeting was not off, and is not on again.
+        """
+        before = known.told or (self.before and replace(self.before, cancelled=False))
+        if known.ordinal is None:
+            return replace(self, before=before)
+        return replace(
+            self,
+            occurrence=self.occurrence and replace(self.occurrence, reinstated=known.ordinal),
+            before=before and replace(before, reinstated=known.ordinal),
+        )
+
+
+class _Known(NamedTuple):
+    """What a member knows of a meeting when a change is told: the meeting as they were told it last, and the ordinal of
+    the UID that their calendar is to have; None where they were told nothing, or were not sent the invitation."""
+
+    told: Occurrence | None = None
+    ordinal: int | None = None
+
+
+_STRANGER = _Known()
+_Place = tuple[int, int | None, str, str, bool, _Known]
+"""Of a notice and its revision the zone, the locale, whether it is a member's first mail, and what they know of the
+meeting: what makes a cohort."""
+
+
+def _renewals(mails: Sequence[tuple[Kind, int]], *, since: int, cancels: bool) -> int:
+    """Return how many times the UID of a member's invitation, of the revision `since`, has been renewed: once for each
+    time that they were told that the meeting is cancelled. What `cancels` the meeting names the UID of the last mail
+    that called to it. `mails` are kinds and revisions."""
+    until = max(revision for kind, revision in mails if kind is not Kind.CANCELLATION) if cancels else None
+    return sum(
+        kind is Kind.CANCELLATION and since < revision and (until is None or revision < until)
+        for kind, revision in mails
+    )
 
 
 class Following(Protocol):
@@ -83,18 +120,20 @@ class Letters:
 
     async def write(self, batch: Sequence[Claim]) -> list[Envelope | Problem]:
         """The envelope of each claim; a Problem in its place where its message cannot be written."""
+        await self._look_up({(one.notice, one.revision) for one in batch} - self._subjects.keys())
+        knows = await self._look_back(batch)
         # The many of a batch are of few cohorts.
         of_cohort: dict[_Place, list[int]] = {}
         for number, one in enumerate(batch):
-            place = one.notice, one.revision, one.zone, one.locale, one.first
+            known = knows.get((one.notice, one.member), _STRANGER)
+            place = one.notice, one.revision, one.zone, one.locale, one.first, known
             of_cohort.setdefault(place, []).append(number)
-        await self._look_up({place[:2] for place in of_cohort} - self._subjects.keys())
         found = {place: self._subjects.get(place[:2]) for place in of_cohort}
         # A welcome may speak of a meeting that the plan does not keep yet.
         await self._note_hours(
             {
                 (zone, about.occurrence)
-                for (_, _, zone, _, _), about in found.items()
+                for (_, _, zone, *_), about in found.items()
                 if about and about.notice.kind is not Kind.WELCOME
             }
         )
@@ -148,6 +187,33 @@ class Letters:
                     occurrence, before = await self._told(connection, notice, revision)
                     self._subjects[number, revision] = _Subject(notice, occurrence, before)
 
+    async def _look_back(self, batch: Sequence[Claim]) -> dict[tuple[int, int], _Known]:
+        """What the members to whom a change is told know of its meeting, by notice and member."""
+        asked: dict[tuple[int, int], tuple[Notice, list[int]]] = {}
+        for one in batch:
+            about = self._subjects.get((one.notice, one.revision))
+            if about and about.notice.kind in CHANGES and one.revision is not None:
+                asked.setdefault((one.notice, one.revision), (about.notice, []))[1].append(one.member)
+        found: dict[tuple[int, int], _Known] = {}
+        if not asked:
+            return found
+        async with self._database.read() as connection:
+            for (number, revision), (notice, people) in asked.items():
+                assert notice.occurrence
+                histories = await reports.told_before(connection, notice.occurrence, people, before=revision)
+                states = {
+                    one: await occurrences.at_revision(connection, notice.occurrence, one)
+                    for one in {one for mails in histories.values() for _, one in mails}
+                }
+                for member, mails in histories.items():
+                    since = next((one for kind, one in mails if kind is Kind.INVITATION), None)
+                    ordinal = None
+                    if since is not None and (invited := states[since]):
+                        cancels = notice.kind is Kind.CANCELLATION
+                        ordinal = invited.reinstated + _renewals(mails, since=since, cancels=cancels)
+                    found[number, member] = _Known(states[mails[-1][1]], ordinal)
+        return found
+
     async def _note_hours(self, shown: set[tuple[str, Occurrence | None]]) -> None:
         """Keep which local hour each zone is told, before the first mail that shows it leaves."""
         new = {
@@ -198,7 +264,9 @@ class Letters:
     def _cohort(self, about: _Subject, place: _Place) -> Composed | Problem:
         """Composed once, and a fault found once: a broken template is not rendered again for every member."""
         if place not in self._places:
-            _, _, zone, locale, first = place
+            _, _, zone, locale, first, known = place
+            if about.notice.kind in CHANGES:
+                about = about.as_known(known)
             self._places[place] = self._composed_for(about, zone=zone, locale=locale, first=first)
             if len(self._places) > COHORTS_KEPT:
                 self._places.popitem(last=False)

@@ -5,11 +5,14 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time and waits. `now` is aware, in UTC; `monotonic` is in seconds and never goes back."""
+    """Tells the time and waits. `now` is aware, in UTC; `monotonic` and `boottime` are in seconds and never go back;
+    `boottime` goes on while the machine is suspended."""
 
     def now(self) -> datetime: ...
 
     def monotonic(self) -> float: ...
+
+    def boottime(self) -> float: ...
 
     async def sleep(self, seconds: float) -> None: ...
 

@@ -39,7 +39,9 @@ PLANNED = (Kind.INVITATION, Kind.REMINDER, Kind.FOLLOW_UP)
 """The kinds that policies ask for; the others are made by a convenor's press of a button."""
 ONCE = (Kind.INVITATION, Kind.FOLLOW_UP)
 """Of these each meeting has at most one, whatever policy asks for it."""
-MEETING = (*PLANNED, Kind.UPDATE, Kind.CANCELLATION)
+CHANGES = (Kind.UPDATE, Kind.CANCELLATION)
+"""What tells of a convenor's change to a meeting."""
+MEETING = (*PLANNED, *CHANGES)
 """What speaks of one meeting."""
 REPLIES = (
     Kind.CONFIRMATION, Kind.ALREADY_MEMBER, Kind.DECLINE, Kind.SIGN_IN, Kind.ADDRESS_CHANGE, Kind.ADDRESS_CHANGED,

@@ -169,5 +169,7 @@ async def resend_missed(database: Database, number: int, now: datetime) -> int:
         await notices.change(connection, number, stopped_at=None, closed_at=None)
         back = await ending.give_back(connection, number)
         back += await ending.retry_failed(connection, number, now)
+        if not notice.frozen:
+            await notices.fan_out_again(connection, number)
         await facts.note_change(connection)
         return back

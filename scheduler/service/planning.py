@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.clock import Clock
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.plan import Wanted, due_in, wanted
-from scheduler.domain.policy import EVERY_ZONE, FOLLOW_UP_REACH, PLANNED, Kind, Policy, first_instant
+from scheduler.domain.policy import CHANGES, EVERY_ZONE, FOLLOW_UP_REACH, PLANNED, Kind, Policy, first_instant
 from scheduler.service.adopting import adopt, holds_for, horizon, invites_now
-from scheduler.service.holding import RESTORED, ClockWatch, hold
+from scheduler.service.forecasting import forecast
+from scheduler.service.holding import CLOCK_AHEAD, RESTORED, ClockWatch, held, hold, note_outcome
 from scheduler.service.pacing import Pacer
 from scheduler.store import facts, members, notices, occurrences
 from scheduler.store.database import Database
@@ -22,6 +23,9 @@ from scheduler.store.notices import Due, Notice
 log = structlog.get_logger()
 
 FAN_OUT_AHEAD = timedelta(hours=1)
+CANCELLED, RESTORED_SINCE = "cancelled", "restored"
+"""Why a notice about a meeting is unwanted until the meeting is restored, or cancelled again."""
+
 LONGEST_LOOK_BACK = timedelta(days=400)
 SWEEP_EVERY = timedelta(days=1)
 
@@ -46,11 +50,13 @@ class Planner:
         policies: Sequence[Policy],
         domain: str,
         archive_after: timedelta,
+        longest_outage: timedelta,
         rate: float = 0,
         daily: Callable[[datetime], Awaitable[None]] | None = None,
     ) -> None:
-        """What is over for `archive_after` moves to the archive, some of it with each tick; `rate` is the relay's, in
-        messages a second (0: no limit); `daily` is called once a day."""
+        """What is over for `archive_after` moves to the archive, some of it with each tick; a start later than the last
+        tick by more than `longest_outage` holds sending; `rate` is the relay's, in messages a second (0: no limit);
+        `daily` is called once a day, but not while sending is held."""
         self._archive_after = archive_after
         self._daily = daily
         self._database = database
@@ -58,22 +64,30 @@ class Planner:
         self._series = {one.slug: one for one in series}
         self._policies = policies
         self._domain = domain
-        self._watch = ClockWatch(clock)
+        self._watch = ClockWatch(clock, longest_outage=longest_outage)
         self._pacer = Pacer(database, series=series, policies=policies, rate=rate)
 
     async def tick(self) -> Tick:
         """Do all that is to be done now, in short transactions, and say when something is due next."""
+        ticked = await self._tick()
+        if ticked.held:
+            await self._foresee()
+        return ticked
+
+    async def _tick(self) -> Tick:
         async with self._database.tick() as connection:
             # Not before: it may have waited for another tick.
             now = self._clock.now()
             if await facts.has_moved(connection):
                 await hold(connection, RESTORED, now)
-            ticked, watermark, swept = await facts.read_several(
-                connection, facts.LAST_TICK, facts.WATERMARK, facts.SWEPT
+            ticked, before_hold, watermark, swept = await facts.read_several(
+                connection, facts.LAST_TICK, facts.TICKED_BEFORE_HOLD, facts.WATERMARK, facts.SWEPT
             )
             last, swept_at = facts.as_instant(ticked), facts.as_instant(swept)
             if await self._watch.holds(connection, now, last=last):
                 return Tick(held=True, next_due=None)
+            standing = await held(connection)
+            last = last or facts.as_instant(before_hold)
             changed = await adopt(
                 connection, list(self._series.values()), self._policies, domain=self._domain, now=now
             )
@@ -98,15 +112,33 @@ class Planner:
             expired = await ending.expire(connection, now)
             superseded = await self._supersede(connection, now)
             await ending.close_finished(connection, now)
-            archived = await archiving.archive(connection, before=now - self._archive_after, now=now)
+            archived = 0
+            if not standing:
+                archived = await archiving.archive(connection, before=now - self._archive_after, now=now)
             await facts.write(connection, facts.LAST_TICK, now)
-        if sweep and self._daily:
+            await facts.write(connection, facts.TICKED_BEFORE_HOLD, None)
+        if sweep and self._daily and not standing:
             await self._daily(now)
         if expired or superseded:
             log.info("ended-unsent", expired=expired, superseded=superseded)
         if archived:
             log.info("archived", deliveries=archived)
         return Tick(held=False, next_due=await self._next_due(now))
+
+    async def _foresee(self) -> None:
+        """Keep with the hold of a start long after the last tick what would be sent and given up if it ended."""
+        async with self._database.read() as connection:
+            standing = await held(connection)
+        if not standing or standing.reason != CLOCK_AHEAD or not standing.last or standing.sends is not None:
+            return
+        rows = await forecast(
+            self._database, series=list(self._series.values()), policies=self._policies,
+            since=standing.last, until=standing.since, now=standing.last,
+        )  # fmt: skip
+        sends = sum(row.recipients for row in rows if row.expires > standing.since)
+        expires = sum(row.recipients for row in rows if row.expires <= standing.since)
+        async with self._database.tick() as connection:
+            await note_outcome(connection, sends=sends, expires=expires)
 
     async def _reconcile(self, connection: AsyncConnection, now: datetime, *, since: datetime) -> None:
         """Insert the notices that lack, re-time what is unsent, withdraw what is no longer wanted."""
@@ -119,9 +151,10 @@ class Planner:
         wants = await self._wants(connection, kept, zones, now, past=past)
         dues = await notices.dues_of_open(connection)
         for want in wants.values():
-            if notice := standing.get(want.identity):
+            notice = standing.get(want.identity) or await notices.by_identity(connection, want.identity)
+            if notice and (not notice.closed_at or want.expires > now):
                 await self._keep(connection, notice, want, dues.get(notice.id, {}))
-            elif want.dues and await notices.by_identity(connection, want.identity) is None:
+            elif want.dues and not notice:
                 number = await notices.add(
                     connection, identity=want.identity, kind=want.kind, policy=want.policy,
                     occurrence=want.occurrence, starts=want.starts, expires=want.expires, created_at=now, ready=True,
@@ -165,9 +198,8 @@ class Planner:
         self, connection: AsyncConnection, notice: Notice, want: Wanted, dues: Mapping[str, Due]
     ) -> None:
         """Let a standing notice follow what is now wanted of it."""
-        if notice.unwanted:
-            await notices.change(connection, notice.id, unwanted=None)
-            await ending.give_back(connection, notice.id)
+        if notice.unwanted or notice.closed_at:
+            await self._want_again(connection, notice)
         if (notice.starts, notice.expires, notice.policy) != (want.starts, want.expires, want.policy):
             await notices.change(
                 connection, notice.id, starts=want.starts, expires=want.expires, policy=want.policy
@@ -181,17 +213,30 @@ class Planner:
             await notices.set_dues(connection, notice.id, want.dues)
             await following.follow_dues(connection, notice.id)
 
+    async def _want_again(self, connection: AsyncConnection, notice: Notice) -> None:
+        """Take up a notice that was unwanted, or closed, and look at every member for it: whoever came, came back or
+        changed their mind meanwhile was passed over."""
+        await notices.change(
+            connection, notice.id, unwanted=None, closed_at=None, archived_at=None, tally=None
+        )
+        if not notice.stopped_at:
+            await ending.give_back(connection, notice.id)
+            await notices.fan_out_again(connection, notice.id)
+        log.info("notice-wanted-again", notice=notice.id, kind=notice.kind, occurrence=notice.occurrence)
+
     async def _let_go(self, connection: AsyncConnection, notice: Notice, occurrence: Occurrence) -> None:
         """Withdraw a notice that is no longer wanted, or let a change's notice follow a further change."""
         if notice.kind in (Kind.UPDATE, Kind.CANCELLATION):
             if occurrence.cancelled == (notice.kind is Kind.CANCELLATION):
+                if notice.unwanted in (RESTORED_SINCE, CANCELLED):
+                    await self._want_again(connection, notice)
                 if notice.starts != occurrence.starts:
                     expires = occurrence.starts if notice.kind is Kind.UPDATE else notice.expires
                     await notices.change(connection, notice.id, starts=occurrence.starts, expires=expires)
                 return
-            reason = "restored" if notice.kind is Kind.CANCELLATION else "cancelled"
+            reason = RESTORED_SINCE if notice.kind is Kind.CANCELLATION else CANCELLED
         elif occurrence.cancelled:
-            reason = "cancelled"
+            reason = CANCELLED
         elif occurrence.starts != notice.starts:
             reason = "moved"
         elif notice.kind is Kind.FOLLOW_UP and not occurrence.materials:
@@ -214,12 +259,12 @@ class Planner:
     async def _fan_out(self, now: datetime) -> None:
         """Make the deliveries of what begins within the hour."""
         async with self._database.read() as connection:
-            planned = [one for one in await notices.open_notices(connection) if _is_planned(one)]
+            standing = [one for one in await notices.open_notices(connection) if _is_followed(one)]
             dues = await notices.dues_of_open(connection)
             zones = await members.zones(connection)
         wanting = [
             (notice, due)
-            for notice in planned
+            for notice in standing
             for due in dues.get(notice.id, {}).values()
             if due.fanned_at is None and self._pacer.start(notice, due.zone, due.due) <= now + FAN_OUT_AHEAD
         ]
@@ -252,7 +297,7 @@ class Planner:
             dues = await notices.dues_of_open(connection)
             zones = await members.zones(connection)
         for notice in standing:
-            if _is_planned(notice) and notice.expires > now:
+            if _is_followed(notice) and notice.expires > now:
                 fanned = {zone: due.due for zone, due in dues.get(notice.id, {}).items() if due.fanned_at}
                 for zone in sorted(zones):
                     if due := due_in(fanned, zone):
@@ -290,8 +335,10 @@ class Planner:
         return min((one for one in instants if one), default=None)
 
 
-def _is_planned(notice: Notice) -> bool:
-    return notice.kind in PLANNED and not notice.unwanted and not notice.stopped_at
+def _is_followed(notice: Notice) -> bool:
+    """Whether deliveries are made for whoever comes to be in a notice's audience."""
+    follows = notice.kind in (*PLANNED, *CHANGES) and notice.ready
+    return follows and not notice.unwanted and not notice.stopped_at
 
 
 def local_due(at: str, zone: str) -> datetime:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.service.holding import RESTORED, Hold, held
+from scheduler.service.holding import BY_CLOCK, Hold, held
 from scheduler.store import facts, members, notices, returns
 from scheduler.store.database import FAULTS, Database
 from scheduler.store.fault import Fault, fault
@@ -55,7 +55,7 @@ class Health:
         """What is wrong, a line each; empty where all is well. `late` is from which lag on it is a trouble."""
         found = [self.unwritable] if self.unwritable else []
         # A wrong clock holds the ticks too.
-        by_clock = self.hold is not None and self.hold.reason != RESTORED
+        by_clock = self.hold is not None and self.hold.reason in BY_CLOCK
         if not by_clock and _is_overdue(self.last_tick, now):
             found.append(
                 "`serve` is running, but does not get its work done: see its log"

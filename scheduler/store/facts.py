@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.store.schema import counters, facts
 
 LAST_TICK = "last_tick"
+TICKED_BEFORE_HOLD = "ticked_before_hold"
 HOLD = "hold"
 WATERMARK = "watermark"
 SWEPT = "swept_at"

@@ -151,6 +151,18 @@ async def end_pauses(connection: AsyncConnection, now: datetime) -> int:
     return done.rowcount
 
 
+async def pause_again(connection: AsyncConnection, now: datetime) -> int:
+    """Let pauses go on that a clock ahead of `now` has ended; returns how many."""
+    ended = and_(members.c.status == "active", members.c.active_since > now)
+    mark = await facts.note_change(connection)
+    done = await connection.execute(
+        update(members)
+        .where(ended)
+        .values(status="paused", paused_until=members.c.active_since, active_since=None, changed=mark)
+    )
+    return done.rowcount
+
+
 async def is_being_mailed(connection: AsyncConnection, number: int) -> bool:
     """Whether a mail to the member is on its way at this moment, or was when its sender broke off."""
     query = select(deliveries.c.id).where(deliveries.c.member == number, deliveries.c.state == "sending")

@@ -158,6 +158,11 @@ async def mark_fanned(connection: AsyncConnection, number: int, zone: str, now: 
     )
 
 
+async def fan_out_again(connection: AsyncConnection, number: int) -> None:
+    """Let the next tick look at every member for a notice, as it did when the notice first came due."""
+    await connection.execute(update(dues).where(dues.c.notice == number).values(fanned_at=None))
+
+
 async def next_due(connection: AsyncConnection, after: datetime) -> datetime | None:
     """The earliest due instant of an open notice after `after`."""
     query = select(func.min(dues.c.due)).join(notices, notices.c.id == dues.c.notice)

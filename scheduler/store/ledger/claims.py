@@ -17,6 +17,7 @@ from sqlalchemy import (
     case,
     exists,
     func,
+    literal,
     or_,
     select,
     update,
@@ -332,8 +333,12 @@ async def take_over(
     if chunk is not None:
         left &= deliveries.c.chunk == chunk
     done = await connection.execute(
-        update(deliveries)
-        .where(left)
-        .values(state="queued", run=None, uncertain=True, reason="taken over", next_try=now)
-    )
+        update(deliveries).where(left).values(
+            state="queued", run=None, uncertain=True, reason="taken over",
+            # A clock that is ahead must not put it off.
+            next_try=case(
+                (deliveries.c.next_try > now, literal(now, deliveries.c.next_try.type)), else_=deliveries.c.next_try
+            ),
+        )
+    )  # fmt: skip
     return done.rowcount

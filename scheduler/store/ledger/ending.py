@@ -16,9 +16,13 @@ from scheduler.store.ledger.following import (
     member_zone,
     never_tried,
     of_open,
+    usable,
 )
 from scheduler.store.ledger.reports import count_states, due_or_begun
-from scheduler.store.schema import deliveries, dues, notices, occurrences, revisions
+from scheduler.store.schema import deliveries, dues, members, notices, occurrences, revisions
+
+MEMBERS_CAUSES = ("declined", "feed only", "unwanted", "suppressed")
+"""Why a delivery is skipped for as long as its member has that cause."""
 
 
 async def withdraw(connection: AsyncConnection, number: int, *, reason: str) -> int:
@@ -38,16 +42,25 @@ async def withdraw(connection: AsyncConnection, number: int, *, reason: str) -> 
 
 
 async def give_back(connection: AsyncConnection, number: int) -> int:
-    """Return to the queue what of a notice, usable again, was withdrawn and never tried; returns how many."""
+    """Return to the queue the deliveries of a notice, usable again, that were withdrawn, or skipped for a cause that is
+    gone, and never tried; returns how many."""
     declined = exists().where(
         notices.c.id == number, notices.c.kind == Kind.REMINDER,
         declines(deliveries.c.member, notices.c.occurrence),
     )  # fmt: skip
+    by_feed = and_(
+        exists().where(notices.c.id == number, notices.c.kind == Kind.INVITATION),
+        exists().where(members.c.id == deliveries.c.member, members.c.invitation_by == "feed"),
+    )
     done = await connection.execute(
         update(deliveries)
         .where(
-            deliveries.c.notice == number, deliveries.c.state == "withdrawn", never_tried,
-            member_status == "active", ~declined, ~is_unwanted(), ~is_suppressed,
+            deliveries.c.notice == number, never_tried, member_status == "active",
+            or_(
+                deliveries.c.state == "withdrawn",
+                and_(deliveries.c.state == "skipped", deliveries.c.reason.in_(MEMBERS_CAUSES)),
+            ),
+            ~declined, ~by_feed, ~is_unwanted(), ~is_suppressed,
         )
         .values(state="queued", reason="", zone=member_zone, locale=member_locale)
     )  # fmt: skip
@@ -111,6 +124,27 @@ async def expire(connection: AsyncConnection, now: datetime) -> int:
     return tried.rowcount + late.rowcount
 
 
+async def take_back(connection: AsyncConnection, now: datetime) -> int:
+    """Queue again what a clock ahead of `now` gave up or put off, of notices that are still of use; returns how many
+    came back. A reminder that it skipped for a later one comes back too, for the next tick to decide anew."""
+    await connection.execute(
+        update(notices)
+        .where(notices.c.expires > now, notices.c.closed_at > now)
+        .values(closed_at=None, tally=None)
+    )
+    its = deliveries.c.notice.in_(of_open(usable(now)))
+    given_up = or_(
+        and_(deliveries.c.state == "expired", deliveries.c.reason.startswith("late")),
+        and_(deliveries.c.state == "skipped", deliveries.c.reason == "superseded", never_tried),
+    )
+    done = await connection.execute(
+        update(deliveries).where(given_up, its).values(state="queued", reason="", next_try=deliveries.c.due)
+    )
+    put_off = and_(deliveries.c.state == "queued", ~never_tried, deliveries.c.next_try > now)
+    await connection.execute(update(deliveries).where(put_off).values(next_try=now))
+    return done.rowcount
+
+
 async def end_due_before(connection: AsyncConnection, moment: datetime, *, reason: str) -> int:
     """End, for `reason`, what waits or is being sent though it was due, or begun, before `moment`; returns how many."""
     done = await connection.execute(
@@ -164,7 +198,11 @@ async def close_finished(connection: AsyncConnection, now: datetime) -> int:
     left = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state.in_(("queued", "sending")))
     withdrawn = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state == "withdrawn")
     done_with = or_(notices.c.expires <= now, and_(notices.c.kind.in_(PERSONAL), ~withdrawn))
-    unfanned = exists().where(dues.c.notice == notices.c.id, dues.c.fanned_at.is_(None), dues.c.due <= now)
+    unfanned = and_(
+        exists().where(dues.c.notice == notices.c.id, dues.c.fanned_at.is_(None), dues.c.due <= now),
+        # What is stopped or unwanted is never fanned out.
+        notices.c.stopped_at.is_(None), notices.c.unwanted.is_(None),
+    )  # fmt: skip
     done = await connection.execute(
         update(notices)
         .where(notices.c.closed_at.is_(None), done_with, ~left, ~(unfanned & ~notices.c.frozen))

@@ -7,14 +7,14 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.policy import PERSONAL, REPLIES, Kind
+from scheduler.domain.policy import CHANGES, PERSONAL, REPLIES, Kind
 from scheduler.store import facts
 from scheduler.store.answers import has_declined
 from scheduler.store.ledger import jobs
 from scheduler.store.members import Audience, in_audience
 from scheduler.store.mutes import is_muted
 from scheduler.store.notices import Notice
-from scheduler.store.schema import deliveries, dues, members
+from scheduler.store.schema import deliveries, dues, members, notices, past_deliveries
 
 BATCH = 20_000
 CHUNK = 500
@@ -37,10 +37,32 @@ def is_for(kind: Kind, occurrence: str | None, *, due: datetime, expires: dateti
 
 
 def _is_for(notice: Notice, due: datetime) -> ColumnElement[bool]:
+    if notice.kind in CHANGES:
+        return _missed_change(notice)
     if notice.member is None:
         return is_for(notice.kind, notice.occurrence, due=due, expires=notice.expires)
     its = members.c.id == notice.member
     return its if notice.kind in REPLIES else and_(its, _takes_mail)
+
+
+def _missed_change(notice: Notice) -> ColumnElement[bool]:
+    """Which members were sent the invitation, and nothing since the change that `notice` tells of: they were away when
+    it was told, and their calendars still show the meeting as it was."""
+    revision = int(notice.identity.rpartition(":")[2])
+
+    def was_sent(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+        return or_(
+            *(
+                exists().where(
+                    table.c.member == members.c.id, table.c.notice == notices.c.id,
+                    notices.c.occurrence == notice.occurrence, or_(table.c.state == "sent", table.c.uncertain),
+                    *conditions, *([table.c.revision >= revision] if not conditions else []),
+                )
+                for table in (deliveries, past_deliveries)
+            )
+        )  # fmt: skip
+
+    return and_(_takes_mail, was_sent(notices.c.kind == Kind.INVITATION), ~was_sent())
 
 
 async def fan_out(
@@ -67,6 +89,8 @@ async def fan_out(
         in_audience(audience) if audience is not None else _is_for(notice, due),
         ~is_muted(members.c.id, notice.kind, notice.policy),
         ~exists().where(deliveries.c.notice == notice.id, deliveries.c.member == members.c.id),
+        # A past meeting may have been moved to come again: its deliveries may lie in the archive.
+        ~exists().where(past_deliveries.c.notice == notice.id, past_deliveries.c.member == members.c.id),
         *([members.c.changed > changed_since] if changed_since is not None else []),
     )
     page = (

@@ -21,7 +21,8 @@ def of_open(*conditions: ColumnElement[bool]) -> Select[tuple[int]]:
     return select(notices.c.id).where(notices.c.closed_at.is_(None), *conditions)
 
 
-def _usable(now: datetime) -> ColumnElement[bool]:
+def usable(now: datetime) -> ColumnElement[bool]:
+    """Whether a notice is still of use, and neither stopped nor unwanted."""
     return and_(notices.c.expires > now, notices.c.stopped_at.is_(None), notices.c.unwanted.is_(None))
 
 
@@ -61,7 +62,7 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
         .where(
             # Whatever the first cause was: a notice that is usable has none of its own any more.
             deliveries.c.state == "withdrawn", never_tried, touched,
-            deliveries.c.notice.in_(of_open(_usable(now))), member_status == "active",
+            deliveries.c.notice.in_(of_open(usable(now))), member_status == "active",
         )
         .values(state="queued", reason="")
     )  # fmt: skip
@@ -81,7 +82,7 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
             update(deliveries)
             .where(
                 deliveries.c.state == "skipped", deliveries.c.reason == reason, never_tried, touched,
-                deliveries.c.notice.in_(of_open(_usable(now))), ~cause,
+                deliveries.c.notice.in_(of_open(usable(now))), ~cause,
             )
             .values(state="queued", reason="")
         )  # fmt: skip

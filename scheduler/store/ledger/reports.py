@@ -1,7 +1,7 @@
 """What became of deliveries, for convenors: rows and counts."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -250,6 +250,26 @@ async def told_of(connection: AsyncConnection, occurrence: str, zone: str) -> in
         )
     )
     return int(await connection.scalar(query) or 0)
+
+
+async def told_before(
+    connection: AsyncConnection, occurrence: str, people: Collection[int], *, before: int
+) -> dict[int, list[tuple[Kind, int]]]:
+    """Of which revisions of an occurrence below `before` these members were sent mails, of which kinds, the lowest
+    first."""
+    found: dict[int, list[tuple[Kind, int]]] = {}
+    for table in (past_deliveries, deliveries):
+        query = (
+            select(table.c.member, notices.c.kind, table.c.revision)
+            .join_from(table, notices, notices.c.id == table.c.notice)
+            .where(
+                notices.c.occurrence == occurrence, table.c.member.in_(people), table.c.revision < before,
+                or_(table.c.state == "sent", table.c.uncertain),
+            )
+        )  # fmt: skip
+        for member, kind, revision in await connection.execute(query):
+            found.setdefault(member, []).append((Kind(kind), revision))
+    return {member: sorted(mails, key=lambda one: one[1]) for member, mails in found.items()}
 
 
 async def last_told_revision(connection: AsyncConnection, occurrence: str) -> int | None:

@@ -171,6 +171,8 @@ class Letters:
         if notice.occurrence is None or revision is None:
             return None, None
         occurrence = await occurrences.at_revision(connection, notice.occurrence, revision)
+        if occurrence and (series := self._series.get(occurrence.series)):
+            occurrence = await occurrences.with_preceding(connection, occurrence, series)
         if notice.before_revision is None:
             return occurrence, None
         return occurrence, await occurrences.at_revision(

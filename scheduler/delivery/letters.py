@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import Protocol
@@ -18,13 +18,14 @@ from scheduler.delivery.transport import Envelope
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.inbox import bounce_address
+from scheduler.domain.localtime import local_minute
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import PERSONAL, Kind, Policy
 from scheduler.domain.problem import Problem
 from scheduler.domain.token import Keys
-from scheduler.domain.zone import zone_info
 from scheduler.store import notices, occurrences
 from scheduler.store.database import Database
+from scheduler.store.ledger import corrections
 from scheduler.store.ledger.claims import Claim
 from scheduler.store.notices import Notice
 
@@ -41,15 +42,23 @@ def message_id(keys: Keys, community: Community, identity: str, member: int) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """A notice, the occurrence as it is to be told, and as members were told it before."""
+    """A notice, the occurrence as it is to be told, and as members were told it before.
+
+    `shown` is the local hour that mails showed each zone for `before`; `corrects` says that new zone data has changed
+    hours that were told.
+    """
 
     notice: Notice
     occurrence: Occurrence | None
     before: Occurrence | None
+    shown: Mapping[str, str] = field(default_factory=dict)
+    corrects: bool = False
 
 
-_Place = tuple[int, int | None, str, str, bool]
-"""Of a notice and its revision the zone, the locale, and whether it is a member's first mail: what makes a cohort."""
+_Place = tuple[int, int | None, str, str, bool, str]
+"""Of a notice and its revision the zone, the locale, whether it is a member's first mail, and which wrong hour they
+were told before: what makes a cohort."""
+_CORRECTING = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
 
 
 class Following(Protocol):
@@ -85,16 +94,17 @@ class Letters:
         """The envelope of each claim; a Problem in its place where its message cannot be written."""
         # The many of a batch are of few cohorts.
         of_cohort: dict[_Place, list[int]] = {}
+        await self._look_up({(one.notice, one.revision) for one in batch} - self._subjects.keys())
+        told = await self._told_before(batch)
         for number, one in enumerate(batch):
-            place = one.notice, one.revision, one.zone, one.locale, one.first
+            place = one.notice, one.revision, one.zone, one.locale, one.first, told.get(one.id, "")
             of_cohort.setdefault(place, []).append(number)
-        await self._look_up({place[:2] for place in of_cohort} - self._subjects.keys())
         found = {place: self._subjects.get(place[:2]) for place in of_cohort}
         # A welcome may speak of a meeting that the plan does not keep yet.
         await self._note_hours(
             {
                 (zone, about.occurrence)
-                for (_, _, zone, _, _), about in found.items()
+                for (_, _, zone, *_), about in found.items()
                 if about and about.notice.kind is not Kind.WELCOME
             }
         )
@@ -146,7 +156,33 @@ class Letters:
             for number, revision in sorted(wanted, key=lambda one: (one[0], one[1] or 0)):
                 if notice := await notices.by_id(connection, number):
                     occurrence, before = await self._told(connection, notice, revision)
-                    self._subjects[number, revision] = _Subject(notice, occurrence, before)
+                    shown, corrects = {}, False
+                    if occurrence and notice.kind in _CORRECTING:
+                        corrects = await corrections.is_outdated(connection, occurrence.key)
+                        if before:
+                            shown = await corrections.hours_told(connection, before.key, before.starts)
+                    self._subjects[number, revision] = _Subject(notice, occurrence, before, shown, corrects)
+
+    async def _told_before(self, batch: Sequence[Claim]) -> dict[int, str]:
+        """By claim, the hour that its member was told before new zone data changed it."""
+        found: dict[int, str] = {}
+        of_subject: dict[tuple[int, int | None], list[Claim]] = {}
+        for one in batch:
+            of_subject.setdefault((one.notice, one.revision), []).append(one)
+        for subject, its in of_subject.items():
+            about = self._subjects.get(subject)
+            if about is None or about.occurrence is None or not about.corrects:
+                continue
+            async with self._database.read() as connection:
+                told = await corrections.told_before(
+                    connection, about.occurrence, [one.member for one in its], but=about.notice.id
+                )
+            for one in its:
+                zone, local = told.get(one.member, ("", ""))
+                # Whoever has moved meanwhile was told the hour of another place.
+                if zone == one.zone:
+                    found[one.id] = local
+        return found
 
     async def _note_hours(self, shown: set[tuple[str, Occurrence | None]]) -> None:
         """Keep which local hour each zone is told, before the first mail that shows it leaves."""
@@ -158,7 +194,7 @@ class Letters:
         if new:
             async with self._database.write() as connection:
                 for key, zone, starts in sorted(new):
-                    local = f"{starts.astimezone(zone_info(zone)):%Y-%m-%dT%H:%M}"
+                    local = local_minute(starts, zone)
                     await notices.note_told(connection, key, zone, starts=starts, local_start=local)
             self._noted |= new
 
@@ -200,20 +236,24 @@ class Letters:
     def _cohort(self, about: _Subject, place: _Place) -> Composed | Problem:
         """Composed once, and a fault found once: a broken template is not rendered again for every member."""
         if place not in self._places:
-            _, _, zone, locale, first = place
-            self._places[place] = self._composed_for(about, zone=zone, locale=locale, first=first)
+            _, _, zone, locale, first, told = place
+            self._places[place] = self._composed_for(about, zone=zone, locale=locale, first=first, told=told)
             if len(self._places) > COHORTS_KEPT:
                 self._places.popitem(last=False)
         self._places.move_to_end(place)
         return self._places[place]
 
-    def _composed_for(self, about: _Subject, *, zone: str, locale: str, first: bool) -> Composed | Problem:
+    def _composed_for(
+        self, about: _Subject, *, zone: str, locale: str, first: bool, told: str
+    ) -> Composed | Problem:
         notice, occurrence = about.notice, about.occurrence
         try:
             cohort = Cohort(
                 kind=notice.kind, zone=zone, locale=locale, policy=notice.policy or "", subject=notice.subject,
                 body=notice.body, occurrence=occurrence, before=about.before,
                 introduces=first and notice.kind not in PERSONAL,
+                told=datetime.fromisoformat(told) if told else None,
+                shown=datetime.fromisoformat(about.shown[zone]) if zone in about.shown else None,
                 series=self._series[occurrence.series] if occurrence else None,
                 room=self._room(notice, occurrence, zone) if occurrence else "",
             )  # fmt: skip

@@ -58,6 +58,11 @@ def say_clock(moment: datetime, cycle: HourCycle) -> str:
     return f"{moment.hour % 12 or 12}:{moment.minute:02} {'am' if moment.hour < 12 else 'pm'}"
 
 
+def local_minute(moment: datetime, zone: str) -> str:
+    """The wall time of `zone` to the minute, as `2026-11-19T18:00`: to be kept and compared."""
+    return f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%dT%H:%M}"
+
+
 def say_offset(moment: datetime) -> str:
     """`UTC`, `UTC+1`, `UTC+5:30`, `UTC-3`."""
     minutes = round((moment.utcoffset() or timedelta()).total_seconds() / 60)

@@ -350,6 +350,8 @@ told = Table(
     Column("starts", Instant, primary_key=True, comment="the instant as it was known then"),
     Column("local_start", String(16), primary_key=True, comment="the local hour that mails showed"),
     Column("until", Instant, comment="when new zone data made this another hour"),
+    Index("ix_told_outdated", "occurrence",
+          **_where("until IS NOT NULL")),
     comment="What hour each zone was told, so that new zone data can name those who were told a wrong one",
 )  # fmt: skip
 

@@ -47,3 +47,11 @@ def upgrade() -> None:
         "SELECT occurrence, zone, starts, local_start FROM told_before"
     )
     op.drop_table("told_before")
+    op.create_index(
+        "ix_told_outdated",
+        "told",
+        ["occurrence"],
+        unique=False,
+        sqlite_where=sa.text("until IS NOT NULL"),
+        postgresql_where=sa.text("until IS NOT NULL"),
+    )

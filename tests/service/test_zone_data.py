@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from icalendar import Calendar
+from icalendar.timezone import tzp
 
 from scheduler.domain.occurrence import Series
 from scheduler.domain.problem import Refused
@@ -36,6 +37,7 @@ def swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Swap]:
 
     def clear() -> None:
         ZoneInfo.clear_cache()
+        tzp.use_zoneinfo()
         for name, module in list(sys.modules.items()):
             if name.startswith(("scheduler.", "tests.house")):
                 for value in vars(module).values():

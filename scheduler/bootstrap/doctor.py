@@ -194,5 +194,5 @@ async def _look_at_database(parts: Parts, note: Callable[[Level, str], None]) ->
 def _told_wrong(key: str, zone: str, *, local: str, right: str, count: int) -> str:
     return (
         f"{key}: {count} members in {zone} were told {datetime.fromisoformat(local):%H:%M}, but new zone data says "
-        f"{datetime.fromisoformat(right):%H:%M}; tell them: notice send --audience zone:{zone}"
+        f"{datetime.fromisoformat(right):%H:%M}; once `serve` runs, `occurrence tell {key}` tells them"
     )

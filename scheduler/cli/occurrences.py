@@ -204,6 +204,43 @@ def remove(
 
 
 @app.command()
+def tell(
+    context: typer.Context,
+    key: Annotated[str, typer.Argument(help="SERIES/YYYY-MM-DD, as `schedule` shows it.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say to how many it would go; send nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Tell members how a meeting is now, where they were last told something else."""
+    from scheduler.domain.occurrence import OccurrenceKey
+    from scheduler.service import amending
+
+    with usage():
+        OccurrenceKey.parse(key)
+
+    async def count(parts: "Parts") -> int:
+        series = {one.slug: one for one in parts.series}
+        found = await amending.untold(parts.database, series, key, now=parts.clock.now())
+        return found.recipients
+
+    async def act(parts: "Parts") -> None:
+        series = {one.slug: one for one in parts.series}
+        pressed = await amending.tell_again(parts.database, series, key, now=parts.clock.now())
+        typer.echo(f"notice {pressed.notice} tells {counted(pressed.recipients, 'member')}")
+
+    number = door(context).run(count)
+    if dry_run:
+        typer.echo(f"would go to {counted(number, 'member')}; nothing was sent")
+        return
+    confirm(
+        f"Tell {counted(number, 'member')} about {key}?", yes=yes,
+        otherwise=f"this mails {counted(number, 'member')}; give --yes to send without being asked",
+    )  # fmt: skip
+    door(context).run(act)
+
+
+@app.command()
 def answers(
     context: typer.Context,
     key: Annotated[str, typer.Argument(help="SERIES/YYYY-MM-DD, as `schedule` shows it.")],

@@ -1,6 +1,7 @@
 """Who gets one wording, and what in it is each one's own."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 from scheduler.domain.occurrence import Occurrence, Series
@@ -17,9 +18,10 @@ class Cohort:
     `policy` is the slug of the policy behind a planned notice, else empty. `subject` and `body` (Markdown) are a
     convenor's words: a notice needs both and speaks of no occurrence; an update or a cancellation may add a body.
     `before` is the occurrence as members were last told; `room` its room's own address, where that is to be named;
-    `introduces` says who we are, in a first mail. A service mail may add a body; a welcome speaks of the next
-    occurrence, where there is one. Raises ValueError where these do not fit together; so nobody can be called to a
-    meeting that is cancelled.
+    `introduces` says who we are, in a first mail. `told` is the wall time that they were told before new zone data
+    changed it, `shown` the one that mails showed them for `before`. A service mail may add a body; a welcome speaks of
+    the next occurrence, where there is one. Raises ValueError where these do not fit together; so nobody can be called
+    to a meeting that is cancelled.
     """
 
     kind: Kind
@@ -33,6 +35,8 @@ class Cohort:
     series: Series | None = None
     room: str = ""
     introduces: bool = False
+    told: datetime | None = None
+    shown: datetime | None = None
 
     def __post_init__(self) -> None:
         may, must = self.kind in (*MEETING, Kind.WELCOME), self.kind in MEETING

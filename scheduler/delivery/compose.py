@@ -215,7 +215,7 @@ def words_for(cohort: Cohort, community: Community) -> dict[str, object]:
     if cohort.occurrence and cohort.series:
         meeting = describe_meeting(
             cohort.occurrence, cohort.series, before=cohort.before, zone=cohort.zone,
-            cycle=hour_cycle(cohort.locale or community.locale),
+            cycle=hour_cycle(cohort.locale or community.locale), told=cohort.told, shown=cohort.shown,
         )  # fmt: skip
         values |= {"meeting": meeting, "when": meeting.when}
     elif cohort.kind is Kind.WELCOME:

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -18,14 +18,14 @@ from scheduler.delivery.transport import Envelope
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.inbox import bounce_address
+from scheduler.domain.localtime import local_minute
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import CHANGES, PERSONAL, Kind, Policy
 from scheduler.domain.problem import Problem
 from scheduler.domain.token import Keys
-from scheduler.domain.zone import zone_info
 from scheduler.store import notices, occurrences
 from scheduler.store.database import Database
-from scheduler.store.ledger import reports
+from scheduler.store.ledger import corrections, reports
 from scheduler.store.ledger.claims import Claim
 from scheduler.store.notices import Notice
 
@@ -42,11 +42,17 @@ def message_id(keys: Keys, community: Community, identity: str, member: int) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """A notice, the occurrence as it is to be told, and as members were told it before."""
+    """A notice, the occurrence as it is to be told, and as members were told it before.
+
+    `shown` is the local hour that mails showed each zone for `before`; `corrects` says that new zone data has changed
+    hours that were told.
+    """
 
     notice: Notice
     occurrence: Occurrence | None
     before: Occurrence | None
+    shown: Mapping[str, str] = field(default_factory=dict)
+    corrects: bool = False
 
     def as_known(self, known: "_Known") -> "_Subject":
         """A change as it is told to members who know this of the meeting: beside what they were told last, and under
@@ -55,6 +61,8 @@ class _Subject:
         For a member who was told nothing the meeting was not off, and is not on again.
         """
         before = known.told or (self.before and replace(self.before, cancelled=False))
+        if before and self.before and before.starts != self.before.starts:
+            self = replace(self, shown={})
         if known.ordinal is None:
             return replace(self, before=before)
         return replace(
@@ -73,9 +81,10 @@ class _Known(NamedTuple):
 
 
 _STRANGER = _Known()
-_Place = tuple[int, int | None, str, str, bool, _Known]
-"""Of a notice and its revision the zone, the locale, whether it is a member's first mail, and what they know of the
-meeting: what makes a cohort."""
+_Place = tuple[int, int | None, str, str, bool, _Known, str]
+"""Of a notice and its revision the zone, the locale, whether it is a member's first mail, what they know of the
+meeting, and which wrong hour they were told before: what makes a cohort."""
+_CORRECTING = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
 
 
 def _renewals(mails: Sequence[tuple[Kind, int]], *, since: int, cancels: bool) -> int:
@@ -121,12 +130,12 @@ class Letters:
     async def write(self, batch: Sequence[Claim]) -> list[Envelope | Problem]:
         """The envelope of each claim; a Problem in its place where its message cannot be written."""
         await self._look_up({(one.notice, one.revision) for one in batch} - self._subjects.keys())
-        knows = await self._look_back(batch)
+        knows, told = await self._look_back(batch), await self._told_before(batch)
         # The many of a batch are of few cohorts.
         of_cohort: dict[_Place, list[int]] = {}
         for number, one in enumerate(batch):
             known = knows.get((one.notice, one.member), _STRANGER)
-            place = one.notice, one.revision, one.zone, one.locale, one.first, known
+            place = one.notice, one.revision, one.zone, one.locale, one.first, known, told.get(one.id, "")
             of_cohort.setdefault(place, []).append(number)
         found = {place: self._subjects.get(place[:2]) for place in of_cohort}
         # A welcome may speak of a meeting that the plan does not keep yet.
@@ -185,7 +194,33 @@ class Letters:
             for number, revision in sorted(wanted, key=lambda one: (one[0], one[1] or 0)):
                 if notice := await notices.by_id(connection, number):
                     occurrence, before = await self._told(connection, notice, revision)
-                    self._subjects[number, revision] = _Subject(notice, occurrence, before)
+                    shown, corrects = {}, False
+                    if occurrence and notice.kind in _CORRECTING:
+                        corrects = await corrections.is_outdated(connection, occurrence.key)
+                        if before:
+                            shown = await corrections.hours_told(connection, before.key, before.starts)
+                    self._subjects[number, revision] = _Subject(notice, occurrence, before, shown, corrects)
+
+    async def _told_before(self, batch: Sequence[Claim]) -> dict[int, str]:
+        """By claim, the hour that its member was told before new zone data changed it."""
+        found: dict[int, str] = {}
+        of_subject: dict[tuple[int, int | None], list[Claim]] = {}
+        for one in batch:
+            of_subject.setdefault((one.notice, one.revision), []).append(one)
+        for subject, its in of_subject.items():
+            about = self._subjects.get(subject)
+            if about is None or about.occurrence is None or not about.corrects:
+                continue
+            async with self._database.read() as connection:
+                told = await corrections.told_before(
+                    connection, about.occurrence, [one.member for one in its], but=about.notice.id
+                )
+            for one in its:
+                zone, local = told.get(one.member, ("", ""))
+                # Whoever has moved meanwhile was told the hour of another place.
+                if zone == one.zone:
+                    found[one.id] = local
+        return found
 
     async def _look_back(self, batch: Sequence[Claim]) -> dict[tuple[int, int], _Known]:
         """What the members to whom a change is told know of its meeting, by notice and member."""
@@ -224,7 +259,7 @@ class Letters:
         if new:
             async with self._database.write() as connection:
                 for key, zone, starts in sorted(new):
-                    local = f"{starts.astimezone(zone_info(zone)):%Y-%m-%dT%H:%M}"
+                    local = local_minute(starts, zone)
                     await notices.note_told(connection, key, zone, starts=starts, local_start=local)
             self._noted |= new
 
@@ -237,6 +272,8 @@ class Letters:
         if notice.occurrence is None or revision is None:
             return None, None
         occurrence = await occurrences.at_revision(connection, notice.occurrence, revision)
+        if occurrence and (series := self._series.get(occurrence.series)):
+            occurrence = await occurrences.with_preceding(connection, occurrence, series)
         if notice.before_revision is None:
             return occurrence, None
         return occurrence, await occurrences.at_revision(
@@ -264,22 +301,26 @@ class Letters:
     def _cohort(self, about: _Subject, place: _Place) -> Composed | Problem:
         """Composed once, and a fault found once: a broken template is not rendered again for every member."""
         if place not in self._places:
-            _, _, zone, locale, first, known = place
+            _, _, zone, locale, first, known, told = place
             if about.notice.kind in CHANGES:
                 about = about.as_known(known)
-            self._places[place] = self._composed_for(about, zone=zone, locale=locale, first=first)
+            self._places[place] = self._composed_for(about, zone=zone, locale=locale, first=first, told=told)
             if len(self._places) > COHORTS_KEPT:
                 self._places.popitem(last=False)
         self._places.move_to_end(place)
         return self._places[place]
 
-    def _composed_for(self, about: _Subject, *, zone: str, locale: str, first: bool) -> Composed | Problem:
+    def _composed_for(
+        self, about: _Subject, *, zone: str, locale: str, first: bool, told: str
+    ) -> Composed | Problem:
         notice, occurrence = about.notice, about.occurrence
         try:
             cohort = Cohort(
                 kind=notice.kind, zone=zone, locale=locale, policy=notice.policy or "", subject=notice.subject,
                 body=notice.body, occurrence=occurrence, before=about.before,
                 introduces=first and notice.kind not in PERSONAL,
+                told=datetime.fromisoformat(told) if told else None,
+                shown=datetime.fromisoformat(about.shown[zone]) if zone in about.shown else None,
                 series=self._series[occurrence.series] if occurrence else None,
                 room=self._room(notice, occurrence, zone) if occurrence else "",
             )  # fmt: skip

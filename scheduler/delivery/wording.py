@@ -8,6 +8,7 @@ from scheduler.domain.localtime import (
     MONTHS,
     WEEKDAYS,
     HourCycle,
+    local_minute,
     local_time,
     say_clock,
     say_date,
@@ -71,6 +72,7 @@ class Meeting:
     In an update whose members were told otherwise before, `was` is the old time,
     or None and `same_time` true; `new_room` says that the link leads elsewhere, `reinstated` that it was off.
     Without `has_room` there is nothing to join yet.
+    `correction` says which hour these members were told before new zone data changed it.
     """
 
     title: str
@@ -82,6 +84,7 @@ class Meeting:
     same_time: bool = False
     new_room: bool = False
     reinstated: bool = False
+    correction: str = ""
 
 
 def as_told(occurrence: Occurrence, before: Occurrence | None) -> Occurrence:
@@ -120,11 +123,20 @@ def describe_when(occurrence: Occurrence, series: Series, *, zone: str, cycle: H
 
 
 def describe_meeting(
-    occurrence: Occurrence, series: Series, *, before: Occurrence | None, zone: str, cycle: HourCycle
+    occurrence: Occurrence,
+    series: Series,
+    *,
+    before: Occurrence | None,
+    zone: str,
+    cycle: HourCycle,
+    told: datetime | None = None,
+    shown: datetime | None = None,
 ) -> Meeting:
     """Return `occurrence` in words; with `before`, as members were last told, what has changed since.
 
-    A cancelled occurrence stands at the time that members were told.
+    A cancelled occurrence stands at the time that members were told. `told` is the wall time that these members were
+    told before new zone data changed it; `shown` the one that mails showed for `before`, which the present zone data
+    may not.
     """
     if occurrence.cancelled:
         occurrence, before = as_told(occurrence, before), None
@@ -136,16 +148,29 @@ def describe_meeting(
     if occurrence.cancelled:
         # Whose clocks have changed matters to nobody who need not look at them.
         return replace(meeting, when=replace(meeting.when, clock_note=""))
+    if told:
+        meeting = replace(meeting, correction=_correction(occurrence, told, zone=zone, cycle=cycle))
     if before is None:
         return meeting
     retimed = (before.starts, before.ends) != (occurrence.starts, occurrence.ends)
+    same_hour = shown is not None and f"{shown:%Y-%m-%dT%H:%M}" == local_minute(occurrence.starts, zone)
+    if told or (same_hour and before.ends - before.starts == occurrence.ends - occurrence.starts):
+        retimed = False
     return replace(
         meeting,
         was=describe_when(before, series, zone=zone, cycle=cycle) if retimed else None,
-        same_time=not retimed,
+        same_time=not retimed and not told,
         new_room=(occurrence.link or series.link) not in ("", before.link or series.link),
         reinstated=before.cancelled,
     )
+
+
+def _correction(occurrence: Occurrence, told: datetime, *, zone: str, cycle: HourCycle) -> str:
+    day = local_minute(occurrence.starts, zone).partition("T")[0]
+    words = say_clock(told, cycle)
+    if told.date().isoformat() != day:
+        words = f"{say_day(told.date())}, {words}"
+    return f"We had told you {words}. The rules for clocks have changed since then."
 
 
 def _facts(occurrence: Occurrence, before: Occurrence | None) -> Iterator[Fact]:

@@ -1,14 +1,14 @@
 """When a meeting is for one person: the one renderer behind subject, text, HTML, web page and command line."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 from dateutil.relativedelta import relativedelta
 
-from scheduler.domain.occurrence import Occurrence, Series
+from scheduler.domain.occurrence import Occurrence, Preceding, Series, in_gap, instant
 from scheduler.domain.zone import city
 
 HourCycle = Literal["h12", "h23"]
@@ -56,6 +56,11 @@ def say_clock(moment: datetime, cycle: HourCycle) -> str:
     if cycle == "h23":
         return f"{moment.hour:02}:{moment.minute:02}"
     return f"{moment.hour % 12 or 12}:{moment.minute:02} {'am' if moment.hour < 12 else 'pm'}"
+
+
+def local_minute(moment: datetime, zone: str) -> str:
+    """The wall time of `zone` to the minute, as `2026-11-19T18:00`: to be kept and compared."""
+    return f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%dT%H:%M}"
 
 
 def say_offset(moment: datetime) -> str:
@@ -129,10 +134,17 @@ class LocalTime:
 
 
 @lru_cache(maxsize=1024)
-def _start_before(series: Series, day: date) -> datetime | None:
-    """The instant of the rule's last meeting before the home date `day`: asked for again for each zone."""
+def _rule_before(series: Series, day: date) -> Preceding | None:
+    """The rule's last meeting before the home date `day`. Cached because it is asked for again for each zone."""
     before = series.date_before(day)
-    return series.starts_on(before) if before else None
+    return Preceding(original=series.starts_on(before), zone=series.zone) if before else None
+
+
+def _previous(occurrence: Occurrence, series: Series | None) -> Preceding | None:
+    """The meeting to compare the clock with; None for an extra or a moved one."""
+    if series is None or occurrence.extra or occurrence.starts != occurrence.original:
+        return None
+    return occurrence.previous or _rule_before(series, occurrence.date)
 
 
 def _since_midnight(moment: datetime, home: datetime) -> int:
@@ -141,17 +153,63 @@ def _since_midnight(moment: datetime, home: datetime) -> int:
     return round((moment.replace(tzinfo=None) - midnight).total_seconds() / 60)
 
 
-def _why(zone: str, home: str, before: datetime, after: datetime) -> str:
-    def changed(name: str) -> bool:
-        there = ZoneInfo(name)
-        return before.astimezone(there).utcoffset() != after.astimezone(there).utcoffset()
+def _wall_time(start: datetime, home: str, series: Series) -> time:
+    """The wall time for which a meeting was set: not what the clocks show where they skip it."""
+    shown = start.astimezone(ZoneInfo(home)).replace(tzinfo=None)
+    planned = datetime.combine(shown.date(), series.start)
+    return series.start if instant(planned, home) == start else shown.time()
 
-    name = home_name(home)
-    if changed(zone) and changed(home):
+
+def _why(occurrence: Occurrence, previous: Preceding, zone: str, series: Series, cycle: HourCycle) -> str:
+    """Why the wall clock of `zone` shows another time than at the meeting before; empty where that is not known.
+
+    The change is split at the instant at which the meeting would start by its former wall time and home zone: what
+    lies before that is the clocks' doing, what lies after it the convenors'.
+    """
+    there, home, former_home = ZoneInfo(zone), ZoneInfo(occurrence.zone), ZoneInfo(previous.zone)
+    former = _wall_time(previous.original, previous.zone, series)
+    home_date = occurrence.original.astimezone(home).date()
+    unchanged = datetime.combine(home_date, former)
+    expected = instant(unchanged, previous.zone)
+    midnight = datetime.combine(home_date, time())
+
+    def since(moment: datetime) -> int:
+        return round((moment.astimezone(there).replace(tzinfo=None) - midnight).total_seconds() / 60)
+
+    before = _since_midnight(
+        previous.original.astimezone(there), previous.original.astimezone(former_home)
+    )  # fmt: skip
+    reasons = []
+    if since(occurrence.starts) != since(expected):
+        starts = say_clock(occurrence.starts.astimezone(home), cycle)
+        place = "" if zone == occurrence.zone else f" in {city(occurrence.zone)}"
+        reasons.append(f"the meeting now begins at {starts}{place}")
+    if since(expected) != before:
+        reasons.append(
+            _whose_clocks(previous, zone, former, expected=expected, unchanged=unchanged, cycle=cycle)
+        )
+    return ", and ".join(filter(None, reasons))
+
+
+def _whose_clocks(
+    previous: Preceding, zone: str, former: time, *, expected: datetime, unchanged: datetime, cycle: HourCycle
+) -> str:
+    name, home = home_name(previous.zone), ZoneInfo(previous.zone)
+    last = previous.original.astimezone(home)
+    if in_gap(unchanged, previous.zone):
+        return f"{name}'s clocks skip {say_clock(unchanged, cycle)} that day"
+    if last.time() != former:
+        return f"last time {name}'s clocks skipped {say_clock(unchanged, cycle)}"
+
+    def changed(place: ZoneInfo) -> bool:
+        return previous.original.astimezone(place).utcoffset() != expected.astimezone(place).utcoffset()
+
+    yours, theirs = changed(ZoneInfo(zone)), changed(home)
+    if yours and theirs:
         return f"your clocks and {name}'s have changed differently"
-    if changed(zone):
+    if yours:
         return f"your clocks have changed and {name}'s have not"
-    return f"{name}'s clocks have changed and yours have not"
+    return f"{name}'s clocks have changed and yours have not" if theirs else ""
 
 
 def local_time(
@@ -159,24 +217,25 @@ def local_time(
 ) -> LocalTime:
     """Return when `occurrence` is in `zone`.
 
-    The clock is compared with the preceding occurrence of `series`' rule; without a series, for the first, for an
-    extra and for a moved one there is nothing to compare with and the shift is 0. `cycle` is that of the clock
-    note's time.
+    The clock is compared with the preceding occurrence, as it was kept or else as `series`' rule gives it; without a
+    series, for the first, for an extra and for a moved one there is nothing to compare with and the shift is 0.
+    `cycle` is that of the clock note's time.
     """
     there, home = ZoneInfo(zone), ZoneInfo(occurrence.zone)
     starts, home_starts = occurrence.starts.astimezone(there), occurrence.starts.astimezone(home)
     shift, clock_note = 0, ""
-    comparable = not occurrence.extra and occurrence.starts == occurrence.original
-    previous = _start_before(series, occurrence.date) if series and comparable else None
-    if series and previous:
+    if series and (previous := _previous(occurrence, series)):
         shift = _since_midnight(starts, home_starts) - _since_midnight(
-            previous.astimezone(there), previous.astimezone(home)
+            previous.original.astimezone(there), previous.original.astimezone(ZoneInfo(previous.zone))
         )
         if shift:
             when = "this month" if "MONTHLY" in series.rule.upper() else "this time"
+            # Nobody met at that hour where the last meeting was moved or cancelled.
+            than = "last time" if previous.as_planned else "usual"
+            why = _why(occurrence, previous, zone, series, cycle)
             clock_note = (
                 f"{say_clock(starts, cycle)} {when}, {say_length(shift)} {'later' if shift > 0 else 'earlier'} "
-                f"than last time: {_why(zone, occurrence.zone, previous, occurrence.starts)}."
+                f"than {than}{f': {why}' if why else ''}."
             )
     day_shift = (starts.date() - home_starts.date()).days
     return LocalTime(

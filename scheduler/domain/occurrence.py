@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from datetime import date as Date  # noqa: N812 - `date` is the field of an occurrence
 from enum import StrEnum
@@ -112,12 +112,25 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preceding:
+    """The meeting of the rule before an occurrence: `original` is its start in UTC, `zone` its home zone.
+
+    `as_planned` is false where it was moved or cancelled.
+    """
+
+    original: datetime
+    zone: str
+    as_planned: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Occurrence:
     """One meeting of a series, as it stands now. All instants are in UTC.
 
     `original` is the start that the rule (for an extra: its adding) gave; `date` its home date. `revision` counts
     every change, `sequence` those of start, end or status (RFC 5545 section 3.8.7.4); `reinstated` counts
-    restorations after a cancellation.
+    restorations after a cancellation. `previous` is the meeting before it as it was kept, None where that is
+    not known or is what the rule gives.
     """
 
     key: str
@@ -138,6 +151,7 @@ class Occurrence:
     revision: int = 0
     sequence: int = 0
     reinstated: int = 0
+    previous: Preceding | None = None
 
     def __post_init__(self) -> None:
         for name in ("original", "starts", "ends", "changed_at"):
@@ -155,6 +169,29 @@ class Occurrence:
     def home_date(self) -> Date:
         """The date, in the home zone, on which it is held now."""
         return self.starts.astimezone(ZoneInfo(self.zone)).date()
+
+
+def following(
+    occurrence: Occurrence, before: Occurrence | None, series: Series, *, derived_until: datetime
+) -> Occurrence:
+    """Return `occurrence` with the meeting that precedes it.
+
+    `before` is the last kept one of an earlier date; up to `derived_until` all that the rule gave are kept. A changed
+    rule does not change what was: only between `before` and `occurrence` may the present rule give one that is not
+    kept yet.
+    """
+    if before is None or occurrence.extra:
+        return occurrence
+    if occurrence.original > derived_until:
+        day = series.date_before(occurrence.date)
+        if day and day > before.date and series.starts_on(day) > derived_until:
+            return occurrence
+    return replace(occurrence, previous=preceding(before))
+
+
+def preceding(before: Occurrence) -> Preceding:
+    """What the meeting after `before` needs to know of it."""
+    return Preceding(original=before.original, zone=before.zone, as_planned=before.status is Status.SCHEDULED)
 
 
 @dataclass(frozen=True, slots=True)

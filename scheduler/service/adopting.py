@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.occurrence import Occurrence, Series
@@ -12,7 +13,10 @@ from scheduler.domain.policy import Policy
 from scheduler.domain.problem import SettingsProblem
 from scheduler.domain.zone import tzdata_version
 from scheduler.store import facts, occurrences
+from scheduler.store.ledger import corrections
 from scheduler.store.occurrences import AdoptedPolicy
+
+log = structlog.get_logger()
 
 
 def horizon(policies: Sequence[Policy]) -> timedelta:
@@ -85,8 +89,18 @@ async def adopt(
     version = tzdata_version()
     if known_version != version:
         await facts.write(connection, facts.TZDATA, version)
-        changed |= bool(await occurrences.retime(connection, now))
+        changed |= await _take_zone_data(connection, now)
     return changed
+
+
+async def _take_zone_data(connection: AsyncConnection, now: datetime) -> bool:
+    """Re-time what is to come by new zone data, and mark the hours that were told and are now others."""
+    former = {one.key: one.starts for one in await occurrences.all_occurrences(connection, since=now)}
+    retimed = await occurrences.retime(connection, now)
+    for one in await occurrences.all_occurrences(connection, since=now):
+        if count := await corrections.outdate(connection, one, former.get(one.key, one.starts), now):
+            log.error("told-hours-changed", occurrence=one.key, zones=count)
+    return bool(retimed)
 
 
 async def _derive(

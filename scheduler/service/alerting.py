@@ -80,6 +80,9 @@ class Bell:
         was: dict[str, str] = await facts.read(connection, facts.TROUBLES) or {}
         begun, ended = wrong.keys() - was.keys(), was.keys() - wrong.keys()
         if not begun and not ended:
+            if wrong.get("told") != was.get("told"):
+                # Its numbers fall as members are told; `/readyz` shows them.
+                await facts.write(connection, facts.TROUBLES, dict(wrong))
             return
         news = [(kind, "begins", wrong[kind]) for kind in sorted(begun)]
         news += [(kind, "ended", f"it is over: {was[kind]}") for kind in sorted(ended)]

@@ -18,7 +18,7 @@ from scheduler.service.inviting import count_due, wanted_of
 from scheduler.service.notifying import Pressed, press
 from scheduler.store import facts, members, notices, occurrences
 from scheduler.store.database import Database
-from scheduler.store.ledger import ending, reports
+from scheduler.store.ledger import corrections, ending, reports
 
 OF_MEETING = frozenset({"coming", "answered", "declined", "unanswered"})
 """The terms of an audience that name a meeting."""
@@ -211,9 +211,16 @@ async def tell(
     Older updates of the same meeting that have not left yet are withdrawn: this one says it all. Raises Refused
     where nothing changed, or where the meeting is over.
     """
-    after = amended.after
     if not amended.changed:
-        raise Refused(f"{after.key} did not change; nobody is told")
+        raise Refused(f"{amended.after.key} did not change; nobody is told")
+    return await _press_change(database, amended, now=now, words=words, hold=hold)
+
+
+async def _press_change(
+    database: Database, amended: Amended, *, now: datetime, words: str = "",
+    hold: timedelta = timedelta(), audience: Mapping[str, list[str]] = EVERYBODY,
+) -> Pressed:  # fmt: skip
+    after = amended.after
     kind = Kind.CANCELLATION if after.cancelled else Kind.UPDATE
     async with database.write() as connection:
         told = await reports.last_told_revision(connection, after.key)
@@ -226,10 +233,72 @@ async def tell(
                 await notices.change(connection, older.id, unwanted="superseded")
                 await ending.withdraw(connection, older.id, reason="superseded")
     return await press(
-        database, audience=EVERYBODY, audience_text="all", dues={EVERY_ZONE: now + hold}, now=now,
+        database, audience=audience, audience_text=_as_text(audience), dues={EVERY_ZONE: now + hold}, now=now,
         identity=f"{kind}:{after.key}:{after.revision}", kind=kind, occurrence=after.key, starts=after.starts,
         before_revision=before_revision, body=require_prose(words, "words"), expires=expires,
     )  # fmt: skip
+
+
+def _as_text(audience: Mapping[str, list[str]]) -> str:
+    """An audience as a convenor writes it."""
+    return ",".join(
+        term for kind, values in audience.items() for term in ([f"{kind}:{one}" for one in values] or [kind])
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """An occurrence of which members were last told something else: who is to be told, and how many that are."""
+
+    occurrence: Occurrence
+    audience: Mapping[str, list[str]]
+    recipients: int
+
+
+async def untold(database: Database, series: Mapping[str, Series], key: str, *, now: datetime) -> Untold:
+    """Whom to tell how an occurrence is now. Raises Refused where there is nothing to tell, or where it is too late."""
+    async with database.read() as connection:
+        return (await _untold(connection, series, key, now))[0]
+
+
+async def _untold(
+    connection: AsyncConnection, series: Mapping[str, Series], key: str, now: datetime
+) -> tuple[Untold, int]:
+    """Also the revision that members were last told."""
+    one = await find_occurrence(connection, series, key, now)
+    told = await reports.last_told_revision(connection, key)
+    if told is None:
+        raise Refused(f"{key}: nobody has been told of it yet; its invitation will say how it is")
+    kind = Kind.CANCELLATION if one.cancelled else Kind.UPDATE
+    pressed = await notices.by_identity(connection, f"{kind}:{key}:{one.revision}")
+    if pressed and told < one.revision and not (pressed.unwanted or pressed.stopped_at):
+        raise Refused(f"{key}: notice {pressed.id} tells of it already")
+    wrong = [] if one.cancelled else await corrections.wrongly_told(connection, one)
+    if told == one.revision and not wrong:
+        raise Refused(f"{key}: members were told how it is; there is nothing to tell")
+    _require_useful(one, _useful_until(one, one), now)
+    # Where the meeting itself was told as it is, only those who were told a wrong hour hear of it again.
+    audience = EVERYBODY if told < one.revision else {"zone": sorted({each.lives_in for each in wrong})}
+    return Untold(one, audience, await members.count_audience(connection, audience, kind=kind)), told
+
+
+async def tell_again(database: Database, series: Mapping[str, Series], key: str, *, now: datetime) -> Pressed:
+    """Tell members how an occurrence is now, where they were last told otherwise. Raises Refused as `untold`."""
+    async with database.write() as connection:
+        found, told = await _untold(connection, series, key, now)
+        one = found.occurrence
+        kind = Kind.CANCELLATION if one.cancelled else Kind.UPDATE
+        after = one
+        if told == one.revision or await notices.by_identity(connection, f"{kind}:{key}:{one.revision}"):
+            # Each update tells of a revision of its own. The start is the same, and so are answers to it.
+            after = replace(
+                one, revision=one.revision + 1,
+                changed_at=max(now.replace(microsecond=0), one.changed_at + timedelta(seconds=1)),
+            )  # fmt: skip
+            await occurrences.amend(connection, after)
+            await facts.note_change(connection)
+        before = await occurrences.at_revision(connection, key, told) or one
+    return await _press_change(database, Amended(before, after), now=now, audience=found.audience)
 
 
 def _useful_until(after: Occurrence, before: Occurrence) -> datetime:

@@ -1,5 +1,6 @@
 """What the world sees of the meetings: those to come, the schedule by the clocks of any zones, the feed."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -13,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain import calendar
 from scheduler.domain.community import Community
 from scheduler.domain.localtime import LocalTime, local_time
-from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series
+from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, following, preceding
 from scheduler.domain.problem import Refused
 from scheduler.service.adopting import settled
 from scheduler.store import members, occurrences
@@ -42,10 +43,40 @@ class _Line:
 
     def _derived(self, instant: datetime) -> Iterator[Occurrence]:
         keys = {one.key for one in self.kept}
+        regular = _regular(self.kept)
+        before: Occurrence | None = None
         for day in self.series.dates((max(instant, self.after) - timedelta(days=1)).date()):
             one = self.series.occurrence(day, self.adopted_at)
-            if one.starts >= instant and one.starts > self.after and one.key not in keys:
-                yield one
+            if one.starts <= self.after:
+                continue
+            if one.key in keys:
+                before = next(kept for kept in self.kept if kept.key == one.key)
+                continue
+            if before is None:
+                last = _last_before(regular, one.date)
+                found = following(one, last, self.series, derived_until=self.after)
+            else:
+                found = replace(one, previous=preceding(before))
+            if one.starts >= instant:
+                yield found
+            before = one
+
+
+def _regular(kept: Sequence[Occurrence]) -> list[Occurrence]:
+    """The meetings of the rule among the `kept` ones, by date: what others are compared with."""
+    found = (one for one in kept if not one.extra and not (one.orphaned and one.cancelled))
+    return sorted(found, key=lambda one: one.date)
+
+
+def _last_before(regular: Sequence[Occurrence], day: date) -> Occurrence | None:
+    number = bisect_left(regular, day, key=lambda one: one.date)
+    return regular[number - 1] if number else None
+
+
+def _in_order(series: Series, kept: Sequence[Occurrence], *, after: datetime) -> list[Occurrence]:
+    """The `kept` occurrences of a series, each with the one that precedes it; `after` is where they end."""
+    regular = _regular(kept)
+    return [following(one, _last_before(regular, one.date), series, derived_until=after) for one in kept]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +132,11 @@ def _line(
 ) -> _Line:
     mine = [one for one in kept if one.series == series.slug]
     adopted_at = _since(series, adopted)
-    if adopted is None:
-        return _Line(series, mine, series.starts_on(series.first) - timedelta(days=1), adopted_at)
-    if adopted.fingerprint != series.fingerprint:
-        standing, _ = settled(series, mine, told=told, now=now)
-        return _Line(series, standing, now, adopted_at)
-    return _Line(series, mine, adopted.derived_until, adopted_at)
+    after = adopted.derived_until if adopted else series.starts_on(series.first) - timedelta(days=1)
+    if adopted and adopted.fingerprint != series.fingerprint:
+        mine, _ = settled(series, mine, told=told, now=now)
+        after = now
+    return _Line(series, _in_order(series, mine, after=after), after, adopted_at)
 
 
 def _since(series: Series, adopted: AdoptedSeries | None) -> datetime:
@@ -245,12 +275,16 @@ async def find_meeting(
     if its is None:
         return None
     kept = await occurrences.one_occurrence(connection, key)
-    if kept or parsed.time is not None or not its.gives(parsed.date):
-        return kept
+    if kept:
+        return await occurrences.with_preceding(connection, kept, its)
+    if parsed.time is not None or not its.gives(parsed.date):
+        return None
     adopted = (await occurrences.adopted_series(connection)).get(its.slug)
     one = its.occurrence(parsed.date, _since(its, adopted))
     # What the rule gave so far is kept; it was never held on what only a later rule gives.
-    return one if adopted is None or one.starts > adopted.derived_until else None
+    if adopted and one.starts <= adopted.derived_until:
+        return None
+    return await occurrences.with_preceding(connection, one, its)
 
 
 async def read_meeting(database: Database, series: Mapping[str, Series], key: str) -> Occurrence | None:

@@ -67,6 +67,7 @@ async def respond(
         if isinstance(found, Question):
             return Response(question=found)
         member, one = found
+        one = await occurrences.with_preceding(connection, one, series[one.series])
         before = await answers.answer_of(connection, member.id, one.key)
         question = question_of(one, now)
         if answer is None or question is not Question.OPEN:

@@ -1,21 +1,24 @@
 """How the service is: what a convenor, a monitor and `doctor` are told."""
 
 import asyncio
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.service.holding import BY_CLOCK, Hold, held
-from scheduler.store import facts, members, notices, returns
+from scheduler.store import facts, members, notices, occurrences, returns
 from scheduler.store.database import FAULTS, Database
 from scheduler.store.fault import Fault, fault
-from scheduler.store.ledger import reports
+from scheduler.store.ledger import corrections, reports
+from scheduler.store.ledger.corrections import WronglyTold
 
 TICK_OVERDUE = timedelta(seconds=90)
 LATE = timedelta(minutes=15)
 POLICY_REMEMBERED = timedelta(days=1)
+ZONES_NAMED = 5
 LONGEST_READ = timedelta(seconds=5)
 
 
@@ -26,9 +29,9 @@ class Health:
     `relay` is why the relay takes no mail, or empty, `unwritable` why nothing can be written; `served` whether a
     `serve` is running that should have ticked (SQLite). `oldest_waiting` is the earliest due instant of what waits,
     `ready_since` since when the longest could have been tried. `suppressed` is how many members' addresses take no
-    mail, `to_review` how many returns wait for a look, `unkept` how many more there was no room for,
-    `turned_away` how many mails came back of late because the other
-    side does not want them from us.
+    mail, `to_review` how many returns wait for a look, `unkept` how many more there was no room for, `turned_away` how
+    many mails came back of late because the other side does not want them from us; `wrongly_told` says, a line for each
+    meeting, how many were told an hour that new zone data has changed.
     """
 
     last_tick: datetime | None
@@ -46,6 +49,7 @@ class Health:
     to_review: int
     turned_away: int
     unkept: int = 0
+    wrongly_told: tuple[str, ...] = ()
 
     def lag(self, now: datetime) -> timedelta:
         """How far sending is behind what it may send."""
@@ -70,6 +74,7 @@ class Health:
             found.append(_turned_away(self.turned_away))
         if self.unkept:
             found.append(f"{_RETURNS_FULL}; so far {self.unkept} were only counted")
+        found += self.wrongly_told
         if self.lag(now) > late:
             found.append(_lateness(self.lag(now)))
         return found
@@ -90,6 +95,40 @@ def _turned_away(count: int) -> str:
 
 async def _turned_away_lately(connection: AsyncConnection, now: datetime) -> int:
     return await returns.count(connection, "policy", since=now - POLICY_REMEMBERED)
+
+
+async def _wrongly_told(connection: AsyncConnection, now: datetime) -> list[str]:
+    """A line for each meeting to come of which members were told an hour that new zone data has changed."""
+    found = []
+    for key in await corrections.outdated_occurrences(connection):
+        one = await occurrences.one_occurrence(connection, key)
+        if one is None or one.starts <= now or one.cancelled:
+            continue
+        if wrong := await corrections.wrongly_told(connection, one):
+            found.append(_say_wrongly_told(one.key, wrong))
+    return found
+
+
+def _say_wrongly_told(key: str, wrong: Sequence[WronglyTold]) -> str:
+    of_hour: Counter[tuple[str, str, str]] = Counter()
+    for one in wrong:
+        of_hour[one.zone, one.told, one.right] += one.members
+
+    def hour(local: str, beside: str) -> str:
+        day, _, clock = local.partition("T")
+        return clock if day == beside.partition("T")[0] else f"{day} {clock}"
+
+    named = [
+        f"{count} in {zone} were told {hour(told, right)}, now {hour(right, told)}"
+        for (zone, told, right), count in of_hour.most_common(ZONES_NAMED)
+    ]
+    if others := len(of_hour) - len(named):
+        named.append(f"and those of {others} more zone{'' if others == 1 else 's'}")
+    total = of_hour.total()
+    return (
+        f"{key}: new zone data has changed the hour that {total} member{' was' if total == 1 else 's were'} told "
+        f"({'; '.join(named)}); `occurrence tell {key}` sends the update"
+    )
 
 
 def _is_overdue(last_tick: datetime | None, now: datetime) -> bool:
@@ -113,6 +152,8 @@ async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelt
         found["policy"] = _turned_away(count)
     if await returns.unkept(connection):
         found["returns"] = _RETURNS_FULL
+    if lines := await _wrongly_told(connection, now):
+        found["told"] = "; ".join(lines)
     since = await reports.ready_since(connection, now)
     if since and now - since > late:
         found["late"] = _lateness(now - since)
@@ -165,6 +206,7 @@ async def health(database: Database, now: datetime, *, unwritable: Fault | None 
             to_review=await returns.count(connection, "review"),
             turned_away=await _turned_away_lately(connection, now),
             unkept=unkept[0] if unkept else 0,
+            wrongly_told=tuple(await _wrongly_told(connection, now)),
         )
 
 
@@ -176,7 +218,7 @@ async def unready(database: Database, now: datetime) -> list[str]:
             served = await is_served(connection, now)
             standing = await held(connection)
             relay = await facts.read(connection, facts.RELAY)
-            late = "late" in (await facts.read(connection, facts.TROUBLES) or {})
+            known = await facts.read(connection, facts.TROUBLES) or {}
     except FAULTS:
         return faults or ["the database does not answer"]
     found = faults if served else ["there was no tick lately", *faults]
@@ -184,6 +226,8 @@ async def unready(database: Database, now: datetime) -> list[str]:
         found.append(f"sending is held: {standing.reason}")
     if relay:
         found.append(_in_brief(relay))
-    if late:
+    if "late" in known:
         found.append("mail is late")
+    if "told" in known:
+        found.append(known["told"])
     return found

@@ -175,10 +175,19 @@ async def note_told(
 ) -> None:
     """Note which local hour the mails to a zone showed."""
     values = {"occurrence": occurrence, "zone": zone, "starts": starts, "local_start": local_start}
-    await connection.execute(insert_into(connection, told).values(values).on_conflict_do_nothing())
+    row = insert_into(connection, told).values(values)
+    # Zone data may go back to what it was: then that hour is right again.
+    await connection.execute(
+        row.on_conflict_do_update(
+            index_elements=["occurrence", "zone", "starts", "local_start"], set_={"until": None}
+        )
+    )
 
 
 async def told_hours(connection: AsyncConnection, occurrence: str) -> list[tuple[str, datetime, str]]:
-    """(zone, instant, local start) as mails about an occurrence have shown them."""
-    rows = await connection.execute(select(told).where(told.c.occurrence == occurrence))
+    """(zone, instant, local start) as mails about an occurrence have shown them, where no new zone data was found to
+    have changed them."""
+    rows = await connection.execute(
+        select(told).where(told.c.occurrence == occurrence, told.c.until.is_(None))
+    )
     return [(row.zone, row.starts, row.local_start) for row in rows]

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.occurrence import Occurrence, Series, instant
+from scheduler.domain.occurrence import Occurrence, Series, following, instant
 from scheduler.domain.policy import Policy
 from scheduler.store import schema
 from scheduler.store.schema import answers, deliveries, notices, occurrences, revisions
@@ -153,6 +153,27 @@ async def at_revision(connection: AsyncConnection, key: str, revision: int) -> O
         select(revisions.c.state).where(revisions.c.occurrence == key, revisions.c.revision == revision)
     )
     return _restore(state) if state else None
+
+
+async def with_preceding(connection: AsyncConnection, occurrence: Occurrence, series: Series) -> Occurrence:
+    """Return `occurrence` with the meeting before it as it is kept, to compare the clock with."""
+    table = occurrences
+    query = (
+        select(table)
+        .where(
+            table.c.series == occurrence.series, table.c.date < occurrence.date.isoformat(),
+            ~table.c.extra, ~(table.c.orphaned & table.c.cancelled),
+        )
+        .order_by(table.c.date.desc())
+        .limit(1)
+    )  # fmt: skip
+    before = (await connection.execute(query)).first()
+    until = await connection.scalar(
+        select(schema.series.c.derived_until).where(schema.series.c.slug == occurrence.series)
+    )
+    if before is None or until is None:
+        return occurrence
+    return following(occurrence, _read(before), series, derived_until=until)
 
 
 async def keep(connection: AsyncConnection, *new: Occurrence) -> None:

@@ -348,7 +348,10 @@ told = Table(
     Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), primary_key=True),
     Column("zone", String(60), primary_key=True),
     Column("starts", Instant, primary_key=True, comment="the instant as it was known then"),
-    Column("local_start", String(16), nullable=False, comment="the local hour that mails showed"),
+    Column("local_start", String(16), primary_key=True, comment="the local hour that mails showed"),
+    Column("until", Instant, comment="when new zone data made this another hour"),
+    Index("ix_told_outdated", "occurrence",
+          **_where("until IS NOT NULL")),
     comment="What hour each zone was told, so that new zone data can name those who were told a wrong one",
 )  # fmt: skip
 
@@ -369,6 +372,8 @@ deliveries = Table(
     Column("uncertain", Boolean, nullable=False, server_default=false(),
            comment="a try ended without an answer: it may have arrived"),
     Column("revision", Integer, comment="of the occurrence, as last composed"),
+    Column("introduces", Boolean, nullable=False, server_default=false(),
+           comment="as last composed, it says that it is our first mail"),
     Column("tried_at", Instant),
     Column("sent_at", Instant),
     UniqueConstraint("notice", "member"),

@@ -1,6 +1,8 @@
 """The right hour for every zone, against an oracle that is not Python."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.domain.localtime import local_time, say_clock, say_length, say_offset
-from scheduler.domain.occurrence import Occurrence, Series
+from scheduler.domain.occurrence import Occurrence, Series, preceding
 from scheduler.domain.zone import zone_tab_zones
 from tests.domain.oracle import shown
 
@@ -137,6 +139,132 @@ def test_the_first_a_moved_and_an_extra_meeting_have_no_shift() -> None:
             **{**{name: getattr(spring, name) for name in spring.__dataclass_fields__}, **changed}
         )
         assert local_time(moved, "America/New_York", series=OURS).shift_minutes == 0
+
+
+def held(day: date, start: time = time(18), zone: str = "Europe/London", **changed: Any) -> Occurrence:
+    """A meeting as the settings of its time gave it."""
+    return replace(series(start=start, zone=zone).occurrence(day, ADOPTED), **changed)
+
+
+def note_after(before: Occurrence, now: Occurrence, zone: str, settings: Series) -> tuple[int, str]:
+    local = local_time(replace(now, previous=preceding(before)), zone, series=settings)
+    return local.shift_minutes, local.clock_note
+
+
+NOV, DEC, MAR = date(2026, 11, 19), date(2026, 12, 17), date(2027, 3, 18)
+
+
+@pytest.mark.parametrize(
+    ("start", "zone", "shift", "note"),
+    [
+        (
+            time(19), "Africa/Nairobi", 60,
+            "22:00 this month, an hour later than last time: the meeting now begins at 19:00 in London.",
+        ),
+        (
+            time(17, 30), "Asia/Kathmandu", -30,
+            "23:15 this month, half an hour earlier than last time: the meeting now begins at 17:30 in London.",
+        ),
+        (
+            time(19), "Europe/London", 60,
+            "19:00 this month, an hour later than last time: the meeting now begins at 19:00.",
+        ),
+        (time(18), "Africa/Nairobi", 0, ""),
+    ],
+)  # fmt: skip
+def test_a_changed_start_is_said_as_that_and_no_clocks_are_blamed(
+    start: time, zone: str, shift: int, note: str
+) -> None:
+    found = note_after(held(NOV), held(DEC, start), zone, series(start=start))
+    assert found == (shift, note)
+
+
+def test_a_changed_start_and_changed_clocks_are_both_said_and_nothing_where_they_cancel_out() -> None:
+    feb = date(2027, 2, 18)
+    assert note_after(held(feb), held(MAR, time(19)), "America/New_York", series(start=time(19))) == (
+        120,
+        "15:00 this month, two hours later than last time: the meeting now begins at 19:00 in London, "
+        "and your clocks have changed and the UK's have not.",
+    )
+    assert note_after(held(feb), held(MAR, time(17)), "America/New_York", series(start=time(17))) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("zone", "shift", "note"),
+    [
+        ("Europe/Paris", -60, "18:00 this month, an hour earlier than last time: the meeting now begins at 18:00."),
+        (
+            "Asia/Kolkata", -60,
+            "22:30 this month, an hour earlier than last time: the meeting now begins at 18:00 in Paris.",
+        ),
+    ],
+)  # fmt: skip
+def test_a_changed_home_is_said_as_the_time_there(zone: str, shift: int, note: str) -> None:
+    settings = series(zone="Europe/Paris")
+    assert note_after(held(NOV), held(DEC, zone="Europe/Paris"), zone, settings) == (shift, note)
+
+
+def test_a_home_that_is_renamed_or_has_the_same_clocks_is_no_change() -> None:
+    settings = series(zone="Europe/Guernsey")
+    assert note_after(held(NOV), held(DEC, zone="Europe/Guernsey"), "Asia/Kolkata", settings) == (0, "")
+    spring = date(2027, 4, 15)
+    shift, note = note_after(held(MAR), held(spring, zone="Europe/Guernsey"), "Asia/Kolkata", settings)
+    assert (shift, note.partition(": ")[2]) == (-60, "the UK's clocks have changed and yours have not.")
+
+
+def test_a_meeting_that_kept_its_time_though_the_start_was_changed_shows_no_shift() -> None:
+    assert note_after(held(NOV), held(DEC), "Africa/Nairobi", series(start=time(19))) == (0, "")
+
+
+@pytest.mark.parametrize("changed", [{"starts": held(date(2027, 2, 18)).starts + timedelta(minutes=30)},
+                                     {"cancelled": True}])  # fmt: skip
+def test_after_a_moved_or_cancelled_meeting_the_clock_is_compared_with_the_usual_hour(
+    changed: dict[str, Any],
+) -> None:
+    before = held(date(2027, 2, 18), **changed)
+    shift, note = note_after(before, held(MAR), "America/New_York", OURS)
+    assert (shift, note) == (
+        60, "14:00 this month, an hour later than usual: your clocks have changed and the UK's have not.",
+    )  # fmt: skip
+
+
+def test_a_time_that_the_home_clocks_skip_blames_neither_the_rule_nor_other_clocks() -> None:
+    sundays = series("FREQ=WEEKLY;BYDAY=SU", time(1, 30))
+    found = [
+        local_time(sundays.occurrence(date(2027, month, day), ADOPTED), zone, series=sundays).clock_note
+        for zone, month, day in (
+            ("Europe/London", 3, 28), ("Europe/London", 4, 4), ("Asia/Kolkata", 3, 28), ("Asia/Kolkata", 4, 4),
+        )
+    ]  # fmt: skip
+    assert found == [
+        "02:30 this time, an hour later than last time: the UK's clocks skip 01:30 that day.",
+        "01:30 this time, an hour earlier than last time: last time the UK's clocks skipped 01:30.",
+        "",
+        "06:00 this time, an hour earlier than last time: last time the UK's clocks skipped 01:30.",
+    ]
+
+
+@given(
+    st.sampled_from(zone_tab_zones()), st.sampled_from(["Europe/London", "America/Vancouver", "Asia/Kolkata"]),
+    st.integers(1, 239), st.integers(0, 47), st.integers(0, 47),
+)  # fmt: skip
+def test_clocks_are_blamed_only_where_an_offset_changed(
+    zone: str, home: str, number: int, former: int, start: int
+) -> None:
+    now, last = TWENTY_YEARS[number].date, TWENTY_YEARS[number - 1].date
+    old = series(start=time(former // 2, former % 2 * 30), zone=home)
+    new = series(start=time(start // 2, start % 2 * 30), zone=home)
+    before, one = old.occurrence(last, ADOPTED), new.occurrence(now, ADOPTED)
+    shift, note = note_after(before, one, zone, new)
+    for place, blamed in ((zone, "your clocks have changed"), (home, "s clocks have changed and yours")):
+        if blamed in note:
+            offsets = {
+                moment.astimezone(ZoneInfo(place)).utcoffset()
+                for moment in (before.starts, old.starts_on(now))
+            }
+            assert len(offsets) == 2
+    assert ("the meeting now begins" in note) <= (former != start)
+    assert bool(note) == bool(shift)
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,39 @@ async def test_only_the_first_mail_to_a_member_introduces_us_and_a_welcome_needs
     assert introduced == {"Ann": [True, False, False], "Bo": [False] * 4}
 
 
+async def test_who_joins_between_two_reminders_is_introduced_to_us_by_the_first_mail_alone(
+    house: House,
+) -> None:
+    """The reminders' rows are made before the invitation's: the latest due first."""
+    house.clock.pass_until(datetime(2026, 12, 17, 16, 30, tzinfo=UTC))
+    await house.join(*((f"Member {number}", "Europe/London") for number in range(25)))
+    await house.live(datetime(2027, 1, 9, tzinfo=UTC))
+    found: dict[str, list[bool]] = {}
+    for one in house.mails():
+        body = one.get_body(("plain",))
+        assert body
+        found.setdefault(str(one["To"]), []).append("our first mail to you" in body.get_content())
+    assert len(found) == 25
+    assert all(sum(said) == 1 and len(said) > 1 for said in found.values())
+
+
+async def test_an_archived_mail_was_a_mail(house: House) -> None:
+    await house.join(("Ann", "Europe/London"))
+    await house.live(datetime(2026, 12, 18, tzinfo=UTC))
+    await house.change("Ann", status="paused", active_since=None)
+    await house.live(datetime(2027, 3, 1, tzinfo=UTC))
+    async with house.database.read() as connection:
+        assert not (await connection.scalars(select(deliveries.c.id))).all()
+    await house.change("Ann", status="active", active_since=house.clock.now())
+    before = len(house.mails())
+    await house.live(datetime(2027, 3, 19, tzinfo=UTC))
+    later = house.mails()[before:]
+    assert later
+    for one in later:
+        body = one.get_body(("plain",))
+        assert body and "our first mail to you" not in body.get_content()
+
+
 @pytest.mark.parametrize("status", ["pending", "paused", "left"])
 async def test_who_is_not_active_gets_replies_and_no_welcome(house: House, status: str) -> None:
     await house.join(("Ann", "Europe/London"), status=status, active_since=None)

@@ -1,5 +1,6 @@
 """The ledger on either database: how deliveries come to be, are handed out, settled and taken back."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -373,3 +374,100 @@ async def test_reports_narrow_by_notice_member_and_state_and_are_read_in_batches
         assert await numbers(notice=ledger.notice.id + 1) == []
         assert await reports.states(connection) == {"sent": 1, "sending": 1}
         assert await reports.last_told_revision(connection, MEETING.key) == MEETING.revision
+
+
+async def test_which_mail_is_the_first_goes_by_what_was_sent_and_not_by_the_number_of_its_row(
+    database: Database,
+) -> None:
+    reminder = await make(database, Kind.REMINDER, "ann", "bo")
+    await reminder.fan_out()
+    await reminder.change(ready=False)
+    invitation = await make(database, Kind.INVITATION)
+    await invitation.fan_out()
+    claimed = await invitation.claim()
+    assert [one.first for one in claimed] == [True, True]
+    arrived, refused = claimed
+    await invitation.settle(
+        Settlement(arrived.id, "sent", sent_at=NOW),
+        Settlement(refused.id, "failed", reason="550 5.1.1 unknown"),
+    )
+    await reminder.change(ready=True)
+    assert {one.member: one.first for one in await reminder.claim()} == {
+        arrived.member: False, refused.member: True,
+    }  # fmt: skip
+
+
+async def test_a_mail_that_did_not_leave_introduces_us_when_it_does_unless_another_has(
+    database: Database,
+) -> None:
+    reminder = await make(database, Kind.REMINDER, "ann")
+    await reminder.fan_out()
+    (one,) = await reminder.claim()
+    assert one.first
+    await reminder.settle(Settlement(one.id, "queued", reason="450 later", next_try=NOW))
+    (again,) = await reminder.claim()
+    assert again.first
+    await reminder.settle(
+        Settlement(one.id, "queued", reason="450 later", next_try=NOW + timedelta(minutes=5))
+    )
+    invitation = await make(database, Kind.INVITATION)
+    await invitation.fan_out()
+    (other,) = await invitation.claim()
+    assert other.first
+    await invitation.settle(Settlement(other.id, "sent", sent_at=NOW))
+    (last,) = await reminder.claim(now=NOW + timedelta(minutes=5))
+    assert not last.first
+
+
+async def test_an_uncertain_mail_is_repeated_with_the_same_words_whatever_was_sent_meanwhile(
+    database: Database,
+) -> None:
+    reminder = await make(database, Kind.REMINDER, "ann")
+    await reminder.fan_out()
+    (tried,) = await reminder.claim(run="lost")
+    assert tried.first
+    async with database.write() as connection:
+        await claims.take_over(connection, now=NOW, of="lost")
+    await reminder.change(ready=False)
+    invitation = await make(database, Kind.INVITATION)
+    await invitation.fan_out()
+    (other,) = await invitation.claim()
+    assert not other.first
+    await invitation.settle(Settlement(other.id, "sent", sent_at=NOW))
+    await reminder.change(ready=True)
+    (again,) = await reminder.claim(run="next")
+    assert again.uncertain and again.first
+
+
+async def test_an_uncertain_mail_that_did_not_introduce_us_does_not_when_it_is_repeated(
+    database: Database,
+) -> None:
+    invitation = await make(database, Kind.INVITATION, "ann")
+    await invitation.fan_out()
+    (sent,) = await invitation.claim()
+    await invitation.settle(Settlement(sent.id, "sent", sent_at=NOW))
+    reminder = await make(database, Kind.REMINDER)
+    await reminder.fan_out()
+    (tried,) = await reminder.claim(run="lost")
+    async with database.write() as connection:
+        await claims.take_over(connection, now=NOW, of="lost")
+        await connection.execute(deliveries.delete().where(deliveries.c.id == sent.id))
+    (again,) = await reminder.claim(run="next")
+    assert again.uncertain and not tried.first and not again.first
+
+
+async def test_two_senders_at_once_do_not_both_write_a_member_their_first_mail(database: Database) -> None:
+    reminder = await make(database, Kind.REMINDER, "ann", "bo", "cy")
+    await reminder.fan_out()
+    invitation = await make(database, Kind.INVITATION)
+    await invitation.fan_out()
+
+    async def claim(chunk: int, run: str) -> list[Claim]:
+        async with database.write() as connection:
+            return await connection.run_sync(claims.claim, chunk, run=run, now=NOW, limit=50)
+
+    async with database.read() as connection:
+        chunks = await claims.open_chunks(connection, NOW)
+    found = await asyncio.gather(*(claim(chunk, f"run-{chunk}") for chunk in chunks))
+    first = [one.member for claimed in found for one in claimed if one.first]
+    assert len(chunks) == 2 and len(first) == len(set(first)) == 3

@@ -33,6 +33,9 @@ from scheduler.store.mutes import is_muted
 from scheduler.store.schema import Instant, deliveries, members, notices, occurrences, past_deliveries
 from scheduler.store.schema import facts as facts_table
 
+_FIRST_MAILS = 7437003
+"""The advisory lock of PostgreSQL under which it is decided which mail is a member's first."""
+
 
 class Claim(NamedTuple):
     """A delivery that this run may send now, with what its message needs of the member.
@@ -170,13 +173,29 @@ def claim(connection: Connection, chunk: int, *, run: str, now: datetime, limit:
     else:
         claimed = [Claim._make(row) for row in connection.execute(_chosen(), wanted)]
         those = [one.id for one in claimed]
+        if any(one.first for one in claimed):
+            claimed = _still_first(connection, claimed)
     if claimed:
         # A chunk is of one notice, hence of one occurrence.
         revision = next((one.revision for one in claimed if not one.uncertain), None)
         connection.execute(
-            _mark(connection.dialect.name), {"those": those, "by": run, "at": now, "told": revision}
+            _mark(connection.dialect.name),
+            {"those": those, "by": run, "at": now, "told": revision, "first": _first_of(claimed, connection)},
         )
     return claimed
+
+
+def _first_of(claimed: Sequence[Claim], connection: Connection) -> str | list[int]:
+    first = [one.id for one in claimed if one.first]
+    return json.dumps(first) if connection.dialect.name == "sqlite" else first
+
+
+def _still_first(connection: Connection, claimed: list[Claim]) -> list[Claim]:
+    """Look again, one claim after the other: two senders may have found two mails to be the first of one member."""
+    connection.execute(select(func.pg_advisory_xact_lock(_FIRST_MAILS)))
+    first = {one.id for one in claimed if one.first}
+    still = set(connection.scalars(select(deliveries.c.id).where(deliveries.c.id.in_(first), _first)))
+    return [one._replace(first=one.id in still) for one in claimed]
 
 
 @cache
@@ -227,30 +246,36 @@ _requested = and_(
         )
     ),
 ).label("requested")  # fmt: skip
-# By its number, so that another try says the same.
-_earlier = deliveries.alias("earlier")
-_first = and_(
-    ~exists().where(
-        _earlier.c.member == deliveries.c.member, _earlier.c.id < deliveries.c.id,
-        or_(_earlier.c.state.in_(("sent", "sending")), _earlier.c.uncertain),
+_other = deliveries.alias("other")
+_was_mailed = or_(
+    exists().where(
+        _other.c.member == deliveries.c.member, _other.c.id != deliveries.c.id,
+        or_(_other.c.state.in_(("sent", "sending")), _other.c.uncertain),
     ),
-    ~exists().where(
+    exists().where(
         past_deliveries.c.member == deliveries.c.member,
         or_(past_deliveries.c.state == "sent", past_deliveries.c.uncertain),
     ),
 )  # fmt: skip
+# What may have arrived is repeated as it was, whatever else was sent meanwhile.
+_first = case((deliveries.c.uncertain, deliveries.c.introduces), else_=~_was_mailed)
 
 
 @cache
 def _mark(dialect: str) -> Update:
-    """`those` is a JSON list for SQLite, to which it is one parameter however long it is."""
-    listed = select(func.json_each(bindparam("those")).table_valued("value").c.value)
+    """`those` and `first` are JSON lists for SQLite, to which each is one parameter however long it is."""
+
+    def listed(name: str) -> Any:
+        if dialect == "sqlite":
+            return select(func.json_each(bindparam(name)).table_valued("value").c.value)
+        return bindparam(name, expanding=True)
+
     return (
         update(deliveries)
-        .where(deliveries.c.id.in_(listed if dialect == "sqlite" else bindparam("those", expanding=True)))
+        .where(deliveries.c.id.in_(listed("those")))
         .values(
             state="sending", run=bindparam("by"), tried_at=bindparam("at", type_=deliveries.c.tried_at.type),
-            reason="", attempts=deliveries.c.attempts + 1,
+            reason="", attempts=deliveries.c.attempts + 1, introduces=deliveries.c.id.in_(listed("first")),
             revision=case((deliveries.c.uncertain, deliveries.c.revision), else_=bindparam("told", type_=Integer)),
         )
     )  # fmt: skip

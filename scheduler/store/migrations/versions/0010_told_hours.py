@@ -1,0 +1,57 @@
+"""Which mail was a member's first, and which hours that were told new zone data has changed."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column(
+        "deliveries",
+        sa.Column(
+            "introduces",
+            sa.Boolean(),
+            server_default=sa.false(),
+            nullable=False,
+            comment="as last composed, it says that it is our first mail",
+        ),
+    )
+    # The key gets another column: SQLite can only make the table anew.
+    op.rename_table("told", "told_before")
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("ALTER TABLE told_before DROP CONSTRAINT pk_told")
+        op.execute("ALTER TABLE told_before DROP CONSTRAINT fk_told_occurrence")
+    op.create_table(
+        "told",
+        sa.Column("occurrence", sa.String(length=60), nullable=False),
+        sa.Column("zone", sa.String(length=60), nullable=False),
+        sa.Column("starts", sa.BigInteger(), nullable=False, comment="the instant as it was known then"),
+        sa.Column(
+            "local_start", sa.String(length=16), nullable=False, comment="the local hour that mails showed"
+        ),
+        sa.Column(
+            "until", sa.BigInteger(), nullable=True, comment="when new zone data made this another hour"
+        ),
+        sa.ForeignKeyConstraint(
+            ["occurrence"], ["occurrences.key"], name=op.f("fk_told_occurrence"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("occurrence", "zone", "starts", "local_start", name=op.f("pk_told")),
+        comment="What hour each zone was told, so that new zone data can name those who were told a wrong one",
+    )
+    op.execute(
+        "INSERT INTO told (occurrence, zone, starts, local_start) "
+        "SELECT occurrence, zone, starts, local_start FROM told_before"
+    )
+    op.drop_table("told_before")
+    op.create_index(
+        "ix_told_outdated",
+        "told",
+        ["occurrence"],
+        unique=False,
+        sqlite_where=sa.text("until IS NOT NULL"),
+        postgresql_where=sa.text("until IS NOT NULL"),
+    )

@@ -1,0 +1,132 @@
+"""What members read of the clock when the settings of a series were changed."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+
+import pytest
+
+from scheduler.delivery.wording import describe_when
+from scheduler.service.amending import Change, amend
+from scheduler.service.publishing import read_meeting, schedule
+from tests.house import SERIES, House, open_house
+
+ZONES = ("Europe/London", "Africa/Nairobi")
+KEY = f"{SERIES.slug}/2027-01-21"
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """The meeting of December was told; that of January was not yet."""
+    async with open_house(tmp_path, datetime(2026, 12, 1, 12, tzinfo=UTC)) as house:
+        await house.tick()
+        await house.join(("Ann", "Europe/London"), ("Nia", "Africa/Nairobi"))
+        await house.live(datetime(2026, 12, 10, tzinfo=UTC))
+        yield house
+
+
+def settle(house: House, **changed: object) -> None:
+    """Start the service again, with other settings of the series."""
+    house.series = [replace(SERIES, **changed)]  # type: ignore[arg-type]
+    house.restart()
+
+
+async def notes(house: House, count: int = 3) -> list[list[tuple[int, str]]]:
+    rows = await schedule(
+        house.database, house.series, now=house.clock.now(), since=date(2026, 12, 1), count=count, zones=ZONES
+    )
+    return [[(row.local[zone].shift_minutes, row.local[zone].note) for zone in ZONES] for row in rows]
+
+
+EXPECTED = [
+    [(0, ""), (0, "")],
+    [
+        (60, "19:00 this month, an hour later than last time: the meeting now begins at 19:00."),
+        (60, "22:00 this month, an hour later than last time: the meeting now begins at 19:00 in London."),
+    ],
+    [(0, ""), (0, "")],
+]
+
+
+async def test_a_changed_start_is_not_blamed_on_clocks_in_the_schedule_before_and_after_its_adoption(
+    house: House,
+) -> None:
+    settle(house, start=time(19))
+    assert await notes(house) == EXPECTED
+    await house.tick()
+    assert await notes(house) == EXPECTED
+
+
+async def test_a_changed_start_is_said_as_that_in_pages_and_mails(house: House) -> None:
+    settle(house, start=time(19))
+    await house.live(datetime(2027, 1, 12, tzinfo=UTC))
+    one = await read_meeting(house.database, house.by_slug, KEY)
+    assert one
+    page = describe_when(one, house.series[0], zone="Africa/Nairobi", cycle="h12").clock_note
+    assert page == (
+        "10:00 pm this month, an hour later than last time: the meeting now begins at 7:00 pm in London."
+    )
+    (mail,) = [
+        mail for mail in house.mails() if "Nia" in str(mail["To"]) and "21 January" in str(mail["Subject"])
+    ]
+    body = mail.get_body(("plain",))
+    assert body
+    text = body.get_content()
+    assert "the meeting now begins at" in text and "clocks" not in text
+
+
+async def test_a_meeting_that_was_told_keeps_its_hour_and_says_nothing(house: House) -> None:
+    settle(house, start=time(19))
+    await house.live(datetime(2026, 12, 17, 8, tzinfo=UTC))
+    for mail in house.mails():
+        body = mail.get_body(("plain",))
+        assert body
+        assert "last time" not in body.get_content()
+
+
+async def test_a_meeting_that_was_amended_far_ahead_is_compared_with_the_one_before_it(house: House) -> None:
+    await amend(
+        house.database,
+        house.by_slug,
+        f"{SERIES.slug}/2027-07-15",
+        Change(topic="Hope"),
+        now=house.clock.now(),
+    )
+    rows = await schedule(
+        house.database,
+        house.series,
+        now=house.clock.now(),
+        since=date(2027, 7, 1),
+        count=2,
+        zones=["Asia/Kolkata"],
+    )
+    assert [row.local["Asia/Kolkata"].note for row in rows] == ["", ""]
+
+
+@pytest.mark.parametrize("changed", [{"rule": "FREQ=MONTHLY;BYDAY=2TU"}, {"duration": timedelta(minutes=90)}])
+async def test_another_day_or_length_at_the_same_hour_says_nothing_of_clocks(
+    house: House, changed: dict[str, object]
+) -> None:
+    settle(house, **changed)
+    await house.tick()
+    assert {pair for row in await notes(house) for pair in row} == {(0, "")}
+
+
+async def test_after_a_moved_meeting_the_schedule_does_not_speak_of_last_time(house: House) -> None:
+    await amend(
+        house.database, house.by_slug, f"{SERIES.slug}/2027-03-18",
+        Change(move_to=datetime(2027, 3, 18, 20)), now=house.clock.now(),
+    )  # fmt: skip
+    rows = await schedule(
+        house.database,
+        house.series,
+        now=house.clock.now(),
+        since=date(2027, 3, 1),
+        count=2,
+        zones=["Asia/Kolkata"],
+    )
+    assert [row.local["Asia/Kolkata"].note for row in rows] == [
+        "That is your Friday.",
+        "22:30 this month, an hour earlier than usual: the UK's clocks have changed and yours have not.",
+    ]

@@ -1,0 +1,253 @@
+"""New zone data moves an hour that members were told: who looks after the service knows, and members are told."""
+
+import sys
+import zoneinfo
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from email.utils import parsedate_to_datetime
+from importlib.resources import files
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from icalendar import Calendar
+from icalendar.timezone import tzp
+
+from scheduler.domain.occurrence import Series
+from scheduler.domain.problem import Refused
+from scheduler.service import adopting
+from scheduler.service.alerting import Bell
+from scheduler.service.amending import Change, amend, tell_again, untold
+from scheduler.service.watching import health, unready
+from tests.house import SERIES, House, address_of, open_house
+
+INVITED = datetime(2026, 11, 10, 12, tzinfo=UTC)
+KEY = f"{SERIES.slug}/2026-11-19"
+HOME = replace(SERIES, zone="America/Vancouver")
+Swap = Callable[[str], None]
+
+
+@pytest.fixture
+def swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Swap]:
+    """Give the clocks of Vancouver the rules of another zone, as another version of the zone data does."""
+    known = zoneinfo.TZPATH
+    number = iter(range(100))
+
+    def clear() -> None:
+        ZoneInfo.clear_cache()
+        tzp.use_zoneinfo()
+        for name, module in list(sys.modules.items()):
+            if name.startswith(("scheduler.", "tests.house")):
+                for value in vars(module).values():
+                    if hasattr(value, "cache_clear"):
+                        value.cache_clear()
+
+    def use(rules: str) -> None:
+        folder = tmp_path / f"zones-{next(number)}"
+        (folder / "America").mkdir(parents=True)
+        data = files("tzdata").joinpath("zoneinfo", *rules.split("/")).read_bytes()
+        (folder / "America" / "Vancouver").write_bytes(data)
+        zoneinfo.reset_tzpath((str(folder),))
+        clear()
+        monkeypatch.setattr(adopting, "tzdata_version", lambda: folder.name)
+
+    use("America/Los_Angeles")  # an hour back in winter, as Vancouver had it up to 2025b
+    yield use
+    zoneinfo.reset_tzpath(known)
+    clear()
+
+
+OLD, NEW = "America/Los_Angeles", "America/Phoenix"  # without changes, at UTC-7
+
+
+async def open_one(tmp_path: Path, series: Series) -> AsyncIterator[House]:
+    async with open_house(tmp_path, datetime(2026, 11, 1, 12, tzinfo=UTC), series=[series]) as house:
+        await house.tick()
+        await house.join(
+            ("Ann", "Europe/London"), ("Kim", "Asia/Kolkata"), ("Val", "America/Vancouver"),
+            ("Van", "America/Vancouver"),
+        )  # fmt: skip
+        await house.live(INVITED)
+        yield house
+
+
+@pytest.fixture
+async def home(tmp_path: Path, swap: Swap) -> AsyncIterator[House]:
+    """The home of the meeting is Vancouver; all were invited by the old data, and the new one is taken."""
+    async for house in open_one(tmp_path, HOME):
+        swap(NEW)
+        house.restart()
+        await house.tick()
+        yield house
+
+
+@pytest.fixture
+async def away(tmp_path: Path, swap: Swap) -> AsyncIterator[House]:
+    """The home of the meeting is London; two members live in Vancouver."""
+    async for house in open_one(tmp_path, SERIES):
+        swap(NEW)
+        house.restart()
+        await house.tick()
+        yield house
+
+
+async def troubles(house: House) -> list[str]:
+    found = await health(house.database, house.clock.now())
+    return [one for one in found.troubles(house.clock.now()) if "zone data" in one]
+
+
+def texts(house: House, name: str) -> list[tuple[str, str]]:
+    found = []
+    for mail in sorted(house.mails(), key=lambda mail: parsedate_to_datetime(str(mail["Date"]))):
+        if address_of(name) in str(mail["To"]):
+            body = mail.get_body(("plain",))
+            assert body
+            found.append((str(mail["Subject"]), body.get_content()))
+    return found
+
+
+def sequences(mails: list[EmailMessage], name: str) -> list[int]:
+    found = []
+    for mail in mails:
+        for part in mail.walk() if address_of(name) in str(mail["To"]) else ():
+            if part.get_content_type() == "text/calendar":
+                octets = part.get_payload(decode=True)
+                assert isinstance(octets, bytes)
+                found.append(int(str(Calendar.from_ical(octets).events[0]["SEQUENCE"])))
+    return sorted(found)
+
+
+async def press(house: House) -> int:
+    pressed = await tell_again(house.database, house.by_slug, KEY, now=house.clock.now())
+    await house.tick()
+    return pressed.recipients
+
+
+async def test_a_retimed_meeting_is_a_trouble_with_numbers_until_members_are_told(home: House) -> None:
+    assert await troubles(home) == [
+        f"{KEY}: new zone data has changed the hour that 2 members were told (1 in Asia/Kolkata were told 07:30, now "
+        f"06:30; 1 in Europe/London were told 02:00, now 01:00); `occurrence tell {KEY}` sends the update"
+    ]
+    assert await press(home) == 4
+    assert await troubles(home) == []
+
+
+async def test_the_update_has_a_higher_sequence_and_says_what_was_told(home: House) -> None:
+    await press(home)
+    subject, body = next(one for one in texts(home, "Ann") if "Changed" in one[0])
+    assert "Friday 20 November, 01:00 London" in subject
+    assert "has a new time" in body
+    assert "We had told you 02:00. The rules for clocks have changed since then." in body
+    assert sequences(home.mails(), "Ann") == [0, 1]
+    _, body = next(one for one in texts(home, "Val") if "Changed" in one[0])
+    assert "Its time stays as it is" in body and "We had told you" not in body and "It was" not in body
+    with pytest.raises(Refused, match="nothing to tell"):
+        await press(home)
+
+
+async def test_the_next_reminder_says_what_was_told_and_once_is_enough(home: House) -> None:
+    await home.live(datetime(2026, 11, 20, 2, tzinfo=UTC))
+    reminders = [body for subject, body in texts(home, "Ann") if "Reminder" in subject]
+    assert ["We had told you 02:00" in body for body in reminders] == [True, False]
+    assert not any("We had told you" in body for _, body in texts(home, "Val"))
+    assert await troubles(home) == []
+
+
+async def test_an_update_pressed_before_it_has_left_is_not_pressed_again(home: House) -> None:
+    await tell_again(home.database, home.by_slug, KEY, now=home.clock.now())
+    with pytest.raises(Refused, match="tells of it already"):
+        await untold(home.database, home.by_slug, KEY, now=home.clock.now())
+
+
+async def test_where_only_members_zones_changed_they_alone_are_told(away: House) -> None:
+    (trouble,) = await troubles(away)
+    assert "2 members were told (2 in America/Vancouver were told 10:00, now 11:00)" in trouble
+    before = len(away.mails())
+    assert await press(away) == 2
+    assert {str(mail["To"]).split()[0] for mail in away.mails()[before:]} <= {"Val", "Van"}
+    assert len(away.mails()) == before + 2
+    subject, body = next(one for one in texts(away, "Val") if "Changed" in one[0])
+    assert "11:00 Vancouver" in subject and "We had told you 10:00." in body and "stays as it is" not in body
+    assert await troubles(away) == []
+    with pytest.raises(Refused, match="nothing to tell"):
+        await press(away)
+
+
+async def test_where_only_members_zones_changed_their_reminder_says_what_was_told(away: House) -> None:
+    await away.live(datetime(2026, 11, 19, 18, tzinfo=UTC))
+    reminders = [body for subject, body in texts(away, "Van") if "Reminder" in subject]
+    assert ["We had told you 10:00" in body for body in reminders] == [True, False]
+    assert not any("We had told you" in body for _, body in texts(away, "Ann"))
+
+
+async def test_who_is_invited_later_was_told_nothing_before(home: House) -> None:
+    await home.join(("Eve", "Europe/London"))
+    await home.tick()
+    ((_, body),) = texts(home, "Eve")
+    assert "We had told you" not in body
+    assert "2 members were told" in (await troubles(home))[0]
+
+
+async def test_zone_data_that_goes_back_ends_the_trouble(home: House, swap: Swap) -> None:
+    swap(OLD)
+    home.restart()
+    await home.tick()
+    assert await troubles(home) == []
+
+
+async def test_a_second_change_counts_from_what_each_was_last_told(away: House, swap: Swap) -> None:
+    await away.change("Val", zone="Europe/London")
+    await press(away)
+    for rules in ("America/Denver", "America/Chicago"):
+        away.clock.pass_until(away.clock.now() + timedelta(minutes=1))
+        swap(rules)
+        away.restart()
+        await away.tick()
+    (trouble,) = await troubles(away)
+    assert "1 in America/Vancouver were told 11:00, now 12:00" in trouble
+
+
+async def test_who_left_and_who_has_moved_is_not_counted_or_is_told_nothing_of_another_place(
+    away: House,
+) -> None:
+    await away.change("Val", status="left", active_since=None)
+    await away.change("Van", zone="America/Toronto")
+    assert "1 member was told (1 in America/Vancouver were told 10:00" in (await troubles(away))[0]
+    await away.live(datetime(2026, 11, 19, 18, tzinfo=UTC))
+    assert not any("We had told you" in body for _, body in texts(away, "Van"))
+
+
+async def test_a_cancelled_meeting_is_no_trouble(home: House) -> None:
+    await amend(home.database, home.by_slug, KEY, Change(cancel=True), now=home.clock.now())
+    assert await troubles(home) == []
+
+
+async def test_readiness_and_the_webhook_know_of_it(home: House) -> None:
+    bell = Bell(
+        home.database, home.clock, community="Choir", webhook="", ping="", late=health.__globals__["LATE"]
+    )
+    await bell.look()
+    assert any("2 members were told" in words for words in await unready(home.database, home.clock.now()))
+    await press(home)
+    await bell.look()
+    assert not any("told" in words for words in await unready(home.database, home.clock.now()))
+
+
+async def test_what_nobody_was_told_and_what_all_know_is_not_told_again(away: House) -> None:
+    for key, words in (
+        (f"{SERIES.slug}/2026-12-17", "nobody has been told"),
+        (f"{SERIES.slug}/2026-12-18", "no meeting"),
+    ):
+        with pytest.raises(Refused, match=words):
+            await untold(away.database, away.by_slug, key, now=away.clock.now())
+
+
+async def test_a_change_that_was_made_without_telling_can_be_told_later(away: House) -> None:
+    await amend(
+        away.database, away.by_slug, KEY, Change(move_to=datetime(2026, 11, 19, 17)), now=away.clock.now()
+    )
+    assert await press(away) == 4
+    _, body = next(one for one in texts(away, "Ann") if "Changed" in one[0])
+    assert "It was Thursday 19 November 2026, 18:00" in body

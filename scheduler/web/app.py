@@ -32,7 +32,7 @@ from scheduler.web import (
     subscribing,
 )
 from scheduler.web.forms import LARGEST_FORM
-from scheduler.web.guarding import Hardening, Journal, harden
+from scheduler.web.guarding import Hardening, Journal, Trimmed, harden
 from scheduler.web.metrics import Metrics
 from scheduler.web.pacing import Pace
 from scheduler.web.shelf import Shelf
@@ -75,6 +75,7 @@ def create_app(
     app = Starlette(
         routes=[*_routes(templates / "static"), *([Route("/metrics", metrics.show)] if metrics else [])],
         middleware=[
+            Middleware(Trimmed),
             Middleware(Journal, clock=clock),
             Middleware(Hardening, https=community.base_url.startswith("https:")),
         ],

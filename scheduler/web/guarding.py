@@ -1,5 +1,8 @@
 """What holds for every answer: the headers that keep a browser safe, and a line in the log that names no token."""
 
+import re
+from urllib.parse import quote
+
 import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,6 +24,12 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+_BEHIND_A_LINK = " \t\r\n/.,;:!?)]}>*_|\\'\"`’”“»›…。，、；：！？）】》」』"
+_BEHIND_A_QUERY = re.compile(
+    b"(?:%s)+$"
+    % b"|".join(re.escape(one.encode()) for char in _BEHIND_A_LINK for one in {char, quote(char, safe="")}),
+    re.IGNORECASE,
+)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _UNTOLD = frozenset({"/healthz", "/readyz", "/static"})
 
@@ -47,6 +56,21 @@ class Hardening:
             await send(message)
 
         await self._app(scope, receive, hardened if scope["type"] == "http" else send)
+
+
+class Trimmed:
+    """Answers for `app` where a mail program or a person took what stood behind a link for a part of it: a full stop, a
+    closing bracket, a quotation mark, a slash. No path of ours ends with one, except `/` and names in the outbox."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not scope["path"].startswith("/outbox/"):
+            path = scope["path"].rstrip(_BEHIND_A_LINK) or "/"
+            query = _BEHIND_A_QUERY.sub(b"", scope["query_string"])
+            scope = {**scope, "path": path, "query_string": query}
+        await self._app(scope, receive, send)
 
 
 class Journal:

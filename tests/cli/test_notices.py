@@ -188,3 +188,19 @@ def test_what_cannot_be_sent_is_refused_and_nobody_is_told(
     assert words in done.err
     assert "Traceback" not in done.err
     assert json.loads(command("notice", "list", "--json").out) == []
+
+
+@pytest.mark.parametrize("image", ["![a rose](https://example.org/r.png)", '<img src="r.png">'])
+def test_an_image_in_a_notice_is_refused_with_its_line(
+    folder: Path, command: Command, send: Callable[..., Any], image: str
+) -> None:
+    (folder / "body.md").write_text(f"Look:\n\nhere {image}")
+    refused = send("--yes")
+    assert refused.code == 1
+    assert "line 3: images are not sent" in refused.err
+    assert not deliveries(command)
+
+
+def test_a_placeholder_in_a_notice_is_pointed_out(folder: Path, send: Callable[..., Any]) -> None:
+    (folder / "body.md").write_text("Dear {{name}}")
+    assert "'{{name}}' is sent as it is typed" in send("--dry-run").err

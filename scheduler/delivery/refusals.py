@@ -52,12 +52,15 @@ _BY_THE_RECIPIENT = _any(
     r"\brecipient (?:address )?(?:verif|rejected\W+(?:unverified|undeliverable|access denied))",
     r"\b(?:disabled|inactive|closed|suspended|deactivated) (?:recipient|mailbox)",
     r"(?:recipient|address)\b.{0,30}\b(?:suppress(?:ion|ed)|black-?list|block-?list|do-not-mail)",
+    rf"\b{_THEIR} (?:refuses|rejects|blocks|declines|does not (?:accept|want|take)|doesn't (?:accept|want|take))\b",
+    r"\bfor this (?:recipient|mailbox|addressee)\b",
     r"sender ?not ?authenticated ?for ?(?:group|mailbox)|resolver\.rst|allowed.senders list",
     r"\bgr[ea]y-?list",
 )
 _RECIPIENT_CODE = frozenset(
     {"1.1", "1.2", "1.3", "1.4", "1.6", "1.9", "1.10", "2.1", "2.4", "4.1", "4.4", "4.310", "4.312"}
 )
+_NO_SUCH_ADDRESS = ("1.1", "1.2", "1.3", "1.6", "1.10")
 _RESTRICTED_RECIPIENT_CODE = re.compile(r"7\.1[23]\d")
 
 # Words about whoever sends.
@@ -80,13 +83,16 @@ _ABOUT_US = _any(
     # Login, permission to relay, proof of our domain.
     r"\bauth(?:entica|ori[sz]|\b)|\bunauth|\blog(?:ged|ging)? ?(?:in|on)\b|\blogin\b|\bpassword\b",
     r"\bcredential|\bpop\b.*\bsmtp\b",
-    r"\brelay(?:s|ed|ing)?\b",
+    r"\brelay(?:s|ed|ing)?\b|\brcpthosts\b",
     r"\b(?:starttls|tls|ssl)\b.*\b(?:required|requires|must|need)|\bmust\b.*\b(?:starttls|tls|ssl)\b",
     r"\bverif(?:y|ied|ication)|\bunverified|\bvalidated?\b|\bactivated?\b",
     r"\bnot (?:yet )?(?:been )?(?:confirmed|registered|approved|provisioned)",
     r"\bpermi(?:t|tted|ssions?)\b|\bprivilege|\bnot (?:\w+ )?allowed\b|\bpending approval",
     r"\bspf\b|\bdkim\b|\bdmarc\b|\breverse dns\b|\br?dns\b|\bptr\b|\bhelo\b|\behlo\b|\bmx record",
+    # The sender in the languages of other providers.
+    r"versand|absender|afzender|verzend|\benvoi|exp[ée]diteur|\benv[ií]o|remitente|mittente|\binvio",
     # Quotas, rates, money.
+    r"\b(?:mail|e-?mail|mailing|message|account) limits?\b|\bnumber of (?:\w+ )?(?:mails?|e-?mails?|messages)\b",
     rf"\b{_LIMIT}\b.{{0,60}}\b(?:exceed\w*|reach\w*|hit|over|used up|exhausted)\b",
     rf"\b(?:exceed\w*|reach\w*|hit|over|above|out of|no more|insufficient|not enough)\b.{{0,60}}\b{_LIMIT}\b",
     r"\b(?:daily|hourly|weekly|monthly)\b|\bper[- ](?:minute|hour|day|week|month|second)\b",
@@ -104,7 +110,7 @@ _ABOUT_US = _any(
     r"\bcomplaints?\b|\bbounce rate\b",
     r"\b(?:black|block|deny)[- ]?list|\bblocked (?:using|by|for|due)\b|\b(?:dns|r)bl\b|\bspamhaus\b",
     r"\breputation\b|\bbanned\b|\blisted (?:at|in|on|by)\b",
-    r"\btenant|\bnot accepted from\b",
+    r"\baccess denied\b|\btenant|\bnot accepted from\b",
     r"\b(?:mail|messages?|connections?|traffic) from\b.*\b(?:not|rejected|refused|denied|blocked)\b",
     r"\bclient (?:host|address)\b|\bclient\b.*\b(?:rejected|denied)",
 )  # fmt: skip
@@ -156,6 +162,8 @@ def about(text: str, *, enhanced: str, code: int) -> About:
         words = re.sub(r"\b(?:over )?quota(?: exceeded)?\b", "", words)
     elif enhanced in _RECIPIENT_CODE:
         words = re.sub(rf"\b{_STOPPED}\b", "", words)
+    if enhanced in _NO_SUCH_ADDRESS and "sender" not in words and _ABOUT_THE_RECIPIENT.search(words):
+        return About.RECIPIENT
     if _ABOUT_US.search(words):
         return About.US
     if full:

@@ -77,6 +77,16 @@ ABOUT_US = [
     "550 5.7.1 SPF check failed for example.org",
     "550 Sending rate limit reached, wait 3600 s",
     "550 The monthly plan limit was reached",
+    "550 Message rejected due to account limits",
+    "554 5.7.1 Access denied",
+    "550 Versandlimit erreicht",
+    "550 limite d'envoi atteinte",
+    "550 This mailbox has exceeded the number of mails that it may hand in",
+    "552 5.2.2 You have exceeded your email sending quota",
+    "550 5.2.1 Mailbox is not allowed to send more than 100 messages",
+    "552 5.3.4 message submission rate exceeded",
+    "550 5.7.515 Access denied, sending domain does not meet the required authentication level",
+    "550 sorry, your envelope sender domain must exist",
 ]  # fmt: skip
 
 ABOUT_THE_RECIPIENT = [
@@ -113,6 +123,11 @@ ABOUT_THE_RECIPIENT = [
     "550 5.1.1 relay.example.net said: no such user",
     "511 sorry, no mailbox here by that name",
     "550 Unrouteable address",
+    "550 5.7.1 Recipient refuses to accept your mail",
+    "550 5.7.1 recipient does not accept messages from unknown senders",
+    "550 5.1.1 unknown user, sending aborted",
+    "550 5.2.0 no mail accepted for this recipient",
+    "550 5.2.1 This mailbox has been blocked due to inactivity",
     "550 Recipient verification failed: no such address",
 ]  # fmt: skip
 

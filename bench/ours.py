@@ -21,16 +21,17 @@ import structlog
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, text
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from bench.people import name
 from scheduler.bootstrap.sending import calm_collector
 from scheduler.delivery.signing import Signer
 from scheduler.delivery.smtp import SmtpTransport
 from scheduler.delivery.transport import SmtpAddress
 from scheduler.service.notifying import send_notice
-from tests.house import INVITATION, House, composer, open_house
+from tests.house import INVITATION, House, address_of, composer, open_house
 
 T = TypeVar("T")
 ZONES = ("Europe/London", "America/New_York", "Asia/Kolkata", "Pacific/Auckland", "Europe/Stockholm")
@@ -51,6 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=20)
     parser.add_argument("--commit-ms", type=float, default=0, help="each commit takes so much longer")
     parser.add_argument("--invitation", action="store_true", help="send an invitation, not a notice")
+    parser.add_argument("--plain-names", action="store_true", help="call them Member 0, Member 1 and so on")
     parser.add_argument("--dkim", action="store_true", help="sign with Ed25519")
     return parser.parse_args()
 
@@ -59,6 +61,15 @@ def signer() -> Signer:
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return Signer(domain="conversation.example.org", selector="bench", pem=pem)
+
+
+async def rename(house: House, members: int) -> None:
+    """Give the members names as people have them; they keep their addresses."""
+    async with house.database.write() as connection:
+        await connection.execute(
+            text("UPDATE members SET name = :name WHERE address = :address"),
+            [{"name": name(number), "address": address_of(f"Member {number}")} for number in range(members)],
+        )
 
 
 def slow_commits(house: House, milliseconds: float) -> None:
@@ -93,6 +104,8 @@ async def main(asked: argparse.Namespace) -> None:
             await house.join(
                 *((f"Member {number}", ZONES[number % len(ZONES)]) for number in range(asked.members))
             )
+            if not asked.plain_names:
+                await rename(house, asked.members)
             if asked.dkim:
                 house.signer = signer()
                 house.restart()

@@ -115,6 +115,11 @@ def senders(folder: Path, members: int) -> Iterator[Sender]:
     many = ("--connections", "100")
     yield Sender("ours, 20 connections", ours(), members)
     yield Sender("ours, 100 connections", ours(*many), members)
+    yield Sender("ours, 100, plain names", ours(*many, "--plain-names"), members)
+    yield Sender(
+        "ours, 100, as `serve` runs",
+        lambda port, count: [python, str(HERE / "served.py"), str(port), str(count)], members,
+    )  # fmt: skip
     yield Sender("ours, 100, an invitation", ours(*many, "--invitation"), members)
     yield Sender("ours, 100, no PIPELINING", ours(*many), members, pipelining=False)
     yield Sender("ours, 100, Ed25519 DKIM", ours(*many, "--dkim"), members)
@@ -186,12 +191,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--members", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", metavar="WORD", help="only smtp-source and the rows whose name has this")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if not shutil.which("gcc"):
             raise SystemExit("the receiver is written in C: install gcc")
         program, rows = build(folder), list(senders(folder, asked.members))
+        if asked.only:
+            rows = [rows[0], *(row for row in rows[1:] if asked.only in row.name)]
         print(
             f"{asked.members} members, {asked.rounds} rounds, a commit takes {commit_latency(folder):.2f} ms"
         )

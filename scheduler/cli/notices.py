@@ -103,6 +103,7 @@ def send(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Send a notice, now or at an instant. A running `serve` sends it."""
+    from scheduler.delivery.markdown import placeholders
     from scheduler.domain.address import address_key
     from scheduler.domain.audience import parse_audience
     from scheduler.service import notifying
@@ -121,6 +122,8 @@ def send(
         audience, terms = f"test to {test_to}", {"address": [address_key(test_to)]}
     text = _read_body(body)
     notifying.require_words(subject, text)
+    for found in placeholders(f"{subject}\n{text}"):
+        typer.echo(f"warning: '{found}' is sent as it is typed; notices have no placeholders", err=True)
 
     async def count(parts: "Parts") -> tuple[int, str]:
         async with parts.database.read() as connection:

@@ -87,7 +87,7 @@ class Lane:
         job, following = self._job, self._following
         if not job or not following or self._clock.monotonic() > following.until:
             return None
-        if not self._relay.note_taken():
+        if not self._relay.note_taken(job.claim.id):
             return None
         settlement = settlement_of(job.claim, TAKEN, self._clock.now())
         ahead = self._get_ahead()
@@ -106,7 +106,9 @@ class Lane:
                 if wait := self._backlog.pause(job):
                     return None, self._release(job, "its destination is busy", wait)
                 connection = await self._connected()
-            outcome = await self._relay.judge(await connection.send(job.envelope, feed=self))
+            outcome = await connection.send(job.envelope, feed=self)
+            assert self._job
+            outcome = await self._relay.judge(outcome, self._job.claim.id)
         except ConnectProblem as problem:
             await self._relay.failed(str(problem), brief=problem.brief)
             return None, self._release(job, str(problem))

@@ -1,24 +1,105 @@
 """A convenor's words: written in Markdown, read by members as HTML that can do no harm, or as plain text."""
 
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from itertools import count
 
 import nh3
+from linkify_it import LinkifyIt
 from markdown_it import MarkdownIt
+from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.tree import SyntaxTreeNode
 
-# No raw HTML: what looks like a tag is shown as it was typed, and so is the end of a line.
-_MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True})
-_BARE_URL = re.compile(r"https?://[^\s<>\"'`]*[^\s<>\"'`.,;:!?)\]}*_]")
+_WWW = re.compile(r"(?<![\w/.@-])www\.[^\s<>]*", re.IGNORECASE)
+_IMAGE_TAG = re.compile(r"<img\b", re.IGNORECASE)
+# As other programs write them: {{name}}, {name}, ${name}, [[name]], %name%, *|NAME|*, <<name>>.
+_PLACEHOLDER = re.compile(
+    r"\{\{[^{}\n]{0,60}\}\}|\{%[^{}\n]{0,60}%\}|(?<![\w/?&=])\$?\{[A-Za-z_][\w .-]{0,30}\}|"
+    r"\[\[[^\[\]\n]{1,60}\]\]|(?<![\w/?&=])%%?[A-Za-z]\w{0,30}%%?|\*\|[^|\n]{1,60}\|\*|<<[^<>\n]{1,60}>>"
+)
+
+
+class _Markdown(MarkdownIt):
+    def normalizeLinkText(self, link: str) -> str:  # noqa: N802 - markdown-it's own name, made to be replaced
+        """What a bare address says is what was typed."""
+        return link
+
+
+def _markdown() -> MarkdownIt:
+    # No raw HTML: what looks like a tag is shown as it was typed, and so is the end of a line.
+    markdown = _Markdown("commonmark", {"html": False, "breaks": True, "linkify": True})
+    markdown.linkify = _LINKS
+    markdown.enable(["table", "linkify"])
+    markdown.inline.ruler.before("escape", "www", _www)
+    return markdown
+
+
+def _www(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - called by position
+    """An address that begins with www. is a link before any of its characters can be taken for emphasis."""
+    begun = None if state.linkLevel else re.search(_WWW.pattern + "$", state.pending, re.IGNORECASE)
+    address = begun and _www_address(begun[0] + state.src[state.pos :])
+    if not begun or not address or len(address) <= len(begun[0]):
+        return False
+    if not silent:
+        state.pending = state.pending[: begun.start()]
+        state.push("link_open", "a", 1).attrs = {"href": state.md.normalizeLink(f"http://{address}")}
+        state.push("text", "", 0).content = address
+        state.push("link_close", "a", -1)
+    state.pos += len(address) - len(begun[0])
+    return True
+
+
+def _www_address(text: str) -> str:
+    """The address that `text` begins with, or empty."""
+    found = _LINKS.match_at_start(f"http://{text}")
+    return found.url.removeprefix("http://").rstrip("*") if found else ""
+
+
+def _length(links: LinkifyIt, text: str, place: int) -> int:
+    """The length of what belongs to an address behind its scheme, from `place` on: also without the closing quotation
+    marks and full stops of other languages, which linkify does not know."""
+    found = _HTTP.match_at_start("http:" + _OTHER_ENDS.split(text[place:], maxsplit=1)[0])
+    return len(found.url) - len("http:") if found else 0
+
+
+_OTHER_ENDS = re.compile("[»”。，、；！？）」』】》]")
+# Only what begins with a scheme, and mail addresses: "notes.md" is no link.
+_OPTIONS = {"fuzzy_link": False, "fuzzy_email": True, "fuzzy_ip": False}
+_HTTP = LinkifyIt(options=_OPTIONS)
+_LINKS = LinkifyIt(options=_OPTIONS)
+for _scheme in ("http:", "https:", "webcal:"):
+    _LINKS.add(_scheme, {"validate": _length})
+_MARKDOWN = _markdown()
 _CLEANER = nh3.Cleaner(
-    tags=set("p br strong em a ul ol li blockquote code pre h1 h2 h3 h4 h5 h6 hr".split()),
+    tags=set(
+        "p br strong em a ul ol li blockquote code pre h1 h2 h3 h4 h5 h6 hr table thead tbody tr th td".split()
+    ),
     attributes={"a": {"href"}, "ol": {"start"}},
     url_schemes={"https", "http", "mailto", "tel", "webcal"},
+    set_tag_attribute_values={"table": {"class": "grid"}},
     url_relative="deny",
     link_rel=None,
 )
+
+
+def images(words: str) -> list[int]:
+    """Return the lines of `words`, counted from 1, that hold an image: those are not sent."""
+    found = []
+    for block in _MARKDOWN.parse(words):
+        line = block.map[0] + 1 if block.map else 1
+        for token in block.children or ():
+            if token.type in ("softbreak", "hardbreak"):
+                line += 1
+            elif token.type == "image" or (token.type == "text" and _IMAGE_TAG.search(token.content)):
+                found.append(line)
+    return found
+
+
+def placeholders(words: str) -> list[str]:
+    """Return what looks like a placeholder of another program, such as {{name}}; here it is sent as it is typed."""
+    return list(dict.fromkeys(_PLACEHOLDER.findall(words)))
 
 
 def as_html(words: str) -> str:
@@ -39,7 +120,7 @@ def _parse(words: str) -> list[Token]:
 
 
 def _linked(children: list[Token]) -> Iterator[Token]:
-    """The inline tokens with pictures and bare addresses as links."""
+    """The inline tokens with pictures, and addresses that begin with www., as links."""
     inside = 0
     for token in children:
         inside += token.nesting if token.type.startswith("link_") else 0
@@ -48,10 +129,11 @@ def _linked(children: list[Token]) -> Iterator[Token]:
             yield from _words(token.content or url) if inside else _link(token.content or url, url)
         elif token.type == "text" and not inside:
             place = 0
-            for found in _BARE_URL.finditer(token.content):
+            for found in _WWW.finditer(token.content):
+                address = _www_address(found[0])
                 yield from _words(token.content[place : found.start()])
-                yield from _link(found[0], found[0])
-                place = found.end()
+                yield from _link(address, f"http://{address}") if address else ()
+                place = found.start() + len(address)
             yield from _words(token.content[place:])
         else:
             yield token
@@ -81,9 +163,33 @@ def _block(node: SyntaxTreeNode) -> str:
         case "ordered_list":
             first = int(node.attrs.get("start", 1))
             return _list(node, (f"{number}. " for number in count(first)))
+        case "table":
+            return _table(
+                [[_block(cell) for cell in row.children] for part in node.children for row in part.children]
+            )
         case "hr":
             return "* * *"
     return _blocks(node)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns under each other, and a line below the headings."""
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        " | ".join(
+            cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([lines[0], "-+-".join("-" * width for width in widths), *lines[1:]])
+
+
+def _width(text: str) -> int:
+    """The number of columns that `text` takes where letters have one width."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
 
 
 def _blocks(node: SyntaxTreeNode, between: str = "\n\n") -> str:
@@ -113,5 +219,6 @@ def _inline(node: SyntaxTreeNode) -> str:
             return f"*{inside}*"
         case "link":
             url = str(node.attrs["href"])
-            return inside if url.removeprefix("mailto:") == inside else f"{inside} ({url})"
+            bare = (_MARKDOWN.normalizeLink(prefix + inside) for prefix in ("", "mailto:", "http://"))
+            return inside if url in bare else f"{inside} ({url})"
     return inside

@@ -16,6 +16,9 @@ _ENCODED = re.compile(rb"[^\n !-<>-~]|^\.|(?<=\.)\.|(?<= ) | $", re.MULTILINE)
 _LONG = re.compile(rb"(?=[^\n]{77}|[^\n]{76}\Z)([^\n]{1,75})(?<!=)(?<!=.)(?=[^\n.])")
 # Most values of members are words, or an address without spaces.
 _PLAIN = re.compile(r"(?!\.)[!-<>-~]+(?: [!-<>-~]+)*")
+# Where nothing depends on its place, each octet is encoded by itself: one call, for a tenth of the price.
+_PLACELESS = re.compile(r"[^\s.]+(?: [^\s.]+)*")
+_EACH = {octet: f"={octet:02X}" for octet in range(256) if not 32 <= octet < 127 or octet == ord("=")}
 _SOFT_BREAK = b"=\r\n"
 _LONGEST_FOLDED = 74
 """Octets of a folded line behind its space."""
@@ -56,6 +59,9 @@ def quoted(text: str) -> bytes:
         # It is cut into lines as it stands: none of them begins with a dot.
         lines = range(0, len(text), _LONGEST_LINE)
         return "=\r\n".join([text[place : place + _LONGEST_LINE] for place in lines]).encode("ascii")
+    if _PLACELESS.fullmatch(text):
+        octets = text.encode().decode("latin-1").translate(_EACH).encode("ascii")
+        return octets if len(octets) <= _LONGEST_LINE else _LONG.sub(rb"\1=\r\n", octets)
     octets = text.replace("\r\n", "\n").replace("\r", "\n").encode()
     octets = _ENCODED.sub(lambda found: b"=%02X" % ord(found[0]), octets)
     return _LONG.sub(rb"\1=\n", octets).replace(b"\n", b"\r\n")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from enum import StrEnum
 
+from scheduler.delivery.refusals import About, about
 from scheduler.delivery.transport import Outcome, Verdict
 
 CLOSING = 421
@@ -14,10 +15,7 @@ _ENHANCED = re.compile(r"([245])\.(\d{1,3}\.\d{1,3})(?!\d)")
 _ADDRESS = re.compile(r"""[^\s<>()\[\]"',;:]+@[^\s<>()"',;:]+""")
 
 # The relay did not follow our command, or wants us to log in or encrypt first: true for every recipient.
-_NOT_ABOUT_THE_RECIPIENT = frozenset({500, 502, 503, 504, 530, 535, 538, 555})
-_BAD_SENDER = frozenset({"1.7", "1.8"})
-_TOO_BIG = frozenset({"2.3", "3.4"})
-_MAILBOX_FULL = "2.2"
+_NOT_ABOUT_THE_RECIPIENT = frozenset({500, 502, 503, 504, 525, 530, 534, 535, 538, 555})
 _NO_SUCH_ALPHABET = "6.7"  # RFC 6531: the relay announced SMTPUTF8 and yet does not take this address
 
 
@@ -60,29 +58,28 @@ def refusal(step: Step, code: int, text: str) -> Outcome:
     if out_of_step(step, code):
         reason = f"the relay's answer to {step} makes no sense: {reason}"
         return Outcome(verdict=Verdict.TEMPORARY, reason=reason, relay=True, uncertain=step is Step.DOT)
+    enhanced = _enhanced(code, text)
+    told = about(_ADDRESS.sub("", text), enhanced=enhanced, code=code)
     if code < 500:
-        relay = code == CLOSING or step is Step.MAIL
+        relay = code == CLOSING or step is Step.MAIL or told is About.US
         return Outcome(verdict=Verdict.TEMPORARY, reason=reason, relay=relay, code=code)
-    verdict, relay = _refused_for_good(step, code, _enhanced(code, text))
+    verdict, relay = _refused_for_good(step, code, enhanced, told)
     return Outcome(verdict=verdict, reason=reason, relay=relay, code=code)
 
 
-def _refused_for_good(step: Step, code: int, enhanced: str) -> tuple[Verdict, bool]:
-    """Verdict, and whether the relay is the cause. `enhanced`: subject and detail of the 5yz, or empty."""
-    if enhanced in _TOO_BIG or (code == 552 and step is not Step.RCPT and enhanced != _MAILBOX_FULL):
+def _refused_for_good(step: Step, code: int, enhanced: str, told: About) -> tuple[Verdict, bool]:
+    """Verdict, and whether the relay is the cause; with a permanent one, whether it may be."""
+    if told is About.UNCLEAR and code == 552 and step is not Step.RCPT:
+        told = About.TOO_BIG
+    if told is About.TOO_BIG or enhanced == _NO_SUCH_ALPHABET:
         return Verdict.PERMANENT, False
-    if enhanced == _NO_SUCH_ALPHABET:
-        return Verdict.PERMANENT, False
-    if step is Step.MAIL:
+    if step is Step.MAIL or told is About.US:
         return Verdict.TEMPORARY, True
-    if enhanced == _MAILBOX_FULL or (code == 552 and step is Step.RCPT):
+    if told is About.FULL_MAILBOX or (told is About.UNCLEAR and code == 552):
         return Verdict.TEMPORARY, False
-    if enhanced in _BAD_SENDER:
+    if code in _NOT_ABOUT_THE_RECIPIENT and told is About.UNCLEAR:
         return Verdict.TEMPORARY, True
-    if code in _NOT_ABOUT_THE_RECIPIENT and step is not Step.DOT and not enhanced.startswith("1."):
-        return Verdict.TEMPORARY, True
-    # Policy (7) and the relay's own state (3) are no fault of the recipient's: somebody must look.
-    return Verdict.PERMANENT, enhanced.startswith(("7.", "3."))
+    return Verdict.PERMANENT, told is About.UNCLEAR
 
 
 def _enhanced(code: int, text: str) -> str:

@@ -17,13 +17,15 @@ from scheduler.store.ledger.claims import Claim, Settlement
 SHORTEST_BACKOFF = 30.0
 LONGEST_BACKOFF = 900.0
 LONGEST_PAUSE = 5.0
+DOUBT_SECONDS = 5.0
+"""After how long a refusal that is not believed yet is tried again first; that doubles as the backoff does."""
 IN_A_ROW = 4
 """So many commits at most follow each other before others, as a claim, have their turn."""
 
 
-def backoff(attempts: int) -> timedelta:
+def backoff(attempts: int, *, shortest: float = SHORTEST_BACKOFF) -> timedelta:
     """How long to wait after the `attempts`-th try failed for now: 30 s, doubling to 15 min, a fifth at random."""
-    seconds = min(SHORTEST_BACKOFF * 2 ** min(attempts - 1, 10), LONGEST_BACKOFF)
+    seconds = min(shortest * 2 ** min(attempts - 1, 10), LONGEST_BACKOFF)
     return timedelta(seconds=seconds * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, guards nothing
 
 
@@ -35,8 +37,9 @@ def settlement_of(claim: Claim, outcome: Outcome, now: datetime) -> Settlement:
         case Verdict.PERMANENT:
             return Settlement(id=claim.id, state="failed", reason=outcome.reason)
         case Verdict.TEMPORARY:
+            wait = backoff(claim.attempts, shortest=DOUBT_SECONDS if outcome.doubted else SHORTEST_BACKOFF)
             return Settlement(
-                id=claim.id, state="queued", reason=outcome.reason, next_try=now + backoff(claim.attempts),
+                id=claim.id, state="queued", reason=outcome.reason, next_try=now + wait,
                 uncertain=claim.uncertain or outcome.uncertain,
             )  # fmt: skip
 

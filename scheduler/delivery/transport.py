@@ -78,13 +78,15 @@ class Outcome:
 
     `reason` is made one printable line of at most 300 characters: reply code, enhanced code and text, or what
     failed. `uncertain`: the message may have been accepted although no answer came. `relay`: the whole relay,
-    not this recipient, is the cause. `code` is the reply code where there was one.
+    not this recipient, is the cause; with a permanent verdict, it may be. `doubted`: it was refused for good, which is
+    not believed yet. `code` is the reply code where there was one.
     """
 
     verdict: Verdict
     reason: str
     uncertain: bool = False
     relay: bool = False
+    doubted: bool = False
     code: int | None = None
 
     def __post_init__(self) -> None:

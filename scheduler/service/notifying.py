@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.delivery.markdown import images
 from scheduler.domain.policy import EVERY_ZONE, PLANNED, Kind
 from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line, require_prose
@@ -54,6 +55,10 @@ def require_words(subject: str, body: str) -> tuple[str, str]:
     body = require_prose(body, "body")
     if not subject or not body.strip():
         raise Refused("a notice needs a subject and a body")
+    if lines := images(body):
+        raise Refused(
+            f"body, line {lines[0]}: images are not sent; put it on a web page and write a link to it"
+        )
     return subject, body
 
 

@@ -32,7 +32,7 @@ from scheduler.web import (
     subscribing,
 )
 from scheduler.web.forms import LARGEST_FORM
-from scheduler.web.guarding import Hardening, Journal, LargestBody, harden
+from scheduler.web.guarding import Hardening, Journal, LargestBody, Trimmed, harden
 from scheduler.web.metrics import Metrics
 from scheduler.web.pacing import Pace
 from scheduler.web.shelf import Shelf
@@ -79,6 +79,7 @@ def create_app(
     app = Starlette(
         routes=[*_routes(templates / "static"), *([Route("/metrics", metrics.show)] if metrics else [])],
         middleware=[
+            Middleware(Trimmed),
             Middleware(Journal, clock=clock),
             Middleware(Hardening, https=community.base_url.startswith("https:")),
             Middleware(LargestBody, octets=LARGEST_FORM, refuse=_too_large),

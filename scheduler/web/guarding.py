@@ -1,6 +1,8 @@
 """What holds for every answer: the headers that keep a browser safe, and a line in the log that names no token."""
 
+import re
 from collections.abc import Callable
+from urllib.parse import quote
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -25,6 +27,12 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+_BEHIND_A_LINK = " \t\r\n/.,;:!?)]}>*_|\\'\"`’”“»›…。，、；：！？）】》」』"
+_BEHIND_A_QUERY = re.compile(
+    b"(?:%s)+$"
+    % b"|".join(re.escape(one.encode()) for char in _BEHIND_A_LINK for one in {char, quote(char, safe="")}),
+    re.IGNORECASE,
+)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _UNTOLD = frozenset({"/healthz", "/readyz", "/static"})
 
@@ -68,6 +76,21 @@ class LargestBody:
         length = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
         too_large = length.isascii() and length.isdigit() and int(length[:20]) > self._octets
         await (self._refuse(Request(scope)) if too_large else self._app)(scope, receive, send)
+
+
+class Trimmed:
+    """Answers for `app` where a mail program or a person took what stood behind a link for a part of it: a full stop, a
+    closing bracket, a quotation mark, a slash. No path of ours ends with one, except `/` and names in the outbox."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not scope["path"].startswith("/outbox/"):
+            path = scope["path"].rstrip(_BEHIND_A_LINK) or "/"
+            query = _BEHIND_A_QUERY.sub(b"", scope["query_string"])
+            scope = {**scope, "path": path, "query_string": query}
+        await self._app(scope, receive, send)
 
 
 class Journal:

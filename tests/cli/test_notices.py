@@ -235,3 +235,19 @@ def test_a_country_is_known_by_a_zone_that_is_that_countrys_alone(command: Comma
     assert "would go to 3 members" in reach("NZ")
     assert "would go to 1 member;" in reach("IN")
     assert "would go to 2 members" in reach("GB")
+
+
+@pytest.mark.parametrize("image", ["![a rose](https://example.org/r.png)", '<img src="r.png">'])
+def test_an_image_in_a_notice_is_refused_with_its_line(
+    folder: Path, command: Command, send: Callable[..., Any], image: str
+) -> None:
+    (folder / "body.md").write_text(f"Look:\n\nhere {image}")
+    refused = send("--yes")
+    assert refused.code == 1
+    assert "line 3: images are not sent" in refused.err
+    assert not deliveries(command)
+
+
+def test_a_placeholder_in_a_notice_is_pointed_out(folder: Path, send: Callable[..., Any]) -> None:
+    (folder / "body.md").write_text("Dear {{name}}")
+    assert "'{{name}}' is sent as it is typed" in send("--dry-run").err

@@ -1,12 +1,13 @@
 """A convenor's words do no harm as HTML, and read well as plain text."""
 
 import re
+from html import unescape
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.delivery.markdown import as_html, as_text
+from scheduler.delivery.markdown import as_html, as_text, images, placeholders
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,101 @@ def test_markdown_reads_well_in_both_forms(words: str, html: str, text: str) -> 
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        "https://wiki.example.org/Kindness_(virtue)",
+        "https://video.example.org/watch/_aBc-dEf_",
+        "https://git.example.org/src/__init__/main.py",
+        "https://shop.example.org/p?item=N82&re=m65-_-26-_-Book",
+        "https://example.org/o'neill/page",
+        "https://example.org/A_(b)_(c)",
+        "https://example.org/?copy=1&copy=2&lt=3&amp;x",
+        "https://example.org/%C3%A9t%C3%A9/été",
+        "https://example.org/~ann/*one*two*/three",
+        "https://example.org/a\\_b\\*c",
+        "https://example.org/`a`_b_",
+        "https://example.org/@ann/_b_;c=_d_",
+        "https://example.org/#:~:text=_a_",
+        "https://example.org/a[1]_b_[2]",
+        "https://bücher.example/_a_",
+        "http://127.0.0.1:8000/me/_a_",
+        "HTTPS://Example.org/_A_",
+        "webcal://example.org/_a_.ics",
+        "www.example.org/_a_/b",
+        "www.example.org",
+        "https://example.org/a,_b_",
+    ],
+)
+@pytest.mark.parametrize(
+    "around",
+    [
+        "{}",
+        "see {}.",
+        "({})",
+        "first\n{}\nlast",
+        "- {}",
+        "**{}**",
+        "«{}», so",
+        "网址：{}。再见",
+        "see {}, and {}!",
+    ],
+)
+def test_a_bare_address_is_one_link_and_unchanged_in_the_text(address: str, around: str) -> None:
+    words = around.replace("{}", address)
+    shown = re.findall(r"<a href=\"[^\"]*\">([^<]*)</a>", as_html(words))
+    assert [unescape(one) for one in shown] == [address] * around.count("{}")
+    assert as_text(words) == words.replace("**", "*" if "**{}" in around else "**")
+
+
+def test_a_mail_address_is_one_link_and_unchanged_in_the_text() -> None:
+    words = "Write to ann_b_c@example.org, or (_bo_x@example.org)."
+    assert re.findall(">([^<]*@[^<]*)</a>", as_html(words)) == ["ann_b_c@example.org", "_bo_x@example.org"]
+    assert as_text(words) == words
+
+
+def test_a_table_is_shown_in_both_forms() -> None:
+    words = "Dates:\n\n| day | who |\n|-----|:---:|\n| 19 | **Zoë** |\n| 20 | 李明, https://x.example/_a_ |"
+    lines = [
+        "day | who",
+        "----+----------------------------",
+        "19  | *Zoë*",
+        "20  | 李明, https://x.example/_a_",
+    ]
+    assert as_text(words) == "Dates:\n\n" + "\n".join(lines)
+    assert re.findall("<(t[a-z]+)", as_html(words)) == ["table", "thead", "tr", "th", "th", "tbody"] + [
+        "tr", "td", "td",
+    ] * 2  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        ("![a rose](https://x.example/r.png)", [1]),
+        ("one\n\ntwo\nthree ![a][r]\n\n[r]: https://x.example/r.png", [4]),
+        ("- a\n- ![b](b.png)", [2]),
+        ('a <IMG src="x.png"> b', [1]),
+        ("[a rose](https://x.example/r.png), wow! [b]", []),
+        ("`![a](b)`", []),
+    ],
+)
+def test_the_line_of_an_image_is_known(words: str, lines: list[int]) -> None:
+    assert images(words) == lines
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("Dear {{name}}, dear {{ name }} and {{name}}", ["{{name}}", "{{ name }}"]),
+        ("{first_name} ${name} [[name]] %FNAME% %%name%% *|FNAME|* <<Name>> {% if a %}",
+         ["{first_name}", "${name}", "[[name]]", "%FNAME%", "%%name%%", "*|FNAME|*", "<<Name>>", "{% if a %}"]),
+        ("100% sure, 5 % of 20%; https://x.example/%C3%A9?a={b} [a](b) a < b << c {1, 2}", []),
+    ],
+)  # fmt: skip
+def test_a_placeholder_of_another_program_is_recognised(words: str, found: list[str]) -> None:
+    assert placeholders(words) == found
+
+
+@pytest.mark.parametrize(
     "words",
     [
         "<script>alert(1)</script>",
@@ -61,5 +157,7 @@ def test_nothing_that_could_act_or_load_becomes_html(words: str) -> None:
 @given(st.text(st.sampled_from("*_`[]()!<>#-+1. \n\thttps:/xé&\"'\\~|")))
 def test_any_words_become_known_tags_only(words: str) -> None:
     tags = set(re.findall(r"</?([a-z0-9]+)", as_html(words)))
-    assert tags <= set("p br strong em a ul ol li blockquote code pre h1 h2 h3 h4 h5 h6 hr".split())
+    assert tags <= set(
+        "p br strong em a ul ol li blockquote code pre h1 h2 h3 h4 h5 h6 hr table thead tbody tr th td".split()
+    )
     as_text(words)

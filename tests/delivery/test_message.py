@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from email import message_from_bytes, policy
-from email.header import decode_header, make_header
+from email.header import Header, decode_header, make_header
 from html.parser import HTMLParser
 
 import pytest
@@ -255,3 +255,10 @@ def test_a_boundary_can_stand_in_no_body() -> None:
     assert [part.get_content_type() for part in whole.walk()] == [
         "multipart/mixed", "multipart/alternative", "text/plain", "text/html", "text/calendar", "application/ics",
     ]  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.sampled_from("aB .'-_=?,<ÅéñßŵāØ李عائشةОльга👩\u3000"), max_size=90))
+def test_one_encoded_word_is_what_the_library_would_write(words: str) -> None:
+    words = f"é{words.strip()}"
+    assert text_words(words) == Header(words, "utf-8", maxlinelen=75).encode(linesep="\n").split("\n ")

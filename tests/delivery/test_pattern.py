@@ -145,14 +145,19 @@ def test_a_message_filled_in_is_the_one_written_for_its_member_alone(
 
 @settings(max_examples=300, deadline=None)
 @given(
-    name=st.from_regex(r"[A-Za-z0-9]{1,9}([ -][A-Za-z0-9]{1,20}){0,4}", fullmatch=True),
+    name=st.from_regex(r"[A-Za-z0-9]{1,9}([ -][A-Za-z0-9]{1,20}){0,4}", fullmatch=True)
+    | st.text(st.sampled_from("aB -ÅéñßŵāØþ李伟عائشةОльгаकि’\u0301々ﷺ"), min_size=1, max_size=60).map(
+        lambda name: require_line(name, "name") or "x"
+    ),
     local=st.from_regex(r"[a-z0-9_-]{1,20}(\.[a-z0-9_-]{1,12}){0,2}", fullmatch=True),
     domain=st.from_regex(r"[a-z0-9-]{1,12}(\.[a-z0-9]{1,12}){1,3}", fullmatch=True),
 )
 @example(name="A", local="a", domain=f"{'b' * 60}.org")
 @example(name="A", local="a", domain=f"{'b' * 61}.org")
 @example(name="n" * 60, local="a", domain="example.org")
-def test_a_plain_name_and_address_are_written_alike_by_the_short_way_and_the_long_one(
+@example(name="عائشة بنت أحمد", local="a" * 20, domain=f"{'b' * 12}.org")
+@example(name="Ольга Петрова", local="olga", domain="example.org")
+def test_a_name_without_quotes_and_an_address_are_written_alike_by_the_short_way_and_the_long_one(
     name: str, local: str, domain: str
 ) -> None:
     address = f"{local}@{domain}"

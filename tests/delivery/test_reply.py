@@ -32,13 +32,13 @@ SOFT, HARD = Verdict.TEMPORARY, Verdict.PERMANENT
         (Step.RCPT, 553, "5.6.7 no such alphabet", HARD, False),
         (Step.RCPT, 450, "4.2.0 greylisted", SOFT, False),
         (Step.RCPT, 452, "4.2.2 mailbox full", SOFT, False),
-        (Step.RCPT, 452, "too many recipients", SOFT, False),
+        (Step.RCPT, 452, "too many recipients", SOFT, True),
         (Step.RCPT, 552, "5.2.2 mailbox full", SOFT, False),
         (Step.RCPT, 552, "mailbox full", SOFT, False),
         (Step.RCPT, 550, "5.2.2 mailbox full", SOFT, False),
         (Step.RCPT, 552, "5.3.4 too big", HARD, False),
         # … unless policy or the relay's own state is the cause,
-        (Step.RCPT, 550, "5.7.1 blocked", HARD, True),
+        (Step.RCPT, 550, "5.7.1 not wanted", HARD, True),
         (Step.RCPT, 554, "5.3.2 not taking mail", HARD, True),
         # or it is true for everybody: a bad sender, no login, a command not followed, a relay about to close.
         (Step.RCPT, 553, "5.1.8 sender domain unknown", SOFT, True),
@@ -53,7 +53,7 @@ SOFT, HARD = Verdict.TEMPORARY, Verdict.PERMANENT
         (Step.DATA, 421, "closing", SOFT, True),
         (Step.DOT, 451, "4.7.1 try later", SOFT, False),
         (Step.DOT, 550, "5.6.0 content refused", HARD, False),
-        (Step.DOT, 554, "5.7.1 looks like spam", HARD, True),
+        (Step.DOT, 554, "5.7.1 looks like spam", HARD, False),
         (Step.DOT, 552, "5.3.4 too big", HARD, False),
         (Step.DOT, 552, "5.2.2 mailbox full", SOFT, False),
         (Step.DOT, 421, "closing", SOFT, True),
@@ -92,7 +92,7 @@ def test_whatever_a_relay_says_there_is_an_outcome_and_never_that_it_was_sent(
 
 
 def test_an_enhanced_code_of_another_class_than_the_reply_is_not_believed() -> None:
-    assert not refusal(Step.RCPT, 550, "4.7.1 muddled").relay
+    assert not refusal(Step.RCPT, 450, "5.1.8 muddled").relay
 
 
 def test_a_reason_holds_no_address() -> None:

@@ -156,7 +156,8 @@ async def test_a_start_that_moves_resets_answers(house: House) -> None:
 
 
 async def test_what_failed_for_good_comes_back_only_by_a_convenor(tmp_path: Path) -> None:
-    async with Receiver({"RCPT": ["550 5.1.1 no such user"]}) as receiver:
+    gone = "550 5.1.1 no such user"
+    async with Receiver({"RCPT": [gone, "250 2.1.5 ok", gone]}) as receiver:
         relay = SmtpAddress(host="127.0.0.1", port=receiver.port)
         transport = SmtpTransport(relay, hostname="meet.example.org", connections=1)
         async with open_house(tmp_path, NOW, policies=(), transport=transport) as house:

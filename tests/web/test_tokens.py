@@ -109,3 +109,65 @@ async def test_an_expired_token_says_so_and_where_to_get_another(
     house.clock.pass_(timedelta(minutes=30))
     for purpose, token in tokens.items():
         await refused(visitor, purpose, token, status=410, words='href="/me"')
+
+
+BEHIND = [
+    ".",
+    "/",
+    ")",
+    ",",
+    ").",
+    "//",
+    ">",
+    "%3E",
+    '"',
+    "'",
+    "%20",
+    "%E2%80%9D",
+    "%E3%80%82",
+    "*",
+    "!",
+    "/.",
+    "?",
+    "_",
+]
+
+
+@pytest.mark.parametrize("purpose", PATHS)
+async def test_a_link_leads_where_it_should_whatever_was_taken_along_behind_it(
+    house: House, visitor: httpx.AsyncClient, purpose: Purpose
+) -> None:
+    bo = await person(house)
+    async with house.database.write() as connection:
+        await mail_one(connection, bo, Kind.ADDRESS_CHANGE, now=house.clock.now(), address=NEW)
+    path = PATHS[purpose].format(make(house, purpose, bo.id))
+    right = await visitor.get(path)
+    for behind in BEHIND:
+        found = await visitor.get(path + behind)
+        assert (found.status_code, found.text) == (200, right.text), behind
+
+
+@pytest.mark.parametrize("behind", BEHIND[::4])
+async def test_one_click_leaves_whatever_was_taken_along_behind_the_link(
+    house: House, visitor: httpx.AsyncClient, behind: str
+) -> None:
+    token = make(house, Purpose.LEAVE, (await person(house)).id)
+    done = await visitor.post(f"/u/{token}{behind}", data={"List-Unsubscribe": "One-Click"})
+    assert done.status_code == 200
+    assert (await person(house)).status == "left"
+
+
+@pytest.mark.parametrize("behind", [".", "/", ")", "%3E"])
+async def test_an_answer_and_a_public_page_are_found_whatever_was_taken_along(
+    house: House, visitor: httpx.AsyncClient, behind: str
+) -> None:
+    token = make(house, Purpose.RSVP, (await person(house)).id)
+    for path in (
+        f"/rsvp/{token}?answer=coming",
+        f"/meetings/{KEY}",
+        f"/meetings/{KEY}.ics",
+        "/calendar.ics",
+        "/join",
+    ):
+        right, found = await visitor.get(path), await visitor.get(path + behind)
+        assert (found.status_code, found.text) == (200, right.text)

@@ -1,0 +1,120 @@
+"""The running service, `serve`, in a process of its own: prints one JSON line of what sending to N members took.
+
+`serve` runs with its web pages, ticks, metrics and log. A notice is pressed with a hold, so that its deliveries
+are made before it is due. The clock runs from that instant to the last delivery that is noted as sent.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import structlog
+from sqlalchemy import func, select, text
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from bench.ours import PARAGRAPH, PARAGRAPHS
+from bench.people import name
+from scheduler.bootstrap.clock import SystemClock
+from scheduler.service.notifying import send_notice
+from scheduler.store.database import Database
+from scheduler.store.schema import deliveries
+from tests.chaos.killing import join
+from tests.postgres import free_loopback_port
+
+LONGEST = 120
+
+
+async def rename(database: Database, members: int) -> None:
+    async with database.write() as connection:
+        await connection.execute(
+            text("UPDATE members SET name = :name WHERE address = :address"),
+            [{"name": name(number), "address": f"m{number}@example.org"} for number in range(members)],
+        )
+
+
+async def start(folder: Path, url: str, port: int, connections: int) -> asyncio.subprocess.Process:
+    """Start `serve`, and wait until it answers."""
+    web = free_loopback_port()
+    environment = {
+        **os.environ, "PYTHONPATH": str(Path.cwd()), "THIRD_THURSDAY_DATABASE__URL": url,
+        "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{port}", "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32,
+        "THIRD_THURSDAY_MAIL__CONNECTIONS": str(connections), "THIRD_THURSDAY_WEB__PORT": str(web),
+        "THIRD_THURSDAY_WEB__BASE_URL": "https://meet.example.org",
+    }  # fmt: skip
+    with (folder / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "scheduler", "serve", cwd=folder, env=environment,
+            stdout=asyncio.subprocess.DEVNULL, stderr=log,
+        )  # fmt: skip
+    async with httpx.AsyncClient() as client:
+        while process.returncode is None:
+            try:
+                await client.get(f"http://127.0.0.1:{web}/healthz")
+            except httpx.TransportError:
+                await asyncio.sleep(0.1)
+            else:
+                return process
+    raise SystemExit((folder / "log").read_text())
+
+
+def resources(process: asyncio.subprocess.Process) -> tuple[float, float]:
+    """CPU seconds and peak megabytes of a process so far."""
+    fields: Sequence[str] = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    ticks = int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK"), int(peak.split()[1]) / 1024
+
+
+async def main(asked: argparse.Namespace) -> None:
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    with tempfile.TemporaryDirectory() as home:
+        folder, clock = Path(home), SystemClock()
+        url = f"sqlite:///{folder}/served.sqlite"
+        await join(url, asked.members)
+        database = Database(url)
+        await rename(database, asked.members)
+        process = await start(folder, url, asked.port, asked.connections)
+        try:
+            hold = timedelta(seconds=3 + asked.members / 5_000)
+            due = clock.now() + hold
+            await send_notice(
+                database, subject="Our next meeting", body="\n\n".join([PARAGRAPH] * PARAGRAPHS),
+                audience={"all": []}, audience_text="all", now=due - hold, hold=hold,
+            )  # fmt: skip
+            await asyncio.sleep((due - clock.now()).total_seconds() - 0.1)
+            spent, _ = resources(process)
+            begun, sent, last = time.monotonic(), 0, due
+            while sent < asked.members and time.monotonic() < begun + LONGEST:
+                await asyncio.sleep(0.5)
+                async with database.read() as connection:
+                    query = select(func.count(), func.max(deliveries.c.sent_at)).where(
+                        deliveries.c.state == "sent"
+                    )
+                    sent, last = (await connection.execute(query)).one()
+            cpu, megabytes = resources(process)
+        finally:
+            process.terminate()
+            await process.wait()
+            await database.close()
+    took = {
+        "sent": sent, "seconds": (last - due).total_seconds(), "cpu": cpu - spent, "megabytes": megabytes,
+    }  # fmt: skip
+    print(json.dumps(took))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("members", type=int)
+    parser.add_argument("--connections", type=int, default=100)
+    asyncio.run(main(parser.parse_args()))

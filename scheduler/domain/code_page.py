@@ -5,12 +5,13 @@ A list of people has few letters beyond ASCII, which statistics over running tex
 """
 
 import codecs
+import io
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from scheduler.domain.country import find_country
 from scheduler.domain.problem import Refused
@@ -90,7 +91,7 @@ _NOT_PORTUGUESE = re.compile("õ(?!e)")
 _VOWELS = frozenset("аеёиоуыэюяіїєўъѐѝαεηιουωάέήίόύώϊϋΐΰ")
 _IN_NAMES = frozenset("’‘“”–—·«»¡¿…‐´`・･")
 _HINT = 1.25
-_MOST_WORDS = 1_000
+_MOST_LINES = 1_000
 _HALF_WIDTH = re.compile("[\uff61-\uff9f]")
 _TOP_LEVEL = re.compile(rb"[\w-]\.([a-z]{2})(?=[\s,;\t\"'>]|$)", re.IGNORECASE)
 
@@ -186,11 +187,12 @@ def _decoded(octets: bytes, codec: str) -> str:
 def _strange_lines(data: bytes) -> Iterator[bytes]:
     """Lines that are not ASCII, without repetition, the first thousand."""
     seen: set[bytes] = set()
-    for line in data.splitlines():
+    # Walked rather than split: a file may be large, and its first strange letter far down.
+    for line in chain.from_iterable(part.splitlines() for part in io.BytesIO(data)):
         if not line.isascii() and line not in seen:
             seen.add(line)
             yield line
-            if len(seen) == _MOST_WORDS:
+            if len(seen) == _MOST_LINES:
                 return
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal, cast
 
 from scheduler.domain.problem import Refused
@@ -169,6 +169,7 @@ def status_kind(heading: str) -> Kind | None:
     return None
 
 
+@lru_cache(maxsize=4096)
 def read_status(kind: Kind, text: str) -> Status:
     """What a cell says of its person. An empty one says nothing against them, but for a column that says who agreed:
     there it is not yet a yes. Raises Refused where it is not known."""
@@ -190,10 +191,11 @@ def read_status(kind: Kind, text: str) -> Status:
     return _in_words(text)
 
 
+@lru_cache(maxsize=4096)
 def known_status(text: str) -> Status | None:
-    """What a word means as a status; None where it means none."""
+    """What a word means as a status; None where it means none, as yes and no do by themselves."""
     try:
-        return _in_words(text) if text.strip() else None
+        return _in_words(text) if text.strip() and folded(text) not in _yes_and_no() else None
     except Refused:
         return None
 
@@ -233,6 +235,12 @@ def _in_words(text: str) -> Status:
     if _BAD.search(plain):
         return "left"
     raise Refused(f"{quoted(text)} is not known; write active, paused, pending or left")
+
+
+@cache
+def _yes_and_no() -> frozenset[str]:
+    words = frozenset(word for status in _WEIGHT for word in _folded(_WORDS[status]))
+    return (_folded(_YES) | _folded(_NO)) - words
 
 
 @cache

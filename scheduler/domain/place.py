@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from scheduler.domain.text import folded
@@ -37,6 +37,7 @@ class Subdivision:
     zones: tuple[str, ...]
 
 
+@lru_cache(maxsize=4096)
 def zone_of_place(country: str, *, state: str = "", city: str = "") -> str | None:
     """The zone of a city or state in a country that has several zones; None where they do not say it.
 

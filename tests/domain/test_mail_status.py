@@ -39,7 +39,7 @@ def test_headings_of_other_systems_say_who_may_be_mailed(heading: str, kind: Kin
     Email Marketing: subscribed""".split(";"),
 )
 def test_good_words_are_mailed(word: str) -> None:
-    assert known_status(word) == "active"
+    assert read_status("status", word) == "active"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,12 @@ def test_good_words_are_mailed(word: str) -> None:
     AUTO-UNSUBSCRIBED; role bounce; Non-marketing contact; not subscribed; deceased""".split(";"),
 )
 def test_bad_words_are_not_mailed(word: str) -> None:
-    assert known_status(word) in ("left", "paused", "pending")
+    assert read_status("status", word) in ("left", "paused", "pending")
+
+
+@pytest.mark.parametrize("state", ["NE", "ON", "NO", "SI", "Nebraska", "Baja California", "Bouches-du-Rhône"])
+def test_the_name_of_a_state_is_not_taken_for_a_status(state: str) -> None:
+    assert known_status(state) is None
 
 
 @pytest.mark.parametrize("word", ["Lurking", "gold", "perhaps", "foo bar", "Ω"])

@@ -183,11 +183,14 @@ def test_a_state_or_city_gives_the_zone_of_a_country_with_several_and_the_mail_a
         "email,country,state,city\n"
         "a@example.org,USA,CA,\nb@example.org,USA,,Seattle\nc@example.org,Canada,BC,\nd@example.org,USA,,Springfield\n"
         "e@example.org,Brazil,,Manaus\nf@example.org,Germany,Bayern,München\ng@example.org,Spain,,Las Palmas\n"
+        "h@example.org,USA,NE,Omaha\n"
     )
+    assert {row.status for row in found.rows} == {"active"}
     assert [(row.email[0], row.zone, row.zone_source) for row in found.rows] == [
         ("a", "America/Los_Angeles", "assumed"), ("b", "America/Los_Angeles", "assumed"),
         ("c", "America/Vancouver", "assumed"), ("e", "America/Manaus", "assumed"),
         ("f", "Europe/Berlin", "assumed"), ("g", "Atlantic/Canary", "assumed"),
+        ("h", "America/Chicago", "assumed"),
     ]  # fmt: skip
     assert [one.line for one in found.problems] == [5]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from scheduler.cli.door import confirm, counted, door, fail, is_terminal
+from scheduler.cli.door import confirm, counted, door, fail, is_terminal, usage
 from scheduler.cli.members import app
 from scheduler.domain.problem import Refused
 
@@ -28,12 +28,22 @@ def import_(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")] = False,
     no_invite: Annotated[bool, typer.Option("--no-invite", help="No invitation that is open already.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    zone: Annotated[
+        str | None, typer.Option("--zone", metavar="ZONE", help="For rows that say neither zone nor country.")
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option("--encoding", metavar="NAME", help="As windows-1251; else recognised.")
+    ] = None,
 ) -> None:  # fmt: skip
     """Take people from a table: the good rows go in, the bad ones are listed. What members said is never changed."""
-    reading = _read(file)
+    reading = _read(file, encoding=encoding, zone=zone)
     for problem in reading.problems:
         column = f', column "{problem.column}"' if problem.column else ""
         typer.echo(f"{file}: line {problem.line}{column}: {problem.reason}", err=True)
+    if reading.guess:
+        typer.echo(f"{file}: read as {reading.guess} (--encoding names another)", err=True)
+        if is_terminal() and not (dry_run or yes):
+            confirm("Are the names right?", yes=False, otherwise="")
 
     async def take(parts: "Parts", *, writes: bool) -> "Imported":
         from scheduler.service.importing import import_members
@@ -44,17 +54,19 @@ def import_(
         with _progress("importing" if writes else "looking", len(reading.rows)) as advance:
             return await import_members(
                 parts.database, reading.rows, keys=parts.keys, locale=parts.community.locale, now=now,
-                invitations=standing, invite=not no_invite, dry_run=not writes, advance=advance,
+                invitations=standing, invite=not no_invite, dry_run=not writes,
+                encoding_known=reading.guess is None, advance=advance,
             )  # fmt: skip
 
-    if is_terminal() and not (dry_run or no_invite or yes):
+    if not (dry_run or no_invite or yes):
         foreseen = door(context).run(partial(take, writes=False))
         if foreseen.invited:
             confirm(
                 f"Import {counted(foreseen.added, 'member')}, and invite {foreseen.invited} of them now? "
                 "(--no-invite imports them without)",
                 yes=False,
-                otherwise="",
+                otherwise=f"{counted(foreseen.invited, 'member')} would be invited now; give --yes to do so, or "
+                "--no-invite to import without",
             )
     imported = door(context).run(partial(take, writes=not dry_run))
     for line in _sentences(imported, reading, invite=not no_invite):
@@ -66,11 +78,16 @@ def import_(
         fail(f"{file}: {bad} bad {'row was' if bad == 1 else 'rows were'} not taken; mend and import again")
 
 
-def _read(file: Path) -> "Reading":
+def _read(file: Path, *, encoding: str | None, zone: str | None) -> "Reading":
+    from scheduler.domain.code_page import require_encoding
+    from scheduler.domain.zone import find_zone, require_zone
     from scheduler.service.reading import read_members
 
+    with usage():
+        codec = require_encoding(encoding, "--encoding") if encoding else None
+        default = (find_zone(zone) or require_zone(zone, "--zone")) if zone else None
     try:
-        return read_members(file.read_bytes())
+        return read_members(file.read_bytes(), encoding=codec, zone=default)
     except OSError as error:
         raise Refused(f"{file} cannot be read: {error.strerror}") from None
     except Refused as refusal:
@@ -91,6 +108,10 @@ def _progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def _sentences(imported: "Imported", reading: "Reading", *, invite: bool) -> Iterator[str]:
     yield f"{imported.added} added, {imported.filled} filled in, {imported.unchanged} unchanged"
+    if imported.repaired:
+        yield f"names repaired that had been read in another encoding: {imported.repaired}"
+    if imported.unmailed:
+        yield f"added, but not mailed because the file says paused or unconfirmed: {imported.unmailed}"
     if imported.left or imported.erased:
         yield f"not brought back: {imported.left} who left, {imported.erased} who were erased"
     if reading.duplicates:

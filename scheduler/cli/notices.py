@@ -23,6 +23,7 @@ from scheduler.cli.door import (
 from scheduler.cli.pacing import foreseen
 from scheduler.domain.duration import parse_duration
 from scheduler.domain.problem import Refused
+from scheduler.domain.table import decode_text
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
@@ -39,10 +40,9 @@ _ADDRESS = re.compile(r"[^\s,;<>\"]+@[^\s,;<>\"]+")
 def read_list(path: str) -> list[str]:
     """The addresses in a file, one in a line (further columns are ignored)."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise Refused(f"audience list:{path} cannot be read: {reason}") from None
+        text = decode_text(Path(path).read_bytes())
+    except OSError as error:
+        raise Refused(f"audience list:{path} cannot be read: {error.strerror}") from None
     found = [match[0] for line in text.splitlines() if (match := _ADDRESS.search(line))]
     if not found:
         raise Refused(f"audience list:{path} has no address in it; write one in a line")

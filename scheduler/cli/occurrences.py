@@ -297,10 +297,16 @@ def import_(
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    encoding: Annotated[
+        str | None, typer.Option("--encoding", metavar="NAME", help="As windows-1251; else recognised.")
+    ] = None,
 ) -> None:
     """Take topics, speakers, links and materials of many meetings from a table. Tells nobody."""
+    from scheduler.domain.code_page import require_encoding
     from scheduler.service.programme import read_programme, take_programme
 
+    with usage():
+        codec = require_encoding(encoding, "--encoding") if encoding else None
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -308,12 +314,16 @@ def import_(
 
     async def act(parts: "Parts") -> tuple[int, int, list[str]]:
         series = {one.slug: one for one in parts.series}
-        rows, problems = read_programme(data, series=list(series))
+        read = read_programme(data, series=list(series), encoding=codec)
+        if read.guess:
+            typer.echo(f"{file}: read as {read.guess} (--encoding names another)", err=True)
         confirm(
-            f"Take {counted(len(rows), 'meeting')} from {file}?", yes=yes or not is_terminal(), otherwise=""
+            f"Take {counted(len(read.rows), 'meeting')} from {file}?",
+            yes=yes or not is_terminal(),
+            otherwise="",
         )
-        changed, refused = await take_programme(parts.database, series, rows, now=parts.clock.now())
-        return changed, len(rows) - len(refused) - changed, [*problems, *refused]
+        changed, refused = await take_programme(parts.database, series, read.rows, now=parts.clock.now())
+        return changed, len(read.rows) - len(refused) - changed, [*read.problems, *refused]
 
     changed, same, problems = door(context).run(act)
     for problem in problems:

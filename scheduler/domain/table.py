@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
+from scheduler.domain.code_page import Guess, guess_code_page
 from scheduler.domain.problem import Refused
 from scheduler.domain.text import quoted
 
@@ -35,20 +36,28 @@ class Table:
 
     headings: tuple[str, ...]
     records: Iterator[Record]
+    guess: Guess | None = None
+    """The code page, where the file does not say it and nobody has named it."""
 
 
-def open_table(data: bytes, *, known: Callable[[str], bool]) -> Table:
+def open_table(data: bytes, *, known: Callable[[str], bool], encoding: str | None = None) -> Table:
     """Read a table with a line of headings from the bytes of a file.
 
-    Commas, semicolons or tabs part the cells: whichever gives the most headings that are `known`. UTF-8, UTF-16
-    (with or without a mark) and Windows-1252 are told apart; what cannot be decoded becomes U+FFFD. Raises Refused
-    for a file that is empty, a workbook, or larger than 200 MB.
+    Commas, semicolons or tabs part the cells: whichever gives the most headings that are `known`. UTF-8 and UTF-16
+    (with or without a mark) are recognised, and another code page is guessed; `encoding` names it instead. What cannot
+    be decoded becomes U+FFFD. Raises Refused for a file that is empty, a workbook, or larger than 200 MB.
     """
     if len(data) > LARGEST:
         raise Refused(f"the file has {len(data):,} bytes; at most {LARGEST:,} are accepted")
     if data.startswith(_WORKBOOKS):
         raise Refused("the file is a workbook; save its sheet as CSV")
-    encoding = _encoding(data)
+    guess = None
+    encoding = encoding or _unicode(data)
+    if encoding is None:
+        guess = guess_code_page(data)
+        encoding = guess.codec
+    # A mark at the head is none of the text, whoever named the encoding.
+    encoding = "utf-8-sig" if encoding == "utf-8" else encoding
     delimiter = _delimiter(data, encoding, known)
     records = (
         record
@@ -60,14 +69,20 @@ def open_table(data: bytes, *, known: Callable[[str], bool]) -> Table:
         raise Refused("the file is empty; its first line must hold headings such as name, email and country")
     if first.problem:
         raise Refused(f"line {first.line}: {first.problem}")
-    return Table(tuple(quoted(cell.strip("\ufeff"))[1:-1] for cell in first.cells), records)
+    return Table(tuple(quoted(cell.strip("\ufeff"))[1:-1] for cell in first.cells), records, guess)
+
+
+def decode_text(data: bytes) -> str:
+    """The text of a file in which only ASCII matters, as addresses do; UTF-16 is recognised."""
+    return data.decode(_unicode(data) or "cp1252", "replace").removeprefix("\ufeff")
 
 
 def _said(cell: str) -> bool:
     return bool(cell.strip().strip("\ufeff"))
 
 
-def _encoding(data: bytes) -> str:
+def _unicode(data: bytes) -> str | None:
+    """The Unicode encoding of a file; None where it has none."""
     if data.startswith(codecs.BOM_UTF8):
         return "utf-8-sig"
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -82,7 +97,7 @@ def _encoding(data: bytes) -> str:
     except UnicodeDecodeError:
         # One broken character does not make a file of another encoding, and must not spoil every other name in it.
         broken = data.decode("utf-8", "replace").count("\N{REPLACEMENT CHARACTER}")
-        return "utf-8" if len(_UTF8_CHARACTER.findall(data)) > broken else "cp1252"
+        return "utf-8" if len(_UTF8_CHARACTER.findall(data)) > broken else None
     return "utf-8"
 
 

@@ -13,6 +13,7 @@ from babel.core import get_global
 
 from scheduler.domain.problem import Refused
 from scheduler.domain.text import folded, quoted
+from scheduler.domain.windows_zone import windows_name, windows_zone
 
 # Where CLDR (supplemental data, primaryZones) names one zone for a country of several; babel does not carry it.
 _PRIMARY = {
@@ -30,6 +31,7 @@ _COUNTRY_LINKS = frozenset(
     "Cuba Egypt Eire GB GB-Eire Hongkong Iceland Iran Israel Jamaica Japan Kwajalein Libya NZ NZ-CHAT Navajo PRC "
     "Poland Portugal ROC ROK Singapore Turkey W-SU".split()
 )
+_LINKED_COUNTRIES = {"us": "US", "canada": "CA", "brazil": "BR", "mexico": "MX", "chile": "CL"}
 _PLACELESS = re.compile(
     r"(?:Etc/)?(?:[A-Z]{1,3}T|UTC|UCT|Z)?\s?(?:[+-]?\d[\d:]*)?(?:[A-Z]{1,3}T)?", re.IGNORECASE
 )
@@ -63,23 +65,32 @@ def zone_info(name: str) -> ZoneInfo:
 
 
 @lru_cache(maxsize=4096)
-def find_zone(text: str) -> str | None:
-    """The zone that a list of people means, by its present name (`canonical_zone`); None where it means none.
+def find_zone(text: str, country: str | None = None) -> str | None:
+    """Return the zone that a list of people means, by its present name (`canonical_zone`); None where it means none.
 
     Read are the names of `require_zone` in any case and with spaces for underscores, an offset or other note in
-    brackets beside them, and the names that Windows has (CLDR's windowsZones).
+    brackets beside them, and the names that Windows has, which mean another zone in another `country` (CLDR's
+    windowsZones; None where the country has no row there).
     """
     plain = " ".join(text.split())
     bare = _AFTER.sub("", _BEFORE.sub("", plain, count=1))
+    if found := _by_fold().get(_fold(plain)):
+        return canonical_zone(found)
     # Brackets are part of some Windows names and of their meaning: those are read as they stand.
-    for found in (
-        _by_fold().get(_fold(plain)),
-        _windows().get(plain.casefold()),
-        _by_fold().get(_fold(bare)),
-    ):
-        if found:
-            return canonical_zone(found)
-    return None
+    if name := windows_name(plain):
+        return windows_zone(name, country)
+    found = _by_fold().get(_fold(bare))
+    return canonical_zone(found) if found else None
+
+
+def country_of_link(text: str) -> str | None:
+    """The country that an old zone name begins with, as US/Pacific and Canada/Pacific do; None for other names."""
+    return _LINKED_COUNTRIES.get(_fold(text).partition("/")[0]) if "/" in text else None
+
+
+def is_zone_of(zone: str, country: str) -> bool:
+    """Whether a zone is one of the country's, or has had the same clocks as one of them since 1970."""
+    return _link_target(zone) in {_link_target(own) for own in zones_of_country(country)}
 
 
 def has_no_place(text: str) -> bool:
@@ -112,9 +123,8 @@ def canonical_zone(name: str) -> str:
     # CLDR knows the old names of a place apart from the places that share its clocks: tzdata's own links do not.
     if listed := _listed_by_cldr_name().get(_cldr_name(name)):
         return listed
-    while name in _links():
-        name = _links()[name]
-    return "UTC" if name == "Etc/UTC" else name
+    target = _link_target(name)
+    return "UTC" if target == "Etc/UTC" else target
 
 
 def zones_of_country(code: str) -> tuple[str, ...]:
@@ -189,6 +199,12 @@ def _names() -> frozenset[str]:
     return frozenset({name for name in names if "/" in name and not _NUMBERED.fullmatch(name)} | {"UTC"})
 
 
+def _link_target(name: str) -> str:
+    while name in _links():
+        name = _links()[name]
+    return name
+
+
 def _fold(name: str) -> str:
     return re.sub(r"[\s_]+", " ", name.strip().casefold())
 
@@ -196,13 +212,6 @@ def _fold(name: str) -> str:
 @cache
 def _by_fold() -> Mapping[str, str]:
     return {_fold(name): name for name in sorted(_names())}
-
-
-@cache
-def _windows() -> Mapping[str, str]:
-    """Windows' names for zones with a place, or UTC; in lower case."""
-    mapping = cast(Mapping[str, str], get_global("windows_zone_mapping"))
-    return {name.casefold(): zone for name, zone in mapping.items() if zone in _names()}
 
 
 @cache

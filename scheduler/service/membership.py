@@ -17,6 +17,7 @@ from scheduler.domain.policy import first_instant
 from scheduler.domain.problem import Refused
 from scheduler.domain.text import folded, quoted, require_line
 from scheduler.domain.token import Keys
+from scheduler.domain.windows_zone import windows_name
 from scheduler.domain.zone import find_zone, primary_zone, require_zone, zones_of_country
 from scheduler.store import erasures, members, returns
 from scheduler.store.database import Database
@@ -46,20 +47,26 @@ class Details:
     def __post_init__(self) -> None:
         checks: Mapping[str, Callable[[str, str], str]] = {
             "name": partial(require_line, longest=LONGEST_NAME), "email": require_address,
-            "country": require_country, "zone": _known_zone, "locale": require_locale, "status": _known_status,
+            "country": require_country, "locale": require_locale, "status": _known_status,
         }  # fmt: skip
         for name, check in checks.items():
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, check(value, f"--{name}"))
+        if self.zone is not None:
+            object.__setattr__(self, "zone", _known_zone(self.zone, self.country))
 
     @property
     def is_empty(self) -> bool:
         return all(getattr(self, name) is None for name in self.__slots__)
 
 
-def _known_zone(text: str, what: str) -> str:
-    return find_zone(text) or require_zone(text, what)
+def _known_zone(text: str, country: str | None) -> str:
+    if found := find_zone(text, country):
+        return found
+    if country and windows_name(text):
+        raise Refused(f"--zone {quoted(text)}: Windows has no such zone in {country_name(country)}")
+    return require_zone(text, "--zone")
 
 
 def _known_status(text: str, what: str) -> str:

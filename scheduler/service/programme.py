@@ -1,17 +1,18 @@
 """A table of topics, speakers, links and materials, taken meeting by meeting."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from scheduler.domain.code_page import Guess
 from scheduler.domain.occurrence import OccurrenceKey, Series
 from scheduler.domain.problem import Problem, Refused
+from scheduler.domain.table import open_table
 from scheduler.service.amending import Change, amend
 from scheduler.store.database import Database
 
 COLUMNS = ("topic", "speakers", "link", "materials")
+_HEADINGS = {"occurrence", "date", *COLUMNS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,39 +22,41 @@ class Row:
     change: Change
 
 
-def read_programme(data: bytes, *, series: Sequence[str]) -> tuple[list[Row], list[str]]:
-    """Return the good rows and, a line each, what is wrong with the others. Empty cells change nothing.
+@dataclass(frozen=True, slots=True)
+class Programme:
+    """The good rows of a table, what is wrong with the others, a line each, and the encoding where it was guessed."""
+
+    rows: Sequence[Row]
+    problems: Sequence[str]
+    guess: Guess | None = None
+
+
+def read_programme(data: bytes, *, series: Sequence[str], encoding: str | None = None) -> Programme:
+    """Read a table (`open_table` says which, and how `encoding` is used). Empty cells change nothing.
 
     Raises Refused where the table has no column that names the meeting.
     """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
-    names = {(name or "").strip().casefold(): name for name in reader.fieldnames or []}
-    if not names.keys() & {"occurrence", "date"}:
+    table = open_table(data, known=lambda heading: heading.strip().casefold() in _HEADINGS, encoding=encoding)
+    names = [heading.strip().casefold() for heading in table.headings]
+    if not {"occurrence", "date"} & set(names):
         raise Refused(
             f"line 1: no column 'occurrence' or 'date'; accepted: occurrence, date, {', '.join(COLUMNS)}"
         )
     rows: list[Row] = []
     problems: list[str] = []
-    for record in reader:
-        line = reader.line_num
-        cells = {name: (record[column] or "").strip() for name, column in names.items()}
-        if not any(cells.values()):
-            continue
+    for record in table.records:
         try:
+            if record.problem:
+                raise Refused(record.problem)
+            cells = {name: cell.strip() for name, cell in zip(names, record.cells, strict=False)}
             key = cells.get("occurrence") or _only(series) + "/" + cells.get("date", "")
             OccurrenceKey.parse(key)
             topic, speakers, link, materials = (cells.get(name) or None for name in COLUMNS)
             change = Change(topic=topic, speakers=speakers, link=link, materials=materials)
-            rows.append(Row(line, key, change))
+            rows.append(Row(record.line, key, change))
         except Problem as problem:
-            problems.append(f"line {line}: {problem}")
-    return rows, problems
+            problems.append(f"line {record.line}: {problem}")
+    return Programme(rows, problems, table.guess)
 
 
 def _only(series: Sequence[str]) -> str:

@@ -66,11 +66,12 @@ def one_line(ended: Ended) -> str:
 
 
 def test_an_import_takes_the_good_rows_and_lists_all_bad_ones(command: Command, people: str) -> None:
-    ended = command("members", "import", people)
+    ended = command("members", "import", people, "--no-invite")
     assert ended.code == 1
     assert ended.out.splitlines() == [
         "2 added, 0 filled in, 0 unchanged", "duplicates: 1 (the first row of an address holds)",
-        "bad rows: 2, listed above", "columns ignored: Notes", "invited now: 0",
+        "bad rows: 2, listed above", "columns ignored: Notes",
+        "invited now: 0; later invitations go out as planned",
     ]  # fmt: skip
     zone, address, country, last = ended.err.splitlines()
     assert zone.startswith('people.csv: line 4, column "Time zone": ') and "Atlantis" in zone
@@ -80,7 +81,7 @@ def test_an_import_takes_the_good_rows_and_lists_all_bad_ones(command: Command, 
 
 
 def test_the_list_in_json_has_exactly_the_promised_keys(command: Command, people: str) -> None:
-    command("members", "import", people)
+    command("members", "import", people, "--no-invite")
     assert listed(command) == [
         {"name": "Ann Smith", "email": "ann@example.org", "country": "GB-SCT", "zone": "Europe/London",
          "zone_source": "given", "locale": "en-GB", "status": "active", "convenor": False},
@@ -94,7 +95,7 @@ def test_an_empty_list_is_an_empty_document(command: Command) -> None:
 
 
 def test_the_list_for_people_shows_everybody_and_the_counts(command: Command, people: str) -> None:
-    command("members", "import", people)
+    command("members", "import", people, "--no-invite")
     command("members", "remove", "bo@example.org")
     ended = command("members", "list")
     assert "Ann Smith" in ended.out and "Pacific/Auckland (assumed)" in ended.out
@@ -108,10 +109,66 @@ def test_a_dry_run_says_what_would_happen_and_changes_nothing(command: Command, 
     assert listed(command) == []
 
 
-def test_without_a_terminal_nobody_is_asked_and_the_number_is_said(
+def test_without_a_terminal_and_yes_nobody_is_imported_where_invitations_would_go_out(
     command: Command, people: str, daily: str
 ) -> None:
-    assert "invited now: 2" in command("--config", daily, "members", "import", people).out.splitlines()
+    ended = command("--config", daily, "members", "import", people)
+    assert ended.code == 2 and not ended.out
+    assert "2 members would be invited now; give --yes to do so, or --no-invite" in ended.err.splitlines()[-1]
+    assert listed(command) == []
+    assert (
+        "invited now: 2" in command("--config", daily, "members", "import", people, "--yes").out.splitlines()
+    )
+
+
+def test_without_a_terminal_an_import_that_invites_nobody_needs_no_yes(
+    command: Command, people: str, daily: str
+) -> None:
+    command("--config", daily, "members", "import", people, "--no-invite")
+    assert "0 added" in command("--config", daily, "members", "import", people).out
+    assert command("--config", daily, "members", "import", people, "--dry-run").out.startswith("0 added")
+
+
+def test_a_guessed_code_page_is_shown_and_another_may_be_named(command: Command, folder: Path) -> None:
+    (folder / "x.csv").write_bytes("email,name,country\no@example.org,Ольга Сергеева,UA\n".encode("cp1251"))
+    wrong = command("members", "import", "x.csv", "--no-invite", "--encoding", "windows-1252")
+    assert wrong.code == 0 and [one["name"] for one in listed(command)] == ["Îëüãà Ñåðãååâà"]
+    right = command("members", "import", "x.csv", "--no-invite")
+    assert "x.csv: read as Windows-1251: Ольга Сергеева" in right.err
+    assert "names repaired that had been read in another encoding: 1" in right.out
+    assert [one["name"] for one in listed(command)] == ["Ольга Сергеева"]
+    ended = command("members", "import", "x.csv", "--encoding", "klingon")
+    assert ended.code == 2 and "--encoding 'klingon' is not known" in one_line(ended)
+
+
+def test_on_a_terminal_a_guessed_code_page_is_asked_about(command: Command, folder: Path) -> None:
+    (folder / "x.csv").write_bytes("email,name,country\ny@example.org,山田太郎,JP\n".encode("cp932"))
+    code, shown = on_a_terminal(folder, "n\n", "members", "import", "x.csv", "--no-invite")
+    assert code == 1 and "read as Shift JIS: 山田太郎" in shown and "Are the names right?" in shown
+    assert listed(command) == []
+    code, _ = on_a_terminal(folder, "y\n", "members", "import", "x.csv", "--no-invite")
+    assert code == 0 and [one["name"] for one in listed(command)] == ["山田太郎"]
+
+
+def test_a_zone_is_assumed_of_rows_that_say_none(command: Command, folder: Path) -> None:
+    (folder / "x.csv").write_text("email\na@example.org\n")
+    assert "--zone" in one_line(command("members", "import", "x.csv"))
+    assert command("members", "import", "x.csv", "--no-invite", "--zone", "Europe/Rome").code == 0
+    assert [(one["zone"], one["zone_source"]) for one in listed(command)] == [("Europe/Rome", "assumed")]
+    assert command("members", "import", "x.csv", "--zone", "EST").code == 2
+
+
+def test_whoever_may_not_be_mailed_elsewhere_is_not_invited_here(
+    command: Command, folder: Path, daily: str
+) -> None:
+    (folder / "x.csv").write_text(
+        "email,status,country\na@example.org,enabled,NZ\nb@example.org,blocklisted,NZ\nc@example.org,disabled,NZ\n"
+        "d@example.org,unconfirmed,NZ\ne@example.org,Lurking,NZ\n"
+    )
+    ended = command("--config", daily, "members", "import", "x.csv", "--yes")
+    assert ended.code == 1 and "invited now: 1" in ended.out.splitlines()
+    assert "not mailed because the file says paused or unconfirmed: 2" in ended.out
+    assert "line 6, column \"status\": 'Lurking' is not known" in ended.err
 
 
 def test_no_invite_says_that_later_invitations_go_out(command: Command, people: str, daily: str) -> None:
@@ -210,7 +267,7 @@ def test_who_is_added_while_an_invitation_is_open_is_said_to_be_invited(command:
 
 @pytest.mark.parametrize("verb", ["show", "set", "pause", "remove", "rotate", "erase"])
 def test_an_unknown_address_gives_one_line_with_one_like_it(command: Command, people: str, verb: str) -> None:
-    command("members", "import", people)
+    command("members", "import", people, "--no-invite")
     options = ["--name", "X"] if verb == "set" else []
     ended = command("members", verb, "anne@example.org", *options)
     assert one_line(ended) == "there is no member 'anne@example.org'; did you mean ann@example.org?"
@@ -232,7 +289,7 @@ def test_an_unknown_address_gives_one_line_with_one_like_it(command: Command, pe
 def test_what_cannot_be_done_is_said_in_one_line(
     command: Command, people: str, arguments: list[str], code: int, reason: str
 ) -> None:
-    command("members", "import", people)
+    command("members", "import", people, "--no-invite")
     ended = command("members", *arguments)
     assert ended.code == code and one_line(ended).startswith(reason)
 
@@ -240,7 +297,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
 def test_an_export_opens_only_for_its_owner_and_comes_back_unchanged(
     command: Command, folder: Path, people: str
 ) -> None:
-    command("members", "import", people)
+    command("members", "import", people, "--no-invite")
     command("members", "set", "ann@example.org", "--name", "=cmd")
     ended = command("members", "export", "out.csv")
     assert ended.code == 0 and ended.err == "2 members written to out.csv\n"
@@ -248,19 +305,19 @@ def test_an_export_opens_only_for_its_owner_and_comes_back_unchanged(
     content = (folder / "out.csv").read_bytes()
     assert content.startswith(b'\xef\xbb\xbf"name","email"') and b'"\'=cmd"' in content
     before = listed(command)
-    again = command("members", "import", "out.csv")
+    again = command("members", "import", "out.csv", "--no-invite")
     assert again.code == 0 and again.out.startswith("0 added, 0 filled in, 2 unchanged\n")
     assert listed(command) == before
 
 
 def test_an_export_may_go_to_standard_output(command: Command, people: str) -> None:
-    command("members", "import", people)
+    command("members", "import", people, "--no-invite")
     ended = command("members", "export", "-")
     assert ended.out.splitlines()[1].startswith('"Ann Smith","ann@example.org","GB-SCT"')
 
 
 def test_whoever_was_erased_is_nowhere_and_stays_so(command: Command, folder: Path, people: str) -> None:
-    command("members", "import", people)
+    command("members", "import", people, "--no-invite")
     (folder / people).unlink()
     ended = command("members", "erase", "ANN@example.org", "--yes")
     assert ended.code == 0
@@ -270,7 +327,7 @@ def test_whoever_was_erased_is_nowhere_and_stays_so(command: Command, folder: Pa
     ]  # fmt: skip
     assert not [path for path in folder.rglob("*") if path.is_file() and b"ann@" in path.read_bytes().lower()]
     (folder / people).write_text(LIST)
-    again = command("members", "import", people)
+    again = command("members", "import", people, "--no-invite")
     assert "not brought back: 0 who left, 1 who were erased" in again.out.splitlines()
     assert [one["email"] for one in listed(command)] == ["bo@example.org"]
     assert "was erased before" in command("members", "erase", "ann@example.org", "--yes").out

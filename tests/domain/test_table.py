@@ -3,10 +3,9 @@
 import codecs
 import csv
 import io
-import re
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.domain import table
@@ -16,8 +15,9 @@ from scheduler.domain.table import Record, open_table
 KNOWN = {"name", "email"}
 
 
-def read(data: bytes | str) -> tuple[tuple[str, ...], list[Record]]:
-    found = open_table(data.encode() if isinstance(data, str) else data, known=KNOWN.__contains__)
+def read(data: bytes | str, encoding: str | None = None) -> tuple[tuple[str, ...], list[Record]]:
+    octets = data.encode() if isinstance(data, str) else data
+    found = open_table(octets, known=KNOWN.__contains__, encoding=encoding)
     return found.headings, list(found.records)
 
 
@@ -45,10 +45,10 @@ CELLS = st.text(st.sampled_from("abcåéß€ '\";,\t\n=+-@01"), max_size=12)
 def test_what_was_written_is_read_back(
     rows: list[tuple[str, str, str]], delimiter: str, line_end: str, encoding: str
 ) -> None:
-    # In Windows-1252 these are the octets of one character in UTF-8: no reader can tell which was meant.
-    assume(encoding != "cp1252" or not any(re.search("[åéß]€", cell) for row in rows for cell in row))
     headings = ["name", "email", "other, things; é"]
-    headings_read, records = read(written([headings, *map(list, rows)], delimiter, line_end, encoding))
+    headings_read, records = read(
+        written([headings, *map(list, rows)], delimiter, line_end, encoding), encoding
+    )
     assert list(headings_read) == headings
     assert [record.cells for record in records] == [
         list(row) for row in rows if any(cell.strip() for cell in row)

@@ -89,6 +89,30 @@ async def test_a_zone_that_was_assumed_gives_way_to_one_that_is_given(database: 
     assert await take(database, [guess]) == Imported(unchanged=1)
 
 
+@pytest.mark.parametrize(
+    ("name", "written", "read"),
+    [("Ольга", "cp1251", "cp1252"), ("山田太郎", "cp932", "cp1252"), ("Zoë", "utf-8", "cp1252"),
+     ("Łódź", "cp1250", "cp1252")],
+)  # fmt: skip
+async def test_importing_again_in_the_right_encoding_repairs_a_misread_name(
+    database: Database, name: str, written: str, read: str
+) -> None:
+    wrong = name.encode(written).decode(read)
+    await take(database, [row("ann@example.org", name=wrong)])
+    assert await take(database, [row("ann@example.org", name=name)]) == Imported(repaired=1)
+    assert (await one(database, "ann@example.org")).name == name
+    # And nothing makes it wrong again.
+    again = await take(database, [row("ann@example.org", name=wrong)], encoding_known=False)
+    assert again == Imported(unchanged=1)
+
+
+async def test_a_name_that_somebody_edited_since_is_not_repaired(database: Database) -> None:
+    await take(database, [row("ann@example.org", name="Îëüãà")])
+    await change_member(database, "ann@example.org", Details(name="Olga"), keys=KEYS, now=NOW)
+    assert await take(database, [row("ann@example.org", name="Ольга")]) == Imported(unchanged=1)
+    assert (await one(database, "ann@example.org")).name == "Olga"
+
+
 async def test_a_zone_that_the_member_set_stays(database: Database) -> None:
     await take(database, [row("ann@example.org", zone_source="assumed")])
     await change_member(database, "ann@example.org", Details(zone="Asia/Kolkata"), keys=KEYS, now=NOW)
@@ -127,7 +151,7 @@ async def test_who_left_by_the_table_is_known_but_gets_no_mail(database: Databas
         row("bo@example.org", status="paused"),
         row("cy@example.org", status="pending"),
     ]
-    assert await take(database, rows) == Imported(left=1, added=2)
+    assert await take(database, rows) == Imported(left=1, added=2, unmailed=2)
     assert [(one.status, one.active_since) for one in await everybody(database)] == [
         ("left", None), ("paused", None), ("pending", None),
     ]  # fmt: skip

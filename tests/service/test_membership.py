@@ -79,6 +79,9 @@ async def test_what_is_wrong_is_named(database: Database, details: dict[str, Any
 
 async def test_zone_names_are_read_as_an_import_reads_them(database: Database) -> None:
     assert (await add(database, zone="GMT Standard Time")).zone == "Europe/London"
+    assert Details(zone="Pacific Standard Time", country="Canada").zone == "America/Vancouver"
+    with pytest.raises(Refused, match="Windows has no such zone in United Kingdom"):
+        Details(zone="Greenwich Standard Time", country="UK")
 
 
 async def test_who_is_on_the_list_is_not_added_again(database: Database) -> None:

@@ -1,0 +1,1 @@
+"""Tables generated from public data, and the script that generates them."""

@@ -68,6 +68,7 @@ async def demonstrate(
             **environment,
             "THIRD_THURSDAY_DATABASE__URL": "sqlite:///var/demo/third-thursday.sqlite",
             "THIRD_THURSDAY_MAIL__TRANSPORT": "maildir:var/demo/mail",
+            "THIRD_THURSDAY_WEB__OUTBOX": "true",
         },
     )
     # Whatever the day is, the next meeting's invitation is due.

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.service.form_limits import limited_words
 from scheduler.service.holding import RESTORED, Hold, held
 from scheduler.store import facts, members, notices, returns
 from scheduler.store.database import FAULTS, Database
@@ -27,7 +28,7 @@ class Health:
     `serve` is running that should have ticked (SQLite). `oldest_waiting` is the earliest due instant of what waits,
     `ready_since` since when the longest could have been tried. `suppressed` is how many members' addresses take no
     mail, `to_review` how many returns wait for a look, `turned_away` how many mails came back of late because the other
-    side does not want them from us.
+    side does not want them from us; `forms_limited` says that forms were asked for too much mail, or is empty.
     """
 
     last_tick: datetime | None
@@ -44,6 +45,7 @@ class Health:
     suppressed: int
     to_review: int
     turned_away: int
+    forms_limited: str = ""
 
     def lag(self, now: datetime) -> timedelta:
         """How far sending is behind what it may send."""
@@ -66,6 +68,8 @@ class Health:
             found.append(f"the relay takes no mail: {self.relay}")
         if self.turned_away:
             found.append(_turned_away(self.turned_away))
+        if self.forms_limited:
+            found.append(self.forms_limited)
         if self.lag(now) > late:
             found.append(_lateness(self.lag(now)))
         return found
@@ -101,6 +105,8 @@ async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelt
         found["relay"] = f"{_in_brief(relay)}; `third-thursday status` says more"
     if count := await _turned_away_lately(connection, now):
         found["policy"] = _turned_away(count)
+    if words := limited_words(await facts.read(connection, facts.FORMS_LIMITED), now):
+        found["forms"] = words
     since = await reports.ready_since(connection, now)
     if since and now - since > late:
         found["late"] = _lateness(now - since)
@@ -151,6 +157,7 @@ async def health(database: Database, now: datetime, *, unwritable: Fault | None 
             suppressed=await members.suppressed(connection),
             to_review=await returns.count(connection, "review"),
             turned_away=await _turned_away_lately(connection, now),
+            forms_limited=limited_words(await facts.read(connection, facts.FORMS_LIMITED), now),
         )
 
 

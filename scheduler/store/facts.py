@@ -22,6 +22,7 @@ ALERTS = "alerts"
 CLOCK_MARK = "clock_mark"
 WHERE = "where"
 TRIED = "tried"
+FORMS_LIMITED = "forms_limited"
 
 
 async def read(connection: AsyncConnection, name: str) -> Any:

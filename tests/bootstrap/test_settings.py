@@ -179,7 +179,8 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         ),
         (
             "[web]\nprot = 1\n",
-            "my.toml: [web] prot: unknown key; did you mean 'port'?; accepted: host, port, base_url, embedded_by",
+            "my.toml: [web] prot: unknown key; did you mean 'port'?; accepted: host, port, base_url, embedded_by, "
+            "trusted_proxies, form_mails_an_hour, connections, connections_of_one_network, outbox",
         ),
         ("[web]\nport = 0\n", "my.toml: [web] port: 0 is not accepted; accepted: a whole number from 1 to 65535"),
         (
@@ -340,7 +341,8 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         ("[web]\nport = 1\nport = 2", "my.toml: line 3: not TOML: Cannot overwrite a value"),
         (
             '[web]\n"po\\nrt" = 1\n',
-            "my.toml: [web] po?rt: unknown key; did you mean 'port'?; accepted: host, port, base_url, embedded_by",
+            "my.toml: [web] po?rt: unknown key; did you mean 'port'?; accepted: host, port, base_url, embedded_by, "
+            "trusted_proxies, form_mails_an_hour, connections, connections_of_one_network, outbox",
         ),
     ],
 )  # fmt: skip

@@ -26,7 +26,8 @@ _CRLF = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Sizes are in octets. `connections` is the most there may be, `of_one_network` the most of one network."""
+    """Sizes are in octets. `connections` is the most there may be, `of_one_network` the most of one network,
+    `most_at_once` the most requests that may arrive in one piece: what is pipelined waits in memory."""
 
     connections: int = 1_000
     of_one_network: int = 100
@@ -35,6 +36,7 @@ class Limits:
     drain_seconds: float = 60.0
     largest_head: int = 32 * 1024
     largest_body: int = 256 * 1024
+    most_at_once: int = 16
 
 
 class Gate:
@@ -115,7 +117,7 @@ class GuardedConnection(asyncio.Protocol):
         self._deadline = float("inf")
         self._stalled: float | None = None
         self._in_head, self._in_body = True, False
-        self._size = 0
+        self._size, self._at_once = 0, 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's are no subclass of it.
@@ -141,7 +143,11 @@ class GuardedConnection(asyncio.Protocol):
             self._refuse(b"413 Content Too Large")
             return
         self._size += len(data)
+        self._at_once = 0
         self._observe(data)
+        if self._at_once > self._limits.most_at_once:
+            self._refuse(b"429 Too Many Requests")
+            return
         self._server.data_received(data)
 
     def eof_received(self) -> None:
@@ -157,6 +163,7 @@ class GuardedConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._in_head, self._in_body = True, False
+        self._at_once += 1
 
     def on_headers_complete(self) -> None:
         self._in_head, self._in_body, self._size = False, True, 0

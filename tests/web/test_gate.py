@@ -77,6 +77,8 @@ HEAD = b"POST /me HTTP/1.1\r\nHost: x\r\n" + FORM
         ([HEAD + b"Content-Length: 90000\r\n\r\n", *[b"a" * 4000] * 4], 0.01, b"413"),
         ([HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;", *[b"a" * 4000] * 4], 0.01, b"413"),
         ([HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", *[b"X: " + b"a" * 4000] * 4], 0.01, b"413"),
+        ([WHOLE * 17], 0, b"429"),
+        ([WHOLE * 5_000], 0, b"429"),
         ([b"rubbish\r\n\r\n"], 0, b"400"),
         ([b"\x16\x03\x01\x02\x00\x01"], 0, b"400"),
     ],

@@ -20,6 +20,7 @@ from scheduler.domain.problem import Problem
 from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.zone import require_zone
 from scheduler.store.database_url import parse_url
+from scheduler.web.visitor import Networks
 
 DOMAIN = re.compile(r"(?=.{1,190}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 MAIL_DOMAIN = re.compile(rf"(?=[^.]+\.){DOMAIN.pattern}")
@@ -158,6 +159,29 @@ def read_links(value: Any) -> Any:
         except Problem as problem:
             raise ValueError(problem) from None
     return tuple(links)
+
+
+def read_networks(value: Any) -> Any:
+    """The addresses and networks of a list, or of a text with commas or spaces between (from the environment)."""
+    if isinstance(value, str):
+        value = value.replace(",", " ").split()
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        return value
+    try:
+        Networks.of(value)
+    except Problem as problem:
+        raise ValueError(problem) from None
+    return tuple(value)
+
+
+def require_place(value: str, what: str) -> str:
+    """An address and port to listen on."""
+    host, _, port = value.rpartition(":")
+    if not re.fullmatch(rf"\[[0-9A-Fa-f:]+\]|{HOST.pattern}", host) or not re.fullmatch(r"[0-9]{1,5}", port):
+        raise ValueError(f"{what}: '{value}' is not accepted")
+    if not 0 < int(port) < 65536:
+        raise ValueError(f"{what}: '{port}' is no port")
+    return value
 
 
 def read_key(value: Any) -> Any:

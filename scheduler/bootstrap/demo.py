@@ -75,6 +75,7 @@ async def demonstrate(
             "THIRD_THURSDAY_MAIL__TRANSPORT": "maildir:var/demo/mail",
             # Who looks again after months need not say that the clock is right.
             "THIRD_THURSDAY_WATCH__LONGEST_OUTAGE": "9999d",
+            "THIRD_THURSDAY_WEB__OUTBOX": "true",
         },
     )
     # Whatever the day is, the next meeting's invitation is due.

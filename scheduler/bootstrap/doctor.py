@@ -12,6 +12,7 @@ from scheduler.bootstrap.finding import Finding, Level
 from scheduler.bootstrap.sender import look_at_sender
 from scheduler.bootstrap.sending import make_transport
 from scheduler.bootstrap.settings import Settings
+from scheduler.bootstrap.web_process import connection_limits, raise_descriptor_limit
 from scheduler.bootstrap.wiring import Parts, load_signer, open_parts
 from scheduler.delivery.template import Templates
 from scheduler.delivery.transport import ConnectProblem, MaildirAddress, SmtpAddress
@@ -43,6 +44,7 @@ async def examine(settings: Settings, show: Callable[[Finding], None], *, resolv
     await _look_at_relay(settings, note)
     await _look_at_signature(settings, note, resolver)
     _look_at_links(settings, note)
+    _look_at_web(settings, note)
     try:
         async with open_parts(settings) as parts:
             await _look_at_database(parts, note)
@@ -115,6 +117,34 @@ def _look_at_links(settings: Settings, note: Callable[[Level, str], None]) -> No
         note(Level.NOTE, "links: [web] base_url is http; members' personal links want https")
     else:
         note(Level.FINE, f"links: {settings.community.base_url}")
+
+
+def _look_at_web(settings: Settings, note: Callable[[Level, str], None]) -> None:
+    """How many connections the web may have, and what it shows that is not for everybody."""
+    descriptors = raise_descriptor_limit()
+    limits = connection_limits(settings, descriptors)
+    fewer = limits.connections < settings.web.connections
+    note(
+        Level.NOTE if fewer else Level.FINE,
+        f"web: {descriptors} open files are allowed, {limits.connections} connections at once"
+        + (
+            f", not the {settings.web.connections} of [web] connections; raise the limit of open files"
+            if fewer
+            else ""
+        ),
+    )
+    if settings.web.outbox:
+        note(
+            Level.WRONG if settings.community.base_url.startswith("https:") else Level.NOTE,
+            "outbox: /outbox shows every member's personal links to whoever uses this machine, or a proxy on it; "
+            "set [web] outbox = false",
+        )
+    place = settings.watch.metrics_listen
+    if place and not is_loopback(place.rpartition(":")[0].strip("[]")):
+        note(
+            Level.NOTE,
+            f"metrics: whoever reaches {place} may read /metrics; let only your Prometheus reach it",
+        )
 
 
 async def _look_at_pace(parts: Parts, note: Callable[[Level, str], None]) -> None:

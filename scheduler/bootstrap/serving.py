@@ -3,18 +3,15 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from pathlib import Path
 
 import structlog
-import uvicorn
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
+from prometheus_client import generate_latest
 
-from scheduler.bootstrap.bundled import bundled
 from scheduler.bootstrap.sending import (
     DRAIN_SECONDS,
     calm_collector,
@@ -27,9 +24,9 @@ from scheduler.bootstrap.sending import (
     when_told,
 )
 from scheduler.bootstrap.settings import Settings
+from scheduler.bootstrap.web_process import SenderReport, WebProcess, outbox, raise_descriptor_limit
 from scheduler.bootstrap.wiring import Parts, open_parts
 from scheduler.delivery.metering import Metered
-from scheduler.delivery.transport import MaildirAddress
 from scheduler.domain.problem import Problem
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.alerting import Bell
@@ -40,9 +37,6 @@ from scheduler.service.refusing import count_refusals
 from scheduler.service.retaining import forget_old
 from scheduler.store import facts
 from scheduler.store.database import FAULTS, Database
-from scheduler.web.app import create_app
-from scheduler.web.metrics import Metrics
-from scheduler.web.swift import SwiftProtocol
 
 log = structlog.get_logger()
 
@@ -64,12 +58,6 @@ def make_planner(parts: Parts) -> Planner:
         archive_after=parts.settings.retention.archive, longest_outage=parts.settings.watch.longest_outage,
         rate=parts.settings.mail.rate, daily=daily,
     )  # fmt: skip
-
-
-def outbox(settings: Settings) -> Path | None:
-    """The folder that mail goes into, if it goes into one."""
-    address = settings.mail.address
-    return Path(address.path) if isinstance(address, MaildirAddress) else None
 
 
 class Service:
@@ -102,6 +90,13 @@ class Service:
         self._timer.add_job(_beat, IntervalTrigger(seconds=SAFETY_SECONDS), [self.tick], id="safety")
         self._timer.add_job(_beat, IntervalTrigger(seconds=WATCH_SECONDS), [self._watch], id="watch")
         self._timer.start()
+
+    def report(self) -> SenderReport:
+        """What the web cannot know by itself."""
+        return SenderReport(
+            faults=[one.words for one in self._parts.database.faults.standing],
+            metrics=generate_latest(self.transport.registry).decode(),
+        )
 
     async def tick(self) -> None:
         """Tick; a tick that fails is logged, and soon tried again."""
@@ -185,15 +180,20 @@ async def _beat(work: Callable[[], Awaitable[None]]) -> None:
         await work()
 
 
-class _Web(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone: they are the service's."""
-        yield
+def _listeners(settings: Settings) -> list[socket.socket]:
+    """Of the pages, and of /metrics where they have one of their own. Raises Problem where one cannot be."""
+    pages = _listen(
+        settings.web.host, settings.web.port, f"[web] {settings.web.host} port {settings.web.port}",
+        remedy="choose another with THIRD_THURSDAY_WEB__PORT",
+    )  # fmt: skip
+    if not (place := settings.watch.metrics_listen):
+        return [pages]
+    host, _, port = place.rpartition(":")
+    name = f"[watch] metrics_listen {place}"
+    return [pages, _listen(host.strip("[]"), int(port), name, remedy="choose another port")]
 
 
-def _listen(settings: Settings) -> socket.socket:
-    host, port = settings.web.host, settings.web.port
+def _listen(host: str, port: int, name: str, *, remedy: str) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -201,8 +201,7 @@ def _listen(settings: Settings) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         raise Problem(
-            f"[web] {host} port {port} cannot be listened on: {error.strerror}; "
-            "stop what uses it, or choose another with THIRD_THURSDAY_WEB__PORT"
+            f"{name} cannot be listened on: {error.strerror}; stop what uses it, or {remedy}"
         ) from None
     return listener
 
@@ -215,7 +214,8 @@ async def serve(
 ) -> None:
     """Run the service until SIGTERM or SIGINT, then drain and return. `say` is told where it is; `prepare` may put
     something into the open database first. Raises Problem, in one line, where it cannot start."""
-    listener = _listen(settings)
+    raise_descriptor_limit()
+    listeners = _listeners(settings)
     database = Database(settings.database.url)
     async with database.alone(), open_parts(settings, upgrade=True) as parts:
         if prepare:
@@ -223,36 +223,23 @@ async def serve(
         if outbox(settings):
             await (await make_transport(settings).connect()).close()
         service = Service(parts)
-        await service.start()
-        app = create_app(
-            community=parts.community, series=parts.series, policies=parts.policies, database=parts.database,
-            clock=parts.clock, keys=parts.keys, templates=bundled("templates/web"),
-            outbox=outbox(settings), retention=settings.retention,
-            admits=settings.membership.is_open, embedded_by=settings.web.embedded_by,
-            metrics=Metrics(registry=service.transport.registry, token=settings.watch.metrics_token),
-        )  # fmt: skip
-        web = _Web(
-            uvicorn.Config(app, http=SwiftProtocol, log_config=None, access_log=False, server_header=False,
-                           lifespan="off", timeout_graceful_shutdown=5, proxy_headers=False)
-        )  # fmt: skip
+        web = WebProcess(settings, listeners, service.report)
+        await asyncio.gather(web.start(), service.start())
         stopping = when_told()
         log.info("started", tzdata=tzdata_version(), database=parts.database.url.get_backend_name())
-        serving = asyncio.create_task(web.serve(sockets=[listener]))
         sending = asyncio.create_task(service.send())
-        keeping = asyncio.create_task(app.state.site.shelf.keep_fresh())
         asked = asyncio.create_task(keep_carrying_out(parts.database, parts.clock))
         calm_collector()
         say(f"Third Thursday is at http://{settings.web.host}:{settings.web.port}/")
         await asyncio.wait(
-            [asyncio.create_task(stopping.wait()), serving, sending], return_when=asyncio.FIRST_COMPLETED
+            [asyncio.create_task(stopping.wait()), sending], return_when=asyncio.FIRST_COMPLETED
         )
         log.info("stopping")
-        web.should_exit = True
-        keeping.cancel()
         asked.cancel()
-        broken = None if stopping.is_set() else sending if sending.done() else serving
-        await service.stop(sending)
-        await serving
+        broken = None if stopping.is_set() else sending
+        await asyncio.gather(web.stop(), service.stop(sending))
+        for listener in listeners:
+            listener.close()
         if broken:
             error = broken.exception()
             log.error("broke-off", error=type(error).__name__)

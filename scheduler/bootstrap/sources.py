@@ -147,7 +147,9 @@ def _quoted(key: str, value: str) -> str:
 
 
 def _read(text: str, kind: Any) -> Any:
-    """A number where a number is wanted and `text` is one: the environment knows no numbers."""
+    """A number, or true or false, where one is wanted and `text` is one: the environment knows only texts."""
+    if kind is bool and text in ("true", "false"):
+        return text == "true"
     if kind in (int, float):
         try:
             return kind(text)

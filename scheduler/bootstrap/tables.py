@@ -36,9 +36,11 @@ from scheduler.bootstrap.accepting import (
     read_key,
     read_lead,
     read_links,
+    read_networks,
     require_base_url,
     require_color,
     require_database,
+    require_place,
     require_private_key,
     require_transport,
 )
@@ -49,6 +51,7 @@ from scheduler.domain.policy import Kind, Policy
 from scheduler.domain.problem import Problem
 from scheduler.domain.retention import Retention
 from scheduler.domain.text import require_line
+from scheduler.web.visitor import Networks
 
 
 class Table(BaseModel):
@@ -135,6 +138,18 @@ class WebTable(Table):
     embedded_by: Annotated[str, checked_by(matching(ORIGINS), empty=True)] = Field(
         description='sites as https://www.example.org, several with a space between, or "*", or ""'
     )
+    trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(read_networks)] = Field(
+        description='addresses and networks, as ["127.0.0.1", "10.0.0.0/8"], or []'
+    )
+    form_mails_an_hour: int = Field(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")
+    connections: int = Field(ge=16, le=20_000, description="a whole number from 16 to 20000")
+    connections_of_one_network: int = Field(ge=4, le=20_000, description="a whole number from 4 to 20000")
+    outbox: bool = Field(description="true or false")
+
+    @property
+    def proxies(self) -> Networks:
+        """`trusted_proxies`, read."""
+        return Networks.of(self.trusted_proxies)
 
 
 class WatchTable(Table):
@@ -148,6 +163,9 @@ class WatchTable(Table):
     )
     metrics_token: Annotated[str, checked_by(require_line, empty=True)] = Field(
         repr=False, description='at least 16 characters, or ""', pattern=r"^(.{16,})?$"
+    )
+    metrics_listen: Annotated[str, checked_by(require_place, empty=True)] = Field(
+        description='an address and port, as 127.0.0.1:9464, or ""'
     )
 
 

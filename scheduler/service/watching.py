@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.service.form_limits import limited_words
 from scheduler.service.holding import BY_CLOCK, Hold, held
 from scheduler.store import facts, members, notices, occurrences, returns
 from scheduler.store.database import FAULTS, Database
@@ -31,7 +32,8 @@ class Health:
     `ready_since` since when the longest could have been tried. `suppressed` is how many members' addresses take no
     mail, `to_review` how many returns wait for a look, `unkept` how many more there was no room for, `turned_away` how
     many mails came back of late because the other side does not want them from us; `wrongly_told` says, a line for each
-    meeting, how many were told an hour that new zone data has changed.
+    meeting, how many were told an hour that new zone data has changed; `forms_limited` says that forms were asked for
+    too much mail, or is empty.
     """
 
     last_tick: datetime | None
@@ -50,6 +52,7 @@ class Health:
     turned_away: int
     unkept: int = 0
     wrongly_told: tuple[str, ...] = ()
+    forms_limited: str = ""
 
     def lag(self, now: datetime) -> timedelta:
         """How far sending is behind what it may send."""
@@ -75,6 +78,8 @@ class Health:
         if self.unkept:
             found.append(f"{_RETURNS_FULL}; so far {self.unkept} were only counted")
         found += self.wrongly_told
+        if self.forms_limited:
+            found.append(self.forms_limited)
         if self.lag(now) > late:
             found.append(_lateness(self.lag(now)))
         return found
@@ -154,6 +159,8 @@ async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelt
         found["returns"] = _RETURNS_FULL
     if lines := await _wrongly_told(connection, now):
         found["told"] = "; ".join(lines)
+    if words := limited_words(await facts.read(connection, facts.FORMS_LIMITED), now):
+        found["forms"] = words
     since = await reports.ready_since(connection, now)
     if since and now - since > late:
         found["late"] = _lateness(now - since)
@@ -207,6 +214,7 @@ async def health(database: Database, now: datetime, *, unwritable: Fault | None 
             turned_away=await _turned_away_lately(connection, now),
             unkept=unkept[0] if unkept else 0,
             wrongly_told=tuple(await _wrongly_told(connection, now)),
+            forms_limited=limited_words(await facts.read(connection, facts.FORMS_LIMITED), now),
         )
 
 

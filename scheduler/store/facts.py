@@ -25,6 +25,7 @@ WHERE = "where"
 TRIED = "tried"
 KEY_FINGERPRINT = "key_fingerprint"
 RETURNS_FULL = "returns_full"
+FORMS_LIMITED = "forms_limited"
 
 
 async def read(connection: AsyncConnection, name: str) -> Any:

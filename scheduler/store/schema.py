@@ -275,6 +275,14 @@ asks = Table(
     comment="What somebody asked for and was answered, until it is carried out: then it goes",
 )  # fmt: skip
 
+form_counts = Table(
+    "form_counts", metadata,
+    Column("hour", Instant, primary_key=True),
+    Column("visitor", String(26), primary_key=True, comment="a keyed hash of the network; empty for everybody"),
+    Column("count", Integer, nullable=False),
+    comment="How many mails forms were asked for in the present hour; earlier hours are deleted",
+)  # fmt: skip
+
 returns = Table(
     "returns", metadata,
     Column("id", Number, primary_key=True, autoincrement=True),

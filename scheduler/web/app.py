@@ -1,5 +1,6 @@
 """The web application: its routes, and what is told where one of them has no answer."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
@@ -17,6 +18,7 @@ from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
 from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
+from scheduler.service.form_limits import USUAL_LIMITS, FormLimits
 from scheduler.store.database import FAULTS, Database
 from scheduler.store.fault import fault, is_outage
 from scheduler.web import (
@@ -35,8 +37,11 @@ from scheduler.web.forms import LARGEST_FORM
 from scheduler.web.guarding import Hardening, Journal, LargestBody, Trimmed, harden
 from scheduler.web.metrics import Metrics
 from scheduler.web.pacing import Pace
+from scheduler.web.response_cache import ResponseCache
+from scheduler.web.same_origin import SameOrigin
 from scheduler.web.shelf import Shelf
 from scheduler.web.site import PRIVATE, Site, page, read_templates, site
+from scheduler.web.visitor import NO_NETWORKS, Networks
 
 log = structlog.get_logger()
 
@@ -61,27 +66,37 @@ _WORDS = {
 }
 
 
+async def no_faults() -> list[str]:
+    """What another process would say, where there is none."""
+    return []
+
+
 def create_app(
     *, community: Community, series: tuple[Series, ...], policies: tuple[Policy, ...], database: Database,
     clock: Clock, keys: Keys, outbox: Path | None, templates: Path, retention: Retention,
-    admits: bool, embedded_by: str, metrics: Metrics | None = None,
+    admits: bool, embedded_by: str, metrics: Metrics | None = None, shows_outbox: bool = False,
+    trusted_proxies: Networks = NO_NETWORKS, form_limits: FormLimits = USUAL_LIMITS,
+    sender_faults: Callable[[], Awaitable[list[str]]] = no_faults,
 ) -> Starlette:  # fmt: skip
-    """The site of `community`. `outbox` is the Maildir whose mails are shown on loopback, `templates` the folder
-    of pages and of the files that they refer to; `admits` lets in whoever confirms that they want to join,
-    `embedded_by` names the sites whose pages may frame the card, `metrics` what
-    /metrics tells."""
+    """The site of `community`. `outbox` is the Maildir that mail goes into, and with `shows_outbox` is shown to this
+    machine; `templates` is the folder of pages and of the files that they refer to; `admits` lets in whoever confirms
+    that they want to join, `embedded_by` names the sites whose pages may frame the card, `metrics` what /metrics tells,
+    `trusted_proxies` who may say for whom they ask. `sender_faults` asks what fails in the process that sends."""
     here = Site(
         community=community, series=series, policies=policies, database=database, clock=clock, keys=keys, outbox=outbox,
         templates=read_templates(templates), retention=retention, admits=admits, embedded_by=embedded_by,
         shelf=Shelf(database, series, community, keys=keys, clock=clock, started=clock.now()),
-        pace=Pace(clock),
+        pace=Pace(database, clock, keys, limits=form_limits, trusted=trusted_proxies),
+        shows_outbox=shows_outbox, sender_faults=sender_faults,
     )  # fmt: skip
     app = Starlette(
         routes=[*_routes(templates / "static"), *([Route("/metrics", metrics.show)] if metrics else [])],
         middleware=[
+            Middleware(ResponseCache, shelf=here.shelf),
             Middleware(Trimmed),
             Middleware(Journal, clock=clock),
             Middleware(Hardening, https=community.base_url.startswith("https:")),
+            Middleware(SameOrigin),
             Middleware(LargestBody, octets=LARGEST_FORM, refuse=_too_large),
         ],
         exception_handlers={

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from scheduler.service.publishing import Published
 from scheduler.service.recognising import Standing
 from scheduler.service.subscribing import farewell, filled
-from scheduler.web.ready import Ready, Validators, conditions, takes_gzip
+from scheduler.web.ready import Ready, Validators, conditions, send_reply, takes_gzip
 from scheduler.web.shelf import PRIVATE_FEED
 from scheduler.web.site import page, site
 
@@ -23,9 +23,7 @@ class _Given(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = self._ready.reply(scope["headers"])
-        content = reply.content if scope["method"] == "GET" else b""
-        await send({"type": "http.response.start", "status": reply.status, "headers": list(reply.headers)})
-        await send({"type": "http.response.body", "body": content})
+        await send_reply(scope, send, reply.status, reply.headers, reply.content)
 
 
 async def everything(request: Request) -> Response:

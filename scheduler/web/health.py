@@ -17,6 +17,8 @@ async def alive(_: Request) -> Response:
 async def ready(request: Request) -> Response:
     """200 where all is well; 503 with the reasons where it is not."""
     here = site(request)
+    # One after the other: each has a time limit of its own.
     reasons = await unready(here.database, here.clock.now())
+    reasons = list(dict.fromkeys([*reasons, *await here.sender_faults()]))
     answer = {"ready": not reasons, "reasons": reasons}
     return JSONResponse(answer, status_code=503 if reasons else 200, headers=_UNKEPT)

@@ -36,10 +36,10 @@ async def join(request: Request) -> Response:
         return _form(request, typed, {})
     if not application.zone or typed["confirmed"] != application.zone:
         return await _hour(request, typed, application)
-    if not here.pace.allows(request):
+    if not await here.pace.allows(request):
         return page(
             request, "problem.html", status=429, headers=PRIVATE, heading="That was asked very often",
-            words="From your network many people have asked in this hour. Please try again later.",
+            words="Many people have asked in this hour. Please try again later.",
         )  # fmt: skip
     if not typed[_TRAP]:
         await asking.ask_to_join(here.database, application, now=here.clock.now())

@@ -1,16 +1,17 @@
-"""How the service is, in Prometheus's text format: for a scraper on this machine, or one that knows the token."""
+"""How the service is, in Prometheus's text format: for who knows the token, or on a listener of its own."""
 
 import hmac
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
-from scheduler.domain.link import is_loopback
 from scheduler.service.watching import Health, health
-from scheduler.web.outbox import is_direct
 from scheduler.web.site import site
 
 STATES = ("queued", "sending", "sent", "failed", "expired", "withdrawn", "skipped")
@@ -19,25 +20,34 @@ REASONS = ("address", "mailbox", "policy", "refused", "unsent")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """What this process counts, and the token that lets others than loopback see it; "" lets nobody."""
+    """`collect` asks the process that sends what it counts; who knows `token` may see it, with "" nobody."""
 
-    registry: CollectorRegistry
+    collect: Callable[[], Awaitable[bytes]]
     token: str
 
     async def show(self, request: Request) -> Response:
-        """The counts of this process, and those of the ledger's open notices."""
-        if not self._may_see(request):
+        """The counts, for who gives the token."""
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not self.token or not hmac.compare_digest(given.encode(), self.token.encode()):
             raise HTTPException(404)
+        return await self.show_all(request)
+
+    async def show_all(self, request: Request) -> Response:
+        """The counts of the process that sends, and those of the ledger's open notices, for whoever asks."""
         here = site(request)
         now = here.clock.now()
         found = await health(here.database, now)
         last_tick = (now - found.last_tick).total_seconds() if found.last_tick else None
         waited = (now - found.oldest_waiting).total_seconds() if found.oldest_waiting else 0
+        fails = bool(found.unwritable or await here.sender_faults())
         numbers = {
             "lag_seconds": ("How far sending is behind what it may send.", found.lag(now).total_seconds()),
             "oldest_waiting_seconds": ("Since when the longest waiting mail has been due.", waited),
             "held": ("1 while sending is held.", float(found.hold is not None)),
-            "database_fails": ("1 while something cannot be written.", float(bool(found.unwritable))),
+            "database_fails": (
+                "1 while something cannot be written.",
+                float(fails),
+            ),
             "relay_down": ("1 while the relay takes no mail.", float(bool(found.relay))),
             "suppressed_members": ("Members whose addresses send mail back.", float(found.suppressed)),
             "returns_to_review": ("What came back and waits for a look.", float(found.to_review)),
@@ -48,14 +58,14 @@ class Metrics:
             gauge = Gauge(f"third_thursday_{name}", words, registry=registry)
             gauge.set(float("nan") if value is None else value)
         _count(registry, found)
-        body = generate_latest(self.registry) + generate_latest(registry)
+        body = await self.collect() + generate_latest(registry)
         return Response(body, headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"})
 
-    def _may_see(self, request: Request) -> bool:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if self.token and hmac.compare_digest(given.encode(), self.token.encode()):
-            return True
-        return is_loopback(request.client.host if request.client else "") and is_direct(request)
+    def listener(self, site: object) -> Starlette:
+        """What answers on a listener of its own: /metrics for whoever reaches it, and nothing else."""
+        app = Starlette(routes=[Route("/metrics", self.show_all)])
+        app.state.site = site
+        return app
 
 
 def _count(registry: CollectorRegistry, found: Health) -> None:

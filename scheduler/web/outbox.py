@@ -29,10 +29,11 @@ _MAIL_POLICY = (
 
 
 def is_shown(request: Request) -> bool:
-    """Whether the outbox may be seen: there is a Maildir, and the browser is on this machine and means this machine
-    (a web page elsewhere could give its own name this machine's address)."""
+    """Whether the outbox may be seen: it is shown at all, there is a Maildir, and the browser is on this machine and
+    means this machine (a web page elsewhere could give its own name this machine's address)."""
     peer = request.client.host if request.client else ""
-    return site(request).outbox is not None and is_loopback(peer) and is_direct(request)
+    here = site(request)
+    return here.shows_outbox and here.outbox is not None and is_loopback(peer) and is_direct(request)
 
 
 def is_direct(request: Request) -> bool:

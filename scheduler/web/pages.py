@@ -74,6 +74,8 @@ async def home(request: Request) -> Response:
         members=f"{found.members:,}" if found.members >= FEWEST_COUNTED else "", countries=found.countries,
         feed_url=here.community.feed_url, subscribe_url=_subscribe_url(here.community.feed_url),
         shows_outbox=is_shown(request),
+        # Where the outbox is shown, the page is not the same for everybody.
+        headers={"Cache-Control": "no-store"} if here.shows_outbox else None,
     )  # fmt: skip
 
 

@@ -34,13 +34,17 @@ async def ask(request: Request) -> Response:
             typed=typed,
             complaints={"email": told(refusal, "email")},
         )
-    if not here.pace.allows(request):
-        return page(
-            request, "problem.html", status=429, headers=PRIVATE, heading="That was asked very often",
-            words="From your network many links were asked for in this hour. Please try again later.",
-        )  # fmt: skip
+    if not await here.pace.allows(request):
+        return _too_often(request)
     await asking.ask_for_link(here.database, email, now=here.clock.now())
     return page(request, "ask.html", headers=PRIVATE, asked=True, typed="", complaints={})
+
+
+def _too_often(request: Request) -> Response:
+    return page(
+        request, "problem.html", status=429, headers=PRIVATE, heading="That was asked very often",
+        words="Many mails were asked for in this hour. Please try again later.",
+    )  # fmt: skip
 
 
 async def sign_in(request: Request) -> Response:
@@ -82,6 +86,8 @@ async def _links(request: Request, _: Mapping[str, str], __: dict[str, str]) -> 
 
 async def _move(request: Request, typed: Mapping[str, str], complaints: dict[str, str]) -> Response | None:
     here, email = site(request), typed.get("email", "").strip()
+    if not await here.pace.allows(request):
+        return _too_often(request)
     try:
         await proving.ask_address(
             here.database, request.path_params["token"], email, keys=here.keys, now=here.clock.now()

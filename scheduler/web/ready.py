@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from hashlib import sha256
-from http import HTTPStatus
 
 from starlette.datastructures import MutableHeaders
+from starlette.types import Scope, Send
 
 from scheduler.web.guarding import harden
 
@@ -21,13 +21,11 @@ _DECISIONS_KEPT = 256
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, in the pieces in which it goes over the wire; `head` ends with the empty line."""
+    """An answer, ready to be sent."""
 
     status: int
     headers: Sequence[tuple[bytes, bytes]]
     content: bytes
-    status_line: bytes
-    head: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +126,12 @@ class Ready:
 def _reply(status: int, headers: Mapping[str, str], content: bytes, *, https: bool) -> Reply:
     found = MutableHeaders(headers)
     harden(found, https=https)
-    lines = b"".join(b"%s: %s\r\n" % pair for pair in found.raw)
-    status_line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
-    return Reply(status, tuple(found.raw), content, status_line, lines + b"\r\n")
+    return Reply(status, tuple(found.raw), content)
+
+
+async def send_reply(
+    scope: Scope, send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], content: bytes
+) -> None:
+    """Send an answer that is ready; to HEAD without its content."""
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    await send({"type": "http.response.body", "body": content if scope["method"] == "GET" else b""})

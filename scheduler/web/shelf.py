@@ -51,7 +51,11 @@ class Shelf:
         self._database, self._series, self._community = database, series, community
         self._keys, self._clock, self._started = keys, clock, started
         self._state: tuple[int, datetime] | None = None
+        self._minute: datetime | None = None
         self._looked = float("-inf")
+        self.edition = 0
+        """Another number when anything that pages show may have changed, the minute included."""
+        self.is_looked_after = False
         self._working = asyncio.Lock()
         self._calendars: dict[bytes, Ready] = {}
         self._commons: dict[timedelta | None, PrivateFeed] = {}
@@ -61,9 +65,17 @@ class Shelf:
     def at_hand(self, path: bytes) -> Ready | None:
         """The public calendar of that path, if it stands here and is fresh: without a look at anything else."""
         ready = self._calendars.get(path)
-        if ready is None or self._clock.monotonic() - self._looked > FRESH_SECONDS:
-            return None
-        return ready
+        return ready if ready and self.is_fresh else None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the last look at the database still holds."""
+        return self._clock.monotonic() - self._looked <= FRESH_SECONDS
+
+    async def freshen(self) -> None:
+        """Look, unless the last look still holds. Raises FAULTS where the database does not answer."""
+        if not self.is_fresh:
+            await self.look()
 
     def count(self, route: str, status: int) -> None:
         """Note that an answer was given from here; many at a time make one line in the log."""
@@ -72,6 +84,7 @@ class Shelf:
     async def keep_fresh(self) -> None:
         """Look every second, for as long as it is let; now and then tell what was given out."""
         looks = 0
+        self.is_looked_after = True
         try:
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
@@ -85,6 +98,7 @@ class Shelf:
                 if looks % _TELL_EVERY == 0:
                     self.tell()
         finally:
+            self.is_looked_after = False
             self.tell()
 
     def tell(self) -> None:
@@ -98,7 +112,11 @@ class Shelf:
         looked = self._clock.monotonic()
         async with self._database.read() as connection:
             mark = await facts.current(connection, "change")
-        state = (mark, feed_window(self._clock.now())[0])
+        now = self._clock.now()
+        state, minute = (mark, feed_window(now)[0]), now.replace(second=0, microsecond=0)
+        if state != self._state or minute != self._minute:
+            self._minute = minute
+            self.edition += 1
         if state != self._state:
             self._state = state
             for kept in (self._calendars, self._commons, self._subscriptions):
@@ -131,7 +149,7 @@ class Shelf:
 
     async def subscription(self, token: str) -> Subscription:
         """Whose the private feed of that address is."""
-        await self._freshen()
+        await self.freshen()
         if (found := self._subscriptions.get(token)) is None:
             state = self._state
             one = await subscriber(self._database, token, keys=self._keys, now=self._clock.now())
@@ -164,17 +182,13 @@ class Shelf:
 
         return make
 
-    async def _freshen(self) -> None:
-        if self._clock.monotonic() - self._looked > FRESH_SECONDS:
-            await self.look()
-
     async def _calendar(
         self, path: str, route: str, filename: str, make: Callable[[], Awaitable[Published | None]]
     ) -> Ready:
         """The calendar at `path`, made where it does not stand here. Raises LookupError where there is none."""
         key = path.encode()
         async with self._working:
-            await self._freshen()
+            await self.freshen()
             if (found := self._calendars.get(key)) is None:
                 state = self._state
                 published = await make()

@@ -1,6 +1,6 @@
 """What every page of the site works with, and how a page is made of it."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +19,16 @@ from scheduler.store.database import Database
 from scheduler.web.pacing import Pace
 from scheduler.web.shelf import Shelf
 
-PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
-"""Headers of a page that is one person's own."""
+PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "same-origin", "X-Robots-Tag": "noindex"}
+"""Headers of a page that is one person's own. Its address is told to no other site; with "no-referrer" a browser would
+call the origin of its forms "null"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """The parts behind the pages. `outbox` is the Maildir to show, `shelf` where calendars stand ready, `admits`
-    whether who confirms is in, `embedded_by` whose pages may frame the card."""
+    """The parts behind the pages. `outbox` is the Maildir that mail goes into, `shows_outbox` whether it is shown,
+    `shelf` where calendars stand ready, `admits` whether who confirms is in, `embedded_by` whose pages may frame the
+    card; `sender_faults` asks the process that sends what of its work fails."""
 
     community: Community
     series: tuple[Series, ...]
@@ -35,12 +37,14 @@ class Site:
     clock: Clock
     keys: Keys
     outbox: Path | None
+    shows_outbox: bool
     retention: Retention
     admits: bool
     embedded_by: str
     templates: Environment
     shelf: Shelf
     pace: Pace
+    sender_faults: Callable[[], Awaitable[list[str]]]
 
     @property
     def by_slug(self) -> dict[str, Series]:

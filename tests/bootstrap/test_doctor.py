@@ -117,3 +117,27 @@ async def test_members_who_were_told_an_hour_that_new_zone_data_proves_wrong_are
     assert "members in America/Vancouver were told 10:00, but new zone data says 11:00" in told
     assert "Europe/London" not in told
     assert "members: 1 active" in texts(found, Level.FINE)
+
+
+async def test_an_outbox_that_shows_everybodys_links_is_warned_of() -> None:
+    assert "outbox" not in texts((await examined())[1], Level.NOTE)
+    shown = {"THIRD_THURSDAY_WEB__OUTBOX": "true"}
+    wrong, found = await examined(**shown)
+    assert not wrong and "/outbox shows every member's personal links" in texts(found, Level.NOTE)
+    wrong, found = await examined(**shown, THIRD_THURSDAY_WEB__BASE_URL="https://meet.example.org")
+    assert wrong and "/outbox shows every member's personal links" in texts(found, Level.WRONG)
+
+
+async def test_the_open_files_that_are_allowed_are_said_and_half_are_kept_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "open files are allowed, 1000 connections" in texts((await examined())[1], Level.FINE)
+    monkeypatch.setattr(doctor, "raise_descriptor_limit", lambda: 1024)
+    notes = texts((await examined())[1], Level.NOTE)
+    assert "1024 open files are allowed, 512 connections at once, not 1000" in notes
+
+
+@pytest.mark.parametrize("place", ["0.0.0.0:9464", "[::]:9464", "metrics.example.org:9464"])
+async def test_metrics_that_others_may_reach_are_said(place: str) -> None:
+    _, found = await examined(THIRD_THURSDAY_WATCH__METRICS_LISTEN=place)
+    assert f"whoever reaches {place} may read /metrics" in texts(found, Level.NOTE)

@@ -180,7 +180,8 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         ),
         (
             "[web]\nprot = 1\n",
-            "my.toml: [web] prot: unknown key; did you mean 'port'?; accepted: host, port, base_url, embedded_by",
+            "my.toml: [web] prot: unknown key; did you mean 'port'?; accepted: host, port, base_url, embedded_by, "
+            "trusted_proxies, form_mails_an_hour, connections, connections_of_one_network, outbox",
         ),
         ("[web]\nport = 0\n", "my.toml: [web] port: 0 is not accepted; accepted: a whole number from 1 to 65535"),
         (
@@ -346,7 +347,8 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         ("[web]\nport = 1\nport = 2", "my.toml: line 3: not TOML: Cannot overwrite a value"),
         (
             '[web]\n"po\\nrt" = 1\n',
-            "my.toml: [web] po?rt: unknown key; did you mean 'port'?; accepted: host, port, base_url, embedded_by",
+            "my.toml: [web] po?rt: unknown key; did you mean 'port'?; accepted: host, port, base_url, embedded_by, "
+            "trusted_proxies, form_mails_an_hour, connections, connections_of_one_network, outbox",
         ),
     ],
 )  # fmt: skip
@@ -532,3 +534,45 @@ def test_the_settings_in_the_readme_hold_verbatim_and_show_no_other_communitys_w
     assert series.rule == "FREQ=MONTHLY;BYDAY=-1MO"
     words = f"{settings.community} {series}".lower()
     assert not [word for word in ("kindness", "conversation", "thursday") if word in words]
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("", ()), ("127.0.0.1", ("127.0.0.1",)), ("127.0.0.1, 10.0.0.0/8", ("127.0.0.1", "10.0.0.0/8")),
+        ("::1 2001:db8::/32", ("::1", "2001:db8::/32")),
+    ],
+)  # fmt: skip
+def test_trusted_proxies_come_from_the_environment_too(given: str, found: tuple[str, ...]) -> None:
+    settings = load_settings(None, {"THIRD_THURSDAY_WEB__TRUSTED_PROXIES": given})
+    assert settings.web.trusted_proxies == found
+    assert len(settings.web.proxies.networks) == len(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[web]\ntrusted_proxies = ["proxy.example.org"]\n',
+        '[web]\ntrusted_proxies = ["10.0.0.1/8"]\n',
+        '[web]\ntrusted_proxies = ["0.0.0.0/0"]\n',
+        "[web]\ntrusted_proxies = [1]\n",
+        "[web]\ntrusted_proxies = true\n",
+        "[web]\nform_mails_an_hour = 0\n",
+        "[web]\nconnections = 1\n",
+        '[web]\noutbox = "yes"\n',
+        '[watch]\nmetrics_listen = "9464"\n',
+        '[watch]\nmetrics_listen = "127.0.0.1:0"\n',
+        '[watch]\nmetrics_listen = "127.0.0.1:99999"\n',
+        '[watch]\nmetrics_listen = "::1:9464"\n',
+    ],
+)
+def test_wrong_settings_of_the_open_web_name_their_key_and_what_is_accepted(
+    tmp_path: Path, text: str
+) -> None:
+    said = refusal(tmp_path, text)
+    assert text.split("\n")[1].split(" ")[0] in said and "accepted: " in said and "\n" not in said
+
+
+@pytest.mark.parametrize(("given", "found"), [("true", True), ("false", False)])
+def test_true_and_false_come_from_the_environment_too(given: str, *, found: bool) -> None:
+    assert load_settings(None, {"THIRD_THURSDAY_WEB__OUTBOX": given}).web.outbox is found

@@ -19,7 +19,6 @@ from scheduler.domain.calendar import Answer, feed, occurrence_uid
 from scheduler.domain.occurrence import Series
 from scheduler.domain.stencil import PrivateFeed
 from scheduler.web.app import create_app
-from scheduler.web.swift import SwiftProtocol
 from tests.domain.oracle import instants, shown
 from tests.house import COMMUNITY, POLICIES, RETENTION, open_house
 from tests.readers.tools import compiled, node_with, python_with
@@ -216,7 +215,7 @@ async def services(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
                 retention=RETENTION, admits=False, embedded_by="",
             )  # fmt: skip
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            server = _Server(uvicorn.Config(app, http=SwiftProtocol, log_config=None, lifespan="off"))
+            server = _Server(uvicorn.Config(app, log_config=None, lifespan="off"))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
 
             async def stop(server: uvicorn.Server = server, serving: "asyncio.Task[None]" = serving) -> None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -30,12 +31,13 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         yield house
 
 
-def make_app(house: House, metrics: Metrics | None = None) -> Starlette:
+def make_app(house: House, metrics: Metrics | None = None, **options: Any) -> Starlette:
     """The site of a house."""
     return create_app(
         community=replace(COMMUNITY, links=LINKS), series=tuple(house.series), policies=tuple(house.policies),
         database=house.database, clock=house.clock, keys=house.keys, outbox=house.mail, templates=PAGES,
         retention=RETENTION, admits=False, embedded_by="https://www.example.org", metrics=metrics,
+        shows_outbox=True, **options,
     )  # fmt: skip
 
 

@@ -85,7 +85,7 @@ async def test_a_link_followed_confirms_nothing_and_its_button_does(
     for _ in range(2):
         page = await visitor.get(link)
         assert "Would you like to join?" in page.text and "I like to listen." in page.text
-        assert page.headers["Referrer-Policy"] == "no-referrer"
+        assert page.headers["Referrer-Policy"] == "same-origin"
     async with house.database.read() as connection:
         assert await requests.waiting(connection) == []
     for _ in range(2):
@@ -107,7 +107,7 @@ async def test_a_machine_that_fills_in_everything_is_answered_and_not_heard(
 
 
 async def test_one_network_asks_only_so_often_and_others_go_on(house: House, arrive: Arrive) -> None:
-    crowd = [arrive(peer=f"203.0.113.{number}") for number in range(3)]
+    crowd = [arrive(peer=f"2001:db8:1:2::{number}") for number in range(3)]
     codes = [
         (await crowd[number % 3].post("/join", data={**SURE, "email": f"m{number}@example.org"})).status_code
         for number in range(31)

@@ -157,7 +157,7 @@ async def test_no_personal_page_is_kept_or_told_on(house: House, visitor: httpx.
     ):
         answer = await visitor.get(path)
         assert answer.headers["Cache-Control"] == "no-store"
-        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
         assert answer.headers["X-Robots-Tag"] == "noindex"
         assert leave not in answer.text and join not in answer.text
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 
@@ -13,6 +14,9 @@ from scheduler.web.metrics import Metrics
 from tests.house import House
 from tests.web.conftest import Arrive, make_app
 
+TOKEN = "t" * 16
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
 
 @pytest.fixture
 def transport(house: House) -> Metered:
@@ -21,7 +25,10 @@ def transport(house: House) -> Metered:
 
 @pytest.fixture
 def app(house: House, transport: Metered) -> Starlette:
-    return make_app(house, metrics=Metrics(registry=transport.registry, token="t" * 16))
+    async def collect() -> bytes:
+        return generate_latest(transport.registry)
+
+    return make_app(house, metrics=Metrics(collect=collect, token=TOKEN))
 
 
 def read(answer: httpx.Response) -> dict[tuple[str, ...], float]:
@@ -42,7 +49,7 @@ async def test_the_ledger_the_troubles_and_the_connections_are_told(
     house.restart()
     await house.tick()
     await house.live(house.clock.now().replace(day=5, hour=9, minute=1))  # Ann's invitation is due
-    found = read(await visitor.get("/metrics"))
+    found = read(await visitor.get("/metrics", headers=BEARER))
     assert found["deliveries", "sent"] == 1
     assert found["deliveries", "queued"] == 0
     assert found["failures", "address"] == 0
@@ -61,15 +68,57 @@ async def test_a_failure_is_counted_by_what_was_wrong(house: House, visitor: htt
             await connection.exec_driver_sql(
                 f"UPDATE deliveries SET state = 'failed', sent_at = NULL, reason = '{reason}' WHERE member = {number}"
             )
-    found = read(await visitor.get("/metrics"))
+    found = read(await visitor.get("/metrics", headers=BEARER))
     assert (found["failures", "address"], found["failures", "mailbox"]) == (1, 1)
     assert (found["failures", "refused"], found["failures", "unsent"]) == (1, 0)
 
 
-async def test_only_this_machine_and_whoever_knows_the_token_may_scrape(arrive: Arrive) -> None:
-    far = arrive(peer="192.0.2.7", host="meet.example.org")
-    assert (await far.get("/metrics")).status_code == 404
-    assert (await far.get("/metrics", headers={"Authorization": "Bearer " + "x" * 16})).status_code == 404
-    assert (await far.get("/metrics", headers={"Authorization": "Bearer " + "t" * 16})).status_code == 200
-    behind_a_proxy = {"X-Forwarded-For": "192.0.2.7"}
-    assert (await arrive().get("/metrics", headers=behind_a_proxy)).status_code == 404
+@pytest.mark.parametrize(
+    "forwarded",
+    [
+        {},
+        {"X-Forwarded-For": "192.0.2.7"},
+        {"Forwarded": "for=192.0.2.7"},
+        {"Host": "localhost"},
+        {"Host": "[::1]"},
+    ],
+)
+@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "192.0.2.7"])
+async def test_behind_a_proxy_that_adds_no_header_metrics_want_the_token(
+    arrive: Arrive, peer: str, forwarded: dict[str, str]
+) -> None:
+    """A plain proxy_pass on the same machine looks like a scraper there."""
+    client = arrive(peer=peer, host="127.0.0.1:8000")
+    assert (await client.get("/metrics", headers=forwarded)).status_code == 404
+    for wrong in ("x" * 16, "", TOKEN[:-1], "tö", TOKEN + "x"):
+        given = {**forwarded, "Authorization": f"Bearer {wrong}".encode("latin-1").decode("latin-1")}
+        assert (
+            await client.get("/metrics", headers=httpx.Headers(given, encoding="latin-1"))
+        ).status_code == 404
+    assert (await client.get("/metrics", headers={**forwarded, **BEARER})).status_code == 200
+
+
+async def test_without_a_token_the_pages_have_no_metrics(house: House, arrive: Arrive) -> None:
+    async def collect() -> bytes:
+        return b""
+
+    app = make_app(house, metrics=Metrics(collect=collect, token=""))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        for given in ({}, {"Authorization": "Bearer "}, {"Authorization": ""}):
+            assert (await client.get("/metrics", headers=given)).status_code == 404
+
+
+async def test_a_listener_of_its_own_serves_the_metrics_and_nothing_else(
+    house: House, app: Starlette
+) -> None:
+    async def collect() -> bytes:
+        return b"third_thursday_tries_total 1.0\n"
+
+    listener = Metrics(collect=collect, token="").listener(app.state.site)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(listener), base_url="http://127.0.0.1"
+    ) as client:
+        answer = await client.get("/metrics")
+        assert answer.status_code == 200 and "third_thursday_tries_total 1.0" in answer.text
+        for path in ("/", "/outbox", "/me", "/healthz"):
+            assert (await client.get(path)).status_code == 404

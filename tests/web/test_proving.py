@@ -158,14 +158,14 @@ async def test_after_being_forgotten_nothing_names_them_and_an_import_says_that_
 async def test_no_token_stands_in_the_log_or_is_told_to_anybody(
     house: House, visitor: httpx.AsyncClient
 ) -> None:
-    """Every personal path answers with no-referrer and no-store, and the log names its pattern alone."""
+    """Every personal path answers with its referrer policy and no-store, and the log names its pattern alone."""
     paths = [f"/{path}/{await token(house, 'Bo', purpose)}" for path, purpose in PERSONAL_PATHS]
     paths += [await fresh(house, visitor)]
     with capture_logs() as lines:
         for path in paths:
             for answer in (await visitor.get(path), await visitor.post(path)):
                 assert answer.headers["Cache-Control"].startswith(("no-store", "private"))
-                assert answer.headers["Referrer-Policy"] == "no-referrer"
+                assert answer.headers["Referrer-Policy"] == "same-origin"
                 assert "Set-Cookie" not in answer.headers
     told = repr(lines)
     assert not [path for path in paths if path.split("/")[2].partition(".")[0] in told]

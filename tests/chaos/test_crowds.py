@@ -1,0 +1,152 @@
+"""Whatever visitors do to the web, the mail goes out: the real command, beside clients that mean no good."""
+
+import asyncio
+import os
+import resource
+import signal
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import crowd
+from tests.chaos.killing import Relay, join, relay
+from tests.postgres import free_loopback_port
+
+pytestmark = pytest.mark.proof
+
+MEMBERS = 3_000
+LONGEST_ANSWER = 1.0
+LARGEST = 250 * 1024
+"""Kilobytes of memory, of all processes of `serve`."""
+
+CONFIG = """
+[[policies]]
+slug = "hour-before"
+kind = "reminder"
+lead = "1h"
+"""
+
+
+def limit_descriptors() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+
+
+class Service:
+    """`serve` with the usual limit of open files, and nothing to send but what it is told to."""
+
+    def __init__(self, folder: Path, to: Relay) -> None:
+        self.folder, self.to, self.port = folder, to, free_loopback_port()
+        self.process: asyncio.subprocess.Process | None = None
+        self._environment = {
+            **os.environ, "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{to.port}",
+            "THIRD_THURSDAY_DATABASE__URL": f"sqlite:///{folder}/t.sqlite", "THIRD_THURSDAY_WEB__PORT": str(self.port),
+            "PYTHONPATH": str(Path.cwd()),
+        }  # fmt: skip
+
+    async def run(self, *arguments: str, **options: object) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "scheduler", "--config", "crowds.toml", *arguments, cwd=self.folder,
+            env=self._environment, stdout=asyncio.subprocess.DEVNULL, **options,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    async def healthz(self) -> float:
+        """In how many seconds /healthz was answered."""
+
+        def ask() -> float:
+            began = time.monotonic()
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=10) as answer:
+                assert answer.status == 200
+            return time.monotonic() - began
+
+        return await asyncio.to_thread(ask)
+
+    def memory(self) -> int:
+        """The kilobytes of all of its processes, what they share counted once."""
+        assert self.process
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        found = 0
+        for pid in [self.process.pid, *children]:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            found += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        return found
+
+    async def tell_all(self, number: int) -> float:
+        """Send a notice to all, look after the service meanwhile; how many mails a second the relay took."""
+        (self.folder / "words.md").write_text("Hello.")
+        command = await self.run(
+            "notice", "send", "--subject", f"Notice {number}", "--body", "words.md", "--yes"
+        )
+        already, slowest, largest = len(self.to.taken()), 0.0, 0
+        assert await command.wait() == 0
+        async with asyncio.timeout(120):
+            while len(self.to.taken()) < already + MEMBERS:
+                slowest = max(slowest, await self.healthz())
+                largest = max(largest, self.memory())
+                await asyncio.sleep(0.1)
+        taken = self.to.taken()[already:]
+        assert len({one for one, _, _ in taken}) == len(taken) == MEMBERS
+        times = self.to.times()[already:]
+        rate = MEMBERS / (times[-1] - times[0])
+        print(f"{rate:.0f} mails a second; /healthz {slowest * 1000:.0f} ms; {largest / 1024:.0f} MB")  # noqa: T201
+        assert slowest < LONGEST_ANSWER
+        assert largest < LARGEST
+        return rate
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    (tmp_path / "crowds.toml").write_text(CONFIG)
+    async with relay(tmp_path / "relay.log") as to:
+        service = Service(tmp_path, to)
+        await join(f"sqlite:///{tmp_path}/t.sqlite", MEMBERS)
+        with (tmp_path / "log").open("wb") as log:
+            service.process = await service.run("serve", stderr=log, preexec_fn=limit_descriptors)
+        async with asyncio.timeout(60):
+            while "event=started" not in (tmp_path / "log").read_text():
+                await asyncio.sleep(0.1)
+        yield service
+        told = (tmp_path / "log").read_text()
+        service.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(60):
+            assert await service.process.wait() == 0
+        assert "Traceback" not in told, told[-3000:]
+
+
+@asynccontextmanager
+async def beside(kind: str, count: int, port: int) -> AsyncIterator[None]:
+    """A crowd that is at it from now to the end of the block."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, crowd.__file__, kind, str(count), str(port), stdout=asyncio.subprocess.PIPE
+    )
+    await asyncio.sleep(3)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        said, _ = await process.communicate()
+        print(f"{kind}: {int(said or 0)} answers")  # noqa: T201
+
+
+@pytest.mark.short
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [("idle", 1_100), ("trickle", 1_100), ("endless", 8), ("slow", 256), ("flood", 256), ("busy", 256)],
+)
+async def test_a_crowd_on_the_web_does_not_stop_the_mail(service: Service, kind: str, count: int) -> None:
+    """1,100 half-sent requests took all descriptors, and sending stopped with "Too many open files"."""
+    async with beside(kind, count, service.port):
+        await service.tell_all(1)
+    assert await service.healthz() < LONGEST_ANSWER
+
+
+@pytest.mark.parametrize(("kind", "count"), [("idle", 256), ("slow", 256), ("busy", 256)])
+async def test_256_clients_cost_sending_less_than_a_third(service: Service, kind: str, count: int) -> None:
+    alone = max([await service.tell_all(number) for number in range(2)])
+    async with beside(kind, count, service.port):
+        among = max([await service.tell_all(number) for number in range(2, 4)])
+    assert among > alone * 2 / 3

@@ -1,0 +1,259 @@
+"""Public pages and calendars from memory: what is sent is what the router would say, and is made once."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Router
+from starlette.types import Receive, Scope, Send
+
+from scheduler.store import facts
+from scheduler.web.response_cache import ResponseCache
+from scheduler.web.shelf import Shelf
+from tests.house import House
+
+FEED = "/calendar.ics"
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Line:
+    """A connection that stays open, and speaks HTTP/1.1 by the octet."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def ask(self, *requests: str) -> list[tuple[str, dict[str, str], bytes]]:
+        """Send the requests in one go; the status line, headers and body of each answer."""
+        self.writer.write("".join(requests).replace("\n", "\r\n").encode())
+        answers = []
+        for request in requests:
+            async with asyncio.timeout(20):
+                head = (await self.reader.readuntil(b"\r\n\r\n")).decode().removesuffix("\r\n\r\n")
+                status, *lines = head.split("\r\n")
+                headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+                size = 0 if request.startswith("HEAD") else int(headers.get("content-length", 0))
+                answers.append((status, headers, await self.reader.readexactly(size)))
+        return answers
+
+
+def get(path: str = FEED, *headers: str, method: str = "GET") -> str:
+    return f"{method} {path} HTTP/1.1\nHost: x\n" + "".join(f"{one}\n" for one in headers) + "\n"
+
+
+@pytest.fixture
+async def port(app: Starlette) -> AsyncIterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        await serving
+
+
+@pytest.fixture
+async def line(port: int) -> AsyncIterator[Line]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    yield Line(reader, writer)
+    await hang_up(writer)
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+def undated(answer: tuple[str, dict[str, str], bytes]) -> tuple[str, dict[str, str], bytes]:
+    status, headers, body = answer
+    return status, {name: value for name, value in headers.items() if name != "date"}, body
+
+
+async def test_a_calendar_from_memory_is_what_the_router_would_say(
+    house: House, app: Starlette, line: Line
+) -> None:
+    shelf = app.state.site.shelf
+    (first,) = await line.ask(get())
+    tag = first[1]["etag"]
+    for asked in (
+        get(), get(FEED, f"If-None-Match: {tag}"), get(FEED, "Accept-Encoding: gzip"),
+        get(FEED, f"If-Modified-Since: {first[1]['last-modified']}"), get(method="HEAD"),
+    ):  # fmt: skip
+        before = sum(shelf._given.values())
+        (short,) = await line.ask(asked)
+        assert sum(shelf._given.values()) == before + 1
+        house.clock.pass_(timedelta(seconds=5))
+        (usual,) = await line.ask(asked)
+        assert sum(shelf._given.values()) == before + 1
+        assert undated(short) == undated(usual)
+        assert "date" in short[1] and "etag" in short[1]
+    assert first[0] == "HTTP/1.1 200 OK" and first[2].endswith(b"END:VCALENDAR\r\n")
+
+
+@pytest.fixture
+async def looked_after(app: Starlette) -> AsyncIterator[Shelf]:
+    """Pages are kept from here on, as under `serve`."""
+    shelf: Shelf = app.state.site.shelf
+    app.state.site = replace(app.state.site, shows_outbox=False)
+    keeping = asyncio.create_task(shelf.keep_fresh())
+    await asyncio.sleep(0)
+    yield shelf
+    keeping.cancel()
+    await asyncio.wait([keeping])
+
+
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The path of each page that the router was asked for from now on."""
+    paths: list[str] = []
+    usual = Router.__call__
+
+    async def noted(self: Router, scope: Scope, receive: Receive, send: Send) -> None:
+        paths.append(scope["path"])
+        await usual(self, scope, receive, send)
+
+    monkeypatch.setattr(Router, "__call__", noted)
+    return paths
+
+
+PAGES = ["/", "/?zone=Asia/Kolkata", "/next", "/embed/next", "/archive", "/subscribe", "/privacy",
+         "/meetings/conversation-for-kindness/2026-11-19"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_public_page_is_made_once_per_state_and_minute(
+    house: House, looked_after: Shelf, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    paths = made(monkeypatch)
+    first = await visitor.get(path)
+    again = await asyncio.gather(*(visitor.get(path) for _ in range(20)))
+    assert len(paths) == 1
+    assert all((one.status_code, one.text) == (first.status_code, first.text) for one in again)
+    assert all(one.headers == first.headers for one in again)
+    assert (await visitor.head(path)).text == ""
+    assert len(paths) == 1
+    house.clock.pass_(timedelta(minutes=1))
+    await visitor.get(path)
+    assert len(paths) == 2
+    async with house.database.write() as connection:
+        await facts.note_change(connection)
+    await looked_after.look()
+    await visitor.get(path)
+    assert len(paths) == 3
+
+
+async def test_a_crowd_that_arrives_at_once_has_a_page_made_once(
+    looked_after: Shelf, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = made(monkeypatch)
+    answers = await asyncio.gather(*(visitor.get("/") for _ in range(64)))
+    assert {one.status_code for one in answers} == {200} and len(paths) == 1
+
+
+async def test_what_a_page_shows_is_never_older_than_the_members_list(
+    house: House, looked_after: Shelf, visitor: httpx.AsyncClient
+) -> None:
+    before = (await visitor.get("/meetings/conversation-for-kindness/2026-11-19")).text
+    async with house.database.write() as connection:
+        await connection.exec_driver_sql("UPDATE occurrences SET topic = 'Grace'")
+        await facts.note_change(connection)
+    house.clock.pass_(timedelta(seconds=2))
+    after = (await visitor.get("/meetings/conversation-for-kindness/2026-11-19")).text
+    assert "Grace" not in before and "Grace" in after
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/", {"Cookie": "session=1"}),
+        ("/", {"Authorization": "Basic x"}),
+        ("/join", {}),
+        ("/me", {}),
+        ("/me/" + "a" * 34, {}),
+        ("/subscribe/" + "a" * 34, {}),
+        ("/go/" + "a" * 34 + "/conversation-for-kindness/2026-11-19", {}),
+        ("/meetings/conversation-for-kindness/1999-01-01", {}),
+        ("/outbox", {}),
+        ("/healthz", {}),
+        ("/readyz", {}),
+    ],
+)
+async def test_what_is_one_persons_own_or_not_there_is_never_kept(
+    looked_after: Shelf,
+    visitor: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    headers: dict[str, str],
+) -> None:
+    paths = made(monkeypatch)
+    for _ in range(3):
+        await visitor.get(path, headers=headers)
+    assert len(paths) == 3
+
+
+async def test_visitors_of_different_languages_do_not_get_each_others_pages(
+    looked_after: Shelf, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = made(monkeypatch)
+    for language in ("de", "fr", "de", "fr"):
+        await visitor.get("/", headers={"Accept-Language": language})
+    assert len(paths) == 2
+
+
+async def test_endless_made_up_addresses_do_not_fill_the_memory(
+    app: Starlette, looked_after: Shelf, visitor: httpx.AsyncClient
+) -> None:
+    for number in range(520):
+        await visitor.get(f"/privacy?{number}")
+    (cache,) = [one for one in layers(app) if isinstance(one, ResponseCache)]
+    assert len(cache._pages) == 500
+
+
+def layers(app: Starlette) -> list[object]:
+    """The middleware of a site, the outermost first."""
+    found: list[object] = []
+    one: object = app.middleware_stack
+    while one is not None:
+        found.append(one)
+        one = getattr(one, "app", None) or getattr(one, "_app", None)
+    return found
+
+
+async def test_requests_sent_in_one_go_are_answered_in_their_order(line: Line) -> None:
+    await line.ask(get())
+    answers = await line.ask(
+        get("/healthz"), get(), get("/healthz"), get("/nothing"), get(method="HEAD"), get()
+    )
+    kinds = [(status[9:12], headers["content-type"].partition(";")[0]) for status, headers, _ in answers]
+    assert kinds == [
+        ("200", "text/plain"), ("200", "text/calendar"), ("200", "text/plain"), ("404", "text/html"),
+        ("200", "text/calendar"), ("200", "text/calendar"),
+    ]  # fmt: skip
+    assert answers[4][2] == b"" and answers[5][2] == answers[1][2]
+
+
+async def test_what_is_no_plain_question_goes_the_usual_way(app: Starlette, port: int, line: Line) -> None:
+    await line.ask(get())
+    for asked, status in (
+        (get(f"{FEED}?x=1"), "200"), (get(method="POST"), "405"), (get("/calendar%2Eics"), "200"),
+        (get(FEED, "Content-Length: 3") + "abc", "200"),
+    ):  # fmt: skip
+        (answer,) = await line.ask(asked)
+        assert answer[0].split()[1] == status
+    for last in (get(FEED, "Connection: close"), get().replace("HTTP/1.1", "HTTP/1.0")):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        (answer,) = await Line(reader, writer).ask(last)
+        assert answer[1]["connection"] == "close"
+        assert await reader.read() == b""
+        await hang_up(writer)

@@ -418,13 +418,13 @@ def _examples(usual: int) -> int:
 
 
 def test_whatever_was_done_everybody_invited_holds_each_meeting_exactly_once_and_as_it_is() -> None:
-    run_state_machine_as_test(Meetings, settings=settings(max_examples=_examples(30), stateful_step_count=25))
+    run_state_machine_as_test(Meetings, settings=settings(max_examples=_examples(10), stateful_step_count=20))
 
 
 @pytest.mark.proof
 def test_whatever_was_done_everybody_invited_holds_each_meeting_exactly_once_proved_at_length() -> None:
     run_state_machine_as_test(
-        Meetings, settings=settings(max_examples=_examples(500), stateful_step_count=40)
+        Meetings, settings=settings(max_examples=_examples(200), stateful_step_count=30)
     )
 
 
@@ -433,5 +433,5 @@ def test_whatever_was_done_the_same_holds_on_postgresql(postgres_server: str) ->
         url = postgres_server
 
     run_state_machine_as_test(
-        OnPostgres, settings=settings(max_examples=_examples(5), stateful_step_count=15)
+        OnPostgres, settings=settings(max_examples=_examples(3), stateful_step_count=12)
     )

@@ -128,7 +128,7 @@ _HEADINGS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
         r"suppress|deactivat|desinscri|desabon|baja|disiscri|afmeld|uitschrijf|avregistr).*"
         r"(?:time|date|reason|source|campaign.*|title|on|at|datum|am|le|fecha|data|motivo|grund|raison)$"
         r"|^(?:deleted|left|removed|exit|ausgetreten)(?:at|on|date|am)$|^fecha(?:de)?baja$",
-        "status": rf"^{_BEFORE_STATUS}(?:status|statut|statuts|stav|tila|estado|stato)"
+        "status": rf"^{_BEFORE_STATUS}(?:status|statut|statuts|stav|tila|estado|stato|статус)"
         rf"(?:{_BEFORE_STATUS.removesuffix('*')})*$|^(?:email)?(?:marketing)?consentstate$|^subscriptionstate$"
         r"|^emailmarketing(?:consent)?$|^subscribertype$|^marketingcontact$",
         "refused": r"unsub|optout|optedout|outofe?mail|blacklist|blocklist|^(?:is)?blocked$|bounced|hardbounce|"
@@ -147,10 +147,10 @@ _HEADINGS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
         "wanted": r"^(?:is|e?mail|newsletter|list|currently|still)*subscribed?(?:to.*)?$|"
         r"^(?:accepts?|receives?|wants?|allows?)(?:e?mail|marketing|newsletters?|mails?|updates|e?mailmarketing|"
         r"mailings?)+s?$|^(?:e?mail|marketing|newsletter|gdpr)*(?:optin|optedin|consent|permission)$|^optedinto.*$|"
-        r"^(?:e?mailable|mailable|marketable)$|^newsletter$|^abonniert$|^angemeldet$|^abonnee?$|^inscrite?$|^suscrit[oa]$|"
+        r"^(?:e?mailable|mailable|marketable)$|^abonniert$|^angemeldet$|^abonnee?$|^inscrite?$|^suscrit[oa]$|"
         r"^iscritt[oa]$|^inscrit[oa]$|^geabonneerd$|^ingeschreven$|^aangemeld$|^prenumererar$|^tilmeldt$|^pameldt$|"
         r"^einwilligung$|^consentement$|^consenso$|^consentimiento$|^toestemming$|^samtycke$",
-        "delivery": r"^(?:e?mail)?(?:preference|delivery|deliverymode|settings|subscription)$|^nomail$",
+        "delivery": r"^(?:e?mail)?(?:preference|delivery|deliverymode|settings|subscription)$|^type$|^newsletters?$",
     }.items()
 )  # fmt: skip
 # Columns of other channels, of numbers and of links that only sound so.

@@ -174,16 +174,16 @@ def read_status(kind: Kind, text: str) -> Status:
     """What a cell says of its person. An empty one says nothing against them, but for a column that says who agreed:
     there it is not yet a yes. Raises Refused where it is not known."""
     plain = folded(text)
-    if not text.strip():
+    if not plain:
         return "pending" if kind in ("wanted", "confirmed") else "active"
-    if _is_nothing(text):
+    if kind != "status" and _is_nothing(text):
         return _if_no(kind)
     if kind == "note":
         return "left"
     if kind == "status":
         return _in_words(text)
     if kind == "delivery":
-        return "paused" if plain in _folded(_NO) or known_status(text) not in ("active", None) else "active"
+        return "paused" if plain in _folded(_NO) else known_status(text) or "active"
     if plain in _folded(_NO):
         return _if_no(kind)
     if plain in _folded(_YES) or any(char.isdigit() for char in text):

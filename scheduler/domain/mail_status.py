@@ -128,7 +128,7 @@ _HEADINGS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
         r"suppress|deactivat|desinscri|desabon|baja|disiscri|afmeld|uitschrijf|avregistr).*"
         r"(?:time|date|reason|source|campaign.*|title|on|at|datum|am|le|fecha|data|motivo|grund|raison)$"
         r"|^(?:deleted|left|removed|exit|ausgetreten)(?:at|on|date|am)$|^fecha(?:de)?baja$",
-        "status": rf"^{_BEFORE_STATUS}(?:status|statut|statuts|stav|tila|estado|stato)"
+        "status": rf"^{_BEFORE_STATUS}(?:status|statut|statuts|stav|tila|estado|stato|статус)"
         rf"(?:{_BEFORE_STATUS.removesuffix('*')})*$|^(?:email)?(?:marketing)?consentstate$|^subscriptionstate$"
         r"|^emailmarketing(?:consent)?$|^subscribertype$|^marketingcontact$",
         "refused": r"unsub|optout|optedout|outofe?mail|blacklist|blocklist|^(?:is)?blocked$|bounced|hardbounce|"
@@ -147,10 +147,10 @@ _HEADINGS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
         "wanted": r"^(?:is|e?mail|newsletter|list|currently|still)*subscribed?(?:to.*)?$|"
         r"^(?:accepts?|receives?|wants?|allows?)(?:e?mail|marketing|newsletters?|mails?|updates|e?mailmarketing|"
         r"mailings?)+s?$|^(?:e?mail|marketing|newsletter|gdpr)*(?:optin|optedin|consent|permission)$|^optedinto.*$|"
-        r"^(?:e?mailable|mailable|marketable)$|^newsletter$|^abonniert$|^angemeldet$|^abonnee?$|^inscrite?$|^suscrit[oa]$|"
+        r"^(?:e?mailable|mailable|marketable)$|^abonniert$|^angemeldet$|^abonnee?$|^inscrite?$|^suscrit[oa]$|"
         r"^iscritt[oa]$|^inscrit[oa]$|^geabonneerd$|^ingeschreven$|^aangemeld$|^prenumererar$|^tilmeldt$|^pameldt$|"
         r"^einwilligung$|^consentement$|^consenso$|^consentimiento$|^toestemming$|^samtycke$",
-        "delivery": r"^(?:e?mail)?(?:preference|delivery|deliverymode|settings|subscription)$|^nomail$",
+        "delivery": r"^(?:e?mail)?(?:preference|delivery|deliverymode|settings|subscription)$|^type$|^newsletters?$",
     }.items()
 )  # fmt: skip
 # Columns of other channels, of numbers and of links that only sound so.
@@ -174,16 +174,16 @@ def read_status(kind: Kind, text: str) -> Status:
     """What a cell says of its person. An empty one says nothing against them, but for a column that says who agreed:
     there it is not yet a yes. Raises Refused where it is not known."""
     plain = folded(text)
-    if not text.strip():
+    if not plain:
         return "pending" if kind in ("wanted", "confirmed") else "active"
-    if _is_nothing(text):
+    if kind != "status" and _is_nothing(text):
         return _if_no(kind)
     if kind == "note":
         return "left"
     if kind == "status":
         return _in_words(text)
     if kind == "delivery":
-        return "paused" if plain in _folded(_NO) or known_status(text) not in ("active", None) else "active"
+        return "paused" if plain in _folded(_NO) else known_status(text) or "active"
     if plain in _folded(_NO):
         return _if_no(kind)
     if plain in _folded(_YES) or any(char.isdigit() for char in text):

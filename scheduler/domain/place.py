@@ -28,6 +28,8 @@ _ABBREVIATED = {
     "MX": {"cdmx": "CMX", "df": "CMX", "edomex": "MEX"},
 }  # fmt: skip
 
+_CITIES_CALLED = {"US": {"nyc": "newyorkcity", "la": "losangeles", "sf": "sanfrancisco"}}
+
 
 @dataclass(frozen=True, slots=True)
 class Subdivision:
@@ -47,7 +49,8 @@ def zone_of_place(country: str, *, state: str = "", city: str = "") -> str | Non
     land = country.partition("-")[0]
     town, _, beside = city.partition(",")
     found = find_subdivision(land, state) or find_subdivision(land, beside.partition(",")[0])
-    people = _cities(land).get(folded(town), {})
+    name = folded(town)
+    people = _cities(land).get(_CITIES_CALLED.get(land, {}).get(name, name), {})
     if found:
         within = {zone: number for zone, number in people.items() if zone in found.zones}
         return _dominant(within) or found.zone

@@ -37,20 +37,20 @@ _HEADINGS = {
         mailadres indirizzoemail indirizzodipostaelettronica indirizzopostaelettronica postaelettronica
         enderecodeemail
         enderecoemail enderecodecorreioeletronico correioeletronico adresemail adrese email1address sahkoposti
-        sahkopostiosoite elektronickaposta почта электроннаяпочта адресэлектроннойпочты""",
+        sahkopostiosoite メールアドレス メール 电子邮件 邮箱 電子郵件 이메일 elektronickaposta почта
+        электроннаяпочта адресэлектроннойпочты""",
     "name": """name fullname displayname member contactname yourname realname naam namn navn nombrecompleto nomcomplet
-        nomecompleto vollstandigername nomecognome nomeecognome nombreyapellidos nometprenom nomprenom nimi имя
-        фио""",
+        nomecompleto vollstandigername nomecognome nomeecognome nombreyapellidos nometprenom nomprenom nimi фио
+        名前 氏名 姓名 이름""",
     "first name": """firstname first givenname given forename fname vorname prenom nombre primernombre fornamn fornavn
-        voornaam nome primeironome nomeproprio imie etunimi jmeno""",
+        voornaam nome primeironome nomeproprio imie etunimi jmeno имя""",
     "last name": """lastname last surname familyname family lname nachname familienname zuname nom nomdefamille
-        apellido
-        apellidos efternamn etternavn efternavn achternaam cognome sobrenome apelido nazwisko sukunimi prijmeni
+        apellido apellidos efternamn etternavn efternavn achternaam cognome sobrenome apelido nazwisko sukunimi prijmeni
         фамилия""",
     "country": """country countryorregion countryregion countrycode countryofresidence countryname nation land
-        landregion        pays paysregion pais paisregion paisoregion paese paeseregione nazione landoderregion
-        landellerregion
-        countryterritory maa kraj zeme strana staat wohnsitzland wohnland страна isocountry iso2 countryiso""",
+        landregion pays paysregion pais paisregion paisoregion paese paeseregione nazione landoderregion
+        landellerregion countryterritory maa kraj zeme strana staat wohnsitzland wohnland страна 国 国家 國家 국가
+        isocountry iso2 countryiso""",
     "zone": """timezone timezonename timezoneid ianatimezone localtimezone tz tzid tzname zone zeitzone fuseauhoraire
         zonahoraria husohorario fusoorario fusohorario tidszon tidssone tidszone tijdzone strefaczasowa aikavyohyke
         casovepasmo часовойпояс timezoneiana olsontimezone""",
@@ -65,7 +65,9 @@ _HEADINGS = {
         departement provincie lan landskap uf stato statoprovincia регион область""",
     "zone source": "zonesource",
 }  # fmt: skip
-_MEANINGS = {heading: meaning for meaning, headings in _HEADINGS.items() for heading in headings.split()}
+_MEANINGS = {
+    folded(heading): meaning for meaning, headings in _HEADINGS.items() for heading in headings.split()
+}
 # Headings that may mean something else: used where no other column has that meaning.
 _WEAK = {
     "subscriber": "email",
@@ -163,7 +165,7 @@ def read_members(data: bytes, *, encoding: str | None = None, zone: str | None =
         reader.take(record)
     used = reader.used
     return Reading(
-        rows=tuple(reader.rows),
+        rows=reader.finish(),
         problems=tuple(reader.problems),
         ignored=tuple(
             heading for index, heading in enumerate(table.headings) if heading and index not in used
@@ -226,6 +228,10 @@ class _Reader:
         self._line = 0
         # The column that each meaning was last read from.
         self._index: dict[str, int] = {}
+        # Columns that say who agreed: those that say it of anybody, the blank ones of this row, and those of all rows.
+        self._filled: set[int] = set()
+        self._blank: list[int] = []
+        self._unsaid: dict[int, tuple[int, ...]] = {}
         # Of several columns with one meaning those that no row needs are not used.
         self.used = {indexes[0] for indexes in columns.values()}
         self.used |= {
@@ -239,6 +245,7 @@ class _Reader:
     def take(self, record: Record) -> None:
         self._line = record.line
         self._index.clear()
+        self._blank.clear()
         if record.problem:
             self._note("", record.problem)
         elif any(cell.strip() for cell in record.cells[len(self._headings) :]):
@@ -246,6 +253,15 @@ class _Reader:
             self._note("", f"{count}; put a cell that holds the separator in quotation marks")
         elif row := self._read(record.cells):
             self._keep(row)
+
+    def finish(self) -> tuple[MemberRow, ...]:
+        """The rows. A blank cell in a column that says who agreed is not yet a yes, unless all are blank there."""
+        return tuple(
+            replace(row, status="pending")
+            if self._filled.intersection(self._unsaid.get(row.line, ()))
+            else row
+            for row in self.rows
+        )
 
     def _read(self, cells: Sequence[str]) -> MemberRow | None:
         """The row, or None where problems were noted. Every cell is looked at, whatever was wrong with others."""
@@ -266,6 +282,8 @@ class _Reader:
         if len(self.problems) > before or email is None or zone is None:
             return None
         row = MemberRow(self._line, name, email, country, *zone, locale, status)
+        if self._blank and status == "active":
+            self._unsaid[self._line] = tuple(self._blank)
         return replace(row, zone_source="assumed") if source == "assumed" else row
 
     def _keep(self, row: MemberRow) -> None:
@@ -298,11 +316,16 @@ class _Reader:
             kind = cast(Kind, meaning.removeprefix("status "))
             for index in indexes:
                 text = unguard_cell(cells[index]) if index < len(cells) else ""
+                if text.strip():
+                    self._filled.add(index)
+                elif read_status(kind, text) != "active":
+                    self._blank.append(index)
+                    continue
                 try:
                     found.append(read_status(kind, text))
                 except Refused as refusal:
                     self.problems.append(RowProblem(self._line, self._headings[index], str(refusal)))
-        # Some exports head the status so.
+        # Some exports call the status so.
         if status := known_status(self._text("state", cells) or ""):
             found.append(status)
         return strictest(found)

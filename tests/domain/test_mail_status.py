@@ -77,6 +77,8 @@ def test_an_unknown_word_is_a_problem(word: str) -> None:
         ("refused", "0000-00-00 00:00:00", "active"), ("refused", "false", "active"), ("refused", "NULL", "active"),
         ("note", "2024-05-05", "left"), ("note", "NO_LONGER_WANTED", "left"), ("note", "", "active"),
         ("delivery", "Digest", "active"), ("delivery", "None", "paused"), ("delivery", "no email", "paused"),
+        ("delivery", "unsubscribed", "left"), ("delivery", "regular", "active"), ("status", "0", "left"),
+        ("status", "1", "active"), ("status", "-", "active"), ("status", "", "active"),
     ],
 )  # fmt: skip
 def test_flags_and_dates_are_read_by_what_their_column_is_about(kind: Kind, text: str, status: str) -> None:

@@ -346,6 +346,28 @@ def test_an_unknown_status_is_a_problem_of_its_row_only() -> None:
     assert [(one.line, one.column) for one in found.problems] == [(2, "Status")]
 
 
+def test_a_blank_cell_is_not_yet_a_yes_but_an_empty_column_says_nothing() -> None:
+    found = read(
+        "email,country,opt_in,confirmed\na@example.org,NZ,yes,\nb@example.org,NZ,,\nc@example.org,NZ,no,\n"
+    )
+    assert [row.status for row in found.rows] == ["active", "pending", "left"]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Почта;Имя;Страна;Город\na@example.org;Ольга;Россия;Москва\n", "cp1251"),
+        ("メール,名前,国\na@example.org,花子,JP\n", "cp932"),
+        ("邮箱,姓名,国家\na@example.org,李娜,CN\n", "gb18030"),
+        ("이메일,이름,국가\na@example.org,김민수,KR\n", "cp949"),
+        ("E-mail;Jméno;Země\na@example.org;Zdeněk;CZ\n", "cp1250"),
+    ],
+)  # fmt: skip
+def test_headings_in_other_scripts_and_code_pages_are_known(text: str, encoding: str) -> None:
+    (found,), (expected,) = read(text, encoding).rows, read(text).rows
+    assert found == expected and found.name and found.country
+
+
 def test_a_name_beside_a_first_name_is_the_family_name() -> None:
     found = read("Vorname;Name;Mail;Land\nAnn;Groß;a@example.org;DE\nBo;Bo Weiß;b@example.org;DE\n")
     assert [row.name for row in found.rows] == ["Ann Groß", "Bo Weiß"]

@@ -445,6 +445,11 @@ EXAMPLES = [
         "soft",
         f"The message to {MEMBER} could not be delivered.\n\nDear Bo,\n\nTopic: Chapter 5.1.1 of the book\n",
     ),
+    text(
+        "Our words without their headers, with a whole reply in the topic",
+        "soft",
+        f"The message to {MEMBER} could not be delivered.\n\nDear Bo,\n\nTopic: 550 5.1.1 user unknown, a history\n",
+    ),
     text("A forward in words", "soft", "old@elsewhere.example: 550 5.1.1 user unknown\n"),
     text("Nobody named", "hard", "550 5.1.1 Benutzer unbekannt\n"),
     # What says nothing, and what is no bounce although it comes without a sender

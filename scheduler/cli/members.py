@@ -313,7 +313,7 @@ def erase(
 
     if member := door(context).run(look):
         confirm(
-            f"Erase {member.name or 'the member'} <{member.address}> and all that is known of them, for good?",
+            f"Erase {member.name or 'the member'} <{member.address}> and everything that belongs to them, for good?",
             yes=yes,
             otherwise="give --yes to erase without being asked",
         )

@@ -48,8 +48,10 @@ _OF_A_MESSAGE = (
 )  # fmt: skip
 _OUR_LINK = re.compile(r"/(?:u|me|rsvp|go|cal)/[a-z2-7]{34}\b", re.IGNORECASE)
 _QUOTED = re.compile(r"\s*[>|]")
+# A mail system says by its subject of which mail it speaks; our own mail says what a meeting is about.
 _SUBJECT_LINE = re.compile(
-    r"\s*(?:subject|betreff|objet|asunto|oggetto|onderwerp|assunto|ämne|emne|temat|aihe|předmět|тема|件名|主题|主旨)\s?[:\uff1a]",
+    r"\s*(?:subject|betreff|objet|asunto|oggetto|onderwerp|assunto|ämne|emne|temat|aihe|předmět|тема|件名|主题|主旨"
+    r"|topics?|themes?|th[eè]ma|thème|sujet|tema|tópico|argomento|speakers?|title|titel)\s?[:\uff1a]",
     re.IGNORECASE,
 )
 

@@ -100,9 +100,9 @@ def read_replies(text: str, *, method: str = "") -> list[Reply]:
             case "BEGIN", "VEVENT" if len(events) < MOST_EVENTS:
                 events.append(_Event())
                 within = "VEVENT"
-            case "BEGIN", word if within == "VEVENT":
-                within = word
-            case "END", word if word == within and word != "VEVENT":
+            case "BEGIN", "VALARM" if within:
+                within = "VALARM"
+            case "END", "VALARM" if within:
                 within = "VEVENT"
             case "BEGIN" | "END", "VEVENT":
                 within = ""

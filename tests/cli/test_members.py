@@ -5,7 +5,10 @@ import os
 import pty
 import subprocess
 import sys
+from base64 import b64encode
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import time_machine
@@ -350,3 +353,20 @@ def test_adding_somebody_asks_before_it_invites_them(command: Command, clock: ti
     assert "invited" not in added.out
     assert "already" in command(*add).err
     assert "invited now" in command(*add[:3], "bo@example.org", *add[4:], "--yes").out
+
+
+def test_erasing_says_what_was_removed_and_where_the_name_still_is(
+    command: Command, folder: Path, people: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command("members", "import", people)
+    letter = b"From: Zed <zed@example.org>\nContent-Transfer-Encoding: base64\n\n" + b64encode(
+        b"Ask Ann Smith!"
+    )
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=BytesIO(letter), isatty=lambda: False))
+    assert command("ingest").code == 0
+    key = json.loads(command("schedule", "--count", "1", "--json").out)[0]["key"]
+    assert command("occurrence", "amend", key, "--speakers", "Ann Smith", "--no-tell").code == 0
+    said = command("members", "erase", "ann@example.org", "--yes").out.splitlines()
+    assert said[0] == "erased, with 1 message that came back and named them"
+    assert f"still named in: the topic, speakers or materials of {key}" in said
+    assert "nothing waits" in command("returns", "list").out

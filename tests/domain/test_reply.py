@@ -58,6 +58,20 @@ def test_an_answer_in_the_zone_block_or_behind_the_event_is_not_the_events() -> 
     assert [(one.uid, one.sequence) for one in read_replies(text)] == [("u", 0)]
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "BEGIN:VALARM\nUID:other\nATTENDEE:mailto:x@example.org\nSEQUENCE:9\nEND:VALARM\n",
+        "BEGIN:X-THING\n", "END:X-THING\n", ":::\n", "ORGANIZER\n", 'ORGANIZER;CN="x:mailto:y\n', "DTSTART;TZID=:x\n",
+        "RRULE;X=\"\n", "SUMMARY\u00a0;LANGUAGE=en:x\n", "DESCRIPTION:" + "x" * 20_000 + "\n",
+    ],
+)  # fmt: skip
+def test_lines_that_are_bad_or_of_an_alarm_change_no_answer(lines: str) -> None:
+    text = returned.google("u", "bo@example.org", "DECLINED").replace("DTSTART:", f"{lines}DTSTART:", 1)
+    (one,) = read_replies(text)
+    assert (one.uid, one.sequence, one.answer_of("bo@example.org")) == ("u", 0, "declined")
+
+
 def test_a_uid_that_we_gave_names_its_meeting() -> None:
     for day, again in ((date(2026, 11, 19), 0), (date(2027, 3, 18), 12)):
         occurrence = SERIES.occurrence(day, NOW)

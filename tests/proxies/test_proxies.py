@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from sqlalchemy import text
 
 from scheduler.store.database import Database
 from tests.postgres import free_loopback_port
@@ -171,7 +172,7 @@ def counts(folder: Path) -> dict[str, int]:
     async def read() -> dict[str, int]:
         database = Database(f"sqlite:///{folder}/t.sqlite")
         async with database.write() as connection:
-            rows = (await connection.exec_driver_sql("SELECT visitor, count FROM form_counts")).all()
+            rows = (await connection.execute(text("SELECT visitor, count FROM form_counts"))).all()
             await connection.exec_driver_sql("DELETE FROM form_counts")
         await database.close()
         return {str(row[0]): int(row[1]) for row in rows if row[0]}

@@ -7,6 +7,7 @@ import httpx
 from structlog.testing import capture_logs
 
 from scheduler.domain.token import Purpose
+from scheduler.service.amending import Change, amend
 from scheduler.service.importing import import_members
 from scheduler.service.reading import read_members
 from scheduler.store import members
@@ -176,3 +177,15 @@ PERSONAL_PATHS: list[tuple[str, Purpose]] = [
     ("me", Purpose.PREFERENCES), ("subscribe", Purpose.SUBSCRIBE), ("rsvp", Purpose.RSVP), ("u", Purpose.LEAVE),
     ("address", Purpose.ADDRESS),
 ]  # fmt: skip
+
+
+async def test_being_forgotten_says_what_stays(house: House, visitor: httpx.AsyncClient) -> None:
+    await house.join(("Zdenka Quarrendon", "Europe/Prague"))
+    await house.tick()
+    key = "conversation-for-kindness/2026-11-19"
+    now = house.clock.now()
+    await amend(house.database, house.by_slug, key, Change(speakers="Zdenka Quarrendon"), now=now)
+    link = await fresh(house, visitor, address_of("Zdenka Quarrendon"))
+    assert "it stays there until you ask us to remove it" in (await visitor.get(link)).text
+    done = (await visitor.post(link, data={"act": "erase", "sure": "yes"})).text
+    assert "Your name is still in 2 places" in done and "scrambled mark" in done and "Backups" in done

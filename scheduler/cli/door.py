@@ -29,6 +29,11 @@ LONGEST_NUMBER = 18
 LONGEST_HOLD = 7 * 24 * 3600
 """Seconds for which a mail may wait to be stopped."""
 
+READING = frozenset(
+    {"schedule", "plan", "feed", "deliveries", "status", "doctor", "list", "show", "answers", "export"}
+)
+"""The commands that change nothing, by the last of their words."""
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
@@ -38,6 +43,7 @@ class Door:
 
     def __init__(self, config: Path | None) -> None:
         self.config = config
+        self.only_reads = False
         self._pointed_out = False
 
     @property
@@ -49,10 +55,10 @@ class Door:
         return load_settings(self.config, os.environ)
 
     def _point_out_unnamed(self) -> None:
-        """Say, once, that a settings file lies here which this command does not read."""
+        """Say, once, that a settings file lies here which a command that writes does not read."""
         from scheduler.bootstrap.settings import unnamed_settings
 
-        if self.config is None and not self._pointed_out:
+        if self.config is None and not self.only_reads and not self._pointed_out:
             self._pointed_out = True
             if found := unnamed_settings(Path()):
                 names = ", ".join(one.name for one in found)
@@ -106,6 +112,7 @@ def faults_told() -> Iterator[None]:
 def door(context: typer.Context) -> Door:
     found = context.find_object(Door)
     assert found is not None
+    found.only_reads = context.info_name in READING
     return found
 
 

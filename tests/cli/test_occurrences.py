@@ -1,6 +1,8 @@
 """`occurrence`, as the shell sees it."""
 
+import asyncio
 import json
+import os
 from collections.abc import Callable
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -10,6 +12,9 @@ from typing import Any
 import pytest
 import time_machine
 
+from scheduler.bootstrap.settings import load_settings
+from scheduler.bootstrap.wiring import open_parts
+from scheduler.store import answers, members
 from tests.cli.conftest import Command, Ended
 
 SERIES = "conversation-for-kindness"
@@ -314,3 +319,24 @@ def test_an_added_meeting_that_nobody_was_told_of_is_taken_back(
     refused = command("occurrence", "remove", key)
     assert refused.code == 1
     assert "members were told" in refused.err
+
+
+def test_who_answered_what_is_named(command: Command, serve_once: Callable[[], None]) -> None:
+    serve_once()
+
+    async def answer() -> None:
+        async with open_parts(load_settings(None, os.environ)) as parts, parts.database.write() as connection:
+            for key, word in (("ann@example.org", "coming"), ("bo@example.org", "declined")):
+                member = await members.by_key(connection, key)
+                assert member
+                await answers.set_answer(connection, member.id, KEY, answer=word, now=parts.clock.now())
+
+    asyncio.run(answer())
+    assert command("occurrence", "answers", KEY, "--names").out.splitlines() == [
+        f"{KEY}: 1 coming, 0 maybe, 1 declined",
+        "  coming    Ann <ann@example.org>",
+        "  declined  Bo <bo@example.org>",
+    ]
+    document = json.loads(command("occurrence", "answers", KEY, "--names", "--json").out)
+    assert document["names"]["coming"] == [{"name": "Ann", "email": "ann@example.org"}]
+    assert "names" not in json.loads(command("occurrence", "answers", KEY, "--json").out)

@@ -155,6 +155,8 @@ def test_a_settings_file_that_is_not_named_is_pointed_out(command: Command, fold
         assert done.code == 0
         assert done.err.startswith("third-thursday: my.toml: a settings file that is not read")
         assert "--config my.toml" in done.err
+    for arguments in (["schedule"], ["members", "list", "--json"], ["notice", "list"], ["plan"]):
+        assert command(*arguments).err == ""
     (folder / "my.toml").write_text("[web]\nport = 8001\n")
     assert "not read" not in command("--config", "my.toml", "migrate").err
 

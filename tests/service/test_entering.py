@@ -65,6 +65,8 @@ async def test_a_room_not_set_yet_says_so_and_leads_nowhere(house: House) -> Non
     house.series = (replace(SERIES, link=""),)
     entry = await come(house, START)
     assert (entry.door, entry.room) == (Door.ROOMLESS, "")
+    early = await come(house, START - timedelta(days=3))
+    assert (early.door, early.has_room) == (Door.EARLY, False)
     await change(house, link="https://other.example.org/room")
     assert (await come(house, START)).door is Door.OPEN
 

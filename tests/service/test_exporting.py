@@ -79,4 +79,7 @@ async def test_a_list_moves_to_another_house_with_who_left_and_who_paused(
 
 async def test_a_column_of_a_mailing_service_tells_who_unsubscribed() -> None:
     text = "Email,Country,Status\na@example.org,GB,Subscribed\nb@example.org,GB,Unsubscribed\nc@example.org,GB,VIP\n"
-    assert [one.status for one in read_members(text.encode()).rows] == ["active", "left", "active"]
+    found = read_members(text.encode())
+    assert [one.status for one in found.rows] == ["active", "left"]
+    # Nobody knows whether such a person may be mailed.
+    assert [(one.line, one.column) for one in found.problems] == [(4, "Status")]

@@ -155,7 +155,9 @@ async def test_moved_by_a_week_after_the_invitation_the_reminders_follow_and_non
         async with here.serving(datetime(2026, 11, 6, tzinfo=UTC)):
             await arrived(receiver, COUNT)
         moved = datetime(2026, 11, 10, tzinfo=UTC)
-        told = await here.run(moved, "occurrence", "amend", KEY, "--move-to", "2026-11-26 18:00", "--tell", "--yes")
+        told = await here.run(
+            moved, "occurrence", "amend", KEY, "--move-to", "2026-11-26 18:00", "--tell", "--yes"
+        )
         assert f"tells {COUNT} members" in told
         async with here.serving(moved + timedelta(minutes=1)):
             await arrived(receiver, 2 * COUNT)

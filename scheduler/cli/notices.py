@@ -147,7 +147,7 @@ def send(
             await _wait(parts, pressed.notice)
 
     number, pace = door(context).run(count)
-    if not number:
+    if not number and not dry_run:
         raise Refused(f"the audience '{audience}' has no active member; nobody was told")
     if dry_run:
         typer.echo(f"would go to {counted(number, 'member')}; nothing was sent")
@@ -238,12 +238,17 @@ def list_(context: typer.Context, as_json: Annotated[bool, typer.Option("--json"
 
     found = door(context).run(rows)
     if as_json:
-        show_json(found)
+        show_json([_document(row) for row in found])
         return
     for row in found:
         _print_row(row)
     if not found:
         typer.echo("no notices yet")
+
+
+def _document(row: dict[str, object]) -> dict[str, object]:
+    """The row as --json has it."""
+    return {name: value for name, value in row.items() if name not in ("due_utc", "last_due_utc")}
 
 
 def _print_row(row: dict[str, object]) -> None:
@@ -283,7 +288,7 @@ def show(
 
     row = door(context).run(one)
     if as_json:
-        show_json(row)
+        show_json(_document(row))
         return
     _print_row(row)
     typer.echo(

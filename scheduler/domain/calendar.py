@@ -180,7 +180,9 @@ def feed(
     """
     inside = sorted(occurrences, key=lambda occurrence: (occurrence.starts, occurrence.key))
     # A calendar without any component would be invalid.
-    zones = _zones(inside) or [(canonical_zone(one.zone), one.starts_on(one.first)) for one in series.values()]
+    zones = _zones(inside) or [
+        (canonical_zone(one.zone), one.starts_on(one.first)) for one in series.values()
+    ]
     calendar = _calendar()
     _add(calendar, ("NAME", "X-WR-CALNAME"), _line(name))
     _add(calendar, ("DESCRIPTION", "X-WR-CALDESC"), _prose(community.description))

@@ -157,3 +157,19 @@ def test_a_programme_is_taken_row_by_row_and_its_bad_rows_are_told(command: Comm
     assert [line.partition(": ")[2][:6] for line in done.err.splitlines()[:2]] == ["line 5", "line 3"]
     assert meeting(command)[2] == "Größe"
     assert notices(command) == []
+
+
+def test_telling_later_of_a_change_says_how_many_and_asks(
+    command: Command, amend: Callable[..., Ended], serve_once: Callable[[], None]
+) -> None:
+    refused = command("occurrence", "tell", KEY)
+    assert refused.code == 1 and "nobody has been told of it yet" in refused.err
+    amend("--topic", "Hope", "--tell")
+    serve_once()
+    assert "nothing to tell" in command("occurrence", "tell", KEY).err
+    amend("--topic", "Grace", "--no-tell")
+    assert "would go to 4 members" in command("occurrence", "tell", KEY, "--dry-run").out
+    asked = command("occurrence", "tell", KEY)
+    assert asked.code == 2 and "this mails 4 members; give --yes" in asked.err
+    assert "tells 4 members" in command("occurrence", "tell", KEY, "--yes").out
+    assert "tells of it already" in command("occurrence", "tell", KEY, "--yes").err

@@ -340,3 +340,19 @@ def test_who_answered_what_is_named(command: Command, serve_once: Callable[[], N
     document = json.loads(command("occurrence", "answers", KEY, "--names", "--json").out)
     assert document["names"]["coming"] == [{"name": "Ann", "email": "ann@example.org"}]
     assert "names" not in json.loads(command("occurrence", "answers", KEY, "--json").out)
+
+
+def test_telling_later_of_a_change_says_how_many_and_asks(
+    command: Command, amend: Callable[..., Ended], serve_once: Callable[[], None]
+) -> None:
+    refused = command("occurrence", "tell", KEY)
+    assert refused.code == 1 and "nobody has been told of it yet" in refused.err
+    amend("--topic", "Hope", "--tell")
+    serve_once()
+    assert "nothing to tell" in command("occurrence", "tell", KEY).err
+    amend("--topic", "Grace", "--no-tell")
+    assert "would go to 4 members" in command("occurrence", "tell", KEY, "--dry-run").out
+    asked = command("occurrence", "tell", KEY)
+    assert asked.code == 2 and "this mails 4 members; give --yes" in asked.err
+    assert "tells 4 members" in command("occurrence", "tell", KEY, "--yes").out
+    assert "tells of it already" in command("occurrence", "tell", KEY, "--yes").err

@@ -44,13 +44,12 @@ CADDY = """
 {{
     admin off
     auto_https off
-    persist_config off
 }}
-http://127.0.0.1:{port} {{
+http://:{port} {{
     reverse_proxy 127.0.0.1:{behind}
 }}
 """
-# As in HAProxy's Configuration Manual, "option forwardfor".
+# As in HAProxy's Configuration Manual, "option forwardfor"; "option forwarded" is newer than Debian's.
 HAPROXY = """
 defaults
     mode http
@@ -81,7 +80,9 @@ FRONTS = {
     ),
     "caddy": Front(("caddy", "run", "--adapter", "caddyfile", "--config"), CADDY),
     "haproxy": Front(("haproxy", "-db", "-f"), HAPROXY.replace("{option}", "option forwardfor")),
-    "haproxy, Forwarded": Front(("haproxy", "-db", "-f"), HAPROXY.replace("{option}", "option forwarded")),
+    "haproxy, Forwarded": Front(
+        ("haproxy", "-db", "-f"), HAPROXY.replace("{option}", "http-request set-header Forwarded for=%[src]")
+    ),
 }
 FORGED = {
     "X-Forwarded-For": "203.0.113.{}",
@@ -174,7 +175,7 @@ def counts(folder: Path) -> dict[str, int]:
             rows = (await connection.exec_driver_sql("SELECT visitor, count FROM form_counts")).all()
             await connection.exec_driver_sql("DELETE FROM form_counts")
         await database.close()
-        return {visitor: count for visitor, count in rows if visitor}
+        return {str(row[0]): int(row[1]) for row in rows if row[0]}
 
     return asyncio.run(read())
 

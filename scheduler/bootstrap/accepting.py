@@ -177,7 +177,9 @@ def read_networks(value: Any) -> Any:
 def require_place(value: str, what: str) -> str:
     """An address and port to listen on."""
     host, _, port = value.rpartition(":")
-    if not re.fullmatch(rf"\[[0-9A-Fa-f:]+\]|{HOST.pattern}", host) or not re.fullmatch(r"[0-9]{1,5}", port):
+    if not re.fullmatch(r"\[[0-9A-Fa-f:]+\]|[A-Za-z0-9][A-Za-z0-9._-]*", host) or not re.fullmatch(
+        r"[0-9]{1,5}", port
+    ):
         raise ValueError(f"{what}: '{value}' is not accepted")
     if not 0 < int(port) < 65536:
         raise ValueError(f"{what}: '{port}' is no port")

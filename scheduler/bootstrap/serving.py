@@ -41,6 +41,7 @@ from scheduler.store.database import FAULTS, Database
 log = structlog.get_logger()
 
 SAFETY_SECONDS = 30
+BACKLOG = 1_024
 WATCH_SECONDS = 1
 _FAULTS: tuple[type[Exception], ...] = (*FAULTS, Problem)
 
@@ -199,11 +200,18 @@ def _listen(host: str, port: int, name: str, *, remedy: str) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen(BACKLOG)  # now, so that two services do not both begin with one port
     except OSError as error:
         raise Problem(
             f"{name} cannot be listened on: {error.strerror}; stop what uses it, or {remedy}"
         ) from None
     return listener
+
+
+async def _stop_web(web: WebProcess, listeners: list[socket.socket]) -> None:
+    await web.stop()
+    for listener in listeners:
+        listener.close()
 
 
 async def serve(
@@ -237,9 +245,7 @@ async def serve(
         log.info("stopping")
         asked.cancel()
         broken = None if stopping.is_set() else sending
-        await asyncio.gather(web.stop(), service.stop(sending))
-        for listener in listeners:
-            listener.close()
+        await asyncio.gather(_stop_web(web, listeners), service.stop(sending))
         if broken:
             error = broken.exception()
             log.error("broke-off", error=type(error).__name__)

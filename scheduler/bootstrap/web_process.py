@@ -265,6 +265,9 @@ async def _serve(channel: socket.socket, listeners: Sequence[socket.socket]) -> 
             for server, listener in zip(servers, listeners, strict=True)
         ]
         await _started(servers, serving)
+        for one in serving:
+            if one.done():
+                raise Problem(f"the pages cannot be served: {one.exception() or 'their server ended'}")
         sender.say_ready()
         with contextlib.suppress(OSError):
             os.nice(NICENESS)

@@ -45,13 +45,12 @@ CADDY = """
 {{
     admin off
     auto_https off
-    persist_config off
 }}
-http://127.0.0.1:{port} {{
+http://:{port} {{
     reverse_proxy 127.0.0.1:{behind}
 }}
 """
-# As in HAProxy's Configuration Manual, "option forwardfor".
+# As in HAProxy's Configuration Manual, "option forwardfor"; "option forwarded" is newer than Debian's.
 HAPROXY = """
 defaults
     mode http
@@ -82,7 +81,9 @@ FRONTS = {
     ),
     "caddy": Front(("caddy", "run", "--adapter", "caddyfile", "--config"), CADDY),
     "haproxy": Front(("haproxy", "-db", "-f"), HAPROXY.replace("{option}", "option forwardfor")),
-    "haproxy, Forwarded": Front(("haproxy", "-db", "-f"), HAPROXY.replace("{option}", "option forwarded")),
+    "haproxy, Forwarded": Front(
+        ("haproxy", "-db", "-f"), HAPROXY.replace("{option}", "http-request set-header Forwarded for=%[src]")
+    ),
 }
 FORGED = {
     "X-Forwarded-For": "203.0.113.{}",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -172,7 +172,8 @@ def counts(folder: Path) -> dict[str, int]:
     async def read() -> dict[str, int]:
         database = Database(f"sqlite:///{folder}/t.sqlite")
         async with database.write() as connection:
-            rows = (await connection.exec_driver_sql("SELECT visitor, count FROM form_counts")).all()
+            found = await connection.exec_driver_sql("SELECT visitor, count FROM form_counts")
+            rows: list[Any] = list(found)
             await connection.exec_driver_sql("DELETE FROM form_counts")
         await database.close()
         return {str(row[0]): int(row[1]) for row in rows if row[0]}

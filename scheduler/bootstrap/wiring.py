@@ -17,9 +17,10 @@ from scheduler.domain.policy import Policy
 from scheduler.domain.problem import Problem, Refused, SettingsProblem
 from scheduler.domain.token import Keys
 from scheduler.service.restoring import restore
-from scheduler.store import facts, members
+from scheduler.store import facts
 from scheduler.store.database import Database
 from scheduler.store.key_file import read_key, write_key
+from scheduler.store.ledger import reports
 from scheduler.store.upgrades import open_database
 
 
@@ -86,7 +87,7 @@ async def load_keys(
     """
     async with database.read() as connection:
         known = await facts.read(connection, facts.KEY_FINGERPRINT)
-        in_use = known is not None or await members.any_at_all(connection)
+        in_use = known is not None or await reports.any_at_all(connection)
     if settings.security.key:
         keys = Keys(settings.security.key)
     elif database.path is None:

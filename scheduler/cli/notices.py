@@ -23,7 +23,6 @@ from scheduler.cli.door import (
 from scheduler.cli.pacing import foreseen
 from scheduler.domain.duration import parse_duration
 from scheduler.domain.problem import Refused
-from scheduler.domain.table import decode_text
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
@@ -40,6 +39,8 @@ _ADDRESS = re.compile(r"[^\s,;<>\"]+@[^\s,;<>\"]+")
 def read_list(path: str) -> list[str]:
     """The addresses in a file, one in a line (further columns are ignored)."""
     try:
+        from scheduler.domain.table import decode_text
+
         text = decode_text(Path(path).read_bytes())
     except OSError as error:
         raise Refused(f"audience list:{path} cannot be read: {error.strerror}") from None

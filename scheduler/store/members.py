@@ -66,11 +66,6 @@ async def by_key(connection: AsyncConnection, address_key: str) -> Member | None
     return _read(row) if row else None
 
 
-async def any_at_all(connection: AsyncConnection) -> bool:
-    """Whether anybody was ever put on the list."""
-    return await connection.scalar(select(members.c.id).limit(1)) is not None
-
-
 async def lock(connection: AsyncConnection, number: int) -> None:
     """Let nobody else decide about a member before this transaction ends (SQLite's writer is alone anyway)."""
     await connection.execute(select(members.c.id).where(members.c.id == number).with_for_update())

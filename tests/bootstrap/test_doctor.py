@@ -134,7 +134,7 @@ async def test_the_open_files_that_are_allowed_are_said_and_half_are_kept_free(
     assert "open files are allowed, 1000 connections" in texts((await examined())[1], Level.FINE)
     monkeypatch.setattr(doctor, "raise_descriptor_limit", lambda: 1024)
     notes = texts((await examined())[1], Level.NOTE)
-    assert "1024 open files are allowed, 512 connections at once, not 1000" in notes
+    assert "1024 open files are allowed, 512 connections at once, not the 1000" in notes
 
 
 @pytest.mark.parametrize("place", ["0.0.0.0:9464", "[::]:9464", "metrics.example.org:9464"])

@@ -20,16 +20,27 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-async def opened(
-    *, key: str = "", upgrade: bool = False, new_key: bool = False, member: bool = False
-) -> bytes:
-    """Open the parts in this folder, put a member on the list where asked, and return the key."""
+async def opened(*, key: str = "", upgrade: bool = False, new_key: bool = False, link: bool = False) -> bytes:
+    """Open the parts in this folder, prepare a mail with links where asked, and return the key."""
     settings = load_settings(None, {"THIRD_THURSDAY_SECURITY__KEY": key} if key else {})
     async with open_parts(settings, upgrade=upgrade, new_key=new_key) as parts:
-        if member:
+        if link:
             details = Details(name="Åse", email="ase@example.org", zone="Europe/Oslo")
             await add_member(parts.database, details, keys=parts.keys, locale="en-GB", now=parts.clock.now())
+            await send_notice(
+                parts.database,
+                subject="x",
+                body="x",
+                audience={"all": []},
+                audience_text="all",
+                now=parts.clock.now(),
+            )
         return parts.keys.secret
+
+
+def forget_fingerprint(folder: Path) -> None:
+    with sqlite3.connect(folder / "var" / "third-thursday.sqlite") as connection:
+        connection.execute("DELETE FROM facts WHERE name = 'key_fingerprint'")
 
 
 async def test_a_key_is_made_once_and_readable_by_its_owner_alone(folder: Path) -> None:
@@ -40,7 +51,8 @@ async def test_a_key_is_made_once_and_readable_by_its_owner_alone(folder: Path) 
 
 
 async def test_a_missing_key_is_not_made_anew_once_somebody_may_have_links(folder: Path) -> None:
-    await opened(member=True)
+    await opened(link=True)
+    forget_fingerprint(folder)
     (folder / "var" / "secret").unlink()
     with pytest.raises(Problem, match="is missing, and every link that was sent needs it"):
         await opened()
@@ -65,8 +77,7 @@ async def test_a_database_from_before_fingerprints_takes_the_key_that_it_finds_w
     folder: Path,
 ) -> None:
     first = await opened()
-    with sqlite3.connect(folder / "var" / "third-thursday.sqlite") as connection:
-        connection.execute("DELETE FROM facts WHERE name = 'key_fingerprint'")
+    forget_fingerprint(folder)
     assert await opened(upgrade=True) == first
     with pytest.raises(Problem, match="is not the key"):
         await opened(key=OTHER)

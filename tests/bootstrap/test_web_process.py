@@ -54,6 +54,8 @@ async def serve(tmp_path: Path, free_port: int) -> AsyncIterator[Serve]:
         )
     serve = Serve(process, free_port, tmp_path)
     await serve.answers()
+    while "is at http://" not in (tmp_path / "log").read_text():
+        await asyncio.sleep(0.05)
     yield serve
     with suppress(ProcessLookupError):
         process.kill()

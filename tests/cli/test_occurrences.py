@@ -347,7 +347,7 @@ def test_telling_later_of_a_change_says_how_many_and_asks(
 ) -> None:
     refused = command("occurrence", "tell", KEY)
     assert refused.code == 1 and "nobody has been told of it yet" in refused.err
-    amend("--topic", "Hope", "--tell")
+    amend("--topic", "Hope", "--tell", "--yes")
     serve_once()
     assert "nothing to tell" in command("occurrence", "tell", KEY).err
     amend("--topic", "Grace", "--no-tell")

@@ -470,8 +470,7 @@ async def test_a_changed_rule_leaves_the_past_the_amended_the_extra_and_the_begu
     at_noon = replace(SERIES, start=time(12))
     house.series = (at_noon,)
     house.restart()
-    house.clock.pass_until(datetime(2027, 1, 10, tzinfo=UTC))
-    await house.tick()
+    await house.live(datetime(2027, 1, 10, tzinfo=UTC))
     async with house.database.read() as connection:
         kept = {one.key: one for one in await occurrences.all_occurrences(connection)}
     assert kept[KEY].starts == START

@@ -13,7 +13,7 @@ from scheduler.service.mailing import mail_one
 from scheduler.service.reading import read_members
 from scheduler.store import facts, members
 from scheduler.store.schema import deliveries, notices
-from tests.house import DAY_BEFORE, HOUR_BEFORE, INVITATION, House, address_of, open_house
+from tests.house import DAY_BEFORE, HOUR_BEFORE, INVITATION, LONGEST_OUTAGE, House, address_of, open_house
 from tests.service.test_erasing import found
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -72,7 +72,7 @@ async def test_what_lies_in_the_archive_is_never_made_or_sent_again(tmp_path: Pa
         house.policies = (INVITATION, replace(DAY_BEFORE, days_before=2), HOUR_BEFORE)
         house.restart()
         async with house.database.write() as connection:
-            await facts.write(connection, facts.LAST_TICK, NOW)
+            await facts.write(connection, facts.LAST_TICK, house.clock.now() - LONGEST_OUTAGE)
             await facts.write(connection, facts.WATERMARK, None)
         await house.tick()
         # An archived meeting that is moved to come is announced and reminded of anew; nobody is invited twice.

@@ -107,13 +107,15 @@ async def test_who_was_invited_before_is_known_when_a_meeting_of_the_archive_is_
     async with database.write() as connection:
         await connection.execute(update(occurrences).values(starts=again, ends=again + timedelta(hours=1)))
         number = await notices.add(
-            connection, identity="update", kind=Kind.UPDATE, occurrence=MEETING.key, starts=again, expires=again,
-            created_at=OVER, ready=True,
+            connection, identity=f"update:{MEETING.key}:2", kind=Kind.UPDATE, occurrence=MEETING.key, starts=again,
+            expires=again, created_at=OVER, ready=True,
         )  # fmt: skip
         await notices.set_dues(connection, number, {"*": OVER})
         update_ = await notices.by_id(connection, number)
         assert update_
-        await fanning.fan_out(connection, update_, zone="Europe/London", due=OVER, now=OVER)
+        await fanning.fan_out(
+            connection, update_, zone="Europe/London", due=OVER, now=OVER, audience={"all": []}
+        )
     claimed = await ledger.claim(now=OVER)
     # The first one's invitation failed.
     assert [(one.requested, one.first) for one in claimed] == [(False, True), (True, False)]

@@ -57,6 +57,14 @@ class Waiting:
     ready: datetime
 
 
+async def any_at_all(connection: AsyncConnection) -> bool:
+    """Whether mail to anybody was ever prepared, so that links may have been sent."""
+    found = [
+        await connection.scalar(select(table.c.notice).limit(1)) for table in (deliveries, past_deliveries)
+    ]
+    return any(one is not None for one in found)
+
+
 async def reports(
     connection: AsyncConnection,
     *,

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from scheduler.domain.calendar import feed, feed_window
 from scheduler.domain.community import Community
+from scheduler.domain.feed_template import PrivateFeed
 from scheduler.domain.occurrence import Series
-from scheduler.domain.stencil import PrivateFeed
 from scheduler.domain.token import Keys, Purpose
 from tests.readers.tools import python_with
 
@@ -102,15 +102,20 @@ def over_http(folder: Path) -> dict[str, float]:
     (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=ports[nginx], user=user))
     python = python_with("radicale", ["radicale"])
     settings = [
-        f"--server-hosts=127.0.0.1:{ports[radicale]}", f"--storage-filesystem-folder={folder}/collections",
-        "--auth-type=none", "--logging-level=error", "--server-timeout=5",
-    ]  # fmt: skip
+        f"--server-hosts=127.0.0.1:{ports[radicale]}",
+        f"--storage-filesystem-folder={folder}/collections",
+        "--auth-type=none",
+        "--logging-level=error",
+        "--server-timeout=5",
+    ]
     service = [sys.executable, "-m", "scheduler", "serve"]
     environment = {
-        **os.environ, "THIRD_THURSDAY_WEB__PORT": ports[ours], "THIRD_THURSDAY_DATABASE__URL": f"sqlite:///{folder}/t.sqlite",
+        **os.environ,
+        "THIRD_THURSDAY_WEB__PORT": ports[ours],
+        "THIRD_THURSDAY_DATABASE__URL": f"sqlite:///{folder}/t.sqlite",
         "THIRD_THURSDAY_MAIL__TRANSPORT": f"maildir:{folder}/mail",
         "PYTHONPATH": str(Path(__file__).parent.parent),
-    }  # fmt: skip
+    }
     with running(service, f"{ours}/calendar.ics", env=environment, cwd=folder):
         content, our_tag = get(f"{ours}/calendar.ics")
         (folder / "calendar.ics").write_bytes(content)
@@ -152,14 +157,23 @@ def put(url: str, content: bytes) -> None:
 def filling() -> float:
     """How many times as fast 10,000 private feeds of one state are filled in as made with icalendar."""
     community = Community(
-        name="Conversation for Kindness", description="An hour of conversation.", website="",
-        address="meetings@example.org", reply_to="us@example.org", domain="example.org",
+        name="Conversation for Kindness",
+        description="An hour of conversation.",
+        website="",
+        address="meetings@example.org",
+        reply_to="us@example.org",
+        domain="example.org",
         base_url="https://meet.example.org",
-    )  # fmt: skip
+    )
     series = Series(
-        slug="conversation-for-kindness", title="Conversation for Kindness", rule="FREQ=MONTHLY;BYDAY=3TH",
-        start=at(18), zone="Europe/London", duration=timedelta(hours=1), first=date(2020, 7, 16),
-    )  # fmt: skip
+        slug="conversation-for-kindness",
+        title="Conversation for Kindness",
+        rule="FREQ=MONTHLY;BYDAY=3TH",
+        start=at(18),
+        zone="Europe/London",
+        duration=timedelta(hours=1),
+        first=date(2020, 7, 16),
+    )
     adopted = datetime(2026, 11, 1, tzinfo=UTC)
     since, until = feed_window(adopted)
     held = [

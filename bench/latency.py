@@ -60,16 +60,27 @@ def settings(dues: Sequence[datetime]) -> str:
 
 async def start(folder: Path, url: str, port: int) -> asyncio.subprocess.Process:
     environment = {
-        **os.environ, "PYTHONPATH": str(Path.cwd()), "THIRD_THURSDAY_DATABASE__URL": url,
-        "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{port}", "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32,
+        **os.environ,
+        "PYTHONPATH": str(Path.cwd()),
+        "THIRD_THURSDAY_DATABASE__URL": url,
+        "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{port}",
+        "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32,
         "THIRD_THURSDAY_WEB__PORT": str(free_loopback_port()),
         "THIRD_THURSDAY_WEB__BASE_URL": "https://meet.example.org",
-    }  # fmt: skip
+    }
     with (folder / "log").open("wb") as log:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "scheduler", "--config", "latency.toml", "serve", cwd=folder, env=environment,
-            stdout=asyncio.subprocess.DEVNULL, stderr=log,
-        )  # fmt: skip
+            sys.executable,
+            "-m",
+            "scheduler",
+            "--config",
+            "latency.toml",
+            "serve",
+            cwd=folder,
+            env=environment,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=log,
+        )
 
 
 async def measure(target: Relay, due: datetime, *, before: int, members: int) -> tuple[float, float]:

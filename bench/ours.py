@@ -26,12 +26,12 @@ from sqlalchemy import Connection, event, text
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.people import name
-from scheduler.bootstrap.sending import calm_collector
-from scheduler.delivery.signing import Signer
-from scheduler.delivery.smtp import SmtpTransport
-from scheduler.delivery.transport import SmtpAddress
-from scheduler.service.notifying import send_notice
-from tests.house import INVITATION, House, address_of, composer, open_house
+from scheduler.bootstrap.worker import calm_collector
+from scheduler.delivery.compose.dkim import DkimSigner
+from scheduler.delivery.send.smtp import SmtpTransport
+from scheduler.delivery.send.transport import SmtpAddress
+from scheduler.service.notices import send_notice
+from tests.installation import INVITATION, Installation, address_of, composer, open_installation
 
 T = TypeVar("T")
 ZONES = ("Europe/London", "America/New_York", "Asia/Kolkata", "Pacific/Auckland", "Europe/Stockholm")
@@ -57,30 +57,30 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def signer() -> Signer:
+def signer() -> DkimSigner:
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return Signer(domain="conversation.example.org", selector="bench", pem=pem)
+    return DkimSigner(domain="conversation.example.org", selector="bench", pem=pem)
 
 
-async def rename(house: House, members: int) -> None:
+async def rename(installation: Installation, members: int) -> None:
     """Give the members names as people have them; they keep their addresses."""
-    async with house.database.write() as connection:
+    async with installation.database.write() as connection:
         await connection.execute(
             text("UPDATE members SET name = :name WHERE address = :address"),
             [{"name": name(number), "address": address_of(f"Member {number}")} for number in range(members)],
         )
 
 
-def slow_commits(house: House, milliseconds: float) -> None:
+def slow_commits(installation: Installation, milliseconds: float) -> None:
     """Let each commit of the ledger take longer, as on a slower disk."""
 
     def wait(_connection: object = None) -> None:
         time.sleep(milliseconds / 1000)
 
-    for engine in (house.database._engine.sync_engine, house.database._at_once):
+    for engine in (installation.database._engine.sync_engine, installation.database._at_once):
         event.listen(engine, "commit", wait)
-    transact = house.database._transact
+    transact = installation.database._transact
 
     def slowly(work: Callable[[Connection], T], *, bare: bool = False) -> T:
         done = transact(work, bare=bare)
@@ -88,47 +88,57 @@ def slow_commits(house: House, milliseconds: float) -> None:
             wait()
         return done
 
-    house.database._transact = slowly  # type: ignore[method-assign, assignment]
+    installation.database._transact = slowly  # type: ignore[method-assign, assignment]
 
 
 async def main(asked: argparse.Namespace) -> None:
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     transport = SmtpTransport(
-        SmtpAddress(host="127.0.0.1", port=asked.port), hostname="bench.example.org",
+        SmtpAddress(host="127.0.0.1", port=asked.port),
+        hostname="bench.example.org",
         connections=asked.connections,
-    )  # fmt: skip
+    )
     with tempfile.TemporaryDirectory() as home:
         policies = (INVITATION,) if asked.invitation else ()
-        async with open_house(Path(home), ADOPTED, policies=policies, transport=transport) as house:
-            await house.planner.tick()
-            await house.join(
+        async with open_installation(
+            Path(home), ADOPTED, policies=policies, transport=transport
+        ) as installation:
+            await installation.planner.tick()
+            await installation.join(
                 *((f"Member {number}", ZONES[number % len(ZONES)]) for number in range(asked.members))
             )
             if not asked.plain_names:
-                await rename(house, asked.members)
+                await rename(installation, asked.members)
             if asked.dkim:
-                house.signer = signer()
-                house.restart()
+                installation.signer = signer()
+                installation.restart()
             begun = time.perf_counter()
             if asked.invitation:
-                house.clock.pass_until(DUE)
-                await house.planner.tick()
+                installation.clock.pass_until(DUE)
+                await installation.planner.tick()
             else:
                 await send_notice(
-                    house.database, subject="Our next meeting", body="\n\n".join([PARAGRAPH] * PARAGRAPHS),
-                    audience={"all": []}, audience_text="all", now=house.clock.now(),
-                )  # fmt: skip
+                    installation.database,
+                    subject="Our next meeting",
+                    body="\n\n".join([PARAGRAPH] * PARAGRAPHS),
+                    audience={"all": []},
+                    audience_text="all",
+                    now=installation.clock.now(),
+                )
             planned = time.perf_counter() - begun
             if asked.commit_ms:
-                slow_commits(house, asked.commit_ms)
-            composer(house.community, house.signer).prepare()
+                slow_commits(installation, asked.commit_ms)
+            composer(installation.community, installation.signer).prepare()
             calm_collector()
             begun, spent = time.perf_counter(), time.process_time()
-            sent = await house.dispatcher.send_due()
+            sent = await installation.dispatcher.send_due()
             took = {
-                "sent": sent, "seconds": time.perf_counter() - begun, "cpu": time.process_time() - spent,
-                "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "planning": planned,
-            }  # fmt: skip
+                "sent": sent,
+                "seconds": time.perf_counter() - begun,
+                "cpu": time.process_time() - spent,
+                "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                "planning": planned,
+            }
     print(json.dumps(took))
 
 

@@ -104,9 +104,21 @@ def senders(folder: Path, members: int) -> Iterator[Sender]:
 
     def source(sessions: int) -> Callable[[int, int], Sequence[str]]:
         return lambda port, count: [
-            str(postfix), "-s", str(sessions), "-d", "-N", "-l", "12800", "-m", str(count), "-f", "a@example.org",
-            "-t", "m@example.org", f"127.0.0.1:{port}",
-        ]  # fmt: skip
+            str(postfix),
+            "-s",
+            str(sessions),
+            "-d",
+            "-N",
+            "-l",
+            "12800",
+            "-m",
+            str(count),
+            "-f",
+            "a@example.org",
+            "-t",
+            "m@example.org",
+            f"127.0.0.1:{port}",
+        ]
 
     if postfix := smtp_source(folder):
         yield Sender("smtp-source, 20 sessions", source(20), members)
@@ -118,8 +130,9 @@ def senders(folder: Path, members: int) -> Iterator[Sender]:
     yield Sender("ours, 100, plain names", ours(*many, "--plain-names"), members)
     yield Sender(
         "ours, 100, as `serve` runs",
-        lambda port, count: [python, str(HERE / "served.py"), str(port), str(count)], members,
-    )  # fmt: skip
+        lambda port, count: [python, str(HERE / "served.py"), str(port), str(count)],
+        members,
+    )
     yield Sender("ours, 100, an invitation", ours(*many, "--invitation"), members)
     yield Sender("ours, 100, no PIPELINING", ours(*many), members, pipelining=False)
     yield Sender("ours, 100, Ed25519 DKIM", ours(*many, "--dkim"), members)
@@ -127,9 +140,12 @@ def senders(folder: Path, members: int) -> Iterator[Sender]:
     if postfix:
         yield Sender("smtp-source, 50, 20 ms away", source(50), members // 4, delay_ms=20)
     yield Sender(
-        "ours, 50, 20 ms away", ours("--connections", "50"), members // 4, delay_ms=20,
+        "ours, 50, 20 ms away",
+        ours("--connections", "50"),
+        members // 4,
+        delay_ms=20,
         beside="smtp-source, 50, 20 ms away",
-    )  # fmt: skip
+    )
     if script := nodemailer(folder):
         yield Sender(
             "nodemailer, pool of 10", lambda port, count: ["node", str(script), str(port), str(count)], few
@@ -166,9 +182,11 @@ def run(sender: Sender, program: Path, folder: Path) -> Took:
         found: Took = json.loads(said)
         return found
     return {
-        "sent": sender.count, "seconds": seconds, "cpu": usage.ru_utime + usage.ru_stime,
+        "sent": sender.count,
+        "seconds": seconds,
+        "cpu": usage.ru_utime + usage.ru_stime,
         "megabytes": usage.ru_maxrss / 1024,
-    }  # fmt: skip
+    }
 
 
 def commit_latency(folder: Path) -> float:

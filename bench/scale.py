@@ -24,18 +24,19 @@ from sqlalchemy import text
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.run import Sender, build, receiving
-from scheduler.delivery.smtp import SmtpTransport
-from scheduler.delivery.transport import SmtpAddress
-from scheduler.service import watching
-from scheduler.service.forecasting import forecast
-from scheduler.store import facts
-from scheduler.store.ledger import archiving, claims
-from tests.house import POLICIES, RETENTION, SERIES, House, open_house
+from scheduler.delivery.send.smtp import SmtpTransport
+from scheduler.delivery.send.transport import SmtpAddress
+from scheduler.service import health
+from scheduler.service.forecast import forecast
+from scheduler.store import service_state
+from scheduler.store.ledger import archive as ledger_archive
+from scheduler.store.ledger import claims
+from tests.installation import POLICIES, RETENTION, SERIES, Installation, open_installation
 
 ADOPTED = datetime(2026, 11, 1, tzinfo=UTC)
 DUE = datetime(2026, 11, 5, 21, tzinfo=UTC)
 END = datetime(2026, 12, 1, tzinfo=UTC)
-Work = Callable[[House], Awaitable[object]]
+Work = Callable[[Installation], Awaitable[object]]
 
 _MEMBERS = """
 WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < :count)
@@ -67,11 +68,11 @@ def micro(moment: datetime) -> int:
     return round(moment.timestamp() * 1_000_000)
 
 
-async def prepare(house: House, members: int, history: int) -> None:
+async def prepare(installation: Installation, members: int, history: int) -> None:
     """Everybody on the list, and what they were sent of one meeting a month, the latest first."""
-    await house.planner.tick()
-    async with house.database.write() as connection:
-        change = await facts.note_change(connection)
+    await installation.planner.tick()
+    async with installation.database.write() as connection:
+        change = await service_state.note_change(connection)
         values = {"count": members, "at": micro(ADOPTED), "change": change}
         await connection.execute(text(_MEMBERS), values)
     for number in range(-(-history // members)):
@@ -79,53 +80,59 @@ async def prepare(house: House, members: int, history: int) -> None:
         times = {"starts": micro(starts), "ends": micro(starts + timedelta(hours=1))}
         due = micro(starts - timedelta(days=14))
         key = {"key": f"conversation-for-kindness/{starts:%Y-%m-%dT0000}", "date": f"{starts:%Y-%m-%d}"}
-        async with house.database.write() as connection:
+        async with installation.database.write() as connection:
             await connection.execute(text(_MEETING), key | times)
             most = min(members, history - number * members)
             values = {"key": key["key"], "due": due, "tally": json.dumps({"sent": most})}
             notice = await connection.scalar(text(_NOTICE), values | times)
-            chunk = await facts.advance(connection, "chunk", by=members // 500 + 1) - members // 500
+            chunk = await service_state.advance(connection, "chunk", by=members // 500 + 1) - members // 500
             await connection.execute(
                 text(_SENT), {"notice": notice, "chunk": chunk, "due": due, "most": most}
             )
-    await house.database.flush_log()
+    await installation.database.flush_log()
 
 
-async def claim(house: House) -> None:
-    async with house.database.write() as connection:
-        chunk = (await claims.open_chunks(connection, house.clock.now()))[0]
-        assert await connection.run_sync(claims.claim, chunk, run="bench", now=house.clock.now(), limit=500)
+async def claim(installation: Installation) -> None:
+    async with installation.database.write() as connection:
+        chunk = (await claims.open_chunks(connection, installation.clock.now()))[0]
+        assert await connection.run_sync(
+            claims.claim, chunk, run="bench", now=installation.clock.now(), limit=500
+        )
         await connection.rollback()
 
 
-async def plan(house: House) -> None:
+async def plan(installation: Installation) -> None:
     assert await forecast(
-        house.database, series=(SERIES,), policies=POLICIES, since=house.clock.now(), until=END,
-        now=house.clock.now(),
-    )  # fmt: skip
+        installation.database,
+        series=(SERIES,),
+        policies=POLICIES,
+        since=installation.clock.now(),
+        until=END,
+        now=installation.clock.now(),
+    )
 
 
-async def archive(house: House) -> None:
+async def archive(installation: Installation) -> None:
     """What takes as many ticks as there are batches of 20,000."""
-    now, longest = house.clock.now(), 0.0
+    now, longest = installation.clock.now(), 0.0
     moved = -1
     while moved:
         begun = time.perf_counter()
-        async with house.database.write() as connection:
-            moved = await archiving.archive(connection, before=now - RETENTION.archive, now=now)
+        async with installation.database.write() as connection:
+            moved = await ledger_archive.archive(connection, before=now - RETENTION.archive, now=now)
         longest = max(longest, time.perf_counter() - begun)
     print(f"longest batch: {longest:.2f} s", file=sys.stderr)
 
 
 STEPS: dict[str, Work] = {
-    "tick with the whole fan-out": lambda house: house.planner.tick(),
-    "next tick": lambda house: house.planner.tick(),
-    "status": lambda house: watching.health(house.database, house.clock.now()),
+    "tick with the whole fan-out": lambda installation: installation.planner.tick(),
+    "next tick": lambda installation: installation.planner.tick(),
+    "status": lambda installation: health.health(installation.database, installation.clock.now()),
     "plan": plan,
     "open chunks and a claim of 500": claim,
-    "sending all": lambda house: house.dispatcher.send_due(),
+    "sending all": lambda installation: installation.dispatcher.send_due(),
     "archiving": archive,
-    "tick of the next day": lambda house: house.planner.tick(),
+    "tick of the next day": lambda installation: installation.planner.tick(),
 }
 
 
@@ -136,16 +143,16 @@ async def step(name: str, folder: Path, members: int, history: int, port: int) -
         SmtpAddress(host="127.0.0.1", port=port), hostname="bench.example.org", connections=20
     )
     now = ADOPTED if name == "prepare" else DUE + timedelta(days=name == "tick of the next day")
-    async with open_house(folder, now, policies=POLICIES, transport=transport) as house:
+    async with open_installation(folder, now, policies=POLICIES, transport=transport) as installation:
         begun, spent = time.perf_counter(), time.process_time()
         if name == "prepare":
-            await prepare(house, members, history)
+            await prepare(installation, members, history)
         else:
             # The archive is filled by a step of its own.
-            house.planner._archive_after = timedelta(days=3650)
-            await STEPS[name](house)
+            installation.planner._archive_after = timedelta(days=3650)
+            await STEPS[name](installation)
         took = {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - spent}
-        await house.database.flush_log()
+        await installation.database.flush_log()
     print(json.dumps(took | {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 

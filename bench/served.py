@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.ours import PARAGRAPH, PARAGRAPHS
 from bench.people import name
-from scheduler.bootstrap.clock import SystemClock
-from scheduler.service.notifying import send_notice
+from scheduler.bootstrap.wiring import SystemClock
+from scheduler.service.notices import send_notice
 from scheduler.store.database import Database
 from scheduler.store.schema import deliveries
 from tests.chaos.killing import join
@@ -45,16 +45,26 @@ async def start(folder: Path, url: str, port: int, connections: int) -> asyncio.
     """Start `serve`, and wait until it answers."""
     web = free_loopback_port()
     environment = {
-        **os.environ, "PYTHONPATH": str(Path.cwd()), "THIRD_THURSDAY_DATABASE__URL": url,
-        "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{port}", "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32,
-        "THIRD_THURSDAY_MAIL__CONNECTIONS": str(connections), "THIRD_THURSDAY_WEB__PORT": str(web),
+        **os.environ,
+        "PYTHONPATH": str(Path.cwd()),
+        "THIRD_THURSDAY_DATABASE__URL": url,
+        "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{port}",
+        "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32,
+        "THIRD_THURSDAY_MAIL__CONNECTIONS": str(connections),
+        "THIRD_THURSDAY_WEB__PORT": str(web),
         "THIRD_THURSDAY_WEB__BASE_URL": "https://meet.example.org",
-    }  # fmt: skip
+    }
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "scheduler", "serve", cwd=folder, env=environment,
-            stdout=asyncio.subprocess.DEVNULL, stderr=log,
-        )  # fmt: skip
+            sys.executable,
+            "-m",
+            "scheduler",
+            "serve",
+            cwd=folder,
+            env=environment,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=log,
+        )
     async with httpx.AsyncClient() as client:
         while process.returncode is None:
             try:
@@ -88,9 +98,14 @@ async def main(asked: argparse.Namespace) -> None:
             hold = timedelta(seconds=3 + asked.members / 5_000)
             due = clock.now() + hold
             await send_notice(
-                database, subject="Our next meeting", body="\n\n".join([PARAGRAPH] * PARAGRAPHS),
-                audience={"all": []}, audience_text="all", now=due - hold, hold=hold,
-            )  # fmt: skip
+                database,
+                subject="Our next meeting",
+                body="\n\n".join([PARAGRAPH] * PARAGRAPHS),
+                audience={"all": []},
+                audience_text="all",
+                now=due - hold,
+                hold=hold,
+            )
             await asyncio.sleep((due - clock.now()).total_seconds() - 0.1)
             spent, _ = resources(process)
             begun, sent, last = time.monotonic(), 0, due
@@ -107,8 +122,11 @@ async def main(asked: argparse.Namespace) -> None:
             await process.wait()
             await database.close()
     took = {
-        "sent": sent, "seconds": (last - due).total_seconds(), "cpu": cpu - spent, "megabytes": megabytes,
-    }  # fmt: skip
+        "sent": sent,
+        "seconds": (last - due).total_seconds(),
+        "cpu": cpu - spent,
+        "megabytes": megabytes,
+    }
     print(json.dumps(took))
 
 

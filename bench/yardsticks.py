@@ -58,9 +58,12 @@ def django(port: int, count: int) -> None:
     with get_connection("django.core.mail.backends.smtp.EmailBackend") as connection:
         for number in range(count):
             message = EmailMultiAlternatives(
-                "Conversation for Kindness", text.render(Context(words(number))), "meetings@example.org",
-                [f"member.{number}@example.org"], connection=connection,
-            )  # fmt: skip
+                "Conversation for Kindness",
+                text.render(Context(words(number))),
+                "meetings@example.org",
+                [f"member.{number}@example.org"],
+                connection=connection,
+            )
             message.attach_alternative(html.render(Context(words(number))), "text/html")
             message.send()
 
@@ -73,7 +76,9 @@ if __name__ == "__main__":
     else:
         asyncio.run(idiomatic(port, count))
     took = {
-        "sent": count, "seconds": time.perf_counter() - begun, "cpu": time.process_time() - spent,
+        "sent": count,
+        "seconds": time.perf_counter() - begun,
+        "cpu": time.process_time() - spent,
         "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }  # fmt: skip
+    }
     print(json.dumps(took))

@@ -1,7 +1,5 @@
 """Bounces in the forms in which the mail systems of this world write them, all made up: what each says of a member."""
 
-# ruff: noqa: E501 - many of these are a whole message in one line
-
 import quopri
 from base64 import encodebytes
 from dataclasses import dataclass
@@ -33,9 +31,16 @@ class Example:
 
 
 def mail(
-    body: str, *, sender: str = "MAILER-DAEMON@mx.example.org", subject: str = "Undelivered Mail", path: str = "<>",
-    headers: str = "Auto-Submitted: auto-replied", charset: str = "utf-8", encoding: str = "8bit", kind: str = "plain",
-) -> bytes:  # fmt: skip
+    body: str,
+    *,
+    sender: str = "MAILER-DAEMON@mx.example.org",
+    subject: str = "Undelivered Mail",
+    path: str = "<>",
+    headers: str = "Auto-Submitted: auto-replied",
+    charset: str = "utf-8",
+    encoding: str = "8bit",
+    kind: str = "plain",
+) -> bytes:
     """A message of one text part to a member's return path."""
     octets = body.encode(charset)
     if encoding == "base64":
@@ -52,10 +57,17 @@ def mail(
 
 
 def report(
-    status: str, *, text: str = "Sorry.", encoding: str = "7bit", kind: str = "message/delivery-status",
-    sender: str = "MAILER-DAEMON@mx.example.org", subject: str = "Undeliverable", path: str = "<>",
-    report_type: str = "; report-type=delivery-status", enclosed: str = OUR_TEXT,
-) -> bytes:  # fmt: skip
+    status: str,
+    *,
+    text: str = "Sorry.",
+    encoding: str = "7bit",
+    kind: str = "message/delivery-status",
+    sender: str = "MAILER-DAEMON@mx.example.org",
+    subject: str = "Undeliverable",
+    path: str = "<>",
+    report_type: str = "; report-type=delivery-status",
+    enclosed: str = OUR_TEXT,
+) -> bytes:
     """A report with a delivery status (RFC 3464)."""
     octets = f"Reporting-MTA: dns; mx.example.org\n\n{status}".encode()
     if encoding == "base64":

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from scheduler.store.database import Database
-from tests.house import empty_database, make_tables
+from tests.installation import empty_database, make_tables
 from tests.postgres import Cluster, execute, free_loopback_port, postgres_programs
 
 if TYPE_CHECKING:

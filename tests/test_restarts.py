@@ -19,7 +19,7 @@ import pytest
 
 from tests.delivery.receiver import Receiver, Taken
 from tests.domain.oracle import shown
-from tests.house import address_of
+from tests.installation import address_of
 from tests.service.test_fortnight import KEY, START, by_kind, check, people
 
 pytestmark = pytest.mark.proof
@@ -46,16 +46,25 @@ class Installation:
         # The library without its wrapper: that one, ended together with the command, leaves a semaphore for each number
         # of a process, and refuses to start under such a number again.
         self._environment = {
-            **os.environ, "TZ": "UTC", "LD_PRELOAD": "/usr/$LIB/faketime/libfaketime.so.1",
+            **os.environ,
+            "TZ": "UTC",
+            "LD_PRELOAD": "/usr/$LIB/faketime/libfaketime.so.1",
             "THIRD_THURSDAY_WEB__PORT": str(port),
-            "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{relay}", "THIRD_THURSDAY_MAIL__CONNECTIONS": "2",
-        }  # fmt: skip
+            "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{relay}",
+            "THIRD_THURSDAY_MAIL__CONNECTIONS": "2",
+        }
 
     async def _start(self, at: datetime, *arguments: str, **options: Any) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "scheduler", *arguments, cwd=self._folder, stdout=asyncio.subprocess.PIPE,
-            env={**self._environment, "FAKETIME": f"@{at:%Y-%m-%d %H:%M:%S}"}, **options,
-        )  # fmt: skip
+            sys.executable,
+            "-m",
+            "scheduler",
+            *arguments,
+            cwd=self._folder,
+            stdout=asyncio.subprocess.PIPE,
+            env={**self._environment, "FAKETIME": f"@{at:%Y-%m-%d %H:%M:%S}"},
+            **options,
+        )
 
     async def run(self, at: datetime, *arguments: str) -> str:
         """What a command printed; it has to succeed."""
@@ -113,11 +122,14 @@ async def test_restarted_between_every_due_instant_each_member_gets_each_mail_wi
     tmp_path: Path,
 ) -> None:
     dues = [
-        (datetime(2026, 11, 5, 9, tzinfo=UTC), 3), (datetime(2026, 11, 5, 14, tzinfo=UTC), 2),
-        (datetime(2026, 11, 5, 20, tzinfo=UTC), 2), (datetime(2026, 11, 18, 9, tzinfo=UTC), 3),
-        (datetime(2026, 11, 18, 14, tzinfo=UTC), 2), (datetime(2026, 11, 18, 20, tzinfo=UTC), 2),
+        (datetime(2026, 11, 5, 9, tzinfo=UTC), 3),
+        (datetime(2026, 11, 5, 14, tzinfo=UTC), 2),
+        (datetime(2026, 11, 5, 20, tzinfo=UTC), 2),
+        (datetime(2026, 11, 18, 9, tzinfo=UTC), 3),
+        (datetime(2026, 11, 18, 14, tzinfo=UTC), 2),
+        (datetime(2026, 11, 18, 20, tzinfo=UTC), 2),
         (datetime(2026, 11, 19, 17, tzinfo=UTC), COUNT),
-    ]  # fmt: skip
+    ]
     async with installed(tmp_path) as (here, receiver):
         expected = 0
         for due, count in dues:

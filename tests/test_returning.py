@@ -11,13 +11,13 @@ from pathlib import Path
 
 from icalendar import Calendar
 
-from scheduler.service.amending import Change, amend, tell
-from scheduler.service.ingesting import ingest
+from scheduler.service.inbound import ingest
+from scheduler.service.occurrences import Change, amend, tell
 from scheduler.store import answers, members
-from tests import returned
+from tests import inbound_mail as returned
 from tests.delivery.receiver import Receiver
 from tests.delivery.sending import EVERYTHING, transport
-from tests.house import COMMUNITY, House, address_of, open_house
+from tests.installation import COMMUNITY, Installation, address_of, open_installation
 
 NOW = datetime(2026, 11, 10, 14, tzinfo=UTC)
 KEY = "conversation-for-kindness/2026-11-19"
@@ -42,7 +42,7 @@ class Sent:
 
 @dataclass
 class World:
-    house: House
+    installation: Installation
     relay: Receiver
 
     def sent(self) -> dict[str, Sent]:
@@ -57,9 +57,13 @@ class World:
         return found
 
     async def ingest(self, octets: bytes) -> str:
-        house = self.house
+        installation = self.installation
         return await ingest(
-            house.database, octets, keys=house.keys, domain=COMMUNITY.domain, now=house.clock.now()
+            installation.database,
+            octets,
+            keys=installation.keys,
+            domain=COMMUNITY.domain,
+            now=installation.clock.now(),
         )
 
 
@@ -68,14 +72,14 @@ async def world(folder: Path, *, inbox: bool = True) -> AsyncIterator[World]:
     """Ann and Bo, invited over SMTP."""
     async with (
         Receiver(extensions=EVERYTHING) as relay,
-        open_house(folder, NOW, transport=transport(relay.port)) as house,
+        open_installation(folder, NOW, transport=transport(relay.port)) as installation,
     ):
-        house.community = WITH_INBOX if inbox else COMMUNITY
-        house.restart()
-        await house.tick()
-        await house.join(("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"))
-        await house.tick()
-        yield World(house, relay)
+        installation.community = WITH_INBOX if inbox else COMMUNITY
+        installation.restart()
+        await installation.tick()
+        await installation.join(("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"))
+        await installation.tick()
+        yield World(installation, relay)
 
 
 async def test_each_mail_goes_out_from_an_address_of_its_members_own(tmp_path: Path) -> None:
@@ -96,10 +100,10 @@ async def test_a_bounce_to_that_address_suppresses_exactly_that_member(tmp_path:
         sent = here.sent()
         # Relays may change the case of what they return to.
         await here.ingest(returned.postfix(sent["Bo"].sender.upper(), address_of("Bo")))
-        async with here.house.database.read() as connection:
+        async with here.installation.database.read() as connection:
             assert {one.name async for one in members.every(connection) if one.suppressed_at} == {"Bo"}
         here.relay.taken.clear()
-        await here.house.live(datetime(2026, 11, 19, 17, 30, tzinfo=UTC))
+        await here.installation.live(datetime(2026, 11, 19, 17, 30, tzinfo=UTC))
         assert here.sent().keys() == {"Ann"}
 
 
@@ -107,8 +111,8 @@ async def test_the_address_is_the_same_in_every_mail_and_another_with_another_ad
     async with world(tmp_path) as here:
         first = here.sent()["Bo"].sender
         here.relay.taken.clear()
-        await here.house.change("Bo", address="bo@example.com", address_key="bo@example.com")
-        await here.house.live(datetime(2026, 11, 19, 17, 30, tzinfo=UTC))
+        await here.installation.change("Bo", address="bo@example.com", address_key="bo@example.com")
+        await here.installation.live(datetime(2026, 11, 19, 17, 30, tzinfo=UTC))
         second = here.sent()["Bo"].sender
         assert first != second
         assert "discarded" in await here.ingest(returned.postfix(first, address_of("Bo")))
@@ -125,10 +129,10 @@ async def test_what_a_calendar_program_answers_to_the_invitation_is_the_members(
             str(event["UID"]), address_of("Bo"), "DECLINED", sequence=int(str(event["SEQUENCE"]))
         )
         assert (await here.ingest(returned.answer(reply))).endswith(f"to {KEY}: declined")
-        async with here.house.database.read() as connection:
+        async with here.installation.database.read() as connection:
             assert await answers.count_answers(connection, KEY) == {"declined": 1}
         here.relay.taken.clear()
-        await here.house.live(datetime(2026, 11, 19, 17, 30, tzinfo=UTC))
+        await here.installation.live(datetime(2026, 11, 19, 17, 30, tzinfo=UTC))
         assert here.sent().keys() == {"Ann"}
 
 
@@ -140,20 +144,24 @@ async def test_who_leaves_by_mail_gets_nothing_more_of_what_is_queued(tmp_path: 
             header,
         )
         assert found, header
-        house = here.house
+        installation = here.installation
         amended = await amend(
-            house.database, house.by_slug, KEY, Change(topic="Listening"), now=house.clock.now()
+            installation.database,
+            installation.by_slug,
+            KEY,
+            Change(topic="Listening"),
+            now=installation.clock.now(),
         )
-        await tell(house.database, amended, now=house.clock.now())
-        await house.planner.tick()
-        assert await house.states(kind="update") == {"Ann": "queued", "Bo": "queued"}
+        await tell(installation.database, amended, now=installation.clock.now())
+        await installation.planner.tick()
+        assert await installation.states(kind="update") == {"Ann": "queued", "Bo": "queued"}
         here.relay.taken.clear()
         await here.ingest(f"From: bo@example.org\r\nTo: {found[2]}\r\nSubject: unsubscribe\r\n\r\n".encode())
-        house.clock.pass_(timedelta(seconds=1))
-        await house.dispatcher.send_due()
-        await house.tick()
+        installation.clock.pass_(timedelta(seconds=1))
+        await installation.dispatcher.send_due()
+        await installation.tick()
         assert here.sent().keys() == {"Ann"}
-        assert await house.states(kind="update") == {"Ann": "sent", "Bo": "withdrawn: left"}
+        assert await installation.states(kind="update") == {"Ann": "sent", "Bo": "withdrawn: left"}
 
 
 async def test_who_calls_our_mail_spam_has_left(tmp_path: Path) -> None:
@@ -164,7 +172,7 @@ async def test_who_calls_our_mail_spam_has_left(tmp_path: Path) -> None:
             for name in ("Message-ID", "List-Unsubscribe")
         )
         assert "has left" in await here.ingest(returned.complaint("fbl@example.org", enclosed=quoted))
-        async with here.house.database.read() as connection:
+        async with here.installation.database.read() as connection:
             assert {one.name: one.status async for one in members.every(connection)} == {
                 "Ann": "active",
                 "Bo": "left",

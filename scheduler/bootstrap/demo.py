@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from scheduler.bootstrap.serving import serve
+from scheduler.bootstrap.serve import serve
 from scheduler.bootstrap.settings import load_settings
 from scheduler.bootstrap.wiring import Parts
 from scheduler.domain.policy import Kind, Policy
@@ -104,9 +104,21 @@ async def _people(parts: Parts) -> None:
             if line:
                 name, country, zone, locale = line.split("|")
                 address = f"member{len(rows) + 1:02}@{country.lower()}.example.org"
-                rows.append({
-                    "address": address, "address_key": address, "name": name, "country": country, "zone": zone,
-                    "zone_source": "given", "locale": locale, "status": "active", "convenor": len(rows) == 30,
-                    "created_at": now, "active_since": now, "paused_until": None, "uninvited_at": None,
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "address": address,
+                        "address_key": address,
+                        "name": name,
+                        "country": country,
+                        "zone": zone,
+                        "zone_source": "given",
+                        "locale": locale,
+                        "status": "active",
+                        "convenor": len(rows) == 30,
+                        "created_at": now,
+                        "active_since": now,
+                        "paused_until": None,
+                        "uninvited_at": None,
+                    }
+                )
         await members.add(connection, rows)

@@ -7,23 +7,22 @@ from datetime import datetime
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from scheduler.bootstrap.bundled import bundled
-from scheduler.bootstrap.finding import Finding, Level
-from scheduler.bootstrap.sender import look_at_sender
-from scheduler.bootstrap.sending import make_transport
+from scheduler.bootstrap.dns_check import Finding, Level, look_at_sender
 from scheduler.bootstrap.settings import Settings
+from scheduler.bootstrap.settings_sources import bundled
 from scheduler.bootstrap.web_process import connection_limits, raise_descriptor_limit
 from scheduler.bootstrap.wiring import Parts, load_signer, open_parts
-from scheduler.delivery.template import Templates
-from scheduler.delivery.transport import ConnectProblem, MaildirAddress, SmtpAddress
-from scheduler.domain.link import is_loopback
-from scheduler.domain.plan import next_occurrence
-from scheduler.domain.problem import Problem
+from scheduler.bootstrap.worker import make_transport
+from scheduler.delivery.compose.templates import Templates
+from scheduler.delivery.send.transport import ConnectProblem, MaildirAddress, SmtpAddress
+from scheduler.domain.address import is_loopback
+from scheduler.domain.errors import Problem
+from scheduler.domain.policy import next_occurrence
 from scheduler.domain.zone import tzdata_version
-from scheduler.service.adopting import check_frozen
-from scheduler.service.forecasting import LOOK_AHEAD
-from scheduler.service.pacing import Tardy, paced, tardy
-from scheduler.service.watching import health, try_writing
+from scheduler.service.forecast import LOOK_AHEAD
+from scheduler.service.health import health, try_writing
+from scheduler.service.send_schedule import Tardy, paced, tardy
+from scheduler.service.settings_sync import check_frozen
 from scheduler.store import notices, occurrences
 from scheduler.store.ledger import reports
 

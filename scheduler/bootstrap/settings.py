@@ -7,10 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from scheduler.bootstrap.bundled import bundled
-from scheduler.bootstrap.complaint import complaint, first_complaint
-from scheduler.bootstrap.sources import Place, Sources, read_sources, settings_files, variable
-from scheduler.bootstrap.tables import (
+from scheduler.bootstrap.settings_errors import complaint, first_complaint
+from scheduler.bootstrap.settings_schema import (
     DatabaseTable,
     DkimTable,
     InboxTable,
@@ -23,14 +21,22 @@ from scheduler.bootstrap.tables import (
     is_array,
     table_of,
 )
-from scheduler.delivery.transport import SmtpAddress
+from scheduler.bootstrap.settings_sources import (
+    Place,
+    Sources,
+    bundled,
+    read_sources,
+    settings_files,
+    variable,
+)
+from scheduler.delivery.send.transport import SmtpAddress
+from scheduler.domain.address import is_loopback
 from scheduler.domain.calendar import require_uid_room
 from scheduler.domain.community import Community
-from scheduler.domain.link import is_loopback
+from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import ONCE, Policy
-from scheduler.domain.problem import Refused
-from scheduler.domain.retention import Retention
+from scheduler.service.retention import Retention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,18 +131,22 @@ def _check_policies(tables: Tables, sources: Sources) -> None:
         seen.add(policy.slug)
         if policy.series is not None and policy.series not in slugs:
             raise complaint(
-                sources, ("policies", number, "series"), f"there is no series '{policy.series}'",
+                sources,
+                ("policies", number, "series"),
+                f"there is no series '{policy.series}'",
                 accepted=", ".join(slugs),
-            )  # fmt: skip
+            )
         for slug in slugs if policy.series is None else [policy.series]:
             if policy.kind not in ONCE:
                 continue
             if earlier := once.get((policy.kind, slug)):
                 does = "invites to" if policy.kind == "invitation" else "follows up"
                 raise complaint(
-                    sources, ("policies", number, "kind"), f"'{earlier}' already {does} series '{slug}'",
+                    sources,
+                    ("policies", number, "kind"),
+                    f"'{earlier}' already {does} series '{slug}'",
                     accepted=f"one {policy.kind} for each series, and any number of reminders",
-                )  # fmt: skip
+                )
             once[policy.kind, slug] = policy.slug
 
 
@@ -144,26 +154,30 @@ def _check_reach(tables: Tables, sources: Sources) -> None:
     """What lies on other machines has to be able to come back to this one."""
     if tables.database.is_shared and tables.security.key is None:
         raise complaint(
-            sources, _later(sources, ("database", "url"), ("security", "key")),
+            sources,
+            _later(sources, ("database", "url"), ("security", "key")),
             "PostgreSQL needs a [security] key, the same on every machine",
             accepted=f"{variable('security', 'key')} from `openssl rand -hex 32`",
-        )  # fmt: skip
+        )
     relay, base_url = tables.mail.address, tables.web.base_url
     if isinstance(relay, SmtpAddress) and not relay.is_loopback and is_loopback(_host(base_url)):
         raise complaint(
-            sources, _later(sources, ("mail", "transport"), ("web", "base_url")),
+            sources,
+            _later(sources, ("mail", "transport"), ("web", "base_url")),
             "mail would leave this machine with links that lead nowhere: [web] base_url is "
             f"'{base_url or f'http://127.0.0.1:{tables.web.port}'}'",
             accepted=f"{variable('web', 'base_url')} as members reach it, or a relay on this machine",
-        )  # fmt: skip
+        )
 
 
 def _check_dkim(tables: Tables, sources: Sources) -> None:
     if bool(tables.dkim.key) != bool(tables.dkim.selector):
         raise complaint(
-            sources, _later(sources, ("dkim", "key"), ("dkim", "selector")),
-            "a signature needs both a key and a selector", accepted="both, or neither",
-        )  # fmt: skip
+            sources,
+            _later(sources, ("dkim", "key"), ("dkim", "selector")),
+            "a signature needs both a key and a selector",
+            accepted="both, or neither",
+        )
 
 
 def _later(sources: Sources, *places: Place) -> Place:

@@ -23,16 +23,16 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 import scheduler
-from scheduler.bootstrap.bundled import bundled
-from scheduler.bootstrap.journal import set_up_logs
+from scheduler.bootstrap.logs import set_up_logs
 from scheduler.bootstrap.settings import Settings
+from scheduler.bootstrap.settings_sources import bundled
 from scheduler.bootstrap.wiring import Parts, open_parts
-from scheduler.delivery.transport import MaildirAddress
+from scheduler.delivery.send.transport import MaildirAddress
 from scheduler.domain.clock import Clock
-from scheduler.domain.problem import Problem
+from scheduler.domain.errors import Problem
 from scheduler.service.form_limits import FormLimits
 from scheduler.web.app import create_app
-from scheduler.web.gate import Gate, Limits
+from scheduler.web.connection_limits import Gate, Limits
 from scheduler.web.metrics import Metrics
 
 log = structlog.get_logger()
@@ -142,10 +142,16 @@ class WebProcess:
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", "scheduler.bootstrap.web_process", *map(str, numbers),
-                pass_fds=numbers, stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
+                sys.executable,
+                "-P",
+                "-m",
+                "scheduler.bootstrap.web_process",
+                *map(str, numbers),
+                pass_fds=numbers,
+                stdin=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
                 env={**os.environ, "PYTHONPATH": path},
-            )  # fmt: skip
+            )
         reader, self._writer = await asyncio.open_connection(sock=ours)
         try:
             told = pickle.dumps(self._settings)
@@ -218,12 +224,23 @@ def _make_app(parts: Parts, sender: Sender) -> tuple[Starlette, Metrics]:
     settings = parts.settings
     metrics = Metrics(collect=sender.metrics, token=settings.watch.metrics_token)
     app = create_app(
-        community=parts.community, series=parts.series, policies=parts.policies, database=parts.database,
-        clock=parts.clock, keys=parts.keys, templates=bundled("templates/web"), outbox=outbox(settings),
-        shows_outbox=settings.web.outbox, retention=settings.retention, admits=settings.membership.is_open,
-        embedded_by=settings.web.embedded_by, trusted_proxies=settings.web.proxies,
-        form_limits=FormLimits(of_all=settings.web.form_mails_an_hour), sender_faults=sender.faults, metrics=metrics,
-    )  # fmt: skip
+        community=parts.community,
+        series=parts.series,
+        policies=parts.policies,
+        database=parts.database,
+        clock=parts.clock,
+        keys=parts.keys,
+        templates=bundled("templates/web"),
+        outbox=outbox(settings),
+        shows_outbox=settings.web.outbox,
+        retention=settings.retention,
+        admits=settings.membership.is_open,
+        embedded_by=settings.web.embedded_by,
+        trusted_proxies=settings.web.proxies,
+        form_limits=FormLimits(of_all=settings.web.form_mails_an_hour),
+        sender_faults=sender.faults,
+        metrics=metrics,
+    )
     return app, metrics
 
 
@@ -231,10 +248,17 @@ def serve_guarded(app: ASGIApp, gate: Gate) -> uvicorn.Server:
     """The server of an application, behind the limits on connections."""
     return uvicorn.Server(
         uvicorn.Config(
-            app, http=gate.protocol, ws="none", log_config=None, access_log=False, server_header=False,
-            lifespan="off", timeout_graceful_shutdown=5, proxy_headers=False,
+            app,
+            http=gate.protocol,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=5,
+            proxy_headers=False,
         )
-    )  # fmt: skip
+    )
 
 
 async def _started(servers: Sequence[uvicorn.Server], serving: Sequence["asyncio.Task[None]"]) -> None:

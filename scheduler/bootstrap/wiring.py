@@ -1,27 +1,48 @@
-"""The one place where parts are built and put together."""
+"""The composition root: the one place where the parts are built and connected."""
 
+import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from scheduler.bootstrap.clock import SystemClock
 from scheduler.bootstrap.settings import Settings
-from scheduler.delivery.message import ascii_domain
-from scheduler.delivery.signing import Signer
+from scheduler.delivery.compose.dkim import DkimSigner
+from scheduler.delivery.compose.mime import ascii_domain
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
+from scheduler.domain.errors import Problem, Refused, SettingsProblem
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
-from scheduler.domain.problem import Problem, Refused, SettingsProblem
 from scheduler.domain.token import Keys
-from scheduler.service.restoring import restore
-from scheduler.store import facts
+from scheduler.service.restore import restore
+from scheduler.store import service_state
 from scheduler.store.database import Database
 from scheduler.store.key_file import read_key, write_key
 from scheduler.store.ledger import reports
 from scheduler.store.upgrades import open_database
+
+
+class SystemClock:
+    """The present, in UTC, and real waiting."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def boottime(self) -> float:
+        """Where the platform does not tell it, a suspended machine looks like a clock that jumped."""
+        return (
+            time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,24 +72,31 @@ async def open_parts(
         changed = await open_database(database, upgrade=upgrade)
         keys = await load_keys(settings, database, fresh=changed or upgrade, new_key=new_key)
         yield Parts(
-            settings=settings, database=database, clock=clock or SystemClock(), keys=keys,
-            community=settings.community, series=settings.series, policies=settings.policies,
-        )  # fmt: skip
+            settings=settings,
+            database=database,
+            clock=clock or SystemClock(),
+            keys=keys,
+            community=settings.community,
+            series=settings.series,
+            policies=settings.policies,
+        )
     finally:
         await database.close()
 
 
-def load_signer(settings: Settings) -> Signer | None:
+def load_signer(settings: Settings) -> DkimSigner | None:
     """Who signs mails, where a key is set. Raises SettingsProblem where it cannot be used."""
     key = settings.dkim.key
     if not key:
         return None
     try:
         pem = key.encode() if "-----BEGIN" in key else Path(key).read_bytes()
-        return Signer(
-            domain=settings.dkim.domain or ascii_domain(settings.community.address).rpartition("@")[2].lower(),
-            selector=settings.dkim.selector, pem=pem,
-        )  # fmt: skip
+        return DkimSigner(
+            domain=settings.dkim.domain
+            or ascii_domain(settings.community.address).rpartition("@")[2].lower(),
+            selector=settings.dkim.selector,
+            pem=pem,
+        )
     except OSError as error:
         raise SettingsProblem(f"[dkim] key: {key} cannot be read: {error.strerror}") from None
     except Refused as refused:
@@ -86,7 +114,7 @@ async def load_keys(
     `new_key` accepts it. `fresh`: the database was made or upgraded just now, or is about to be served. Raises Problem.
     """
     async with database.read() as connection:
-        known = await facts.read(connection, facts.KEY_FINGERPRINT)
+        known = await service_state.read(connection, service_state.KEY_FINGERPRINT)
         in_use = known is not None or await reports.any_at_all(connection)
     if settings.security.key:
         keys = Keys(settings.security.key)
@@ -106,7 +134,7 @@ async def load_keys(
         )
     if known != fingerprint and (fresh or new_key):
         async with database.write() as connection:
-            await facts.write(connection, facts.KEY_FINGERPRINT, fingerprint)
+            await service_state.write(connection, service_state.KEY_FINGERPRINT, fingerprint)
     return keys
 
 
@@ -137,8 +165,11 @@ async def put_back(settings: Settings, file: Path) -> Path | None:
     database = Database(settings.database.url)
     try:
         return await restore(
-            database, file, secret=(database.path or file).parent / "secret", given=settings.security.key,
+            database,
+            file,
+            secret=(database.path or file).parent / "secret",
+            given=settings.security.key,
             now=SystemClock().now(),
-        )  # fmt: skip
+        )
     finally:
         await database.close()

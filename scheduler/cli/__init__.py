@@ -1,16 +1,16 @@
 """The shell's door: translates, never decides."""
 
 from scheduler.cli import (
-    keeping,
+    backups,
     member_files,
     members,
     notices,
     occurrences,
-    reporting,
+    reports,
     requests,
     returns,
-    running,
-    schedules,
+    schedule,
+    service,
 )
 from scheduler.cli.app import app, main
 
@@ -20,4 +20,4 @@ app.add_typer(occurrences.app, name="occurrence")
 app.add_typer(requests.app, name="requests")
 app.add_typer(returns.app, name="returns")
 
-__all__ = ["keeping", "main", "member_files", "reporting", "running", "schedules"]
+__all__ = ["backups", "main", "member_files", "reports", "schedule", "service"]

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from scheduler.cli.door import EXIT_FAILED, EXIT_USAGE, Door
-from scheduler.domain.problem import Problem, SettingsProblem
+from scheduler.cli.command import EXIT_FAILED, EXIT_USAGE, CommandContext
+from scheduler.domain.errors import Problem, SettingsProblem
 
 app = typer.Typer(
     name="third-thursday",
@@ -27,7 +27,7 @@ def root(
         typer.Option(metavar="FILE", help="Settings merged over the defaults.", show_default=False),
     ] = None,
 ) -> None:
-    context.obj = Door(config)
+    context.obj = CommandContext(config)
 
 
 def main() -> None:

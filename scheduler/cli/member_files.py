@@ -11,22 +11,28 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from scheduler.cli.door import confirm, counted, door, fail, is_terminal, usage
+from scheduler.cli.command import command_context, confirm, counted, fail, is_terminal, usage
 from scheduler.cli.members import app
-from scheduler.domain.problem import Refused
+from scheduler.domain.errors import Refused
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
-    from scheduler.service.importing import Imported
-    from scheduler.service.reading import Reading
+    from scheduler.service.member_csv import Reading
+    from scheduler.service.member_import import Imported
 
 
 @app.command("import")
 def import_(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="With email, timezone or country, name, locale.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")] = False,
-    no_invite: Annotated[bool, typer.Option("--no-invite", help="No invitation that is open already.")] = False,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.csv", help="With email, timezone or country, name, locale.")
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")
+    ] = False,
+    no_invite: Annotated[
+        bool, typer.Option("--no-invite", help="No invitation that is open already.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     zone: Annotated[
         str | None, typer.Option("--zone", metavar="ZONE", help="For rows that say neither zone nor country.")
@@ -34,7 +40,7 @@ def import_(
     encoding: Annotated[
         str | None, typer.Option("--encoding", metavar="NAME", help="As windows-1251; else recognised.")
     ] = None,
-) -> None:  # fmt: skip
+) -> None:
     """Take people from a table: the good rows go in, the bad ones are listed. What members said is never changed."""
     reading = _read(file, encoding=encoding, zone=zone)
     for problem in reading.problems:
@@ -46,20 +52,27 @@ def import_(
             confirm("Are the names right?", yes=False, otherwise="")
 
     async def take(parts: "Parts", *, writes: bool) -> "Imported":
-        from scheduler.service.importing import import_members
-        from scheduler.service.inviting import invitations
+        from scheduler.service.invitations import invitations
+        from scheduler.service.member_import import import_members
 
         now = parts.clock.now()
         standing = await invitations(parts.database, series=parts.series, policies=parts.policies, now=now)
         with _progress("importing" if writes else "looking", len(reading.rows)) as advance:
             return await import_members(
-                parts.database, reading.rows, keys=parts.keys, locale=parts.community.locale, now=now,
-                invitations=standing, invite=not no_invite, dry_run=not writes,
-                encoding_known=reading.guess is None, advance=advance,
-            )  # fmt: skip
+                parts.database,
+                reading.rows,
+                keys=parts.keys,
+                locale=parts.community.locale,
+                now=now,
+                invitations=standing,
+                invite=not no_invite,
+                dry_run=not writes,
+                encoding_known=reading.guess is None,
+                advance=advance,
+            )
 
     if not (dry_run or no_invite or yes):
-        foreseen = door(context).run(partial(take, writes=False))
+        foreseen = command_context(context).run(partial(take, writes=False))
         if foreseen.invited:
             confirm(
                 f"Import {counted(foreseen.added, 'member')}, and invite {foreseen.invited} of them now? "
@@ -68,7 +81,7 @@ def import_(
                 otherwise=f"{counted(foreseen.invited, 'member')} would be invited now; give --yes to do so, or "
                 "--no-invite to import without",
             )
-    imported = door(context).run(partial(take, writes=not dry_run))
+    imported = command_context(context).run(partial(take, writes=not dry_run))
     for line in _sentences(imported, reading, invite=not no_invite):
         typer.echo(line)
     if dry_run:
@@ -81,7 +94,7 @@ def import_(
 def _read(file: Path, *, encoding: str | None, zone: str | None) -> "Reading":
     from scheduler.domain.code_page import require_encoding
     from scheduler.domain.zone import find_zone, require_zone
-    from scheduler.service.reading import read_members
+    from scheduler.service.member_csv import read_members
 
     with usage():
         codec = require_encoding(encoding, "--encoding") if encoding else None
@@ -134,7 +147,7 @@ def export(
     file: Annotated[str, typer.Argument(metavar="FILE", help="- writes to standard output.")],
 ) -> None:
     """Write all members to a CSV file that a spreadsheet opens safely and `members import` reads."""
-    from scheduler.service.exporting import export_members
+    from scheduler.service.member_export import export_members
 
     try:
         with _opened(file) as out:
@@ -142,7 +155,7 @@ def export(
             async def act(parts: "Parts") -> int:
                 return await export_members(parts.database, out)
 
-            number = door(context).run(act)
+            number = command_context(context).run(act)
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scheduler.cli.door import confirm, confirm_mailing, counted, door, usage
-from scheduler.cli.reporting import read_date
-from scheduler.domain.problem import SettingsProblem
+from scheduler.cli.command import command_context, confirm, confirm_mailing, counted, usage
+from scheduler.cli.reports import read_date
+from scheduler.domain.errors import SettingsProblem
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
-    from scheduler.service.erasing import Erased
-    from scheduler.service.membership import Changed
+    from scheduler.service.erasure import Erased
+    from scheduler.service.members import Changed
     from scheduler.store.ledger.reports import Report
     from scheduler.store.members import Member
 
@@ -42,7 +42,7 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Show all members, those who left too."""
-    from scheduler.service.membership import searched
+    from scheduler.service.members import searched
     from scheduler.store import members
 
     async def show(parts: "Parts") -> None:
@@ -69,15 +69,20 @@ def list_(
             counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
             typer.echo(counted(statuses.total(), "member") + (f": {counts}" if counts else ""))
 
-    door(context).run(show)
+    command_context(context).run(show)
 
 
 def _document(member: "Member") -> dict[str, object]:
     return {
-        "name": member.name, "email": member.address, "country": member.country, "zone": member.zone,
-        "zone_source": member.zone_source, "locale": member.locale, "status": member.status,
+        "name": member.name,
+        "email": member.address,
+        "country": member.country,
+        "zone": member.zone,
+        "zone_source": member.zone_source,
+        "locale": member.locale,
+        "status": member.status,
         "convenor": member.convenor,
-    }  # fmt: skip
+    }
 
 
 def _print_table(page: "list[Member]") -> None:
@@ -102,7 +107,7 @@ def _print_table(page: "list[Member]") -> None:
 @app.command()
 def show(context: typer.Context, email: Email) -> None:
     """Show one member and their last mails."""
-    from scheduler.service.membership import require_member
+    from scheduler.service.members import require_member
     from scheduler.store.ledger.reports import reports
 
     async def look(parts: "Parts") -> "tuple[Member, Counter[str], list[Report]]":
@@ -114,7 +119,7 @@ def show(context: typer.Context, email: Email) -> None:
                 last.append(report)
         return member, states, list(last)
 
-    member, states, last = door(context).run(look)
+    member, states, last = command_context(context).run(look)
     _print_member(member)
     typer.echo(
         f"mails       {', '.join(f'{count} {state}' for state, count in sorted(states.items())) or 'none yet'}"
@@ -124,7 +129,7 @@ def show(context: typer.Context, email: Email) -> None:
         typer.echo(
             f"  {one.sent_at or one.due:%Y-%m-%d %H:%M} UTC  {one.state:<9}  {one.policy or one.kind:<12}  "
             f"{one.occurrence or f'notice {one.notice}'}{reason}"
-        )  # fmt: skip
+        )
 
 
 def _print_member(member: "Member") -> None:
@@ -133,13 +138,16 @@ def _print_member(member: "Member") -> None:
     since = f" since {member.active_since:%Y-%m-%d}" if member.active_since else ""
     until = f" until {member.paused_until:%Y-%m-%d %H:%M} UTC" if member.paused_until else ""
     for label, value in (
-        ("name", member.name), ("email", member.address),
+        ("name", member.name),
+        ("email", member.address),
         ("country", f"{country_name(member.country)} ({member.country})" if member.country else ""),
-        ("zone", f"{member.zone} ({member.zone_source})"), ("locale", member.locale),
-        ("status", f"{member.status}{since}{until}"), ("convenor", "yes" if member.convenor else "no"),
+        ("zone", f"{member.zone} ({member.zone_source})"),
+        ("locale", member.locale),
+        ("status", f"{member.status}{since}{until}"),
+        ("convenor", "yes" if member.convenor else "no"),
         *([("no mail", _suppression(member))] if member.suppressed_at else []),
         ("on the list", f"since {member.created_at:%Y-%m-%d}"),
-    ):  # fmt: skip
+    ):
         typer.echo(f"{label:<12}{value}")
 
 
@@ -160,13 +168,17 @@ def add(
     zone: Zone = None,
     locale: Locale = None,
     convenor: Annotated[bool, typer.Option("--convenor", help="They may run the community.")] = False,
-    returning: Annotated[bool, typer.Option("--returning", help="They were erased, and asked to come back.")] = False,
-    no_invite: Annotated[bool, typer.Option("--no-invite", help="No invitation that is open already.")] = False,
+    returning: Annotated[
+        bool, typer.Option("--returning", help="They were erased, and asked to come back.")
+    ] = False,
+    no_invite: Annotated[
+        bool, typer.Option("--no-invite", help="No invitation that is open already.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Put one person on the list. Asks before it sends them an invitation that is open already."""
-    from scheduler.service.inviting import invitations
-    from scheduler.service.membership import Details, add_member, home_of, require_new
+    from scheduler.service.invitations import invitations
+    from scheduler.service.members import Details, add_member, home_of, require_new
 
     with usage():
         details = Details(
@@ -182,16 +194,21 @@ def add(
 
     async def act(parts: "Parts") -> "Member":
         return await add_member(
-            parts.database, details, keys=parts.keys, locale=parts.community.locale, now=parts.clock.now(),
-            returning=returning, invite=not no_invite,
-        )  # fmt: skip
+            parts.database,
+            details,
+            keys=parts.keys,
+            locale=parts.community.locale,
+            now=parts.clock.now(),
+            returning=returning,
+            invite=not no_invite,
+        )
 
-    keys = [] if no_invite else door(context).run(look)
+    keys = [] if no_invite else command_context(context).run(look)
     question = f"Add {email}, and invite them now to {' and '.join(keys)}? (--no-invite adds them without)"
     confirm_mailing(
         question, 1 if keys else 0, yes=yes, instead="--no-invite to add them without an invitation"
     )
-    member = door(context).run(act)
+    member = command_context(context).run(act)
     source = ", assumed from the country" if member.zone_source == "assumed" else ""
     typer.echo(f"{member.address}: added, {member.zone}{source}, {member.locale}")
     for key in keys:
@@ -207,18 +224,30 @@ def set_(
     country: Country = None,
     zone: Zone = None,
     locale: Locale = None,
-    convenor: Annotated[bool | None, typer.Option("--convenor/--no-convenor", help="They may run it, or not.")] = None,
-    status: Annotated[str | None, typer.Option(help="active brings back who paused or left; paused, left.")] = None,
-    deliverable: Annotated[bool, typer.Option("--deliverable", help="Their address takes mail again.")] = False,
-) -> None:  # fmt: skip
+    convenor: Annotated[
+        bool | None, typer.Option("--convenor/--no-convenor", help="They may run it, or not.")
+    ] = None,
+    status: Annotated[
+        str | None, typer.Option(help="active brings back who paused or left; paused, left.")
+    ] = None,
+    deliverable: Annotated[
+        bool, typer.Option("--deliverable", help="Their address takes mail again.")
+    ] = False,
+) -> None:
     """Change what is known of a member."""
-    from scheduler.service.membership import Details, change_member
+    from scheduler.service.members import Details, change_member
 
     with usage():
         details = Details(
-            name=name, email=address, country=country, zone=zone, locale=locale, convenor=convenor, status=status,
+            name=name,
+            email=address,
+            country=country,
+            zone=zone,
+            locale=locale,
+            convenor=convenor,
+            status=status,
             deliverable=deliverable or None,
-        )  # fmt: skip
+        )
     if details.is_empty:
         raise SettingsProblem(
             "give what to set: --name, --email, --country, --zone, --locale, --convenor, --status or "
@@ -228,7 +257,7 @@ def set_(
     async def act(parts: "Parts") -> "Changed":
         return await change_member(parts.database, email, details, keys=parts.keys, now=parts.clock.now())
 
-    done = door(context).run(act)
+    done = command_context(context).run(act)
     before, after = _document(done.before), _document(done.after)
     for field, value in after.items():
         if value != before[field]:
@@ -249,17 +278,19 @@ def _shown(value: object) -> str:
 def pause(
     context: typer.Context,
     email: Email,
-    until: Annotated[str | None, typer.Option(metavar="DATE", help="Their day on which mail begins again.")] = None,
-) -> None:  # fmt: skip
+    until: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Their day on which mail begins again.")
+    ] = None,
+) -> None:
     """Send a member nothing for a while, or until `members set EMAIL --status active`."""
-    from scheduler.service.membership import pause_member
+    from scheduler.service.members import pause_member
 
     day = read_date(until, "--until") if until else None
 
     async def act(parts: "Parts") -> "Changed":
         return await pause_member(parts.database, email, until=day, now=parts.clock.now())
 
-    member = door(context).run(act).after
+    member = command_context(context).run(act).after
     back = f"{day}" if day else f"`members set {member.address} --status active`"
     typer.echo(f"{member.address}: gets no mail until {back}")
 
@@ -267,12 +298,12 @@ def pause(
 @app.command()
 def remove(context: typer.Context, email: Email) -> None:
     """Take a member off the list; queued mail too. They stay known, so that no import brings them back."""
-    from scheduler.service.membership import remove_member
+    from scheduler.service.members import remove_member
 
     async def act(parts: "Parts") -> "Changed":
         return await remove_member(parts.database, email, now=parts.clock.now())
 
-    done = door(context).run(act)
+    done = command_context(context).run(act)
     typer.echo(
         f"{done.after.address}: " + ("has left; nothing more is sent" if done.changed else "had left before")
     )
@@ -281,25 +312,27 @@ def remove(context: typer.Context, email: Email) -> None:
 @app.command()
 def rotate(context: typer.Context, email: Email) -> None:
     """Give a member new personal links and a new feed address; the old ones end."""
-    from scheduler.service.membership import rotate_member
+    from scheduler.service.members import rotate_member
 
     async def act(parts: "Parts") -> "Changed":
         return await rotate_member(parts.database, email, now=parts.clock.now())
 
-    member = door(context).run(act).after
+    member = command_context(context).run(act).after
     typer.echo(f"{member.address}: all personal links sent so far have ended; the next mail brings new ones")
 
 
 @app.command()
 def erase(
-    context: typer.Context, email: Email, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
-) -> None:  # fmt: skip
+    context: typer.Context,
+    email: Email,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
     """Erase a person and what names them in mail that came back; say where they are still named.
 
     A keyed hash of the address is kept, so that no import brings them back.
     """
-    from scheduler.delivery.transport import MaildirAddress
-    from scheduler.service.erasing import erase_member, find_erasable
+    from scheduler.delivery.send.transport import MaildirAddress
+    from scheduler.service.erasure import erase_member, find_erasable
 
     async def look(parts: "Parts") -> "Member | None":
         return await find_erasable(parts.database, email, keys=parts.keys)
@@ -311,14 +344,14 @@ def erase(
             parts.database, email, keys=parts.keys, outbox=outbox, now=parts.clock.now()
         )
 
-    if member := door(context).run(look):
+    if member := command_context(context).run(look):
         confirm(
             f"Erase {member.name or 'the member'} <{member.address}> and everything that belongs to them, for good?",
             yes=yes,
             otherwise="give --yes to erase without being asked",
         )
-    done = door(context).run(act)
-    postgres = door(context).settings.database.url.startswith("postgres")
+    done = command_context(context).run(act)
+    postgres = command_context(context).settings.database.url.startswith("postgres")
     with_it = [counted(done.mails, "mail") + " in the mail folder"] if done.mails else []
     with_it += [counted(done.returned, "message") + " that came back and named them"] if done.returned else []
     also = f", with {' and '.join(with_it)}" if with_it else ""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scheduler.cli.door import (
+from scheduler.cli.command import (
     LONGEST_HOLD,
     LONGEST_NUMBER,
+    command_context,
     confirm,
     counted,
-    door,
     fail,
     is_terminal,
     require_near,
@@ -20,9 +20,9 @@ from scheduler.cli.door import (
     show_json,
     usage,
 )
-from scheduler.cli.pacing import foreseen
-from scheduler.domain.duration import parse_duration
-from scheduler.domain.problem import Refused
+from scheduler.cli.reports import foreseen
+from scheduler.domain.clock import parse_duration
+from scheduler.domain.errors import Refused
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
@@ -104,11 +104,11 @@ def send(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Send a notice, now or at an instant. A running `serve` sends it."""
-    from scheduler.delivery.markdown import placeholders
+    from scheduler.delivery.compose.markdown import placeholders
     from scheduler.domain.address import address_key
     from scheduler.domain.audience import parse_audience
-    from scheduler.service import notifying
-    from scheduler.service.amending import require_meetings
+    from scheduler.service import notices
+    from scheduler.service.occurrences import require_meetings
     from scheduler.store import members
 
     with usage():
@@ -122,7 +122,7 @@ def send(
     if test_to:
         audience, terms = f"test to {test_to}", {"address": [address_key(test_to)]}
     text = _read_body(body)
-    notifying.require_words(subject, text)
+    notices.require_words(subject, text)
     for found in placeholders(f"{subject}\n{text}"):
         typer.echo(f"warning: '{found}' is sent as it is typed; notices have no placeholders", err=True)
 
@@ -133,21 +133,28 @@ def send(
             )
             recipients = await members.audience_by_zone(connection, terms, kind="notice")
             zones = await members.zones(connection)
-        dues = notifying.when_due(zones, at=moment, hold=timedelta(seconds=hold), now=parts.clock.now())
+        dues = notices.when_due(zones, at=moment, hold=timedelta(seconds=hold), now=parts.clock.now())
         return sum(recipients.values()), await foreseen(
             parts, recipients=recipients, dues=dues, useful=useful
         )
 
     async def press(parts: "Parts") -> None:
-        pressed = await notifying.send_notice(
-            parts.database, subject=subject, body=text, audience=terms, audience_text=audience,
-            now=parts.clock.now(), at=moment, expires=useful, hold=timedelta(seconds=hold),
-        )  # fmt: skip
+        pressed = await notices.send_notice(
+            parts.database,
+            subject=subject,
+            body=text,
+            audience=terms,
+            audience_text=audience,
+            now=parts.clock.now(),
+            at=moment,
+            expires=useful,
+            hold=timedelta(seconds=hold),
+        )
         typer.echo(f"notice {pressed.notice} goes to {counted(pressed.recipients, 'member')}")
         if wait:
             await _wait(parts, pressed.notice)
 
-    number, pace = door(context).run(count)
+    number, pace = command_context(context).run(count)
     if not number and not dry_run:
         raise Refused(f"the audience '{audience}' has no active member; nobody was told")
     if dry_run:
@@ -159,7 +166,7 @@ def send(
     if not test_to:
         question = f"Send '{subject}' to {counted(number, 'member')}?"
         confirm(question, yes=yes, otherwise="give --yes to send without being asked")
-    door(context).run(press)
+    command_context(context).run(press)
 
 
 def _read_body(path: Path) -> str:
@@ -180,13 +187,15 @@ async def _wait(parts: "Parts", number: int) -> None:
 
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from scheduler.service.watching import is_served
+    from scheduler.service.health import is_served
     from scheduler.store.ledger import reports
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
         TextColumn("{task.fields[rate]}"),
-    )  # fmt: skip
+    )
     patience = 10
     with Progress(*columns, TimeRemainingColumn(), disable=not is_terminal()) as progress:
         task = progress.add_task("sending", total=None, rate="")
@@ -197,9 +206,11 @@ async def _wait(parts: "Parts", number: int) -> None:
             left = states.get("queued", 0) + states.get("sending", 0)
             speed = progress.tasks[0].speed
             progress.update(
-                task, total=sum(states.values()), completed=sum(states.values()) - left,
+                task,
+                total=sum(states.values()),
+                completed=sum(states.values()) - left,
                 rate=f"{speed:.0f} a second" if speed else "",
-            )  # fmt: skip
+            )
             if not left:
                 break
             patience = 10 if served else patience - 1
@@ -216,28 +227,41 @@ def _row(
 ) -> dict[str, object]:
     first, last = (one.isoformat() for one in due) if due else (None, None)
     return {
-        "id": notice.id, "notice": notice.identity, "kind": notice.kind, "policy": notice.policy,
-        "occurrence": notice.occurrence, "subject": notice.subject, "audience": notice.audience,
-        "created_utc": notice.created_at.isoformat(), "expires_utc": notice.expires.isoformat(),
-        "stopped": notice.stopped_at is not None, "withdrawn": notice.unwanted or "", "deliveries": states,
-        "due_utc": first, "last_due_utc": last,
-    }  # fmt: skip
+        "id": notice.id,
+        "notice": notice.identity,
+        "kind": notice.kind,
+        "policy": notice.policy,
+        "occurrence": notice.occurrence,
+        "subject": notice.subject,
+        "audience": notice.audience,
+        "created_utc": notice.created_at.isoformat(),
+        "expires_utc": notice.expires.isoformat(),
+        "stopped": notice.stopped_at is not None,
+        "withdrawn": notice.unwanted or "",
+        "deliveries": states,
+        "due_utc": first,
+        "last_due_utc": last,
+    }
 
 
 @app.command("list")
 def list_(context: typer.Context, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Show all notices, the newest last."""
-    from scheduler.store import notices
+    from scheduler.store import notices as notices_store
     from scheduler.store.ledger import reports
 
     async def rows(parts: "Parts") -> list[dict[str, object]]:
         async with parts.database.read() as connection:
-            states, dues = await reports.states_by_notice(connection), await notices.due_spans(connection)
+            states, dues = (
+                await reports.states_by_notice(connection),
+                await notices_store.due_spans(connection),
+            )
             return [
-                _row(one, states.get(one.id, {}), dues.get(one.id)) for one in await notices.every(connection)
+                _row(one, states.get(one.id, {}), dues.get(one.id))
+                for one in await notices_store.every(connection)
             ]
 
-    found = door(context).run(rows)
+    found = command_context(context).run(rows)
     if as_json:
         show_json([_document(row) for row in found])
         return
@@ -275,8 +299,9 @@ def show(
     context: typer.Context, notice: str, as_json: Annotated[bool, typer.Option("--json")] = False
 ) -> None:
     """Show one notice and what became of it."""
-    from scheduler.service.notifying import require_notice
-    from scheduler.store import answers, notices
+    from scheduler.service.notices import require_notice
+    from scheduler.store import answers
+    from scheduler.store import notices as notices_store
     from scheduler.store.ledger import reports
 
     async def one(parts: "Parts") -> dict[str, object]:
@@ -284,10 +309,10 @@ def show(
             found = await require_notice(connection, _number(notice))
             given = await answers.count_answers(connection, found.occurrence) if found.occurrence else {}
             states = await reports.states(connection, found.id)
-            due = (await notices.due_spans(connection, found.id)).get(found.id)
+            due = (await notices_store.due_spans(connection, found.id)).get(found.id)
             return _row(found, states, due) | {"answers": given, "body": found.body}
 
-    row = door(context).run(one)
+    row = command_context(context).run(one)
     if as_json:
         show_json(_document(row))
         return
@@ -304,12 +329,12 @@ def show(
 @app.command()
 def stop(context: typer.Context, notice: str) -> None:
     """Stop a notice: what has not left yet does not leave."""
-    from scheduler.service import notifying
+    from scheduler.service import notices
 
     async def act(parts: "Parts") -> dict[str, int]:
-        return await notifying.stop(parts.database, _number(notice), parts.clock.now())
+        return await notices.stop(parts.database, _number(notice), parts.clock.now())
 
-    states = door(context).run(act)
+    states = command_context(context).run(act)
     typer.echo(f"stopped: {states.get('withdrawn', 0)} withdrawn, {states.get('sent', 0)} had left")
 
 
@@ -320,19 +345,19 @@ def resend_missed(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Send a stopped or failed notice to those who have not had it."""
-    from scheduler.service import notifying
+    from scheduler.service import notices
 
     async def count(parts: "Parts") -> int:
-        return await notifying.count_missed(parts.database, _number(notice))
+        return await notices.count_missed(parts.database, _number(notice))
 
     async def act(parts: "Parts") -> int:
-        return await notifying.resend_missed(parts.database, _number(notice), parts.clock.now())
+        return await notices.resend_missed(parts.database, _number(notice), parts.clock.now())
 
-    if (number := door(context).run(count)) > 1:
+    if (number := command_context(context).run(count)) > 1:
         question = f"Send notice {notice} to {counted(number, 'member')} who have not had it?"
         confirm(
             question,
             yes=yes,
             otherwise=f"this mails {number} members; give --yes to send without being asked",
         )
-    typer.echo(f"{door(context).run(act)} are queued again")
+    typer.echo(f"{command_context(context).run(act)} are queued again")

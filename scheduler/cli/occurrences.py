@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scheduler.cli.door import (
+from scheduler.cli.command import (
     EXIT_USAGE,
     LONGEST_HOLD,
+    command_context,
     confirm,
     confirm_mailing,
     counted,
-    door,
     fail,
     is_terminal,
     require_near,
@@ -20,12 +20,12 @@ from scheduler.cli.door import (
     show_json,
     usage,
 )
-from scheduler.domain.problem import Refused, SettingsProblem
+from scheduler.domain.errors import Refused, SettingsProblem
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
     from scheduler.domain.occurrence import Series
-    from scheduler.service.amending import Amended, Extra
+    from scheduler.service.occurrences import Amended, Extra
 
 ANSWERS = ("coming", "maybe", "declined")
 
@@ -75,17 +75,21 @@ def amend(
 ) -> None:
     """Change one meeting. Telling the members is asked about first."""
     from scheduler.domain.occurrence import OccurrenceKey
-    from scheduler.service import amending
+    from scheduler.service import occurrences
 
     with usage():
         OccurrenceKey.parse(key)
-        change = amending.Change(
-            topic=topic, speakers=speakers, link=link, cancel=cancel, restore=restore,
+        change = occurrences.Change(
+            topic=topic,
+            speakers=speakers,
+            link=link,
+            cancel=cancel,
+            restore=restore,
             move_to=read_wall(move_to, "--move-to") if move_to else None,
-        )  # fmt: skip
-        words = "" if message is None else amending.require_message(message)
+        )
+        words = "" if message is None else occurrences.require_message(message)
 
-    if change == amending.Change():
+    if change == occurrences.Change():
         raise SettingsProblem(
             "give what to change: --topic, --speakers, --link, --move-to, --cancel or --restore"
         )
@@ -98,26 +102,26 @@ def amend(
     async def look(parts: "Parts") -> "tuple[Amended, int]":
         series, now = {one.slug: one for one in parts.series}, parts.clock.now()
         to_tell = now + wait if tell else None
-        foreseen = await amending.preview(parts.database, series, key, change, now=now, to_tell=to_tell)
-        return foreseen, await amending.count_told(parts.database, foreseen.after)
+        foreseen = await occurrences.preview(parts.database, series, key, change, now=now, to_tell=to_tell)
+        return foreseen, await occurrences.count_told(parts.database, foreseen.after)
 
     async def act(parts: "Parts") -> None:
         now, series = parts.clock.now(), {one.slug: one for one in parts.series}
-        amended = await amending.amend(parts.database, series, key, change, now=now)
+        amended = await occurrences.amend(parts.database, series, key, change, now=now)
         if tell and amended.changed:
-            pressed = await amending.tell(parts.database, amended, now=now, words=words, hold=wait)
+            pressed = await occurrences.tell(parts.database, amended, now=now, words=words, hold=wait)
             typer.echo(f"notice {pressed.notice} tells {counted(pressed.recipients, 'member')}")
             if hold:
                 typer.echo(
                     f"the first mail leaves in {hold} seconds; `notice stop {pressed.notice}` stops it"
                 )
 
-    amended, number = door(context).run(look)
+    amended, number = command_context(context).run(look)
     if not amended.changed:
         typer.echo(f"{key}: that is how it is already; nothing was changed and nobody is told")
         return
     after = amended.after
-    outcome = f"{after.status}, {amending.home_wall(after)} {after.zone}"
+    outcome = f"{after.status}, {occurrences.home_wall(after)} {after.zone}"
     if dry_run:
         mailed = f" and {counted(number, 'member')} would be told" if tell is not False else ""
         typer.echo(f"{key}: would be {outcome}{mailed}; nothing was changed and nobody was told")
@@ -126,11 +130,11 @@ def amend(
         tell = typer.confirm(f"Tell {counted(number, 'member')}?", err=True)
         if tell:
             # It may be too late for that, which is to be said before anything is changed.
-            door(context).run(look)
+            command_context(context).run(look)
     elif tell:
         question = f"{key}: {outcome}. Tell {counted(number, 'member')}?"
         confirm_mailing(question, number, yes=yes, instead="--no-tell to change it without telling anybody")
-    door(context).run(act)
+    command_context(context).run(act)
     typer.echo(f"{key}: {outcome}")
     if not tell:
         typer.echo("nobody was told")
@@ -148,22 +152,26 @@ def add(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Add a meeting that the rule does not give. Asks before anybody is invited to it at once."""
-    from scheduler.service import amending
+    from scheduler.service import occurrences
 
     wall = read_wall(at, "--at")
 
     async def look(parts: "Parts") -> "Extra":
-        return await amending.foresee_extra(
+        return await occurrences.foresee_extra(
             parts.database, choose_series(parts.series, series), parts.policies, wall, now=parts.clock.now()
         )
 
     async def act(parts: "Parts") -> None:
-        await amending.add_extra(
-            parts.database, choose_series(parts.series, series), wall, now=parts.clock.now(),
-            policies=parts.policies, invite=not no_invite,
-        )  # fmt: skip
+        await occurrences.add_extra(
+            parts.database,
+            choose_series(parts.series, series),
+            wall,
+            now=parts.clock.now(),
+            policies=parts.policies,
+            invite=not no_invite,
+        )
 
-    foreseen = door(context).run(look)
+    foreseen = command_context(context).run(look)
     extra, number = foreseen.occurrence, 0 if no_invite else foreseen.recipients
     if dry_run:
         typer.echo(
@@ -174,7 +182,7 @@ def add(
         f"Add {extra.key}, and invite {counted(number, 'member')} to it now? (--no-invite adds it without)"
     )
     confirm_mailing(question, number, yes=yes, instead="--no-invite to add it without an invitation")
-    door(context).run(act)
+    command_context(context).run(act)
     if no_invite:
         typer.echo(f"{extra.key}: added; nobody is invited to it")
     elif number:
@@ -190,16 +198,16 @@ def remove(
 ) -> None:
     """Take back a meeting that was added by mistake, as long as nobody was told of it."""
     from scheduler.domain.occurrence import OccurrenceKey
-    from scheduler.service import amending
+    from scheduler.service import occurrences
 
     with usage():
         OccurrenceKey.parse(key)
 
     async def act(parts: "Parts") -> None:
         series = {one.slug: one for one in parts.series}
-        await amending.remove_extra(parts.database, series, key, now=parts.clock.now())
+        await occurrences.remove_extra(parts.database, series, key, now=parts.clock.now())
 
-    door(context).run(act)
+    command_context(context).run(act)
     typer.echo(f"{key}: removed; nobody was told of it")
 
 
@@ -214,30 +222,31 @@ def tell(
 ) -> None:
     """Tell members how a meeting is now, where they were last told something else."""
     from scheduler.domain.occurrence import OccurrenceKey
-    from scheduler.service import amending
+    from scheduler.service import occurrences
 
     with usage():
         OccurrenceKey.parse(key)
 
     async def count(parts: "Parts") -> int:
         series = {one.slug: one for one in parts.series}
-        found = await amending.untold(parts.database, series, key, now=parts.clock.now())
+        found = await occurrences.untold(parts.database, series, key, now=parts.clock.now())
         return found.recipients
 
     async def act(parts: "Parts") -> None:
         series = {one.slug: one for one in parts.series}
-        pressed = await amending.tell_again(parts.database, series, key, now=parts.clock.now())
+        pressed = await occurrences.tell_again(parts.database, series, key, now=parts.clock.now())
         typer.echo(f"notice {pressed.notice} tells {counted(pressed.recipients, 'member')}")
 
-    number = door(context).run(count)
+    number = command_context(context).run(count)
     if dry_run:
         typer.echo(f"would go to {counted(number, 'member')}; nothing was sent")
         return
     confirm(
-        f"Tell {counted(number, 'member')} about {key}?", yes=yes,
+        f"Tell {counted(number, 'member')} about {key}?",
+        yes=yes,
         otherwise=f"this mails {counted(number, 'member')}; give --yes to send without being asked",
-    )  # fmt: skip
-    door(context).run(act)
+    )
+    command_context(context).run(act)
 
 
 @app.command()
@@ -249,7 +258,7 @@ def answers(
 ) -> None:
     """Show how many come, may come and do not."""
     from scheduler.domain.occurrence import OccurrenceKey
-    from scheduler.service.amending import find_occurrence
+    from scheduler.service.occurrences import find_occurrence
     from scheduler.store import answers
 
     with usage():
@@ -262,7 +271,7 @@ def answers(
             people = await answers.who_answered(connection, key) if names else []
             return await answers.count_answers(connection, key), people
 
-    found, people = door(context).run(count)
+    found, people = command_context(context).run(count)
     if as_json:
         document: dict[str, object] = {one: found.get(one, 0) for one in ANSWERS}
         if names:
@@ -303,7 +312,7 @@ def import_(
 ) -> None:
     """Take topics, speakers, links and materials of many meetings from a table. Tells nobody."""
     from scheduler.domain.code_page import require_encoding
-    from scheduler.service.programme import read_programme, take_programme
+    from scheduler.service.occurrence_import import read_programme, take_programme
 
     with usage():
         codec = require_encoding(encoding, "--encoding") if encoding else None
@@ -325,7 +334,7 @@ def import_(
         changed, refused = await take_programme(parts.database, series, read.rows, now=parts.clock.now())
         return changed, len(read.rows) - len(refused) - changed, [*read.problems, *refused]
 
-    changed, same, problems = door(context).run(act)
+    changed, same, problems = command_context(context).run(act)
     for problem in problems:
         typer.echo(f"{file}: {problem}", err=True)
     typer.echo(f"{counted(changed, 'meeting')} changed, {same} as they were; nobody was told")

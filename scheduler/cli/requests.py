@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scheduler.cli.door import LONGEST_NUMBER, door, fail, show_json
+from scheduler.cli.command import LONGEST_NUMBER, command_context, fail, show_json
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
-    from scheduler.store.requests import Request
+    from scheduler.store.join_requests import Request
 
 app = typer.Typer(help="Answer those who ask to join.", no_args_is_help=True)
 
@@ -26,14 +26,14 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Show the confirmed requests that wait for an answer, the oldest first."""
-    from scheduler.store import requests
+    from scheduler.store import join_requests as join_requests_store
 
     async def rows(parts: "Parts") -> "tuple[list[Request], datetime]":
         async with parts.database.read() as connection:
-            found = await (requests.every if every else requests.waiting)(connection)
+            found = await (join_requests_store.every if every else join_requests_store.waiting)(connection)
             return found, parts.clock.now()
 
-    found, now = door(context).run(rows)
+    found, now = command_context(context).run(rows)
     if as_json:
         show_json([_document(one, now) for one in found])
         return
@@ -48,13 +48,13 @@ def list_(
 @app.command()
 def show(context: typer.Context, number: Number, as_json: AsJson = False) -> None:
     """Show one request: what the person said, and what was answered."""
-    from scheduler.service.deciding import require_request
+    from scheduler.service.join_requests import require_request
 
     async def one(parts: "Parts") -> "tuple[Request, datetime]":
         async with parts.database.read() as connection:
             return await require_request(connection, _number(number)), parts.clock.now()
 
-    found, now = door(context).run(one)
+    found, now = command_context(context).run(one)
     if as_json:
         show_json(_document(found, now))
         return
@@ -71,27 +71,27 @@ def show(context: typer.Context, number: Number, as_json: AsJson = False) -> Non
 @app.command()
 def take(context: typer.Context, number: Number, by: By = None) -> None:
     """See to a request yourself, so that no other convenor answers it too."""
-    from scheduler.service import deciding
+    from scheduler.service import join_requests
 
     async def act(parts: "Parts") -> None:
-        found = await deciding.take(parts.database, _number(number), by=by, now=parts.clock.now())
+        found = await join_requests.take(parts.database, _number(number), by=by, now=parts.clock.now())
         typer.echo(f"request {found.id} is yours; answer it with `requests accept` or `requests decline`")
 
-    door(context).run(act)
+    command_context(context).run(act)
 
 
 @app.command()
 def accept(context: typer.Context, number: Number, message: Message = "", by: By = None) -> None:
     """Let the person in, and welcome them by mail."""
-    from scheduler.service import deciding
+    from scheduler.service import join_requests
 
     async def act(parts: "Parts") -> None:
-        found = await deciding.accept(
+        found = await join_requests.accept(
             parts.database, _number(number), by=by, message=message, now=parts.clock.now()
         )
         typer.echo(f"{found.address} is a member now, and is welcomed by mail")
 
-    door(context).run(act)
+    command_context(context).run(act)
 
 
 @app.command()
@@ -103,16 +103,16 @@ def decline(
     by: By = None,
 ) -> None:
     """Do not let the person in, and tell them so kindly or not at all."""
-    from scheduler.service import deciding
+    from scheduler.service import join_requests
 
     async def act(parts: "Parts") -> None:
-        found = await deciding.decline(
+        found = await join_requests.decline(
             parts.database, _number(number), by=by, message=message, tells=tell, now=parts.clock.now()
         )
         told = "is told by mail" if tell else "is told nothing"
         typer.echo(f"request {found.id} is declined; {found.address} {told}")
 
-    door(context).run(act)
+    command_context(context).run(act)
 
 
 def _number(text: str) -> int:
@@ -136,9 +136,17 @@ def _age(one: "Request", now: datetime) -> str:
 def _document(one: "Request", now: datetime) -> dict[str, object]:
     assert one.confirmed_at
     return {
-        "id": one.id, "state": one.state, "name": one.name, "email": one.address, "country": one.country,
-        "zone": one.zone, "locale": one.locale, "words": one.words, "confirmed_utc": one.confirmed_at.isoformat(),
+        "id": one.id,
+        "state": one.state,
+        "name": one.name,
+        "email": one.address,
+        "country": one.country,
+        "zone": one.zone,
+        "locale": one.locale,
+        "words": one.words,
+        "confirmed_utc": one.confirmed_at.isoformat(),
         "age_hours": int((now - one.confirmed_at).total_seconds()) // 3600,
         "taken_utc": one.taken_at.isoformat() if one.taken_at else None,
-        "answered_utc": one.answered_at.isoformat() if one.answered_at else None, "message": one.message,
-    }  # fmt: skip
+        "answered_utc": one.answered_at.isoformat() if one.answered_at else None,
+        "message": one.message,
+    }

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scheduler.cli.app import app as main_app
-from scheduler.cli.door import EXIT_USAGE, LONGEST_NUMBER, confirm, counted, door, fail, show_json, usage
+from scheduler.cli.command import (
+    EXIT_USAGE,
+    LONGEST_NUMBER,
+    command_context,
+    confirm,
+    counted,
+    fail,
+    show_json,
+    usage,
+)
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
@@ -33,8 +42,8 @@ def ingest(
     Exit 0 when it is done with: acted upon, rightly discarded, kept for a look (`returns list`), or counted where too
     much waits for one. Otherwise nothing was done, and the message is to come again.
     """
-    from scheduler.domain.incoming import LARGEST
-    from scheduler.service.ingesting import ingest as take_in
+    from scheduler.domain.inbound import LARGEST
+    from scheduler.service.inbound import ingest as take_in
 
     octets = sys.stdin.buffer.read(LARGEST)
     # Whoever pipes it in is not to be cut off.
@@ -43,11 +52,16 @@ def ingest(
 
     async def act(parts: "Parts") -> str:
         return await take_in(
-            parts.database, octets, recipient=recipient, keys=parts.keys, domain=parts.community.domain,
-            now=parts.clock.now(), queue=parts.settings.inbox.queue_megabytes * _MEGABYTE,
-        )  # fmt: skip
+            parts.database,
+            octets,
+            recipient=recipient,
+            keys=parts.keys,
+            domain=parts.community.domain,
+            now=parts.clock.now(),
+            queue=parts.settings.inbox.queue_megabytes * _MEGABYTE,
+        )
 
-    typer.echo(door(context).run(act), err=True)
+    typer.echo(command_context(context).run(act), err=True)
 
 
 @app.command("list")
@@ -63,7 +77,7 @@ def list_(
         async with parts.database.read() as connection:
             return await returns.every(connection, () if everything else ("review",))
 
-    found = door(context).run(look)
+    found = command_context(context).run(look)
     if as_json:
         show_json([_document(one) for one in found])
         return
@@ -81,14 +95,14 @@ def show(
     raw: Annotated[bool, typer.Option("--raw", help="The message itself alone, octet by octet.")] = False,
 ) -> None:
     """Show one message that came back."""
-    from scheduler.domain.incoming import printable
+    from scheduler.domain.inbound import printable
     from scheduler.store import returns
 
     async def look(parts: "Parts") -> "tuple[Return, bytes] | None":
         async with parts.database.read() as connection:
             return await returns.by_id(connection, _number(number))
 
-    found = door(context).run(look)
+    found = command_context(context).run(look)
     if not found:
         fail(f"nothing came back as {number}; `returns list --all` shows what did")
     one, content = found
@@ -134,7 +148,7 @@ def _drop_one(context: typer.Context, number: str) -> None:
         async with parts.database.write() as connection:
             return await returns.drop(connection, _number(number))
 
-    if not door(context).run(act):
+    if not command_context(context).run(act):
         fail(f"nothing came back as {number}; `returns list --all` shows what did")
     typer.echo(f"{number} is forgotten")
 
@@ -142,7 +156,7 @@ def _drop_one(context: typer.Context, number: str) -> None:
 def _drop_fitting(
     context: typer.Context, sender: str, older_than: str, containing: str, *, yes: bool
 ) -> None:
-    from scheduler.domain.duration import parse_duration
+    from scheduler.domain.clock import parse_duration
     from scheduler.service.returned_mail import drop_waiting, find_waiting
 
     with usage():
@@ -153,7 +167,7 @@ def _drop_fitting(
             parts.database, sender=sender, older_than=age, containing=containing, now=parts.clock.now()
         )
 
-    found = door(context).run(look)
+    found = command_context(context).run(look)
     if not found:
         fail("no message that waits for a look fits; `returns list` shows them")
     confirm(
@@ -165,7 +179,7 @@ def _drop_fitting(
     async def act(parts: "Parts") -> int:
         return await drop_waiting(parts.database, found)
 
-    typer.echo(f"{counted(door(context).run(act), 'message')} forgotten")
+    typer.echo(f"{counted(command_context(context).run(act), 'message')} forgotten")
 
 
 def _number(text: str) -> int:
@@ -176,5 +190,9 @@ def _number(text: str) -> int:
 
 def _document(one: "Return") -> dict[str, object]:
     return {
-        "id": one.id, "kind": one.kind, "email": one.address, "came_utc": one.came_at.isoformat(), "words": one.words,
-    }  # fmt: skip
+        "id": one.id,
+        "kind": one.kind,
+        "email": one.address,
+        "came_utc": one.came_at.isoformat(),
+        "words": one.words,
+    }

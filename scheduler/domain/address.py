@@ -1,12 +1,14 @@
-"""Email addresses: checked where they come in, and the key under which two spellings are one member."""
+"""Email addresses and web addresses that people write: check them, and compare two spellings of one email address."""
 
+import ipaddress
 import re
 import unicodedata
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 from email_validator import EmailNotValidError, validate_email
 
-from scheduler.domain.problem import Refused
+from scheduler.domain.errors import Refused
 from scheduler.domain.text import quoted
 
 # A local part of which there is nothing to say; 64 octets at most (RFC 5321 section 4.5.3.1.1).
@@ -61,3 +63,40 @@ def _validated(address: str) -> str:
     if "." not in checked.domain:
         raise EmailNotValidError("The domain after the @-sign has no dot.")
     return checked.normalized
+
+
+LONGEST_URL = 1000
+
+# RFC 3986's characters, and nothing that could end an attribute, a header or a line of a calendar.
+_URL = re.compile(r"https?://[A-Za-z0-9\[][A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
+
+
+def require_url(value: str, what: str) -> str:
+    """Return `value`, an absolute http or https URL in ASCII. Raises Refused, naming `what`."""
+    value = value.strip()
+    try:
+        parts = urlsplit(value)
+        fine = (
+            bool(_URL.fullmatch(value))
+            and bool(parts.hostname)
+            and "@" not in parts.netloc
+            and parts.port != 0
+        )
+    except ValueError:
+        fine = False
+    if not fine or len(value) > LONGEST_URL:
+        raise Refused(
+            f"{what}: '{value[:LONGEST_URL]}' is no web address; write it in full, as https://example.org/room"
+        )
+    return value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` (a name, or an IP address without brackets) is this machine: 127.0.0.0/8, ::1, localhost."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        name = host.lower().rstrip(".")
+        return name == "localhost" or name.endswith(".localhost")
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from scheduler.domain.address import address_key
 from scheduler.domain.country import require_country
-from scheduler.domain.locale_tag import require_locale
+from scheduler.domain.errors import Refused
+from scheduler.domain.locale import require_locale
 from scheduler.domain.occurrence import OccurrenceKey
-from scheduler.domain.problem import Refused
 from scheduler.domain.zone import canonical_zone, require_zone
 
 ACCEPTED = "all, convenors, coming:KEY, unanswered:KEY, country:XX, zone:Z, locale:L, list:FILE"

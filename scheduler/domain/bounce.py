@@ -8,7 +8,7 @@ from email.parser import HeaderParser
 from enum import StrEnum
 
 from scheduler.domain.address import address_key
-from scheduler.domain.incoming import STATUS_TYPE, field, own_parts, parts, printable, text_of
+from scheduler.domain.inbound import STATUS_TYPE, field, own_parts, parts, printable, text_of
 
 LONGEST_WORDS = 200
 
@@ -43,27 +43,57 @@ def any_of(*patterns: str) -> re.Pattern[str]:
 
 
 _TEMPORARY = any_of(
-    r"(?:mail|in)\s?box(?:es)? (?:is |was |ist )?(?:almost |too )?(?:full|over)", r"mail\s?folder is full",
-    r"over\s?quota", r"(?:over|exceed\w*|out of|beyond)\s(?:\w+\s){0,3}(?:quota|storage|disk|space)",
-    r"quota (?:\w+ )?exceeded", r"insufficient (?:system )?(?:storage|disk)", r"(?:user|account) is over",
-    r"not enough (?:disk |storage )?space", r"gr[ea]y\s?list", r"try (?:again )?later", r"temporar", r"timeout",
-    r"\btimed?\s?out\b", r"deferred",
+    r"(?:mail|in)\s?box(?:es)? (?:is |was |ist )?(?:almost |too )?(?:full|over)",
+    r"mail\s?folder is full",
+    r"over\s?quota",
+    r"(?:over|exceed\w*|out of|beyond)\s(?:\w+\s){0,3}(?:quota|storage|disk|space)",
+    r"quota (?:\w+ )?exceeded",
+    r"insufficient (?:system )?(?:storage|disk)",
+    r"(?:user|account) is over",
+    r"not enough (?:disk |storage )?space",
+    r"gr[ea]y\s?list",
+    r"try (?:again )?later",
+    r"temporar",
+    r"timeout",
+    r"\btimed?\s?out\b",
+    r"deferred",
     # German, French, Spanish, Italian, Portuguese, Dutch, Polish, Russian
-    r"postfach[^.\n]{0,40}voll", r"speicher[^.\n]{0,30}(?:voll|überschritten|erschöpft)", r"kontingent",
+    r"postfach[^.\n]{0,40}voll",
+    r"speicher[^.\n]{0,30}(?:voll|überschritten|erschöpft)",
+    r"kontingent",
     r"bo[iî]te[^.\n]{0,40}(?:plein|satur)",
     r"quota[^.\n]{0,20}(?:dépass|atteint|erreicht|überschritt|superad|excedid|overschr|superat)",
-    r"buz[oó]n[^.\n]{0,20}lleno", r"casella[^.\n]{0,20}piena", r"caixa[^.\n]{0,30}cheia",
-    r"(?:mailbox|postbus|postvak)[^.\n]{0,20}\bvol\b", r"skrzynka[^.\n]{0,30}pełna", r"ящик[^.\n]{0,30}переполн",
-)  # fmt: skip
+    r"buz[oó]n[^.\n]{0,20}lleno",
+    r"casella[^.\n]{0,20}piena",
+    r"caixa[^.\n]{0,30}cheia",
+    r"(?:mailbox|postbus|postvak)[^.\n]{0,20}\bvol\b",
+    r"skrzynka[^.\n]{0,30}pełna",
+    r"ящик[^.\n]{0,30}переполн",
+)
 _UNWANTED = any_of(
-    r"\bspam(?:my)?\b", r"\bjunk\b", r"(?:black|block|deny)[\s-]?list", r"\brbl\b", r"dnsbl", r"\bspf\b", r"\bdkim\b",
-    r"\bdmarc\b", r"reputation", r"content (?:filter|polic)", r"virus", r"malware", r"phish", r"unsolicited",
-    r"local polic", r"policy (?:reason|violat|reject)",
+    r"\bspam(?:my)?\b",
+    r"\bjunk\b",
+    r"(?:black|block|deny)[\s-]?list",
+    r"\brbl\b",
+    r"dnsbl",
+    r"\bspf\b",
+    r"\bdkim\b",
+    r"\bdmarc\b",
+    r"reputation",
+    r"content (?:filter|polic)",
+    r"virus",
+    r"malware",
+    r"phish",
+    r"unsolicited",
+    r"local polic",
+    r"policy (?:reason|violat|reject)",
     r"(?:rejected|refused|denied) (?:by|for|due to|because of) (?:\w+ )?(?:polic|content)",
-    r"sender (?:address )?(?:rejected|denied|blocked|not allowed)", r"blocked (?:by|using|for|due|because)",
-    r"relay(?:ing)? (?:access )?(?:denied|not permitted)", r"unable to relay",
+    r"sender (?:address )?(?:rejected|denied|blocked|not allowed)",
+    r"blocked (?:by|using|for|due|because)",
+    r"relay(?:ing)? (?:access )?(?:denied|not permitted)",
+    r"unable to relay",
     r"not (?:authori[sz]ed|permitted) to (?:send|relay)",
-)  # fmt: skip
+)
 
 
 class Failure(StrEnum):

@@ -5,7 +5,7 @@ from email.message import Message
 from itertools import takewhile
 
 from scheduler.domain.bounce import Bounce, addresses_in, any_of, bounce, judge, said_codes
-from scheduler.domain.incoming import field, own_parts, shown_text, subject
+from scheduler.domain.inbound import field, own_parts, shown_text, subject
 
 _LONGEST = 50_000
 _LINES_ABOVE = 5
@@ -15,14 +15,37 @@ _LINES_ABOVE = 5
 # not "----- Transcript of session follows -----", behind which sendmail says what is wrong.
 _RULE = re.compile(r"\s*[-=_*#~+>]{2,}")
 _COPY_WORDS = any_of(
-    r"cop(?:y|ie|ia)\b", r"\borigin", r"unsent", r"undelivered", r"return(?:ed)?\b", r"enclosed", r"\bheaders?\b",
-    r"forwarded", r"attached", r"below this line", r"message (?:follows|body|text|source|contents?)",
+    r"cop(?:y|ie|ia)\b",
+    r"\borigin",
+    r"unsent",
+    r"undelivered",
+    r"return(?:ed)?\b",
+    r"enclosed",
+    r"\bheaders?\b",
+    r"forwarded",
+    r"attached",
+    r"below this line",
+    r"message (?:follows|body|text|source|contents?)",
     r"your (?:message|mail|e-?mail)",
     # German, French, Spanish, Portuguese, Italian, Dutch, Scandinavian, Slavic, Hungarian, Finnish
-    r"kopi", r"ursprüng", r"weitergeleitet", r"nachrichtentext", r"kopfzeilen", r"en-?têtes?", r"encabezado", r"cópia",
-    r"cabeçalho", r"intestazion", r"oorspronkelijk", r"оригинал", r"исходн", r"oryginal", r"původní", r"eredeti",
+    r"kopi",
+    r"ursprüng",
+    r"weitergeleitet",
+    r"nachrichtentext",
+    r"kopfzeilen",
+    r"en-?têtes?",
+    r"encabezado",
+    r"cópia",
+    r"cabeçalho",
+    r"intestazion",
+    r"oorspronkelijk",
+    r"оригинал",
+    r"исходн",
+    r"oryginal",
+    r"původní",
+    r"eredeti",
     r"alkuperäinen",
-)  # fmt: skip
+)
 _NO_COPY = any_of(r"transcript", r"session", r"protokoll", r"reason", r"diagnostic", r"add?ress")
 # "Original message headers:", "A copy of your message follows:".
 _COPY_LINE = re.compile(
@@ -30,22 +53,53 @@ _COPY_LINE = re.compile(
     + any_of(
         r"(?:the |your )?(?:original|returned|undelivered|unsent|failed|rejected)[\s-](?:message|mail|e-?mail)",
         r"(?:(?:this|here|below|following|the following|what follows|attached) (?:is|are) )?(?:a |the )?copy of ",
-        r"(?:message|mail|e-?mail|original) headers?", r"headers? (?:of|follow)", r"below this line",
-        r"(?:the )?(?:message|header)s? (?:that )?(?:was sent|you sent|follows)", r"(?:the )?body of (?:the|your)",
+        r"(?:message|mail|e-?mail|original) headers?",
+        r"headers? (?:of|follow)",
+        r"below this line",
+        r"(?:the )?(?:message|header)s? (?:that )?(?:was sent|you sent|follows)",
+        r"(?:the )?body of (?:the|your)",
         r"start of (?:returned|message)",
-        r"(?:die )?ursprüngliche", r"originalnachricht", r"kopie der", r"kopfzeilen", r"copie du message", r"en-têtes",
-        r"(?:le )?message d'origine", r"(?:el )?mensaje original", r"copia del", r"encabezados", r"intestazioni",
-        r"(?:il )?messaggio originale", r"(?:het )?oorspronkelijke", r"(?:a )?mensagem original", r"cópia da",
-        r"originalmeddelande", r"oprindelig", r"opprinnelig", r"oryginaln", r"исходное", r"копия",
+        r"(?:die )?ursprüngliche",
+        r"originalnachricht",
+        r"kopie der",
+        r"kopfzeilen",
+        r"copie du message",
+        r"en-têtes",
+        r"(?:le )?message d'origine",
+        r"(?:el )?mensaje original",
+        r"copia del",
+        r"encabezados",
+        r"intestazioni",
+        r"(?:il )?messaggio originale",
+        r"(?:het )?oorspronkelijke",
+        r"(?:a )?mensagem original",
+        r"cópia da",
+        r"originalmeddelande",
+        r"oprindelig",
+        r"opprinnelig",
+        r"oryginaln",
+        r"исходное",
+        r"копия",
     ).pattern
     + ")",
     re.IGNORECASE,
-)  # fmt: skip
+)
 _HEADER = re.compile(r"\s{0,8}([A-Za-z][A-Za-z0-9-]{1,40}):(?:\s|$)")
 _OF_A_MESSAGE = (
-    "return-path", "received", "message-id", "mime-version", "content-type", "content-transfer-encoding", "list-id",
-    "dkim-signature", "list-unsubscribe", "auto-submitted", "precedence", "feedback-id", "list-unsubscribe-post",
-)  # fmt: skip
+    "return-path",
+    "received",
+    "message-id",
+    "mime-version",
+    "content-type",
+    "content-transfer-encoding",
+    "list-id",
+    "dkim-signature",
+    "list-unsubscribe",
+    "auto-submitted",
+    "precedence",
+    "feedback-id",
+    "list-unsubscribe-post",
+)
 _OUR_LINK = re.compile(r"/(?:u|me|rsvp|go|cal)/[a-z2-7]{34}\b", re.IGNORECASE)
 _QUOTED = re.compile(r"\s*[>|]")
 # A mail system says by its subject of which mail it speaks; our own mail says what a meeting is about.
@@ -57,40 +111,99 @@ _SUBJECT_LINE = re.compile(
 
 # What a mail system says without a code, and in no form that the library knows.
 _FAILURE = any_of(
-    r"undeliver", r"not (?:be )?(?:been )?delivered", r"delivery (?:\w+ ){0,4}fail", r"failure notice",
-    r"fail(?:ed|ure) to deliver", r"returned to sender", r"could not (?:be )?(?:deliver|sent|reach)",
-    r"could ?n[o']t be delivered", r"unable to deliver", r"did not reach", r"user unknown",
+    r"undeliver",
+    r"not (?:be )?(?:been )?delivered",
+    r"delivery (?:\w+ ){0,4}fail",
+    r"failure notice",
+    r"fail(?:ed|ure) to deliver",
+    r"returned to sender",
+    r"could not (?:be )?(?:deliver|sent|reach)",
+    r"could ?n[o']t be delivered",
+    r"unable to deliver",
+    r"did not reach",
+    r"user unknown",
     r"unknown (?:user|recipient)",
-    r"no such user", r"not listed in", r"address not found", r"does not exist", r"rejected",
+    r"no such user",
+    r"not listed in",
+    r"address not found",
+    r"does not exist",
+    r"rejected",
     r"mailbox (?:is )?(?:full|unavailable)",
     # German
-    r"unzustellbar", r"nicht (?:zugestellt|zustell)", r"zustellung[^.\n]{0,40}(?:fehl|nicht)", r"unbekannt",
+    r"unzustellbar",
+    r"nicht (?:zugestellt|zustell)",
+    r"zustellung[^.\n]{0,40}(?:fehl|nicht)",
+    r"unbekannt",
     # French
-    r"(?:pas|non) (?:pu )?(?:être )?(?:remis|distribu|délivr)", r"échec de la remise", r"inconnu",
+    r"(?:pas|non) (?:pu )?(?:être )?(?:remis|distribu|délivr)",
+    r"échec de la remise",
+    r"inconnu",
     # Spanish
-    r"no (?:se )?(?:ha podido|pudo|puede)[^.\n]{0,30}entreg", r"no entregad", r"error de entrega", r"desconocid",
+    r"no (?:se )?(?:ha podido|pudo|puede)[^.\n]{0,30}entreg",
+    r"no entregad",
+    r"error de entrega",
+    r"desconocid",
     # Italian
-    r"impossibile (?:recapitare|consegnare)", r"mancat[oa] (?:recapito|consegna)", r"sconosciut",
+    r"impossibile (?:recapitare|consegnare)",
+    r"mancat[oa] (?:recapito|consegna)",
+    r"sconosciut",
     r"non (?:è stato )?(?:recapitat|consegnat)",
     # Dutch, Portuguese
-    r"niet (?:worden )?(?:afgeleverd|bezorgd|bezorgbaar)", r"onbestelbaar", r"onbekend",
-    r"não (?:foi |pôde )?(?:ser )?entreg", r"desconhecid",
+    r"niet (?:worden )?(?:afgeleverd|bezorgd|bezorgbaar)",
+    r"onbestelbaar",
+    r"onbekend",
+    r"não (?:foi |pôde )?(?:ser )?entreg",
+    r"desconhecid",
     # Swedish, Norwegian, Danish, Polish, Russian
-    r"kunde inte levereras", r"okänd", r"kunne ikke leveres", r"ukjent", r"ukendt",
-    r"nie (?:można|udało|został)[^.\n]{0,30}dostarcz", r"не (?:может быть |была? |удалось )?достав", r"недоставлен",
+    r"kunde inte levereras",
+    r"okänd",
+    r"kunne ikke leveres",
+    r"ukjent",
+    r"ukendt",
+    r"nie (?:można|udało|został)[^.\n]{0,30}dostarcz",
+    r"не (?:может быть |была? |удалось )?достав",
+    r"недоставлен",
     r"неизвестн",
     # Japanese, Chinese
-    r"配信(?:できません|不能)", r"届けられません", r"无法投递", r"無法投遞", r"退信",
-)  # fmt: skip
+    r"配信(?:できません|不能)",
+    r"届けられません",
+    r"无法投递",
+    r"無法投遞",
+    r"退信",
+)
 _DELAYED = any_of(
-    r"not yet been delivered", r"no action is required", r"not need to re-?send", r"warning message only",
-    r"will (?:keep|continue) (?:to )?try", r"delivery attempts will continue", r"will be (?:retried|tried again)",
-    r"still (?:being )?tr(?:y|ied)", r"still undelivered", r"\(delay(?:ed)?\)", r"(?:has been|is|was) delayed",
-    r"delivery delayed", r"delayed \d+ (?:hours|days)", r"delayed mail",
-    r"noch nicht zugestellt", r"verzögert", r"pas encore (?:été |pu )", r"retardé", r"aún no se ha", r"retrasad",
-    r"non è ancora", r"ritardat", r"nog niet (?:afgeleverd|bezorgd)", r"vertraagd", r"ainda não foi", r"atrasad",
-    r"fördröj", r"forsinke", r"opóźnion", r"отложен", r"задерж",
-)  # fmt: skip
+    r"not yet been delivered",
+    r"no action is required",
+    r"not need to re-?send",
+    r"warning message only",
+    r"will (?:keep|continue) (?:to )?try",
+    r"delivery attempts will continue",
+    r"will be (?:retried|tried again)",
+    r"still (?:being )?tr(?:y|ied)",
+    r"still undelivered",
+    r"\(delay(?:ed)?\)",
+    r"(?:has been|is|was) delayed",
+    r"delivery delayed",
+    r"delayed \d+ (?:hours|days)",
+    r"delayed mail",
+    r"noch nicht zugestellt",
+    r"verzögert",
+    r"pas encore (?:été |pu )",
+    r"retardé",
+    r"aún no se ha",
+    r"retrasad",
+    r"non è ancora",
+    r"ritardat",
+    r"nog niet (?:afgeleverd|bezorgd)",
+    r"vertraagd",
+    r"ainda não foi",
+    r"atrasad",
+    r"fördröj",
+    r"forsinke",
+    r"opóźnion",
+    r"отложен",
+    r"задерж",
+)
 
 
 def own_words(message: Message) -> str:

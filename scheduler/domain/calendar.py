@@ -14,9 +14,9 @@ from icalendar.prop import vCalAddress, vText, vUri
 
 from scheduler.domain.clock import require_aware
 from scheduler.domain.community import Community
+from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series
-from scheduler.domain.problem import Refused
-from scheduler.domain.vtimezone import vtimezone
+from scheduler.domain.tzif import vtimezone
 from scheduler.domain.zone import canonical_zone
 
 LONGEST_UID = 100
@@ -206,11 +206,15 @@ def feed(
     for occurrence in inside:
         calendar.add_component(
             event(
-                occurrence, series[occurrence.series], community=community,
-                uid=occurrence_uid(occurrence, community.domain), join_url=join(occurrence) if join else "",
-                answer=(answers or {}).get(occurrence.key), alarm=alarm,
+                occurrence,
+                series[occurrence.series],
+                community=community,
+                uid=occurrence_uid(occurrence, community.domain),
+                join_url=join(occurrence) if join else "",
+                answer=(answers or {}).get(occurrence.key),
+                alarm=alarm,
             )
-        )  # fmt: skip
+        )
     return _octets(calendar)
 
 
@@ -259,12 +263,16 @@ def invitation(
     found = event(occurrence, series, community=community, uid=uid, join_url=join_url)
     found.add("ORGANIZER", _person(community.name, community.address))
     found.add(
-        "ATTENDEE", _person(
-            attendee_name, attendee_address,
-            CUTYPE="INDIVIDUAL", ROLE="REQ-PARTICIPANT", PARTSTAT="NEEDS-ACTION",
+        "ATTENDEE",
+        _person(
+            attendee_name,
+            attendee_address,
+            CUTYPE="INDIVIDUAL",
+            ROLE="REQ-PARTICIPANT",
+            PARTSTAT="NEEDS-ACTION",
             RSVP="TRUE" if rsvp else "FALSE",
-        )
-    )  # fmt: skip
+        ),
+    )
     calendar = _calendar()
     calendar.add("METHOD", method)
     _add_zones(calendar, _zones([occurrence]))

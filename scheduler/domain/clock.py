@@ -1,7 +1,10 @@
-"""The clock as the house sees it: a port, because tests live in other years than the machine."""
+"""The clock as an interface, and durations as people write them."""
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+from scheduler.domain.errors import Refused
 
 
 class Clock(Protocol):
@@ -22,3 +25,30 @@ def require_aware(value: datetime, what: str) -> datetime:
     if value.tzinfo is None or value.utcoffset() is None:
         raise ValueError(f"{what} is naive: a datetime here needs a zone")
     return value.astimezone(UTC)
+
+
+_DURATION = re.compile(
+    r"(?:(?P<days>\d{1,4})d)? ?(?:(?P<hours>\d{1,5})h)? ?(?:(?P<minutes>\d{1,6})m)?", re.ASCII
+)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read `90m`, `1h`, `14d` or `1d 2h 30m`. Raises Refused for anything else, and for nothing at all."""
+    found = _DURATION.fullmatch(text.strip())
+    if not found or not any(found.groups()):
+        raise Refused(f"'{text}' is no length of time; write it as 90m, 1h, 14d or 1d 2h")
+    return timedelta(**{unit: int(number) for unit, number in found.groupdict().items() if number})
+
+
+def say_duration(span: timedelta) -> str:
+    """A length of time in its two largest units, rounded up to the smaller: `2 d 3 h`, `1 h 57 min`, `4 min 10 s`."""
+    seconds = -(-span // timedelta(seconds=1))
+    for length, unit, smaller, its in (
+        (86_400, "d", 3_600, "h"),
+        (3_600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if seconds >= length:
+            whole, rest = divmod(-(-seconds // smaller), length // smaller)
+            return f"{whole} {unit} {rest} {its}" if rest else f"{whole} {unit}"
+    return f"{seconds} s"

@@ -14,41 +14,70 @@ from functools import cache
 from itertools import chain, pairwise
 
 from scheduler.domain.country import find_country
-from scheduler.domain.problem import Refused
+from scheduler.domain.errors import Refused
 from scheduler.domain.text import quoted
 
 _LATIN: Mapping[str, Mapping[str, str]] = {
     "cp1252": {
-        "de": "äöüßé", "fr": "àâæçéèêëîïôœùûüÿ", "es": "áéíñóúü", "pt": "áâãàçéêíóôõúü", "it": "àèéìíîòóùú",
-        "nl": "áàéèëêïíóöôüç", "sv": "åäöéü", "da": "æøåéöäü", "is": "áðéíóúýþæö",
-        "ca": "àçèéíïòóúü", "cy": "âêîôûŵŷáéíóú",
-        "ga": "áéíóú", "en": "éèëïöüôçñáíóå", "fi": "åäöéšž", "eu": "ñçü",
+        "de": "äöüßé",
+        "fr": "àâæçéèêëîïôœùûüÿ",
+        "es": "áéíñóúü",
+        "pt": "áâãàçéêíóôõúü",
+        "it": "àèéìíîòóùú",
+        "nl": "áàéèëêïíóöôüç",
+        "sv": "åäöéü",
+        "da": "æøåéöäü",
+        "is": "áðéíóúýþæö",
+        "ca": "àçèéíïòóúü",
+        "cy": "âêîôûŵŷáéíóú",
+        "ga": "áéíóú",
+        "en": "éèëïöüôçñáíóå",
+        "fi": "åäöéšž",
+        "eu": "ñçü",
     },
     "cp1250": {
-        "pl": "ąćęłńóśźż", "cs": "áčďéěíňóřšťúůýž", "sk": "áäčďéíĺľňóôŕšťúýž", "hu": "áéíóöőúüű", "ro": "ăâîşţ",
-        "hr": "čćđšž", "sl": "čšž", "sq": "çë", "de": "äöüß",
+        "pl": "ąćęłńóśźż",
+        "cs": "áčďéěíňóřšťúůýž",
+        "sk": "áäčďéíĺľňóôŕšťúýž",
+        "hu": "áéíóöőúüű",
+        "ro": "ăâîşţ",
+        "hr": "čćđšž",
+        "sl": "čšž",
+        "sq": "çë",
+        "de": "äöüß",
     },
     "cp1257": {"lt": "ąčęėįšųūž", "lv": "āčēģīķļņšūž", "et": "äõöüšž"},
     "cp1254": {"tr": "çğıİöşüâîû\u0307"},
     "cp1258": {"vi": "ăâđêôơưàáèéìíòóùúýỳ"},
-}  # fmt: skip
+}
 _LATIN_ALIKE = {"cp850": ("cp1252",), "mac_roman": ("cp1252",), "cp852": ("cp1250",)}
 
 _CYRILLIC = {
-    "ru": "абвгдежзийклмнопрстуфхцчшщъыьэюяё", "uk": "абвгґдеєжзиіїйклмнопрстуфхцчшщьюя’'",
-    "be": "абвгдеёжзійклмнопрстуўфхцчшыьэюя", "bg": "абвгдежзийклмнопрстуфхцчшщъьюя",
-    "sr": "абвгдђежзијклљмнњопрстћуфхцчџш", "mk": "абвгдѓежзѕијклљмнњопрстќуфхцчџш",
-}  # fmt: skip
+    "ru": "абвгдежзийклмнопрстуфхцчшщъыьэюяё",
+    "uk": "абвгґдеєжзиіїйклмнопрстуфхцчшщьюя’'",
+    "be": "абвгдеёжзійклмнопрстуўфхцчшыьэюя",
+    "bg": "абвгдежзийклмнопрстуфхцчшщъьюя",
+    "sr": "абвгдђежзијклљмнњопрстћуфхцчџш",
+    "mk": "абвгдѓежзѕијклљмнњопрстќуфхцчџш",
+}
 _SCRIPTS: Mapping[str, tuple[str, str]] = {
-    "cp1251": ("CYRILLIC", "ru uk be bg sr mk kk"), "koi8_r": ("CYRILLIC", "ru"), "koi8_u": ("CYRILLIC", "uk"),
+    "cp1251": ("CYRILLIC", "ru uk be bg sr mk kk"),
+    "koi8_r": ("CYRILLIC", "ru"),
+    "koi8_u": ("CYRILLIC", "uk"),
     "cp866": ("CYRILLIC", "ru"),
-    "cp1253": ("GREEK", "el"), "cp1255": ("HEBREW", "he"), "cp1256": ("ARABIC", "ar fa ur"), "cp874": ("THAI", "th"),
-}  # fmt: skip
+    "cp1253": ("GREEK", "el"),
+    "cp1255": ("HEBREW", "he"),
+    "cp1256": ("ARABIC", "ar fa ur"),
+    "cp874": ("THAI", "th"),
+}
 
 # The rows of each character set that hold its common characters, by their first octet.
 _COMMON: Mapping[str, tuple[int, int]] = {
-    "cp932": (0x88, 0x97), "gb18030": (0xB0, 0xD7), "cp949": (0xB0, 0xC8), "big5": (0xA4, 0xC6),
-}  # fmt: skip
+    "cp932": (0x88, 0x97),
+    "gb18030": (0xB0, 0xD7),
+    "cp949": (0xB0, 0xC8),
+    "big5": (0xA4, 0xC6),
+}
 # Common family names, which come first in Chinese and Korean.
 _FAMILY_NAMES = {
     "gb18030": "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾"
@@ -60,29 +89,70 @@ _FAMILY_NAMES = {
     "cp949": "김이박최정강조윤장임한오서신권황안송전홍유고문양손배백허남심노하곽성차주우구민류나진지엄채"
     "원천방공현함변염여추도소석선설마길연위표명기반왕금옥"
     "육인맹제모탁",
-}  # fmt: skip
+}
 _EAST_ASIAN = {"cp932": "ja", "gb18030": "zh", "cp949": "ko", "big5": "zh"}
 
 # The likelier comes first, and holds where two read the same.
 _PRIOR = {
-    "cp1252": 1.0, "cp1250": 0.97, "cp1251": 0.99, "cp932": 0.99, "gb18030": 0.97, "cp949": 0.98, "cp1253": 0.97,
-    "cp1254": 0.95, "big5": 0.94, "cp1257": 0.93, "cp1255": 0.95, "cp1256": 0.95, "cp874": 0.93, "cp1258": 0.7,
-    "koi8_r": 0.85, "koi8_u": 0.84, "cp866": 0.84, "cp850": 0.8, "mac_roman": 0.8, "cp852": 0.75,
-}  # fmt: skip
+    "cp1252": 1.0,
+    "cp1250": 0.97,
+    "cp1251": 0.99,
+    "cp932": 0.99,
+    "gb18030": 0.97,
+    "cp949": 0.98,
+    "cp1253": 0.97,
+    "cp1254": 0.95,
+    "big5": 0.94,
+    "cp1257": 0.93,
+    "cp1255": 0.95,
+    "cp1256": 0.95,
+    "cp874": 0.93,
+    "cp1258": 0.7,
+    "koi8_r": 0.85,
+    "koi8_u": 0.84,
+    "cp866": 0.84,
+    "cp850": 0.8,
+    "mac_roman": 0.8,
+    "cp852": 0.75,
+}
 CODE_PAGES = tuple(_PRIOR)
 
 _NAMES = {
-    "cp932": "Shift JIS", "gb18030": "GBK", "cp949": "EUC-KR", "big5": "Big5", "mac_roman": "Mac Roman",
-    "koi8_r": "KOI8-R", "koi8_u": "KOI8-U", "utf-8": "UTF-8", "utf-8-sig": "UTF-8", "utf-16": "UTF-16",
-    "utf-16-le": "UTF-16", "utf-16-be": "UTF-16",
-}  # fmt: skip
+    "cp932": "Shift JIS",
+    "gb18030": "GBK",
+    "cp949": "EUC-KR",
+    "big5": "Big5",
+    "mac_roman": "Mac Roman",
+    "koi8_r": "KOI8-R",
+    "koi8_u": "KOI8-U",
+    "utf-8": "UTF-8",
+    "utf-8-sig": "UTF-8",
+    "utf-16": "UTF-16",
+    "utf-16-le": "UTF-16",
+    "utf-16-be": "UTF-16",
+}
 _CALLED = {
-    "shiftjis": "cp932", "sjis": "cp932", "windows31j": "cp932", "ms932": "cp932", "gbk": "gb18030",
+    "shiftjis": "cp932",
+    "sjis": "cp932",
+    "windows31j": "cp932",
+    "ms932": "cp932",
+    "gbk": "gb18030",
     "gb2312": "gb18030",
-    "cp936": "gb18030", "euckr": "cp949", "uhc": "cp949", "ksc5601": "cp949", "cp950": "big5", "big5": "big5",
-    "ansi": "cp1252", "latin1": "cp1252", "iso88591": "cp1252", "unicode": "utf-16", "utf8": "utf-8",
-    "macintosh": "mac_roman", "macroman": "mac_roman", "mac": "mac_roman",
-}  # fmt: skip
+    "cp936": "gb18030",
+    "euckr": "cp949",
+    "uhc": "cp949",
+    "ksc5601": "cp949",
+    "cp950": "big5",
+    "big5": "big5",
+    "ansi": "cp1252",
+    "latin1": "cp1252",
+    "iso88591": "cp1252",
+    "unicode": "utf-16",
+    "utf8": "utf-8",
+    "macintosh": "mac_roman",
+    "macroman": "mac_roman",
+    "mac": "mac_roman",
+}
 
 # Their letters look like misread ones of other languages: where those read as well, they hold.
 _RARE = ("is", "cy")

@@ -10,8 +10,8 @@ from typing import cast
 from babel import Locale
 from babel.core import get_global
 
-from scheduler.domain.locale_tag import LANGUAGES
-from scheduler.domain.problem import Refused
+from scheduler.domain.errors import Refused
+from scheduler.domain.locale import LANGUAGES
 from scheduler.domain.text import folded, quoted
 from scheduler.domain.zone import country_table
 
@@ -22,27 +22,55 @@ _SHORT = {"HK": "Hong Kong", "MO": "Macao", "PS": "Palestine", "MM": "Myanmar"}
 
 # What people write and no list of names has.
 _COMMON = {
-    "AE": "Emirates, UAE", "BA": "Bosnia", "BN": "Brunei Darussalam", "BO": "Plurinational State of Bolivia",
+    "AE": "Emirates, UAE",
+    "BA": "Bosnia",
+    "BN": "Brunei Darussalam",
+    "BO": "Plurinational State of Bolivia",
     "BQ": "Bonaire Sint Eustatius and Saba",
     "CD": "DR Congo, DRC, Democratic Republic of the Congo, Congo Kinshasa, Zaire",
-    "CG": "Republic of the Congo, Congo Brazzaville", "CI": "Ivory Coast", "CN": "Mainland China, PR China, PRC",
-    "CV": "Cabo Verde, Cape Verde", "CZ": "Czech Republic", "FK": "Falkland Islands Malvinas, Falklands",
-    "FM": "Federated States of Micronesia", "FO": "Faroes, Faeroe Islands",
+    "CG": "Republic of the Congo, Congo Brazzaville",
+    "CI": "Ivory Coast",
+    "CN": "Mainland China, PR China, PRC",
+    "CV": "Cabo Verde, Cape Verde",
+    "CZ": "Czech Republic",
+    "FK": "Falkland Islands Malvinas, Falklands",
+    "FM": "Federated States of Micronesia",
+    "FO": "Faroes, Faeroe Islands",
     "GB": "UK, Great Britain, Britain, United Kingdom of Great Britain and Northern Ireland",
-    "GB-ENG": "ENG", "GB-NIR": "NIR, N Ireland, Ulster", "GB-SCT": "SCT, Alba", "GB-WLS": "WLS, Cymru",
-    "HK": "Hong Kong SAR, 香港", "IE": "Eire, Irish Republic, Republic of Ireland, ROI",
-    "IR": "Islamic Republic of Iran", "KP": "Democratic People's Republic of Korea, DPRK",
-    "KR": "Korea, Republic of Korea, ROK", "LA": "Lao People's Democratic Republic, Lao PDR",
-    "LY": "Libyan Arab Jamahiriya", "MD": "Republic of Moldova", "MF": "St Martin French part",
-    "MK": "FYROM, Macedonia, Republic of North Macedonia", "MM": "Burma", "NL": "Holland, Kingdom of the Netherlands",
-    "PS": "State of Palestine", "RU": "Russian Federation",
-    "SH": "St Helena Ascension and Tristan da Cunha", "SX": "Sint Maarten Dutch part", "SY": "Syrian Arab Republic",
-    "SZ": "Swaziland", "TL": "East Timor", "TR": "Turkey", "TT": "Trinidad",
-    "TW": "Province of China Taiwan, ROC", "TZ": "United Republic of Tanzania",
+    "GB-ENG": "ENG",
+    "GB-NIR": "NIR, N Ireland, Ulster",
+    "GB-SCT": "SCT, Alba",
+    "GB-WLS": "WLS, Cymru",
+    "HK": "Hong Kong SAR, 香港",
+    "IE": "Eire, Irish Republic, Republic of Ireland, ROI",
+    "IR": "Islamic Republic of Iran",
+    "KP": "Democratic People's Republic of Korea, DPRK",
+    "KR": "Korea, Republic of Korea, ROK",
+    "LA": "Lao People's Democratic Republic, Lao PDR",
+    "LY": "Libyan Arab Jamahiriya",
+    "MD": "Republic of Moldova",
+    "MF": "St Martin French part",
+    "MK": "FYROM, Macedonia, Republic of North Macedonia",
+    "MM": "Burma",
+    "NL": "Holland, Kingdom of the Netherlands",
+    "PS": "State of Palestine",
+    "RU": "Russian Federation",
+    "SH": "St Helena Ascension and Tristan da Cunha",
+    "SX": "Sint Maarten Dutch part",
+    "SY": "Syrian Arab Republic",
+    "SZ": "Swaziland",
+    "TL": "East Timor",
+    "TR": "Turkey",
+    "TT": "Trinidad",
+    "TW": "Province of China Taiwan, ROC",
+    "TZ": "United Republic of Tanzania",
     "UM": "United States Minor Outlying Islands",
-    "US": "America, The States, United States of America, US of A, USA", "VA": "Holy See, Vatican, Vatican City State",
-    "VC": "St Vincent and the Grenadines", "VE": "Bolivarian Republic of Venezuela", "VN": "Viet Nam",
-}  # fmt: skip
+    "US": "America, The States, United States of America, US of A, USA",
+    "VA": "Holy See, Vatican, Vatican City State",
+    "VC": "St Vincent and the Grenadines",
+    "VE": "Bolivarian Republic of Venezuela",
+    "VN": "Viet Nam",
+}
 
 # As ISO 3166 writes them: `Korea, Republic of` and `Netherlands (Kingdom of the)`.
 _TURNED = re.compile(r"^([^,(]+?)\s*[,(]\s*([^,()]+?)\)?$")

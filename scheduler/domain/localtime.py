@@ -16,9 +16,19 @@ HourCycle = Literal["h12", "h23"]
 # English on purpose: strftime follows the process's locale.
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = (
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 _NUMBERS = (
     "no",
     "an",
@@ -176,9 +186,7 @@ def _why(occurrence: Occurrence, previous: Preceding, zone: str, series: Series,
     def since(moment: datetime) -> int:
         return round((moment.astimezone(there).replace(tzinfo=None) - midnight).total_seconds() / 60)
 
-    before = _since_midnight(
-        previous.original.astimezone(there), previous.original.astimezone(former_home)
-    )  # fmt: skip
+    before = _since_midnight(previous.original.astimezone(there), previous.original.astimezone(former_home))
     reasons = []
     if since(occurrence.starts) != since(expected):
         starts = say_clock(occurrence.starts.astimezone(home), cycle)
@@ -239,8 +247,15 @@ def local_time(
             )
     day_shift = (starts.date() - home_starts.date()).days
     return LocalTime(
-        zone=zone, city=city(zone), starts=starts, ends=occurrence.ends.astimezone(there),
-        home_starts=home_starts, home_ends=occurrence.ends.astimezone(home), home_city=city(occurrence.zone),
-        day_shift=day_shift, shift_minutes=shift,
-        day_note=f"That is your {WEEKDAYS[starts.weekday()]}." if day_shift else "", clock_note=clock_note,
-    )  # fmt: skip
+        zone=zone,
+        city=city(zone),
+        starts=starts,
+        ends=occurrence.ends.astimezone(there),
+        home_starts=home_starts,
+        home_ends=occurrence.ends.astimezone(home),
+        home_city=city(occurrence.zone),
+        day_shift=day_shift,
+        shift_minutes=shift,
+        day_note=f"That is your {WEEKDAYS[starts.weekday()]}." if day_shift else "",
+        clock_note=clock_note,
+    )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from typing import Literal, cast
 
-from scheduler.domain.problem import Refused
+from scheduler.domain.errors import Refused
 from scheduler.domain.text import folded, quoted
 
 Status = Literal["active", "paused", "pending", "left"]
@@ -99,7 +99,7 @@ _WORDS: Mapping[Status, str] = {
         ogiltig, utträdd, avliden, afmeldt, avmeldt, blokeret, blokkert, slettet, wypisany, wypisana, zablokowany,
         usunięty, odrzucony, odhlášen, zablokován, smazán, peruutettu, peruuttanut, poistettu, estetty,
         отписан, отписался, заблокирован, удален""",
-}  # fmt: skip
+}
 # What holds for a column of `delivery`, where mail that comes differently is mail all the same.
 _YES = """
     yes, y, true, t, 1, on, x, ✓, ✔, checked, set, ja, j, wahr, oui, o, vrai, sí, si, s, verdadero, vero, sim,
@@ -152,7 +152,7 @@ _HEADINGS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
         r"^einwilligung$|^consentement$|^consenso$|^consentimiento$|^toestemming$|^samtycke$",
         "delivery": r"^(?:e?mail)?(?:preference|delivery|deliverymode|settings|subscription)$|^type$|^newsletters?$",
     }.items()
-)  # fmt: skip
+)
 # Columns of other channels, of numbers and of links that only sound so.
 _OTHER = re.compile(
     r"sms|phone|whatsapp|push|telefon|telegram|postal|fax|count$|total|rate$|soft|link|url|token|hash|unsubscribes$|"

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from dateutil.rrule import rrule
 
 from scheduler.domain.clock import require_aware
-from scheduler.domain.problem import Refused
+from scheduler.domain.errors import Refused
 from scheduler.domain.recurrence import parse_rule, read_rule
 
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -100,9 +100,15 @@ class Series:
         """The occurrence that the rule gives on `day`, never amended; `adopted_at` is when the series was."""
         starts = self.starts_on(day)
         return Occurrence(
-            key=f"{self.slug}/{day}", series=self.slug, date=day, zone=self.zone,
-            original=starts, starts=starts, ends=starts + self.duration, changed_at=adopted_at,
-        )  # fmt: skip
+            key=f"{self.slug}/{day}",
+            series=self.slug,
+            date=day,
+            zone=self.zone,
+            original=starts,
+            starts=starts,
+            ends=starts + self.duration,
+            changed_at=adopted_at,
+        )
 
 
 class Status(StrEnum):

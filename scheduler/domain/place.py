@@ -18,15 +18,39 @@ _UNITS = re.compile(
 )
 _ABBREVIATED = {
     "US": {
-        "calif": "CA", "penn": "PA", "penna": "PA", "mass": "MA", "wash": "WA", "fla": "FL", "tex": "TX", "ill": "IL",
-        "mich": "MI", "minn": "MN", "conn": "CT", "ariz": "AZ", "colo": "CO", "ore": "OR", "wis": "WI", "tenn": "TN",
-        "nyc": "NY", "washingtondc": "DC", "dc": "DC",
+        "calif": "CA",
+        "penn": "PA",
+        "penna": "PA",
+        "mass": "MA",
+        "wash": "WA",
+        "fla": "FL",
+        "tex": "TX",
+        "ill": "IL",
+        "mich": "MI",
+        "minn": "MN",
+        "conn": "CT",
+        "ariz": "AZ",
+        "colo": "CO",
+        "ore": "OR",
+        "wis": "WI",
+        "tenn": "TN",
+        "nyc": "NY",
+        "washingtondc": "DC",
+        "dc": "DC",
     },
-    "CA": {"ont": "ON", "que": "QC", "pq": "QC", "alta": "AB", "sask": "SK", "man": "MB",
-        "nf": "NL", "newfoundland": "NL"},
+    "CA": {
+        "ont": "ON",
+        "que": "QC",
+        "pq": "QC",
+        "alta": "AB",
+        "sask": "SK",
+        "man": "MB",
+        "nf": "NL",
+        "newfoundland": "NL",
+    },
     "AU": {"qld": "QLD", "vic": "VIC", "tas": "TAS"},
     "MX": {"cdmx": "CMX", "df": "CMX", "edomex": "MEX"},
-}  # fmt: skip
+}
 
 _CITIES_CALLED = {"US": {"nyc": "newyorkcity", "la": "losangeles", "sf": "sanfrancisco"}}
 

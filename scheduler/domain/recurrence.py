@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from dateutil.rrule import rrule, rrulestr
 
-from scheduler.domain.problem import Refused
+from scheduler.domain.errors import Refused
 
 _EXAMPLE = 'write it as "third Thursday of the month", or as RFC 5545 does, e.g. FREQ=MONTHLY;BYDAY=3TH'
 
@@ -146,23 +146,42 @@ def _last_date(value: str, text: str, *, start: time, zone: str) -> str:
 
 
 _ORDINALS: Mapping[str, int] = {
-    "first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "last": -1, "penultimate": -2,
-}  # fmt: skip
+    "first": 1,
+    "second": 2,
+    "third": 3,
+    "fourth": 4,
+    "fifth": 5,
+    "last": -1,
+    "penultimate": -2,
+}
 _NUMBERS: Mapping[str, int] = {
-    "other": 2, "second": 2, "third": 3, "fourth": 4, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6,
-}  # fmt: skip
+    "other": 2,
+    "second": 2,
+    "third": 3,
+    "fourth": 4,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+}
 _WEEKDAYS: Mapping[str, str] = {
     word: day
     for day, words in zip(
         _DAYS,
         (
-            "monday mon", "tuesday tue tues", "wednesday wed", "thursday thu thur thurs", "friday fri",
-            "saturday sat", "sunday sun",
+            "monday mon",
+            "tuesday tue tues",
+            "wednesday wed",
+            "thursday thu thur thurs",
+            "friday fri",
+            "saturday sat",
+            "sunday sun",
         ),
         strict=True,
     )
     for word in words.split()
-}  # fmt: skip
+}
 _MONTHLY_END = re.compile(r" (?:(?:of|in) (?:every |a )?month|every month|a month|monthly)$")
 _EVERY = re.compile(r"every (?:(?P<number>\d{1,2}|[a-z]+) )?(?P<unit>day|week|fortnight|month)s?\b ?")
 

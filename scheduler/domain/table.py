@@ -1,4 +1,4 @@
-"""Tables in files: headings and records with their lines, whatever program wrote the file and however it encoded it."""
+"""Read and write tables in CSV files, whatever program wrote them."""
 
 import codecs
 import csv
@@ -11,7 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from scheduler.domain.code_page import Guess, guess_code_page
-from scheduler.domain.problem import Refused
+from scheduler.domain.errors import Refused
 from scheduler.domain.text import quoted
 
 LARGEST = 200_000_000
@@ -160,3 +160,17 @@ def _records(data: bytes, encoding: str, delimiter: str) -> Iterator[Record]:
         else:
             yield Record(number, cells)
             number += len(lines.taken)
+
+
+# A spreadsheet takes a cell that begins so for a formula (OWASP, CSV injection); the wide forms, too, in East Asia.
+_FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
+
+
+def guard_cell(text: str) -> str:
+    """Return `text` with an apostrophe before it where a spreadsheet might take it for a formula."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def unguard_cell(text: str) -> str:
+    """Return what `guard_cell` was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text

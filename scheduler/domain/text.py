@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from scheduler.domain.problem import Refused
+from scheduler.domain.errors import Refused
 
 # C0 and C1 controls, line and paragraph separators, and the marks that reorder text around them: none of these
 # belongs in a name, topic or subject, and each can forge a header or a line of a calendar. Surrogates and

@@ -11,16 +11,24 @@ from zoneinfo import ZoneInfo
 from babel import Locale
 from babel.core import get_global
 
-from scheduler.domain.problem import Refused
+from scheduler.domain.errors import Refused
 from scheduler.domain.text import folded, quoted
 from scheduler.domain.windows_zone import windows_name, windows_zone
 
 # Where CLDR (supplemental data, primaryZones) names one zone for a country of several; babel does not carry it.
 _PRIMARY = {
-    "CL": "America/Santiago", "CN": "Asia/Shanghai", "DE": "Europe/Berlin", "EC": "America/Guayaquil",
-    "ES": "Europe/Madrid", "MH": "Pacific/Majuro", "MY": "Asia/Kuala_Lumpur", "NZ": "Pacific/Auckland",
-    "PT": "Europe/Lisbon", "UA": "Europe/Kyiv", "UZ": "Asia/Tashkent",
-}  # fmt: skip
+    "CL": "America/Santiago",
+    "CN": "Asia/Shanghai",
+    "DE": "Europe/Berlin",
+    "EC": "America/Guayaquil",
+    "ES": "Europe/Madrid",
+    "MH": "Pacific/Majuro",
+    "MY": "Asia/Kuala_Lumpur",
+    "NZ": "Pacific/Auckland",
+    "PT": "Europe/Lisbon",
+    "UA": "Europe/Kyiv",
+    "UZ": "Asia/Tashkent",
+}
 
 # CLDR keeps this zone under the name of an island next to it.
 _CITY = {"Pacific/Kanton": "Kanton"}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from scheduler.domain.token import Keys
-from scheduler.store import facts, form_counts
+from scheduler.store import form_queue, service_state
 from scheduler.store.database import Database
 
 HOUR = timedelta(hours=1)
@@ -32,17 +32,17 @@ async def allow_form(
     hour = now.replace(minute=0, second=0, microsecond=0)
     key = keys.name("form", visitor)
     async with database.write() as connection:
-        await form_counts.forget_before(connection, hour)
-        all_so_far, own_so_far = await form_counts.lock_and_read(connection, hour, key)
+        await form_queue.forget_before(connection, hour)
+        all_so_far, own_so_far = await form_queue.lock_and_read(connection, hour, key)
         if own_so_far >= limits.of_one_visitor:
             return False
         if all_so_far >= limits.of_all:
-            await facts.write(
-                connection, facts.FORMS_LIMITED, {"at": now.isoformat(), "limit": limits.of_all}
+            await service_state.write(
+                connection, service_state.FORMS_LIMITED, {"at": now.isoformat(), "limit": limits.of_all}
             )
             return False
-        for one in (form_counts.EVERYBODY, key):
-            await form_counts.count(connection, hour, one)
+        for one in (form_queue.EVERYBODY, key):
+            await form_queue.count(connection, hour, one)
         return True
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.incoming import readable
+from scheduler.domain.inbound import readable
 from scheduler.domain.mention import Person, folded
 from scheduler.store import erasures, returns
 from scheduler.store.members import Member

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from scheduler.domain.incoming import readable, senders
+from scheduler.domain.inbound import readable, senders
 from scheduler.domain.mention import folded
 from scheduler.store import returns
 from scheduler.store.database import Database
@@ -11,8 +11,13 @@ _AT_ONCE = 500
 
 
 async def find_waiting(
-    database: Database, *, sender: str = "", older_than: timedelta | None = None, containing: str = "", now: datetime
-) -> list[int]:  # fmt: skip
+    database: Database,
+    *,
+    sender: str = "",
+    older_than: timedelta | None = None,
+    containing: str = "",
+    now: datetime,
+) -> list[int]:
     """Return the numbers of the waiting messages that fit all that is given: `sender` is a part of a name or address,
     `containing` words of the message, both in any case and whatever encoding hides them."""
     before = now - older_than if older_than is not None else None

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.store import facts
+from scheduler.store import service_state
 from scheduler.store.database import insert_into
 from scheduler.store.schema import answers, members, occurrences
 
@@ -34,11 +34,16 @@ def declines(
 
 
 async def set_answer(
-    connection: AsyncConnection, number: int, occurrence: str, *, answer: str, now: datetime,
+    connection: AsyncConnection,
+    number: int,
+    occurrence: str,
+    *,
+    answer: str,
+    now: datetime,
     order: Order | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Keep a member's answer to an occurrence; the last one holds. `order` is that of a calendar program's."""
-    mark = await facts.note_change(connection)
+    mark = await service_state.note_change(connection)
     values: dict[str, Any] = {"answer": answer, "answered_at": now, "stamped_at": order[1] if order else None}
     if order:
         values["sequence"] = order[0]
@@ -66,7 +71,7 @@ async def order_of(connection: AsyncConnection, number: int, occurrence: str) ->
 
 async def drop_answer(connection: AsyncConnection, number: int, occurrence: str, *, now: datetime) -> None:
     """Let a member have answered nothing to an occurrence; their own feed shows it."""
-    mark = await facts.note_change(connection)
+    mark = await service_state.note_change(connection)
     key = (answers.c.member == number) & (answers.c.occurrence == occurrence)
     await connection.execute(delete(answers).where(key))
     changed = update(members).where(members.c.id == number).values(changed=mark, feed_changed_at=now)

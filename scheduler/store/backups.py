@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from scheduler.domain.problem import Problem
+from scheduler.domain.errors import Problem
 from scheduler.store.upgrades import knows
 
 FORM = 1

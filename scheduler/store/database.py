@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from scheduler.domain.problem import Problem, SettingsProblem
+from scheduler.domain.errors import Problem, SettingsProblem
 from scheduler.store.database_url import (
     certificate_files,
     connect_seconds,
@@ -25,9 +25,9 @@ from scheduler.store.database_url import (
     parse_url,
     shown_address,
 )
-from scheduler.store.fault import Faults
+from scheduler.store.outage import Outages
 
-FAULTS: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
+OUTAGES: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
 """What a database that is locked, full, gone or restarting raises: worth trying again."""
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.faults = Faults()
+        self.faults = Outages()
         options: dict[str, Any] = {}
         if not self.is_sqlite:
             options = {"pool_size": 5, "max_overflow": 15, "async_creator": self.connect_driver}

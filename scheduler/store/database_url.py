@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from sqlalchemy import make_url
 from sqlalchemy.engine import URL
 
-from scheduler.domain.problem import SettingsProblem
+from scheduler.domain.errors import SettingsProblem
 
 BUSY_SECONDS = 30
 """How long a SQLite transaction waits for another one's end, unless the address says otherwise."""
@@ -17,11 +17,26 @@ CONNECT_SECONDS = 10
 """How long connecting to PostgreSQL may take, unless the address says otherwise."""
 
 # libpq's parameters that asyncpg takes in an address. It would send all others to the server as settings.
-_PASSED_ON = frozenset({
-    "application_name", "host", "krbsrvname", "options", "passfile", "port", "ssl_max_protocol_version",
-    "ssl_min_protocol_version", "sslcert", "sslcrl", "sslkey", "sslmode", "sslnegotiation", "sslpassword",
-    "sslrootcert", "target_session_attrs",
-})  # fmt: skip
+_PASSED_ON = frozenset(
+    {
+        "application_name",
+        "host",
+        "krbsrvname",
+        "options",
+        "passfile",
+        "port",
+        "ssl_max_protocol_version",
+        "ssl_min_protocol_version",
+        "sslcert",
+        "sslcrl",
+        "sslkey",
+        "sslmode",
+        "sslnegotiation",
+        "sslpassword",
+        "sslrootcert",
+        "target_session_attrs",
+    }
+)
 _MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 # Parameters of which asyncpg does what one value asks for, and cannot do otherwise.
 _FIXED = {
@@ -110,11 +125,14 @@ def _parse_postgresql(address: str) -> URL:
         if any(ports):
             query["port"] = ",".join(port or "5432" for port in ports)
     return URL.create(
-        "postgresql+asyncpg", username=found.pop("user", unquote(user)) or None,
+        "postgresql+asyncpg",
+        username=found.pop("user", unquote(user)) or None,
         password=found.pop("password", unquote(password)) or None,
-        host=hosts[0] if len(hosts) == 1 else None, port=int(ports[0]) if len(hosts) == 1 and ports[0] else None,
-        database=found.pop("dbname", database) or None, query=query,
-    )  # fmt: skip
+        host=hosts[0] if len(hosts) == 1 else None,
+        port=int(ports[0]) if len(hosts) == 1 and ports[0] else None,
+        database=found.pop("dbname", database) or None,
+        query=query,
+    )
 
 
 def _hosts(place: str) -> tuple[list[str], list[str]]:

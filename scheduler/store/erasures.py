@@ -1,22 +1,25 @@
-"""All that is kept of one person, handed out or taken away as a whole; of who is gone a keyed hash stays."""
+"""Export or delete everything stored about a person, including what the files of a SQLite database still contain."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.address import address_key
-from scheduler.store import facts
+from scheduler.store import service_state
+from scheduler.store.database import Database
 from scheduler.store.members import BATCH, Member, by_keys
 from scheduler.store.schema import erasures, members, notices, occurrences, returns, revisions
 
 
 async def erase(connection: AsyncConnection, member: Member, address_hash: str, now: datetime) -> None:
     """Delete a member and all that hangs on them; only the keyed hash of the address stays."""
-    await facts.note_change(connection)
+    await service_state.note_change(connection)
     for table in _hanging():
         await connection.execute(delete(table).where(table.c.member == member.id))
     await connection.execute(delete(members).where(members.c.id == member.id))
@@ -125,3 +128,48 @@ def _hanging() -> list[Table]:
         for table in members.metadata.sorted_tables
         if "member" in table.c and table.c.member.references(members.c.id)
     ]
+
+
+_PIECE = 4 * 1024 * 1024
+
+
+async def wipe(database: Database, words: Sequence[str], *, encoded: bool = False) -> None:
+    """See that none of `words` is left in the database's files but where a member on the list has it too.
+
+    With `encoded` something was deleted that held them in an encoding, where they cannot be searched for: the file is
+    written anew.
+
+    What is deleted is overwritten (`secure_delete`), but SQLite moves rows between pages and leaves copies in what
+    is then free: where one is found, the file is written anew. Raises DatabaseProblem where the database is busy.
+    PostgreSQL frees such space by itself, and overwrites it in time.
+    """
+    await database.flush_log()
+    if database.path and (sought := await _nobodys(database, words)):
+        files = [database.path, database.path.with_name(database.path.name + "-wal")]
+        if encoded or await asyncio.to_thread(_shows, files, [word.encode() for word in sought]):
+            await database.rewrite()
+
+
+async def _nobodys(database: Database, words: Sequence[str]) -> list[str]:
+    """Those of `words` that no member's name or address contains."""
+    found = []
+    async with database.read() as connection:
+        for word in filter(None, words):
+            has = [func.instr(column, word) > 0 for column in (members.c.name, members.c.address)]
+            if await connection.scalar(select(members.c.id).where(has[0] | has[1]).limit(1)) is None:
+                found.append(word)
+    return found
+
+
+def _shows(files: Sequence[Path], words: Sequence[bytes]) -> bool:
+    overlap = max(map(len, words)) - 1
+    for path in files:
+        if path.exists():
+            with path.open("rb") as file:
+                kept = b""
+                while piece := file.read(_PIECE):
+                    window = kept + piece
+                    if any(word in window for word in words):
+                        return True
+                    kept = window[-overlap:] if overlap else b""
+    return False

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from scheduler.domain.problem import Problem
+from scheduler.domain.errors import Problem
 
 SHORTEST = 32
 """The fewest octets that a key may have."""

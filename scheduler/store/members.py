@@ -1,4 +1,4 @@
-"""The people on the list."""
+"""The people on the list, and which mails each does not want."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
@@ -6,13 +6,66 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, insert, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.zone import names_of_country_zones
-from scheduler.store import facts
-from scheduler.store.mutes import is_muted
-from scheduler.store.schema import answers, deliveries, members
+from scheduler.store import service_state
+from scheduler.store.database import insert_into
+from scheduler.store.schema import answers, deliveries, members, mutes
+
+Mute = tuple[str, str]
+"""A kind of notice, and for a reminder its policy's slug, that a member does not want to be mailed."""
+
+
+def is_muted(
+    member: ColumnElement[int], kind: ColumnElement[str] | str, policy: ColumnElement[str | None] | str | None
+) -> ColumnElement[bool]:
+    """Whether a member does not want notices of a kind (and policy, for a reminder).
+
+    To be used in a statement that itself names the tables of these columns; within another EXISTS use `mute_fits`.
+    """
+    return exists().where(mute_fits(member, kind, policy))
+
+
+def mute_fits(
+    member: ColumnElement[int], kind: ColumnElement[str] | str, policy: ColumnElement[str | None] | str | None
+) -> ColumnElement[bool]:
+    """Whether a row of `mutes` is a member's and about such notices."""
+    return and_(
+        mutes.c.member == member,
+        mutes.c.kind == kind,
+        or_(mutes.c.kind != "reminder", mutes.c.policy == func.coalesce(policy, "")),
+    )
+
+
+async def mutes_of(connection: AsyncConnection, number: int) -> frozenset[Mute]:
+    rows = await connection.execute(select(mutes.c.kind, mutes.c.policy).where(mutes.c.member == number))
+    return frozenset((row[0], row[1]) for row in rows)
+
+
+async def set_mutes(connection: AsyncConnection, number: int, wanted: Collection[Mute]) -> None:
+    """Let these be all that a member does not want to be mailed."""
+    await connection.execute(delete(mutes).where(mutes.c.member == number))
+    if wanted:
+        rows = [{"member": number, "kind": kind, "policy": policy} for kind, policy in sorted(wanted)]
+        await connection.execute(insert_into(connection, mutes).values(rows).on_conflict_do_nothing())
+    mark = await service_state.note_change(connection)
+    await connection.execute(update(members).where(members.c.id == number).values(changed=mark))
+
 
 BATCH = 500
 
@@ -108,7 +161,7 @@ async def numbers(connection: AsyncConnection, *, batch: int = 5_000) -> AsyncIt
 async def add(connection: AsyncConnection, rows: Iterable[Mapping[str, Any]]) -> None:
     """Insert members; each mapping names every column but `id`, `changed` and
     those that have a default."""
-    change = await facts.note_change(connection)
+    change = await service_state.note_change(connection)
     pending: list[dict[str, Any]] = []
     for row in rows:
         pending.append({**row, "changed": change})
@@ -121,13 +174,13 @@ async def add(connection: AsyncConnection, rows: Iterable[Mapping[str, Any]]) ->
 
 async def change(connection: AsyncConnection, number: int, **values: Any) -> None:
     """Set columns of one member; a running service notices within its watch's second."""
-    mark = await facts.note_change(connection)
+    mark = await service_state.note_change(connection)
     await connection.execute(update(members).where(members.c.id == number).values(**values, changed=mark))
 
 
 async def change_each(connection: AsyncConnection, changes: Mapping[int, Mapping[str, Any]]) -> None:
     """Set columns of several members, by their numbers."""
-    mark = await facts.note_change(connection)
+    mark = await service_state.note_change(connection)
     for number, values in changes.items():
         await connection.execute(update(members).where(members.c.id == number).values(**values, changed=mark))
 
@@ -137,7 +190,7 @@ async def end_pauses(connection: AsyncConnection, now: datetime) -> int:
     over = and_(members.c.status == "paused", members.c.paused_until <= now)
     if not await connection.scalar(select(members.c.id).where(over).limit(1)):
         return 0
-    mark = await facts.note_change(connection)
+    mark = await service_state.note_change(connection)
     done = await connection.execute(
         update(members)
         .where(over)
@@ -149,7 +202,7 @@ async def end_pauses(connection: AsyncConnection, now: datetime) -> int:
 async def pause_again(connection: AsyncConnection, now: datetime) -> int:
     """Let pauses go on that a clock ahead of `now` has ended; returns how many."""
     ended = and_(members.c.status == "active", members.c.active_since > now)
-    mark = await facts.note_change(connection)
+    mark = await service_state.note_change(connection)
     done = await connection.execute(
         update(members)
         .where(ended)

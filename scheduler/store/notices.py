@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import Kind
@@ -51,6 +51,11 @@ class Due:
 
 _COLUMNS = [notices.c[name] for name in Notice.__dataclass_fields__]
 OPEN: ColumnElement[bool] = notices.c.closed_at.is_(None)
+
+
+def open_notice_ids(*conditions: ColumnElement[bool]) -> Select[tuple[int]]:
+    """Return a query for the numbers of open notices that meet all `conditions`."""
+    return select(notices.c.id).where(OPEN, *conditions)
 
 
 def _read(row: Row[Any]) -> Notice:

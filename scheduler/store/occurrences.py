@@ -48,10 +48,12 @@ async def adopted_policies(connection: AsyncConnection) -> dict[tuple[str, str],
 async def adopt_series(connection: AsyncConnection, series: Series, now: datetime) -> None:
     await connection.execute(
         insert(schema.series).values(
-            slug=series.slug, fingerprint=series.fingerprint, adopted_at=now,
+            slug=series.slug,
+            fingerprint=series.fingerprint,
+            adopted_at=now,
             derived_until=series.starts_on(series.first) - timedelta(microseconds=1),
         )
-    )  # fmt: skip
+    )
 
 
 async def readopt_series(connection: AsyncConnection, series: Series, derived_until: datetime) -> None:
@@ -95,12 +97,25 @@ def _wall(moment: datetime, zone: str) -> str:
 
 def _read(row: Row[Any]) -> Occurrence:
     return Occurrence(
-        key=row.key, series=row.series, date=date.fromisoformat(row.date), zone=row.zone,
-        original=row.original, starts=row.starts, ends=row.ends, changed_at=row.changed_at,
-        cancelled=row.cancelled, extra=row.extra, orphaned=row.orphaned, topic=row.topic, speakers=row.speakers,
-        link=row.link, materials=row.materials, revision=row.revision, sequence=row.sequence,
+        key=row.key,
+        series=row.series,
+        date=date.fromisoformat(row.date),
+        zone=row.zone,
+        original=row.original,
+        starts=row.starts,
+        ends=row.ends,
+        changed_at=row.changed_at,
+        cancelled=row.cancelled,
+        extra=row.extra,
+        orphaned=row.orphaned,
+        topic=row.topic,
+        speakers=row.speakers,
+        link=row.link,
+        materials=row.materials,
+        revision=row.revision,
+        sequence=row.sequence,
         reinstated=row.reinstated,
-    )  # fmt: skip
+    )
 
 
 def _values(occurrence: Occurrence) -> dict[str, Any]:
@@ -108,18 +123,36 @@ def _values(occurrence: Occurrence) -> dict[str, Any]:
     return {
         name: getattr(occurrence, name)
         for name in (
-            "key", "series", "zone", "original", "starts", "ends", "changed_at", "cancelled", "extra", "orphaned",
-            "topic", "speakers", "link", "materials", "revision", "sequence", "reinstated",
+            "key",
+            "series",
+            "zone",
+            "original",
+            "starts",
+            "ends",
+            "changed_at",
+            "cancelled",
+            "extra",
+            "orphaned",
+            "topic",
+            "speakers",
+            "link",
+            "materials",
+            "revision",
+            "sequence",
+            "reinstated",
         )
-    } | {"date": occurrence.date.isoformat()}  # fmt: skip
+    } | {"date": occurrence.date.isoformat()}
 
 
 def _snapshot(occurrence: Occurrence) -> dict[str, Any]:
     values = _values(occurrence)
     return {
-        "occurrence": occurrence.key, "revision": occurrence.revision, "starts": occurrence.starts,
-        "cancelled": occurrence.cancelled, "state": json.loads(json.dumps(values, default=datetime.isoformat)),
-    }  # fmt: skip
+        "occurrence": occurrence.key,
+        "revision": occurrence.revision,
+        "starts": occurrence.starts,
+        "cancelled": occurrence.cancelled,
+        "state": json.loads(json.dumps(values, default=datetime.isoformat)),
+    }
 
 
 def _restore(state: Mapping[str, Any]) -> Occurrence:
@@ -161,12 +194,14 @@ async def with_preceding(connection: AsyncConnection, occurrence: Occurrence, se
     query = (
         select(table)
         .where(
-            table.c.series == occurrence.series, table.c.date < occurrence.date.isoformat(),
-            ~table.c.extra, ~(table.c.orphaned & table.c.cancelled),
+            table.c.series == occurrence.series,
+            table.c.date < occurrence.date.isoformat(),
+            ~table.c.extra,
+            ~(table.c.orphaned & table.c.cancelled),
         )
         .order_by(table.c.date.desc())
         .limit(1)
-    )  # fmt: skip
+    )
     before = (await connection.execute(query)).first()
     until = await connection.scalar(
         select(schema.series.c.derived_until).where(schema.series.c.slug == occurrence.series)
@@ -186,11 +221,13 @@ async def keep(connection: AsyncConnection, *new: Occurrence) -> None:
         return
     rows = [
         {
-            **_values(one), "wall": _wall(one.original, one.zone), "moved_to": None,
+            **_values(one),
+            "wall": _wall(one.original, one.zone),
+            "moved_to": None,
             "minutes": round((one.ends - one.starts).total_seconds() / 60),
         }
         for one in lacking
-    ]  # fmt: skip
+    ]
     await connection.execute(insert(occurrences), rows)
     await connection.execute(insert(revisions), [_snapshot(one) for one in lacking])
 
@@ -247,10 +284,15 @@ async def retime(connection: AsyncConnection, now: datetime) -> list[str]:
             await amend(
                 connection,
                 replace(
-                    kept, original=original, starts=starts, ends=starts + length, changed_at=now,
-                    revision=kept.revision + 1, sequence=kept.sequence + 1,
+                    kept,
+                    original=original,
+                    starts=starts,
+                    ends=starts + length,
+                    changed_at=now,
+                    revision=kept.revision + 1,
+                    sequence=kept.sequence + 1,
                 ),
-            )  # fmt: skip
+            )
             changed.append(row.key)
     return changed
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, String, cast, delete, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.store import facts
+from scheduler.store import service_state
 from scheduler.store.database import insert_into
-from scheduler.store.ledger.following import is_suppressed
+from scheduler.store.ledger.lifecycle import is_suppressed
 from scheduler.store.members import BATCH, DELIVERABLE
 from scheduler.store.schema import Instant, deliveries, members, notices, returns
 
@@ -33,9 +33,15 @@ class Return(NamedTuple):
 
 
 async def keep(
-    connection: AsyncConnection, *, digest: str, kind: str, member: int | None, words: str, now: datetime,
+    connection: AsyncConnection,
+    *,
+    digest: str,
+    kind: str,
+    member: int | None,
+    words: str,
+    now: datetime,
     content: bytes | None = None,
-) -> int | None:  # fmt: skip
+) -> int | None:
     """Keep a return and give its number; None where the same message is kept already."""
     row = insert_into(connection, returns).values(
         digest=digest, kind=kind, member=member, words=words, came_at=now, content=content
@@ -92,18 +98,18 @@ async def octets_waiting(connection: AsyncConnection) -> int:
 
 async def note_unkept(connection: AsyncConnection, now: datetime) -> None:
     """Count a message that was not kept, for want of room."""
-    count = await facts.advance(connection, _UNKEPT)
-    if await facts.read(connection, facts.RETURNS_FULL) is None:
+    count = await service_state.advance(connection, _UNKEPT)
+    if await service_state.read(connection, service_state.RETURNS_FULL) is None:
         full = {"since": now.isoformat(), "before": count - 1}
-        await facts.write(connection, facts.RETURNS_FULL, full)
+        await service_state.write(connection, service_state.RETURNS_FULL, full)
 
 
 async def unkept(connection: AsyncConnection) -> tuple[int, datetime] | None:
     """How many messages were not kept since when; None where there was room for all since some were last dropped."""
-    full = await facts.read(connection, facts.RETURNS_FULL)
+    full = await service_state.read(connection, service_state.RETURNS_FULL)
     if full is None:
         return None
-    count = await facts.current(connection, _UNKEPT) - full["before"]
+    count = await service_state.current(connection, _UNKEPT) - full["before"]
     return count, datetime.fromisoformat(full["since"])
 
 
@@ -114,7 +120,7 @@ async def drop_several(connection: AsyncConnection, numbers: Sequence[int]) -> i
         some = returns.c.id.in_(numbers[place : place + BATCH])
         gone += (await connection.execute(delete(returns).where(some, returns.c.kind == "review"))).rowcount
     if gone:
-        await facts.write(connection, facts.RETURNS_FULL, None)
+        await service_state.write(connection, service_state.RETURNS_FULL, None)
     return gone
 
 
@@ -124,12 +130,18 @@ async def keep_refusals(connection: AsyncConnection, codes: Sequence[str], *, si
     said = or_(*(deliveries.c.reason.concat(" ").like(f"5__ {code} %") for code in codes))
     of_late = select(notices.c.id).where(notices.c.expires >= since, notices.c.address.is_(None))
     refused = select(
-        literal("delivery ").concat(cast(deliveries.c.id, String)), literal("soft"), deliveries.c.member,
-        deliveries.c.tried_at, deliveries.c.reason,
+        literal("delivery ").concat(cast(deliveries.c.id, String)),
+        literal("soft"),
+        deliveries.c.member,
+        deliveries.c.tried_at,
+        deliveries.c.reason,
     ).where(
-        deliveries.c.notice.in_(of_late), deliveries.c.state == "failed", deliveries.c.tried_at >= since, said,
+        deliveries.c.notice.in_(of_late),
+        deliveries.c.state == "failed",
+        deliveries.c.tried_at >= since,
+        said,
         ~is_suppressed,
-    )  # fmt: skip
+    )
     rows = insert_into(connection, returns).from_select(
         ["digest", "kind", "member", "came_at", "words"], refused
     )
@@ -160,7 +172,7 @@ async def suppress(connection: AsyncConnection, numbers: Sequence[int], now: dat
         returns.c.member == members.c.id, returns.c.kind.in_(_BOUNCES)
     )
     last = came.order_by(returns.c.came_at.desc(), returns.c.id.desc()).limit(1).scalar_subquery()
-    mark = await facts.note_change(connection)
+    mark = await service_state.note_change(connection)
     for place in range(0, len(numbers), BATCH):
         await connection.execute(
             update(members)
@@ -195,7 +207,7 @@ async def drop(connection: AsyncConnection, number: int) -> bool:
     """Forget a return; whether it was there."""
     gone = (await connection.execute(delete(returns).where(returns.c.id == number))).rowcount > 0
     if gone:
-        await facts.write(connection, facts.RETURNS_FULL, None)
+        await service_state.write(connection, service_state.RETURNS_FULL, None)
     return gone
 
 
@@ -203,7 +215,7 @@ async def forget(connection: AsyncConnection, *, before: datetime) -> int:
     """Forget what came before an instant; returns how many."""
     gone = (await connection.execute(delete(returns).where(returns.c.came_at < before))).rowcount
     if gone:
-        await facts.write(connection, facts.RETURNS_FULL, None)
+        await service_state.write(connection, service_state.RETURNS_FULL, None)
     return gone
 
 

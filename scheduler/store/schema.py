@@ -77,8 +77,14 @@ metadata = MetaData(
 _PLANNED_KINDS = ("invitation", "reminder", "follow-up")
 _MEETING_KINDS = (*_PLANNED_KINDS, "update", "cancellation")
 _PERSONAL_KINDS = (
-    "confirmation", "already-member", "decline", "sign-in", "address-change", "address-changed", "welcome",
-)  # fmt: skip
+    "confirmation",
+    "already-member",
+    "decline",
+    "sign-in",
+    "address-change",
+    "address-changed",
+    "welcome",
+)
 
 
 _ENDED = ("sent", "failed", "expired", "withdrawn", "skipped")
@@ -98,40 +104,49 @@ def _one_of(column: str, *values: str) -> CheckConstraint:
 
 
 facts = Table(
-    "facts", metadata,
+    "facts",
+    metadata,
     Column("name", String(40), primary_key=True),
     Column("value", JSON, nullable=False),
     comment="What the service knows of itself: its last tick, what is frozen, a hold",
-)  # fmt: skip
+)
 
 counters = Table(
-    "counters", metadata,
+    "counters",
+    metadata,
     Column("name", String(20), primary_key=True),
     Column("value", BigInteger, nullable=False),
     comment="`change` counts what people changed, so that a running service notices; `chunk` numbers chunks",
-)  # fmt: skip
+)
 
 series = Table(
-    "series", metadata,
+    "series",
+    metadata,
     Column("slug", String(40), primary_key=True),
     Column("fingerprint", Text, nullable=False),
     Column("adopted_at", Instant, nullable=False),
     Column("derived_until", Instant, nullable=False),
-)  # fmt: skip
+)
 
 policies = Table(
-    "policies", metadata,
+    "policies",
+    metadata,
     Column("series", ForeignKey("series.slug", ondelete="CASCADE"), primary_key=True),
     Column("slug", String(40), primary_key=True),
     Column("kind", String(20), nullable=False),
     Column("definition", Text, nullable=False),
     Column("adopted_at", Instant, nullable=False),
-    Column("first", Boolean, nullable=False,
-           comment="the first of its kind in the series: it may invite to the next occurrence at once"),
-)  # fmt: skip
+    Column(
+        "first",
+        Boolean,
+        nullable=False,
+        comment="the first of its kind in the series: it may invite to the next occurrence at once",
+    ),
+)
 
 occurrences = Table(
-    "occurrences", metadata,
+    "occurrences",
+    metadata,
     Column("key", String(60), primary_key=True),
     Column("series", ForeignKey("series.slug"), nullable=False),
     Column("date", String(10), nullable=False),
@@ -156,19 +171,21 @@ occurrences = Table(
     CheckConstraint("ends > starts", name="ends_after_start"),
     CheckConstraint("sequence <= revision", name="sequence_within_revision"),
     Index(None, "series", "starts"),
-)  # fmt: skip
+)
 
 revisions = Table(
-    "revisions", metadata,
+    "revisions",
+    metadata,
     Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), primary_key=True),
     Column("revision", Integer, primary_key=True),
     Column("starts", Instant, nullable=False),
     Column("cancelled", Boolean, nullable=False),
     Column("state", JSON, nullable=False, comment="the whole occurrence as it stood"),
-)  # fmt: skip
+)
 
 members = Table(
-    "members", metadata,
+    "members",
+    metadata,
     Column("id", Number, primary_key=True, autoincrement=True),
     Column("address", Text, nullable=False),
     Column("address_key", Text, nullable=False, unique=True),
@@ -186,11 +203,21 @@ members = Table(
     Column("generation", Integer, nullable=False, server_default="0", comment="of their links"),
     Column("feed_generation", Integer, nullable=False, server_default="0"),
     Column("feed_alarm_minutes", Integer, comment="before each start in their own feed; null for none"),
-    Column("feed_answers", Boolean, nullable=False, server_default=true(),
-           comment="their own feed shows what they answered"),
+    Column(
+        "feed_answers",
+        Boolean,
+        nullable=False,
+        server_default=true(),
+        comment="their own feed shows what they answered",
+    ),
     Column("feed_changed_at", Instant, comment="when their own feed last changed by them, or ended"),
-    Column("invitation_by", String(10), nullable=False, server_default="mail",
-           comment="feed: no invitation is mailed, for the meeting stands in their calendar already"),
+    Column(
+        "invitation_by",
+        String(10),
+        nullable=False,
+        server_default="mail",
+        comment="feed: no invitation is mailed, for the meeting stands in their calendar already",
+    ),
     Column("suppressed_at", Instant, comment="since when nothing is mailed, for the address sends mail back"),
     Column("suppressed_for", String(100), comment="what their address answered"),
     Column("changed", BigInteger, nullable=False, comment="the counter `change` at their last change"),
@@ -202,43 +229,49 @@ members = Table(
     Index(None, "zone", "id"),
     Index(None, "zone", "status", "invitation_by"),
     Index(None, "changed"),
-    Index("ix_members_pausing", "paused_until",
-          **_where("paused_until IS NOT NULL")),
-    Index("ix_members_suppressed", "suppressed_at",
-          **_where("suppressed_at IS NOT NULL")),
+    Index("ix_members_pausing", "paused_until", **_where("paused_until IS NOT NULL")),
+    Index("ix_members_suppressed", "suppressed_at", **_where("suppressed_at IS NOT NULL")),
     sqlite_autoincrement=True,
-)  # fmt: skip
+)
 
 erasures = Table(
-    "erasures", metadata,
+    "erasures",
+    metadata,
     Column("address_hash", String(64), primary_key=True),
     Column("erased_at", Instant, nullable=False),
     comment="Keyed hashes of addresses that asked to be forgotten, so that no import brings them back",
-)  # fmt: skip
+)
 
 answers = Table(
-    "answers", metadata,
+    "answers",
+    metadata,
     Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), primary_key=True),
     Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
     Column("answer", String(10), nullable=False),
     Column("answered_at", Instant, nullable=False),
     Column("sequence", Integer, comment="that a calendar program's answer named last"),
-    Column("stamped_at", Instant, comment="when a calendar program says that it was given; null for one by our pages"),
+    Column(
+        "stamped_at",
+        Instant,
+        comment="when a calendar program says that it was given; null for one by our pages",
+    ),
     _one_of("answer", "coming", "declined", "maybe"),
     Index(None, "member"),
-)  # fmt: skip
+)
 
 mutes = Table(
-    "mutes", metadata,
+    "mutes",
+    metadata,
     Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
     Column("kind", String(20), primary_key=True),
     Column("policy", String(40), primary_key=True, server_default="", comment="which reminder; else empty"),
     CheckConstraint("(kind = 'reminder') = (policy <> '')", name="reminder_has_policy"),
     comment="What a member does not want to be mailed",
-)  # fmt: skip
+)
 
 requests = Table(
-    "requests", metadata,
+    "requests",
+    metadata,
     Column("id", Number, primary_key=True, autoincrement=True),
     Column("member", ForeignKey("members.id", ondelete="CASCADE"), nullable=False),
     Column("name", Text, nullable=False),
@@ -255,17 +288,21 @@ requests = Table(
     Column("message", Text, nullable=False, server_default="", comment="what a convenor wrote to the person"),
     _one_of("state", "unconfirmed", "waiting", "taken", "accepted", "declined"),
     CheckConstraint("(state = 'unconfirmed') = (confirmed_at IS NULL)", name="confirmed_has_instant"),
-    CheckConstraint("(state IN ('accepted', 'declined')) = (answered_at IS NOT NULL)", name="answered_has_instant"),
+    CheckConstraint(
+        "(state IN ('accepted', 'declined')) = (answered_at IS NOT NULL)", name="answered_has_instant"
+    ),
     Index(None, "member"),
     Index(None, "state", "confirmed_at"),
-    Index("uq_requests_open", "member", unique=True,
-          **_where("state IN ('unconfirmed', 'waiting', 'taken')")),
+    Index(
+        "uq_requests_open", "member", unique=True, **_where("state IN ('unconfirmed', 'waiting', 'taken')")
+    ),
     sqlite_autoincrement=True,
     comment="Who asked to join, and what became of it; at most one of each person is open",
-)  # fmt: skip
+)
 
 asks = Table(
-    "asks", metadata,
+    "asks",
+    metadata,
     Column("id", Number, primary_key=True, autoincrement=True),
     Column("what", String(10), nullable=False),
     Column("said", JSON, nullable=False, comment="what was typed, whole and in order"),
@@ -273,22 +310,30 @@ asks = Table(
     _one_of("what", "join", "link"),
     sqlite_autoincrement=True,
     comment="What somebody asked for and was answered, until it is carried out: then it goes",
-)  # fmt: skip
+)
 
 form_counts = Table(
-    "form_counts", metadata,
+    "form_counts",
+    metadata,
     Column("hour", Instant, primary_key=True),
-    Column("visitor", String(26), primary_key=True, comment="a keyed hash of the network; empty for everybody"),
+    Column(
+        "visitor", String(26), primary_key=True, comment="a keyed hash of the network; empty for everybody"
+    ),
     Column("count", Integer, nullable=False),
     comment="How many mails forms were asked for in the present hour; earlier hours are deleted",
-)  # fmt: skip
+)
 
 returns = Table(
-    "returns", metadata,
+    "returns",
+    metadata,
     Column("id", Number, primary_key=True, autoincrement=True),
-    Column("digest", String(64), nullable=False, unique=True, comment="of the message, so that it counts once"),
+    Column(
+        "digest", String(64), nullable=False, unique=True, comment="of the message, so that it counts once"
+    ),
     Column("kind", String(10), nullable=False),
-    Column("member", ForeignKey("members.id", ondelete="CASCADE"), comment="whose it is, where that is known"),
+    Column(
+        "member", ForeignKey("members.id", ondelete="CASCADE"), comment="whose it is, where that is known"
+    ),
     Column("came_at", Instant, nullable=False),
     Column("words", Text, nullable=False, comment="what it says, or why somebody has to look at it"),
     Column("content", LargeBinary, comment="the message itself, where somebody has to look at it"),
@@ -299,10 +344,11 @@ returns = Table(
     Index(None, "kind", "came_at"),
     sqlite_autoincrement=True,
     comment="Mail that came back: bounces, complaints, and what nobody but a convenor can understand",
-)  # fmt: skip
+)
 
 notices = Table(
-    "notices", metadata,
+    "notices",
+    metadata,
     Column("id", Number, primary_key=True, autoincrement=True),
     Column("identity", String(200), nullable=False, unique=True),
     Column("kind", String(20), nullable=False),
@@ -318,53 +364,73 @@ notices = Table(
     Column("at", String(40), comment="local:… where the hour is each member's own"),
     Column("created_at", Instant, nullable=False),
     Column("expires", Instant, nullable=False),
-    Column("frozen", Boolean, nullable=False, server_default=false(),
-           comment="its deliveries were made at the press of the button; nobody is added"),
-    Column("ready", Boolean, nullable=False, server_default=false(),
-           comment="false while its deliveries are being made: nothing is sent"),
+    Column(
+        "frozen",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="its deliveries were made at the press of the button; nobody is added",
+    ),
+    Column(
+        "ready",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="false while its deliveries are being made: nothing is sent",
+    ),
     Column("stopped_at", Instant),
     Column("unwanted", String(20), comment="why the plan no longer wants it: cancelled, moved, policy, …"),
     Column("closed_at", Instant, comment="expired and nothing left to do"),
     Column("archived_at", Instant, comment="when the last of its deliveries had moved to past_deliveries"),
-    Column("tally", JSON(none_as_null=True), comment="how many of its deliveries had which state when it was closed"),
+    Column(
+        "tally",
+        JSON(none_as_null=True),
+        comment="how many of its deliveries had which state when it was closed",
+    ),
     _one_of("kind", *_MEETING_KINDS, "notice", *_PERSONAL_KINDS),
-    CheckConstraint(f"(kind IN ({_listed(*_MEETING_KINDS)})) = (occurrence IS NOT NULL)",
-                    name="meeting_has_occurrence"),
-    CheckConstraint(f"(kind IN ({_listed(*_PERSONAL_KINDS)})) = (member IS NOT NULL)", name="personal_has_member"),
+    CheckConstraint(
+        f"(kind IN ({_listed(*_MEETING_KINDS)})) = (occurrence IS NOT NULL)", name="meeting_has_occurrence"
+    ),
+    CheckConstraint(
+        f"(kind IN ({_listed(*_PERSONAL_KINDS)})) = (member IS NOT NULL)", name="personal_has_member"
+    ),
     CheckConstraint("address IS NULL OR member IS NOT NULL", name="address_of_member"),
     CheckConstraint("(occurrence IS NULL) = (starts IS NULL)", name="occurrence_has_start"),
-    CheckConstraint(f"(kind IN ({_listed(*_PLANNED_KINDS)})) = (policy IS NOT NULL)", name="planned_has_policy"),
+    CheckConstraint(
+        f"(kind IN ({_listed(*_PLANNED_KINDS)})) = (policy IS NOT NULL)", name="planned_has_policy"
+    ),
     Index(None, "occurrence"),
     Index(None, "closed_at"),
-    Index("ix_notices_over", "expires",
-          **_where("closed_at IS NOT NULL AND archived_at IS NULL")),
+    Index("ix_notices_over", "expires", **_where("closed_at IS NOT NULL AND archived_at IS NULL")),
     Index(None, "member", "kind", "created_at"),
     sqlite_autoincrement=True,
-)  # fmt: skip
+)
 
 dues = Table(
-    "dues", metadata,
+    "dues",
+    metadata,
     Column("notice", ForeignKey("notices.id", ondelete="CASCADE"), primary_key=True),
     Column("zone", String(60), primary_key=True, comment="* where one instant serves all zones"),
     Column("due", Instant, nullable=False),
     Column("fanned_at", Instant, comment="when its deliveries were made"),
     Index(None, "due"),
-)  # fmt: skip
+)
 
 told = Table(
-    "told", metadata,
+    "told",
+    metadata,
     Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), primary_key=True),
     Column("zone", String(60), primary_key=True),
     Column("starts", Instant, primary_key=True, comment="the instant as it was known then"),
     Column("local_start", String(16), primary_key=True, comment="the local hour that mails showed"),
     Column("until", Instant, comment="when new zone data made this another hour"),
-    Index("ix_told_outdated", "occurrence",
-          **_where("until IS NOT NULL")),
+    Index("ix_told_outdated", "occurrence", **_where("until IS NOT NULL")),
     comment="What hour each zone was told, so that new zone data can name those who were told a wrong one",
-)  # fmt: skip
+)
 
 deliveries = Table(
-    "deliveries", metadata,
+    "deliveries",
+    metadata,
     Column("id", Number, primary_key=True, autoincrement=True),
     Column("notice", ForeignKey("notices.id", ondelete="CASCADE"), nullable=False),
     Column("member", ForeignKey("members.id", ondelete="CASCADE"), nullable=False),
@@ -377,30 +443,40 @@ deliveries = Table(
     Column("due", Instant, nullable=False),
     Column("next_try", Instant, nullable=False),
     Column("run", String(32), comment="who is sending it"),
-    Column("uncertain", Boolean, nullable=False, server_default=false(),
-           comment="a try ended without an answer: it may have arrived"),
+    Column(
+        "uncertain",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="a try ended without an answer: it may have arrived",
+    ),
     Column("revision", Integer, comment="of the occurrence, as last composed"),
-    Column("introduces", Boolean, nullable=False, server_default=false(),
-           comment="as last composed, it says that it is our first mail"),
+    Column(
+        "introduces",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="as last composed, it says that it is our first mail",
+    ),
     Column("tried_at", Instant),
     Column("sent_at", Instant),
     UniqueConstraint("notice", "member"),
     _one_of("state", "queued", "sending", *_ENDED),
     CheckConstraint("(state = 'sending') = (run IS NOT NULL)", name="sending_has_run"),
     CheckConstraint("(state = 'sent') = (sent_at IS NOT NULL)", name="sent_has_instant"),
-    CheckConstraint("(state IN ('failed', 'expired', 'withdrawn', 'skipped')) <= (reason <> '')",
-                    name="ended_has_reason"),
+    CheckConstraint(
+        "(state IN ('failed', 'expired', 'withdrawn', 'skipped')) <= (reason <> '')", name="ended_has_reason"
+    ),
     Index(None, "member"),
-    Index("ix_deliveries_waiting", "chunk", "next_try",
-          **_where("state = 'queued'")),
-    Index("ix_deliveries_sending", "run",
-          **_where("state = 'sending'")),
+    Index("ix_deliveries_waiting", "chunk", "next_try", **_where("state = 'queued'")),
+    Index("ix_deliveries_sending", "run", **_where("state = 'sending'")),
     Index(None, "notice", "state"),
     sqlite_autoincrement=True,
-)  # fmt: skip
+)
 
 past_deliveries = Table(
-    "past_deliveries", metadata,
+    "past_deliveries",
+    metadata,
     Column("notice", ForeignKey("notices.id", ondelete="CASCADE"), primary_key=True),
     Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
     Column("state", State(10), nullable=False),
@@ -414,4 +490,4 @@ past_deliveries = Table(
     Index(None, "member"),
     sqlite_with_rowid=False,
     comment="The archive: what became of deliveries of which nothing is to be done any more",
-)  # fmt: skip
+)

@@ -16,30 +16,20 @@ from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
-from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
 from scheduler.service.form_limits import USUAL_LIMITS, FormLimits
-from scheduler.store.database import FAULTS, Database
-from scheduler.store.fault import fault, is_outage
-from scheduler.web import (
-    calendars,
-    health,
-    joining,
-    links,
-    outbox,
-    pages,
-    preferences,
-    proving,
-    rsvp,
-    subscribing,
-)
+from scheduler.service.retention import Retention
+from scheduler.store.database import OUTAGES, Database
+from scheduler.store.outage import is_outage, outage_of
+from scheduler.web import account, feeds, join, links, member_page, outbox, public
+from scheduler.web import metrics as metrics_page
+from scheduler.web.feed_cache import FeedCache
 from scheduler.web.forms import LARGEST_FORM
-from scheduler.web.guarding import Hardening, Journal, LargestBody, Trimmed, harden
 from scheduler.web.metrics import Metrics
-from scheduler.web.pacing import Pace
+from scheduler.web.rate_limit import RateLimiter
 from scheduler.web.response_cache import ResponseCache
 from scheduler.web.same_origin import SameOrigin
-from scheduler.web.shelf import Shelf
+from scheduler.web.security import Hardening, Journal, LargestBody, Trimmed, harden
 from scheduler.web.site import PRIVATE, Site, page, read_templates, site
 from scheduler.web.visitor import NO_NETWORKS, Networks
 
@@ -72,23 +62,45 @@ async def no_faults() -> list[str]:
 
 
 def create_app(
-    *, community: Community, series: tuple[Series, ...], policies: tuple[Policy, ...], database: Database,
-    clock: Clock, keys: Keys, outbox: Path | None, templates: Path, retention: Retention,
-    admits: bool, embedded_by: str, metrics: Metrics | None = None, shows_outbox: bool = False,
-    trusted_proxies: Networks = NO_NETWORKS, form_limits: FormLimits = USUAL_LIMITS,
+    *,
+    community: Community,
+    series: tuple[Series, ...],
+    policies: tuple[Policy, ...],
+    database: Database,
+    clock: Clock,
+    keys: Keys,
+    outbox: Path | None,
+    templates: Path,
+    retention: Retention,
+    admits: bool,
+    embedded_by: str,
+    metrics: Metrics | None = None,
+    shows_outbox: bool = False,
+    trusted_proxies: Networks = NO_NETWORKS,
+    form_limits: FormLimits = USUAL_LIMITS,
     sender_faults: Callable[[], Awaitable[list[str]]] = no_faults,
-) -> Starlette:  # fmt: skip
+) -> Starlette:
     """The site of `community`. `outbox` is the Maildir that mail goes into, and with `shows_outbox` is shown to this
     machine; `templates` is the folder of pages and of the files that they refer to; `admits` lets in whoever confirms
     that they want to join, `embedded_by` names the sites whose pages may frame the card, `metrics` what /metrics tells,
     `trusted_proxies` who may say for whom they ask. `sender_faults` asks what fails in the process that sends."""
     here = Site(
-        community=community, series=series, policies=policies, database=database, clock=clock, keys=keys, outbox=outbox,
-        templates=read_templates(templates), retention=retention, admits=admits, embedded_by=embedded_by,
-        shelf=Shelf(database, series, community, keys=keys, clock=clock, started=clock.now()),
-        pace=Pace(database, clock, keys, limits=form_limits, trusted=trusted_proxies),
-        shows_outbox=shows_outbox, sender_faults=sender_faults,
-    )  # fmt: skip
+        community=community,
+        series=series,
+        policies=policies,
+        database=database,
+        clock=clock,
+        keys=keys,
+        outbox=outbox,
+        templates=read_templates(templates),
+        retention=retention,
+        admits=admits,
+        embedded_by=embedded_by,
+        shelf=FeedCache(database, series, community, keys=keys, clock=clock, started=clock.now()),
+        pace=RateLimiter(database, clock, keys, limits=form_limits, trusted=trusted_proxies),
+        shows_outbox=shows_outbox,
+        sender_faults=sender_faults,
+    )
     app = Starlette(
         routes=[*_routes(templates / "static"), *([Route("/metrics", metrics.show)] if metrics else [])],
         middleware=[
@@ -102,7 +114,7 @@ def create_app(
         exception_handlers={
             HTTPException: _unanswered,
             Exception: _failed,
-            **dict.fromkeys(FAULTS, _out_of_reach),
+            **dict.fromkeys(OUTAGES, _out_of_reach),
         },
     )
     # It would redirect to whatever host the request names.
@@ -116,33 +128,33 @@ def _routes(static: Path) -> list[BaseRoute]:
         return FileResponse(static / "favicon.svg", media_type="image/svg+xml")
 
     return [
-        Route("/", pages.home),
-        Route("/next", pages.next_page),
-        Route("/meetings/{series}/{date}.ics", calendars.meeting),
-        Route("/meetings/{series}/{date}", pages.meeting),
-        Route("/archive", pages.archive),
-        Route("/calendar.ics", calendars.everything),
-        Route("/calendar/{series}.ics", calendars.one_series),
-        Route("/cal/{token}.ics", calendars.private),
-        Route("/subscribe", subscribing.everybody),
-        Route("/subscribe/{token}", subscribing.member, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/", public.home),
+        Route("/next", public.next_page),
+        Route("/meetings/{series}/{date}.ics", feeds.meeting),
+        Route("/meetings/{series}/{date}", public.meeting),
+        Route("/archive", public.archive),
+        Route("/calendar.ics", feeds.everything),
+        Route("/calendar/{series}.ics", feeds.one_series),
+        Route("/cal/{token}.ics", feeds.private),
+        Route("/subscribe", feeds.everybody),
+        Route("/subscribe/{token}", feeds.member, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/go/{token}/{series}/{date}", links.go),
         Route("/u/{token}", links.leave, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
-        Route("/rsvp/{token}", rsvp.rsvp, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
-        Route("/join", joining.join, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
-        Route("/confirm/{token}", joining.confirm, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
-        Route("/embed/next", pages.embed),
-        Route("/me", proving.ask, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
-        Route("/sign-in/{token}", proving.sign_in, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
-        Route("/address/{token}", proving.address, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
-        Route("/me/{token}", preferences.me, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/rsvp/{token}", links.rsvp, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/join", join.join, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/confirm/{token}", join.confirm, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/embed/next", public.embed),
+        Route("/me", account.ask, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/sign-in/{token}", account.sign_in, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/address/{token}", account.address, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/me/{token}", member_page.me, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/outbox", outbox.mails),
         Route("/outbox/{name}", outbox.mail),
         Route("/outbox/{name}/html", outbox.html),
         Route("/outbox/{name}/source", outbox.source),
-        Route("/healthz", health.alive),
-        Route("/readyz", health.ready),
-        Route("/privacy", pages.privacy),
+        Route("/healthz", metrics_page.alive),
+        Route("/readyz", metrics_page.ready),
+        Route("/privacy", public.privacy),
         Route("/robots.txt", _robots),
         Route("/favicon.ico", favicon),
         Mount("/static", StaticFiles(directory=static)),
@@ -173,7 +185,7 @@ async def _out_of_reach(request: Request, error: Exception) -> Response:
     log.error(
         "request-failed",
         route=getattr(request.scope.get("route"), "path", "none"),
-        problem=fault(error).words,
+        problem=outage_of(error).words,
     )
     heading, words = _WORDS[503]
     return page(

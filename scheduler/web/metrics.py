@@ -1,4 +1,4 @@
-"""How the service is, in Prometheus's text format: for who knows the token, or on a listener of its own."""
+"""Health checks, and metrics in the Prometheus text format."""
 
 import hmac
 from collections.abc import Awaitable, Callable
@@ -8,10 +8,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, gen
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from scheduler.service.watching import Health, health
+from scheduler.service.health import ServiceHealth, health, unready
 from scheduler.web.site import site
 
 STATES = ("queued", "sending", "sent", "failed", "expired", "withdrawn", "skipped")
@@ -68,12 +68,36 @@ class Metrics:
         return app
 
 
-def _count(registry: CollectorRegistry, found: Health) -> None:
+def _count(registry: CollectorRegistry, found: ServiceHealth) -> None:
     for name, words, label, known, counts in (
         ("deliveries", "Deliveries of open notices, by state.", "state", STATES, found.deliveries),
-        ("failures", "Failed deliveries of open notices, by what was wrong.", "reason", REASONS, found.failures),
+        (
+            "failures",
+            "Failed deliveries of open notices, by what was wrong.",
+            "reason",
+            REASONS,
+            found.failures,
+        ),
         ("members", "Members, by status.", "status", (), found.members),
-    ):  # fmt: skip
+    ):
         gauge = Gauge(f"third_thursday_{name}", words, [label], registry=registry)
         for value in dict.fromkeys([*known, *counts]):
             gauge.labels(value).set(counts.get(value, 0))
+
+
+_UNKEPT = {"Cache-Control": "no-store"}
+
+
+async def alive(_: Request) -> Response:
+    """200 as long as the process answers."""
+    return PlainTextResponse("alive\n", headers=_UNKEPT)
+
+
+async def ready(request: Request) -> Response:
+    """200 where all is well; 503 with the reasons where it is not."""
+    here = site(request)
+    # One after the other: each has a time limit of its own.
+    reasons = await unready(here.database, here.clock.now())
+    reasons = list(dict.fromkeys([*reasons, *await here.sender_faults()]))
+    answer = {"ready": not reasons, "reasons": reasons}
+    return JSONResponse(answer, status_code=503 if reasons else 200, headers=_UNKEPT)

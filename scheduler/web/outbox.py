@@ -12,9 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
-from scheduler.delivery.maildir import NoSuchMessage, read_message, read_outbox
-from scheduler.delivery.transport import one_line
-from scheduler.domain.link import is_loopback
+from scheduler.delivery.send.maildir import NoSuchMessage, read_message, read_outbox
+from scheduler.delivery.send.transport import one_line
+from scheduler.domain.address import is_loopback
 from scheduler.web.site import PRIVATE, page, site
 
 NEWEST = 500
@@ -54,12 +54,14 @@ async def mails(request: Request) -> Response:
     found = await asyncio.to_thread(read_outbox, _folder(request), newest=NEWEST)
     rows = [
         {
-            "url": f"/outbox/{quote(one.name)}", "name": parseaddr(one.to)[0] or one.recipient,
-            "address": one.recipient, "subject": one.subject,
+            "url": f"/outbox/{quote(one.name)}",
+            "name": parseaddr(one.to)[0] or one.recipient,
+            "address": one.recipient,
+            "subject": one.subject,
             "sent": f"{one.date.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if one.date else "",
         }
         for one in found
-    ]  # fmt: skip
+    ]
     return page(request, "outbox.html", headers=PRIVATE, mails=rows, more=len(rows) == NEWEST, newest=NEWEST)
 
 
@@ -71,10 +73,17 @@ async def mail(request: Request) -> Response:
         (name, one_line(str(message[name]))) for name in ("From", "To", "Subject", "Date") if message[name]
     ]
     return page(
-        request, "mail.html", headers=PRIVATE, heads=heads, subject=one_line(str(message["Subject"] or "")),
-        text=_part(message, "text/plain"), calendar=_part(message, "text/calendar"),
-        html_url=f"{url}/html" if _part(message, "text/html") else "", source_url=f"{url}/source", sandbox=_SANDBOX,
-    )  # fmt: skip
+        request,
+        "mail.html",
+        headers=PRIVATE,
+        heads=heads,
+        subject=one_line(str(message["Subject"] or "")),
+        text=_part(message, "text/plain"),
+        calendar=_part(message, "text/calendar"),
+        html_url=f"{url}/html" if _part(message, "text/html") else "",
+        source_url=f"{url}/source",
+        sandbox=_SANDBOX,
+    )
 
 
 async def html(request: Request) -> Response:

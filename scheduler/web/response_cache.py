@@ -7,14 +7,27 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from scheduler.store.database import FAULTS
-from scheduler.web.ready import send_reply
-from scheduler.web.shelf import Shelf
+from scheduler.store.database import OUTAGES
+from scheduler.web.feed_cache import FeedCache, send_reply
 
-PUBLIC_PAGES = frozenset({
-    "", "about", "archive", "archive.atom", "contact", "embed", "meetings", "next", "people", "privacy", "series",
-    "sitemap.xml", "speakers", "themes",
-})  # fmt: skip
+PUBLIC_PAGES = frozenset(
+    {
+        "",
+        "about",
+        "archive",
+        "archive.atom",
+        "contact",
+        "embed",
+        "meetings",
+        "next",
+        "people",
+        "privacy",
+        "series",
+        "sitemap.xml",
+        "speakers",
+        "themes",
+    }
+)
 """The first part of the path of each page that is the same for everybody."""
 
 _PUBLIC_PATHS = frozenset({"/subscribe"})
@@ -45,7 +58,7 @@ class ResponseCache:
     for one of them to have it made. Pages are kept only while somebody looks after the shelf.
     """
 
-    def __init__(self, app: ASGIApp, *, shelf: Shelf) -> None:
+    def __init__(self, app: ASGIApp, *, shelf: FeedCache) -> None:
         self._app = app
         self._shelf = shelf
         self._pages: OrderedDict[Key, Kept] = OrderedDict()
@@ -87,7 +100,7 @@ class ResponseCache:
         try:
             try:
                 await self._shelf.freshen()
-            except FAULTS:
+            except OUTAGES:
                 await self._app(scope, receive, send)  # which says what is wrong
                 return
             if not await self._answer(key, scope, send):

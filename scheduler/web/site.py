@@ -12,12 +12,12 @@ from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
-from scheduler.domain.retention import Retention
 from scheduler.domain.token import Keys
-from scheduler.service.recognising import Standing
+from scheduler.service.personal_links import LinkStatus
+from scheduler.service.retention import Retention
 from scheduler.store.database import Database
-from scheduler.web.pacing import Pace
-from scheduler.web.shelf import Shelf
+from scheduler.web.feed_cache import FeedCache
+from scheduler.web.rate_limit import RateLimiter
 
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "same-origin", "X-Robots-Tag": "noindex"}
 """Headers of a page that is one person's own. Its address is told to no other site; with "no-referrer" a browser would
@@ -42,8 +42,8 @@ class Site:
     admits: bool
     embedded_by: str
     templates: Environment
-    shelf: Shelf
-    pace: Pace
+    shelf: FeedCache
+    pace: RateLimiter
     sender_faults: Callable[[], Awaitable[list[str]]]
 
     @property
@@ -54,9 +54,12 @@ class Site:
 def read_templates(folder: Path) -> Environment:
     """The templates of pages; what they print is escaped, and a value that they lack is an error."""
     return Environment(
-        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def site(connection: HTTPConnection) -> Site:
@@ -67,18 +70,22 @@ def site(connection: HTTPConnection) -> Site:
 
 
 def page(
-    connection: HTTPConnection, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None,
+    connection: HTTPConnection,
+    template: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
     **values: object,
-) -> HTMLResponse:  # fmt: skip
+) -> HTMLResponse:
     """The page that `template` makes of finished `values`."""
     here = site(connection)
     html = here.templates.get_template(template).render(values, community=here.community)
     return HTMLResponse(html, status_code=status, headers=headers)
 
 
-_SHUT = {Standing.LEFT: 200, Standing.REPLACED: 410, Standing.EXPIRED: 410, Standing.UNKNOWN: 404}
+_SHUT = {LinkStatus.LEFT: 200, LinkStatus.REPLACED: 410, LinkStatus.EXPIRED: 410, LinkStatus.UNKNOWN: 404}
 
 
-def shut(connection: HTTPConnection, standing: Standing) -> HTMLResponse:
+def shut(connection: HTTPConnection, standing: LinkStatus) -> HTMLResponse:
     """The page behind a personal link that opens nothing: why, and what helps who came honestly."""
     return page(connection, "shut.html", status=_SHUT[standing], headers=PRIVATE, standing=standing.value)

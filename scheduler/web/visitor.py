@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from starlette.types import Scope
 
-from scheduler.domain.problem import Refused
+from scheduler.domain.errors import Refused
 
 Address = IPv4Address | IPv6Address
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.bootstrap.bundled import bundled
-from scheduler.domain.problem import Problem
+from scheduler.bootstrap.settings_sources import bundled
+from scheduler.domain.errors import Problem
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,9 +43,13 @@ def test_a_wheel_brings_its_files_along_and_works_from_any_folder(tmp_path: Path
         "print(settings.load_settings(None, {}).series[0].slug)"
     )
     elsewhere = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env={"PYTHONPATH": str(site)}, check=True, capture_output=True,
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(site)},
+        check=True,
+        capture_output=True,
         text=True,
-    )  # fmt: skip
+    )
     assert elsewhere.stdout.split() == [
         str(site / "scheduler/bootstrap/settings.py"),
         "conversation-for-kindness",

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from scheduler.bootstrap.tables import Tables, table_of
+from scheduler.bootstrap.settings_schema import Tables, table_of
 from scheduler.cli.app import app
 
 TEXT = (Path(__file__).parents[2] / "compose.yaml").read_text(encoding="utf-8")

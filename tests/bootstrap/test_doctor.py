@@ -10,15 +10,15 @@ import pytest
 import time_machine
 
 from scheduler.bootstrap import doctor
+from scheduler.bootstrap.dns_check import Finding, Level
 from scheduler.bootstrap.doctor import examine
-from scheduler.bootstrap.finding import Finding, Level
-from scheduler.bootstrap.serving import make_planner
+from scheduler.bootstrap.serve import make_planner
 from scheduler.bootstrap.settings import load_settings
 from scheduler.bootstrap.wiring import open_parts
-from scheduler.domain.problem import Problem
-from scheduler.service.amending import Change, amend
+from scheduler.domain.errors import Problem
+from scheduler.service.occurrences import Change, amend
 from scheduler.store import members, notices, occurrences
-from tests.house import SERIES
+from tests.installation import SERIES
 from tests.store.test_members import row
 
 NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)

@@ -8,9 +8,9 @@ import pytest
 
 from scheduler.bootstrap.settings import load_settings
 from scheduler.bootstrap.wiring import open_parts
-from scheduler.domain.problem import Problem
-from scheduler.service.membership import Details, add_member
-from scheduler.service.notifying import send_notice
+from scheduler.domain.errors import Problem
+from scheduler.service.members import Details, add_member
+from scheduler.service.notices import send_notice
 
 OTHER = "cd" * 32
 

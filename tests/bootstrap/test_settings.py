@@ -9,12 +9,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from scheduler.bootstrap.bundled import bundled
 from scheduler.bootstrap.settings import Settings, load_settings
-from scheduler.bootstrap.tables import Tables, table_of
+from scheduler.bootstrap.settings_schema import Tables, table_of
+from scheduler.bootstrap.settings_sources import bundled
 from scheduler.bootstrap.wiring import load_signer
+from scheduler.domain.errors import SettingsProblem
 from scheduler.domain.policy import Kind, Policy
-from scheduler.domain.problem import SettingsProblem
 
 DEFAULTS = bundled("config/third-thursday.toml")
 
@@ -111,8 +111,9 @@ def test_links_keep_their_order_and_are_given_whole(tmp_path: Path) -> None:
         "[community.links]\nTalks = 'https://example.org/b'\n'How & why' = 'https://example.org/a'\n",
     )
     assert settings.community.links == (
-        ("Talks", "https://example.org/b"), ("How & why", "https://example.org/a"),
-    )  # fmt: skip
+        ("Talks", "https://example.org/b"),
+        ("How & why", "https://example.org/a"),
+    )
 
 
 def test_a_table_is_merged_key_by_key(tmp_path: Path) -> None:
@@ -170,8 +171,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
     [
         (
             "[wbe]\nport = 1\n",
-            "my.toml: [wbe]: unknown section; did you mean 'web'?; "
-            f"accepted: {SECTIONS}, series, policies",
+            f"my.toml: [wbe]: unknown section; did you mean 'web'?; accepted: {SECTIONS}, series, policies",
         ),
         (
             "port = 1\n",
@@ -183,7 +183,10 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
             "my.toml: [web] prot: unknown key; did you mean 'port'?; accepted: host, port, base_url, embedded_by, "
             "trusted_proxies, form_mails_an_hour, connections, connections_of_one_network, outbox",
         ),
-        ("[web]\nport = 0\n", "my.toml: [web] port: 0 is not accepted; accepted: a whole number from 1 to 65535"),
+        (
+            "[web]\nport = 0\n",
+            "my.toml: [web] port: 0 is not accepted; accepted: a whole number from 1 to 65535",
+        ),
         (
             "[web]\nport = true\n",
             "my.toml: [web] port: true is not accepted; accepted: a whole number from 1 to 65535",
@@ -196,7 +199,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         ("[[web]]\nport = 1\n", "my.toml: [web]: an array is not accepted; accepted: a table of keys"),
         (
             "[mail]\nstarttls = 'yes'\n",
-            "my.toml: [mail] starttls: 'yes' is not accepted; accepted: \"auto\", \"require\" or \"never\"",
+            'my.toml: [mail] starttls: \'yes\' is not accepted; accepted: "auto", "require" or "never"',
         ),
         (
             "[mail]\nrate = nan\n",
@@ -241,7 +244,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         (
             "[community]\nlinks = {Talks = 'example.org/talks'}\n",
             "my.toml: [community] links: 'Talks': 'example.org/talks' is no web address; write it in full, as "
-            'https://example.org/room; accepted: labels with web addresses, as '
+            "https://example.org/room; accepted: labels with web addresses, as "
             '{ "Recordings" = "https://example.org/recordings" }, or {}',
         ),
         (
@@ -299,7 +302,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         (
             POLICY.replace("1h", "an hour"),
             "my.toml: [[policies]] number 1 'soon', lead: 'an hour' is no length of time; "
-            "write it as 90m, 1h, 14d or 1d 2h; accepted: a length of time, as \"90m\", \"1h\" or \"14d\"",
+            'write it as 90m, 1h, 14d or 1d 2h; accepted: a length of time, as "90m", "1h" or "14d"',
         ),
         (
             POLICY.replace("1h", "90d"),
@@ -351,7 +354,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
             "trusted_proxies, form_mails_an_hour, connections, connections_of_one_network, outbox",
         ),
     ],
-)  # fmt: skip
+)
 def test_wrong_settings_are_refused_in_one_line_with_file_section_key_and_what_is_accepted(
     tmp_path: Path, text: str, line: str
 ) -> None:
@@ -365,18 +368,20 @@ def test_wrong_settings_are_refused_in_one_line_with_file_section_key_and_what_i
         ("WEB__PORT", "99999", "[web] port: 99999 is not accepted; accepted: a whole number from 1 to 65535"),
         ("WEB__PORT", "", "[web] port: '' is not accepted; accepted: a whole number from 1 to 65535"),
         (
-            "WEB__PROT", "8000",
+            "WEB__PROT",
+            "8000",
             "sets no known key; did you mean 'THIRD_THURSDAY_WEB__PORT'?; "
             f"accepted: THIRD_THURSDAY_ + section + __ + key, of the sections {SECTIONS}",
         ),
         (
-            "DATABASE_URL", "sqlite:///x",
+            "DATABASE_URL",
+            "sqlite:///x",
             "sets no known key; did you mean 'THIRD_THURSDAY_DATABASE__URL'?; "
             f"accepted: THIRD_THURSDAY_ + section + __ + key, of the sections {SECTIONS}",
         ),
         ("SERIES__SLUG", "tea", "[[series]] can only be set in a file; name one with --config"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_variable_is_refused_by_its_name(tmp_path: Path, name: str, value: str, line: str) -> None:
     variable = f"THIRD_THURSDAY_{name}"
     assert refusal(tmp_path, "", {variable: value}) == f"environment variable {variable}: {line}"
@@ -539,10 +544,12 @@ def test_the_settings_in_the_readme_hold_verbatim_and_show_no_other_communitys_w
 @pytest.mark.parametrize(
     ("given", "found"),
     [
-        ("", ()), ("127.0.0.1", ("127.0.0.1",)), ("127.0.0.1, 10.0.0.0/8", ("127.0.0.1", "10.0.0.0/8")),
+        ("", ()),
+        ("127.0.0.1", ("127.0.0.1",)),
+        ("127.0.0.1, 10.0.0.0/8", ("127.0.0.1", "10.0.0.0/8")),
         ("::1 2001:db8::/32", ("::1", "2001:db8::/32")),
     ],
-)  # fmt: skip
+)
 def test_trusted_proxies_come_from_the_environment_too(given: str, found: tuple[str, ...]) -> None:
     settings = load_settings(None, {"THIRD_THURSDAY_WEB__TRUSTED_PROXIES": given})
     assert settings.web.trusted_proxies == found

@@ -45,9 +45,11 @@ class Serve:
 @pytest.fixture
 async def serve(tmp_path: Path, free_port: int) -> AsyncIterator[Serve]:
     environment = {
-        **os.environ, "THIRD_THURSDAY_WEB__PORT": str(free_port), "PYTHONPATH": str(Path.cwd()),
+        **os.environ,
+        "THIRD_THURSDAY_WEB__PORT": str(free_port),
+        "PYTHONPATH": str(Path.cwd()),
         "THIRD_THURSDAY_WATCH__METRICS_TOKEN": "t" * 16,
-    }  # fmt: skip
+    }
     with (tmp_path / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "scheduler", "serve", cwd=tmp_path, env=environment, stdout=log, stderr=log
@@ -89,8 +91,13 @@ async def test_a_serve_that_cannot_listen_says_so_in_one_line(serve: Serve, tmp_
     other = tmp_path / "other"
     other.mkdir()
     again = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "scheduler", "serve", cwd=other, stderr=asyncio.subprocess.PIPE,
+        sys.executable,
+        "-m",
+        "scheduler",
+        "serve",
+        cwd=other,
+        stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "THIRD_THURSDAY_WEB__PORT": str(serve.port), "PYTHONPATH": str(Path.cwd())},
-    )  # fmt: skip
+    )
     _, said = await again.communicate()
     assert again.returncode == 1 and b"cannot be listened on" in said and b"Traceback" not in said

@@ -82,11 +82,16 @@ class Installation:
     @property
     def environment(self) -> dict[str, str]:
         return {
-            **os.environ, "PYTHONPATH": str(Path.cwd()), "THIRD_THURSDAY_DATABASE__URL": self.url,
-            "THIRD_THURSDAY_MAIL__TRANSPORT": self.relay, "THIRD_THURSDAY_MAIL__CONNECTIONS": str(CONNECTIONS),
-            "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32, "THIRD_THURSDAY_WEB__PORT": str(self.port),
-            "THIRD_THURSDAY_WEB__BASE_URL": "https://meet.example.org", **self.more,
-        }  # fmt: skip
+            **os.environ,
+            "PYTHONPATH": str(Path.cwd()),
+            "THIRD_THURSDAY_DATABASE__URL": self.url,
+            "THIRD_THURSDAY_MAIL__TRANSPORT": self.relay,
+            "THIRD_THURSDAY_MAIL__CONNECTIONS": str(CONNECTIONS),
+            "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32,
+            "THIRD_THURSDAY_WEB__PORT": str(self.port),
+            "THIRD_THURSDAY_WEB__BASE_URL": "https://meet.example.org",
+            **self.more,
+        }
 
     async def join(self, count: int) -> None:
         await join(self.url, count)
@@ -128,9 +133,18 @@ class Installation:
         self, *arguments: str, stdout: int, stderr: int, before: Sequence[str] | None = None
     ) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            *(self.before if before is None else before), sys.executable, "-m", "scheduler", "--config",
-            "faults.toml", *arguments, cwd=self.folder, env=self.environment, stdout=stdout, stderr=stderr,
-        )  # fmt: skip
+            *(self.before if before is None else before),
+            sys.executable,
+            "-m",
+            "scheduler",
+            "--config",
+            "faults.toml",
+            *arguments,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=stdout,
+            stderr=stderr,
+        )
 
     @property
     def log(self) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from scheduler.bootstrap.clock import SystemClock
+from scheduler.bootstrap.wiring import SystemClock
 from scheduler.store import members
 from scheduler.store.database import Database
 from scheduler.store.ledger import reports
@@ -91,13 +91,22 @@ async def join(url: str, count: int) -> None:
     async with database.write() as connection:
         rows = [
             {
-                "address": f"m{number}@example.org", "address_key": f"m{number}@example.org",
-                "name": f"Member {number}", "country": "GB", "zone": ZONES[number % len(ZONES)],
-                "zone_source": "given", "locale": "en-GB", "status": "active", "convenor": False,
-                "created_at": now, "active_since": now, "paused_until": None, "uninvited_at": None,
+                "address": f"m{number}@example.org",
+                "address_key": f"m{number}@example.org",
+                "name": f"Member {number}",
+                "country": "GB",
+                "zone": ZONES[number % len(ZONES)],
+                "zone_source": "given",
+                "locale": "en-GB",
+                "status": "active",
+                "convenor": False,
+                "created_at": now,
+                "active_since": now,
+                "paused_until": None,
+                "uninvited_at": None,
             }
             for number in range(count)
-        ]  # fmt: skip
+        ]
         await members.add(connection, rows)
     await database.close()
 
@@ -134,17 +143,27 @@ class Installation:
         with socket.socket() as probe, (self.folder / "log").open("wb") as log:
             probe.bind(("127.0.0.1", 0))
             environment = {
-                **os.environ, "THIRD_THURSDAY_DATABASE__URL": self.url,
+                **os.environ,
+                "THIRD_THURSDAY_DATABASE__URL": self.url,
                 "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{self.relay.port}",
-                "THIRD_THURSDAY_MAIL__CONNECTIONS": str(self.connections), "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32,
+                "THIRD_THURSDAY_MAIL__CONNECTIONS": str(self.connections),
+                "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32,
                 "THIRD_THURSDAY_MAIL__RATE": str(self.rate),
                 "THIRD_THURSDAY_WEB__PORT": str(probe.getsockname()[1]),
                 "THIRD_THURSDAY_WEB__BASE_URL": "https://meet.example.org",
-            }  # fmt: skip
+            }
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "scheduler", "--config", "chaos.toml", command, cwd=self.folder, stderr=log,
-                stdout=asyncio.subprocess.DEVNULL, env=environment | {"PYTHONPATH": str(Path.cwd())},
-            )  # fmt: skip
+                sys.executable,
+                "-m",
+                "scheduler",
+                "--config",
+                "chaos.toml",
+                command,
+                cwd=self.folder,
+                stderr=log,
+                stdout=asyncio.subprocess.DEVNULL,
+                env=environment | {"PYTHONPATH": str(Path.cwd())},
+            )
         self.started.append(process)
         (self.folder / "log").rename(self._log(process))
         return process

@@ -43,16 +43,26 @@ class Service:
         self.folder, self.to, self.port = folder, to, free_loopback_port()
         self.process: asyncio.subprocess.Process | None = None
         self._environment = {
-            **os.environ, "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{to.port}",
-            "THIRD_THURSDAY_DATABASE__URL": f"sqlite:///{folder}/t.sqlite", "THIRD_THURSDAY_WEB__PORT": str(self.port),
+            **os.environ,
+            "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{to.port}",
+            "THIRD_THURSDAY_DATABASE__URL": f"sqlite:///{folder}/t.sqlite",
+            "THIRD_THURSDAY_WEB__PORT": str(self.port),
             "PYTHONPATH": str(Path.cwd()),
-        }  # fmt: skip
+        }
 
     async def run(self, *arguments: str, **options: object) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "scheduler", "--config", "crowds.toml", *arguments, cwd=self.folder,
-            env=self._environment, stdout=asyncio.subprocess.DEVNULL, **options,  # type: ignore[arg-type]
-        )  # fmt: skip
+            sys.executable,
+            "-m",
+            "scheduler",
+            "--config",
+            "crowds.toml",
+            *arguments,
+            cwd=self.folder,
+            env=self._environment,
+            stdout=asyncio.subprocess.DEVNULL,
+            **options,  # type: ignore[arg-type]
+        )
 
     async def healthz(self) -> float:
         """In how many seconds /healthz was answered."""

@@ -28,9 +28,15 @@ pytestmark = [pytest.mark.proof, pytest.mark.short]
 MEMBERS = 120
 MIDST = 20
 ASKS = {
-    "name": "Maya", "email": "maya@example.org", "country": "NZ", "zone": "Pacific/Auckland", "locale": "en",
-    "words": "I like to listen.", "consent": "yes", "confirmed": "Pacific/Auckland",
-}  # fmt: skip
+    "name": "Maya",
+    "email": "maya@example.org",
+    "country": "NZ",
+    "zone": "Pacific/Auckland",
+    "locale": "en",
+    "words": "I like to listen.",
+    "consent": "yes",
+    "confirmed": "Pacific/Auckland",
+}
 
 
 @asynccontextmanager

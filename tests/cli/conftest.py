@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from scheduler.bootstrap.sending import make_dispatcher
-from scheduler.bootstrap.serving import make_planner
+from scheduler.bootstrap.serve import make_planner
 from scheduler.bootstrap.settings import load_settings
 from scheduler.bootstrap.wiring import open_parts
+from scheduler.bootstrap.worker import make_dispatcher
 from scheduler.cli import main
 
 

@@ -72,10 +72,12 @@ def test_an_import_takes_the_good_rows_and_lists_all_bad_ones(command: Command, 
     ended = command("members", "import", people, "--no-invite")
     assert ended.code == 1
     assert ended.out.splitlines() == [
-        "2 added, 0 filled in, 0 unchanged", "duplicates: 1 (the first row of an address holds)",
-        "bad rows: 2, listed above", "columns ignored: Notes",
+        "2 added, 0 filled in, 0 unchanged",
+        "duplicates: 1 (the first row of an address holds)",
+        "bad rows: 2, listed above",
+        "columns ignored: Notes",
         "invited now: 0; later invitations go out as planned",
-    ]  # fmt: skip
+    ]
     zone, address, country, last = ended.err.splitlines()
     assert zone.startswith('people.csv: line 4, column "Time zone": ') and "Atlantis" in zone
     assert address.startswith('people.csv: line 5, column "Email Address": ')
@@ -86,11 +88,27 @@ def test_an_import_takes_the_good_rows_and_lists_all_bad_ones(command: Command, 
 def test_the_list_in_json_has_exactly_the_promised_keys(command: Command, people: str) -> None:
     command("members", "import", people, "--no-invite")
     assert listed(command) == [
-        {"name": "Ann Smith", "email": "ann@example.org", "country": "GB-SCT", "zone": "Europe/London",
-         "zone_source": "given", "locale": "en-GB", "status": "active", "convenor": False},
-        {"name": "Bo", "email": "bo@example.org", "country": "NZ", "zone": "Pacific/Auckland",
-         "zone_source": "assumed", "locale": "en-GB", "status": "active", "convenor": False},
-    ]  # fmt: skip
+        {
+            "name": "Ann Smith",
+            "email": "ann@example.org",
+            "country": "GB-SCT",
+            "zone": "Europe/London",
+            "zone_source": "given",
+            "locale": "en-GB",
+            "status": "active",
+            "convenor": False,
+        },
+        {
+            "name": "Bo",
+            "email": "bo@example.org",
+            "country": "NZ",
+            "zone": "Pacific/Auckland",
+            "zone_source": "assumed",
+            "locale": "en-GB",
+            "status": "active",
+            "convenor": False,
+        },
+    ]
 
 
 def test_an_empty_list_is_an_empty_document(command: Command) -> None:
@@ -183,9 +201,13 @@ def on_a_terminal(folder: Path, answer: str, *arguments: str) -> tuple[int, str]
     """Run a command on a terminal where somebody types `answer`; its exit code and what the terminal showed."""
     control, terminal = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "scheduler", *arguments], stdin=terminal, stdout=terminal, stderr=terminal, cwd=folder,
+        [sys.executable, "-m", "scheduler", *arguments],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "dumb"},
-    ) as process:  # fmt: skip
+    ) as process:
         os.close(terminal)
         os.write(control, answer.encode())
         shown = b""
@@ -245,9 +267,10 @@ def test_a_member_is_added_changed_paused_removed_and_shown(command: Command) ->
     assert added.out == "Ann@example.org: added, Europe/Berlin, assumed from the country, en-GB\n"
     ended = command("members", "set", "ann@example.org", "--zone", "Asia/Kolkata", "--convenor")
     assert ended.out.splitlines() == [
-        "Ann@example.org: zone Europe/Berlin → Asia/Kolkata", "Ann@example.org: zone_source assumed → given",
+        "Ann@example.org: zone Europe/Berlin → Asia/Kolkata",
+        "Ann@example.org: zone_source assumed → given",
         "Ann@example.org: convenor no → yes",
-    ]  # fmt: skip
+    ]
     again = command("members", "set", "ann@example.org", "--convenor")
     assert again.code == 0 and "nothing was changed" in again.out
     assert "until 2199-01-01" in command("members", "pause", "ann@example.org", "--until", "2199-01-01").out
@@ -283,12 +306,16 @@ def test_an_unknown_address_gives_one_line_with_one_like_it(command: Command, pe
         (["set", "ann@example.org", "--status", "pending"], 2, "--status 'pending' is not accepted"),
         (["pause", "ann@example.org", "--until", "tomorrow"], 2, "--until 'tomorrow' is no date"),
         (["pause", "ann@example.org", "--until", "2020-01-01"], 1, "--until 2020-01-01 has begun"),
-        (["add", "--email", "ann@example.org", "--zone", "UTC"], 1, "ann@example.org is on the list already (active)"),
+        (
+            ["add", "--email", "ann@example.org", "--zone", "UTC"],
+            1,
+            "ann@example.org is on the list already (active)",
+        ),
         (["add", "--email", "di@example.org"], 2, "--zone is missing"),
         (["export", "no/such/folder/x.csv"], 1, "no/such/folder/x.csv cannot be written: No such file"),
         (["erase", "ann@example.org"], 2, "give --yes to erase without being asked"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_done_is_said_in_one_line(
     command: Command, people: str, arguments: list[str], code: int, reason: str
 ) -> None:
@@ -325,9 +352,10 @@ def test_whoever_was_erased_is_nowhere_and_stays_so(command: Command, folder: Pa
     ended = command("members", "erase", "ANN@example.org", "--yes")
     assert ended.code == 0
     assert ended.out.splitlines() == [
-        "erased", "kept: a keyed hash of the address, so that no import brings the person back",
+        "erased",
+        "kept: a keyed hash of the address, so that no import brings the person back",
         "backups made before still hold the person, and so do mails in the mailboxes of others",
-    ]  # fmt: skip
+    ]
     assert not [path for path in folder.rglob("*") if path.is_file() and b"ann@" in path.read_bytes().lower()]
     (folder / people).write_text(LIST)
     again = command("members", "import", people, "--no-invite")

@@ -48,12 +48,22 @@ def dues(command: Command) -> dict[str | None, tuple[str, str, int]]:
 @pytest.mark.parametrize(
     ("audience", "count"),
     [
-        ("all", 4), ("convenors", 1), ("country:NZ", 1), ("country:GB", 2), ("country:gb-sct", 1),
-        ("zone:Europe/London", 2), ("zone:US/Eastern", 1), ("locale:en-GB", 2), (f"unanswered:{KEY}", 4),
-        (f"coming:{KEY}", 0), ("list:list.txt", 2), ("convenors,country:US", 2), ("country:GB,zone:Europe/London", 2),
+        ("all", 4),
+        ("convenors", 1),
+        ("country:NZ", 1),
+        ("country:GB", 2),
+        ("country:gb-sct", 1),
+        ("zone:Europe/London", 2),
+        ("zone:US/Eastern", 1),
+        ("locale:en-GB", 2),
+        (f"unanswered:{KEY}", 4),
+        (f"coming:{KEY}", 0),
+        ("list:list.txt", 2),
+        ("convenors,country:US", 2),
+        ("country:GB,zone:Europe/London", 2),
         ("list:list.txt, convenors ,locale:en-NZ", 3),
     ],
-)  # fmt: skip
+)
 def test_an_audience_is_the_union_of_its_terms(
     folder: Path, send: Callable[..., Any], audience: str, count: int
 ) -> None:
@@ -93,9 +103,10 @@ def test_an_instant_is_one_for_all_and_a_local_hour_each_zones_own(
     command("notice", "stop", "1")
     assert send("--at", "local:2026-11-12T09:00", "--yes").code == 0
     assert {zone: (due, count) for zone, (due, _, count) in dues(command).items()} == {
-        "America/New_York": ("2026-11-12T14:00:00+00:00", 1), "Europe/London": ("2026-11-12T09:00:00+00:00", 2),
+        "America/New_York": ("2026-11-12T14:00:00+00:00", 1),
+        "Europe/London": ("2026-11-12T09:00:00+00:00", 2),
         "Pacific/Auckland": ("2026-11-11T20:00:00+00:00", 1),
-    }  # fmt: skip
+    }
     # Forty-eight hours from the last due instant, unless another length is named.
     assert {expires for _, expires, _ in dues(command).values()} == {"2026-11-14T14:00:00+00:00"}
 
@@ -122,13 +133,25 @@ def test_what_is_shown_of_a_notice(command: Command, send: Callable[..., Any]) -
     send("--audience", "convenors", "--yes")
     (row,) = json.loads(command("notice", "list", "--json").out)
     assert row.keys() == {
-        "id", "notice", "kind", "policy", "occurrence", "subject", "audience", "created_utc", "expires_utc",
-        "stopped", "withdrawn", "deliveries",
-    }  # fmt: skip
+        "id",
+        "notice",
+        "kind",
+        "policy",
+        "occurrence",
+        "subject",
+        "audience",
+        "created_utc",
+        "expires_utc",
+        "stopped",
+        "withdrawn",
+        "deliveries",
+    }
     assert (row["audience"], row["deliveries"]) == ("convenors", {"queued": 1})
     assert json.loads(command("notice", "show", "1", "--json").out) == {
-        **row, "answers": {}, "body": "It was **good**.",
-    }  # fmt: skip
+        **row,
+        "answers": {},
+        "body": "It was **good**.",
+    }
     assert "Thank you: 1 queued" in command("notice", "list").out
     assert "It was **good**." in command("notice", "show", "1").out
 
@@ -152,7 +175,7 @@ def test_waiting_without_a_service_says_so_and_the_notice_stays(
 def test_on_a_terminal_the_number_is_asked(
     send: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
-    monkeypatch.setattr("scheduler.cli.door.is_terminal", lambda: True)
+    monkeypatch.setattr("scheduler.cli.command.is_terminal", lambda: True)
     asked: list[str] = []
 
     def refuse(question: str, **_: object) -> bool:
@@ -168,18 +191,24 @@ def test_on_a_terminal_the_number_is_asked(
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        ([], 2, "--yes"), (["--yes", "--audience", "mars"], 2, "accepted: all, convenors"),
-        (["--yes", "--audience", ","], 2, "empty"), (["--yes", "--audience", "list:missing.txt"], 2, "missing.txt"),
+        ([], 2, "--yes"),
+        (["--yes", "--audience", "mars"], 2, "accepted: all, convenors"),
+        (["--yes", "--audience", ","], 2, "empty"),
+        (["--yes", "--audience", "list:missing.txt"], 2, "missing.txt"),
         (["--yes", "--audience", "coming:nope"], 2, "SERIES/YYYY-MM-DD"),
         (["--yes", "--audience", f"coming:{KEY}"], 1, "no active member"),
-        (["--yes", "--at", "2026-11-12T10:00"], 2, "--at"), (["--yes", "--at", "local:2026-11-12"], 2, "--at"),
-        (["--yes", "--at", "2026-11-01T10:00Z"], 1, "in the past"), (["--yes", "--at", "9999-01-01T00:00Z"], 2, "2199"),
-        (["--yes", "--expires", "soon"], 2, "90m"), (["--yes", "--expires", "0h"], 2, "--expires"),
-        (["--yes", "--hold", "-1"], 2, "--hold"), (["--yes", "--hold", "9999999999"], 2, "--hold"),
+        (["--yes", "--at", "2026-11-12T10:00"], 2, "--at"),
+        (["--yes", "--at", "local:2026-11-12"], 2, "--at"),
+        (["--yes", "--at", "2026-11-01T10:00Z"], 1, "in the past"),
+        (["--yes", "--at", "9999-01-01T00:00Z"], 2, "2199"),
+        (["--yes", "--expires", "soon"], 2, "90m"),
+        (["--yes", "--expires", "0h"], 2, "--expires"),
+        (["--yes", "--hold", "-1"], 2, "--hold"),
+        (["--yes", "--hold", "9999999999"], 2, "--hold"),
         (["--dry-run", "--subject", " "], 1, "a subject and a body"),
         (["--yes", "--subject", "a\r\nBcc: x@example.org"], 1, "U+000D"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_sent_is_refused_and_nobody_is_told(
     command: Command, send: Callable[..., Any], options: list[str], code: int, words: str
 ) -> None:

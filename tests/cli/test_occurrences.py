@@ -94,13 +94,14 @@ def test_a_cancellation_is_undone_by_a_restoration_and_a_move_is_not(
         (["--move-to", "2026-11-09 18:00", "--no-tell"], 1, "in the past"),
         (["--move-to", "next week", "--no-tell"], 2, "YYYY-MM-DD HH:MM"),
         (["--move-to", "9999-12-31 23:59", "--no-tell"], 2, "2199"),
-        (["--restore", "--no-tell"], 1, "not cancelled"), (["--topic", "Hope"], 2, "--tell"),
+        (["--restore", "--no-tell"], 1, "not cancelled"),
+        (["--topic", "Hope"], 2, "--tell"),
         (["--no-tell"], 2, "--topic"),
         (["--cancel", "--move-to", "2026-11-26 18:00", "--no-tell"], 2, "give one of these"),
         (["--topic", "a\r\nb", "--no-tell"], 2, "U+000D"),
         (["--link", "javascript:x", "--no-tell"], 2, "link"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_refused_in_one_line_and_changes_nothing(
     command: Command, amend: Callable[..., Ended], options: list[str], code: int, words: str
 ) -> None:
@@ -156,8 +157,10 @@ def test_an_extra_has_its_hour_in_its_key(command: Command) -> None:
 
 def test_a_programme_is_taken_row_by_row_and_its_bad_rows_are_told(command: Command, folder: Path) -> None:
     (folder / "programme.csv").write_bytes(
-        "Date;Topic;Speakers\r\n2026-11-19;Größe;Ann\r\n2026-11-20;Nothing;\r\n2026-12-17;;\r\nx;y;z\r\n".encode("cp1252")
-    )  # fmt: skip
+        "Date;Topic;Speakers\r\n2026-11-19;Größe;Ann\r\n2026-11-20;Nothing;\r\n2026-12-17;;\r\nx;y;z\r\n".encode(
+            "cp1252"
+        )
+    )
     done = command("occurrence", "import", "programme.csv")
     assert done.code == 1
     assert "1 meeting changed, 1 as they were" in done.out
@@ -194,7 +197,7 @@ def test_on_a_terminal_telling_is_asked_and_a_no_changes_nothing(
     command: Command, amend: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scheduler.cli.occurrences.is_terminal", lambda: True)
-    monkeypatch.setattr("scheduler.cli.door.is_terminal", lambda: True)
+    monkeypatch.setattr("scheduler.cli.command.is_terminal", lambda: True)
     asked: list[str] = []
 
     def refuse(question: str, **_: object) -> bool:
@@ -246,10 +249,12 @@ def test_a_convenors_words_begin_the_mail_escaped_and_the_mail_waits_to_be_stopp
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--no-tell", "--message", "x"], "--tell"), (["--no-tell", "--hold", "5"], "--tell"),
-        (["--tell", "--message", "  "], "--message"), (["--tell", "--message", "a\x1bb"], "U+001B"),
+        (["--no-tell", "--message", "x"], "--tell"),
+        (["--no-tell", "--hold", "5"], "--tell"),
+        (["--tell", "--message", "  "], "--message"),
+        (["--tell", "--message", "a\x1bb"], "U+001B"),
     ],
-)  # fmt: skip
+)
 def test_words_and_a_wait_are_for_a_mail(amend: Callable[..., Ended], options: list[str], words: str) -> None:
     refused = amend("--cancel", *options)
     assert (refused.code, len(refused.err.splitlines())) == (2, 1)
@@ -275,9 +280,10 @@ def test_adding_a_meeting_asks_before_it_invites_anybody(
     assert command(*at, "--no-invite").code == 0
     serve_once()
     (invitation,) = [
-        row for row in json.loads(command("notice", "list", "--json").out)
+        row
+        for row in json.loads(command("notice", "list", "--json").out)
         if row["occurrence"] == f"{SERIES}/2026-11-30T1200" and row["kind"] == "invitation"
-    ]  # fmt: skip
+    ]
     assert (invitation["stopped"], invitation["deliveries"]) == (True, {})
     assert command("occurrence", "add", "--at", "2026-12-01 12:00", "--yes").code == 0
     serve_once()

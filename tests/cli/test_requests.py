@@ -11,8 +11,8 @@ import pytest
 from scheduler.bootstrap.settings import load_settings
 from scheduler.bootstrap.wiring import Parts, open_parts
 from scheduler.domain.token import Purpose
-from scheduler.service import asking, joining
-from scheduler.service.joining import Application
+from scheduler.service import form_queue, join_requests
+from scheduler.service.join_requests import Application
 from scheduler.store import members
 from tests.cli.conftest import NOW, Command
 
@@ -33,14 +33,14 @@ def ask(command: Command) -> Callable[[str], None]:
             locale="cy-GB",
             words="Tea.\nAnd talk.",
         )
-        await asking.carry_out(
-            parts.database, await asking.ask_to_join(parts.database, said, now=NOW), now=NOW
+        await form_queue.carry_out(
+            parts.database, await form_queue.ask_to_join(parts.database, said, now=NOW), now=NOW
         )
         async with parts.database.read() as connection:
             member = await members.by_key(connection, email)
         assert member
         token = parts.keys.token(Purpose.CONFIRM, member.id, generation=0, expires=NOW + timedelta(days=2))
-        await joining.confirm(parts.database, token, keys=parts.keys, admits=False, now=NOW)
+        await join_requests.confirm(parts.database, token, keys=parts.keys, admits=False, now=NOW)
 
     async def work(name: str) -> None:
         async with open_parts(load_settings(None, os.environ)) as parts:
@@ -72,21 +72,24 @@ def test_a_convenor_sees_takes_and_answers_who_asks(
     assert ("maya@example.org", "welcome") in kinds and ("noor@example.org", "decline") in kinds
     found = json.loads(command("requests", "list", "--all", "--json").out)
     assert [(one["name"], one["state"], one["message"]) for one in found] == [
-        ("Maya", "accepted", "Welcome, **Maya**!"), ("Noor", "declined", ""),
-    ]  # fmt: skip
+        ("Maya", "accepted", "Welcome, **Maya**!"),
+        ("Noor", "declined", ""),
+    ]
     assert "welcome" not in command("notice", "list").out
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("show", "9"), 1, "there is no request 9"), (("take", "x"), 2, "'x' is no request"),
-        (("accept", "9" * 40), 2, "is no request"), (("accept", "1", "--by", "bo@example.org"), 1, "no convenor"),
+        (("show", "9"), 1, "there is no request 9"),
+        (("take", "x"), 2, "'x' is no request"),
+        (("accept", "9" * 40), 2, "is no request"),
+        (("accept", "1", "--by", "bo@example.org"), 1, "no convenor"),
         (("decline", "1", "--by", "zed@example.org"), 1, "no member"),
         (("decline", "1", "--no-tell", "--message", "Sorry"), 1, "leave one of the two out"),
         (("accept", "1", "--message", "\u202e"), 1, "U+202E"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_done_is_one_clear_line_and_changes_nothing(
     command: Command, ask: Callable[[str], None], arguments: tuple[str, ...], code: int, words: str
 ) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from scheduler.domain.inbox import bounce_address, leave_address
 from scheduler.domain.token import Keys, Purpose
-from tests import returned
+from scheduler.domain.verp import bounce_address, leave_address
+from tests import inbound_mail as returned
 from tests.cli.conftest import Command
 
 CLIENT = [sys.executable, "-m", "scheduler"]
@@ -30,9 +30,13 @@ class Piped:
 def ingest(octets: bytes, *arguments: str, **environment: str) -> Piped:
     """`third-thursday ingest < file`, in a process of its own."""
     ended = subprocess.run(
-        [*CLIENT, "ingest", *arguments], input=octets, capture_output=True, check=False, timeout=120,
+        [*CLIENT, "ingest", *arguments],
+        input=octets,
+        capture_output=True,
+        check=False,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-    )  # fmt: skip
+    )
     return Piped(ended.returncode, ended.stdout, ended.stderr.decode().splitlines())
 
 
@@ -49,7 +53,11 @@ def test_a_bounce_a_wish_to_leave_and_a_letter_each_do_what_they_say_in_one_line
     keys: Keys, command: Command
 ) -> None:
     for octets, arguments, line in (
-        (returned.postfix(verp(keys), "bo@example.org"), (), f"hard bounce (5.1.1) of member {BO}: suppressed"),
+        (
+            returned.postfix(verp(keys), "bo@example.org"),
+            (),
+            f"hard bounce (5.1.1) of member {BO}: suppressed",
+        ),
         (
             b"From: bo@example.org\r\n\r\n",
             ("--recipient", leave_address(keys.token(Purpose.LEAVE, BO, generation=0), "example.org")),
@@ -61,7 +69,7 @@ def test_a_bounce_a_wish_to_leave_and_a_letter_each_do_what_they_say_in_one_line
             (),
             "kept for somebody's look: `third-thursday returns show 2`",
         ),
-    ):  # fmt: skip
+    ):
         ended = ingest(octets, *arguments)
         assert (ended.code, ended.out, ended.lines) == (0, b"", [line])
     shown = command("members", "show", "bo@example.org").out

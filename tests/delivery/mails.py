@@ -8,9 +8,8 @@ from pathlib import Path
 
 from icalendar import Calendar, Event
 
-from scheduler.delivery.cohort import Cohort, Personal
-from scheduler.delivery.compose import Composer
-from scheduler.delivery.links import links_of, purposes_of
+from scheduler.delivery.compose.composer import Cohort, Composer, RecipientValues
+from scheduler.delivery.compose.links import links_of, purposes_of
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import PERSONAL, Kind
@@ -19,32 +18,54 @@ TEMPLATES = Path(__file__).parents[2] / "templates" / "email"
 DATE = datetime(2026, 11, 19, 17, tzinfo=UTC)
 
 COMMUNITY = Community(
-    name="Conversation for Kindness", description="People from many countries who meet every month to talk.",
-    address="hello@kindness.example.org", reply_to="convenors@kindness.example.org", domain="kindness.example.org",
-    website="https://www.kindness.example.org/", base_url="https://meet.kindness.example.org",
-)  # fmt: skip
+    name="Conversation for Kindness",
+    description="People from many countries who meet every month to talk.",
+    address="hello@kindness.example.org",
+    reply_to="convenors@kindness.example.org",
+    domain="kindness.example.org",
+    website="https://www.kindness.example.org/",
+    base_url="https://meet.kindness.example.org",
+)
 SERIES = Series(
-    slug="conversation-for-kindness", title="Conversation for Kindness", rule="FREQ=MONTHLY;BYDAY=3TH",
-    start=time(18), zone="Europe/London", duration=timedelta(hours=1), first=date(2020, 7, 16),
+    slug="conversation-for-kindness",
+    title="Conversation for Kindness",
+    rule="FREQ=MONTHLY;BYDAY=3TH",
+    start=time(18),
+    zone="Europe/London",
+    duration=timedelta(hours=1),
+    first=date(2020, 7, 16),
     link="https://rooms.example.org/kindness",
-)  # fmt: skip
+)
 NOVEMBER = replace(
     SERIES.occurrence(date(2026, 11, 19), datetime(2026, 1, 1, tzinfo=UTC)),
-    topic="Small kindnesses at work", speakers="Amara Okafor and Tomás Ruiz", revision=1,
-)  # fmt: skip
+    topic="Small kindnesses at work",
+    speakers="Amara Okafor and Tomás Ruiz",
+    revision=1,
+)
 MOVED = replace(
-    NOVEMBER, starts=NOVEMBER.starts + timedelta(days=7), ends=NOVEMBER.ends + timedelta(days=7),
-    topic="Kindness to strangers", revision=2, sequence=1, changed_at=datetime(2026, 11, 10, 9, tzinfo=UTC),
-)  # fmt: skip
+    NOVEMBER,
+    starts=NOVEMBER.starts + timedelta(days=7),
+    ends=NOVEMBER.ends + timedelta(days=7),
+    topic="Kindness to strangers",
+    revision=2,
+    sequence=1,
+    changed_at=datetime(2026, 11, 10, 9, tzinfo=UTC),
+)
 CANCELLED = replace(
     NOVEMBER, cancelled=True, revision=2, sequence=1, changed_at=datetime(2026, 11, 10, 9, tzinfo=UTC)
 )
 
 TOKEN = "aaaaaaarabcdefghijklmnopqrstuvwxyz"
-MEI = Personal(
-    member=17, name="Mei Lin", address="mei@example.org", zone="Australia/Sydney", locale="en-GB", assumed=False,
-    message=b"", tokens=(),
-)  # fmt: skip
+MEI = RecipientValues(
+    member=17,
+    name="Mei Lin",
+    address="mei@example.org",
+    zone="Australia/Sydney",
+    locale="en-GB",
+    assumed=False,
+    message=b"",
+    tokens=(),
+)
 
 INVITATION = Cohort(
     kind=Kind.INVITATION,
@@ -56,24 +77,38 @@ INVITATION = Cohort(
 )
 REMINDER = replace(INVITATION, kind=Kind.REMINDER, policy="day-before")
 FOLLOW_UP = replace(
-    INVITATION, kind=Kind.FOLLOW_UP, policy="follow-up",
+    INVITATION,
+    kind=Kind.FOLLOW_UP,
+    policy="follow-up",
     occurrence=replace(
-        NOVEMBER, materials="The recording: https://www.kindness.example.org/november\nNotes & links: ask Amara",
+        NOVEMBER,
+        materials="The recording: https://www.kindness.example.org/november\nNotes & links: ask Amara",
         revision=2,
     ),
-)  # fmt: skip
+)
 UPDATE = replace(
-    INVITATION, kind=Kind.UPDATE, policy="", occurrence=MOVED, before=NOVEMBER,
+    INVITATION,
+    kind=Kind.UPDATE,
+    policy="",
+    occurrence=MOVED,
+    before=NOVEMBER,
     body="Tomás is ill, so we wait a week for him. **Thank you** for your patience.",
-)  # fmt: skip
+)
 CANCELLATION = replace(
-    INVITATION, kind=Kind.CANCELLATION, policy="", occurrence=CANCELLED, before=NOVEMBER,
+    INVITATION,
+    kind=Kind.CANCELLATION,
+    policy="",
+    occurrence=CANCELLED,
+    before=NOVEMBER,
     body="Both of our speakers have had to travel home.",
-)  # fmt: skip
+)
 NOTICE = Cohort(
-    kind=Kind.NOTICE, zone=MEI.zone, locale=MEI.locale, subject="A walk in March, and two questions",
+    kind=Kind.NOTICE,
+    zone=MEI.zone,
+    locale=MEI.locale,
+    subject="A walk in March, and two questions",
     body=(Path(__file__).parent / "golden" / "notice.md").read_text(encoding="utf-8"),
-)  # fmt: skip
+)
 COHORTS = {one.kind.value: one for one in (INVITATION, REMINDER, FOLLOW_UP, UPDATE, CANCELLATION, NOTICE)}
 SERVICE_MAILS = {
     kind.value: Cohort(kind=kind, zone=MEI.zone, locale=MEI.locale)
@@ -91,16 +126,19 @@ def at(cohort: Cohort, zone: str, locale: str) -> Cohort:
     return replace(cohort, zone=zone, locale=locale)
 
 
-def personal(cohort: Cohort, member: Personal = MEI) -> Personal:
+def personal(cohort: Cohort, member: RecipientValues = MEI) -> RecipientValues:
     """What is the member's own in a mail of the cohort: with a calendar part where its kind can have one."""
     occurrence = cohort.occurrence
     calendar = occurrence and cohort.kind not in (Kind.REMINDER, Kind.WELCOME, Kind.FOLLOW_UP)
     first = cohort.kind in (Kind.INVITATION, Kind.NOTICE, *PERSONAL)
     return member._replace(
-        zone=cohort.zone, locale=cohort.locale, message=f"{cohort.kind}17".replace("-", "").encode(),
+        zone=cohort.zone,
+        locale=cohort.locale,
+        message=f"{cohort.kind}17".replace("-", "").encode(),
         tokens=(TOKEN.encode(),) * len(purposes_of(cohort.kind)),
-        invited=b"" if first else b"invitation17", uid=b"a" * 26 if calendar else b"",
-    )  # fmt: skip
+        invited=b"" if first else b"invitation17",
+        uid=b"a" * 26 if calendar else b"",
+    )
 
 
 def links(cohort: Cohort, community: Community = COMMUNITY) -> dict[str, str]:
@@ -112,7 +150,7 @@ def links(cohort: Cohort, community: Community = COMMUNITY) -> dict[str, str]:
     }
 
 
-def message(cohort: Cohort, member: Personal = MEI) -> bytes:
+def message(cohort: Cohort, member: RecipientValues = MEI) -> bytes:
     """The whole mail of the cohort to the member."""
     return composer().cohort(cohort).message(personal(cohort, member), date=DATE)
 

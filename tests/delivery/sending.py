@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from scheduler.delivery.session import Patience, SmtpConnection
-from scheduler.delivery.smtp import SmtpTransport
-from scheduler.delivery.transport import Connection, Envelope, Outcome, SmtpAddress
+from scheduler.delivery.send.smtp import SmtpTransport
+from scheduler.delivery.send.smtp_connection import Patience, SmtpConnection
+from scheduler.delivery.send.transport import Connection, Envelope, Outcome, SmtpAddress
 from tests.delivery.receiver import Receiver
 
 CONTENT = b"Subject: Third Thursday\r\n\r\n.dots\r\n..at the start\r\n.\r\nand the end\r\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.delivery.maildir import (
+from scheduler.delivery.send.maildir import (
     MaildirConnection,
     MaildirTransport,
     NoSuchMessage,
@@ -17,7 +17,7 @@ from scheduler.delivery.maildir import (
     read_message,
     read_outbox,
 )
-from scheduler.delivery.transport import ConnectProblem, Verdict
+from scheduler.delivery.send.transport import ConnectProblem, Verdict
 from tests.delivery.sending import Feed, envelope, send
 
 CONTENT = (

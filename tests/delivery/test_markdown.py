@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.delivery.markdown import as_html, as_text, images, placeholders
+from scheduler.delivery.compose.markdown import as_html, as_text, images, placeholders
 
 
 @pytest.mark.parametrize(
@@ -16,25 +16,40 @@ from scheduler.delivery.markdown import as_html, as_text, images, placeholders
         ("*warm* and **few**", "<p><em>warm</em> and <strong>few</strong></p>", "*warm* and *few*"),
         ("two\nlines", "<p>two<br>\nlines</p>", "two\nlines"),
         ("two\n\nparagraphs", "<p>two</p>\n<p>paragraphs</p>", "two\n\nparagraphs"),
-        ("[here](https://x.example/?a=1&b=2)", '<p><a href="https://x.example/?a=1&amp;b=2">here</a></p>',
-         "here (https://x.example/?a=1&b=2)"),
-        ("see https://x.example/a_b_c.", '<p>see <a href="https://x.example/a_b_c">https://x.example/a_b_c</a>.</p>',
-         "see https://x.example/a_b_c."),
+        (
+            "[here](https://x.example/?a=1&b=2)",
+            '<p><a href="https://x.example/?a=1&amp;b=2">here</a></p>',
+            "here (https://x.example/?a=1&b=2)",
+        ),
+        (
+            "see https://x.example/a_b_c.",
+            '<p>see <a href="https://x.example/a_b_c">https://x.example/a_b_c</a>.</p>',
+            "see https://x.example/a_b_c.",
+        ),
         ("<a@example.org>", '<p><a href="mailto:a@example.org">a@example.org</a></p>', "a@example.org"),
-        ("![a rose](https://x.example/r.png)", '<p><a href="https://x.example/r.png">a rose</a></p>',
-         "a rose (https://x.example/r.png)"),
-        ("[![a rose](https://x.example/r.png)](https://y.example)",
-         '<p><a href="https://y.example">a rose</a></p>', "a rose (https://y.example)"),
+        (
+            "![a rose](https://x.example/r.png)",
+            '<p><a href="https://x.example/r.png">a rose</a></p>',
+            "a rose (https://x.example/r.png)",
+        ),
+        (
+            "[![a rose](https://x.example/r.png)](https://y.example)",
+            '<p><a href="https://y.example">a rose</a></p>',
+            "a rose (https://y.example)",
+        ),
         ("# A walk\n\nin March", "<h1>A walk</h1>\n<p>in March</p>", "A walk\n\nin March"),
         ("3. three\n4. four", '<ol start="3">\n<li>three</li>\n<li>four</li>\n</ol>', "3. three\n4. four"),
-        ("- one\n- two\n  - inner", "<ul>\n<li>one</li>\n<li>two\n<ul>\n<li>inner</li>\n</ul>\n</li>\n</ul>",
-         "- one\n- two\n  - inner"),
+        (
+            "- one\n- two\n  - inner",
+            "<ul>\n<li>one</li>\n<li>two\n<ul>\n<li>inner</li>\n</ul>\n</li>\n</ul>",
+            "- one\n- two\n  - inner",
+        ),
         ("> said\n> she", "<blockquote>\n<p>said<br>\nshe</p>\n</blockquote>", "> said\n> she"),
         ("`a < b`", "<p><code>a &lt; b</code></p>", "a < b"),
         ("    code\n\n---", "<pre><code>code\n</code></pre>\n<hr>", "    code\n\n* * *"),
         ("", "", ""),
     ],
-)  # fmt: skip
+)
 def test_markdown_reads_well_in_both_forms(words: str, html: str, text: str) -> None:
     assert as_html(words) == html
     assert as_text(words) == text
@@ -102,9 +117,16 @@ def test_a_table_is_shown_in_both_forms() -> None:
         "20  | 李明, https://x.example/_a_",
     ]
     assert as_text(words) == "Dates:\n\n" + "\n".join(lines)
-    assert re.findall("<(t[a-z]+)", as_html(words)) == ["table", "thead", "tr", "th", "th", "tbody"] + [
-        "tr", "td", "td",
-    ] * 2  # fmt: skip
+    assert (
+        re.findall("<(t[a-z]+)", as_html(words))
+        == ["table", "thead", "tr", "th", "th", "tbody"]
+        + [
+            "tr",
+            "td",
+            "td",
+        ]
+        * 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,11 +148,22 @@ def test_the_line_of_an_image_is_known(words: str, lines: list[int]) -> None:
     ("words", "found"),
     [
         ("Dear {{name}}, dear {{ name }} and {{name}}", ["{{name}}", "{{ name }}"]),
-        ("{first_name} ${name} [[name]] %FNAME% %%name%% *|FNAME|* <<Name>> {% if a %}",
-         ["{first_name}", "${name}", "[[name]]", "%FNAME%", "%%name%%", "*|FNAME|*", "<<Name>>", "{% if a %}"]),
+        (
+            "{first_name} ${name} [[name]] %FNAME% %%name%% *|FNAME|* <<Name>> {% if a %}",
+            [
+                "{first_name}",
+                "${name}",
+                "[[name]]",
+                "%FNAME%",
+                "%%name%%",
+                "*|FNAME|*",
+                "<<Name>>",
+                "{% if a %}",
+            ],
+        ),
         ("100% sure, 5 % of 20%; https://x.example/%C3%A9?a={b} [a](b) a < b << c {1, 2}", []),
     ],
-)  # fmt: skip
+)
 def test_a_placeholder_of_another_program_is_recognised(words: str, found: list[str]) -> None:
     assert placeholders(words) == found
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.delivery.backlog import CATCH_UP, Limits
+from scheduler.delivery.send.send_queue import CATCH_UP, Limits
 from tests.clock import PassingClock
 from tests.delivery.receiver import Receiver
 from tests.delivery.sending import transport
-from tests.house import INVITATION, open_house
+from tests.installation import INVITATION, open_installation
 
 DUE = datetime(2026, 11, 5, 9, 30, tzinfo=UTC)
 TRANSIT = 0.15
@@ -59,17 +59,19 @@ async def send(
 ) -> None:
     """Send an invitation to `each` members at each of the domains, all due at once."""
     way = transport(receiver.port, connections=connections)
-    async with open_house(folder, DUE - timedelta(days=1), policies=(INVITATION,), transport=way) as house:
-        await house.tick()
+    async with open_installation(
+        folder, DUE - timedelta(days=1), policies=(INVITATION,), transport=way
+    ) as installation:
+        await installation.tick()
         for domain in to:
             for number in range(each):
                 address = f"m{number}@{domain}"
-                await house.join((address, "Europe/London"), address=address, address_key=address)
-        house.clock, house.limits = PassingClock(DUE), limits
-        house.restart()
+                await installation.join((address, "Europe/London"), address=address, address_key=address)
+        installation.clock, installation.limits = PassingClock(DUE), limits
+        installation.restart()
         async with asyncio.timeout(60):
-            while {row.state for row in await house.reports()} != {"sent"}:
-                await house.tick()
+            while {row.state for row in await installation.reports()} != {"sent"}:
+                await installation.tick()
 
 
 def check_rate(times: Sequence[float], rate: float) -> None:

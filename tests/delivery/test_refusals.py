@@ -1,10 +1,9 @@
-# ruff: noqa: E501 - a reply is one line
 """Whom a relay's refusal is about, by replies of relays that people really use."""
 
 import pytest
 
-from scheduler.delivery.reply import Step, refusal
-from scheduler.delivery.transport import Verdict
+from scheduler.delivery.send.smtp_replies import Step, refusal
+from scheduler.delivery.send.transport import Verdict
 
 ABOUT_US = [
     # Google
@@ -87,7 +86,7 @@ ABOUT_US = [
     "552 5.3.4 message submission rate exceeded",
     "550 5.7.515 Access denied, sending domain does not meet the required authentication level",
     "550 sorry, your envelope sender domain must exist",
-]  # fmt: skip
+]
 
 ABOUT_THE_RECIPIENT = [
     "550 5.1.1 <ada@example.org>: Recipient address rejected: User unknown in virtual mailbox table",
@@ -129,7 +128,7 @@ ABOUT_THE_RECIPIENT = [
     "550 5.2.0 no mail accepted for this recipient",
     "550 5.2.1 This mailbox has been blocked due to inactivity",
     "550 Recipient verification failed: no such address",
-]  # fmt: skip
+]
 
 FULL = [
     "552 5.2.2 The email account that you tried to reach is over quota.",

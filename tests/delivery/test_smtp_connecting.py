@@ -12,8 +12,8 @@ import pytest
 import trustme
 from aiosmtpd import smtp as aiosmtpd
 
-from scheduler.delivery.smtp import SmtpTransport, StartTls
-from scheduler.delivery.transport import ConnectProblem, Outcome, SmtpAddress, Verdict
+from scheduler.delivery.send.smtp import SmtpTransport, StartTls
+from scheduler.delivery.send.transport import ConnectProblem, Outcome, SmtpAddress, Verdict
 from tests.delivery.receiver import Action, Do, Receiver
 from tests.delivery.sending import PATIENT, QUICK, begin, connected, envelope, send, transport
 

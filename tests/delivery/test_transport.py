@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.delivery.transport import (
+from scheduler.delivery.send.transport import (
     ConnectProblem,
     Envelope,
     MaildirAddress,
@@ -16,7 +16,7 @@ from scheduler.delivery.transport import (
     Verdict,
     parse_transport,
 )
-from scheduler.domain.problem import SettingsProblem
+from scheduler.domain.errors import SettingsProblem
 
 
 @pytest.mark.parametrize(

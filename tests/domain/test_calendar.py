@@ -26,8 +26,8 @@ from scheduler.domain.calendar import (
     require_uid_room,
 )
 from scheduler.domain.community import Community
+from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.problem import Refused
 from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.zone import canonical_zone, require_zone
 
@@ -66,25 +66,40 @@ def held(day: str, series: Series = SERIES, **changes: Any) -> Occurrence:
 NOVEMBER = held("2026-11-19")
 MOVED = held(
     "2027-01-21",
-    starts=datetime(2027, 1, 28, 19, tzinfo=UTC), ends=datetime(2027, 1, 28, 20, tzinfo=UTC),
-    changed_at=CHANGED, revision=1, sequence=1,
-)  # fmt: skip
+    starts=datetime(2027, 1, 28, 19, tzinfo=UTC),
+    ends=datetime(2027, 1, 28, 20, tzinfo=UTC),
+    changed_at=CHANGED,
+    revision=1,
+    sequence=1,
+)
 CANCELLED = held("2026-12-17", cancelled=True, link=ROOM, changed_at=CHANGED, revision=2, sequence=1)
 OCCURRENCES = [
-    held("2026-07-16", materials="Recording: https://kindness.example.org/2026-07\nNotes: by Ama, 3 pages", revision=1),
     held(
-        "2026-11-19", changed_at=CHANGED, revision=3, link=ROOM,
-        topic='Listening, "really" listening; a \\New start 🌱', speakers="Ngozi Okafor & דנה לוי",
+        "2026-07-16",
+        materials="Recording: https://kindness.example.org/2026-07\nNotes: by Ama, 3 pages",
+        revision=1,
+    ),
+    held(
+        "2026-11-19",
+        changed_at=CHANGED,
+        revision=3,
+        link=ROOM,
+        topic='Listening, "really" listening; a \\New start 🌱',
+        speakers="Ngozi Okafor & דנה לוי",
     ),
     CANCELLED,
     MOVED,
     replace(
-        held("2027-02-03"), key=f"{SERIES.slug}/2027-02-03T1930", extra=True, topic="For those new to us",
-        starts=datetime(2027, 2, 3, 19, 30, tzinfo=UTC), original=datetime(2027, 2, 3, 19, 30, tzinfo=UTC),
+        held("2027-02-03"),
+        key=f"{SERIES.slug}/2027-02-03T1930",
+        extra=True,
+        topic="For those new to us",
+        starts=datetime(2027, 2, 3, 19, 30, tzinfo=UTC),
+        original=datetime(2027, 2, 3, 19, 30, tzinfo=UTC),
         ends=datetime(2027, 2, 3, 20, 30, tzinfo=UTC),
     ),
     held("2027-04-15", changed_at=CHANGED, revision=2, sequence=2, reinstated=1),
-]  # fmt: skip
+]
 
 
 def way_in(occurrence: Occurrence) -> str:
@@ -95,9 +110,16 @@ def invite(
     occurrence: Occurrence, *, method: Method = "REQUEST", name: str = "Ama Mensah", **more: Any
 ) -> bytes:
     return invitation(
-        occurrence, SERIES, COMMUNITY, method=method, uid=invitation_uid(occurrence, HASH, COMMUNITY.domain),
-        attendee_name=name, attendee_address="ama@example.org", join_url=way_in(occurrence), **more,
-    )  # fmt: skip
+        occurrence,
+        SERIES,
+        COMMUNITY,
+        method=method,
+        uid=invitation_uid(occurrence, HASH, COMMUNITY.domain),
+        attendee_name=name,
+        attendee_address="ama@example.org",
+        join_url=way_in(occurrence),
+        **more,
+    )
 
 
 def public(*occurrences: Occurrence, series: Series = SERIES) -> bytes:
@@ -124,9 +146,14 @@ def test_public_feed_golden(golden: Callable[[str, bytes], None]) -> None:
 
 def test_private_feed_golden(golden: Callable[[str, bytes], None]) -> None:
     octets = feed(
-        OCCURRENCES, ALL, COMMUNITY, name="Third Thursdays", join=way_in, alarm=timedelta(minutes=30),
+        OCCURRENCES,
+        ALL,
+        COMMUNITY,
+        name="Third Thursdays",
+        join=way_in,
+        alarm=timedelta(minutes=30),
         answers={NOVEMBER.key: Answer("coming", CHANGED + timedelta(days=1))},
-    )  # fmt: skip
+    )
     golden("private-feed.ics", octets)
 
 
@@ -266,10 +293,15 @@ def test_an_answer_and_an_alarm_stand_in_a_private_feed_but_not_for_a_cancelled_
     for occurrence in (NOVEMBER, CANCELLED):
         text = lines(
             feed(
-                [occurrence], ALL, COMMUNITY, name="n", join=way_in, alarm=timedelta(minutes=90),
+                [occurrence],
+                ALL,
+                COMMUNITY,
+                name="n",
+                join=way_in,
+                alarm=timedelta(minutes=90),
                 answers={occurrence.key: Answer("declined", given_at)},
             )
-        )  # fmt: skip
+        )
         held = not occurrence.cancelled
         assert ("TRIGGER:-PT1H30M" in text) is held
         assert ("DTSTAMP:20261103T101542Z" in text) is held
@@ -355,9 +387,12 @@ def test_a_request_is_to_one_member_from_the_community() -> None:
     assert event.attendee.value == "mailto:ama@example.org"
     assert len(event.attendee_list) == 1
     assert {name: value for name, (value,) in event.attendee.params.items()} == {
-        "CN": "Ama Mensah", "CUTYPE": "INDIVIDUAL", "ROLE": "REQ-PARTICIPANT", "PARTSTAT": "NEEDS-ACTION",
+        "CN": "Ama Mensah",
+        "CUTYPE": "INDIVIDUAL",
+        "ROLE": "REQ-PARTICIPANT",
+        "PARTSTAT": "NEEDS-ACTION",
         "RSVP": "TRUE",
-    }  # fmt: skip
+    }
     assert "recurrence_id" not in event.contents
 
 
@@ -384,9 +419,15 @@ def test_nobody_is_invited_to_a_cancelled_meeting() -> None:
 
 def test_an_address_with_signs_that_mean_something_in_mailto_is_escaped() -> None:
     octets = invitation(
-        NOVEMBER, SERIES, COMMUNITY, method="REQUEST", uid="u@example.org",
-        attendee_name="", attendee_address="o'hara+50%?@example.org", join_url="",
-    )  # fmt: skip
+        NOVEMBER,
+        SERIES,
+        COMMUNITY,
+        method="REQUEST",
+        uid="u@example.org",
+        attendee_name="",
+        attendee_address="o'hara+50%?@example.org",
+        join_url="",
+    )
     assert read(octets).vevent.attendee.value == "mailto:o'hara+50%25%3F@example.org"
 
 
@@ -465,11 +506,14 @@ def test_every_start_and_end_near_a_clock_change_is_read_as_the_instant_it_is(zo
     series = replace(SERIES, zone=zone)
     occurrences = [
         replace(
-            NOVEMBER, key=f"{SERIES.slug}/{moment:%Y-%m-%dT%H%M}", zone=zone,
-            starts=moment, ends=moment + timedelta(minutes=45),
+            NOVEMBER,
+            key=f"{SERIES.slug}/{moment:%Y-%m-%dT%H%M}",
+            zone=zone,
+            starts=moment,
+            ends=moment + timedelta(minutes=45),
         )
         for moment in moments
-    ]  # fmt: skip
+    ]
     found = read(public(*occurrences, series=series)).vevent_list
     assert [event.dtstart.value.astimezone(UTC) for event in found] == moments
     assert {event.dtend.value.astimezone(UTC) - event.dtstart.value.astimezone(UTC) for event in found} == {
@@ -574,10 +618,16 @@ def test_a_calendar_names_a_zone_by_its_present_name_whatever_the_settings_call_
         feed([one], {series.slug: series}, COMMUNITY, name="x"),
         feed([], {series.slug: series}, COMMUNITY, name="x"),
         invitation(
-            one, series, COMMUNITY, method="REQUEST", uid=invitation_uid(one, HASH, COMMUNITY.domain),
-            attendee_name="Ann", attendee_address="ann@example.org", join_url=ROOM,
+            one,
+            series,
+            COMMUNITY,
+            method="REQUEST",
+            uid=invitation_uid(one, HASH, COMMUNITY.domain),
+            attendee_name="Ann",
+            attendee_address="ann@example.org",
+            join_url=ROOM,
         ),
-    ):  # fmt: skip
+    ):
         text = octets.decode().replace("\r\n ", "")
         named = set(re.findall(r"TZID[=:]([^:\r]+)|X-WR-TIMEZONE:(\S+)", text))
         assert {zone for pair in named for zone in pair if zone} <= {present}

@@ -5,17 +5,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.domain.code_page import guess_code_page, is_misread, plausibility, require_encoding
-from scheduler.domain.problem import Refused
+from scheduler.domain.errors import Refused
 
 NAMES = {
     "cp1252": ["José", "Zoë O’Brien", "Jürgen Groß", "François Lefèvre", "Åsa Öberg", "João Conceição"],
     "cp1250": ["Łukasz Wójcik", "Zdeněk Dvořák", "Győző Kovács", "Krzysztof Śliwiński", "Šárka Nováková"],
     "cp1251": ["Ольга Сергеева", "Щука Ёлкин", "Оксана Їжак", "Мария"],
-    "cp1253": ["Γιώργος Παπαδόπουλος", "Ελένη"], "cp1254": ["Gökçe Çağlar"],
-    "cp1257": ["Jānis Bērziņš", "Živilė Šimkutė"], "cp1256": ["محمد علي"],
-    "cp932": ["山田太郎", "佐藤 花子", "さとう はなこ"], "gb18030": ["王小明", "李娜", "刘洋"],
-    "cp949": ["김민수", "이영희"], "big5": ["陳大文", "林志玲"],
-}  # fmt: skip
+    "cp1253": ["Γιώργος Παπαδόπουλος", "Ελένη"],
+    "cp1254": ["Gökçe Çağlar"],
+    "cp1257": ["Jānis Bērziņš", "Živilė Šimkutė"],
+    "cp1256": ["محمد علي"],
+    "cp932": ["山田太郎", "佐藤 花子", "さとう はなこ"],
+    "gb18030": ["王小明", "李娜", "刘洋"],
+    "cp949": ["김민수", "이영희"],
+    "big5": ["陳大文", "林志玲"],
+}
 COUNTRIES = {"cp1254": "Turkey", "cp1255": "Israel", "big5": "Taiwan", "cp1257": "LV"}
 
 
@@ -46,11 +50,22 @@ def test_the_country_beside_a_name_helps_to_tell(codec: str, name: str, country:
 @pytest.mark.parametrize(
     ("text", "codec"),
     [
-        ("windows-1251", "cp1251"), ("1251", "cp1251"), ("CP1250", "cp1250"), ("Shift JIS", "cp932"),
-        ("shift_jis", "cp932"), ("SJIS", "cp932"), ("gbk", "gb18030"), ("GB2312", "gb18030"), ("EUC-KR", "cp949"),
-        ("utf8", "utf-8"), ("UTF-16", "utf-16"), ("latin1", "cp1252"), ("Big5", "big5"), ("koi8-r", "koi8-r"),
+        ("windows-1251", "cp1251"),
+        ("1251", "cp1251"),
+        ("CP1250", "cp1250"),
+        ("Shift JIS", "cp932"),
+        ("shift_jis", "cp932"),
+        ("SJIS", "cp932"),
+        ("gbk", "gb18030"),
+        ("GB2312", "gb18030"),
+        ("EUC-KR", "cp949"),
+        ("utf8", "utf-8"),
+        ("UTF-16", "utf-16"),
+        ("latin1", "cp1252"),
+        ("Big5", "big5"),
+        ("koi8-r", "koi8-r"),
     ],
-)  # fmt: skip
+)
 def test_encodings_are_known_by_what_people_call_them(text: str, codec: str) -> None:
     assert require_encoding(text) == codec
 
@@ -64,11 +79,15 @@ def test_what_is_no_encoding_of_text_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("right", "written", "read"),
     [
-        ("Ольга", "cp1251", "cp1252"), ("山田", "cp932", "cp1252"), ("Zoë", "utf-8", "cp1252"),
+        ("Ольга", "cp1251", "cp1252"),
+        ("山田", "cp932", "cp1252"),
+        ("Zoë", "utf-8", "cp1252"),
         ("김민수", "cp949", "cp1252"),
-        ("Łódź", "cp1250", "cp1252"), ("Ελένη", "cp1253", "cp1251"), ("李娜", "gb18030", "cp949"),
+        ("Łódź", "cp1250", "cp1252"),
+        ("Ελένη", "cp1253", "cp1251"),
+        ("李娜", "gb18030", "cp949"),
     ],
-)  # fmt: skip
+)
 def test_a_misread_name_is_known_from_the_right_one_and_never_the_other_way(
     right: str, written: str, read: str
 ) -> None:

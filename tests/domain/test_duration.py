@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.domain.duration import parse_duration, say_duration
-from scheduler.domain.problem import Refused
+from scheduler.domain.clock import parse_duration, say_duration
+from scheduler.domain.errors import Refused
 
 
 @given(st.integers(0, 9999), st.integers(0, 99999), st.integers(0, 999999))
@@ -40,10 +40,14 @@ def test_anything_else_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("length", "words"),
     [
-        (timedelta(), "0 s"), (timedelta(milliseconds=1), "1 s"), (timedelta(seconds=60), "1 min"),
-        (timedelta(seconds=250), "4 min 10 s"), (timedelta(seconds=7_000), "1 h 57 min"),
-        (timedelta(hours=50, minutes=1), "2 d 3 h"), (timedelta(days=400), "400 d"),
+        (timedelta(), "0 s"),
+        (timedelta(milliseconds=1), "1 s"),
+        (timedelta(seconds=60), "1 min"),
+        (timedelta(seconds=250), "4 min 10 s"),
+        (timedelta(seconds=7_000), "1 h 57 min"),
+        (timedelta(hours=50, minutes=1), "2 d 3 h"),
+        (timedelta(days=400), "400 d"),
     ],
-)  # fmt: skip
+)
 def test_a_length_of_time_is_told_in_its_two_largest_units(length: timedelta, words: str) -> None:
     assert say_duration(length) == words

@@ -21,9 +21,14 @@ def series(
     rule: str = "FREQ=MONTHLY;BYDAY=3TH", start: time = time(18), zone: str = "Europe/London"
 ) -> Series:
     return Series(
-        slug="meeting", title="Meeting", rule=rule, start=start, zone=zone, duration=timedelta(hours=1),
+        slug="meeting",
+        title="Meeting",
+        rule=rule,
+        start=start,
+        zone=zone,
+        duration=timedelta(hours=1),
         first=date(2020, 7, 16),
-    )  # fmt: skip
+    )
 
 
 def occurrences(meeting: Series, since: date, count: int) -> list[Occurrence]:
@@ -158,20 +163,26 @@ NOV, DEC, MAR = date(2026, 11, 19), date(2026, 12, 17), date(2027, 3, 18)
     ("start", "zone", "shift", "note"),
     [
         (
-            time(19), "Africa/Nairobi", 60,
+            time(19),
+            "Africa/Nairobi",
+            60,
             "22:00 this month, an hour later than last time: the meeting now begins at 19:00 in London.",
         ),
         (
-            time(17, 30), "Asia/Kathmandu", -30,
+            time(17, 30),
+            "Asia/Kathmandu",
+            -30,
             "23:15 this month, half an hour earlier than last time: the meeting now begins at 17:30 in London.",
         ),
         (
-            time(19), "Europe/London", 60,
+            time(19),
+            "Europe/London",
+            60,
             "19:00 this month, an hour later than last time: the meeting now begins at 19:00.",
         ),
         (time(18), "Africa/Nairobi", 0, ""),
     ],
-)  # fmt: skip
+)
 def test_a_changed_start_is_said_as_that_and_no_clocks_are_blamed(
     start: time, zone: str, shift: int, note: str
 ) -> None:
@@ -192,13 +203,18 @@ def test_a_changed_start_and_changed_clocks_are_both_said_and_nothing_where_they
 @pytest.mark.parametrize(
     ("zone", "shift", "note"),
     [
-        ("Europe/Paris", -60, "18:00 this month, an hour earlier than last time: the meeting now begins at 18:00."),
         (
-            "Asia/Kolkata", -60,
+            "Europe/Paris",
+            -60,
+            "18:00 this month, an hour earlier than last time: the meeting now begins at 18:00.",
+        ),
+        (
+            "Asia/Kolkata",
+            -60,
             "22:30 this month, an hour earlier than last time: the meeting now begins at 18:00 in Paris.",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_changed_home_is_said_as_the_time_there(zone: str, shift: int, note: str) -> None:
     settings = series(zone="Europe/Paris")
     assert note_after(held(NOV), held(DEC, zone="Europe/Paris"), zone, settings) == (shift, note)
@@ -216,16 +232,18 @@ def test_a_meeting_that_kept_its_time_though_the_start_was_changed_shows_no_shif
     assert note_after(held(NOV), held(DEC), "Africa/Nairobi", series(start=time(19))) == (0, "")
 
 
-@pytest.mark.parametrize("changed", [{"starts": held(date(2027, 2, 18)).starts + timedelta(minutes=30)},
-                                     {"cancelled": True}])  # fmt: skip
+@pytest.mark.parametrize(
+    "changed", [{"starts": held(date(2027, 2, 18)).starts + timedelta(minutes=30)}, {"cancelled": True}]
+)
 def test_after_a_moved_or_cancelled_meeting_the_clock_is_compared_with_the_usual_hour(
     changed: dict[str, Any],
 ) -> None:
     before = held(date(2027, 2, 18), **changed)
     shift, note = note_after(before, held(MAR), "America/New_York", OURS)
     assert (shift, note) == (
-        60, "14:00 this month, an hour later than usual: your clocks have changed and the UK's have not.",
-    )  # fmt: skip
+        60,
+        "14:00 this month, an hour later than usual: your clocks have changed and the UK's have not.",
+    )
 
 
 def test_a_time_that_the_home_clocks_skip_blames_neither_the_rule_nor_other_clocks() -> None:
@@ -233,9 +251,12 @@ def test_a_time_that_the_home_clocks_skip_blames_neither_the_rule_nor_other_cloc
     found = [
         local_time(sundays.occurrence(date(2027, month, day), ADOPTED), zone, series=sundays).clock_note
         for zone, month, day in (
-            ("Europe/London", 3, 28), ("Europe/London", 4, 4), ("Asia/Kolkata", 3, 28), ("Asia/Kolkata", 4, 4),
+            ("Europe/London", 3, 28),
+            ("Europe/London", 4, 4),
+            ("Asia/Kolkata", 3, 28),
+            ("Asia/Kolkata", 4, 4),
         )
-    ]  # fmt: skip
+    ]
     assert found == [
         "02:30 this time, an hour later than last time: the UK's clocks skip 01:30 that day.",
         "01:30 this time, an hour earlier than last time: last time the UK's clocks skipped 01:30.",
@@ -245,9 +266,12 @@ def test_a_time_that_the_home_clocks_skip_blames_neither_the_rule_nor_other_cloc
 
 
 @given(
-    st.sampled_from(zone_tab_zones()), st.sampled_from(["Europe/London", "America/Vancouver", "Asia/Kolkata"]),
-    st.integers(1, 239), st.integers(0, 47), st.integers(0, 47),
-)  # fmt: skip
+    st.sampled_from(zone_tab_zones()),
+    st.sampled_from(["Europe/London", "America/Vancouver", "Asia/Kolkata"]),
+    st.integers(1, 239),
+    st.integers(0, 47),
+    st.integers(0, 47),
+)
 def test_clocks_are_blamed_only_where_an_offset_changed(
     zone: str, home: str, number: int, former: int, start: int
 ) -> None:

@@ -4,17 +4,22 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 
+from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, Status, in_gap, instant
-from scheduler.domain.problem import Refused
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def series(**values: object) -> Series:
     usual: dict[str, object] = {
-        "slug": "tea", "title": "Tea", "rule": "FREQ=MONTHLY;BYDAY=3TH", "start": time(18), "zone": "Europe/London",
-        "duration": timedelta(hours=1), "first": date(2020, 7, 16),
-    }  # fmt: skip
+        "slug": "tea",
+        "title": "Tea",
+        "rule": "FREQ=MONTHLY;BYDAY=3TH",
+        "start": time(18),
+        "zone": "Europe/London",
+        "duration": timedelta(hours=1),
+        "first": date(2020, 7, 16),
+    }
     return Series(**{**usual, **values})  # type: ignore[arg-type]
 
 

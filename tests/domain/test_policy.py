@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.domain.plan import wanted
-from scheduler.domain.policy import Kind, Policy, first_instant
-from scheduler.domain.problem import Refused
+from scheduler.domain.errors import Refused
+from scheduler.domain.policy import Kind, Policy, first_instant, wanted
 from scheduler.domain.zone import zone_tab_zones
-from tests.house import SERIES
+from tests.installation import SERIES
 
 START = datetime(2026, 11, 19, 18, tzinfo=UTC)
 DAY_BEFORE = Policy(slug="day-before", kind=Kind.REMINDER, days_before=1, at=time(9))
@@ -62,9 +61,11 @@ def test_the_first_instant_is_the_earliest_at_which_the_clocks_show_the_time_or_
 
 
 @given(
-    zone=st.sampled_from(zone_tab_zones()), day=st.dates(date(2026, 1, 1), date(2046, 1, 1)),
-    days=st.integers(0, 60), at=st.times().map(lambda one: one.replace(second=0, microsecond=0)),
-)  # fmt: skip
+    zone=st.sampled_from(zone_tab_zones()),
+    day=st.dates(date(2026, 1, 1), date(2046, 1, 1)),
+    days=st.integers(0, 60),
+    at=st.times().map(lambda one: one.replace(second=0, microsecond=0)),
+)
 def test_a_follow_up_is_due_after_the_end_and_at_the_members_own_hour_where_that_is_after_it(
     zone: str, day: date, days: int, at: time
 ) -> None:
@@ -76,8 +77,12 @@ def test_a_follow_up_is_due_after_the_end_and_at_the_members_own_hour_where_that
     assert due in (first_instant(wall, zone), meeting.ends + timedelta(hours=1))
     assert (due == first_instant(wall, zone)) or first_instant(wall, zone) <= meeting.ends
     want = wanted(
-        replace(meeting, materials="Notes"), policy, zones=frozenset({zone, "UTC"}), adopted_at=due, invite_now=True
-    )  # fmt: skip
+        replace(meeting, materials="Notes"),
+        policy,
+        zones=frozenset({zone, "UTC"}),
+        adopted_at=due,
+        invite_now=True,
+    )
     assert want and want.dues[zone] == due
     assert want.expires == max(due, policy.due_about(meeting, "UTC")) + timedelta(days=14)
 
@@ -91,9 +96,16 @@ def test_a_lag_counts_from_the_end_and_is_one_instant_for_all() -> None:
 
 @pytest.mark.parametrize(
     "timing",
-    [{}, {"lead": timedelta(hours=1)}, {"lag": timedelta(hours=1), "lead": timedelta(hours=1)}, {"days_after": 1},
-     {"lag": timedelta(days=61)}, {"days_after": 61, "at": time(9)}, {"days_before": 1, "at": time(9)}],
-)  # fmt: skip
+    [
+        {},
+        {"lead": timedelta(hours=1)},
+        {"lag": timedelta(hours=1), "lead": timedelta(hours=1)},
+        {"days_after": 1},
+        {"lag": timedelta(days=61)},
+        {"days_after": 61, "at": time(9)},
+        {"days_before": 1, "at": time(9)},
+    ],
+)
 def test_a_follow_up_has_either_a_lag_or_a_local_time_after_the_meeting(timing: dict[str, object]) -> None:
     with pytest.raises(Refused, match="policy odd"):
         Policy(slug="odd", kind=Kind.FOLLOW_UP, **timing)  # type: ignore[arg-type]
@@ -102,10 +114,15 @@ def test_a_follow_up_has_either_a_lag_or_a_local_time_after_the_meeting(timing: 
 @pytest.mark.parametrize(
     "timing",
     [
-        {}, {"lead": timedelta(hours=1), "days_before": 1, "at": time(9)}, {"days_before": 1}, {"at": time(9)},
-        {"lead": timedelta(0)}, {"lead": timedelta(days=61)}, {"days_before": 61, "at": time(9)},
+        {},
+        {"lead": timedelta(hours=1), "days_before": 1, "at": time(9)},
+        {"days_before": 1},
+        {"at": time(9)},
+        {"lead": timedelta(0)},
+        {"lead": timedelta(days=61)},
+        {"days_before": 61, "at": time(9)},
     ],
-)  # fmt: skip
+)
 def test_a_policy_has_either_a_lead_or_a_local_time_within_bounds(timing: dict[str, object]) -> None:
     with pytest.raises(Refused, match="policy odd"):
         Policy(slug="odd", kind=Kind.REMINDER, **timing)  # type: ignore[arg-type]

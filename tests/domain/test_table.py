@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.domain import table
-from scheduler.domain.problem import Refused
+from scheduler.domain.errors import Refused
 from scheduler.domain.table import Record, open_table
 
 KNOWN = {"name", "email"}
@@ -25,9 +25,11 @@ def written(rows: list[list[str]], delimiter: str, line_end: str, encoding: str)
     text = io.StringIO(newline="")
     # The writer leaves a line feed bare where lines end in something else.
     writer = csv.writer(
-        text, delimiter=delimiter, lineterminator=line_end,
+        text,
+        delimiter=delimiter,
+        lineterminator=line_end,
         quoting=csv.QUOTE_ALL if line_end == "\r" else csv.QUOTE_MINIMAL,
-    )  # fmt: skip
+    )
     writer.writerows(rows)
     return text.getvalue().encode(encoding)
 
@@ -77,8 +79,12 @@ def test_a_stray_quotation_mark_costs_its_own_row_only(line_end: str) -> None:
     _, records = read(line_end.join(rows))
     assert [record.line for record in records if record.problem] == [3, 5, 7]
     assert [record.cells for record in records if not record.problem] == [
-        ["A", "a"], ["C", "c"], ["E", "e"], ['G "the" G', "g"], ["H", "h"]
-    ]  # fmt: skip
+        ["A", "a"],
+        ["C", "c"],
+        ["E", "e"],
+        ['G "the" G', "g"],
+        ["H", "h"],
+    ]
 
 
 def test_an_endless_cell_costs_its_own_row_only() -> None:
@@ -107,8 +113,10 @@ def test_a_spreadsheet_s_word_on_the_separator_is_taken_and_counts_as_a_line() -
 def test_a_mark_before_the_text_is_no_part_of_the_first_heading() -> None:
     text = "email,name\nå,b\n"
     for mark, encoding in [
-        (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
-    ]:  # fmt: skip
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+    ]:
         assert read(mark + text.encode(encoding)) == (("email", "name"), [Record(2, ["å", "b"])])
 
 

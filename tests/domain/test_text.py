@@ -6,17 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.domain.problem import Refused
+from scheduler.domain.errors import Refused
 from scheduler.domain.text import folded, quoted, require_line, require_prose
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "Ann\r\nBcc: x@example.org", "tab\there", "null\0", "a\x85b", "a\u2028b", "\u202eevil", "\u2066x\u2069",
-        "\ud800", "\ufffe",
+        "Ann\r\nBcc: x@example.org",
+        "tab\there",
+        "null\0",
+        "a\x85b",
+        "a\u2028b",
+        "\u202eevil",
+        "\u2066x\u2069",
+        "\ud800",
+        "\ufffe",
     ],
-)  # fmt: skip
+)
 def test_what_could_forge_a_header_or_turn_text_around_is_refused_by_its_number(text: str) -> None:
     with pytest.raises(Refused, match=r"topic: character U\+[0-9A-F]{4} is not allowed"):
         require_line(text, "topic")

@@ -14,8 +14,7 @@ from dateutil.tz import tzical
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.domain.vtimezone import vtimezone, yearly_rule
-from scheduler.domain.zonefile import YearlyDay
+from scheduler.domain.tzif import YearlyDay, vtimezone, yearly_rule
 
 FIRST, LAST = datetime(2025, 1, 1, tzinfo=UTC), datetime(2031, 12, 31, tzinfo=UTC)
 ZONES = sorted(
@@ -177,10 +176,13 @@ def test_vancouver_stays_on_its_summer_offset_after_2026() -> None:
 def test_a_zone_without_daylight_time_has_one_observance() -> None:
     assert list(observances(block("Asia/Kolkata"))) == [
         {
-            "KIND": "STANDARD", "DTSTART": "19700101T000000",
-            "TZNAME": "IST", "TZOFFSETFROM": "+0530", "TZOFFSETTO": "+0530",
+            "KIND": "STANDARD",
+            "DTSTART": "19700101T000000",
+            "TZNAME": "IST",
+            "TZOFFSETFROM": "+0530",
+            "TZOFFSETTO": "+0530",
         }
-    ]  # fmt: skip
+    ]
 
 
 def test_a_rule_is_not_used_for_years_before_it_held() -> None:

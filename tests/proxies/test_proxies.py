@@ -103,9 +103,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, in
         f'[watch]\nmetrics_listen = "127.0.0.1:{metrics}"\n'
     )
     environment = {
-        **os.environ, "THIRD_THURSDAY_WEB__PORT": str(port), "THIRD_THURSDAY_DATABASE__URL": f"sqlite:///{folder}/t.sqlite",
-        "THIRD_THURSDAY_MAIL__TRANSPORT": f"maildir:{folder}/mail", "PYTHONPATH": str(Path.cwd()),
-    }  # fmt: skip
+        **os.environ,
+        "THIRD_THURSDAY_WEB__PORT": str(port),
+        "THIRD_THURSDAY_DATABASE__URL": f"sqlite:///{folder}/t.sqlite",
+        "THIRD_THURSDAY_MAIL__TRANSPORT": f"maildir:{folder}/mail",
+        "PYTHONPATH": str(Path.cwd()),
+    }
     command = [sys.executable, "-m", "scheduler", "--config", "my.toml", "serve"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)

@@ -16,20 +16,25 @@ import uvicorn
 import vobject  # type: ignore[import-untyped]
 
 from scheduler.domain.calendar import Answer, feed, occurrence_uid
+from scheduler.domain.feed_template import PrivateFeed
 from scheduler.domain.occurrence import Series
-from scheduler.domain.stencil import PrivateFeed
 from scheduler.web.app import create_app
 from tests.domain.oracle import instants, shown
-from tests.house import COMMUNITY, POLICIES, RETENTION, open_house
+from tests.installation import COMMUNITY, POLICIES, RETENTION, open_installation
 from tests.readers.tools import compiled, node_with, python_with
 
 pytestmark = [pytest.mark.proof, pytest.mark.short]
 
 HERE = Path(__file__).parent
 HOMES = (
-    "Europe/London", "America/New_York", "Australia/Sydney", "America/Santiago", "Africa/Casablanca", "Asia/Kolkata",
+    "Europe/London",
+    "America/New_York",
+    "Australia/Sydney",
+    "America/Santiago",
+    "Africa/Casablanca",
+    "Asia/Kolkata",
     "Australia/Lord_Howe",
-)  # fmt: skip
+)
 ADOPTED = datetime(2026, 11, 1, tzinfo=UTC)
 SINCE, UNTIL = date(2025, 11, 1), date(2028, 12, 1)
 """The months of a feed of November 2026: twelve back, its own, and 24 ahead."""
@@ -55,13 +60,20 @@ def pair(zone: str) -> dict[str, Series]:
     """A series on third Thursdays in the evening, and one at noon of every Sunday, when clocks change."""
     return {
         slug: Series(
-            slug=slug, title="Conversation", rule=rule, start=start, zone=zone, duration=timedelta(hours=1),
-            first=date(2020, 7, 1), description="We talk; come as you are.",
+            slug=slug,
+            title="Conversation",
+            rule=rule,
+            start=start,
+            zone=zone,
+            duration=timedelta(hours=1),
+            first=date(2020, 7, 1),
+            description="We talk; come as you are.",
         )
         for slug, rule, start in (
-            ("thursdays", "FREQ=MONTHLY;BYDAY=3TH", time(18)), ("sundays", "FREQ=WEEKLY;BYDAY=SU", time(12)),
+            ("thursdays", "FREQ=MONTHLY;BYDAY=3TH", time(18)),
+            ("sundays", "FREQ=WEEKLY;BYDAY=SU", time(12)),
         )
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +109,12 @@ def feeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
 def lines(command: Sequence[str | Path], **environment: str) -> Iterator[tuple[str, str, int, int]]:
     """What a reader printed: file, UID, start, end. It must find no fault."""
     done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, check=False,
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "TZ": "Pacific/Auckland", **environment},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     for line in done.stdout.splitlines():
         file, uid, start, end = line.split(" ")
@@ -206,14 +221,22 @@ async def services(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
             folder = tmp_path / named(zone)
             folder.mkdir()
             series = pair(zone)
-            house = await stack.enter_async_context(
-                open_house(folder, datetime(2026, 11, 4, tzinfo=UTC), series=tuple(series.values()))
+            installation = await stack.enter_async_context(
+                open_installation(folder, datetime(2026, 11, 4, tzinfo=UTC), series=tuple(series.values()))
             )
             app = create_app(
-                community=COMMUNITY, series=tuple(series.values()), policies=POLICIES, database=house.database,
-                clock=house.clock, keys=house.keys, outbox=None, templates=HERE.parents[1] / "templates" / "web",
-                retention=RETENTION, admits=False, embedded_by="",
-            )  # fmt: skip
+                community=COMMUNITY,
+                series=tuple(series.values()),
+                policies=POLICIES,
+                database=installation.database,
+                clock=installation.clock,
+                keys=installation.keys,
+                outbox=None,
+                templates=HERE.parents[1] / "templates" / "web",
+                retention=RETENTION,
+                admits=False,
+                embedded_by="",
+            )
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             server = _Server(uvicorn.Config(app, log_config=None, lifespan="off"))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -268,15 +291,19 @@ async def test_vdirsyncer_fetches_each_meeting_once_and_khal_shows_its_hour(
 ) -> None:
     bin_ = python_with("khal", ["khal", "vdirsyncer", "tzdata"]).parent
     environment = {
-        "HOME": str(tmp_path), "PYTHONTZPATH": str(files("tzdata") / "zoneinfo"), "LC_ALL": "C.UTF-8",
+        "HOME": str(tmp_path),
+        "PYTHONTZPATH": str(files("tzdata") / "zoneinfo"),
+        "LC_ALL": "C.UTF-8",
         "VDIRSYNCER_CONFIG": str(tmp_path / "vdirsyncer"),
-    }  # fmt: skip
+    }
 
     async def run(*command: str | Path) -> str:
         process = await asyncio.create_subprocess_exec(
-            *map(str, command), env={**os.environ, **environment},
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+            *map(str, command),
+            env={**os.environ, **environment},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
         async with asyncio.timeout(120):
             out, error = await process.communicate()
         assert process.returncode == 0, error.decode()
@@ -297,9 +324,17 @@ async def test_vdirsyncer_fetches_each_meeting_once_and_khal_shows_its_hour(
         (tmp_path / "khal").write_text(_KHAL.format(name=name, folder=tmp_path))
         shape = "{start-date-long}T{start-time} {end-date-long}T{end-time}"
         printed = await run(
-            bin_ / "khal", "-c", tmp_path / "khal", "list", "--day-format", "", "--format", shape,
-            SINCE.isoformat(), (UNTIL - timedelta(days=1)).isoformat(),
-        )  # fmt: skip
+            bin_ / "khal",
+            "-c",
+            tmp_path / "khal",
+            "list",
+            "--day-format",
+            "",
+            "--format",
+            shape,
+            SINCE.isoformat(),
+            (UNTIL - timedelta(days=1)).isoformat(),
+        )
         # By their hours only: vdirsyncer gives what it fetches UIDs of its own.
         found = [
             tuple(int(datetime.fromisoformat(f"{moment}+00:00").timestamp()) for moment in line.split(" "))

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scheduler.domain.token import Keys
-from scheduler.service.importing import Imported, import_members
-from scheduler.service.inviting import Invitation
-from scheduler.service.reading import MemberRow
-from scheduler.store import facts, members
+from scheduler.service.invitations import Invitation
+from scheduler.service.member_csv import MemberRow
+from scheduler.service.member_import import Imported, import_members
+from scheduler.store import members, service_state
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
@@ -18,8 +18,13 @@ KEYS = Keys(b"k" * 32)
 
 def row(email: str, **values: Any) -> MemberRow:
     known: dict[str, Any] = {
-        "line": 2, "name": "Ann", "country": "GB", "zone": "Europe/London", "zone_source": "given", "locale": "en-GB",
-    }  # fmt: skip
+        "line": 2,
+        "name": "Ann",
+        "country": "GB",
+        "zone": "Europe/London",
+        "zone_source": "given",
+        "locale": "en-GB",
+    }
     return MemberRow(email=email, **{**known, **values})
 
 
@@ -50,4 +55,4 @@ async def one(database: Database, address: str) -> Member:
 async def change_mark(database: Database) -> int:
     """What a running service watches."""
     async with database.read() as connection:
-        return await facts.current(connection, "change")
+        return await service_state.current(connection, "change")

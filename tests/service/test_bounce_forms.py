@@ -2,14 +2,14 @@
 
 import pytest
 
-from scheduler.service.understanding import understand
+from scheduler.service.inbound import parse_inbound
 from tests.bounces import EXAMPLES, MEMBER, OUR_TEXT, Example, mail, text
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: one.name)
 def test_a_bounce_means_what_its_mail_system_said(example: Example) -> None:
     for octets in (example.octets, example.octets.replace(b"\n", b"\r\n")):
-        said = understand(octets)
+        said = parse_inbound(octets)
         assert said.returned
         if said.bounce is None:
             meant = "kept"
@@ -71,7 +71,7 @@ HEADLESS = "Topic: 550 5.1.1 user unknown, and how it came\n"
 )
 def test_no_code_is_taken_from_what_stands_below_a_separator(separator: str, copied: str) -> None:
     body = f"{MEMBER}: the message could not be delivered.\n\n{separator}\n\n{copied}"
-    said = understand(mail(body))
+    said = parse_inbound(mail(body))
     assert said.bounce and said.bounce.status == "no code", said.bounce
 
 
@@ -91,13 +91,13 @@ def test_no_code_is_taken_from_what_stands_below_a_separator(separator: str, cop
 @pytest.mark.parametrize("path", ["<>", ""])
 def test_what_a_mail_system_sends_is_no_automatic_reply(sender: str, path: str) -> None:
     example = text("x", "hard", f"<{MEMBER}>: 550 5.1.1 unknown\n", sender=sender, path=path)
-    said = understand(example.octets)
+    said = parse_inbound(example.octets)
     assert said.automatic and said.returned and said.bounce
 
 
 @pytest.mark.parametrize("path", ["<bo@example.org>", ""])
 def test_a_note_of_absence_from_a_person_stays_an_automatic_reply(path: str) -> None:
-    said = understand(mail("I am away; undeliverable things wait.\n", sender="bo@example.org", path=path))
+    said = parse_inbound(mail("I am away; undeliverable things wait.\n", sender="bo@example.org", path=path))
     assert said.automatic and not said.returned and said.bounce is None
 
 
@@ -105,4 +105,4 @@ def test_a_mailbox_line_of_a_mail_server_tells_the_empty_return_path() -> None:
     octets = b"From MAILER-DAEMON Thu Nov 19 17:00:00 2026\n" + mail(
         "Gone.\n", sender="bo@example.org", path=""
     )
-    assert understand(octets).returned
+    assert parse_inbound(octets).returned

@@ -7,34 +7,39 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.delivery.wording import describe_when
-from scheduler.service.amending import Change, amend
-from scheduler.service.publishing import read_meeting, schedule
-from tests.house import SERIES, House, open_house
+from scheduler.delivery.compose.wording import describe_when
+from scheduler.service.occurrences import Change, amend
+from scheduler.service.schedule import read_meeting, schedule
+from tests.installation import SERIES, Installation, open_installation
 
 ZONES = ("Europe/London", "Africa/Nairobi")
 KEY = f"{SERIES.slug}/2027-01-21"
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
     """The meeting of December was told; that of January was not yet."""
-    async with open_house(tmp_path, datetime(2026, 12, 1, 12, tzinfo=UTC)) as house:
-        await house.tick()
-        await house.join(("Ann", "Europe/London"), ("Nia", "Africa/Nairobi"))
-        await house.live(datetime(2026, 12, 10, tzinfo=UTC))
-        yield house
+    async with open_installation(tmp_path, datetime(2026, 12, 1, 12, tzinfo=UTC)) as installation:
+        await installation.tick()
+        await installation.join(("Ann", "Europe/London"), ("Nia", "Africa/Nairobi"))
+        await installation.live(datetime(2026, 12, 10, tzinfo=UTC))
+        yield installation
 
 
-def settle(house: House, **changed: object) -> None:
+def settle(installation: Installation, **changed: object) -> None:
     """Start the service again, with other settings of the series."""
-    house.series = [replace(SERIES, **changed)]  # type: ignore[arg-type]
-    house.restart()
+    installation.series = [replace(SERIES, **changed)]  # type: ignore[arg-type]
+    installation.restart()
 
 
-async def notes(house: House, count: int = 3) -> list[list[tuple[int, str]]]:
+async def notes(installation: Installation, count: int = 3) -> list[list[tuple[int, str]]]:
     rows = await schedule(
-        house.database, house.series, now=house.clock.now(), since=date(2026, 12, 1), count=count, zones=ZONES
+        installation.database,
+        installation.series,
+        now=installation.clock.now(),
+        since=date(2026, 12, 1),
+        count=count,
+        zones=ZONES,
     )
     return [[(row.local[zone].shift_minutes, row.local[zone].note) for zone in ZONES] for row in rows]
 
@@ -50,25 +55,27 @@ EXPECTED = [
 
 
 async def test_a_changed_start_is_not_blamed_on_clocks_in_the_schedule_before_and_after_its_adoption(
-    house: House,
+    installation: Installation,
 ) -> None:
-    settle(house, start=time(19))
-    assert await notes(house) == EXPECTED
-    await house.tick()
-    assert await notes(house) == EXPECTED
+    settle(installation, start=time(19))
+    assert await notes(installation) == EXPECTED
+    await installation.tick()
+    assert await notes(installation) == EXPECTED
 
 
-async def test_a_changed_start_is_said_as_that_in_pages_and_mails(house: House) -> None:
-    settle(house, start=time(19))
-    await house.live(datetime(2027, 1, 12, tzinfo=UTC))
-    one = await read_meeting(house.database, house.by_slug, KEY)
+async def test_a_changed_start_is_said_as_that_in_pages_and_mails(installation: Installation) -> None:
+    settle(installation, start=time(19))
+    await installation.live(datetime(2027, 1, 12, tzinfo=UTC))
+    one = await read_meeting(installation.database, installation.by_slug, KEY)
     assert one
-    page = describe_when(one, house.series[0], zone="Africa/Nairobi", cycle="h12").clock_note
+    page = describe_when(one, installation.series[0], zone="Africa/Nairobi", cycle="h12").clock_note
     assert page == (
         "10:00 pm this month, an hour later than last time: the meeting now begins at 7:00 pm in London."
     )
     (mail,) = [
-        mail for mail in house.mails() if "Nia" in str(mail["To"]) and "21 January" in str(mail["Subject"])
+        mail
+        for mail in installation.mails()
+        if "Nia" in str(mail["To"]) and "21 January" in str(mail["Subject"])
     ]
     body = mail.get_body(("plain",))
     assert body
@@ -76,27 +83,29 @@ async def test_a_changed_start_is_said_as_that_in_pages_and_mails(house: House) 
     assert "the meeting now begins at" in text and "clocks" not in text
 
 
-async def test_a_meeting_that_was_told_keeps_its_hour_and_says_nothing(house: House) -> None:
-    settle(house, start=time(19))
-    await house.live(datetime(2026, 12, 17, 8, tzinfo=UTC))
-    for mail in house.mails():
+async def test_a_meeting_that_was_told_keeps_its_hour_and_says_nothing(installation: Installation) -> None:
+    settle(installation, start=time(19))
+    await installation.live(datetime(2026, 12, 17, 8, tzinfo=UTC))
+    for mail in installation.mails():
         body = mail.get_body(("plain",))
         assert body
         assert "last time" not in body.get_content()
 
 
-async def test_a_meeting_that_was_amended_far_ahead_is_compared_with_the_one_before_it(house: House) -> None:
+async def test_a_meeting_that_was_amended_far_ahead_is_compared_with_the_one_before_it(
+    installation: Installation,
+) -> None:
     await amend(
-        house.database,
-        house.by_slug,
+        installation.database,
+        installation.by_slug,
         f"{SERIES.slug}/2027-07-15",
         Change(topic="Hope"),
-        now=house.clock.now(),
+        now=installation.clock.now(),
     )
     rows = await schedule(
-        house.database,
-        house.series,
-        now=house.clock.now(),
+        installation.database,
+        installation.series,
+        now=installation.clock.now(),
         since=date(2027, 7, 1),
         count=2,
         zones=["Asia/Kolkata"],
@@ -106,22 +115,27 @@ async def test_a_meeting_that_was_amended_far_ahead_is_compared_with_the_one_bef
 
 @pytest.mark.parametrize("changed", [{"rule": "FREQ=MONTHLY;BYDAY=2TU"}, {"duration": timedelta(minutes=90)}])
 async def test_another_day_or_length_at_the_same_hour_says_nothing_of_clocks(
-    house: House, changed: dict[str, object]
+    installation: Installation, changed: dict[str, object]
 ) -> None:
-    settle(house, **changed)
-    await house.tick()
-    assert {pair for row in await notes(house) for pair in row} == {(0, "")}
+    settle(installation, **changed)
+    await installation.tick()
+    assert {pair for row in await notes(installation) for pair in row} == {(0, "")}
 
 
-async def test_after_a_moved_meeting_the_schedule_does_not_speak_of_last_time(house: House) -> None:
+async def test_after_a_moved_meeting_the_schedule_does_not_speak_of_last_time(
+    installation: Installation,
+) -> None:
     await amend(
-        house.database, house.by_slug, f"{SERIES.slug}/2027-03-18",
-        Change(move_to=datetime(2027, 3, 18, 20)), now=house.clock.now(),
-    )  # fmt: skip
+        installation.database,
+        installation.by_slug,
+        f"{SERIES.slug}/2027-03-18",
+        Change(move_to=datetime(2027, 3, 18, 20)),
+        now=installation.clock.now(),
+    )
     rows = await schedule(
-        house.database,
-        house.series,
-        now=house.clock.now(),
+        installation.database,
+        installation.series,
+        now=installation.clock.now(),
         since=date(2027, 3, 1),
         count=2,
         zones=["Asia/Kolkata"],

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from icalendar import Calendar
 
-from scheduler.delivery.smtp import SmtpTransport
-from scheduler.delivery.transport import SmtpAddress
+from scheduler.delivery.send.smtp import SmtpTransport
+from scheduler.delivery.send.transport import SmtpAddress
 from scheduler.domain.zone import zone_tab_zones
-from scheduler.service.amending import Change, amend
+from scheduler.service.occurrences import Change, amend
 from tests.delivery.receiver import Receiver
 from tests.domain.oracle import shown
-from tests.house import address_of, open_house
+from tests.installation import address_of, open_installation
 
 KEY = "conversation-for-kindness/2026-11-19"
 START = datetime(2026, 11, 19, 18, tzinfo=UTC)
@@ -35,15 +35,17 @@ async def live_through(folder: Path, count: int, *, move: bool = False) -> list[
         transport = SmtpTransport(
             SmtpAddress(host="127.0.0.1", port=receiver.port), hostname="meet.example.org"
         )
-        async with open_house(folder, ADOPTED, transport=transport) as house:
-            await house.tick()
-            await house.join(*people(count))
-            await house.live(datetime(2026, 11, 17, tzinfo=UTC))
-            house.restart()
+        async with open_installation(folder, ADOPTED, transport=transport) as installation:
+            await installation.tick()
+            await installation.join(*people(count))
+            await installation.live(datetime(2026, 11, 17, tzinfo=UTC))
+            installation.restart()
             if move:
                 later = Change(move_to=datetime(2026, 11, 26, 18))
-                await amend(house.database, house.by_slug, KEY, later, now=house.clock.now())
-            await house.live(OVER + timedelta(days=7 * move))
+                await amend(
+                    installation.database, installation.by_slug, KEY, later, now=installation.clock.now()
+                )
+            await installation.live(OVER + timedelta(days=7 * move))
         return [
             message_from_bytes(one.content, _class=EmailMessage, policy=policy.default)
             for one in receiver.taken

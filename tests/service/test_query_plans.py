@@ -12,14 +12,15 @@ from typing import Any
 from sqlalchemy import event, text
 
 from scheduler.domain.policy import EVERY_ZONE, Kind
-from scheduler.service import notifying, watching
-from scheduler.service.amending import Change, amend, tell
-from scheduler.service.erasing import erase_member
-from scheduler.service.forecasting import forecast
-from scheduler.store import erasures, facts, members, mutes, notices
+from scheduler.service import health, notices
+from scheduler.service.erasure import erase_member
+from scheduler.service.forecast import forecast
+from scheduler.service.occurrences import Change, amend, tell
+from scheduler.store import erasures, members, service_state
+from scheduler.store import notices as notices_store
 from scheduler.store.database import Database
-from scheduler.store.ledger import claims, ending, following, jobs, reports
-from tests.house import POLICIES, House, address_of, open_house
+from scheduler.store.ledger import claims, jobs, lifecycle, reports
+from tests.installation import POLICIES, Installation, address_of, open_installation
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 KEY = "conversation-for-kindness/2026-11-19"
@@ -46,61 +47,72 @@ def noted(database: Database) -> Iterator[Statements]:
         event.remove(engine, "before_cursor_execute", note)
 
 
-async def add_history(house: House) -> None:
+async def add_history(installation: Installation) -> None:
     """100,000 deliveries of notices that are closed, half of which belong into the archive, to 500 who left since."""
-    await house.join(
-        *((f"Gone {number}", "Europe/London") for number in range(500)), status="left", active_since=None,
-        feed_changed_at=house.clock.now(),
-    )  # fmt: skip
-    async with house.database.write() as connection:
+    await installation.join(
+        *((f"Gone {number}", "Europe/London") for number in range(500)),
+        status="left",
+        active_since=None,
+        feed_changed_at=installation.clock.now(),
+    )
+    async with installation.database.write() as connection:
         for number in range(200):
             expires = NOW - timedelta(days=90 if number % 2 else 1)
-            await notices.add(
-                connection, identity=f"past-{number}", kind=Kind.NOTICE, created_at=expires, expires=expires,
-                ready=True, frozen=True, closed_at=expires, tally={"sent": 500},
-            )  # fmt: skip
-        await connection.execute(text(
-            "INSERT INTO deliveries (notice, member, zone, locale, chunk, state, due, next_try, sent_at) "
-            "SELECT notices.id, members.id, zone, locale, -notices.id, 'sent', 0, 0, 0 FROM notices, members "
-            "WHERE members.status = 'left' ORDER BY notices.id, members.id"
-        ))  # fmt: skip
-        if not house.database.is_sqlite:
+            await notices_store.add(
+                connection,
+                identity=f"past-{number}",
+                kind=Kind.NOTICE,
+                created_at=expires,
+                expires=expires,
+                ready=True,
+                frozen=True,
+                closed_at=expires,
+                tally={"sent": 500},
+            )
+        await connection.execute(
+            text(
+                "INSERT INTO deliveries (notice, member, zone, locale, chunk, state, due, next_try, sent_at) "
+                "SELECT notices.id, members.id, zone, locale, -notices.id, 'sent', 0, 0, 0 FROM notices, members "
+                "WHERE members.status = 'left' ORDER BY notices.id, members.id"
+            )
+        )
+        if not installation.database.is_sqlite:
             await connection.execute(text("ANALYZE"))
 
 
-async def live_a_month(house: House) -> None:
+async def live_a_month(installation: Installation) -> None:
     """All that a month brings: plans, mails, changes by members and convenors, looks at it, a break, the daily work."""
-    database, clock = house.database, house.clock
-    await house.live(datetime(2026, 11, 18, 8, 30, tzinfo=UTC))
-    await house.answer("Bo", KEY, "declined")
+    database, clock = installation.database, installation.clock
+    await installation.live(datetime(2026, 11, 18, 8, 30, tzinfo=UTC))
+    await installation.answer("Bo", KEY, "declined")
     async with database.write() as connection:
         number = {one.name: one.id async for one in members.every(connection)}
-        await mutes.set_mutes(connection, number["Cy"], [("reminder", "day-before")])
-    await house.change("Di", zone="Asia/Kolkata")
-    await house.change("Ed", status="left", active_since=None)
-    await house.change("Flo", suppressed_at=clock.now(), suppressed_for="5.1.1")
-    await house.tick()
+        await members.set_mutes(connection, number["Cy"], [("reminder", "day-before")])
+    await installation.change("Di", zone="Asia/Kolkata")
+    await installation.change("Ed", status="left", active_since=None)
+    await installation.change("Flo", suppressed_at=clock.now(), suppressed_for="5.1.1")
+    await installation.tick()
     clock.pass_until(datetime(2026, 11, 18, 9, tzinfo=UTC))
-    await house.tick()
+    await installation.tick()
     amended = await amend(
-        database, house.by_slug, KEY, Change(move_to=datetime(2026, 11, 19, 20)), now=clock.now()
+        database, installation.by_slug, KEY, Change(move_to=datetime(2026, 11, 19, 20)), now=clock.now()
     )
     pressed = await tell(database, amended, now=clock.now())
-    await notifying.stop(database, pressed.notice, clock.now())
-    await notifying.resend_missed(database, pressed.notice, clock.now())
+    await notices.stop(database, pressed.notice, clock.now())
+    await notices.resend_missed(database, pressed.notice, clock.now())
     async with database.write() as connection:
         await claims.take_over(connection, now=clock.now(), of="lost")
-        await following.begin_at(connection, pressed.notice, "Europe/London", clock.now(), clock.now())
-        await following.begin_at(connection, pressed.notice, EVERY_ZONE, clock.now(), clock.now())
+        await lifecycle.begin_at(connection, pressed.notice, "Europe/London", clock.now(), clock.now())
+        await lifecycle.begin_at(connection, pressed.notice, EVERY_ZONE, clock.now(), clock.now())
         open_ = await claims.open_chunks(connection, clock.now())
         assert open_
         await claims.awaited_chunks(connection, clock.now())
         await claims.take_over(connection, now=clock.now(), chunk=open_[0])
         if not database.is_sqlite:
             await jobs.enqueue_open(connection, open_)
-    await watching.health(database, clock.now())
+    await health.health(database, clock.now())
     async with database.read() as connection:
-        await watching.troubles(connection, clock.now(), late=timedelta(minutes=1))
+        await health.troubles(connection, clock.now(), late=timedelta(minutes=1))
         await reports.due_before(connection, clock.now())
         await reports.states_by_notice(connection)
         await reports.told_of(connection, KEY, "Europe/London")
@@ -108,15 +120,19 @@ async def live_a_month(house: House) -> None:
         assert [one async for one in reports.reports(connection, member=number["Ann"])]
         assert [one async for one in reports.reports(connection, notice=pressed.notice)]
     await forecast(
-        database, series=house.series, policies=POLICIES, since=clock.now(), until=clock.now() + timedelta(days=42),
+        database,
+        series=installation.series,
+        policies=POLICIES,
+        since=clock.now(),
+        until=clock.now() + timedelta(days=42),
         now=clock.now(),
-    )  # fmt: skip
-    await house.live(datetime(2026, 11, 21, tzinfo=UTC))
+    )
+    await installation.live(datetime(2026, 11, 21, tzinfo=UTC))
     async with database.write() as connection:
-        await ending.end_due_before(connection, clock.now(), reason="restored")
-        await facts.write(connection, facts.WATERMARK, None)
-    await house.tick()
-    await erase_member(database, address_of("Ann"), keys=house.keys, outbox=None, now=clock.now())
+        await lifecycle.end_due_before(connection, clock.now(), reason="restored")
+        await service_state.write(connection, service_state.WATERMARK, None)
+    await installation.tick()
+    await erase_member(database, address_of("Ann"), keys=installation.keys, outbox=None, now=clock.now())
 
 
 def scans_of_sqlite(path: Path, statement: str, given: Any) -> list[str]:
@@ -145,23 +161,23 @@ def scans_of_postgresql(node: dict[str, Any]) -> list[str]:
 async def test_nothing_that_is_done_again_and_again_reads_all_deliveries(
     tmp_path: Path, database_url: str
 ) -> None:
-    async with open_house(tmp_path, NOW, url=database_url) as house:
-        await house.join(*((name, "Europe/London") for name in ("Ann", "Bo", "Cy", "Di", "Ed", "Flo")))
-        await house.tick()
-        await add_history(house)
-        with noted(house.database) as statements:
-            await live_a_month(house)
+    async with open_installation(tmp_path, NOW, url=database_url) as installation:
+        await installation.join(*((name, "Europe/London") for name in ("Ann", "Bo", "Cy", "Di", "Ed", "Flo")))
+        await installation.tick()
+        await add_history(installation)
+        with noted(installation.database) as statements:
+            await live_a_month(installation)
         assert len(statements) > 40, "too little was noted"
-        if house.database.is_sqlite:
+        if installation.database.is_sqlite:
             statements[claims.SENT_IN_SQLITE] = {"those": "[1]", "by": "run", "sent": 0}
         whole = {}
-        async with house.database.write() as connection:
-            if not house.database.is_sqlite:
+        async with installation.database.write() as connection:
+            if not installation.database.is_sqlite:
                 # Of so few rows it may well prefer to read all: whether it could do without is the question.
                 await connection.execute(text("SET LOCAL enable_seqscan = off"))
             for statement, given in statements.items():
-                if house.database.path:
-                    found = scans_of_sqlite(house.database.path, statement, given)
+                if installation.database.path:
+                    found = scans_of_sqlite(installation.database.path, statement, given)
                 else:
                     explain = f"EXPLAIN (FORMAT JSON) {statement}"
                     plan = (await connection.exec_driver_sql(explain, given)).scalar_one()

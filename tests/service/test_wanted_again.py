@@ -26,25 +26,25 @@ from hypothesis.stateful import (
 )
 from icalendar import Calendar, Event
 
-from scheduler.delivery.letters import message_id
-from scheduler.delivery.transport import TAKEN, Envelope, Feed, Outcome
+from scheduler.delivery.compose.message_writer import message_id
+from scheduler.delivery.send.transport import TAKEN, Envelope, Outcome, SendPipeline
 from scheduler.domain.calendar import occurrence_uid
+from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Occurrence
 from scheduler.domain.policy import Kind
-from scheduler.domain.problem import Refused
-from scheduler.service.amending import Change, add_extra, amend, tell
+from scheduler.service.occurrences import Change, add_extra, amend, tell
 from scheduler.store import members, occurrences
 from tests.clock import FakeClock
-from tests.house import (
+from tests.installation import (
     COMMUNITY,
     DAY_BEFORE,
     INVITATION,
     SERIES,
-    House,
+    Installation,
     address_of,
     empty_database,
     make_tables,
-    open_house,
+    open_installation,
 )
 from tests.postgres import execute
 
@@ -72,7 +72,7 @@ class Recorder:
     async def connect(self) -> "Recorder":
         return self
 
-    async def send(self, envelope: Envelope, *, feed: Feed) -> Outcome:
+    async def send(self, envelope: Envelope, *, feed: SendPipeline) -> Outcome:
         await feed.before_dot()
         self.taken.append(b"".join(envelope.pieces))
         return TAKEN
@@ -94,10 +94,10 @@ class Mail:
 
 
 class World:
-    """A house whose mail is read, and what a convenor and its members do."""
+    """A installation whose mail is read, and what a convenor and its members do."""
 
-    def __init__(self, house: House, recorder: Recorder) -> None:
-        self.house = house
+    def __init__(self, installation: Installation, recorder: Recorder) -> None:
+        self.installation = installation
         self.names: list[str] = []
         self.active: set[str] = set()
         self.keys: list[str] = []
@@ -107,43 +107,43 @@ class World:
         self._zones: dict[str, str] = {}
 
     async def begin(self) -> None:
-        await self.house.tick()
+        await self.installation.tick()
         for zone in ZONES[:2]:
             await self.join(zone)
-        await self.house.live(BEGIN)
+        await self.installation.live(BEGIN)
         self.keys = ["conversation-for-kindness/2026-11-19"]
 
     async def join(self, zone: str) -> None:
         self.names.append(f"Member {chr(65 + len(self.names) // 26)}{chr(65 + len(self.names) % 26)}")
         self.active.add(self.names[-1])
-        await self.house.join((self.names[-1], zone))
+        await self.installation.join((self.names[-1], zone))
 
     async def set_status(self, name: str, status: str) -> None:
-        since = self.house.clock.now() if status == "active" else None
+        since = self.installation.clock.now() if status == "active" else None
         if (name in self.active) == (status == "active"):
             return
-        await self.house.change(name, status=status, active_since=since)
+        await self.installation.change(name, status=status, active_since=since)
         (self.active.add if since else self.active.discard)(name)
 
     async def add(self, wall: datetime) -> None:
-        extra = await add_extra(self.house.database, SERIES, wall, now=self.house.clock.now())
+        extra = await add_extra(self.installation.database, SERIES, wall, now=self.installation.clock.now())
         self.keys.append(extra.key)
 
     async def change(self, key: str, change: Change, *, told: bool) -> None:
-        now = self.house.clock.now()
-        amended = await amend(self.house.database, self.house.by_slug, key, change, now=now)
+        now = self.installation.clock.now()
+        amended = await amend(self.installation.database, self.installation.by_slug, key, change, now=now)
         if amended.before.sequence != amended.after.sequence:
             self._untold.add(key)
         if told and amended.changed:
-            await tell(self.house.database, amended, now=now)
+            await tell(self.installation.database, amended, now=now)
             self._untold.discard(key)
 
     async def check(self) -> None:
         """One tick after the last act, everybody's calendar is right, and so was each word on the way."""
-        await self.house.tick()
+        await self.installation.tick()
         await self._read_mails()
-        now = self.house.clock.now()
-        async with self.house.database.read() as connection:
+        now = self.installation.clock.now()
+        async with self.installation.database.read() as connection:
             kept = {one.key: one for one in await occurrences.all_occurrences(connection)}
         for key in self.keys:
             one = kept[key]
@@ -192,11 +192,11 @@ class World:
 
     async def _read_mails(self) -> None:
         about = {}
-        for row in await self.house.reports():
+        for row in await self.installation.reports():
             if row.kind in ABOUT_A_MEETING:
-                name = message_id(self.house.keys, COMMUNITY, row.identity, row.member)
+                name = message_id(self.installation.keys, COMMUNITY, row.identity, row.member)
                 about[name] = (Kind(row.kind), row.occurrence or "", row.name)
-        async with self.house.database.read() as connection:
+        async with self.installation.database.read() as connection:
             self._zones = {one.name: one.zone async for one in members.every(connection)}
         for octets in self._recorder.taken:
             mail = message_from_bytes(octets, _class=EmailMessage, policy=policy.default)
@@ -247,13 +247,17 @@ class Meetings(RuleBasedStateMachine):
                 await make_tables(f"{self.url}/{self._database}")
             else:
                 (self._folder / "test.sqlite").write_bytes(await empty_database())
-            house = await self._stack.enter_async_context(
-                open_house(
-                    self._folder, ADOPTED, url=f"{self.url}/{self._database}" if self.url else "",
-                    policies=(INVITATION, DAY_BEFORE), transport=recorder, clock=FakeClock(ADOPTED),
+            installation = await self._stack.enter_async_context(
+                open_installation(
+                    self._folder,
+                    ADOPTED,
+                    url=f"{self.url}/{self._database}" if self.url else "",
+                    policies=(INVITATION, DAY_BEFORE),
+                    transport=recorder,
+                    clock=FakeClock(ADOPTED),
                 )
-            )  # fmt: skip
-            world = World(house, recorder)
+            )
+            world = World(installation, recorder)
             await world.begin()
             return world
 
@@ -281,7 +285,7 @@ class Meetings(RuleBasedStateMachine):
 
     def _act(self, act: Awaitable[object]) -> None:
         """Do something a minute later; what cannot be done is refused, and nothing else happens."""
-        self._world.house.clock.pass_(timedelta(minutes=1))
+        self._world.installation.clock.pass_(timedelta(minutes=1))
         try:
             self._do(act)
         except Refused:
@@ -324,28 +328,28 @@ class Meetings(RuleBasedStateMachine):
     @rule(data=st.data(), answer=st.sampled_from(["coming", "declined"]))
     def answer(self, data: st.DataObject, answer: str) -> None:
         name, key = (data.draw(st.sampled_from(some)) for some in (self._world.names, self._world.keys))
-        self._act(self._world.house.answer(name, key, answer))
+        self._act(self._world.installation.answer(name, key, answer))
 
     @rule(hours=st.sampled_from([1, 5, 24, 72]))
     def wait(self, hours: int) -> None:
         """Time passes while no service runs."""
-        self._world.house.clock.pass_(timedelta(hours=hours))
+        self._world.installation.clock.pass_(timedelta(hours=hours))
 
     @rule()
     def restart(self) -> None:
-        self._world.house.restart()
+        self._world.installation.restart()
 
     @rule()
     def plan(self) -> None:
-        self._act(self._world.house.planner.tick())
+        self._act(self._world.installation.planner.tick())
 
     @rule()
     def send(self) -> None:
-        self._act(self._world.house.dispatcher.send_due())
+        self._act(self._world.installation.dispatcher.send_due())
 
     @rule()
     def check(self) -> None:
-        self._world.house.clock.pass_(timedelta(minutes=1))
+        self._world.installation.clock.pass_(timedelta(minutes=1))
         self._do(self._world.check())
 
 
@@ -359,29 +363,63 @@ STORIES: dict[str, list[Act]] = {
     "joined while it was cancelled": [(CANCEL, TELL), JOIN, TICK, (RESTORE, TELL)],
     "joined while it was cancelled, and nobody was told": [(CANCEL, HUSH), JOIN, TICK, (RESTORE, HUSH)],
     "joined while it was cancelled, told at a new time": [
-        (CANCEL, TELL), JOIN, TICK, (RESTORE, HUSH), (LATER, TELL),
+        (CANCEL, TELL),
+        JOIN,
+        TICK,
+        (RESTORE, HUSH),
+        (LATER, TELL),
     ],
     "returned while it was cancelled": [LEAVE, TICK, (CANCEL, TELL), TICK, RETURN, TICK, (RESTORE, TELL)],
     "away when it was cancelled": [LEAVE, (CANCEL, TELL), TICK, RETURN],
     "away when it was restored": [(CANCEL, TELL), TICK, LEAVE, TICK, (RESTORE, TELL), TICK, RETURN],
     "away while it was cancelled": [LEAVE, (CANCEL, TELL), TICK, (RESTORE, TELL), TICK, RETURN],
     "away while it was cancelled twice": [
-        LEAVE, (CANCEL, TELL), TICK, (RESTORE, TELL), TICK, RETURN, TICK, (CANCEL, TELL), TICK, (RESTORE, TELL),
+        LEAVE,
+        (CANCEL, TELL),
+        TICK,
+        (RESTORE, TELL),
+        TICK,
+        RETURN,
+        TICK,
+        (CANCEL, TELL),
+        TICK,
+        (RESTORE, TELL),
     ],
     "away when it was moved": [LEAVE, TICK, (LATER, TELL), TICK, RETURN],
     "joined and away": [JOIN, LEAVE, TICK, (CANCEL, TELL), TICK, (RESTORE, TELL), JOIN, RETURN],
     "added and cancelled while nothing ran": [ADD, (CANCEL, HUSH), JOIN, TICK, (RESTORE, TELL)],
     "added, and cancelled later": [ADD, TICK, (CANCEL, TELL), JOIN, TICK, (RESTORE, TELL)],
     "moved, and cancelled before anybody was told": [
-        (LATER, TELL), (CANCEL, HUSH), TICK, JOIN, TICK, (RESTORE, HUSH), TICK, (Change(topic="Hope"), TELL),
+        (LATER, TELL),
+        (CANCEL, HUSH),
+        TICK,
+        JOIN,
+        TICK,
+        (RESTORE, HUSH),
+        TICK,
+        (Change(topic="Hope"), TELL),
     ],
     "cancelled and restored before anybody was told": [(CANCEL, TELL), JOIN, (RESTORE, TELL)],
-    "moved out of sight, past the old start, and back": [(FAR, HUSH), TICK, OVER, TICK, JOIN, TICK, (BACK, TELL)],
+    "moved out of sight, past the old start, and back": [
+        (FAR, HUSH),
+        TICK,
+        OVER,
+        TICK,
+        JOIN,
+        TICK,
+        (BACK, TELL),
+    ],
     "moved once it was over": [OVER, TICK, JOIN, TICK, (BACK, TELL)],
     "cancelled past its start, and held another day": [
-        (CANCEL, TELL), TICK, OVER, TICK, JOIN, TICK, (Change(restore=True, move_to=BACK.move_to), TELL),
+        (CANCEL, TELL),
+        TICK,
+        OVER,
+        TICK,
+        JOIN,
+        TICK,
+        (Change(restore=True, move_to=BACK.move_to), TELL),
     ],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -389,18 +427,18 @@ async def test_each_has_the_meeting_in_their_calendar_as_it_is_after(
     story: str, database_url: str, tmp_path: Path
 ) -> None:
     recorder = Recorder()
-    async with open_house(
+    async with open_installation(
         tmp_path, ADOPTED, url=database_url, policies=(INVITATION, DAY_BEFORE), transport=recorder
-    ) as house:
-        world = World(house, recorder)
+    ) as installation:
+        world = World(installation, recorder)
         await world.begin()
         for act in STORIES[story]:
-            house.clock.pass_(timedelta(minutes=1))
+            installation.clock.pass_(timedelta(minutes=1))
             match act:
                 case (change, told):
                     await world.change(world.keys[-1], change, told=told)
                 case timedelta():
-                    house.clock.pass_(act)
+                    installation.clock.pass_(act)
                 case "join":
                     await world.join(ZONES[0])
                 case "leave" | "return":
@@ -408,8 +446,8 @@ async def test_each_has_the_meeting_in_their_calendar_as_it_is_after(
                 case "add":
                     await world.add(datetime(2026, 11, 23, 18))
                 case _:
-                    await house.tick()
-        house.clock.pass_(timedelta(minutes=1))
+                    await installation.tick()
+        installation.clock.pass_(timedelta(minutes=1))
         await world.check()
 
 

@@ -15,13 +15,13 @@ import pytest
 from icalendar import Calendar
 from icalendar.timezone import tzp
 
+from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Series
-from scheduler.domain.problem import Refused
-from scheduler.service import adopting
-from scheduler.service.alerting import Bell
-from scheduler.service.amending import Change, amend, tell_again, untold
-from scheduler.service.watching import health, unready
-from tests.house import SERIES, House, address_of, open_house
+from scheduler.service import settings_sync
+from scheduler.service.alerts import AlertNotifier
+from scheduler.service.health import health, unready
+from scheduler.service.occurrences import Change, amend, tell_again, untold
+from tests.installation import SERIES, Installation, address_of, open_installation
 
 INVITED = datetime(2026, 11, 10, 12, tzinfo=UTC)
 KEY = f"{SERIES.slug}/2026-11-19"
@@ -39,7 +39,7 @@ def swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Swap]:
         ZoneInfo.clear_cache()
         tzp.use_zoneinfo()
         for name, module in list(sys.modules.items()):
-            if name.startswith(("scheduler.", "tests.house")):
+            if name.startswith(("scheduler.", "tests.installation")):
                 for value in vars(module).values():
                     if hasattr(value, "cache_clear"):
                         value.cache_clear()
@@ -51,7 +51,7 @@ def swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Swap]:
         (folder / "America" / "Vancouver").write_bytes(data)
         zoneinfo.reset_tzpath((str(folder),))
         clear()
-        monkeypatch.setattr(adopting, "tzdata_version", lambda: folder.name)
+        monkeypatch.setattr(settings_sync, "tzdata_version", lambda: folder.name)
 
     use("America/Los_Angeles")  # an hour back in winter, as Vancouver had it up to 2025b
     yield use
@@ -62,45 +62,49 @@ def swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Swap]:
 OLD, NEW = "America/Los_Angeles", "America/Phoenix"  # without changes, at UTC-7
 
 
-async def open_one(tmp_path: Path, series: Series) -> AsyncIterator[House]:
-    async with open_house(tmp_path, datetime(2026, 11, 1, 12, tzinfo=UTC), series=[series]) as house:
-        await house.tick()
-        await house.join(
-            ("Ann", "Europe/London"), ("Kim", "Asia/Kolkata"), ("Val", "America/Vancouver"),
+async def open_one(tmp_path: Path, series: Series) -> AsyncIterator[Installation]:
+    async with open_installation(
+        tmp_path, datetime(2026, 11, 1, 12, tzinfo=UTC), series=[series]
+    ) as installation:
+        await installation.tick()
+        await installation.join(
+            ("Ann", "Europe/London"),
+            ("Kim", "Asia/Kolkata"),
+            ("Val", "America/Vancouver"),
             ("Van", "America/Vancouver"),
-        )  # fmt: skip
-        await house.live(INVITED)
-        yield house
+        )
+        await installation.live(INVITED)
+        yield installation
 
 
 @pytest.fixture
-async def home(tmp_path: Path, swap: Swap) -> AsyncIterator[House]:
+async def home(tmp_path: Path, swap: Swap) -> AsyncIterator[Installation]:
     """The home of the meeting is Vancouver; all were invited by the old data, and the new one is taken."""
-    async for house in open_one(tmp_path, HOME):
+    async for installation in open_one(tmp_path, HOME):
         swap(NEW)
-        house.restart()
-        await house.tick()
-        yield house
+        installation.restart()
+        await installation.tick()
+        yield installation
 
 
 @pytest.fixture
-async def away(tmp_path: Path, swap: Swap) -> AsyncIterator[House]:
+async def away(tmp_path: Path, swap: Swap) -> AsyncIterator[Installation]:
     """The home of the meeting is London; two members live in Vancouver."""
-    async for house in open_one(tmp_path, SERIES):
+    async for installation in open_one(tmp_path, SERIES):
         swap(NEW)
-        house.restart()
-        await house.tick()
-        yield house
+        installation.restart()
+        await installation.tick()
+        yield installation
 
 
-async def troubles(house: House) -> list[str]:
-    found = await health(house.database, house.clock.now())
-    return [one for one in found.troubles(house.clock.now()) if "zone data" in one]
+async def troubles(installation: Installation) -> list[str]:
+    found = await health(installation.database, installation.clock.now())
+    return [one for one in found.troubles(installation.clock.now()) if "zone data" in one]
 
 
-def texts(house: House, name: str) -> list[tuple[str, str]]:
+def texts(installation: Installation, name: str) -> list[tuple[str, str]]:
     found = []
-    for mail in sorted(house.mails(), key=lambda mail: parsedate_to_datetime(str(mail["Date"]))):
+    for mail in sorted(installation.mails(), key=lambda mail: parsedate_to_datetime(str(mail["Date"]))):
         if address_of(name) in str(mail["To"]):
             body = mail.get_body(("plain",))
             assert body
@@ -119,13 +123,13 @@ def sequences(mails: list[EmailMessage], name: str) -> list[int]:
     return sorted(found)
 
 
-async def press(house: House) -> int:
-    pressed = await tell_again(house.database, house.by_slug, KEY, now=house.clock.now())
-    await house.tick()
+async def press(installation: Installation) -> int:
+    pressed = await tell_again(installation.database, installation.by_slug, KEY, now=installation.clock.now())
+    await installation.tick()
     return pressed.recipients
 
 
-async def test_a_retimed_meeting_is_a_trouble_with_numbers_until_members_are_told(home: House) -> None:
+async def test_a_retimed_meeting_is_a_trouble_with_numbers_until_members_are_told(home: Installation) -> None:
     assert await troubles(home) == [
         f"{KEY}: new zone data has changed the hour that 2 members were told (1 in Asia/Kolkata were told 07:30, now "
         f"06:30; 1 in Europe/London were told 02:00, now 01:00); `occurrence tell {KEY}` sends the update"
@@ -134,7 +138,7 @@ async def test_a_retimed_meeting_is_a_trouble_with_numbers_until_members_are_tol
     assert await troubles(home) == []
 
 
-async def test_the_update_has_a_higher_sequence_and_says_what_was_told(home: House) -> None:
+async def test_the_update_has_a_higher_sequence_and_says_what_was_told(home: Installation) -> None:
     await press(home)
     subject, body = next(one for one in texts(home, "Ann") if "Changed" in one[0])
     assert "Friday 20 November, 01:00 London" in subject
@@ -147,7 +151,7 @@ async def test_the_update_has_a_higher_sequence_and_says_what_was_told(home: Hou
         await press(home)
 
 
-async def test_the_next_reminder_says_what_was_told_and_once_is_enough(home: House) -> None:
+async def test_the_next_reminder_says_what_was_told_and_once_is_enough(home: Installation) -> None:
     await home.live(datetime(2026, 11, 20, 2, tzinfo=UTC))
     reminders = [body for subject, body in texts(home, "Ann") if "Reminder" in subject]
     assert ["We had told you 02:00" in body for body in reminders] == [True, False]
@@ -155,13 +159,13 @@ async def test_the_next_reminder_says_what_was_told_and_once_is_enough(home: Hou
     assert await troubles(home) == []
 
 
-async def test_an_update_pressed_before_it_has_left_is_not_pressed_again(home: House) -> None:
+async def test_an_update_pressed_before_it_has_left_is_not_pressed_again(home: Installation) -> None:
     await tell_again(home.database, home.by_slug, KEY, now=home.clock.now())
     with pytest.raises(Refused, match="tells of it already"):
         await untold(home.database, home.by_slug, KEY, now=home.clock.now())
 
 
-async def test_where_only_members_zones_changed_they_alone_are_told(away: House) -> None:
+async def test_where_only_members_zones_changed_they_alone_are_told(away: Installation) -> None:
     (trouble,) = await troubles(away)
     assert "2 members were told (2 in America/Vancouver were told 10:00, now 11:00)" in trouble
     before = len(away.mails())
@@ -175,14 +179,14 @@ async def test_where_only_members_zones_changed_they_alone_are_told(away: House)
         await press(away)
 
 
-async def test_where_only_members_zones_changed_their_reminder_says_what_was_told(away: House) -> None:
+async def test_where_only_members_zones_changed_their_reminder_says_what_was_told(away: Installation) -> None:
     await away.live(datetime(2026, 11, 19, 18, tzinfo=UTC))
     reminders = [body for subject, body in texts(away, "Van") if "Reminder" in subject]
     assert ["We had told you 10:00" in body for body in reminders] == [True, False]
     assert not any("We had told you" in body for _, body in texts(away, "Ann"))
 
 
-async def test_who_is_invited_later_was_told_nothing_before(home: House) -> None:
+async def test_who_is_invited_later_was_told_nothing_before(home: Installation) -> None:
     await home.join(("Eve", "Europe/London"))
     await home.tick()
     ((_, body),) = texts(home, "Eve")
@@ -190,14 +194,14 @@ async def test_who_is_invited_later_was_told_nothing_before(home: House) -> None
     assert "2 members were told" in (await troubles(home))[0]
 
 
-async def test_zone_data_that_goes_back_ends_the_trouble(home: House, swap: Swap) -> None:
+async def test_zone_data_that_goes_back_ends_the_trouble(home: Installation, swap: Swap) -> None:
     swap(OLD)
     home.restart()
     await home.tick()
     assert await troubles(home) == []
 
 
-async def test_a_second_change_counts_from_what_each_was_last_told(away: House, swap: Swap) -> None:
+async def test_a_second_change_counts_from_what_each_was_last_told(away: Installation, swap: Swap) -> None:
     await away.change("Val", zone="Europe/London")
     await press(away)
     for rules in ("America/Denver", "America/Chicago"):
@@ -210,7 +214,7 @@ async def test_a_second_change_counts_from_what_each_was_last_told(away: House, 
 
 
 async def test_who_left_and_who_has_moved_is_not_counted_or_is_told_nothing_of_another_place(
-    away: House,
+    away: Installation,
 ) -> None:
     await away.change("Val", status="left", active_since=None)
     await away.change("Van", zone="America/Toronto")
@@ -219,13 +223,13 @@ async def test_who_left_and_who_has_moved_is_not_counted_or_is_told_nothing_of_a
     assert not any("We had told you" in body for _, body in texts(away, "Van"))
 
 
-async def test_a_cancelled_meeting_is_no_trouble(home: House) -> None:
+async def test_a_cancelled_meeting_is_no_trouble(home: Installation) -> None:
     await amend(home.database, home.by_slug, KEY, Change(cancel=True), now=home.clock.now())
     assert await troubles(home) == []
 
 
-async def test_readiness_and_the_webhook_know_of_it(home: House) -> None:
-    bell = Bell(
+async def test_readiness_and_the_webhook_know_of_it(home: Installation) -> None:
+    bell = AlertNotifier(
         home.database, home.clock, community="Choir", webhook="", ping="", late=health.__globals__["LATE"]
     )
     await bell.look()
@@ -235,7 +239,7 @@ async def test_readiness_and_the_webhook_know_of_it(home: House) -> None:
     assert not any("told" in words for words in await unready(home.database, home.clock.now()))
 
 
-async def test_what_nobody_was_told_and_what_all_know_is_not_told_again(away: House) -> None:
+async def test_what_nobody_was_told_and_what_all_know_is_not_told_again(away: Installation) -> None:
     for key, words in (
         (f"{SERIES.slug}/2026-12-17", "nobody has been told"),
         (f"{SERIES.slug}/2026-12-18", "no meeting"),
@@ -244,7 +248,7 @@ async def test_what_nobody_was_told_and_what_all_know_is_not_told_again(away: Ho
             await untold(away.database, away.by_slug, key, now=away.clock.now())
 
 
-async def test_a_change_that_was_made_without_telling_can_be_told_later(away: House) -> None:
+async def test_a_change_that_was_made_without_telling_can_be_told_later(away: Installation) -> None:
     await amend(
         away.database, away.by_slug, KEY, Change(move_to=datetime(2026, 11, 19, 17)), now=away.clock.now()
     )

@@ -9,11 +9,11 @@ import pytest
 import trustme
 from sqlalchemy import text
 
-from scheduler.domain.problem import Problem, SettingsProblem
+from scheduler.domain.errors import Problem, SettingsProblem
 from scheduler.store.database import Database
 from scheduler.store.database_url import connect_seconds, driver_address, parse_url, shown_address
 from scheduler.store.ledger import jobs
-from scheduler.store.ledger.jobs import Hands, JobsLost
+from scheduler.store.ledger.jobs import JobConsumer, JobsLost
 from scheduler.store.upgrades import open_database
 from tests.postgres import Cluster, postgres_programs
 
@@ -163,7 +163,7 @@ async def test_over_tls_the_tables_and_the_jobs_are_reached_in_one_way(
             taken.append(chunk)
             hands.stop()
 
-        hands = Hands(database, run, lost=lambda: None)
+        hands = JobConsumer(database, run, lost=lambda: None)
         await asyncio.wait_for(hands.work(), 30)
         assert taken == [7]
         assert "Geheim" not in database.shown
@@ -203,7 +203,7 @@ async def test_jobs_that_cannot_be_fetched_are_an_outage_until_they_can(postgres
     async def run(chunk: int) -> None:
         hands.stop()
 
-    hands = Hands(database, run, lost=lambda: None)
+    hands = JobConsumer(database, run, lost=lambda: None)
     real, database.connect_driver = database.connect_driver, gone.connect_driver  # type: ignore[method-assign]
     with pytest.raises(JobsLost):
         await hands.work()

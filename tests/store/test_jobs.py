@@ -10,14 +10,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from scheduler.domain.policy import Kind
-from scheduler.service.mailing import mail_one
-from scheduler.service.notifying import send_notice
-from scheduler.store import facts, members
+from scheduler.service.notices import mail_one, send_notice
+from scheduler.store import members, service_state
 from scheduler.store.database import Database
 from scheduler.store.ledger import jobs
-from scheduler.store.ledger.jobs import Hands, JobsLost, Run
+from scheduler.store.ledger.jobs import JobConsumer, JobsLost, Run
 from scheduler.store.upgrades import open_database
-from tests.house import House, address_of, open_house
+from tests.installation import Installation, address_of, open_installation
 
 NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)  # the invitation to the nineteenth has been due since the fifth
 
@@ -31,10 +30,10 @@ async def database(postgres_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def house(postgres_url: str, tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path, NOW, url=postgres_url) as house:
-        await house.join(("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"), ("Cy", "Europe/Paris"))
-        yield house
+async def installation(postgres_url: str, tmp_path: Path) -> AsyncIterator[Installation]:
+    async with open_installation(tmp_path, NOW, url=postgres_url) as installation:
+        await installation.join(("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"), ("Cy", "Europe/Paris"))
+        yield installation
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +52,8 @@ async def waiting(database: Database) -> dict[str, str]:
         return {row[0]: row[1] for row in rows}
 
 
-def hands(database: Database, run: Run, lost: asyncio.Event | None = None) -> Hands:
-    return Hands(database, run, lost=(lost or asyncio.Event()).set)
+def hands(database: Database, run: Run, lost: asyncio.Event | None = None) -> JobConsumer:
+    return JobConsumer(database, run, lost=(lost or asyncio.Event()).set)
 
 
 async def test_a_chunk_is_handed_out_once_however_often_it_is_enqueued(database: Database) -> None:
@@ -76,13 +75,13 @@ async def test_a_chunk_is_handed_out_once_however_often_it_is_enqueued(database:
     assert await waiting(database) == {}
 
 
-async def test_what_a_single_person_waits_for_is_taken_before_all_else(house: House) -> None:
-    await house.planner.tick()
-    async with house.database.write() as connection:
+async def test_what_a_single_person_waits_for_is_taken_before_all_else(installation: Installation) -> None:
+    await installation.planner.tick()
+    async with installation.database.write() as connection:
         ann = await members.by_key(connection, address_of("Ann"))
         assert ann
         await mail_one(connection, ann, Kind.SIGN_IN, now=NOW)
-    async with house.database.read() as connection:
+    async with installation.database.read() as connection:
         rows = await connection.execute(text("SELECT priority FROM pgqueuer ORDER BY id"))
         *before, last = rows.scalars()
     assert before and set(before) == {0} and last == 1
@@ -138,48 +137,57 @@ async def test_a_sender_whose_database_goes_away_is_told_at_once(database: Datab
 async def test_the_slots_of_a_rate_are_reserved_one_after_the_other_among_all(database: Database) -> None:
     async def book(slots: int) -> float:
         async with database.write() as connection:
-            return await jobs.book(connection, slots, rate=10)
+            return await jobs.reserve_slots(connection, slots, rate=10)
 
     waits = sorted(await asyncio.gather(*(book(50) for _ in range(4))))
     assert [round(wait) for wait in waits] == [0, 5, 10, 15]
     assert waits[0] == 0
 
 
-async def test_chunks_are_enqueued_with_their_deliveries_and_again_by_the_tick(house: House) -> None:
-    await house.planner.tick()
-    assert set((await waiting(house.database)).values()) == {"queued"}
-    async with house.database.write() as connection:
+async def test_chunks_are_enqueued_with_their_deliveries_and_again_by_the_tick(
+    installation: Installation,
+) -> None:
+    await installation.planner.tick()
+    assert set((await waiting(installation.database)).values()) == {"queued"}
+    async with installation.database.write() as connection:
         await connection.execute(text("DELETE FROM pgqueuer"))
         await connection.execute(
             text("UPDATE deliveries SET state = 'sending', run = 'lost' WHERE member = 1")
         )
-    async with house.database.write() as connection:
+    async with installation.database.write() as connection:
         await jobs.enqueue_open(connection, [])
         chunk = await connection.scalar(text("SELECT chunk FROM deliveries WHERE member = 1"))
-    assert await waiting(house.database) == {str(chunk): "queued"}
+    assert await waiting(installation.database) == {str(chunk): "queued"}
 
 
-async def test_two_planners_at_once_make_each_delivery_once(house: House) -> None:
+async def test_two_planners_at_once_make_each_delivery_once(installation: Installation) -> None:
     await send_notice(
-        house.database, subject="Hello", body="All.", audience={"all": []}, audience_text="all", now=NOW
+        installation.database,
+        subject="Hello",
+        body="All.",
+        audience={"all": []},
+        audience_text="all",
+        now=NOW,
     )
-    one = house.planner
-    house.restart()
+    one = installation.planner
+    installation.restart()
     for _ in range(4):
-        await asyncio.gather(one.tick(), house.planner.tick(), one.tick(), house.planner.tick())
-        house.clock.pass_(timedelta(days=3))
-        await house.change("Ann", locale="en-US")
-    kept = await house.reports()
+        await asyncio.gather(one.tick(), installation.planner.tick(), one.tick(), installation.planner.tick())
+        installation.clock.pass_(timedelta(days=3))
+        await installation.change("Ann", locale="en-US")
+    kept = await installation.reports()
     assert len({(row.notice, row.member) for row in kept}) == len(kept)
     assert len([row for row in kept if row.kind == "notice"]) == 3
     assert len({row.notice for row in kept if row.kind == "invitation"}) == 1
 
 
-async def test_a_tick_that_waited_for_another_does_not_take_its_own_clock_for_wrong(house: House) -> None:
-    await house.planner.tick()
-    async with house.database.tick() as connection:
-        waiting = asyncio.create_task(house.planner.tick())
+async def test_a_tick_that_waited_for_another_does_not_take_its_own_clock_for_wrong(
+    installation: Installation,
+) -> None:
+    await installation.planner.tick()
+    async with installation.database.tick() as connection:
+        waiting = asyncio.create_task(installation.planner.tick())
         await asyncio.sleep(0)
-        house.clock.pass_(timedelta(minutes=1))
-        await facts.write(connection, facts.LAST_TICK, house.clock.now())
+        installation.clock.pass_(timedelta(minutes=1))
+        await service_state.write(connection, service_state.LAST_TICK, installation.clock.now())
     assert not (await waiting).held

@@ -10,15 +10,15 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
-from scheduler.domain.plan import Wanted, identity
-from scheduler.domain.policy import EVERY_ZONE, Kind
-from scheduler.store import answers, facts, members, mutes, notices, occurrences
+from scheduler.domain.policy import EVERY_ZONE, Kind, Wanted, identity
+from scheduler.store import answers, members, notices, occurrences, service_state
 from scheduler.store.database import Database
-from scheduler.store.ledger import claims, ending, fanning, following, reports
+from scheduler.store.ledger import claims, lifecycle, reports
+from scheduler.store.ledger import fan_out as ledger_fan_out
 from scheduler.store.ledger.claims import Claim, Settlement
 from scheduler.store.notices import Notice
 from scheduler.store.schema import deliveries
-from tests.house import SERIES
+from tests.installation import SERIES
 from tests.store.test_members import row
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -39,7 +39,9 @@ class Ledger:
 
     async def fan_out(self, *, due: datetime = NOW, now: datetime = NOW, **options: Any) -> None:
         async with self.database.write() as connection:
-            await fanning.fan_out(connection, self.notice, zone="Europe/London", due=due, now=now, **options)
+            await ledger_fan_out.fan_out(
+                connection, self.notice, zone="Europe/London", due=due, now=now, **options
+            )
             await notices.mark_fanned(connection, self.notice.id, EVERY_ZONE, now)
 
     async def claim(self, *, run: str = "run", now: datetime = NOW, limit: int = 50) -> list[Claim]:
@@ -73,9 +75,16 @@ async def make(database: Database, kind: Kind = Kind.REMINDER, *people: str) -> 
         await members.add(connection, [row(f"{name}@example.org", active_since=NOW) for name in people])
         policy = "day-before" if kind is Kind.REMINDER else "invitation"
         number = await notices.add(
-            connection, identity=identity(kind, MEETING, policy), kind=kind, policy=policy, occurrence=MEETING.key,
-            starts=START, expires=START, created_at=NOW, ready=True,
-        )  # fmt: skip
+            connection,
+            identity=identity(kind, MEETING, policy),
+            kind=kind,
+            policy=policy,
+            occurrence=MEETING.key,
+            starts=START,
+            expires=START,
+            created_at=NOW,
+            ready=True,
+        )
         await notices.set_dues(connection, number, {EVERY_ZONE: NOW})
         notice = await notices.by_id(connection, number)
     assert notice
@@ -84,9 +93,14 @@ async def make(database: Database, kind: Kind = Kind.REMINDER, *people: str) -> 
 
 def want(kind: Kind) -> Wanted:
     return Wanted(
-        identity="", kind=kind, policy="day-before" if kind is Kind.REMINDER else "invitation", occurrence=MEETING.key,
-        starts=START, expires=START, dues={},
-    )  # fmt: skip
+        identity="",
+        kind=kind,
+        policy="day-before" if kind is Kind.REMINDER else "invitation",
+        occurrence=MEETING.key,
+        starts=START,
+        expires=START,
+        dues={},
+    )
 
 
 @pytest.fixture
@@ -119,13 +133,15 @@ async def test_chunks_hold_five_hundred_at_most(database: Database) -> None:
 @pytest.mark.parametrize(
     ("kind", "person", "due", "gets"),
     [
-        (Kind.REMINDER, {}, NOW, True), (Kind.REMINDER, {}, NOW - timedelta(seconds=1), False),
-        (Kind.INVITATION, {}, NOW - timedelta(days=9), True), (Kind.INVITATION, {"uninvited_at": NOW}, NOW, False),
+        (Kind.REMINDER, {}, NOW, True),
+        (Kind.REMINDER, {}, NOW - timedelta(seconds=1), False),
+        (Kind.INVITATION, {}, NOW - timedelta(days=9), True),
+        (Kind.INVITATION, {"uninvited_at": NOW}, NOW, False),
         (Kind.INVITATION, {"uninvited_at": NOW}, NOW + timedelta(seconds=1), True),
         (Kind.INVITATION, {"active_since": START}, NOW, False),
         (Kind.INVITATION, {"status": "paused", "active_since": None}, NOW, False),
     ],
-)  # fmt: skip
+)
 async def test_an_invitation_is_for_the_active_until_the_start_a_reminder_for_those_active_by_its_due_instant(
     database: Database, kind: Kind, person: Mapping[str, Any], due: datetime, *, gets: bool
 ) -> None:
@@ -161,8 +177,8 @@ async def test_what_is_due_later_is_foreseen_without_looking_at_each_member(
     await ledger.fan_out(audience={"address": ["has@example.org", "has-and-mutes@example.org"]})
     async with database.write() as connection:
         for name in ("mutes", "has-and-mutes"):
-            await mutes.set_mutes(connection, number[name], muted)
-        await mutes.set_mutes(connection, number["wants"], {("reminder", "hour-before")})
+            await members.set_mutes(connection, number[name], muted)
+        await members.set_mutes(connection, number["wants"], {("reminder", "hour-before")})
     async with database.read() as connection:
         later = await reports.lacking_later(
             connection, want(kind), await members.active_by_zone(connection), notice=ledger.notice.id
@@ -188,9 +204,15 @@ async def test_a_claim_takes_no_more_than_its_limit_and_nothing_twice(ledger: Le
 
 
 @pytest.mark.parametrize(
-    "change", [{"stopped_at": NOW}, {"unwanted": "policy"}, {"ready": False}, {"expires": NOW},
-               {"starts": START + timedelta(days=7)}],
-)  # fmt: skip
+    "change",
+    [
+        {"stopped_at": NOW},
+        {"unwanted": "policy"},
+        {"ready": False},
+        {"expires": NOW},
+        {"starts": START + timedelta(days=7)},
+    ],
+)
 async def test_the_claim_is_the_last_check_of_the_notice(ledger: Ledger, change: dict[str, Any]) -> None:
     await ledger.change(**change)
     assert await ledger.claim() == []
@@ -210,7 +232,9 @@ async def test_the_claim_is_the_last_check_of_the_member(ledger: Ledger, status:
 
 async def test_a_hold_lets_nothing_be_claimed(ledger: Ledger) -> None:
     async with ledger.database.write() as connection:
-        await facts.write(connection, facts.HOLD, {"reason": "restored", "since": NOW.isoformat()})
+        await service_state.write(
+            connection, service_state.HOLD, {"reason": "restored", "since": NOW.isoformat()}
+        )
     assert await ledger.claim() == []
 
 
@@ -218,9 +242,16 @@ async def test_the_claim_leaves_a_reminder_alone_where_a_later_one_is_due(ledger
     """Also before a tick has marked it as superseded: workers do not wait for ticks."""
     async with ledger.database.write() as connection:
         number = await notices.add(
-            connection, identity="later", kind=Kind.REMINDER, policy="hour-before", occurrence=MEETING.key,
-            starts=START, expires=START, created_at=NOW, ready=True,
-        )  # fmt: skip
+            connection,
+            identity="later",
+            kind=Kind.REMINDER,
+            policy="hour-before",
+            occurrence=MEETING.key,
+            starts=START,
+            expires=START,
+            created_at=NOW,
+            ready=True,
+        )
         await notices.set_dues(connection, number, {EVERY_ZONE: NOW + timedelta(hours=1)})
         notice = await notices.by_id(connection, number)
     assert notice
@@ -231,7 +262,7 @@ async def test_the_claim_leaves_a_reminder_alone_where_a_later_one_is_due(ledger
     assert [one.notice for one in claimed] == [number, number]
     async with ledger.database.write() as connection:
         both = [ledger.notice.id, number]
-        assert await ending.supersede(connection, NOW + timedelta(hours=1), among=both) == 1
+        assert await lifecycle.supersede(connection, NOW + timedelta(hours=1), among=both) == 1
     assert sorted(await ledger.states()) == ["sending", "sending", "sending", "skipped: superseded"]
 
 
@@ -264,52 +295,54 @@ async def test_what_is_taken_over_is_uncertain_and_its_old_run_settles_nothing(l
     await ledger.settle(Settlement(id=one.id, state="sent", sent_at=NOW), run="killed")
     again = await ledger.claim(run="next")
     assert [(claim.id, claim.uncertain, claim.attempts, claim.revision) for claim in again] == [
-        (one.id, True, 2, one.revision), (two.id, True, 2, two.revision),
-    ]  # fmt: skip
+        (one.id, True, 2, one.revision),
+        (two.id, True, 2, two.revision),
+    ]
 
 
 async def test_withdrawn_and_never_tried_comes_back_tried_or_inactive_does_not(ledger: Ledger) -> None:
     async with ledger.database.write() as connection:
-        assert await ending.withdraw(connection, ledger.notice.id, reason="cancelled") == 2
+        assert await lifecycle.withdraw(connection, ledger.notice.id, reason="cancelled") == 2
         ann = await members.by_key(connection, "ann@example.org")
         assert ann
         await members.change(connection, ann.id, status="left", active_since=None)
-        assert await ending.give_back(connection, ledger.notice.id) == 1
+        assert await lifecycle.give_back(connection, ledger.notice.id) == 1
     assert await ledger.states() == ["withdrawn: cancelled", "queued"]
     await ledger.set(state="withdrawn", reason="cancelled", attempts=1)
     async with ledger.database.write() as connection:
-        assert await ending.give_back(connection, ledger.notice.id) == 0
+        assert await lifecycle.give_back(connection, ledger.notice.id) == 0
 
 
 async def test_who_left_while_a_meeting_was_cancelled_and_came_back_is_reminded(ledger: Ledger) -> None:
     await ledger.set(state="withdrawn", reason="cancelled")
     async with ledger.database.write() as connection:
-        await following.follow_members(connection, NOW, changed_since=None)
+        await lifecycle.follow_members(connection, NOW, changed_since=None)
     assert await ledger.states() == ["queued", "queued"]
 
 
 async def test_who_declined_gets_nothing_back_before_they_undo_it(ledger: Ledger) -> None:
     async with ledger.database.write() as connection:
-        await ending.withdraw(connection, ledger.notice.id, reason="cancelled")
+        await lifecycle.withdraw(connection, ledger.notice.id, reason="cancelled")
         bo = await members.by_key(connection, "bo@example.org")
         assert bo
         await answers.set_answer(connection, bo.id, MEETING.key, answer="declined", now=NOW)
-        assert await ending.give_back(connection, ledger.notice.id) == 1
+        assert await lifecycle.give_back(connection, ledger.notice.id) == 1
         await answers.set_answer(connection, bo.id, MEETING.key, answer="coming", now=NOW)
-        await following.follow_members(connection, NOW, changed_since=0)
+        await lifecycle.follow_members(connection, NOW, changed_since=0)
     assert await ledger.states() == ["queued", "queued"]
 
 
 async def test_what_comes_back_is_for_where_its_member_lives_now(ledger: Ledger) -> None:
     async with ledger.database.write() as connection:
-        await ending.withdraw(connection, ledger.notice.id, reason="cancelled")
+        await lifecycle.withdraw(connection, ledger.notice.id, reason="cancelled")
         ann = await members.by_key(connection, "ann@example.org")
         assert ann
         await members.change(connection, ann.id, zone="Asia/Tokyo", locale="ja-JP")
-        await ending.give_back(connection, ledger.notice.id)
+        await lifecycle.give_back(connection, ledger.notice.id)
     assert [(one.zone, one.locale) for one in await ledger.claim()] == [
-        ("Asia/Tokyo", "ja-JP"), ("Europe/London", "en-GB"),
-    ]  # fmt: skip
+        ("Asia/Tokyo", "ja-JP"),
+        ("Europe/London", "en-GB"),
+    ]
 
 
 async def test_at_its_end_the_queued_expires_with_why_and_the_uncertain_counts_as_sent(
@@ -322,9 +355,9 @@ async def test_at_its_end_the_queued_expires_with_why_and_the_uncertain_counts_a
         Settlement(id=two.id, reason="no answer", uncertain=True, **again),  # type: ignore[arg-type]
     )
     async with ledger.database.write() as connection:
-        assert await ending.expire(connection, START - timedelta(seconds=1)) == 0
-        assert await ending.expire(connection, START) == 1
-        await ending.close_finished(connection, START)
+        assert await lifecycle.expire(connection, START - timedelta(seconds=1)) == 0
+        assert await lifecycle.expire(connection, START) == 1
+        await lifecycle.close_finished(connection, START)
         assert await notices.open_notices(connection) == []
     assert await ledger.states() == ["expired: late: 450 later", "sent: uncertain"]
 
@@ -333,10 +366,10 @@ async def test_at_its_end_the_queued_expires_with_why_and_the_uncertain_counts_a
 async def test_sent_and_expired_are_final(ledger: Ledger, state: str) -> None:
     await ledger.set(state=state, reason="late", sent_at=NOW if state == "sent" else None)
     async with ledger.database.write() as connection:
-        await ending.withdraw(connection, ledger.notice.id, reason="stopped")
-        await ending.give_back(connection, ledger.notice.id)
-        await ending.retry_failed(connection, ledger.notice.id, NOW)
-        await following.follow_members(connection, NOW, changed_since=None)
+        await lifecycle.withdraw(connection, ledger.notice.id, reason="stopped")
+        await lifecycle.give_back(connection, ledger.notice.id)
+        await lifecycle.retry_failed(connection, ledger.notice.id, NOW)
+        await lifecycle.follow_members(connection, NOW, changed_since=None)
         await claims.take_over(connection, now=NOW)
     assert await ledger.states() == [f"{state}: late"] * 2
 
@@ -344,11 +377,11 @@ async def test_sent_and_expired_are_final(ledger: Ledger, state: str) -> None:
 async def test_failed_comes_back_only_by_a_convenor(ledger: Ledger) -> None:
     await ledger.set(state="failed", reason="550", attempts=1)
     async with ledger.database.write() as connection:
-        await ending.give_back(connection, ledger.notice.id)
-        await following.follow_members(connection, NOW, changed_since=None)
+        await lifecycle.give_back(connection, ledger.notice.id)
+        await lifecycle.follow_members(connection, NOW, changed_since=None)
     assert await ledger.states() == ["failed: 550"] * 2
     async with ledger.database.write() as connection:
-        assert await ending.retry_failed(connection, ledger.notice.id, NOW) == 2
+        assert await lifecycle.retry_failed(connection, ledger.notice.id, NOW) == 2
     assert await ledger.states() == ["queued", "queued"]
 
 
@@ -393,8 +426,9 @@ async def test_which_mail_is_the_first_goes_by_what_was_sent_and_not_by_the_numb
     )
     await reminder.change(ready=True)
     assert {one.member: one.first for one in await reminder.claim()} == {
-        arrived.member: False, refused.member: True,
-    }  # fmt: skip
+        arrived.member: False,
+        refused.member: True,
+    }
 
 
 async def test_a_mail_that_did_not_leave_introduces_us_when_it_does_unless_another_has(

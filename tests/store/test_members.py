@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from scheduler.domain.policy import Kind
-from scheduler.store import erasures, facts, members, notices
+from scheduler.store import erasures, members, notices, service_state
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 from scheduler.store.schema import deliveries
@@ -17,10 +17,21 @@ NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 def row(address: str, **values: Any) -> dict[str, Any]:
     return {
-        "address": address, "address_key": address.lower(), "name": "Ann", "country": "GB", "zone": "Europe/London",
-        "zone_source": "given", "locale": "en-GB", "status": "active", "convenor": False, "created_at": NOW,
-        "active_since": NOW, "paused_until": None, "uninvited_at": None, **values,
-    }  # fmt: skip
+        "address": address,
+        "address_key": address.lower(),
+        "name": "Ann",
+        "country": "GB",
+        "zone": "Europe/London",
+        "zone_source": "given",
+        "locale": "en-GB",
+        "status": "active",
+        "convenor": False,
+        "created_at": NOW,
+        "active_since": NOW,
+        "paused_until": None,
+        "uninvited_at": None,
+        **values,
+    }
 
 
 async def add(database: Database, *rows: dict[str, Any]) -> None:
@@ -35,7 +46,7 @@ async def find(database: Database, address: str) -> Member | None:
 
 async def change_mark(database: Database) -> int:
     async with database.read() as connection:
-        return await facts.current(connection, "change")
+        return await service_state.current(connection, "change")
 
 
 async def test_a_member_comes_back_as_they_were_put_in(database: Database) -> None:
@@ -119,15 +130,27 @@ async def _mailed(database: Database, member: Member, *, audience: str) -> int:
     """A notice to `audience` that is being sent to `member`; returns its number."""
     async with database.write() as connection:
         number = await notices.add(
-            connection, identity=f"notice:{audience}", kind=Kind.NOTICE, audience=audience, created_at=NOW,
-            expires=NOW, ready=True,
-        )  # fmt: skip
+            connection,
+            identity=f"notice:{audience}",
+            kind=Kind.NOTICE,
+            audience=audience,
+            created_at=NOW,
+            expires=NOW,
+            ready=True,
+        )
         await connection.execute(
             deliveries.insert().values(
-                notice=number, member=member.id, zone="Europe/London", locale="en-GB", chunk=1, state="sending",
-                run="run", due=NOW, next_try=NOW,
+                notice=number,
+                member=member.id,
+                zone="Europe/London",
+                locale="en-GB",
+                chunk=1,
+                state="sending",
+                run="run",
+                due=NOW,
+                next_try=NOW,
             )
-        )  # fmt: skip
+        )
     return number
 
 

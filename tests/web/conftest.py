@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 
 from scheduler.web.app import create_app
 from scheduler.web.metrics import Metrics
-from tests.house import COMMUNITY, RETENTION, House, open_house
+from tests.installation import COMMUNITY, RETENTION, Installation, open_installation
 
 PAGES = Path(__file__).parents[2] / "templates" / "web"
 
@@ -23,27 +23,39 @@ LINKS = (
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
     """Adopted on the fourth of November, with members around the world."""
-    async with open_house(tmp_path, datetime(2026, 11, 4, 12, tzinfo=UTC)) as house:
-        await house.tick()
-        await house.join(("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"), ("Cy", "America/New_York"))
-        yield house
+    async with open_installation(tmp_path, datetime(2026, 11, 4, 12, tzinfo=UTC)) as installation:
+        await installation.tick()
+        await installation.join(
+            ("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"), ("Cy", "America/New_York")
+        )
+        yield installation
 
 
-def make_app(house: House, metrics: Metrics | None = None, **options: Any) -> Starlette:
-    """The site of a house."""
+def make_app(installation: Installation, metrics: Metrics | None = None, **options: Any) -> Starlette:
+    """The site of a installation."""
     return create_app(
-        community=replace(COMMUNITY, links=LINKS), series=tuple(house.series), policies=tuple(house.policies),
-        database=house.database, clock=house.clock, keys=house.keys, outbox=house.mail, templates=PAGES,
-        retention=RETENTION, admits=False, embedded_by="https://www.example.org", metrics=metrics,
-        shows_outbox=True, **options,
-    )  # fmt: skip
+        community=replace(COMMUNITY, links=LINKS),
+        series=tuple(installation.series),
+        policies=tuple(installation.policies),
+        database=installation.database,
+        clock=installation.clock,
+        keys=installation.keys,
+        outbox=installation.mail,
+        templates=PAGES,
+        retention=RETENTION,
+        admits=False,
+        embedded_by="https://www.example.org",
+        metrics=metrics,
+        shows_outbox=True,
+        **options,
+    )
 
 
 @pytest.fixture
-def app(house: House) -> Starlette:
-    return make_app(house)
+def app(installation: Installation) -> Starlette:
+    return make_app(installation)
 
 
 Arrive = Callable[..., httpx.AsyncClient]

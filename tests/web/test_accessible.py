@@ -9,11 +9,11 @@ from axe_playwright_python.async_playwright import Axe  # type: ignore[import-un
 from starlette.applications import Starlette
 
 from scheduler.domain.token import Purpose
-from scheduler.service.amending import Change, amend
-from tests.house import House
+from scheduler.service.occurrences import Change, amend
+from tests.installation import Installation
 from tests.web.serving import served
 from tests.web.test_any_form import own_tokens
-from tests.web.test_preferences import person
+from tests.web.test_member_page import person
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -24,32 +24,51 @@ MOVED = "conversation-for-kindness/2026-12-17"
 
 
 @pytest.fixture
-async def address(app: Starlette, house: House) -> AsyncIterator[str]:
+async def address(app: Starlette, installation: Installation) -> AsyncIterator[str]:
     """The site, with a meeting that is moved and invitations gone out."""
-    await house.live(datetime(2026, 11, 6, 12, tzinfo=UTC))
+    await installation.live(datetime(2026, 11, 6, 12, tzinfo=UTC))
     change = Change(move_to=datetime(2026, 12, 17, 19), topic="Listening", speakers="Ann")
-    await amend(house.database, house.by_slug, MOVED, change, now=house.clock.now())
+    await amend(installation.database, installation.by_slug, MOVED, change, now=installation.clock.now())
     async with served(app) as address:
         yield address
 
 
-async def pages(house: House) -> list[str]:
+async def pages(installation: Installation) -> list[str]:
     """A path to every page in every state that a reader may find it in."""
-    own = await own_tokens(house)
+    own = await own_tokens(installation)
     return [
-        "/join", "/join?zone=Asia/Kolkata", "/embed/next", "/confirm/x",
-        "/", "/?zone=Asia/Kathmandu", "/?zone=Nowhere/Else", f"/meetings/{KEY}", f"/meetings/{MOVED}", "/privacy",
-        "/archive", "/subscribe", f"/subscribe/{own[Purpose.SUBSCRIBE]}", "/nothing", "/outbox",
-        f"/me/{own[Purpose.PREFERENCES]}", f"/me/{own[Purpose.PREFERENCES]}?done=details", "/me/x",
-        f"/rsvp/{own[Purpose.RSVP]}?answer=declined", "/rsvp/x", f"/u/{own[Purpose.LEAVE]}", "/u/x",
-        f"/go/{own[Purpose.JOIN]}/{KEY}", "/go/x/a/b", "/cal/x.ics",
-    ]  # fmt: skip
+        "/join",
+        "/join?zone=Asia/Kolkata",
+        "/embed/next",
+        "/confirm/x",
+        "/",
+        "/?zone=Asia/Kathmandu",
+        "/?zone=Nowhere/Else",
+        f"/meetings/{KEY}",
+        f"/meetings/{MOVED}",
+        "/privacy",
+        "/archive",
+        "/subscribe",
+        f"/subscribe/{own[Purpose.SUBSCRIBE]}",
+        "/nothing",
+        "/outbox",
+        f"/me/{own[Purpose.PREFERENCES]}",
+        f"/me/{own[Purpose.PREFERENCES]}?done=details",
+        "/me/x",
+        f"/rsvp/{own[Purpose.RSVP]}?answer=declined",
+        "/rsvp/x",
+        f"/u/{own[Purpose.LEAVE]}",
+        "/u/x",
+        f"/go/{own[Purpose.JOIN]}/{KEY}",
+        "/go/x/a/b",
+        "/cal/x.ics",
+    ]
 
 
-async def fresh_token(house: House) -> str:
-    bo = await person(house)
-    return house.keys.token(
-        Purpose.SIGN_IN, bo.id, generation=0, expires=house.clock.now() + timedelta(hours=1)
+async def fresh_token(installation: Installation) -> str:
+    bo = await person(installation)
+    return installation.keys.token(
+        Purpose.SIGN_IN, bo.id, generation=0, expires=installation.clock.now() + timedelta(hours=1)
     )
 
 
@@ -63,7 +82,7 @@ async def violations(page: "Page") -> list[str]:
 @pytest.mark.proof
 @pytest.mark.short
 async def test_axe_finds_nothing_on_any_page_light_or_dark(
-    address: str, browser: "Browser", house: House
+    address: str, browser: "Browser", installation: Installation
 ) -> None:
     found: dict[str, list[str]] = {}
     for scheme, width in (("light", 1280), ("dark", 320)):
@@ -71,12 +90,12 @@ async def test_axe_finds_nothing_on_any_page_light_or_dark(
             color_scheme="dark" if scheme == "dark" else "light", viewport={"width": width, "height": 700}
         )
         page = await context.new_page()
-        for path in await pages(house):
+        for path in await pages(installation):
             await page.goto(address + path)
             if wrong := await violations(page):
                 found[f"{scheme} {path}"] = wrong
             assert await page.evaluate("document.documentElement.scrollWidth") <= width, path
-        own = await own_tokens(house)
+        own = await own_tokens(installation)
         await page.goto(f"{address}/me/{own[Purpose.PREFERENCES]}")
         await page.get_by_label("Name").fill("a\u202eb")
         await page.get_by_role("button", name="Save").first.click()

@@ -13,19 +13,57 @@ from starlette.routing import Route
 
 from scheduler.domain.token import Purpose
 from scheduler.store import members
-from tests.house import House, address_of
+from tests.installation import Installation, address_of
 
 KEY = "conversation-for-kindness/2026-11-19"
 NASTY = [
-    "", " ", "x" * 5_000, "\x00", "a\x07b", "\u202egnirts", "<script>alert(1)</script>", "' OR '1'='1' --",
-    "a\r\nBcc: everybody@example.org", "🎉👩🏽‍🚀", "раураl Ünal 李", "{{ 7 * 7 }}", "%s%n", "../../etc/passwd", "1e400",
-    "-1", "9" * 400, "\ud83d".encode("utf-16", "surrogatepass").decode("utf-16", "replace"), "2027-02-30", "NaN",
-]  # fmt: skip
+    "",
+    " ",
+    "x" * 5_000,
+    "\x00",
+    "a\x07b",
+    "\u202egnirts",
+    "<script>alert(1)</script>",
+    "' OR '1'='1' --",
+    "a\r\nBcc: everybody@example.org",
+    "🎉👩🏽‍🚀",
+    "раураl Ünal 李",
+    "{{ 7 * 7 }}",
+    "%s%n",
+    "../../etc/passwd",
+    "1e400",
+    "-1",
+    "9" * 400,
+    "\ud83d".encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
+    "2027-02-30",
+    "NaN",
+]
 NAMES = [
-    "act", "answer", "name", "zone", "locale", "cycle", "wanted", "until", "alarm", "answers", "invitation_by",
-    "address", "email", "country", "language", "consent", "reason", "website", "confirmed", "sure", "pause",
-    "months", "words", "homepage",
-]  # fmt: skip
+    "act",
+    "answer",
+    "name",
+    "zone",
+    "locale",
+    "cycle",
+    "wanted",
+    "until",
+    "alarm",
+    "answers",
+    "invitation_by",
+    "address",
+    "email",
+    "country",
+    "language",
+    "consent",
+    "reason",
+    "website",
+    "confirmed",
+    "sure",
+    "pause",
+    "months",
+    "words",
+    "homepage",
+]
 ACTS = [
     "details",
     "notices",
@@ -42,25 +80,49 @@ ACTS = [
 ]
 VALUES = st.one_of(st.sampled_from(NASTY), st.sampled_from(ACTS), st.text(max_size=40))
 WHOLE = [
-    {"act": "details", "name": "Bo", "zone": "Asia/Kolkata", "confirmed": "Asia/Kolkata", "locale": "en", "cycle": ""},
-    {"act": "notices", "wanted": "notice", "invitation_by": "mail"}, {"act": "pause", "until": "2026-12-01"},
-    {"act": "feed", "alarm": "60", "answers": "yes"}, {"act": "address", "email": "new@example.org"},
-    {"answer": "maybe"}, {"email": "bo@example.org"},
-    {"name": "Di", "email": "di@example.org", "country": "NZ", "zone": "Pacific/Auckland", "locale": "en",
-     "consent": "yes", "confirmed": "Pacific/Auckland"},
-]  # fmt: skip
+    {
+        "act": "details",
+        "name": "Bo",
+        "zone": "Asia/Kolkata",
+        "confirmed": "Asia/Kolkata",
+        "locale": "en",
+        "cycle": "",
+    },
+    {"act": "notices", "wanted": "notice", "invitation_by": "mail"},
+    {"act": "pause", "until": "2026-12-01"},
+    {"act": "feed", "alarm": "60", "answers": "yes"},
+    {"act": "address", "email": "new@example.org"},
+    {"answer": "maybe"},
+    {"email": "bo@example.org"},
+    {
+        "name": "Di",
+        "email": "di@example.org",
+        "country": "NZ",
+        "zone": "Pacific/Auckland",
+        "locale": "en",
+        "consent": "yes",
+        "confirmed": "Pacific/Auckland",
+    },
+]
 """Forms as honest people send them, in which one field is then spoiled."""
 
 ANY = st.lists(st.tuples(st.sampled_from(NAMES) | st.text(max_size=12), VALUES), max_size=12)
 SPOILED = st.builds(
     lambda form, name, value: list({**form, name: value}.items()),
-    st.sampled_from(WHOLE), st.sampled_from(NAMES), VALUES,
-)  # fmt: skip
+    st.sampled_from(WHOLE),
+    st.sampled_from(NAMES),
+    VALUES,
+)
 FORMS = st.one_of(ANY, SPOILED)
 KINDS = [
-    "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "multipart/form-data", "text/plain", "",
-    "application/x-www-form-urlencoded; charset=utf-7", "multipart/form-data; boundary=",
-]  # fmt: skip
+    "application/x-www-form-urlencoded",
+    "multipart/form-data; boundary=b",
+    "multipart/form-data",
+    "text/plain",
+    "",
+    "application/x-www-form-urlencoded; charset=utf-7",
+    "multipart/form-data; boundary=",
+]
 
 
 def form_routes(app: Starlette) -> list[str]:
@@ -70,13 +132,13 @@ def form_routes(app: Starlette) -> list[str]:
     )
 
 
-async def own_tokens(house: House) -> dict[str, str]:
+async def own_tokens(installation: Installation) -> dict[str, str]:
     """A good token for each purpose, of Bo."""
-    async with house.database.read() as connection:
+    async with installation.database.read() as connection:
         bo = await members.by_key(connection, address_of("Bo"))
     assert bo
     return {
-        purpose: house.keys.token(
+        purpose: installation.keys.token(
             purpose, bo.id, generation=bo.generation, about=KEY if purpose is Purpose.RSVP else ""
         )
         for purpose in Purpose
@@ -84,18 +146,23 @@ async def own_tokens(house: House) -> dict[str, str]:
 
 
 _OF_PATH = {
-    "/u/": Purpose.LEAVE, "/me/": Purpose.PREFERENCES, "/rsvp/": Purpose.RSVP, "/subscribe/": Purpose.SUBSCRIBE,
+    "/u/": Purpose.LEAVE,
+    "/me/": Purpose.PREFERENCES,
+    "/rsvp/": Purpose.RSVP,
+    "/subscribe/": Purpose.SUBSCRIBE,
     "/sign-in/": Purpose.SIGN_IN,
-}  # fmt: skip
+}
 
 
-async def test_no_form_can_be_made_to_fail(house: House, app: Starlette, visitor: httpx.AsyncClient) -> None:
-    paths, tokens = form_routes(app), await own_tokens(house)
-    async with house.database.read() as connection:
+async def test_no_form_can_be_made_to_fail(
+    installation: Installation, app: Starlette, visitor: httpx.AsyncClient
+) -> None:
+    paths, tokens = form_routes(app), await own_tokens(installation)
+    async with installation.database.read() as connection:
         cy = await members.by_key(connection, address_of("Cy"))
     assert cy
-    soon = house.clock.now() + timedelta(hours=1)
-    tokens[Purpose.SIGN_IN] = house.keys.token(Purpose.SIGN_IN, cy.id, generation=0, expires=soon)
+    soon = installation.clock.now() + timedelta(hours=1)
+    tokens[Purpose.SIGN_IN] = installation.keys.token(Purpose.SIGN_IN, cy.id, generation=0, expires=soon)
     assert {"/me/{token}", "/rsvp/{token}", "/u/{token}"} <= set(paths)
     loop = asyncio.get_running_loop()
 
@@ -118,10 +185,10 @@ async def test_no_form_can_be_made_to_fail(house: House, app: Starlette, visitor
         assert "<script>alert" not in answer.text and "{{" not in answer.text
 
     await asyncio.to_thread(attack)
-    async with house.database.read() as connection:
+    async with installation.database.read() as connection:
         bo = await members.by_key(connection, address_of("Bo"))
     assert bo and not any(char in bo.name + bo.address for char in "\r\n\x00\u202e")
-    assert not (house.mail / "new").exists() or not list(Path(house.mail / "new").iterdir())
+    assert not (installation.mail / "new").exists() or not list(Path(installation.mail / "new").iterdir())
 
 
 def _grouped(form: list[tuple[str, str]]) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 from starlette.applications import Starlette
 
-from scheduler.bootstrap.clock import SystemClock
 from scheduler.bootstrap.web_process import serve_guarded
-from scheduler.web.gate import Gate, Limits
+from scheduler.bootstrap.wiring import SystemClock
+from scheduler.web.connection_limits import Gate, Limits
 from scheduler.web.visitor import NO_NETWORKS, Networks
 
 QUICK = Limits(head_seconds=0.4, body_seconds=0.4, drain_seconds=0.4, largest_head=4096, largest_body=8192)
@@ -21,7 +21,7 @@ WHOLE = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scheduler.web.gate.SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr("scheduler.web.connection_limits.SWEEP_SECONDS", 0.05)
 
 
 @asynccontextmanager

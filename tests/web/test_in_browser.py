@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 
 from scheduler.domain.token import Purpose
 from scheduler.store import members
-from tests.house import House, address_of
+from tests.installation import Installation, address_of
 from tests.web.serving import served
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ NARROWEST = 320
 
 
 @pytest.fixture
-async def address(app: Starlette, house: House) -> AsyncIterator[str]:
+async def address(app: Starlette, installation: Installation) -> AsyncIterator[str]:
     """The site, served on this machine, with the invitations gone out."""
-    await house.live(datetime(2026, 11, 6, 12, tzinfo=UTC))
+    await installation.live(datetime(2026, 11, 6, 12, tzinfo=UTC))
     async with served(app) as address:
         yield address
 
@@ -43,18 +43,26 @@ async def page(browser: "Browser") -> AsyncIterator["Page"]:
     assert [one for one in said if "422" not in one] == []
 
 
-async def token(house: House, purpose: Purpose) -> str:
-    async with house.database.read() as connection:
+async def token(installation: Installation, purpose: Purpose) -> str:
+    async with installation.database.read() as connection:
         member = await members.by_key(connection, address_of("Bo"))
         assert member
-        return house.keys.token(purpose, member.id, generation=member.generation)
+        return installation.keys.token(purpose, member.id, generation=member.generation)
 
 
-async def test_no_page_is_wider_than_the_smallest_telephone(address: str, page: "Page", house: House) -> None:
+async def test_no_page_is_wider_than_the_smallest_telephone(
+    address: str, page: "Page", installation: Installation
+) -> None:
     paths = [
-        "/", "/join", "/embed/next", "/?zone=America/Argentina/Buenos_Aires", f"/meetings/{KEY}", "/outbox",
-        f"/u/{await token(house, Purpose.LEAVE)}", f"/go/{await token(house, Purpose.JOIN)}/{KEY}",
-    ]  # fmt: skip
+        "/",
+        "/join",
+        "/embed/next",
+        "/?zone=America/Argentina/Buenos_Aires",
+        f"/meetings/{KEY}",
+        "/outbox",
+        f"/u/{await token(installation, Purpose.LEAVE)}",
+        f"/go/{await token(installation, Purpose.JOIN)}/{KEY}",
+    ]
     await page.goto(f"{address}/outbox")
     paths.append(await page.locator("tbody a").first.get_attribute("href") or "")
     for path in paths:
@@ -86,7 +94,7 @@ async def test_without_script_a_place_is_chosen_from_the_list(address: str, brow
 
 @pytest.mark.parametrize("script", [True, False])
 async def test_who_asks_to_join_needs_a_keyboard_and_no_script(
-    address: str, browser: "Browser", house: House, *, script: bool
+    address: str, browser: "Browser", installation: Installation, *, script: bool
 ) -> None:
     context = await browser.new_context(
         java_script_enabled=script,
@@ -110,8 +118,8 @@ async def test_who_asks_to_join_needs_a_keyboard_and_no_script(
     assert await page.evaluate("document.documentElement.scrollWidth") <= NARROWEST if script else True
     await page.get_by_role("button", name="Yes, send my request").press("Enter")
     await page.get_by_role("heading", name="Look into your mail").wait_for()
-    await house.tick()
-    async with house.database.read() as connection:
+    await installation.tick()
+    async with installation.database.read() as connection:
         member = await members.by_key(connection, "maya@example.org")
     assert member
     assert (member.status, member.zone) == ("pending", "Pacific/Auckland")
@@ -133,11 +141,11 @@ async def test_a_mail_is_read_in_its_frame(address: str, page: "Page") -> None:
     assert "Dear \u2068Bo\u2069" in await frame.locator("body").inner_text()
 
 
-async def test_leaving_takes_one_press(address: str, page: "Page", house: House) -> None:
-    await page.goto(f"{address}/u/{await token(house, Purpose.LEAVE)}")
+async def test_leaving_takes_one_press(address: str, page: "Page", installation: Installation) -> None:
+    await page.goto(f"{address}/u/{await token(installation, Purpose.LEAVE)}")
     await page.get_by_role("button", name="Leave the list").click()
     await page.get_by_role("heading", name="You have left").wait_for()
-    async with house.database.read() as connection:
+    async with installation.database.read() as connection:
         member = await members.by_key(connection, address_of("Bo"))
         assert member and member.status == "left"
 

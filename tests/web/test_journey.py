@@ -12,12 +12,12 @@ import httpx
 import pytest
 import vobject  # type: ignore[import-untyped]
 
-from scheduler.delivery.smtp import SmtpTransport
-from scheduler.delivery.transport import SmtpAddress
-from scheduler.service.deciding import accept
-from scheduler.store import requests
+from scheduler.delivery.send.smtp import SmtpTransport
+from scheduler.delivery.send.transport import SmtpAddress
+from scheduler.service.join_requests import accept
+from scheduler.store import join_requests
 from tests.delivery.receiver import Receiver
-from tests.house import COMMUNITY, House, open_house
+from tests.installation import COMMUNITY, Installation, open_installation
 from tests.web.conftest import make_app
 from tests.web.serving import served
 
@@ -31,8 +31,8 @@ _LINK = re.compile(r"https://meet\.example\.org(/[^\s<>\")]+)")
 class Mailbox:
     """What the relay took for one reader."""
 
-    def __init__(self, house: House, receiver: Receiver) -> None:
-        self._house = house
+    def __init__(self, installation: Installation, receiver: Receiver) -> None:
+        self._house = installation
         self._receiver = receiver
 
     def mails(self) -> list[EmailMessage]:
@@ -68,18 +68,20 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, receiver: Receiver) -> AsyncIterator[House]:
+async def installation(tmp_path: Path, receiver: Receiver) -> AsyncIterator[Installation]:
     """Running for a week, the invitations to the meeting of November gone out."""
     relay = SmtpTransport(SmtpAddress(host="127.0.0.1", port=receiver.port), hostname="meet.example.org")
-    async with open_house(tmp_path, datetime(2026, 11, 3, tzinfo=UTC), transport=relay) as house:
-        await house.join(("Ann", "Europe/London"), convenor=True)
-        await house.live(datetime(2026, 11, 10, 12, tzinfo=UTC))
-        yield house
+    async with open_installation(
+        tmp_path, datetime(2026, 11, 3, tzinfo=UTC), transport=relay
+    ) as installation:
+        await installation.join(("Ann", "Europe/London"), convenor=True)
+        await installation.live(datetime(2026, 11, 10, 12, tzinfo=UTC))
+        yield installation
 
 
 @pytest.fixture
-async def address(house: House) -> AsyncIterator[str]:
-    async with served(make_app(house)) as address:
+async def address(installation: Installation) -> AsyncIterator[str]:
+    async with served(make_app(installation)) as address:
         yield address
 
 
@@ -87,12 +89,12 @@ async def address(house: House) -> AsyncIterator[str]:
 @pytest.mark.short
 @pytest.mark.parametrize("script", [True, False], ids=["with JavaScript", "without JavaScript"])
 async def test_from_a_first_look_to_the_last_mail(
-    address: str, browser: "Browser", house: House, receiver: Receiver, script: bool
+    address: str, browser: "Browser", installation: Installation, receiver: Receiver, script: bool
 ) -> None:
     context = await browser.new_context(
         timezone_id="Pacific/Auckland", java_script_enabled=script, viewport={"width": 320, "height": 700}
     )
-    page, mailbox = await context.new_page(), Mailbox(house, receiver)
+    page, mailbox = await context.new_page(), Mailbox(installation, receiver)
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     await look(page, address, script=script)
@@ -100,18 +102,18 @@ async def test_from_a_first_look_to_the_last_mail(
     await page.goto(address + link((await mailbox.wait_for("onfirm"))[0], "/confirm/"))
     await page.get_by_role("button", name="Yes, I would like to join").click()
     await page.get_by_role("heading", name="Your request is with us").wait_for()
-    await let_in(house)
-    house.clock.pass_(timedelta(minutes=1))
+    await let_in(installation)
+    installation.clock.pass_(timedelta(minutes=1))
     welcome, invitation = await mailbox.wait_for(
         "Welcome to", "Conversation for Kindness: Friday 20 November"
     )
     await read_feed(address + link(welcome, "/cal/"))
     await answer(page, address + link(invitation, "/rsvp/") + "?answer=maybe")
     await move(page, address + link(invitation, "/me/"))
-    reminder = await next_reminder(house, mailbox)
+    reminder = await next_reminder(installation, mailbox)
     await leave(address, reminder)
     sent = len(mailbox.mails())
-    await house.live(datetime(2026, 12, 31, tzinfo=UTC))
+    await installation.live(datetime(2026, 12, 31, tzinfo=UTC))
     assert len(mailbox.mails()) == sent == 4
     assert await context.cookies() == []
     assert said == []
@@ -144,11 +146,11 @@ async def ask(page: "Page", *, script: bool) -> None:
     await page.get_by_role("heading", name="Look into your mail").wait_for()
 
 
-async def let_in(house: House) -> None:
+async def let_in(installation: Installation) -> None:
     """The convenor accepts."""
-    async with house.database.read() as connection:
-        (waiting,) = await requests.waiting(connection)
-    await accept(house.database, waiting.id, by=None, now=house.clock.now())
+    async with installation.database.read() as connection:
+        (waiting,) = await join_requests.waiting(connection)
+    await accept(installation.database, waiting.id, by=None, now=installation.clock.now())
 
 
 async def read_feed(url: str) -> None:
@@ -178,12 +180,12 @@ async def move(page: "Page", url: str) -> None:
     await page.get_by_text("Saved.").wait_for()
 
 
-async def next_reminder(house: House, mailbox: Mailbox) -> EmailMessage:
+async def next_reminder(installation: Installation, mailbox: Mailbox) -> EmailMessage:
     """It comes at nine o'clock of the day before in Vancouver, and not when it would have in Auckland."""
     before = len(mailbox.mails())
-    await house.live(datetime(2026, 11, 18, 15, 59, tzinfo=UTC))
+    await installation.live(datetime(2026, 11, 18, 15, 59, tzinfo=UTC))
     assert len(mailbox.mails()) == before
-    house.clock.pass_until(datetime(2026, 11, 18, 16, tzinfo=UTC))
+    installation.clock.pass_until(datetime(2026, 11, 18, 16, tzinfo=UTC))
     (reminder,) = await mailbox.wait_for(
         "Reminder: Conversation for Kindness: Thursday 19 November, 11:00 am Vancouver"
     )

@@ -5,20 +5,40 @@ import pytest
 from babel import Locale
 
 from scheduler.domain.country import countries
-from scheduler.domain.locale_tag import find_locale, hour_cycle, require_locale
+from scheduler.domain.locale import find_locale, hour_cycle, require_locale
 from scheduler.domain.token import Purpose
-from scheduler.service.joining import read_application
-from scheduler.web.choices import language_name, languages
+from scheduler.service.join_requests import read_application
+from scheduler.web.forms import language_name, languages
 from tests.delivery import mails
-from tests.house import House
+from tests.installation import Installation
 from tests.web.test_any_form import KEY, own_tokens
-from tests.web.test_preferences import DETAILS, person
+from tests.web.test_member_page import DETAILS, person
 
 ODD = (
-    "en-FR", "ht-HT", "sm-WS", "fj-FJ", "ht", "sm", "fj", "zh-Hant-FR", "sr-Latn-BR", "ca-ES-valencia", "de-CH-1996",
-    "en-001", "en-150", "tlh", "kok-Latn-US", "en-GB-u-hc-h12", "en-FR-u-hc-h23", "sm-AQ-u-hc-h12", "no-BR", "sh-US",
-    "cy", "wae-DE", "",
-)  # fmt: skip
+    "en-FR",
+    "ht-HT",
+    "sm-WS",
+    "fj-FJ",
+    "ht",
+    "sm",
+    "fj",
+    "zh-Hant-FR",
+    "sr-Latn-BR",
+    "ca-ES-valencia",
+    "de-CH-1996",
+    "en-001",
+    "en-150",
+    "tlh",
+    "kok-Latn-US",
+    "en-GB-u-hc-h12",
+    "en-FR-u-hc-h23",
+    "sm-AQ-u-hc-h12",
+    "no-BR",
+    "sh-US",
+    "cy",
+    "wae-DE",
+    "",
+)
 """Pairs and languages that CLDR has no locale for, beside some that it has."""
 
 
@@ -49,23 +69,30 @@ def test_every_language_that_an_import_takes_is_named_with_any_country_and_has_a
 @pytest.mark.parametrize(
     ("tag", "name"),
     [
-        ("en-FR", "English (France)"), ("fr-MA", "Français (Maroc)"), ("pt-JP", "Português (Japão)"),
-        ("ht-HT", "Haitian Creole (Haiti)"), ("sm-WS", "Samoan (Samoa)"), ("fj", "Fijian"),
-        ("zh-Hant-HK", "中文 (繁體字, 中國香港特別行政區)"), ("sr-Latn-BR", "Srpski (latinica, Brazil)"),
-        ("en-GB-u-hc-h12", "English (United Kingdom)"), ("xx-yy-zz-<b>", "xx-yy-zz-<b>"), ("", ""),
+        ("en-FR", "English (France)"),
+        ("fr-MA", "Français (Maroc)"),
+        ("pt-JP", "Português (Japão)"),
+        ("ht-HT", "Haitian Creole (Haiti)"),
+        ("sm-WS", "Samoan (Samoa)"),
+        ("fj", "Fijian"),
+        ("zh-Hant-HK", "中文 (繁體字, 中國香港特別行政區)"),
+        ("sr-Latn-BR", "Srpski (latinica, Brazil)"),
+        ("en-GB-u-hc-h12", "English (United Kingdom)"),
+        ("xx-yy-zz-<b>", "xx-yy-zz-<b>"),
+        ("", ""),
     ],
-)  # fmt: skip
+)
 def test_language_and_country_are_each_named_by_themselves(tag: str, name: str) -> None:
     assert language_name(tag) == name
 
 
 async def test_the_own_page_opens_for_whoever_joins_in_english_from_any_country(
-    house: House, visitor: httpx.AsyncClient
+    installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    own = await own_tokens(house)
+    own = await own_tokens(installation)
     for country, _ in countries():
         locale = chosen("en", country)
-        await house.change("Bo", locale=locale, country=country)
+        await installation.change("Bo", locale=locale, country=country)
         shown = await visitor.get(f"/me/{own[Purpose.PREFERENCES]}")
         assert shown.status_code == 200, locale
         assert f'value="{locale}" lang="{locale}" selected>English (' in shown.text, locale
@@ -73,14 +100,18 @@ async def test_the_own_page_opens_for_whoever_joins_in_english_from_any_country(
 
 @pytest.mark.parametrize("locale", ODD)
 async def test_every_page_of_a_member_opens_in_every_language(
-    house: House, visitor: httpx.AsyncClient, locale: str
+    installation: Installation, visitor: httpx.AsyncClient, locale: str
 ) -> None:
-    await house.change("Bo", locale=locale)
-    own = await own_tokens(house)
+    await installation.change("Bo", locale=locale)
+    own = await own_tokens(installation)
     for path in (
-        f"/me/{own[Purpose.PREFERENCES]}", f"/rsvp/{own[Purpose.RSVP]}", f"/u/{own[Purpose.LEAVE]}",
-        f"/subscribe/{own[Purpose.SUBSCRIBE]}", f"/go/{own[Purpose.JOIN]}/{KEY}", f"/cal/{own[Purpose.FEED]}.ics",
-    ):  # fmt: skip
+        f"/me/{own[Purpose.PREFERENCES]}",
+        f"/rsvp/{own[Purpose.RSVP]}",
+        f"/u/{own[Purpose.LEAVE]}",
+        f"/subscribe/{own[Purpose.SUBSCRIBE]}",
+        f"/go/{own[Purpose.JOIN]}/{KEY}",
+        f"/cal/{own[Purpose.FEED]}.ics",
+    ):
         assert (await visitor.get(path)).status_code == 200, path
     me = f"/me/{own[Purpose.PREFERENCES]}"
     moving = await visitor.post(me, data={**DETAILS, "zone": "America/Lima", "locale": locale or "en"})
@@ -98,13 +129,13 @@ async def test_every_page_of_a_member_opens_in_every_language(
     ("language", "country"), [("en", "FR"), ("de", "BR"), ("sm", "WS"), ("ht", "GB-SCT")]
 )
 async def test_a_language_chosen_on_the_own_page_is_that_of_the_members_country(
-    house: House, visitor: httpx.AsyncClient, language: str, country: str
+    installation: Installation, visitor: httpx.AsyncClient, language: str, country: str
 ) -> None:
-    await house.change("Bo", country=country, locale="pl-PL")
-    me = f"/me/{(await own_tokens(house))[Purpose.PREFERENCES]}"
+    await installation.change("Bo", country=country, locale="pl-PL")
+    me = f"/me/{(await own_tokens(installation))[Purpose.PREFERENCES]}"
     saved = await visitor.post(me, data={**DETAILS, "locale": language})
     assert (await visitor.get(saved.headers["Location"])).status_code == 200
-    assert (await person(house)).locale == f"{language}-{country[:2]}" == chosen(language, country)
+    assert (await person(installation)).locale == f"{language}-{country[:2]}" == chosen(language, country)
 
 
 @pytest.mark.parametrize(

@@ -10,29 +10,29 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from scheduler.domain.token import Purpose
-from scheduler.service.amending import Change, amend
+from scheduler.service.occurrences import Change, amend
 from scheduler.store import members, schema
-from tests.house import House, address_of
+from tests.installation import Installation, address_of
 
 KEY = "conversation-for-kindness/2026-11-19"
 
 
-async def token(house: House, name: str, purpose: Purpose) -> str:
-    async with house.database.read() as connection:
+async def token(installation: Installation, name: str, purpose: Purpose) -> str:
+    async with installation.database.read() as connection:
         member = await members.by_key(connection, address_of(name))
         assert member
-        return house.keys.token(purpose, member.id, generation=member.generation)
+        return installation.keys.token(purpose, member.id, generation=member.generation)
 
 
-async def status(house: House, name: str) -> str:
-    async with house.database.read() as connection:
+async def status(installation: Installation, name: str) -> str:
+    async with installation.database.read() as connection:
         member = await members.by_key(connection, address_of(name))
         assert member
         return member.status
 
 
-async def everything(house: House) -> dict[str, list[Any]]:
-    async with house.database.read() as connection:
+async def everything(installation: Installation) -> dict[str, list[Any]]:
+    async with installation.database.read() as connection:
         return {
             table.name: list((await connection.execute(select(table))).all())
             for table in schema.metadata.sorted_tables
@@ -40,14 +40,14 @@ async def everything(house: House) -> dict[str, list[Any]]:
 
 
 async def test_looking_at_the_link_to_leave_asks_and_changes_nothing(
-    house: House, visitor: httpx.AsyncClient
+    installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    link = f"/u/{await token(house, 'Bo', Purpose.LEAVE)}"
-    before = await everything(house)
+    link = f"/u/{await token(installation, 'Bo', Purpose.LEAVE)}"
+    before = await everything(installation)
     for _ in range(2):
         assert "Leave the list" in (await visitor.get(link)).text
         assert (await visitor.head(link)).status_code == 200
-    assert await everything(house) == before
+    assert await everything(installation) == before
 
 
 @pytest.mark.parametrize(
@@ -61,58 +61,62 @@ async def test_looking_at_the_link_to_leave_asks_and_changes_nothing(
     ids=["urlencoded", "multipart", "empty", "garbage"],
 )
 async def test_one_press_leaves_without_cookie_or_redirect_however_it_is_sent(
-    house: House, visitor: httpx.AsyncClient, sent: dict[str, Any]
+    installation: Installation, visitor: httpx.AsyncClient, sent: dict[str, Any]
 ) -> None:
     """RFC 8058 section 3.2: the receiver of the POST needs no context of a browser, and must not redirect."""
-    link = f"/u/{await token(house, 'Bo', Purpose.LEAVE)}"
+    link = f"/u/{await token(installation, 'Bo', Purpose.LEAVE)}"
     for _ in range(2):
         answer = await visitor.post(link, **sent)
         assert answer.status_code == 200
         assert "You have left" in answer.text
         assert "Set-Cookie" not in answer.headers
-        assert await status(house, "Bo") == "left"
-    assert await status(house, "Ann") == "active"
+        assert await status(installation, "Bo") == "left"
+    assert await status(installation, "Ann") == "active"
     assert "You have left" in (await visitor.get(link)).text
 
 
 async def test_who_left_gets_nothing_more_not_even_what_was_queued(
-    house: House, visitor: httpx.AsyncClient
+    installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    house.clock.pass_until(datetime(2026, 11, 5, 13, tzinfo=UTC))
-    await house.planner.tick()
-    assert (await house.states(kind="invitation"))["Cy"] == "queued"
-    await visitor.post(f"/u/{await token(house, 'Cy', Purpose.LEAVE)}")
-    await house.live(datetime(2026, 11, 20, tzinfo=UTC))
-    assert not [mail for mail in house.mails() if address_of("Cy") in str(mail["To"])]
+    installation.clock.pass_until(datetime(2026, 11, 5, 13, tzinfo=UTC))
+    await installation.planner.tick()
+    assert (await installation.states(kind="invitation"))["Cy"] == "queued"
+    await visitor.post(f"/u/{await token(installation, 'Cy', Purpose.LEAVE)}")
+    await installation.live(datetime(2026, 11, 20, tzinfo=UTC))
+    assert not [mail for mail in installation.mails() if address_of("Cy") in str(mail["To"])]
 
 
-async def test_a_link_that_is_nobodys_is_a_page_that_helps(house: House, visitor: httpx.AsyncClient) -> None:
-    good = await token(house, "Bo", Purpose.LEAVE)
+async def test_a_link_that_is_nobodys_is_a_page_that_helps(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
+    good = await token(installation, "Bo", Purpose.LEAVE)
     wrong = ["x", good[:-1], good[:-1] + ("a" if good[-1] != "a" else "b"), good + "a", "ä" * 34, "7" * 34]
-    wrong.append(await token(house, "Bo", Purpose.JOIN))
+    wrong.append(await token(installation, "Bo", Purpose.JOIN))
     for one in wrong:
         for answer in (await visitor.get(f"/u/{one}"), await visitor.post(f"/u/{one}")):
             assert answer.status_code == 404
             assert "convenors@conversation.example.org" in answer.text
-    assert await status(house, "Bo") == "active"
+    assert await status(installation, "Bo") == "active"
 
 
-async def test_a_link_in_capitals_works(house: House, visitor: httpx.AsyncClient) -> None:
-    await visitor.post(f"/u/{(await token(house, 'Bo', Purpose.LEAVE)).upper()}")
-    assert await status(house, "Bo") == "left"
+async def test_a_link_in_capitals_works(installation: Installation, visitor: httpx.AsyncClient) -> None:
+    await visitor.post(f"/u/{(await token(installation, 'Bo', Purpose.LEAVE)).upper()}")
+    assert await status(installation, "Bo") == "left"
 
 
-async def test_a_replaced_link_says_so_and_changes_nothing(house: House, visitor: httpx.AsyncClient) -> None:
-    link = f"/u/{await token(house, 'Bo', Purpose.LEAVE)}"
-    await house.change("Bo", generation=1)
+async def test_a_replaced_link_says_so_and_changes_nothing(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
+    link = f"/u/{await token(installation, 'Bo', Purpose.LEAVE)}"
+    await installation.change("Bo", generation=1)
     for answer in (await visitor.get(link), await visitor.post(link)):
         assert answer.status_code == 410
         assert "was replaced" in answer.text
-    assert await status(house, "Bo") == "active"
+    assert await status(installation, "Bo") == "active"
 
 
-async def test_a_body_without_end_is_cut_off(house: House, visitor: httpx.AsyncClient) -> None:
-    link = f"/u/{await token(house, 'Bo', Purpose.LEAVE)}"
+async def test_a_body_without_end_is_cut_off(installation: Installation, visitor: httpx.AsyncClient) -> None:
+    link = f"/u/{await token(installation, 'Bo', Purpose.LEAVE)}"
 
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(1000):
@@ -120,35 +124,40 @@ async def test_a_body_without_end_is_cut_off(house: House, visitor: httpx.AsyncC
 
     assert (await visitor.post(link, content=endless())).status_code == 413
     assert (await visitor.post(link, content=b"x" * 100_000)).status_code == 413
-    assert await status(house, "Bo") == "active"
+    assert await status(installation, "Bo") == "active"
 
 
-async def test_other_methods_do_nothing(house: House, visitor: httpx.AsyncClient) -> None:
-    link = f"/u/{await token(house, 'Bo', Purpose.LEAVE)}"
+async def test_other_methods_do_nothing(installation: Installation, visitor: httpx.AsyncClient) -> None:
+    link = f"/u/{await token(installation, 'Bo', Purpose.LEAVE)}"
     for method in ["PUT", "PATCH", "DELETE", "OPTIONS"]:
         answer = await visitor.request(method, link)
         assert answer.status_code == 405
         assert {"GET", "POST"} <= set(answer.headers["Allow"].split(", "))
-    assert await status(house, "Bo") == "active"
+    assert await status(installation, "Bo") == "active"
 
 
 async def test_the_way_in_is_shut_until_a_quarter_of_an_hour_before_and_then_leads_to_the_room(
-    house: House, visitor: httpx.AsyncClient
+    installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    link = f"/go/{await token(house, 'Bo', Purpose.JOIN)}/{KEY}"
+    link = f"/go/{await token(installation, 'Bo', Purpose.JOIN)}/{KEY}"
     early = await visitor.get(link)
     assert early.status_code == 200
     assert "06:45" in early.text and "Friday 20 November 2026" in early.text
     assert "room.example.org" not in early.text
-    house.clock.pass_until(datetime(2026, 11, 19, 17, 45, tzinfo=UTC))
+    installation.clock.pass_until(datetime(2026, 11, 19, 17, 45, tzinfo=UTC))
     opened = await visitor.get(link)
     assert opened.status_code == 302
     assert opened.headers["Location"] == "https://room.example.org/kindness"
 
 
-async def test_no_personal_page_is_kept_or_told_on(house: House, visitor: httpx.AsyncClient) -> None:
-    leave, join = await token(house, "Bo", Purpose.LEAVE), await token(house, "Bo", Purpose.JOIN)
-    house.clock.pass_until(datetime(2026, 11, 19, 18, tzinfo=UTC))
+async def test_no_personal_page_is_kept_or_told_on(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
+    leave, join = (
+        await token(installation, "Bo", Purpose.LEAVE),
+        await token(installation, "Bo", Purpose.JOIN),
+    )
+    installation.clock.pass_until(datetime(2026, 11, 19, 18, tzinfo=UTC))
     for path in (
         f"/u/{leave}",
         f"/go/{join}/{KEY}",
@@ -173,20 +182,29 @@ async def test_no_personal_page_is_kept_or_told_on(house: House, visitor: httpx.
     ],
 )
 async def test_a_shut_door_says_why(
-    house: House, visitor: httpx.AsyncClient, key: str, name: str, words: str, code: int
+    installation: Installation, visitor: httpx.AsyncClient, key: str, name: str, words: str, code: int
 ) -> None:
-    now = house.clock.now()
+    now = installation.clock.now()
     await amend(
-        house.database, house.by_slug, "conversation-for-kindness/2026-12-17", Change(cancel=True), now=now
+        installation.database,
+        installation.by_slug,
+        "conversation-for-kindness/2026-12-17",
+        Change(cancel=True),
+        now=now,
     )
-    await house.change("Cy", status="left", active_since=None)
-    answer = await visitor.get(f"/go/{await token(house, name, Purpose.JOIN)}/{key}")
+    await installation.change("Cy", status="left", active_since=None)
+    answer = await visitor.get(f"/go/{await token(installation, name, Purpose.JOIN)}/{key}")
     assert answer.status_code == code
     assert words in answer.text
 
 
-async def test_the_log_names_routes_and_never_tokens(house: House, visitor: httpx.AsyncClient) -> None:
-    leave, join = await token(house, "Bo", Purpose.LEAVE), await token(house, "Bo", Purpose.JOIN)
+async def test_the_log_names_routes_and_never_tokens(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
+    leave, join = (
+        await token(installation, "Bo", Purpose.LEAVE),
+        await token(installation, "Bo", Purpose.JOIN),
+    )
     with capture_logs() as lines:
         await visitor.get(f"/u/{leave}")
         await visitor.post(f"/u/{leave}")
@@ -202,7 +220,9 @@ async def test_the_log_names_routes_and_never_tokens(house: House, visitor: http
     assert leave not in repr(lines) and join not in repr(lines) and "Bo" not in repr(lines)
 
 
-async def test_the_page_shows_a_member_their_own_hour_cycle(house: House, visitor: httpx.AsyncClient) -> None:
-    await house.change("Cy", locale="en-US")
-    page = await visitor.get(f"/go/{await token(house, 'Cy', Purpose.JOIN)}/{KEY}")
+async def test_the_page_shows_a_member_their_own_hour_cycle(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
+    await installation.change("Cy", locale="en-US")
+    page = await visitor.get(f"/go/{await token(installation, 'Cy', Purpose.JOIN)}/{KEY}")
     assert "1:00 pm" in page.text and "12:45 pm" in page.text

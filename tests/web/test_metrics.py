@@ -8,10 +8,10 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 
-from scheduler.delivery.maildir import MaildirTransport
-from scheduler.delivery.metering import Metered
+from scheduler.delivery.send.maildir import MaildirTransport
+from scheduler.delivery.send.metrics import Metered
 from scheduler.web.metrics import Metrics
-from tests.house import House
+from tests.installation import Installation
 from tests.web.conftest import Arrive, make_app
 
 TOKEN = "t" * 16
@@ -19,16 +19,16 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture
-def transport(house: House) -> Metered:
-    return Metered(MaildirTransport(house.mail))
+def transport(installation: Installation) -> Metered:
+    return Metered(MaildirTransport(installation.mail))
 
 
 @pytest.fixture
-def app(house: House, transport: Metered) -> Starlette:
+def app(installation: Installation, transport: Metered) -> Starlette:
     async def collect() -> bytes:
         return generate_latest(transport.registry)
 
-    return make_app(house, metrics=Metrics(collect=collect, token=TOKEN))
+    return make_app(installation, metrics=Metrics(collect=collect, token=TOKEN))
 
 
 def read(answer: httpx.Response) -> dict[tuple[str, ...], float]:
@@ -43,12 +43,14 @@ def read(answer: httpx.Response) -> dict[tuple[str, ...], float]:
 
 
 async def test_the_ledger_the_troubles_and_the_connections_are_told(
-    house: House, transport: Metered, visitor: httpx.AsyncClient, tmp_path: Path
+    installation: Installation, transport: Metered, visitor: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    house.transport = transport
-    house.restart()
-    await house.tick()
-    await house.live(house.clock.now().replace(day=5, hour=9, minute=1))  # Ann's invitation is due
+    installation.transport = transport
+    installation.restart()
+    await installation.tick()
+    await installation.live(
+        installation.clock.now().replace(day=5, hour=9, minute=1)
+    )  # Ann's invitation is due
     found = read(await visitor.get("/metrics", headers=BEARER))
     assert found["deliveries", "sent"] == 1
     assert found["deliveries", "queued"] == 0
@@ -60,10 +62,12 @@ async def test_the_ledger_the_troubles_and_the_connections_are_told(
     assert found["held",] == found["relay_down",] == found["lag_seconds",] == 0
 
 
-async def test_a_failure_is_counted_by_what_was_wrong(house: House, visitor: httpx.AsyncClient) -> None:
-    await house.live(house.clock.now().replace(day=5, hour=21))
+async def test_a_failure_is_counted_by_what_was_wrong(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
+    await installation.live(installation.clock.now().replace(day=5, hour=21))
     said = ["550 5.1.1 no such user here", "552 5.2.2 mailbox full", "554 go away"]
-    async with house.database.write() as connection:
+    async with installation.database.write() as connection:
         for number, reason in enumerate(said, start=1):
             await connection.exec_driver_sql(
                 f"UPDATE deliveries SET state = 'failed', sent_at = NULL, reason = '{reason}' WHERE member = {number}"
@@ -98,18 +102,18 @@ async def test_behind_a_proxy_that_adds_no_header_metrics_want_the_token(
     assert (await client.get("/metrics", headers={**forwarded, **BEARER})).status_code == 200
 
 
-async def test_without_a_token_the_pages_have_no_metrics(house: House, arrive: Arrive) -> None:
+async def test_without_a_token_the_pages_have_no_metrics(installation: Installation, arrive: Arrive) -> None:
     async def collect() -> bytes:
         return b""
 
-    app = make_app(house, metrics=Metrics(collect=collect, token=""))
+    app = make_app(installation, metrics=Metrics(collect=collect, token=""))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
         for given in ({}, {"Authorization": "Bearer "}, {"Authorization": ""}):
             assert (await client.get("/metrics", headers=given)).status_code == 404
 
 
 async def test_a_listener_of_its_own_serves_the_metrics_and_nothing_else(
-    house: House, app: Starlette
+    installation: Installation, app: Starlette
 ) -> None:
     async def collect() -> bytes:
         return b"third_thursday_tries_total 1.0\n"

@@ -9,13 +9,13 @@ import httpx
 import pytest
 
 from scheduler.domain.token import Purpose
-from scheduler.service.amending import Change, amend
+from scheduler.service.occurrences import Change, amend
 from tests.delivery import mails
-from tests.house import SERIES, House
+from tests.installation import SERIES, Installation
 from tests.web.conftest import make_app
 from tests.web.serving import served
 from tests.web.test_any_form import KEY, own_tokens
-from tests.web.test_preferences import DETAILS, fresh_token
+from tests.web.test_member_page import DETAILS, fresh_token
 
 LONG = 100_000
 
@@ -27,22 +27,24 @@ def main(answer: httpx.Response) -> str:
 
 
 async def test_a_meeting_leads_to_joining_whether_it_comes_is_cancelled_or_is_over(
-    house: House, visitor: httpx.AsyncClient
+    installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     assert 'href="/join"' in main(await visitor.get(f"/meetings/{KEY}"))
-    await amend(house.database, house.by_slug, KEY, Change(cancel=True), now=house.clock.now())
+    await amend(
+        installation.database, installation.by_slug, KEY, Change(cancel=True), now=installation.clock.now()
+    )
     assert 'href="/join"' in main(await visitor.get(f"/meetings/{KEY}"))
     shown = main(await visitor.get("/meetings/conversation-for-kindness/2026-12-17"))
     assert 'href="/archive"' not in shown
-    house.clock.pass_until(datetime(2026, 12, 18, tzinfo=UTC))
+    installation.clock.pass_until(datetime(2026, 12, 18, tzinfo=UTC))
     over = main(await visitor.get("/meetings/conversation-for-kindness/2026-12-17"))
     assert 'href="/join"' in over and 'href="/archive"' in over
 
 
 async def test_privacy_leads_to_leaving_home_to_the_own_page_and_leaving_to_coming_back(
-    house: House, visitor: httpx.AsyncClient
+    installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    own = await own_tokens(house)
+    own = await own_tokens(installation)
     assert 'href="/me"' in main(await visitor.get("/"))
     assert "Leave the list" in main(await visitor.get("/privacy"))
     me = main(await visitor.get(f"/me/{own[Purpose.PREFERENCES]}"))
@@ -51,16 +53,18 @@ async def test_privacy_leads_to_leaving_home_to_the_own_page_and_leaving_to_comi
     left = await visitor.post(leave[1])
     assert "You have left" in left.text and 'href="/join"' in main(left)
     for path in (
-        f"/me/{own[Purpose.PREFERENCES]}", f"/rsvp/{own[Purpose.RSVP]}", f"/subscribe/{own[Purpose.SUBSCRIBE]}",
+        f"/me/{own[Purpose.PREFERENCES]}",
+        f"/rsvp/{own[Purpose.RSVP]}",
+        f"/subscribe/{own[Purpose.SUBSCRIBE]}",
         f"/go/{own[Purpose.JOIN]}/{KEY}",
-    ):  # fmt: skip
+    ):
         assert 'href="/join"' in main(await visitor.get(path)), path
 
 
 async def test_who_left_may_ask_to_join_again_as_that_page_says(
-    house: House, visitor: httpx.AsyncClient
+    installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    await house.change("Bo", status="left", active_since=None)
+    await installation.change("Bo", status="left", active_since=None)
     form = {
         "name": "Bo",
         "email": "bo@example.org",
@@ -69,13 +73,13 @@ async def test_who_left_may_ask_to_join_again_as_that_page_says(
         "locale": "en",
     }
     await visitor.post("/join", data={**form, "consent": "yes", "confirmed": "Pacific/Auckland"})
-    await house.tick()
-    assert [one for one in await house.reports() if one.kind == "confirmation" and one.name == "Bo"]
+    await installation.tick()
+    assert [one for one in await installation.reports() if one.kind == "confirmation" and one.name == "Bo"]
 
 
-async def test_a_series_description_is_shown_on_its_meetings_and_in_front(house: House) -> None:
-    house.series = (replace(SERIES, description="Bring a cup of tea.\nCameras are <optional>."),)
-    transport = httpx.ASGITransport(make_app(house))
+async def test_a_series_description_is_shown_on_its_meetings_and_in_front(installation: Installation) -> None:
+    installation.series = (replace(SERIES, description="Bring a cup of tea.\nCameras are <optional>."),)
+    transport = httpx.ASGITransport(make_app(installation))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as visitor:
         for path in ("/", f"/meetings/{KEY}"):
             assert "Bring a cup of tea.\nCameras are &lt;optional&gt;." in main(await visitor.get(path)), path
@@ -120,10 +124,19 @@ WRONG_ME = [
 ]
 WRONG_JOIN = [
     ({}, {"name", "email", "country", "consent"}),
-    ({"name": "x" * 300, "email": "bo@@x", "country": "Narnia", "zone": "EST", "locale": "?", "words": "x" * 3000},
-     {"name", "email", "country", "zone", "locale", "words", "consent"}),
+    (
+        {
+            "name": "x" * 300,
+            "email": "bo@@x",
+            "country": "Narnia",
+            "zone": "EST",
+            "locale": "?",
+            "words": "x" * 3000,
+        },
+        {"name", "email", "country", "zone", "locale", "words", "consent"},
+    ),
     ({"name": "Di", "email": "di@example.org", "country": "XK", "consent": "yes"}, {"zone"}),
-]  # fmt: skip
+]
 
 
 def check(answer: httpx.Response, names: set[str]) -> None:
@@ -138,9 +151,11 @@ def check(answer: httpx.Response, names: set[str]) -> None:
 
 @pytest.mark.parametrize(("form", "names"), WRONG_ME)
 async def test_what_is_wrong_on_the_own_page_is_summed_up_and_leads_to_its_fields(
-    house: House, visitor: httpx.AsyncClient, form: dict[str, str], names: set[str]
+    installation: Installation, visitor: httpx.AsyncClient, form: dict[str, str], names: set[str]
 ) -> None:
-    check(await visitor.post(f"/me/{(await own_tokens(house))[Purpose.PREFERENCES]}", data=form), names)
+    check(
+        await visitor.post(f"/me/{(await own_tokens(installation))[Purpose.PREFERENCES]}", data=form), names
+    )
 
 
 @pytest.mark.parametrize(("form", "names"), WRONG_JOIN)
@@ -151,16 +166,16 @@ async def test_what_is_wrong_with_an_application_is_summed_up_and_leads_to_its_f
 
 
 async def test_what_is_wrong_with_the_other_forms_is_summed_up_too(
-    house: House, visitor: httpx.AsyncClient
+    installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    own = await own_tokens(house)
-    fresh = f"/sign-in/{await fresh_token(house)}"
+    own = await own_tokens(installation)
+    fresh = f"/sign-in/{await fresh_token(installation)}"
     check(await visitor.post("/me", data={"email": "bo"}), {"email"})
     check(await visitor.post(f"/rsvp/{own[Purpose.RSVP]}", data={"answer": "?"}), {"answer"})
     check(await visitor.post(fresh, data={"act": "address", "email": "bo@example.org"}), {"email"})
     check(await visitor.post(fresh, data={"act": "address", "email": "?"}), {"email"})
     check(await visitor.post(fresh, data={"act": "erase"}), {"sure"})
-    await house.change("Bo", suppressed_at=house.clock.now())
+    await installation.change("Bo", suppressed_at=installation.clock.now())
     check(await visitor.post(f"/me/{own[Purpose.PREFERENCES]}", data={"act": "links"}), {"links"})
     for path in ("/join", f"/me/{own[Purpose.PREFERENCES]}", "/me", f"/rsvp/{own[Purpose.RSVP]}"):
         assert "There is a problem" not in (await visitor.get(path)).text, path
@@ -175,9 +190,9 @@ async def chunks() -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("path", ["/join", "/me", "/u/x", "/me/x", "/rsvp/x", "/confirm/x", "/sign-in/x"])
-async def test_a_form_that_is_too_large_gets_a_page(house: House, path: str) -> None:
+async def test_a_form_that_is_too_large_gets_a_page(installation: Installation, path: str) -> None:
     kind = {"Content-Type": "application/x-www-form-urlencoded"}
-    async with served(make_app(house)) as address, httpx.AsyncClient(base_url=address) as visitor:
+    async with served(make_app(installation)) as address, httpx.AsyncClient(base_url=address) as visitor:
         for answer in (
             await visitor.post(path, data={"name": "x" * LONG}),
             await visitor.post(path, files=[("name", (None, "x" * LONG))]),

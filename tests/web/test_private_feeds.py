@@ -9,42 +9,42 @@ from icalendar import Calendar
 from structlog.testing import capture_logs
 
 from scheduler.domain.token import Purpose
-from scheduler.service.amending import Change, amend
-from scheduler.service.membership import remove_member, rotate_member
-from scheduler.service.subscribing import feed_preferences, members_feed, subscribe_url
+from scheduler.service.feeds import feed_preferences, members_feed, subscribe_url
+from scheduler.service.members import remove_member, rotate_member
+from scheduler.service.occurrences import Change, amend
 from scheduler.store import members
 from scheduler.store.members import Member
-from tests.house import COMMUNITY, House, address_of
+from tests.installation import COMMUNITY, Installation, address_of
 
 KEY = "conversation-for-kindness/2026-11-19"
 ROOM = "room.example.org"
 
 
-async def person(house: House, name: str = "Bo") -> Member:
-    async with house.database.read() as connection:
+async def person(installation: Installation, name: str = "Bo") -> Member:
+    async with installation.database.read() as connection:
         found = await members.by_key(connection, address_of(name))
         assert found
         return found
 
 
-async def address(house: House, name: str = "Bo") -> str:
-    one = await person(house, name)
-    return f"/cal/{house.keys.token(Purpose.FEED, one.id, generation=one.feed_generation)}.ics"
+async def address(installation: Installation, name: str = "Bo") -> str:
+    one = await person(installation, name)
+    return f"/cal/{installation.keys.token(Purpose.FEED, one.id, generation=one.feed_generation)}.ics"
 
 
 def unfolded(answer: httpx.Response) -> str:
     return answer.text.replace("\r\n ", "")
 
 
-async def later(house: House) -> None:
-    house.clock.pass_(timedelta(seconds=2))
+async def later(installation: Installation) -> None:
+    installation.clock.pass_(timedelta(seconds=2))
 
 
 async def test_a_private_feed_has_the_public_ones_meetings_with_the_members_own_way_in(
-    house: House, visitor: httpx.AsyncClient
+    installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    public, own = await visitor.get("/calendar.ics"), await visitor.get(await address(house))
-    bo = await person(house)
+    public, own = await visitor.get("/calendar.ics"), await visitor.get(await address(installation))
+    bo = await person(installation)
     assert own.status_code == 200
     assert own.headers["Content-Type"] == "text/calendar; charset=utf-8"
     assert own.headers["Content-Disposition"] == 'inline; filename="calendar.ics"'
@@ -53,26 +53,31 @@ async def test_a_private_feed_has_the_public_ones_meetings_with_the_members_own_
     assert "Set-Cookie" not in own.headers
     events = [Calendar.from_ical(one.content).events for one in (public, own)]
     assert [str(one["UID"]) for one in events[0]] == [str(one["UID"]) for one in events[1]]
-    way_in = COMMUNITY.way_in(house.keys.token(Purpose.JOIN, bo.id, generation=0), KEY)
+    way_in = COMMUNITY.way_in(installation.keys.token(Purpose.JOIN, bo.id, generation=0), KEY)
     assert f"LOCATION:{way_in}\r\n" in unfolded(own) and f"VALUE=URI:{way_in}\r\n" in unfolded(own)
     assert f"DESCRIPTION:Join: {way_in}\\n" in unfolded(own)
     assert "SOURCE" not in own.text and ROOM not in unfolded(own)
 
 
 async def test_the_command_and_the_address_give_the_same_bytes(
-    house: House, visitor: httpx.AsyncClient
+    installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    await house.answer("Bo", KEY, "coming")
+    await installation.answer("Bo", KEY, "coming")
     printed = await members_feed(
-        house.database, house.series, COMMUNITY, await person(house), keys=house.keys, now=house.clock.now()
+        installation.database,
+        installation.series,
+        COMMUNITY,
+        await person(installation),
+        keys=installation.keys,
+        now=installation.clock.now(),
     )
-    assert (await visitor.get(await address(house))).content == printed.content
+    assert (await visitor.get(await address(installation))).content == printed.content
 
 
 async def test_a_private_feed_answers_conditions_as_the_public_one_does(
-    house: House, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = await address(house)
+    path = await address(installation)
     plain = await visitor.get(path, headers={"Accept-Encoding": "identity"})
     async with visitor.stream("GET", path, headers={"Accept-Encoding": "gzip"}) as packed:
         octets = b"".join([part async for part in packed.aiter_raw()])
@@ -83,7 +88,7 @@ async def test_a_private_feed_answers_conditions_as_the_public_one_does(
     def fail(*_: object) -> None:
         raise AssertionError("rendered for a 304")
 
-    monkeypatch.setattr("scheduler.domain.stencil.PrivateFeed.fill", fail)
+    monkeypatch.setattr("scheduler.domain.feed_template.PrivateFeed.fill", fail)
     for sent in (
         {"If-None-Match": plain.headers["ETag"]},
         {"If-None-Match": packed.headers["ETag"]},
@@ -96,37 +101,39 @@ async def test_a_private_feed_answers_conditions_as_the_public_one_does(
 
 
 async def test_what_a_member_answers_and_wants_changes_their_feed_alone_and_both_its_validators(
-    house: House, visitor: httpx.AsyncClient
+    installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    mine, other = await address(house), await visitor.get(await address(house, "Ann"))
+    mine, other = await address(installation), await visitor.get(await address(installation, "Ann"))
     before = await visitor.get(mine)
-    await later(house)
-    await house.answer("Bo", KEY, "declined")
+    await later(installation)
+    await installation.answer("Bo", KEY, "declined")
     answered = await visitor.get(mine, headers={"If-None-Match": before.headers["ETag"]})
     assert "Your answer: you are not coming" in unfolded(answered)
     assert answered.headers["Last-Modified"] > before.headers["Last-Modified"]
-    await later(house)
-    wanted = feed_preferences(await person(house), alarm_minutes=10, answers=False, now=house.clock.now())
-    await house.change("Bo", **wanted)
+    await later(installation)
+    wanted = feed_preferences(
+        await person(installation), alarm_minutes=10, answers=False, now=installation.clock.now()
+    )
+    await installation.change("Bo", **wanted)
     since = {"If-Modified-Since": answered.headers["Last-Modified"]}
     ringing = await visitor.get(mine, headers=since)
     assert ringing.status_code == 200
     assert "TRIGGER:-PT10M" in ringing.text and "Your answer" not in ringing.text
     tag = {"If-None-Match": other.headers["ETag"]}
-    assert (await visitor.get(await address(house, "Ann"), headers=tag)).status_code == 304
+    assert (await visitor.get(await address(installation, "Ann"), headers=tag)).status_code == 304
 
 
 async def test_an_address_that_was_replaced_or_whose_member_left_says_so_for_thirty_days(
-    house: House, visitor: httpx.AsyncClient
+    installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    old, anns = await address(house), await address(house, "Ann")
+    old, anns = await address(installation), await address(installation, "Ann")
     assert (await visitor.get(old)).status_code == 200
-    ended_at = house.clock.now()
-    await rotate_member(house.database, address_of("Bo"), now=ended_at)
-    await remove_member(house.database, address_of("Ann"), now=ended_at)
-    assert (await visitor.get(await address(house))).text.count("BEGIN:VEVENT") == 37
+    ended_at = installation.clock.now()
+    await rotate_member(installation.database, address_of("Bo"), now=ended_at)
+    await remove_member(installation.database, address_of("Ann"), now=ended_at)
+    assert (await visitor.get(await address(installation))).text.count("BEGIN:VEVENT") == 37
     for days in (0, 29):
-        house.clock.pass_until(ended_at + timedelta(days=days, seconds=5))
+        installation.clock.pass_until(ended_at + timedelta(days=days, seconds=5))
         for path, words in ((old, "This calendar has a new address"), (anns, "You have left Conversation")):
             answer = await visitor.get(path)
             assert answer.status_code == 200 and answer.text.count("BEGIN:VEVENT") == 1
@@ -134,30 +141,38 @@ async def test_an_address_that_was_replaced_or_whose_member_left_says_so_for_thi
             assert answer.headers["Cache-Control"] == "private, max-age=300"
             again = await visitor.get(path, headers={"If-None-Match": answer.headers["ETag"]})
             assert again.status_code == 304
-    house.clock.pass_until(ended_at + timedelta(days=30))
+    installation.clock.pass_until(ended_at + timedelta(days=30))
     for path in (old, anns):
         gone = await visitor.get(path)
         assert gone.status_code == 410 and "VCALENDAR" not in gone.text
         assert gone.headers["X-Robots-Tag"] == "noindex"
 
 
-async def test_an_address_that_is_nobodys_is_not_found(house: House, visitor: httpx.AsyncClient) -> None:
-    good = (await address(house)).removeprefix("/cal/").removesuffix(".ics")
-    bo = await person(house)
+async def test_an_address_that_is_nobodys_is_not_found(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
+    good = (await address(installation)).removeprefix("/cal/").removesuffix(".ics")
+    bo = await person(installation)
     tokens = ["x", good[:-1], good + "a", "7" * 34, "ä" * 34]
-    tokens += [house.keys.token(purpose, bo.id, generation=0) for purpose in set(Purpose) - {Purpose.FEED}]
+    tokens += [
+        installation.keys.token(purpose, bo.id, generation=0) for purpose in set(Purpose) - {Purpose.FEED}
+    ]
     for token in tokens:
         assert (await visitor.get(f"/cal/{token}.ics")).status_code == 404
-    await house.change("Bo", status="pending", active_since=None)
-    await later(house)
+    await installation.change("Bo", status="pending", active_since=None)
+    await later(installation)
     assert (await visitor.get(f"/cal/{good}.ics")).status_code == 404
     assert (await visitor.post(f"/cal/{good}.ics")).status_code == 405
-    assert (await visitor.get(f"/cal/{(await address(house, 'Ann'))[5:-4].upper()}.ics")).status_code == 200
+    assert (
+        await visitor.get(f"/cal/{(await address(installation, 'Ann'))[5:-4].upper()}.ics")
+    ).status_code == 200
 
 
-async def test_the_log_has_no_token_of_a_feed(house: House, visitor: httpx.AsyncClient) -> None:
-    path = await address(house)
-    subscribe = subscribe_url(house.keys, COMMUNITY, await person(house)).removeprefix(COMMUNITY.base_url)
+async def test_the_log_has_no_token_of_a_feed(installation: Installation, visitor: httpx.AsyncClient) -> None:
+    path = await address(installation)
+    subscribe = subscribe_url(installation.keys, COMMUNITY, await person(installation)).removeprefix(
+        COMMUNITY.base_url
+    )
     with capture_logs() as lines:
         for one in (path, path.replace("/cal/", "/cal/a"), subscribe):
             await visitor.get(one)
@@ -169,13 +184,13 @@ async def test_the_log_has_no_token_of_a_feed(house: House, visitor: httpx.Async
 
 
 async def test_a_feed_that_fails_is_a_fault_and_no_part(
-    house: House, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("scheduler.domain.stencil.feed", fail)
-    answer = await visitor.get(await address(house))
+    monkeypatch.setattr("scheduler.domain.feed_template.feed", fail)
+    answer = await visitor.get(await address(installation))
     assert answer.status_code == 500 and "VCALENDAR" not in answer.text
 
 
@@ -196,60 +211,82 @@ async def test_the_subscribe_page_has_a_way_into_each_program(visitor: httpx.Asy
 
 
 async def test_a_member_takes_the_calendar_alone_by_one_press_and_is_not_invited_by_mail(
-    house: House, visitor: httpx.AsyncClient
+    installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    link = subscribe_url(house.keys, COMMUNITY, await person(house)).removeprefix(COMMUNITY.base_url)
+    link = subscribe_url(installation.keys, COMMUNITY, await person(installation)).removeprefix(
+        COMMUNITY.base_url
+    )
     shown = await visitor.get(link)
-    assert (await address(house)) in shown.text and (await person(house)).invitation_by == "mail"
+    assert (await address(installation)) in shown.text and (
+        await person(installation)
+    ).invitation_by == "mail"
     assert shown.headers["Cache-Control"] == "no-store"
     done = await visitor.post(link, data={"invitation_by": "feed"})
     assert done.status_code == 200 and "no more invitations" in done.text
-    assert (await person(house)).invitation_by == "feed"
-    await house.live(datetime(2026, 11, 19, 20, tzinfo=UTC))
-    assert [str(one["Subject"]) for one in house.mails() if address_of("Bo") in str(one["To"])]
-    assert "Bo" not in await house.states(kind="invitation")
-    assert {"Ann", "Cy"} == (await house.states(kind="invitation")).keys()
-    assert (await house.states(kind="reminder"))["Bo"] == "sent"
+    assert (await person(installation)).invitation_by == "feed"
+    await installation.live(datetime(2026, 11, 19, 20, tzinfo=UTC))
+    assert [str(one["Subject"]) for one in installation.mails() if address_of("Bo") in str(one["To"])]
+    assert "Bo" not in await installation.states(kind="invitation")
+    assert {"Ann", "Cy"} == (await installation.states(kind="invitation")).keys()
+    assert (await installation.states(kind="reminder"))["Bo"] == "sent"
     await visitor.post(link, data={"invitation_by": "mail"})
-    assert (await person(house)).invitation_by == "mail"
+    assert (await person(installation)).invitation_by == "mail"
 
 
-async def test_an_invitation_on_its_way_is_held_back_and_returns_with_the_wish_for_it(house: House) -> None:
-    house.clock.pass_until(datetime(2026, 11, 5, 19, 30, tzinfo=UTC))  # half an hour before Auckland's nine
-    await house.tick()
-    assert (await house.states(kind="invitation"))["Bo"] == "queued"
-    await house.change("Bo", invitation_by="feed")
-    await house.tick()
-    assert (await house.states(kind="invitation"))["Bo"] == "skipped: feed only"
-    await house.change("Bo", invitation_by="mail")
-    await house.tick()
-    assert (await house.states(kind="invitation"))["Bo"] == "queued"
+async def test_an_invitation_on_its_way_is_held_back_and_returns_with_the_wish_for_it(
+    installation: Installation,
+) -> None:
+    installation.clock.pass_until(
+        datetime(2026, 11, 5, 19, 30, tzinfo=UTC)
+    )  # half an hour before Auckland's nine
+    await installation.tick()
+    assert (await installation.states(kind="invitation"))["Bo"] == "queued"
+    await installation.change("Bo", invitation_by="feed")
+    await installation.tick()
+    assert (await installation.states(kind="invitation"))["Bo"] == "skipped: feed only"
+    await installation.change("Bo", invitation_by="mail")
+    await installation.tick()
+    assert (await installation.states(kind="invitation"))["Bo"] == "queued"
 
 
 async def test_a_link_for_subscribing_that_does_not_work_says_why_and_does_nothing(
-    house: House, visitor: httpx.AsyncClient
+    installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    link = subscribe_url(house.keys, COMMUNITY, await person(house)).removeprefix(COMMUNITY.base_url)
-    await house.change("Bo", generation=1)
+    link = subscribe_url(installation.keys, COMMUNITY, await person(installation)).removeprefix(
+        COMMUNITY.base_url
+    )
+    await installation.change("Bo", generation=1)
     for answer in (await visitor.get(link), await visitor.post(link)):
         assert answer.status_code == 410 and "was replaced" in answer.text
     assert (await visitor.post("/subscribe/x")).status_code == 404
-    await house.change("Bo", status="left", active_since=None, generation=0)
+    await installation.change("Bo", status="left", active_since=None, generation=0)
     assert (await visitor.post(link)).status_code == 410
-    assert (await person(house)).invitation_by == "mail"
+    assert (await person(installation)).invitation_by == "mail"
 
 
 async def test_the_room_stands_in_no_feed_and_on_no_page_whatever_its_meeting_is(
-    house: House, visitor: httpx.AsyncClient
+    installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     for link in ("https://secret.example.org/own", ""):
-        await amend(house.database, house.by_slug, KEY, Change(link=link), now=house.clock.now())
-        await later(house)
-        link_page = subscribe_url(house.keys, COMMUNITY, await person(house)).removeprefix(COMMUNITY.base_url)
+        await amend(
+            installation.database, installation.by_slug, KEY, Change(link=link), now=installation.clock.now()
+        )
+        await later(installation)
+        link_page = subscribe_url(installation.keys, COMMUNITY, await person(installation)).removeprefix(
+            COMMUNITY.base_url
+        )
         for path in (
-            "/", "/subscribe", "/join", "/embed/next", "/privacy", link_page,
-            "/calendar.ics", "/calendar/conversation-for-kindness.ics",
-            f"/meetings/{KEY}", f"/meetings/{KEY}.ics", await address(house),
-        ):  # fmt: skip
+            "/",
+            "/subscribe",
+            "/join",
+            "/embed/next",
+            "/privacy",
+            link_page,
+            "/calendar.ics",
+            "/calendar/conversation-for-kindness.ics",
+            f"/meetings/{KEY}",
+            f"/meetings/{KEY}.ics",
+            await address(installation),
+        ):
             text = unfolded(await visitor.get(path))
             assert "secret.example.org" not in text and ROOM not in text

@@ -14,10 +14,10 @@ from starlette.applications import Starlette
 from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
-from scheduler.store import facts
+from scheduler.store import service_state
+from scheduler.web.feed_cache import FeedCache
 from scheduler.web.response_cache import ResponseCache
-from scheduler.web.shelf import Shelf
-from tests.house import House
+from tests.installation import Installation
 
 FEED = "/calendar.ics"
 
@@ -82,19 +82,22 @@ def undated(answer: tuple[str, dict[str, str], bytes]) -> tuple[str, dict[str, s
 
 
 async def test_a_calendar_from_memory_is_what_the_router_would_say(
-    house: House, app: Starlette, line: Line
+    installation: Installation, app: Starlette, line: Line
 ) -> None:
     shelf = app.state.site.shelf
     (first,) = await line.ask(get())
     tag = first[1]["etag"]
     for asked in (
-        get(), get(FEED, f"If-None-Match: {tag}"), get(FEED, "Accept-Encoding: gzip"),
-        get(FEED, f"If-Modified-Since: {first[1]['last-modified']}"), get(method="HEAD"),
-    ):  # fmt: skip
+        get(),
+        get(FEED, f"If-None-Match: {tag}"),
+        get(FEED, "Accept-Encoding: gzip"),
+        get(FEED, f"If-Modified-Since: {first[1]['last-modified']}"),
+        get(method="HEAD"),
+    ):
         before = sum(shelf._given.values())
         (short,) = await line.ask(asked)
         assert sum(shelf._given.values()) == before + 1
-        house.clock.pass_(timedelta(seconds=5))
+        installation.clock.pass_(timedelta(seconds=5))
         (usual,) = await line.ask(asked)
         assert sum(shelf._given.values()) == before + 1
         assert undated(short) == undated(usual)
@@ -103,9 +106,9 @@ async def test_a_calendar_from_memory_is_what_the_router_would_say(
 
 
 @pytest.fixture
-async def looked_after(app: Starlette) -> AsyncIterator[Shelf]:
+async def looked_after(app: Starlette) -> AsyncIterator[FeedCache]:
     """Pages are kept from here on, as under `serve`."""
-    shelf: Shelf = app.state.site.shelf
+    shelf: FeedCache = app.state.site.shelf
     app.state.site = replace(app.state.site, shows_outbox=False)
     keeping = asyncio.create_task(shelf.keep_fresh())
     await asyncio.sleep(0)
@@ -127,13 +130,25 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return paths
 
 
-PAGES = ["/", "/?zone=Asia/Kolkata", "/next", "/embed/next", "/archive", "/subscribe", "/privacy",
-         "/meetings/conversation-for-kindness/2026-11-19"]  # fmt: skip
+PAGES = [
+    "/",
+    "/?zone=Asia/Kolkata",
+    "/next",
+    "/embed/next",
+    "/archive",
+    "/subscribe",
+    "/privacy",
+    "/meetings/conversation-for-kindness/2026-11-19",
+]
 
 
 @pytest.mark.parametrize("path", PAGES)
 async def test_a_public_page_is_made_once_per_state_and_minute(
-    house: House, looked_after: Shelf, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str
+    installation: Installation,
+    looked_after: FeedCache,
+    visitor: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
 ) -> None:
     paths = made(monkeypatch)
     first = await visitor.get(path)
@@ -143,18 +158,18 @@ async def test_a_public_page_is_made_once_per_state_and_minute(
     assert all(one.headers == first.headers for one in again)
     assert (await visitor.head(path)).text == ""
     assert len(paths) == 1
-    house.clock.pass_(timedelta(minutes=1))
+    installation.clock.pass_(timedelta(minutes=1))
     await visitor.get(path)
     assert len(paths) == 2
-    async with house.database.write() as connection:
-        await facts.note_change(connection)
+    async with installation.database.write() as connection:
+        await service_state.note_change(connection)
     await looked_after.look()
     await visitor.get(path)
     assert len(paths) == 3
 
 
 async def test_a_crowd_that_arrives_at_once_has_a_page_made_once(
-    looked_after: Shelf, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    looked_after: FeedCache, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = made(monkeypatch)
     answers = await asyncio.gather(*(visitor.get("/") for _ in range(64)))
@@ -162,13 +177,13 @@ async def test_a_crowd_that_arrives_at_once_has_a_page_made_once(
 
 
 async def test_what_a_page_shows_is_never_older_than_the_members_list(
-    house: House, looked_after: Shelf, visitor: httpx.AsyncClient
+    installation: Installation, looked_after: FeedCache, visitor: httpx.AsyncClient
 ) -> None:
     before = (await visitor.get("/meetings/conversation-for-kindness/2026-11-19")).text
-    async with house.database.write() as connection:
+    async with installation.database.write() as connection:
         await connection.exec_driver_sql("UPDATE occurrences SET topic = 'Grace'")
-        await facts.note_change(connection)
-    house.clock.pass_(timedelta(seconds=2))
+        await service_state.note_change(connection)
+    installation.clock.pass_(timedelta(seconds=2))
     after = (await visitor.get("/meetings/conversation-for-kindness/2026-11-19")).text
     assert "Grace" not in before and "Grace" in after
 
@@ -190,7 +205,7 @@ async def test_what_a_page_shows_is_never_older_than_the_members_list(
     ],
 )
 async def test_what_is_one_persons_own_or_not_there_is_never_kept(
-    looked_after: Shelf,
+    looked_after: FeedCache,
     visitor: httpx.AsyncClient,
     monkeypatch: pytest.MonkeyPatch,
     path: str,
@@ -203,7 +218,7 @@ async def test_what_is_one_persons_own_or_not_there_is_never_kept(
 
 
 async def test_visitors_of_different_languages_do_not_get_each_others_pages(
-    looked_after: Shelf, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    looked_after: FeedCache, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = made(monkeypatch)
     for language in ("de", "fr", "de", "fr"):
@@ -212,7 +227,7 @@ async def test_visitors_of_different_languages_do_not_get_each_others_pages(
 
 
 async def test_endless_made_up_addresses_do_not_fill_the_memory(
-    app: Starlette, looked_after: Shelf, visitor: httpx.AsyncClient
+    app: Starlette, looked_after: FeedCache, visitor: httpx.AsyncClient
 ) -> None:
     for number in range(520):
         await visitor.get(f"/privacy?{number}")
@@ -237,18 +252,24 @@ async def test_requests_sent_in_one_go_are_answered_in_their_order(line: Line) -
     )
     kinds = [(status[9:12], headers["content-type"].partition(";")[0]) for status, headers, _ in answers]
     assert kinds == [
-        ("200", "text/plain"), ("200", "text/calendar"), ("200", "text/plain"), ("404", "text/html"),
-        ("200", "text/calendar"), ("200", "text/calendar"),
-    ]  # fmt: skip
+        ("200", "text/plain"),
+        ("200", "text/calendar"),
+        ("200", "text/plain"),
+        ("404", "text/html"),
+        ("200", "text/calendar"),
+        ("200", "text/calendar"),
+    ]
     assert answers[4][2] == b"" and answers[5][2] == answers[1][2]
 
 
 async def test_what_is_no_plain_question_goes_the_usual_way(app: Starlette, port: int, line: Line) -> None:
     await line.ask(get())
     for asked, status in (
-        (get(f"{FEED}?x=1"), "200"), (get(method="POST"), "405"), (get("/calendar%2Eics"), "200"),
+        (get(f"{FEED}?x=1"), "200"),
+        (get(method="POST"), "405"),
+        (get("/calendar%2Eics"), "200"),
         (get(FEED, "Content-Length: 3") + "abc", "200"),
-    ):  # fmt: skip
+    ):
         (answer,) = await line.ask(asked)
         assert answer[0].split()[1] == status
     for last in (get(FEED, "Connection: close"), get().replace("HTTP/1.1", "HTTP/1.0")):

@@ -6,7 +6,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from scheduler.domain.token import Purpose
-from tests.house import House
+from tests.installation import Installation
 from tests.web.conftest import Arrive
 
 OURS = "https://meet.example.org"
@@ -75,16 +75,16 @@ async def test_under_another_name_of_this_server_its_own_pages_work(arrive: Arri
 
 
 async def test_a_mail_program_leaves_by_one_click_from_anywhere(
-    house: House, visitor: httpx.AsyncClient
+    installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    token = house.keys.token(Purpose.LEAVE, 1, generation=0)
+    token = installation.keys.token(Purpose.LEAVE, 1, generation=0)
     answer = await visitor.post(
         f"/u/{token}",
         data={"List-Unsubscribe": "One-Click"},
         headers={"Origin": "https://mail.example.org", "Sec-Fetch-Site": "cross-site"},
     )
     assert answer.status_code == 200
-    async with house.database.read() as connection:
+    async with installation.database.read() as connection:
         row = await connection.exec_driver_sql("SELECT status FROM members WHERE id = 1")
         assert row.scalar_one() == "left"
 

@@ -8,44 +8,49 @@ from pathlib import Path
 import httpx
 
 from scheduler.domain.policy import PERSONAL, Kind, Policy
-from scheduler.service.amending import Change, amend, tell
-from scheduler.service.mailing import mail_one
-from scheduler.service.notifying import send_notice
+from scheduler.service.notices import mail_one, send_notice
+from scheduler.service.occurrences import Change, amend, tell
 from scheduler.store import members
-from tests.house import COMMUNITY, House
+from tests.installation import COMMUNITY, Installation
 from tests.web.test_links import everything
-from tests.web.test_preferences import person
+from tests.web.test_member_page import person
 
 KEY = "conversation-for-kindness/2026-11-19"
 AFTER = Policy(slug="after", kind=Kind.FOLLOW_UP, lag=timedelta(hours=1))
 _URL = re.compile(rf"(?:{re.escape(COMMUNITY.base_url)}|webcal://meet\.example\.org)(/[^\s\"<>\\)]*)")
 
 
-async def mail_every_kind(house: House) -> None:
+async def mail_every_kind(installation: Installation) -> None:
     """Let a mail of every kind that there is go to Bo."""
-    house.policies = (*house.policies, AFTER)
-    house.restart()
-    await house.tick()
-    house.clock.pass_until(datetime(2026, 11, 18, 20, 30, tzinfo=UTC))
-    await house.tick()
+    installation.policies = (*installation.policies, AFTER)
+    installation.restart()
+    await installation.tick()
+    installation.clock.pass_until(datetime(2026, 11, 18, 20, 30, tzinfo=UTC))
+    await installation.tick()
     for change in (Change(topic="Listening"), Change(cancel=True)):
-        amended = await amend(house.database, house.by_slug, KEY, change, now=house.clock.now())
-        await tell(house.database, amended, now=house.clock.now())
-        await house.tick()
+        amended = await amend(
+            installation.database, installation.by_slug, KEY, change, now=installation.clock.now()
+        )
+        await tell(installation.database, amended, now=installation.clock.now())
+        await installation.tick()
     for change in (Change(restore=True), Change(materials="Notes")):
-        await amend(house.database, house.by_slug, KEY, change, now=house.clock.now())
-    await house.live(datetime(2026, 11, 19, 20, 30, tzinfo=UTC))
+        await amend(installation.database, installation.by_slug, KEY, change, now=installation.clock.now())
+    await installation.live(datetime(2026, 11, 19, 20, 30, tzinfo=UTC))
     await send_notice(
-        house.database, subject="News", body=f"See {COMMUNITY.base_url}/next", audience={"all": []},
-        audience_text="all", now=house.clock.now(),
-    )  # fmt: skip
-    bo = await person(house)
-    async with house.database.write() as connection:
+        installation.database,
+        subject="News",
+        body=f"See {COMMUNITY.base_url}/next",
+        audience={"all": []},
+        audience_text="all",
+        now=installation.clock.now(),
+    )
+    bo = await person(installation)
+    async with installation.database.write() as connection:
         for kind in PERSONAL:
             address = "new@example.org" if kind is Kind.ADDRESS_CHANGE else None
-            await mail_one(connection, bo, kind, now=house.clock.now(), address=address)
-    await house.tick()
-    sent = {row.kind for row in await house.reports(member=bo.id, state="sent")}
+            await mail_one(connection, bo, kind, now=installation.clock.now(), address=address)
+    await installation.tick()
+    sent = {row.kind for row in await installation.reports(member=bo.id, state="sent")}
     assert sent == set(Kind)
 
 
@@ -69,13 +74,13 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 async def test_opening_every_link_of_every_kind_of_mail_twice_changes_nothing(
-    house: House, visitor: httpx.AsyncClient
+    installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    await mail_every_kind(house)
-    paths = sorted({path for mail in house.mails() for path in links(mail)})
+    await mail_every_kind(installation)
+    paths = sorted({path for mail in installation.mails() for path in links(mail)})
     kinds = {path.split("/")[1] for path in paths}
     assert {"u", "me", "rsvp", "go", "cal", "sign-in", "address", "confirm"} <= kinds
-    before, mails = await everything(house), files(house.folder)
+    before, mails = await everything(installation), files(installation.folder)
     for _ in range(2):
         for path in paths:
             for method in ("GET", "HEAD"):
@@ -83,9 +88,9 @@ async def test_opening_every_link_of_every_kind_of_mail_twice_changes_nothing(
                 assert answer.status_code < 500, path
                 assert answer.status_code != 404 or path.startswith("/confirm"), path
                 assert "Set-Cookie" not in answer.headers
-    assert await everything(house) == before
-    await house.tick()
-    assert {row.state for row in await house.reports()} <= {"sent", "withdrawn", "skipped", "queued"}
-    assert files(house.folder) == mails
-    async with house.database.read() as connection:
+    assert await everything(installation) == before
+    await installation.tick()
+    assert {row.state for row in await installation.reports()} <= {"sent", "withdrawn", "skipped", "queued"}
+    assert files(installation.folder) == mails
+    async with installation.database.read() as connection:
         assert (await members.counts(connection))["active"] == 3

@@ -11,15 +11,15 @@ import httpx
 import pytest
 
 from scheduler.domain.token import Purpose
-from scheduler.service.amending import Change, amend
+from scheduler.service.occurrences import Change, amend
 from tests.delivery import mails
-from tests.house import SERIES, House
+from tests.installation import SERIES, Installation
 from tests.readers.tools import npm_folder
 from tests.web.conftest import make_app
 from tests.web.test_accessible import pages
 from tests.web.test_any_form import KEY, own_tokens
-from tests.web.test_joining import GOOD, SURE
-from tests.web.test_preferences import DETAILS, fresh_token
+from tests.web.test_join import GOOD, SURE
+from tests.web.test_member_page import DETAILS, fresh_token
 
 VALIDATOR = "vnu-jar@26.9.27"
 NASTY = replace(SERIES, title='Tea & "talk" <b>', description='Bring "tea" & <cake>.\nCome as you are.')
@@ -40,8 +40,11 @@ def validate(program: Callable[[str], str], tmp_path: Path) -> Callable[[Mapping
             (folder / f"{number}.html").write_text(html, encoding="utf-8")
         done = subprocess.run(
             [java, "-Xss1m", "-jar", str(jar), "--format", "json", "--exit-zero-always", str(folder)],
-            capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
         said = json.loads(done.stderr)["messages"]
         return [
             f"{names[Path(one['url']).name]}: {one['message']} {one.get('extract', '')!r}" for one in said
@@ -57,12 +60,12 @@ def test_the_validator_finds_what_is_wrong(validate: Callable[[Mapping[str, str]
 
 
 async def test_every_page_is_valid_in_every_state(
-    house: House, validate: Callable[[Mapping[str, str]], list[str]]
+    installation: Installation, validate: Callable[[Mapping[str, str]], list[str]]
 ) -> None:
-    house.series = (NASTY,)
-    own = await own_tokens(house)
+    installation.series = (NASTY,)
+    own = await own_tokens(installation)
     found: dict[str, str] = {}
-    transport = httpx.ASGITransport(make_app(house), client=("127.0.0.1", 50_000))
+    transport = httpx.ASGITransport(make_app(installation), client=("127.0.0.1", 50_000))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as visitor:
 
         async def get(path: str, note: str = "") -> None:
@@ -75,23 +78,23 @@ async def test_every_page_is_valid_in_every_state(
             if answer.headers.get("Content-Type", "").startswith("text/html"):
                 found[f"POST {path} {sorted(data)} {note}"] = answer.text
 
-        await house.live(datetime(2026, 11, 6, 12, tzinfo=UTC))
+        await installation.live(datetime(2026, 11, 6, 12, tzinfo=UTC))
         change = Change(
             topic='<Listening> & "hearing"', speakers="Ann", materials="https://example.org/?a=1&b=2"
         )
-        await amend(house.database, house.by_slug, KEY, change, now=house.clock.now())
+        await amend(installation.database, installation.by_slug, KEY, change, now=installation.clock.now())
         moved = "conversation-for-kindness/2026-12-17"
         await amend(
-            house.database,
-            house.by_slug,
+            installation.database,
+            installation.by_slug,
             moved,
             Change(move_to=datetime(2026, 12, 17, 19)),
-            now=house.clock.now(),
+            now=installation.clock.now(),
         )
-        me, fresh = f"/me/{own[Purpose.PREFERENCES]}", f"/sign-in/{await fresh_token(house)}"
+        me, fresh = f"/me/{own[Purpose.PREFERENCES]}", f"/sign-in/{await fresh_token(installation)}"
         rsvp, leave = f"/rsvp/{own[Purpose.RSVP]}", f"/u/{own[Purpose.LEAVE]}"
         for path in [
-            *await pages(house),
+            *await pages(installation),
             "/me",
             fresh,
             "/next",
@@ -104,10 +107,12 @@ async def test_every_page_is_valid_in_every_state(
         await get("/outbox/" + outbox.partition('href="/outbox/')[2].partition('"')[0])
         for data in (
             {**DETAILS, "name": "a\u202e<b", "zone": "x", "locale": "?", "cycle": "h99"},
-            {**DETAILS, "zone": "Asia/Tokyo"}, {"act": "notices", "invitation_by": "?"},
-            {"act": "pause", "until": "?"}, {"act": "feed", "alarm": "?"},
+            {**DETAILS, "zone": "Asia/Tokyo"},
+            {"act": "notices", "invitation_by": "?"},
+            {"act": "pause", "until": "?"},
+            {"act": "feed", "alarm": "?"},
             {"act": "else"},
-        ):  # fmt: skip
+        ):
             await post(me, data)
         for form in (
             {},
@@ -133,20 +138,26 @@ async def test_every_page_is_valid_in_every_state(
         await post(subscribe, {"invitation_by": "feed"}, "feed")
         await post(subscribe, {"invitation_by": "mail"}, "mail")
         for locale in ("en-FR", "sm-WS", "zh-Hant-HK"):
-            await house.change("Bo", locale=locale, zone_source="assumed")
+            await installation.change("Bo", locale=locale, zone_source="assumed")
             await get(me, locale)
-        await house.change("Bo", locale="en-GB", suppressed_at=house.clock.now())
+        await installation.change("Bo", locale="en-GB", suppressed_at=installation.clock.now())
         await get(me, "bounced")
         await post(me, {"act": "links"}, "bounced")
-        await house.change("Bo", suppressed_at=None)
-        await amend(house.database, house.by_slug, moved, Change(cancel=True), now=house.clock.now())
+        await installation.change("Bo", suppressed_at=None)
+        await amend(
+            installation.database,
+            installation.by_slug,
+            moved,
+            Change(cancel=True),
+            now=installation.clock.now(),
+        )
         await get(f"/meetings/{moved}", "cancelled")
         await get("/", "with a cancelled meeting")
         await post(leave, {}, "leaving")
         await post(f"{leave}?pause=3", {}, "after leaving")
         for path in (me, rsvp, leave, subscribe, fresh, f"/go/{own[Purpose.JOIN]}/{KEY}"):
             await get(path, "after leaving")
-        house.clock.pass_until(datetime(2026, 11, 20, 12, tzinfo=UTC))
+        installation.clock.pass_until(datetime(2026, 11, 20, 12, tzinfo=UTC))
         for path in ("/archive", f"/meetings/{KEY}", fresh):
             await get(path, "later")
     assert len(found) > 70
@@ -157,9 +168,10 @@ def test_every_mail_is_valid(validate: Callable[[Mapping[str, str]], list[str]])
     found: dict[str, str] = {}
     for kind, cohort in mails.EVERY_MAIL.items():
         for note, one in {
-            "": cohort, "first": replace(cohort, introduces=kind in mails.COHORTS),
+            "": cohort,
+            "first": replace(cohort, introduces=kind in mails.COHORTS),
             "room": replace(cohort, room="https://r.example.org"),
-        }.items():  # fmt: skip
+        }.items():
             if one.series:
                 one = replace(one, series=replace(one.series, title=NASTY.title))
             member = mails.MEI._replace(name='Mei "M" <Lin> &', assumed=note == "first")

@@ -86,9 +86,11 @@ SUBDIVISIONS = {
     "MN": """
         1 035 037 039 041 047 049 051 053 055 057 059 061 063 064 065 067 069 073 Asia/Ulaanbaatar
         043 046 071 Asia/Hovd""",
-    "ES": "CN GC TF Atlantic/Canary | CE ML Africa/Ceuta", "PT": "20 Atlantic/Azores | 30 Atlantic/Madeira",
-    "CL": "MA America/Punta_Arenas | AI America/Coyhaique", "EC": "W Pacific/Galapagos",
-}  # fmt: skip
+    "ES": "CN GC TF Atlantic/Canary | CE ML Africa/Ceuta",
+    "PT": "20 Atlantic/Azores | 30 Atlantic/Madeira",
+    "CL": "MA America/Punta_Arenas | AI America/Coyhaique",
+    "EC": "W Pacific/Galapagos",
+}
 
 # Names in the countries' own languages, which CLDR's subdivisions have only for some.
 LOCAL = """
@@ -189,9 +191,12 @@ def _cities(source: Path) -> Iterator[tuple[str, ...]]:
         if name and (primary_zone(country) is None or set(zones) != {primary_zone(country)}):
             ordered = sorted(zones.items(), key=lambda pair: -pair[1])
             yield (
-                country, name,
-                ordered[0][0] if len(zones) == 1 else " ".join(f"{zone}={number}" for zone, number in ordered[:6]),
-            )  # fmt: skip
+                country,
+                name,
+                ordered[0][0]
+                if len(zones) == 1
+                else " ".join(f"{zone}={number}" for zone, number in ordered[:6]),
+            )
 
 
 def _is_european(name: str) -> bool:

@@ -25,11 +25,11 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import PERSONAL, REPLIES, Kind
-from scheduler.store import facts
+from scheduler.store import service_state
 from scheduler.store.answers import has_declined
 from scheduler.store.database import Work
-from scheduler.store.ledger.ending import later_reminder
-from scheduler.store.mutes import is_muted
+from scheduler.store.ledger.lifecycle import later_reminder
+from scheduler.store.members import is_muted
 from scheduler.store.schema import Instant, deliveries, members, notices, occurrences, past_deliveries
 from scheduler.store.schema import facts as facts_table
 
@@ -115,9 +115,12 @@ def _awaits_welcome(now: ColumnElement[datetime]) -> ColumnElement[bool]:
     """Whether the delivery's member is still to be welcomed: all else comes after that."""
     welcome, its = notices.alias("welcome"), deliveries.alias("its")
     return exists().where(
-        welcome.c.member == deliveries.c.member, welcome.c.kind == Kind.WELCOME, welcome.c.expires > now,
-        its.c.notice == welcome.c.id, its.c.state.in_(("queued", "sending")),
-    )  # fmt: skip
+        welcome.c.member == deliveries.c.member,
+        welcome.c.kind == Kind.WELCOME,
+        welcome.c.expires > now,
+        its.c.notice == welcome.c.id,
+        its.c.state.in_(("queued", "sending")),
+    )
 
 
 async def has_welcome(connection: AsyncConnection, chunk: int) -> bool:
@@ -159,7 +162,7 @@ def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> Colum
         or_(notices.c.kind.in_(PERSONAL), ~_awaits_welcome(now)),
         ~is_muted(deliveries.c.member, notices.c.kind, notices.c.policy),
         or_(notices.c.kind != Kind.INVITATION, members.c.invitation_by == "mail", deliveries.c.uncertain),
-        ~exists().where(facts_table.c.name == facts.HOLD),
+        ~exists().where(facts_table.c.name == service_state.HOLD),
     )
 
 
@@ -212,10 +215,21 @@ def _chosen() -> Select[Any]:
     chunk, now = bindparam("of", type_=deliveries.c.chunk.type), bindparam("now", type_=deliveries.c.due.type)
     return (
         select(
-            deliveries.c.id, deliveries.c.notice, deliveries.c.member,
-            func.coalesce(notices.c.address, members.c.address), members.c.name,
-            deliveries.c.zone, members.c.zone_source, deliveries.c.locale, members.c.generation,
-            members.c.feed_generation, deliveries.c.attempts + 1, _revision, deliveries.c.uncertain, _requested, _first,
+            deliveries.c.id,
+            deliveries.c.notice,
+            deliveries.c.member,
+            func.coalesce(notices.c.address, members.c.address),
+            members.c.name,
+            deliveries.c.zone,
+            members.c.zone_source,
+            deliveries.c.locale,
+            members.c.generation,
+            members.c.feed_generation,
+            deliveries.c.attempts + 1,
+            _revision,
+            deliveries.c.uncertain,
+            _requested,
+            _first,
         )
         .join(members, members.c.id == deliveries.c.member)
         .join(notices, notices.c.id == deliveries.c.notice)
@@ -224,7 +238,7 @@ def _chosen() -> Select[Any]:
         .order_by(deliveries.c.next_try, deliveries.c.id)
         .limit(bindparam("most", type_=Integer))
         .with_for_update(of=deliveries, skip_locked=True)
-    )  # fmt: skip
+    )
 
 
 # An uncertain message is repeated word for word: of the revision that it was composed from.
@@ -238,25 +252,28 @@ _requested = and_(
     or_(
         *(
             exists().where(
-                invited.c.member == deliveries.c.member, invited.c.notice == _invitation.c.id,
-                _invitation.c.kind == Kind.INVITATION, _invitation.c.occurrence == notices.c.occurrence,
+                invited.c.member == deliveries.c.member,
+                invited.c.notice == _invitation.c.id,
+                _invitation.c.kind == Kind.INVITATION,
+                _invitation.c.occurrence == notices.c.occurrence,
                 or_(invited.c.state == "sent", invited.c.uncertain),
             )
             for invited in (deliveries.alias("invited"), past_deliveries.alias("invited_once"))
         )
     ),
-).label("requested")  # fmt: skip
+).label("requested")
 _other = deliveries.alias("other")
 _was_mailed = or_(
     exists().where(
-        _other.c.member == deliveries.c.member, _other.c.id != deliveries.c.id,
+        _other.c.member == deliveries.c.member,
+        _other.c.id != deliveries.c.id,
         or_(_other.c.state.in_(("sent", "sending")), _other.c.uncertain),
     ),
     exists().where(
         past_deliveries.c.member == deliveries.c.member,
         or_(past_deliveries.c.state == "sent", past_deliveries.c.uncertain),
     ),
-)  # fmt: skip
+)
 # What may have arrived is repeated as it was, whatever else was sent meanwhile.
 _first = case((deliveries.c.uncertain, deliveries.c.introduces), else_=~_was_mailed)
 
@@ -274,11 +291,17 @@ def _mark(dialect: str) -> Update:
         update(deliveries)
         .where(deliveries.c.id.in_(listed("those")))
         .values(
-            state="sending", run=bindparam("by"), tried_at=bindparam("at", type_=deliveries.c.tried_at.type),
-            reason="", attempts=deliveries.c.attempts + 1, introduces=deliveries.c.id.in_(listed("first")),
-            revision=case((deliveries.c.uncertain, deliveries.c.revision), else_=bindparam("told", type_=Integer)),
+            state="sending",
+            run=bindparam("by"),
+            tried_at=bindparam("at", type_=deliveries.c.tried_at.type),
+            reason="",
+            attempts=deliveries.c.attempts + 1,
+            introduces=deliveries.c.id.in_(listed("first")),
+            revision=case(
+                (deliveries.c.uncertain, deliveries.c.revision), else_=bindparam("told", type_=Integer)
+            ),
         )
-    )  # fmt: skip
+    )
 
 
 _held = and_(deliveries.c.run == bindparam("by"), deliveries.c.state == "sending")
@@ -298,11 +321,14 @@ _settle = (
     update(deliveries)
     .where(deliveries.c.id == bindparam("of"), _held)
     .values(
-        state=bindparam("to"), run=None, reason=bindparam("because"), uncertain=bindparam("unsure"),
+        state=bindparam("to"),
+        run=None,
+        reason=bindparam("because"),
+        uncertain=bindparam("unsure"),
         next_try=func.coalesce(bindparam("again", type_=deliveries.c.next_try.type), deliveries.c.next_try),
         attempts=deliveries.c.attempts - bindparam("untried"),
     )
-)  # fmt: skip
+)
 
 
 def settle(connection: Connection, settlements: Sequence[Settlement], *, run: str) -> None:
@@ -315,12 +341,17 @@ def settle(connection: Connection, settlements: Sequence[Settlement], *, run: st
         _settle_those(connection, [number for number, _ in sent], run=run, at=max(at for _, at in sent))
     others: list[dict[str, Any]] = [
         {
-            "of": one.id, "by": run, "to": one.state, "because": one.reason, "unsure": one.uncertain,
-            "again": one.next_try, "untried": int(one.untried),
+            "of": one.id,
+            "by": run,
+            "to": one.state,
+            "because": one.reason,
+            "unsure": one.uncertain,
+            "again": one.next_try,
+            "untried": int(one.untried),
         }
         for one in settlements
         if not one.sent_at
-    ]  # fmt: skip
+    ]
     if others:
         connection.execute(_settle, others)
 
@@ -358,12 +389,18 @@ async def take_over(
     if chunk is not None:
         left &= deliveries.c.chunk == chunk
     done = await connection.execute(
-        update(deliveries).where(left).values(
-            state="queued", run=None, uncertain=True, reason="taken over",
+        update(deliveries)
+        .where(left)
+        .values(
+            state="queued",
+            run=None,
+            uncertain=True,
+            reason="taken over",
             # A clock that is ahead must not put it off.
             next_try=case(
-                (deliveries.c.next_try > now, literal(now, deliveries.c.next_try.type)), else_=deliveries.c.next_try
+                (deliveries.c.next_try > now, literal(now, deliveries.c.next_try.type)),
+                else_=deliveries.c.next_try,
             ),
         )
-    )  # fmt: skip
+    )
     return done.rowcount

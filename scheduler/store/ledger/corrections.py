@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.localtime import local_minute
 from scheduler.domain.occurrence import Occurrence
 from scheduler.domain.policy import Kind
-from scheduler.store.mutes import is_muted
+from scheduler.store.members import is_muted
 from scheduler.store.schema import deliveries, members, notices, revisions, told
 
 
@@ -39,11 +39,13 @@ async def outdate(connection: AsyncConnection, one: Occurrence, former: datetime
         await connection.execute(
             update(told)
             .where(
-                told.c.occurrence == one.key, told.c.zone == zone, told.c.starts == former,
+                told.c.occurrence == one.key,
+                told.c.zone == zone,
+                told.c.starts == former,
                 told.c.local_start == local,
             )
             .values(until=now)
-        )  # fmt: skip
+        )
     return len(stale)
 
 
@@ -65,10 +67,11 @@ def _last_told(occurrence: str, *columns: Any, but: int | None = None) -> Select
     later, its, before = deliveries.alias("later"), notices.alias("its"), told.alias("before")
     arrived, arrived_later = (
         and_(
-            or_(table.c.state == "sent", table.c.uncertain), table.c.notice != (but or 0),
+            or_(table.c.state == "sent", table.c.uncertain),
+            table.c.notice != (but or 0),
         )
         for table in (deliveries, later)
-    )  # fmt: skip
+    )
     return (
         select(*columns)
         .select_from(deliveries)
@@ -76,30 +79,39 @@ def _last_told(occurrence: str, *columns: Any, but: int | None = None) -> Select
         .join(members, members.c.id == deliveries.c.member)
         .join(
             revisions,
-            and_(revisions.c.occurrence == notices.c.occurrence, revisions.c.revision == deliveries.c.revision),
+            and_(
+                revisions.c.occurrence == notices.c.occurrence, revisions.c.revision == deliveries.c.revision
+            ),
         )
         .join(
             told,
             and_(
-                told.c.occurrence == notices.c.occurrence, told.c.zone == deliveries.c.zone,
-                told.c.starts == revisions.c.starts, told.c.until > deliveries.c.tried_at,
+                told.c.occurrence == notices.c.occurrence,
+                told.c.zone == deliveries.c.zone,
+                told.c.starts == revisions.c.starts,
+                told.c.until > deliveries.c.tried_at,
             ),
         )
         .where(
             notices.c.occurrence == occurrence,
             arrived,
             ~exists().where(
-                later.c.member == deliveries.c.member, later.c.tried_at > deliveries.c.tried_at,
-                its.c.id == later.c.notice, its.c.occurrence == occurrence, arrived_later,
+                later.c.member == deliveries.c.member,
+                later.c.tried_at > deliveries.c.tried_at,
+                its.c.id == later.c.notice,
+                its.c.occurrence == occurrence,
+                arrived_later,
             ),
             # Where the hour was changed twice, it is the first change after the mail that counts.
             ~exists().where(
-                before.c.occurrence == told.c.occurrence, before.c.zone == told.c.zone,
-                before.c.starts == told.c.starts, before.c.until > deliveries.c.tried_at,
+                before.c.occurrence == told.c.occurrence,
+                before.c.zone == told.c.zone,
+                before.c.starts == told.c.starts,
+                before.c.until > deliveries.c.tried_at,
                 before.c.until < told.c.until,
             ),
         )
-    )  # fmt: skip
+    )
 
 
 async def wrongly_told(connection: AsyncConnection, one: Occurrence) -> list[WronglyTold]:
@@ -110,12 +122,13 @@ async def wrongly_told(connection: AsyncConnection, one: Occurrence) -> list[Wro
     query = (
         _last_told(one.key, *columns, func.count(members.c.id.distinct()))
         .where(
-            members.c.status == "active", members.c.suppressed_at.is_(None),
+            members.c.status == "active",
+            members.c.suppressed_at.is_(None),
             ~is_muted(members.c.id, Kind.UPDATE, None),
         )
         .group_by(*columns)
         .order_by(*columns)
-    )  # fmt: skip
+    )
     return [
         WronglyTold(zone=zone, told=local, right=right, lives_in=home, members=count)
         for zone, local, home, count in await connection.execute(query)

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
 
-from scheduler.store.database import FAULTS
+from scheduler.store.database import OUTAGES
 from scheduler.store.schema import counters, deliveries
 
 if TYPE_CHECKING:
@@ -53,9 +53,12 @@ async def enqueue(connection: AsyncConnection, chunks: Sequence[int], *, awaited
         names = [str(chunk) for chunk in chunks]
         queries = _queries((await connection.get_raw_connection()).driver_connection)
         await queries.enqueue(
-            [CHUNK] * len(names), [name.encode() for name in names], [int(awaited)] * len(names),
-            dedupe_key=[*names], on_conflict="skip",
-        )  # fmt: skip
+            [CHUNK] * len(names),
+            [name.encode() for name in names],
+            [int(awaited)] * len(names),
+            dedupe_key=[*names],
+            on_conflict="skip",
+        )
 
 
 async def enqueue_open(connection: AsyncConnection, open_chunks: Sequence[int]) -> None:
@@ -65,7 +68,7 @@ async def enqueue_open(connection: AsyncConnection, open_chunks: Sequence[int]) 
     await enqueue(connection, list(dict.fromkeys([*open_chunks, *await connection.scalars(left)])))
 
 
-async def book(connection: AsyncConnection, slots: int, *, rate: float) -> float:
+async def reserve_slots(connection: AsyncConnection, slots: int, *, rate: float) -> float:
     """Reserve so many slots of a rate (messages a second) in a row among all senders; the seconds until the first.
 
     The database's clock counts; who books next waits for this transaction, and begins behind it.
@@ -83,7 +86,7 @@ class JobsLost(Exception):
     """The database went away, or a chunk was cut off: come back to it."""
 
 
-class Hands:
+class JobConsumer:
     """Takes chunks and has them run. `lost` is called at once when nobody else can be told that they are at work."""
 
     def __init__(self, database: "Database", run: Run, *, lost: Callable[[], None]) -> None:
@@ -153,16 +156,19 @@ class Hands:
 
         if not self.stopped:
             await manager.run(
-                dequeue_timeout=LOOK_AROUND, batch_size=1, max_concurrent_tasks=AT_ONCE,
-                heartbeat_timeout=LOST_AFTER, shutdown_on_listener_failure=True,
-            )  # fmt: skip
+                dequeue_timeout=LOOK_AROUND,
+                batch_size=1,
+                max_concurrent_tasks=AT_ONCE,
+                heartbeat_timeout=LOST_AFTER,
+                shutdown_on_listener_failure=True,
+            )
 
     async def _take(self, chunk: int) -> None:
         from pgqueuer.errors import RetryRequested
 
         try:
             again = await self._run(chunk)
-        except FAULTS as error:
+        except OUTAGES as error:
             log.error("chunk-cut-off", chunk=chunk, error=type(error).__name__)
             self._failed, again = True, 0
             self._lost()

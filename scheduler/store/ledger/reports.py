@@ -9,12 +9,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, case, func, or_, select, tuple_, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.plan import Wanted
-from scheduler.domain.policy import Kind
+from scheduler.domain.policy import Kind, Wanted
 from scheduler.store.answers import declines
-from scheduler.store.ledger.fanning import is_for
-from scheduler.store.ledger.following import of_open
-from scheduler.store.mutes import is_muted, mute_fits
+from scheduler.store.ledger.fan_out import is_for
+from scheduler.store.members import is_muted, mute_fits
+from scheduler.store.notices import open_notice_ids
 from scheduler.store.schema import answers, deliveries, members, mutes, notices, past_deliveries
 
 _SHOWN = ("notice", "member", "state", "attempts", "due", "sent_at", "reason")
@@ -80,14 +79,20 @@ async def reports(
     ):
         query = (
             select(
-                notices.c.kind, notices.c.policy, notices.c.occurrence, notices.c.identity, members.c.name,
-                members.c.address, *(table.c[name] for name in _SHOWN), *(column.label(None) for column in key),
+                notices.c.kind,
+                notices.c.policy,
+                notices.c.occurrence,
+                notices.c.identity,
+                members.c.name,
+                members.c.address,
+                *(table.c[name] for name in _SHOWN),
+                *(column.label(None) for column in key),
             )
             .join_from(table, notices, notices.c.id == table.c.notice)
             .join(members, members.c.id == table.c.member)
             .order_by(*key)
             .limit(batch)
-        )  # fmt: skip
+        )
         for name, value in (("notice", notice), ("member", member), ("state", state)):
             if value is not None:
                 query = query.where(table.c[name] == value)
@@ -107,7 +112,7 @@ async def states(connection: AsyncConnection, notice: int | None = None) -> dict
         if tally:
             return tally
     found = Counter[str]()
-    for one in (await count_states(connection, of_open() if notice is None else [notice])).values():
+    for one in (await count_states(connection, open_notice_ids() if notice is None else [notice])).values():
         found.update(one)
     return dict(found)
 
@@ -211,15 +216,17 @@ async def failures(connection: AsyncConnection) -> dict[str, int]:
     """How many deliveries of open notices failed, by what the relay meant (RFC 3463): address (5.1), mailbox (5.2),
     policy (5.7), refused (any other 5xx), and unsent for what was never offered to it."""
     means = case(
-        (deliveries.c.reason.like("%5.1._%"), "address"), (deliveries.c.reason.like("%5.2._%"), "mailbox"),
-        (deliveries.c.reason.like("%5.7._%"), "policy"), (deliveries.c.reason.like("5__ %"), "refused"),
+        (deliveries.c.reason.like("%5.1._%"), "address"),
+        (deliveries.c.reason.like("%5.2._%"), "mailbox"),
+        (deliveries.c.reason.like("%5.7._%"), "policy"),
+        (deliveries.c.reason.like("5__ %"), "refused"),
         else_="unsent",
-    )  # fmt: skip
+    )
     query = (
         select(means, func.count())
         .where(
             deliveries.c.state == "failed",
-            deliveries.c.notice.in_(of_open()),
+            deliveries.c.notice.in_(open_notice_ids()),
         )
         .group_by(means)
     )
@@ -242,7 +249,7 @@ async def due_before(connection: AsyncConnection, moment: datetime) -> list[Miss
         )
         .group_by(notices.c.id, notices.c.kind, about)
         .order_by(notices.c.id)
-    )  # fmt: skip
+    )
     return [Missed(*row) for row in await connection.execute(query)]
 
 
@@ -271,10 +278,12 @@ async def told_before(
             select(table.c.member, notices.c.kind, table.c.revision)
             .join_from(table, notices, notices.c.id == table.c.notice)
             .where(
-                notices.c.occurrence == occurrence, table.c.member.in_(people), table.c.revision < before,
+                notices.c.occurrence == occurrence,
+                table.c.member.in_(people),
+                table.c.revision < before,
                 or_(table.c.state == "sent", table.c.uncertain),
             )
-        )  # fmt: skip
+        )
         for member, kind, revision in await connection.execute(query):
             found.setdefault(member, []).append((Kind(kind), revision))
     return {member: sorted(mails, key=lambda one: one[1]) for member, mails in found.items()}

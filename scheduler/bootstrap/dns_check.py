@@ -1,0 +1,160 @@
+"""Check what receivers find in the DNS about our sender: SPF, DKIM and DMARC."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from dns.asyncresolver import Resolver
+from dns.exception import DNSException
+from dns.resolver import NXDOMAIN, NoAnswer
+
+from scheduler.delivery.compose.dkim import DkimSigner
+from scheduler.delivery.compose.mime import ascii_domain
+from scheduler.domain.errors import SettingsProblem
+
+
+class Level(StrEnum):
+    FINE = "ok"
+    NOTE = "note"
+    WRONG = "WRONG"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    level: Level
+    text: str
+
+
+PATIENCE_SECONDS = 5
+Note = Callable[[Level, str], None]
+
+
+async def look_at_sender(
+    address: str, signer: DkimSigner | None, note: Note, *, inbox: str = "", resolver: str = ""
+) -> None:
+    """Note what the DNS says of mails from `address` signed by `signer`, which come back to `inbox` where one is named.
+    `resolver`: see `examine`."""
+    domain = ascii_domain(address).rpartition("@")[2].lower()
+    asked = _resolver(resolver)
+    try:
+        if inbox:
+            await _judge_inbox(domain, inbox, asked, note)
+        # SPF is asked of where a mail comes back to (RFC 7208 section 2.4).
+        _judge_spf(inbox or domain, await _texts(asked, inbox or domain), note)
+        if signer:
+            _judge_dkim(domain, signer, await _texts(asked, signer.name), note)
+        else:
+            note(Level.NOTE, "DKIM: [dkim] key is not set; see that the relay signs what it sends")
+        _judge_dmarc(domain, await _policy(asked, domain), note)
+    except DNSException as error:
+        reason = str(error).partition(":")[0]
+        note(Level.NOTE, f"SPF, DKIM, DMARC: not checked, the DNS does not answer: {reason}")
+
+
+def _resolver(place: str) -> Resolver:
+    resolver = Resolver(configure=not place)
+    if place:
+        try:
+            server = urlsplit(f"//{place}")
+            resolver.nameservers = [server.hostname or ""]
+            resolver.port = server.port or 53
+        except ValueError:
+            raise SettingsProblem(f"--resolver {place}: give an IP address, or one with :PORT") from None
+    resolver.lifetime = PATIENCE_SECONDS
+    return resolver
+
+
+async def _texts(resolver: Resolver, name: str) -> list[str]:
+    """The TXT records of a name, each with its strings joined; none where there is no such name."""
+    try:
+        answer = await resolver.resolve(name, "TXT")
+    except (NXDOMAIN, NoAnswer):
+        return []
+    return [b"".join(record.strings).decode("utf-8", "replace") for record in answer]
+
+
+async def _policy(resolver: Resolver, domain: str) -> list[str]:
+    """The DMARC records of the domain, or of the nearest one above it that has any."""
+    labels = domain.split(".")
+    for start in range(max(1, len(labels) - 1)):
+        found = await _texts(resolver, "_dmarc." + ".".join(labels[start:]))
+        if records := [text for text in found if text.replace(" ", "").lower().startswith("v=dmarc1")]:
+            return records
+    return []
+
+
+async def _judge_inbox(domain: str, inbox: str, resolver: Resolver, note: Note) -> None:
+    try:
+        hosts = [str(one.exchange).rstrip(".") for one in await resolver.resolve(inbox, "MX")]
+        note(
+            Level.FINE,
+            f"inbox: mail for {inbox} goes to {', '.join(sorted(hosts))}; see that it reaches `ingest`",
+        )
+    except (NXDOMAIN, NoAnswer):
+        note(
+            Level.WRONG,
+            f"inbox: {inbox} has no MX record: nothing comes back; publish one, or empty [inbox] domain",
+        )
+    if not _aligned(domain, inbox):
+        note(
+            Level.NOTE,
+            f"SPF: mails come back to {inbox}, which to DMARC may say nothing of {domain}; let DKIM sign",
+        )
+
+
+def _judge_spf(domain: str, texts: list[str], note: Note) -> None:
+    match [text for text in texts if text.lower().split(" ")[0] == "v=spf1"]:
+        case []:
+            note(
+                Level.NOTE,
+                f'SPF: {domain} has none; publish a TXT record "v=spf1 … ~all" that names the relay',
+            )
+        case [record] if "+all" in record.split() or "all" in record.split():
+            note(
+                Level.WRONG, f'SPF: "{record}" lets everybody send in the name of {domain}; end it with ~all'
+            )
+        case [record]:
+            note(Level.FINE, f'SPF: "{record}"; see that it names the relay')
+        case records:
+            note(Level.WRONG, f"SPF: {domain} has {len(records)} records, which counts as none; leave one")
+
+
+def _judge_dkim(domain: str, signer: DkimSigner, texts: list[str], note: Note) -> None:
+    if not _aligned(domain, signer.domain):
+        note(
+            Level.WRONG,
+            f"DKIM: {signer.domain} signs, and mails come from {domain}: to DMARC that is no signature; "
+            "set [dkim] domain",
+        )
+    published = [_tags(text).get("p", "") for text in texts]
+    match published:
+        case []:
+            note(Level.WRONG, f"DKIM: {signer.name} has no TXT record; publish the one above")
+        case [key] if key == _tags(signer.record)["p"]:
+            note(Level.FINE, f"DKIM: {signer.name} holds the key that we sign with")
+        case [_]:
+            note(Level.WRONG, f"DKIM: {signer.name} holds another key; publish the one above")
+        case _:
+            note(Level.WRONG, f"DKIM: {signer.name} has {len(published)} TXT records; leave one")
+
+
+def _judge_dmarc(domain: str, records: list[str], note: Note) -> None:
+    match records:
+        case []:
+            note(Level.NOTE, f'DMARC: _dmarc.{domain} has none; publish a TXT record "v=DMARC1; p=none"')
+        case [record] if _tags(record).get("p", "").lower() not in ("none", "quarantine", "reject"):
+            note(Level.WRONG, f'DMARC: "{record}" has no policy; write p=none, p=quarantine or p=reject')
+        case [record]:
+            note(Level.FINE, f'DMARC: "{record}"')
+        case _:
+            note(Level.WRONG, f"DMARC: {domain} has {len(records)} records, which counts as none; leave one")
+
+
+def _aligned(one: str, other: str) -> bool:
+    return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
+
+
+def _tags(record: str) -> dict[str, str]:
+    pairs = (tag.partition("=") for tag in record.split(";"))
+    return {name.strip(): "".join(value.split()) for name, _, value in pairs}

@@ -1,0 +1,483 @@
+"""The settings: each table and key, the values it accepts, and what it means."""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from datetime import date, time, timedelta
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
+
+from annotated_types import Ge
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+
+from scheduler.delivery.send.transport import TransportAddress, parse_transport
+from scheduler.domain.address import require_address, require_url
+from scheduler.domain.clock import parse_duration
+from scheduler.domain.errors import Problem
+from scheduler.domain.locale import require_locale
+from scheduler.domain.occurrence import Series, require_slug
+from scheduler.domain.policy import Kind, Policy
+from scheduler.domain.text import require_line, require_prose
+from scheduler.domain.zone import require_zone
+from scheduler.service.retention import Retention
+from scheduler.store.database_url import parse_url
+from scheduler.web.visitor import Networks
+
+DOMAIN = re.compile(r"(?=.{1,190}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+MAIL_DOMAIN = re.compile(rf"(?=[^.]+\.){DOMAIN.pattern}")
+SELECTOR = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9-]{1,63})*")
+_ORIGIN = r"https?://[A-Za-z0-9.-]+(?::\d{1,5})?"
+ORIGINS = re.compile(rf"\*|{_ORIGIN}(?: {_ORIGIN})*")
+HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]*")
+
+# CSS Color Module Level 4, section 6.1: the values of COLOR in RFC 7986.
+CSS_COLORS = frozenset(
+    """
+    aliceblue antiquewhite aqua aquamarine azure beige bisque black blanchedalmond blue blueviolet brown burlywood
+    cadetblue chartreuse chocolate coral cornflowerblue cornsilk crimson cyan darkblue darkcyan darkgoldenrod darkgray
+    darkgreen darkgrey darkkhaki darkmagenta darkolivegreen darkorange darkorchid darkred darksalmon darkseagreen
+    darkslateblue darkslategray darkslategrey darkturquoise darkviolet deeppink deepskyblue dimgray dimgrey dodgerblue
+    firebrick floralwhite forestgreen fuchsia gainsboro ghostwhite gold goldenrod gray green greenyellow grey honeydew
+    hotpink indianred indigo ivory khaki lavender lavenderblush lawngreen lemonchiffon lightblue lightcoral lightcyan
+    lightgoldenrodyellow lightgray lightgreen lightgrey lightpink lightsalmon lightseagreen lightskyblue lightslategray
+    lightslategrey lightsteelblue lightyellow lime limegreen linen magenta maroon mediumaquamarine mediumblue
+    mediumorchid mediumpurple mediumseagreen mediumslateblue mediumspringgreen mediumturquoise mediumvioletred
+    midnightblue mintcream mistyrose moccasin navajowhite navy oldlace olive olivedrab orange orangered orchid
+    palegoldenrod palegreen paleturquoise palevioletred papayawhip peachpuff peru pink plum powderblue purple
+    rebeccapurple red rosybrown royalblue saddlebrown salmon sandybrown seagreen seashell sienna silver skyblue
+    slateblue slategray slategrey snow springgreen steelblue tan teal thistle tomato turquoise violet wheat white
+    whitesmoke yellow yellowgreen
+    """.split()
+)
+
+
+def checked_by(check: Callable[[str, str], str], *, empty: bool = False) -> AfterValidator:
+    """A check of the domain's as one of a key; `empty` lets "" through."""
+
+    def validate(value: str, info: ValidationInfo) -> str:
+        try:
+            return value if empty and not value else check(value, info.field_name or "")
+        except Problem as problem:
+            raise ValueError(problem) from None
+
+    return AfterValidator(validate)
+
+
+def _some(value: str, what: str) -> str:
+    if not value:
+        raise ValueError(f"{what}: is empty")
+    return value
+
+
+def matching(pattern: re.Pattern[str]) -> Callable[[str, str], str]:
+    def check(value: str, what: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(f"{what}: '{value}' is not accepted")
+        return value
+
+    return check
+
+
+def require_color(value: str, what: str) -> str:
+    name = value.strip().lower()
+    if name not in CSS_COLORS:
+        near = get_close_matches(name, CSS_COLORS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{what}: '{value}' is not the name of a colour{hint}")
+    return name
+
+
+def require_database(value: str, what: str) -> str:
+    parse_url(value)
+    return value
+
+
+def require_transport(value: str, what: str) -> str:
+    parse_transport(value)
+    return value
+
+
+def require_private_key(value: str, what: str) -> str:
+    if not value.isprintable() and not value.lstrip().startswith("-----BEGIN"):
+        raise ValueError(f"{what}: is neither a path nor PEM text")
+    return value
+
+
+def require_base_url(value: str, what: str) -> str:
+    if "?" in value or "#" in value:
+        raise ValueError(f"{what}: '{value}' has more than a path after the host")
+    url = require_url(value, what).rstrip("/")
+    if urlsplit(url).hostname in ("0.0.0.0", "::"):  # noqa: S104 - to refuse it
+        raise ValueError(f"{what}: '{value}' can be listened on, but nobody can go there")
+    return url
+
+
+def require_secret_url(value: str, what: str) -> str:
+    """As `require_url`, for an address that may hold a token: the refusal does not show it."""
+    try:
+        return require_url(value, what)
+    except Problem:
+        raise ValueError(f"{what}: its value is not a web address") from None
+
+
+def read_date(value: Any) -> Any:
+    # A date may also be quoted; a date with a time is not one.
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"'{value}' is not a date") from None
+    return value
+
+
+def _read_time(value: Any) -> Any:
+    if isinstance(value, str):
+        found = re.fullmatch(r"\s*(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)\s*", value, re.ASCII)
+        if not found:
+            raise ValueError(f"'{value}' is not a time")
+        return time(int(found["hour"]), int(found["minute"]))
+    return value
+
+
+def read_lead(value: Any) -> Any:
+    try:
+        return parse_duration(value) if isinstance(value, str) else value
+    except Problem as problem:
+        raise ValueError(problem) from None
+
+
+def read_links(value: Any) -> Any:
+    """The label and address of each link, in their order."""
+    if not isinstance(value, dict):
+        return value
+    links = []
+    for label, url in value.items():
+        try:
+            label = _some(
+                require_line(label, "the label of a link", longest=LONGEST_LABEL), "the label of a link"
+            )
+            links.append((label, require_url(url if isinstance(url, str) else "", f"'{label}'")))
+        except Problem as problem:
+            raise ValueError(problem) from None
+    return tuple(links)
+
+
+def read_networks(value: Any) -> Any:
+    """The addresses and networks of a list, or of a text with commas or spaces between (from the environment)."""
+    if isinstance(value, str):
+        value = value.replace(",", " ").split()
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        return value
+    try:
+        Networks.of(value)
+    except Problem as problem:
+        raise ValueError(problem) from None
+    return tuple(value)
+
+
+def require_place(value: str, what: str) -> str:
+    """An address and port to listen on."""
+    host, _, port = value.rpartition(":")
+    if not re.fullmatch(r"\[[0-9A-Fa-f:]+\]|[A-Za-z0-9][A-Za-z0-9._-]*", host) or not re.fullmatch(
+        r"[0-9]{1,5}", port
+    ):
+        raise ValueError(f"{what}: '{value}' is not accepted")
+    if not 0 < int(port) < 65536:
+        raise ValueError(f"{what}: '{port}' is no port")
+    return value
+
+
+def read_key(value: Any) -> Any:
+    """The octets that hexadecimal or base64 (of either alphabet) stands for; None for ""."""
+    if not isinstance(value, str) or not value:
+        return None if value == "" else value
+    try:
+        key = bytes.fromhex(value)
+    except ValueError:
+        try:
+            plain = value.rstrip("=").replace("-", "+").replace("_", "/")
+            key = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+        except binascii.Error:
+            raise ValueError("its value is neither hexadecimal nor base64") from None
+    if len(key) < 32:
+        raise ValueError(f"its value has {len(key)} octets")
+    return key
+
+
+Line = Annotated[str, checked_by(require_line), checked_by(_some)]
+Prose = Annotated[str, checked_by(require_prose)]
+Slug = Annotated[str, checked_by(require_slug)]
+Address = Annotated[str, checked_by(require_address)]
+Zone = Annotated[str, checked_by(require_zone)]
+OptionalUrl = Annotated[str, checked_by(require_url, empty=True)]
+SecretUrl = Annotated[str, checked_by(require_secret_url, empty=True)]
+WallTime = Annotated[time, BeforeValidator(_read_time)]
+
+LONGEST_LABEL = 100
+
+SLUG = "lower-case letters, digits and single hyphens"
+LINE = "one line of text"
+PROSE = "text"
+ADDRESS = "an e-mail address, as name@example.org"
+URL = 'an http or https address, as https://example.org/room, or ""'
+LINKS = 'labels with web addresses, as { "Recordings" = "https://example.org/recordings" }, or {}'
+DAYS = "a whole number of days from 1 to 3650"
+TIME = 'a time as "18:00"'
+
+
+class Table(BaseModel):
+    """A section of the file. A key that it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class CommunityTable(Table):
+    name: Line = Field(description=LINE)
+    description: Prose = Field(description=PROSE)
+    address: Address = Field(description=ADDRESS)
+    reply_to: Address = Field(description=ADDRESS)
+    domain: Annotated[str, checked_by(matching(DOMAIN))] = Field(
+        description="a domain in lower case, as example.org"
+    )
+    website: OptionalUrl = Field(description=URL)
+    links: Annotated[tuple[tuple[str, str], ...], BeforeValidator(read_links)] = Field(description=LINKS)
+    locale: Annotated[str, checked_by(require_locale)] = Field(description="a language and country, as en-GB")
+    color: Annotated[str, checked_by(require_color)] = Field(description="a CSS colour name, as teal")
+
+
+class DatabaseTable(Table):
+    url: Annotated[str, checked_by(require_database)] = Field(
+        repr=False, description="sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
+    )
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several machines may use it."""
+        return not self.url.startswith("sqlite:")
+
+
+class MailTable(Table):
+    transport: Annotated[str, checked_by(require_transport)] = Field(
+        repr=False, description="maildir:PATH, smtp://[USER:PASSWORD@]HOST[:PORT] or smtps://…"
+    )
+    starttls: Literal["auto", "require", "never"] = Field(description='"auto", "require" or "never"')
+    connections: int = Field(ge=1, le=500, description="a whole number from 1 to 500")
+    rate: float = Field(
+        ge=0, allow_inf_nan=False, description="messages a second, 0 or more; 0 means no limit"
+    )
+    domain_rate: float = Field(
+        ge=0, allow_inf_nan=False, description="messages a second, 0 or more; 0 means no limit"
+    )
+    domain_connections: int = Field(
+        ge=0, le=500, description="a whole number from 0 to 500; 0 means no limit"
+    )
+    room_in_last_reminder: bool = Field(description="true or false")
+
+    @property
+    def address(self) -> TransportAddress:
+        """`transport`, read."""
+        return parse_transport(self.transport)
+
+
+class InboxTable(Table):
+    domain: Annotated[str, checked_by(matching(MAIL_DOMAIN), empty=True)] = Field(
+        description='a domain in lower case, as bounces.example.org, or ""'
+    )
+    queue_megabytes: int = Field(ge=1, le=100_000, description="a whole number of megabytes from 1 to 100000")
+
+
+class DkimTable(Table):
+    key: Annotated[str, checked_by(require_private_key, empty=True)] = Field(
+        repr=False, description='the path of a PEM file, PEM text, or ""'
+    )
+    selector: Annotated[str, checked_by(matching(SELECTOR), empty=True)] = Field(
+        description='letters, digits and hyphens, as third2026, or ""'
+    )
+    domain: Annotated[str, checked_by(matching(DOMAIN), empty=True)] = Field(
+        description='a domain in lower case, as example.org, or ""'
+    )
+
+
+class WebTable(Table):
+    host: Annotated[str, checked_by(matching(HOST))] = Field(
+        description="an IP address or a name, as 127.0.0.1"
+    )
+    port: int = Field(ge=1, le=65535, description="a whole number from 1 to 65535")
+    base_url: Annotated[str, checked_by(require_base_url, empty=True)] = Field(
+        description='an http or https address, as https://meet.example.org, or ""'
+    )
+    embedded_by: Annotated[str, checked_by(matching(ORIGINS), empty=True)] = Field(
+        description='sites as https://www.example.org, several with a space between, or "*", or ""'
+    )
+    trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(read_networks)] = Field(
+        description='addresses and networks, as ["127.0.0.1", "10.0.0.0/8"], or []'
+    )
+    form_mails_an_hour: int = Field(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")
+    connections: int = Field(ge=16, le=20_000, description="a whole number from 16 to 20000")
+    connections_of_one_network: int = Field(ge=4, le=20_000, description="a whole number from 4 to 20000")
+    outbox: bool = Field(description="true or false")
+
+    @property
+    def proxies(self) -> Networks:
+        """`trusted_proxies`, read."""
+        return Networks.of(self.trusted_proxies)
+
+
+class WatchTable(Table):
+    webhook: SecretUrl = Field(repr=False, description=URL)
+    ping: SecretUrl = Field(repr=False, description=URL)
+    late: Annotated[timedelta, BeforeValidator(read_lead)] = Field(
+        description='a length of time, as "15m" or "2h"'
+    )
+    longest_outage: Annotated[timedelta, BeforeValidator(read_lead), Ge(timedelta(hours=1))] = Field(
+        description='a length of time of an hour or more, as "30d" or "12h"'
+    )
+    metrics_token: Annotated[str, checked_by(require_line, empty=True)] = Field(
+        repr=False, description='at least 16 characters, or ""', pattern=r"^(.{16,})?$"
+    )
+    metrics_listen: Annotated[str, checked_by(require_place, empty=True)] = Field(
+        description='an address and port, as 127.0.0.1:9464, or ""'
+    )
+
+
+class SecurityTable(Table):
+    key: Annotated[bytes | None, BeforeValidator(read_key)] = Field(
+        repr=False, description='at least 32 octets in hexadecimal or base64, or ""'
+    )
+
+
+class PrivacyTable(Table):
+    declined_requests_days: int = Field(ge=1, le=3650, description=DAYS)
+    left_members_days: int = Field(ge=1, le=3650, description=DAYS)
+    archive_days: int = Field(ge=1, le=3650, description=DAYS)
+    deliveries_days: int = Field(ge=60, le=3650, description="a whole number of days from 60 to 3650")
+
+    def retention(self) -> Retention:
+        return Retention(
+            declined_requests=timedelta(days=self.declined_requests_days),
+            left_members=timedelta(days=self.left_members_days),
+            deliveries=timedelta(days=self.deliveries_days),
+            archive=timedelta(days=self.archive_days),
+        )
+
+
+class MembershipTable(Table):
+    approval: Literal["convenor", "open"] = Field(description='"convenor" or "open"')
+
+    @property
+    def is_open(self) -> bool:
+        """Whether whoever confirms their address is in."""
+        return self.approval == "open"
+
+
+class SeriesTable(Table):
+    slug: Slug = Field(description=SLUG)
+    title: Line = Field(description=LINE)
+    description: Prose = Field(default="", description=PROSE)
+    rule: str = Field(
+        description='words as "third Thursday of the month", or a rule as FREQ=MONTHLY;BYDAY=3TH'
+    )
+    start: WallTime = Field(description=TIME)
+    zone: Zone = Field(description="an IANA zone, as Europe/London")
+    minutes: int = Field(ge=1, le=1440, description="a whole number from 1 to 1440")
+    first: Annotated[date, BeforeValidator(read_date)] = Field(description="a date as 2020-07-16")
+    link: OptionalUrl = Field(default="", description=URL)
+
+    @model_validator(mode="after")
+    def _is_a_series(self) -> Self:
+        _try(self.series)
+        return self
+
+    def series(self) -> Series:
+        return Series(
+            slug=self.slug,
+            title=self.title,
+            rule=self.rule,
+            start=self.start,
+            zone=self.zone,
+            duration=timedelta(minutes=self.minutes),
+            first=self.first,
+            description=self.description,
+            link=self.link,
+        )
+
+
+class PolicyTable(Table):
+    slug: Slug = Field(description=SLUG)
+    kind: Literal["invitation", "reminder", "follow-up"] = Field(
+        description='"invitation", "reminder" or "follow-up"'
+    )
+    lead: Annotated[timedelta | None, BeforeValidator(read_lead)] = Field(
+        default=None, description='a length of time, as "90m", "1h" or "14d"'
+    )
+    days_before: int | None = Field(default=None, ge=0, le=60, description="a whole number from 0 to 60")
+    lag: Annotated[timedelta | None, BeforeValidator(read_lead)] = Field(
+        default=None, description='a length of time, as "2h" or "1d"'
+    )
+    days_after: int | None = Field(default=None, ge=0, le=60, description="a whole number from 0 to 60")
+    at: WallTime | None = Field(default=None, description=TIME)
+    series: str | None = Field(default=None, description="the slug of a series")
+
+    @model_validator(mode="after")
+    def _is_a_policy(self) -> Self:
+        _try(self.policy)
+        return self
+
+    def policy(self) -> Policy:
+        return Policy(
+            slug=self.slug,
+            kind=Kind(self.kind),
+            lead=self.lead,
+            days_before=self.days_before,
+            lag=self.lag,
+            days_after=self.days_after,
+            at=self.at,
+            series=self.series,
+        )
+
+
+def _try(build: Callable[[], object]) -> None:
+    try:
+        build()
+    except Problem as problem:
+        raise ValueError(problem) from None
+
+
+class Tables(Table):
+    """The whole file."""
+
+    community: CommunityTable
+    database: DatabaseTable
+    mail: MailTable
+    inbox: InboxTable
+    dkim: DkimTable
+    web: WebTable
+    watch: WatchTable
+    security: SecurityTable
+    membership: MembershipTable
+    privacy: PrivacyTable
+    series: list[SeriesTable] = Field(min_length=1)
+    policies: list[PolicyTable]
+
+
+def is_array(section: FieldInfo) -> bool:
+    """Whether a section of the file is written [[so]]."""
+    return bool(get_args(section.annotation))
+
+
+def table_of(section: FieldInfo) -> type[Table]:
+    """The table that a section of the file is, or has one or more of."""
+    (kind,) = get_args(section.annotation) or (section.annotation,)
+    assert isinstance(kind, type) and issubclass(kind, Table)
+    return kind

@@ -1,0 +1,188 @@
+"""Where settings come from: the bundled defaults, a settings file over them, and the environment over both."""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from scheduler.domain.errors import Problem, SettingsProblem
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def bundled(name: str) -> Path:
+    """Return the path of a file or folder such as `templates/email` or `config/third-thursday.toml`.
+
+    Raises Problem where it is missing: the installation is incomplete.
+    """
+    inside = _PACKAGE / "_bundled"
+    path = (inside if inside.is_dir() else _PACKAGE.parent) / name
+    if not path.exists():
+        raise Problem(f"{path} is missing: the installation is incomplete; install third-thursday again")
+    return path
+
+
+PREFIX = "THIRD_THURSDAY_"
+# The tests' own variables are no settings.
+_NO_SETTING = f"{PREFIX}TEST_"
+
+Values = dict[str, Any]
+Place = tuple[str | int, ...]
+"""The way to a value: section and key; for an array of tables section, number from 0, and key."""
+
+
+def variable(section: str, key: str) -> str:
+    """The environment variable that sets a key."""
+    return f"{PREFIX}{section}__{key}".upper()
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'port'?`, or empty where nothing known is near."""
+    found = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+LONGEST_EXAMPLE = 40
+LONGEST_FILE = 1_000_000
+MOST_FILES = 100
+_SECTION = re.compile(r"^[ \t]*\[{1,2}[ \t]*([\w-]+)", re.MULTILINE)
+_TYPOGRAPHIC = re.compile(
+    "[\u2018-\u201f\u2032\u2033\u00ab\u00bb\u2039\u203a\u300c-\u300f\uff02\uff07`\u00b4]"
+)
+_UNUSUAL_SPACE = re.compile("[\u00a0\u2000-\u200b\u202f\u3000\ufeff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The values of all sources, lowest first, each under the name that a message gives it."""
+
+    layers: tuple[tuple[str, Values], ...]
+
+    def merged(self) -> Values:
+        """Tables key by key, anything else whole: the last that has it wins."""
+        merged: Values = {}
+        for _, values in self.layers:
+            for section, value in values.items():
+                before = merged.get(section)
+                if isinstance(before, dict) and isinstance(value, dict):
+                    value = {**before, **value}
+                merged[section] = value
+        return merged
+
+    def rank(self, place: Place) -> int:
+        """The number of the layer whose value stands at `place`; the last where none has it."""
+        section, key = place[0], place[1] if len(place) > 1 else None
+        for number in reversed(range(len(self.layers))):
+            table = self.layers[number][1].get(str(section))
+            if table is not None and (key is None or not isinstance(table, dict) or key in table):
+                return number
+        return len(self.layers) - 1
+
+    def name(self, place: Place) -> str:
+        """The name of the source whose value stands at `place`: a file, or an environment variable."""
+        return self.layers[self.rank(place)][0]
+
+
+def read_sources(
+    files: Iterable[Path], environment: Mapping[str, str], *, kinds: Mapping[str, Mapping[str, Any]]
+) -> Sources:
+    """Read `files`, lowest first, and the environment; `kinds` are the types of the keys that it may set, by section.
+
+    Raises SettingsProblem where a file cannot be read or a variable sets no key.
+    """
+    layers = [(str(path), read_file(path)) for path in files]
+    for name, value in sorted(environment.items()):
+        if name.startswith(PREFIX) and not name.startswith(_NO_SETTING):
+            section, key = _key(name, kinds)
+            layers.append(
+                (f"environment variable {name}", {section: {key: _read(value, kinds[section][key])}})
+            )
+    return Sources(tuple(layers))
+
+
+def settings_files(folder: Path, sections: Iterable[str]) -> list[Path]:
+    """The files in a folder that look like settings of ours, even where they are not right: `sections` are all that
+    they have."""
+    known, found = set(sections), []
+    for path in sorted(folder.glob("*.toml"))[:MOST_FILES]:
+        try:
+            text = path.read_text("utf-8-sig")[:LONGEST_FILE]
+        except (OSError, UnicodeDecodeError):
+            continue
+        named = {match[1] for match in _SECTION.finditer(text)}
+        if named and named <= known:
+            found.append(path)
+    return found
+
+
+def read_file(path: Path) -> Values:
+    """Raises SettingsProblem, with the line where there is one."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise SettingsProblem(
+            f"{path}: cannot be read: {error.strerror}; name a settings file in TOML"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise SettingsProblem(f"{path}: is not UTF-8 (octet {error.start + 1}); save it as UTF-8") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.fullmatch(r"(?P<why>.*) \(at (?P<where>line .*)\)", str(error), re.DOTALL)
+        where = found["where"] if found else f"line {text.rstrip().count(chr(10)) + 1}"
+        why = found["why"] if found else str(error).removesuffix(" (at end of document)")
+        raise SettingsProblem(
+            f"{path}: {where}: not TOML: {' '.join(why.split())}{_toml_hint(text, where)}"
+        ) from None
+
+
+def _toml_hint(text: str, where: str) -> str:
+    """What people often get wrong on the line that is not TOML; empty where it is none of that."""
+    number = re.search(r"line (\d+)", where)
+    lines = text.splitlines()
+    line = lines[int(number[1]) - 1] if number and int(number[1]) <= len(lines) else ""
+    key, _, value = (part.strip() for part in line.partition("="))
+    if curly := _TYPOGRAPHIC.search(line):
+        return f"; it has a typographic quotation mark ({curly[0]}): write straight ones, as {_quoted(key, value)}"
+    if _UNUSUAL_SPACE.search(line):
+        return "; it has an unusual space, perhaps copied from a web page: write plain ones"
+    if line.count('"') == 1:
+        return '; a quotation mark (") is missing on that line'
+    if re.fullmatch(r"[A-Za-z_-]+", key) and re.match(r"[\w@./:+;-]", value) and not value.isdecimal():
+        return f"; put text between quotation marks, as {_quoted(key, value)}"
+    return ""
+
+
+def _quoted(key: str, value: str) -> str:
+    words = _TYPOGRAPHIC.sub("", value.partition(" #")[0]).strip("\"' ").replace('"', "")
+    return f'{key} = "{words if len(words) <= LONGEST_EXAMPLE else words[:LONGEST_EXAMPLE] + "…"}"'
+
+
+def _read(text: str, kind: Any) -> Any:
+    """A number, or true or false, where one is wanted and `text` is one: the environment knows only texts."""
+    if kind is bool and text in ("true", "false"):
+        return text == "true"
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _key(name: str, kinds: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
+    section, _, key = (part.lower() for part in name.removeprefix(PREFIX).partition("__"))
+    if key in kinds.get(section, ()) and name == variable(section, key):
+        return section, key
+    if section in ("series", "policies"):
+        raise SettingsProblem(
+            f"environment variable {name}: [[{section}]] can only be set in a file; name one with --config"
+        )
+    known = [variable(section, key) for section, keys in kinds.items() for key in keys]
+    raise SettingsProblem(
+        f"environment variable {name}: sets no known key{nearest(name, known)}; "
+        f"accepted: {PREFIX} + section + __ + key, of the sections {', '.join(kinds)}"
+    )

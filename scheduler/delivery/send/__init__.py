@@ -1,0 +1,1 @@
+"""From claimed deliveries to sent messages."""

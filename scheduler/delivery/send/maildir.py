@@ -1,0 +1,237 @@
+"""The way out into a folder: a correct Maildir, for trying things out and for showing what was sent."""
+
+import asyncio
+import errno
+import heapq
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.errors import MessageError
+from email.header import decode_header, make_header
+from email.message import Message
+from email.parser import BytesHeaderParser
+from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+from scheduler.delivery.send.transport import (
+    ConnectProblem,
+    Envelope,
+    Outcome,
+    SendPipeline,
+    Verdict,
+    one_line,
+)
+from scheduler.domain.errors import Problem
+
+_LONGEST_NAME = 180
+_LONGEST_HEAD = 65_536
+_count = itertools.count()
+
+
+class MaildirTransport:
+    """Puts each message into `path` (made with mode 0700 where it is missing), as into a mailbox.
+
+    A stored message is the sent one with `Return-Path` and `Delivered-To` before it and LF line ends, as
+    readers of a Maildir expect. Its file name comes from the envelope id: the second try of an uncertain
+    message replaces the first instead of standing beside it.
+    """
+
+    def __init__(self, path: Path, *, connections: int = 2) -> None:
+        self.connections = connections
+        self._path = path
+
+    async def connect(self) -> "MaildirConnection":
+        """Make the folder and see that it can be written. Raises ConnectProblem."""
+        try:
+            await asyncio.to_thread(_prepare, self._path)
+        except OSError as error:
+            permanent = error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+            raise ConnectProblem(_cannot_write(self._path, error), permanent=permanent) from error
+        return MaildirConnection(self._path)
+
+
+class MaildirConnection:
+    """A folder that could be written when it was opened."""
+
+    offered = None
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._spent = False
+
+    @property
+    def spent(self) -> bool:
+        return self._spent
+
+    async def send(self, envelope: Envelope, *, feed: SendPipeline) -> Outcome:
+        """See `Connection.send`. What is `sent` has reached the disk."""
+        try:
+            await feed.before_dot()
+        except BaseException:
+            self._spent = True
+            raise
+        try:
+            name = await asyncio.to_thread(_store, self._path, envelope)
+        except OSError as error:
+            self._spent = True
+            return Outcome(verdict=Verdict.TEMPORARY, reason=_cannot_write(self._path, error), relay=True)
+        return Outcome(verdict=Verdict.SENT, reason=f"stored as {name}")
+
+    async def close(self) -> None:
+        self._spent = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMessage:
+    """A message as its head tells it. `recipient` is the envelope's; `date` is aware, None where missing."""
+
+    name: str
+    recipient: str
+    to: str
+    subject: str
+    date: datetime | None
+
+
+class NoSuchMessage(Problem):
+    """The folder has no message of that name."""
+
+
+def read_outbox(path: Path, *, newest: int) -> list[StoredMessage]:
+    """The `newest` messages, last stored first. A missing folder holds none; one just removed is left out."""
+    stored = []
+    for _, name, place in heapq.nlargest(newest, _files(path, "new", "cur")):
+        with suppress(FileNotFoundError):
+            stored.append(_described(name, _head(place)))
+    return stored
+
+
+def read_message(path: Path, name: str) -> bytes:
+    """The message as stored; `name` is one that `read_outbox` gave. Raises NoSuchMessage for any other."""
+    if name and name.isprintable() and "/" not in name and not name.startswith("."):
+        for folder in ("new", "cur"):
+            with suppress(OSError), _opened(path / folder / name) as file:
+                return file.read()
+    raise NoSuchMessage(f"the mail folder has no message {one_line(name)!r}; look at the list again")
+
+
+def erase_messages(path: Path, *, recipient: str) -> int:
+    """Remove all messages delivered to `recipient` (case aside), half-written ones too; how many."""
+    wanted = recipient.casefold()
+    gone = 0
+    for _, _, place in list(_files(path, "new", "cur", "tmp")):
+        with suppress(FileNotFoundError):
+            if _delivered_to(_head(place)).casefold() == wanted:
+                Path(place).unlink()
+                gone += 1
+    return gone
+
+
+def _prepare(path: Path) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in ("tmp", "new", "cur"):
+        (path / folder).mkdir(mode=0o700, exist_ok=True)
+    _sync_folder(path)
+    probe = _temporary(path, "probe")
+    os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    probe.unlink()
+
+
+def _store(path: Path, envelope: Envelope) -> str:
+    """Write, sync, move into place, sync the move: after this the message outlives a power cut."""
+    name = _file_name(envelope.envelope_id)
+    head = f"Return-Path: <{envelope.sender}>\nDelivered-To: {envelope.recipient}\n"
+    draft = _temporary(path, name)
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(head.encode() + envelope.content.replace(b"\r\n", b"\n"))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path / "new" / name)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink()
+        raise
+    _sync_folder(path / "new")
+    return name
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _temporary(path: Path, name: str) -> Path:
+    return path / "tmp" / f"{name}.{os.getpid()}.{next(_count)}"
+
+
+def _file_name(envelope_id: str) -> str:
+    # No "/" or ":" (the latter begins a Maildir's flags), no dot in front.
+    name = "m" + quote(envelope_id, safe="@+=")
+    return name if len(name) <= _LONGEST_NAME else "m" + sha256(envelope_id.encode()).hexdigest()
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    return f"mail folder {path}: cannot be written: {error.strerror or error}"
+
+
+def _files(path: Path, *folders: str) -> Iterator[tuple[int, str, str]]:
+    """When it was written, name and place of each message."""
+    for folder in folders:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path / folder) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False) and not entry.name.startswith("."):
+                    with suppress(FileNotFoundError):
+                        yield entry.stat(follow_symlinks=False).st_mtime_ns, entry.name, entry.path
+
+
+def _head(place: str) -> bytes:
+    with _opened(place) as file:
+        return file.read(_LONGEST_HEAD).partition(b"\n\n")[0]
+
+
+def _opened(place: str | Path) -> BinaryIO:
+    return open(place, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW))
+
+
+def _described(name: str, head: bytes) -> StoredMessage:
+    message = BytesHeaderParser().parsebytes(head)
+    return StoredMessage(
+        name=name,
+        recipient=_delivered_to(head),
+        to=_header(message, "To"),
+        subject=_header(message, "Subject"),
+        date=_date(message),
+    )
+
+
+def _delivered_to(head: bytes) -> str:
+    """Ours is the first, and not encoded (RFC 6532)."""
+    for line in head.splitlines():
+        if line.lower().startswith(b"delivered-to:"):
+            return line.partition(b":")[2].decode("utf-8", "replace").strip()
+    return ""
+
+
+def _header(message: Message, name: str) -> str:
+    raw = str(message.get(name, ""))
+    try:
+        return one_line(str(make_header(decode_header(raw))))
+    except (MessageError, LookupError, ValueError):
+        return one_line(raw)
+
+
+def _date(message: Message) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(str(message.get("Date", "")))
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -1,0 +1,248 @@
+"""Send notices: ad-hoc notices to many, and service mails to one person."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.delivery.compose.markdown import images
+from scheduler.domain.errors import Refused
+from scheduler.domain.policy import EVERY_ZONE, PERSONAL, PLANNED, Kind
+from scheduler.domain.text import require_line, require_prose
+from scheduler.service.planner import local_due
+from scheduler.store import members, notices, service_state
+from scheduler.store.database import Database
+from scheduler.store.ledger import fan_out, lifecycle, reports
+from scheduler.store.members import Audience, Member
+from scheduler.store.notices import Notice
+
+SERVICE_MAIL_USEFUL_FOR = {
+    Kind.CONFIRMATION: timedelta(days=2),
+    Kind.ALREADY_MEMBER: timedelta(days=2),
+    Kind.WELCOME: timedelta(days=7),
+    Kind.DECLINE: timedelta(days=7),
+    Kind.SIGN_IN: timedelta(hours=1),
+    Kind.ADDRESS_CHANGE: timedelta(days=2),
+    Kind.ADDRESS_CHANGED: timedelta(days=7),
+}
+"""How long each is of use; the links that it carries, where they expire, hold as long."""
+
+
+async def mail_one(
+    connection: AsyncConnection,
+    member: Member,
+    kind: Kind,
+    *,
+    now: datetime,
+    address: str | None = None,
+    words: str = "",
+) -> int:
+    """Make a service mail to `member`, to be sent within seconds, and return its notice's number.
+
+    It goes to the member's own address, or to `address`. `words` (Markdown) are a convenor's, never what a visitor
+    typed. Who is not active gets replies only.
+    """
+    if kind not in PERSONAL:
+        raise ValueError(f"a {kind} is no service mail")
+    number = await notices.add(
+        connection,
+        identity=f"{kind}:{secrets.token_hex(8)}",
+        kind=kind,
+        member=member.id,
+        address=address,
+        audience="one",
+        body=words,
+        created_at=now,
+        expires=now + SERVICE_MAIL_USEFUL_FOR[kind],
+        frozen=True,
+        ready=True,
+    )
+    await notices.set_dues(connection, number, {EVERY_ZONE: now})
+    await notices.mark_fanned(connection, number, EVERY_ZONE, now)
+    made = await notices.by_id(connection, number)
+    assert made
+    await fan_out.fan_out(connection, made, zone=member.zone, due=now, now=now)
+    await service_state.note_change(connection)
+    return number
+
+
+async def mailed_since(connection: AsyncConnection, member: Member, *kinds: Kind, since: datetime) -> int:
+    """How many service mails of these kinds were made for a member since an instant: what a cool-down asks."""
+    return await notices.count_to(connection, member.id, kinds, since=since)
+
+
+USEFUL_FOR = timedelta(hours=48)
+LONGEST_SUBJECT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedNotice:
+    """A notice that was made: its number, and to how many it goes."""
+
+    notice: int
+    recipients: int
+
+
+def when_due(
+    zones: frozenset[str], *, at: datetime | str | None, hold: timedelta, now: datetime
+) -> dict[str, datetime]:
+    """The due instants (UTC) of a notice, by zone: at once after `hold`, at an instant, or at each member's own hour
+    (`local:…`). Raises Refused where that lies in the past for everybody."""
+    soonest = now + hold
+    if at is None:
+        return {EVERY_ZONE: soonest}
+    if isinstance(at, datetime):
+        if at < now:
+            raise Refused(f"--at {at.isoformat()} lies in the past")
+        return {EVERY_ZONE: max(at, soonest)}
+    dues = {zone: local_due(at, zone) for zone in zones}
+    if dues and max(dues.values()) < now:
+        raise Refused(f"--at {at} lies in the past in every member's zone")
+    return {zone: max(due, soonest) for zone, due in dues.items()}
+
+
+def require_words(subject: str, body: str) -> tuple[str, str]:
+    """Return both as they are sent. Raises Refused where one is empty or not allowed."""
+    subject = require_line(subject, "subject", longest=LONGEST_SUBJECT)
+    body = require_prose(body, "body")
+    if not subject or not body.strip():
+        raise Refused("a notice needs a subject and a body")
+    if lines := images(body):
+        raise Refused(
+            f"body, line {lines[0]}: images are not sent; put it on a web page and write a link to it"
+        )
+    return subject, body
+
+
+async def send_notice(
+    database: Database,
+    *,
+    subject: str,
+    body: str,
+    audience: Audience,
+    audience_text: str,
+    now: datetime,
+    at: datetime | str | None = None,
+    expires: timedelta = USEFUL_FOR,
+    hold: timedelta = timedelta(),
+) -> PublishedNotice:
+    """Make an ad-hoc notice (`body` is Markdown) for those who are in `audience` now.
+
+    `expires` counts from the last due instant. Raises Refused where a text is empty or not allowed, or where the
+    audience is.
+    """
+    subject, body = require_words(subject, body)
+    async with database.read() as connection:
+        dues = when_due(await members.zones(connection), at=at, hold=hold, now=now)
+        if not await members.count_audience(connection, audience, kind=Kind.NOTICE):
+            raise Refused(f"the audience '{audience_text}' has no active member; nobody was told")
+    return await publish_notice(
+        database,
+        audience=audience,
+        dues=dues,
+        now=now,
+        identity=f"notice:{secrets.token_hex(8)}",
+        kind=Kind.NOTICE,
+        subject=subject,
+        body=body,
+        audience_text=audience_text,
+        at=at if isinstance(at, str) else None,
+        expires=max(dues.values(), default=now) + expires,
+    )
+
+
+async def publish_notice(
+    database: Database,
+    *,
+    audience: Audience,
+    audience_text: str,
+    dues: Mapping[str, datetime],
+    now: datetime,
+    **notice: Any,
+) -> PublishedNotice:
+    """Make a notice and its deliveries; nothing of it is sent before all of them stand. `notice` names the other
+    columns; its identity is unique."""
+    async with database.write() as connection:
+        number = await notices.add(
+            connection, **notice, audience=audience_text, created_at=now, frozen=True, ready=False
+        )
+        await notices.set_dues(connection, number, dues)
+        made = await notices.by_id(connection, number)
+        zones = await members.zones(connection)
+    assert made
+    for zone in sorted(zones):
+        after: int | None = 0
+        while after is not None:
+            async with database.write() as connection:
+                after = await fan_out.fan_out(
+                    connection,
+                    made,
+                    zone=zone,
+                    due=dues.get(zone) or dues[EVERY_ZONE],
+                    now=now,
+                    after=after,
+                    audience=audience,
+                )
+    async with database.write() as connection:
+        for zone in dues:
+            await notices.mark_fanned(connection, number, zone, now)
+        await notices.change(connection, number, ready=True)
+        await service_state.note_change(connection)
+        recipients = sum((await reports.states(connection, number)).values())
+    return PublishedNotice(number, recipients)
+
+
+async def require_notice(connection: AsyncConnection, number: int) -> Notice:
+    """Raises Refused where there is no such notice."""
+    found = await notices.by_id(connection, number)
+    if not found:
+        raise Refused(f"there is no notice {number}; `notice list` shows them")
+    return found
+
+
+async def stop(database: Database, number: int, now: datetime) -> dict[str, int]:
+    """Withdraw what is still queued of a notice, within a claim's time; returns its deliveries by state."""
+    async with database.write() as connection:
+        notice = await require_notice(connection, number)
+        if not notice.stopped_at:
+            await notices.change(connection, number, stopped_at=now)
+        await lifecycle.withdraw(connection, number, reason="stopped")
+        await service_state.note_change(connection)
+        return await reports.states(connection, number)
+
+
+async def count_missed(database: Database, number: int) -> int:
+    """To how many at most `resend_missed` sends a notice; of one that was stopped before its deliveries were made, to
+    all whom it may be for."""
+    async with database.read() as connection:
+        notice = await require_notice(connection, number)
+        states = await reports.states(connection, number)
+        missed = states.get("withdrawn", 0) + states.get("failed", 0)
+        dues = (await notices.dues_of(connection, number)).values()
+        if notice.kind in PLANNED and notice.stopped_at and any(one.fanned_at is None for one in dues):
+            everybody = await members.count_audience(connection, {"all": []}, kind=notice.kind)
+            missed = max(missed, everybody - sum(states.values()) + missed)
+        return missed
+
+
+async def resend_missed(database: Database, number: int, now: datetime) -> int:
+    """Queue again what of a notice was stopped before its try, or failed; returns how many.
+
+    Raises Refused where the notice has expired: what is then still to be said is a new notice.
+    """
+    async with database.write() as connection:
+        notice = await require_notice(connection, number)
+        if notice.expires <= now:
+            raise Refused(f"notice {number} expired at {notice.expires:%Y-%m-%d %H:%M} UTC; send a new one")
+        if notice.unwanted:
+            raise Refused(f"notice {number} was withdrawn ({notice.unwanted}); send a new one")
+        await notices.change(connection, number, stopped_at=None, closed_at=None)
+        back = await lifecycle.give_back(connection, number)
+        back += await lifecycle.retry_failed(connection, number, now)
+        if not notice.frozen:
+            await notices.fan_out_again(connection, number)
+        await service_state.note_change(connection)
+        return back

@@ -1,0 +1,80 @@
+"""A table of topics, speakers, links and materials, taken meeting by meeting."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from scheduler.domain.code_page import Guess
+from scheduler.domain.errors import Problem, Refused
+from scheduler.domain.occurrence import OccurrenceKey, Series
+from scheduler.domain.table import open_table
+from scheduler.service.occurrences import Change, amend
+from scheduler.store.database import Database
+
+COLUMNS = ("topic", "speakers", "link", "materials")
+_HEADINGS = {"occurrence", "date", *COLUMNS}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    line: int
+    key: str
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Programme:
+    """The good rows of a table, what is wrong with the others, a line each, and the encoding where it was guessed."""
+
+    rows: Sequence[Row]
+    problems: Sequence[str]
+    guess: Guess | None = None
+
+
+def read_programme(data: bytes, *, series: Sequence[str], encoding: str | None = None) -> Programme:
+    """Read a table (`open_table` says which, and how `encoding` is used). Empty cells change nothing.
+
+    Raises Refused where the table has no column that names the meeting.
+    """
+    table = open_table(data, known=lambda heading: heading.strip().casefold() in _HEADINGS, encoding=encoding)
+    names = [heading.strip().casefold() for heading in table.headings]
+    if not {"occurrence", "date"} & set(names):
+        raise Refused(
+            f"line 1: no column 'occurrence' or 'date'; accepted: occurrence, date, {', '.join(COLUMNS)}"
+        )
+    rows: list[Row] = []
+    problems: list[str] = []
+    for record in table.records:
+        try:
+            if record.problem:
+                raise Refused(record.problem)
+            cells = {name: cell.strip() for name, cell in zip(names, record.cells, strict=False)}
+            key = cells.get("occurrence") or _only(series) + "/" + cells.get("date", "")
+            OccurrenceKey.parse(key)
+            topic, speakers, link, materials = (cells.get(name) or None for name in COLUMNS)
+            change = Change(topic=topic, speakers=speakers, link=link, materials=materials)
+            rows.append(Row(record.line, key, change))
+        except Problem as problem:
+            problems.append(f"line {record.line}: {problem}")
+    return Programme(rows, problems, table.guess)
+
+
+def _only(series: Sequence[str]) -> str:
+    if len(series) != 1:
+        raise Refused(
+            f"with several series give a column 'occurrence' with SERIES/DATE; series: {', '.join(series)}"
+        )
+    return series[0]
+
+
+async def take_programme(
+    database: Database, series: Mapping[str, Series], rows: Sequence[Row], *, now: datetime
+) -> tuple[int, list[str]]:
+    """Amend each row's meeting; returns how many changed and, a line each, the rows that were refused."""
+    changed, refused = 0, []
+    for row in rows:
+        try:
+            changed += (await amend(database, series, row.key, row.change, now=now)).changed
+        except Problem as problem:
+            refused.append(f"line {row.line}: {problem}")
+    return changed, refused

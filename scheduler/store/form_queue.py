@@ -1,0 +1,64 @@
+"""Form submissions that wait to be processed, and how many mails forms have sent."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.store.database import insert_into
+from scheduler.store.schema import asks, form_counts
+
+
+class FormSubmission(NamedTuple):
+    """`what` is join or link, `said` what was typed."""
+
+    what: str
+    said: Mapping[str, str]
+    asked_at: datetime
+
+
+async def keep(connection: AsyncConnection, what: str, said: Mapping[str, str], now: datetime) -> int:
+    row = insert(asks).values(what=what, said=dict(said), asked_at=now)
+    return int(await connection.scalar(row.returning(asks.c.id)) or 0)
+
+
+async def take(connection: AsyncConnection, number: int) -> FormSubmission | None:
+    """Take an ask away, to carry it out in the same transaction; None where somebody else has."""
+    gone = delete(asks).where(asks.c.id == number).returning(asks.c.what, asks.c.said, asks.c.asked_at)
+    row = (await connection.execute(gone)).first()
+    return FormSubmission._make(row) if row else None
+
+
+async def left(connection: AsyncConnection, *, until: datetime) -> list[int]:
+    """Return those asked until an instant and not carried out yet, the oldest first."""
+    return list(
+        await connection.scalars(select(asks.c.id).where(asks.c.asked_at <= until).order_by(asks.c.id))
+    )
+
+
+EVERYBODY = ""
+
+
+async def lock_and_read(connection: AsyncConnection, hour: datetime, visitor: str) -> tuple[int, int]:
+    """The counts of everybody and of `visitor`; who asks next waits for this transaction."""
+    everybody = await count(connection, hour, EVERYBODY, by=0)
+    own = await connection.scalar(
+        select(form_counts.c.count).where(form_counts.c.hour == hour, form_counts.c.visitor == visitor)
+    )
+    return everybody, int(own or 0)
+
+
+async def count(connection: AsyncConnection, hour: datetime, visitor: str, *, by: int = 1) -> int:
+    """Raise a count, and return it."""
+    row = insert_into(connection, form_counts).values(hour=hour, visitor=visitor, count=by)
+    raised = row.on_conflict_do_update(
+        index_elements=["hour", "visitor"], set_={"count": form_counts.c.count + by}
+    )
+    return int(await connection.scalar(raised.returning(form_counts.c.count)) or 0)
+
+
+async def forget_before(connection: AsyncConnection, hour: datetime) -> None:
+    """Delete the counts of earlier hours."""
+    await connection.execute(delete(form_counts).where(form_counts.c.hour < hour))

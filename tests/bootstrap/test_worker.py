@@ -1,0 +1,119 @@
+"""What senders of a cluster hand each other."""
+
+import asyncio
+import contextlib
+import os
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.bootstrap import worker
+from scheduler.bootstrap.settings import Settings, load_settings
+from scheduler.bootstrap.wiring import open_parts
+from scheduler.bootstrap.worker import make_dispatcher, make_hands, share
+from scheduler.delivery.send.maildir import read_outbox
+from scheduler.domain.policy import Kind
+from scheduler.service.members import entry
+from scheduler.service.notices import mail_one, send_notice
+from scheduler.store import members
+from scheduler.store.ledger import jobs
+
+
+def cluster(postgres_url: str, folder: Path, **more: str) -> Settings:
+    return load_settings(
+        None,
+        {
+            "THIRD_THURSDAY_DATABASE__URL": postgres_url,
+            "THIRD_THURSDAY_SECURITY__KEY": os.urandom(32).hex(),
+            "THIRD_THURSDAY_MAIL__TRANSPORT": f"maildir:{folder / 'mail'}",
+            **more,
+        },
+    )
+
+
+async def someone(connection: AsyncConnection, now: datetime) -> None:
+    maya = entry(
+        address="maya@example.org",
+        name="Maya",
+        country="NZ",
+        zone="Pacific/Auckland",
+        zone_source="confirmed",
+        locale="en-NZ",
+        status="active",
+        now=now,
+    )
+    await members.add(connection, [maya])
+
+
+async def test_a_database_that_is_away_while_a_slot_of_the_rate_is_booked_costs_nobody_their_mail(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries, book = [], jobs.reserve_slots
+
+    async def away_at_first(connection: AsyncConnection, slots: int, *, rate: float) -> float:
+        tries.append(slots)
+        if len(tries) <= 5:
+            raise OperationalError("", {}, Exception("the connection is closed"))
+        return await book(connection, slots, rate=rate)
+
+    monkeypatch.setattr(jobs, "book", away_at_first)
+    monkeypatch.setattr(worker, "BOOK_AGAIN_SECONDS", 0.01)
+    settings = cluster(postgres_url, tmp_path, THIRD_THURSDAY_MAIL__RATE="100")
+    async with open_parts(settings, upgrade=True) as parts:
+        now = parts.clock.now()
+        async with parts.database.write() as connection:
+            await someone(connection, now)
+        await send_notice(
+            parts.database, subject="Hello", body="All.", audience={"all": []}, audience_text="all", now=now
+        )
+        async with asyncio.timeout(20):
+            assert await make_dispatcher(parts).send_due() == 1
+        assert len(read_outbox(tmp_path / "mail", newest=5)) == 1
+        assert not parts.database.faults.standing
+
+
+async def test_what_takes_no_notice_of_being_cancelled_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    released = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not released.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await released.wait()
+
+    monkeypatch.setattr(worker, "CANCEL_SECONDS", 0.01)
+    task = asyncio.create_task(stubborn())
+    await worker.finish(task, within=0)
+    assert not task.done()
+    released.set()
+    await task
+
+
+async def test_what_waits_for_a_welcome_follows_it_without_waiting_for_a_tick(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    async with open_parts(cluster(postgres_url, tmp_path), upgrade=True) as parts:
+        now = parts.clock.now()
+        async with parts.database.write() as connection:
+            await someone(connection, now)
+        # Its job is the first in the queue, and finds nothing that may go yet.
+        await send_notice(
+            parts.database, subject="Hello", body="All.", audience={"all": []}, audience_text="all", now=now
+        )
+        async with parts.database.write() as connection:
+            member = await members.by_key(connection, "maya@example.org")
+            assert member
+            await mail_one(connection, member, Kind.WELCOME, now=parts.clock.now())
+        dispatcher = make_dispatcher(parts)
+        hands = make_hands(parts, dispatcher)
+        sharing = asyncio.create_task(share(dispatcher, hands))
+        async with asyncio.timeout(20):
+            while not (tmp_path / "mail").exists() or len(read_outbox(tmp_path / "mail", newest=5)) < 2:
+                await asyncio.sleep(0.05)
+        hands.stop()
+        dispatcher.drain()
+        await sharing

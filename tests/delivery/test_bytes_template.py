@@ -1,0 +1,202 @@
+"""A message filled in is the message that would have been written for its member alone."""
+
+import quopri
+import re
+from dataclasses import replace
+from email import message_from_bytes
+from email.message import EmailMessage
+from html import unescape
+
+import css_inline
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from icalendar import Calendar
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+from scheduler.delivery.compose import recipient
+from scheduler.delivery.compose.bytes_template import quoted
+from scheduler.delivery.compose.composer import Composer, RecipientValues, words_for
+from scheduler.delivery.compose.templates import tidy
+from scheduler.domain import calendar
+from scheduler.domain.community import Community
+from scheduler.domain.errors import Refused
+from scheduler.domain.text import require_line
+from tests.delivery.mails import COMMUNITY, DATE, EVERY_MAIL, MEI, TEMPLATES, composer, links, personal
+
+# What breaks lines, dots, spaces, quotes, tags, folds and fields, and what is longer than any of their lines.
+AWKWARD = st.text(st.sampled_from(".. =\\<>@,;:?_&'\"^{}%\u00a0日שЖ👩🏽‍🚀ab"), max_size=90)
+NAMES = (
+    (AWKWARD | st.text(st.characters(codec="utf-8"), max_size=500))
+    .filter(lambda name: _accepted(name))
+    .map(lambda name: require_line(name, "name"))
+)
+LOCAL_PARTS = st.from_regex(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]{1,30}(\.[a-z0-9%?-]{1,20})?", fullmatch=True)
+COMMUNITIES = [
+    COMMUNITY,
+    replace(COMMUNITY, base_url="https://meet.example.org/..a=1&amp;b=2,3;4'(5)%20" + "." * 90),
+]
+COMPOSED = {
+    (kind, one): composer(community=one).cohort(cohort)
+    for kind, cohort in EVERY_MAIL.items()
+    for one in COMMUNITIES
+}
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(TEMPLATES),
+    autoescape=select_autoescape(("html",)),
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_BARE_CN = re.compile(r';CN=([^";:,]+);')
+_INLINER = css_inline.CSSInliner(load_remote_stylesheets=False)
+
+
+def _accepted(name: str) -> bool:
+    try:
+        return bool(require_line(name, "name"))
+    except Refused:
+        return False
+
+
+def plain_road(kind: str, community: Community, one: RecipientValues) -> EmailMessage:
+    """The message as it would be written for one member alone: every template rendered with all values, every part
+    encoded by the standard library, the calendar by the calendar's."""
+    cohort = EVERY_MAIL[kind]
+    shown = links(cohort, community)
+    values = words_for(cohort, community) | {
+        "subject": COMPOSED[kind, community].subject,
+        "zone": cohort.zone,
+        "assumed": one.assumed,
+        "name": one.name,
+        "address": one.address,
+        **shown,
+    }
+    whole = EmailMessage()
+    whole.set_content(tidy(_ENVIRONMENT.get_template(f"{kind}/body.txt").render(values)))
+    html = _INLINER.inline(_ENVIRONMENT.get_template(f"{kind}/body.html").render(values))
+    whole.add_alternative(html, subtype="html", cte="quoted-printable")
+    if one.uid:
+        assert cohort.occurrence and cohort.series
+        octets = calendar.invitation(
+            cohort.occurrence,
+            cohort.series,
+            community,
+            method="CANCEL" if cohort.occurrence.cancelled else "REQUEST",
+            attendee_name=one.name,
+            attendee_address=one.address,
+            join_url=shown.get("join_url", ""),
+            uid=calendar.invitation_uid(cohort.occurrence, one.uid.decode(), COMMUNITY.domain),
+        )
+        whole.add_alternative(octets, maintype="text", subtype="calendar")
+    return whole
+
+
+def contents(content: bytes) -> list[tuple[str, str]]:
+    """Kind and decoded content of each part, in what a reader sees of it."""
+    found = []
+    for part in message_from_bytes(content).walk():
+        octets = part.get_payload(decode=True)
+        if isinstance(octets, bytes):
+            kind, text = part.get_content_type(), octets.decode().replace("\r\n", "\n")
+            if kind == "text/html":
+                text = unescape(text)
+            if kind in ("text/calendar", "application/ics"):
+                assert all(len(line) <= 75 for line in octets.split(b"\r\n"))
+                assert Calendar.from_ical(octets).events
+                # A CN that needs no quotation marks may have them (RFC 5545 section 3.2).
+                text = _BARE_CN.sub(r';CN="\1";', octets.replace(b"\r\n ", b"").decode())
+            found.append((kind, text.rstrip("\n")))
+    return found
+
+
+def fits_the_wire(content: bytes) -> bool:
+    head, _, body = content.partition(b"\r\n\r\n")
+    lines = body.split(b"\r\n")
+    return (
+        content.isascii()
+        and content.count(b"\r") == content.count(b"\n") == content.count(b"\r\n")
+        and content.endswith(b"\r\n")
+        and max(map(len, head.split(b"\r\n"))) <= 998
+        and max(map(len, lines)) <= 78
+        and not any(line.startswith(b".") for line in content.split(b"\r\n"))
+        # The canonical form of DKIM (RFC 6376 section 3.4.4): a signature is made over the body as it stands.
+        and not any(b"  " in line or b"\t" in line or line.endswith(b" ") for line in lines)
+        and not body.endswith(b"\r\n\r\n")
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    kind=st.sampled_from(sorted(EVERY_MAIL)),
+    name=NAMES,
+    local=LOCAL_PARTS,
+    community=st.sampled_from(COMMUNITIES),
+    assumed=st.booleans(),
+    invites=st.booleans(),
+)
+@example(kind="invitation", name=".", local="a", community=COMMUNITIES[1], assumed=True, invites=True)
+@example(
+    kind="update", name="Ж" * 500, local="o'neil%x", community=COMMUNITIES[1], assumed=False, invites=True
+)
+@example(
+    kind="cancellation", name="a^n^'b^^,c;d", local="a", community=COMMUNITY, assumed=False, invites=True
+)
+@example(kind="invitation", name="Ann", local="a", community=COMMUNITY, assumed=False, invites=True)
+@example(
+    kind="reminder", name="a  b " * 30 + ".", local="a", community=COMMUNITY, assumed=False, invites=False
+)
+def test_a_message_filled_in_is_the_one_written_for_its_member_alone(
+    *, kind: str, name: str, local: str, community: Community, assumed: bool, invites: bool
+) -> None:
+    member = MEI._replace(name=name, address=f"{local}@example.org", assumed=assumed)
+    own = personal(EVERY_MAIL[kind], member)
+    if not invites:
+        own = own._replace(uid=b"")
+    filled = COMPOSED[kind, community].message(own, date=DATE)
+    found = contents(filled)
+    assert fits_the_wire(filled), filled
+    assert found[:3] == contents(bytes(plain_road(kind, community, own)))
+    assert found[3:] == ([("application/ics", found[2][1])] if own.uid else [])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    name=st.from_regex(r"[A-Za-z0-9]{1,9}([ -][A-Za-z0-9]{1,20}){0,4}", fullmatch=True)
+    | st.text(st.sampled_from("aB -ÅéñßŵāØþ李伟عائشةОльгаकि’\u0301々ﷺ"), min_size=1, max_size=60).map(
+        lambda name: require_line(name, "name") or "x"
+    ),
+    local=st.from_regex(r"[a-z0-9_-]{1,20}(\.[a-z0-9_-]{1,12}){0,2}", fullmatch=True),
+    domain=st.from_regex(r"[a-z0-9-]{1,12}(\.[a-z0-9]{1,12}){1,3}", fullmatch=True),
+)
+@example(name="A", local="a", domain=f"{'b' * 60}.org")
+@example(name="A", local="a", domain=f"{'b' * 61}.org")
+@example(name="n" * 60, local="a", domain="example.org")
+@example(name="عائشة بنت أحمد", local="a" * 20, domain=f"{'b' * 12}.org")
+@example(name="Ольга Петрова", local="olga", domain="example.org")
+def test_a_name_without_quotes_and_an_address_are_written_alike_by_the_short_way_and_the_long_one(
+    name: str, local: str, domain: str
+) -> None:
+    address = f"{local}@{domain}"
+    assert recipient.recipient(name, address) == recipient._in_every_place(name, address)
+
+
+@settings(max_examples=200, deadline=None)
+@given(AWKWARD | st.text(st.sampled_from(". \n=é"), max_size=300) | st.text(max_size=200))
+def test_quoted_printable_is_read_back_whole_and_no_line_needs_care(text: str) -> None:
+    content = quoted(text)
+    lines = content.split(b"\r\n")
+    unix = text.replace("\r\n", "\n").replace("\r", "\n").encode()
+    assert quopri.decodestring(content).replace(b"\r\n", b"\n") == unix
+    assert max(map(len, lines)) <= 76 and len(lines[-1]) <= 75
+    assert not any(line.startswith(b".") or line.endswith((b" ", b"\t")) or b"  " in line for line in lines)
+
+
+def test_filling_in_renders_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = composer().cohort(EVERY_MAIL["invitation"])
+    own = personal(EVERY_MAIL["invitation"])
+    first = one.message(own, date=DATE)
+    for module, name in ((Composer, "cohort"), (calendar, "event"), (Environment, "get_template")):
+        monkeypatch.setattr(module, name, None)
+    second = one.message(own._replace(name="Ada"), date=DATE)
+    assert first != second and b"\r\nAda=\r\n" in second

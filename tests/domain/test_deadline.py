@@ -1,0 +1,207 @@
+"""The arithmetic of deadlines: when sending begins and ends at a relay's rate."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.domain.deadline import MOST_EARLY, Load, spans, starts
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+DUE = datetime(2026, 11, 19, 17, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def load(
+    recipients: int,
+    *,
+    due: datetime = DUE,
+    useful: timedelta = timedelta(hours=1),
+    early: timedelta = MOST_EARLY,
+    begun: bool = False,
+) -> Load:
+    return Load(due=due, expires=due + useful, soonest=due - early, recipients=recipients, begun=begun)
+
+
+def minutes(least: int, most: int) -> st.SearchStrategy[timedelta]:
+    return st.integers(least, most).map(lambda number: timedelta(minutes=number))
+
+
+loads = st.lists(
+    st.builds(
+        load,
+        st.integers(0, 20_000),
+        due=minutes(0, 5_000).map(lambda after: DUE + after),
+        useful=minutes(1, 10_000),
+    ),
+    max_size=8,
+)
+unbound = loads.map(lambda found: [replace(one, soonest=NOW) for one in found])
+rates = st.floats(0.1, 50)
+
+
+def test_an_hour_before_to_fourteen_thousand_at_two_a_second_ends_half_an_hour_before_the_start() -> None:
+    (span,) = spans([load(14_000)], 2, now=NOW)
+    # 7,000 seconds are 1 h 56 min 40 s.
+    assert (span.start, span.finish) == (
+        datetime(2026, 11, 19, 15, 33, tzinfo=UTC),
+        datetime(2026, 11, 19, 17, 29, 40, tzinfo=UTC),
+    )
+    assert not span.late
+
+
+def test_what_is_done_in_time_when_it_begins_at_its_due_instant_begins_then() -> None:
+    assert starts([load(3_600)], 2, now=NOW) == [DUE]
+    assert starts([load(3_601)], 2, now=NOW) == [DUE - MINUTE]
+
+
+def test_two_that_share_the_relay_make_the_earlier_one_begin_earlier() -> None:
+    first, second = load(3_600, due=DUE - timedelta(minutes=10)), load(3_600)
+    assert starts([second, first], 2, now=NOW) == [DUE, DUE - timedelta(minutes=30)]
+    assert [one.late for one in spans([second, first], 2, now=NOW)] == [False, False]
+
+
+def test_what_cannot_be_in_time_begins_as_early_as_it_may_and_says_so() -> None:
+    (span,) = spans([load(200_000)], 2, now=NOW)
+    assert span.start == DUE - MOST_EARLY
+    assert (span.late, span.misses) == (True, True)
+    (span,) = spans([load(2 * 24 * 3600 + 2 * 45 * 60)], 2, now=NOW)
+    assert (span.late, span.misses) == (True, False)
+
+
+def test_what_a_convenor_sends_at_an_instant_never_begins_before_it() -> None:
+    assert starts([load(14_000, early=timedelta())], 2, now=NOW) == [DUE]
+
+
+def test_a_reminder_goes_before_a_convenors_notice_that_would_hold_it_up() -> None:
+    # Two hours and half an hour; the reminder would wait until 17:30, and must be over by then.
+    notice = load(
+        14_400, due=DUE - timedelta(hours=1, minutes=30), useful=timedelta(days=2), early=timedelta()
+    )
+    reminder, before = load(3_600), load(1_800, due=DUE - timedelta(hours=2))
+    begins = starts([reminder, notice, before], 2, now=NOW)
+    assert begins == [notice.due - timedelta(minutes=30), notice.due, notice.due - timedelta(minutes=45)]
+    assert not any(one.late for one in spans([reminder, notice, before], 2, now=NOW))
+    # Two at once are one after the other.
+    short = replace(notice, recipients=7_000)
+    assert starts([reminder, short], 2, now=NOW) == [DUE, short.due]
+    assert starts([reminder, short, short], 2, now=NOW)[0] == notice.due - timedelta(minutes=30)
+
+
+def test_what_has_begun_goes_on_at_once_and_what_is_late_begins_now() -> None:
+    now = DUE - timedelta(minutes=45)
+    (begun,) = spans([load(600, begun=True)], 2, now=now)
+    assert (begun.start, begun.finish) == (now, now + timedelta(minutes=5))
+    now = DUE + timedelta(minutes=50)
+    (span,) = spans([load(600)], 2, now=now)
+    assert (span.start, span.finish, span.late, span.misses) == (
+        now,
+        now + timedelta(minutes=5),
+        False,
+        False,
+    )
+
+
+def test_the_slowest_relay_and_the_most_members_are_reckoned_with() -> None:
+    found = spans([load(10**9) for _ in range(50)], 1e-300, now=NOW)
+    assert all(one.misses for one in found)
+
+
+def test_a_load_that_may_begin_only_after_it_is_due_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="due instant"):
+        load(1, early=-MINUTE)
+
+
+@given(loads)
+def test_without_a_rate_all_begin_and_end_at_their_due_instants(found: list[Load]) -> None:
+    assert starts(found, 0, now=NOW) == [one.due for one in found]
+    assert [one.finish for one in spans(found, 0, now=NOW)] == [one.due for one in found]
+
+
+@given(loads, rates)
+def test_nothing_begins_after_its_due_instant_nor_before_it_may(found: list[Load], rate: float) -> None:
+    for one, start in zip(found, starts(found, rate, now=NOW), strict=True):
+        assert one.soonest <= start <= one.due
+
+
+@given(unbound, rates)
+def test_with_time_enough_every_last_mail_is_useful(found: list[Load], rate: float) -> None:
+    found = [replace(one, recipients=one.recipients // 10) for one in found]
+    for one, span in zip(found, spans(found, rate, now=NOW - timedelta(days=60)), strict=True):
+        assert span.finish <= one.useful_until(NOW)
+        assert not span.late
+
+
+@given(loads, rates)
+def test_where_all_are_in_time_when_they_begin_at_their_due_instants_none_begins_early(
+    found: list[Load], rate: float
+) -> None:
+    punctual = [replace(one, soonest=one.due) for one in found]
+    if not any(one.late for one in spans(punctual, rate, now=NOW)):
+        assert starts(found, rate, now=NOW) == [one.due for one in found]
+
+
+@given(st.integers(1, 1_000_000), rates)
+def test_what_begins_early_would_be_late_if_it_began_a_minute_later(recipients: int, rate: float) -> None:
+    one = load(recipients)
+    (start,) = starts([one], rate, now=NOW)
+    if one.soonest < start < one.due:
+        later = replace(one, soonest=start + MINUTE, due=start + MINUTE)
+        (span,) = spans([later], rate, now=NOW)
+        assert span.finish > one.useful_until(NOW)
+
+
+@given(loads, rates, st.data())
+def test_more_recipients_make_nothing_begin_later(
+    found: list[Load], rate: float, data: st.DataObject
+) -> None:
+    if not found:
+        return
+    grown = data.draw(st.integers(0, len(found) - 1))
+    more = [
+        replace(one, recipients=one.recipients + 1_000) if number == grown else one
+        for number, one in enumerate(found)
+    ]
+    for before, after in zip(starts(found, rate, now=NOW), starts(more, rate, now=NOW), strict=True):
+        assert after <= before
+
+
+@given(loads, rates)
+def test_together_they_never_exceed_the_rate(found: list[Load], rate: float) -> None:
+    served = sorted(zip(spans(found, rate, now=NOW), found, strict=True), key=lambda one: one[0].finish)
+    for number, (first, _) in enumerate(served):
+        for last, _ in served[number:]:
+            within = sum(
+                one.recipients
+                for span, one in served
+                if first.start <= span.start and span.finish <= last.finish
+            )
+            assert within <= rate * (last.finish - first.start).total_seconds() + 0.01
+
+
+@given(loads, rates)
+def test_before_one_that_is_late_the_relay_is_busy_from_an_instant_before_which_nothing_may_begin(
+    found: list[Load], rate: float
+) -> None:
+    ordered = sorted(zip(spans(found, rate, now=NOW), found, strict=True), key=lambda one: one[0].start)
+    begins = dict(zip(map(id, found), starts(found, rate, now=NOW), strict=True))
+    pressed = False
+    free = NOW
+    for span, one in ordered:
+        if span.start > free:
+            pressed = False
+        pressed |= begins[id(one)] == one.soonest
+        assert pressed or not span.late
+        free = max(free, span.finish)
+
+
+@given(unbound, loads, rates)
+def test_what_begins_at_its_due_instant_whatever_comes_makes_nothing_late_that_can_go_before_it(
+    found: list[Load], others: list[Load], rate: float
+) -> None:
+    movable = [replace(one, recipients=1 + one.recipients // 10) for one in found]
+    fixed = [replace(one, soonest=one.due, recipients=one.recipients // 10) for one in others]
+    served = spans([*fixed, *movable], rate, now=NOW - timedelta(days=60))
+    assert not any(one.late for one in served[len(fixed) :])

@@ -1,0 +1,76 @@
+"""A feed that is filled in is, byte for byte, the one that would be made for its member."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.domain.calendar import ANSWERS, Answer, feed
+from scheduler.domain.feed_template import FeedTemplate, PrivateFeed
+from scheduler.domain.token import Keys, Purpose
+from tests.domain.test_calendar import ALL, CHANGED, COMMUNITY, NOVEMBER, OCCURRENCES, SERIES
+
+TOKEN = Keys(b"k" * 32).token(Purpose.JOIN, 7, generation=0)
+KEYS = [one.key for one in OCCURRENCES]
+answered = st.dictionaries(
+    st.sampled_from([*KEYS, "conversation-for-kindness/2019-01-17"]),
+    st.builds(
+        Answer,
+        st.sampled_from(sorted(ANSWERS)),
+        st.datetimes(datetime(2026, 5, 1), datetime(2027, 1, 1), timezones=st.just(UTC)),
+    ),
+)
+
+
+@given(
+    answered,
+    st.none() | st.integers(0, 10_080).map(lambda minutes: timedelta(minutes=minutes)),
+    st.text("ab2é🌱", max_size=80),
+    st.integers(1, 40),
+    st.from_regex(r"[a-z2-7]{34}", fullmatch=True),
+)
+def test_filled_in_is_the_same_as_made_for_the_member_wherever_the_folds_come(
+    answers: Mapping[str, Answer], alarm: timedelta | None, topic: str, host: int, token: str
+) -> None:
+    """Topics and hosts of any length move the token to every place of a line of 75 octets."""
+    community = replace(COMMUNITY, base_url=f"https://{'m' * host}.example.org")
+    occurrences = [replace(one, topic=topic) for one in OCCURRENCES]
+    common = PrivateFeed(
+        occurrences, ALL, community, way_in=community.way_in, alarm=alarm, changed_at=CHANGED
+    )
+    made = feed(
+        occurrences,
+        ALL,
+        community,
+        name=community.name,
+        alarm=alarm,
+        answers=answers,
+        join=lambda one: community.way_in(token, one.key),
+    )
+    assert common.fill(token, answers) == made
+    assert common.fill(token, answers) == made  # from what it remembers now
+
+
+def test_one_member_s_feed_leaves_nothing_in_the_next_one_s() -> None:
+    common = PrivateFeed(OCCURRENCES, ALL, COMMUNITY, way_in=COMMUNITY.way_in, alarm=None, changed_at=CHANGED)
+    before = common.fill(TOKEN, {})
+    other = common.fill("b" * 34, {NOVEMBER.key: Answer("maybe", CHANGED)})
+    assert TOKEN not in other.decode().replace("\r\n ", "")
+    assert common.fill(TOKEN, {}) == before
+    assert "b" * 34 not in before.decode().replace("\r\n ", "")
+
+
+def test_an_empty_feed_has_nothing_to_fill_in() -> None:
+    common = PrivateFeed([], ALL, COMMUNITY, way_in=COMMUNITY.way_in, alarm=None, changed_at=CHANGED)
+    assert common.fill(TOKEN, {}) == feed([], ALL, COMMUNITY, name=COMMUNITY.name)
+    assert FeedTemplate(b"as it is").fill(b"x" * 34) == b"as it is"
+
+
+def test_the_hole_is_nothing_that_stays_in_a_feed() -> None:
+    series = replace(SERIES, description="0198")
+    common = PrivateFeed(
+        OCCURRENCES, {series.slug: series}, COMMUNITY, way_in=COMMUNITY.way_in, alarm=None, changed_at=CHANGED
+    )
+    assert b"01980198" not in common.fill(TOKEN, {}).replace(b"\r\n ", b"")

@@ -1,0 +1,148 @@
+"""Language tags, and the clocks people read."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.domain.errors import Refused
+from scheduler.domain.locale import (
+    find_locale,
+    hour_cycle,
+    own_hour_cycle,
+    plain_locale,
+    require_locale,
+    with_hour_cycle,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [
+        ("en-GB", "en-GB"),
+        ("en_GB", "en-GB"),
+        ("EN-gb", "en-GB"),
+        (" en-GB ", "en-GB"),
+        ("en_GB.UTF-8", "en-GB"),
+        ("de@euro", "de"),
+        ("zh-Hant-HK", "zh-Hant-HK"),
+        ("zh-hant-hk", "zh-Hant-HK"),
+        ("zh-TW", "zh-TW"),
+        ("cy-GB", "cy-GB"),
+        ("mt-MT", "mt-MT"),
+        ("fil-PH", "fil-PH"),
+        ("fo-FO", "fo-FO"),
+        ("no-NO", "no-NO"),
+        ("en-NO", "en-NO"),
+        ("en", "en"),
+        ("es-419", "es-419"),
+        ("ca-ES-valencia", "ca-ES-valencia"),
+        ("iw-IL", "he-IL"),
+        ("en-UK", "en-GB"),
+    ],
+)
+def test_a_tag_is_given_its_usual_form(text: str, tag: str) -> None:
+    assert require_locale(text) == tag
+    assert find_locale(text) == tag
+    assert require_locale(tag) == tag
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "xx",
+        "xx-YY",
+        "en-XX",
+        "en-ZZ",
+        "en-",
+        "-en",
+        "en--GB",
+        "und",
+        "root",
+        "C",
+        "English",
+        "en\n-GB",
+        "x" * 9999,
+    ],
+)
+def test_what_is_no_tag_is_refused_in_one_short_line(text: str) -> None:
+    with pytest.raises(
+        Refused, match=r"^language '.* is not known; write a language and country, as en-GB$"
+    ) as refusal:
+        require_locale(text, "language")
+    assert str(refusal.value).isprintable() and len(str(refusal.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [
+        ("English", "en"),
+        ("welsh", "cy"),
+        ("Cymraeg", "cy"),
+        ("Svenska", "sv"),
+        ("British English", "en-GB"),
+        ("中文", "zh"),
+    ],
+)
+def test_lists_may_name_a_language_in_english_or_in_itself(text: str, tag: str) -> None:
+    assert find_locale(text) == tag
+
+
+@pytest.mark.parametrize("text", ["", " ", "Klingonese", "European Union", "root"])
+def test_what_names_no_language_gives_none(text: str) -> None:
+    assert find_locale(text) is None
+
+
+@pytest.mark.parametrize(
+    ("tag", "cycle"),
+    [
+        ("en-US", "h12"),
+        ("en-AU", "h12"),
+        ("en-CA", "h12"),
+        ("en-NZ", "h12"),
+        ("ar-SA", "h12"),
+        ("fil-PH", "h12"),
+        ("zh-Hant-HK", "h12"),
+        ("es-MX", "h12"),
+        ("en-GB", "h23"),
+        ("en-IE", "h23"),
+        ("sv-SE", "h23"),
+        ("sv", "h23"),
+        ("de-CH", "h23"),
+        ("fo-FO", "h23"),
+        ("mt-MT", "h23"),
+        ("cy-GB", "h23"),
+        ("sw-KE", "h23"),
+        ("pt-BR", "h23"),
+    ],
+)
+def test_the_hour_cycle_is_that_of_cldr(tag: str, cycle: str) -> None:
+    assert hour_cycle(tag) == cycle
+
+
+def test_a_letter_h_in_quotation_marks_is_no_twelve_hour_clock() -> None:
+    """Quebec writes 18 h 00."""
+    assert hour_cycle("fr-CA") == "h23"
+
+
+@pytest.mark.parametrize(
+    ("tag", "cycle"), [("no-NO", "h23"), ("en-NO", "h23"), ("en-EG", "h12"), ("tlh", "h23"), ("", "h23")]
+)
+def test_a_pair_that_cldr_lacks_has_the_clock_of_its_country(tag: str, cycle: str) -> None:
+    assert hour_cycle(tag) == cycle
+
+
+@given(st.text() | st.from_regex(r"\A[A-Za-z]{1,4}([-_][A-Za-z0-9]{1,8}){0,3}\Z"))
+def test_no_text_breaks_the_look_up(text: str) -> None:
+    found = find_locale(text)
+    assert hour_cycle(text) in ("h12", "h23")
+    assert found is None or find_locale(found) == found
+
+
+def test_a_wish_for_an_hour_cycle_is_part_of_the_tag_and_taken_off_again() -> None:
+    """RFC 6067: what Unicode adds to a language tag stands behind -u-."""
+    assert require_locale("en_GB-U-HC-H12") == "en-GB-u-hc-h12" == with_hour_cycle("en-GB", "h12")
+    assert [hour_cycle(tag) for tag in ("en-GB", "en-GB-u-hc-h12", "en-US-u-hc-h23")] == ["h23", "h12", "h23"]
+    assert own_hour_cycle("en-US") is None and own_hour_cycle("en-US-u-hc-h23") == "h23"
+    assert with_hour_cycle("en-US-u-hc-h23", None) == "en-US" == plain_locale("en-US-u-hc-h12")
+    assert find_locale("en-GB-u-hc-h99") is None

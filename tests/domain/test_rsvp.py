@@ -1,0 +1,147 @@
+"""Answers of calendar programs."""
+
+from datetime import UTC, date, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.domain.calendar import invitation_uid
+from scheduler.domain.rsvp import Attendee, CalendarReply, newest, read_replies, read_uid
+from tests import inbound_mail as returned
+from tests.installation import SERIES
+
+NOW = datetime(2026, 11, 10, 14, tzinfo=UTC)
+HASH = "abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.mark.parametrize("write", [returned.outlook, returned.google, returned.apple])
+def test_what_programs_write_is_read(write: object) -> None:
+    assert callable(write)
+    for ends in ("\n", "\r\n"):
+        text = write("uid@example.org", "bo@example.org", "DECLINED", sequence=2).replace("\n", ends)
+        assert read_replies(text) == [
+            CalendarReply(
+                uid="uid@example.org",
+                attendees=(Attendee(("bo@example.org",), "declined"),),
+                sequence=2,
+                stamped=datetime(2026, 11, 10, 13, tzinfo=UTC),
+                starts=datetime(2026, 11, 19, 18, tzinfo=UTC),
+            )
+        ]
+
+
+def test_bad_values_are_passed_over() -> None:
+    text = (
+        returned.google("u", "bo@example.org")
+        .replace("SEQUENCE:0", "SEQUENCE:x")
+        .replace("20261110T130000Z", "2026")
+    )
+    (one,) = read_replies(text)
+    assert (one.sequence, one.stamped) == (None, None)
+    (one,) = read_replies(returned.google("u", "bo@example.org", sequence=9 * 10**12))
+    assert one.sequence == 2**31 - 1
+    (one,) = read_replies(returned.google("u", "bo%2Btea@example.org?subject=x"))
+    assert one.attendees[0].addresses == ("bo+tea@example.org",)
+    assert read_replies(returned.google("u", "nobody"))[0].attendees[0].addresses == ()
+
+
+def test_only_a_reply_is_one() -> None:
+    assert (
+        read_replies(returned.google("u", "bo@example.org").replace("METHOD:REPLY", "METHOD:REQUEST")) == []
+    )
+    assert read_replies(returned.google("u", "bo@example.org").replace("METHOD:REPLY\n", "")) == []
+    assert read_replies("") == []
+
+
+def test_an_answer_in_the_zone_block_or_behind_the_event_is_not_the_events() -> None:
+    text = returned.google("u", "bo@example.org").replace(
+        "END:VCALENDAR", "UID:other\nSEQUENCE:9\nEND:VCALENDAR"
+    )
+    assert [(one.uid, one.sequence) for one in read_replies(text)] == [("u", 0)]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "BEGIN:VALARM\nUID:other\nATTENDEE:mailto:x@example.org\nSEQUENCE:9\nEND:VALARM\n",
+        "BEGIN:X-THING\n",
+        "END:X-THING\n",
+        ":::\n",
+        "ORGANIZER\n",
+        'ORGANIZER;CN="x:mailto:y\n',
+        "DTSTART;TZID=:x\n",
+        'RRULE;X="\n',
+        "SUMMARY\u00a0;LANGUAGE=en:x\n",
+        "DESCRIPTION:" + "x" * 20_000 + "\n",
+    ],
+)
+def test_lines_that_are_bad_or_of_an_alarm_change_no_answer(lines: str) -> None:
+    text = returned.google("u", "bo@example.org", "DECLINED").replace("DTSTART:", f"{lines}DTSTART:", 1)
+    (one,) = read_replies(text)
+    assert (one.uid, one.sequence, one.answer_of("bo@example.org")) == ("u", 0, "declined")
+
+
+def test_a_uid_that_we_gave_names_its_meeting() -> None:
+    for day, again in ((date(2026, 11, 19), 0), (date(2027, 3, 18), 12)):
+        occurrence = SERIES.occurrence(day, NOW)
+        object.__setattr__(occurrence, "reinstated", again)
+        uid = invitation_uid(occurrence, HASH, "example.org")
+        assert read_uid(uid, "example.org") == (occurrence.key, HASH)
+        assert read_uid(f" {uid.upper()} ", "example.org") == (occurrence.key, HASH)
+        assert read_uid(uid, "other.example.org") is None
+    extra = f"tea-20261119t1830.{HASH}@example.org"
+    assert read_uid(extra, "example.org") == ("tea/2026-11-19T1830", HASH)
+    for wrong in (
+        "",
+        "x",
+        f"tea-20261399.{HASH}@example.org",
+        f"tea-20261119t2561.{HASH}@example.org",
+        "tea-20261119@example.org",
+        f"tea-20261119.{HASH}x@example.org",
+    ):
+        assert read_uid(wrong, "example.org") is None, wrong
+
+
+def test_the_highest_sequence_and_then_the_latest_stamp_comes_last() -> None:
+    def one(sequence: int, stamped: datetime | None) -> CalendarReply:
+        return CalendarReply(uid="u", attendees=(), sequence=sequence, stamped=stamped)
+
+    early, late = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 2, tzinfo=UTC)
+    assert newest([one(1, early), one(0, late), one(0, None), one(0, early)], NOW) == [
+        one(0, early),
+        one(0, late),
+        one(0, None),
+        one(1, early),
+    ]
+
+
+_LINES = st.sampled_from(
+    [
+        "BEGIN:VCALENDAR",
+        "METHOD:REPLY",
+        "BEGIN:VEVENT",
+        "END:VEVENT",
+        "UID:u",
+        "ATTENDEE;PARTSTAT=ACCEPTED:mailto:a@b",
+        "ATTENDEE;PARTSTAT=",
+        'ATTENDEE;CN="x:mailto:a@b',
+        "SEQUENCE:-1",
+        "SEQUENCE:\u0661",
+        "DTSTAMP:99999999T999999Z",
+        " folded",
+        "X;;;=:",
+        ":",
+        "\x00",
+        "BEGIN:VALARM",
+        "DTSTAMP;TZID=GMT Standard Time:20261119T180000",
+    ]
+)
+
+
+@given(st.lists(_LINES | st.text(max_size=60), max_size=40).map("\r\n".join))
+def test_no_calendar_breaks_the_reading(text: str) -> None:
+    for one in read_replies(text):
+        assert all(address.isprintable() for line in one.attendees for address in line.addresses)
+        assert 0 <= (one.sequence or 0) < 2**31
+        read_uid(one.uid, "example.org")

@@ -1,0 +1,105 @@
+"""What the policies want told: kinds, identities, due instants and the ends of their use."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+
+import pytest
+
+from scheduler.domain.policy import (
+    EVERY_ZONE,
+    Kind,
+    Policy,
+    Wanted,
+    due_in,
+    identity,
+    next_occurrence,
+    wanted,
+)
+from tests.installation import DAY_BEFORE, HOUR_BEFORE, INVITATION, SERIES
+
+ADOPTED = datetime(2026, 11, 1, tzinfo=UTC)
+MEETING = SERIES.occurrence(date(2026, 11, 19), ADOPTED)
+ZONES = frozenset({"Europe/London", "Pacific/Auckland"})
+
+
+def want(policy: Policy, *, adopted_at: datetime = ADOPTED, invite_now: bool = False) -> Wanted:
+    found = wanted(MEETING, policy, zones=ZONES, adopted_at=adopted_at, invite_now=invite_now)
+    assert found
+    return found
+
+
+def test_a_reminder_is_one_by_occurrence_policy_and_start_an_invitation_by_occurrence_alone() -> None:
+    moved = replace(MEETING, starts=MEETING.starts + timedelta(days=7), ends=MEETING.ends + timedelta(days=7))
+    reminder = identity(Kind.REMINDER, MEETING, "day-before")
+    assert reminder == f"reminder:{MEETING.key}:day-before:20261119T1800Z"
+    assert reminder != identity(Kind.REMINDER, moved, "day-before")
+    assert reminder != identity(Kind.REMINDER, MEETING, "hour-before")
+    assert identity(Kind.INVITATION, MEETING, "invitation") == identity(Kind.INVITATION, moved, "welcome-in")
+
+
+def test_a_local_time_gives_each_zone_its_due_instant_and_a_lead_one_to_all() -> None:
+    assert want(DAY_BEFORE).dues == {
+        "Europe/London": datetime(2026, 11, 18, 9, tzinfo=UTC),
+        "Pacific/Auckland": datetime(2026, 11, 18, 20, tzinfo=UTC),
+    }
+    assert want(HOUR_BEFORE).dues == {EVERY_ZONE: datetime(2026, 11, 19, 17, tzinfo=UTC)}
+    assert due_in(want(DAY_BEFORE).dues, "Europe/London") == datetime(2026, 11, 18, 9, tzinfo=UTC)
+    assert due_in(want(HOUR_BEFORE).dues, "Asia/Tokyo") == datetime(2026, 11, 19, 17, tzinfo=UTC)
+    assert due_in(want(DAY_BEFORE).dues, "Asia/Tokyo") is None
+
+
+def test_an_invitation_and_a_reminder_are_of_use_until_the_start() -> None:
+    assert {want(policy).expires for policy in (INVITATION, DAY_BEFORE, HOUR_BEFORE)} == {MEETING.starts}
+
+
+def test_what_was_due_before_the_policy_was_adopted_is_wanted_only_as_the_next_invitation() -> None:
+    late = MEETING.starts - timedelta(minutes=30)
+    assert want(HOUR_BEFORE, adopted_at=late).dues == {}
+    assert want(HOUR_BEFORE, adopted_at=late, invite_now=True).dues == {}
+    assert want(INVITATION, adopted_at=late).dues == {}
+    assert set(want(INVITATION, adopted_at=late, invite_now=True).dues) == ZONES
+    # By London's clocks it was due before, by Auckland's (later by eleven hours) it was not.
+    between = datetime(2026, 11, 18, 10, tzinfo=UTC)
+    assert set(want(DAY_BEFORE, adopted_at=between).dues) == {"Pacific/Auckland"}
+
+
+@pytest.mark.parametrize("state", [{"cancelled": True}, {"orphaned": True}])
+def test_nothing_is_wanted_for_what_is_cancelled_or_orphaned(state: dict[str, bool]) -> None:
+    gone = replace(MEETING, **state)  # type: ignore[arg-type]
+    assert wanted(gone, INVITATION, zones=ZONES, adopted_at=ADOPTED, invite_now=True) is None
+
+
+def test_the_next_occurrence_is_the_first_that_is_held() -> None:
+    later = SERIES.occurrence(date(2026, 12, 17), ADOPTED)
+    assert next_occurrence([later, MEETING], ADOPTED) == MEETING
+    assert next_occurrence([later, replace(MEETING, cancelled=True)], ADOPTED) == later
+    assert next_occurrence([MEETING], MEETING.starts) is None
+
+
+def test_a_policy_without_members_wants_no_instant_of_its_own() -> None:
+    nobody = wanted(MEETING, DAY_BEFORE, zones=frozenset(), adopted_at=ADOPTED, invite_now=False)
+    assert nobody
+    assert nobody.dues == {}
+
+
+def test_the_home_zone_may_lie_in_the_southern_hemisphere() -> None:
+    south = replace(
+        SERIES, slug="south", rule="FREQ=MONTHLY;BYDAY=-1MO", start=time(2, 30), zone="Australia/Sydney"
+    )
+    # Their clocks go forward from 02:00 on the first Sunday in October, back at 03:00 on that of April.
+    meeting = south.occurrence(date(2026, 11, 30), ADOPTED)
+    assert meeting.starts == datetime(2026, 11, 29, 15, 30, tzinfo=UTC)
+    found = wanted(
+        meeting,
+        DAY_BEFORE,
+        zones=frozenset({"Australia/Sydney", "Europe/London"}),
+        adopted_at=ADOPTED,
+        invite_now=False,
+    )
+    assert found
+    assert found.dues == {
+        "Australia/Sydney": datetime(2026, 11, 28, 22, tzinfo=UTC),
+        "Europe/London": datetime(
+            2026, 11, 28, 9, tzinfo=UTC
+        ),  # Sunday afternoon there: Saturday is the day before
+    }

@@ -1,0 +1,144 @@
+"""What follows a meeting: to whom, when, and when not."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+
+import pytest
+
+from scheduler.domain.policy import Kind, Policy
+from scheduler.service.forecast import forecast
+from scheduler.service.occurrences import Change, amend
+from scheduler.service.preferences import choices
+from scheduler.store import members
+from tests.installation import POLICIES, Installation, address_of, open_installation
+
+KEY = "conversation-for-kindness/2026-11-19"
+AFTER = Policy(slug="after", kind=Kind.FOLLOW_UP, days_after=1, at=time(9))
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, database_url: str) -> AsyncIterator[Installation]:
+    """Adopted on the tenth of November, with follow-ups on the morning after."""
+    async with open_installation(tmp_path, at(10, 12), url=database_url, policies=(AFTER,)) as installation:
+        await installation.tick()
+        await installation.join(
+            ("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"), ("Cy", "America/New_York")
+        )
+        yield installation
+
+
+def at(day: int, hour: int, month: int = 11) -> datetime:
+    return datetime(2026, month, day, hour, tzinfo=UTC)
+
+
+async def give(installation: Installation, materials: str) -> None:
+    await amend(
+        installation.database,
+        installation.by_slug,
+        KEY,
+        Change(materials=materials),
+        now=installation.clock.now(),
+    )
+
+
+async def times(installation: Installation) -> dict[str, datetime | None]:
+    return {row.name: row.sent_at for row in await installation.reports(kind="follow-up", state="sent")}
+
+
+async def test_each_member_is_followed_up_once_on_the_morning_after_by_their_own_clock(
+    installation: Installation,
+) -> None:
+    await give(installation, "https://example.org/recording")
+    await installation.answer("Cy", KEY, "declined")
+    await installation.live(at(30, 12))
+    assert await times(installation) == {"Ann": at(20, 9), "Bo": at(20, 20), "Cy": at(20, 14)}
+    (first, *_) = installation.mails()
+    assert "https://example.org/recording" in first.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+
+
+async def test_materials_that_come_later_go_out_at_once_to_who_was_a_member_when_it_was_due(
+    installation: Installation,
+) -> None:
+    await installation.live(at(23, 12))
+    await installation.join(("Di", "Europe/London"))
+    await installation.change("Cy", status="left", active_since=None)
+    await installation.tick()
+    assert await installation.reports() == []
+    await give(installation, "Notes")
+    rows = await forecast(
+        installation.database,
+        series=installation.series,
+        policies=installation.policies,
+        since=at(1, 0),
+        until=at(30, 0),
+        now=installation.clock.now(),
+    )
+    assert sum(row.recipients for row in rows) == 2
+    await installation.tick()
+    assert await times(installation) == {"Ann": at(23, 12), "Bo": at(23, 12)}
+    await give(installation, "Notes, mended")
+    await installation.join(("Ed", "Pacific/Auckland"))
+    await installation.live(at(10, 12, 12))
+    assert set(await times(installation)) == {"Ann", "Bo"}
+
+
+async def test_materials_that_come_when_it_is_of_no_more_use_are_told_to_nobody(
+    installation: Installation,
+) -> None:
+    await installation.live(at(5, 12, 12))
+    await give(installation, "Notes")
+    await installation.live(at(6, 12, 12))
+    assert await installation.reports() == []
+
+
+async def test_what_could_not_go_for_fourteen_days_is_expired(installation: Installation) -> None:
+    await give(installation, "Notes")
+    await installation.tick()
+    installation.clock.pass_until(at(20, 12, 12))
+    await installation.tick()
+    assert await installation.states(kind="follow-up") == dict.fromkeys(("Ann", "Bo", "Cy"), "expired: late")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_nothing_follows_a_meeting_that_was_cancelled_or_lost_its_materials(
+    installation: Installation, when: str
+) -> None:
+    await give(installation, "Notes")
+    await installation.live(at(18, 12) if when == "before" else at(20, 8) + timedelta(minutes=30))
+    await amend(
+        installation.database,
+        installation.by_slug,
+        KEY,
+        Change(cancel=True) if when == "before" else Change(materials=""),
+        now=installation.clock.now(),
+    )
+    await installation.live(at(30, 12))
+    assert await times(installation) == {}
+    if when == "after":
+        await give(installation, "Notes after all")
+        await installation.tick()
+        assert set(await times(installation)) == {"Ann", "Bo", "Cy"}
+
+
+async def test_a_follow_up_policy_adopted_later_tells_nobody_of_the_past(tmp_path: Path) -> None:
+    async with open_installation(tmp_path, at(10, 12)) as installation:
+        await installation.join(("Ann", "Europe/London"))
+        await give(installation, "Notes")
+        await installation.live(at(21, 12))
+        installation.policies = (*POLICIES, AFTER)
+        installation.restart()
+        await installation.live(at(30, 12))
+        assert await times(installation) == {}
+
+
+async def test_members_may_do_without_it_where_there_is_one(installation: Installation) -> None:
+    assert [one.mute for one in choices(POLICIES, ())][-1:] == [(Kind.NOTICE, "")]
+    assert (Kind.FOLLOW_UP, "") in [one.mute for one in choices((*POLICIES, AFTER), ())]
+    async with installation.database.write() as connection:
+        ann = await members.by_key(connection, address_of("Ann"))
+        assert ann
+        await members.set_mutes(connection, ann.id, [(Kind.FOLLOW_UP, "")])
+    await give(installation, "Notes")
+    await installation.live(at(30, 12))
+    assert set(await times(installation)) == {"Bo", "Cy"}

@@ -1,0 +1,189 @@
+"""Telling people by the press of a button."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from scheduler.delivery.send.smtp import SmtpTransport
+from scheduler.delivery.send.transport import SmtpAddress
+from scheduler.domain.errors import Refused
+from scheduler.service.notices import PublishedNotice, resend_missed, send_notice, stop
+from scheduler.service.occurrences import Change, amend, tell
+from scheduler.store import members
+from tests.delivery.receiver import Receiver
+from tests.installation import Installation, open_installation
+
+NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
+KEY = "conversation-for-kindness/2026-11-19"
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, database_url: str) -> AsyncIterator[Installation]:
+    async with open_installation(tmp_path, NOW, url=database_url, policies=()) as installation:
+        await installation.tick()
+        await installation.join(("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"))
+        yield installation
+
+
+async def press(installation: Installation, **values: object) -> PublishedNotice:
+    usual: dict[str, object] = {
+        "subject": "Thank you",
+        "body": "It was **good**.",
+        "audience": {"all": []},
+        "audience_text": "all",
+        "now": installation.clock.now(),
+    }
+    return await send_notice(installation.database, **{**usual, **values})  # type: ignore[arg-type]
+
+
+async def test_a_notice_goes_once_to_those_who_were_in_its_audience_at_the_press(
+    installation: Installation,
+) -> None:
+    pressed = await press(installation)
+    await installation.join(("Late", "Europe/London"))
+    await installation.tick()
+    await installation.tick()
+    assert pressed.recipients == 2
+    assert await installation.states() == {"Ann": "sent", "Bo": "sent"}
+    (to_ann,) = [mail for mail in installation.mails() if "ann" in str(mail["To"])]
+    html = to_ann.get_body(("html",))
+    assert html
+    assert "<strong>good</strong>" in html.get_content()
+
+
+async def test_at_a_local_hour_each_zone_gets_it_by_its_own_clock(installation: Installation) -> None:
+    await press(installation, at="local:2026-11-12T09:00")
+    await installation.live(NOW + timedelta(days=4))
+    sent = {row.name: row.sent_at for row in await installation.reports()}
+    assert sent == {
+        "Ann": datetime(2026, 11, 12, 9, tzinfo=UTC),
+        "Bo": datetime(2026, 11, 11, 20, tzinfo=UTC),
+    }
+
+
+async def test_a_member_who_moves_gets_the_local_hour_of_the_new_zone(installation: Installation) -> None:
+    await press(installation, at="local:2026-11-12T09:00")
+    await installation.change("Ann", zone="America/New_York")
+    await installation.live(NOW + timedelta(days=4))
+    assert {row.name: row.sent_at for row in await installation.reports()}["Ann"] == datetime(
+        2026, 11, 12, 14, tzinfo=UTC
+    )
+
+
+async def test_a_held_notice_can_be_stopped_and_sent_to_the_missed(installation: Installation) -> None:
+    pressed = await press(installation, hold=timedelta(minutes=5))
+    await installation.tick()
+    assert await installation.states() == {"Ann": "queued", "Bo": "queued"}
+    await stop(installation.database, pressed.notice, installation.clock.now())
+    await installation.live(NOW + timedelta(hours=1))
+    assert await installation.states() == {"Ann": "withdrawn: stopped", "Bo": "withdrawn: stopped"}
+    assert await resend_missed(installation.database, pressed.notice, installation.clock.now()) == 2
+    await installation.tick()
+    assert await installation.states() == {"Ann": "sent", "Bo": "sent"}
+
+
+async def test_an_expired_notice_is_not_sent_again(installation: Installation) -> None:
+    pressed = await press(installation, hold=timedelta(minutes=5), expires=timedelta(hours=1))
+    installation.clock.pass_(timedelta(hours=3))
+    await installation.tick()
+    assert await installation.states() == {"Ann": "expired: late", "Bo": "expired: late"}
+    with pytest.raises(Refused, match="expired"):
+        await resend_missed(installation.database, pressed.notice, installation.clock.now())
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"subject": " "}, "a subject and a body"),
+        ({"subject": "a\r\nBcc: x@example.org"}, "subject"),
+        ({"at": datetime(2026, 11, 1, tzinfo=UTC)}, "in the past"),
+        ({"at": "local:2026-11-01T09:00"}, "in the past"),
+        ({"audience": {"country": ["FR"]}, "audience_text": "country:FR"}, "no active member"),
+    ],
+)
+async def test_what_cannot_be_sent_is_refused_and_leaves_nothing(
+    installation: Installation, values: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(Refused, match=complaint):
+        await press(installation, **values)
+    assert await installation.reports() == []
+
+
+async def test_coming_and_unanswered_are_audiences(installation: Installation) -> None:
+    await amend(installation.database, installation.by_slug, KEY, Change(topic="Hope"), now=NOW)
+    await installation.answer("Ann", KEY, "coming")
+    await press(installation, audience={"coming": [KEY]})
+    await press(installation, audience={"unanswered": [KEY]})
+    assert [row.name for row in await installation.reports()] == ["Ann", "Bo"]
+
+
+async def test_a_press_without_a_change_tells_nobody(installation: Installation) -> None:
+    topic = Change(topic="Hope")
+    first = await amend(installation.database, installation.by_slug, KEY, topic, now=NOW)
+    again = await amend(installation.database, installation.by_slug, KEY, topic, now=NOW)
+    assert (first.after.revision, first.after.sequence) == (1, 0)
+    assert not again.changed
+    with pytest.raises(Refused, match="did not change"):
+        await tell(installation.database, again, now=NOW)
+
+
+async def test_a_newer_update_takes_the_place_of_one_that_has_not_left(installation: Installation) -> None:
+    for topic in ("Hope", "Care"):
+        amended = await amend(
+            installation.database,
+            installation.by_slug,
+            KEY,
+            Change(topic=topic),
+            now=installation.clock.now(),
+        )
+        await tell(installation.database, amended, now=installation.clock.now())
+    await installation.tick()
+    states = [row.state + row.reason for row in await installation.reports(name="Ann")]
+    assert states == ["withdrawnsuperseded", "sent"]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (Change(restore=True), "not cancelled"),
+        (Change(move_to=datetime(2026, 11, 1, 18)), "in the past"),
+        (Change(move_to=datetime(2027, 3, 28, 1, 30)), "skip that time"),
+    ],
+)
+async def test_a_change_that_cannot_be_is_refused(
+    installation: Installation, change: Change, complaint: str
+) -> None:
+    with pytest.raises(Refused, match=complaint):
+        await amend(installation.database, installation.by_slug, KEY, change, now=NOW)
+
+
+async def test_a_start_that_moves_resets_answers(installation: Installation) -> None:
+    await amend(installation.database, installation.by_slug, KEY, Change(topic="Hope"), now=NOW)
+    await installation.answer("Ann", KEY, "coming")
+    await amend(installation.database, installation.by_slug, KEY, Change(topic="Care"), now=NOW)
+    async with installation.database.read() as connection:
+        assert await members.count_audience(connection, {"coming": [KEY]}) == 1
+    await amend(
+        installation.database, installation.by_slug, KEY, Change(move_to=datetime(2026, 11, 20, 18)), now=NOW
+    )
+    async with installation.database.read() as connection:
+        assert await members.count_audience(connection, {"coming": [KEY]}) == 0
+
+
+async def test_what_failed_for_good_comes_back_only_by_a_convenor(tmp_path: Path) -> None:
+    gone = "550 5.1.1 no such user"
+    async with Receiver({"RCPT": [gone, "250 2.1.5 ok", gone]}) as receiver:
+        relay = SmtpAddress(host="127.0.0.1", port=receiver.port)
+        transport = SmtpTransport(relay, hostname="meet.example.org", connections=1)
+        async with open_installation(tmp_path, NOW, policies=(), transport=transport) as installation:
+            await installation.join(("Ann", "Europe/London"), ("Bo", "Europe/London"))
+            pressed = await press(installation)
+            await installation.live(NOW + timedelta(hours=2))
+            states = sorted(row.state for row in await installation.reports())
+            assert states == ["failed", "sent"]
+            assert await resend_missed(installation.database, pressed.notice, installation.clock.now()) == 1
+            await installation.tick()
+            assert set((await installation.states()).values()) == {"sent"}
+            assert len(receiver.taken) == 2

@@ -1,0 +1,204 @@
+"""A backup taken while the service works, and going back to it without telling anybody twice."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from scheduler.domain.errors import Problem
+from scheduler.domain.token import Keys
+from scheduler.service.notices import send_notice
+from scheduler.service.restore import back_up, let_go, missed, restore
+from scheduler.service.sending_pause import held, release
+from scheduler.store.database import Database
+from tests.installation import Installation, open_installation
+from tests.postgres import execute
+
+BEGIN = datetime(2026, 11, 4, 12, tzinfo=UTC)  # the invitation is due on the fifth, 09:00 of each zone
+PEOPLE = (("Ann", "Europe/London"), ("Bo", "Europe/Paris"))
+
+
+@pytest.fixture
+async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
+    async with open_installation(tmp_path, BEGIN) as installation:
+        await installation.tick()
+        await installation.join(*PEOPLE)
+        await installation.tick()
+        yield installation
+
+
+async def keep(installation: Installation) -> Path:
+    file = installation.folder / "copies" / "backup"
+    await back_up(installation.database, file, keys=installation.keys, now=installation.clock.now())
+    return file
+
+
+async def put_back(installation: Installation, file: Path, *, given: bytes | None = None) -> None:
+    await installation.database.close()
+    installation.database = Database(f"sqlite:///{installation.folder / 'test.sqlite'}")
+    await restore(
+        installation.database,
+        file,
+        secret=installation.folder / "secret",
+        given=given,
+        now=installation.clock.now(),
+    )
+    installation.restart()
+
+
+async def test_what_was_sent_after_the_backup_is_not_sent_again_and_what_comes_later_is(
+    installation: Installation,
+) -> None:
+    file = await keep(installation)
+    await installation.live(datetime(2026, 11, 5, 20, tzinfo=UTC))
+    assert len(installation.mails()) == 2
+
+    await put_back(installation, file)
+    await installation.tick()
+    assert [(row.kind, row.count) for row in await missed(installation.database)] == [("invitation", 2)]
+    installation.clock.pass_(timedelta(minutes=1))
+    await installation.tick()
+    assert len(installation.mails()) == 2, "held"
+    assert await let_go(installation.database) == 2
+    await installation.join(("Cy", "Europe/London"))
+    await installation.live(datetime(2026, 11, 19, 20, tzinfo=UTC))
+    assert await installation.states(kind="invitation") == {
+        "Ann": "expired: restored",
+        "Bo": "expired: restored",
+        "Cy": "sent",
+    }
+    assert len(installation.mails()) == 2 + 1 + 2 * 3
+
+
+async def test_send_missed_sends_what_was_due_before_the_restore(installation: Installation) -> None:
+    file = await keep(installation)
+    installation.clock.pass_(timedelta(days=2))
+    await put_back(installation, file)
+    await installation.tick()
+    async with installation.database.write() as connection:
+        await release(connection)
+    await installation.tick()
+    assert await installation.states() == {"Ann": "sent", "Bo": "sent"}
+    assert await missed(installation.database) == []
+
+
+async def test_what_was_on_its_way_in_the_backup_ends_with_it(installation: Installation) -> None:
+    await send_notice(
+        installation.database,
+        subject="Hello",
+        body="All.",
+        audience={"all": [""]},
+        audience_text="all",
+        now=installation.clock.now(),
+    )
+    async with installation.database.write() as connection:
+        await connection.exec_driver_sql(
+            "UPDATE deliveries SET state = 'sending', run = 'gone' WHERE member = 1"
+        )
+    file = await keep(installation)
+    installation.clock.pass_(timedelta(minutes=1))
+    await put_back(installation, file)
+    assert await let_go(installation.database) == 2
+    await installation.dispatcher.take_over()
+    await installation.tick()
+    assert installation.mails() == []
+
+
+async def test_a_backup_is_one_private_file_of_one_moment_with_the_key_in_it(
+    installation: Installation,
+) -> None:
+    async with installation.database.write() as connection:
+        await connection.exec_driver_sql("UPDATE members SET name = 'unseen'")
+        file = await keep(installation)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [one.name for one in file.parent.iterdir()] == ["backup"]
+    with sqlite3.connect(file) as copy:
+        assert copy.execute("SELECT name FROM members").fetchall() == [("Ann",), ("Bo",)]
+        assert copy.execute("SELECT key FROM backup").fetchone() == (installation.keys.secret.hex(),)
+    copy.close()
+    assert await keep(installation) == file, "a newer one replaces it"
+    (installation.folder / "words").write_text("mine")
+    with pytest.raises(Problem, match="is no backup"):
+        await back_up(installation.database, installation.folder / "words", keys=installation.keys, now=BEGIN)
+
+
+async def test_the_key_comes_back_and_what_was_there_is_set_aside(installation: Installation) -> None:
+    file = await keep(installation)
+    secret = installation.folder / "secret"
+    secret.write_text("ab" * 32)
+    with pytest.raises(Problem, match="another key"):
+        await put_back(installation, file, given=b"x" * 32)
+    await put_back(installation, file)
+    assert Keys(bytes.fromhex(secret.read_text())) == installation.keys
+    names = sorted(one.name for one in installation.folder.glob("*.before-*"))
+    assert names == ["secret.before-20261104T120000", "test.sqlite.before-20261104T120000"]
+    with sqlite3.connect(installation.folder / "test.sqlite") as now:
+        assert not now.execute("SELECT name FROM sqlite_master WHERE name = 'backup'").fetchall()
+    now.close()
+    async with installation.database.read() as connection:
+        standing = await held(connection)
+    assert standing
+    assert standing.reason == "restored"
+
+
+@pytest.mark.parametrize("fault", ["missing", "words", "database", "cut", "overwritten", "newer"])
+async def test_a_file_that_cannot_be_used_is_refused_and_nothing_is_touched(
+    installation: Installation, fault: str
+) -> None:
+    file = await keep(installation)
+    whole = file.read_bytes()
+    match fault:
+        case "missing":
+            file.unlink()
+        case "words":
+            file.write_text("name,email")
+        case "database":
+            file.write_bytes((installation.folder / "test.sqlite").read_bytes())
+        case "cut":
+            file.write_bytes(whole[: len(whole) // 2])
+        case "overwritten":
+            file.write_bytes(whole[:20_000] + b"\xa5" * 40_000 + whole[60_000:])
+        case "newer":
+            with sqlite3.connect(file) as copy:
+                copy.execute("UPDATE alembic_version SET version_num = '9999'")
+            copy.close()
+    with pytest.raises(Problem) as refused:
+        await put_back(installation, file)
+    assert "\n" not in str(refused.value)
+    assert not list(installation.folder.glob("*.before-*"))
+    assert await installation.reports() == []
+    async with installation.database.read() as connection:
+        assert await held(connection) is None
+
+
+async def test_a_database_that_is_served_is_not_replaced(installation: Installation) -> None:
+    file = await keep(installation)
+    other = Database(f"sqlite:///{installation.folder / 'test.sqlite'}")
+    async with other.alone():
+        with pytest.raises(Problem, match="another `serve`"):
+            await put_back(installation, file)
+    await other.close()
+
+
+async def test_a_copy_of_a_postgresql_database_is_noticed_and_holds_sending(
+    postgres_url: str, postgres_server: str, tmp_path: Path
+) -> None:
+    async with open_installation(tmp_path, BEGIN, url=postgres_url) as installation:
+        await installation.tick()
+        await installation.join(*PEOPLE)
+        await installation.tick()
+        with pytest.raises(Problem, match="pg_dump"):
+            await back_up(installation.database, tmp_path / "backup", keys=installation.keys, now=BEGIN)
+    name = postgres_url.rpartition("/")[2]
+    await execute(postgres_server, f"CREATE DATABASE {name}_copy TEMPLATE {name}")
+    async with open_installation(
+        tmp_path, BEGIN + timedelta(days=2), url=f"{postgres_url}_copy"
+    ) as installation:
+        await installation.tick()
+        assert [row.count for row in await missed(installation.database)] == [2]
+        assert await let_go(installation.database) == 2
+        await installation.tick()
+        assert installation.mails() == []
+    await execute(postgres_server, f"DROP DATABASE {name}_copy WITH (FORCE)")

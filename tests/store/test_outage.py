@@ -1,0 +1,90 @@
+"""What a database that does not do its part is told as."""
+
+import sqlite3
+
+import pytest
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from structlog.testing import capture_logs
+
+from scheduler.domain.errors import Refused
+from scheduler.store.outage import Outages, is_outage, outage_of
+
+READ_ONLY = "the database is read-only: let its file, folder and file system be written"
+
+
+def failed(cause: str) -> OperationalError:
+    return OperationalError(
+        "UPDATE members …", {"address": "maya@example.org"}, sqlite3.OperationalError(cause)
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            failed("database is locked"),
+            "another program holds the database: end it, or wait until it has finished",
+        ),
+        (failed("database or disk is full"), "the disk is full: make space on it"),
+        (OSError(28, "No space left on device", "x"), "the disk is full: make space on it"),
+        (OSError(30, "Read-only file system"), READ_ONLY),
+        (failed("attempt to write a readonly database"), READ_ONLY),
+        (
+            failed("disk I/O error"),
+            "the disk fails or is read-only: see the system's log, and mend what it names",
+        ),
+        (
+            failed("unable to open database file"),
+            "the database cannot be opened: its folder must be there and writable",
+        ),
+        (failed("no such table: x\nmore"), "the database or a file does not do its part: no such table: x"),
+        (ConnectionRefusedError(), "the database or a file does not do its part: ConnectionRefusedError"),
+        (Refused("the domain is frozen\nmore"), "work is refused: the domain is frozen"),
+    ],
+)
+def test_each_failure_is_told_in_one_line_that_says_what_to_do(error: Exception, told: str) -> None:
+    assert str(outage_of(error)) == told
+
+
+def test_a_failure_is_logged_when_it_begins_when_it_becomes_another_and_when_it_ends() -> None:
+    faults = Outages()
+    with capture_logs() as logs:
+        faults.end("tick")
+        for _ in range(3):
+            faults.begin("tick", failed("database is locked"))
+        faults.begin("settling", failed("disk is full"), deliveries=4)
+        faults.begin("tick", failed("disk is full"))
+        assert [one.words for one in faults.standing] == ["the disk is full"]
+        faults.end("tick")
+        assert faults.standing
+        faults.end("settling")
+        assert not faults.standing
+    assert [one["event"] for one in logs] == [
+        "tick-failed",
+        "settling-failed",
+        "tick-failed",
+        "tick-works-again",
+        "settling-works-again",
+    ]
+    assert logs[1] == {
+        "event": "settling-failed",
+        "log_level": "error",
+        "error": "OperationalError",
+        "deliveries": 4,
+        "problem": "the disk is full: make space on it",
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "outage"),
+    [
+        (failed("database is locked"), True),
+        (ConnectionRefusedError(), True),
+        (PoolTimeoutError(), True),
+        (IntegrityError("INSERT", {}, sqlite3.IntegrityError("UNIQUE")), False),
+        (ValueError(), False),
+    ],
+)
+def test_what_is_wrong_with_us_is_no_outage(error: Exception, outage: bool) -> None:
+    assert is_outage(error) is outage

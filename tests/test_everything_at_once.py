@@ -1,0 +1,141 @@
+"""A relay from hell: everything that can be said or done wrong at every step, until it turns good."""
+
+import asyncio
+import gc
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from scheduler.delivery.send.smtp import SmtpTransport
+from scheduler.delivery.send.smtp_connection import Patience
+from scheduler.delivery.send.transport import SmtpAddress
+from tests.delivery.receiver import Action, Do, Receiver
+from tests.installation import INVITATION, Installation, open_installation
+
+pytestmark = [pytest.mark.proof, pytest.mark.short]
+
+MEMBERS = 60
+SHORT = Patience(connect=0.2, command=0.2, data=0.2, quit=0.1)
+REFUSES = 7
+
+EVERYWHERE: list[Action] = [
+    "421 4.3.2 storm",
+    "450 4.2.0 later",
+    "451 4.3.0 later",
+    "500 5.5.2 what",
+    "503 5.5.1 out of order",
+    "250 2.0.0 yes to whatever",
+    "354 say on",
+    "199 no such class",
+    Do.DROP,
+    Do.HANG,
+    b"garbage\r\n",
+    b"250 half a li",
+    b"250-one of two\r\n",
+    b"\xff\xfe\x00\r\n",
+    b"250 one\r\n250 two\r\n",
+]
+STEPS: dict[str, list[Action]] = {
+    "GREETING": [
+        "421 4.3.2 busy",
+        "554 5.7.1 go away",
+        "450 wait",
+        Do.DROP,
+        Do.HANG,
+        b"garbage\r\n",
+        b"220 half",
+    ],
+    "EHLO": [
+        "421 4.3.2 busy",
+        "500 what",
+        "550 no",
+        "250-STARTTLS\n250 PIPELINING",
+        Do.DROP,
+        Do.HANG,
+        b"x\r\n",
+    ],
+    "STARTTLS": ["454 4.7.0 not now", "501 what", "220 but what follows is no TLS", Do.DROP, Do.HANG],
+    "MAIL": [*EVERYWHERE, "550 5.7.1 not from you"],
+    "RCPT": [*EVERYWHERE, "452 4.2.2 full", "550 5.7.1 blocked"],
+    "DATA": [*EVERYWHERE, "554 5.5.1 no"],
+    "BODY": [Do.DROP],
+    # Whoever says 250 here in any shape has taken the message.
+    "DOT": [one for one in EVERYWHERE if not (isinstance(one, bytes) and one.startswith(b"250"))]
+    + ["451 4.7.1 later", "554 5.7.1 looks like spam"],
+    "RSET": EVERYWHERE,
+    "QUIT": EVERYWHERE,
+}
+
+
+class Hell(Receiver):
+    """Does something wrong at one step of eight, while `is_bad`; every seventh member is refused for good always."""
+
+    def __init__(self, choice: random.Random, *, extensions: list[str]) -> None:
+        super().__init__(extensions=extensions)
+        self.is_bad = True
+        self._choice = choice
+
+    def _well_behaved(self, step: str) -> Action:
+        if step == "RCPT" and any(f"<{name}@" in self.lines[-1] for name in REFUSED):
+            return "550 5.1.1 nobody of that name"
+        if self.is_bad and step in STEPS and self._choice.random() < 1 / 8:
+            return self._choice.choice(STEPS[step])
+        return super()._well_behaved(step)
+
+
+REFUSED = [f"member.{number}" for number in range(0, MEMBERS, REFUSES)]
+
+
+async def go_on(installation: Installation, *, turns: int) -> None:
+    """Let time pass as a running service would, until nothing waits or for so many turns."""
+    for _ in range(turns):
+        async with asyncio.timeout(90):  # nothing may hang past the patience
+            await installation.tick()
+        if not await installation.reports(state="queued"):
+            return
+        installation.clock.pass_(timedelta(minutes=3))
+
+
+def open_sockets() -> int:
+    """How many sockets this process has."""
+    names = [str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
+    return sum(name.startswith("socket:") for name in names)
+
+
+@pytest.mark.parametrize(
+    "extensions", [[], ["PIPELINING", "8BITMIME", "DSN"]], ids=["step by step", "at once"]
+)
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_the_relay_does_each_member_has_one_mail_or_a_reason_once_it_is_good(
+    tmp_path: Path, seed: int, extensions: list[str]
+) -> None:
+    async with Hell(random.Random(seed), extensions=extensions) as receiver:
+        way = SmtpTransport(
+            SmtpAddress(host="127.0.0.1", port=receiver.port), hostname="meet.example.org", patience=SHORT
+        )
+        begin = datetime(2026, 11, 5, 9, 30, tzinfo=UTC)
+        async with open_installation(
+            tmp_path, begin - timedelta(days=1), policies=(INVITATION,), transport=way
+        ) as installation:
+            await installation.tick()
+            await installation.join(*((f"Member {number}", "Europe/London") for number in range(MEMBERS)))
+            installation.clock.pass_until(begin)
+            sockets = open_sockets()
+            tasks = len(asyncio.all_tasks())
+            await go_on(installation, turns=60)
+            receiver.is_bad = False
+            await go_on(installation, turns=60)
+            rows = {row.address: row for row in await installation.reports()}
+            assert len(rows) == MEMBERS
+            assert {row.state for row in rows.values()} == {"sent", "failed"}
+            took = [one.rcpts[0].partition("<")[2].partition(">")[0] for one in receiver.taken]
+            assert sorted(took) == sorted(row.address for row in rows.values() if row.state == "sent")
+            assert all(row.reason for row in rows.values() if row.state == "failed")
+            assert all(rows[f"{name}@example.org"].state == "failed" for name in REFUSED)
+            gc.collect()
+            await receiver.hang_up() if receiver.open else None
+            await asyncio.sleep(0)
+            assert len(asyncio.all_tasks()) == tasks
+            assert open_sockets() == sockets

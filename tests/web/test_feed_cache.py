@@ -1,0 +1,167 @@
+"""Calendars served from memory: made once for each state, and never older than two seconds."""
+
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from structlog.testing import capture_logs
+
+from scheduler.service import schedule
+from scheduler.service.occurrences import Change, amend
+from scheduler.store.database import Database
+from scheduler.web.feed_cache import FRESH_SECONDS, LOOK_SECONDS, FeedCache
+from tests.installation import Installation
+
+KEY = "conversation-for-kindness/2026-11-19"
+PATHS = ["/calendar.ics", "/calendar/conversation-for-kindness.ics", f"/meetings/{KEY}.ics"]
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows with every transaction that reads."""
+    seen: list[str] = []
+    read = Database.read
+
+    @asynccontextmanager
+    async def counted(self: Database) -> Any:
+        seen.append("read")
+        async with read(self) as connection:
+            yield connection
+
+    monkeypatch.setattr(Database, "read", counted)
+    return seen
+
+
+@pytest.fixture
+def shelf(app: Starlette) -> FeedCache:
+    found = app.state.site.shelf
+    assert isinstance(found, FeedCache)
+    return found
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_what_stands_ready_is_given_out_without_a_look_at_any_table(
+    visitor: httpx.AsyncClient, reads: list[str], path: str
+) -> None:
+    first = await visitor.get(path)
+    assert reads
+    reads.clear()
+    for sent in ({}, {"If-None-Match": first.headers["ETag"]}, {"If-None-Match": '"other"'}):
+        again = await visitor.get(path, headers=sent)
+        assert again.status_code in (200, 304)
+    assert reads == []
+
+
+async def test_what_is_kept_says_the_same_as_what_was_just_made(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
+    for path in PATHS:
+        installation.clock.pass_(timedelta(seconds=5))
+        long, short = await visitor.get(path), await visitor.get(path)
+        assert short.headers == long.headers and short.content == long.content
+        assert short.headers["X-Content-Type-Options"] == "nosniff"
+        assert "Content-Security-Policy" in short.headers
+
+
+async def test_a_change_by_anybody_shows_within_two_seconds(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
+    assert LOOK_SECONDS < FRESH_SECONDS < 2
+    first = await visitor.get("/calendar.ics")
+    other = Database(f"sqlite:///{installation.folder / 'test.sqlite'}")
+    await amend(other, installation.by_slug, KEY, Change(topic="Listening"), now=installation.clock.now())
+    await other.close()
+    installation.clock.pass_(timedelta(seconds=FRESH_SECONDS + 0.1))
+    again = await visitor.get("/calendar.ics", headers={"If-None-Match": first.headers["ETag"]})
+    assert again.status_code == 200 and "Listening" in again.text
+
+
+async def test_a_look_alone_makes_nothing_anew_while_nothing_changed(
+    installation: Installation, shelf: FeedCache, visitor: httpx.AsyncClient
+) -> None:
+    await visitor.get("/calendar.ics")
+    ready = shelf.at_hand(b"/calendar.ics")
+    installation.clock.pass_(timedelta(seconds=30))
+    assert shelf.at_hand(b"/calendar.ics") is None
+    await installation.tick()
+    await shelf.look()
+    assert ready is not None and shelf.at_hand(b"/calendar.ics") is ready
+
+
+async def test_the_first_tick_of_all_shows_too(
+    installation: Installation, shelf: FeedCache, visitor: httpx.AsyncClient
+) -> None:
+    """It adopts the series, and with that the stamps of its meetings change."""
+    async with installation.database.write() as connection:
+        for table in ("occurrences", "policies", "series"):
+            await connection.exec_driver_sql(f"DELETE FROM {table}")
+    await shelf.look()
+    first = await visitor.get("/calendar.ics")
+    await installation.tick()
+    await shelf.look()
+    assert (await visitor.get("/calendar.ics")).headers["ETag"] != first.headers["ETag"]
+
+
+async def test_with_the_month_it_is_made_anew(
+    installation: Installation, shelf: FeedCache, visitor: httpx.AsyncClient
+) -> None:
+    await visitor.get("/calendar.ics")
+    installation.clock.pass_until(datetime(2026, 12, 1, tzinfo=installation.clock.now().tzinfo))
+    await shelf.look()
+    assert shelf.at_hand(b"/calendar.ics") is None
+
+
+async def test_what_was_made_while_the_state_changed_is_not_kept(
+    installation: Installation, shelf: FeedCache, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = schedule.feed
+
+    async def slow(*arguments: Any, **named: Any) -> Any:
+        found = await make(*arguments, **named)
+        await amend(
+            installation.database,
+            installation.by_slug,
+            KEY,
+            Change(topic="Meanwhile"),
+            now=installation.clock.now(),
+        )
+        await shelf.look()
+        return found
+
+    monkeypatch.setattr("scheduler.web.feed_cache.feed", slow)
+    assert "Meanwhile" not in (await visitor.get("/calendar.ics")).text
+    monkeypatch.setattr("scheduler.web.feed_cache.feed", make)
+    assert "Meanwhile" in (await visitor.get("/calendar.ics")).text
+
+
+async def test_a_database_that_is_gone_is_a_fault_and_no_old_calendar(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
+    await visitor.get("/calendar.ics")
+    await installation.database.close()
+    for file in installation.folder.glob("test.sqlite*"):
+        file.unlink()
+    (installation.folder / "test.sqlite").mkdir()
+    installation.clock.pass_(timedelta(seconds=5))
+    answer = await visitor.get("/calendar.ics")
+    assert answer.status_code == 503 and "VCALENDAR" not in answer.text
+
+
+async def test_what_was_given_out_is_counted_by_route(shelf: FeedCache) -> None:
+    with capture_logs() as lines:
+        for _ in range(3):
+            shelf.count("/calendar/{series}.ics", 304)
+        shelf.tell()
+        shelf.tell()
+    assert lines == [
+        {
+            "event": "requests",
+            "log_level": "info",
+            "route": "/calendar/{series}.ics",
+            "status": 304,
+            "count": 3,
+        }
+    ]

@@ -1,15 +1,32 @@
-"""The first shape of the database."""
+"""The whole schema, as the first users have it: nine steps of development in one."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001"
+from scheduler.store.ledger.jobs import install
+
+revision = "0009"
 down_revision = None
 branch_labels = None
 depends_on = None
 
+# SQLite numbers rows by itself only in a column of exactly this type.
+_number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
+    op.create_table(
+        "asks",
+        sa.Column("id", _number, autoincrement=True, nullable=False),
+        sa.Column("what", sa.String(length=10), nullable=False),
+        sa.Column("said", sa.JSON(), nullable=False, comment="what was typed, whole and in order"),
+        sa.Column("asked_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("what IN ('join', 'link')", name=op.f("ck_asks_what_known")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_asks")),
+        comment="What somebody asked for and was answered, until it is carried out: then it goes",
+        sqlite_autoincrement=True,
+    )
+
     op.create_table(
         "counters",
         sa.Column("name", sa.String(length=20), nullable=False),
@@ -17,6 +34,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_counters")),
         comment="`change` counts what people changed, so that a running service notices; `chunk` numbers chunks",
     )
+
     op.create_table(
         "erasures",
         sa.Column("address_hash", sa.String(length=64), nullable=False),
@@ -24,6 +42,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("address_hash", name=op.f("pk_erasures")),
         comment="Keyed hashes of addresses that asked to be forgotten, so that no import brings them back",
     )
+
     op.create_table(
         "facts",
         sa.Column("name", sa.String(length=40), nullable=False),
@@ -31,11 +50,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_facts")),
         comment="What the service knows of itself: its last tick, what is frozen, a hold",
     )
+
     op.create_table(
         "members",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", _number, autoincrement=True, nullable=False),
         sa.Column("address", sa.Text(), nullable=False),
         sa.Column("address_key", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -62,24 +80,82 @@ def upgrade() -> None:
         sa.Column("generation", sa.Integer(), server_default="0", nullable=False, comment="of their links"),
         sa.Column("feed_generation", sa.Integer(), server_default="0", nullable=False),
         sa.Column(
+            "feed_alarm_minutes",
+            sa.Integer(),
+            nullable=True,
+            comment="before each start in their own feed; null for none",
+        ),
+        sa.Column(
+            "feed_answers",
+            sa.Boolean(),
+            server_default=sa.true(),
+            nullable=False,
+            comment="their own feed shows what they answered",
+        ),
+        sa.Column(
+            "feed_changed_at",
+            sa.BigInteger(),
+            nullable=True,
+            comment="when their own feed last changed by them, or ended",
+        ),
+        sa.Column(
+            "invitation_by",
+            sa.String(length=10),
+            server_default="mail",
+            nullable=False,
+            comment="feed: no invitation is mailed, for the meeting stands in their calendar already",
+        ),
+        sa.Column(
+            "suppressed_at",
+            sa.BigInteger(),
+            nullable=True,
+            comment="since when nothing is mailed, for the address sends mail back",
+        ),
+        sa.Column(
+            "suppressed_for", sa.String(length=100), nullable=True, comment="what their address answered"
+        ),
+        sa.Column(
             "changed", sa.BigInteger(), nullable=False, comment="the counter `change` at their last change"
         ),
         sa.CheckConstraint(
             "(status = 'active') = (active_since IS NOT NULL)", name=op.f("ck_members_active_has_since")
         ),
+        sa.CheckConstraint("invitation_by IN ('mail', 'feed')", name=op.f("ck_members_invitation_by_known")),
         sa.CheckConstraint(
             "status IN ('pending', 'active', 'paused', 'left')", name=op.f("ck_members_status_known")
         ),
         sa.CheckConstraint(
             "zone_source IN ('given', 'assumed', 'confirmed')", name=op.f("ck_members_zone_source_known")
         ),
+        sa.CheckConstraint("feed_alarm_minutes >= 0", name=op.f("ck_members_feed_alarm_before")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_members")),
         sa.UniqueConstraint("address_key", name=op.f("uq_members_address_key")),
         sqlite_autoincrement=True,
     )
-    with op.batch_alter_table("members", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_members_changed"), ["changed"], unique=False)
-        batch_op.create_index(batch_op.f("ix_members_zone_id"), ["zone", "id"], unique=False)
+    op.create_index(op.f("ix_members_changed"), "members", ["changed"], unique=False)
+    op.create_index(
+        "ix_members_pausing",
+        "members",
+        ["paused_until"],
+        unique=False,
+        sqlite_where=sa.text("paused_until IS NOT NULL"),
+        postgresql_where=sa.text("paused_until IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_members_suppressed",
+        "members",
+        ["suppressed_at"],
+        unique=False,
+        sqlite_where=sa.text("suppressed_at IS NOT NULL"),
+        postgresql_where=sa.text("suppressed_at IS NOT NULL"),
+    )
+    op.create_index(op.f("ix_members_zone_id"), "members", ["zone", "id"], unique=False)
+    op.create_index(
+        op.f("ix_members_zone_status_invitation_by"),
+        "members",
+        ["zone", "status", "invitation_by"],
+        unique=False,
+    )
 
     op.create_table(
         "series",
@@ -89,6 +165,24 @@ def upgrade() -> None:
         sa.Column("derived_until", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("slug", name=op.f("pk_series")),
     )
+
+    op.create_table(
+        "mutes",
+        sa.Column("member", _number, nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column(
+            "policy",
+            sa.String(length=40),
+            server_default="",
+            nullable=False,
+            comment="which reminder; else empty",
+        ),
+        sa.CheckConstraint("(kind = 'reminder') = (policy <> '')", name=op.f("ck_mutes_reminder_has_policy")),
+        sa.ForeignKeyConstraint(["member"], ["members.id"], name=op.f("fk_mutes_member"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("member", "kind", "policy", name=op.f("pk_mutes")),
+        comment="What a member does not want to be mailed",
+    )
+
     op.create_table(
         "occurrences",
         sa.Column("key", sa.String(length=60), nullable=False),
@@ -122,8 +216,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["series"], ["series.slug"], name=op.f("fk_occurrences_series")),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_occurrences")),
     )
-    with op.batch_alter_table("occurrences", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_occurrences_series_starts"), ["series", "starts"], unique=False)
+    op.create_index(op.f("ix_occurrences_series_starts"), "occurrences", ["series", "starts"], unique=False)
 
     op.create_table(
         "policies",
@@ -143,12 +236,116 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("series", "slug", name=op.f("pk_policies")),
     )
+
+    op.create_table(
+        "requests",
+        sa.Column("id", _number, autoincrement=True, nullable=False),
+        sa.Column("member", _number, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("country", sa.String(length=6), nullable=False),
+        sa.Column("zone", sa.String(length=60), nullable=False),
+        sa.Column("locale", sa.String(length=40), nullable=False),
+        sa.Column("words", sa.Text(), server_default="", nullable=False, comment="what brings them here"),
+        sa.Column("state", sa.String(length=12), nullable=False),
+        sa.Column(
+            "asked_at", sa.BigInteger(), nullable=False, comment="when they agreed to what is kept of them"
+        ),
+        sa.Column("confirmed_at", sa.BigInteger(), nullable=True),
+        sa.Column("taken_by", _number, nullable=True, comment="the convenor, where known"),
+        sa.Column("taken_at", sa.BigInteger(), nullable=True),
+        sa.Column("answered_at", sa.BigInteger(), nullable=True),
+        sa.Column(
+            "message",
+            sa.Text(),
+            server_default="",
+            nullable=False,
+            comment="what a convenor wrote to the person",
+        ),
+        sa.CheckConstraint(
+            "(state = 'unconfirmed') = (confirmed_at IS NULL)", name=op.f("ck_requests_confirmed_has_instant")
+        ),
+        sa.CheckConstraint(
+            "(state IN ('accepted', 'declined')) = (answered_at IS NOT NULL)",
+            name=op.f("ck_requests_answered_has_instant"),
+        ),
+        sa.CheckConstraint(
+            "state IN ('unconfirmed', 'waiting', 'taken', 'accepted', 'declined')",
+            name=op.f("ck_requests_state_known"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["member"], ["members.id"], name=op.f("fk_requests_member"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["taken_by"], ["members.id"], name=op.f("fk_requests_taken_by"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_requests")),
+        comment="Who asked to join, and what became of it; at most one of each person is open",
+        sqlite_autoincrement=True,
+    )
+    op.create_index(op.f("ix_requests_member"), "requests", ["member"], unique=False)
+    op.create_index(
+        op.f("ix_requests_state_confirmed_at"), "requests", ["state", "confirmed_at"], unique=False
+    )
+    op.create_index(
+        "uq_requests_open",
+        "requests",
+        ["member"],
+        unique=True,
+        sqlite_where=sa.text("state IN ('unconfirmed', 'waiting', 'taken')"),
+        postgresql_where=sa.text("state IN ('unconfirmed', 'waiting', 'taken')"),
+    )
+
+    op.create_table(
+        "returns",
+        sa.Column("id", _number, autoincrement=True, nullable=False),
+        sa.Column(
+            "digest", sa.String(length=64), nullable=False, comment="of the message, so that it counts once"
+        ),
+        sa.Column("kind", sa.String(length=10), nullable=False),
+        sa.Column("member", _number, nullable=True, comment="whose it is, where that is known"),
+        sa.Column("came_at", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "words", sa.Text(), nullable=False, comment="what it says, or why somebody has to look at it"
+        ),
+        sa.Column(
+            "content",
+            sa.LargeBinary(),
+            nullable=True,
+            comment="the message itself, where somebody has to look at it",
+        ),
+        sa.CheckConstraint(
+            "(kind = 'review') = (content IS NOT NULL)", name=op.f("ck_returns_review_has_content")
+        ),
+        sa.CheckConstraint("kind = 'review' OR member IS NOT NULL", name=op.f("ck_returns_known_has_member")),
+        sa.CheckConstraint(
+            "kind IN ('hard', 'soft', 'policy', 'complaint', 'review')", name=op.f("ck_returns_kind_known")
+        ),
+        sa.ForeignKeyConstraint(
+            ["member"], ["members.id"], name=op.f("fk_returns_member"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_returns")),
+        sa.UniqueConstraint("digest", name=op.f("uq_returns_digest")),
+        comment="Mail that came back: bounces, complaints, and what nobody but a convenor can understand",
+        sqlite_autoincrement=True,
+    )
+    op.create_index(op.f("ix_returns_kind_came_at"), "returns", ["kind", "came_at"], unique=False)
+    op.create_index(op.f("ix_returns_member"), "returns", ["member"], unique=False)
+
     op.create_table(
         "answers",
         sa.Column("occurrence", sa.String(length=60), nullable=False),
-        sa.Column("member", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("member", _number, nullable=False),
         sa.Column("answer", sa.String(length=10), nullable=False),
         sa.Column("answered_at", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "sequence", sa.Integer(), nullable=True, comment="that a calendar program's answer named last"
+        ),
+        sa.Column(
+            "stamped_at",
+            sa.BigInteger(),
+            nullable=True,
+            comment="when a calendar program says that it was given; null for one by our pages",
+        ),
         sa.CheckConstraint("answer IN ('coming', 'declined', 'maybe')", name=op.f("ck_answers_answer_known")),
         sa.ForeignKeyConstraint(
             ["member"], ["members.id"], name=op.f("fk_answers_member"), ondelete="CASCADE"
@@ -158,14 +355,11 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("occurrence", "member", name=op.f("pk_answers")),
     )
-    with op.batch_alter_table("answers", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_answers_member"), ["member"], unique=False)
+    op.create_index(op.f("ix_answers_member"), "answers", ["member"], unique=False)
 
     op.create_table(
         "notices",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", _number, autoincrement=True, nullable=False),
         sa.Column("identity", sa.String(length=200), nullable=False),
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("policy", sa.String(length=40), nullable=True),
@@ -180,6 +374,10 @@ def upgrade() -> None:
         sa.Column("subject", sa.Text(), server_default="", nullable=False),
         sa.Column("body", sa.Text(), server_default="", nullable=False),
         sa.Column("audience", sa.Text(), server_default="all", nullable=False),
+        sa.Column("member", _number, nullable=True, comment="the one person whom it is for"),
+        sa.Column(
+            "address", sa.Text(), nullable=True, comment="where it goes, if not to the member's own address"
+        ),
         sa.Column(
             "at", sa.String(length=40), nullable=True, comment="local:… where the hour is each member's own"
         ),
@@ -204,22 +402,45 @@ def upgrade() -> None:
             "unwanted",
             sa.String(length=20),
             nullable=True,
-            comment="why the plan no longer wants it: cancelled, moved, policy",
+            comment="why the plan no longer wants it: cancelled, moved, policy, …",
         ),
         sa.Column("closed_at", sa.BigInteger(), nullable=True, comment="expired and nothing left to do"),
-        sa.CheckConstraint(
-            "(kind = 'notice') = (occurrence IS NULL)", name=op.f("ck_notices_notice_or_occurrence")
+        sa.Column(
+            "archived_at",
+            sa.BigInteger(),
+            nullable=True,
+            comment="when the last of its deliveries had moved to past_deliveries",
+        ),
+        sa.Column(
+            "tally",
+            sa.JSON(),
+            nullable=True,
+            comment="how many of its deliveries had which state when it was closed",
         ),
         sa.CheckConstraint(
-            "(kind IN ('invitation', 'reminder')) = (policy IS NOT NULL)",
+            "(kind IN ('confirmation', 'already-member', 'decline', 'sign-in', 'address-change', 'address-changed', 'welcome')) = (member IS NOT NULL)",
+            name=op.f("ck_notices_personal_has_member"),
+        ),
+        sa.CheckConstraint(
+            "(kind IN ('invitation', 'reminder', 'follow-up')) = (policy IS NOT NULL)",
             name=op.f("ck_notices_planned_has_policy"),
         ),
         sa.CheckConstraint(
-            "kind IN ('invitation', 'reminder', 'update', 'cancellation', 'notice')",
+            "(kind IN ('invitation', 'reminder', 'follow-up', 'update', 'cancellation')) = (occurrence IS NOT NULL)",
+            name=op.f("ck_notices_meeting_has_occurrence"),
+        ),
+        sa.CheckConstraint(
+            "kind IN ('invitation', 'reminder', 'follow-up', 'update', 'cancellation', 'notice', 'confirmation', 'already-member', 'decline', 'sign-in', 'address-change', 'address-changed', 'welcome')",
             name=op.f("ck_notices_kind_known"),
         ),
         sa.CheckConstraint(
             "(occurrence IS NULL) = (starts IS NULL)", name=op.f("ck_notices_occurrence_has_start")
+        ),
+        sa.CheckConstraint(
+            "address IS NULL OR member IS NOT NULL", name=op.f("ck_notices_address_of_member")
+        ),
+        sa.ForeignKeyConstraint(
+            ["member"], ["members.id"], name=op.f("fk_notices_member"), ondelete="CASCADE"
         ),
         sa.ForeignKeyConstraint(
             ["occurrence"], ["occurrences.key"], name=op.f("fk_notices_occurrence"), ondelete="CASCADE"
@@ -228,9 +449,19 @@ def upgrade() -> None:
         sa.UniqueConstraint("identity", name=op.f("uq_notices_identity")),
         sqlite_autoincrement=True,
     )
-    with op.batch_alter_table("notices", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_notices_closed_at"), ["closed_at"], unique=False)
-        batch_op.create_index(batch_op.f("ix_notices_occurrence"), ["occurrence"], unique=False)
+    op.create_index(op.f("ix_notices_closed_at"), "notices", ["closed_at"], unique=False)
+    op.create_index(
+        op.f("ix_notices_member_kind_created_at"), "notices", ["member", "kind", "created_at"], unique=False
+    )
+    op.create_index(op.f("ix_notices_occurrence"), "notices", ["occurrence"], unique=False)
+    op.create_index(
+        "ix_notices_over",
+        "notices",
+        ["expires"],
+        unique=False,
+        sqlite_where=sa.text("closed_at IS NOT NULL AND archived_at IS NULL"),
+        postgresql_where=sa.text("closed_at IS NOT NULL AND archived_at IS NULL"),
+    )
 
     op.create_table(
         "revisions",
@@ -244,6 +475,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("occurrence", "revision", name=op.f("pk_revisions")),
     )
+
     op.create_table(
         "told",
         sa.Column("occurrence", sa.String(length=60), nullable=False),
@@ -258,13 +490,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("occurrence", "zone", "starts", name=op.f("pk_told")),
         comment="What hour each zone was told, so that new zone data can name those who were told a wrong one",
     )
+
     op.create_table(
         "deliveries",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
-        sa.Column("notice", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("member", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", _number, autoincrement=True, nullable=False),
+        sa.Column("notice", _number, nullable=False),
+        sa.Column("member", _number, nullable=False),
         sa.Column("zone", sa.String(length=60), nullable=False),
         sa.Column("locale", sa.String(length=40), nullable=False),
         sa.Column("chunk", sa.BigInteger(), nullable=False),
@@ -308,27 +539,28 @@ def upgrade() -> None:
         sa.UniqueConstraint("notice", "member", name=op.f("uq_deliveries_notice_member")),
         sqlite_autoincrement=True,
     )
-    with op.batch_alter_table("deliveries", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_deliveries_member"), ["member"], unique=False)
-        batch_op.create_index(batch_op.f("ix_deliveries_notice_state"), ["notice", "state"], unique=False)
-        batch_op.create_index(
-            "ix_deliveries_sending",
-            ["run"],
-            unique=False,
-            sqlite_where=sa.text("state = 'sending'"),
-            postgresql_where=sa.text("state = 'sending'"),
-        )
-        batch_op.create_index(
-            "ix_deliveries_waiting",
-            ["chunk", "next_try"],
-            unique=False,
-            sqlite_where=sa.text("state = 'queued'"),
-            postgresql_where=sa.text("state = 'queued'"),
-        )
+    op.create_index(op.f("ix_deliveries_member"), "deliveries", ["member"], unique=False)
+    op.create_index(op.f("ix_deliveries_notice_state"), "deliveries", ["notice", "state"], unique=False)
+    op.create_index(
+        "ix_deliveries_sending",
+        "deliveries",
+        ["run"],
+        unique=False,
+        sqlite_where=sa.text("state = 'sending'"),
+        postgresql_where=sa.text("state = 'sending'"),
+    )
+    op.create_index(
+        "ix_deliveries_waiting",
+        "deliveries",
+        ["chunk", "next_try"],
+        unique=False,
+        sqlite_where=sa.text("state = 'queued'"),
+        postgresql_where=sa.text("state = 'queued'"),
+    )
 
     op.create_table(
         "dues",
-        sa.Column("notice", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("notice", _number, nullable=False),
         sa.Column(
             "zone", sa.String(length=60), nullable=False, comment="* where one instant serves all zones"
         ),
@@ -337,5 +569,34 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["notice"], ["notices.id"], name=op.f("fk_dues_notice"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("notice", "zone", name=op.f("pk_dues")),
     )
-    with op.batch_alter_table("dues", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_dues_due"), ["due"], unique=False)
+    op.create_index(op.f("ix_dues_due"), "dues", ["due"], unique=False)
+
+    op.create_table(
+        "past_deliveries",
+        sa.Column("notice", _number, nullable=False),
+        sa.Column("member", _number, nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("due", sa.BigInteger(), nullable=False),
+        sa.Column("uncertain", sa.Boolean(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=True),
+        sa.Column("sent_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint(
+            "state IN ('sent', 'failed', 'expired', 'withdrawn', 'skipped')",
+            name=op.f("ck_past_deliveries_state_known"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["member"], ["members.id"], name=op.f("fk_past_deliveries_member"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["notice"], ["notices.id"], name=op.f("fk_past_deliveries_notice"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("notice", "member", name=op.f("pk_past_deliveries")),
+        comment="The archive: what became of deliveries of which nothing is to be done any more",
+        sqlite_with_rowid=False,
+    )
+    op.create_index(op.f("ix_past_deliveries_member"), "past_deliveries", ["member"], unique=False)
+
+    if op.get_bind().dialect.name == "postgresql":
+        install(op.get_bind())

@@ -1,4 +1,4 @@
-"""Which mail was a member's first, and which hours that were told new zone data has changed."""
+"""Which mail was a member's first, which local times new zone data has changed, and how many mails forms sent."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,7 +20,24 @@ def upgrade() -> None:
             comment="as last composed, it says that it is our first mail",
         ),
     )
-    # The key gets another column: SQLite can only make the table anew.
+    _add_local_start_to_key()
+    op.create_table(
+        "form_counts",
+        sa.Column("hour", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column(
+            "visitor",
+            sa.String(length=26),
+            nullable=False,
+            comment="a keyed hash of the network; empty for everybody",
+        ),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("hour", "visitor", name=op.f("pk_form_counts")),
+        comment="How many mails forms were asked for in the present hour; earlier hours are deleted",
+    )
+
+
+def _add_local_start_to_key() -> None:
+    """Rebuild the table `told`: SQLite cannot change a primary key in place."""
     op.rename_table("told", "told_before")
     if op.get_bind().dialect.name == "postgresql":
         op.execute("ALTER TABLE told_before DROP CONSTRAINT pk_told")

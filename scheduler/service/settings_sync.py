@@ -119,13 +119,13 @@ async def _derive(
         if starts > since:
             new.append(series.occurrence(day, adopted_at))
     if new:
-        await occurrences.keep(connection, *new)
+        await occurrences.add(connection, *new)
         await occurrences.readopt_series(connection, series, until)
     return bool(new)
 
 
 async def _follow_rule(connection: AsyncConnection, series: Series, now: datetime) -> None:
-    told = await occurrences.told_keys(connection)
+    told = await occurrences.mailed_occurrences(connection)
     kept = await occurrences.all_occurrences(connection, series=series.slug)
     standing, replaced = settled(series, kept, told=told, now=now)
     was_orphaned = {one.key: one.orphaned for one in kept}

@@ -89,7 +89,7 @@ async def count_answers(connection: AsyncConnection, occurrence: str) -> dict[st
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
-async def who_answered(connection: AsyncConnection, occurrence: str) -> list[tuple[str, str, str]]:
+async def list_answers(connection: AsyncConnection, occurrence: str) -> list[tuple[str, str, str]]:
     """Answer, name and address of each who answered, by name."""
     query = (
         select(answers.c.answer, members.c.name, members.c.address)

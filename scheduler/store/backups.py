@@ -16,7 +16,7 @@ FORM = 1
 _MARK = "CREATE TABLE backup (form INTEGER NOT NULL, made_at TEXT NOT NULL, key TEXT NOT NULL)"
 
 
-def copy_to(source: Path, file: Path, *, key: bytes, now: datetime) -> None:
+def make_backup(source: Path, file: Path, *, key: bytes, now: datetime) -> None:
     """Write all that `source` (SQLite) holds at one moment, and the key, into `file` (mode 0600), while others read
     and write. A former backup is replaced once the new one is whole; anything else of that name is left alone.
 
@@ -54,7 +54,7 @@ def require_backup(file: Path) -> bytes:
         return bytes.fromhex(key)
 
 
-def put_back(file: Path, database: Path, *, facts: Mapping[str, Any], now: datetime) -> Path | None:
+def restore_backup(file: Path, database: Path, *, facts: Mapping[str, Any], now: datetime) -> Path | None:
     """Make what a checked backup holds the database, with `facts` written into it before anybody can see it.
 
     The database that was there is set aside under a name that is returned. To be called while no `serve` runs.

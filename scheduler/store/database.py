@@ -53,13 +53,13 @@ class Database:
     """Short transactions on one database; none may be open while something is awaited from the network.
 
     `read` sees one consistent state; `write` holds the writer's lock from its beginning (SQLite) and commits at
-    the end of the block, or rolls back when it raises. `faults` is what of this process's work fails meanwhile.
+    the end of the block, or rolls back when it raises. `outages` is what of this process's work fails meanwhile.
     """
 
     def __init__(self, url: str) -> None:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.faults = Outages()
+        self.outages = Outages()
         options: dict[str, Any] = {}
         if not self.is_sqlite:
             options = {"pool_size": 5, "max_overflow": 15, "async_creator": self.connect_driver}
@@ -111,7 +111,7 @@ class Database:
         async with self._writer.connect() as connection, connection.begin():
             yield connection
 
-    async def write_at_once(self, work: Callable[[Connection], T]) -> T:
+    async def run_write(self, work: Callable[[Connection], T]) -> T:
         """As `write`, for what is written many times a second; returns what `work` does.
 
         On SQLite the whole of `work` runs in a thread of its own: the way there and back costs more than a
@@ -123,14 +123,14 @@ class Database:
                 return await connection.run_sync(work)
         return await self._in_turn(partial(self._transact, work))
 
-    async def write_each(self, works: Iterable[Work]) -> None:
-        """As `write_at_once`, work after work, each committed before the next is asked for: on SQLite in that thread,
+    async def run_writes(self, works: Iterable[Work]) -> None:
+        """As `run_write`, work after work, each committed before the next is asked for: on SQLite in that thread,
         where the next begins without a way back here. Stops where one raises."""
         if self.is_sqlite:
             await self._in_turn(lambda: [self._transact(one.write, bare=one.bare) for one in works])
             return
         for one in works:
-            await self.write_at_once(one.write)
+            await self.run_write(one.write)
 
     async def _in_turn(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -147,7 +147,7 @@ class Database:
             raise
 
     @asynccontextmanager
-    async def reshape(self) -> AsyncIterator[AsyncConnection]:
+    async def change_schema(self) -> AsyncIterator[AsyncConnection]:
         """As `write`, for changes of the tables themselves: SQLite makes such a table anew, and must not take that for
         the end of all that refers to it. What refers to nothing afterwards is refused."""
         if not self.is_sqlite:
@@ -176,7 +176,7 @@ class Database:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _TICK_LOCK})
             yield connection
 
-    async def flush_log(self) -> None:
+    async def checkpoint(self) -> None:
         """Write SQLite's log into its file and empty it; nothing to do on PostgreSQL.
 
         Waits for readers and writers as long as a transaction does. Raises DatabaseProblem where they go on longer.
@@ -194,7 +194,7 @@ class Database:
                 await self._by_driver("VACUUM")
             except sqlite3.Error as error:
                 raise DatabaseProblem(f"{self.shown} could not be written anew: {error}; try again") from None
-            await self.flush_log()
+            await self.checkpoint()
 
     async def _by_driver(self, statement: str) -> tuple[Any, ...]:
         """Run what SQLite refuses inside a transaction, as the engine would begin one; returns the first row."""
@@ -204,7 +204,7 @@ class Database:
             async with driver.execute(statement) as cursor:
                 return await cursor.fetchone() or ()
 
-    def in_a_hurry(self) -> "Database":
+    def with_short_timeout(self) -> "Database":
         """The same database, for who would rather fail than wait for others longer than some seconds."""
         if self.is_sqlite:
             return Database(f"sqlite:///{self.path}?timeout={HURRIED_SECONDS}")
@@ -212,7 +212,7 @@ class Database:
 
     @property
     def is_served(self) -> bool:
-        """Whether a `serve` is `alone` on this file; False on PostgreSQL."""
+        """Whether a `serve` is `exclusive` on this file; False on PostgreSQL."""
         if not self.path or not _lock_of(self.path).exists():
             return False
         handle = os.open(_lock_of(self.path), os.O_RDONLY)
@@ -225,7 +225,7 @@ class Database:
         return False
 
     @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
+    async def exclusive(self) -> AsyncIterator[None]:
         """See that one `serve` alone works on this file. Raises DatabaseProblem where another does.
 
         PostgreSQL lets any number in: there ticks take turns, and chunks are handed out.

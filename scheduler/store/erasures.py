@@ -92,7 +92,7 @@ async def addresses_of(connection: AsyncConnection, member: Member) -> list[str]
     return [*own, *sorted(named - own - {one for one in named if address_key(one) in others})]
 
 
-async def held_about(connection: AsyncConnection, number: int) -> dict[str, list[dict[str, Any]]]:
+async def rows_about(connection: AsyncConnection, number: int) -> dict[str, list[dict[str, Any]]]:
     """All that is kept of a member, by table: every row that erasing them removes."""
     found = {}
     for table, key in ((members, members.c.id), *((table, table.c.member) for table in _hanging())):
@@ -101,12 +101,12 @@ async def held_about(connection: AsyncConnection, number: int) -> dict[str, list
     return found
 
 
-async def let_return(connection: AsyncConnection, address_hash: str) -> None:
+async def allow_return(connection: AsyncConnection, address_hash: str) -> None:
     """Forget that the person of this keyed hash was erased."""
     await connection.execute(delete(erasures).where(erasures.c.address_hash == address_hash))
 
 
-async def erased(connection: AsyncConnection, hashes: Sequence[str]) -> set[str]:
+async def find_erased(connection: AsyncConnection, hashes: Sequence[str]) -> set[str]:
     """Those of the keyed hashes whose people asked to be forgotten."""
     found: set[str] = set()
     for start in range(0, len(hashes), BATCH):
@@ -143,7 +143,7 @@ async def wipe(database: Database, words: Sequence[str], *, encoded: bool = Fals
     is then free: where one is found, the file is written anew. Raises DatabaseProblem where the database is busy.
     PostgreSQL frees such space by itself, and overwrites it in time.
     """
-    await database.flush_log()
+    await database.checkpoint()
     if database.path and (sought := await _nobodys(database, words)):
         files = [database.path, database.path.with_name(database.path.name + "-wal")]
         if encoded or await asyncio.to_thread(_shows, files, [word.encode() for word in sought]):

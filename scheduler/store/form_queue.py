@@ -19,7 +19,7 @@ class FormSubmission(NamedTuple):
     asked_at: datetime
 
 
-async def keep(connection: AsyncConnection, what: str, said: Mapping[str, str], now: datetime) -> int:
+async def add(connection: AsyncConnection, what: str, said: Mapping[str, str], now: datetime) -> int:
     row = insert(asks).values(what=what, said=dict(said), asked_at=now)
     return int(await connection.scalar(row.returning(asks.c.id)) or 0)
 
@@ -31,7 +31,7 @@ async def take(connection: AsyncConnection, number: int) -> FormSubmission | Non
     return FormSubmission._make(row) if row else None
 
 
-async def left(connection: AsyncConnection, *, until: datetime) -> list[int]:
+async def pending(connection: AsyncConnection, *, until: datetime) -> list[int]:
     """Return those asked until an instant and not carried out yet, the oldest first."""
     return list(
         await connection.scalars(select(asks.c.id).where(asks.c.asked_at <= until).order_by(asks.c.id))

@@ -72,7 +72,7 @@ async def every(connection: AsyncConnection) -> list[Request]:
     return [_read(row) for row in await connection.execute(query)]
 
 
-async def ask(connection: AsyncConnection, member: int, now: datetime, **said: str) -> None:
+async def add(connection: AsyncConnection, member: int, now: datetime, **said: str) -> None:
     """Keep what somebody said, in place of what they said before and never confirmed."""
     await connection.execute(
         delete(requests).where(requests.c.member == member, requests.c.state == "unconfirmed")

@@ -199,7 +199,7 @@ async def end_pauses(connection: AsyncConnection, now: datetime) -> int:
     return done.rowcount
 
 
-async def pause_again(connection: AsyncConnection, now: datetime) -> int:
+async def restore_pauses(connection: AsyncConnection, now: datetime) -> int:
     """Let pauses go on that a clock ahead of `now` has ended; returns how many."""
     ended = and_(members.c.status == "active", members.c.active_since > now)
     mark = await service_state.note_change(connection)
@@ -224,7 +224,9 @@ async def left_before(connection: AsyncConnection, moment: datetime) -> list[Mem
     return [_read(row) for row in await connection.execute(query)]
 
 
-async def like(connection: AsyncConnection, address_key: str, *, at_most: int = 1_000) -> list[str]:
+async def similar_addresses(
+    connection: AsyncConnection, address_key: str, *, at_most: int = 1_000
+) -> list[str]:
     """Addresses that share their beginning or their domain with `address_key`."""
     local, _, domain = address_key.partition("@")
     alike = [members.c.address_key.startswith(local[:3], autoescape=True)]

@@ -175,7 +175,7 @@ async def next_due(connection: AsyncConnection, after: datetime) -> datetime | N
     return found
 
 
-async def note_told(
+async def note_local_start(
     connection: AsyncConnection, occurrence: str, zone: str, *, starts: datetime, local_start: str
 ) -> None:
     """Note which local hour the mails to a zone showed."""
@@ -189,7 +189,7 @@ async def note_told(
     )
 
 
-async def told_hours(connection: AsyncConnection, occurrence: str) -> list[tuple[str, datetime, str]]:
+async def told_local_starts(connection: AsyncConnection, occurrence: str) -> list[tuple[str, datetime, str]]:
     """(zone, instant, local start) as mails about an occurrence have shown them, where no new zone data was found to
     have changed them."""
     rows = await connection.execute(

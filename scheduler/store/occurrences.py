@@ -175,7 +175,7 @@ async def all_occurrences(
     return [_read(row) for row in await connection.execute(query)]
 
 
-async def one_occurrence(connection: AsyncConnection, key: str) -> Occurrence | None:
+async def occurrence_by_key(connection: AsyncConnection, key: str) -> Occurrence | None:
     row = (await connection.execute(select(occurrences).where(occurrences.c.key == key))).first()
     return _read(row) if row else None
 
@@ -211,7 +211,7 @@ async def with_preceding(connection: AsyncConnection, occurrence: Occurrence, se
     return following(occurrence, _read(before), series, derived_until=until)
 
 
-async def keep(connection: AsyncConnection, *new: Occurrence) -> None:
+async def add(connection: AsyncConnection, *new: Occurrence) -> None:
     """Keep new occurrences; one that is kept already stays as it is."""
     if not new:
         return
@@ -254,7 +254,7 @@ async def forget(connection: AsyncConnection, keys: Collection[str]) -> None:
     await connection.execute(delete(occurrences).where(occurrences.c.key.in_(keys)))
 
 
-async def told_keys(connection: AsyncConnection) -> set[str]:
+async def mailed_occurrences(connection: AsyncConnection) -> set[str]:
     """The occurrences of which at least one mail was tried."""
     query = (
         select(notices.c.occurrence)

@@ -59,21 +59,21 @@ class Outages:
     each is logged when it begins, when its cause becomes another, and when it ends, however often it is tried."""
 
     def __init__(self) -> None:
-        self._standing: dict[str, Outage] = {}
+        self._current: dict[str, Outage] = {}
 
     @property
-    def standing(self) -> list[Outage]:
+    def current(self) -> list[Outage]:
         """What is wrong, each once; empty where all works."""
-        return list(dict.fromkeys(self._standing.values()))
+        return list(dict.fromkeys(self._current.values()))
 
     def begin(self, work: str, error: BaseException, **about: object) -> None:
         """Note that `work` failed. It will be tried again."""
         found = outage_of(error)
-        if self._standing.get(work) != found:
-            self._standing[work] = found
+        if self._current.get(work) != found:
+            self._current[work] = found
             log.error(f"{work}-failed", error=type(error).__name__, problem=str(found), **about)
 
     def end(self, work: str) -> None:
         """Note that `work` succeeded."""
-        if self._standing.pop(work, None):
+        if self._current.pop(work, None):
             log.info(f"{work}-works-again")

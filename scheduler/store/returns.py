@@ -32,7 +32,7 @@ class Return(NamedTuple):
     address: str | None
 
 
-async def keep(
+async def add(
     connection: AsyncConnection,
     *,
     digest: str,
@@ -90,13 +90,13 @@ async def waiting(
         after = rows[-1].id
 
 
-async def octets_waiting(connection: AsyncConnection) -> int:
+async def octets_in_review(connection: AsyncConnection) -> int:
     """How much room the messages that wait for a look take, each with what a row costs beside its message."""
     room = func.sum(func.length(returns.c.content) + ROW_OCTETS)
     return int(await connection.scalar(select(func.coalesce(room, 0)).where(returns.c.kind == "review")) or 0)
 
 
-async def note_unkept(connection: AsyncConnection, now: datetime) -> None:
+async def note_discarded(connection: AsyncConnection, now: datetime) -> None:
     """Count a message that was not kept, for want of room."""
     count = await service_state.advance(connection, _UNKEPT)
     if await service_state.read(connection, service_state.RETURNS_FULL) is None:
@@ -104,7 +104,7 @@ async def note_unkept(connection: AsyncConnection, now: datetime) -> None:
         await service_state.write(connection, service_state.RETURNS_FULL, full)
 
 
-async def unkept(connection: AsyncConnection) -> tuple[int, datetime] | None:
+async def discarded(connection: AsyncConnection) -> tuple[int, datetime] | None:
     """How many messages were not kept since when; None where there was room for all since some were last dropped."""
     full = await service_state.read(connection, service_state.RETURNS_FULL)
     if full is None:
@@ -113,7 +113,7 @@ async def unkept(connection: AsyncConnection) -> tuple[int, datetime] | None:
     return count, datetime.fromisoformat(full["since"])
 
 
-async def drop_several(connection: AsyncConnection, numbers: Sequence[int]) -> int:
+async def drop_many(connection: AsyncConnection, numbers: Sequence[int]) -> int:
     """Forget messages that wait for a look; returns how many were there."""
     gone = 0
     for place in range(0, len(numbers), BATCH):
@@ -124,7 +124,7 @@ async def drop_several(connection: AsyncConnection, numbers: Sequence[int]) -> i
     return gone
 
 
-async def keep_refusals(connection: AsyncConnection, codes: Sequence[str], *, since: datetime) -> int:
+async def add_refusals(connection: AsyncConnection, codes: Sequence[str], *, since: datetime) -> int:
     """Keep as soft bounces what relays refused for good since an instant with one of these enhanced codes, each once;
     returns how many are new. What went to another address than the member's is not of theirs."""
     said = or_(*(deliveries.c.reason.concat(" ").like(f"5__ {code} %") for code in codes))
@@ -148,7 +148,7 @@ async def keep_refusals(connection: AsyncConnection, codes: Sequence[str], *, si
     return int((await connection.execute(rows.on_conflict_do_nothing())).rowcount)
 
 
-async def worn_out(
+async def members_over_limit(
     connection: AsyncConnection, *, bounces: int, since: datetime, span: timedelta, member: int | None = None
 ) -> list[int]:
     """The members, or the one, not suppressed so far, from whom so many soft bounces came since an instant, the last
@@ -219,7 +219,7 @@ async def forget(connection: AsyncConnection, *, before: datetime) -> int:
     return gone
 
 
-async def trust_again(connection: AsyncConnection, member: int) -> Mapping[str, Any]:
+async def clear_bounces(connection: AsyncConnection, member: int) -> Mapping[str, Any]:
     """Forget what bounced from a member's address; gives the columns of one whose address takes mail."""
     await connection.execute(delete(returns).where(returns.c.member == member, returns.c.kind.in_(_BOUNCES)))
     return DELIVERABLE

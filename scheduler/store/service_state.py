@@ -21,7 +21,7 @@ RELAY = "relay"
 TROUBLES = "troubles"
 ALERTS = "alerts"
 CLOCK_MARK = "clock_mark"
-WHERE = "where"
+DATABASE_IDENTITY = "where"
 TRIED = "tried"
 KEY_FINGERPRINT = "key_fingerprint"
 RETURNS_FULL = "returns_full"
@@ -91,7 +91,7 @@ async def note_change(connection: AsyncConnection) -> int:
     return await advance(connection, "change")
 
 
-async def has_moved(connection: AsyncConnection) -> bool:
+async def detect_copy(connection: AsyncConnection) -> bool:
     """Whether these rows were last seen in another PostgreSQL database: they are then a copy, brought back by
     pg_restore or a template. Notes where they are now. A SQLite file is put back by `restore` alone."""
     if connection.dialect.name == "sqlite":
@@ -102,7 +102,7 @@ async def has_moved(connection: AsyncConnection) -> bool:
             "WHERE datname = current_database()"
         )
     )
-    known = await read(connection, WHERE)
+    known = await read(connection, DATABASE_IDENTITY)
     if known != here:
-        await write(connection, WHERE, here)
+        await write(connection, DATABASE_IDENTITY, here)
     return known is not None and known != here

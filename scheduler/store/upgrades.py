@@ -81,7 +81,7 @@ async def open_database(database: Database, *, upgrade: bool) -> bool:
             raise DatabaseProblem(
                 f"{database.shown} has an older schema ({current}); run `third-thursday migrate` or start `serve`"
             )
-        async with database.reshape() as connection:
+        async with database.change_schema() as connection:
             await _lock(connection, database)
             await connection.run_sync(_upgrade)
         return True

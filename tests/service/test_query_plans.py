@@ -106,7 +106,7 @@ async def live_a_month(installation: Installation) -> None:
         await lifecycle.begin_at(connection, pressed.notice, EVERY_ZONE, clock.now(), clock.now())
         open_ = await claims.open_chunks(connection, clock.now())
         assert open_
-        await claims.awaited_chunks(connection, clock.now())
+        await claims.urgent_chunks(connection, clock.now())
         await claims.take_over(connection, now=clock.now(), chunk=open_[0])
         if not database.is_sqlite:
             await jobs.enqueue_open(connection, open_)
@@ -115,8 +115,8 @@ async def live_a_month(installation: Installation) -> None:
         await health.troubles(connection, clock.now(), late=timedelta(minutes=1))
         await reports.due_before(connection, clock.now())
         await reports.states_by_notice(connection)
-        await reports.told_of(connection, KEY, "Europe/London")
-        await erasures.held_about(connection, number["Ann"])
+        await reports.count_mailed(connection, KEY, "Europe/London")
+        await erasures.rows_about(connection, number["Ann"])
         assert [one async for one in reports.reports(connection, member=number["Ann"])]
         assert [one async for one in reports.reports(connection, notice=pressed.notice)]
     await forecast(

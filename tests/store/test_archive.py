@@ -74,7 +74,7 @@ async def test_what_is_over_moves_in_bounds_and_is_told_of_as_before(
     async with database.write() as connection:
         ann = await members.by_key(connection, "ann@example.org")
         assert ann
-        (held,) = (await erasures.held_about(connection, ann.id))["past_deliveries"]
+        (held,) = (await erasures.rows_about(connection, ann.id))["past_deliveries"]
         assert (held["notice"], held["member"]) == (ledger.notice.id, ann.id)
         await erasures.erase(connection, ann, "hash", OVER)
     assert await rows(ledger) == (0, 4)

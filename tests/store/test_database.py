@@ -37,8 +37,8 @@ async def test_of_a_row_of_writes_all_before_the_one_that_fails_stand_and_none_a
             yield Work(fail) if number == 2 else note(number)
 
     with pytest.raises(ValueError, match="the third"):
-        await database.write_each(works())
+        await database.run_writes(works())
     assert asked == [0, 1, 2]
     assert await kept(database) == ["the 0.", "the 1."]
-    await database.write_each([note(5)])
+    await database.run_writes([note(5)])
     assert await kept(database) == ["the 0.", "the 1.", "the 5."]

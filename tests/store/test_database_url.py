@@ -207,11 +207,11 @@ async def test_jobs_that_cannot_be_fetched_are_an_outage_until_they_can(postgres
     real, database.connect_driver = database.connect_driver, gone.connect_driver  # type: ignore[method-assign]
     with pytest.raises(JobsLost):
         await hands.work()
-    assert database.faults.standing
+    assert database.outages.current
     database.connect_driver = real  # type: ignore[method-assign]
     working = asyncio.create_task(hands.work())
     async with asyncio.timeout(20):
-        while database.faults.standing:
+        while database.outages.current:
             await asyncio.sleep(0.1)
     hands.stop()
     await working

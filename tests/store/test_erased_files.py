@@ -71,7 +71,7 @@ async def test_the_log_is_emptied_into_the_file(lite: Database, path: Path) -> N
         await members.add(connection, [row("ann@example.org")])
     log = path.with_name(path.name + "-wal")
     assert log.stat().st_size
-    await lite.flush_log()
+    await lite.checkpoint()
     assert not log.stat().st_size and b"ann@example.org" in path.read_bytes()
 
 
@@ -83,7 +83,7 @@ async def test_a_log_that_somebody_still_reads_is_a_clear_problem(lite: Database
         await members.add(connection, [row("ann@example.org")])
     await lite._by_driver("PRAGMA busy_timeout = 10")
     with pytest.raises(DatabaseProblem, match="busy"):
-        await lite.flush_log()
+        await lite.checkpoint()
     reader.close()
 
 

@@ -38,7 +38,7 @@ async def installation(postgres_url: str, tmp_path: Path) -> AsyncIterator[Insta
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "LOOK_AROUND", timedelta(seconds=0.1))
+    monkeypatch.setattr(jobs, "DEQUEUE_TIMEOUT", timedelta(seconds=0.1))
 
 
 async def enqueue(database: Database, *chunks: int) -> None:

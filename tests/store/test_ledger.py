@@ -53,7 +53,7 @@ class Ledger:
             ]
 
     async def settle(self, *settlements: Settlement, run: str = "run") -> None:
-        await self.database.write_each([claims.settling(settlements, run=run)])
+        await self.database.run_writes([claims.settle_work(settlements, run=run)])
 
     async def states(self) -> list[str]:
         async with self.database.read() as connection:
@@ -71,7 +71,7 @@ async def make(database: Database, kind: Kind = Kind.REMINDER, *people: str) -> 
     async with database.write() as connection:
         if not await occurrences.adopted_series(connection):
             await occurrences.adopt_series(connection, SERIES, NOW)
-            await occurrences.keep(connection, MEETING)
+            await occurrences.add(connection, MEETING)
         await members.add(connection, [row(f"{name}@example.org", active_since=NOW) for name in people])
         policy = "day-before" if kind is Kind.REMINDER else "invitation"
         number = await notices.add(
@@ -151,11 +151,11 @@ async def test_an_invitation_is_for_the_active_until_the_start_a_reminder_for_th
     await ledger.fan_out(due=due)
     assert await ledger.states() == (["queued"] if gets else [])
     async with database.read() as connection:
-        foreseen = await reports.lacking_by_zone(connection, want(kind), notice=None, due=due)
+        foreseen = await reports.missing_by_zone(connection, want(kind), notice=None, due=due)
         assert foreseen == ({"Europe/London": 1} if gets else {})
         if due > NOW:
             people = await members.active_by_zone(connection)
-            assert await reports.lacking_later(connection, want(kind), people, notice=None) == foreseen
+            assert await reports.missing_later(connection, want(kind), people, notice=None) == foreseen
 
 
 @pytest.mark.parametrize("kind", [Kind.INVITATION, Kind.REMINDER])
@@ -180,10 +180,10 @@ async def test_what_is_due_later_is_foreseen_without_looking_at_each_member(
             await members.set_mutes(connection, number[name], muted)
         await members.set_mutes(connection, number["wants"], {("reminder", "hour-before")})
     async with database.read() as connection:
-        later = await reports.lacking_later(
+        later = await reports.missing_later(
             connection, want(kind), await members.active_by_zone(connection), notice=ledger.notice.id
         )
-        exact = await reports.lacking_by_zone(
+        exact = await reports.missing_by_zone(
             connection, want(kind), notice=ledger.notice.id, due=NOW + timedelta(seconds=1)
         )
     assert later == exact == {"Europe/London": 2}
@@ -306,11 +306,11 @@ async def test_withdrawn_and_never_tried_comes_back_tried_or_inactive_does_not(l
         ann = await members.by_key(connection, "ann@example.org")
         assert ann
         await members.change(connection, ann.id, status="left", active_since=None)
-        assert await lifecycle.give_back(connection, ledger.notice.id) == 1
+        assert await lifecycle.requeue(connection, ledger.notice.id) == 1
     assert await ledger.states() == ["withdrawn: cancelled", "queued"]
     await ledger.set(state="withdrawn", reason="cancelled", attempts=1)
     async with ledger.database.write() as connection:
-        assert await lifecycle.give_back(connection, ledger.notice.id) == 0
+        assert await lifecycle.requeue(connection, ledger.notice.id) == 0
 
 
 async def test_who_left_while_a_meeting_was_cancelled_and_came_back_is_reminded(ledger: Ledger) -> None:
@@ -326,7 +326,7 @@ async def test_who_declined_gets_nothing_back_before_they_undo_it(ledger: Ledger
         bo = await members.by_key(connection, "bo@example.org")
         assert bo
         await answers.set_answer(connection, bo.id, MEETING.key, answer="declined", now=NOW)
-        assert await lifecycle.give_back(connection, ledger.notice.id) == 1
+        assert await lifecycle.requeue(connection, ledger.notice.id) == 1
         await answers.set_answer(connection, bo.id, MEETING.key, answer="coming", now=NOW)
         await lifecycle.follow_members(connection, NOW, changed_since=0)
     assert await ledger.states() == ["queued", "queued"]
@@ -338,7 +338,7 @@ async def test_what_comes_back_is_for_where_its_member_lives_now(ledger: Ledger)
         ann = await members.by_key(connection, "ann@example.org")
         assert ann
         await members.change(connection, ann.id, zone="Asia/Tokyo", locale="ja-JP")
-        await lifecycle.give_back(connection, ledger.notice.id)
+        await lifecycle.requeue(connection, ledger.notice.id)
     assert [(one.zone, one.locale) for one in await ledger.claim()] == [
         ("Asia/Tokyo", "ja-JP"),
         ("Europe/London", "en-GB"),
@@ -367,7 +367,7 @@ async def test_sent_and_expired_are_final(ledger: Ledger, state: str) -> None:
     await ledger.set(state=state, reason="late", sent_at=NOW if state == "sent" else None)
     async with ledger.database.write() as connection:
         await lifecycle.withdraw(connection, ledger.notice.id, reason="stopped")
-        await lifecycle.give_back(connection, ledger.notice.id)
+        await lifecycle.requeue(connection, ledger.notice.id)
         await lifecycle.retry_failed(connection, ledger.notice.id, NOW)
         await lifecycle.follow_members(connection, NOW, changed_since=None)
         await claims.take_over(connection, now=NOW)
@@ -377,7 +377,7 @@ async def test_sent_and_expired_are_final(ledger: Ledger, state: str) -> None:
 async def test_failed_comes_back_only_by_a_convenor(ledger: Ledger) -> None:
     await ledger.set(state="failed", reason="550", attempts=1)
     async with ledger.database.write() as connection:
-        await lifecycle.give_back(connection, ledger.notice.id)
+        await lifecycle.requeue(connection, ledger.notice.id)
         await lifecycle.follow_members(connection, NOW, changed_since=None)
     assert await ledger.states() == ["failed: 550"] * 2
     async with ledger.database.write() as connection:

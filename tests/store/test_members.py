@@ -164,7 +164,7 @@ async def test_erasing_leaves_nothing_but_the_hash(database: Database) -> None:
         assert await members.is_being_mailed(connection, ann.id)
         for _ in range(2):
             await erasures.erase(connection, ann, "hash", NOW)
-        assert await erasures.erased(connection, ["hash", "other"]) == {"hash"}
+        assert await erasures.find_erased(connection, ["hash", "other"]) == {"hash"}
         assert not await members.is_being_mailed(connection, ann.id)
         assert await members.is_being_mailed(connection, bo.id)
         first, second = await notices.by_id(connection, to_ann), await notices.by_id(connection, to_bo)
@@ -180,7 +180,7 @@ async def test_who_asked_to_come_back_is_erased_no_more(database: Database) -> N
     async with database.write() as connection:
         await erasures.erase(connection, ann, "hash", NOW)
         assert await erasures.any_erased(connection)
-        await erasures.let_return(connection, "hash")
+        await erasures.allow_return(connection, "hash")
         assert not await erasures.any_erased(connection)
 
 
@@ -188,8 +188,8 @@ async def test_addresses_like_another_share_its_beginning_or_domain(database: Da
     addresses = ("ann@example.org", "annika@other.example.org", "bo@example.org", "cy@else.example.org")
     await add(database, *map(row, addresses))
     async with database.read() as connection:
-        assert set(await members.like(connection, "anne@example.org")) == set(addresses[:3])
-        assert await members.like(connection, "%@%") == []
+        assert set(await members.similar_addresses(connection, "anne@example.org")) == set(addresses[:3])
+        assert await members.similar_addresses(connection, "%@%") == []
 
 
 async def test_the_zones_are_those_that_somebody_lives_in(database: Database) -> None:

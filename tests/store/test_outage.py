@@ -48,18 +48,18 @@ def test_each_failure_is_told_in_one_line_that_says_what_to_do(error: Exception,
 
 
 def test_a_failure_is_logged_when_it_begins_when_it_becomes_another_and_when_it_ends() -> None:
-    faults = Outages()
+    outages = Outages()
     with capture_logs() as logs:
-        faults.end("tick")
+        outages.end("tick")
         for _ in range(3):
-            faults.begin("tick", failed("database is locked"))
-        faults.begin("settling", failed("disk is full"), deliveries=4)
-        faults.begin("tick", failed("disk is full"))
-        assert [one.words for one in faults.standing] == ["the disk is full"]
-        faults.end("tick")
-        assert faults.standing
-        faults.end("settling")
-        assert not faults.standing
+            outages.begin("tick", failed("database is locked"))
+        outages.begin("settling", failed("disk is full"), deliveries=4)
+        outages.begin("tick", failed("disk is full"))
+        assert [one.words for one in outages.current] == ["the disk is full"]
+        outages.end("tick")
+        assert outages.current
+        outages.end("settling")
+        assert not outages.current
     assert [one["event"] for one in logs] == [
         "tick-failed",
         "settling-failed",

@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, Connection, inspect, text
 
 from scheduler.store import upgrades
-from scheduler.store.backups import copy_to, put_back, require_backup
+from scheduler.store.backups import make_backup, require_backup, restore_backup
 from scheduler.store.database import Database
 from scheduler.store.schema import metadata
 from scheduler.store.upgrades import open_database
@@ -160,9 +160,9 @@ async def test_a_database_made_by_the_nine_former_migrations_becomes_the_same_as
 async def test_a_backup_made_at_revision_0009_can_be_restored_and_upgraded(tmp_path: Path) -> None:
     now = datetime(2026, 11, 28, tzinfo=UTC)
     copyfile(_REVISION_0009, tmp_path / "old.sqlite")
-    copy_to(tmp_path / "old.sqlite", tmp_path / "backup", key=b"key", now=now)
+    make_backup(tmp_path / "old.sqlite", tmp_path / "backup", key=b"key", now=now)
     assert require_backup(tmp_path / "backup") == b"key"
-    put_back(tmp_path / "backup", tmp_path / "new.sqlite", facts={"restored": True}, now=now)
+    restore_backup(tmp_path / "backup", tmp_path / "new.sqlite", facts={"restored": True}, now=now)
     database = Database(f"sqlite:///{tmp_path / 'new.sqlite'}")
     assert await open_database(database, upgrade=True)
     counts = await counts_of(database)

@@ -91,7 +91,7 @@ async def open_chunks(connection: AsyncConnection, now: datetime) -> list[int]:
     return list((await connection.scalars(query)).all())
 
 
-async def awaited_chunks(connection: AsyncConnection, now: datetime) -> list[int]:
+async def urgent_chunks(connection: AsyncConnection, now: datetime) -> list[int]:
     """Those of the open chunks that a single person waits for, as for a link to sign in."""
     query = (
         select(deliveries.c.chunk)
@@ -356,7 +356,7 @@ def settle(connection: Connection, settlements: Sequence[Settlement], *, run: st
         connection.execute(_settle, others)
 
 
-def settling(settlements: Sequence[Settlement], *, run: str) -> Work:
+def settle_work(settlements: Sequence[Settlement], *, run: str) -> Work:
     """To `settle` these: where all were sent, as nearly always, in one statement."""
     bare = all(one.sent_at for one in settlements)
     return Work(partial(settle, settlements=settlements, run=run), bare=bare)

@@ -136,7 +136,7 @@ async def wrongly_told(connection: AsyncConnection, one: Occurrence) -> list[Wro
     ]
 
 
-async def told_before(
+async def outdated_local_starts(
     connection: AsyncConnection, one: Occurrence, who: Collection[int], *, but: int
 ) -> dict[int, tuple[str, str]]:
     """The zone and the local hour that members `who` were last told of an occurrence by other notices than `but`,
@@ -149,7 +149,7 @@ async def told_before(
     }
 
 
-async def hours_told(connection: AsyncConnection, occurrence: str, starts: datetime) -> dict[str, str]:
+async def last_local_starts(connection: AsyncConnection, occurrence: str, starts: datetime) -> dict[str, str]:
     """The local hour that the mails to each zone last showed while an occurrence started at `starts`."""
     rows = await connection.execute(
         select(told.c.zone, told.c.local_start)

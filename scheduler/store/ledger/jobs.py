@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 CHUNK = "chunk"
-AT_ONCE = 2
+MAX_CONCURRENT_CHUNKS = 2
 # A sender that has not been heard of for so long is lost; with the look around at most 20 s pass.
-LOST_AFTER = timedelta(seconds=15)
-LOOK_AROUND = timedelta(seconds=5)
+HEARTBEAT_TIMEOUT = timedelta(seconds=15)
+DEQUEUE_TIMEOUT = timedelta(seconds=5)
 # A living one is heard of again within 0.63 of that; so much later nobody can have taken over its claims.
 LEASE_SECONDS = 5.0
-LOOK_FOR_LOSS = 0.5
+WATCH_SECONDS = 0.5
 PROVEN_SECONDS = 5.0
 """How long fetching jobs must have gone on for it to count as working again."""
 
@@ -127,7 +127,7 @@ class JobConsumer:
                 watching.cancel()
                 connection.terminate()
         except faults as error:
-            self._database.faults.begin(JOBS, error)
+            self._database.outages.begin(JOBS, error)
             raise JobsLost(type(error).__name__) from None
         if self._failed and not self.stopped:
             raise JobsLost("a chunk was cut off")
@@ -136,10 +136,10 @@ class JobConsumer:
         # A backend that is ended while nothing is asked of it tells no termination listener.
         looks = 0
         while not connection.is_closed():
-            await asyncio.sleep(LOOK_FOR_LOSS)
+            await asyncio.sleep(WATCH_SECONDS)
             looks += 1
-            if looks * LOOK_FOR_LOSS == PROVEN_SECONDS:
-                self._database.faults.end(JOBS)
+            if looks * WATCH_SECONDS == PROVEN_SECONDS:
+                self._database.outages.end(JOBS)
         self._lost()
 
     async def _work_over(self, connection: Any) -> None:
@@ -156,10 +156,10 @@ class JobConsumer:
 
         if not self.stopped:
             await manager.run(
-                dequeue_timeout=LOOK_AROUND,
+                dequeue_timeout=DEQUEUE_TIMEOUT,
                 batch_size=1,
-                max_concurrent_tasks=AT_ONCE,
-                heartbeat_timeout=LOST_AFTER,
+                max_concurrent_tasks=MAX_CONCURRENT_CHUNKS,
+                heartbeat_timeout=HEARTBEAT_TIMEOUT,
                 shutdown_on_listener_failure=True,
             )
 

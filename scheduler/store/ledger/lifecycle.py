@@ -165,7 +165,7 @@ async def withdraw(connection: AsyncConnection, number: int, *, reason: str) -> 
     return done.rowcount
 
 
-async def give_back(connection: AsyncConnection, number: int) -> int:
+async def requeue(connection: AsyncConnection, number: int) -> int:
     """Return to the queue the deliveries of a notice, usable again, that were withdrawn, or skipped for a cause that is
     gone, and never tried; returns how many."""
     declined = exists().where(
@@ -255,7 +255,7 @@ async def expire(connection: AsyncConnection, now: datetime) -> int:
     return tried.rowcount + late.rowcount
 
 
-async def take_back(connection: AsyncConnection, now: datetime) -> int:
+async def requeue_given_up(connection: AsyncConnection, now: datetime) -> int:
     """Queue again what a clock ahead of `now` gave up or put off, of notices that are still of use; returns how many
     came back. A reminder that it skipped for a later one comes back too, for the next tick to decide anew."""
     await connection.execute(

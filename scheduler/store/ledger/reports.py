@@ -39,7 +39,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
+class PastDue:
     """How many deliveries of a notice wait although a moment is past; `about` is its meeting or its subject."""
 
     notice: int
@@ -56,7 +56,7 @@ class Waiting:
     ready: datetime
 
 
-async def any_at_all(connection: AsyncConnection) -> bool:
+async def has_any(connection: AsyncConnection) -> bool:
     """Whether mail to anybody was ever prepared, so that links may have been sent."""
     found = [
         await connection.scalar(select(table.c.notice).limit(1)) for table in (deliveries, past_deliveries)
@@ -147,7 +147,7 @@ async def waiting_by_zone(connection: AsyncConnection, notice: int) -> dict[str,
     return {row[0]: Waiting(row[1], row[2]) for row in await connection.execute(query)}
 
 
-async def lacking_by_zone(
+async def missing_by_zone(
     connection: AsyncConnection, want: Wanted, *, notice: int | None, due: datetime, zone: str | None = None
 ) -> dict[str, int]:
     """How many members of each zone (or of one) a planned notice due at `due` would still be made out to; `notice` is
@@ -165,10 +165,10 @@ async def lacking_by_zone(
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
-async def lacking_later(
+async def missing_later(
     connection: AsyncConnection, want: Wanted, people: Mapping[tuple[str, str], int], *, notice: int | None
 ) -> dict[str, int]:
-    """As `lacking_by_zone`, for whatever later instant it is due at: out of `people`, as `members.active_by_zone`
+    """As `missing_by_zone`, for whatever later instant it is due at: out of `people`, as `members.active_by_zone`
     counts them, it takes those whom it is not for, and looks at these alone."""
     invites = want.kind is Kind.INVITATION
     not_for = [
@@ -238,7 +238,7 @@ def due_or_begun(moment: datetime) -> ColumnElement[bool]:
     return or_(deliveries.c.due < moment, deliveries.c.next_try < moment)
 
 
-async def due_before(connection: AsyncConnection, moment: datetime) -> list[Missed]:
+async def due_before(connection: AsyncConnection, moment: datetime) -> list[PastDue]:
     """What of open notices was due, or begun, before `moment` and waits, or is being sent."""
     about = func.coalesce(notices.c.occurrence, notices.c.subject)
     query = (
@@ -250,10 +250,10 @@ async def due_before(connection: AsyncConnection, moment: datetime) -> list[Miss
         .group_by(notices.c.id, notices.c.kind, about)
         .order_by(notices.c.id)
     )
-    return [Missed(*row) for row in await connection.execute(query)]
+    return [PastDue(*row) for row in await connection.execute(query)]
 
 
-async def told_of(connection: AsyncConnection, occurrence: str, zone: str) -> int:
+async def count_mailed(connection: AsyncConnection, occurrence: str, zone: str) -> int:
     """How many members of a zone were mailed about an occurrence."""
     query = (
         select(func.count(deliveries.c.member.distinct()))
@@ -267,7 +267,7 @@ async def told_of(connection: AsyncConnection, occurrence: str, zone: str) -> in
     return int(await connection.scalar(query) or 0)
 
 
-async def told_before(
+async def earlier_mails(
     connection: AsyncConnection, occurrence: str, people: Collection[int], *, before: int
 ) -> dict[int, list[tuple[Kind, int]]]:
     """Of which revisions of an occurrence below `before` these members were sent mails, of which kinds, the lowest

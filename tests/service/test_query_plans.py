@@ -34,7 +34,7 @@ Statements = dict[str, Any]
 def noted(database: Database) -> Iterator[Statements]:
     """What is asked of the deliveries meanwhile: each statement with the parameters that it came with last."""
     found: Statements = {}
-    engines = [database._engine.sync_engine, *([database._at_once] if database.is_sqlite else [])]
+    engines = [database._engine.sync_engine, *([database._sync_writer] if database.is_sqlite else [])]
 
     def note(_connection: Any, _cursor: Any, statement: str, given: Any, _context: Any, many: bool) -> None:
         if re.search(r"\b(past_)?deliveries\b", statement):

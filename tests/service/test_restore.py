@@ -120,7 +120,7 @@ async def test_a_backup_is_one_private_file_of_one_moment_with_the_key_in_it(
     copy.close()
     assert await keep(installation) == file, "a newer one replaces it"
     (installation.folder / "words").write_text("mine")
-    with pytest.raises(Problem, match="is no backup"):
+    with pytest.raises(Problem, match="is not a backup"):
         await back_up(installation.database, installation.folder / "words", keys=installation.keys, now=BEGIN)
 
 

@@ -50,7 +50,7 @@ async def test_what_free_space_still_shows_is_written_over(lite: Database, path:
 async def test_a_trace_on_the_edge_of_two_pieces_is_found(
     lite: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scheduler.store.erasures._PIECE", 7)
+    monkeypatch.setattr("scheduler.store.erasures._READ_OCTETS", 7)
     plant(path, "ann@example.org")
     await wipe(lite, ["ann@example.org"])
     assert not shown(path, "ann@example.org")
@@ -61,7 +61,7 @@ async def test_what_another_member_is_called_stays_without_a_rewrite(
 ) -> None:
     async with lite.write() as connection:
         await members.add(connection, [row("bo@example.org", name="Ann Smith")])
-    monkeypatch.setattr(Database, "rewrite", lambda self: pytest.fail("rewritten for nothing"))
+    monkeypatch.setattr(Database, "vacuum", lambda self: pytest.fail("rewritten for nothing"))
     await wipe(lite, ["Smith", ""])
     assert shown(path, "Ann Smith")
 
@@ -81,7 +81,7 @@ async def test_a_log_that_somebody_still_reads_is_a_clear_problem(lite: Database
     reader.execute("SELECT count(*) FROM members").fetchone()
     async with lite.write() as connection:
         await members.add(connection, [row("ann@example.org")])
-    await lite._by_driver("PRAGMA busy_timeout = 10")
+    await lite._execute_outside_transaction("PRAGMA busy_timeout = 10")
     with pytest.raises(DatabaseProblem, match="busy"):
         await lite.checkpoint()
     reader.close()

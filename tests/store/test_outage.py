@@ -1,4 +1,4 @@
-"""What a database that does not do its part is told as."""
+"""How database failures are described and logged."""
 
 import sqlite3
 
@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from scheduler.domain.errors import Refused
 from scheduler.store.outage import Outages, is_outage, outage_of
 
-READ_ONLY = "the database is read-only: let its file, folder and file system be written"
+READ_ONLY = "the database is read-only: make its file, folder and file system writable"
 
 
 def failed(cause: str) -> OperationalError:
@@ -32,14 +32,14 @@ def failed(cause: str) -> OperationalError:
         (failed("attempt to write a readonly database"), READ_ONLY),
         (
             failed("disk I/O error"),
-            "the disk fails or is read-only: see the system's log, and mend what it names",
+            "the disk fails or is read-only: read the system's log, and repair what it names",
         ),
         (
             failed("unable to open database file"),
             "the database cannot be opened: its folder must be there and writable",
         ),
-        (failed("no such table: x\nmore"), "the database or a file does not do its part: no such table: x"),
-        (ConnectionRefusedError(), "the database or a file does not do its part: ConnectionRefusedError"),
+        (failed("no such table: x\nmore"), "the database or a file cannot be used: no such table: x"),
+        (ConnectionRefusedError(), "the database or a file cannot be used: ConnectionRefusedError"),
         (Refused("the domain is frozen\nmore"), "work is refused: the domain is frozen"),
     ],
 )

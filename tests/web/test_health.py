@@ -76,7 +76,7 @@ async def test_not_ready_while_something_cannot_be_written(
     installation.database.outages.begin("tick", ValueError("at 10.0.0.5"))
     answer = await visitor.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json()["reasons"] == ["the disk is full", "the database or a file does not do its part"]
+    assert answer.json()["reasons"] == ["the disk is full", "the database or a file cannot be used"]
 
 
 async def test_not_ready_without_a_database(installation: Installation, visitor: httpx.AsyncClient) -> None:

@@ -99,7 +99,7 @@ async def _take_zone_data(connection: AsyncConnection, now: datetime) -> bool:
     former = {one.key: one.starts for one in await occurrences.all_occurrences(connection, since=now)}
     retimed = await occurrences.retime(connection, now)
     for one in await occurrences.all_occurrences(connection, since=now):
-        if count := await corrections.outdate(connection, one, former.get(one.key, one.starts), now):
+        if count := await corrections.mark_outdated(connection, one, former.get(one.key, one.starts), now):
             log.error("told-hours-changed", occurrence=one.key, zones=count)
     return bool(retimed)
 

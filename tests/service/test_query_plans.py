@@ -101,7 +101,7 @@ async def live_a_month(installation: Installation) -> None:
     await notices.stop(database, pressed.notice, clock.now())
     await notices.resend_missed(database, pressed.notice, clock.now())
     async with database.write() as connection:
-        await claims.take_over(connection, now=clock.now(), of="lost")
+        await claims.take_over(connection, now=clock.now(), run="lost")
         await lifecycle.begin_at(connection, pressed.notice, "Europe/London", clock.now(), clock.now())
         await lifecycle.begin_at(connection, pressed.notice, EVERY_ZONE, clock.now(), clock.now())
         open_ = await claims.open_chunks(connection, clock.now())
@@ -169,7 +169,7 @@ async def test_nothing_that_is_done_again_and_again_reads_all_deliveries(
             await live_a_month(installation)
         assert len(statements) > 40, "too little was noted"
         if installation.database.is_sqlite:
-            statements[claims.SENT_IN_SQLITE] = {"those": "[1]", "by": "run", "sent": 0}
+            statements[claims.SENT_IN_SQLITE] = {"ids": "[1]", "run_id": "run", "sent": 0}
         whole = {}
         async with installation.database.write() as connection:
             if not installation.database.is_sqlite:

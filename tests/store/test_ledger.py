@@ -461,7 +461,7 @@ async def test_an_uncertain_mail_is_repeated_with_the_same_words_whatever_was_se
     (tried,) = await reminder.claim(run="lost")
     assert tried.first
     async with database.write() as connection:
-        await claims.take_over(connection, now=NOW, of="lost")
+        await claims.take_over(connection, now=NOW, run="lost")
     await reminder.change(ready=False)
     invitation = await make(database, Kind.INVITATION)
     await invitation.fan_out()
@@ -484,7 +484,7 @@ async def test_an_uncertain_mail_that_did_not_introduce_us_does_not_when_it_is_r
     await reminder.fan_out()
     (tried,) = await reminder.claim(run="lost")
     async with database.write() as connection:
-        await claims.take_over(connection, now=NOW, of="lost")
+        await claims.take_over(connection, now=NOW, run="lost")
         await connection.execute(deliveries.delete().where(deliveries.c.id == sent.id))
     (again,) = await reminder.claim(run="next")
     assert again.uncertain and not tried.first and not again.first

@@ -231,7 +231,7 @@ class MessageWriter:
                 continue
             async with self._database.read() as connection:
                 told = await corrections.outdated_local_starts(
-                    connection, about.occurrence, [one.member for one in its], but=about.notice.id
+                    connection, about.occurrence, [one.member for one in its], except_notice=about.notice.id
                 )
             for one in its:
                 zone, local = told.get(one.member, ("", ""))

@@ -135,7 +135,7 @@ class Dispatcher:
         if self._unclean:
             # The last time was cut off: what it had claimed has no lane any more.
             async with self._database.write() as connection:
-                await claims.take_over(connection, of=self._run, now=self._clock.now())
+                await claims.take_over(connection, run=self._run, now=self._clock.now())
         self._halted = False
         self._backlog = backlog = self._new_backlog()
         settling = asyncio.create_task(self._settler.settle())

@@ -1,4 +1,4 @@
-"""The whole schema, as the first users have it: nine steps of development in one."""
+"""The whole schema as the first users have it; it replaces nine migrations of the unreleased product."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# SQLite numbers rows by itself only in a column of exactly this type.
+# SQLite numbers rows automatically only in a column of type INTEGER.
 _number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
@@ -19,11 +19,11 @@ def upgrade() -> None:
         "asks",
         sa.Column("id", _number, autoincrement=True, nullable=False),
         sa.Column("what", sa.String(length=10), nullable=False),
-        sa.Column("said", sa.JSON(), nullable=False, comment="what was typed, whole and in order"),
+        sa.Column("said", sa.JSON(), nullable=False, comment="all fields in order, as they were typed"),
         sa.Column("asked_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("what IN ('join', 'link')", name=op.f("ck_asks_what_known")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_asks")),
-        comment="What somebody asked for and was answered, until it is carried out: then it goes",
+        comment="Submitted forms that were answered but not processed yet",
         sqlite_autoincrement=True,
     )
 
@@ -32,7 +32,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=20), nullable=False),
         sa.Column("value", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_counters")),
-        comment="`change` counts what people changed, so that a running service notices; `chunk` numbers chunks",
+        comment="`change` counts changes by people, so that a running service notices them; `chunk` numbers chunks",
     )
 
     op.create_table(
@@ -40,7 +40,7 @@ def upgrade() -> None:
         sa.Column("address_hash", sa.String(length=64), nullable=False),
         sa.Column("erased_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("address_hash", name=op.f("pk_erasures")),
-        comment="Keyed hashes of addresses that asked to be forgotten, so that no import brings them back",
+        comment="Keyed hashes of the addresses of erased people, so that no import adds them again",
     )
 
     op.create_table(
@@ -48,7 +48,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=40), nullable=False),
         sa.Column("value", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_facts")),
-        comment="What the service knows of itself: its last tick, what is frozen, a hold",
+        comment="The service's own state by name: its last tick, a pause of sending, …",
     )
 
     op.create_table(
@@ -68,51 +68,57 @@ def upgrade() -> None:
             "active_since",
             sa.BigInteger(),
             nullable=True,
-            comment="since when without a break; null while not active",
+            comment="active without a break since then; null while not active",
         ),
         sa.Column("paused_until", sa.BigInteger(), nullable=True),
         sa.Column(
             "uninvited_at",
             sa.BigInteger(),
             nullable=True,
-            comment="invitations open at this instant are not for them",
+            comment="they are not sent the invitations that were open at this instant",
         ),
-        sa.Column("generation", sa.Integer(), server_default="0", nullable=False, comment="of their links"),
+        sa.Column(
+            "generation",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="of their links; raised to revoke all earlier ones",
+        ),
         sa.Column("feed_generation", sa.Integer(), server_default="0", nullable=False),
         sa.Column(
             "feed_alarm_minutes",
             sa.Integer(),
             nullable=True,
-            comment="before each start in their own feed; null for none",
+            comment="minutes before each start in their own feed; null for no alarm",
         ),
         sa.Column(
             "feed_answers",
             sa.Boolean(),
             server_default=sa.true(),
             nullable=False,
-            comment="their own feed shows what they answered",
+            comment="their own feed shows their answers",
         ),
         sa.Column(
             "feed_changed_at",
             sa.BigInteger(),
             nullable=True,
-            comment="when their own feed last changed by them, or ended",
+            comment="when they last changed or ended their own feed",
         ),
         sa.Column(
             "invitation_by",
             sa.String(length=10),
             server_default="mail",
             nullable=False,
-            comment="feed: no invitation is mailed, for the meeting stands in their calendar already",
+            comment="feed: no invitation is mailed, because the meeting is in their calendar already",
         ),
         sa.Column(
             "suppressed_at",
             sa.BigInteger(),
             nullable=True,
-            comment="since when nothing is mailed, for the address sends mail back",
+            comment="since when nothing is mailed, because the address bounces",
         ),
         sa.Column(
-            "suppressed_for", sa.String(length=100), nullable=True, comment="what their address answered"
+            "suppressed_for", sa.String(length=100), nullable=True, comment="the words of the last bounce"
         ),
         sa.Column(
             "changed", sa.BigInteger(), nullable=False, comment="the counter `change` at their last change"
@@ -175,12 +181,12 @@ def upgrade() -> None:
             sa.String(length=40),
             server_default="",
             nullable=False,
-            comment="which reminder; else empty",
+            comment="which reminder; empty for other kinds",
         ),
         sa.CheckConstraint("(kind = 'reminder') = (policy <> '')", name=op.f("ck_mutes_reminder_has_policy")),
         sa.ForeignKeyConstraint(["member"], ["members.id"], name=op.f("fk_mutes_member"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("member", "kind", "policy", name=op.f("pk_mutes")),
-        comment="What a member does not want to be mailed",
+        comment="The kinds of notice that a member does not want to be mailed",
     )
 
     op.create_table(
@@ -189,12 +195,12 @@ def upgrade() -> None:
         sa.Column("series", sa.String(length=40), nullable=False),
         sa.Column("date", sa.String(length=10), nullable=False),
         sa.Column("zone", sa.String(length=60), nullable=False),
-        sa.Column("wall", sa.String(length=16), nullable=False, comment="original start by the home clock"),
+        sa.Column("wall", sa.String(length=16), nullable=False, comment="original start in the home zone"),
         sa.Column(
             "moved_to",
             sa.String(length=16),
             nullable=True,
-            comment="start by the home clock, where a convenor moved it",
+            comment="start in the home zone, if a convenor moved it",
         ),
         sa.Column("minutes", sa.Integer(), nullable=False),
         sa.Column("original", sa.BigInteger(), nullable=False),
@@ -229,7 +235,7 @@ def upgrade() -> None:
             "first",
             sa.Boolean(),
             nullable=False,
-            comment="the first of its kind in the series: it may invite to the next occurrence at once",
+            comment="the first of its kind in the series: it may invite to the next occurrence immediately",
         ),
         sa.ForeignKeyConstraint(
             ["series"], ["series.slug"], name=op.f("fk_policies_series"), ondelete="CASCADE"
@@ -245,13 +251,16 @@ def upgrade() -> None:
         sa.Column("country", sa.String(length=6), nullable=False),
         sa.Column("zone", sa.String(length=60), nullable=False),
         sa.Column("locale", sa.String(length=40), nullable=False),
-        sa.Column("words", sa.Text(), server_default="", nullable=False, comment="what brings them here"),
+        sa.Column("words", sa.Text(), server_default="", nullable=False, comment="why they want to join"),
         sa.Column("state", sa.String(length=12), nullable=False),
         sa.Column(
-            "asked_at", sa.BigInteger(), nullable=False, comment="when they agreed to what is kept of them"
+            "asked_at",
+            sa.BigInteger(),
+            nullable=False,
+            comment="when they agreed to the storage of their data",
         ),
         sa.Column("confirmed_at", sa.BigInteger(), nullable=True),
-        sa.Column("taken_by", _number, nullable=True, comment="the convenor, where known"),
+        sa.Column("taken_by", _number, nullable=True, comment="the convenor, if known"),
         sa.Column("taken_at", sa.BigInteger(), nullable=True),
         sa.Column("answered_at", sa.BigInteger(), nullable=True),
         sa.Column(
@@ -259,7 +268,7 @@ def upgrade() -> None:
             sa.Text(),
             server_default="",
             nullable=False,
-            comment="what a convenor wrote to the person",
+            comment="the convenor's message to the person",
         ),
         sa.CheckConstraint(
             "(state = 'unconfirmed') = (confirmed_at IS NULL)", name=op.f("ck_requests_confirmed_has_instant")
@@ -279,7 +288,7 @@ def upgrade() -> None:
             ["taken_by"], ["members.id"], name=op.f("fk_requests_taken_by"), ondelete="SET NULL"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_requests")),
-        comment="Who asked to join, and what became of it; at most one of each person is open",
+        comment="Requests to join and their answers; at most one of each person is open",
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_requests_member"), "requests", ["member"], unique=False)
@@ -299,19 +308,22 @@ def upgrade() -> None:
         "returns",
         sa.Column("id", _number, autoincrement=True, nullable=False),
         sa.Column(
-            "digest", sa.String(length=64), nullable=False, comment="of the message, so that it counts once"
+            "digest",
+            sa.String(length=64),
+            nullable=False,
+            comment="of the message, so that it is counted once",
         ),
         sa.Column("kind", sa.String(length=10), nullable=False),
-        sa.Column("member", _number, nullable=True, comment="whose it is, where that is known"),
+        sa.Column("member", _number, nullable=True, comment="the member it is about, if known"),
         sa.Column("came_at", sa.BigInteger(), nullable=False),
         sa.Column(
-            "words", sa.Text(), nullable=False, comment="what it says, or why somebody has to look at it"
+            "words", sa.Text(), nullable=False, comment="what it says, or why a convenor has to review it"
         ),
         sa.Column(
             "content",
             sa.LargeBinary(),
             nullable=True,
-            comment="the message itself, where somebody has to look at it",
+            comment="the message, if a convenor has to review it",
         ),
         sa.CheckConstraint(
             "(kind = 'review') = (content IS NOT NULL)", name=op.f("ck_returns_review_has_content")
@@ -325,7 +337,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_returns")),
         sa.UniqueConstraint("digest", name=op.f("uq_returns_digest")),
-        comment="Mail that came back: bounces, complaints, and what nobody but a convenor can understand",
+        comment="Returned mail: bounces, complaints, and messages that a convenor has to review",
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_returns_kind_came_at"), "returns", ["kind", "came_at"], unique=False)
@@ -338,13 +350,16 @@ def upgrade() -> None:
         sa.Column("answer", sa.String(length=10), nullable=False),
         sa.Column("answered_at", sa.BigInteger(), nullable=False),
         sa.Column(
-            "sequence", sa.Integer(), nullable=True, comment="that a calendar program's answer named last"
+            "sequence",
+            sa.Integer(),
+            nullable=True,
+            comment="the SEQUENCE of the last answer by a calendar program",
         ),
         sa.Column(
             "stamped_at",
             sa.BigInteger(),
             nullable=True,
-            comment="when a calendar program says that it was given; null for one by our pages",
+            comment="the DTSTAMP of an answer by a calendar program; null for one on our pages",
         ),
         sa.CheckConstraint("answer IN ('coming', 'declined', 'maybe')", name=op.f("ck_answers_answer_known")),
         sa.ForeignKeyConstraint(
@@ -364,22 +379,22 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("policy", sa.String(length=40), nullable=True),
         sa.Column("occurrence", sa.String(length=60), nullable=True),
-        sa.Column("starts", sa.BigInteger(), nullable=True, comment="the start it speaks of"),
+        sa.Column("starts", sa.BigInteger(), nullable=True, comment="the start that it announces"),
         sa.Column(
             "before_revision",
             sa.Integer(),
             nullable=True,
-            comment="what members were last told, for a change",
+            comment="the revision that members were last told, for a change",
         ),
         sa.Column("subject", sa.Text(), server_default="", nullable=False),
         sa.Column("body", sa.Text(), server_default="", nullable=False),
         sa.Column("audience", sa.Text(), server_default="all", nullable=False),
-        sa.Column("member", _number, nullable=True, comment="the one person whom it is for"),
+        sa.Column("member", _number, nullable=True, comment="the recipient of a service mail"),
         sa.Column(
-            "address", sa.Text(), nullable=True, comment="where it goes, if not to the member's own address"
+            "address", sa.Text(), nullable=True, comment="the recipient, if not the member's own address"
         ),
         sa.Column(
-            "at", sa.String(length=40), nullable=True, comment="local:… where the hour is each member's own"
+            "at", sa.String(length=40), nullable=True, comment="local:… for a time in each member's own zone"
         ),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires", sa.BigInteger(), nullable=False),
@@ -388,34 +403,34 @@ def upgrade() -> None:
             sa.Boolean(),
             server_default=sa.false(),
             nullable=False,
-            comment="its deliveries were made at the press of the button; nobody is added",
+            comment="its deliveries were created when it was sent; no member is added later",
         ),
         sa.Column(
             "ready",
             sa.Boolean(),
             server_default=sa.false(),
             nullable=False,
-            comment="false while its deliveries are being made: nothing is sent",
+            comment="false while its deliveries are being created: nothing is sent yet",
         ),
         sa.Column("stopped_at", sa.BigInteger(), nullable=True),
         sa.Column(
             "unwanted",
             sa.String(length=20),
             nullable=True,
-            comment="why the plan no longer wants it: cancelled, moved, policy, …",
+            comment="why the plan no longer includes it: cancelled, moved, policy, …",
         ),
-        sa.Column("closed_at", sa.BigInteger(), nullable=True, comment="expired and nothing left to do"),
+        sa.Column("closed_at", sa.BigInteger(), nullable=True, comment="when nothing was left to do for it"),
         sa.Column(
             "archived_at",
             sa.BigInteger(),
             nullable=True,
-            comment="when the last of its deliveries had moved to past_deliveries",
+            comment="when its last delivery was moved to past_deliveries",
         ),
         sa.Column(
             "tally",
             sa.JSON(),
             nullable=True,
-            comment="how many of its deliveries had which state when it was closed",
+            comment="the counts of its deliveries by state when it was closed",
         ),
         sa.CheckConstraint(
             "(kind IN ('confirmation', 'already-member', 'decline', 'sign-in', 'address-change', 'address-changed', 'welcome')) = (member IS NOT NULL)",
@@ -469,7 +484,7 @@ def upgrade() -> None:
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("starts", sa.BigInteger(), nullable=False),
         sa.Column("cancelled", sa.Boolean(), nullable=False),
-        sa.Column("state", sa.JSON(), nullable=False, comment="the whole occurrence as it stood"),
+        sa.Column("state", sa.JSON(), nullable=False, comment="the whole occurrence at this revision"),
         sa.ForeignKeyConstraint(
             ["occurrence"], ["occurrences.key"], name=op.f("fk_revisions_occurrence"), ondelete="CASCADE"
         ),
@@ -480,15 +495,15 @@ def upgrade() -> None:
         "told",
         sa.Column("occurrence", sa.String(length=60), nullable=False),
         sa.Column("zone", sa.String(length=60), nullable=False),
-        sa.Column("starts", sa.BigInteger(), nullable=False, comment="the instant as it was known then"),
+        sa.Column("starts", sa.BigInteger(), nullable=False, comment="the start at that time"),
         sa.Column(
-            "local_start", sa.String(length=16), nullable=False, comment="the local hour that mails showed"
+            "local_start", sa.String(length=16), nullable=False, comment="the local start that mails showed"
         ),
         sa.ForeignKeyConstraint(
             ["occurrence"], ["occurrences.key"], name=op.f("fk_told_occurrence"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("occurrence", "zone", "starts", name=op.f("pk_told")),
-        comment="What hour each zone was told, so that new zone data can name those who were told a wrong one",
+        comment="The local starts that mails showed, to find the members to correct after new zone data",
     )
 
     op.create_table(
@@ -504,15 +519,20 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("due", sa.BigInteger(), nullable=False),
         sa.Column("next_try", sa.BigInteger(), nullable=False),
-        sa.Column("run", sa.String(length=32), nullable=True, comment="who is sending it"),
+        sa.Column("run", sa.String(length=32), nullable=True, comment="the run that is sending it"),
         sa.Column(
             "uncertain",
             sa.Boolean(),
             server_default=sa.false(),
             nullable=False,
-            comment="a try ended without an answer: it may have arrived",
+            comment="a try ended without a reply: it may have arrived",
         ),
-        sa.Column("revision", sa.Integer(), nullable=True, comment="of the occurrence, as last composed"),
+        sa.Column(
+            "revision",
+            sa.Integer(),
+            nullable=True,
+            comment="the occurrence's revision that it was last composed from",
+        ),
         sa.Column("tried_at", sa.BigInteger(), nullable=True),
         sa.Column("sent_at", sa.BigInteger(), nullable=True),
         sa.CheckConstraint(
@@ -562,10 +582,10 @@ def upgrade() -> None:
         "dues",
         sa.Column("notice", _number, nullable=False),
         sa.Column(
-            "zone", sa.String(length=60), nullable=False, comment="* where one instant serves all zones"
+            "zone", sa.String(length=60), nullable=False, comment="* if all zones have the same instant"
         ),
         sa.Column("due", sa.BigInteger(), nullable=False),
-        sa.Column("fanned_at", sa.BigInteger(), nullable=True, comment="when its deliveries were made"),
+        sa.Column("fanned_at", sa.BigInteger(), nullable=True, comment="when its deliveries were created"),
         sa.ForeignKeyConstraint(["notice"], ["notices.id"], name=op.f("fk_dues_notice"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("notice", "zone", name=op.f("pk_dues")),
     )
@@ -593,7 +613,7 @@ def upgrade() -> None:
             ["notice"], ["notices.id"], name=op.f("fk_past_deliveries_notice"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("notice", "member", name=op.f("pk_past_deliveries")),
-        comment="The archive: what became of deliveries of which nothing is to be done any more",
+        comment="The archive: finished deliveries",
         sqlite_with_rowid=False,
     )
     op.create_index(op.f("ix_past_deliveries_member"), "past_deliveries", ["member"], unique=False)

@@ -20,7 +20,7 @@ def failed(cause: str) -> OperationalError:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "description"),
     [
         (
             failed("database is locked"),
@@ -43,11 +43,13 @@ def failed(cause: str) -> OperationalError:
         (Refused("the domain is frozen\nmore"), "work is refused: the domain is frozen"),
     ],
 )
-def test_each_failure_is_told_in_one_line_that_says_what_to_do(error: Exception, told: str) -> None:
-    assert str(outage_of(error)) == told
+def test_each_failure_is_described_in_one_line_that_says_what_to_do(
+    error: Exception, description: str
+) -> None:
+    assert str(outage_of(error)) == description
 
 
-def test_a_failure_is_logged_when_it_begins_when_it_becomes_another_and_when_it_ends() -> None:
+def test_a_failure_is_logged_when_it_begins_when_its_cause_changes_and_when_it_ends() -> None:
     outages = Outages()
     with capture_logs() as logs:
         outages.end("tick")
@@ -55,12 +57,12 @@ def test_a_failure_is_logged_when_it_begins_when_it_becomes_another_and_when_it_
             outages.begin("tick", failed("database is locked"))
         outages.begin("settling", failed("disk is full"), deliveries=4)
         outages.begin("tick", failed("disk is full"))
-        assert [one.words for one in outages.current] == ["the disk is full"]
+        assert [outage.words for outage in outages.current] == ["the disk is full"]
         outages.end("tick")
         assert outages.current
         outages.end("settling")
         assert not outages.current
-    assert [one["event"] for one in logs] == [
+    assert [entry["event"] for entry in logs] == [
         "tick-failed",
         "settling-failed",
         "tick-failed",
@@ -86,5 +88,5 @@ def test_a_failure_is_logged_when_it_begins_when_it_becomes_another_and_when_it_
         (ValueError(), False),
     ],
 )
-def test_what_is_wrong_with_us_is_no_outage(error: Exception, outage: bool) -> None:
+def test_an_error_of_our_own_is_not_an_outage(error: Exception, outage: bool) -> None:
     assert is_outage(error) is outage

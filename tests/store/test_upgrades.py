@@ -93,7 +93,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'old.sqlite'}"
 
 
-async def test_an_old_database_keeps_its_rows_and_gets_every_constraint_of_a_new_one(url: str) -> None:
+async def test_an_old_database_keeps_its_rows_and_gets_all_constraints_of_a_new_one(url: str) -> None:
     database = Database(url)
     async with database.write() as connection:
 
@@ -136,7 +136,7 @@ async def test_an_old_database_keeps_its_rows_and_gets_every_constraint_of_a_new
         }
 
 
-async def test_a_database_made_by_the_nine_former_migrations_becomes_the_same_as_a_new_one(
+async def test_a_database_made_by_the_nine_former_migrations_gets_the_schema_of_a_new_one(
     tmp_path: Path,
 ) -> None:
     copyfile(_REVISION_0009, tmp_path / "old.sqlite")

@@ -10,6 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.store.database import insert_into
 from scheduler.store.schema import asks, form_counts
 
+EVERYBODY = ""
+"""The `visitor` of the counts for all visitors together."""
+
 
 class FormSubmission(NamedTuple):
     """A submitted form: `what` is join or link, `said` holds the fields as they were typed."""
@@ -19,8 +22,9 @@ class FormSubmission(NamedTuple):
     asked_at: datetime
 
 
-async def add(connection: AsyncConnection, what: str, said: Mapping[str, str], now: datetime) -> int:
-    row = insert(asks).values(what=what, said=dict(said), asked_at=now)
+async def add(connection: AsyncConnection, what: str, fields: Mapping[str, str], now: datetime) -> int:
+    """Insert a submission and return its number."""
+    row = insert(asks).values(what=what, said=dict(fields), asked_at=now)
     return int(await connection.scalar(row.returning(asks.c.id)) or 0)
 
 
@@ -36,10 +40,6 @@ async def pending(connection: AsyncConnection, *, until: datetime) -> list[int]:
     return list(
         await connection.scalars(select(asks.c.id).where(asks.c.asked_at <= until).order_by(asks.c.id))
     )
-
-
-EVERYBODY = ""
-"""The `visitor` of the counts for all visitors together."""
 
 
 async def lock_and_read(connection: AsyncConnection, hour: datetime, visitor: str) -> tuple[int, int]:

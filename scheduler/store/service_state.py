@@ -9,22 +9,32 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.store.database import insert_into
 from scheduler.store.schema import counters, facts
 
+# The names of all values, which existing databases contain; instants are in ISO 8601.
 LAST_TICK = "last_tick"
 TICKED_BEFORE_HOLD = "ticked_before_hold"
 HOLD = "hold"
+"""Why and since when sending is paused; nothing is claimed while it is set."""
 WATERMARK = "watermark"
+"""The counter `change` up to which ticks have processed the changes of members."""
 SWEPT = "swept_at"
+"""When a tick last considered every member and not only changed ones."""
 UID_DOMAIN = "uid_domain"
 TZDATA = "tzdata"
+"""The version of the zone data that occurrences were last calculated with."""
 RELAY = "relay"
 TROUBLES = "troubles"
+"""What was wrong when alerts were last checked."""
 ALERTS = "alerts"
-CLOCK_MARK = "clock_mark"
+"""Alerts that still have to be delivered."""
 DATABASE_IDENTITY = "where"
+"""The PostgreSQL database that these rows were last seen in."""
 TRIED = "tried"
+"""When writing was last tested."""
 KEY_FINGERPRINT = "key_fingerprint"
 RETURNS_FULL = "returns_full"
+"""Since when returned mail is discarded because too much waits for review."""
 FORMS_LIMITED = "forms_limited"
+"""When the limit of mails sent for all forms together was last reached."""
 
 
 async def read(connection: AsyncConnection, name: str) -> Any:

@@ -89,7 +89,7 @@ async def prepare(installation: Installation, members: int, history: int) -> Non
             await connection.execute(
                 text(_SENT), {"notice": notice, "chunk": chunk, "due": due, "most": most}
             )
-    await installation.database.flush_log()
+    await installation.database.checkpoint()
 
 
 async def claim(installation: Installation) -> None:
@@ -152,7 +152,7 @@ async def step(name: str, folder: Path, members: int, history: int, port: int) -
             installation.planner._archive_after = timedelta(days=3650)
             await STEPS[name](installation)
         took = {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - spent}
-        await installation.database.flush_log()
+        await installation.database.checkpoint()
     print(json.dumps(took | {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 

@@ -213,10 +213,10 @@ async def _look_at_database(parts: Parts, note: Callable[[Level, str], None]) ->
                     Level.NOTE,
                     f"{one.key} is no longer given by the rule; keep it (any `occurrence amend`) or cancel it",
                 )
-            for zone, starts, local in await notices.told_hours(connection, one.key):
+            for zone, starts, local in await notices.told_local_starts(connection, one.key):
                 shown = f"{starts.astimezone(ZoneInfo(zone)):%Y-%m-%dT%H:%M}"
                 if starts == one.starts and shown != local and starts > now:
-                    count = await reports.told_of(connection, one.key, zone)
+                    count = await reports.count_mailed(connection, one.key, zone)
                     note(Level.WRONG, _told_wrong(one.key, zone, local=local, right=shown, count=count))
 
 

@@ -105,7 +105,7 @@ class Service:
     def report(self) -> SenderReport:
         """What the web cannot know by itself."""
         return SenderReport(
-            faults=[one.words for one in self._parts.database.faults.standing],
+            faults=[one.words for one in self._parts.database.outages.current],
             metrics=generate_latest(self.transport.registry).decode(),
         )
 
@@ -114,12 +114,12 @@ class Service:
         try:
             await self._tick()
         except _FAULTS as error:
-            self._parts.database.faults.begin("tick", error)
+            self._parts.database.outages.begin("tick", error)
             # What was to be seen has not been done.
             self._seen = -1
             self._look_soon()
         else:
-            self._parts.database.faults.end("tick")
+            self._parts.database.outages.end("tick")
 
     async def _tick(self) -> None:
         async with self._ticking:
@@ -165,11 +165,11 @@ class Service:
             try:
                 await self._dispatcher.send_due()
             except OUTAGES as error:
-                self._parts.database.faults.begin("sending", error)
+                self._parts.database.outages.begin("sending", error)
                 await asyncio.sleep(WATCH_SECONDS)
                 self._work.set()
             else:
-                self._parts.database.faults.end("sending")
+                self._parts.database.outages.end("sending")
             if pause := self._dispatcher.relay.pause:
                 await asyncio.sleep(pause)
                 self._work.set()
@@ -237,7 +237,7 @@ async def serve(
     raise_descriptor_limit()
     listeners = _listeners(settings)
     database = Database(settings.database.url)
-    async with database.alone(), open_parts(settings, upgrade=True) as parts:
+    async with database.exclusive(), open_parts(settings, upgrade=True) as parts:
         if prepare:
             await prepare(parts)
         if outbox(settings):

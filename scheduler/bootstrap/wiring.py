@@ -115,7 +115,7 @@ async def load_keys(
     """
     async with database.read() as connection:
         known = await service_state.read(connection, service_state.KEY_FINGERPRINT)
-        in_use = known is not None or await reports.any_at_all(connection)
+        in_use = known is not None or await reports.has_any(connection)
     if settings.security.key:
         keys = Keys(settings.security.key)
     elif database.path is None:

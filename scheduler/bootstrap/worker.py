@@ -92,10 +92,10 @@ def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatc
                 async with parts.database.write() as connection:
                     seconds = await jobs.reserve_slots(connection, slots, rate=rate)
             except OUTAGES as error:
-                parts.database.faults.begin("booking", error)
+                parts.database.outages.begin("booking", error)
                 await parts.clock.sleep(BOOK_AGAIN_SECONDS)
             else:
-                parts.database.faults.end("booking")
+                parts.database.outages.end("booking")
                 return seconds
 
     return Dispatcher(

@@ -11,7 +11,7 @@ from scheduler.cli.command import command_context, confirm, is_terminal, run_to_
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
     from scheduler.service.sending_pause import SendingPaused
-    from scheduler.store.ledger.reports import Missed
+    from scheduler.store.ledger.reports import PastDue
 
 
 @app.command()
@@ -54,7 +54,7 @@ def resume(
     from scheduler.service.sending_pause import CLOCK_AHEAD, RESTORED, held
     from scheduler.service.sending_pause import resume as resume_sending
 
-    async def look(parts: "Parts") -> "tuple[SendingPaused | None, list[Missed]]":
+    async def look(parts: "Parts") -> "tuple[SendingPaused | None, list[PastDue]]":
         async with parts.database.read() as connection:
             standing = await held(connection)
         if standing and standing.reason == RESTORED:

@@ -268,7 +268,7 @@ def answers(
         series = {one.slug: one for one in parts.series}
         async with parts.database.read() as connection:
             await find_occurrence(connection, series, key, parts.clock.now())
-            people = await answers.who_answered(connection, key) if names else []
+            people = await answers.list_answers(connection, key) if names else []
             return await answers.count_answers(connection, key), people
 
     found, people = command_context(context).run(count)

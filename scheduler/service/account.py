@@ -142,14 +142,14 @@ async def confirm_address(database: Database, token: str, *, keys: Keys, now: da
             key = address_key(address)
             if await members.by_key(connection, key):
                 raise Refused("Another member gets our mail at this address already, so nothing was changed.")
-            await erasures.let_return(connection, erasure_name(keys, key))
+            await erasures.allow_return(connection, erasure_name(keys, key))
             await members.change(
                 connection,
                 member.id,
                 address=address,
                 address_key=key,
                 generation=member.generation + 1,
-                **await returns.trust_again(connection, member.id),
+                **await returns.clear_bounces(connection, member.id),
             )
             await mail_one(connection, member, Kind.ADDRESS_CHANGED, address=member.address, now=now)
             log.info("address-changed", member=member.id)
@@ -197,7 +197,7 @@ async def own_data(database: Database, token: str, *, keys: Keys, now: datetime)
         standing, member = await recognise(connection, token, Purpose.SIGN_IN, keys=keys, now=now)
         if member is None:
             raise NotOpen(standing)
-        held = await erasures.held_about(connection, member.id)
+        held = await erasures.rows_about(connection, member.id)
         numbers = {row["notice"] for row in (*held["deliveries"], *held["past_deliveries"])}
         about = [one for one in await notices.every(connection) if one.id in numbers]
     tables = {

@@ -46,7 +46,7 @@ class AlertNotifier:
     @property
     def has_news(self) -> bool:
         """Whether to `look` soon, since the database has begun or ceased to fail."""
-        known = bool(self._database.faults.standing) == bool(self._faults)
+        known = bool(self._database.outages.current) == bool(self._faults)
         return bool(self._webhook) and not known and self._clock.monotonic() >= self._next_call
 
     async def look(self) -> None:
@@ -57,7 +57,7 @@ class AlertNotifier:
             wrong = await troubles(connection, now, late=self._late)
             await self._note(connection, wrong, now)
         await self._tell()
-        well = not wrong and not self._database.faults.standing
+        well = not wrong and not self._database.outages.current
         if self._ping and well and (fault := await _call(self._ping)):
             log.warning("ping-failed", error=fault)
 
@@ -65,7 +65,7 @@ class AlertNotifier:
         """Of a database that fails it is told from here, since nothing can be kept in it: when that begins and ends."""
         if not self.has_news:
             return
-        words = "; ".join(map(str, self._database.faults.standing))
+        words = "; ".join(map(str, self._database.outages.current))
         self._next_call = self._clock.monotonic() + FIRST_RETRY.total_seconds()
         told = {
             "trouble": "database",

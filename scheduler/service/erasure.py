@@ -71,7 +71,7 @@ async def erase_member(
 
 async def _find(connection: AsyncConnection, email: str, keys: Keys) -> Member | None:
     key = key_of(email)
-    if not await members.by_key(connection, key) and await erasures.erased(
+    if not await members.by_key(connection, key) and await erasures.find_erased(
         connection, [erasure_name(keys, key)]
     ):
         return None

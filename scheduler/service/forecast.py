@@ -139,7 +139,7 @@ async def _of_want(
     number = notice.id if notice else None
     # Of what is due later everybody who is on the list now is in time: one look serves for all those instants.
     later = (
-        await reports.lacking_later(connection, want, people, notice=number)
+        await reports.missing_later(connection, want, people, notice=number)
         if any(due > now and not fanned for due, fanned in dues.values())
         else {}
     )
@@ -151,7 +151,7 @@ async def _of_want(
             lacking = later
         else:
             only = None if zone == EVERY_ZONE else zone
-            lacking = await reports.lacking_by_zone(connection, want, notice=number, due=due, zone=only)
+            lacking = await reports.missing_by_zone(connection, want, notice=number, due=due, zone=only)
         places = lacking.keys() | waiting.keys() if zone == EVERY_ZONE else {zone}
         made = [waiting[place] for place in places if place in waiting]
         count = sum(one.count for one in made) + sum(lacking.get(place, 0) for place in places)

@@ -40,7 +40,7 @@ async def ask_for_link(database: Database, email: str, *, now: datetime) -> int:
 async def _keep(database: Database, what: str, said: Mapping[str, str], now: datetime) -> int:
     # Nobody is looked up here: how long the answer takes says nothing about whom we know.
     async with database.write() as connection:
-        return await form_queue.keep(connection, what, said, now)
+        return await form_queue.add(connection, what, said, now)
 
 
 async def keep_carrying_out(database: Database, clock: Clock) -> None:
@@ -58,9 +58,9 @@ async def keep_carrying_out(database: Database, clock: Clock) -> None:
                 now = clock.now()
                 await carry_out_left(database, now=now, asked_until=now - _SOONEST)
         except OUTAGES as error:
-            database.faults.begin("asks", error)
+            database.outages.begin("asks", error)
         else:
-            database.faults.end("asks")
+            database.outages.end("asks")
 
 
 async def carry_out(database: Database, number: int, *, now: datetime) -> None:
@@ -92,6 +92,6 @@ async def _carry_out(database: Database, number: int, now: datetime) -> None:
 async def carry_out_left(database: Database, *, now: datetime, asked_until: datetime | None = None) -> None:
     """Carry out all that was asked, or all that was asked until an instant."""
     async with database.read() as connection:
-        left = await form_queue.left(connection, until=asked_until or now)
+        left = await form_queue.pending(connection, until=asked_until or now)
     for number in left:
         await carry_out(database, number, now=now)

@@ -106,7 +106,7 @@ async def _wrongly_told(connection: AsyncConnection, now: datetime) -> list[str]
     """A line for each meeting to come of which members were told an hour that new zone data has changed."""
     found = []
     for key in await corrections.outdated_occurrences(connection):
-        one = await occurrences.one_occurrence(connection, key)
+        one = await occurrences.occurrence_by_key(connection, key)
         if one is None or one.starts <= now or one.cancelled:
             continue
         if wrong := await corrections.wrongly_told(connection, one):
@@ -155,7 +155,7 @@ async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelt
         found["relay"] = f"{_in_brief(relay)}; `third-thursday status` says more"
     if count := await _turned_away_lately(connection, now):
         found["policy"] = _turned_away(count)
-    if await returns.unkept(connection):
+    if await returns.discarded(connection):
         found["returns"] = _RETURNS_FULL
     if lines := await _wrongly_told(connection, now):
         found["told"] = "; ".join(lines)
@@ -179,7 +179,7 @@ async def is_served(connection: AsyncConnection, now: datetime) -> bool:
 
 async def try_writing(database: Database, now: datetime) -> Outage | None:
     """Write a little, and return what is wrong where that fails. Waits no more than some seconds for others."""
-    hurried = database.in_a_hurry()
+    hurried = database.with_short_timeout()
     try:
         async with hurried.write() as connection:
             await service_state.write(connection, service_state.TRIED, now)
@@ -192,11 +192,11 @@ async def try_writing(database: Database, now: datetime) -> Outage | None:
 
 async def health(database: Database, now: datetime, *, unwritable: Outage | None = None) -> ServiceHealth:
     """How the service is; `unwritable` is what `try_writing` found, if it was asked."""
-    faults = dict.fromkeys([*([unwritable] if unwritable else []), *database.faults.standing])
+    faults = dict.fromkeys([*([unwritable] if unwritable else []), *database.outages.current])
     async with database.read() as connection:
         relay = await service_state.read(connection, service_state.RELAY)
         last_tick = await service_state.read_instant(connection, service_state.LAST_TICK)
-        unkept = await returns.unkept(connection)
+        unkept = await returns.discarded(connection)
         return ServiceHealth(
             last_tick=last_tick,
             hold=await held(connection),
@@ -222,7 +222,7 @@ async def health(database: Database, now: datetime, *, unwritable: Outage | None
 
 async def unready(database: Database, now: datetime) -> list[str]:
     """Why the service does not do its work, a few words each; empty where it does. Reads next to nothing."""
-    faults = [one.words for one in database.faults.standing]
+    faults = [one.words for one in database.outages.current]
     try:
         async with asyncio.timeout(LONGEST_READ.total_seconds()), database.read() as connection:
             served = await is_served(connection, now)

@@ -55,7 +55,7 @@ async def count_refusals(database: Database, *, now: datetime) -> int:
     One refusal suppresses nobody, unlike a hard bounce: a relay that has lost its list of users says the same of all.
     """
     async with database.write() as connection:
-        refused = await returns.keep_refusals(connection, HARD, since=now - LOOK_BACK)
+        refused = await returns.add_refusals(connection, HARD, since=now - LOOK_BACK)
         worn = await worn_out(connection, now=now) if refused else []
         if worn:
             await returns.suppress(connection, worn, now)
@@ -66,7 +66,7 @@ async def count_refusals(database: Database, *, now: datetime) -> int:
 
 async def worn_out(connection: AsyncConnection, *, now: datetime, member: int | None = None) -> list[int]:
     """The members, or the one, from whose addresses so much came back that they count as dead."""
-    return await returns.worn_out(
+    return await returns.members_over_limit(
         connection, bounces=SOFT_BOUNCES, since=now - SOFT_WITHIN, span=SOFT_SPAN, member=member
     )
 
@@ -315,7 +315,7 @@ async def _complained(desk: _Desk, complaint: Complaint) -> str:
     member = await _ours(desk, complaint.text)
     if member is None:
         raise _Unclear("a complaint that names no link of a member's")
-    await returns.keep(
+    await returns.add(
         desk.connection,
         digest=desk.said.digest,
         kind="complaint",
@@ -369,7 +369,7 @@ async def _bounced(desk: _Desk, bounce: Bounce) -> str:
             return "a bounce of an address to which nothing goes any more: discarded"
         raise _Unclear("a bounce that did not come back to where our mail goes out from")
     failure = bounce.failure_for(member.address)
-    await returns.keep(
+    await returns.add(
         desk.connection,
         digest=desk.said.digest,
         kind=failure,
@@ -391,7 +391,7 @@ async def _bounced(desk: _Desk, bounce: Bounce) -> str:
 async def _answered(desk: _Desk, reply: CalendarReply) -> str:
     """The UID is one member's own: who echoes it was sent the invitation."""
     named = read_uid(reply.uid, desk.domain)
-    one = await occurrences.one_occurrence(desk.connection, named[0]) if named else None
+    one = await occurrences.occurrence_by_key(desk.connection, named[0]) if named else None
     if named is None or one is None:
         raise _Unclear("an answer to no meeting of ours")
     number = desk.invited.get(reply.uid)
@@ -430,7 +430,7 @@ async def _invited(database: Database, said: InboundMessage, keys: Keys, domain:
     async with database.read() as connection:
         for reply in said.replies:
             named = read_uid(reply.uid, domain)
-            if named is None or await occurrences.one_occurrence(connection, named[0]) is None:
+            if named is None or await occurrences.occurrence_by_key(connection, named[0]) is None:
                 continue
             if (number := await _member_of(connection, said, reply, named, keys=keys)) is not None:
                 found[reply.uid] = number
@@ -476,12 +476,12 @@ async def _keep(
     if await returns.is_known(connection, digest):
         return "the same message came before; nothing was done"
     needed = len(octets[:LONGEST_KEPT]) + returns.ROW_OCTETS
-    if await returns.octets_waiting(connection) + needed > queue:
-        await returns.note_unkept(connection, now)
+    if await returns.octets_in_review(connection) + needed > queue:
+        await returns.note_discarded(connection, now)
         return (
             "not kept, only counted: too much waits for a look already; see `returns list` and `returns drop`"
         )
-    number = await returns.keep(
+    number = await returns.add(
         connection,
         digest=digest,
         kind="review",

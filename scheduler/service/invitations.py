@@ -117,7 +117,7 @@ async def count_due(database: Database, want: Wanted, *, now: datetime) -> int:
                 only = None if zone == EVERY_ZONE else zone
                 number += sum(
                     (
-                        await reports.lacking_by_zone(connection, want, notice=None, due=due, zone=only)
+                        await reports.missing_by_zone(connection, want, notice=None, due=due, zone=only)
                     ).values()
                 )
     return number

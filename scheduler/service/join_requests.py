@@ -139,7 +139,7 @@ async def admit(connection: AsyncConnection, request: Request, *, now: datetime)
         active_since=now,
         paused_until=None,
         uninvited_at=None,
-        **await returns.trust_again(connection, member.id),
+        **await returns.clear_bounces(connection, member.id),
     )
     admitted = await members.by_id(connection, member.id)
     assert admitted
@@ -321,7 +321,7 @@ async def receive(connection: AsyncConnection, application: Application, now: da
         return
     standing = await join_requests.latest_of(connection, member.id)
     if standing is None or standing.state not in join_requests.OPEN:
-        await join_requests.ask(
+        await join_requests.add(
             connection,
             member.id,
             now,
@@ -360,7 +360,7 @@ async def confirm(
     async with database.write() as connection:
         standing, member, request = await _find(connection, token, keys=keys, now=now)
         if member and request and await join_requests.confirm(connection, request.id, now):
-            await erasures.let_return(connection, erasure_name(keys, member.address_key))
+            await erasures.allow_return(connection, erasure_name(keys, member.address_key))
             log.info("request-confirmed", request=request.id)
             if admits:
                 await join_requests.answer(

@@ -148,7 +148,7 @@ class _Import:
         if not await erasures.any_erased(connection):
             return set()
         names = {erasure_name(self.keys, key): key for key in address_keys}
-        return {names[name] for name in await erasures.erased(connection, list(names))}
+        return {names[name] for name in await erasures.find_erased(connection, list(names))}
 
     def _entry(self, row: MemberRow) -> Mapping[str, Any]:
         return entry(

@@ -119,7 +119,9 @@ async def require_member(connection: AsyncConnection, email: str) -> Member:
     key = key_of(email)
     if found := await members.by_key(connection, key):
         return found
-    near = get_close_matches(key, map(address_key, await members.like(connection, key)), n=1, cutoff=0.8)
+    near = get_close_matches(
+        key, map(address_key, await members.similar_addresses(connection, key)), n=1, cutoff=0.8
+    )
     hint = f"did you mean {near[0]}?" if near else "`members list` shows them"
     raise Refused(f"there is no member {quoted(email)}; {hint}")
 
@@ -228,12 +230,12 @@ def home_of(details: Details) -> tuple[str, str]:
 
 async def _check_erased(connection: AsyncConnection, keys: Keys, address: str, *, returning: bool) -> None:
     name = erasure_name(keys, address_key(address))
-    if await erasures.erased(connection, [name]):
+    if await erasures.find_erased(connection, [name]):
         if not returning:
             raise Refused(
                 f"{address} was erased; if that person asked to come back, use `members add` with --returning"
             )
-        await erasures.let_return(connection, name)
+        await erasures.allow_return(connection, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +266,7 @@ async def change_member(
                 if (value := getattr(details, name)) is not None
             }
             if details.deliverable:
-                values |= await returns.trust_again(connection, member.id)
+                values |= await returns.clear_bounces(connection, member.id)
             if details.email is not None:
                 values |= await _new_address(connection, member, details.email, keys)
             moves = details.country not in (None, member.country) and member.zone_source == "assumed"
@@ -285,7 +287,7 @@ async def _new_address(
         if await members.by_key(connection, key):
             raise Refused(f"{address} is another member's address; take one of the two off the list")
         await _check_erased(connection, keys, address, returning=False)
-    trust = await returns.trust_again(connection, member.id) if key != member.address_key else {}
+    trust = await returns.clear_bounces(connection, member.id) if key != member.address_key else {}
     return {"address": address, "address_key": key, **trust}
 
 

@@ -47,7 +47,7 @@ async def erase_mentions(connection: AsyncConnection, people: Sequence[Person], 
     their addresses in what mail systems said. Returns all that was found."""
     since = await find_mentions(connection, people, after=found.seen)
     both = Mentions([*found.certain, *since.certain], [*found.possible, *since.possible], since.seen)
-    await returns.drop_several(connection, both.certain)
+    await returns.drop_many(connection, both.certain)
     await erasures.blank_addresses(connection, [address for who in people for address in who.addresses])
     return both
 

@@ -77,7 +77,7 @@ async def find_occurrence(
 ) -> Occurrence:
     """The kept occurrence, or the one that the rule gives. Raises Refused where there is none."""
     parsed = OccurrenceKey.parse(key)
-    kept = await occurrences.one_occurrence(connection, key)
+    kept = await occurrences.occurrence_by_key(connection, key)
     if kept:
         return kept
     its = series.get(parsed.series)
@@ -201,7 +201,7 @@ async def _keep(connection: AsyncConnection, series: Series, occurrence: Occurre
     """See that the occurrence is in the store, and before it its series, so that it can be amended."""
     if series.slug not in await occurrences.adopted_series(connection):
         await occurrences.adopt_series(connection, series, now)
-    await occurrences.keep(connection, occurrence)
+    await occurrences.add(connection, occurrence)
 
 
 async def tell(

@@ -88,7 +88,7 @@ class Planner:
         async with self._database.tick() as connection:
             # Not before: it may have waited for another tick.
             now = self._clock.now()
-            if await service_state.has_moved(connection):
+            if await service_state.detect_copy(connection):
                 await hold(connection, RESTORED, now)
             ticked, before_hold, watermark, swept = await service_state.read_several(
                 connection,
@@ -253,7 +253,7 @@ class Planner:
             connection, notice.id, unwanted=None, closed_at=None, archived_at=None, tally=None
         )
         if not notice.stopped_at:
-            await lifecycle.give_back(connection, notice.id)
+            await lifecycle.requeue(connection, notice.id)
             await notices.fan_out_again(connection, notice.id)
         log.info("notice-wanted-again", notice=notice.id, kind=notice.kind, occurrence=notice.occurrence)
 

@@ -11,13 +11,13 @@ from scheduler.store import backups, service_state
 from scheduler.store.database import Database
 from scheduler.store.key_file import read_key, write_key
 from scheduler.store.ledger import lifecycle, reports
-from scheduler.store.ledger.reports import Missed
+from scheduler.store.ledger.reports import PastDue
 
 
 async def back_up(database: Database, file: Path, *, keys: Keys, now: datetime) -> None:
     """Keep all there is, as of one moment, in one file. Raises Problem."""
     path = _require_file(database, "pg_dump --format=custom, and keep [security] key with it")
-    await asyncio.to_thread(backups.copy_to, path, file, key=keys.secret, now=now)
+    await asyncio.to_thread(backups.make_backup, path, file, key=keys.secret, now=now)
 
 
 async def restore(
@@ -29,7 +29,7 @@ async def restore(
     path = _require_file(
         database, "pg_restore; the first tick notices it, and holds sending until `third-thursday resume`"
     )
-    async with database.alone():
+    async with database.exclusive():
         key = await asyncio.to_thread(backups.require_backup, file)
         if given is not None and given != key:
             raise Problem(
@@ -41,11 +41,11 @@ async def restore(
             backups.set_aside(secret, now)
             write_key(secret, key)
         return await asyncio.to_thread(
-            backups.put_back, file, path, facts={service_state.HOLD: as_fact(RESTORED, now)}, now=now
+            backups.restore_backup, file, path, facts={service_state.HOLD: as_fact(RESTORED, now)}, now=now
         )
 
 
-async def missed(database: Database) -> list[Missed]:
+async def missed(database: Database) -> list[PastDue]:
     """What waits although it was due before a restore; nothing where sending is not held by one."""
     async with database.read() as connection:
         standing = await held(connection)

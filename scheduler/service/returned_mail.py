@@ -37,5 +37,5 @@ async def drop_waiting(database: Database, numbers: list[int]) -> int:
     gone = 0
     for place in range(0, len(numbers), _AT_ONCE):
         async with database.write() as connection:
-            gone += await returns.drop_several(connection, numbers[place : place + _AT_ONCE])
+            gone += await returns.drop_many(connection, numbers[place : place + _AT_ONCE])
     return gone

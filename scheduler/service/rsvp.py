@@ -81,7 +81,7 @@ async def respond(
         if answer is None or question is not RsvpStatus.OPEN:
             answer = before
         elif answer == NO_ANSWER and before:
-            await answers.drop_answer(connection, member.id, one.key, now=now)
+            await answers.delete_answer(connection, member.id, one.key, now=now)
         elif answer not in (NO_ANSWER, before):
             await answers.set_answer(connection, member.id, one.key, answer=answer, now=now)
     its = series[one.series]

@@ -118,7 +118,7 @@ async def timeline(connection: AsyncConnection, series: Sequence[Series], *, now
     adopted = await occurrences.adopted_series(connection)
     kept = await occurrences.all_occurrences(connection)
     changed = any(one.slug in adopted and adopted[one.slug].fingerprint != one.fingerprint for one in series)
-    told = await occurrences.told_keys(connection) if changed else set[str]()
+    told = await occurrences.mailed_occurrences(connection) if changed else set[str]()
     return Timeline([_line(one, adopted.get(one.slug), kept, told=told, now=now) for one in series])
 
 
@@ -286,7 +286,7 @@ async def find_meeting(
     its = series.get(parsed.series)
     if its is None:
         return None
-    kept = await occurrences.one_occurrence(connection, key)
+    kept = await occurrences.occurrence_by_key(connection, key)
     if kept:
         return await occurrences.with_preceding(connection, kept, its)
     if parsed.time is not None or not its.gives(parsed.date):

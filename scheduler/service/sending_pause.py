@@ -135,8 +135,8 @@ async def resume(connection: AsyncConnection, now: datetime) -> int:
     was = await release(connection)
     if was is None or was.reason not in BY_CLOCK:
         return 0
-    await members.pause_again(connection, now)
-    back = await lifecycle.take_back(connection, now)
+    await members.restore_pauses(connection, now)
+    back = await lifecycle.requeue_given_up(connection, now)
     if back:
         log.info("expired-by-wrong-clock", deliveries=back)
     return back

@@ -99,7 +99,7 @@ async def _take_zone_data(connection: AsyncConnection, now: datetime) -> bool:
     former = {one.key: one.starts for one in await occurrences.all_occurrences(connection, since=now)}
     retimed = await occurrences.retime(connection, now)
     for one in await occurrences.all_occurrences(connection, since=now):
-        if count := await corrections.outdate(connection, one, former.get(one.key, one.starts), now):
+        if count := await corrections.mark_outdated(connection, one, former.get(one.key, one.starts), now):
             log.error("told-hours-changed", occurrence=one.key, zones=count)
     return bool(retimed)
 
@@ -119,13 +119,13 @@ async def _derive(
         if starts > since:
             new.append(series.occurrence(day, adopted_at))
     if new:
-        await occurrences.keep(connection, *new)
+        await occurrences.add(connection, *new)
         await occurrences.readopt_series(connection, series, until)
     return bool(new)
 
 
 async def _follow_rule(connection: AsyncConnection, series: Series, now: datetime) -> None:
-    told = await occurrences.told_keys(connection)
+    told = await occurrences.mailed_occurrences(connection)
     kept = await occurrences.all_occurrences(connection, series=series.slug)
     standing, replaced = settled(series, kept, told=told, now=now)
     was_orphaned = {one.key: one.orphaned for one in kept}

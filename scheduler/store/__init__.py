@@ -1,1 +1,1 @@
-"""What is kept: tables and the statements on them."""
+"""The database: its tables, and every SQL statement on them."""

@@ -1,4 +1,4 @@
-"""What members answered to invitations."""
+"""Members' answers to invitations."""
 
 from datetime import datetime
 from typing import Any
@@ -11,15 +11,15 @@ from scheduler.store.database import insert_into
 from scheduler.store.schema import answers, members, occurrences
 
 Order = tuple[int, datetime]
-"""SEQUENCE and DTSTAMP of a calendar program's answer (RFC 5546 section 2.1.5): the highest holds."""
+"""SEQUENCE and DTSTAMP of a calendar program's answer (RFC 5546 section 2.1.5): the highest one wins."""
 
 
 def has_declined(
     member: ColumnElement[int], occurrence: ColumnElement[str | None] | str | None
 ) -> ColumnElement[bool]:
-    """Whether a member has declined an occurrence.
+    """Return the condition that a member has declined an occurrence.
 
-    To be used in a statement that itself names the tables of these columns; within another EXISTS use `declines`.
+    For a statement that selects from the tables of these columns itself; inside another EXISTS use `declines`.
     """
     return exists().where(declines(member, occurrence))
 
@@ -27,7 +27,7 @@ def has_declined(
 def declines(
     member: ColumnElement[int], occurrence: ColumnElement[str | None] | str | None
 ) -> ColumnElement[bool]:
-    """Whether a row of `answers` is a member's and declines an occurrence."""
+    """Return the condition that a row of `answers` belongs to a member and declines an occurrence."""
     return and_(
         answers.c.member == member, answers.c.occurrence == occurrence, answers.c.answer == "declined"
     )
@@ -42,26 +42,24 @@ async def set_answer(
     now: datetime,
     order: Order | None = None,
 ) -> None:
-    """Keep a member's answer to an occurrence; the last one holds. `order` is that of a calendar program's."""
-    mark = await service_state.note_change(connection)
+    """Set a member's answer to an occurrence, replacing an earlier one. `order` is given for a calendar program's."""
+    change_mark = await service_state.note_change(connection)
     values: dict[str, Any] = {"answer": answer, "answered_at": now, "stamped_at": order[1] if order else None}
     if order:
         values["sequence"] = order[0]
-    given = insert_into(connection, answers).values(**values, member=number, occurrence=occurrence)
-    await connection.execute(
-        given.on_conflict_do_update(index_elements=["occurrence", "member"], set_=values)
-    )
-    await connection.execute(update(members).where(members.c.id == number).values(changed=mark))
+    row = insert_into(connection, answers).values(**values, member=number, occurrence=occurrence)
+    await connection.execute(row.on_conflict_do_update(index_elements=["occurrence", "member"], set_=values))
+    await connection.execute(update(members).where(members.c.id == number).values(changed=change_mark))
 
 
 async def answer_of(connection: AsyncConnection, number: int, occurrence: str) -> str:
-    """What a member last answered to an occurrence; empty where nothing."""
+    """Return a member's answer to an occurrence; empty if there is none."""
     key = (answers.c.member == number) & (answers.c.occurrence == occurrence)
     return await connection.scalar(select(answers.c.answer).where(key)) or ""
 
 
 async def order_of(connection: AsyncConnection, number: int, occurrence: str) -> Order | None:
-    """By what a later answer of a calendar program is compared with the one that holds; None where there is none."""
+    """Return what a calendar program's later answer is compared with; None if the member has not answered yet."""
     query = select(
         func.coalesce(answers.c.sequence, 0), func.coalesce(answers.c.stamped_at, answers.c.answered_at)
     ).where(answers.c.member == number, answers.c.occurrence == occurrence)
@@ -69,17 +67,17 @@ async def order_of(connection: AsyncConnection, number: int, occurrence: str) ->
     return (row[0], row[1]) if row else None
 
 
-async def drop_answer(connection: AsyncConnection, number: int, occurrence: str, *, now: datetime) -> None:
-    """Let a member have answered nothing to an occurrence; their own feed shows it."""
-    mark = await service_state.note_change(connection)
+async def delete_answer(connection: AsyncConnection, number: int, occurrence: str, *, now: datetime) -> None:
+    """Delete a member's answer to an occurrence; their own feed shows the change."""
+    change_mark = await service_state.note_change(connection)
     key = (answers.c.member == number) & (answers.c.occurrence == occurrence)
     await connection.execute(delete(answers).where(key))
-    changed = update(members).where(members.c.id == number).values(changed=mark, feed_changed_at=now)
-    await connection.execute(changed)
+    changed = {"changed": change_mark, "feed_changed_at": now}
+    await connection.execute(update(members).where(members.c.id == number).values(changed))
 
 
 async def count_answers(connection: AsyncConnection, occurrence: str) -> dict[str, int]:
-    """How many of those who get mail gave each answer to an occurrence."""
+    """Count each answer to an occurrence among active and paused members."""
     query = (
         select(answers.c.answer, func.count())
         .join(members, members.c.id == answers.c.member)
@@ -89,8 +87,8 @@ async def count_answers(connection: AsyncConnection, occurrence: str) -> dict[st
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
-async def who_answered(connection: AsyncConnection, occurrence: str) -> list[tuple[str, str, str]]:
-    """Answer, name and address of each who answered, by name."""
+async def list_answers(connection: AsyncConnection, occurrence: str) -> list[tuple[str, str, str]]:
+    """Return the answer, name and address of each active or paused member who answered, sorted by name."""
     query = (
         select(answers.c.answer, members.c.name, members.c.address)
         .join(members, members.c.id == answers.c.member)
@@ -103,7 +101,7 @@ async def who_answered(connection: AsyncConnection, occurrence: str) -> list[tup
 async def answers_of(
     connection: AsyncConnection, number: int, *, since: datetime
 ) -> dict[str, tuple[str, datetime]]:
-    """What a member answered to the occurrences that start at `since` or later, and when, by their keys."""
+    """Return what a member answered, and when, by the keys of the occurrences that start at `since` or later."""
     query = (
         select(answers.c.occurrence, answers.c.answer, answers.c.answered_at)
         .join(occurrences, occurrences.c.key == answers.c.occurrence)

@@ -1,4 +1,4 @@
-"""The way into the database: one engine, short reading and writing transactions, SQLite or PostgreSQL."""
+"""Access to the database: one engine, and short read and write transactions, on SQLite or PostgreSQL."""
 
 import asyncio
 import fcntl
@@ -28,75 +28,78 @@ from scheduler.store.database_url import (
 from scheduler.store.outage import Outages
 
 OUTAGES: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
-"""What a database that is locked, full, gone or restarting raises: worth trying again."""
+"""What a locked, full, missing or restarting database raises: trying again may help."""
 
 T = TypeVar("T")
 
-HURRIED_SECONDS = 2
+_SHORT_TIMEOUT_SECONDS = 2
 
 _TICK_LOCK = 7437002
+"""The advisory lock of PostgreSQL that a tick's transaction holds."""
 
 
 class Work(NamedTuple):
-    """What `write` does within one transaction. `bare`: that is on SQLite a single statement of the driver's, which is
-    a transaction of itself."""
+    """A function to run in one transaction. `bare` says that on SQLite it runs a single statement through the driver,
+    which needs no BEGIN and COMMIT around it."""
 
     write: Callable[[Connection], object]
     bare: bool = False
 
 
 class DatabaseProblem(Problem):
-    """The database cannot be used as it is; says which and what to do."""
+    """The database cannot be used as it is; the message names the database and says what to do."""
 
 
 class Database:
-    """Short transactions on one database; none may be open while something is awaited from the network.
+    """Short transactions on one database. None may stay open while waiting for the network.
 
-    `read` sees one consistent state; `write` holds the writer's lock from its beginning (SQLite) and commits at
-    the end of the block, or rolls back when it raises. `faults` is what of this process's work fails meanwhile.
+    `read` sees one consistent state. `write` takes SQLite's write lock at once; it commits at the end of the block,
+    or rolls back if the block raises. `outages` tells which work of this process fails because of the database.
     """
 
     def __init__(self, url: str) -> None:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.faults = Outages()
+        self.outages = Outages()
         options: dict[str, Any] = {}
         if not self.is_sqlite:
             options = {"pool_size": 5, "max_overflow": 15, "async_creator": self.connect_driver}
-        # Parameters are addresses and names: they stay out of messages and logs.
+        # Parameters contain addresses and names: keep them out of messages and logs.
         try:
             self._engine = create_async_engine(self.url, hide_parameters=True, **options)
         except ModuleNotFoundError:
             raise SettingsProblem(
-                "PostgreSQL needs more than is installed; run pip install 'third-thursday[postgres]'"
+                "the PostgreSQL driver is not installed; run pip install 'third-thursday[postgres]'"
             ) from None
         if self.is_sqlite:
-            at_once = create_engine(self.url.set(drivername="sqlite"), hide_parameters=True)
-            for engine in (self._engine.sync_engine, at_once):
+            sync_engine = create_engine(self.url.set(drivername="sqlite"), hide_parameters=True)
+            for engine in (self._engine.sync_engine, sync_engine):
                 event.listen(engine, "connect", _prepare_sqlite)
                 event.listen(engine, "begin", _begin_sqlite)
-            self._at_once = at_once.execution_options(writes=True)
+            self._sync_writer = sync_engine.execution_options(writes=True)
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
-            self._kept: Connection | None = None
+            self._sync_connection: Connection | None = None
         self._writer = self._engine.execution_options(writes=True)
 
     @property
     def path(self) -> Path | None:
-        """The file of a SQLite database."""
+        """The file of a SQLite database; None on PostgreSQL."""
         return Path(self.url.database) if self.is_sqlite and self.url.database else None
 
     @property
     def shown(self) -> str:
-        """The database's name for people, without a password or parameters."""
+        """The database's name to show to people: no password, no parameters."""
         return str(self.path) if self.path else shown_address(self.url)
 
     async def connect_driver(self) -> Any:
-        """Open a connection of asyncpg's to a PostgreSQL database: the one way, whoever needs one, so that every
-        parameter of the address means the same for all. The caller closes it."""
+        """Open an asyncpg connection to a PostgreSQL database; the caller closes it.
+
+        Everything that connects does so here, so that each parameter of the URL has the same effect everywhere.
+        """
         import asyncpg
 
         for file in certificate_files(self.url):
-            # asyncpg would not say which of them it cannot read.
+            # asyncpg does not say which file it cannot read; opening each one here does.
             with file.open("rb"):
                 pass
         return await asyncpg.connect(driver_address(self.url), timeout=connect_seconds(self.url))
@@ -111,45 +114,50 @@ class Database:
         async with self._writer.connect() as connection, connection.begin():
             yield connection
 
-    async def write_at_once(self, work: Callable[[Connection], T]) -> T:
-        """As `write`, for what is written many times a second; returns what `work` does.
+    async def run_write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a write transaction and return its result; for writes that happen many times a second.
 
-        On SQLite the whole of `work` runs in a thread of its own: the way there and back costs more than a
-        statement, and is gone once instead of for each. All of it takes turns there, which waits less than
-        asking for the writer's lock again and again.
+        On SQLite all of `work` runs in one dedicated thread: switching threads costs more than a statement, and this
+        way it happens once for each transaction. Taking turns there also waits less than polling the write lock.
         """
         if not self.is_sqlite:
             async with self.write() as connection:
                 return await connection.run_sync(work)
-        return await self._in_turn(partial(self._transact, work))
+        return await self._in_thread(partial(self._transact, work))
 
-    async def write_each(self, works: Iterable[Work]) -> None:
-        """As `write_at_once`, work after work, each committed before the next is asked for: on SQLite in that thread,
-        where the next begins without a way back here. Stops where one raises."""
+    async def run_writes(self, works: Iterable[Work]) -> None:
+        """Run several transactions as `run_write` does, each committed before the next is taken from `works`.
+
+        On SQLite the dedicated thread takes the next one without returning to the event loop. Stops at the first one
+        that raises.
+        """
         if self.is_sqlite:
-            await self._in_turn(lambda: [self._transact(one.write, bare=one.bare) for one in works])
+            await self._in_thread(lambda: [self._transact(work.write, bare=work.bare) for work in works])
             return
-        for one in works:
-            await self.write_at_once(one.write)
+        for work in works:
+            await self.run_write(work.write)
 
-    async def _in_turn(self, work: Callable[[], T]) -> T:
+    async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _transact(self, work: Callable[[Connection], T], *, bare: bool = False) -> T:
-        if self._kept is None:
-            self._kept = self._at_once.connect()
+        if self._sync_connection is None:
+            self._sync_connection = self._sync_writer.connect()
         try:
-            with nullcontext() if bare else self._kept.begin():
-                return work(self._kept)
+            with nullcontext() if bare else self._sync_connection.begin():
+                return work(self._sync_connection)
         except BaseException:
-            self._kept.close()
-            self._kept = None
+            self._sync_connection.close()
+            self._sync_connection = None
             raise
 
     @asynccontextmanager
-    async def reshape(self) -> AsyncIterator[AsyncConnection]:
-        """As `write`, for changes of the tables themselves: SQLite makes such a table anew, and must not take that for
-        the end of all that refers to it. What refers to nothing afterwards is refused."""
+    async def change_schema(self) -> AsyncIterator[AsyncConnection]:
+        """Open a write transaction for a migration.
+
+        SQLite rebuilds a table to alter it; foreign keys are off meanwhile, or dropping the old table would delete
+        all rows that refer to it. Raises DatabaseProblem if a row refers to a missing one afterwards.
+        """
         if not self.is_sqlite:
             async with self.write() as connection:
                 yield connection
@@ -163,56 +171,56 @@ class Database:
                     yield connection
                     if (await connection.execute(text("PRAGMA foreign_key_check"))).first():
                         raise DatabaseProblem(
-                            f"{self.shown} holds rows that refer to nothing; restore a backup"
+                            f"{self.shown} contains rows that refer to missing rows; restore a backup"
                         )
             finally:
                 await driver.execute("PRAGMA foreign_keys = ON")
 
     @asynccontextmanager
     async def tick(self) -> AsyncIterator[AsyncConnection]:
-        """As `write`, and no other tick's transaction at the same time."""
+        """Open a write transaction that excludes the transactions of other ticks."""
         async with self.write() as connection:
             if not self.is_sqlite:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _TICK_LOCK})
             yield connection
 
-    async def flush_log(self) -> None:
-        """Write SQLite's log into its file and empty it; nothing to do on PostgreSQL.
+    async def checkpoint(self) -> None:
+        """Copy SQLite's write-ahead log into the database file and empty it; nothing to do on PostgreSQL.
 
-        Waits for readers and writers as long as a transaction does. Raises DatabaseProblem where they go on longer.
+        Waits for readers and writers as long as a transaction does, then raises DatabaseProblem.
         """
-        if self.is_sqlite and (await self._by_driver("PRAGMA wal_checkpoint(TRUNCATE)"))[0]:
+        if self.is_sqlite and (await self._execute_outside_transaction("PRAGMA wal_checkpoint(TRUNCATE)"))[0]:
             raise DatabaseProblem(f"{self.shown} is busy, and its log could not be emptied; try again")
 
-    async def rewrite(self) -> None:
-        """Write SQLite's file anew with only what its rows hold; nothing to do on PostgreSQL.
+    async def vacuum(self) -> None:
+        """Rewrite SQLite's file so that it contains only what its rows hold; nothing to do on PostgreSQL.
 
-        Nobody else can write meanwhile, some seconds for each gigabyte. Raises DatabaseProblem where it fails.
+        Nobody else can write meanwhile, some seconds for each gigabyte. Raises DatabaseProblem if it fails.
         """
         if self.is_sqlite:
             try:
-                await self._by_driver("VACUUM")
+                await self._execute_outside_transaction("VACUUM")
             except sqlite3.Error as error:
-                raise DatabaseProblem(f"{self.shown} could not be written anew: {error}; try again") from None
-            await self.flush_log()
+                raise DatabaseProblem(f"{self.shown} could not be rewritten: {error}; try again") from None
+            await self.checkpoint()
 
-    async def _by_driver(self, statement: str) -> tuple[Any, ...]:
-        """Run what SQLite refuses inside a transaction, as the engine would begin one; returns the first row."""
+    async def _execute_outside_transaction(self, statement: str) -> tuple[Any, ...]:
+        """Run a statement that SQLite refuses inside a transaction, and return its first row."""
         async with self._engine.connect() as connection:
             driver = (await connection.get_raw_connection()).driver_connection
             assert driver
             async with driver.execute(statement) as cursor:
                 return await cursor.fetchone() or ()
 
-    def in_a_hurry(self) -> "Database":
-        """The same database, for who would rather fail than wait for others longer than some seconds."""
+    def with_short_timeout(self) -> "Database":
+        """Return the same database, but on SQLite waiting only 2 s for another transaction before it fails."""
         if self.is_sqlite:
-            return Database(f"sqlite:///{self.path}?timeout={HURRIED_SECONDS}")
+            return Database(f"sqlite:///{self.path}?timeout={_SHORT_TIMEOUT_SECONDS}")
         return Database(self.url.set(drivername="postgresql").render_as_string(hide_password=False))
 
     @property
     def is_served(self) -> bool:
-        """Whether a `serve` is `alone` on this file; False on PostgreSQL."""
+        """Whether a `serve` holds this file's lock (see `exclusive`); always False on PostgreSQL."""
         if not self.path or not _lock_of(self.path).exists():
             return False
         handle = os.open(_lock_of(self.path), os.O_RDONLY)
@@ -225,24 +233,24 @@ class Database:
         return False
 
     @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
-        """See that one `serve` alone works on this file. Raises DatabaseProblem where another does.
+    async def exclusive(self) -> AsyncIterator[None]:
+        """Hold the lock that allows one `serve` for each SQLite file. Raises DatabaseProblem if another one holds it.
 
-        PostgreSQL lets any number in: there ticks take turns, and chunks are handed out.
+        PostgreSQL needs no such lock: there ticks take turns, and chunks are jobs.
         """
         if not self.path:
             yield
             return
-        with _file_lock(self.path, DatabaseProblem(f"another `serve` works on {self.shown}; stop it first")):
+        with _file_lock(self.path, DatabaseProblem(f"another `serve` uses {self.shown}; stop it first")):
             yield
 
     async def close(self) -> None:
         await self._engine.dispose()
         if self.is_sqlite:
             self._thread.shutdown()
-            if self._kept is not None:
-                self._kept.close()
-            self._at_once.dispose()
+            if self._sync_connection is not None:
+                self._sync_connection.close()
+            self._sync_writer.dispose()
 
 
 def _lock_of(path: Path) -> Path:
@@ -255,7 +263,9 @@ def _file_lock(path: Path, busy: DatabaseProblem) -> Iterator[None]:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(_lock_of(path), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise DatabaseProblem(f"the folder {path.parent} cannot be written: {error.strerror}") from None
+        raise DatabaseProblem(
+            f"the folder {path.parent} cannot be written to: {error.strerror}; make it writable"
+        ) from None
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -267,8 +277,8 @@ def _file_lock(path: Path, busy: DatabaseProblem) -> Iterator[None]:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    # The driver's own transaction handling off: `begin` below decides, or a read that turns into a write would
-    # fail at once whatever the timeout.
+    # Turn the driver's own transaction handling off: `_begin_sqlite` decides. Otherwise a read transaction that
+    # turns into a write fails at once, whatever the timeout.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
@@ -287,5 +297,5 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def insert_into(connection: AsyncConnection, table: Table) -> Any:
-    """An INSERT in the database's own dialect, which knows what to do where the row is there already."""
+    """Return an INSERT in the database's own dialect, which offers ON CONFLICT."""
     return sqlite_insert(table) if connection.dialect.name == "sqlite" else postgresql_insert(table)

@@ -1,4 +1,4 @@
-"""Database addresses: a SQLite file, or a PostgreSQL server with libpq's connection parameters."""
+"""Database URLs: a SQLite file, or a PostgreSQL server with libpq's connection parameters."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from sqlalchemy.engine import URL
 from scheduler.domain.errors import SettingsProblem
 
 BUSY_SECONDS = 30
-"""How long a SQLite transaction waits for another one's end, unless the address says otherwise."""
+"""The number of seconds a SQLite transaction waits for another one to end, unless the URL sets `timeout`."""
 
 CONNECT_SECONDS = 10
-"""How long connecting to PostgreSQL may take, unless the address says otherwise."""
+"""The number of seconds connecting to PostgreSQL may take, unless the URL sets `connect_timeout`."""
 
-# libpq's parameters that asyncpg takes in an address. It would send all others to the server as settings.
+# libpq's parameters that asyncpg reads from a URL. It would send any other to the server as a setting.
 _PASSED_ON = frozenset(
     {
         "application_name",
@@ -37,8 +37,8 @@ _PASSED_ON = frozenset(
         "target_session_attrs",
     }
 )
-_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-# Parameters of which asyncpg does what one value asks for, and cannot do otherwise.
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+# Parameters that asyncpg does not know, with the values that describe what it does anyway (None: any value).
 _FIXED = {
     "channel_binding": ("disable", "prefer"),
     "client_encoding": ("utf8", "utf-8", "auto"),
@@ -57,8 +57,8 @@ _ACCEPTED_PARAMETERS = sorted({*_PASSED_ON, *_FIXED, "connect_timeout", "dbname"
 def parse_url(address: str) -> URL:
     """Return the engine's URL for `sqlite:///PATH[?timeout=SECONDS]` or `postgresql://…`.
 
-    The parameters of a PostgreSQL URL are those that asyncpg takes, and `connect_timeout`; its password stands in no
-    other place than the URL's own. Raises SettingsProblem, which names no value that may be secret.
+    The query of a PostgreSQL URL keeps only the parameters that asyncpg reads, and `connect_timeout`; a password is
+    never left in the query. Raises SettingsProblem, whose message contains no value that may be secret.
     """
     scheme, _, rest = address.partition("://")
     if scheme == "sqlite" and re.fullmatch(r"/[^?#]+(\?timeout=[0-9]{1,4})?", rest):
@@ -67,39 +67,39 @@ def parse_url(address: str) -> URL:
         return url.set(drivername="sqlite+aiosqlite", query=query)
     if scheme in ("postgresql", "postgres"):
         return _parse_postgresql(f"postgresql://{rest}")
-    raise _problem("is not a database's address")
+    raise _problem("is not a database URL")
 
 
 def driver_address(url: URL) -> str:
-    """The address of a PostgreSQL database as asyncpg takes it, password and all."""
+    """Return the URL of a PostgreSQL database for asyncpg, including the password."""
     login = ":".join(quote(part, safe="") for part in (url.username, url.password) if part is not None)
-    place = f"{url.host or ''}{f':{url.port}' if url.port else ''}"
+    server = f"{url.host or ''}{f':{url.port}' if url.port else ''}"
     if url.host and ":" in url.host:
-        place = f"[{url.host}]{f':{url.port}' if url.port else ''}"
+        server = f"[{url.host}]{f':{url.port}' if url.port else ''}"
     query = {name: value for name, value in url.query.items() if name != "connect_timeout"}
     return (
-        f"postgresql://{login}{'@' if login else ''}{place}/{quote(url.database or '', safe='')}"
+        f"postgresql://{login}{'@' if login else ''}{server}/{quote(url.database or '', safe='')}"
         f"{'?' if query else ''}{urlencode(query, safe='/,:', quote_via=quote)}"
     )
 
 
 def connect_seconds(url: URL) -> float:
-    """How long connecting to a PostgreSQL database may take."""
+    """Return how many seconds connecting to a PostgreSQL database may take."""
     return float(str(url.query.get("connect_timeout", CONNECT_SECONDS)))
 
 
 def certificate_files(url: URL) -> list[Path]:
-    """The files that the parameters of a PostgreSQL URL name for TLS."""
+    """Return the TLS certificate and key files that a PostgreSQL URL names."""
     names = ("sslcert", "sslkey", "sslrootcert", "sslcrl")
     return [Path(str(url.query[name])) for name in names if url.query.get(name) not in (None, "", "system")]
 
 
 def shown_address(url: URL) -> str:
-    """A PostgreSQL database's address for people: server and name, no password and no parameters."""
-    place = url.host or str(url.query.get("host", ""))
+    """Return a PostgreSQL URL to show to people: user, server and name; no password, no parameters."""
+    host = url.host or str(url.query.get("host", ""))
     port = url.port or url.query.get("port", "")
     user = f"{quote(url.username, safe='')}@" if url.username else ""
-    return f"postgresql://{user}{place}{f':{port}' if port else ''}/{url.database or ''}"
+    return f"postgresql://{user}{host}{f':{port}' if port else ''}/{url.database or ''}"
 
 
 def _parse_postgresql(address: str) -> URL:
@@ -108,50 +108,52 @@ def _parse_postgresql(address: str) -> URL:
         pairs = parse_qsl(
             parts.query, keep_blank_values=True, strict_parsing=bool(parts.query), errors="strict"
         )
-        found = _parameters(pairs)
-        login, _, place = parts.netloc.rpartition("@")
+        parameters = _parameters(pairs)
+        login, _, servers = parts.netloc.rpartition("@")
         user, _, password = login.partition(":")
-        hosts, ports = _hosts(place)
+        hosts, ports = _hosts(servers)
         database = unquote(parts.path.removeprefix("/"), errors="strict")
     except (ValueError, UnicodeDecodeError):
         raise _problem("cannot be read; write special characters as %XX") from None
     if parts.fragment:
-        raise _problem("holds a #; write it as %23")
-    if (hosts and "host" in found) or (ports and "port" in found):
-        raise _problem("names the server twice, in the address and as a parameter; leave one out")
-    query = {name: found.pop(name) for name in list(found) if name in _PASSED_ON | {"connect_timeout"}}
+        raise _problem("contains a #; write it as %23")
+    if (hosts and "host" in parameters) or (ports and "port" in parameters):
+        raise _problem("names the server twice, before the path and as a parameter; leave one out")
+    query = {
+        name: parameters.pop(name) for name in list(parameters) if name in _PASSED_ON | {"connect_timeout"}
+    }
     if len(hosts) > 1:
         query["host"] = ",".join(hosts)
         if any(ports):
             query["port"] = ",".join(port or "5432" for port in ports)
     return URL.create(
         "postgresql+asyncpg",
-        username=found.pop("user", unquote(user)) or None,
-        password=found.pop("password", unquote(password)) or None,
+        username=parameters.pop("user", unquote(user)) or None,
+        password=parameters.pop("password", unquote(password)) or None,
         host=hosts[0] if len(hosts) == 1 else None,
         port=int(ports[0]) if len(hosts) == 1 and ports[0] else None,
-        database=found.pop("dbname", database) or None,
+        database=parameters.pop("dbname", database) or None,
         query=query,
     )
 
 
-def _hosts(place: str) -> tuple[list[str], list[str]]:
-    """The hosts of an address and their ports; an address may name several, joined by commas."""
+def _hosts(servers: str) -> tuple[list[str], list[str]]:
+    """Split the servers of a URL, separated by commas, into hosts and ports."""
     hosts, ports = [], []
-    for one in filter(None, place.split(",")):
-        found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+(?:%25\w+)?)\]|([^\[\]:@/]*))(?::([0-9]{1,5}))?", one)
-        if not found or int(found[3] or 1) > 65535:
-            raise ValueError(place)
-        hosts.append(found[1] or unquote(found[2]))
-        ports.append(found[3] or "")
+    for server in filter(None, servers.split(",")):
+        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+(?:%25\w+)?)\]|([^\[\]:@/]*))(?::([0-9]{1,5}))?", server)
+        if not match or int(match[3] or 1) > 65535:
+            raise ValueError(servers)
+        hosts.append(match[1] or unquote(match[2]))
+        ports.append(match[3] or "")
     return hosts, ports
 
 
 def _parameters(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """The parameters by libpq's names, checked. Raises SettingsProblem that names one which is not accepted."""
-    found: dict[str, str] = {}
+    """Return the checked parameters by libpq's names. Raises SettingsProblem for one that is not accepted."""
+    parameters: dict[str, str] = {}
     for name, value in pairs:
-        # What asyncpg and SQLAlchemy call it.
+        # asyncpg and SQLAlchemy have other names for these two.
         name = {"ssl": "sslmode", "database": "dbname"}.get(name, name)
         if name == "sslmode":
             value = {"true": "require", "false": "disable"}.get(value.casefold(), value)
@@ -159,24 +161,24 @@ def _parameters(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
             raise _problem(
                 f"unknown parameter '{_printable(name)}'; accepted are {', '.join(_ACCEPTED_PARAMETERS)}"
             )
-        if name in found:
+        if name in parameters:
             raise _problem(f"names the parameter '{name}' twice; leave one out")
-        found[name] = value
-    _check(found)
-    return {name: value for name, value in found.items() if name not in _FIXED}
+        parameters[name] = value
+    _check(parameters)
+    return {name: value for name, value in parameters.items() if name not in _FIXED}
 
 
-def _check(found: Mapping[str, str]) -> None:
-    if (mode := found.get("sslmode")) is not None and mode not in _MODES:
-        raise _problem(f"sslmode={_printable(mode)} is not accepted; use one of {', '.join(_MODES)}")
+def _check(parameters: Mapping[str, str]) -> None:
+    if (mode := parameters.get("sslmode")) is not None and mode not in _SSL_MODES:
+        raise _problem(f"sslmode={_printable(mode)} is not accepted; use one of {', '.join(_SSL_MODES)}")
     for name, values in _FIXED.items():
-        if values and (value := found.get(name, values[0])).casefold() not in values:
+        if values and (value := parameters.get(name, values[0])).casefold() not in values:
             raise _problem(
-                f"{name}={_printable(value)} cannot be done here; use {name}={values[0]} or leave it out"
+                f"{name}={_printable(value)} is not supported; use {name}={values[0]} or leave it out"
             )
-    if not re.fullmatch(r"[1-9][0-9]{0,3}", found.get("connect_timeout", "1")):
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", parameters.get("connect_timeout", "1")):
         raise _problem("connect_timeout is not accepted; give whole seconds from 1 to 9999")
-    if not re.fullmatch(r"([0-9]{1,5}(,|$))*", found.get("port", "")):
+    if not re.fullmatch(r"([0-9]{1,5}(,|$))*", parameters.get("port", "")):
         raise _problem("port is not accepted; give a whole number from 1 to 65535")
 
 

@@ -18,111 +18,113 @@ from scheduler.store.schema import erasures, members, notices, occurrences, retu
 
 
 async def erase(connection: AsyncConnection, member: Member, address_hash: str, now: datetime) -> None:
-    """Delete a member and all that hangs on them; only the keyed hash of the address stays."""
+    """Delete a member and all rows that belong to them; only the keyed hash of the address remains."""
     await service_state.note_change(connection)
-    for table in _hanging():
+    for table in _tables_of_member():
         await connection.execute(delete(table).where(table.c.member == member.id))
     await connection.execute(delete(members).where(members.c.id == member.id))
-    named = select(notices.c.id, notices.c.audience).where(notices.c.audience.contains("@"))
-    for number, audience in (await connection.execute(named)).all():
+    by_address = select(notices.c.id, notices.c.audience).where(notices.c.audience.contains("@"))
+    for number, audience in (await connection.execute(by_address)).all():
         if member.address_key in audience.casefold():
             await connection.execute(
                 update(notices).where(notices.c.id == number).values(audience="one who was erased")
             )
-    known = await connection.scalar(
+    erased_at = await connection.scalar(
         select(erasures.c.erased_at).where(erasures.c.address_hash == address_hash)
     )
-    if known is None:
+    if erased_at is None:
         await connection.execute(insert(erasures).values(address_hash=address_hash, erased_at=now))
 
 
-_OTHERS_WORDS = (
+_MAIL_SYSTEM_TEXTS = (
     (returns, returns.c.words),
     (members, members.c.suppressed_for),
 )
-"""What mail systems said of other members' mail: where one forwards theirs to somebody, it may name that address. Our
-own relay knows of no such forward, and what it said (`deliveries.reason`) names the member's own address at most."""
+"""What mail systems reported about members' mail. If a member forwards theirs to another person, it may name that
+person's address. Our own relay does not know of the forward: `deliveries.reason` names at most the member's own."""
 
 _ERASED = "(erased)"
 
 
 async def blank_addresses(connection: AsyncConnection, addresses: Sequence[str]) -> None:
-    """Blank addresses in what mail systems said of anybody's mail."""
+    """Replace addresses in what mail systems reported about any member's mail."""
     if not addresses:
         return
-    sought = re.compile("|".join(re.escape(one) for one in addresses), re.IGNORECASE)
-    for table, column in _OTHERS_WORDS:
+    pattern = re.compile("|".join(re.escape(address) for address in addresses), re.IGNORECASE)
+    for table, column in _MAIL_SYSTEM_TEXTS:
         key = list(table.primary_key)
-        naming = or_(*(func.lower(column).contains(one.lower(), autoescape=True) for one in addresses))
-        for row in (await connection.execute(select(*key, column).where(naming))).all():
-            is_row = and_(*(one == value for one, value in zip(key, row[:-1], strict=True)))
-            blanked = sought.sub(_ERASED, row[-1])
+        contains_any = or_(
+            *(func.lower(column).contains(address.lower(), autoescape=True) for address in addresses)
+        )
+        for row in (await connection.execute(select(*key, column).where(contains_any))).all():
+            is_row = and_(*(key_column == value for key_column, value in zip(key, row[:-1], strict=True)))
+            blanked = pattern.sub(_ERASED, row[-1])
             length = getattr(column.type, "length", None)
             await connection.execute(update(table).where(is_row).values({column: blanked[:length]}))
 
 
 async def shares_name(connection: AsyncConnection, member: Member) -> bool:
-    """Whether another member has the same name."""
+    """Return whether another member has the same name."""
     other = select(members.c.id).where(members.c.name == member.name, members.c.id != member.id).limit(1)
     return await connection.scalar(other) is not None
 
 
 async def texts_for_everybody(connection: AsyncConnection) -> AsyncIterator[tuple[str, str]]:
-    """What convenors wrote of meetings and in notices, which may name anybody: where it is, and the text."""
-    its = (occurrences.c.topic, occurrences.c.speakers, occurrences.c.materials)
-    for row in await connection.execute(select(occurrences.c.key, *its).order_by(occurrences.c.key)):
+    """Yield the texts by convenors that may name anybody, in occurrences and notices: where each is, and the text."""
+    texts = (occurrences.c.topic, occurrences.c.speakers, occurrences.c.materials)
+    for row in await connection.execute(select(occurrences.c.key, *texts).order_by(occurrences.c.key)):
         yield f"the topic, speakers or materials of {row.key}", "\n".join(row[1:])
     states = select(revisions.c.occurrence, revisions.c.state).order_by(revisions.c.occurrence)
     for key, state in await connection.execute(states):
-        said = (state.get(name, "") for name in ("topic", "speakers", "materials"))
-        yield f"earlier versions of {key}", "\n".join(map(str, said))
-    written = select(notices.c.id, notices.c.subject, notices.c.body).where(
+        values = (state.get(name, "") for name in ("topic", "speakers", "materials"))
+        yield f"earlier versions of {key}", "\n".join(map(str, values))
+    with_text = select(notices.c.id, notices.c.subject, notices.c.body).where(
         notices.c.member.is_(None), (notices.c.subject != "") | (notices.c.body != "")
     )
-    for number, subject, body in await connection.execute(written.order_by(notices.c.id)):
+    for number, subject, body in await connection.execute(with_text.order_by(notices.c.id)):
         yield f"notice {number}", f"{subject}\n{body}"
 
 
 async def addresses_of(connection: AsyncConnection, member: Member) -> list[str]:
-    """A member's address, as written and as compared, and those that they had or named and that are nobody else's."""
+    """Return a member's address, its key, and the addresses of their service mails that belong to no other member."""
     own = {member.address, member.address_key}
     query = select(notices.c.address).where(notices.c.member == member.id, notices.c.address.is_not(None))
-    named = set((await connection.scalars(query.distinct())).all())
-    others = await by_keys(connection, [address_key(one) for one in named])
-    return [*own, *sorted(named - own - {one for one in named if address_key(one) in others})]
+    mailed = set((await connection.scalars(query.distinct())).all())
+    others = await by_keys(connection, [address_key(address) for address in mailed])
+    return [*own, *sorted(mailed - own - {address for address in mailed if address_key(address) in others})]
 
 
-async def held_about(connection: AsyncConnection, number: int) -> dict[str, list[dict[str, Any]]]:
-    """All that is kept of a member, by table: every row that erasing them removes."""
-    found = {}
-    for table, key in ((members, members.c.id), *((table, table.c.member) for table in _hanging())):
+async def rows_about(connection: AsyncConnection, number: int) -> dict[str, list[dict[str, Any]]]:
+    """Return everything stored about a member, by table: every row that erasing them deletes."""
+    by_table = {}
+    for table, key in ((members, members.c.id), *((table, table.c.member) for table in _tables_of_member())):
         rows = await connection.execute(select(table).where(key == number))
-        found[table.name] = [dict(row._mapping) for row in rows]
-    return found
+        by_table[table.name] = [dict(row._mapping) for row in rows]
+    return by_table
 
 
-async def let_return(connection: AsyncConnection, address_hash: str) -> None:
-    """Forget that the person of this keyed hash was erased."""
+async def allow_return(connection: AsyncConnection, address_hash: str) -> None:
+    """Delete the record that the person with this keyed hash was erased, so that they can be added again."""
     await connection.execute(delete(erasures).where(erasures.c.address_hash == address_hash))
 
 
-async def erased(connection: AsyncConnection, hashes: Sequence[str]) -> set[str]:
-    """Those of the keyed hashes whose people asked to be forgotten."""
-    found: set[str] = set()
+async def find_erased(connection: AsyncConnection, hashes: Sequence[str]) -> set[str]:
+    """Return those of the keyed hashes that belong to people who asked to be erased."""
+    erased: set[str] = set()
     for start in range(0, len(hashes), BATCH):
         query = select(erasures.c.address_hash).where(
             erasures.c.address_hash.in_(hashes[start : start + BATCH])
         )
-        found.update((await connection.scalars(query)).all())
-    return found
+        erased.update((await connection.scalars(query)).all())
+    return erased
 
 
 async def any_erased(connection: AsyncConnection) -> bool:
     return await connection.scalar(select(erasures.c.address_hash).limit(1)) is not None
 
 
-def _hanging() -> list[Table]:
-    """The tables whose rows belong to a member: what is erased with them, and handed out to them."""
+def _tables_of_member() -> list[Table]:
+    """Return the tables whose rows belong to a member: they are erased and exported with them."""
     return [
         table
         for table in members.metadata.sorted_tables
@@ -130,46 +132,45 @@ def _hanging() -> list[Table]:
     ]
 
 
-_PIECE = 4 * 1024 * 1024
+_READ_OCTETS = 4 * 1024 * 1024
 
 
 async def wipe(database: Database, words: Sequence[str], *, encoded: bool = False) -> None:
-    """See that none of `words` is left in the database's files but where a member on the list has it too.
+    """Make sure that none of `words` is left in SQLite's files, unless a member's name or address contains it too.
 
-    With `encoded` something was deleted that held them in an encoding, where they cannot be searched for: the file is
-    written anew.
+    SQLite overwrites what is deleted (`secure_delete`), but it also moves rows between pages and leaves copies in the
+    space that this frees. The file is rewritten if a copy is found, or with `encoded`: then the deleted rows held the
+    words in an encoding, in which they cannot be searched for.
 
-    What is deleted is overwritten (`secure_delete`), but SQLite moves rows between pages and leaves copies in what
-    is then free: where one is found, the file is written anew. Raises DatabaseProblem where the database is busy.
-    PostgreSQL frees such space by itself, and overwrites it in time.
+    Raises DatabaseProblem if the database is busy. PostgreSQL reuses and overwrites such space by itself, in time.
     """
-    await database.flush_log()
-    if database.path and (sought := await _nobodys(database, words)):
+    await database.checkpoint()
+    if database.path and (unused := await _unused_by_members(database, words)):
         files = [database.path, database.path.with_name(database.path.name + "-wal")]
-        if encoded or await asyncio.to_thread(_shows, files, [word.encode() for word in sought]):
-            await database.rewrite()
+        if encoded or await asyncio.to_thread(_contain_any, files, [word.encode() for word in unused]):
+            await database.vacuum()
 
 
-async def _nobodys(database: Database, words: Sequence[str]) -> list[str]:
-    """Those of `words` that no member's name or address contains."""
-    found = []
+async def _unused_by_members(database: Database, words: Sequence[str]) -> list[str]:
+    """Return those of `words` that no member's name or address contains."""
+    unused = []
     async with database.read() as connection:
         for word in filter(None, words):
-            has = [func.instr(column, word) > 0 for column in (members.c.name, members.c.address)]
-            if await connection.scalar(select(members.c.id).where(has[0] | has[1]).limit(1)) is None:
-                found.append(word)
-    return found
+            contains = [func.instr(column, word) > 0 for column in (members.c.name, members.c.address)]
+            if await connection.scalar(select(members.c.id).where(or_(*contains)).limit(1)) is None:
+                unused.append(word)
+    return unused
 
 
-def _shows(files: Sequence[Path], words: Sequence[bytes]) -> bool:
+def _contain_any(files: Sequence[Path], words: Sequence[bytes]) -> bool:
     overlap = max(map(len, words)) - 1
     for path in files:
         if path.exists():
             with path.open("rb") as file:
-                kept = b""
-                while piece := file.read(_PIECE):
-                    window = kept + piece
+                tail = b""
+                while block := file.read(_READ_OCTETS):
+                    window = tail + block
                     if any(word in window for word in words):
                         return True
-                    kept = window[-overlap:] if overlap else b""
+                    tail = window[-overlap:] if overlap else b""
     return False

@@ -1,4 +1,4 @@
-"""Requests to join: what somebody said of themselves, and what became of it."""
+"""Requests to join: what people wrote about themselves, and the answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ OPEN = ("waiting", "taken")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request. `state` is unconfirmed, waiting, taken, accepted or declined; `taken_by` the convenor's member
-    number, where it is known; `message` what a convenor wrote to the person."""
+    """One request to join. `state` is unconfirmed, waiting, taken, accepted or declined; `taken_by` is the convenor's
+    member number, if known; `message` is what a convenor wrote to the person."""
 
     id: int
     member: int
@@ -38,9 +38,9 @@ class Request:
 
 
 def _query() -> Select[Any]:
-    own = [name for name in Request.__dataclass_fields__ if name not in ("address", "member_status")]
+    columns = [name for name in Request.__dataclass_fields__ if name not in ("address", "member_status")]
     return select(
-        *(requests.c[name] for name in own), members.c.address, members.c.status.label("member_status")
+        *(requests.c[name] for name in columns), members.c.address, members.c.status.label("member_status")
     ).join(members, members.c.id == requests.c.member)
 
 
@@ -54,37 +54,37 @@ async def by_id(connection: AsyncConnection, number: int) -> Request | None:
 
 
 async def latest_of(connection: AsyncConnection, member: int) -> Request | None:
-    """A member's last request."""
+    """Return a member's last request."""
     query = _query().where(requests.c.member == member).order_by(requests.c.id.desc()).limit(1)
     row = (await connection.execute(query)).first()
     return _read(row) if row else None
 
 
 async def waiting(connection: AsyncConnection) -> list[Request]:
-    """The confirmed requests without an answer, the oldest first."""
+    """Return the confirmed requests without an answer, the oldest first."""
     query = _query().where(requests.c.state.in_(OPEN)).order_by(requests.c.confirmed_at, requests.c.id)
     return [_read(row) for row in await connection.execute(query)]
 
 
 async def every(connection: AsyncConnection) -> list[Request]:
-    """All confirmed requests, the answered ones too."""
+    """Return all confirmed requests, including the answered ones, the oldest first."""
     query = _query().where(requests.c.state != "unconfirmed").order_by(requests.c.confirmed_at, requests.c.id)
     return [_read(row) for row in await connection.execute(query)]
 
 
-async def ask(connection: AsyncConnection, member: int, now: datetime, **said: str) -> None:
-    """Keep what somebody said, in place of what they said before and never confirmed."""
+async def add(connection: AsyncConnection, member: int, now: datetime, **fields: str) -> None:
+    """Insert a request; it replaces the member's earlier one if that was never confirmed."""
     await connection.execute(
         delete(requests).where(requests.c.member == member, requests.c.state == "unconfirmed")
     )
     await connection.execute(
-        insert(requests).values(member=member, asked_at=now, state="unconfirmed", **said)
+        insert(requests).values(member=member, asked_at=now, state="unconfirmed", **fields)
     )
 
 
 async def confirm(connection: AsyncConnection, number: int, now: datetime) -> bool:
-    """Let an unconfirmed request wait for an answer; whether it was unconfirmed."""
-    return await _move(
+    """Confirm a request; return False if it was not unconfirmed."""
+    return await _update_if(
         connection, number, requests.c.state == "unconfirmed", state="waiting", confirmed_at=now
     )
 
@@ -92,22 +92,22 @@ async def confirm(connection: AsyncConnection, number: int, now: datetime) -> bo
 async def take(
     connection: AsyncConnection, number: int, *, by: int | None, now: datetime, free_since: datetime
 ) -> bool:
-    """Let one convenor see to a request that waits, or that was taken before `free_since`; whether it was to be had."""
+    """Assign a request to a convenor if it waits, or was taken before `free_since`; return whether it was free."""
     free = or_(
         requests.c.state == "waiting", and_(requests.c.state == "taken", requests.c.taken_at < free_since)
     )
-    return await _move(connection, number, free, state="taken", taken_by=by, taken_at=now)
+    return await _update_if(connection, number, free, state="taken", taken_by=by, taken_at=now)
 
 
 async def answer(
     connection: AsyncConnection, number: int, *, state: str, by: int | None, now: datetime, message: str
 ) -> bool:
-    """Accept or decline an open request, unless another convenor took it; whether it was still to be answered."""
-    mine = [or_(requests.c.taken_by.is_(None), requests.c.taken_by == by)] if by is not None else []
-    return await _move(
+    """Accept or decline an open request; return False if it is no longer open or another convenor has taken it."""
+    is_own = [or_(requests.c.taken_by.is_(None), requests.c.taken_by == by)] if by is not None else []
+    return await _update_if(
         connection,
         number,
-        and_(requests.c.state.in_(OPEN), *mine),
+        and_(requests.c.state.in_(OPEN), *is_own),
         state=state,
         answered_at=now,
         message=message,
@@ -115,7 +115,7 @@ async def answer(
     )
 
 
-async def _move(
+async def _update_if(
     connection: AsyncConnection, number: int, condition: ColumnElement[bool], **values: Any
 ) -> bool:
     done = await connection.execute(
@@ -127,19 +127,19 @@ async def _move(
 async def forget(
     connection: AsyncConnection, *, unconfirmed_before: datetime, declined_before: datetime
 ) -> Sequence[tuple[str, str, str]]:
-    """Delete requests that nobody confirmed or that were declined long ago, and with them the people who are on the
-    list for nothing else; returns those people's address, its key and name."""
-    over = or_(
+    """Delete requests that were never confirmed or were declined long ago, and the pending members left without any.
+
+    Return the address, address key and name of each member deleted.
+    """
+    outdated = or_(
         and_(requests.c.state == "unconfirmed", requests.c.asked_at < unconfirmed_before),
         and_(requests.c.state == "declined", requests.c.answered_at < declined_before),
     )
-    gone = delete(requests).where(over)
-    if not (await connection.execute(gone)).rowcount:
+    if not (await connection.execute(delete(requests).where(outdated))).rowcount:
         return []
-    idle = and_(members.c.status == "pending", ~exists().where(requests.c.member == members.c.id))
-    found = (
-        await connection.execute(select(members.c.address, members.c.address_key, members.c.name).where(idle))
-    ).all()
-    await connection.execute(delete(members).where(idle))
+    without_request = and_(members.c.status == "pending", ~exists().where(requests.c.member == members.c.id))
+    people = select(members.c.address, members.c.address_key, members.c.name).where(without_request)
+    rows = (await connection.execute(people)).all()
+    await connection.execute(delete(members).where(without_request))
     await service_state.note_change(connection)
-    return [(row[0], row[1], row[2]) for row in found]
+    return [(row[0], row[1], row[2]) for row in rows]

@@ -1,4 +1,4 @@
-"""The file that holds the installation's key: written whole or not at all, and readable by its owner alone."""
+"""The file with the installation's key: written completely or not at all, and readable only by its owner."""
 
 import os
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 from scheduler.domain.errors import Problem
 
 SHORTEST = 32
-"""The fewest octets that a key may have."""
+"""The minimum length of a key in octets."""
 
 
 def read_key(path: Path) -> bytes | None:
-    """Return the key, or None where there is no such file. Raises Problem where it holds no usable key."""
+    """Return the key, or None if there is no such file. Raises Problem if the file contains no usable key."""
     try:
         text = path.read_text(encoding="ascii").strip()
         key = bytes.fromhex(text)
@@ -19,18 +19,18 @@ def read_key(path: Path) -> bytes | None:
     except OSError as error:
         raise _unusable(path, error.strerror or type(error).__name__) from None
     except ValueError:
-        raise _unusable(path, "it does not hold hexadecimal digits") from None
+        raise _unusable(path, "it contains something other than hexadecimal digits") from None
     if not text:
         raise _unusable(path, "it is empty")
     if len(key) < SHORTEST:
-        raise _unusable(path, f"its key has {len(key)} octets, and {SHORTEST} are needed")
+        raise _unusable(path, f"its key has {len(key)} octets, but at least {SHORTEST} are needed")
     return key
 
 
 def write_key(path: Path, key: bytes) -> None:
-    """Put `key` into a file that is not there yet. After a crash or on a full disk the file is whole or absent.
+    """Write `key` to a new file. After a crash or on a full disk the file is complete or absent.
 
-    Raises Problem where it cannot be written, FileExistsError where another process was first.
+    Raises Problem if it cannot be written, FileExistsError if the file exists, as when another process was first.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -39,7 +39,7 @@ def write_key(path: Path, key: bytes) -> None:
         try:
             text = key.hex().encode() + b"\n"
             if os.write(handle, text) != len(text):
-                raise OSError(0, "it could not be written whole")
+                raise OSError(0, "only a part of it could be written")
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -49,7 +49,7 @@ def write_key(path: Path, key: bytes) -> None:
         raise
     except OSError as error:
         raise Problem(
-            f"the key file {path} cannot be written: {error.strerror}; make space or let the folder be written"
+            f"the key file {path} cannot be written: {error.strerror}; free some space or make the folder writable"
         ) from None
     finally:
         draft.unlink(missing_ok=True)

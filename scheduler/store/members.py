@@ -1,4 +1,4 @@
-"""The people on the list, and which mails each does not want."""
+"""Members, the kinds of mail that each of them does not want, and audiences."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
@@ -28,15 +28,15 @@ from scheduler.store.database import insert_into
 from scheduler.store.schema import answers, deliveries, members, mutes
 
 Mute = tuple[str, str]
-"""A kind of notice, and for a reminder its policy's slug, that a member does not want to be mailed."""
+"""A kind of notice that a member does not want to be mailed, and for a reminder its policy's slug, else empty."""
 
 
 def is_muted(
     member: ColumnElement[int], kind: ColumnElement[str] | str, policy: ColumnElement[str | None] | str | None
 ) -> ColumnElement[bool]:
-    """Whether a member does not want notices of a kind (and policy, for a reminder).
+    """Return the condition that a member does not want notices of a kind (and policy, for a reminder).
 
-    To be used in a statement that itself names the tables of these columns; within another EXISTS use `mute_fits`.
+    For a statement that selects from the tables of these columns itself; inside another EXISTS use `mute_fits`.
     """
     return exists().where(mute_fits(member, kind, policy))
 
@@ -44,7 +44,7 @@ def is_muted(
 def mute_fits(
     member: ColumnElement[int], kind: ColumnElement[str] | str, policy: ColumnElement[str | None] | str | None
 ) -> ColumnElement[bool]:
-    """Whether a row of `mutes` is a member's and about such notices."""
+    """Return the condition that a row of `mutes` belongs to a member and covers such notices."""
     return and_(
         mutes.c.member == member,
         mutes.c.kind == kind,
@@ -58,22 +58,23 @@ async def mutes_of(connection: AsyncConnection, number: int) -> frozenset[Mute]:
 
 
 async def set_mutes(connection: AsyncConnection, number: int, wanted: Collection[Mute]) -> None:
-    """Let these be all that a member does not want to be mailed."""
+    """Replace the kinds of mail that a member does not want."""
     await connection.execute(delete(mutes).where(mutes.c.member == number))
     if wanted:
         rows = [{"member": number, "kind": kind, "policy": policy} for kind, policy in sorted(wanted)]
         await connection.execute(insert_into(connection, mutes).values(rows).on_conflict_do_nothing())
-    mark = await service_state.note_change(connection)
-    await connection.execute(update(members).where(members.c.id == number).values(changed=mark))
+    change_mark = await service_state.note_change(connection)
+    await connection.execute(update(members).where(members.c.id == number).values(changed=change_mark))
 
 
 BATCH = 500
+"""The number of values that one statement may list: SQLite and PostgreSQL limit a statement's parameters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A person on the list, as kept. `active_since` is set exactly while `status` is active; while `suppressed_at` is
-    set nothing is mailed but what they ask for, since their address sends mail back."""
+    """A person on the list, as stored. `active_since` is set exactly while `status` is active. While `suppressed_at` is
+    set they are only mailed what they ask for, because their address bounces."""
 
     id: int
     address: str
@@ -100,7 +101,7 @@ class Member:
 
 
 DELIVERABLE: Mapping[str, Any] = {"suppressed_at": None, "suppressed_for": None}
-"""The columns of somebody whose address takes mail, as far as we know."""
+"""The column values of a member whose address is not known to bounce."""
 
 _COLUMNS = [members.c[name] for name in Member.__dataclass_fields__]
 
@@ -120,20 +121,20 @@ async def by_key(connection: AsyncConnection, address_key: str) -> Member | None
 
 
 async def lock(connection: AsyncConnection, number: int) -> None:
-    """Let nobody else decide about a member before this transaction ends (SQLite's writer is alone anyway)."""
+    """Lock a member's row until this transaction ends (SQLite has only one writer anyway)."""
     await connection.execute(select(members.c.id).where(members.c.id == number).with_for_update())
 
 
 async def by_keys(connection: AsyncConnection, address_keys: Sequence[str]) -> dict[str, Member]:
-    found: dict[str, Member] = {}
+    by_address_key: dict[str, Member] = {}
     for start in range(0, len(address_keys), BATCH):
         query = select(*_COLUMNS).where(members.c.address_key.in_(address_keys[start : start + BATCH]))
-        found.update({row.address_key: _read(row) for row in await connection.execute(query)})
-    return found
+        by_address_key.update({row.address_key: _read(row) for row in await connection.execute(query)})
+    return by_address_key
 
 
 async def every(connection: AsyncConnection, *, batch: int = 5_000) -> AsyncIterator[Member]:
-    """All members by number, read in batches so that memory stays flat."""
+    """Yield all members by number, read in batches so that memory stays flat."""
     last = 0
     while True:
         query = select(*_COLUMNS).where(members.c.id > last).order_by(members.c.id).limit(batch)
@@ -146,25 +147,24 @@ async def every(connection: AsyncConnection, *, batch: int = 5_000) -> AsyncIter
 
 
 async def numbers(connection: AsyncConnection, *, batch: int = 5_000) -> AsyncIterator[list[int]]:
-    """The numbers of all members, in batches."""
+    """Yield the numbers of all members, in batches."""
     last = 0
     while True:
         query = select(members.c.id).where(members.c.id > last).order_by(members.c.id).limit(batch)
-        found = list((await connection.scalars(query)).all())
-        if found:
-            yield found
-        if len(found) < batch:
+        page = list((await connection.scalars(query)).all())
+        if page:
+            yield page
+        if len(page) < batch:
             return
-        last = found[-1]
+        last = page[-1]
 
 
 async def add(connection: AsyncConnection, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Insert members; each mapping names every column but `id`, `changed` and
-    those that have a default."""
-    change = await service_state.note_change(connection)
+    """Insert members; each mapping names every column except `id`, `changed` and those that have a default."""
+    change_mark = await service_state.note_change(connection)
     pending: list[dict[str, Any]] = []
     for row in rows:
-        pending.append({**row, "changed": change})
+        pending.append({**row, "changed": change_mark})
         if len(pending) == BATCH:
             await connection.execute(insert(members), pending)
             pending.clear()
@@ -173,118 +173,121 @@ async def add(connection: AsyncConnection, rows: Iterable[Mapping[str, Any]]) ->
 
 
 async def change(connection: AsyncConnection, number: int, **values: Any) -> None:
-    """Set columns of one member; a running service notices within its watch's second."""
-    mark = await service_state.note_change(connection)
-    await connection.execute(update(members).where(members.c.id == number).values(**values, changed=mark))
+    """Set columns of one member; a running service notices within about a second."""
+    await change_each(connection, {number: values})
 
 
 async def change_each(connection: AsyncConnection, changes: Mapping[int, Mapping[str, Any]]) -> None:
     """Set columns of several members, by their numbers."""
-    mark = await service_state.note_change(connection)
+    change_mark = await service_state.note_change(connection)
     for number, values in changes.items():
-        await connection.execute(update(members).where(members.c.id == number).values(**values, changed=mark))
+        await connection.execute(
+            update(members).where(members.c.id == number).values(**values, changed=change_mark)
+        )
 
 
 async def end_pauses(connection: AsyncConnection, now: datetime) -> int:
-    """Make active again the members whose pause is over; returns how many."""
-    over = and_(members.c.status == "paused", members.c.paused_until <= now)
-    if not await connection.scalar(select(members.c.id).where(over).limit(1)):
+    """Reactivate the members whose pause is over; return how many."""
+    is_over = and_(members.c.status == "paused", members.c.paused_until <= now)
+    if not await connection.scalar(select(members.c.id).where(is_over).limit(1)):
         return 0
-    mark = await service_state.note_change(connection)
-    done = await connection.execute(
+    change_mark = await service_state.note_change(connection)
+    result = await connection.execute(
         update(members)
-        .where(over)
-        .values(status="active", active_since=members.c.paused_until, paused_until=None, changed=mark)
+        .where(is_over)
+        .values(status="active", active_since=members.c.paused_until, paused_until=None, changed=change_mark)
     )
-    return done.rowcount
+    return result.rowcount
 
 
-async def pause_again(connection: AsyncConnection, now: datetime) -> int:
-    """Let pauses go on that a clock ahead of `now` has ended; returns how many."""
-    ended = and_(members.c.status == "active", members.c.active_since > now)
-    mark = await service_state.note_change(connection)
-    done = await connection.execute(
+async def restore_pauses(connection: AsyncConnection, now: datetime) -> int:
+    """Restore the pauses that ended too early because a clock was ahead of `now`; return how many."""
+    ended_early = and_(members.c.status == "active", members.c.active_since > now)
+    change_mark = await service_state.note_change(connection)
+    result = await connection.execute(
         update(members)
-        .where(ended)
-        .values(status="paused", paused_until=members.c.active_since, active_since=None, changed=mark)
+        .where(ended_early)
+        .values(status="paused", paused_until=members.c.active_since, active_since=None, changed=change_mark)
     )
-    return done.rowcount
+    return result.rowcount
 
 
 async def is_being_mailed(connection: AsyncConnection, number: int) -> bool:
-    """Whether a mail to the member is on its way at this moment, or was when its sender broke off."""
+    """Return whether a mail to the member is being sent, or was when its sender stopped unexpectedly."""
     query = select(deliveries.c.id).where(deliveries.c.member == number, deliveries.c.state == "sending")
     return await connection.scalar(query.limit(1)) is not None
 
 
 async def left_before(connection: AsyncConnection, moment: datetime) -> list[Member]:
-    """Who has been off the list since before `moment`. A member's own feed ends when they leave."""
+    """Return the members who left before `moment`: their own feed last changed when they left."""
     since = func.coalesce(members.c.feed_changed_at, members.c.created_at)
     query = select(*_COLUMNS).where(members.c.status == "left", since < moment).order_by(members.c.id)
     return [_read(row) for row in await connection.execute(query)]
 
 
-async def like(connection: AsyncConnection, address_key: str, *, at_most: int = 1_000) -> list[str]:
-    """Addresses that share their beginning or their domain with `address_key`."""
-    local, _, domain = address_key.partition("@")
-    alike = [members.c.address_key.startswith(local[:3], autoescape=True)]
+async def similar_addresses(
+    connection: AsyncConnection, address_key: str, *, at_most: int = 1_000
+) -> list[str]:
+    """Return addresses that share their first three characters or their domain with `address_key`."""
+    local_part, _, domain = address_key.partition("@")
+    is_similar = [members.c.address_key.startswith(local_part[:3], autoescape=True)]
     if domain:
-        alike.append(members.c.address_key.endswith(f"@{domain}", autoescape=True))
-    return list((await connection.scalars(select(members.c.address).where(or_(*alike)).limit(at_most))).all())
+        is_similar.append(members.c.address_key.endswith(f"@{domain}", autoescape=True))
+    query = select(members.c.address).where(or_(*is_similar)).limit(at_most)
+    return list((await connection.scalars(query)).all())
 
 
 async def zones(connection: AsyncConnection) -> frozenset[str]:
-    """The zones that members live in. Walks the index from zone to zone instead of over every member."""
+    """Return the zones of all members. Jumps in the index from zone to zone instead of reading every member."""
     walk = select(func.min(members.c.zone).label("zone")).cte("walk", recursive=True)
     walk = walk.union_all(
         select(select(func.min(members.c.zone)).where(members.c.zone > walk.c.zone).scalar_subquery()).where(
             walk.c.zone.is_not(None)
         )
     )
-    found = await connection.scalars(select(walk.c.zone).where(walk.c.zone.is_not(None)))
-    return frozenset(found.all())
+    names = await connection.scalars(select(walk.c.zone).where(walk.c.zone.is_not(None)))
+    return frozenset(names.all())
 
 
 async def counts(connection: AsyncConnection) -> dict[str, int]:
-    """How many members have each status."""
-    found = Counter[str]()
+    """Count members by status."""
+    by_status = Counter[str]()
     for (_, status, _), count in (await _census(connection)).items():
-        found[status] += count
-    return dict(found)
+        by_status[status] += count
+    return dict(by_status)
 
 
 async def active_by_zone(connection: AsyncConnection) -> dict[tuple[str, str], int]:
-    """How many active members there are by zone and by how they are invited (mail or feed)."""
+    """Count active members by zone and by how they are invited (mail or feed)."""
     census = await _census(connection)
     return {(zone, by): count for (zone, status, by), count in census.items() if status == "active"}
 
 
 async def _census(connection: AsyncConnection) -> dict[tuple[str, str, str], int]:
-    """How many members there are by zone, status and how they are invited: in the order of an index, which holds all
-    that is asked."""
+    """Count members by zone, status and how they are invited: an index contains all three, so no row is read."""
     key = (members.c.zone, members.c.status, members.c.invitation_by)
     rows = await connection.execute(select(*key, func.count()).group_by(*key))
     return {(row[0], row[1], row[2]): row[3] for row in rows}
 
 
 async def countries(connection: AsyncConnection) -> int:
-    """In how many countries the active members live."""
+    """Count the countries of active members."""
     query = select(func.count(members.c.country.distinct())).where(members.c.status == "active")
     return int(await connection.scalar(query) or 0)
 
 
 async def suppressed(connection: AsyncConnection) -> int:
-    """How many addresses of people on the list take no mail."""
+    """Count the members on the list whose address is suppressed."""
     query = select(func.count()).where(members.c.suppressed_at.is_not(None), members.c.status != "left")
     return int(await connection.scalar(query) or 0)
 
 
 Audience = Mapping[str, Collection[str]]
-"""Terms of an audience by their kind (`all`, `convenors`, `coming`, …); together they are a union."""
+"""The values of each kind of term (`all`, `convenors`, `coming`, …); the audience is the union of all terms."""
 
 
 def in_audience(audience: Audience) -> ColumnElement[bool]:
-    """The condition on `members` for an audience: active members only, whose addresses take mail."""
+    """Return the condition on `members` for an audience: only active members whose address is not suppressed."""
     terms: list[ColumnElement[bool]] = []
     for kind, values in audience.items():
         match kind:
@@ -300,7 +303,7 @@ def in_audience(audience: Audience) -> ColumnElement[bool]:
                 terms.append(members.c.country.in_(values))
                 if "GB" in values:
                     terms.append(members.c.country.like("GB-%"))
-                # A nation of the UK has no zone of its own that would tell it apart.
+                # Members without a country count by their zone; a nation of the UK has no zone of its own.
                 zones = {
                     name for value in values if "-" not in value for name in names_of_country_zones(value)
                 }
@@ -311,7 +314,7 @@ def in_audience(audience: Audience) -> ColumnElement[bool]:
                 terms.append(members.c.zone.in_(values))
             case "locale":
                 terms.append(members.c.locale.in_(values))
-                # Who chose 12 or 24 hours is of the same locale.
+                # A choice of the 12 or 24 hour clock extends the locale, as in en-GB-u-hc-h12.
                 terms += [members.c.locale.startswith(f"{value}-u-", autoescape=True) for value in values]
             case "address":
                 terms += [
@@ -328,7 +331,7 @@ def _answered(keys: Collection[str]) -> Select[tuple[int]]:
 
 
 async def audience_by_zone(connection: AsyncConnection, audience: Audience, *, kind: str) -> dict[str, int]:
-    """How many are in an audience, by zone, without those who do not want such notices."""
+    """Count an audience by zone, without the members who do not want notices of this kind."""
     query = select(members.c.zone, func.count()).where(
         in_audience(audience), ~is_muted(members.c.id, kind, "")
     )
@@ -336,6 +339,6 @@ async def audience_by_zone(connection: AsyncConnection, audience: Audience, *, k
 
 
 async def count_audience(connection: AsyncConnection, audience: Audience, *, kind: str = "") -> int:
-    """How many are in an audience; with `kind`, without those who do not want such notices."""
-    wanted = [in_audience(audience), *([~is_muted(members.c.id, kind, "")] if kind else [])]
-    return int(await connection.scalar(select(func.count()).select_from(members).where(*wanted)) or 0)
+    """Count an audience; with `kind`, without the members who do not want notices of this kind."""
+    conditions = [in_audience(audience), *([~is_muted(members.c.id, kind, "")] if kind else [])]
+    return int(await connection.scalar(select(func.count()).select_from(members).where(*conditions)) or 0)

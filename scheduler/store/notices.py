@@ -1,4 +1,4 @@
-"""Things to tell, and when they are due in each zone."""
+"""Notices, when each is due in each zone, and the local times that mails showed."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -15,9 +15,10 @@ from scheduler.store.schema import dues, notices, told
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something to tell. `starts` is the start it speaks of; `unwanted` why the plan no longer wants it.
+    """A notice as stored. `starts` is the start of its occurrence that it announces; `unwanted` says why the plan no
+    longer includes it.
 
-    A service mail is for one `member`, and goes to their own address unless another `address` is named.
+    A service mail is for one `member`, and goes to their own address unless it has an `address`.
     """
 
     id: int
@@ -64,13 +65,13 @@ def _read(row: Row[Any]) -> Notice:
 
 
 async def open_notices(connection: AsyncConnection) -> list[Notice]:
-    """The notices with which something may still be to do."""
+    """Return the notices that are not closed: something may still have to be done for them."""
     rows = await connection.execute(select(*_COLUMNS).where(OPEN).order_by(notices.c.id))
     return [_read(row) for row in rows]
 
 
 async def every(connection: AsyncConnection) -> list[Notice]:
-    """All but the service mails."""
+    """Return all notices except service mails."""
     query = select(*_COLUMNS).where(notices.c.member.is_(None)).order_by(notices.c.id)
     return [_read(row) for row in await connection.execute(query)]
 
@@ -78,7 +79,7 @@ async def every(connection: AsyncConnection) -> list[Notice]:
 async def count_to(
     connection: AsyncConnection, member: int, kinds: Collection[Kind], *, since: datetime
 ) -> int:
-    """How many service mails of these kinds were made for a member since an instant."""
+    """Count the service mails of these kinds that were created for a member after `since`."""
     query = select(func.count()).where(
         notices.c.member == member, notices.c.kind.in_(kinds), notices.c.created_at > since
     )
@@ -86,10 +87,10 @@ async def count_to(
 
 
 async def last_address(connection: AsyncConnection, member: int, kind: Kind) -> str | None:
-    """Where the last service mail of a kind for a member went, if not to their own address."""
+    """Return where a member's last service mail of a kind went; None if to their own address, or if there is none."""
     query = select(notices.c.address).where(notices.c.member == member, notices.c.kind == kind)
-    found: str | None = await connection.scalar(query.order_by(notices.c.id.desc()).limit(1))
-    return found
+    address: str | None = await connection.scalar(query.order_by(notices.c.id.desc()).limit(1))
+    return address
 
 
 async def by_id(connection: AsyncConnection, number: int) -> Notice | None:
@@ -110,7 +111,7 @@ async def about(connection: AsyncConnection, occurrence: str) -> list[Notice]:
 
 
 async def add(connection: AsyncConnection, **values: Any) -> int:
-    """Insert a notice and return its number. Its identity is unique: a second one raises IntegrityError."""
+    """Insert a notice and return its number. Raises IntegrityError if its identity exists already."""
     return int(await connection.scalar(insert(notices).values(**values).returning(notices.c.id)) or 0)
 
 
@@ -124,18 +125,18 @@ async def dues_of(connection: AsyncConnection, number: int) -> dict[str, Due]:
 
 
 async def dues_of_open(connection: AsyncConnection) -> dict[int, dict[str, Due]]:
-    """The dues of all open notices, by notice and zone."""
-    found: dict[int, dict[str, Due]] = {}
+    """Return the dues of all open notices, by notice and zone."""
+    by_notice: dict[int, dict[str, Due]] = {}
     rows = await connection.execute(select(dues).join(notices, notices.c.id == dues.c.notice).where(OPEN))
     for row in rows:
-        found.setdefault(row.notice, {})[row.zone] = Due(row.zone, row.due, row.fanned_at)
-    return found
+        by_notice.setdefault(row.notice, {})[row.zone] = Due(row.zone, row.due, row.fanned_at)
+    return by_notice
 
 
 async def due_spans(
     connection: AsyncConnection, number: int | None = None
 ) -> dict[int, tuple[datetime, datetime]]:
-    """The first and the last due instant of each notice that has one, or of one notice."""
+    """Return the first and last due instant of each notice that has one, or only of the notice `number`."""
     query = select(dues.c.notice, func.min(dues.c.due), func.max(dues.c.due)).group_by(dues.c.notice)
     if number is not None:
         query = query.where(dues.c.notice == number)
@@ -143,13 +144,13 @@ async def due_spans(
 
 
 async def set_dues(connection: AsyncConnection, number: int, wanted: Mapping[str, datetime]) -> None:
-    """Keep the due instants of a notice; those that are kept already are re-timed."""
-    kept = await dues_of(connection, number)
+    """Insert or change the due instants of a notice, by zone; zones that are not in `wanted` stay as they are."""
+    existing = await dues_of(connection, number)
     for zone, due in wanted.items():
         key = and_(dues.c.notice == number, dues.c.zone == zone)
-        if zone not in kept:
+        if zone not in existing:
             await connection.execute(insert(dues).values(notice=number, zone=zone, due=due))
-        elif kept[zone].due != due:
+        elif existing[zone].due != due:
             await connection.execute(update(dues).where(key).values(due=due))
 
 
@@ -164,24 +165,24 @@ async def mark_fanned(connection: AsyncConnection, number: int, zone: str, now: 
 
 
 async def fan_out_again(connection: AsyncConnection, number: int) -> None:
-    """Let the next tick look at every member for a notice, as it did when the notice first came due."""
+    """Make the next tick consider every member for a notice again, as when it first came due."""
     await connection.execute(update(dues).where(dues.c.notice == number).values(fanned_at=None))
 
 
 async def next_due(connection: AsyncConnection, after: datetime) -> datetime | None:
-    """The earliest due instant of an open notice after `after`."""
+    """Return the earliest due instant of an open notice after `after`."""
     query = select(func.min(dues.c.due)).join(notices, notices.c.id == dues.c.notice)
-    found: datetime | None = await connection.scalar(query.where(OPEN, dues.c.due > after))
-    return found
+    due: datetime | None = await connection.scalar(query.where(OPEN, dues.c.due > after))
+    return due
 
 
-async def note_told(
+async def note_local_start(
     connection: AsyncConnection, occurrence: str, zone: str, *, starts: datetime, local_start: str
 ) -> None:
-    """Note which local hour the mails to a zone showed."""
+    """Record the local start that mails to a zone showed for an occurrence that starts at `starts`."""
     values = {"occurrence": occurrence, "zone": zone, "starts": starts, "local_start": local_start}
     row = insert_into(connection, told).values(values)
-    # Zone data may go back to what it was: then that hour is right again.
+    # New zone data may undo an earlier change: then this local start is right again.
     await connection.execute(
         row.on_conflict_do_update(
             index_elements=["occurrence", "zone", "starts", "local_start"], set_={"until": None}
@@ -189,9 +190,9 @@ async def note_told(
     )
 
 
-async def told_hours(connection: AsyncConnection, occurrence: str) -> list[tuple[str, datetime, str]]:
-    """(zone, instant, local start) as mails about an occurrence have shown them, where no new zone data was found to
-    have changed them."""
+async def told_local_starts(connection: AsyncConnection, occurrence: str) -> list[tuple[str, datetime, str]]:
+    """Return (zone, instant, local start) as mails about an occurrence showed them, without those that are known to be
+    outdated by new zone data."""
     rows = await connection.execute(
         select(told).where(told.c.occurrence == occurrence, told.c.until.is_(None))
     )

@@ -1,4 +1,4 @@
-"""Series, policies and occurrences as they were adopted, kept and amended."""
+"""Series and policies as adopted from the settings, and occurrences with all their revisions."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -37,7 +37,7 @@ async def adopted_series(connection: AsyncConnection) -> dict[str, AdoptedSeries
 
 
 async def adopted_policies(connection: AsyncConnection) -> dict[tuple[str, str], AdoptedPolicy]:
-    """By series slug and policy slug."""
+    """Return the adopted policies by series slug and policy slug."""
     rows = await connection.execute(select(schema.policies))
     return {
         (row.series, row.slug): AdoptedPolicy(row.kind, row.definition, row.adopted_at, row.first)
@@ -57,7 +57,7 @@ async def adopt_series(connection: AsyncConnection, series: Series, now: datetim
 
 
 async def readopt_series(connection: AsyncConnection, series: Series, derived_until: datetime) -> None:
-    """Note that the rule is now this one, and holds for starts after `derived_until`."""
+    """Store that the series now has this rule, which applies to starts after `derived_until`."""
     await connection.execute(
         update(schema.series)
         .where(schema.series.c.slug == series.slug)
@@ -66,24 +66,24 @@ async def readopt_series(connection: AsyncConnection, series: Series, derived_un
 
 
 async def adopt_policy(connection: AsyncConnection, series: str, policy: Policy, now: datetime) -> None:
-    """Adopt a policy that is new, or whose timing changed."""
+    """Store a policy that is new, or whose timing has changed, as adopted at `now`."""
     table = schema.policies
     key = (table.c.series == series) & (table.c.slug == policy.slug)
     same_kind = await connection.scalar(
         select(table.c.slug).where(table.c.series == series, table.c.kind == policy.kind).limit(1)
     )
     values = {"kind": policy.kind.value, "definition": policy.definition, "adopted_at": now}
-    done = await connection.execute(update(table).where(key).values(**values, first=False))
-    if not done.rowcount:
+    result = await connection.execute(update(table).where(key).values(**values, first=False))
+    if not result.rowcount:
         await connection.execute(
             insert(table).values(**values, series=series, slug=policy.slug, first=same_kind is None)
         )
 
 
 async def drop_policies(connection: AsyncConnection, series: str, kept: Collection[str]) -> None:
-    """Forget policies that the settings no longer have: one that comes back is adopted anew.
+    """Delete the policies that are not in `kept`, the slugs in the settings: one that returns is adopted as new.
 
-    The kind is remembered by leaving the last invitation policy's row until another takes its place.
+    Invitation policies stay, so that a later one is not taken for the first of its kind in the series.
     """
     table = schema.policies
     await connection.execute(
@@ -91,7 +91,7 @@ async def drop_policies(connection: AsyncConnection, series: str, kept: Collecti
     )
 
 
-def _wall(moment: datetime, zone: str) -> str:
+def _wall_time(moment: datetime, zone: str) -> str:
     return f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%dT%H:%M}"
 
 
@@ -119,7 +119,7 @@ def _read(row: Row[Any]) -> Occurrence:
 
 
 def _values(occurrence: Occurrence) -> dict[str, Any]:
-    """The columns of an occurrence but for its wall times."""
+    """Return the columns of an occurrence, except its wall times."""
     return {
         name: getattr(occurrence, name)
         for name in (
@@ -166,7 +166,7 @@ def _restore(state: Mapping[str, Any]) -> Occurrence:
 async def all_occurrences(
     connection: AsyncConnection, *, since: datetime | None = None, series: str | None = None
 ) -> list[Occurrence]:
-    """The kept occurrences that end after `since`, by start."""
+    """Return the stored occurrences, of one `series` or all, that end after `since`, by start."""
     query = select(occurrences).order_by(occurrences.c.starts, occurrences.c.key)
     if since:
         query = query.where(occurrences.c.ends > since)
@@ -175,13 +175,13 @@ async def all_occurrences(
     return [_read(row) for row in await connection.execute(query)]
 
 
-async def one_occurrence(connection: AsyncConnection, key: str) -> Occurrence | None:
+async def occurrence_by_key(connection: AsyncConnection, key: str) -> Occurrence | None:
     row = (await connection.execute(select(occurrences).where(occurrences.c.key == key))).first()
     return _read(row) if row else None
 
 
 async def at_revision(connection: AsyncConnection, key: str, revision: int) -> Occurrence | None:
-    """The occurrence as it stood at a revision."""
+    """Return the occurrence as it was at a revision."""
     state = await connection.scalar(
         select(revisions.c.state).where(revisions.c.occurrence == key, revisions.c.revision == revision)
     )
@@ -189,7 +189,7 @@ async def at_revision(connection: AsyncConnection, key: str, revision: int) -> O
 
 
 async def with_preceding(connection: AsyncConnection, occurrence: Occurrence, series: Series) -> Occurrence:
-    """Return `occurrence` with the meeting before it as it is kept, to compare the clock with."""
+    """Return `occurrence` with the data of the meeting before it, which local times are compared with."""
     table = occurrences
     query = (
         select(table)
@@ -202,44 +202,44 @@ async def with_preceding(connection: AsyncConnection, occurrence: Occurrence, se
         .order_by(table.c.date.desc())
         .limit(1)
     )
-    before = (await connection.execute(query)).first()
-    until = await connection.scalar(
+    preceding = (await connection.execute(query)).first()
+    derived_until = await connection.scalar(
         select(schema.series.c.derived_until).where(schema.series.c.slug == occurrence.series)
     )
-    if before is None or until is None:
+    if preceding is None or derived_until is None:
         return occurrence
-    return following(occurrence, _read(before), series, derived_until=until)
+    return following(occurrence, _read(preceding), series, derived_until=derived_until)
 
 
-async def keep(connection: AsyncConnection, *new: Occurrence) -> None:
-    """Keep new occurrences; one that is kept already stays as it is."""
+async def add(connection: AsyncConnection, *new: Occurrence) -> None:
+    """Insert occurrences; one that exists already stays as it is."""
     if not new:
         return
-    query = select(occurrences.c.key).where(occurrences.c.key.in_([one.key for one in new]))
-    kept = set(await connection.scalars(query))
-    if not (lacking := [one for one in new if one.key not in kept]):
+    query = select(occurrences.c.key).where(occurrences.c.key.in_([occurrence.key for occurrence in new]))
+    existing = set(await connection.scalars(query))
+    if not (missing := [occurrence for occurrence in new if occurrence.key not in existing]):
         return
     rows = [
         {
-            **_values(one),
-            "wall": _wall(one.original, one.zone),
+            **_values(occurrence),
+            "wall": _wall_time(occurrence.original, occurrence.zone),
             "moved_to": None,
-            "minutes": round((one.ends - one.starts).total_seconds() / 60),
+            "minutes": round((occurrence.ends - occurrence.starts).total_seconds() / 60),
         }
-        for one in lacking
+        for occurrence in missing
     ]
     await connection.execute(insert(occurrences), rows)
-    await connection.execute(insert(revisions), [_snapshot(one) for one in lacking])
+    await connection.execute(insert(revisions), [_snapshot(occurrence) for occurrence in missing])
 
 
 async def amend(connection: AsyncConnection, changed: Occurrence) -> None:
-    """Keep a changed occurrence, whose `revision` says that it was, and the state it now has."""
+    """Update an occurrence and add its new revision; `changed.revision` is one more than the stored one."""
     await connection.execute(
         update(occurrences)
         .where(occurrences.c.key == changed.key, occurrences.c.revision == changed.revision - 1)
         .values(
             **_values(changed),
-            moved_to=_wall(changed.starts, changed.zone) if changed.starts != changed.original else None,
+            moved_to=_wall_time(changed.starts, changed.zone) if changed.starts != changed.original else None,
         )
     )
     await connection.execute(insert(revisions).values(_snapshot(changed)))
@@ -250,12 +250,12 @@ async def mark_orphaned(connection: AsyncConnection, key: str, orphaned: bool) -
 
 
 async def forget(connection: AsyncConnection, keys: Collection[str]) -> None:
-    """Drop occurrences of which nobody was ever told, with the notices planned for them."""
+    """Delete occurrences about which nobody was ever mailed, with the notices planned for them."""
     await connection.execute(delete(occurrences).where(occurrences.c.key.in_(keys)))
 
 
-async def told_keys(connection: AsyncConnection) -> set[str]:
-    """The occurrences of which at least one mail was tried."""
+async def mailed_occurrences(connection: AsyncConnection) -> set[str]:
+    """Return the keys of the occurrences about which at least one mail was tried."""
     query = (
         select(notices.c.occurrence)
         .where(
@@ -270,27 +270,27 @@ async def told_keys(connection: AsyncConnection) -> set[str]:
 
 
 async def retime(connection: AsyncConnection, now: datetime) -> list[str]:
-    """Give occurrences to come the instants that the present zone data gives their wall times.
+    """Recalculate the instants of future occurrences from their wall times with the current zone data.
 
-    Returns the keys that changed: only new zone data, or none, makes any.
+    Return the keys of those that changed, which only happens after an update of the zone data.
     """
     changed = []
     for row in (await connection.execute(select(occurrences).where(occurrences.c.starts > now))).all():
         original = instant(datetime.fromisoformat(row.wall), row.zone)
         starts = instant(datetime.fromisoformat(row.moved_to), row.zone) if row.moved_to else original
         if (original, starts) != (row.original, row.starts):
-            kept = _read(row)
+            occurrence = _read(row)
             length = timedelta(minutes=row.minutes)
             await amend(
                 connection,
                 replace(
-                    kept,
+                    occurrence,
                     original=original,
                     starts=starts,
                     ends=starts + length,
                     changed_at=now,
-                    revision=kept.revision + 1,
-                    sequence=kept.sequence + 1,
+                    revision=occurrence.revision + 1,
+                    sequence=occurrence.sequence + 1,
                 ),
             )
             changed.append(row.key)

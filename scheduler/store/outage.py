@@ -1,4 +1,4 @@
-"""A database that does not do its part: what is wrong and what to do, in one line; and what fails for it at present."""
+"""Database outages: what is wrong and what to do about it, in one line, and which work of this process fails now."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,14 @@ from scheduler.domain.errors import Problem
 
 log = structlog.get_logger()
 
+# A part of the driver's message, in lower case; what is wrong; what to do.
 _KNOWN = (
     ("database is locked", "another program holds the database", "end it, or wait until it has finished"),
     ("disk is full", "the disk is full", "make space on it"),
     ("no space left", "the disk is full", "make space on it"),
-    ("readonly database", "the database is read-only", "let its file, folder and file system be written"),
-    ("read-only file system", "the database is read-only", "let its file, folder and file system be written"),
-    ("disk i/o error", "the disk fails or is read-only", "see the system's log, and mend what it names"),
+    ("readonly database", "the database is read-only", "make its file, folder and file system writable"),
+    ("read-only file system", "the database is read-only", "make its file, folder and file system writable"),
+    ("disk i/o error", "the disk fails or is read-only", "read the system's log, and repair what it names"),
     (
         "unable to open database file",
         "the database cannot be opened",
@@ -27,7 +28,7 @@ _KNOWN = (
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """What is wrong, in a few words that hold nobody's data, and in `advice` what to do about it."""
+    """What is wrong (`words`, without personal data) and what to do about it (`advice`)."""
 
     words: str
     advice: str
@@ -37,43 +38,45 @@ class Outage:
 
 
 def is_outage(error: Exception) -> bool:
-    """Whether a failure says that the database is locked, full or gone, and not that it was used wrongly."""
+    """Return whether `error` means that the database is locked, full or gone, and not that it was used wrongly."""
     if isinstance(error, DBAPIError):
         return not isinstance(error, (DataError, IntegrityError, NotSupportedError, ProgrammingError))
     return isinstance(error, (OSError, PoolTimeoutError))
 
 
 def outage_of(error: BaseException) -> Outage:
-    """What a failure means."""
+    """Describe `error` in words that are safe to show and to log."""
     if isinstance(error, Problem):
         return Outage("work is refused", str(error).partition("\n")[0])
     cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
-    for sign, words, advice in _KNOWN:
-        if sign in cause.casefold():
+    for pattern, words, advice in _KNOWN:
+        if pattern in cause.casefold():
             return Outage(words, advice)
-    return Outage("the database or a file does not do its part", cause or type(error).__name__)
+    return Outage("the database or a file cannot be used", cause or type(error).__name__)
 
 
 class Outages:
-    """What of this process's work fails for the database's sake. It is kept here, since the database cannot keep it;
-    each is logged when it begins, when its cause becomes another, and when it ends, however often it is tried."""
+    """Which work of this process fails because of the database; kept in memory, since the database cannot keep it.
+
+    However often the work is tried, it is logged only when it begins to fail, when the cause changes and when it ends.
+    """
 
     def __init__(self) -> None:
-        self._standing: dict[str, Outage] = {}
+        self._current: dict[str, Outage] = {}
 
     @property
-    def standing(self) -> list[Outage]:
-        """What is wrong, each once; empty where all works."""
-        return list(dict.fromkeys(self._standing.values()))
+    def current(self) -> list[Outage]:
+        """What is wrong now, each cause once; empty if everything works."""
+        return list(dict.fromkeys(self._current.values()))
 
     def begin(self, work: str, error: BaseException, **about: object) -> None:
-        """Note that `work` failed. It will be tried again."""
-        found = outage_of(error)
-        if self._standing.get(work) != found:
-            self._standing[work] = found
-            log.error(f"{work}-failed", error=type(error).__name__, problem=str(found), **about)
+        """Note that `work` failed and will be tried again."""
+        outage = outage_of(error)
+        if self._current.get(work) != outage:
+            self._current[work] = outage
+            log.error(f"{work}-failed", error=type(error).__name__, problem=str(outage), **about)
 
     def end(self, work: str) -> None:
         """Note that `work` succeeded."""
-        if self._standing.pop(work, None):
+        if self._current.pop(work, None):
             log.info(f"{work}-works-again")

@@ -33,7 +33,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Instant(TypeDecorator[datetime]):
-    """An aware datetime, kept as microseconds since 1970 UTC: the same order and bytes in every database."""
+    """An aware datetime, stored as microseconds since 1970-01-01 UTC: it sorts the same in every database."""
 
     impl = BigInteger
     cache_ok = True
@@ -42,7 +42,7 @@ class Instant(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a naive datetime names no instant")
+            raise ValueError("a datetime without a time zone cannot be stored; give it one")
         return (value - _EPOCH) // timedelta(microseconds=1)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
@@ -50,17 +50,20 @@ class Instant(TypeDecorator[datetime]):
 
 
 class State(String):
-    """One of a few words. Compared with one of them it is said as a constant: were it a parameter, on which it hangs
-    whether a partial index may be used, SQLite would plan the whole statement anew each time that it runs."""
+    """One of a few words, written into the SQL as a constant when it is compared with one.
 
-    class comparator_factory(String.Comparator[str]):  # noqa: N801 - the name under which SQLAlchemy looks for it
+    With a parameter, SQLite cannot know in advance whether it may use a partial index, and plans the whole statement
+    again each time it runs.
+    """
+
+    class comparator_factory(String.Comparator[str]):  # noqa: N801 - SQLAlchemy expects this name
         def operate(self, op: OperatorType, *other: Any, **options: Any) -> ColumnElement[Any]:
             if op in (eq, ne) and isinstance(other[0], str) and other[0].isalpha():
                 other = (literal_column(f"'{other[0]}'"),)
             return super().operate(op, *other, **options)
 
 
-# SQLite numbers rows by itself only in a column of exactly this type.
+# SQLite numbers rows automatically only in a column of type INTEGER.
 Number = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData(
@@ -87,20 +90,20 @@ _PERSONAL_KINDS = (
 )
 
 
-_ENDED = ("sent", "failed", "expired", "withdrawn", "skipped")
+_FINAL_STATES = ("sent", "failed", "expired", "withdrawn", "skipped")
 
 
 def _where(condition: str) -> Any:
-    """What makes an index one of these rows only, in either database."""
+    """Return the arguments that make an index partial, for either database."""
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
-def _listed(*values: str) -> str:
+def _sql_list(*values: str) -> str:
     return ", ".join(repr(value) for value in values)
 
 
 def _one_of(column: str, *values: str) -> CheckConstraint:
-    return CheckConstraint(f"{column} IN ({_listed(*values)})", name=f"{column}_known")
+    return CheckConstraint(f"{column} IN ({_sql_list(*values)})", name=f"{column}_known")
 
 
 facts = Table(
@@ -108,7 +111,7 @@ facts = Table(
     metadata,
     Column("name", String(40), primary_key=True),
     Column("value", JSON, nullable=False),
-    comment="What the service knows of itself: its last tick, what is frozen, a hold",
+    comment="The service's own state by name: its last tick, a pause of sending, …",
 )
 
 counters = Table(
@@ -116,7 +119,7 @@ counters = Table(
     metadata,
     Column("name", String(20), primary_key=True),
     Column("value", BigInteger, nullable=False),
-    comment="`change` counts what people changed, so that a running service notices; `chunk` numbers chunks",
+    comment="`change` counts changes by people, so that a running service notices them; `chunk` numbers chunks",
 )
 
 series = Table(
@@ -140,7 +143,7 @@ policies = Table(
         "first",
         Boolean,
         nullable=False,
-        comment="the first of its kind in the series: it may invite to the next occurrence at once",
+        comment="the first of its kind in the series: it may invite to the next occurrence immediately",
     ),
 )
 
@@ -151,8 +154,8 @@ occurrences = Table(
     Column("series", ForeignKey("series.slug"), nullable=False),
     Column("date", String(10), nullable=False),
     Column("zone", String(60), nullable=False),
-    Column("wall", String(16), nullable=False, comment="original start by the home clock"),
-    Column("moved_to", String(16), comment="start by the home clock, where a convenor moved it"),
+    Column("wall", String(16), nullable=False, comment="original start in the home zone"),
+    Column("moved_to", String(16), comment="start in the home zone, if a convenor moved it"),
     Column("minutes", Integer, nullable=False),
     Column("original", Instant, nullable=False),
     Column("starts", Instant, nullable=False),
@@ -180,7 +183,7 @@ revisions = Table(
     Column("revision", Integer, primary_key=True),
     Column("starts", Instant, nullable=False),
     Column("cancelled", Boolean, nullable=False),
-    Column("state", JSON, nullable=False, comment="the whole occurrence as it stood"),
+    Column("state", JSON, nullable=False, comment="the whole occurrence at this revision"),
 )
 
 members = Table(
@@ -197,29 +200,41 @@ members = Table(
     Column("status", String(10), nullable=False),
     Column("convenor", Boolean, nullable=False, server_default=false()),
     Column("created_at", Instant, nullable=False),
-    Column("active_since", Instant, comment="since when without a break; null while not active"),
+    Column("active_since", Instant, comment="active without a break since then; null while not active"),
     Column("paused_until", Instant),
-    Column("uninvited_at", Instant, comment="invitations open at this instant are not for them"),
-    Column("generation", Integer, nullable=False, server_default="0", comment="of their links"),
+    Column(
+        "uninvited_at", Instant, comment="they are not sent the invitations that were open at this instant"
+    ),
+    Column(
+        "generation",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="of their links; raised to revoke all earlier ones",
+    ),
     Column("feed_generation", Integer, nullable=False, server_default="0"),
-    Column("feed_alarm_minutes", Integer, comment="before each start in their own feed; null for none"),
+    Column(
+        "feed_alarm_minutes",
+        Integer,
+        comment="minutes before each start in their own feed; null for no alarm",
+    ),
     Column(
         "feed_answers",
         Boolean,
         nullable=False,
         server_default=true(),
-        comment="their own feed shows what they answered",
+        comment="their own feed shows their answers",
     ),
-    Column("feed_changed_at", Instant, comment="when their own feed last changed by them, or ended"),
+    Column("feed_changed_at", Instant, comment="when they last changed or ended their own feed"),
     Column(
         "invitation_by",
         String(10),
         nullable=False,
         server_default="mail",
-        comment="feed: no invitation is mailed, for the meeting stands in their calendar already",
+        comment="feed: no invitation is mailed, because the meeting is in their calendar already",
     ),
-    Column("suppressed_at", Instant, comment="since when nothing is mailed, for the address sends mail back"),
-    Column("suppressed_for", String(100), comment="what their address answered"),
+    Column("suppressed_at", Instant, comment="since when nothing is mailed, because the address bounces"),
+    Column("suppressed_for", String(100), comment="the words of the last bounce"),
     Column("changed", BigInteger, nullable=False, comment="the counter `change` at their last change"),
     _one_of("status", "pending", "active", "paused", "left"),
     _one_of("zone_source", "given", "assumed", "confirmed"),
@@ -239,7 +254,7 @@ erasures = Table(
     metadata,
     Column("address_hash", String(64), primary_key=True),
     Column("erased_at", Instant, nullable=False),
-    comment="Keyed hashes of addresses that asked to be forgotten, so that no import brings them back",
+    comment="Keyed hashes of the addresses of erased people, so that no import adds them again",
 )
 
 answers = Table(
@@ -249,11 +264,11 @@ answers = Table(
     Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
     Column("answer", String(10), nullable=False),
     Column("answered_at", Instant, nullable=False),
-    Column("sequence", Integer, comment="that a calendar program's answer named last"),
+    Column("sequence", Integer, comment="the SEQUENCE of the last answer by a calendar program"),
     Column(
         "stamped_at",
         Instant,
-        comment="when a calendar program says that it was given; null for one by our pages",
+        comment="the DTSTAMP of an answer by a calendar program; null for one on our pages",
     ),
     _one_of("answer", "coming", "declined", "maybe"),
     Index(None, "member"),
@@ -264,9 +279,15 @@ mutes = Table(
     metadata,
     Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
     Column("kind", String(20), primary_key=True),
-    Column("policy", String(40), primary_key=True, server_default="", comment="which reminder; else empty"),
+    Column(
+        "policy",
+        String(40),
+        primary_key=True,
+        server_default="",
+        comment="which reminder; empty for other kinds",
+    ),
     CheckConstraint("(kind = 'reminder') = (policy <> '')", name="reminder_has_policy"),
-    comment="What a member does not want to be mailed",
+    comment="The kinds of notice that a member does not want to be mailed",
 )
 
 requests = Table(
@@ -278,14 +299,16 @@ requests = Table(
     Column("country", String(6), nullable=False),
     Column("zone", String(60), nullable=False),
     Column("locale", String(40), nullable=False),
-    Column("words", Text, nullable=False, server_default="", comment="what brings them here"),
+    Column("words", Text, nullable=False, server_default="", comment="why they want to join"),
     Column("state", State(12), nullable=False),
-    Column("asked_at", Instant, nullable=False, comment="when they agreed to what is kept of them"),
+    Column("asked_at", Instant, nullable=False, comment="when they agreed to the storage of their data"),
     Column("confirmed_at", Instant),
-    Column("taken_by", ForeignKey("members.id", ondelete="SET NULL"), comment="the convenor, where known"),
+    Column("taken_by", ForeignKey("members.id", ondelete="SET NULL"), comment="the convenor, if known"),
     Column("taken_at", Instant),
     Column("answered_at", Instant),
-    Column("message", Text, nullable=False, server_default="", comment="what a convenor wrote to the person"),
+    Column(
+        "message", Text, nullable=False, server_default="", comment="the convenor's message to the person"
+    ),
     _one_of("state", "unconfirmed", "waiting", "taken", "accepted", "declined"),
     CheckConstraint("(state = 'unconfirmed') = (confirmed_at IS NULL)", name="confirmed_has_instant"),
     CheckConstraint(
@@ -297,7 +320,7 @@ requests = Table(
         "uq_requests_open", "member", unique=True, **_where("state IN ('unconfirmed', 'waiting', 'taken')")
     ),
     sqlite_autoincrement=True,
-    comment="Who asked to join, and what became of it; at most one of each person is open",
+    comment="Requests to join and their answers; at most one of each person is open",
 )
 
 asks = Table(
@@ -305,11 +328,11 @@ asks = Table(
     metadata,
     Column("id", Number, primary_key=True, autoincrement=True),
     Column("what", String(10), nullable=False),
-    Column("said", JSON, nullable=False, comment="what was typed, whole and in order"),
+    Column("said", JSON, nullable=False, comment="all fields in order, as they were typed"),
     Column("asked_at", Instant, nullable=False),
     _one_of("what", "join", "link"),
     sqlite_autoincrement=True,
-    comment="What somebody asked for and was answered, until it is carried out: then it goes",
+    comment="Submitted forms that were answered but not processed yet",
 )
 
 form_counts = Table(
@@ -317,10 +340,13 @@ form_counts = Table(
     metadata,
     Column("hour", Instant, primary_key=True),
     Column(
-        "visitor", String(26), primary_key=True, comment="a keyed hash of the network; empty for everybody"
+        "visitor",
+        String(26),
+        primary_key=True,
+        comment="a keyed hash of the network; empty for all visitors together",
     ),
     Column("count", Integer, nullable=False),
-    comment="How many mails forms were asked for in the present hour; earlier hours are deleted",
+    comment="How many mails forms have caused in the current hour; earlier hours are deleted",
 )
 
 returns = Table(
@@ -328,22 +354,26 @@ returns = Table(
     metadata,
     Column("id", Number, primary_key=True, autoincrement=True),
     Column(
-        "digest", String(64), nullable=False, unique=True, comment="of the message, so that it counts once"
+        "digest",
+        String(64),
+        nullable=False,
+        unique=True,
+        comment="of the message, so that it is counted once",
     ),
     Column("kind", String(10), nullable=False),
     Column(
-        "member", ForeignKey("members.id", ondelete="CASCADE"), comment="whose it is, where that is known"
+        "member", ForeignKey("members.id", ondelete="CASCADE"), comment="the member it is about, if known"
     ),
     Column("came_at", Instant, nullable=False),
-    Column("words", Text, nullable=False, comment="what it says, or why somebody has to look at it"),
-    Column("content", LargeBinary, comment="the message itself, where somebody has to look at it"),
+    Column("words", Text, nullable=False, comment="what it says, or why a convenor has to review it"),
+    Column("content", LargeBinary, comment="the message, if a convenor has to review it"),
     _one_of("kind", "hard", "soft", "policy", "complaint", "review"),
     CheckConstraint("(kind = 'review') = (content IS NOT NULL)", name="review_has_content"),
     CheckConstraint("kind = 'review' OR member IS NOT NULL", name="known_has_member"),
     Index(None, "member"),
     Index(None, "kind", "came_at"),
     sqlite_autoincrement=True,
-    comment="Mail that came back: bounces, complaints, and what nobody but a convenor can understand",
+    comment="Returned mail: bounces, complaints, and messages that a convenor has to review",
 )
 
 notices = Table(
@@ -354,14 +384,14 @@ notices = Table(
     Column("kind", String(20), nullable=False),
     Column("policy", String(40)),
     Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE")),
-    Column("starts", Instant, comment="the start it speaks of"),
-    Column("before_revision", Integer, comment="what members were last told, for a change"),
+    Column("starts", Instant, comment="the start that it announces"),
+    Column("before_revision", Integer, comment="the revision that members were last told, for a change"),
     Column("subject", Text, nullable=False, server_default=""),
     Column("body", Text, nullable=False, server_default=""),
     Column("audience", Text, nullable=False, server_default="all"),
-    Column("member", ForeignKey("members.id", ondelete="CASCADE"), comment="the one person whom it is for"),
-    Column("address", Text, comment="where it goes, if not to the member's own address"),
-    Column("at", String(40), comment="local:… where the hour is each member's own"),
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), comment="the recipient of a service mail"),
+    Column("address", Text, comment="the recipient, if not the member's own address"),
+    Column("at", String(40), comment="local:… for a time in each member's own zone"),
     Column("created_at", Instant, nullable=False),
     Column("expires", Instant, nullable=False),
     Column(
@@ -369,35 +399,35 @@ notices = Table(
         Boolean,
         nullable=False,
         server_default=false(),
-        comment="its deliveries were made at the press of the button; nobody is added",
+        comment="its deliveries were created when it was sent; no member is added later",
     ),
     Column(
         "ready",
         Boolean,
         nullable=False,
         server_default=false(),
-        comment="false while its deliveries are being made: nothing is sent",
+        comment="false while its deliveries are being created: nothing is sent yet",
     ),
     Column("stopped_at", Instant),
-    Column("unwanted", String(20), comment="why the plan no longer wants it: cancelled, moved, policy, …"),
-    Column("closed_at", Instant, comment="expired and nothing left to do"),
-    Column("archived_at", Instant, comment="when the last of its deliveries had moved to past_deliveries"),
+    Column("unwanted", String(20), comment="why the plan no longer includes it: cancelled, moved, policy, …"),
+    Column("closed_at", Instant, comment="when nothing was left to do for it"),
+    Column("archived_at", Instant, comment="when its last delivery was moved to past_deliveries"),
     Column(
         "tally",
         JSON(none_as_null=True),
-        comment="how many of its deliveries had which state when it was closed",
+        comment="the counts of its deliveries by state when it was closed",
     ),
     _one_of("kind", *_MEETING_KINDS, "notice", *_PERSONAL_KINDS),
     CheckConstraint(
-        f"(kind IN ({_listed(*_MEETING_KINDS)})) = (occurrence IS NOT NULL)", name="meeting_has_occurrence"
+        f"(kind IN ({_sql_list(*_MEETING_KINDS)})) = (occurrence IS NOT NULL)", name="meeting_has_occurrence"
     ),
     CheckConstraint(
-        f"(kind IN ({_listed(*_PERSONAL_KINDS)})) = (member IS NOT NULL)", name="personal_has_member"
+        f"(kind IN ({_sql_list(*_PERSONAL_KINDS)})) = (member IS NOT NULL)", name="personal_has_member"
     ),
     CheckConstraint("address IS NULL OR member IS NOT NULL", name="address_of_member"),
     CheckConstraint("(occurrence IS NULL) = (starts IS NULL)", name="occurrence_has_start"),
     CheckConstraint(
-        f"(kind IN ({_listed(*_PLANNED_KINDS)})) = (policy IS NOT NULL)", name="planned_has_policy"
+        f"(kind IN ({_sql_list(*_PLANNED_KINDS)})) = (policy IS NOT NULL)", name="planned_has_policy"
     ),
     Index(None, "occurrence"),
     Index(None, "closed_at"),
@@ -410,9 +440,9 @@ dues = Table(
     "dues",
     metadata,
     Column("notice", ForeignKey("notices.id", ondelete="CASCADE"), primary_key=True),
-    Column("zone", String(60), primary_key=True, comment="* where one instant serves all zones"),
+    Column("zone", String(60), primary_key=True, comment="* if all zones have the same instant"),
     Column("due", Instant, nullable=False),
-    Column("fanned_at", Instant, comment="when its deliveries were made"),
+    Column("fanned_at", Instant, comment="when its deliveries were created"),
     Index(None, "due"),
 )
 
@@ -421,11 +451,11 @@ told = Table(
     metadata,
     Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), primary_key=True),
     Column("zone", String(60), primary_key=True),
-    Column("starts", Instant, primary_key=True, comment="the instant as it was known then"),
-    Column("local_start", String(16), primary_key=True, comment="the local hour that mails showed"),
-    Column("until", Instant, comment="when new zone data made this another hour"),
+    Column("starts", Instant, primary_key=True, comment="the start at that time"),
+    Column("local_start", String(16), primary_key=True, comment="the local start that mails showed"),
+    Column("until", Instant, comment="when new zone data changed the local start"),
     Index("ix_told_outdated", "occurrence", **_where("until IS NOT NULL")),
-    comment="What hour each zone was told, so that new zone data can name those who were told a wrong one",
+    comment="The local starts that mails showed, to find the members to correct after new zone data",
 )
 
 deliveries = Table(
@@ -442,26 +472,26 @@ deliveries = Table(
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("due", Instant, nullable=False),
     Column("next_try", Instant, nullable=False),
-    Column("run", String(32), comment="who is sending it"),
+    Column("run", String(32), comment="the run that is sending it"),
     Column(
         "uncertain",
         Boolean,
         nullable=False,
         server_default=false(),
-        comment="a try ended without an answer: it may have arrived",
+        comment="a try ended without a reply: it may have arrived",
     ),
-    Column("revision", Integer, comment="of the occurrence, as last composed"),
+    Column("revision", Integer, comment="the occurrence's revision that it was last composed from"),
     Column(
         "introduces",
         Boolean,
         nullable=False,
         server_default=false(),
-        comment="as last composed, it says that it is our first mail",
+        comment="its text, as last composed, introduces itself as our first mail",
     ),
     Column("tried_at", Instant),
     Column("sent_at", Instant),
     UniqueConstraint("notice", "member"),
-    _one_of("state", "queued", "sending", *_ENDED),
+    _one_of("state", "queued", "sending", *_FINAL_STATES),
     CheckConstraint("(state = 'sending') = (run IS NOT NULL)", name="sending_has_run"),
     CheckConstraint("(state = 'sent') = (sent_at IS NOT NULL)", name="sent_has_instant"),
     CheckConstraint(
@@ -486,8 +516,8 @@ past_deliveries = Table(
     Column("uncertain", Boolean, nullable=False),
     Column("revision", Integer),
     Column("sent_at", Instant),
-    _one_of("state", *_ENDED),
+    _one_of("state", *_FINAL_STATES),
     Index(None, "member"),
     sqlite_with_rowid=False,
-    comment="The archive: what became of deliveries of which nothing is to be done any more",
+    comment="The archive: finished deliveries",
 )

@@ -1,43 +1,52 @@
-"""What the service knows of itself, and the counters that tell a running one that something changed."""
+"""The service's own state, by name, and the counters that show a running service that something changed."""
 
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, func, select, text
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.store.database import insert_into
 from scheduler.store.schema import counters, facts
 
+# The names of all values, which existing databases contain; instants are in ISO 8601.
 LAST_TICK = "last_tick"
 TICKED_BEFORE_HOLD = "ticked_before_hold"
 HOLD = "hold"
+"""Why and since when sending is paused; nothing is claimed while it is set."""
 WATERMARK = "watermark"
+"""The counter `change` up to which ticks have processed the changes of members."""
 SWEPT = "swept_at"
+"""When a tick last considered every member and not only changed ones."""
 UID_DOMAIN = "uid_domain"
 TZDATA = "tzdata"
+"""The version of the zone data that occurrences were last calculated with."""
 RELAY = "relay"
 TROUBLES = "troubles"
+"""What was wrong when alerts were last checked."""
 ALERTS = "alerts"
-CLOCK_MARK = "clock_mark"
-WHERE = "where"
+"""Alerts that still have to be delivered."""
+DATABASE_IDENTITY = "where"
+"""The PostgreSQL database that these rows were last seen in."""
 TRIED = "tried"
+"""When writing was last tested."""
 KEY_FINGERPRINT = "key_fingerprint"
 RETURNS_FULL = "returns_full"
+"""Since when returned mail is discarded because too much waits for review."""
 FORMS_LIMITED = "forms_limited"
+"""When the limit of mails sent for all forms together was last reached."""
 
 
 async def read(connection: AsyncConnection, name: str) -> Any:
-    """The value kept under `name`, or None."""
+    """Return the value stored as `name`, or None."""
     return await connection.scalar(select(facts.c.value).where(facts.c.name == name))
 
 
 async def read_several(connection: AsyncConnection, *names: str) -> list[Any]:
-    """The value kept under each of `names`, or None."""
+    """Return the values stored as `names`, in that order, None for each that is missing."""
     rows = await connection.execute(select(facts.c.name, facts.c.value).where(facts.c.name.in_(names)))
-    found = {row.name: row.value for row in rows}
-    return [found.get(name) for name in names]
+    values = {row.name: row.value for row in rows}
+    return [values.get(name) for name in names]
 
 
 async def read_instant(connection: AsyncConnection, name: str) -> datetime | None:
@@ -45,35 +54,30 @@ async def read_instant(connection: AsyncConnection, name: str) -> datetime | Non
 
 
 def as_instant(value: Any) -> datetime | None:
-    """A value that was written as an instant."""
+    """Convert a stored value that was written as an instant."""
     return datetime.fromisoformat(value) if value else None
 
 
 async def write(connection: AsyncConnection, name: str, value: Any) -> None:
-    """Keep `value` (JSON; an aware datetime as ISO 8601) under `name`; None forgets it."""
+    """Store `value` (JSON; an aware datetime as ISO 8601) as `name`; None deletes it."""
     if isinstance(value, datetime):
         value = value.isoformat()
     if value is None:
         await connection.execute(delete(facts).where(facts.c.name == name))
         return
-    make = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    row = make(facts).values(name=name, value=value)
+    row = insert_into(connection, facts).values(name=name, value=value)
     await connection.execute(
         row.on_conflict_do_update(index_elements=["name"], set_={"value": row.excluded.value})
     )
 
 
 async def advance(connection: AsyncConnection, counter: str, *, by: int = 1) -> int:
-    """Raise a counter and return its new value; who raises it next waits for this transaction.
+    """Raise a counter and return its new value; the next one to raise it waits for this transaction.
 
-    Hence the values become visible in their order, and a watermark over them misses nothing.
+    So the values become visible in their order, and a watermark over them misses nothing.
     """
-    make = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    raised = (
-        make(counters)
-        .values(name=counter, value=by)
-        .on_conflict_do_update(index_elements=["name"], set_={"value": counters.c.value + by})
-    )
+    row = insert_into(connection, counters).values(name=counter, value=by)
+    raised = row.on_conflict_do_update(index_elements=["name"], set_={"value": counters.c.value + by})
     return int(await connection.scalar(raised.returning(counters.c.value)) or 0)
 
 
@@ -87,22 +91,22 @@ async def current(connection: AsyncConnection, counter: str) -> int:
 
 
 async def note_change(connection: AsyncConnection) -> int:
-    """Tell a running service that people's data changed; returns the mark for the rows that changed with it."""
+    """Tell a running service that members' data changed; return the mark for the rows that changed (`changed`)."""
     return await advance(connection, "change")
 
 
-async def has_moved(connection: AsyncConnection) -> bool:
-    """Whether these rows were last seen in another PostgreSQL database: they are then a copy, brought back by
-    pg_restore or a template. Notes where they are now. A SQLite file is put back by `restore` alone."""
+async def detect_copy(connection: AsyncConnection) -> bool:
+    """Return whether these rows are a copy from another PostgreSQL database (pg_restore, a template), and store which
+    database they are in now. Always False on SQLite, where `restore` is the only way to restore a copy."""
     if connection.dialect.name == "sqlite":
         return False
-    here = await connection.scalar(
+    identity = await connection.scalar(
         text(
             "SELECT system_identifier || '/' || oid FROM pg_control_system(), pg_database "
             "WHERE datname = current_database()"
         )
     )
-    known = await read(connection, WHERE)
-    if known != here:
-        await write(connection, WHERE, here)
-    return known is not None and known != here
+    known = await read(connection, DATABASE_IDENTITY)
+    if known != identity:
+        await write(connection, DATABASE_IDENTITY, identity)
+    return known is not None and known != identity

@@ -1,4 +1,4 @@
-"""Which shape the database has: made when empty, upgraded only when asked, refused when newer."""
+"""The database's schema version: create an empty database, upgrade an older one on request, refuse a newer one."""
 
 import sqlite3
 from pathlib import Path
@@ -21,17 +21,18 @@ def _config() -> Config:
 
 
 def _state(connection: Connection) -> tuple[str | None, str, bool]:
-    """The database's revision, the newest that this version knows, and whether it knows the database's."""
+    """Return the database's revision, the newest one of this version, and whether this version knows the former."""
     script = ScriptDirectory.from_config(_config())
     current = MigrationContext.configure(connection).get_current_revision()
     head = script.get_current_head()
     assert head
-    return current, head, current is None or knows(current)
+    return current, head, current is None or is_known(current)
 
 
-def knows(revision: str) -> bool:
-    """Whether this version knows a schema."""
-    return any(one.revision == revision for one in ScriptDirectory.from_config(_config()).walk_revisions())
+def is_known(revision: str) -> bool:
+    """Return whether this version can read, and upgrade from, a schema revision."""
+    scripts = ScriptDirectory.from_config(_config()).walk_revisions()
+    return any(script.revision == revision for script in scripts)
 
 
 def _upgrade(connection: Connection) -> None:
@@ -41,23 +42,23 @@ def _upgrade(connection: Connection) -> None:
 
 
 async def _lock(connection: AsyncConnection, database: Database) -> None:
-    # SQLite's writer has the whole file already; on PostgreSQL a second upgrade waits here for the first.
+    # On SQLite a write transaction locks the whole file anyway; on PostgreSQL a second upgrade waits here.
     if not database.is_sqlite:
         await connection.execute(text("SELECT pg_advisory_xact_lock(7437001)"))
 
 
 async def open_database(database: Database, *, upgrade: bool) -> bool:
-    """Make sure that `database` has this version's shape; return whether anything had to be done.
+    """Make sure that `database` has this version's schema; return whether it had to be created or upgraded.
 
-    An empty database is created. An older one is upgraded where `upgrade` says so. Raises DatabaseProblem for an
+    An empty database gets its tables. An older one is upgraded if `upgrade` is true. Raises DatabaseProblem for an
     older one otherwise, for a newer one, and for one that cannot be opened.
     """
     if database.path:
         try:
-            # It holds people's addresses: nobody else on the machine is to read it.
+            # It contains people's addresses: no other user of the machine may read it.
             database.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             database.path.touch(mode=0o600, exist_ok=True)
-            # The driver of the pool tells a failure from a thread of its own, which may outlive the loop by a moment.
+            # The pool's driver would report a failure from its own thread, which may outlive the event loop.
             sqlite3.connect(database.path).close()
         except (OSError, sqlite3.Error) as error:
             cause = error.strerror if isinstance(error, OSError) else error
@@ -65,23 +66,23 @@ async def open_database(database: Database, *, upgrade: bool) -> bool:
     try:
         async with database.read() as connection:
             current, head, known = await connection.run_sync(_state)
-            names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+            tables = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
         if current == head:
             return False
-        if current is None and names:
+        if current is None and tables:
             raise DatabaseProblem(
-                f"{database.shown} holds something else; name an empty database in [database] url"
+                f"{database.shown} contains another program's tables; name an empty database in [database] url"
             )
         if not known:
             raise DatabaseProblem(
-                f"{database.shown} was made by a newer version (its schema is {current}); "
+                f"{database.shown} was made by a newer version of Third Thursday (its schema is {current}); "
                 "install that version or restore an older backup"
             )
         if current is not None and not upgrade:
             raise DatabaseProblem(
                 f"{database.shown} has an older schema ({current}); run `third-thursday migrate` or start `serve`"
             )
-        async with database.reshape() as connection:
+        async with database.change_schema() as connection:
             await _lock(connection, database)
             await connection.run_sync(_upgrade)
         return True

@@ -234,9 +234,9 @@ class FeedCache:
                 try:
                     await self.look()
                 except OUTAGES as error:
-                    self._database.faults.begin("shelf", error)
+                    self._database.outages.begin("shelf", error)
                 else:
-                    self._database.faults.end("shelf")
+                    self._database.outages.end("shelf")
                 looks += 1
                 if looks % _TELL_EVERY == 0:
                     self.tell()

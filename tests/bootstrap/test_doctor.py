@@ -104,13 +104,13 @@ async def test_members_who_were_told_an_hour_that_new_zone_data_proves_wrong_are
         await amend(parts.database, by_slug, KEY, Change(topic="Hope"), now=NOW)
         async with parts.database.write() as connection:
             await members.add(connection, [row("ann@example.org", zone="America/Vancouver")])
-            await notices.note_told(
+            await notices.note_local_start(
                 connection, KEY, "America/Vancouver", starts=START, local_start="2026-11-19T10:00"
             )
-            await notices.note_told(
+            await notices.note_local_start(
                 connection, KEY, "Europe/London", starts=START, local_start="2026-11-19T18:00"
             )
-            assert await occurrences.one_occurrence(connection, KEY)
+            assert await occurrences.occurrence_by_key(connection, KEY)
     wrong, found = await examined()
     assert wrong
     told = texts(found, Level.WRONG)

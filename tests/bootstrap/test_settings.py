@@ -213,14 +213,14 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         *(
             (
                 f"[database]\nurl = 'sqlite:///x.sqlite?{query}'\n",
-                "my.toml: [database] url: is not a database's address; "
+                "my.toml: [database] url: is not a database URL; "
                 "accepted: sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
             )
             for query in ("mode=ro", "timeout=", "timeout=-1", "timeout=5&mode=ro")
         ),
         (
             "[database]\nurl = 'mysql://db.example.org/x'\n",
-            "my.toml: [database] url: is not a database's address; "
+            "my.toml: [database] url: is not a database URL; "
             "accepted: sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
         ),
         (

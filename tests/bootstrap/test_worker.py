@@ -72,7 +72,7 @@ async def test_a_database_that_is_away_while_a_slot_of_the_rate_is_booked_costs_
         async with asyncio.timeout(20):
             assert await make_dispatcher(parts).send_due() == 1
         assert len(read_outbox(tmp_path / "mail", newest=5)) == 1
-        assert not parts.database.faults.standing
+        assert not parts.database.outages.current
 
 
 async def test_what_takes_no_notice_of_being_cancelled_is_not_waited_for(

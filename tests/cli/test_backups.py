@@ -25,4 +25,4 @@ def test_backup_restore_and_resume_each_say_what_they_did(command: Command, fold
 
 def test_a_backup_that_is_not_there_is_told_in_one_line(command: Command) -> None:
     done = command("restore", "nowhere")
-    assert (done.code, done.err) == (1, "third-thursday: there is no backup nowhere\n")
+    assert (done.code, done.err) == (1, "third-thursday: there is no backup nowhere; check the name\n")

@@ -61,7 +61,7 @@ def test_a_running_service_sends_what_another_command_makes_and_stops_when_told(
         assert (status.returncode, json.loads(status.stdout)["healthy"]) == (0, True)
         second = run(tmp_path, "serve", THIRD_THURSDAY_WEB__PORT=str(free_port + 1))
         assert (second.returncode, second.stdout) == (1, "")
-        assert "another `serve` works on" in second.stderr
+        assert "another `serve` uses" in second.stderr
     assert len(list((tmp_path / "var" / "mail" / "new").iterdir())) == 2
 
 
@@ -133,7 +133,7 @@ def test_a_database_of_something_else_is_left_alone(command: Command, folder: Pa
     database.close()
     for words in ("plan", "migrate"):
         done = command(words)
-        assert (done.code, "holds something else" in done.err) == (1, True)
+        assert (done.code, "contains another program's tables" in done.err) == (1, True)
 
 
 def test_help_loads_nothing_heavy() -> None:

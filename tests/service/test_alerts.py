@@ -118,13 +118,13 @@ async def test_a_database_that_fails_is_told_although_it_can_keep_nothing(
     installation: Installation, hook: Hook
 ) -> None:
     one = bell(installation, hook)
-    installation.database.faults.begin("tick", OSError(28, "No space left on device"))
+    installation.database.outages.begin("tick", OSError(28, "No space left on device"))
     for _ in range(2):
         await one.look()
     assert hook.events == [("database", "begins")]
     assert hook.told[0]["text"] == "Kindness: the disk is full: make space on it"
     assert hook.pings == 0, "nobody is told that all is well while it is not"
-    installation.database.faults.end("tick")
+    installation.database.outages.end("tick")
     for _ in range(2):
         await one.look()
     assert hook.events[1:] == [("database", "ended")]

@@ -210,7 +210,7 @@ async def keep_returned(
 ) -> int:
     async with database.write() as connection:
         digest = sha256(octets + words.encode()).hexdigest()
-        number = await returns.keep(
+        number = await returns.add(
             connection, digest=digest, kind="review", member=whose, words=words, now=NOW, content=octets
         )
         assert number
@@ -306,7 +306,7 @@ async def test_what_mail_systems_said_of_others_mail_no_longer_names_the_erased(
     async with database.write() as connection:
         bo = await members.by_key(connection, "bo@example.org")
         assert bo
-        await returns.keep(
+        await returns.add(
             connection,
             digest="1",
             kind="hard",
@@ -329,7 +329,7 @@ async def test_who_is_erased_for_having_left_long_ago_is_searched_for_too(tmp_pa
         now = NINE + RETENTION.left_members + timedelta(days=1)
         installation.clock.pass_until(now)
         async with installation.database.write() as connection:
-            await returns.keep(
+            await returns.add(
                 connection,
                 digest="1",
                 kind="review",

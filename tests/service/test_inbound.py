@@ -67,7 +67,7 @@ async def uid(
 ) -> str:
     one = await person(installation, name)
     async with installation.database.read() as connection:
-        occurrence = await occurrences.one_occurrence(connection, KEY)
+        occurrence = await occurrences.occurrence_by_key(connection, KEY)
         assert occurrence
     own = (keys or installation.keys).name("uid", f"{KEY}:{one.id}")
     return invitation_uid(replace(occurrence, reinstated=reinstated), own, COMMUNITY.domain)

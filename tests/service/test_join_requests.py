@@ -266,7 +266,7 @@ async def test_what_was_answered_is_carried_out_once_though_the_process_died_in_
 ) -> None:
     await form_queue.ask_to_join(installation.database, MAYA, now=installation.clock.now())
     async with installation.database.read() as connection:
-        (number,) = await form_queue_store.left(connection, until=installation.clock.now())
+        (number,) = await form_queue_store.pending(connection, until=installation.clock.now())
         assert await connection.scalar(select(func.count()).select_from(members_table)) == 2
     # Another process starts, two ticks meet, and the first was not dead after all.
     await asyncio.gather(
@@ -276,7 +276,7 @@ async def test_what_was_answered_is_carried_out_once_though_the_process_died_in_
     await installation.tick()
     assert len(subjects(installation)) == 1
     async with installation.database.read() as connection:
-        assert await form_queue_store.left(connection, until=installation.clock.now()) == []
+        assert await form_queue_store.pending(connection, until=installation.clock.now()) == []
 
 
 async def test_two_asks_for_one_new_address_at_one_moment_make_one_mail(installation: Installation) -> None:
@@ -297,7 +297,7 @@ async def test_an_ask_that_was_left_for_days_is_dropped(installation: Installati
     await form_queue.carry_out_left(installation.database, now=installation.clock.now())
     assert await status(installation) == "unknown"
     async with installation.database.read() as connection:
-        assert await form_queue_store.left(connection, until=installation.clock.now()) == []
+        assert await form_queue_store.pending(connection, until=installation.clock.now()) == []
 
 
 async def test_what_nobody_confirms_is_forgotten(installation: Installation) -> None:
@@ -333,10 +333,10 @@ async def test_who_left_or_was_erased_may_come_back_by_asking(installation: Inst
     installation.clock.pass_(DAY)
     await ask(installation)
     async with installation.database.read() as connection:
-        assert await erasures.erased(connection, [name])
+        assert await erasures.find_erased(connection, [name])
     assert await confirm(installation, admits=True) == "accepted"
     async with installation.database.read() as connection:
-        assert not await erasures.erased(connection, [name])
+        assert not await erasures.find_erased(connection, [name])
 
 
 async def test_an_old_link_to_confirm_says_that_it_has_run_out(installation: Installation) -> None:

@@ -34,7 +34,7 @@ Statements = dict[str, Any]
 def noted(database: Database) -> Iterator[Statements]:
     """What is asked of the deliveries meanwhile: each statement with the parameters that it came with last."""
     found: Statements = {}
-    engines = [database._engine.sync_engine, *([database._at_once] if database.is_sqlite else [])]
+    engines = [database._engine.sync_engine, *([database._sync_writer] if database.is_sqlite else [])]
 
     def note(_connection: Any, _cursor: Any, statement: str, given: Any, _context: Any, many: bool) -> None:
         if re.search(r"\b(past_)?deliveries\b", statement):
@@ -101,12 +101,12 @@ async def live_a_month(installation: Installation) -> None:
     await notices.stop(database, pressed.notice, clock.now())
     await notices.resend_missed(database, pressed.notice, clock.now())
     async with database.write() as connection:
-        await claims.take_over(connection, now=clock.now(), of="lost")
+        await claims.take_over(connection, now=clock.now(), run="lost")
         await lifecycle.begin_at(connection, pressed.notice, "Europe/London", clock.now(), clock.now())
         await lifecycle.begin_at(connection, pressed.notice, EVERY_ZONE, clock.now(), clock.now())
         open_ = await claims.open_chunks(connection, clock.now())
         assert open_
-        await claims.awaited_chunks(connection, clock.now())
+        await claims.urgent_chunks(connection, clock.now())
         await claims.take_over(connection, now=clock.now(), chunk=open_[0])
         if not database.is_sqlite:
             await jobs.enqueue_open(connection, open_)
@@ -115,8 +115,8 @@ async def live_a_month(installation: Installation) -> None:
         await health.troubles(connection, clock.now(), late=timedelta(minutes=1))
         await reports.due_before(connection, clock.now())
         await reports.states_by_notice(connection)
-        await reports.told_of(connection, KEY, "Europe/London")
-        await erasures.held_about(connection, number["Ann"])
+        await reports.count_mailed(connection, KEY, "Europe/London")
+        await erasures.rows_about(connection, number["Ann"])
         assert [one async for one in reports.reports(connection, member=number["Ann"])]
         assert [one async for one in reports.reports(connection, notice=pressed.notice)]
     await forecast(
@@ -169,7 +169,7 @@ async def test_nothing_that_is_done_again_and_again_reads_all_deliveries(
             await live_a_month(installation)
         assert len(statements) > 40, "too little was noted"
         if installation.database.is_sqlite:
-            statements[claims.SENT_IN_SQLITE] = {"those": "[1]", "by": "run", "sent": 0}
+            statements[claims.SENT_IN_SQLITE] = {"ids": "[1]", "run_id": "run", "sent": 0}
         whole = {}
         async with installation.database.write() as connection:
             if not installation.database.is_sqlite:

@@ -120,7 +120,7 @@ async def test_a_backup_is_one_private_file_of_one_moment_with_the_key_in_it(
     copy.close()
     assert await keep(installation) == file, "a newer one replaces it"
     (installation.folder / "words").write_text("mine")
-    with pytest.raises(Problem, match="is no backup"):
+    with pytest.raises(Problem, match="is not a backup"):
         await back_up(installation.database, installation.folder / "words", keys=installation.keys, now=BEGIN)
 
 
@@ -176,7 +176,7 @@ async def test_a_file_that_cannot_be_used_is_refused_and_nothing_is_touched(
 async def test_a_database_that_is_served_is_not_replaced(installation: Installation) -> None:
     file = await keep(installation)
     other = Database(f"sqlite:///{installation.folder / 'test.sqlite'}")
-    async with other.alone():
+    async with other.exclusive():
         with pytest.raises(Problem, match="another `serve`"):
             await put_back(installation, file)
     await other.close()

@@ -39,7 +39,7 @@ async def keep(
 ) -> None:
     member = await person(installation, name)
     async with installation.database.write() as connection:
-        await returns.keep(
+        await returns.add(
             connection,
             digest=digest,
             kind=kind,
@@ -273,10 +273,10 @@ async def test_what_came_back_is_handed_out_erased_and_forgotten_with_its_member
     bo = await person(installation, "Bo")
     async with installation.database.write() as connection:
         for digest, content in (("e", b"From: BO@example.org\r\n\r\nwords"), ("f", b"from somebody else")):
-            await returns.keep(
+            await returns.add(
                 connection, digest=digest, kind="review", member=None, words="?", now=NOW, content=content
             )
-        await returns.keep(
+        await returns.add(
             connection, digest="g", kind="review", member=bo.id, words="?", now=NOW, content=b"caf\xe9 and \0"
         )
     token = installation.keys.token(

@@ -1,4 +1,4 @@
-"""Short transactions: each of a row of them stands before the next one is asked for."""
+"""A series of short transactions: each is committed before the next one starts."""
 
 from collections.abc import Iterator
 
@@ -8,12 +8,12 @@ from sqlalchemy import Connection, text
 from scheduler.store.database import Database, Work
 
 
-async def kept(database: Database) -> list[str]:
+async def names(database: Database) -> list[str]:
     async with database.read() as connection:
         return list((await connection.scalars(text("SELECT name FROM counters ORDER BY name"))).all())
 
 
-def note(number: int) -> Work:
+def insert(number: int) -> Work:
     def write(connection: Connection) -> None:
         connection.execute(
             text("INSERT INTO counters (name, value) VALUES (:name, 1)"), {"name": f"the {number}."}
@@ -23,22 +23,22 @@ def note(number: int) -> Work:
 
 
 def fail(_connection: Connection) -> None:
-    raise ValueError("the third cannot be written")
+    raise ValueError("the third write fails")
 
 
-async def test_of_a_row_of_writes_all_before_the_one_that_fails_stand_and_none_after_it_is_asked_for(
+async def test_writes_before_a_failed_one_stay_committed_and_none_after_it_is_started(
     database: Database,
 ) -> None:
-    asked = []
+    started = []
 
     def works() -> Iterator[Work]:
         for number in range(4):
-            asked.append(number)
-            yield Work(fail) if number == 2 else note(number)
+            started.append(number)
+            yield Work(fail) if number == 2 else insert(number)
 
     with pytest.raises(ValueError, match="the third"):
-        await database.write_each(works())
-    assert asked == [0, 1, 2]
-    assert await kept(database) == ["the 0.", "the 1."]
-    await database.write_each([note(5)])
-    assert await kept(database) == ["the 0.", "the 1.", "the 5."]
+        await database.run_writes(works())
+    assert started == [0, 1, 2]
+    assert await names(database) == ["the 0.", "the 1."]
+    await database.run_writes([insert(5)])
+    assert await names(database) == ["the 0.", "the 1.", "the 5."]

@@ -58,14 +58,14 @@ from tests.postgres import Cluster, postgres_programs
         ),
     ],
 )
-def test_an_address_reaches_the_driver_in_libpqs_words(address: str, driver: str, shown: str) -> None:
+def test_a_url_reaches_the_driver_with_libpqs_parameters(address: str, driver: str, shown: str) -> None:
     url = parse_url(address)
     assert driver_address(url) == driver
     assert shown_address(url) == shown
     assert parse_url(url.set(drivername="postgresql").render_as_string(hide_password=False)) == url
 
 
-def test_connecting_waits_as_long_as_the_address_says() -> None:
+def test_connecting_waits_as_long_as_the_url_says() -> None:
     assert connect_seconds(parse_url("postgresql://h/d?connect_timeout=3")) == 3
     assert connect_seconds(parse_url("postgresql://h/d")) == 10
 
@@ -79,8 +79,8 @@ def test_connecting_waits_as_long_as_the_address_says() -> None:
         ("postgresql://h/d?sslmode=yes", "sslmode=yes is not accepted"),
         ("postgresql://h/d?ssl=on", "sslmode=on is not accepted"),
         ("postgresql://h/d?sslmode=require&ssl=require", "names the parameter 'sslmode' twice"),
-        ("postgresql://h/d?channel_binding=require", "channel_binding=require cannot be done here"),
-        ("postgresql://h/d?gssencmode=require", "gssencmode=require cannot be done here"),
+        ("postgresql://h/d?channel_binding=require", "channel_binding=require is not supported"),
+        ("postgresql://h/d?gssencmode=require", "gssencmode=require is not supported"),
         ("postgresql://h/d?connect_timeout=soon", "connect_timeout is not accepted"),
         ("postgresql://h/d?host=other", "names the server twice"),
         ("postgresql://h:port/d", "cannot be read"),
@@ -88,14 +88,14 @@ def test_connecting_waits_as_long_as_the_address_says() -> None:
         ("postgresql://[::1/d", "cannot be read"),
         ("postgresql://h/d?sslmode", "cannot be read"),
         ("postgresql://h/%ff", "cannot be read"),
-        ("postgresql://h/d#part", "holds a #"),
-        ("postgresql+psycopg://h/d", "is not a database's address"),
-        ("mysql://h/d", "is not a database's address"),
-        ("sqlite:///x?mode=ro", "is not a database's address"),
-        ("sqlite://", "is not a database's address"),
+        ("postgresql://h/d#part", "contains a #"),
+        ("postgresql+psycopg://h/d", "is not a database URL"),
+        ("mysql://h/d", "is not a database URL"),
+        ("sqlite:///x?mode=ro", "is not a database URL"),
+        ("sqlite://", "is not a database URL"),
     ],
 )
-def test_what_cannot_be_done_is_refused_by_its_name(address: str, words: str) -> None:
+def test_an_unsupported_parameter_is_refused_by_name(address: str, words: str) -> None:
     with pytest.raises(SettingsProblem, match=words):
         parse_url(address.replace("//h", "//tea:Geheim@h"))
 
@@ -103,7 +103,7 @@ def test_what_cannot_be_done_is_refused_by_its_name(address: str, words: str) ->
 @pytest.mark.parametrize(
     "query", ["sslmod=Geheim", "sslmode=require&sslmode=x", "connect_timeout=x", "host=x"]
 )
-def test_a_refusal_of_an_address_shows_no_password(query: str) -> None:
+def test_the_error_for_a_url_shows_no_password(query: str) -> None:
     with pytest.raises(SettingsProblem) as caught:
         parse_url(f"postgresql://tea:Geheim@h/d?password=Geheim&{query}")
     assert "Geheim" not in str(caught.value)
@@ -136,9 +136,7 @@ def tls_server() -> Iterator[tuple[int, Path]]:
 @pytest.mark.parametrize(
     "query", ["?ssl=require", "?sslmode=require", "", "?sslmode=verify-full&sslrootcert={ca}"]
 )
-async def test_over_tls_the_tables_and_the_jobs_are_reached_in_one_way(
-    tls_server: tuple[int, Path], query: str
-) -> None:
+async def test_tables_and_jobs_use_the_same_tls_settings(tls_server: tuple[int, Path], query: str) -> None:
     port, folder = tls_server
     server = f"postgresql://postgres:Geheim@127.0.0.1:{port}"
     name = f"tls_{abs(hash(query))}"
@@ -161,10 +159,10 @@ async def test_over_tls_the_tables_and_the_jobs_are_reached_in_one_way(
 
         async def run(chunk: int) -> None:
             taken.append(chunk)
-            hands.stop()
+            consumer.stop()
 
-        hands = JobConsumer(database, run, lost=lambda: None)
-        await asyncio.wait_for(hands.work(), 30)
+        consumer = JobConsumer(database, run, lost=lambda: None)
+        await asyncio.wait_for(consumer.work(), 30)
         assert taken == [7]
         assert "Geheim" not in database.shown
     finally:
@@ -179,7 +177,7 @@ async def test_over_tls_the_tables_and_the_jobs_are_reached_in_one_way(
         ("?sslmode=disable", "no encryption"),
     ],
 )
-async def test_a_server_that_is_not_trusted_is_refused_in_one_line(
+async def test_an_untrusted_server_is_refused_with_one_line(
     tls_server: tuple[int, Path], query: str, words: str
 ) -> None:
     port, folder = tls_server
@@ -195,25 +193,25 @@ async def test_a_server_that_is_not_trusted_is_refused_in_one_line(
         await database.close()
 
 
-async def test_jobs_that_cannot_be_fetched_are_an_outage_until_they_can(postgres_url: str) -> None:
+async def test_failing_to_fetch_jobs_is_an_outage_until_it_works_again(postgres_url: str) -> None:
     database = Database(postgres_url)
     await open_database(database, upgrade=True)
     gone = Database(postgres_url.replace("postgres@", "nobody_there@"))
 
     async def run(chunk: int) -> None:
-        hands.stop()
+        consumer.stop()
 
-    hands = JobConsumer(database, run, lost=lambda: None)
-    real, database.connect_driver = database.connect_driver, gone.connect_driver  # type: ignore[method-assign]
+    consumer = JobConsumer(database, run, lost=lambda: None)
+    original, database.connect_driver = database.connect_driver, gone.connect_driver  # type: ignore[method-assign]
     with pytest.raises(JobsLost):
-        await hands.work()
-    assert database.faults.standing
-    database.connect_driver = real  # type: ignore[method-assign]
-    working = asyncio.create_task(hands.work())
+        await consumer.work()
+    assert database.outages.current
+    database.connect_driver = original  # type: ignore[method-assign]
+    working = asyncio.create_task(consumer.work())
     async with asyncio.timeout(20):
-        while database.faults.standing:
+        while database.outages.current:
             await asyncio.sleep(0.1)
-    hands.stop()
+    consumer.stop()
     await working
     await database.close()
     await gone.close()

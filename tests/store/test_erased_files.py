@@ -1,4 +1,4 @@
-"""What the files of a SQLite database show after somebody is gone."""
+"""What the files of a SQLite database still contain after a member is erased."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def lite(path: Path) -> AsyncIterator[Database]:
+async def sqlite_database(path: Path) -> AsyncIterator[Database]:
     database = Database(f"sqlite:///{path}")
     await open_database(database, upgrade=True)
     yield database
@@ -27,7 +27,7 @@ async def lite(path: Path) -> AsyncIterator[Database]:
 
 
 def plant(path: Path, text: str) -> None:
-    """Leave `text` in free space of the file, as SQLite's moves of rows may."""
+    """Leave `text` in free space of the file, as SQLite may when it moves rows."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA secure_delete = OFF")
     connection.execute("INSERT INTO facts VALUES ('trace', ?)", (f'"{text}"',))
@@ -37,55 +37,57 @@ def plant(path: Path, text: str) -> None:
     assert text.encode() in path.read_bytes()
 
 
-def shown(path: Path, text: str) -> bool:
+def contains(path: Path, text: str) -> bool:
     return any(text.encode() in file.read_bytes() for file in path.parent.iterdir())
 
 
-async def test_what_free_space_still_shows_is_written_over(lite: Database, path: Path) -> None:
+async def test_a_copy_in_free_space_is_overwritten(sqlite_database: Database, path: Path) -> None:
     plant(path, "ann@example.org")
-    await wipe(lite, ["ann@example.org"])
-    assert not shown(path, "ann@example.org")
+    await wipe(sqlite_database, ["ann@example.org"])
+    assert not contains(path, "ann@example.org")
 
 
-async def test_a_trace_on_the_edge_of_two_pieces_is_found(
-    lite: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_copy_across_two_blocks_is_found(
+    sqlite_database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scheduler.store.erasures._PIECE", 7)
+    monkeypatch.setattr("scheduler.store.erasures._READ_OCTETS", 7)
     plant(path, "ann@example.org")
-    await wipe(lite, ["ann@example.org"])
-    assert not shown(path, "ann@example.org")
+    await wipe(sqlite_database, ["ann@example.org"])
+    assert not contains(path, "ann@example.org")
 
 
-async def test_what_another_member_is_called_stays_without_a_rewrite(
-    lite: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_name_that_another_member_has_causes_no_rewrite(
+    sqlite_database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with lite.write() as connection:
+    async with sqlite_database.write() as connection:
         await members.add(connection, [row("bo@example.org", name="Ann Smith")])
-    monkeypatch.setattr(Database, "rewrite", lambda self: pytest.fail("rewritten for nothing"))
-    await wipe(lite, ["Smith", ""])
-    assert shown(path, "Ann Smith")
+    monkeypatch.setattr(Database, "vacuum", lambda self: pytest.fail("rewritten without need"))
+    await wipe(sqlite_database, ["Smith", ""])
+    assert contains(path, "Ann Smith")
 
 
-async def test_the_log_is_emptied_into_the_file(lite: Database, path: Path) -> None:
-    async with lite.write() as connection:
+async def test_a_checkpoint_empties_the_log_into_the_file(sqlite_database: Database, path: Path) -> None:
+    async with sqlite_database.write() as connection:
         await members.add(connection, [row("ann@example.org")])
     log = path.with_name(path.name + "-wal")
     assert log.stat().st_size
-    await lite.flush_log()
+    await sqlite_database.checkpoint()
     assert not log.stat().st_size and b"ann@example.org" in path.read_bytes()
 
 
-async def test_a_log_that_somebody_still_reads_is_a_clear_problem(lite: Database, path: Path) -> None:
+async def test_a_checkpoint_while_another_connection_reads_is_a_clear_error(
+    sqlite_database: Database, path: Path
+) -> None:
     reader = sqlite3.connect(path, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM members").fetchone()
-    async with lite.write() as connection:
+    async with sqlite_database.write() as connection:
         await members.add(connection, [row("ann@example.org")])
-    await lite._by_driver("PRAGMA busy_timeout = 10")
+    await sqlite_database._execute_outside_transaction("PRAGMA busy_timeout = 10")
     with pytest.raises(DatabaseProblem, match="busy"):
-        await lite.flush_log()
+        await sqlite_database.checkpoint()
     reader.close()
 
 
-async def test_on_postgresql_there_is_nothing_to_wipe(database: Database) -> None:
+async def test_wiping_does_nothing_on_postgresql(database: Database) -> None:
     await wipe(database, ["ann@example.org"])

@@ -1,4 +1,4 @@
-"""Chunks as jobs on PostgreSQL: each is one sender's, until that one is lost."""
+"""Chunks as jobs on PostgreSQL: each belongs to one sender until that sender is lost."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -37,8 +37,8 @@ async def installation(postgres_url: str, tmp_path: Path) -> AsyncIterator[Insta
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "LOOK_AROUND", timedelta(seconds=0.1))
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "DEQUEUE_TIMEOUT", timedelta(seconds=0.1))
 
 
 async def enqueue(database: Database, *chunks: int) -> None:
@@ -52,30 +52,30 @@ async def waiting(database: Database) -> dict[str, str]:
         return {row[0]: row[1] for row in rows}
 
 
-def hands(database: Database, run: Run, lost: asyncio.Event | None = None) -> JobConsumer:
+def consumer(database: Database, run: Run, lost: asyncio.Event | None = None) -> JobConsumer:
     return JobConsumer(database, run, lost=(lost or asyncio.Event()).set)
 
 
-async def test_a_chunk_is_handed_out_once_however_often_it_is_enqueued(database: Database) -> None:
+async def test_a_chunk_is_taken_once_however_often_it_is_enqueued(database: Database) -> None:
     await enqueue(database, 7, 8)
     await enqueue(database, 8, 9, 9)
     taken: list[int] = []
 
     async def run(chunk: int) -> None:
         taken.append(chunk)
-        await enqueue(database, chunk)  # at work: left as it is
+        await enqueue(database, chunk)  # it is being sent, so it stays as it is
         if len(taken) == 3:
-            one.stop()
-            other.stop()
+            first.stop()
+            second.stop()
 
-    one, other = hands(database, run), hands(database, run)
+    first, second = consumer(database, run), consumer(database, run)
     async with asyncio.timeout(20):
-        await asyncio.gather(one.work(), other.work())
+        await asyncio.gather(first.work(), second.work())
     assert sorted(taken) == [7, 8, 9]
     assert await waiting(database) == {}
 
 
-async def test_what_a_single_person_waits_for_is_taken_before_all_else(installation: Installation) -> None:
+async def test_a_mail_that_one_person_waits_for_has_priority(installation: Installation) -> None:
     await installation.planner.tick()
     async with installation.database.write() as connection:
         ann = await members.by_key(connection, address_of("Ann"))
@@ -87,7 +87,7 @@ async def test_what_a_single_person_waits_for_is_taken_before_all_else(installat
     assert before and set(before) == {0} and last == 1
 
 
-async def test_what_a_lost_sender_had_is_taken_over(database: Database) -> None:
+async def test_the_jobs_of_a_lost_sender_are_taken_over(database: Database) -> None:
     await enqueue(database, 7)
     async with database.write() as connection:
         lost = "UPDATE pgqueuer SET status = 'picked', heartbeat = now() - interval '16 seconds'"
@@ -95,36 +95,36 @@ async def test_what_a_lost_sender_had_is_taken_over(database: Database) -> None:
 
     async def run(chunk: int) -> None:
         assert chunk == 7
-        one.stop()
+        sender.stop()
 
-    one = hands(database, run)
+    sender = consumer(database, run)
     async with asyncio.timeout(20):
-        await one.work()
+        await sender.work()
 
 
-async def test_a_chunk_that_is_cut_off_goes_back_and_its_sender_begins_anew(database: Database) -> None:
+async def test_an_interrupted_chunk_is_queued_again_and_its_sender_starts_again(database: Database) -> None:
     await enqueue(database, 7)
-    told = asyncio.Event()
+    lost = asyncio.Event()
 
     async def run(chunk: int) -> None:
         raise OperationalError("gone", None, OSError())
 
     with pytest.raises(JobsLost):
         async with asyncio.timeout(20):
-            await hands(database, run, told).work()
-    assert told.is_set()
+            await consumer(database, run, lost).work()
+    assert lost.is_set()
     assert await waiting(database) == {"7": "queued"}
 
 
-async def test_a_sender_whose_database_goes_away_is_told_at_once(database: Database) -> None:
-    told, begun = asyncio.Event(), asyncio.Event()
+async def test_a_sender_is_told_at_once_when_the_database_connection_is_lost(database: Database) -> None:
+    lost, begun = asyncio.Event(), asyncio.Event()
     await enqueue(database, 7)
 
     async def run(chunk: int) -> None:
         begun.set()
-        await told.wait()
+        await lost.wait()
 
-    working = asyncio.create_task(hands(database, run, told).work())
+    working = asyncio.create_task(consumer(database, run, lost).work())
     async with asyncio.timeout(20):
         await begun.wait()
         async with database.write() as connection:
@@ -134,17 +134,17 @@ async def test_a_sender_whose_database_goes_away_is_told_at_once(database: Datab
             await working
 
 
-async def test_the_slots_of_a_rate_are_reserved_one_after_the_other_among_all(database: Database) -> None:
-    async def book(slots: int) -> float:
+async def test_senders_reserve_consecutive_slots_of_a_shared_rate(database: Database) -> None:
+    async def reserve(slots: int) -> float:
         async with database.write() as connection:
             return await jobs.reserve_slots(connection, slots, rate=10)
 
-    waits = sorted(await asyncio.gather(*(book(50) for _ in range(4))))
+    waits = sorted(await asyncio.gather(*(reserve(50) for _ in range(4))))
     assert [round(wait) for wait in waits] == [0, 5, 10, 15]
     assert waits[0] == 0
 
 
-async def test_chunks_are_enqueued_with_their_deliveries_and_again_by_the_tick(
+async def test_chunks_are_enqueued_with_their_deliveries_and_again_by_a_tick(
     installation: Installation,
 ) -> None:
     await installation.planner.tick()
@@ -160,7 +160,7 @@ async def test_chunks_are_enqueued_with_their_deliveries_and_again_by_the_tick(
     assert await waiting(installation.database) == {str(chunk): "queued"}
 
 
-async def test_two_planners_at_once_make_each_delivery_once(installation: Installation) -> None:
+async def test_two_planners_at_once_create_each_delivery_once(installation: Installation) -> None:
     await send_notice(
         installation.database,
         subject="Hello",
@@ -169,19 +169,24 @@ async def test_two_planners_at_once_make_each_delivery_once(installation: Instal
         audience_text="all",
         now=NOW,
     )
-    one = installation.planner
+    first_planner = installation.planner
     installation.restart()
     for _ in range(4):
-        await asyncio.gather(one.tick(), installation.planner.tick(), one.tick(), installation.planner.tick())
+        await asyncio.gather(
+            first_planner.tick(),
+            installation.planner.tick(),
+            first_planner.tick(),
+            installation.planner.tick(),
+        )
         installation.clock.pass_(timedelta(days=3))
         await installation.change("Ann", locale="en-US")
-    kept = await installation.reports()
-    assert len({(row.notice, row.member) for row in kept}) == len(kept)
-    assert len([row for row in kept if row.kind == "notice"]) == 3
-    assert len({row.notice for row in kept if row.kind == "invitation"}) == 1
+    rows = await installation.reports()
+    assert len({(row.notice, row.member) for row in rows}) == len(rows)
+    assert len([row for row in rows if row.kind == "notice"]) == 3
+    assert len({row.notice for row in rows if row.kind == "invitation"}) == 1
 
 
-async def test_a_tick_that_waited_for_another_does_not_take_its_own_clock_for_wrong(
+async def test_a_tick_that_waited_for_another_does_not_consider_the_clock_wrong(
     installation: Installation,
 ) -> None:
     await installation.planner.tick()

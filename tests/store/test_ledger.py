@@ -1,4 +1,4 @@
-"""The ledger on either database: how deliveries come to be, are handed out, settled and taken back."""
+"""The ledger on both databases: how deliveries are created, claimed, settled and requeued."""
 
 import asyncio
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ MEETING = SERIES.occurrence(date(2026, 11, 19), NOW)
 
 @dataclass
 class Ledger:
-    """One notice of the meeting with its deliveries, and the steps of their life in short."""
+    """One notice of the meeting with its deliveries, and a short method for each step."""
 
     database: Database
     notice: Notice
@@ -47,19 +47,19 @@ class Ledger:
     async def claim(self, *, run: str = "run", now: datetime = NOW, limit: int = 50) -> list[Claim]:
         async with self.database.write() as connection:
             return [
-                one
+                delivery
                 for chunk in await claims.open_chunks(connection, now)
-                for one in await connection.run_sync(claims.claim, chunk, run=run, now=now, limit=limit)
+                for delivery in await connection.run_sync(claims.claim, chunk, run=run, now=now, limit=limit)
             ]
 
     async def settle(self, *settlements: Settlement, run: str = "run") -> None:
-        await self.database.write_each([claims.settling(settlements, run=run)])
+        await self.database.run_writes([claims.settle_work(settlements, run=run)])
 
     async def states(self) -> list[str]:
         async with self.database.read() as connection:
             return [
-                f"{one.state}: {one.reason}" if one.reason else one.state
-                async for one in reports.reports(connection)
+                f"{report.state}: {report.reason}" if report.reason else report.state
+                async for report in reports.reports(connection)
             ]
 
     async def set(self, **values: Any) -> None:
@@ -71,7 +71,7 @@ async def make(database: Database, kind: Kind = Kind.REMINDER, *people: str) -> 
     async with database.write() as connection:
         if not await occurrences.adopted_series(connection):
             await occurrences.adopt_series(connection, SERIES, NOW)
-            await occurrences.keep(connection, MEETING)
+            await occurrences.add(connection, MEETING)
         await members.add(connection, [row(f"{name}@example.org", active_since=NOW) for name in people])
         policy = "day-before" if kind is Kind.REMINDER else "invitation"
         number = await notices.add(
@@ -106,12 +106,12 @@ def want(kind: Kind) -> Wanted:
 @pytest.fixture
 async def ledger(database: Database) -> Ledger:
     """A reminder with a queued delivery to each of two members."""
-    found = await make(database, Kind.REMINDER, "ann", "bo")
-    await found.fan_out()
-    return found
+    ledger = await make(database, Kind.REMINDER, "ann", "bo")
+    await ledger.fan_out()
+    return ledger
 
 
-async def test_fanning_out_again_makes_no_second_delivery(ledger: Ledger) -> None:
+async def test_fanning_out_again_creates_no_second_delivery(ledger: Ledger) -> None:
     await ledger.fan_out()
     assert await ledger.states() == ["queued", "queued"]
     async with ledger.database.write() as connection:
@@ -121,7 +121,7 @@ async def test_fanning_out_again_makes_no_second_delivery(ledger: Ledger) -> Non
             await connection.execute(deliveries.insert().values(**values))
 
 
-async def test_chunks_hold_five_hundred_at_most(database: Database) -> None:
+async def test_a_chunk_has_at_most_five_hundred_deliveries(database: Database) -> None:
     ledger = await make(database, Kind.INVITATION, *(f"m{number}" for number in range(1_203)))
     await ledger.fan_out()
     async with database.read() as connection:
@@ -142,7 +142,7 @@ async def test_chunks_hold_five_hundred_at_most(database: Database) -> None:
         (Kind.INVITATION, {"status": "paused", "active_since": None}, NOW, False),
     ],
 )
-async def test_an_invitation_is_for_the_active_until_the_start_a_reminder_for_those_active_by_its_due_instant(
+async def test_an_invitation_is_for_members_active_before_the_start_a_reminder_for_those_active_when_due(
     database: Database, kind: Kind, person: Mapping[str, Any], due: datetime, *, gets: bool
 ) -> None:
     ledger = await make(database, kind)
@@ -151,15 +151,15 @@ async def test_an_invitation_is_for_the_active_until_the_start_a_reminder_for_th
     await ledger.fan_out(due=due)
     assert await ledger.states() == (["queued"] if gets else [])
     async with database.read() as connection:
-        foreseen = await reports.lacking_by_zone(connection, want(kind), notice=None, due=due)
+        foreseen = await reports.missing_by_zone(connection, want(kind), notice=None, due=due)
         assert foreseen == ({"Europe/London": 1} if gets else {})
         if due > NOW:
             people = await members.active_by_zone(connection)
-            assert await reports.lacking_later(connection, want(kind), people, notice=None) == foreseen
+            assert await reports.missing_later(connection, want(kind), people, notice=None) == foreseen
 
 
 @pytest.mark.parametrize("kind", [Kind.INVITATION, Kind.REMINDER])
-async def test_what_is_due_later_is_foreseen_without_looking_at_each_member(
+async def test_future_recipients_are_counted_without_reading_every_member(
     database: Database, kind: Kind
 ) -> None:
     ledger = await make(database, kind, "has", "declines", "mutes", "has-and-mutes", "wants")
@@ -171,7 +171,7 @@ async def test_what_is_due_later_is_foreseen_without_looking_at_each_member(
     async with database.write() as connection:
         for name, values in people.items():
             await members.add(connection, [row(f"{name}@example.org", **{"active_since": NOW, **values})])
-        number = {one.address.partition("@")[0]: one.id async for one in members.every(connection)}
+        number = {member.address.partition("@")[0]: member.id async for member in members.every(connection)}
         await answers.set_answer(connection, number["declines"], MEETING.key, answer="declined", now=NOW)
         muted = {("invitation", ""), ("reminder", "day-before")}
     await ledger.fan_out(audience={"address": ["has@example.org", "has-and-mutes@example.org"]})
@@ -180,22 +180,22 @@ async def test_what_is_due_later_is_foreseen_without_looking_at_each_member(
             await members.set_mutes(connection, number[name], muted)
         await members.set_mutes(connection, number["wants"], {("reminder", "hour-before")})
     async with database.read() as connection:
-        later = await reports.lacking_later(
+        later = await reports.missing_later(
             connection, want(kind), await members.active_by_zone(connection), notice=ledger.notice.id
         )
-        exact = await reports.lacking_by_zone(
+        exact = await reports.missing_by_zone(
             connection, want(kind), notice=ledger.notice.id, due=NOW + timedelta(seconds=1)
         )
     assert later == exact == {"Europe/London": 2}
 
 
-async def test_a_notice_of_no_more_use_is_expired_from_the_start(database: Database) -> None:
+async def test_deliveries_of_an_expired_notice_are_created_as_expired(database: Database) -> None:
     ledger = await make(database, Kind.REMINDER, "ann")
     await ledger.fan_out(now=START)
     assert await ledger.states() == ["expired: late"]
 
 
-async def test_a_claim_takes_no_more_than_its_limit_and_nothing_twice(ledger: Ledger) -> None:
+async def test_a_claim_takes_at_most_its_limit_and_nothing_twice(ledger: Ledger) -> None:
     (first,) = await ledger.claim(limit=1, run="one")
     (second,) = await ledger.claim(limit=1, run="two")
     assert {first.address, second.address} == {"ann@example.org", "bo@example.org"}
@@ -213,13 +213,13 @@ async def test_a_claim_takes_no_more_than_its_limit_and_nothing_twice(ledger: Le
         {"starts": START + timedelta(days=7)},
     ],
 )
-async def test_the_claim_is_the_last_check_of_the_notice(ledger: Ledger, change: dict[str, Any]) -> None:
+async def test_a_claim_checks_the_notice_last(ledger: Ledger, change: dict[str, Any]) -> None:
     await ledger.change(**change)
     assert await ledger.claim() == []
 
 
 @pytest.mark.parametrize("status", ["left", "paused"])
-async def test_the_claim_is_the_last_check_of_the_member(ledger: Ledger, status: str) -> None:
+async def test_a_claim_checks_the_member_last(ledger: Ledger, status: str) -> None:
     async with ledger.database.write() as connection:
         ann = await members.by_key(connection, "ann@example.org")
         bo = await members.by_key(connection, "bo@example.org")
@@ -230,7 +230,7 @@ async def test_the_claim_is_the_last_check_of_the_member(ledger: Ledger, status:
     assert await ledger.claim() == []
 
 
-async def test_a_hold_lets_nothing_be_claimed(ledger: Ledger) -> None:
+async def test_nothing_is_claimed_while_sending_is_paused(ledger: Ledger) -> None:
     async with ledger.database.write() as connection:
         await service_state.write(
             connection, service_state.HOLD, {"reason": "restored", "since": NOW.isoformat()}
@@ -238,7 +238,7 @@ async def test_a_hold_lets_nothing_be_claimed(ledger: Ledger) -> None:
     assert await ledger.claim() == []
 
 
-async def test_the_claim_leaves_a_reminder_alone_where_a_later_one_is_due(ledger: Ledger) -> None:
+async def test_a_claim_leaves_out_a_reminder_if_a_later_one_is_due(ledger: Ledger) -> None:
     """Also before a tick has marked it as superseded: workers do not wait for ticks."""
     async with ledger.database.write() as connection:
         number = await notices.add(
@@ -257,102 +257,102 @@ async def test_the_claim_leaves_a_reminder_alone_where_a_later_one_is_due(ledger
     assert notice
     later = Ledger(ledger.database, notice)
     await later.fan_out(due=NOW + timedelta(hours=1))
-    assert [one.notice for one in await ledger.claim(limit=1)] == [ledger.notice.id]
+    assert [delivery.notice for delivery in await ledger.claim(limit=1)] == [ledger.notice.id]
     claimed = await ledger.claim(now=NOW + timedelta(hours=1))
-    assert [one.notice for one in claimed] == [number, number]
+    assert [delivery.notice for delivery in claimed] == [number, number]
     async with ledger.database.write() as connection:
         both = [ledger.notice.id, number]
         assert await lifecycle.supersede(connection, NOW + timedelta(hours=1), among=both) == 1
     assert sorted(await ledger.states()) == ["sending", "sending", "sending", "skipped: superseded"]
 
 
-async def test_settling_is_for_the_run_that_claimed_alone(ledger: Ledger) -> None:
-    one, two = await ledger.claim(run="mine")
-    await ledger.settle(Settlement(id=one.id, state="sent", sent_at=NOW), run="another")
+async def test_only_the_run_that_claimed_a_delivery_settles_it(ledger: Ledger) -> None:
+    delivery, other = await ledger.claim(run="mine")
+    await ledger.settle(Settlement(id=delivery.id, state="sent", sent_at=NOW), run="another")
     assert await ledger.states() == ["sending", "sending"]
     await ledger.settle(
-        Settlement(id=one.id, state="sent", sent_at=NOW),
-        Settlement(id=two.id, state="failed", reason="550 no such user"),
+        Settlement(id=delivery.id, state="sent", sent_at=NOW),
+        Settlement(id=other.id, state="failed", reason="550 no such user"),
         run="mine",
     )
     assert await ledger.states() == ["sent", "failed: 550 no such user"]
 
 
-async def test_a_temporary_failure_waits_until_its_next_try(ledger: Ledger) -> None:
+async def test_a_temporary_failure_waits_for_its_next_try(ledger: Ledger) -> None:
     later = NOW + timedelta(seconds=30)
-    for one in await ledger.claim():
-        await ledger.settle(Settlement(id=one.id, state="queued", reason="450 later", next_try=later))
+    for delivery in await ledger.claim():
+        await ledger.settle(Settlement(id=delivery.id, state="queued", reason="450 later", next_try=later))
     assert await ledger.claim() == []
     async with ledger.database.read() as connection:
         assert await claims.next_try(connection, NOW) == later
-    assert [one.attempts for one in await ledger.claim(now=later)] == [2, 2]
+    assert [delivery.attempts for delivery in await ledger.claim(now=later)] == [2, 2]
 
 
-async def test_what_is_taken_over_is_uncertain_and_its_old_run_settles_nothing(ledger: Ledger) -> None:
-    one, two = await ledger.claim(run="killed")
+async def test_a_delivery_taken_over_is_uncertain_and_its_former_run_cannot_settle_it(ledger: Ledger) -> None:
+    delivery, other = await ledger.claim(run="killed")
     async with ledger.database.write() as connection:
         assert await claims.take_over(connection, now=NOW) == 2
-    await ledger.settle(Settlement(id=one.id, state="sent", sent_at=NOW), run="killed")
+    await ledger.settle(Settlement(id=delivery.id, state="sent", sent_at=NOW), run="killed")
     again = await ledger.claim(run="next")
     assert [(claim.id, claim.uncertain, claim.attempts, claim.revision) for claim in again] == [
-        (one.id, True, 2, one.revision),
-        (two.id, True, 2, two.revision),
+        (delivery.id, True, 2, delivery.revision),
+        (other.id, True, 2, other.revision),
     ]
 
 
-async def test_withdrawn_and_never_tried_comes_back_tried_or_inactive_does_not(ledger: Ledger) -> None:
+async def test_only_untried_withdrawn_deliveries_of_active_members_are_requeued(ledger: Ledger) -> None:
     async with ledger.database.write() as connection:
         assert await lifecycle.withdraw(connection, ledger.notice.id, reason="cancelled") == 2
         ann = await members.by_key(connection, "ann@example.org")
         assert ann
         await members.change(connection, ann.id, status="left", active_since=None)
-        assert await lifecycle.give_back(connection, ledger.notice.id) == 1
+        assert await lifecycle.requeue(connection, ledger.notice.id) == 1
     assert await ledger.states() == ["withdrawn: cancelled", "queued"]
     await ledger.set(state="withdrawn", reason="cancelled", attempts=1)
     async with ledger.database.write() as connection:
-        assert await lifecycle.give_back(connection, ledger.notice.id) == 0
+        assert await lifecycle.requeue(connection, ledger.notice.id) == 0
 
 
-async def test_who_left_while_a_meeting_was_cancelled_and_came_back_is_reminded(ledger: Ledger) -> None:
+async def test_a_member_who_left_during_a_cancellation_and_returned_is_reminded(ledger: Ledger) -> None:
     await ledger.set(state="withdrawn", reason="cancelled")
     async with ledger.database.write() as connection:
         await lifecycle.follow_members(connection, NOW, changed_since=None)
     assert await ledger.states() == ["queued", "queued"]
 
 
-async def test_who_declined_gets_nothing_back_before_they_undo_it(ledger: Ledger) -> None:
+async def test_nothing_is_requeued_for_a_member_who_declined_until_they_undo_it(ledger: Ledger) -> None:
     async with ledger.database.write() as connection:
         await lifecycle.withdraw(connection, ledger.notice.id, reason="cancelled")
         bo = await members.by_key(connection, "bo@example.org")
         assert bo
         await answers.set_answer(connection, bo.id, MEETING.key, answer="declined", now=NOW)
-        assert await lifecycle.give_back(connection, ledger.notice.id) == 1
+        assert await lifecycle.requeue(connection, ledger.notice.id) == 1
         await answers.set_answer(connection, bo.id, MEETING.key, answer="coming", now=NOW)
         await lifecycle.follow_members(connection, NOW, changed_since=0)
     assert await ledger.states() == ["queued", "queued"]
 
 
-async def test_what_comes_back_is_for_where_its_member_lives_now(ledger: Ledger) -> None:
+async def test_a_requeued_delivery_has_its_members_current_zone(ledger: Ledger) -> None:
     async with ledger.database.write() as connection:
         await lifecycle.withdraw(connection, ledger.notice.id, reason="cancelled")
         ann = await members.by_key(connection, "ann@example.org")
         assert ann
         await members.change(connection, ann.id, zone="Asia/Tokyo", locale="ja-JP")
-        await lifecycle.give_back(connection, ledger.notice.id)
-    assert [(one.zone, one.locale) for one in await ledger.claim()] == [
+        await lifecycle.requeue(connection, ledger.notice.id)
+    assert [(delivery.zone, delivery.locale) for delivery in await ledger.claim()] == [
         ("Asia/Tokyo", "ja-JP"),
         ("Europe/London", "en-GB"),
     ]
 
 
-async def test_at_its_end_the_queued_expires_with_why_and_the_uncertain_counts_as_sent(
+async def test_when_a_notice_expires_queued_deliveries_expire_and_uncertain_ones_count_as_sent(
     ledger: Ledger,
 ) -> None:
-    one, two = await ledger.claim()
+    delivery, other = await ledger.claim()
     again = {"state": "queued", "next_try": NOW}
     await ledger.settle(
-        Settlement(id=one.id, reason="450 later", **again),  # type: ignore[arg-type]
-        Settlement(id=two.id, reason="no answer", uncertain=True, **again),  # type: ignore[arg-type]
+        Settlement(id=delivery.id, reason="450 later", **again),  # type: ignore[arg-type]
+        Settlement(id=other.id, reason="no answer", uncertain=True, **again),  # type: ignore[arg-type]
     )
     async with ledger.database.write() as connection:
         assert await lifecycle.expire(connection, START - timedelta(seconds=1)) == 0
@@ -367,17 +367,17 @@ async def test_sent_and_expired_are_final(ledger: Ledger, state: str) -> None:
     await ledger.set(state=state, reason="late", sent_at=NOW if state == "sent" else None)
     async with ledger.database.write() as connection:
         await lifecycle.withdraw(connection, ledger.notice.id, reason="stopped")
-        await lifecycle.give_back(connection, ledger.notice.id)
+        await lifecycle.requeue(connection, ledger.notice.id)
         await lifecycle.retry_failed(connection, ledger.notice.id, NOW)
         await lifecycle.follow_members(connection, NOW, changed_since=None)
         await claims.take_over(connection, now=NOW)
     assert await ledger.states() == [f"{state}: late"] * 2
 
 
-async def test_failed_comes_back_only_by_a_convenor(ledger: Ledger) -> None:
+async def test_a_failed_delivery_is_only_requeued_by_a_convenor(ledger: Ledger) -> None:
     await ledger.set(state="failed", reason="550", attempts=1)
     async with ledger.database.write() as connection:
-        await lifecycle.give_back(connection, ledger.notice.id)
+        await lifecycle.requeue(connection, ledger.notice.id)
         await lifecycle.follow_members(connection, NOW, changed_since=None)
     assert await ledger.states() == ["failed: 550"] * 2
     async with ledger.database.write() as connection:
@@ -388,28 +388,28 @@ async def test_failed_comes_back_only_by_a_convenor(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"state": "sent"}, {"state": "expired"}, {"state": "sending"}, {"run": "r"}, {"state": "lost"}]
 )
-async def test_a_row_that_cannot_be_true_cannot_be_stored(ledger: Ledger, wrong: dict[str, str]) -> None:
+async def test_an_inconsistent_row_cannot_be_stored(ledger: Ledger, wrong: dict[str, str]) -> None:
     with pytest.raises(IntegrityError):
         await ledger.set(**wrong)
 
 
-async def test_reports_narrow_by_notice_member_and_state_and_are_read_in_batches(ledger: Ledger) -> None:
-    (one, _) = await ledger.claim()
-    await ledger.settle(Settlement(id=one.id, state="sent", sent_at=NOW))
+async def test_reports_filter_by_notice_member_and_state_and_are_read_in_batches(ledger: Ledger) -> None:
+    (delivery, _) = await ledger.claim()
+    await ledger.settle(Settlement(id=delivery.id, state="sent", sent_at=NOW))
     async with ledger.database.read() as connection:
 
         async def numbers(**narrowed: Any) -> list[int]:
             return [row.member async for row in reports.reports(connection, batch=1, **narrowed)]
 
         assert len(await numbers()) == 2
-        assert await numbers(state="sent") == [one.member]
-        assert await numbers(member=one.member) == [one.member]
+        assert await numbers(state="sent") == [delivery.member]
+        assert await numbers(member=delivery.member) == [delivery.member]
         assert await numbers(notice=ledger.notice.id + 1) == []
         assert await reports.states(connection) == {"sent": 1, "sending": 1}
         assert await reports.last_told_revision(connection, MEETING.key) == MEETING.revision
 
 
-async def test_which_mail_is_the_first_goes_by_what_was_sent_and_not_by_the_number_of_its_row(
+async def test_the_first_mail_is_decided_by_what_was_sent_and_not_by_row_numbers(
     database: Database,
 ) -> None:
     reminder = await make(database, Kind.REMINDER, "ann", "bo")
@@ -418,31 +418,31 @@ async def test_which_mail_is_the_first_goes_by_what_was_sent_and_not_by_the_numb
     invitation = await make(database, Kind.INVITATION)
     await invitation.fan_out()
     claimed = await invitation.claim()
-    assert [one.first for one in claimed] == [True, True]
+    assert [delivery.first for delivery in claimed] == [True, True]
     arrived, refused = claimed
     await invitation.settle(
         Settlement(arrived.id, "sent", sent_at=NOW),
         Settlement(refused.id, "failed", reason="550 5.1.1 unknown"),
     )
     await reminder.change(ready=True)
-    assert {one.member: one.first for one in await reminder.claim()} == {
+    assert {delivery.member: delivery.first for delivery in await reminder.claim()} == {
         arrived.member: False,
         refused.member: True,
     }
 
 
-async def test_a_mail_that_did_not_leave_introduces_us_when_it_does_unless_another_has(
+async def test_an_unsent_first_mail_still_introduces_us_later_unless_another_mail_did(
     database: Database,
 ) -> None:
     reminder = await make(database, Kind.REMINDER, "ann")
     await reminder.fan_out()
-    (one,) = await reminder.claim()
-    assert one.first
-    await reminder.settle(Settlement(one.id, "queued", reason="450 later", next_try=NOW))
+    (delivery,) = await reminder.claim()
+    assert delivery.first
+    await reminder.settle(Settlement(delivery.id, "queued", reason="450 later", next_try=NOW))
     (again,) = await reminder.claim()
     assert again.first
     await reminder.settle(
-        Settlement(one.id, "queued", reason="450 later", next_try=NOW + timedelta(minutes=5))
+        Settlement(delivery.id, "queued", reason="450 later", next_try=NOW + timedelta(minutes=5))
     )
     invitation = await make(database, Kind.INVITATION)
     await invitation.fan_out()
@@ -453,7 +453,7 @@ async def test_a_mail_that_did_not_leave_introduces_us_when_it_does_unless_anoth
     assert not last.first
 
 
-async def test_an_uncertain_mail_is_repeated_with_the_same_words_whatever_was_sent_meanwhile(
+async def test_an_uncertain_mail_is_repeated_with_the_same_words_whatever_was_sent_since(
     database: Database,
 ) -> None:
     reminder = await make(database, Kind.REMINDER, "ann")
@@ -461,7 +461,7 @@ async def test_an_uncertain_mail_is_repeated_with_the_same_words_whatever_was_se
     (tried,) = await reminder.claim(run="lost")
     assert tried.first
     async with database.write() as connection:
-        await claims.take_over(connection, now=NOW, of="lost")
+        await claims.take_over(connection, now=NOW, run="lost")
     await reminder.change(ready=False)
     invitation = await make(database, Kind.INVITATION)
     await invitation.fan_out()
@@ -484,13 +484,13 @@ async def test_an_uncertain_mail_that_did_not_introduce_us_does_not_when_it_is_r
     await reminder.fan_out()
     (tried,) = await reminder.claim(run="lost")
     async with database.write() as connection:
-        await claims.take_over(connection, now=NOW, of="lost")
+        await claims.take_over(connection, now=NOW, run="lost")
         await connection.execute(deliveries.delete().where(deliveries.c.id == sent.id))
     (again,) = await reminder.claim(run="next")
     assert again.uncertain and not tried.first and not again.first
 
 
-async def test_two_senders_at_once_do_not_both_write_a_member_their_first_mail(database: Database) -> None:
+async def test_two_senders_at_once_do_not_both_send_a_member_their_first_mail(database: Database) -> None:
     reminder = await make(database, Kind.REMINDER, "ann", "bo", "cy")
     await reminder.fan_out()
     invitation = await make(database, Kind.INVITATION)
@@ -502,6 +502,6 @@ async def test_two_senders_at_once_do_not_both_write_a_member_their_first_mail(d
 
     async with database.read() as connection:
         chunks = await claims.open_chunks(connection, NOW)
-    found = await asyncio.gather(*(claim(chunk, f"run-{chunk}") for chunk in chunks))
-    first = [one.member for claimed in found for one in claimed if one.first]
+    claims_by_run = await asyncio.gather(*(claim(chunk, f"run-{chunk}") for chunk in chunks))
+    first = [delivery.member for claimed in claims_by_run for delivery in claimed if delivery.first]
     assert len(chunks) == 2 and len(first) == len(set(first)) == 3

@@ -1,4 +1,4 @@
-"""The people on the list, as the database keeps them."""
+"""Members in the database."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -49,7 +49,7 @@ async def change_mark(database: Database) -> int:
         return await service_state.current(connection, "change")
 
 
-async def test_a_member_comes_back_as_they_were_put_in(database: Database) -> None:
+async def test_a_member_is_read_as_they_were_written(database: Database) -> None:
     await add(database, row("Ann@example.org", uninvited_at=NOW, convenor=True))
     member = await find(database, "Ann@example.org")
     assert member and member.address == "Ann@example.org" and member.convenor
@@ -57,7 +57,7 @@ async def test_a_member_comes_back_as_they_were_put_in(database: Database) -> No
     assert (member.generation, member.feed_generation) == (0, 0)
 
 
-async def test_an_address_stands_once_whatever_its_case(database: Database) -> None:
+async def test_an_address_is_unique_whatever_its_case(database: Database) -> None:
     await add(database, row("ann@example.org"))
     with pytest.raises(IntegrityError):
         await add(database, row("ANN@example.org"))
@@ -77,21 +77,23 @@ async def test_a_wrong_row_cannot_be_stored(database: Database, wrong: dict[str,
         await add(database, row("ann@example.org", **wrong))
 
 
-async def test_all_are_read_in_batches_and_none_twice(database: Database) -> None:
+async def test_all_members_are_read_in_batches_and_none_twice(database: Database) -> None:
     await add(database, *(row(f"m{number}@example.org") for number in range(23)))
     async with database.read() as connection:
-        found = [member.address async for member in members.every(connection, batch=5)]
-    assert found == [f"m{number}@example.org" for number in range(23)]
+        addresses = [member.address async for member in members.every(connection, batch=5)]
+    assert addresses == [f"m{number}@example.org" for number in range(23)]
 
 
-async def test_many_are_found_by_their_addresses_at_once(database: Database) -> None:
+async def test_many_members_are_found_by_their_addresses_at_once(database: Database) -> None:
     await add(database, *(row(f"m{number}@example.org") for number in range(1_200)))
     async with database.read() as connection:
-        found = await members.by_keys(connection, [f"m{number}@example.org" for number in range(2_000)])
-    assert found.keys() == {f"m{number}@example.org" for number in range(1_200)}
+        by_address_key = await members.by_keys(
+            connection, [f"m{number}@example.org" for number in range(2_000)]
+        )
+    assert by_address_key.keys() == {f"m{number}@example.org" for number in range(1_200)}
 
 
-async def test_every_change_moves_the_mark_that_a_running_service_watches(database: Database) -> None:
+async def test_every_change_raises_the_counter_that_a_running_service_watches(database: Database) -> None:
     marks = [await change_mark(database)]
     await add(database, row("ann@example.org"), row("bo@example.org"))
     marks.append(await change_mark(database))
@@ -127,7 +129,7 @@ async def test_a_pause_ends_by_itself_and_one_without_an_end_does_not(database: 
 
 
 async def _mailed(database: Database, member: Member, *, audience: str) -> int:
-    """A notice to `audience` that is being sent to `member`; returns its number."""
+    """Add a notice to `audience` that is being sent to `member`, and return its number."""
     async with database.write() as connection:
         number = await notices.add(
             connection,
@@ -164,7 +166,7 @@ async def test_erasing_leaves_nothing_but_the_hash(database: Database) -> None:
         assert await members.is_being_mailed(connection, ann.id)
         for _ in range(2):
             await erasures.erase(connection, ann, "hash", NOW)
-        assert await erasures.erased(connection, ["hash", "other"]) == {"hash"}
+        assert await erasures.find_erased(connection, ["hash", "other"]) == {"hash"}
         assert not await members.is_being_mailed(connection, ann.id)
         assert await members.is_being_mailed(connection, bo.id)
         first, second = await notices.by_id(connection, to_ann), await notices.by_id(connection, to_bo)
@@ -173,26 +175,26 @@ async def test_erasing_leaves_nothing_but_the_hash(database: Database) -> None:
     assert second and second.audience == "test to bo@example.org"
 
 
-async def test_who_asked_to_come_back_is_erased_no_more(database: Database) -> None:
+async def test_an_erased_person_can_be_allowed_to_return(database: Database) -> None:
     await add(database, row("ann@example.org"))
     ann = await find(database, "ann@example.org")
     assert ann
     async with database.write() as connection:
         await erasures.erase(connection, ann, "hash", NOW)
         assert await erasures.any_erased(connection)
-        await erasures.let_return(connection, "hash")
+        await erasures.allow_return(connection, "hash")
         assert not await erasures.any_erased(connection)
 
 
-async def test_addresses_like_another_share_its_beginning_or_domain(database: Database) -> None:
+async def test_similar_addresses_share_the_beginning_or_the_domain(database: Database) -> None:
     addresses = ("ann@example.org", "annika@other.example.org", "bo@example.org", "cy@else.example.org")
     await add(database, *map(row, addresses))
     async with database.read() as connection:
-        assert set(await members.like(connection, "anne@example.org")) == set(addresses[:3])
-        assert await members.like(connection, "%@%") == []
+        assert set(await members.similar_addresses(connection, "anne@example.org")) == set(addresses[:3])
+        assert await members.similar_addresses(connection, "%@%") == []
 
 
-async def test_the_zones_are_those_that_somebody_lives_in(database: Database) -> None:
+async def test_zones_are_those_of_members(database: Database) -> None:
     async with database.read() as connection:
         assert await members.zones(connection) == frozenset()
     zones = ("Europe/London", "Asia/Kolkata", "Europe/London", "Pacific/Auckland")

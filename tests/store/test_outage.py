@@ -1,4 +1,4 @@
-"""What a database that does not do its part is told as."""
+"""How database failures are described and logged."""
 
 import sqlite3
 
@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from scheduler.domain.errors import Refused
 from scheduler.store.outage import Outages, is_outage, outage_of
 
-READ_ONLY = "the database is read-only: let its file, folder and file system be written"
+READ_ONLY = "the database is read-only: make its file, folder and file system writable"
 
 
 def failed(cause: str) -> OperationalError:
@@ -20,7 +20,7 @@ def failed(cause: str) -> OperationalError:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "description"),
     [
         (
             failed("database is locked"),
@@ -32,35 +32,37 @@ def failed(cause: str) -> OperationalError:
         (failed("attempt to write a readonly database"), READ_ONLY),
         (
             failed("disk I/O error"),
-            "the disk fails or is read-only: see the system's log, and mend what it names",
+            "the disk fails or is read-only: read the system's log, and repair what it names",
         ),
         (
             failed("unable to open database file"),
             "the database cannot be opened: its folder must be there and writable",
         ),
-        (failed("no such table: x\nmore"), "the database or a file does not do its part: no such table: x"),
-        (ConnectionRefusedError(), "the database or a file does not do its part: ConnectionRefusedError"),
+        (failed("no such table: x\nmore"), "the database or a file cannot be used: no such table: x"),
+        (ConnectionRefusedError(), "the database or a file cannot be used: ConnectionRefusedError"),
         (Refused("the domain is frozen\nmore"), "work is refused: the domain is frozen"),
     ],
 )
-def test_each_failure_is_told_in_one_line_that_says_what_to_do(error: Exception, told: str) -> None:
-    assert str(outage_of(error)) == told
+def test_each_failure_is_described_in_one_line_that_says_what_to_do(
+    error: Exception, description: str
+) -> None:
+    assert str(outage_of(error)) == description
 
 
-def test_a_failure_is_logged_when_it_begins_when_it_becomes_another_and_when_it_ends() -> None:
-    faults = Outages()
+def test_a_failure_is_logged_when_it_begins_when_its_cause_changes_and_when_it_ends() -> None:
+    outages = Outages()
     with capture_logs() as logs:
-        faults.end("tick")
+        outages.end("tick")
         for _ in range(3):
-            faults.begin("tick", failed("database is locked"))
-        faults.begin("settling", failed("disk is full"), deliveries=4)
-        faults.begin("tick", failed("disk is full"))
-        assert [one.words for one in faults.standing] == ["the disk is full"]
-        faults.end("tick")
-        assert faults.standing
-        faults.end("settling")
-        assert not faults.standing
-    assert [one["event"] for one in logs] == [
+            outages.begin("tick", failed("database is locked"))
+        outages.begin("settling", failed("disk is full"), deliveries=4)
+        outages.begin("tick", failed("disk is full"))
+        assert [outage.words for outage in outages.current] == ["the disk is full"]
+        outages.end("tick")
+        assert outages.current
+        outages.end("settling")
+        assert not outages.current
+    assert [entry["event"] for entry in logs] == [
         "tick-failed",
         "settling-failed",
         "tick-failed",
@@ -86,5 +88,5 @@ def test_a_failure_is_logged_when_it_begins_when_it_becomes_another_and_when_it_
         (ValueError(), False),
     ],
 )
-def test_what_is_wrong_with_us_is_no_outage(error: Exception, outage: bool) -> None:
+def test_an_error_of_our_own_is_not_an_outage(error: Exception, outage: bool) -> None:
     assert is_outage(error) is outage

@@ -35,7 +35,7 @@ def statements() -> Iterator[list[str]]:
 
 async def waiting(installation: Installation) -> int:
     async with installation.database.read() as connection:
-        return len(await form_queue_store.left(connection, until=installation.clock.now()))
+        return len(await form_queue_store.pending(connection, until=installation.clock.now()))
 
 
 async def rounds(installation: Installation, count: int) -> list[float]:

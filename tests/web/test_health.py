@@ -63,7 +63,7 @@ async def test_a_serve_that_runs_and_does_not_tick_is_told_from_one_that_does_no
     assert (await health(installation.database, now)).troubles(now) == [
         "no `serve` is running: nothing is being sent"
     ]
-    async with installation.database.alone():
+    async with installation.database.exclusive():
         assert (await health(installation.database, now)).troubles(now) == [
             "`serve` is running, but does not get its work done: see its log"
         ]
@@ -72,11 +72,11 @@ async def test_a_serve_that_runs_and_does_not_tick_is_told_from_one_that_does_no
 async def test_not_ready_while_something_cannot_be_written(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    installation.database.faults.begin("settling", OSError(28, "No space left on device", "/secret/path"))
-    installation.database.faults.begin("tick", ValueError("at 10.0.0.5"))
+    installation.database.outages.begin("settling", OSError(28, "No space left on device", "/secret/path"))
+    installation.database.outages.begin("tick", ValueError("at 10.0.0.5"))
     answer = await visitor.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json()["reasons"] == ["the disk is full", "the database or a file does not do its part"]
+    assert answer.json()["reasons"] == ["the disk is full", "the database or a file cannot be used"]
 
 
 async def test_not_ready_without_a_database(installation: Installation, visitor: httpx.AsyncClient) -> None:

@@ -280,7 +280,7 @@ async def test_the_page_shows_the_time_that_mails_are_held_to(
 ) -> None:
     await change(installation, NOVEMBER, move_to=datetime(2026, 11, 20, 19))
     async with installation.database.read() as connection:
-        one = await occurrences.one_occurrence(connection, NOVEMBER)
+        one = await occurrences.occurrence_by_key(connection, NOVEMBER)
     assert one
     for zone in ("Pacific/Auckland", "Asia/Kolkata", "Europe/London"):
         page = await visitor.get(f"/meetings/{NOVEMBER}", params={"zone": zone})

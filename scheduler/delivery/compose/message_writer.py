@@ -216,7 +216,7 @@ class MessageWriter:
                     if occurrence and notice.kind in _CORRECTING:
                         corrects = await corrections.is_outdated(connection, occurrence.key)
                         if before:
-                            shown = await corrections.hours_told(connection, before.key, before.starts)
+                            shown = await corrections.last_local_starts(connection, before.key, before.starts)
                     self._subjects[number, revision] = _Subject(notice, occurrence, before, shown, corrects)
 
     async def _told_before(self, batch: Sequence[Claim]) -> dict[int, str]:
@@ -230,8 +230,8 @@ class MessageWriter:
             if about is None or about.occurrence is None or not about.corrects:
                 continue
             async with self._database.read() as connection:
-                told = await corrections.told_before(
-                    connection, about.occurrence, [one.member for one in its], but=about.notice.id
+                told = await corrections.outdated_local_starts(
+                    connection, about.occurrence, [one.member for one in its], except_notice=about.notice.id
                 )
             for one in its:
                 zone, local = told.get(one.member, ("", ""))
@@ -253,7 +253,9 @@ class MessageWriter:
         async with self._database.read() as connection:
             for (number, revision), (notice, people) in asked.items():
                 assert notice.occurrence
-                histories = await reports.told_before(connection, notice.occurrence, people, before=revision)
+                histories = await reports.earlier_mails(
+                    connection, notice.occurrence, people, before=revision
+                )
                 states = {
                     one: await occurrences.at_revision(connection, notice.occurrence, one)
                     for one in {one for mails in histories.values() for _, one in mails}
@@ -278,7 +280,7 @@ class MessageWriter:
             async with self._database.write() as connection:
                 for key, zone, starts in sorted(new):
                     local = local_minute(starts, zone)
-                    await notices.note_told(connection, key, zone, starts=starts, local_start=local)
+                    await notices.note_local_start(connection, key, zone, starts=starts, local_start=local)
             self._noted |= new
 
     async def _told(

@@ -124,7 +124,7 @@ class Dispatcher:
         claimed = 0
         while (await asyncio.wait(at_work, timeout=LOOK_SECONDS))[1] and not self._is_idle():
             async with self._database.read() as connection:
-                chunks = await claims.awaited_chunks(connection, self._clock.now())
+                chunks = await claims.urgent_chunks(connection, self._clock.now())
             claimed += sum([await self.send_chunk(chunk) for chunk in chunks])
         return claimed
 
@@ -135,7 +135,7 @@ class Dispatcher:
         if self._unclean:
             # The last time was cut off: what it had claimed has no lane any more.
             async with self._database.write() as connection:
-                await claims.take_over(connection, of=self._run, now=self._clock.now())
+                await claims.take_over(connection, run=self._run, now=self._clock.now())
         self._halted = False
         self._backlog = backlog = self._new_backlog()
         settling = asyncio.create_task(self._settler.settle())
@@ -180,7 +180,7 @@ class Dispatcher:
         try:
             while not self._is_idle():
                 limit = self._claim_limit()
-                batch = await self._database.write_at_once(
+                batch = await self._database.run_write(
                     partial(claims.claim, chunk=chunk, run=self._run, now=self._clock.now(), limit=limit)
                 )
                 begun = self._clock.monotonic()

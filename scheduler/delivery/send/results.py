@@ -120,11 +120,11 @@ class ResultWriter:
             self._arrived.clear()
             while self._waiting:
                 try:
-                    await self._database.write_each(self._commits(asyncio.get_running_loop()))
-                    self._database.faults.end("settling")
+                    await self._database.run_writes(self._commits(asyncio.get_running_loop()))
+                    self._database.outages.end("settling")
                     pause = 0.5
                 except Exception as error:  # noqa: BLE001 - whatever it is, the lanes wait and must not wait for ever
-                    self._database.faults.begin("settling", error, deliveries=len(self._waiting))
+                    self._database.outages.begin("settling", error, deliveries=len(self._waiting))
                     await self._clock.sleep(pause)
                     pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -135,7 +135,7 @@ class ResultWriter:
             if not waiting:
                 return
             batch = list(islice(self._waiting, max(min(waiting, self._half), waiting - self._half)))
-            yield claims.settling([one.settlement for one in batch], run=self._run)
+            yield claims.settle_work([one.settlement for one in batch], run=self._run)
             # It is committed, or nothing would have been asked for behind it.
             for _ in batch:
                 self._waiting.popleft()

@@ -1,1 +1,1 @@
-"""All deliveries: how they come to be, are claimed and settled, and what became of them."""
+"""The ledger: create deliveries, hand them to senders, record the outcomes, archive and report them."""

@@ -1,4 +1,4 @@
-"""Deliveries of which nothing is to be done any more move to a smaller table of their own, and go in time."""
+"""Move finished deliveries to the smaller table `past_deliveries`, and delete them after some time."""
 
 from datetime import datetime
 
@@ -9,67 +9,71 @@ from scheduler.store.schema import deliveries, notices, occurrences, past_delive
 
 BATCH = 20_000
 NOTICES = 1_000
-_MOVED = [column.name for column in past_deliveries.c]
-_ids = deliveries.c.id.in_(bindparam("those", expanding=True))
+_COLUMNS = [column.name for column in past_deliveries.c]
+_in_batch = deliveries.c.id.in_(bindparam("ids", expanding=True))
 _copy = insert(past_deliveries).from_select(
-    _MOVED, select(*(deliveries.c[name] for name in _MOVED)).where(_ids)
+    _COLUMNS, select(*(deliveries.c[name] for name in _COLUMNS)).where(_in_batch)
 )
-_remove = delete(deliveries).where(_ids)
+_remove = delete(deliveries).where(_in_batch)
 
 
 async def archive(connection: AsyncConnection, *, before: datetime, now: datetime) -> int:
-    """Move at most 20,000 deliveries of a notice that was closed, of no more use, and about a meeting that was over,
-    before an instant, or those of up to 1,000 such service mails; returns how many.
+    """Move at most 20,000 deliveries of one notice, or those of up to 1,000 service mails, and return how many.
 
-    A closed notice stays closed, so that no delivery is made for it again.
+    A notice can be archived if it is closed and expired before `before`, and its occurrence, if any, ended before
+    then. It stays closed, so no delivery is made for it again.
     """
-    query = select(notices.c.id, notices.c.member).where(_over(before)).order_by(notices.c.expires)
-    over = (await connection.execute(query.limit(NOTICES))).all()
-    if not over:
+    query = select(notices.c.id, notices.c.member).where(_is_archivable(before)).order_by(notices.c.expires)
+    archivable = (await connection.execute(query.limit(NOTICES))).all()
+    if not archivable:
         return 0
-    # By the whole of a key: where some of much are sought, a planner may choose to read all.
-    ended = select(deliveries.c.id).where(deliveries.c.state.not_in(("queued", "sending")))
-    if mails := [number for number, member in over if member is not None]:
-        its = and_(notices.c.id == deliveries.c.notice, notices.c.member == deliveries.c.member)
-        done, chosen = mails, ended.join(notices, its).where(notices.c.id.in_(mails))
+    # Search by a whole key of an index: for a part of it a query planner may choose to read the whole table.
+    finished = select(deliveries.c.id).where(deliveries.c.state.not_in(("queued", "sending")))
+    if service_mails := [number for number, member in archivable if member is not None]:
+        same_key = and_(notices.c.id == deliveries.c.notice, notices.c.member == deliveries.c.member)
+        numbers = service_mails
+        query_ids = finished.join(notices, same_key).where(notices.c.id.in_(service_mails))
     else:
-        done = [over[0].id]
-        chosen = ended.where(deliveries.c.notice == over[0].id).order_by(deliveries.c.member).limit(BATCH)
-    ids = (await connection.scalars(chosen)).all()
+        numbers = [archivable[0].id]
+        query_ids = finished.where(deliveries.c.notice == archivable[0].id)
+        query_ids = query_ids.order_by(deliveries.c.member).limit(BATCH)
+    ids = (await connection.scalars(query_ids)).all()
     if ids:
-        await connection.execute(_copy, {"those": ids})
-        await connection.execute(_remove, {"those": ids})
+        await connection.execute(_copy, {"ids": ids})
+        await connection.execute(_remove, {"ids": ids})
     if len(ids) < BATCH:
-        await connection.execute(update(notices).where(notices.c.id.in_(done)).values(archived_at=now))
+        await connection.execute(update(notices).where(notices.c.id.in_(numbers)).values(archived_at=now))
     return len(ids)
 
 
-def _over(before: datetime) -> ColumnElement[bool]:
-    to_come = exists().where(occurrences.c.key == notices.c.occurrence, occurrences.c.ends >= before)
+def _is_archivable(before: datetime) -> ColumnElement[bool]:
+    is_not_over = exists().where(occurrences.c.key == notices.c.occurrence, occurrences.c.ends >= before)
     return and_(
         notices.c.closed_at.is_not(None),
         notices.c.archived_at.is_(None),
         notices.c.expires < before,
-        ~to_come,
+        ~is_not_over,
     )
 
 
 async def forget(connection: AsyncConnection, *, before: datetime) -> int:
-    """Delete deliveries of notices that were closed and of no more use before an instant, at most 20,000 of them, and
-    service mails altogether; returns how many. What was for many stays, so that nobody is told again."""
-    old = and_(notices.c.closed_at.is_not(None), notices.c.expires < before)
-    of_old = select(notices.c.id).where(old)
-    live = select(deliveries.c.id).where(deliveries.c.notice.in_(of_old)).limit(BATCH)
-    done = await connection.execute(delete(deliveries).where(deliveries.c.id.in_(live)))
-    if done.rowcount:
-        return done.rowcount
+    """Delete at most 20,000 deliveries of closed notices that expired before `before`, and return how many.
+
+    Once none is left, delete old service mails themselves. Other notices stay, so that they are not planned again.
+    """
+    is_old = and_(notices.c.closed_at.is_not(None), notices.c.expires < before)
+    of_old = select(notices.c.id).where(is_old)
+    current = select(deliveries.c.id).where(deliveries.c.notice.in_(of_old)).limit(BATCH)
+    result = await connection.execute(delete(deliveries).where(deliveries.c.id.in_(current)))
+    if result.rowcount:
+        return result.rowcount
     key = tuple_(past_deliveries.c.notice, past_deliveries.c.member)
     past: Select[tuple[int, int]] = (
         select(past_deliveries.c.notice, past_deliveries.c.member)
         .where(past_deliveries.c.notice.in_(of_old))
         .limit(BATCH)
     )
-    done = await connection.execute(delete(past_deliveries).where(key.in_(past)))
-    if not done.rowcount:
-        await connection.execute(delete(notices).where(old, notices.c.member.is_not(None)))
-    return done.rowcount
+    result = await connection.execute(delete(past_deliveries).where(key.in_(past)))
+    if not result.rowcount:
+        await connection.execute(delete(notices).where(is_old, notices.c.member.is_not(None)))
+    return result.rowcount

@@ -1,4 +1,4 @@
-"""Handing out deliveries to whoever sends them, and settling what became of each try."""
+"""Claim deliveries for sending, and settle them: record the outcome of each try."""
 
 import json
 from collections.abc import Sequence
@@ -34,15 +34,15 @@ from scheduler.store.schema import Instant, deliveries, members, notices, occurr
 from scheduler.store.schema import facts as facts_table
 
 _FIRST_MAILS = 7437003
-"""The advisory lock of PostgreSQL under which it is decided which mail is a member's first."""
+"""The advisory lock of PostgreSQL that is held to decide which mail is a member's first."""
 
 
 class Claim(NamedTuple):
-    """A delivery that this run may send now, with what its message needs of the member.
+    """A delivery that this run may send now, with the member's data that its message needs.
 
-    `revision` is the occurrence's to compose from; `uncertain` says that an earlier try may have arrived;
-    `requested`, of what is no invitation, that the member was sent the calendar REQUEST of this occurrence before;
-    `first` that they were sent nothing before.
+    `revision` is that of the occurrence to compose from. `uncertain`: an earlier try may have arrived. `requested`:
+    the member was sent the calendar REQUEST of this occurrence before (always false for an invitation itself).
+    `first`: the member was sent nothing before.
     """
 
     id: int
@@ -63,7 +63,7 @@ class Claim(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """What became of a claimed delivery: `state` queued (with `next_try`), sent (with `sent_at`) or failed."""
+    """The outcome of a claimed delivery: `state` is queued (with `next_try`), sent (with `sent_at`) or failed."""
 
     id: int
     state: str
@@ -75,12 +75,12 @@ class Settlement(NamedTuple):
 
 
 def _ready(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
-    """What is queued, due and allowed, but for the last check of the claim."""
+    """Return the condition that a delivery is queued and may be tried now; `_claimable` checks the rest."""
     return and_(deliveries.c.state == "queued", deliveries.c.next_try <= now)
 
 
 async def open_chunks(connection: AsyncConnection, now: datetime) -> list[int]:
-    """The chunks that have something to send now, the earliest due first."""
+    """Return the chunks that have something to send now, the earliest due first."""
     query = (
         select(deliveries.c.chunk)
         .join(notices, notices.c.id == deliveries.c.notice)
@@ -91,8 +91,8 @@ async def open_chunks(connection: AsyncConnection, now: datetime) -> list[int]:
     return list((await connection.scalars(query)).all())
 
 
-async def awaited_chunks(connection: AsyncConnection, now: datetime) -> list[int]:
-    """Those of the open chunks that a single person waits for, as for a link to sign in."""
+async def urgent_chunks(connection: AsyncConnection, now: datetime) -> list[int]:
+    """Return the open chunks of service mails, which a single person waits for, such as a link to sign in."""
     query = (
         select(deliveries.c.chunk)
         .join(notices, notices.c.id == deliveries.c.notice)
@@ -103,35 +103,35 @@ async def awaited_chunks(connection: AsyncConnection, now: datetime) -> list[int
 
 
 async def next_try(connection: AsyncConnection, after: datetime) -> datetime | None:
-    """The earliest instant after `after` at which a queued delivery wants its try."""
+    """Return the earliest instant after `after` at which a queued delivery may be tried."""
     query = select(func.min(deliveries.c.next_try)).where(
         deliveries.c.state == "queued", deliveries.c.next_try > after
     )
-    found: datetime | None = await connection.scalar(query)
-    return found
+    instant: datetime | None = await connection.scalar(query)
+    return instant
 
 
 def _awaits_welcome(now: ColumnElement[datetime]) -> ColumnElement[bool]:
-    """Whether the delivery's member is still to be welcomed: all else comes after that."""
-    welcome, its = notices.alias("welcome"), deliveries.alias("its")
+    """Return the condition that the delivery's member has a welcome mail queued, which is sent before any other."""
+    welcome, welcome_delivery = notices.alias("welcome"), deliveries.alias("welcome_delivery")
     return exists().where(
         welcome.c.member == deliveries.c.member,
         welcome.c.kind == Kind.WELCOME,
         welcome.c.expires > now,
-        its.c.notice == welcome.c.id,
-        its.c.state.in_(("queued", "sending")),
+        welcome_delivery.c.notice == welcome.c.id,
+        welcome_delivery.c.state.in_(("queued", "sending")),
     )
 
 
 async def has_welcome(connection: AsyncConnection, chunk: int) -> bool:
-    """Whether a chunk is one with which a member is welcomed."""
+    """Return whether a chunk contains a welcome mail."""
     query = select(deliveries.c.id).join(notices, notices.c.id == deliveries.c.notice)
     query = query.where(deliveries.c.chunk == chunk, notices.c.kind == Kind.WELCOME).limit(1)
     return await connection.scalar(query) is not None
 
 
 def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> ColumnElement[bool]:
-    """The last check before sending, over deliveries, members, notices and (outer) occurrences."""
+    """Return the last check before sending, a condition on deliveries, members, notices and (outer) occurrences."""
     declined = has_declined(deliveries.c.member, notices.c.occurrence)
     return and_(
         deliveries.c.chunk == chunk,
@@ -168,51 +168,57 @@ def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> Colum
 
 def claim(connection: Connection, chunk: int, *, run: str, now: datetime, limit: int) -> list[Claim]:
     """Mark up to `limit` deliveries of a chunk as being sent by `run`, after the last check, and return them."""
-    wanted = {"of": chunk, "now": now, "most": limit}
+    parameters = {"chunk_id": chunk, "now": now, "max_rows": limit}
     if connection.dialect.name == "sqlite":
-        rows = json.loads(connection.scalar(_packed(), wanted) or "[]")
+        rows = json.loads(connection.scalar(_claim_query_as_json(), parameters) or "[]")
         claimed = [Claim(*row[:-3], *map(bool, row[-3:])) for row in rows]
-        those: Any = json.dumps([one.id for one in claimed])
     else:
-        claimed = [Claim._make(row) for row in connection.execute(_chosen(), wanted)]
-        those = [one.id for one in claimed]
-        if any(one.first for one in claimed):
-            claimed = _still_first(connection, claimed)
+        claimed = [Claim._make(row) for row in connection.execute(_claim_query(), parameters)]
+        if any(delivery.first for delivery in claimed):
+            claimed = _confirm_first(connection, claimed)
     if claimed:
-        # A chunk is of one notice, hence of one occurrence.
-        revision = next((one.revision for one in claimed if not one.uncertain), None)
+        # A chunk belongs to one notice, so to one occurrence.
+        revision = next((delivery.revision for delivery in claimed if not delivery.uncertain), None)
         connection.execute(
-            _mark(connection.dialect.name),
-            {"those": those, "by": run, "at": now, "told": revision, "first": _first_of(claimed, connection)},
+            _mark_sending(connection.dialect.name),
+            {
+                "ids": _id_list(connection, [delivery.id for delivery in claimed]),
+                "run_id": run,
+                "at": now,
+                "current_revision": revision,
+                "first": _id_list(connection, [delivery.id for delivery in claimed if delivery.first]),
+            },
         )
     return claimed
 
 
-def _first_of(claimed: Sequence[Claim], connection: Connection) -> str | list[int]:
-    first = [one.id for one in claimed if one.first]
-    return json.dumps(first) if connection.dialect.name == "sqlite" else first
+def _id_list(connection: Connection, ids: list[int]) -> str | list[int]:
+    """Return `ids` as a parameter: for SQLite a JSON list, which is one parameter however long it is."""
+    return json.dumps(ids) if connection.dialect.name == "sqlite" else ids
 
 
-def _still_first(connection: Connection, claimed: list[Claim]) -> list[Claim]:
-    """Look again, one claim after the other: two senders may have found two mails to be the first of one member."""
+def _confirm_first(connection: Connection, claimed: list[Claim]) -> list[Claim]:
+    """Check `first` again under a lock: two senders may each have found a different mail to be a member's first."""
     connection.execute(select(func.pg_advisory_xact_lock(_FIRST_MAILS)))
-    first = {one.id for one in claimed if one.first}
-    still = set(connection.scalars(select(deliveries.c.id).where(deliveries.c.id.in_(first), _first)))
-    return [one._replace(first=one.id in still) for one in claimed]
+    candidates = {delivery.id for delivery in claimed if delivery.first}
+    query = select(deliveries.c.id).where(deliveries.c.id.in_(candidates), _is_first)
+    confirmed = set(connection.scalars(query))
+    return [delivery._replace(first=delivery.id in confirmed) for delivery in claimed]
 
 
 @cache
-def _packed() -> Select[Any]:
-    """What `_chosen` finds, as one text: for each row that SQLite hands over, a thread would ask for the interpreter
-    anew, while another one sends."""
-    chosen = _chosen().subquery()
-    return select(func.json_group_array(func.json_array(*chosen.c)))
+def _claim_query_as_json() -> Select[Any]:
+    """Return `_claim_query` with its result as one JSON text: fetching rows from SQLite one by one, the thread would
+    wait for the interpreter's lock for each, while another thread sends."""
+    rows = _claim_query().subquery()
+    return select(func.json_group_array(func.json_array(*rows.c)))
 
 
 @cache
-def _chosen() -> Select[Any]:
-    """The deliveries of a claim, locked. Built once: that costs as much as running it."""
-    chunk, now = bindparam("of", type_=deliveries.c.chunk.type), bindparam("now", type_=deliveries.c.due.type)
+def _claim_query() -> Select[Any]:
+    """Select and lock the deliveries of a claim. Cached, because building the query costs as much as running it."""
+    chunk = bindparam("chunk_id", type_=deliveries.c.chunk.type)
+    now = bindparam("now", type_=deliveries.c.due.type)
     return (
         select(
             deliveries.c.id,
@@ -229,24 +235,24 @@ def _chosen() -> Select[Any]:
             _revision,
             deliveries.c.uncertain,
             _requested,
-            _first,
+            _is_first,
         )
         .join(members, members.c.id == deliveries.c.member)
         .join(notices, notices.c.id == deliveries.c.notice)
         .outerjoin(occurrences, occurrences.c.key == notices.c.occurrence)
         .where(_claimable(chunk, now))
         .order_by(deliveries.c.next_try, deliveries.c.id)
-        .limit(bindparam("most", type_=Integer))
+        .limit(bindparam("max_rows", type_=Integer))
         .with_for_update(of=deliveries, skip_locked=True)
     )
 
 
-# An uncertain message is repeated word for word: of the revision that it was composed from.
+# An uncertain message is repeated word for word, so from the revision that it was composed from.
 _revision = case((deliveries.c.uncertain, deliveries.c.revision), else_=occurrences.c.revision)
-# A past meeting may have been moved to come again: its invitations may lie in the archive.
+# A past meeting may be moved into the future: its invitations may be in the archive.
 _invitation = notices.alias("invitation")
 _requested = and_(
-    # What is about no meeting, and the invitation itself, need not ask.
+    # Skip the search for notices without an occurrence and for the invitation itself.
     notices.c.occurrence.is_not(None),
     notices.c.kind != Kind.INVITATION,
     or_(
@@ -274,133 +280,135 @@ _was_mailed = or_(
         or_(past_deliveries.c.state == "sent", past_deliveries.c.uncertain),
     ),
 )
-# What may have arrived is repeated as it was, whatever else was sent meanwhile.
-_first = case((deliveries.c.uncertain, deliveries.c.introduces), else_=~_was_mailed)
+# A mail that may have arrived is repeated as it was, whatever else was sent meanwhile.
+_is_first = case((deliveries.c.uncertain, deliveries.c.introduces), else_=~_was_mailed)
 
 
 @cache
-def _mark(dialect: str) -> Update:
-    """`those` and `first` are JSON lists for SQLite, to which each is one parameter however long it is."""
-
-    def listed(name: str) -> Any:
+def _mark_sending(dialect: str) -> Update:
+    def id_list(name: str) -> Any:
         if dialect == "sqlite":
             return select(func.json_each(bindparam(name)).table_valued("value").c.value)
         return bindparam(name, expanding=True)
 
     return (
         update(deliveries)
-        .where(deliveries.c.id.in_(listed("those")))
+        .where(deliveries.c.id.in_(id_list("ids")))
         .values(
             state="sending",
-            run=bindparam("by"),
+            run=bindparam("run_id"),
             tried_at=bindparam("at", type_=deliveries.c.tried_at.type),
             reason="",
             attempts=deliveries.c.attempts + 1,
-            introduces=deliveries.c.id.in_(listed("first")),
+            introduces=deliveries.c.id.in_(id_list("first")),
             revision=case(
-                (deliveries.c.uncertain, deliveries.c.revision), else_=bindparam("told", type_=Integer)
+                (deliveries.c.uncertain, deliveries.c.revision),
+                else_=bindparam("current_revision", type_=Integer),
             ),
         )
     )
 
 
-_held = and_(deliveries.c.run == bindparam("by"), deliveries.c.state == "sending")
+_is_own = and_(deliveries.c.run == bindparam("run_id"), deliveries.c.state == "sending")
 
-# Nearly all are sent: one statement for all of a commit, since each is a way into the database and back.
+# Nearly all deliveries are sent, so one statement settles all that are: each statement is a round trip.
 _settle_sent = (
     update(deliveries)
-    .where(deliveries.c.id.in_(bindparam("those", expanding=True)), _held)
+    .where(deliveries.c.id.in_(bindparam("ids", expanding=True)), _is_own)
     .values(state="sent", run=None, reason="", uncertain=False, sent_at=bindparam("sent"))
 )
-# The same in SQLite's own words: on the way through Core it would cost three times as much, for each few messages.
+# The same as plain SQL for SQLite: through SQLAlchemy Core it takes three times as long, for every few messages.
 SENT_IN_SQLITE = """
     UPDATE deliveries SET state = 'sent', run = NULL, reason = '', uncertain = 0, sent_at = :sent
-    WHERE id IN (SELECT value FROM json_each(:those)) AND run = :by AND state = 'sending'
+    WHERE id IN (SELECT value FROM json_each(:ids)) AND run = :run_id AND state = 'sending'
 """
-_settle = (
+_settle_other = (
     update(deliveries)
-    .where(deliveries.c.id == bindparam("of"), _held)
+    .where(deliveries.c.id == bindparam("delivery"), _is_own)
     .values(
-        state=bindparam("to"),
+        state=bindparam("new_state"),
         run=None,
-        reason=bindparam("because"),
-        uncertain=bindparam("unsure"),
-        next_try=func.coalesce(bindparam("again", type_=deliveries.c.next_try.type), deliveries.c.next_try),
+        reason=bindparam("new_reason"),
+        uncertain=bindparam("is_uncertain"),
+        next_try=func.coalesce(
+            bindparam("retry_at", type_=deliveries.c.next_try.type), deliveries.c.next_try
+        ),
         attempts=deliveries.c.attempts - bindparam("untried"),
     )
 )
 
 
 def settle(connection: Connection, settlements: Sequence[Settlement], *, run: str) -> None:
-    """Write what became of tries; rows that another run has taken over meanwhile are left alone.
+    """Record the outcomes of tries; deliveries that another run has taken over are left alone.
 
-    What is sent in one commit has one instant, the latest of them.
+    All that are sent in one commit get the same `sent_at`, the latest of theirs.
     """
-    sent = [(one.id, one.sent_at) for one in settlements if one.sent_at]
+    sent = [(settlement.id, settlement.sent_at) for settlement in settlements if settlement.sent_at]
     if sent:
-        _settle_those(connection, [number for number, _ in sent], run=run, at=max(at for _, at in sent))
+        ids = [delivery for delivery, _ in sent]
+        _record_sent(connection, ids, run=run, at=max(sent_at for _, sent_at in sent))
     others: list[dict[str, Any]] = [
         {
-            "of": one.id,
-            "by": run,
-            "to": one.state,
-            "because": one.reason,
-            "unsure": one.uncertain,
-            "again": one.next_try,
-            "untried": int(one.untried),
+            "delivery": settlement.id,
+            "run_id": run,
+            "new_state": settlement.state,
+            "new_reason": settlement.reason,
+            "is_uncertain": settlement.uncertain,
+            "retry_at": settlement.next_try,
+            "untried": int(settlement.untried),
         }
-        for one in settlements
-        if not one.sent_at
+        for settlement in settlements
+        if not settlement.sent_at
     ]
     if others:
-        connection.execute(_settle, others)
+        connection.execute(_settle_other, others)
 
 
-def settling(settlements: Sequence[Settlement], *, run: str) -> Work:
-    """To `settle` these: where all were sent, as nearly always, in one statement."""
-    bare = all(one.sent_at for one in settlements)
+def settle_work(settlements: Sequence[Settlement], *, run: str) -> Work:
+    """Return the transaction that settles these: a single statement if all were sent, which is nearly always so."""
+    bare = all(settlement.sent_at for settlement in settlements)
     return Work(partial(settle, settlements=settlements, run=run), bare=bare)
 
 
-def _settle_those(connection: Connection, sent: list[int], *, run: str, at: datetime) -> None:
+def _record_sent(connection: Connection, ids: list[int], *, run: str, at: datetime) -> None:
     if connection.dialect.name != "sqlite":
-        connection.execute(_settle_sent, {"those": sent, "by": run, "sent": at})
+        connection.execute(_settle_sent, {"ids": ids, "run_id": run, "sent": at})
         return
     driver = connection.connection.driver_connection
     assert driver
-    kept = Instant().process_bind_param(at, connection.dialect)
-    driver.execute(SENT_IN_SQLITE, {"those": json.dumps(sent), "by": run, "sent": kept})
+    sent = Instant().process_bind_param(at, connection.dialect)
+    driver.execute(SENT_IN_SQLITE, {"ids": json.dumps(ids), "run_id": run, "sent": sent})
 
 
 async def take_over(
     connection: AsyncConnection,
     *,
     now: datetime,
-    of: str | None = None,
+    run: str | None = None,
     chunk: int | None = None,
 ) -> int:
-    """Queue again, as uncertain, what is marked as being sent: it may have arrived. Returns how many.
+    """Requeue as uncertain what is marked as being sent, since it may have arrived; return how many.
 
-    By any run or by the run `of`; of one `chunk` or of all. To be called only where nobody is sending those any more.
+    Only deliveries of `run` and `chunk` if they are given. Call this only when nobody is sending those any more.
     """
-    left = deliveries.c.state == "sending"
-    if of is not None:
-        left &= deliveries.c.run == of
+    abandoned = deliveries.c.state == "sending"
+    if run is not None:
+        abandoned &= deliveries.c.run == run
     if chunk is not None:
-        left &= deliveries.c.chunk == chunk
-    done = await connection.execute(
+        abandoned &= deliveries.c.chunk == chunk
+    result = await connection.execute(
         update(deliveries)
-        .where(left)
+        .where(abandoned)
         .values(
             state="queued",
             run=None,
             uncertain=True,
             reason="taken over",
-            # A clock that is ahead must not put it off.
+            # Do not let a `next_try` that was set by a fast clock delay it.
             next_try=case(
                 (deliveries.c.next_try > now, literal(now, deliveries.c.next_try.type)),
                 else_=deliveries.c.next_try,
             ),
         )
     )
-    return done.rowcount
+    return result.rowcount

@@ -1,4 +1,4 @@
-"""Who was told an hour that new zone data has since changed."""
+"""Find the members whose last mail showed a local time that new zone data has since changed."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ from scheduler.store.schema import deliveries, members, notices, revisions, told
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WronglyTold:
-    """How many members who live in `lives_in` were told the hour `told` of `zone`, which is now `right` there."""
+    """How many `members`, who now live in `lives_in`, were told the local start `told` of `zone`; `right` is the
+    local start there according to the current zone data."""
 
     zone: str
     told: str
@@ -26,49 +27,52 @@ class WronglyTold:
     members: int
 
 
-async def outdate(connection: AsyncConnection, one: Occurrence, former: datetime, now: datetime) -> int:
-    """Mark the hours that were told of an occurrence, when it started at `former`, and that are others by the zone
-    data now in use; returns how many."""
+async def mark_outdated(
+    connection: AsyncConnection, occurrence: Occurrence, former_start: datetime, now: datetime
+) -> int:
+    """Mark the local starts that mails showed when `occurrence` started at `former_start` and that are wrong according
+    to the current zone data; return how many."""
     rows = await connection.execute(
         select(told.c.zone, told.c.local_start).where(
-            told.c.occurrence == one.key, told.c.starts == former, told.c.until.is_(None)
+            told.c.occurrence == occurrence.key, told.c.starts == former_start, told.c.until.is_(None)
         )
     )
-    stale = [row for row in rows if row.local_start != local_minute(one.starts, row.zone)]
-    for zone, local in stale:
+    outdated = [row for row in rows if row.local_start != local_minute(occurrence.starts, row.zone)]
+    for zone, local_start in outdated:
         await connection.execute(
             update(told)
             .where(
-                told.c.occurrence == one.key,
+                told.c.occurrence == occurrence.key,
                 told.c.zone == zone,
-                told.c.starts == former,
-                told.c.local_start == local,
+                told.c.starts == former_start,
+                told.c.local_start == local_start,
             )
             .values(until=now)
         )
-    return len(stale)
+    return len(outdated)
 
 
 async def is_outdated(connection: AsyncConnection, occurrence: str) -> bool:
-    """Whether any hour that was told of an occurrence has been changed by new zone data. Reads next to nothing."""
+    """Return whether new zone data has changed any local start that mails showed for an occurrence. Cheap."""
     query = select(told.c.zone).where(told.c.occurrence == occurrence, told.c.until.is_not(None)).limit(1)
     return await connection.scalar(query) is not None
 
 
 async def outdated_occurrences(connection: AsyncConnection) -> list[str]:
-    """The occurrences of which an hour that was told has been changed by new zone data."""
+    """Return the keys of the occurrences for which new zone data has changed a local start that mails showed."""
     query = select(told.c.occurrence).where(told.c.until.is_not(None)).distinct()
     return sorted(await connection.scalars(query))
 
 
-def _last_told(occurrence: str, *columns: Any, but: int | None = None) -> Select[Any]:
-    """Of each member the last mail about an occurrence (but for the notice `but`), where it showed an hour that new
-    zone data has changed since."""
-    later, its, before = deliveries.alias("later"), notices.alias("its"), told.alias("before")
+def _last_outdated(occurrence: str, *columns: Any, except_notice: int | None = None) -> Select[Any]:
+    """Select from each member's last mail about an occurrence (not counting `except_notice`), if it showed a local
+    start that new zone data has changed since."""
+    later, later_notice = deliveries.alias("later"), notices.alias("later_notice")
+    earlier_change = told.alias("earlier_change")
     arrived, arrived_later = (
         and_(
             or_(table.c.state == "sent", table.c.uncertain),
-            table.c.notice != (but or 0),
+            table.c.notice != (except_notice or 0),
         )
         for table in (deliveries, later)
     )
@@ -98,29 +102,29 @@ def _last_told(occurrence: str, *columns: Any, but: int | None = None) -> Select
             ~exists().where(
                 later.c.member == deliveries.c.member,
                 later.c.tried_at > deliveries.c.tried_at,
-                its.c.id == later.c.notice,
-                its.c.occurrence == occurrence,
+                later_notice.c.id == later.c.notice,
+                later_notice.c.occurrence == occurrence,
                 arrived_later,
             ),
-            # Where the hour was changed twice, it is the first change after the mail that counts.
+            # If the local start changed twice, the first change after the mail counts.
             ~exists().where(
-                before.c.occurrence == told.c.occurrence,
-                before.c.zone == told.c.zone,
-                before.c.starts == told.c.starts,
-                before.c.until > deliveries.c.tried_at,
-                before.c.until < told.c.until,
+                earlier_change.c.occurrence == told.c.occurrence,
+                earlier_change.c.zone == told.c.zone,
+                earlier_change.c.starts == told.c.starts,
+                earlier_change.c.until > deliveries.c.tried_at,
+                earlier_change.c.until < told.c.until,
             ),
         )
     )
 
 
-async def wrongly_told(connection: AsyncConnection, one: Occurrence) -> list[WronglyTold]:
-    """Whom new zone data proves to have been told a wrong hour, by zone; active members who can be told better."""
-    if not await is_outdated(connection, one.key):
+async def wrongly_told(connection: AsyncConnection, occurrence: Occurrence) -> list[WronglyTold]:
+    """Count by zone the members whose last mail showed an outdated local start, and who can be mailed an update."""
+    if not await is_outdated(connection, occurrence.key):
         return []
     columns = (deliveries.c.zone, told.c.local_start, members.c.zone)
     query = (
-        _last_told(one.key, *columns, func.count(members.c.id.distinct()))
+        _last_outdated(occurrence.key, *columns, func.count(members.c.id.distinct()))
         .where(
             members.c.status == "active",
             members.c.suppressed_at.is_(None),
@@ -130,27 +134,33 @@ async def wrongly_told(connection: AsyncConnection, one: Occurrence) -> list[Wro
         .order_by(*columns)
     )
     return [
-        WronglyTold(zone=zone, told=local, right=right, lives_in=home, members=count)
-        for zone, local, home, count in await connection.execute(query)
-        if (right := local_minute(one.starts, zone)) != local
+        WronglyTold(zone=zone, told=local_start, right=right, lives_in=home, members=count)
+        for zone, local_start, home, count in await connection.execute(query)
+        if (right := local_minute(occurrence.starts, zone)) != local_start
     ]
 
 
-async def told_before(
-    connection: AsyncConnection, one: Occurrence, who: Collection[int], *, but: int
+async def outdated_local_starts(
+    connection: AsyncConnection, occurrence: Occurrence, people: Collection[int], *, except_notice: int
 ) -> dict[int, tuple[str, str]]:
-    """The zone and the local hour that members `who` were last told of an occurrence by other notices than `but`,
-    where new zone data has changed it."""
-    query = _last_told(one.key, deliveries.c.member, deliveries.c.zone, told.c.local_start, but=but)
+    """Return the zone and local start that the last mail to each of `people` showed, by member number, if new zone data
+    has changed it. Mails of `except_notice` do not count."""
+    query = _last_outdated(
+        occurrence.key,
+        deliveries.c.member,
+        deliveries.c.zone,
+        told.c.local_start,
+        except_notice=except_notice,
+    ).where(deliveries.c.member.in_(people))
     return {
-        member: (zone, local)
-        for member, zone, local in await connection.execute(query.where(deliveries.c.member.in_(who)))
-        if local_minute(one.starts, zone) != local
+        member: (zone, local_start)
+        for member, zone, local_start in await connection.execute(query)
+        if local_minute(occurrence.starts, zone) != local_start
     }
 
 
-async def hours_told(connection: AsyncConnection, occurrence: str, starts: datetime) -> dict[str, str]:
-    """The local hour that the mails to each zone last showed while an occurrence started at `starts`."""
+async def last_local_starts(connection: AsyncConnection, occurrence: str, starts: datetime) -> dict[str, str]:
+    """Return the local start that mails to each zone last showed while an occurrence started at `starts`."""
     rows = await connection.execute(
         select(told.c.zone, told.c.local_start)
         .where(told.c.occurrence == occurrence, told.c.starts == starts)

@@ -1,15 +1,14 @@
-"""From a notice to a delivery for everyone it is for, and what later changes do to those: set-based, in bounds."""
+"""Create the deliveries of a notice for the members it is for, with set-based statements of bounded size."""
 
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import CHANGES, PERSONAL, REPLIES, Kind
 from scheduler.store import service_state
 from scheduler.store.answers import has_declined
+from scheduler.store.database import insert_into
 from scheduler.store.ledger import jobs
 from scheduler.store.members import Audience, in_audience, is_muted
 from scheduler.store.notices import Notice
@@ -18,13 +17,13 @@ from scheduler.store.schema import deliveries, dues, members, notices, past_deli
 BATCH = 20_000
 CHUNK = 500
 
-_takes_mail = and_(members.c.status == "active", members.c.suppressed_at.is_(None))
+_can_be_mailed = and_(members.c.status == "active", members.c.suppressed_at.is_(None))
 
 
 def is_for(kind: Kind, occurrence: str | None, *, due: datetime, expires: datetime) -> ColumnElement[bool]:
-    """Which members (active ones, whose addresses take mail) a planned notice due at `due`, and of use until `expires`,
-    is for."""
-    terms = [_takes_mail, members.c.active_since < expires]
+    """Return the condition that a planned notice, due at `due` and useful until `expires`, is for a member: an active
+    one whose address is not suppressed."""
+    terms = [_can_be_mailed, members.c.active_since < expires]
     if kind is Kind.INVITATION:
         terms.append(or_(members.c.uninvited_at.is_(None), members.c.uninvited_at < due))
         terms.append(members.c.invitation_by == "mail")
@@ -40,13 +39,13 @@ def _is_for(notice: Notice, due: datetime) -> ColumnElement[bool]:
         return _missed_change(notice)
     if notice.member is None:
         return is_for(notice.kind, notice.occurrence, due=due, expires=notice.expires)
-    its = members.c.id == notice.member
-    return its if notice.kind in REPLIES else and_(its, _takes_mail)
+    is_recipient = members.c.id == notice.member
+    return is_recipient if notice.kind in REPLIES else and_(is_recipient, _can_be_mailed)
 
 
 def _missed_change(notice: Notice) -> ColumnElement[bool]:
-    """Which members were sent the invitation, and nothing since the change that `notice` tells of: they were away when
-    it was told, and their calendars still show the meeting as it was."""
+    """Return the condition that a member was sent the invitation, but nothing since the change that `notice` announces:
+    they were away at that time, and their calendar still shows the old meeting."""
     revision = int(notice.identity.rpartition(":")[2])
 
     def was_sent(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -64,7 +63,7 @@ def _missed_change(notice: Notice) -> ColumnElement[bool]:
             )
         )
 
-    return and_(_takes_mail, was_sent(notices.c.kind == Kind.INVITATION), ~was_sent())
+    return and_(_can_be_mailed, was_sent(notices.c.kind == Kind.INVITATION), ~was_sent())
 
 
 async def fan_out(
@@ -79,19 +78,19 @@ async def fan_out(
     changed_since: int | None = None,
     audience: Audience | None = None,
 ) -> int | None:
-    """Insert the deliveries that members of `zone` lack, for at most 20,000 members with a number above `after`.
+    """Insert the missing deliveries for members of `zone`, for at most 20,000 members with a number above `after`.
 
-    With `audience` those members are meant, otherwise whom the plan says, in either case without those who do not want
-    such notices; with `changed_since` only members changed after that mark. They may be sent from `start` on where that
-    is before they are due, else when they are due. Returns the last number looked at, or None where no more are left. A
-    notice of no more use yields deliveries that are expired from the start, so that its missing is seen.
+    They are for `audience`, or else for the members that the plan says, without those who do not want such notices;
+    with `changed_since` only for members changed after that mark. They may be sent from `start` on if that is before
+    `due`, else from `due` on. Deliveries of an expired notice are inserted as expired, so that convenors see them.
+    Return the last member's number to continue after, or None if no more are left.
     """
     wanted = and_(
         members.c.zone == zone,
         in_audience(audience) if audience is not None else _is_for(notice, due),
         ~is_muted(members.c.id, notice.kind, notice.policy),
         ~exists().where(deliveries.c.notice == notice.id, deliveries.c.member == members.c.id),
-        # A past meeting may have been moved to come again: its deliveries may lie in the archive.
+        # A past meeting may be moved into the future: its earlier deliveries may be in the archive.
         ~exists().where(past_deliveries.c.notice == notice.id, past_deliveries.c.member == members.c.id),
         *([members.c.changed > changed_since] if changed_since is not None else []),
     )
@@ -109,8 +108,8 @@ async def fan_out(
         return None
     chunks = -(-count // CHUNK)
     base = await service_state.advance(connection, "chunk", by=chunks) - chunks
-    late = notice.expires <= now
-    # How early it may have begun is kept even where that is past: after a restore it may have been sent by then.
+    is_late = notice.expires <= now
+    # Keep an early start even if it is past: after a restore this tells that the delivery may have been sent already.
     ready = start if start and start < due and now < due else max(due, now)
     rows = select(
         literal(notice.id),
@@ -118,14 +117,14 @@ async def fan_out(
         members.c.zone,
         members.c.locale,
         base + (func.row_number().over(order_by=members.c.id) - 1) // CHUNK,
-        literal("expired" if late else "queued"),
-        literal("late" if late else ""),
+        literal("expired" if is_late else "queued"),
+        literal("late" if is_late else ""),
         literal(due, dues.c.due.type),
         literal(ready, dues.c.due.type),
     ).where(wanted, members.c.id > after, members.c.id <= last)
     columns = ["notice", "member", "zone", "locale", "chunk", "state", "reason", "due", "next_try"]
-    make = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    await connection.execute(make(deliveries).from_select(columns, rows).on_conflict_do_nothing())
-    if make is postgresql_insert and notice.ready and ready <= now < notice.expires:
-        await jobs.enqueue(connection, range(base, base + chunks), awaited=notice.kind in PERSONAL)
+    insertion = insert_into(connection, deliveries).from_select(columns, rows)
+    await connection.execute(insertion.on_conflict_do_nothing())
+    if connection.dialect.name != "sqlite" and notice.ready and ready <= now < notice.expires:
+        await jobs.enqueue(connection, range(base, base + chunks), urgent=notice.kind in PERSONAL)
     return int(last) if count == BATCH else None

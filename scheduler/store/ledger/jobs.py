@@ -1,4 +1,4 @@
-"""Chunks as PgQueuer's jobs: whoever is free takes one, and what a lost sender had is taken over. PostgreSQL only."""
+"""Chunks as PgQueuer jobs: any free sender takes one, and takes over the jobs of a lost sender. PostgreSQL only."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,71 +23,71 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 CHUNK = "chunk"
-AT_ONCE = 2
-# A sender that has not been heard of for so long is lost; with the look around at most 20 s pass.
-LOST_AFTER = timedelta(seconds=15)
-LOOK_AROUND = timedelta(seconds=5)
-# A living one is heard of again within 0.63 of that; so much later nobody can have taken over its claims.
+MAX_CONCURRENT_CHUNKS = 2
+# A sender without a heartbeat for this long is lost; at the latest 20 s after it stopped its jobs are taken over.
+HEARTBEAT_TIMEOUT = timedelta(seconds=15)
+DEQUEUE_TIMEOUT = timedelta(seconds=5)
+# A live sender's heartbeat is at most 0.63 * HEARTBEAT_TIMEOUT old, so nobody can take over its claims for this long.
 LEASE_SECONDS = 5.0
-LOOK_FOR_LOSS = 0.5
+WATCH_SECONDS = 0.5
 PROVEN_SECONDS = 5.0
-"""How long fetching jobs must have gone on for it to count as working again."""
+"""After this many seconds without a failure, fetching jobs counts as working again."""
 
-JOBS = "fetching-jobs"
-SLOT = "slot"
+_OUTAGE = "fetching-jobs"
+_SLOT_COUNTER = "slot"
 
 Run = Callable[[int], Awaitable[float | None]]
-"""Sends what is due of a chunk; returns after how many seconds somebody should go on with it, or None."""
+"""Send what is due of a chunk; return the number of seconds after which to continue with it, or None if done."""
 
 
 def install(connection: Connection) -> None:
-    """Make the tables of the jobs, inside the transaction that is open."""
+    """Create PgQueuer's tables in the open transaction."""
     queries = _queries(connection.connection.driver_connection)
     await_only(queries.install())
 
 
-async def enqueue(connection: AsyncConnection, chunks: Sequence[int], *, awaited: bool = False) -> None:
-    """Hand chunks out, in their order, when the open transaction commits; one that already waits or is worked on
-    stays as it is. What a single person waits for is `awaited`, and taken before all else."""
+async def enqueue(connection: AsyncConnection, chunks: Sequence[int], *, urgent: bool = False) -> None:
+    """Enqueue chunks, in this order, when the open transaction commits; one that is queued or being sent stays as it
+    is. `urgent` ones, which a single person is waiting for, are taken first."""
     if chunks:
         names = [str(chunk) for chunk in chunks]
         queries = _queries((await connection.get_raw_connection()).driver_connection)
         await queries.enqueue(
             [CHUNK] * len(names),
             [name.encode() for name in names],
-            [int(awaited)] * len(names),
+            [int(urgent)] * len(names),
             dedupe_key=[*names],
             on_conflict="skip",
         )
 
 
 async def enqueue_open(connection: AsyncConnection, open_chunks: Sequence[int]) -> None:
-    """Hand out the chunks that have something to send now, and those in which something is marked as being sent:
-    where nobody works on one of these any more, what its lost sender had is taken over."""
-    left = select(deliveries.c.chunk).where(deliveries.c.state == "sending").distinct()
-    await enqueue(connection, list(dict.fromkeys([*open_chunks, *await connection.scalars(left)])))
+    """Enqueue the chunks that have something to send now, and those with deliveries marked as being sent: if their
+    sender is lost, another one takes them over."""
+    sending = select(deliveries.c.chunk).where(deliveries.c.state == "sending").distinct()
+    await enqueue(connection, list(dict.fromkeys([*open_chunks, *await connection.scalars(sending)])))
 
 
 async def reserve_slots(connection: AsyncConnection, slots: int, *, rate: float) -> float:
-    """Reserve so many slots of a rate (messages a second) in a row among all senders; the seconds until the first.
+    """Reserve consecutive slots of a rate (messages a second) shared by all senders; return the seconds to the first.
 
-    The database's clock counts; who books next waits for this transaction, and begins behind it.
+    Uses the database's clock. The next reservation waits for this transaction and begins after it.
     """
     length = round(slots * 1_000_000 / rate)
     now = cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
-    row = insert(counters).values(name=SLOT, value=now + length)
-    booked = row.on_conflict_do_update(
+    row = insert(counters).values(name=_SLOT_COUNTER, value=now + length)
+    reservation = row.on_conflict_do_update(
         index_elements=["name"], set_={"value": func.greatest(counters.c.value, now) + length}
     ).returning(counters.c.value - length - now)
-    return max(0, int(await connection.scalar(booked) or 0)) / 1_000_000
+    return max(0, int(await connection.scalar(reservation) or 0)) / 1_000_000
 
 
 class JobsLost(Exception):
-    """The database went away, or a chunk was cut off: come back to it."""
+    """The database connection was lost, or a chunk was interrupted: start again."""
 
 
 class JobConsumer:
-    """Takes chunks and has them run. `lost` is called at once when nobody else can be told that they are at work."""
+    """Take chunks and run them. `lost` is called at once when heartbeats can no longer be sent."""
 
     def __init__(self, database: "Database", run: Run, *, lost: Callable[[], None]) -> None:
         self._database = database
@@ -97,18 +97,20 @@ class JobConsumer:
         self._manager: QueueManager | None = None
 
     def stop(self) -> None:
-        """Take nothing more: `work` ends when what is at work has ended."""
+        """Take no more chunks: `work` returns when the chunks being sent are finished."""
         self.stopped = True
         if self._manager:
             self._manager.shutdown.set()
 
     async def work(self) -> None:
-        """Take chunks and run them until stopped. Raises JobsLost when that cannot go on; until it has gone on for a
-        while again, that is an outage of the database, and the service is not ready."""
+        """Take chunks and run them until stopped. Raises JobsLost if that cannot continue.
+
+        From then on the database has an outage and the service is not ready, until fetching has worked for a while.
+        """
         import asyncpg
         from pgqueuer.errors import PgqException
 
-        faults = (
+        failures = (
             asyncpg.PostgresError,
             asyncpg.InterfaceError,
             asyncpg.InternalClientError,
@@ -120,62 +122,62 @@ class JobConsumer:
         self._failed = False
         try:
             connection = await self._database.connect_driver()
-            watching = asyncio.create_task(self._watch(connection))
+            watch = asyncio.create_task(self._watch(connection))
             try:
-                await self._work_over(connection)
+                await self._consume(connection)
             finally:
-                watching.cancel()
+                watch.cancel()
                 connection.terminate()
-        except faults as error:
-            self._database.faults.begin(JOBS, error)
+        except failures as error:
+            self._database.outages.begin(_OUTAGE, error)
             raise JobsLost(type(error).__name__) from None
         if self._failed and not self.stopped:
-            raise JobsLost("a chunk was cut off")
+            raise JobsLost("a chunk was interrupted")
 
     async def _watch(self, connection: Any) -> None:
-        # A backend that is ended while nothing is asked of it tells no termination listener.
-        looks = 0
+        # asyncpg calls no termination listener if the server ends an idle connection, so check regularly.
+        checks = 0
         while not connection.is_closed():
-            await asyncio.sleep(LOOK_FOR_LOSS)
-            looks += 1
-            if looks * LOOK_FOR_LOSS == PROVEN_SECONDS:
-                self._database.faults.end(JOBS)
+            await asyncio.sleep(WATCH_SECONDS)
+            checks += 1
+            if checks * WATCH_SECONDS == PROVEN_SECONDS:
+                self._database.outages.end(_OUTAGE)
         self._lost()
 
-    async def _work_over(self, connection: Any) -> None:
+    async def _consume(self, connection: Any) -> None:
         from pgqueuer.models import Job
         from pgqueuer.qm import QueueManager
 
         self._manager = manager = QueueManager(_queries(connection))
 
-        # A run that fails leaves its rows in the ledger, and the next tick hands the chunk out again.
+        # A failed run leaves its deliveries in the ledger, and the next tick enqueues the chunk again.
         @manager.entrypoint(CHUNK, on_failure="delete")
         async def chunk(job: Job) -> None:
             assert job.payload
-            await self._take(int(job.payload))
+            await self._run_chunk(int(job.payload))
 
         if not self.stopped:
             await manager.run(
-                dequeue_timeout=LOOK_AROUND,
+                dequeue_timeout=DEQUEUE_TIMEOUT,
                 batch_size=1,
-                max_concurrent_tasks=AT_ONCE,
-                heartbeat_timeout=LOST_AFTER,
+                max_concurrent_tasks=MAX_CONCURRENT_CHUNKS,
+                heartbeat_timeout=HEARTBEAT_TIMEOUT,
                 shutdown_on_listener_failure=True,
             )
 
-    async def _take(self, chunk: int) -> None:
+    async def _run_chunk(self, chunk: int) -> None:
         from pgqueuer.errors import RetryRequested
 
         try:
-            again = await self._run(chunk)
+            retry_seconds = await self._run(chunk)
         except OUTAGES as error:
-            log.error("chunk-cut-off", chunk=chunk, error=type(error).__name__)
-            self._failed, again = True, 0
+            log.error("chunk-interrupted", chunk=chunk, error=type(error).__name__)
+            self._failed, retry_seconds = True, 0
             self._lost()
             assert self._manager
             self._manager.shutdown.set()
-        if again is not None:
-            raise RetryRequested(delay=timedelta(seconds=again))
+        if retry_seconds is not None:
+            raise RetryRequested(delay=timedelta(seconds=retry_seconds))
 
 
 def _queries(connection: Any) -> "Queries":

@@ -1,4 +1,4 @@
-"""Deliveries that wait follow their members and due instants: set-based, and idempotent."""
+"""Keep waiting deliveries in step with their members, due instants and notices: set-based and idempotent."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,28 +21,31 @@ member_locale = select(members.c.locale).where(members.c.id == deliveries.c.memb
 
 
 def usable(now: datetime) -> ColumnElement[bool]:
-    """Whether a notice is still of use, and neither stopped nor unwanted."""
+    """Return the condition that a notice has not expired and is neither stopped nor unwanted."""
     return and_(notices.c.expires > now, notices.c.stopped_at.is_(None), notices.c.unwanted.is_(None))
 
 
-def _touched(changed_since: int | None) -> ColumnElement[bool]:
+def _member_changed(changed_since: int | None) -> ColumnElement[bool]:
     if changed_since is None:
         return true()
     return deliveries.c.member.in_(select(members.c.id).where(members.c.changed > changed_since))
 
 
 def is_unwanted() -> ColumnElement[bool]:
-    """Whether the member of a delivery does not want such notices."""
+    """Return the condition that the member of a delivery does not want such notices."""
     return exists().where(
         notices.c.id == deliveries.c.notice, mute_fits(deliveries.c.member, notices.c.kind, notices.c.policy)
     )
 
 
 async def follow_members(connection: AsyncConnection, now: datetime, *, changed_since: int | None) -> None:
-    """Let queued deliveries follow their members: withdrawn with who left or paused, skipped for who declined, has the
-    meeting in their feed, does not want them or has an address that takes no mail, back in the queue when that is over,
-    and re-timed for who moved."""
-    touched = _touched(changed_since)
+    """Update waiting deliveries after changes to their members.
+
+    Withdraw those of members who left or paused. Skip those of members who declined, are invited by their feed only, do
+    not want them or have a suppressed address. Requeue both when the cause is gone. Change zone and locale with the
+    member's. With `changed_since`, only consider members changed after that mark.
+    """
+    member_changed = _member_changed(changed_since)
     queued = deliveries.c.state == "queued"
     declined = exists().where(
         notices.c.id == deliveries.c.notice, declines(deliveries.c.member, notices.c.occurrence)
@@ -52,7 +55,7 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
         update(deliveries)
         .where(
             queued,
-            touched,
+            member_changed,
             member_status != "active",
             deliveries.c.notice.in_(open_notice_ids(notices.c.kind.not_in(REPLIES))),
         )
@@ -61,22 +64,23 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
     await connection.execute(
         update(deliveries)
         .where(
-            # Whatever the first cause was: a notice that is usable has none of its own any more.
+            # Whatever the reason was: if the notice is usable, it is no longer a reason.
             deliveries.c.state == "withdrawn",
             never_tried,
-            touched,
+            member_changed,
             deliveries.c.notice.in_(open_notice_ids(usable(now))),
             member_status == "active",
         )
         .values(state="queued", reason="")
     )
     by_feed = exists().where(members.c.id == deliveries.c.member, members.c.invitation_by == "feed")
-    invited = and_(
+    is_invitation = and_(
         ~deliveries.c.uncertain, deliveries.c.notice.in_(open_notice_ids(notices.c.kind == Kind.INVITATION))
     )
+    # Reason, deliveries that it may apply to, condition on the member.
     causes = (
         ("declined", deliveries.c.notice.in_(open_notice_ids(notices.c.kind == Kind.REMINDER)), declined),
-        ("feed only", invited, by_feed),
+        ("feed only", is_invitation, by_feed),
         ("unwanted", deliveries.c.notice.in_(open_notice_ids()), is_unwanted()),
         (
             "suppressed",
@@ -84,7 +88,7 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
             is_suppressed,
         ),
     )
-    # All come back before any is skipped: when one cause is gone another may be left.
+    # Requeue all before skipping any: when one cause is gone, another may remain.
     for reason, _, cause in causes:
         await connection.execute(
             update(deliveries)
@@ -92,29 +96,37 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
                 deliveries.c.state == "skipped",
                 deliveries.c.reason == reason,
                 never_tried,
-                touched,
+                member_changed,
                 deliveries.c.notice.in_(open_notice_ids(usable(now))),
                 ~cause,
             )
             .values(state="queued", reason="")
         )
-    for reason, among, cause in causes:
+    for reason, applies_to, cause in causes:
         await connection.execute(
-            update(deliveries).where(queued, touched, among, cause).values(state="skipped", reason=reason)
+            update(deliveries)
+            .where(queued, member_changed, applies_to, cause)
+            .values(state="skipped", reason=reason)
         )
-    moved = exists().where(
+    zone_or_locale_changed = exists().where(
         members.c.id == deliveries.c.member,
         or_(members.c.zone != deliveries.c.zone, members.c.locale != deliveries.c.locale),
     )
     await connection.execute(
         update(deliveries)
-        .where(queued, touched, ~deliveries.c.uncertain, deliveries.c.notice.in_(open_notice_ids()), moved)
+        .where(
+            queued,
+            member_changed,
+            ~deliveries.c.uncertain,
+            deliveries.c.notice.in_(open_notice_ids()),
+            zone_or_locale_changed,
+        )
         .values(zone=member_zone, locale=member_locale)
     )
 
 
 async def follow_dues(connection: AsyncConnection, number: int) -> None:
-    """Give the waiting deliveries of a notice the due instant that their zone now has."""
+    """Set the due instant of a notice's waiting deliveries to the current one of their zone."""
     due = (
         select(func.max(dues.c.due))
         .where(dues.c.notice == number, or_(dues.c.zone == deliveries.c.zone, dues.c.zone == "*"))
@@ -133,7 +145,8 @@ async def follow_dues(connection: AsyncConnection, number: int) -> None:
 async def begin_at(
     connection: AsyncConnection, number: int, zone: str, start: datetime, now: datetime
 ) -> None:
-    """Let what waits of a notice in `zone` (`*` for all), and may not be sent yet, be sent from `start` on."""
+    """Allow the queued deliveries of a notice in `zone` (`*` for all) that may not be sent yet to be sent from `start`
+    on."""
     waiting = and_(
         deliveries.c.notice == number,
         deliveries.c.state == "queued",
@@ -146,14 +159,14 @@ async def begin_at(
 
 
 MEMBERS_CAUSES = ("declined", "feed only", "unwanted", "suppressed")
-"""Why a delivery is skipped for as long as its member has that cause."""
+"""The reasons for a skipped delivery that depend on its member, and end when the member changes."""
 
 
 async def withdraw(connection: AsyncConnection, number: int, *, reason: str) -> int:
-    """Take the queued deliveries of a notice out of the queue; returns how many.
+    """Withdraw the queued deliveries of a notice; return how many.
 
-    One whose try stays uncertain may have arrived: it is settled as sent (uncertain) where the occurrence has
-    changed, and what changed follows as its own notice.
+    Uncertain ones may have arrived and are settled as sent (uncertain); a change of the occurrence is announced by
+    another notice.
     """
     queued = and_(deliveries.c.notice == number, deliveries.c.state == "queued")
     await connection.execute(
@@ -161,13 +174,15 @@ async def withdraw(connection: AsyncConnection, number: int, *, reason: str) -> 
         .where(queued, deliveries.c.uncertain)
         .values(state="sent", reason="uncertain", sent_at=deliveries.c.tried_at)
     )
-    done = await connection.execute(update(deliveries).where(queued).values(state="withdrawn", reason=reason))
-    return done.rowcount
+    result = await connection.execute(
+        update(deliveries).where(queued).values(state="withdrawn", reason=reason)
+    )
+    return result.rowcount
 
 
-async def give_back(connection: AsyncConnection, number: int) -> int:
-    """Return to the queue the deliveries of a notice, usable again, that were withdrawn, or skipped for a cause that is
-    gone, and never tried; returns how many."""
+async def requeue(connection: AsyncConnection, number: int) -> int:
+    """Requeue the never tried deliveries of a notice that is usable again, if they were withdrawn or were skipped for a
+    cause that is gone; return how many."""
     declined = exists().where(
         notices.c.id == number,
         notices.c.kind == Kind.REMINDER,
@@ -177,7 +192,7 @@ async def give_back(connection: AsyncConnection, number: int) -> int:
         exists().where(notices.c.id == number, notices.c.kind == Kind.INVITATION),
         exists().where(members.c.id == deliveries.c.member, members.c.invitation_by == "feed"),
     )
-    done = await connection.execute(
+    result = await connection.execute(
         update(deliveries)
         .where(
             deliveries.c.notice == number,
@@ -194,12 +209,12 @@ async def give_back(connection: AsyncConnection, number: int) -> int:
         )
         .values(state="queued", reason="", zone=member_zone, locale=member_locale)
     )
-    return done.rowcount
+    return result.rowcount
 
 
 async def retry_failed(connection: AsyncConnection, number: int, now: datetime) -> int:
-    """Return failed deliveries to the queue, as only a convenor may; returns how many."""
-    done = await connection.execute(
+    """Requeue the failed deliveries of a notice, when a convenor asks for it; return how many."""
+    result = await connection.execute(
         update(deliveries)
         .where(
             deliveries.c.notice == number,
@@ -209,12 +224,14 @@ async def retry_failed(connection: AsyncConnection, number: int, now: datetime) 
         )
         .values(state="queued", reason="", next_try=now, uncertain=False)
     )
-    return done.rowcount
+    return result.rowcount
 
 
 async def settle_changed(connection: AsyncConnection) -> int:
-    """Settle as sent (uncertain) what was tried without an answer before its occurrence changed start or status:
-    it cannot be sent again with the same text, and the change is told by its own notice."""
+    """Settle as sent (uncertain) the uncertain deliveries whose occurrence has since changed its start or status.
+
+    They cannot be repeated with the same text, and the change is announced by another notice. Return how many.
+    """
     changed = (
         select(deliveries.c.id)
         .join(notices, notices.c.id == deliveries.c.notice)
@@ -229,18 +246,18 @@ async def settle_changed(connection: AsyncConnection) -> int:
             or_(revisions.c.starts != occurrences.c.starts, revisions.c.cancelled != occurrences.c.cancelled),
         )
     )
-    done = await connection.execute(
+    result = await connection.execute(
         update(deliveries)
         .where(deliveries.c.id.in_(changed))
         .values(state="sent", reason="uncertain", sent_at=deliveries.c.tried_at)
     )
-    return done.rowcount
+    return result.rowcount
 
 
 async def expire(connection: AsyncConnection, now: datetime) -> int:
-    """End what is of no more use; returns how many."""
-    over = open_notice_ids(notices.c.expires <= now)
-    waiting = and_(deliveries.c.state == "queued", deliveries.c.notice.in_(over))
+    """Expire the queued deliveries of expired notices, and settle uncertain ones as sent; return how many expired."""
+    expired = open_notice_ids(notices.c.expires <= now)
+    waiting = and_(deliveries.c.state == "queued", deliveries.c.notice.in_(expired))
     await connection.execute(
         update(deliveries)
         .where(waiting, deliveries.c.uncertain)
@@ -251,34 +268,42 @@ async def expire(connection: AsyncConnection, now: datetime) -> int:
         .where(waiting, ~never_tried)
         .values(state="expired", reason="late: " + deliveries.c.reason)
     )
-    late = await connection.execute(update(deliveries).where(waiting).values(state="expired", reason="late"))
-    return tried.rowcount + late.rowcount
+    untried = await connection.execute(
+        update(deliveries).where(waiting).values(state="expired", reason="late")
+    )
+    return tried.rowcount + untried.rowcount
 
 
-async def take_back(connection: AsyncConnection, now: datetime) -> int:
-    """Queue again what a clock ahead of `now` gave up or put off, of notices that are still of use; returns how many
-    came back. A reminder that it skipped for a later one comes back too, for the next tick to decide anew."""
+async def requeue_given_up(connection: AsyncConnection, now: datetime) -> int:
+    """Requeue what was given up or delayed because a clock was ahead of `now`, if the notice is still usable.
+
+    This includes reminders skipped for a later one: the next tick decides about them again. Return how many were given
+    up and are queued again.
+    """
     await connection.execute(
         update(notices)
         .where(notices.c.expires > now, notices.c.closed_at > now)
         .values(closed_at=None, tally=None)
     )
-    its = deliveries.c.notice.in_(open_notice_ids(usable(now)))
+    is_usable = deliveries.c.notice.in_(open_notice_ids(usable(now)))
     given_up = or_(
         and_(deliveries.c.state == "expired", deliveries.c.reason.startswith("late")),
         and_(deliveries.c.state == "skipped", deliveries.c.reason == "superseded", never_tried),
     )
-    done = await connection.execute(
-        update(deliveries).where(given_up, its).values(state="queued", reason="", next_try=deliveries.c.due)
+    result = await connection.execute(
+        update(deliveries)
+        .where(given_up, is_usable)
+        .values(state="queued", reason="", next_try=deliveries.c.due)
     )
-    put_off = and_(deliveries.c.state == "queued", ~never_tried, deliveries.c.next_try > now)
-    await connection.execute(update(deliveries).where(put_off).values(next_try=now))
-    return done.rowcount
+    delayed = and_(deliveries.c.state == "queued", ~never_tried, deliveries.c.next_try > now)
+    await connection.execute(update(deliveries).where(delayed).values(next_try=now))
+    return result.rowcount
 
 
 async def end_due_before(connection: AsyncConnection, moment: datetime, *, reason: str) -> int:
-    """End, for `reason`, what waits or is being sent though it was due, or begun, before `moment`; returns how many."""
-    done = await connection.execute(
+    """Expire, with `reason`, the queued or sending deliveries that were due or had begun before `moment`; return how
+    many."""
+    result = await connection.execute(
         update(deliveries)
         .where(
             deliveries.c.state.in_(("queued", "sending")),
@@ -287,12 +312,12 @@ async def end_due_before(connection: AsyncConnection, moment: datetime, *, reaso
         )
         .values(state="expired", reason=reason, run=None)
     )
-    return done.rowcount
+    return result.rowcount
 
 
 def later_reminder(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
-    """Whether the member has a later-due reminder of the same start, due or begun by `now`, that is not done with: a
-    condition on `deliveries` and their `notices`."""
+    """Return the condition (on `deliveries` and their `notices`) that a later-due reminder of the same start to the
+    same member is due or has begun by `now`, and is queued, being sent or sent."""
     other, other_notice = deliveries.alias("other"), notices.alias("other_notice")
     return exists().where(
         other.c.member == deliveries.c.member,
@@ -310,9 +335,9 @@ def later_reminder(now: datetime | ColumnElement[datetime]) -> ColumnElement[boo
 
 
 async def supersede(connection: AsyncConnection, now: datetime, *, among: Sequence[int]) -> int:
-    """Skip what of the reminders `among` is due and unsent where its member has a later-due one of the same start;
-    returns how many were skipped."""
-    stale = (
+    """Skip the due, queued deliveries of the reminders `among` whose member has a later-due reminder of the same
+    start; return how many."""
+    superseded = (
         select(deliveries.c.id)
         .join(notices, notices.c.id == deliveries.c.notice)
         .where(
@@ -324,31 +349,33 @@ async def supersede(connection: AsyncConnection, now: datetime, *, among: Sequen
             later_reminder(now),
         )
     )
-    done = await connection.execute(
-        update(deliveries).where(deliveries.c.id.in_(stale)).values(state="skipped", reason="superseded")
+    result = await connection.execute(
+        update(deliveries).where(deliveries.c.id.in_(superseded)).values(state="skipped", reason="superseded")
     )
-    return done.rowcount
+    return result.rowcount
 
 
 async def close_finished(connection: AsyncConnection, now: datetime) -> int:
-    """Close the notices that have expired with nothing left queued or being sent, and service mails as soon as theirs
-    is not; returns how many. One that was for many keeps the tally of its deliveries, which do not change any more."""
-    left = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state.in_(("queued", "sending")))
+    """Close expired notices without queued or sending deliveries, and service mails even before they expire; return
+    how many. A closed notice, unless it is a service mail, stores the counts of its deliveries: they are final."""
+    is_waiting = exists().where(
+        deliveries.c.notice == notices.c.id, deliveries.c.state.in_(("queued", "sending"))
+    )
     withdrawn = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state == "withdrawn")
-    done_with = or_(notices.c.expires <= now, and_(notices.c.kind.in_(PERSONAL), ~withdrawn))
-    unfanned = and_(
+    is_finished = or_(notices.c.expires <= now, and_(notices.c.kind.in_(PERSONAL), ~withdrawn))
+    not_fanned_out = and_(
         exists().where(dues.c.notice == notices.c.id, dues.c.fanned_at.is_(None), dues.c.due <= now),
-        # What is stopped or unwanted is never fanned out.
+        # A stopped or unwanted notice is never fanned out.
         notices.c.stopped_at.is_(None),
         notices.c.unwanted.is_(None),
     )
-    done = await connection.execute(
+    result = await connection.execute(
         update(notices)
-        .where(notices.c.closed_at.is_(None), done_with, ~left, ~(unfanned & ~notices.c.frozen))
+        .where(notices.c.closed_at.is_(None), is_finished, ~is_waiting, ~(not_fanned_out & ~notices.c.frozen))
         .values(closed_at=now)
     )
-    if done.rowcount:
+    if result.rowcount:
         closed = select(notices.c.id).where(notices.c.closed_at == now, notices.c.member.is_(None))
         for number, tally in (await count_states(connection, closed)).items():
             await connection.execute(update(notices).where(notices.c.id == number).values(tally=tally))
-    return done.rowcount
+    return result.rowcount

@@ -1,4 +1,4 @@
-"""What became of deliveries, for convenors: rows and counts."""
+"""Deliveries and counts of them, as reports for convenors."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -16,7 +16,7 @@ from scheduler.store.members import is_muted, mute_fits
 from scheduler.store.notices import open_notice_ids
 from scheduler.store.schema import answers, deliveries, members, mutes, notices, past_deliveries
 
-_SHOWN = ("notice", "member", "state", "attempts", "due", "sent_at", "reason")
+_COLUMNS = ("notice", "member", "state", "attempts", "due", "sent_at", "reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
-    """How many deliveries of a notice wait although a moment is past; `about` is its meeting or its subject."""
+class PastDue:
+    """How many deliveries of a notice still wait after their due instant; `about` is its occurrence or its subject."""
 
     notice: int
     kind: str
@@ -50,18 +50,18 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How many deliveries wait, and from when on the first of them may be sent."""
+    """How many deliveries wait, and the instant `ready` from which the first of them may be sent."""
 
     count: int
     ready: datetime
 
 
-async def any_at_all(connection: AsyncConnection) -> bool:
-    """Whether mail to anybody was ever prepared, so that links may have been sent."""
-    found = [
+async def has_any(connection: AsyncConnection) -> bool:
+    """Return whether there is any delivery: then links may have been sent."""
+    notice_ids = [
         await connection.scalar(select(table.c.notice).limit(1)) for table in (deliveries, past_deliveries)
     ]
-    return any(one is not None for one in found)
+    return any(notice is not None for notice in notice_ids)
 
 
 async def reports(
@@ -72,7 +72,7 @@ async def reports(
     state: str | None = None,
     batch: int = 5_000,
 ) -> AsyncIterator[Report]:
-    """Deliveries, read in batches, those in the archive first; each filter given narrows them."""
+    """Yield the deliveries that pass all filters given, archived ones first, read in batches."""
     for table, key in (
         (past_deliveries, (past_deliveries.c.notice, past_deliveries.c.member)),
         (deliveries, (deliveries.c.id,)),
@@ -85,7 +85,7 @@ async def reports(
                 notices.c.identity,
                 members.c.name,
                 members.c.address,
-                *(table.c[name] for name in _SHOWN),
+                *(table.c[name] for name in _COLUMNS),
                 *(column.label(None) for column in key),
             )
             .join_from(table, notices, notices.c.id == table.c.notice)
@@ -104,41 +104,42 @@ async def reports(
 
 
 async def states(connection: AsyncConnection, notice: int | None = None) -> dict[str, int]:
-    """How many deliveries (of one notice, or of all open ones) are in each state."""
+    """Count the deliveries of one notice, or of all open ones, by state."""
     if notice is not None:
         tally: dict[str, int] | None = await connection.scalar(
             select(notices.c.tally).where(notices.c.id == notice)
         )
         if tally:
             return tally
-    found = Counter[str]()
-    for one in (await count_states(connection, open_notice_ids() if notice is None else [notice])).values():
-        found.update(one)
-    return dict(found)
+    total = Counter[str]()
+    by_notice = await count_states(connection, open_notice_ids() if notice is None else [notice])
+    for counts in by_notice.values():
+        total.update(counts)
+    return dict(total)
 
 
 async def states_by_notice(connection: AsyncConnection) -> dict[int, dict[str, int]]:
-    """As `states`, for each notice that is for many; one that is closed has been counted."""
-    many = select(notices.c.id).where(notices.c.member.is_(None), notices.c.tally.is_(None))
+    """Count deliveries by notice and state, except for service mails. Closed notices have their counts stored."""
+    uncounted = select(notices.c.id).where(notices.c.member.is_(None), notices.c.tally.is_(None))
     counted = select(notices.c.id, notices.c.tally).where(notices.c.tally.is_not(None))
-    found = {row[0]: row[1] for row in await connection.execute(counted)}
-    return found | await count_states(connection, many)
+    stored = {row[0]: row[1] for row in await connection.execute(counted)}
+    return stored | await count_states(connection, uncounted)
 
 
 async def count_states(
-    connection: AsyncConnection, of: Select[tuple[int]] | Sequence[int]
+    connection: AsyncConnection, notice_ids: Select[tuple[int]] | Sequence[int]
 ) -> dict[int, dict[str, int]]:
-    """How many deliveries of each of these notices are in each state, unless they lie in the archive."""
+    """Count the deliveries of these notices by notice and state, without those in the archive."""
     key = (deliveries.c.notice, deliveries.c.state)
-    query = select(*key, func.count()).where(deliveries.c.notice.in_(of)).group_by(*key)
-    found: dict[int, dict[str, int]] = {}
+    query = select(*key, func.count()).where(deliveries.c.notice.in_(notice_ids)).group_by(*key)
+    by_notice: dict[int, dict[str, int]] = {}
     for notice, state, count in await connection.execute(query):
-        found.setdefault(notice, {})[state] = count
-    return found
+        by_notice.setdefault(notice, {})[state] = count
+    return by_notice
 
 
 async def waiting_by_zone(connection: AsyncConnection, notice: int) -> dict[str, Waiting]:
-    """What of a notice waits or is being sent, by zone."""
+    """Return the queued and sending deliveries of a notice, by zone."""
     query = (
         select(deliveries.c.zone, func.count(), func.min(deliveries.c.next_try))
         .where(deliveries.c.notice == notice, deliveries.c.state.in_(("queued", "sending")))
@@ -147,75 +148,84 @@ async def waiting_by_zone(connection: AsyncConnection, notice: int) -> dict[str,
     return {row[0]: Waiting(row[1], row[2]) for row in await connection.execute(query)}
 
 
-async def lacking_by_zone(
-    connection: AsyncConnection, want: Wanted, *, notice: int | None, due: datetime, zone: str | None = None
+async def missing_by_zone(
+    connection: AsyncConnection, wanted: Wanted, *, notice: int | None, due: datetime, zone: str | None = None
 ) -> dict[str, int]:
-    """How many members of each zone (or of one) a planned notice due at `due` would still be made out to; `notice` is
-    its number where it stands already. Looks at every member."""
+    """Count by zone the deliveries that a planned notice due at `due` would still get, in all zones or only in `zone`.
+
+    `notice` is its number if it exists already. Reads every member.
+    """
     query = (
         select(members.c.zone, func.count())
-        .where(is_for(want.kind, want.occurrence, due=due, expires=want.expires))
-        .where(~is_muted(members.c.id, want.kind, want.policy))
+        .where(is_for(wanted.kind, wanted.occurrence, due=due, expires=wanted.expires))
+        .where(~is_muted(members.c.id, wanted.kind, wanted.policy))
         .group_by(members.c.zone)
     )
     if notice is not None:
-        query = query.where(members.c.id.not_in(_who_have(notice)))
+        query = query.where(members.c.id.not_in(_recipients(notice)))
     if zone is not None:
         query = query.where(members.c.zone == zone)
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
-async def lacking_later(
-    connection: AsyncConnection, want: Wanted, people: Mapping[tuple[str, str], int], *, notice: int | None
+async def missing_later(
+    connection: AsyncConnection,
+    wanted: Wanted,
+    active: Mapping[tuple[str, str], int],
+    *,
+    notice: int | None,
 ) -> dict[str, int]:
-    """As `lacking_by_zone`, for whatever later instant it is due at: out of `people`, as `members.active_by_zone`
-    counts them, it takes those whom it is not for, and looks at these alone."""
-    invites = want.kind is Kind.INVITATION
-    not_for = [
-        select(mutes.c.member).where(mute_fits(mutes.c.member, want.kind, want.policy)),
+    """Count as `missing_by_zone` does, for a notice that is due in the future.
+
+    Subtracts from `active`, the result of `members.active_by_zone`, the members that the notice is not for, and reads
+    only these.
+    """
+    is_invitation = wanted.kind is Kind.INVITATION
+    excluded = [
+        select(mutes.c.member).where(mute_fits(mutes.c.member, wanted.kind, wanted.policy)),
         select(members.c.id).where(members.c.suppressed_at.is_not(None)),
-        *([_who_have(notice)] if notice is not None else []),
+        *([_recipients(notice)] if notice is not None else []),
     ]
-    if want.kind is Kind.REMINDER:
-        not_for.append(select(answers.c.member).where(declines(answers.c.member, want.occurrence)))
+    if wanted.kind is Kind.REMINDER:
+        excluded.append(select(answers.c.member).where(declines(answers.c.member, wanted.occurrence)))
     query = (
         select(members.c.zone, func.count())
-        .where(members.c.status == "active", members.c.id.in_(union(*not_for)))
+        .where(members.c.status == "active", members.c.id.in_(union(*excluded)))
         .group_by(members.c.zone)
     )
-    if invites:
+    if is_invitation:
         query = query.where(members.c.invitation_by == "mail")
-    found = Counter[str]()
-    for (zone, by), count in people.items():
-        found[zone] += count if by == "mail" or not invites else 0
-    found.subtract({row[0]: row[1] for row in await connection.execute(query)})
-    return dict(+found)
+    by_zone = Counter[str]()
+    for (zone, invitation_by), count in active.items():
+        by_zone[zone] += count if invitation_by == "mail" or not is_invitation else 0
+    by_zone.subtract({row[0]: row[1] for row in await connection.execute(query)})
+    return dict(+by_zone)
 
 
-def _who_have(notice: int) -> Select[tuple[int]]:
+def _recipients(notice: int) -> Select[tuple[int]]:
     return select(deliveries.c.member).where(deliveries.c.notice == notice)
 
 
 async def oldest_waiting(connection: AsyncConnection, now: datetime) -> datetime | None:
-    """The due instant of the delivery that has waited longest."""
+    """Return the earliest due instant of a queued delivery that is due; None if there is none."""
     query = select(func.min(deliveries.c.due)).where(deliveries.c.state == "queued", deliveries.c.due <= now)
-    found: datetime | None = await connection.scalar(query)
-    return found
+    due: datetime | None = await connection.scalar(query)
+    return due
 
 
 async def ready_since(connection: AsyncConnection, now: datetime) -> datetime | None:
-    """The earliest instant at which something that still waits could have been tried."""
+    """Return since when something could have been tried that is still queued; None if there is nothing."""
     query = select(func.min(deliveries.c.next_try)).where(
         deliveries.c.state == "queued", deliveries.c.next_try <= now
     )
-    found: datetime | None = await connection.scalar(query)
-    return found
+    ready: datetime | None = await connection.scalar(query)
+    return ready
 
 
 async def failures(connection: AsyncConnection) -> dict[str, int]:
-    """How many deliveries of open notices failed, by what the relay meant (RFC 3463): address (5.1), mailbox (5.2),
-    policy (5.7), refused (any other 5xx), and unsent for what was never offered to it."""
-    means = case(
+    """Count the failed deliveries of open notices by cause, from the relay's enhanced code (RFC 3463): address (5.1),
+    mailbox (5.2), policy (5.7), refused (any other 5xx), or unsent if it was never offered to the relay."""
+    cause = case(
         (deliveries.c.reason.like("%5.1._%"), "address"),
         (deliveries.c.reason.like("%5.2._%"), "mailbox"),
         (deliveries.c.reason.like("%5.7._%"), "policy"),
@@ -223,23 +233,23 @@ async def failures(connection: AsyncConnection) -> dict[str, int]:
         else_="unsent",
     )
     query = (
-        select(means, func.count())
+        select(cause, func.count())
         .where(
             deliveries.c.state == "failed",
             deliveries.c.notice.in_(open_notice_ids()),
         )
-        .group_by(means)
+        .group_by(cause)
     )
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
 def due_or_begun(moment: datetime) -> ColumnElement[bool]:
-    """Whether a delivery may have been sent before `moment`."""
+    """Return the condition that a delivery may have been sent before `moment`."""
     return or_(deliveries.c.due < moment, deliveries.c.next_try < moment)
 
 
-async def due_before(connection: AsyncConnection, moment: datetime) -> list[Missed]:
-    """What of open notices was due, or begun, before `moment` and waits, or is being sent."""
+async def due_before(connection: AsyncConnection, moment: datetime) -> list[PastDue]:
+    """Count by open notice the queued and sending deliveries that were due or had begun before `moment`."""
     about = func.coalesce(notices.c.occurrence, notices.c.subject)
     query = (
         select(notices.c.id, notices.c.kind, about, func.count())
@@ -250,11 +260,11 @@ async def due_before(connection: AsyncConnection, moment: datetime) -> list[Miss
         .group_by(notices.c.id, notices.c.kind, about)
         .order_by(notices.c.id)
     )
-    return [Missed(*row) for row in await connection.execute(query)]
+    return [PastDue(*row) for row in await connection.execute(query)]
 
 
-async def told_of(connection: AsyncConnection, occurrence: str, zone: str) -> int:
-    """How many members of a zone were mailed about an occurrence."""
+async def count_mailed(connection: AsyncConnection, occurrence: str, zone: str) -> int:
+    """Count the members of a zone who were mailed about an occurrence."""
     query = (
         select(func.count(deliveries.c.member.distinct()))
         .join(notices, notices.c.id == deliveries.c.notice)
@@ -267,12 +277,12 @@ async def told_of(connection: AsyncConnection, occurrence: str, zone: str) -> in
     return int(await connection.scalar(query) or 0)
 
 
-async def told_before(
+async def earlier_mails(
     connection: AsyncConnection, occurrence: str, people: Collection[int], *, before: int
 ) -> dict[int, list[tuple[Kind, int]]]:
-    """Of which revisions of an occurrence below `before` these members were sent mails, of which kinds, the lowest
-    first."""
-    found: dict[int, list[tuple[Kind, int]]] = {}
+    """Return the kind and revision of each mail about an occurrence's revisions below `before` that these members were
+    sent, by member number, the lowest revision first."""
+    by_member: dict[int, list[tuple[Kind, int]]] = {}
     for table in (past_deliveries, deliveries):
         query = (
             select(table.c.member, notices.c.kind, table.c.revision)
@@ -285,18 +295,18 @@ async def told_before(
             )
         )
         for member, kind, revision in await connection.execute(query):
-            found.setdefault(member, []).append((Kind(kind), revision))
-    return {member: sorted(mails, key=lambda one: one[1]) for member, mails in found.items()}
+            by_member.setdefault(member, []).append((Kind(kind), revision))
+    return {member: sorted(mails, key=lambda mail: mail[1]) for member, mails in by_member.items()}
 
 
 async def last_told_revision(connection: AsyncConnection, occurrence: str) -> int | None:
-    """The newest revision of an occurrence of which a mail was tried."""
-    found: list[int | None] = []
+    """Return the newest revision of an occurrence about which a mail was tried; None if there is none."""
+    newest: list[int | None] = []
     for table in (deliveries, past_deliveries):
         query = (
             select(func.max(table.c.revision))
             .join_from(table, notices, notices.c.id == table.c.notice)
             .where(notices.c.occurrence == occurrence, table.c.attempts > 0)
         )
-        found.append(await connection.scalar(query))
-    return max((one for one in found if one is not None), default=None)
+        newest.append(await connection.scalar(query))
+    return max((revision for revision in newest if revision is not None), default=None)

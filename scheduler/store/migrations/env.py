@@ -1,4 +1,4 @@
-"""Alembic's door: runs the steps on the connection that it was handed."""
+"""Alembic's environment: run the migrations on the connection in its configuration."""
 
 from alembic import context
 from sqlalchemy import Connection

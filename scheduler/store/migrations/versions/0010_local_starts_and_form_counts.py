@@ -1,4 +1,4 @@
-"""Which mail was a member's first, and which hours that were told new zone data has changed."""
+"""Record which mail was a member's first, which local starts new zone data changed, and count the mails of forms."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,10 +17,27 @@ def upgrade() -> None:
             sa.Boolean(),
             server_default=sa.false(),
             nullable=False,
-            comment="as last composed, it says that it is our first mail",
+            comment="its text, as last composed, introduces itself as our first mail",
         ),
     )
-    # The key gets another column: SQLite can only make the table anew.
+    _add_local_start_to_key()
+    op.create_table(
+        "form_counts",
+        sa.Column("hour", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column(
+            "visitor",
+            sa.String(length=26),
+            nullable=False,
+            comment="a keyed hash of the network; empty for all visitors together",
+        ),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("hour", "visitor", name=op.f("pk_form_counts")),
+        comment="How many mails forms have caused in the current hour; earlier hours are deleted",
+    )
+
+
+def _add_local_start_to_key() -> None:
+    """Rebuild the table `told`: SQLite cannot change a primary key in place."""
     op.rename_table("told", "told_before")
     if op.get_bind().dialect.name == "postgresql":
         op.execute("ALTER TABLE told_before DROP CONSTRAINT pk_told")
@@ -29,18 +46,18 @@ def upgrade() -> None:
         "told",
         sa.Column("occurrence", sa.String(length=60), nullable=False),
         sa.Column("zone", sa.String(length=60), nullable=False),
-        sa.Column("starts", sa.BigInteger(), nullable=False, comment="the instant as it was known then"),
+        sa.Column("starts", sa.BigInteger(), nullable=False, comment="the start at that time"),
         sa.Column(
-            "local_start", sa.String(length=16), nullable=False, comment="the local hour that mails showed"
+            "local_start", sa.String(length=16), nullable=False, comment="the local start that mails showed"
         ),
         sa.Column(
-            "until", sa.BigInteger(), nullable=True, comment="when new zone data made this another hour"
+            "until", sa.BigInteger(), nullable=True, comment="when new zone data changed the local start"
         ),
         sa.ForeignKeyConstraint(
             ["occurrence"], ["occurrences.key"], name=op.f("fk_told_occurrence"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("occurrence", "zone", "starts", "local_start", name=op.f("pk_told")),
-        comment="What hour each zone was told, so that new zone data can name those who were told a wrong one",
+        comment="The local starts that mails showed, to find the members to correct after new zone data",
     )
     op.execute(
         "INSERT INTO told (occurrence, zone, starts, local_start) "

@@ -15,6 +15,7 @@ from scheduler.domain.policy import EVERY_ZONE, Kind, Policy, Wanted
 from scheduler.domain.text import require_line, require_prose
 from scheduler.service.invitations import count_due, wanted_of
 from scheduler.service.notices import PublishedNotice, publish_notice
+from scheduler.service.schedule import find_occurrence
 from scheduler.store import members, notices, occurrences, service_state
 from scheduler.store.database import Database
 from scheduler.store.ledger import corrections, lifecycle, reports
@@ -72,23 +73,23 @@ class Extra:
     recipients: int
 
 
-async def find_occurrence(
-    connection: AsyncConnection, series: Mapping[str, Series], key: str, now: datetime
+async def require_occurrence(
+    connection: AsyncConnection, all_series: Mapping[str, Series], key: str, now: datetime
 ) -> Occurrence:
-    """The kept occurrence, or the one that the rule gives. Raises Refused where there is none."""
-    parsed = OccurrenceKey.parse(key)
-    kept = await occurrences.one_occurrence(connection, key)
-    if kept:
-        return kept
-    its = series.get(parsed.series)
-    if its is None:
-        raise Refused(f"'{key}': there is no series '{parsed.series}'; there is: {', '.join(sorted(series))}")
-    if parsed.time is not None or not its.gives(parsed.date):
+    """Return the occurrence with that key, stored or of the rule (see `find_occurrence`). Raises Refused if there is
+    none."""
+    series_slug = OccurrenceKey.parse(key).series
+    if series_slug not in all_series:
         raise Refused(
-            f"'{key}': {its.title} has no meeting of that date; `schedule` shows those that there are"
+            f"'{key}': there is no series '{series_slug}'; there is: {', '.join(sorted(all_series))}"
         )
-    adopted = (await occurrences.adopted_series(connection)).get(its.slug)
-    return its.occurrence(parsed.date, adopted.adopted_at if adopted else now)
+    occurrence = await find_occurrence(connection, all_series, key, now=now)
+    if occurrence is None:
+        raise Refused(
+            f"'{key}': {all_series[series_slug].title} has no meeting on that date; "
+            "`schedule` lists the meetings there are"
+        )
+    return occurrence
 
 
 async def require_meetings(
@@ -102,7 +103,7 @@ async def require_meetings(
     for kind, values in audience.items():
         for key in values if kind in OF_MEETING else ():
             try:
-                await find_occurrence(connection, series, key, now)
+                await require_occurrence(connection, series, key, now)
             except Refused as refusal:
                 raise Refused(f"audience {kind}:{key}: {refusal}") from None
 
@@ -119,7 +120,7 @@ async def preview(
     """What `change` would make of an occurrence. Raises Refused where it cannot be, or where it is too late to tell
     anybody at `to_tell`."""
     async with database.read() as connection:
-        before = await find_occurrence(connection, series, key, now)
+        before = await require_occurrence(connection, series, key, now)
         told_off = await _told_off(connection, key)
         foreseen = Amended(before, _changed(before, change, now=now, told_off=told_off))
         if to_tell and foreseen.changed:
@@ -132,7 +133,7 @@ async def amend(
 ) -> Amended:
     """Change an occurrence; tells nobody. Raises Refused where it cannot be."""
     async with database.write() as connection:
-        before = await find_occurrence(connection, series, key, now)
+        before = await require_occurrence(connection, series, key, now)
         told_off = await _told_off(connection, key)
         after = _changed(before, change, now=now, told_off=told_off)
         if after.revision != before.revision:
@@ -281,7 +282,7 @@ async def _untold(
     connection: AsyncConnection, series: Mapping[str, Series], key: str, now: datetime
 ) -> tuple[Untold, int]:
     """Also the revision that members were last told."""
-    one = await find_occurrence(connection, series, key, now)
+    one = await require_occurrence(connection, series, key, now)
     told = await reports.last_told_revision(connection, key)
     if told is None:
         raise Refused(f"{key}: nobody has been told of it yet; its invitation will say how it is")
@@ -389,7 +390,7 @@ async def add_extra(
 async def remove_extra(database: Database, series: Mapping[str, Series], key: str, *, now: datetime) -> None:
     """Take back a meeting that was added and that nobody was told of. Raises Refused otherwise."""
     async with database.write() as connection:
-        found = await find_occurrence(connection, series, key, now)
+        found = await require_occurrence(connection, series, key, now)
         if not found.extra:
             raise Refused(
                 f"{key} follows from the rule of its series; `occurrence amend {key} --cancel` cancels it"

@@ -132,11 +132,18 @@ def _line(
 ) -> _SeriesTimeline:
     mine = [one for one in kept if one.series == series.slug]
     adopted_at = _since(series, adopted)
-    after = adopted.derived_until if adopted else series.starts_on(series.first) - timedelta(days=1)
+    after = _derived_after(series, adopted, now)
     if adopted and adopted.fingerprint != series.fingerprint:
         mine, _ = settled(series, mine, told=told, now=now)
-        after = now
     return _SeriesTimeline(series, _in_order(series, mine, after=after), after, adopted_at)
+
+
+def _derived_after(series: Series, adopted: AdoptedSeries | None, now: datetime) -> datetime:
+    """Return the instant up to which every occurrence is in the store; only later ones follow from the rule."""
+    if adopted is None:
+        return series.starts_on(series.first) - timedelta(days=1)
+    # A changed rule that no tick has adopted yet applies from now on.
+    return adopted.derived_until if adopted.fingerprint == series.fingerprint else now
 
 
 def _since(series: Series, adopted: AdoptedSeries | None) -> datetime:
@@ -275,34 +282,39 @@ def unmoved(occurrence: Occurrence) -> Occurrence:
     return replace(occurrence, starts=occurrence.original, ends=occurrence.original + length)
 
 
-async def find_meeting(
-    connection: AsyncConnection, series: Mapping[str, Series], key: str
+async def find_occurrence(
+    connection: AsyncConnection, all_series: Mapping[str, Series], key: str, *, now: datetime
 ) -> Occurrence | None:
-    """The occurrence of that key as it stands, kept or of the rule; None where there is none."""
+    """Return the occurrence with that key, stored or yet to come of its series' rule; None if there is none.
+
+    This is the only place that decides whether an occurrence exists. Once a rule has been adopted, its past
+    occurrences are in the store: a past date that only a later rule gives was never a meeting.
+    """
     try:
         parsed = OccurrenceKey.parse(key)
     except Refused:
         return None
-    its = series.get(parsed.series)
-    if its is None:
+    series = all_series.get(parsed.series)
+    if series is None:
         return None
-    kept = await occurrences.one_occurrence(connection, key)
-    if kept:
-        return await occurrences.with_preceding(connection, kept, its)
-    if parsed.time is not None or not its.gives(parsed.date):
+    stored = await occurrences.one_occurrence(connection, key)
+    if stored:
+        return await occurrences.with_preceding(connection, stored, series)
+    if parsed.time is not None or not series.gives(parsed.date):
         return None
-    adopted = (await occurrences.adopted_series(connection)).get(its.slug)
-    one = its.occurrence(parsed.date, _since(its, adopted))
-    # What the rule gave so far is kept; it was never held on what only a later rule gives.
-    if adopted and one.starts <= adopted.derived_until:
+    adopted = (await occurrences.adopted_series(connection)).get(series.slug)
+    derived = series.occurrence(parsed.date, _since(series, adopted))
+    if derived.starts <= _derived_after(series, adopted, now):
         return None
-    return await occurrences.with_preceding(connection, one, its)
+    return await occurrences.with_preceding(connection, derived, series)
 
 
-async def read_meeting(database: Database, series: Mapping[str, Series], key: str) -> Occurrence | None:
-    """The same as `find_meeting`, in a transaction of its own."""
+async def read_meeting(
+    database: Database, all_series: Mapping[str, Series], key: str, *, now: datetime
+) -> Occurrence | None:
+    """Return the same as `find_occurrence`, in a transaction of its own."""
     async with database.read() as connection:
-        return await find_meeting(connection, series, key)
+        return await find_occurrence(connection, all_series, key, now=now)
 
 
 @dataclass(frozen=True, slots=True)

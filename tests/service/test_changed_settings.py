@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from scheduler.delivery.compose.wording import describe_when
-from scheduler.service.occurrences import Change, amend
+from scheduler.domain.errors import Refused
+from scheduler.service.occurrences import Change, amend, preview
 from scheduler.service.schedule import read_meeting, schedule
 from tests.installation import SERIES, Installation, open_installation
 
@@ -66,7 +67,7 @@ async def test_a_changed_start_is_not_blamed_on_clocks_in_the_schedule_before_an
 async def test_a_changed_start_is_said_as_that_in_pages_and_mails(installation: Installation) -> None:
     settle(installation, start=time(19))
     await installation.live(datetime(2027, 1, 12, tzinfo=UTC))
-    one = await read_meeting(installation.database, installation.by_slug, KEY)
+    one = await read_meeting(installation.database, installation.by_slug, KEY, now=installation.clock.now())
     assert one
     page = describe_when(one, installation.series[0], zone="Africa/Nairobi", cycle="h12").clock_note
     assert page == (
@@ -144,3 +145,38 @@ async def test_after_a_moved_meeting_the_schedule_does_not_speak_of_last_time(
         "That is your Friday.",
         "22:30 this month, an hour earlier than usual: the UK's clocks have changed and yours have not.",
     ]
+
+
+async def test_after_a_change_of_rule_a_past_date_that_only_the_new_rule_gives_cannot_be_amended(
+    installation: Installation,
+) -> None:
+    settle(installation, rule="FREQ=MONTHLY;BYDAY=-1MO")
+    await installation.tick()
+    past = f"{SERIES.slug}/2026-09-28"
+    for act in (preview, amend):
+        with pytest.raises(Refused, match="no meeting on that date"):
+            await act(
+                installation.database,
+                installation.by_slug,
+                past,
+                Change(topic="Hope"),
+                now=installation.clock.now(),
+            )
+    assert (
+        await read_meeting(installation.database, installation.by_slug, past, now=installation.clock.now())
+        is None
+    ), "no ghost"
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+async def test_a_coming_date_of_a_changed_rule_is_shown_and_amended_before_and_after_its_adoption(
+    installation: Installation,
+    adopted: bool,
+) -> None:
+    settle(installation, rule="FREQ=MONTHLY;BYDAY=-1MO")
+    if adopted:
+        await installation.tick()
+    coming, now = f"{SERIES.slug}/2026-12-28", installation.clock.now()
+    assert await read_meeting(installation.database, installation.by_slug, coming, now=now)
+    amended = await amend(installation.database, installation.by_slug, coming, Change(topic="Hope"), now=now)
+    assert amended.changed

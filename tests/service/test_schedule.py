@@ -282,7 +282,9 @@ async def test_a_meeting_is_found_by_its_key_wherever_it_went(installation: Inst
         (NOVEMBER, datetime(2027, 3, 1, 18, tzinfo=UTC)),
         ("conversation-for-kindness/2030-03-21", datetime(2030, 3, 21, 18, tzinfo=UTC)),
     ):
-        one = await read_meeting(installation.database, installation.by_slug, key)
+        one = await read_meeting(
+            installation.database, installation.by_slug, key, now=installation.clock.now()
+        )
         assert one and one.starts == starts
 
 
@@ -292,16 +294,26 @@ async def test_a_date_that_only_a_later_rule_gives_was_never_a_meeting(installat
     installation.restart()
     await installation.tick()
     past, coming = ("conversation-for-kindness/2026-09-28", "conversation-for-kindness/2026-11-30")
-    assert await read_meeting(installation.database, installation.by_slug, past) is None
-    assert await read_meeting(installation.database, installation.by_slug, coming)
+    assert (
+        await read_meeting(installation.database, installation.by_slug, past, now=installation.clock.now())
+        is None
+    )
     assert await read_meeting(
-        installation.database, installation.by_slug, "conversation-for-kindness/2026-09-17"
+        installation.database, installation.by_slug, coming, now=installation.clock.now()
+    )
+    assert await read_meeting(
+        installation.database,
+        installation.by_slug,
+        "conversation-for-kindness/2026-09-17",
+        now=installation.clock.now(),
     )
 
 
 async def test_a_meetings_own_calendar_changes_with_it_alone(installation: Installation) -> None:
     await installation.tick()
-    one = await read_meeting(installation.database, installation.by_slug, DECEMBER)
+    one = await read_meeting(
+        installation.database, installation.by_slug, DECEMBER, now=installation.clock.now()
+    )
     assert one
     found = meeting_calendar(one, SERIES, COMMUNITY)
     assert found.changed_at == one.changed_at

@@ -10,7 +10,7 @@ import pytest
 from scheduler.domain.errors import Problem
 from scheduler.domain.token import Keys
 from scheduler.service.notices import send_notice
-from scheduler.service.restore import back_up, let_go, missed, restore
+from scheduler.service.restore import back_up, missed, restore, resume_without_missed
 from scheduler.service.sending_pause import held, release
 from scheduler.store.database import Database
 from tests.installation import Installation, open_installation
@@ -57,11 +57,14 @@ async def test_what_was_sent_after_the_backup_is_not_sent_again_and_what_comes_l
 
     await put_back(installation, file)
     await installation.tick()
-    assert [(row.kind, row.count) for row in await missed(installation.database)] == [("invitation", 2)]
+    assert [(row.kind, row.count) for row in (await missed(installation.database)).notices] == [
+        ("invitation", 2)
+    ]
+    assert (await missed(installation.database)).members == 2
     installation.clock.pass_(timedelta(minutes=1))
     await installation.tick()
     assert len(installation.mails()) == 2, "held"
-    assert await let_go(installation.database) == 2
+    assert await resume_without_missed(installation.database) == 2
     await installation.join(("Cy", "Europe/London"))
     await installation.live(datetime(2026, 11, 19, 20, tzinfo=UTC))
     assert await installation.states(kind="invitation") == {
@@ -81,7 +84,7 @@ async def test_send_missed_sends_what_was_due_before_the_restore(installation: I
         await release(connection)
     await installation.tick()
     assert await installation.states() == {"Ann": "sent", "Bo": "sent"}
-    assert await missed(installation.database) == []
+    assert (await missed(installation.database)).notices == []
 
 
 async def test_what_was_on_its_way_in_the_backup_ends_with_it(installation: Installation) -> None:
@@ -100,7 +103,7 @@ async def test_what_was_on_its_way_in_the_backup_ends_with_it(installation: Inst
     file = await keep(installation)
     installation.clock.pass_(timedelta(minutes=1))
     await put_back(installation, file)
-    assert await let_go(installation.database) == 2
+    assert await resume_without_missed(installation.database) == 2
     await installation.dispatcher.take_over()
     await installation.tick()
     assert installation.mails() == []
@@ -197,8 +200,8 @@ async def test_a_copy_of_a_postgresql_database_is_noticed_and_holds_sending(
         tmp_path, BEGIN + timedelta(days=2), url=f"{postgres_url}_copy"
     ) as installation:
         await installation.tick()
-        assert [row.count for row in await missed(installation.database)] == [2]
-        assert await let_go(installation.database) == 2
+        assert [row.count for row in (await missed(installation.database)).notices] == [2]
+        assert await resume_without_missed(installation.database) == 2
         await installation.tick()
         assert installation.mails() == []
     await execute(postgres_server, f"DROP DATABASE {name}_copy WITH (FORCE)")

@@ -18,12 +18,12 @@ from scheduler.delivery.send.transport import ConnectProblem, MaildirAddress, Sm
 from scheduler.domain.address import is_loopback
 from scheduler.domain.errors import Problem
 from scheduler.domain.policy import next_occurrence
-from scheduler.domain.zone import tzdata_version
+from scheduler.domain.zone import is_known_zone, tzdata_version
 from scheduler.service.forecast import LOOK_AHEAD
 from scheduler.service.health import health, try_writing
 from scheduler.service.send_schedule import Tardy, paced, tardy
 from scheduler.service.settings_sync import check_frozen
-from scheduler.store import notices, occurrences
+from scheduler.store import members, notices, occurrences
 from scheduler.store.ledger import reports
 
 
@@ -198,6 +198,12 @@ async def _look_at_database(parts: Parts, note: Callable[[Level, str], None]) ->
         note(Level.NOTE, f"inbox: {found.to_review} that came back to be looked at; see `returns list`")
     note(Level.FINE, f"members: {found.members.get('active', 0)} active")
     async with parts.database.read() as connection:
+        for zone, count in sorted((await members.unknown_zones(connection)).items()):
+            note(
+                Level.WRONG,
+                f"zone data: {count} member{' lives' if count == 1 else 's live'} in {zone}, which IANA "
+                f"{tzdata_version()} does not know: they get no reminder; install a newer tzdata package",
+            )
         await check_frozen(connection, parts.series, parts.community.domain)
         kept = await occurrences.all_occurrences(connection, since=now)
         for series in parts.series:
@@ -214,6 +220,8 @@ async def _look_at_database(parts: Parts, note: Callable[[Level, str], None]) ->
                     f"{one.key} is no longer given by the rule; keep it (any `occurrence amend`) or cancel it",
                 )
             for zone, starts, local in await notices.told_hours(connection, one.key):
+                if not is_known_zone(zone):
+                    continue
                 shown = f"{starts.astimezone(ZoneInfo(zone)):%Y-%m-%dT%H:%M}"
                 if starts == one.starts and shown != local and starts > now:
                     count = await reports.told_of(connection, one.key, zone)

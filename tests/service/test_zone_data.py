@@ -21,6 +21,7 @@ from scheduler.service import settings_sync
 from scheduler.service.alerts import AlertNotifier
 from scheduler.service.health import health, unready
 from scheduler.service.occurrences import Change, amend, tell_again, untold
+from scheduler.store import members
 from tests.installation import SERIES, Installation, address_of, open_installation
 
 INVITED = datetime(2026, 11, 10, 12, tzinfo=UTC)
@@ -255,3 +256,28 @@ async def test_a_change_that_was_made_without_telling_can_be_told_later(away: In
     assert await press(away) == 4
     _, body = next(one for one in texts(away, "Ann") if "Changed" in one[0])
     assert "It was Thursday 19 November 2026, 18:00" in body
+
+
+async def test_a_stored_zone_that_older_zone_data_does_not_know_stops_neither_ticks_nor_mail(
+    tmp_path: Path,
+) -> None:
+    async with open_installation(tmp_path, datetime(2026, 11, 1, 12, tzinfo=UTC)) as installation:
+        await installation.tick()
+        await installation.join(("Ann", "Europe/London"), ("Coy", "America/Santiago"))
+        installation.clock.pass_until(datetime(2026, 11, 5, 11, 30, tzinfo=UTC))
+        await installation.planner.tick()
+        async with installation.database.write() as connection:
+            for table in ("members", "deliveries"):
+                await connection.exec_driver_sql(
+                    f"UPDATE {table} SET zone = 'America/Nowhere' WHERE zone = 'America/Santiago'"
+                )
+        installation.restart()
+        await installation.live(INVITED)
+        assert {str(mail["To"]).rpartition("<")[2] for mail in installation.mails()} == {
+            f"{address_of(name)}>" for name in ("Ann", "Coy")
+        }
+        (mail,) = [mail for mail in installation.mails() if address_of("Coy") in str(mail["To"])]
+        assert "18:00 London" in mail["Subject"], "times are those of the meeting's home"
+        async with installation.database.read() as connection:
+            assert await members.zones(connection) == {"Europe/London"}
+            assert await members.unknown_zones(connection) == {"America/Nowhere": 1}

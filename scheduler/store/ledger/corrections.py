@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.localtime import local_minute
 from scheduler.domain.occurrence import Occurrence
 from scheduler.domain.policy import Kind
+from scheduler.domain.zone import is_known_zone
 from scheduler.store.members import is_muted
 from scheduler.store.schema import deliveries, members, notices, revisions, told
 
@@ -34,7 +35,11 @@ async def outdate(connection: AsyncConnection, one: Occurrence, former: datetime
             told.c.occurrence == one.key, told.c.starts == former, told.c.until.is_(None)
         )
     )
-    stale = [row for row in rows if row.local_start != local_minute(one.starts, row.zone)]
+    stale = [
+        row
+        for row in rows
+        if is_known_zone(row.zone) and row.local_start != local_minute(one.starts, row.zone)
+    ]
     for zone, local in stale:
         await connection.execute(
             update(told)
@@ -132,7 +137,7 @@ async def wrongly_told(connection: AsyncConnection, one: Occurrence) -> list[Wro
     return [
         WronglyTold(zone=zone, told=local, right=right, lives_in=home, members=count)
         for zone, local, home, count in await connection.execute(query)
-        if (right := local_minute(one.starts, zone)) != local
+        if is_known_zone(zone) and (right := local_minute(one.starts, zone)) != local
     ]
 
 
@@ -145,7 +150,7 @@ async def told_before(
     return {
         member: (zone, local)
         for member, zone, local in await connection.execute(query.where(deliveries.c.member.in_(who)))
-        if local_minute(one.starts, zone) != local
+        if is_known_zone(zone) and local_minute(one.starts, zone) != local
     }
 
 

@@ -21,7 +21,7 @@ from scheduler.domain.policy import next_occurrence
 from scheduler.domain.zone import is_known_zone, tzdata_version
 from scheduler.service.forecast import LOOK_AHEAD
 from scheduler.service.health import health, try_writing
-from scheduler.service.send_schedule import Tardy, paced, tardy
+from scheduler.service.send_schedule import LateNotice, late_notices, schedule_sends
 from scheduler.service.settings_sync import check_frozen
 from scheduler.store import members, notices, occurrences
 from scheduler.store.ledger import reports
@@ -151,7 +151,7 @@ async def _look_at_pace(parts: Parts, note: Callable[[Level, str], None]) -> Non
     rate, now = parts.settings.mail.rate, parts.clock.now()
     if not rate:
         return
-    rows = await paced(
+    rows = await schedule_sends(
         parts.database,
         series=parts.series,
         policies=parts.policies,
@@ -159,14 +159,14 @@ async def _look_at_pace(parts: Parts, note: Callable[[Level, str], None]) -> Non
         until=now + LOOK_AHEAD,
         now=now,
     )
-    late = tardy(rows)
+    late = late_notices(rows)
     for one in late:
         note(Level.WRONG if one.misses else Level.NOTE, _say_late(one, rate))
     if not late:
         note(Level.FINE, f"rate: at {rate:g} a second all that is due within six weeks leaves in time")
 
 
-def _say_late(one: Tardy, rate: float) -> str:
+def _say_late(one: LateNotice, rate: float) -> str:
     how = (
         f"but it expires at {one.expires:%Y-%m-%d %H:%M}: some will not get it"
         if one.misses

@@ -9,7 +9,7 @@ from scheduler.service.forecast import forecast
 from scheduler.service.notices import send_notice
 from scheduler.service.occurrences import Change, amend
 from scheduler.service.restore import back_up, missed, restore, resume_without_missed
-from scheduler.service.send_schedule import paced
+from scheduler.service.send_schedule import schedule_sends
 from scheduler.store.database import Database
 from scheduler.store.ledger import claims
 from scheduler.store.ledger.reports import Report
@@ -242,7 +242,7 @@ async def test_a_convenors_notice_leaves_at_its_instant_however_long_it_takes(tm
             at=DUE,
             expires=timedelta(hours=1),
         )
-        (row,) = await paced(
+        (row,) = await schedule_sends(
             installation.database,
             series=installation.series,
             policies=(),
@@ -279,7 +279,7 @@ async def test_a_reminder_leaves_before_a_convenors_notice_behind_which_it_would
 async def test_the_plan_says_when_the_first_and_the_last_mail_leave(tmp_path: Path) -> None:
     async with open_installation(tmp_path, BEGIN, policies=(HOUR_BEFORE,), rate=A_MINUTE) as installation:
         await people(installation)
-        (row,) = await paced(
+        (row,) = await schedule_sends(
             installation.database,
             series=installation.series,
             policies=installation.policies,

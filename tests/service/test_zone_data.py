@@ -162,7 +162,7 @@ async def test_the_next_reminder_says_what_was_told_and_once_is_enough(home: Ins
 
 async def test_an_update_pressed_before_it_has_left_is_not_pressed_again(home: Installation) -> None:
     await tell_again(home.database, home.by_slug, KEY, now=home.clock.now())
-    with pytest.raises(Refused, match="tells of it already"):
+    with pytest.raises(Refused, match="already tells members about it"):
         await untold(home.database, home.by_slug, KEY, now=home.clock.now())
 
 

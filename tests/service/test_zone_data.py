@@ -132,8 +132,8 @@ async def press(installation: Installation) -> int:
 
 async def test_a_retimed_meeting_is_a_trouble_with_numbers_until_members_are_told(home: Installation) -> None:
     assert await troubles(home) == [
-        f"{KEY}: new zone data has changed the hour that 2 members were told (1 in Asia/Kolkata were told 07:30, now "
-        f"06:30; 1 in Europe/London were told 02:00, now 01:00); `occurrence tell {KEY}` sends the update"
+        f"{KEY}: new zone data has changed the local time that 2 members were told (1 in Asia/Kolkata were told "
+        f"07:30, now 06:30; 1 in Europe/London were told 02:00, now 01:00); `occurrence tell {KEY}` sends the update"
     ]
     assert await press(home) == 4
     assert await troubles(home) == []

@@ -65,7 +65,7 @@ async def test_a_serve_that_runs_and_does_not_tick_is_told_from_one_that_does_no
     ]
     async with installation.database.alone():
         assert (await health(installation.database, now)).troubles(now) == [
-            "`serve` is running, but does not get its work done: see its log"
+            "`serve` is running, but its work is not getting done: see its log"
         ]
 
 

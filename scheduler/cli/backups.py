@@ -53,12 +53,12 @@ def resume(
     """Resume sending after it was paused."""
     from scheduler.bootstrap.serve import make_planner
     from scheduler.service.restore import missed, resume_without_missed
-    from scheduler.service.sending_pause import CLOCK_AHEAD, RESTORED, held
+    from scheduler.service.sending_pause import CLOCK_AHEAD, RESTORED, current_pause
     from scheduler.service.sending_pause import resume as resume_sending
 
     async def look(parts: "Parts") -> "tuple[SendingPaused | None, MissedMail]":
         async with parts.database.read() as connection:
-            pause = await held(connection)
+            pause = await current_pause(connection)
         if pause and pause.reason == RESTORED:
             # A tick creates the deliveries that the backup does not contain.
             await make_planner(parts).tick()

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.service.form_limits import limited_words
-from scheduler.service.sending_pause import BY_CLOCK, SendingPaused, held
+from scheduler.service.sending_pause import BY_CLOCK, SendingPaused, current_pause
 from scheduler.store import members, notices, occurrences, returns, service_state
 from scheduler.store.database import OUTAGES, Database
 from scheduler.store.ledger import corrections, reports
@@ -150,7 +150,7 @@ def _lateness(lag: timedelta) -> str:
 async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelta) -> dict[str, str]:
     """Return what is wrong with a service that ticks, by kind, in words without addresses; so is a lag above `late`."""
     troubles_by_kind = {}
-    if pause := await held(connection):
+    if pause := await current_pause(connection):
         troubles_by_kind["held"] = f"sending is held ({pause.reason}): {pause.advice}"
     if relay := await service_state.read(connection, service_state.RELAY):
         troubles_by_kind["relay"] = f"{_in_brief(relay)}; `third-thursday status` says more"
@@ -200,7 +200,7 @@ async def health(database: Database, now: datetime, *, unwritable: Outage | None
         unkept = await returns.unkept(connection)
         return ServiceHealth(
             last_tick=last_tick,
-            hold=await held(connection),
+            hold=await current_pause(connection),
             relay=f"{relay['reason']} (since {relay['since']})" if relay else "",
             unwritable="; ".join(map(str, faults)),
             served=_is_overdue(last_tick, now) and database.is_served,
@@ -227,7 +227,7 @@ async def unready(database: Database, now: datetime) -> list[str]:
     try:
         async with asyncio.timeout(LONGEST_READ.total_seconds()), database.read() as connection:
             served = await is_served(connection, now)
-            pause = await held(connection)
+            pause = await current_pause(connection)
             relay = await service_state.read(connection, service_state.RELAY)
             known = await service_state.read(connection, service_state.TROUBLES) or {}
     except OUTAGES:

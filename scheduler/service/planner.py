@@ -26,7 +26,14 @@ from scheduler.domain.policy import (
 )
 from scheduler.service.forecast import forecast
 from scheduler.service.send_schedule import SendScheduler
-from scheduler.service.sending_pause import CLOCK_AHEAD, RESTORED, ClockWatch, held, hold, note_outcome
+from scheduler.service.sending_pause import (
+    CLOCK_AHEAD,
+    RESTORED,
+    ClockWatch,
+    current_pause,
+    note_outcome,
+    pause_sending,
+)
 from scheduler.service.settings_sync import adopt, applies_to, horizon, stored_first_invited, wanted_notices
 from scheduler.store import members, notices, occurrences, service_state
 from scheduler.store.database import Database
@@ -92,7 +99,7 @@ class Planner:
             # Read the clock only now: the transaction may have waited for another tick.
             now = self._clock.now()
             if await service_state.has_moved(connection):
-                await hold(connection, RESTORED, now)
+                await pause_sending(connection, RESTORED, now)
             ticked, before_hold, watermark, swept = await service_state.read_several(
                 connection,
                 service_state.LAST_TICK,
@@ -103,7 +110,7 @@ class Planner:
             last, swept_at = service_state.as_instant(ticked), service_state.as_instant(swept)
             if await self._watch.holds(connection, now, last=last):
                 return Tick(held=True, next_due=None)
-            pause = await held(connection)
+            pause = await current_pause(connection)
             last = last or service_state.as_instant(before_hold)
             changed = await adopt(
                 connection, list(self._series.values()), self._policies, domain=self._domain, now=now
@@ -146,7 +153,7 @@ class Planner:
     async def _note_outcome_of_resuming(self) -> None:
         """Store, with a pause after a long outage, how many mails resuming would send and how many it would give up."""
         async with self._database.read() as connection:
-            pause = await held(connection)
+            pause = await current_pause(connection)
         if not pause or pause.reason != CLOCK_AHEAD or not pause.last or pause.sends is not None:
             return
         rows = await forecast(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scheduler.domain.errors import Problem
 from scheduler.domain.token import Keys
-from scheduler.service.sending_pause import RESTORED, as_fact, held, release
+from scheduler.service.sending_pause import RESTORED, as_state, current_pause, end_sending_pause
 from scheduler.store import backups, service_state
 from scheduler.store.database import Database
 from scheduler.store.key_file import read_key, write_key
@@ -53,14 +53,14 @@ async def restore(
             backups.set_aside(secret, now)
             write_key(secret, key)
         return await asyncio.to_thread(
-            backups.put_back, file, path, facts={service_state.HOLD: as_fact(RESTORED, now)}, now=now
+            backups.put_back, file, path, facts={service_state.HOLD: as_state(RESTORED, now)}, now=now
         )
 
 
 async def missed(database: Database) -> MissedMail:
     """Return what was due before a restore and still waits; nothing unless sending is paused by a restore."""
     async with database.read() as connection:
-        pause = await held(connection)
+        pause = await current_pause(connection)
         if pause is None or pause.reason != RESTORED:
             return MissedMail([], 0)
         return MissedMail(
@@ -73,7 +73,7 @@ async def resume_without_missed(database: Database) -> int:
     """Resume sending after a restore without what was due before it, which may have been sent after the backup was
     made. Returns the number of deliveries ended."""
     async with database.write() as connection:
-        pause = await release(connection)
+        pause = await end_sending_pause(connection)
         assert pause
         return await lifecycle.end_due_before(connection, pause.since, reason=RESTORED)
 

@@ -77,7 +77,7 @@ def _mails(count: int) -> str:
     return f"{count} mail{'' if count == 1 else 's'}"
 
 
-async def held(connection: AsyncConnection) -> SendingPaused | None:
+async def current_pause(connection: AsyncConnection) -> SendingPaused | None:
     """Return the present pause, or None."""
     value = await service_state.read(connection, service_state.HOLD)
     if not value:
@@ -91,16 +91,16 @@ async def held(connection: AsyncConnection) -> SendingPaused | None:
     )
 
 
-def as_fact(reason: str, now: datetime, *, last: datetime | None = None) -> dict[str, Any]:
+def as_state(reason: str, now: datetime, *, last: datetime | None = None) -> dict[str, Any]:
     """Return a pause as it is stored."""
     return {"reason": reason, "since": now.isoformat(), **({"last": last.isoformat()} if last else {})}
 
 
-async def hold(
+async def pause_sending(
     connection: AsyncConnection, reason: str, now: datetime, *, last: datetime | None = None
 ) -> None:
     """Pause all sending; nothing expires meanwhile. `last` is the last tick (UTC)."""
-    await service_state.write(connection, service_state.HOLD, as_fact(reason, now, last=last))
+    await service_state.write(connection, service_state.HOLD, as_state(reason, now, last=last))
     log.error("sending-held", reason=reason)
 
 
@@ -112,9 +112,9 @@ async def note_outcome(connection: AsyncConnection, *, sends: int, expires: int)
         )
 
 
-async def release(connection: AsyncConnection) -> SendingPaused | None:
+async def end_sending_pause(connection: AsyncConnection) -> SendingPaused | None:
     """End the pause, if there is one, and return it. The present clock is then taken to be right."""
-    pause = await held(connection)
+    pause = await current_pause(connection)
     if pause:
         await service_state.write(connection, service_state.HOLD, None)
         # The daily work was not done, or was done too early by a wrong clock: do it again.
@@ -130,12 +130,12 @@ async def release(connection: AsyncConnection) -> SendingPaused | None:
 
 
 async def resume(connection: AsyncConnection, now: datetime) -> int:
-    """End the pause as `release` does, and undo what a wrong clock did.
+    """End the pause as `end_sending_pause` does, and undo what a wrong clock did.
 
     Mail that it gave up and that is still useful at `now` is queued again, and members' pauses that it ended continue.
     Returns the number of mails queued again.
     """
-    pause = await release(connection)
+    pause = await end_sending_pause(connection)
     if pause is None or pause.reason not in BY_CLOCK:
         return 0
     await members.pause_again(connection, now)
@@ -163,7 +163,7 @@ class ClockWatch:
         Pauses sending if the clock is wrong, and ends the pause once a clock that was behind or far ahead is right
         again. After a restore ticks go on, so that `resume` can show what is waiting.
         """
-        pause = await held(connection)
+        pause = await current_pause(connection)
         if self._held and pause is None:
             self._mark = None
         restored = pause.since if pause and pause.reason == RESTORED else None
@@ -173,7 +173,7 @@ class ClockWatch:
             log.info("sending-resumed", reason=pause.reason)
             pause = None
         elif wrong and (pause is None or (pause.reason in END_BY_THEMSELVES and pause.reason != wrong)):
-            await hold(connection, wrong, now, last=last)
+            await pause_sending(connection, wrong, now, last=last)
         self._held = bool(wrong) or (pause is not None and pause.reason != RESTORED)
         if not self._held:
             self._mark = (now, self._clock.boottime())

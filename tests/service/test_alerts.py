@@ -11,7 +11,7 @@ import pytest
 
 from scheduler.service.alerts import AlertNotifier
 from scheduler.service.health import unready
-from scheduler.service.sending_pause import hold, release
+from scheduler.service.sending_pause import end_sending_pause, pause_sending
 from scheduler.store import service_state
 from tests.installation import Installation, open_installation
 
@@ -101,12 +101,12 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
     for _ in range(3):
         await one.look()
     async with installation.database.write() as connection:
-        await hold(connection, "clock-jumped", NOW)
+        await pause_sending(connection, "clock-jumped", NOW)
     await bell(installation, hook).look()  # restarted: it knows what was told
     assert hook.events == [("relay", "begins"), ("held", "begins")]
     await relay_is(installation, None)
     async with installation.database.write() as connection:
-        await release(connection)
+        await end_sending_pause(connection)
     await one.look()
     assert hook.events[2:] == [("held", "ended"), ("relay", "ended")]
     assert hook.pings == 2, "nobody is told that all is well while it is not"

@@ -11,7 +11,7 @@ from scheduler.domain.errors import SettingsProblem
 from scheduler.domain.policy import Kind, Policy
 from scheduler.service.forecast import forecast
 from scheduler.service.occurrences import Change, add_extra, amend, tell
-from scheduler.service.sending_pause import held, release
+from scheduler.service.sending_pause import current_pause, end_sending_pause
 from scheduler.store import notices, occurrences
 from scheduler.store.ledger import claims
 from tests.installation import (
@@ -383,8 +383,8 @@ async def test_a_clock_that_jumps_while_running_holds_until_a_convenor_resumes(
     assert (await installation.tick()).held
     assert await installation.reports(kind="reminder", state="expired") == []
     async with installation.database.write() as connection:
-        assert await held(connection)
-        await release(connection)
+        assert await current_pause(connection)
+        await end_sending_pause(connection)
     assert not (await installation.tick()).held
 
 

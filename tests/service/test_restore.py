@@ -11,7 +11,7 @@ from scheduler.domain.errors import Problem
 from scheduler.domain.token import Keys
 from scheduler.service.notices import send_notice
 from scheduler.service.restore import back_up, missed, restore, resume_without_missed
-from scheduler.service.sending_pause import held, release
+from scheduler.service.sending_pause import current_pause, end_sending_pause
 from scheduler.store.database import Database
 from tests.installation import Installation, open_installation
 from tests.postgres import execute
@@ -81,7 +81,7 @@ async def test_send_missed_sends_what_was_due_before_the_restore(installation: I
     await put_back(installation, file)
     await installation.tick()
     async with installation.database.write() as connection:
-        await release(connection)
+        await end_sending_pause(connection)
     await installation.tick()
     assert await installation.states() == {"Ann": "sent", "Bo": "sent"}
     assert (await missed(installation.database)).notices == []
@@ -141,7 +141,7 @@ async def test_the_key_comes_back_and_what_was_there_is_set_aside(installation: 
         assert not now.execute("SELECT name FROM sqlite_master WHERE name = 'backup'").fetchall()
     now.close()
     async with installation.database.read() as connection:
-        standing = await held(connection)
+        standing = await current_pause(connection)
     assert standing
     assert standing.reason == "restored"
 
@@ -173,7 +173,7 @@ async def test_a_file_that_cannot_be_used_is_refused_and_nothing_is_touched(
     assert not list(installation.folder.glob("*.before-*"))
     assert await installation.reports() == []
     async with installation.database.read() as connection:
-        assert await held(connection) is None
+        assert await current_pause(connection) is None
 
 
 async def test_a_database_that_is_served_is_not_replaced(installation: Installation) -> None:

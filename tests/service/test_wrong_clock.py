@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.service.occurrences import Change, amend
-from scheduler.service.sending_pause import SendingPaused, held, resume
+from scheduler.service.sending_pause import SendingPaused, current_pause, resume
 from scheduler.store import members, service_state
 from tests.installation import LONGEST_OUTAGE, Installation, address_of, open_installation
 
@@ -29,7 +29,7 @@ async def installation(tmp_path: Path, database_url: str) -> AsyncIterator[Insta
 
 async def hold_of(installation: Installation) -> SendingPaused | None:
     async with installation.database.read() as connection:
-        return await held(connection)
+        return await current_pause(connection)
 
 
 async def go_on(installation: Installation) -> int:

@@ -238,8 +238,12 @@ async def _publish_change(
     after = amended.after
     kind = _kind_of_change(after)
     async with database.write() as connection:
-        told = await reports.last_told_revision(connection, after.key)
-        before_revision = amended.before.revision if told is None or told == after.revision else told
+        told_revision = await reports.last_told_revision(connection, after.key)
+        before_revision = (
+            amended.before.revision
+            if told_revision is None or told_revision == after.revision
+            else told_revision
+        )
         before = await occurrences.at_revision(connection, after.key, before_revision) or amended.before
         expires = _useful_until(after, before)
         _require_useful(after, expires, now + hold)
@@ -303,24 +307,26 @@ async def _untold(
 ) -> tuple[Untold, int]:
     """Return the same as `untold`, and the revision that members were last told."""
     occurrence = await require_occurrence(connection, all_series, key, now)
-    told = await reports.last_told_revision(connection, key)
-    if told is None:
+    told_revision = await reports.last_told_revision(connection, key)
+    if told_revision is None:
         raise Refused(
             f"{key}: nobody has been told about it yet; its invitation will give the present details"
         )
     published = await notices.by_identity(connection, _change_identity(occurrence))
-    if published and told < occurrence.revision and not (published.unwanted or published.stopped_at):
+    if published and told_revision < occurrence.revision and not (published.unwanted or published.stopped_at):
         raise Refused(f"{key}: notice {published.id} already tells members about it")
     wrong = [] if occurrence.cancelled else await corrections.wrongly_told(connection, occurrence)
-    if told == occurrence.revision and not wrong:
+    if told_revision == occurrence.revision and not wrong:
         raise Refused(f"{key}: members were told the present details; there is nothing to tell")
     _require_useful(occurrence, _useful_until(occurrence, occurrence), now)
     # If the present revision was told, only those who were told a wrong local time are told again.
     audience = (
-        EVERYBODY if told < occurrence.revision else {"zone": sorted({group.lives_in for group in wrong})}
+        EVERYBODY
+        if told_revision < occurrence.revision
+        else {"zone": sorted({group.lives_in for group in wrong})}
     )
     recipients = await members.count_audience(connection, audience, kind=_kind_of_change(occurrence))
-    return Untold(occurrence, audience, recipients), told
+    return Untold(occurrence, audience, recipients), told_revision
 
 
 async def tell_again(
@@ -329,9 +335,11 @@ async def tell_again(
     """Tell members the present state of an occurrence, if they were last told something else. Raises Refused as
     `untold`."""
     async with database.write() as connection:
-        pending, told = await _untold(connection, all_series, key, now)
+        pending, told_revision = await _untold(connection, all_series, key, now)
         occurrence = after = pending.occurrence
-        if told == occurrence.revision or await notices.by_identity(connection, _change_identity(occurrence)):
+        if told_revision == occurrence.revision or await notices.by_identity(
+            connection, _change_identity(occurrence)
+        ):
             # Each update needs its own revision. The start is the same, so the answers remain.
             after = replace(
                 occurrence,
@@ -340,7 +348,7 @@ async def tell_again(
             )
             await occurrences.amend(connection, after)
             await service_state.note_change(connection)
-        before = await occurrences.at_revision(connection, key, told) or occurrence
+        before = await occurrences.at_revision(connection, key, told_revision) or occurrence
     return await _publish_change(database, Amended(before, after), now=now, audience=pending.audience)
 
 

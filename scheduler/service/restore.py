@@ -31,24 +31,24 @@ async def back_up(database: Database, file: Path, *, keys: Keys, now: datetime) 
 
 
 async def restore(
-    database: Database, file: Path, *, secret: Path, given: bytes | None, now: datetime
+    database: Database, file: Path, *, secret: Path, settings_key: bytes | None, now: datetime
 ) -> Path | None:
     """Restore a backup, write its key to `secret`, and pause sending until `resume`.
 
     Returns where the replaced database was moved to. Raises Problem if the file cannot be used, if a `serve` is
-    running, or if the settings have another key (`given`) than the backup.
+    running, or if the settings have another key (`settings_key`) than the backup.
     """
     path = _require_file(
         database, "pg_restore; the first tick notices it, and holds sending until `third-thursday resume`"
     )
     async with database.alone():
         key = await asyncio.to_thread(backups.require_backup, file)
-        if given is not None and given != key:
+        if settings_key is not None and settings_key != key:
             raise Problem(
                 f"{file} was made with another key than [security] key: every link in its mails would break; "
                 "remove that setting, or set it to the key in the backup's table `backup`"
             )
-        if given is None and not _has_key(secret, key):
+        if settings_key is None and not _has_key(secret, key):
             # Before the database: beside the wrong key, every link in a mail would be wrong.
             backups.set_aside(secret, now)
             write_key(secret, key)

@@ -66,10 +66,10 @@ async def timeline(connection: AsyncConnection, all_series: Sequence[Series], *,
         series.slug in adopted and adopted[series.slug].fingerprint != series.fingerprint
         for series in all_series
     )
-    told = await occurrences.told_keys(connection) if changed else set[str]()
+    told_keys = await occurrences.told_keys(connection) if changed else set[str]()
     return Timeline(
         [
-            _series_timeline(series, adopted.get(series.slug), stored, told=told, now=now)
+            _series_timeline(series, adopted.get(series.slug), stored, told_keys=told_keys, now=now)
             for series in all_series
         ]
     )
@@ -114,13 +114,13 @@ def _series_timeline(
     adopted: AdoptedSeries | None,
     stored: Sequence[Occurrence],
     *,
-    told: set[str],
+    told_keys: set[str],
     now: datetime,
 ) -> _SeriesTimeline:
     own = [occurrence for occurrence in stored if occurrence.series == series.slug]
     after = _derived_after(series, adopted, now)
     if adopted and adopted.fingerprint != series.fingerprint:
-        own, _ = apply_rule(series, own, told=told, now=now)
+        own, _ = apply_rule(series, own, told_keys=told_keys, now=now)
     return _SeriesTimeline(series, _with_previous(series, own, after=after), after, _since(series, adopted))
 
 

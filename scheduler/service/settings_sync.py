@@ -146,9 +146,9 @@ async def _derive(
 
 
 async def _adopt_changed_rule(connection: AsyncConnection, series: Series, now: datetime) -> None:
-    told = await occurrences.told_keys(connection)
+    told_keys = await occurrences.told_keys(connection)
     stored = await occurrences.all_occurrences(connection, series=series.slug)
-    remaining, replaced = apply_rule(series, stored, told=told, now=now)
+    remaining, replaced = apply_rule(series, stored, told_keys=told_keys, now=now)
     was_orphaned = {occurrence.key: occurrence.orphaned for occurrence in stored}
     for occurrence in remaining:
         if occurrence.orphaned != was_orphaned[occurrence.key]:
@@ -158,16 +158,16 @@ async def _adopt_changed_rule(connection: AsyncConnection, series: Series, now: 
 
 
 def apply_rule(
-    series: Series, stored: Sequence[Occurrence], *, told: Set[str], now: datetime
+    series: Series, stored: Sequence[Occurrence], *, told_keys: Set[str], now: datetime
 ) -> tuple[list[Occurrence], list[str]]:
     """Return the stored occurrences of `series` that remain under a changed rule, and the keys of those it replaces.
 
-    The rule replaces coming occurrences that nobody was told of (`told` are the keys of the others). The rest keep
+    The rule replaces coming occurrences that nobody was told of (`told_keys` are those of the others). The rest keep
     their wall time, and are orphaned if the rule does not give them.
     """
     remaining, replaced = [], []
     for occurrence in stored:
-        if occurrence.starts <= now or occurrence.revision or occurrence.extra or occurrence.key in told:
+        if occurrence.starts <= now or occurrence.revision or occurrence.extra or occurrence.key in told_keys:
             orphaned = occurrence.starts > now and not occurrence.extra and not series.gives(occurrence.date)
             remaining.append(
                 replace(occurrence, orphaned=orphaned) if orphaned != occurrence.orphaned else occurrence

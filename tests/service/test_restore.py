@@ -42,7 +42,7 @@ async def put_back(installation: Installation, file: Path, *, given: bytes | Non
         installation.database,
         file,
         secret=installation.folder / "secret",
-        given=given,
+        settings_key=given,
         now=installation.clock.now(),
     )
     installation.restart()

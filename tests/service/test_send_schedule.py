@@ -218,7 +218,7 @@ async def test_after_a_restore_what_had_begun_early_is_not_sent_again(tmp_path: 
             installation.database,
             tmp_path / "backup",
             secret=tmp_path / "secret",
-            given=None,
+            settings_key=None,
             now=clock.now(),
         )
         installation.restart()

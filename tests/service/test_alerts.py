@@ -75,7 +75,7 @@ async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
         yield installation
 
 
-def bell(installation: Installation, hook: Hook) -> AlertNotifier:
+def notifier(installation: Installation, hook: Hook) -> AlertNotifier:
     return AlertNotifier(
         installation.database,
         installation.clock,
@@ -94,7 +94,7 @@ async def relay_is(installation: Installation, value: dict[str, str] | None) -> 
 async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
     installation: Installation, hook: Hook
 ) -> None:
-    one = bell(installation, hook)
+    one = notifier(installation, hook)
     await one.look()
     assert (hook.told, hook.pings) == ([], 1)
     await relay_is(installation, DOWN)
@@ -102,7 +102,7 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
         await one.look()
     async with installation.database.write() as connection:
         await pause_sending(connection, "clock-jumped", NOW)
-    await bell(installation, hook).look()  # restarted: it knows what was told
+    await notifier(installation, hook).look()  # restarted: it knows what was told
     assert hook.events == [("relay", "begins"), ("held", "begins")]
     await relay_is(installation, None)
     async with installation.database.write() as connection:
@@ -114,10 +114,10 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
     assert "@" not in json.dumps(hook.told)
 
 
-async def test_a_database_that_fails_is_told_although_it_can_keep_nothing(
+async def test_an_outage_of_the_database_is_reported_although_it_cannot_be_queued(
     installation: Installation, hook: Hook
 ) -> None:
-    one = bell(installation, hook)
+    one = notifier(installation, hook)
     installation.database.faults.begin("tick", OSError(28, "No space left on device"))
     for _ in range(2):
         await one.look()
@@ -131,10 +131,10 @@ async def test_a_database_that_fails_is_told_although_it_can_keep_nothing(
     assert hook.pings == 2
 
 
-async def test_mail_that_could_go_and_does_not_is_late_and_what_waits_for_its_time_is_not(
+async def test_mail_that_could_be_sent_but_is_not_is_late_and_mail_that_is_not_due_is_not(
     installation: Installation, hook: Hook
 ) -> None:
-    one = bell(installation, hook)
+    one = notifier(installation, hook)
     installation.clock.pass_until(datetime(2026, 11, 5, 8, 30, tzinfo=UTC))
     await installation.planner.tick()
     await one.look()
@@ -148,21 +148,21 @@ async def test_mail_that_could_go_and_does_not_is_late_and_what_waits_for_its_ti
     assert hook.events[1:] == [("late", "ended")]
 
 
-async def test_an_invitation_that_was_due_before_the_first_start_alarms_nobody(
+async def test_an_invitation_that_was_due_before_the_first_start_raises_no_alert(
     hook: Hook, tmp_path: Path
 ) -> None:
     async with open_installation(tmp_path, datetime(2026, 11, 16, tzinfo=UTC)) as installation:
         await installation.join(("Ann", "Europe/London"))
         await installation.planner.tick()
-        await bell(installation, hook).look()
+        await notifier(installation, hook).look()
         assert set((await installation.states(kind="invitation")).values()) == {"queued"}
     assert hook.told == []
 
 
-async def test_an_alert_that_cannot_be_delivered_is_tried_again_in_its_order(
+async def test_an_alert_that_cannot_be_delivered_is_retried_in_order(
     installation: Installation, hook: Hook
 ) -> None:
-    one = bell(installation, hook)
+    one = notifier(installation, hook)
     hook.answers = [500, 503]
     await relay_is(installation, DOWN)
     await one.look()
@@ -177,8 +177,8 @@ async def test_an_alert_that_cannot_be_delivered_is_tried_again_in_its_order(
     assert hook.events == [("relay", "begins"), ("relay", "ended")]
 
 
-async def test_nobody_there_to_be_told_holds_nothing_up(installation: Installation, hook: Hook) -> None:
-    one = bell(installation, hook)
+async def test_a_webhook_that_does_not_answer_delays_nothing(installation: Installation, hook: Hook) -> None:
+    one = notifier(installation, hook)
     hook.server.server_close()
     await relay_is(installation, DOWN)
     await one.look()
@@ -188,14 +188,14 @@ async def test_nobody_there_to_be_told_holds_nothing_up(installation: Installati
         ] == [1]
 
 
-async def test_a_relay_that_a_killed_process_found_down_is_up_with_the_next_mail(
+async def test_a_relay_outage_noted_by_a_killed_process_ends_with_the_next_mail(
     installation: Installation, hook: Hook
 ) -> None:
     await relay_is(installation, DOWN)
-    await bell(installation, hook).look()
+    await notifier(installation, hook).look()
     installation.restart()
     installation.clock.pass_until(datetime(2026, 11, 5, 9, tzinfo=UTC))
     await installation.tick()
     assert await installation.states() == {"Ann": "sent"}
-    await bell(installation, hook).look()
+    await notifier(installation, hook).look()
     assert hook.events == [("relay", "begins"), ("relay", "ended")]

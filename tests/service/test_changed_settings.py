@@ -55,7 +55,7 @@ EXPECTED = [
 ]
 
 
-async def test_a_changed_start_is_not_blamed_on_clocks_in_the_schedule_before_and_after_its_adoption(
+async def test_the_schedule_does_not_blame_a_changed_start_on_the_clocks_before_or_after_its_adoption(
     installation: Installation,
 ) -> None:
     settle(installation, start=time(19))
@@ -64,7 +64,7 @@ async def test_a_changed_start_is_not_blamed_on_clocks_in_the_schedule_before_an
     assert await notes(installation) == EXPECTED
 
 
-async def test_a_changed_start_is_said_as_that_in_pages_and_mails(installation: Installation) -> None:
+async def test_pages_and_mails_explain_a_changed_start(installation: Installation) -> None:
     settle(installation, start=time(19))
     await installation.live(datetime(2027, 1, 12, tzinfo=UTC))
     one = await read_meeting(installation.database, installation.by_slug, KEY, now=installation.clock.now())
@@ -84,7 +84,9 @@ async def test_a_changed_start_is_said_as_that_in_pages_and_mails(installation: 
     assert "the meeting now begins at" in text and "clocks" not in text
 
 
-async def test_a_meeting_that_was_told_keeps_its_hour_and_says_nothing(installation: Installation) -> None:
+async def test_a_meeting_that_members_were_told_of_keeps_its_time_and_explains_nothing(
+    installation: Installation,
+) -> None:
     settle(installation, start=time(19))
     await installation.live(datetime(2026, 12, 17, 8, tzinfo=UTC))
     for mail in installation.mails():
@@ -115,7 +117,7 @@ async def test_a_meeting_that_was_amended_far_ahead_is_compared_with_the_one_bef
 
 
 @pytest.mark.parametrize("changed", [{"rule": "FREQ=MONTHLY;BYDAY=2TU"}, {"duration": timedelta(minutes=90)}])
-async def test_another_day_or_length_at_the_same_hour_says_nothing_of_clocks(
+async def test_another_day_or_length_at_the_same_time_does_not_mention_clocks(
     installation: Installation, changed: dict[str, object]
 ) -> None:
     settle(installation, **changed)
@@ -123,7 +125,7 @@ async def test_another_day_or_length_at_the_same_hour_says_nothing_of_clocks(
     assert {pair for row in await notes(installation) for pair in row} == {(0, "")}
 
 
-async def test_after_a_moved_meeting_the_schedule_does_not_speak_of_last_time(
+async def test_after_a_moved_meeting_the_schedule_does_not_mention_last_time(
     installation: Installation,
 ) -> None:
     await amend(

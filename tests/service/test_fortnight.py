@@ -95,7 +95,7 @@ def by_kind(mails: list[EmailMessage]) -> dict[str, list[EmailMessage]]:
 @pytest.mark.parametrize(
     "count", [24, pytest.param(len(zone_tab_zones()), marks=[pytest.mark.proof, pytest.mark.short])]
 )
-async def test_every_zone_gets_one_invitation_and_two_reminders_at_the_oracles_hour(
+async def test_every_zone_gets_one_invitation_and_two_reminders_at_the_oracles_time(
     tmp_path: Path, count: int
 ) -> None:
     mails = await live_through(tmp_path, count)

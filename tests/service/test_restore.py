@@ -48,7 +48,7 @@ async def put_back(installation: Installation, file: Path, *, given: bytes | Non
     installation.restart()
 
 
-async def test_what_was_sent_after_the_backup_is_not_sent_again_and_what_comes_later_is(
+async def test_mail_sent_after_the_backup_is_not_sent_again_and_later_mail_is_sent(
     installation: Installation,
 ) -> None:
     file = await keep(installation)
@@ -87,7 +87,7 @@ async def test_send_missed_sends_what_was_due_before_the_restore(installation: I
     assert (await missed(installation.database)).notices == []
 
 
-async def test_what_was_on_its_way_in_the_backup_ends_with_it(installation: Installation) -> None:
+async def test_mail_that_was_being_sent_in_the_backup_is_ended(installation: Installation) -> None:
     await send_notice(
         installation.database,
         subject="Hello",
@@ -127,7 +127,7 @@ async def test_a_backup_is_one_private_file_of_one_moment_with_the_key_in_it(
         await back_up(installation.database, installation.folder / "words", keys=installation.keys, now=BEGIN)
 
 
-async def test_the_key_comes_back_and_what_was_there_is_set_aside(installation: Installation) -> None:
+async def test_the_key_is_restored_and_the_replaced_files_are_set_aside(installation: Installation) -> None:
     file = await keep(installation)
     secret = installation.folder / "secret"
     secret.write_text("ab" * 32)
@@ -185,7 +185,7 @@ async def test_a_database_that_is_served_is_not_replaced(installation: Installat
     await other.close()
 
 
-async def test_a_copy_of_a_postgresql_database_is_noticed_and_holds_sending(
+async def test_a_copy_of_a_postgresql_database_is_noticed_and_pauses_sending(
     postgres_url: str, postgres_server: str, tmp_path: Path
 ) -> None:
     async with open_installation(tmp_path, BEGIN, url=postgres_url) as installation:

@@ -147,7 +147,7 @@ async def test_the_first_and_a_moved_meeting_have_no_shift(installation: Install
 
 
 @pytest.mark.parametrize("since", ["2026-11-19", "2026-11-01", "0001-01-01"])
-async def test_from_is_inclusive_and_may_lie_before_everything(
+async def test_from_is_inclusive_and_may_be_before_all_meetings(
     installation: Installation, since: str
 ) -> None:
     first = (await keys(installation, since=date.fromisoformat(since), count=1))[0]
@@ -165,7 +165,7 @@ async def test_from_is_a_date_at_home_not_in_utc(installation: Installation) -> 
     assert await keys(installation, count=1) == ["2026-11-10"]
 
 
-async def test_a_move_counts_by_where_it_went(installation: Installation) -> None:
+async def test_a_moved_meeting_is_listed_at_its_new_time(installation: Installation) -> None:
     await installation.tick()
     await change(installation, NOVEMBER, move_to=datetime(2027, 2, 1, 18))
     assert await keys(installation, count=4) == ["2026-12-17", "2027-01-21", "2026-11-19", "2027-02-18"]
@@ -198,12 +198,12 @@ async def test_a_change_made_before_the_first_tick_shows(installation: Installat
     assert await keys(installation) == ["2026-11-19", "2026-12-17", "2027-01-21"]
 
 
-async def test_extra_meetings_stand_among_the_others(installation: Installation) -> None:
+async def test_extra_meetings_are_listed_among_the_others(installation: Installation) -> None:
     await add_extra(installation.database, SERIES, datetime(2026, 11, 25, 12), now=NOW)
     assert await keys(installation) == ["2026-11-19", "2026-11-25T1200", "2026-12-17"]
 
 
-async def test_several_series_are_in_one_order(installation: Installation) -> None:
+async def test_several_series_are_listed_in_one_order(installation: Installation) -> None:
     installation.series = (SERIES, TUESDAYS)
     found = await rows(installation, count=30)
     instants = [row.occurrence.starts for row in found]
@@ -211,7 +211,7 @@ async def test_several_series_are_in_one_order(installation: Installation) -> No
     assert {row.occurrence.series for row in found} == {"conversation-for-kindness", "tuesdays"}
 
 
-async def test_a_rule_that_ends_gives_what_there_is(installation: Installation) -> None:
+async def test_a_rule_that_ends_gives_only_the_meetings_it_has(installation: Installation) -> None:
     installation.series = (replace(SERIES, rule="FREQ=MONTHLY;BYDAY=3TH;UNTIL=20261231T000000"),)
     assert await keys(installation, count=50) == ["2026-11-19", "2026-12-17"]
     installation.clock.pass_until(datetime(2027, 1, 1, tzinfo=UTC))
@@ -228,7 +228,7 @@ async def test_a_rule_that_ends_gives_what_there_is(installation: Installation) 
     ).coming == []
 
 
-async def test_a_changed_rule_shows_before_and_after_it_is_adopted(installation: Installation) -> None:
+async def test_a_changed_rule_is_shown_before_and_after_it_is_adopted(installation: Installation) -> None:
     """Nobody was told of the 19th yet, so the new rule replaces it; the amended December stays, orphaned."""
     await installation.tick()
     await change(installation, DECEMBER, topic="Kept")
@@ -256,7 +256,9 @@ async def test_the_feed_is_the_same_bytes_for_the_same_state(installation: Insta
         await installation.tick()
 
 
-async def test_the_feed_of_one_series_holds_it_alone_under_its_own_name(installation: Installation) -> None:
+async def test_the_feed_of_one_series_contains_only_that_series_under_its_own_name(
+    installation: Installation,
+) -> None:
     installation.series = (SERIES, TUESDAYS)
     one = Calendar.from_ical(
         (await feed(installation.database, installation.series, COMMUNITY, now=NOW, only="tuesdays")).content
@@ -275,7 +277,7 @@ async def test_the_feed_follows_changes_and_says_when_it_did(installation: Insta
     assert b"SUMMARY:CANCELLED: Conversation for Kindness" in found.content
 
 
-async def test_a_meeting_is_found_by_its_key_wherever_it_went(installation: Installation) -> None:
+async def test_a_moved_meeting_is_found_by_its_key(installation: Installation) -> None:
     await installation.tick()
     await change(installation, NOVEMBER, move_to=datetime(2027, 3, 1, 18))
     for key, starts in (

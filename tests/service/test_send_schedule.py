@@ -67,7 +67,7 @@ def sent_at(rows: list[Report]) -> list[datetime]:
     return sorted(row.sent_at for row in rows if row.sent_at)
 
 
-async def test_at_a_rate_the_first_reminders_leave_early_and_the_last_while_it_is_of_use(
+async def test_at_a_rate_the_first_reminders_leave_early_and_the_last_are_still_useful(
     tmp_path: Path, database_url: str
 ) -> None:
     async with open_installation(
@@ -123,7 +123,7 @@ async def forecast_ready(installation: Installation) -> set[datetime | None]:
     return {row.ready for row in rows}
 
 
-async def test_who_joins_or_leaves_while_it_is_being_sent_is_followed(tmp_path: Path) -> None:
+async def test_members_who_join_or_leave_while_a_reminder_is_being_sent_are_followed(tmp_path: Path) -> None:
     clock = ClockWithEvents(BEGIN)
     async with open_installation(
         tmp_path, BEGIN, policies=(HOUR_BEFORE,), rate=A_MINUTE, clock=clock
@@ -152,7 +152,7 @@ async def test_who_joins_or_leaves_while_it_is_being_sent_is_followed(tmp_path: 
         assert len(installation.mails()) == COUNT
 
 
-async def test_a_later_reminder_that_has_begun_stands_for_an_earlier_one_that_is_unsent(
+async def test_a_later_reminder_that_has_begun_replaces_an_earlier_unsent_one(
     tmp_path: Path,
 ) -> None:
     async with open_installation(
@@ -170,7 +170,9 @@ async def test_a_later_reminder_that_has_begun_stands_for_an_earlier_one_that_is
         assert len(installation.mails()) == len(sent_at(await reminders(installation))) == COUNT
 
 
-async def test_a_meeting_that_moves_while_its_reminder_is_being_sent_reminds_anew(tmp_path: Path) -> None:
+async def test_a_meeting_that_moves_while_its_reminder_is_being_sent_has_a_new_reminder(
+    tmp_path: Path,
+) -> None:
     clock = ClockWithEvents(BEGIN)
     async with open_installation(
         tmp_path, BEGIN, policies=(HOUR_BEFORE,), rate=A_MINUTE, clock=clock
@@ -193,7 +195,7 @@ async def test_a_meeting_that_moves_while_its_reminder_is_being_sent_reminds_ane
         assert is_about(sent_at(new)[0], at(20, 30))
 
 
-async def test_after_a_restore_what_had_begun_early_is_not_sent_again(tmp_path: Path) -> None:
+async def test_after_a_restore_mail_that_had_begun_early_is_not_sent_again(tmp_path: Path) -> None:
     clock = ClockWithEvents(BEGIN)
     async with open_installation(
         tmp_path, BEGIN, policies=(HOUR_BEFORE,), rate=A_MINUTE, clock=clock
@@ -229,7 +231,7 @@ async def test_after_a_restore_what_had_begun_early_is_not_sent_again(tmp_path: 
         assert len(installation.mails()) == gone
 
 
-async def test_a_convenors_notice_leaves_at_its_instant_however_long_it_takes(tmp_path: Path) -> None:
+async def test_a_convenors_notice_never_leaves_early_however_long_it_takes(tmp_path: Path) -> None:
     async with open_installation(tmp_path, BEGIN, policies=(), rate=A_MINUTE) as installation:
         await people(installation)
         await send_notice(
@@ -256,7 +258,7 @@ async def test_a_convenors_notice_leaves_at_its_instant_however_long_it_takes(tm
         assert is_about(sent_at(await installation.reports(kind="notice"))[0], DUE)
 
 
-async def test_a_reminder_leaves_before_a_convenors_notice_behind_which_it_would_be_late(
+async def test_a_reminder_leaves_before_a_convenors_notice_that_would_make_it_late(
     tmp_path: Path,
 ) -> None:
     async with open_installation(tmp_path, BEGIN, policies=(HOUR_BEFORE,), rate=A_MINUTE) as installation:
@@ -276,7 +278,7 @@ async def test_a_reminder_leaves_before_a_convenors_notice_behind_which_it_would
         assert len(installation.mails()) == 2 * COUNT
 
 
-async def test_the_plan_says_when_the_first_and_the_last_mail_leave(tmp_path: Path) -> None:
+async def test_the_plan_shows_when_the_first_and_the_last_mail_leave(tmp_path: Path) -> None:
     async with open_installation(tmp_path, BEGIN, policies=(HOUR_BEFORE,), rate=A_MINUTE) as installation:
         await people(installation)
         (row,) = await schedule_sends(

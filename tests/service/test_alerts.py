@@ -1,4 +1,4 @@
-"""Whoever looks after the service is told of a trouble once when it begins and once when it ends, never by mail."""
+"""Operators are alerted to a trouble once when it begins and once when it ends, never by mail."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -20,7 +20,7 @@ DOWN = {"reason": "refused someone@example.org", "since": NOW.isoformat()}
 
 
 class Hook:
-    """A web server on loopback that keeps what it is told; `answers` are its next status codes, then 200."""
+    """A web server on loopback that records its requests; `answers` are its next status codes, then 200."""
 
     def __init__(self) -> None:
         self.told: list[dict[str, str]] = []
@@ -53,7 +53,7 @@ class Hook:
 
     @property
     def events(self) -> list[tuple[str, str]]:
-        return [(one["trouble"], one["event"]) for one in self.told]
+        return [(alert["trouble"], alert["event"]) for alert in self.told]
 
 
 @pytest.fixture
@@ -94,12 +94,12 @@ async def relay_is(installation: Installation, value: dict[str, str] | None) -> 
 async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
     installation: Installation, hook: Hook
 ) -> None:
-    one = notifier(installation, hook)
-    await one.look()
+    alerts = notifier(installation, hook)
+    await alerts.look()
     assert (hook.told, hook.pings) == ([], 1)
     await relay_is(installation, DOWN)
     for _ in range(3):
-        await one.look()
+        await alerts.look()
     async with installation.database.write() as connection:
         await pause_sending(connection, "clock-jumped", NOW)
     await notifier(installation, hook).look()  # restarted: it knows what was told
@@ -107,7 +107,7 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
     await relay_is(installation, None)
     async with installation.database.write() as connection:
         await end_sending_pause(connection)
-    await one.look()
+    await alerts.look()
     assert hook.events[2:] == [("held", "ended"), ("relay", "ended")]
     assert hook.pings == 2, "nobody is told that all is well while it is not"
     assert hook.told[0]["text"].startswith("Kindness: the relay takes no mail")
@@ -117,16 +117,16 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
 async def test_an_outage_of_the_database_is_reported_although_it_cannot_be_queued(
     installation: Installation, hook: Hook
 ) -> None:
-    one = notifier(installation, hook)
+    alerts = notifier(installation, hook)
     installation.database.faults.begin("tick", OSError(28, "No space left on device"))
     for _ in range(2):
-        await one.look()
+        await alerts.look()
     assert hook.events == [("database", "begins")]
     assert hook.told[0]["text"] == "Kindness: the disk is full: make space on it"
     assert hook.pings == 0, "nobody is told that all is well while it is not"
     installation.database.faults.end("tick")
     for _ in range(2):
-        await one.look()
+        await alerts.look()
     assert hook.events[1:] == [("database", "ended")]
     assert hook.pings == 2
 
@@ -134,17 +134,17 @@ async def test_an_outage_of_the_database_is_reported_although_it_cannot_be_queue
 async def test_mail_that_could_be_sent_but_is_not_is_late_and_mail_that_is_not_due_is_not(
     installation: Installation, hook: Hook
 ) -> None:
-    one = notifier(installation, hook)
+    alerts = notifier(installation, hook)
     installation.clock.pass_until(datetime(2026, 11, 5, 8, 30, tzinfo=UTC))
     await installation.planner.tick()
-    await one.look()
+    await alerts.look()
     assert hook.told == []
     installation.clock.pass_until(datetime(2026, 11, 5, 9, 16, tzinfo=UTC))
-    await one.look()
+    await alerts.look()
     assert hook.events == [("late", "begins")]
     assert "mail is late" in await unready(installation.database, installation.clock.now())
     await installation.dispatcher.send_due()
-    await one.look()
+    await alerts.look()
     assert hook.events[1:] == [("late", "ended")]
 
 
@@ -162,26 +162,26 @@ async def test_an_invitation_that_was_due_before_the_first_start_raises_no_alert
 async def test_an_alert_that_cannot_be_delivered_is_retried_in_order(
     installation: Installation, hook: Hook
 ) -> None:
-    one = notifier(installation, hook)
+    alerts = notifier(installation, hook)
     hook.answers = [500, 503]
     await relay_is(installation, DOWN)
-    await one.look()
-    await one.look()
+    await alerts.look()
+    await alerts.look()
     assert hook.answers == [503], "not before its time"
     await relay_is(installation, None)
     installation.clock.pass_(timedelta(seconds=31))
-    await one.look()
+    await alerts.look()
     assert (hook.told, hook.answers) == ([], [])
     installation.clock.pass_(timedelta(seconds=61))
-    await one.look()
+    await alerts.look()
     assert hook.events == [("relay", "begins"), ("relay", "ended")]
 
 
 async def test_a_webhook_that_does_not_answer_delays_nothing(installation: Installation, hook: Hook) -> None:
-    one = notifier(installation, hook)
+    alerts = notifier(installation, hook)
     hook.server.server_close()
     await relay_is(installation, DOWN)
-    await one.look()
+    await alerts.look()
     async with installation.database.read() as connection:
         assert [
             alert["attempts"] for alert in await service_state.read(connection, service_state.ALERTS)

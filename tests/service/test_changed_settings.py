@@ -1,4 +1,4 @@
-"""What members read of the clock when the settings of a series were changed."""
+"""What members read about the clock after the settings of a series were changed."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -19,7 +19,7 @@ KEY = f"{SERIES.slug}/2027-01-21"
 
 @pytest.fixture
 async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
-    """The meeting of December was told; that of January was not yet."""
+    """Members were told of the meeting in December, but not yet of the one in January."""
     async with open_installation(tmp_path, datetime(2026, 12, 1, 12, tzinfo=UTC)) as installation:
         await installation.tick()
         await installation.join(("Ann", "Europe/London"), ("Nia", "Africa/Nairobi"))
@@ -28,7 +28,7 @@ async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
 
 
 def settle(installation: Installation, **changed: object) -> None:
-    """Start the service again, with other settings of the series."""
+    """Restart the service with other settings of the series."""
     installation.series = [replace(SERIES, **changed)]  # type: ignore[arg-type]
     installation.restart()
 
@@ -67,9 +67,11 @@ async def test_the_schedule_does_not_blame_a_changed_start_on_the_clocks_before_
 async def test_pages_and_mails_explain_a_changed_start(installation: Installation) -> None:
     settle(installation, start=time(19))
     await installation.live(datetime(2027, 1, 12, tzinfo=UTC))
-    one = await read_meeting(installation.database, installation.by_slug, KEY, now=installation.clock.now())
-    assert one
-    page = describe_when(one, installation.series[0], zone="Africa/Nairobi", cycle="h12").clock_note
+    meeting = await read_meeting(
+        installation.database, installation.by_slug, KEY, now=installation.clock.now()
+    )
+    assert meeting
+    page = describe_when(meeting, installation.series[0], zone="Africa/Nairobi", cycle="h12").clock_note
     assert page == (
         "10:00 pm this month, an hour later than last time: the meeting now begins at 7:00 pm in London."
     )

@@ -1,4 +1,4 @@
-"""What follows a meeting: to whom, when, and when not."""
+"""Follow-ups after a meeting: to whom they are sent, and when."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, time, timedelta
@@ -135,8 +135,8 @@ async def test_a_follow_up_policy_adopted_later_tells_nobody_of_the_past(tmp_pat
 
 
 async def test_members_can_mute_the_follow_up_if_there_is_one(installation: Installation) -> None:
-    assert [one.mute for one in choices(POLICIES, ())][-1:] == [(Kind.NOTICE, "")]
-    assert (Kind.FOLLOW_UP, "") in [one.mute for one in choices((*POLICIES, AFTER), ())]
+    assert [choice.mute for choice in choices(POLICIES, ())][-1:] == [(Kind.NOTICE, "")]
+    assert (Kind.FOLLOW_UP, "") in [choice.mute for choice in choices((*POLICIES, AFTER), ())]
     async with installation.database.write() as connection:
         ann = await members.by_key(connection, address_of("Ann"))
         assert ann

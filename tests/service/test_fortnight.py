@@ -1,4 +1,4 @@
-"""A whole fortnight at once: every member, over real SMTP, at the oracle's hour."""
+"""A whole fortnight at once: every member, over real SMTP, at the oracle's local time."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -47,8 +47,8 @@ async def live_through(folder: Path, count: int, *, move: bool = False) -> list[
                 )
             await installation.live(OVER + timedelta(days=7 * move))
         return [
-            message_from_bytes(one.content, _class=EmailMessage, policy=policy.default)
-            for one in receiver.taken
+            message_from_bytes(message.content, _class=EmailMessage, policy=policy.default)
+            for message in receiver.taken
         ]
 
 

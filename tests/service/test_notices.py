@@ -1,4 +1,4 @@
-"""Telling people by the press of a button."""
+"""Notices that a convenor publishes."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -41,11 +41,11 @@ async def publish(installation: Installation, **values: object) -> PublishedNoti
 async def test_a_notice_is_sent_once_to_those_in_its_audience_when_it_was_published(
     installation: Installation,
 ) -> None:
-    pressed = await publish(installation)
+    published = await publish(installation)
     await installation.join(("Late", "Europe/London"))
     await installation.tick()
     await installation.tick()
-    assert pressed.recipients == 2
+    assert published.recipients == 2
     assert await installation.states() == {"Ann": "sent", "Bo": "sent"}
     (to_ann,) = [mail for mail in installation.mails() if "ann" in str(mail["To"])]
     html = to_ann.get_body(("html",))
@@ -75,24 +75,24 @@ async def test_a_member_who_moves_gets_the_notice_at_the_local_time_of_the_new_z
 
 
 async def test_a_held_notice_can_be_stopped_and_sent_to_the_missed(installation: Installation) -> None:
-    pressed = await publish(installation, hold=timedelta(minutes=5))
+    published = await publish(installation, hold=timedelta(minutes=5))
     await installation.tick()
     assert await installation.states() == {"Ann": "queued", "Bo": "queued"}
-    await stop(installation.database, pressed.notice, installation.clock.now())
+    await stop(installation.database, published.notice, installation.clock.now())
     await installation.live(NOW + timedelta(hours=1))
     assert await installation.states() == {"Ann": "withdrawn: stopped", "Bo": "withdrawn: stopped"}
-    assert await resend_missed(installation.database, pressed.notice, installation.clock.now()) == 2
+    assert await resend_missed(installation.database, published.notice, installation.clock.now()) == 2
     await installation.tick()
     assert await installation.states() == {"Ann": "sent", "Bo": "sent"}
 
 
 async def test_an_expired_notice_is_not_sent_again(installation: Installation) -> None:
-    pressed = await publish(installation, hold=timedelta(minutes=5), expires=timedelta(hours=1))
+    published = await publish(installation, hold=timedelta(minutes=5), expires=timedelta(hours=1))
     installation.clock.pass_(timedelta(hours=3))
     await installation.tick()
     assert await installation.states() == {"Ann": "expired: late", "Bo": "expired: late"}
     with pytest.raises(Refused, match="expired"):
-        await resend_missed(installation.database, pressed.notice, installation.clock.now())
+        await resend_missed(installation.database, published.notice, installation.clock.now())
 
 
 @pytest.mark.parametrize(
@@ -181,11 +181,11 @@ async def test_a_permanent_failure_is_retried_only_by_a_convenor(tmp_path: Path)
         transport = SmtpTransport(relay, hostname="meet.example.org", connections=1)
         async with open_installation(tmp_path, NOW, policies=(), transport=transport) as installation:
             await installation.join(("Ann", "Europe/London"), ("Bo", "Europe/London"))
-            pressed = await publish(installation)
+            published = await publish(installation)
             await installation.live(NOW + timedelta(hours=2))
             states = sorted(row.state for row in await installation.reports())
             assert states == ["failed", "sent"]
-            assert await resend_missed(installation.database, pressed.notice, installation.clock.now()) == 1
+            assert await resend_missed(installation.database, published.notice, installation.clock.now()) == 1
             await installation.tick()
             assert set((await installation.states()).values()) == {"sent"}
             assert len(receiver.taken) == 2

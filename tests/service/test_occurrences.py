@@ -1,4 +1,4 @@
-"""What members' calendars are told when a meeting changes, is cancelled and stands again (RFC 5546)."""
+"""The calendar parts that members are sent when a meeting changes, is cancelled and is restored (RFC 5546)."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -43,8 +43,8 @@ def mails_to(installation: Installation, name: str) -> list[EmailMessage]:
 
 
 def calendars(installation: Installation, name: str) -> list[tuple[str, Event]]:
-    """Method and event of each calendar part that the member was sent, the oldest first."""
-    found = []
+    """Return the method and event of each calendar part that the member was sent, the oldest first."""
+    events = []
     for mail in mails_to(installation, name):
         for part in mail.walk():
             if part.get_content_type() == "text/calendar":
@@ -52,8 +52,8 @@ def calendars(installation: Installation, name: str) -> list[tuple[str, Event]]:
                 assert isinstance(octets, bytes)
                 calendar = Calendar.from_ical(octets)
                 assert part.get_param("method") == calendar["METHOD"]
-                found.append((str(calendar["METHOD"]), calendar.events[0]))
-    return sorted(found, key=lambda one: one[1].DTSTAMP)
+                events.append((str(calendar["METHOD"]), calendar.events[0]))
+    return sorted(events, key=lambda pair: pair[1].DTSTAMP)
 
 
 async def test_sequence_goes_up_with_start_and_status_and_the_stamp_with_every_change(
@@ -62,17 +62,17 @@ async def test_sequence_goes_up_with_start_and_status_and_the_stamp_with_every_c
     await publish(installation, Change(topic="Hope"))
     await publish(installation, Change(move_to=datetime(2026, 11, 19, 17)))
     await publish(installation, Change(cancel=True))
-    found = calendars(installation, "Ann")
-    assert [(method, event["SEQUENCE"]) for method, event in found] == [
+    events = calendars(installation, "Ann")
+    assert [(method, event["SEQUENCE"]) for method, event in events] == [
         ("REQUEST", 0),
         ("REQUEST", 0),
         ("REQUEST", 1),
         ("CANCEL", 2),
     ]
-    assert len({event["UID"] for _, event in found}) == 1
-    stamps = [event.DTSTAMP for _, event in found]
+    assert len({event["UID"] for _, event in events}) == 1
+    stamps = [event.DTSTAMP for _, event in events]
     assert stamps == sorted(set(stamps))
-    assert found[-1][1]["STATUS"] == "CANCELLED" and found[-1][1].start == found[-2][1].start
+    assert events[-1][1]["STATUS"] == "CANCELLED" and events[-1][1].start == events[-2][1].start
 
 
 async def test_a_member_who_was_not_sent_a_request_gets_the_same_mails_without_a_calendar_part(
@@ -89,9 +89,9 @@ async def test_a_restored_meeting_has_a_new_uid_with_its_ordinal(
 ) -> None:
     for change in (Change(cancel=True), Change(restore=True), Change(cancel=True), Change(restore=True)):
         await publish(installation, change)
-    found = calendars(installation, "Ann")
-    uids = [str(event["UID"]) for _, event in found]
-    assert [method for method, _ in found] == ["REQUEST", "CANCEL", "REQUEST", "CANCEL", "REQUEST"]
+    events = calendars(installation, "Ann")
+    uids = [str(event["UID"]) for _, event in events]
+    assert [method for method, _ in events] == ["REQUEST", "CANCEL", "REQUEST", "CANCEL", "REQUEST"]
     assert uids[0] == uids[1] and uids[2] == uids[3] and len(set(uids)) == 3
     stem, member, domain = (
         uids[0].partition(".")[0],
@@ -105,20 +105,20 @@ async def test_a_restored_meeting_has_a_new_uid_with_its_ordinal(
 async def test_a_second_cancellation_after_a_silent_restoration_uses_the_uid_that_members_have(
     installation: Installation,
 ) -> None:
-    """Restored without a word and cancelled again: nobody was sent a REQUEST under the new UID."""
+    """Restored without telling anybody and cancelled again: nobody was sent a REQUEST under the new UID."""
     await publish(installation, Change(cancel=True))
     await publish(installation, Change(restore=True), told=False)
     await publish(installation, Change(cancel=True))
-    found = calendars(installation, "Ann")
-    assert [method for method, _ in found] == ["REQUEST", "CANCEL", "CANCEL"]
-    assert len({event["UID"] for _, event in found}) == 1
-    assert [event["SEQUENCE"] for _, event in found] == [0, 1, 3]
+    events = calendars(installation, "Ann")
+    assert [method for method, _ in events] == ["REQUEST", "CANCEL", "CANCEL"]
+    assert len({event["UID"] for _, event in events}) == 1
+    assert [event["SEQUENCE"] for _, event in events] == [0, 1, 3]
 
 
 async def test_a_silent_cancellation_and_restoration_keeps_the_calendar_entry(
     installation: Installation,
 ) -> None:
-    """Nobody's calendar was told: a new UID would let the meeting stand twice in all of them."""
+    """No calendar was told: with a new UID the meeting would appear twice in all of them."""
     for change, told in (
         (Change(cancel=True), True),
         (Change(restore=True), True),

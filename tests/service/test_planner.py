@@ -1,4 +1,4 @@
-"""The tick over a month: who is told, when, and what no longer is."""
+"""The ticks of a month: who is mailed and when, and what is withdrawn."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -48,7 +48,7 @@ def at(day: int, hour: int, minute: int = 0) -> datetime:
 
 
 async def sent(installation: Installation) -> dict[tuple[str, str], datetime]:
-    """(name, policy or kind) to the instant at which it was sent."""
+    """Return, by name and policy or kind, the instant at which the mail was sent."""
     return {
         (row.name, row.policy or row.kind): row.sent_at
         for row in await installation.reports(state="sent")
@@ -338,11 +338,11 @@ async def test_a_changed_rule_moves_only_meetings_that_nobody_was_told_of(
     installation.restart()
     await installation.tick()
     async with installation.database.read() as connection:
-        kept = {one.key: one for one in await occurrences.all_occurrences(connection)}
-    assert kept[KEY].orphaned
-    assert kept[KEY].starts == START
-    assert kept["conversation-for-kindness/2026-10-15"].orphaned is False
-    assert "conversation-for-kindness/2026-11-20" in kept
+        stored = {occurrence.key: occurrence for occurrence in await occurrences.all_occurrences(connection)}
+    assert stored[KEY].orphaned
+    assert stored[KEY].starts == START
+    assert stored["conversation-for-kindness/2026-10-15"].orphaned is False
+    assert "conversation-for-kindness/2026-11-20" in stored
 
 
 async def test_a_renamed_series_or_domain_is_refused(installation: Installation) -> None:
@@ -521,7 +521,9 @@ async def test_due_instants_by_zone_belong_to_one_notice(installation: Installat
     await installation.live(at(6, 12))
     async with installation.database.read() as connection:
         planned = await notices.open_notices(connection)
-        (invitation,) = [one for one in planned if one.kind is Kind.INVITATION and one.occurrence == KEY]
+        (invitation,) = [
+            notice for notice in planned if notice.kind is Kind.INVITATION and notice.occurrence == KEY
+        ]
         dues = await notices.dues_of(connection, invitation.id)
     assert set(dues) == {"Europe/London", "Pacific/Auckland", "America/New_York"}
 
@@ -543,8 +545,8 @@ async def test_each_kind_of_notice_expires_at_its_own_time(installation: Install
     )
     cancellation = await tell(installation.database, off, now=installation.clock.now())
     async with installation.database.read() as connection:
-        found = [await notices.by_id(connection, one.notice) for one in (update, cancellation)]
-    assert [one.expires for one in found if one] == [at(20, 12), at(20, 13)]
+        changes = [await notices.by_id(connection, change.notice) for change in (update, cancellation)]
+    assert [change.expires for change in changes if change] == [at(20, 12), at(20, 13)]
 
 
 async def test_a_member_who_joins_after_the_meeting_has_no_expired_mail_about_it(
@@ -581,12 +583,12 @@ async def test_past_amended_extra_and_begun_meetings_keep_their_wall_time_under_
     installation.restart()
     await installation.live(datetime(2027, 1, 10, tzinfo=UTC))
     async with installation.database.read() as connection:
-        kept = {one.key: one for one in await occurrences.all_occurrences(connection)}
-    assert kept[KEY].starts == START
-    assert kept[december].starts == datetime(2026, 12, 17, 18, tzinfo=UTC)
-    assert kept[extra.key].starts == at(25, 12)
-    assert kept[january].starts == datetime(2027, 1, 21, 12, tzinfo=UTC)
-    assert not any(one.orphaned for one in kept.values())
+        stored = {occurrence.key: occurrence for occurrence in await occurrences.all_occurrences(connection)}
+    assert stored[KEY].starts == START
+    assert stored[december].starts == datetime(2026, 12, 17, 18, tzinfo=UTC)
+    assert stored[extra.key].starts == at(25, 12)
+    assert stored[january].starts == datetime(2027, 1, 21, 12, tzinfo=UTC)
+    assert not any(occurrence.orphaned for occurrence in stored.values())
 
 
 async def test_an_orphaned_meeting_gets_no_new_notices_until_a_convenor_keeps_it(

@@ -1,4 +1,4 @@
-"""A backup taken while the service works, and going back to it without telling anybody twice."""
+"""A backup taken while the service runs, and restoring it without mailing anybody twice."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -116,7 +116,7 @@ async def test_a_backup_is_one_private_file_of_one_moment_with_the_key_in_it(
         await connection.exec_driver_sql("UPDATE members SET name = 'unseen'")
         file = await keep(installation)
     assert file.stat().st_mode & 0o777 == 0o600
-    assert [one.name for one in file.parent.iterdir()] == ["backup"]
+    assert [path.name for path in file.parent.iterdir()] == ["backup"]
     with sqlite3.connect(file) as copy:
         assert copy.execute("SELECT name FROM members").fetchall() == [("Ann",), ("Bo",)]
         assert copy.execute("SELECT key FROM backup").fetchone() == (installation.keys.secret.hex(),)
@@ -135,15 +135,15 @@ async def test_the_key_is_restored_and_the_replaced_files_are_set_aside(installa
         await put_back(installation, file, given=b"x" * 32)
     await put_back(installation, file)
     assert Keys(bytes.fromhex(secret.read_text())) == installation.keys
-    names = sorted(one.name for one in installation.folder.glob("*.before-*"))
+    names = sorted(path.name for path in installation.folder.glob("*.before-*"))
     assert names == ["secret.before-20261104T120000", "test.sqlite.before-20261104T120000"]
     with sqlite3.connect(installation.folder / "test.sqlite") as now:
         assert not now.execute("SELECT name FROM sqlite_master WHERE name = 'backup'").fetchall()
     now.close()
     async with installation.database.read() as connection:
-        standing = await current_pause(connection)
-    assert standing
-    assert standing.reason == "restored"
+        pause = await current_pause(connection)
+    assert pause
+    assert pause.reason == "restored"
 
 
 @pytest.mark.parametrize("fault", ["missing", "words", "database", "cut", "overwritten", "newer"])

@@ -1,4 +1,4 @@
-"""What has been kept long enough is forgotten by the daily sweep."""
+"""Old data is deleted by the daily sweep."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -62,7 +62,7 @@ async def test_a_member_who_left_is_erased_after_the_set_time_and_no_import_adds
 
 
 async def at_hand(installation: Installation) -> set[str | None]:
-    """The meetings of whose deliveries some are not in the archive."""
+    """Return the meetings that still have deliveries outside the archive."""
     async with installation.database.read() as connection:
         query = select(notices.c.occurrence).join(deliveries, deliveries.c.notice == notices.c.id)
         return set((await connection.scalars(query)).all())

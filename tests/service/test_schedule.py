@@ -1,4 +1,4 @@
-"""What the world sees of the meetings."""
+"""The meetings as everybody sees them."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -39,7 +39,7 @@ TUESDAYS = Series(
 
 @pytest.fixture
 async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
-    """Nothing in it yet: no tick has adopted the series."""
+    """An empty database: no tick has adopted the series."""
     async with open_installation(tmp_path, NOW) as installation:
         yield installation
 
@@ -74,8 +74,10 @@ async def change(installation: Installation, key: str, **values: Any) -> None:
 
 
 async def starts_in_feed(installation: Installation) -> list[str]:
-    found = await feed(installation.database, installation.series, COMMUNITY, now=installation.clock.now())
-    return [str(event.start) for event in Calendar.from_ical(found.content).events]
+    published = await feed(
+        installation.database, installation.series, COMMUNITY, now=installation.clock.now()
+    )
+    return [str(event.start) for event in Calendar.from_ical(published.content).events]
 
 
 async def test_an_empty_database_and_an_adopted_one_show_the_same(installation: Installation) -> None:
@@ -205,10 +207,10 @@ async def test_extra_meetings_are_listed_among_the_others(installation: Installa
 
 async def test_several_series_are_listed_in_one_order(installation: Installation) -> None:
     installation.series = (SERIES, TUESDAYS)
-    found = await rows(installation, count=30)
-    instants = [row.occurrence.starts for row in found]
+    listed = await rows(installation, count=30)
+    instants = [row.occurrence.starts for row in listed]
     assert instants == sorted(instants)
-    assert {row.occurrence.series for row in found} == {"conversation-for-kindness", "tuesdays"}
+    assert {row.occurrence.series for row in listed} == {"conversation-for-kindness", "tuesdays"}
 
 
 async def test_a_rule_that_ends_gives_only_the_meetings_it_has(installation: Installation) -> None:
@@ -260,21 +262,23 @@ async def test_the_feed_of_one_series_contains_only_that_series_under_its_own_na
     installation: Installation,
 ) -> None:
     installation.series = (SERIES, TUESDAYS)
-    one = Calendar.from_ical(
+    calendar = Calendar.from_ical(
         (await feed(installation.database, installation.series, COMMUNITY, now=NOW, only="tuesdays")).content
     )
-    assert str(one["NAME"]) == "Second Tuesdays"
-    assert str(one["SOURCE"]) == "https://meet.example.org/calendar/tuesdays.ics"
-    assert {str(event["UID"]).partition("-")[0] for event in one.events} == {"tuesdays"}
+    assert str(calendar["NAME"]) == "Second Tuesdays"
+    assert str(calendar["SOURCE"]) == "https://meet.example.org/calendar/tuesdays.ics"
+    assert {str(event["UID"]).partition("-")[0] for event in calendar.events} == {"tuesdays"}
 
 
 async def test_the_feed_follows_changes_and_says_when_it_did(installation: Installation) -> None:
     await installation.tick()
     installation.clock.pass_(timedelta(hours=5))
     await change(installation, NOVEMBER, cancel=True)
-    found = await feed(installation.database, installation.series, COMMUNITY, now=installation.clock.now())
-    assert found.changed_at == installation.clock.now()
-    assert b"SUMMARY:CANCELLED: Conversation for Kindness" in found.content
+    published = await feed(
+        installation.database, installation.series, COMMUNITY, now=installation.clock.now()
+    )
+    assert published.changed_at == installation.clock.now()
+    assert b"SUMMARY:CANCELLED: Conversation for Kindness" in published.content
 
 
 async def test_a_moved_meeting_is_found_by_its_key(installation: Installation) -> None:
@@ -284,10 +288,10 @@ async def test_a_moved_meeting_is_found_by_its_key(installation: Installation) -
         (NOVEMBER, datetime(2027, 3, 1, 18, tzinfo=UTC)),
         ("conversation-for-kindness/2030-03-21", datetime(2030, 3, 21, 18, tzinfo=UTC)),
     ):
-        one = await read_meeting(
+        meeting = await read_meeting(
             installation.database, installation.by_slug, key, now=installation.clock.now()
         )
-        assert one and one.starts == starts
+        assert meeting and meeting.starts == starts
 
 
 async def test_a_date_that_only_a_later_rule_gives_was_never_a_meeting(installation: Installation) -> None:
@@ -313,13 +317,13 @@ async def test_a_date_that_only_a_later_rule_gives_was_never_a_meeting(installat
 
 async def test_a_meetings_own_calendar_changes_with_it_alone(installation: Installation) -> None:
     await installation.tick()
-    one = await read_meeting(
+    meeting = await read_meeting(
         installation.database, installation.by_slug, DECEMBER, now=installation.clock.now()
     )
-    assert one
-    found = meeting_calendar(one, SERIES, COMMUNITY)
-    assert found.changed_at == one.changed_at
-    assert found.content.count(b"BEGIN:VEVENT") == 1
+    assert meeting
+    published = meeting_calendar(meeting, SERIES, COMMUNITY)
+    assert published.changed_at == meeting.changed_at
+    assert published.content.count(b"BEGIN:VEVENT") == 1
 
 
 async def test_a_series_that_is_gone_from_the_settings_shows_nothing(installation: Installation) -> None:

@@ -1,4 +1,4 @@
-"""Deadlines at a relay's rate, lived through: what begins early, and what follows when that changes."""
+"""Sending at a relay's rate over time: what begins early, and how deliveries are re-timed when that changes."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -31,7 +31,7 @@ BEGIN, START, DUE, MEETING, OVER = at(12, day=18), at(16, 30), at(17), at(18), a
 
 
 class ClockWithEvents(FakeClock):
-    """Lets something happen at an instant while others wait: time stands until it is done."""
+    """Runs a step at an instant while others wait: the clock stops until it is done."""
 
     def __init__(self, now: datetime) -> None:
         super().__init__(now)
@@ -51,7 +51,7 @@ class ClockWithEvents(FakeClock):
 
 
 def is_about(moment: datetime, expected: datetime) -> bool:
-    """What is sent is written down a message or two later, and those take a minute each here."""
+    """A sent message is recorded one or two messages later, and each takes a minute here."""
     return timedelta() <= moment - expected <= timedelta(minutes=2)
 
 

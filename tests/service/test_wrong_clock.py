@@ -1,4 +1,4 @@
-"""A start with a wrong clock, and a machine that slept: nothing is sent, given up or deleted by a time that is not."""
+"""A start with a wrong clock, and a machine that was suspended: a wrong time sends, gives up and deletes nothing."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -38,7 +38,7 @@ async def go_on(installation: Installation) -> int:
 
 
 async def start(installation: Installation, span: timedelta) -> None:
-    """Start again with a clock that is ahead by `span` (or back), and let it tick for a minute."""
+    """Restart with a clock that is ahead by `span` (behind if negative), and let it tick for a minute."""
     installation.clock.jump(span)
     installation.restart()
     await installation.dispatcher.take_over()
@@ -54,8 +54,8 @@ async def test_a_start_with_a_clock_far_ahead_sends_nothing_and_gives_nothing_up
     before = await installation.reports()
     mails = len(installation.mails())
     await start(installation, timedelta(days=days))
-    found = await pause_of(installation)
-    assert found and found.reason == "clock-ahead"
+    pause = await pause_of(installation)
+    assert pause and pause.reason == "clock-ahead"
     assert await installation.reports() == before
     assert len(installation.mails()) == mails
     await start(installation, -timedelta(days=days))
@@ -66,14 +66,14 @@ async def test_a_start_with_a_clock_far_ahead_sends_nothing_and_gives_nothing_up
 
 async def test_the_pause_says_what_would_happen_and_what_to_do(installation: Installation) -> None:
     await start(installation, timedelta(days=120))
-    found = await pause_of(installation)
-    assert found and found.last == WED
-    # Too late are the reminders of November and all mails of three months; in March one is invited and reminded.
-    assert (found.sends, found.expires) == (2 + 2, 2 * 2 + 3 * 2 * 3)
-    assert "120 days after the last tick (2026-11-18 08:30 UTC)" in found.advice
+    pause = await pause_of(installation)
+    assert pause and pause.last == WED
+    # The reminders of November and all mails of three months are too late; in March members are invited and reminded.
+    assert (pause.sends, pause.expires) == (2 + 2, 2 * 2 + 3 * 2 * 3)
+    assert "120 days after the last tick (2026-11-18 08:30 UTC)" in pause.advice
     assert (
         "`third-thursday resume`: 4 mails would be sent at once, and 22 mails given up as too late"
-        in found.advice
+        in pause.advice
     )
 
 
@@ -136,8 +136,8 @@ async def test_mail_that_expired_by_a_wrong_clock_is_queued_again_on_resume(
     await start(installation, timedelta(days=20))
     assert (await installation.states(policy="day-before", name="Ann")) == {"Ann": "expired: late"}
     await start(installation, -timedelta(days=20))
-    found = await pause_of(installation)
-    assert found and found.reason == "clock-behind"
+    pause = await pause_of(installation)
+    assert pause and pause.reason == "clock-behind"
     assert await go_on(installation) > 0
     await installation.tick()
     assert (await installation.states(policy="day-before", name="Ann")) == {"Ann": "sent"}

@@ -1,4 +1,4 @@
-"""New zone data moves an hour that members were told: who looks after the service knows, and members are told."""
+"""New zone data changes a local time that members were told: operators see it, and members are told."""
 
 import sys
 import zoneinfo
@@ -80,7 +80,7 @@ async def open_one(tmp_path: Path, series: Series) -> AsyncIterator[Installation
 
 @pytest.fixture
 async def home(tmp_path: Path, swap: Swap) -> AsyncIterator[Installation]:
-    """The home of the meeting is Vancouver; all were invited by the old data, and the new one is taken."""
+    """The home of the meeting is Vancouver; all were invited by the old data, and then the new data was adopted."""
     async for installation in open_one(tmp_path, HOME):
         swap(NEW)
         installation.restart()
@@ -99,35 +99,37 @@ async def away(tmp_path: Path, swap: Swap) -> AsyncIterator[Installation]:
 
 
 async def troubles(installation: Installation) -> list[str]:
-    found = await health(installation.database, installation.clock.now())
-    return [one for one in found.troubles(installation.clock.now()) if "zone data" in one]
+    report = await health(installation.database, installation.clock.now())
+    return [line for line in report.troubles(installation.clock.now()) if "zone data" in line]
 
 
 def texts(installation: Installation, name: str) -> list[tuple[str, str]]:
-    found = []
+    results = []
     for mail in sorted(installation.mails(), key=lambda mail: parsedate_to_datetime(str(mail["Date"]))):
         if address_of(name) in str(mail["To"]):
             body = mail.get_body(("plain",))
             assert body
-            found.append((str(mail["Subject"]), body.get_content()))
-    return found
+            results.append((str(mail["Subject"]), body.get_content()))
+    return results
 
 
 def sequences(mails: list[EmailMessage], name: str) -> list[int]:
-    found = []
+    results = []
     for mail in mails:
         for part in mail.walk() if address_of(name) in str(mail["To"]) else ():
             if part.get_content_type() == "text/calendar":
                 octets = part.get_payload(decode=True)
                 assert isinstance(octets, bytes)
-                found.append(int(str(Calendar.from_ical(octets).events[0]["SEQUENCE"])))
-    return sorted(found)
+                results.append(int(str(Calendar.from_ical(octets).events[0]["SEQUENCE"])))
+    return sorted(results)
 
 
 async def publish(installation: Installation) -> int:
-    pressed = await tell_again(installation.database, installation.by_slug, KEY, now=installation.clock.now())
+    published = await tell_again(
+        installation.database, installation.by_slug, KEY, now=installation.clock.now()
+    )
     await installation.tick()
-    return pressed.recipients
+    return published.recipients
 
 
 async def test_a_retimed_meeting_is_a_trouble_with_numbers_until_members_are_told(home: Installation) -> None:
@@ -141,12 +143,12 @@ async def test_a_retimed_meeting_is_a_trouble_with_numbers_until_members_are_tol
 
 async def test_the_update_has_a_higher_sequence_and_says_what_was_told(home: Installation) -> None:
     await publish(home)
-    subject, body = next(one for one in texts(home, "Ann") if "Changed" in one[0])
+    subject, body = next(pair for pair in texts(home, "Ann") if "Changed" in pair[0])
     assert "Friday 20 November, 01:00 London" in subject
     assert "has a new time" in body
     assert "We had told you 02:00. The rules for clocks have changed since then." in body
     assert sequences(home.mails(), "Ann") == [0, 1]
-    _, body = next(one for one in texts(home, "Val") if "Changed" in one[0])
+    _, body = next(pair for pair in texts(home, "Val") if "Changed" in pair[0])
     assert "Its time stays as it is" in body and "We had told you" not in body and "It was" not in body
     with pytest.raises(Refused, match="nothing to tell"):
         await publish(home)
@@ -173,7 +175,7 @@ async def test_if_only_members_zones_changed_only_those_members_are_told(away: I
     assert await publish(away) == 2
     assert {str(mail["To"]).split()[0] for mail in away.mails()[before:]} <= {"Val", "Van"}
     assert len(away.mails()) == before + 2
-    subject, body = next(one for one in texts(away, "Val") if "Changed" in one[0])
+    subject, body = next(pair for pair in texts(away, "Val") if "Changed" in pair[0])
     assert "11:00 Vancouver" in subject and "We had told you 10:00." in body and "stays as it is" not in body
     assert await troubles(away) == []
     with pytest.raises(Refused, match="nothing to tell"):
@@ -254,7 +256,7 @@ async def test_a_change_that_was_made_without_telling_can_be_told_later(away: In
         away.database, away.by_slug, KEY, Change(move_to=datetime(2026, 11, 19, 17)), now=away.clock.now()
     )
     assert await publish(away) == 4
-    _, body = next(one for one in texts(away, "Ann") if "Changed" in one[0])
+    _, body = next(pair for pair in texts(away, "Ann") if "Changed" in pair[0])
     assert "It was Thursday 19 November 2026, 18:00" in body
 
 

@@ -316,7 +316,7 @@ async def upcoming(
 
 
 def _next(line: Timeline, now: datetime) -> Occurrence | None:
-    # A limit, because a rule may go on for ever with cancelled meetings only.
+    # Give up after 400 meetings that are all cancelled.
     return next(
         (
             occurrence

@@ -18,12 +18,12 @@ from scheduler.delivery.send.transport import ConnectProblem, MaildirAddress, Sm
 from scheduler.domain.address import is_loopback
 from scheduler.domain.errors import Problem
 from scheduler.domain.policy import next_occurrence
-from scheduler.domain.zone import tzdata_version
+from scheduler.domain.zone import is_known_zone, tzdata_version
 from scheduler.service.forecast import LOOK_AHEAD
 from scheduler.service.health import health, try_writing
-from scheduler.service.send_schedule import Tardy, paced, tardy
+from scheduler.service.send_schedule import LateNotice, late_notices, schedule_sends
 from scheduler.service.settings_sync import check_frozen
-from scheduler.store import notices, occurrences
+from scheduler.store import members, notices, occurrences
 from scheduler.store.ledger import reports
 
 
@@ -151,7 +151,7 @@ async def _look_at_pace(parts: Parts, note: Callable[[Level, str], None]) -> Non
     rate, now = parts.settings.mail.rate, parts.clock.now()
     if not rate:
         return
-    rows = await paced(
+    rows = await schedule_sends(
         parts.database,
         series=parts.series,
         policies=parts.policies,
@@ -159,14 +159,14 @@ async def _look_at_pace(parts: Parts, note: Callable[[Level, str], None]) -> Non
         until=now + LOOK_AHEAD,
         now=now,
     )
-    late = tardy(rows)
+    late = late_notices(rows)
     for one in late:
         note(Level.WRONG if one.misses else Level.NOTE, _say_late(one, rate))
     if not late:
         note(Level.FINE, f"rate: at {rate:g} a second all that is due within six weeks leaves in time")
 
 
-def _say_late(one: Tardy, rate: float) -> str:
+def _say_late(one: LateNotice, rate: float) -> str:
     how = (
         f"but it expires at {one.expires:%Y-%m-%d %H:%M}: some will not get it"
         if one.misses
@@ -198,6 +198,12 @@ async def _look_at_database(parts: Parts, note: Callable[[Level, str], None]) ->
         note(Level.NOTE, f"inbox: {found.to_review} that came back to be looked at; see `returns list`")
     note(Level.FINE, f"members: {found.members.get('active', 0)} active")
     async with parts.database.read() as connection:
+        for zone, count in sorted((await members.unknown_zones(connection)).items()):
+            note(
+                Level.WRONG,
+                f"zone data: {count} member{' lives' if count == 1 else 's live'} in {zone}, which IANA "
+                f"{tzdata_version()} does not know: they get no reminder; install a newer tzdata package",
+            )
         await check_frozen(connection, parts.series, parts.community.domain)
         kept = await occurrences.all_occurrences(connection, since=now)
         for series in parts.series:
@@ -213,7 +219,9 @@ async def _look_at_database(parts: Parts, note: Callable[[Level, str], None]) ->
                     Level.NOTE,
                     f"{one.key} is no longer given by the rule; keep it (any `occurrence amend`) or cancel it",
                 )
-            for zone, starts, local in await notices.told_local_starts(connection, one.key):
+            for zone, starts, local in await notices.told_hours(connection, one.key):
+                if not is_known_zone(zone):
+                    continue
                 shown = f"{starts.astimezone(ZoneInfo(zone)):%Y-%m-%dT%H:%M}"
                 if starts == one.starts and shown != local and starts > now:
                     count = await reports.count_mailed(connection, one.key, zone)

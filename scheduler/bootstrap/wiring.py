@@ -168,7 +168,7 @@ async def put_back(settings: Settings, file: Path) -> Path | None:
             database,
             file,
             secret=(database.path or file).parent / "secret",
-            given=settings.security.key,
+            settings_key=settings.security.key,
             now=SystemClock().now(),
         )
     finally:

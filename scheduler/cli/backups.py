@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scheduler.cli.app import app
-from scheduler.cli.command import command_context, confirm, is_terminal, run_to_end
+from scheduler.cli.command import command_context, confirm, confirm_mailing, counted, is_terminal, run_to_end
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
+    from scheduler.service.restore import MissedMail
     from scheduler.service.sending_pause import SendingPaused
-    from scheduler.store.ledger.reports import PastDue
 
 
 @app.command()
@@ -45,49 +45,59 @@ def restore(context: typer.Context, file: Path) -> None:
 def resume(
     context: typer.Context,
     send_missed: Annotated[
-        bool, typer.Option("--send-missed", help="After a restore, send what was due before it too.")
+        bool,
+        typer.Option("--send-missed", help="After a restore, send what was due before it too. Asks first."),
     ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Let sending go on after it was held."""
+    """Resume sending after it was paused."""
     from scheduler.bootstrap.serve import make_planner
-    from scheduler.service.restore import let_go, missed
-    from scheduler.service.sending_pause import CLOCK_AHEAD, RESTORED, held
+    from scheduler.service.restore import missed, resume_without_missed
+    from scheduler.service.sending_pause import CLOCK_AHEAD, RESTORED, current_pause
     from scheduler.service.sending_pause import resume as resume_sending
 
-    async def look(parts: "Parts") -> "tuple[SendingPaused | None, list[PastDue]]":
+    async def look(parts: "Parts") -> "tuple[SendingPaused | None, MissedMail]":
         async with parts.database.read() as connection:
-            standing = await held(connection)
-        if standing and standing.reason == RESTORED:
-            # A tick makes the deliveries that the backup does not know of.
+            pause = await current_pause(connection)
+        if pause and pause.reason == RESTORED:
+            # A tick creates the deliveries that the backup does not contain.
             await make_planner(parts).tick()
-        return standing, await missed(parts.database)
+        return pause, await missed(parts.database)
 
     async def go_on(parts: "Parts") -> int | None:
-        if not send_missed and standing and standing.reason == RESTORED:
-            return await let_go(parts.database)
+        if not send_missed and pause and pause.reason == RESTORED:
+            return await resume_without_missed(parts.database)
         async with parts.database.write() as connection:
             came_back = await resume_sending(connection, parts.clock.now())
         if came_back:
             typer.echo(f"{came_back} mails that a wrong clock had given up as too late are queued again")
         return None
 
-    standing, waiting = command_context(context).run(look)
-    if not standing:
+    pause, waiting = command_context(context).run(look)
+    if not pause:
         typer.echo("sending was not held")
         return
-    if standing.reason == CLOCK_AHEAD:
-        typer.echo(f"sending is held ({standing.reason}): {standing.advice}")
-        confirm("Is the clock right, and should sending go on?", yes=not is_terminal(), otherwise="")
-    for row in waiting:
+    no_question = yes or not is_terminal()
+    if pause.reason == CLOCK_AHEAD:
+        typer.echo(f"sending is held ({pause.reason}): {pause.advice}")
+        confirm("Is the clock right, and should sending go on?", yes=no_question, otherwise="")
+    for row in waiting.notices:
         typer.echo(f"{row.count:>7}  {row.kind} {row.notice}: {row.about}")
-    if standing.reason == RESTORED:
-        count = sum(row.count for row in waiting)
-        fate = (
-            "will be sent now" if send_missed else "may have been sent after the backup, and will not be sent"
-        )
-        typer.echo(f"{count} mails were due before the restore; they {fate}")
-        confirm("Go on?", yes=not is_terminal() or not count, otherwise="")
+    if pause.reason == RESTORED:
+        count = sum(row.count for row in waiting.notices)
+        due = f"{count} mails were due before the restore"
+        if send_missed:
+            typer.echo(f"{due}; they will be sent now")
+            confirm_mailing(
+                f"Send {counted(count, 'mail')} to {counted(waiting.members, 'member')}?",
+                waiting.members,
+                yes=yes,
+                instead="leave out --send-missed to go on without them",
+            )
+        else:
+            typer.echo(f"{due}; they may have been sent after the backup, and will not be sent")
+            confirm("Go on?", yes=no_question or not count, otherwise="")
     ended = command_context(context).run(go_on)
-    typer.echo(f"sending goes on; it was held ({standing.reason}) since {standing.since:%Y-%m-%d %H:%M} UTC")
+    typer.echo(f"sending goes on; it was held ({pause.reason}) since {pause.since:%Y-%m-%d %H:%M} UTC")
     if ended is not None:
         typer.echo(f"{ended} mails ended as expired (restored)")

@@ -258,7 +258,7 @@ def answers(
 ) -> None:
     """Show how many come, may come and do not."""
     from scheduler.domain.occurrence import OccurrenceKey
-    from scheduler.service.occurrences import find_occurrence
+    from scheduler.service.occurrences import require_occurrence
     from scheduler.store import answers
 
     with usage():
@@ -267,8 +267,8 @@ def answers(
     async def count(parts: "Parts") -> tuple[dict[str, int], list[tuple[str, str, str]]]:
         series = {one.slug: one for one in parts.series}
         async with parts.database.read() as connection:
-            await find_occurrence(connection, series, key, parts.clock.now())
-            people = await answers.list_answers(connection, key) if names else []
+            await require_occurrence(connection, series, key, parts.clock.now())
+            people = await answers.who_answered(connection, key) if names else []
             return await answers.count_answers(connection, key), people
 
     found, people = command_context(context).run(count)

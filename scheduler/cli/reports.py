@@ -13,31 +13,31 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from scheduler.bootstrap.wiring import Parts
-    from scheduler.service.send_schedule import Foreseen, Paced
+    from scheduler.service.send_schedule import ScheduledSend, SendEstimate
     from scheduler.store.ledger.reports import Report
 
 
-def show_plan(rows: "Sequence[Paced]", *, rate: float, zones: bool, now: datetime) -> None:
+def show_plan(rows: "Sequence[ScheduledSend]", *, rate: float, zones: bool, now: datetime) -> None:
     """Print what will be sent, a notice a line, or with `zones` a due instant a line; with a rate, when the first and
     the last mail of each leave."""
-    from scheduler.service.send_schedule import about
+    from scheduler.service.send_schedule import name_of
 
-    lines: dict[object, list[Paced]] = {}
-    for paced in rows:
-        row = paced.forecast
-        lines.setdefault((row.notice, row.zone, row.due) if zones else row.notice, []).append(paced)
+    lines: dict[object, list[ScheduledSend]] = {}
+    for sending in rows:
+        row = sending.forecast
+        lines.setdefault((row.notice, row.zone, row.due) if zones else row.notice, []).append(sending)
     for line in lines.values():
-        spans = [paced.span for paced in line]
+        spans = [sending.span for sending in line]
         first, last = min(span.start for span in spans), max(span.finish for span in spans)
         pace = f"starts {_minute(first)}  ends {_minute(last)}  " if rate else ""
         late = "  LATE" if any(span.late for span in spans) else ""
         note = "  TOO LATE FOR SOME" if any(span.misses for span in spans) else late
-        number = sum(paced.forecast.recipients for paced in line)
-        when = _range([max(paced.forecast.due, now) for paced in line], now=now)
-        names = [paced.forecast.zone for paced in line]
+        number = sum(sending.forecast.recipients for sending in line)
+        when = _range([max(sending.forecast.due, now) for sending in line], now=now)
+        names = [sending.forecast.zone for sending in line]
         where = f"{len(names)} zones" if len(names) > 1 else names[0] or "all zones"
         typer.echo(
-            f"{when:<{20 if zones else 40}}  {pace}{number:>7}  {about(line[0].forecast)}  {where}{note}"
+            f"{when:<{20 if zones else 40}}  {pace}{number:>7}  {name_of(line[0].forecast)}  {where}{note}"
         )
     number = sum(row.forecast.recipients for row in rows)
     typer.echo(f"{number} mails in all{f', at {rate:g} a second' if rate else ''}; nothing was sent")
@@ -54,7 +54,7 @@ async def foreseen(
     if not rate or not dues:
         return ""
     expires = max(dues.values()) + useful
-    found = await send_schedule.foresee(
+    found = await send_schedule.estimate(
         parts.database,
         series=parts.series,
         policies=parts.policies,
@@ -67,7 +67,7 @@ async def foreseen(
     return _say(found, rate=rate, expires=expires) if found else ""
 
 
-def _say(found: "Foreseen", *, rate: float, expires: datetime) -> str:
+def _say(found: "SendEstimate", *, rate: float, expires: datetime) -> str:
     from scheduler.domain.clock import say_duration
 
     text = (
@@ -122,19 +122,19 @@ def plan(
     """Show what will be sent, to how many, when. Sends nothing."""
     # DROPIMPORT
     from scheduler.service.forecast import LOOK_AHEAD
-    from scheduler.service.send_schedule import paced
+    from scheduler.service.send_schedule import schedule_sends
 
     first = read_date(from_, "--from") if from_ else None
     last = read_date(to, "--to") if to else None
     if first and last and last < first:
         raise SettingsProblem(f"--to {last} lies before --from {first}")
 
-    async def look(parts: "Parts") -> "tuple[list[Paced], float, datetime]":
+    async def look(parts: "Parts") -> "tuple[list[ScheduledSend], float, datetime]":
         now = parts.clock.now()
         since = datetime.combine(first, time(), UTC) if first else now
         until = datetime.combine(last, time.max, UTC) if last else max(since, now) + LOOK_AHEAD
         rate = parts.settings.mail.rate
-        found = await paced(
+        found = await schedule_sends(
             parts.database, series=parts.series, policies=parts.policies, rate=rate, until=until, now=now
         )
         return [row for row in found if since <= max(row.forecast.due, now)], rate, now

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import cast
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from babel import Locale
 from babel.core import get_global
@@ -70,6 +70,21 @@ def require_zone(name: str, what: str = "zone") -> str:
 def zone_info(name: str) -> ZoneInfo:
     """The rules of a zone. Raises Refused as `require_zone`."""
     return ZoneInfo(require_zone(name))
+
+
+@lru_cache(maxsize=1024)
+def is_known_zone(name: str) -> bool:
+    """Return whether the installed zone data has the rules of a stored zone: older data may not."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return False
+    return True
+
+
+def known_zone(name: str, home: str) -> str:
+    """Return a stored zone to show times in, or the zone `home` if the installed zone data does not have it."""
+    return name if is_known_zone(name) else home
 
 
 @lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""Telling whoever looks after the service of a trouble: once when it begins, once when it ends, never by mail."""
+"""Alert the operators to a trouble by webhook, never by mail: once when it begins, and once when it ends."""
 
 import asyncio
 import json
@@ -20,16 +20,21 @@ from scheduler.store.database import Database
 log = structlog.get_logger()
 
 LONGEST_CALL = 10.0
+"""Seconds."""
 FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(minutes=15)
-# While one sender calls, no other does.
-TAKEN = timedelta(seconds=30)
-MOST_KEPT = 50
+CLAIMED_FOR = timedelta(seconds=30)
+"""How long an alert belongs to the `serve` that is sending it; no other sends it meanwhile."""
+
+MOST_QUEUED = 50
 
 
 class AlertNotifier:
-    """Compares what is wrong with what was, and calls the webhook. All of it is kept in the database: an alert outlives
-    a restart, and of several `serve` one alone rings. Only of the database itself each tells what it sees."""
+    """Compares the present troubles with the former ones, and calls the webhook for each change.
+
+    Alerts are queued in the database: they survive a restart, and only one of several `serve` sends each. An outage of
+    the database itself is reported by every `serve` that sees it.
+    """
 
     def __init__(
         self, database: Database, clock: Clock, *, community: str, webhook: str, ping: str, late: timedelta
@@ -40,61 +45,66 @@ class AlertNotifier:
         self._webhook = webhook
         self._ping = ping
         self._late = late
-        self._faults = ""
+        self._reported_outage = ""
         self._next_call = -math.inf
 
     @property
     def has_news(self) -> bool:
-        """Whether to `look` soon, since the database has begun or ceased to fail."""
-        known = bool(self._database.outages.current) == bool(self._faults)
-        return bool(self._webhook) and not known and self._clock.monotonic() >= self._next_call
+        """Return whether the database has begun or stopped failing, so that `look` should be called soon."""
+        reported = bool(self._database.faults.standing) == bool(self._reported_outage)
+        return bool(self._webhook) and not reported and self._clock.monotonic() >= self._next_call
 
     async def look(self) -> None:
-        """After a tick: note what began and ended, tell it, and tell the dead-man's switch where nothing is wrong."""
-        now = self._clock.now()
-        await self._tell_faults(now)
-        async with self._database.tick() as connection:
-            wrong = await troubles(connection, now, late=self._late)
-            await self._note(connection, wrong, now)
-        await self._tell()
-        well = not wrong and not self._database.outages.current
-        if self._ping and well and (fault := await _call(self._ping)):
-            log.warning("ping-failed", error=fault)
+        """Send alerts for what began and ended since the last look, and call the ping URL if nothing is wrong.
 
-    async def _tell_faults(self, now: datetime) -> None:
-        """Of a database that fails it is told from here, since nothing can be kept in it: when that begins and ends."""
+        Call it after each tick.
+        """
+        now = self._clock.now()
+        await self._report_outage(now)
+        async with self._database.tick() as connection:
+            present = await troubles(connection, now, late=self._late)
+            await self._queue_alerts(connection, present, now)
+        await self._send_alerts()
+        well = not present and not self._database.faults.standing
+        if self._ping and well and (error := await _call(self._ping)):
+            log.warning("ping-failed", error=error)
+
+    async def _report_outage(self, now: datetime) -> None:
+        """Report an outage of the database when it begins and ends; it cannot be queued in that database."""
         if not self.has_news:
             return
         words = "; ".join(map(str, self._database.outages.current))
         self._next_call = self._clock.monotonic() + FIRST_RETRY.total_seconds()
-        told = {
+        alert = {
             "trouble": "database",
             "event": "begins" if words else "ended",
-            "text": f"{self._community}: {words or f'it is over: {self._faults}'}",
+            "text": f"{self._community}: {words or f'it is over: {self._reported_outage}'}",
             "at": now.isoformat(),
         }
-        if fault := await _call(self._webhook, json.dumps(told).encode()):
-            log.warning("alert-failed", trouble="database", error=fault)
+        if error := await _call(self._webhook, json.dumps(alert).encode()):
+            log.warning("alert-failed", trouble="database", error=error)
             return
-        self._faults, self._next_call = words, -math.inf
+        self._reported_outage, self._next_call = words, -math.inf
 
-    async def _note(self, connection: AsyncConnection, wrong: Mapping[str, str], now: datetime) -> None:
-        was: dict[str, str] = await service_state.read(connection, service_state.TROUBLES) or {}
-        begun, ended = wrong.keys() - was.keys(), was.keys() - wrong.keys()
+    async def _queue_alerts(
+        self, connection: AsyncConnection, present: Mapping[str, str], now: datetime
+    ) -> None:
+        former: dict[str, str] = await service_state.read(connection, service_state.TROUBLES) or {}
+        begun, ended = present.keys() - former.keys(), former.keys() - present.keys()
         if not begun and not ended:
-            if wrong.get("told") != was.get("told"):
-                # Its numbers fall as members are told; `/readyz` shows them.
-                await service_state.write(connection, service_state.TROUBLES, dict(wrong))
+            if present.get("told") != former.get("told"):
+                # Its numbers go down as members are told; `/readyz` shows them.
+                await service_state.write(connection, service_state.TROUBLES, dict(present))
             return
-        news = [(kind, "begins", wrong[kind]) for kind in sorted(begun)]
-        news += [(kind, "ended", f"it is over: {was[kind]}") for kind in sorted(ended)]
+        news = [(kind, "begins", present[kind]) for kind in sorted(begun)]
+        news += [(kind, "ended", f"it is over: {former[kind]}") for kind in sorted(ended)]
         for kind, event, _ in news:
             (log.error if event == "begins" else log.info)(f"trouble-{event}", trouble=kind)
-        await service_state.write(connection, service_state.TROUBLES, dict(wrong) or None)
+        await service_state.write(connection, service_state.TROUBLES, dict(present) or None)
         if self._webhook:
-            kept = await service_state.read(connection, service_state.ALERTS) or []
+            queued = await service_state.read(connection, service_state.ALERTS) or []
             for kind, event, words in news:
-                kept.append(
+                queued.append(
                     {
                         "trouble": kind,
                         "event": event,
@@ -104,44 +114,44 @@ class AlertNotifier:
                         "attempts": 0,
                     }
                 )
-            await service_state.write(connection, service_state.ALERTS, kept[-MOST_KEPT:])
+            await service_state.write(connection, service_state.ALERTS, queued[-MOST_QUEUED:])
 
-    async def _tell(self) -> None:
-        """Call the webhook for what is to be told now, in its order; what fails is tried again after a while."""
-        while self._webhook and (alert := await self._take()):
-            told = {name: alert[name] for name in ("trouble", "event", "text", "at")}
-            if fault := await _call(self._webhook, json.dumps(told).encode()):
-                log.warning("alert-failed", trouble=alert["trouble"], attempts=alert["attempts"], error=fault)
+    async def _send_alerts(self) -> None:
+        """Call the webhook for each alert that is due, in order; stop at one that fails, which is retried later."""
+        while self._webhook and (alert := await self._claim()):
+            body = {name: alert[name] for name in ("trouble", "event", "text", "at")}
+            if error := await _call(self._webhook, json.dumps(body).encode()):
+                log.warning("alert-failed", trouble=alert["trouble"], attempts=alert["attempts"], error=error)
                 return
             async with self._database.tick() as connection:
-                kept = await service_state.read(connection, service_state.ALERTS) or []
+                queued = await service_state.read(connection, service_state.ALERTS) or []
                 await service_state.write(
-                    connection, service_state.ALERTS, [one for one in kept if one != alert] or None
+                    connection, service_state.ALERTS, [other for other in queued if other != alert] or None
                 )
 
-    async def _take(self) -> dict[str, Any] | None:
-        """The first alert, if its time has come; it is then nobody else's for a while, or until its next try."""
+    async def _claim(self) -> dict[str, Any] | None:
+        """Claim and return the first alert if it is due; no other `serve` sends it before its next try."""
         now = self._clock.now()
         async with self._database.tick() as connection:
-            kept = await service_state.read(connection, service_state.ALERTS) or []
-            if not kept or datetime.fromisoformat(kept[0]["next_try"]) > now:
+            queued = await service_state.read(connection, service_state.ALERTS) or []
+            if not queued or datetime.fromisoformat(queued[0]["next_try"]) > now:
                 return None
-            first: dict[str, Any] = kept[0]
+            first: dict[str, Any] = queued[0]
             pause = min(FIRST_RETRY * 2 ** min(first["attempts"], 10), LONGEST_RETRY)
             first["attempts"] += 1
-            first["next_try"] = (now + max(pause, TAKEN)).isoformat()
-            await service_state.write(connection, service_state.ALERTS, kept)
+            first["next_try"] = (now + max(pause, CLAIMED_FOR)).isoformat()
+            await service_state.write(connection, service_state.ALERTS, queued)
             return first
 
 
 async def _call(url: str, body: bytes | None = None) -> str:
-    """POST `body`, or GET without one; empty where it was taken, else what went wrong, in a word or a code."""
+    """POST `body`, or GET without one. Return an empty string on success, else the HTTP status or the error's name."""
 
     def call() -> str:
         headers = {"User-Agent": "third-thursday"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        # The settings let http and https through, nothing else.
+        # The settings accept http and https URLs only.
         request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=LONGEST_CALL):  # noqa: S310

@@ -1,4 +1,4 @@
-"""What will be sent, to how many and when, as things stand; sends nothing."""
+"""Forecast what will be sent, to how many members and when, as things are now. Sends nothing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,17 +7,8 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import (
-    EVERY_ZONE,
-    FOLLOW_UP_REACH,
-    PLANNED,
-    Kind,
-    Policy,
-    Wanted,
-    next_occurrence,
-    wanted,
-)
-from scheduler.service.settings_sync import adoption, derived, holds_for
+from scheduler.domain.policy import EVERY_ZONE, FOLLOW_UP_REACH, PLANNED, Kind, Policy, Wanted
+from scheduler.service.settings_sync import adoption, applies_to, first_invited, wanted_notices, with_derived
 from scheduler.store import members, notices, occurrences
 from scheduler.store.database import Database
 from scheduler.store.ledger import reports
@@ -29,8 +20,11 @@ LOOK_AHEAD = timedelta(days=42)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """One due instant of a notice. `zone` is None where one instant serves all zones; `ready` is from when on the first
-    of its deliveries may be sent, None where there is none yet. `number` is that of a notice that exists."""
+    """One due instant of a notice. All instants are in UTC.
+
+    `zone` is None if one instant serves all zones. `ready` is the instant from which the first of its deliveries may
+    be sent, None if there is no delivery yet. `number` is the notice's number if the notice exists.
+    """
 
     notice: str
     kind: str
@@ -54,21 +48,23 @@ async def forecast(
     until: datetime,
     now: datetime,
 ) -> list[Forecast]:
-    """The due instants from `since` to `until` by time; what is late but still useful goes out at once, and counts
-    as due now."""
+    """Return the due instants from `since` to `until`, by time. What is late but still useful is sent at once, and
+    counts as due now."""
     async with database.read() as connection:
-        people = await members.active_by_zone(connection)
+        active = await members.active_by_zone(connection)
         zones = await members.zones(connection)
-        standing = {one.identity: one for one in await notices.open_notices(connection)}
-        found = [
+        open_notices = {notice.identity: notice for notice in await notices.open_notices(connection)}
+        rows = [
             row
             for want in await _wants(connection, series, policies, zones=zones, until=until, now=now)
-            for row in await _of_want(connection, want, standing.get(want.identity), people=people, now=now)
+            for row in await _planned_rows(
+                connection, want, open_notices.get(want.identity), active=active, now=now
+            )
         ]
-        for notice in standing.values():
+        for notice in open_notices.values():
             if notice.kind not in PLANNED and not notice.stopped_at and not notice.unwanted:
-                found += await _of_pressed(connection, notice)
-    chosen = [row for row in found if row.expires > now and since <= max(row.due, now) and row.due <= until]
+                rows += await _published_rows(connection, notice)
+    chosen = [row for row in rows if row.expires > now and since <= max(row.due, now) and row.due <= until]
     return sorted(chosen, key=lambda row: (row.due, row.notice, row.zone or ""))
 
 
@@ -81,80 +77,78 @@ async def _wants(
     until: datetime,
     now: datetime,
 ) -> list[Wanted]:
-    adopted = await occurrences.adopted_policies(connection)
+    """Return the notices that the policies want of stored and derived occurrences, without those that are closed."""
+    adopted_policies = await occurrences.adopted_policies(connection)
     adopted_series = await occurrences.adopted_series(connection)
-    kept = await occurrences.all_occurrences(connection)
-    gone = {one.identity for one in await notices.every(connection) if one.closed_at}
-    found = []
+    stored = await occurrences.all_occurrences(connection)
+    closed = {notice.identity for notice in await notices.every(connection) if notice.closed_at}
+    wants = []
     for series in all_series:
-        mine = [policy for policy in policies if holds_for(policy, series)]
+        applying = [policy for policy in policies if applies_to(policy, series)]
         known = adopted_series.get(series.slug)
-        horizon = until + max((policy.longest_lead for policy in mine), default=timedelta())
-        held = derived(
+        horizon = until + max((policy.longest_lead for policy in applying), default=timedelta())
+        planned = with_derived(
             series,
-            kept,
+            stored,
             until=horizon,
             after=known.derived_until if known else None,
             adopted_at=known.adopted_at if known else now,
         )
-        for policy in mine:
-            since, new = adoption(adopted, series, policy, now)
-            first = next_occurrence(held, since) if new else None
-            for one in _to_tell_of(held, policy, now):
-                want = wanted(
-                    one,
-                    policy,
-                    zones=zones,
-                    adopted_at=since,
-                    invite_now=first is not None and one.key == first.key,
-                )
-                if want and want.identity not in gone:
-                    found.append(want)
-    return found
+        for policy in applying:
+            adopted_at, is_first = adoption(adopted_policies, series, policy, now)
+            wants += wanted_notices(
+                policy,
+                _to_tell_of(planned, policy, now),
+                zones=zones,
+                adopted_at=adopted_at,
+                invited_at_once=first_invited(planned, adopted_at, is_first=is_first),
+            )
+    return [want for want in wants if want.identity not in closed]
 
 
-def _to_tell_of(held: Sequence[Occurrence], policy: Policy, now: datetime) -> list[Occurrence]:
+def _to_tell_of(planned: Sequence[Occurrence], policy: Policy, now: datetime) -> list[Occurrence]:
     since = now - FOLLOW_UP_REACH if policy.kind is Kind.FOLLOW_UP else now
-    return [one for one in held if one.starts > since]
+    return [occurrence for occurrence in planned if occurrence.starts > since]
 
 
-async def _of_want(
+async def _planned_rows(
     connection: AsyncConnection,
     want: Wanted,
     notice: Notice | None,
     *,
-    people: Mapping[tuple[str, str], int],
+    active: Mapping[tuple[str, str], int],
     now: datetime,
 ) -> list[Forecast]:
+    """Return the rows of a notice that a policy wants; `notice` is None until it exists."""
     dues = {zone: (due, False) for zone, due in want.dues.items()}
     waiting = dict[str, Waiting]()
     if notice:
         if notice.stopped_at:
             return []
         waiting = await reports.waiting_by_zone(connection, notice.id)
-        kept = await notices.dues_of(connection, notice.id)
-        dues = {one.zone: (one.due, one.fanned_at is not None) for one in kept.values()} | {
-            zone: pair for zone, pair in dues.items() if zone not in kept
+        stored = await notices.dues_of(connection, notice.id)
+        dues = {due.zone: (due.due, due.fanned_at is not None) for due in stored.values()} | {
+            zone: pair for zone, pair in dues.items() if zone not in stored
         }
     number = notice.id if notice else None
-    # Of what is due later everybody who is on the list now is in time: one look serves for all those instants.
-    later = (
-        await reports.missing_later(connection, want, people, notice=number)
+    # Everybody on the list now is in time for any later due instant: one query serves all of them.
+    missing_later = (
+        await reports.lacking_later(connection, want, active, notice=number)
         if any(due > now and not fanned for due, fanned in dues.values())
         else {}
     )
     rows = []
     for zone, (due, fanned) in dues.items():
         if fanned:
-            lacking = dict[str, int]()
+            missing = dict[str, int]()
         elif due > now:
-            lacking = later
+            missing = missing_later
         else:
             only = None if zone == EVERY_ZONE else zone
-            lacking = await reports.missing_by_zone(connection, want, notice=number, due=due, zone=only)
-        places = lacking.keys() | waiting.keys() if zone == EVERY_ZONE else {zone}
-        made = [waiting[place] for place in places if place in waiting]
-        count = sum(one.count for one in made) + sum(lacking.get(place, 0) for place in places)
+            missing = await reports.lacking_by_zone(connection, want, notice=number, due=due, zone=only)
+        places = missing.keys() | waiting.keys() if zone == EVERY_ZONE else {zone}
+        fanned_out = [waiting[place] for place in places if place in waiting]
+        count = sum(group.count for group in fanned_out) + sum(missing.get(place, 0) for place in places)
         if count:
             rows.append(
                 Forecast(
@@ -166,19 +160,20 @@ async def _of_want(
                     expires=want.expires,
                     zone=None if zone == EVERY_ZONE else zone,
                     recipients=count,
-                    ready=min((one.ready for one in made), default=None),
+                    ready=min((group.ready for group in fanned_out), default=None),
                 )
             )
     return rows
 
 
-async def _of_pressed(connection: AsyncConnection, notice: Notice) -> list[Forecast]:
+async def _published_rows(connection: AsyncConnection, notice: Notice) -> list[Forecast]:
+    """Return the rows of a notice that a convenor published: an update, a cancellation or an ad-hoc notice."""
     waiting = await reports.waiting_by_zone(connection, notice.id)
     dues = await notices.dues_of(connection, notice.id)
     rows = []
     for due in dues.values():
-        made = [one for zone, one in waiting.items() if due.zone in (EVERY_ZONE, zone)]
-        if made:
+        fanned_out = [group for zone, group in waiting.items() if due.zone in (EVERY_ZONE, zone)]
+        if fanned_out:
             rows.append(
                 Forecast(
                     notice=notice.identity,
@@ -188,8 +183,8 @@ async def _of_pressed(connection: AsyncConnection, notice: Notice) -> list[Forec
                     due=due.due,
                     expires=notice.expires,
                     zone=None if due.zone == EVERY_ZONE else due.zone,
-                    recipients=sum(one.count for one in made),
-                    ready=min(one.ready for one in made),
+                    recipients=sum(group.count for group in fanned_out),
+                    ready=min(group.ready for group in fanned_out),
                     number=notice.id,
                     subject=notice.subject,
                 )

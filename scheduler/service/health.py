@@ -1,4 +1,4 @@
-"""How the service is: what a convenor, a monitor and `doctor` are told."""
+"""Report the health of the service to convenors, monitoring and `doctor`."""
 
 import asyncio
 from collections import Counter
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.service.form_limits import limited_words
-from scheduler.service.sending_pause import BY_CLOCK, SendingPaused, held
+from scheduler.service.sending_pause import BY_CLOCK, SendingPaused, current_pause
 from scheduler.store import members, notices, occurrences, returns, service_state
 from scheduler.store.database import OUTAGES, Database
 from scheduler.store.ledger import corrections, reports
@@ -25,15 +25,15 @@ LONGEST_READ = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceHealth:
-    """The state of the service at one instant.
+    """The state of the service at one instant. All instants are in UTC.
 
-    `relay` is why the relay takes no mail, or empty, `unwritable` why nothing can be written; `served` whether a
-    `serve` is running that should have ticked (SQLite). `oldest_waiting` is the earliest due instant of what waits,
-    `ready_since` since when the longest could have been tried. `suppressed` is how many members' addresses take no
-    mail, `to_review` how many returns wait for a look, `unkept` how many more there was no room for, `turned_away` how
-    many mails came back of late because the other side does not want them from us; `wrongly_told` says, a line for each
-    meeting, how many were told an hour that new zone data has changed; `forms_limited` says that forms were asked for
-    too much mail, or is empty.
+    `relay` is why the relay takes no mail, `unwritable` why the database cannot be written; both are empty if all is
+    well. `served` is whether a `serve` is running although its tick is overdue (SQLite only). `oldest_waiting` is the
+    earliest due instant of the queued mail, `ready_since` since when some of it could have been tried. `suppressed`
+    counts the members whose address takes no mail, `to_review` the returned mails that wait for review, `unkept` those
+    that were only counted because too many wait, `turned_away` the recent ones that were refused for the sender's
+    reputation or policy. `wrongly_told` is a line for each meeting whose local time was changed by new zone data after
+    members were told. `forms_limited` says that visitors asked for too much mail by forms; empty if not.
     """
 
     last_tick: datetime | None
@@ -55,46 +55,46 @@ class ServiceHealth:
     forms_limited: str = ""
 
     def lag(self, now: datetime) -> timedelta:
-        """How far sending is behind what it may send."""
+        """Return how long mail that could be sent has been waiting."""
         return now - self.ready_since if self.ready_since else timedelta()
 
     def troubles(self, now: datetime, *, late: timedelta = LATE) -> list[str]:
-        """What is wrong, a line each; empty where all is well. `late` is from which lag on it is a trouble."""
-        found = [self.unwritable] if self.unwritable else []
-        # A wrong clock holds the ticks too.
+        """Return what is wrong, a line each; empty if all is well. A lag above `late` counts as wrong."""
+        lines = [self.unwritable] if self.unwritable else []
+        # A wrong clock stops the ticks too.
         by_clock = self.hold is not None and self.hold.reason in BY_CLOCK
         if not by_clock and _is_overdue(self.last_tick, now):
-            found.append(
-                "`serve` is running, but does not get its work done: see its log"
+            lines.append(
+                "`serve` is running, but its work is not getting done: see its log"
                 if self.served
                 else "no `serve` is running: nothing is being sent"
             )
         if self.hold:
-            found.append(f"sending is held ({self.hold.reason}): {self.hold.advice}")
+            lines.append(f"sending is held ({self.hold.reason}): {self.hold.advice}")
         if self.relay:
-            found.append(f"the relay takes no mail: {self.relay}")
+            lines.append(f"the relay takes no mail: {self.relay}")
         if self.turned_away:
-            found.append(_turned_away(self.turned_away))
+            lines.append(_turned_away(self.turned_away))
         if self.unkept:
-            found.append(f"{_RETURNS_FULL}; so far {self.unkept} were only counted")
-        found += self.wrongly_told
+            lines.append(f"{_RETURNS_FULL}; so far {self.unkept} were only counted")
+        lines += self.wrongly_told
         if self.forms_limited:
-            found.append(self.forms_limited)
+            lines.append(self.forms_limited)
         if self.lag(now) > late:
-            found.append(_lateness(self.lag(now)))
-        return found
+            lines.append(_lateness(self.lag(now)))
+        return lines
 
 
 _RETURNS_FULL = (
-    "what came back by mail is no longer kept, since too much waits for a look: `returns list` shows it, and "
+    "returned mail is no longer kept, because too much waits for review: `returns list` shows it, and "
     "`returns drop --from`, `--older-than` or `--containing` makes room"
 )
 
 
 def _turned_away(count: int) -> str:
     return (
-        f"mail that came back since yesterday for what the other side thinks of us (5.7): {count}; "
-        "`returns list --all` says what, and `doctor` whether SPF, DKIM and DMARC are right"
+        f"mails returned since yesterday because the receiving server distrusts this sender (5.7): {count}; "
+        "`returns list --all` shows why, and `doctor` checks SPF, DKIM and DMARC"
     )
 
 
@@ -103,36 +103,37 @@ async def _turned_away_lately(connection: AsyncConnection, now: datetime) -> int
 
 
 async def _wrongly_told(connection: AsyncConnection, now: datetime) -> list[str]:
-    """A line for each meeting to come of which members were told an hour that new zone data has changed."""
-    found = []
+    """Return a line for each coming meeting of which members were told a local time that new zone data has changed."""
+    lines = []
     for key in await corrections.outdated_occurrences(connection):
-        one = await occurrences.occurrence_by_key(connection, key)
-        if one is None or one.starts <= now or one.cancelled:
+        occurrence = await occurrences.one_occurrence(connection, key)
+        if occurrence is None or occurrence.starts <= now or occurrence.cancelled:
             continue
-        if wrong := await corrections.wrongly_told(connection, one):
-            found.append(_say_wrongly_told(one.key, wrong))
-    return found
+        if groups := await corrections.wrongly_told(connection, occurrence):
+            lines.append(_say_wrongly_told(key, groups))
+    return lines
 
 
-def _say_wrongly_told(key: str, wrong: Sequence[WronglyTold]) -> str:
-    of_hour: Counter[tuple[str, str, str]] = Counter()
-    for one in wrong:
-        of_hour[one.zone, one.told, one.right] += one.members
+def _say_wrongly_told(key: str, groups: Sequence[WronglyTold]) -> str:
+    count_by_change: Counter[tuple[str, str, str]] = Counter()
+    for group in groups:
+        count_by_change[group.zone, group.told, group.right] += group.members
 
     def hour(local: str, beside: str) -> str:
+        """Return the time of day of `local`, with its date if that differs from the one of `beside`."""
         day, _, clock = local.partition("T")
         return clock if day == beside.partition("T")[0] else f"{day} {clock}"
 
-    named = [
+    changes = [
         f"{count} in {zone} were told {hour(told, right)}, now {hour(right, told)}"
-        for (zone, told, right), count in of_hour.most_common(ZONES_NAMED)
+        for (zone, told, right), count in count_by_change.most_common(ZONES_NAMED)
     ]
-    if others := len(of_hour) - len(named):
-        named.append(f"and those of {others} more zone{'' if others == 1 else 's'}")
-    total = of_hour.total()
+    if others := len(count_by_change) - len(changes):
+        changes.append(f"and those of {others} more zone{'' if others == 1 else 's'}")
+    total = count_by_change.total()
     return (
-        f"{key}: new zone data has changed the hour that {total} member{' was' if total == 1 else 's were'} told "
-        f"({'; '.join(named)}); `occurrence tell {key}` sends the update"
+        f"{key}: new zone data has changed the local time that {total} member{' was' if total == 1 else 's were'} "
+        f"told ({'; '.join(changes)}); `occurrence tell {key}` sends the update"
     )
 
 
@@ -147,39 +148,39 @@ def _lateness(lag: timedelta) -> str:
 
 
 async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelta) -> dict[str, str]:
-    """What is wrong, by kind, in words that hold no address; for a service that ticks."""
-    found = {}
-    if standing := await held(connection):
-        found["held"] = f"sending is held ({standing.reason}): {standing.advice}"
+    """Return what is wrong with a service that ticks, by kind, in words without addresses; so is a lag above `late`."""
+    troubles_by_kind = {}
+    if pause := await current_pause(connection):
+        troubles_by_kind["held"] = f"sending is held ({pause.reason}): {pause.advice}"
     if relay := await service_state.read(connection, service_state.RELAY):
-        found["relay"] = f"{_in_brief(relay)}; `third-thursday status` says more"
+        troubles_by_kind["relay"] = f"{_in_brief(relay)}; `third-thursday status` says more"
     if count := await _turned_away_lately(connection, now):
-        found["policy"] = _turned_away(count)
-    if await returns.discarded(connection):
-        found["returns"] = _RETURNS_FULL
+        troubles_by_kind["policy"] = _turned_away(count)
+    if await returns.unkept(connection):
+        troubles_by_kind["returns"] = _RETURNS_FULL
     if lines := await _wrongly_told(connection, now):
-        found["told"] = "; ".join(lines)
+        troubles_by_kind["told"] = "; ".join(lines)
     if words := limited_words(await service_state.read(connection, service_state.FORMS_LIMITED), now):
-        found["forms"] = words
+        troubles_by_kind["forms"] = words
     since = await reports.ready_since(connection, now)
     if since and now - since > late:
-        found["late"] = _lateness(now - since)
-    return found
+        troubles_by_kind["late"] = _lateness(now - since)
+    return troubles_by_kind
 
 
 def _in_brief(relay: Mapping[str, str]) -> str:
-    """Without what the relay said: that may hold an address."""
+    """Leave out the relay's reply: it may contain an address."""
     return ": ".join(filter(None, ("the relay takes no mail", relay.get("brief"))))
 
 
 async def is_served(connection: AsyncConnection, now: datetime) -> bool:
-    """Whether a `serve` has ticked lately."""
+    """Return whether a `serve` has ticked within TICK_OVERDUE."""
     return not _is_overdue(await service_state.read_instant(connection, service_state.LAST_TICK), now)
 
 
 async def try_writing(database: Database, now: datetime) -> Outage | None:
-    """Write a little, and return what is wrong where that fails. Waits no more than some seconds for others."""
-    hurried = database.with_short_timeout()
+    """Try a small write, and return the outage if it fails. Waits only a few seconds for other writers."""
+    hurried = database.in_a_hurry()
     try:
         async with hurried.write() as connection:
             await service_state.write(connection, service_state.TRIED, now)
@@ -191,15 +192,15 @@ async def try_writing(database: Database, now: datetime) -> Outage | None:
 
 
 async def health(database: Database, now: datetime, *, unwritable: Outage | None = None) -> ServiceHealth:
-    """How the service is; `unwritable` is what `try_writing` found, if it was asked."""
-    faults = dict.fromkeys([*([unwritable] if unwritable else []), *database.outages.current])
+    """Return the health of the service; `unwritable` is the result of `try_writing`, if it was called."""
+    faults = dict.fromkeys([*([unwritable] if unwritable else []), *database.faults.standing])
     async with database.read() as connection:
         relay = await service_state.read(connection, service_state.RELAY)
         last_tick = await service_state.read_instant(connection, service_state.LAST_TICK)
         unkept = await returns.discarded(connection)
         return ServiceHealth(
             last_tick=last_tick,
-            hold=await held(connection),
+            hold=await current_pause(connection),
             relay=f"{relay['reason']} (since {relay['since']})" if relay else "",
             unwritable="; ".join(map(str, faults)),
             served=_is_overdue(last_tick, now) and database.is_served,
@@ -221,23 +222,23 @@ async def health(database: Database, now: datetime, *, unwritable: Outage | None
 
 
 async def unready(database: Database, now: datetime) -> list[str]:
-    """Why the service does not do its work, a few words each; empty where it does. Reads next to nothing."""
-    faults = [one.words for one in database.outages.current]
+    """Return why the service does not do its work, a few words each; empty if it does. Reads very little."""
+    faults = [outage.words for outage in database.faults.standing]
     try:
         async with asyncio.timeout(LONGEST_READ.total_seconds()), database.read() as connection:
             served = await is_served(connection, now)
-            standing = await held(connection)
+            pause = await current_pause(connection)
             relay = await service_state.read(connection, service_state.RELAY)
             known = await service_state.read(connection, service_state.TROUBLES) or {}
     except OUTAGES:
         return faults or ["the database does not answer"]
-    found = faults if served else ["there was no tick lately", *faults]
-    if standing:
-        found.append(f"sending is held: {standing.reason}")
+    reasons = faults if served else ["there was no tick lately", *faults]
+    if pause:
+        reasons.append(f"sending is held: {pause.reason}")
     if relay:
-        found.append(_in_brief(relay))
+        reasons.append(_in_brief(relay))
     if "late" in known:
-        found.append("mail is late")
+        reasons.append("mail is late")
     if "told" in known:
-        found.append(known["told"])
-    return found
+        reasons.append(known["told"])
+    return reasons

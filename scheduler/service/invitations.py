@@ -1,4 +1,4 @@
-"""Which invitations are open already, so that who comes onto the list now is invited at once."""
+"""Return which invitations are open, to invite new members at once, and what is due for an added occurrence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,18 +6,9 @@ from datetime import datetime
 from itertools import takewhile
 
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import (
-    EVERY_ZONE,
-    Kind,
-    Policy,
-    Wanted,
-    due_in,
-    identity,
-    next_occurrence,
-    wanted,
-)
+from scheduler.domain.policy import EVERY_ZONE, Kind, Policy, Wanted, due_in, identity
 from scheduler.service.schedule import timeline
-from scheduler.service.settings_sync import adoption, holds_for, horizon
+from scheduler.service.settings_sync import adoption, applies_to, first_invited, horizon, wanted_notices
 from scheduler.store import members, notices, occurrences
 from scheduler.store.database import Database
 from scheduler.store.ledger import reports
@@ -25,9 +16,9 @@ from scheduler.store.ledger import reports
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invitation:
-    """The invitation to an occurrence as the plan has it, or would have it at its next tick.
+    """The invitation to an occurrence as it is planned, or will be at the next tick.
 
-    `at_once`: it is sent even where it was due before `adopted_at`. `dues` are the instants, by zone, that stand.
+    `at_once`: it is sent even if it was due before `adopted_at`. `dues` are the stored due instants (UTC) by zone.
     """
 
     occurrence: Occurrence
@@ -37,87 +28,89 @@ class Invitation:
     dues: Mapping[str, datetime]
 
     def is_open_in(self, zone: str, now: datetime) -> bool:
-        """Whether a new member in `zone` would get it at `now`."""
-        want = wanted(
-            self.occurrence,
+        """Return whether a new member in `zone` is invited at `now`."""
+        wants = wanted_notices(
             self.policy,
+            [self.occurrence],
             zones=frozenset({zone}),
             adopted_at=self.adopted_at,
-            invite_now=self.at_once,
+            invited_at_once=self.occurrence.key if self.at_once else "",
         )
-        due = (due_in(want.dues, zone) if want else None) or due_in(self.dues, zone)
+        due = (due_in(wants[0].dues, zone) if wants else None) or due_in(self.dues, zone)
         return due is not None and due <= now < self.occurrence.starts
 
 
 async def invitations(
     database: Database, *, series: Sequence[Series], policies: Sequence[Policy], now: datetime
 ) -> list[Invitation]:
-    """The invitations to meetings still to come that may be open, whether or not a `serve` has ever run."""
+    """Return the invitations to coming meetings that may be open, whether or not a `serve` has ever run."""
     until = now + horizon(policies)
-    found = []
+    coming_invitations = []
     async with database.read() as connection:
-        adopted = await occurrences.adopted_policies(connection)
-        standing = {one.identity: one for one in await notices.open_notices(connection)}
+        adopted_policies = await occurrences.adopted_policies(connection)
+        open_notices = {notice.identity: notice for notice in await notices.open_notices(connection)}
         dues = await notices.dues_of_open(connection)
-        for its, policy in ((one, policy) for one in series for policy in policies if holds_for(policy, one)):
-            if policy.kind is not Kind.INVITATION:
-                continue
-            line = await timeline(connection, [its], now=now)
-            adopted_at, first = adoption(adopted, its, policy, now)
-            since = list(takewhile(lambda one: one.starts <= until, line.since(min(adopted_at, now))))
-            following = next_occurrence(since, adopted_at) if first else None
-            for one in since:
-                notice = standing.get(identity(policy.kind, one, policy.slug))
-                stopped = notice is not None and notice.stopped_at is not None
-                if one.starts > now and not one.cancelled and not one.orphaned and not stopped:
-                    kept = dues.get(notice.id, {}) if notice else {}
-                    found.append(
-                        Invitation(
-                            occurrence=one,
-                            policy=policy,
-                            adopted_at=adopted_at,
-                            at_once=following is not None and one.key == following.key,
-                            dues={zone: due.due for zone, due in kept.items()},
+        for each_series in series:
+            line = await timeline(connection, [each_series], now=now)
+            for policy in policies:
+                if policy.kind is not Kind.INVITATION or not applies_to(policy, each_series):
+                    continue
+                adopted_at, is_first = adoption(adopted_policies, each_series, policy, now)
+                planned = list(
+                    takewhile(lambda occurrence: occurrence.starts <= until, line.since(min(adopted_at, now)))
+                )
+                invited_at_once = first_invited(planned, adopted_at, is_first=is_first)
+                for occurrence in planned:
+                    notice = open_notices.get(identity(policy.kind, occurrence, policy.slug))
+                    stopped = notice is not None and notice.stopped_at is not None
+                    dropped = occurrence.cancelled or occurrence.orphaned or stopped
+                    if occurrence.starts > now and not dropped:
+                        stored_dues = dues.get(notice.id, {}) if notice else {}
+                        coming_invitations.append(
+                            Invitation(
+                                occurrence=occurrence,
+                                policy=policy,
+                                adopted_at=adopted_at,
+                                at_once=occurrence.key == invited_at_once,
+                                dues={zone: due.due for zone, due in stored_dues.items()},
+                            )
                         )
-                    )
-    return found
+    return coming_invitations
 
 
-async def wanted_of(
-    database: Database, new: Occurrence, *, series: Series, policies: Sequence[Policy], now: datetime
+async def wanted_for_added(
+    database: Database, added: Occurrence, *, series: Series, policies: Sequence[Policy], now: datetime
 ) -> list[Wanted]:
-    """What the policies want told about an occurrence that is being added."""
-    found = []
+    """Return the notices that the policies want of an occurrence that is being added to `series`."""
+    wants = []
     async with database.read() as connection:
-        adopted = await occurrences.adopted_policies(connection)
+        adopted_policies = await occurrences.adopted_policies(connection)
         zones = await members.zones(connection)
         line = await timeline(connection, [series], now=now)
-        for policy in (one for one in policies if holds_for(one, series)):
-            adopted_at, first = adoption(adopted, series, policy, now)
-            held = takewhile(lambda one: one.starts <= new.starts, line.since(min(adopted_at, now)))
-            following = next_occurrence([*held, new], adopted_at) if first else None
-            want = wanted(
-                new,
+        for policy in policies:
+            if not applies_to(policy, series):
+                continue
+            adopted_at, is_first = adoption(adopted_policies, series, policy, now)
+            before = takewhile(
+                lambda occurrence: occurrence.starts <= added.starts, line.since(min(adopted_at, now))
+            )
+            wants += wanted_notices(
                 policy,
+                [added],
                 zones=zones,
                 adopted_at=adopted_at,
-                invite_now=following is not None and following.key == new.key,
+                invited_at_once=first_invited([*before, added], adopted_at, is_first=is_first),
             )
-            if want:
-                found.append(want)
-    return found
+    return wants
 
 
-async def count_due(database: Database, want: Wanted, *, now: datetime) -> int:
-    """To how many members a notice that does not exist yet would go at once."""
-    number = 0
+async def count_due_now(database: Database, want: Wanted, *, now: datetime) -> int:
+    """Return to how many members a notice that does not exist yet would be sent at once."""
+    recipients = 0
     async with database.read() as connection:
         for zone, due in want.dues.items():
             if due <= now:
                 only = None if zone == EVERY_ZONE else zone
-                number += sum(
-                    (
-                        await reports.missing_by_zone(connection, want, notice=None, due=due, zone=only)
-                    ).values()
-                )
-    return number
+                missing = await reports.lacking_by_zone(connection, want, notice=None, due=due, zone=only)
+                recipients += sum(missing.values())
+    return recipients

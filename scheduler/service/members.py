@@ -18,7 +18,7 @@ from scheduler.domain.policy import first_instant
 from scheduler.domain.text import folded, quoted, require_line
 from scheduler.domain.token import Keys
 from scheduler.domain.windows_zone import windows_name
-from scheduler.domain.zone import find_zone, primary_zone, require_zone, zones_of_country
+from scheduler.domain.zone import find_zone, known_zone, primary_zone, require_zone, zones_of_country
 from scheduler.store import erasures, members, returns
 from scheduler.store.database import Database
 from scheduler.store.members import Member
@@ -313,7 +313,9 @@ async def pause_member(database: Database, email: str, *, until: date | None, no
         if member.status in ("left", "pending"):
             state = "has left" if member.status == "left" else "has not confirmed yet"
             raise Refused(f"{member.address} {state} and gets no mail; there is nothing to pause")
-        back = first_instant(datetime.combine(until, time()), member.zone) if until else None
+        back = (
+            first_instant(datetime.combine(until, time()), known_zone(member.zone, "UTC")) if until else None
+        )
         if back and back <= now:
             raise Refused(f"--until {until} has begun for {member.address}; choose a day to come")
         return await _change(connection, member, _status(member, "paused", now=now, until=back))

@@ -1,4 +1,4 @@
-"""Send notices: ad-hoc notices to many, and service mails to one person."""
+"""Publish, stop and resend notices: ad-hoc notices to an audience, and service mails to one person."""
 
 import secrets
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ SERVICE_MAIL_USEFUL_FOR = {
     Kind.ADDRESS_CHANGE: timedelta(days=2),
     Kind.ADDRESS_CHANGED: timedelta(days=7),
 }
-"""How long each is of use; the links that it carries, where they expire, hold as long."""
+"""How long each service mail is useful; those of its links that expire are valid as long."""
 
 
 async def mail_one(
@@ -40,10 +40,10 @@ async def mail_one(
     address: str | None = None,
     words: str = "",
 ) -> int:
-    """Make a service mail to `member`, to be sent within seconds, and return its notice's number.
+    """Create a service mail to `member`, to be sent within seconds, and return its notice's number.
 
-    It goes to the member's own address, or to `address`. `words` (Markdown) are a convenor's, never what a visitor
-    typed. Who is not active gets replies only.
+    It is sent to the member's own address, or to `address`. `words` (Markdown) are a convenor's, never a visitor's.
+    A member who is not active is sent replies only.
     """
     if kind not in PERSONAL:
         raise ValueError(f"a {kind} is no service mail")
@@ -62,15 +62,15 @@ async def mail_one(
     )
     await notices.set_dues(connection, number, {EVERY_ZONE: now})
     await notices.mark_fanned(connection, number, EVERY_ZONE, now)
-    made = await notices.by_id(connection, number)
-    assert made
-    await fan_out.fan_out(connection, made, zone=member.zone, due=now, now=now)
+    notice = await notices.by_id(connection, number)
+    assert notice
+    await fan_out.fan_out(connection, notice, zone=member.zone, due=now, now=now)
     await service_state.note_change(connection)
     return number
 
 
 async def mailed_since(connection: AsyncConnection, member: Member, *kinds: Kind, since: datetime) -> int:
-    """How many service mails of these kinds were made for a member since an instant: what a cool-down asks."""
+    """Return how many service mails of these kinds were created for a member since an instant; used to limit them."""
     return await notices.count_to(connection, member.id, kinds, since=since)
 
 
@@ -80,7 +80,7 @@ LONGEST_SUBJECT = 200
 
 @dataclass(frozen=True, slots=True)
 class PublishedNotice:
-    """A notice that was made: its number, and to how many it goes."""
+    """The number of a published notice, and of its recipients."""
 
     notice: int
     recipients: int
@@ -89,30 +89,30 @@ class PublishedNotice:
 def when_due(
     zones: frozenset[str], *, at: datetime | str | None, hold: timedelta, now: datetime
 ) -> dict[str, datetime]:
-    """The due instants (UTC) of a notice, by zone: at once after `hold`, at an instant, or at each member's own hour
-    (`local:…`). Raises Refused where that lies in the past for everybody."""
+    """Return the due instants (UTC) of a notice by zone: once `hold` is over, at an instant, or at a local time in each
+    zone (`local:…`). Raises Refused if `at` is in the past for everybody."""
     soonest = now + hold
     if at is None:
         return {EVERY_ZONE: soonest}
     if isinstance(at, datetime):
         if at < now:
-            raise Refused(f"--at {at.isoformat()} lies in the past")
+            raise Refused(f"--at {at.isoformat()} is in the past")
         return {EVERY_ZONE: max(at, soonest)}
     dues = {zone: local_due(at, zone) for zone in zones}
     if dues and max(dues.values()) < now:
-        raise Refused(f"--at {at} lies in the past in every member's zone")
+        raise Refused(f"--at {at} is in the past in every member's zone")
     return {zone: max(due, soonest) for zone, due in dues.items()}
 
 
 def require_words(subject: str, body: str) -> tuple[str, str]:
-    """Return both as they are sent. Raises Refused where one is empty or not allowed."""
+    """Return subject and body as they are sent. Raises Refused if one is empty or not allowed."""
     subject = require_line(subject, "subject", longest=LONGEST_SUBJECT)
     body = require_prose(body, "body")
     if not subject or not body.strip():
         raise Refused("a notice needs a subject and a body")
     if lines := images(body):
         raise Refused(
-            f"body, line {lines[0]}: images are not sent; put it on a web page and write a link to it"
+            f"body, line {lines[0]}: images are not sent; put the image on a web page and link to it"
         )
     return subject, body
 
@@ -129,10 +129,10 @@ async def send_notice(
     expires: timedelta = USEFUL_FOR,
     hold: timedelta = timedelta(),
 ) -> PublishedNotice:
-    """Make an ad-hoc notice (`body` is Markdown) for those who are in `audience` now.
+    """Publish an ad-hoc notice (`body` is Markdown) to the members who are in `audience` now.
 
-    `expires` counts from the last due instant. Raises Refused where a text is empty or not allowed, or where the
-    audience is.
+    `expires` counts from the last due instant. Raises Refused if a text is empty or not allowed, or if the audience
+    is empty.
     """
     subject, body = require_words(subject, body)
     async with database.read() as connection:
@@ -163,23 +163,25 @@ async def publish_notice(
     now: datetime,
     **notice: Any,
 ) -> PublishedNotice:
-    """Make a notice and its deliveries; nothing of it is sent before all of them stand. `notice` names the other
-    columns; its identity is unique."""
+    """Create a notice and its deliveries; nothing is sent before all of them exist.
+
+    `dues` are by zone (UTC). `notice` gives the other columns of the notice; its identity is unique.
+    """
     async with database.write() as connection:
         number = await notices.add(
             connection, **notice, audience=audience_text, created_at=now, frozen=True, ready=False
         )
         await notices.set_dues(connection, number, dues)
-        made = await notices.by_id(connection, number)
+        published = await notices.by_id(connection, number)
         zones = await members.zones(connection)
-    assert made
+    assert published
     for zone in sorted(zones):
         after: int | None = 0
         while after is not None:
             async with database.write() as connection:
                 after = await fan_out.fan_out(
                     connection,
-                    made,
+                    published,
                     zone=zone,
                     due=dues.get(zone) or dues[EVERY_ZONE],
                     now=now,
@@ -196,15 +198,18 @@ async def publish_notice(
 
 
 async def require_notice(connection: AsyncConnection, number: int) -> Notice:
-    """Raises Refused where there is no such notice."""
-    found = await notices.by_id(connection, number)
-    if not found:
-        raise Refused(f"there is no notice {number}; `notice list` shows them")
-    return found
+    """Return the notice with that number. Raises Refused if there is none."""
+    notice = await notices.by_id(connection, number)
+    if not notice:
+        raise Refused(f"there is no notice {number}; `notice list` shows all notices")
+    return notice
 
 
 async def stop(database: Database, number: int, now: datetime) -> dict[str, int]:
-    """Withdraw what is still queued of a notice, within a claim's time; returns its deliveries by state."""
+    """Withdraw the queued deliveries of a notice; return the number of its deliveries by state.
+
+    A claim that is being sent already is not stopped; that takes a few seconds.
+    """
     async with database.write() as connection:
         notice = await require_notice(connection, number)
         if not notice.stopped_at:
@@ -215,23 +220,25 @@ async def stop(database: Database, number: int, now: datetime) -> dict[str, int]
 
 
 async def count_missed(database: Database, number: int) -> int:
-    """To how many at most `resend_missed` sends a notice; of one that was stopped before its deliveries were made, to
-    all whom it may be for."""
+    """Return to how many members at most `resend_missed` sends a notice.
+
+    If the notice was stopped before all its deliveries were created, that is everybody it may be for.
+    """
     async with database.read() as connection:
         notice = await require_notice(connection, number)
         states = await reports.states(connection, number)
         missed = states.get("withdrawn", 0) + states.get("failed", 0)
         dues = (await notices.dues_of(connection, number)).values()
-        if notice.kind in PLANNED and notice.stopped_at and any(one.fanned_at is None for one in dues):
+        if notice.kind in PLANNED and notice.stopped_at and any(due.fanned_at is None for due in dues):
             everybody = await members.count_audience(connection, {"all": []}, kind=notice.kind)
             missed = max(missed, everybody - sum(states.values()) + missed)
         return missed
 
 
 async def resend_missed(database: Database, number: int, now: datetime) -> int:
-    """Queue again what of a notice was stopped before its try, or failed; returns how many.
+    """Queue again the deliveries of a notice that were stopped before they were tried, or that failed; return how many.
 
-    Raises Refused where the notice has expired: what is then still to be said is a new notice.
+    Raises Refused if the notice has expired or was withdrawn: send a new one instead.
     """
     async with database.write() as connection:
         notice = await require_notice(connection, number)
@@ -240,9 +247,9 @@ async def resend_missed(database: Database, number: int, now: datetime) -> int:
         if notice.unwanted:
             raise Refused(f"notice {number} was withdrawn ({notice.unwanted}); send a new one")
         await notices.change(connection, number, stopped_at=None, closed_at=None)
-        back = await lifecycle.requeue(connection, number)
-        back += await lifecycle.retry_failed(connection, number, now)
+        requeued = await lifecycle.give_back(connection, number)
+        requeued += await lifecycle.retry_failed(connection, number, now)
         if not notice.frozen:
             await notices.fan_out_again(connection, number)
         await service_state.note_change(connection)
-        return back
+        return requeued

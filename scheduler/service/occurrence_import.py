@@ -1,4 +1,4 @@
-"""A table of topics, speakers, links and materials, taken meeting by meeting."""
+"""Import a table of topics, speakers, links and materials, one meeting a row."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Programme:
-    """The good rows of a table, what is wrong with the others, a line each, and the encoding where it was guessed."""
+    """The valid rows of a table, one problem for each of the others, and the encoding if it was guessed."""
 
     rows: Sequence[Row]
     problems: Sequence[str]
@@ -32,9 +32,9 @@ class Programme:
 
 
 def read_programme(data: bytes, *, series: Sequence[str], encoding: str | None = None) -> Programme:
-    """Read a table (`open_table` says which, and how `encoding` is used). Empty cells change nothing.
+    """Read a table (see `open_table` for its formats and `encoding`). Empty cells change nothing.
 
-    Raises Refused where the table has no column that names the meeting.
+    Raises Refused if no column names the meeting.
     """
     table = open_table(data, known=lambda heading: heading.strip().casefold() in _HEADINGS, encoding=encoding)
     names = [heading.strip().casefold() for heading in table.headings]
@@ -49,7 +49,7 @@ def read_programme(data: bytes, *, series: Sequence[str], encoding: str | None =
             if record.problem:
                 raise Refused(record.problem)
             cells = {name: cell.strip() for name, cell in zip(names, record.cells, strict=False)}
-            key = cells.get("occurrence") or _only(series) + "/" + cells.get("date", "")
+            key = cells.get("occurrence") or _only_series(series) + "/" + cells.get("date", "")
             OccurrenceKey.parse(key)
             topic, speakers, link, materials = (cells.get(name) or None for name in COLUMNS)
             change = Change(topic=topic, speakers=speakers, link=link, materials=materials)
@@ -59,10 +59,10 @@ def read_programme(data: bytes, *, series: Sequence[str], encoding: str | None =
     return Programme(rows, problems, table.guess)
 
 
-def _only(series: Sequence[str]) -> str:
+def _only_series(series: Sequence[str]) -> str:
     if len(series) != 1:
         raise Refused(
-            f"with several series give a column 'occurrence' with SERIES/DATE; series: {', '.join(series)}"
+            f"there are several series: add a column 'occurrence' with SERIES/DATE; series: {', '.join(series)}"
         )
     return series[0]
 
@@ -70,7 +70,7 @@ def _only(series: Sequence[str]) -> str:
 async def take_programme(
     database: Database, series: Mapping[str, Series], rows: Sequence[Row], *, now: datetime
 ) -> tuple[int, list[str]]:
-    """Amend each row's meeting; returns how many changed and, a line each, the rows that were refused."""
+    """Amend the meeting of each row; return how many changed, and a line for each row that was refused."""
     changed, refused = 0, []
     for row in rows:
         try:

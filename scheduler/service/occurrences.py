@@ -1,4 +1,4 @@
-"""A convenor's changes to a meeting. Editing mails nobody; telling people is an act of its own."""
+"""Change, add and remove occurrences. Editing sends no mail; telling members is a separate act."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,21 +13,22 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, in_gap, instant
 from scheduler.domain.policy import EVERY_ZONE, Kind, Policy, Wanted
 from scheduler.domain.text import require_line, require_prose
-from scheduler.service.invitations import count_due, wanted_of
+from scheduler.service.invitations import count_due_now, wanted_for_added
 from scheduler.service.notices import PublishedNotice, publish_notice
+from scheduler.service.schedule import find_occurrence
 from scheduler.store import members, notices, occurrences, service_state
 from scheduler.store.database import Database
 from scheduler.store.ledger import corrections, lifecycle, reports
 
 OF_MEETING = frozenset({"coming", "answered", "declined", "unanswered"})
-"""The terms of an audience that name a meeting."""
+"""The audience terms that name an occurrence."""
 
 EVERYBODY: Mapping[str, list[str]] = {"all": []}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What a convenor wants of an occurrence; None leaves a thing as it is. `move_to` is the home wall time."""
+    """A convenor's change to an occurrence; None leaves a value as it is. `move_to` is wall time in the home zone."""
 
     topic: str | None = None
     speakers: str | None = None
@@ -39,7 +40,7 @@ class Change:
 
     def __post_init__(self) -> None:
         if self.cancel and (self.restore or self.move_to):
-            raise Refused("a meeting is either cancelled, restored or moved; give one of these")
+            raise Refused("a meeting is either cancelled, restored or moved; give only one of these")
         for name, check in (
             ("topic", require_line),
             ("speakers", require_line),
@@ -54,7 +55,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Amended:
-    """An occurrence before and after a change; the same where nothing changed."""
+    """An occurrence before and after a change; both are the same if nothing changed."""
 
     before: Occurrence
     after: Occurrence
@@ -66,77 +67,79 @@ class Amended:
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """A meeting outside the rule, and how many would be mailed of it at once."""
+    """A meeting outside the rule, and the number of members who would be mailed about it at once."""
 
     occurrence: Occurrence
     recipients: int
 
 
-async def find_occurrence(
-    connection: AsyncConnection, series: Mapping[str, Series], key: str, now: datetime
+async def require_occurrence(
+    connection: AsyncConnection, all_series: Mapping[str, Series], key: str, now: datetime
 ) -> Occurrence:
-    """The kept occurrence, or the one that the rule gives. Raises Refused where there is none."""
-    parsed = OccurrenceKey.parse(key)
-    kept = await occurrences.occurrence_by_key(connection, key)
-    if kept:
-        return kept
-    its = series.get(parsed.series)
-    if its is None:
-        raise Refused(f"'{key}': there is no series '{parsed.series}'; there is: {', '.join(sorted(series))}")
-    if parsed.time is not None or not its.gives(parsed.date):
+    """Return the occurrence with that key, stored or of the rule (see `find_occurrence`). Raises Refused if there is
+    none."""
+    series_slug = OccurrenceKey.parse(key).series
+    if series_slug not in all_series:
         raise Refused(
-            f"'{key}': {its.title} has no meeting of that date; `schedule` shows those that there are"
+            f"'{key}': there is no series '{series_slug}'; there is: {', '.join(sorted(all_series))}"
         )
-    adopted = (await occurrences.adopted_series(connection)).get(its.slug)
-    return its.occurrence(parsed.date, adopted.adopted_at if adopted else now)
+    occurrence = await find_occurrence(connection, all_series, key, now=now)
+    if occurrence is None:
+        raise Refused(
+            f"'{key}': {all_series[series_slug].title} has no meeting on that date; "
+            "`schedule` lists the meetings there are"
+        )
+    return occurrence
 
 
 async def require_meetings(
     connection: AsyncConnection,
-    series: Mapping[str, Series],
+    all_series: Mapping[str, Series],
     audience: Mapping[str, Collection[str]],
     *,
     now: datetime,
 ) -> None:
-    """Raises Refused, naming the meeting, where an audience is of one that does not exist."""
-    for kind, values in audience.items():
-        for key in values if kind in OF_MEETING else ():
+    """Raise Refused, naming the meeting, if an audience refers to one that does not exist."""
+    for term, values in audience.items():
+        for key in values if term in OF_MEETING else ():
             try:
-                await find_occurrence(connection, series, key, now)
+                await require_occurrence(connection, all_series, key, now)
             except Refused as refusal:
-                raise Refused(f"audience {kind}:{key}: {refusal}") from None
+                raise Refused(f"audience {term}:{key}: {refusal}") from None
 
 
 async def preview(
     database: Database,
-    series: Mapping[str, Series],
+    all_series: Mapping[str, Series],
     key: str,
     change: Change,
     *,
     now: datetime,
     to_tell: datetime | None = None,
 ) -> Amended:
-    """What `change` would make of an occurrence. Raises Refused where it cannot be, or where it is too late to tell
-    anybody at `to_tell`."""
+    """Return what `change` would make of an occurrence.
+
+    Raises Refused if the change is not possible, or if it is too late to tell anybody at `to_tell`.
+    """
     async with database.read() as connection:
-        before = await find_occurrence(connection, series, key, now)
-        told_off = await _told_off(connection, key)
-        foreseen = Amended(before, _changed(before, change, now=now, told_off=told_off))
-        if to_tell and foreseen.changed:
-            _require_useful(foreseen.after, _useful_until(foreseen.after, before), to_tell)
-        return foreseen
+        before = await require_occurrence(connection, all_series, key, now)
+        told_cancelled = await _was_told_cancelled(connection, key)
+        amended = Amended(before, _changed(before, change, now=now, told_cancelled=told_cancelled))
+        if to_tell and amended.changed:
+            _require_useful(amended.after, _useful_until(amended.after, before), to_tell)
+        return amended
 
 
 async def amend(
-    database: Database, series: Mapping[str, Series], key: str, change: Change, *, now: datetime
+    database: Database, all_series: Mapping[str, Series], key: str, change: Change, *, now: datetime
 ) -> Amended:
-    """Change an occurrence; tells nobody. Raises Refused where it cannot be."""
+    """Change an occurrence without telling anybody. Raises Refused if the change is not possible."""
     async with database.write() as connection:
-        before = await find_occurrence(connection, series, key, now)
-        told_off = await _told_off(connection, key)
-        after = _changed(before, change, now=now, told_off=told_off)
+        before = await require_occurrence(connection, all_series, key, now)
+        told_cancelled = await _was_told_cancelled(connection, key)
+        after = _changed(before, change, now=now, told_cancelled=told_cancelled)
         if after.revision != before.revision:
-            await _keep(connection, series[before.series], before, now)
+            await _store(connection, all_series[before.series], before, now)
             await occurrences.amend(connection, after)
             if after.starts != before.starts:
                 await occurrences.reset_answers(connection, key)
@@ -144,14 +147,14 @@ async def amend(
         return Amended(before, after)
 
 
-async def _told_off(connection: AsyncConnection, key: str) -> bool:
-    """Whether the last that members were told of an occurrence is that it is cancelled."""
+async def _was_told_cancelled(connection: AsyncConnection, key: str) -> bool:
+    """Return whether members were last told that the occurrence is cancelled."""
     revision = await reports.last_told_revision(connection, key)
     told = None if revision is None else await occurrences.at_revision(connection, key, revision)
     return told is not None and told.cancelled
 
 
-def _changed(before: Occurrence, change: Change, *, now: datetime, told_off: bool) -> Occurrence:
+def _changed(before: Occurrence, change: Change, *, now: datetime, told_cancelled: bool) -> Occurrence:
     values: dict[str, Any] = {
         name: value
         for name in ("topic", "speakers", "link", "materials")
@@ -160,15 +163,15 @@ def _changed(before: Occurrence, change: Change, *, now: datetime, told_off: boo
     retimed = False
     if change.cancel and not before.cancelled:
         if before.ends <= now:
-            raise Refused(f"{before.key} is over; it cannot be cancelled any more")
+            raise Refused(f"{before.key} is over; it can no longer be cancelled")
         values["cancelled"] = retimed = True
     if change.restore:
         if not before.cancelled:
             raise Refused(f"{before.key} is not cancelled; there is nothing to restore")
         values["cancelled"], retimed = False, True
-        values["reinstated"] = before.reinstated + int(told_off)
+        values["reinstated"] = before.reinstated + int(told_cancelled)
     if change.move_to is not None:
-        starts = _target(before, change.move_to, now)
+        starts = _moved_start(before, change.move_to, now)
         if before.cancelled and not change.restore:
             raise Refused(f"{before.key} is cancelled; give --restore too, to hold it at another time")
         if starts != before.starts:
@@ -181,24 +184,29 @@ def _changed(before: Occurrence, change: Change, *, now: datetime, told_off: boo
         **values,
         revision=before.revision + 1,
         sequence=before.sequence + int(retimed),
-        changed_at=max(now.replace(microsecond=0), before.changed_at + timedelta(seconds=1)),
+        changed_at=_next_change(before, now),
         orphaned=False,
     )
 
 
-def _target(before: Occurrence, wall: datetime, now: datetime) -> datetime:
+def _next_change(before: Occurrence, now: datetime) -> datetime:
+    """Return when a change is said to have been made: calendars need a later second for each change."""
+    return max(now.replace(microsecond=0), before.changed_at + timedelta(seconds=1))
+
+
+def _moved_start(before: Occurrence, wall: datetime, now: datetime) -> datetime:
     if in_gap(wall, before.zone):
         raise Refused(
             f"--move-to {wall:%Y-%m-%d %H:%M}: the clocks of {before.zone} skip that time; choose another"
         )
     starts = instant(wall, before.zone)
     if starts <= now < before.starts:
-        raise Refused(f"--move-to {wall:%Y-%m-%d %H:%M} lies in the past; choose a time to come")
+        raise Refused(f"--move-to {wall:%Y-%m-%d %H:%M} is in the past; choose a later time")
     return starts
 
 
-async def _keep(connection: AsyncConnection, series: Series, occurrence: Occurrence, now: datetime) -> None:
-    """See that the occurrence is in the store, and before it its series, so that it can be amended."""
+async def _store(connection: AsyncConnection, series: Series, occurrence: Occurrence, now: datetime) -> None:
+    """Store the series and the occurrence unless they are stored already, so that the occurrence can be amended."""
     if series.slug not in await occurrences.adopted_series(connection):
         await occurrences.adopt_series(connection, series, now)
     await occurrences.add(connection, occurrence)
@@ -207,18 +215,18 @@ async def _keep(connection: AsyncConnection, series: Series, occurrence: Occurre
 async def tell(
     database: Database, amended: Amended, *, now: datetime, words: str = "", hold: timedelta = timedelta()
 ) -> PublishedNotice:
-    """Tell all active members of a change, as an update or a cancellation; `words` (Markdown) begin the mail, and the
-    first one leaves after `hold`.
+    """Tell all active members of a change, with an update or a cancellation. `words` (Markdown) begin the mail; the
+    first mail leaves after `hold`.
 
-    Older updates of the same meeting that have not left yet are withdrawn: this one says it all. Raises Refused
-    where nothing changed, or where the meeting is over.
+    Earlier updates of the same meeting that have not left yet are withdrawn: this one replaces them. Raises Refused
+    if nothing changed, or if the meeting is over.
     """
     if not amended.changed:
         raise Refused(f"{amended.after.key} did not change; nobody is told")
-    return await _press_change(database, amended, now=now, words=words, hold=hold)
+    return await _publish_change(database, amended, now=now, words=words, hold=hold)
 
 
-async def _press_change(
+async def _publish_change(
     database: Database,
     amended: Amended,
     *,
@@ -228,24 +236,28 @@ async def _press_change(
     audience: Mapping[str, list[str]] = EVERYBODY,
 ) -> PublishedNotice:
     after = amended.after
-    kind = Kind.CANCELLATION if after.cancelled else Kind.UPDATE
+    kind = _kind_of_change(after)
     async with database.write() as connection:
-        told = await reports.last_told_revision(connection, after.key)
-        before_revision = amended.before.revision if told is None or told == after.revision else told
+        told_revision = await reports.last_told_revision(connection, after.key)
+        before_revision = (
+            amended.before.revision
+            if told_revision is None or told_revision == after.revision
+            else told_revision
+        )
         before = await occurrences.at_revision(connection, after.key, before_revision) or amended.before
         expires = _useful_until(after, before)
         _require_useful(after, expires, now + hold)
-        for older in await notices.about(connection, after.key):
-            if older.kind in (Kind.UPDATE, Kind.CANCELLATION) and not older.unwanted:
-                await notices.change(connection, older.id, unwanted="superseded")
-                await lifecycle.withdraw(connection, older.id, reason="superseded")
+        for earlier in await notices.about(connection, after.key):
+            if earlier.kind in (Kind.UPDATE, Kind.CANCELLATION) and not earlier.unwanted:
+                await notices.change(connection, earlier.id, unwanted="superseded")
+                await lifecycle.withdraw(connection, earlier.id, reason="superseded")
     return await publish_notice(
         database,
         audience=audience,
-        audience_text=_as_text(audience),
+        audience_text=_audience_text(audience),
         dues={EVERY_ZONE: now + hold},
         now=now,
-        identity=f"{kind}:{after.key}:{after.revision}",
+        identity=_change_identity(after),
         kind=kind,
         occurrence=after.key,
         starts=after.starts,
@@ -255,92 +267,112 @@ async def _press_change(
     )
 
 
-def _as_text(audience: Mapping[str, list[str]]) -> str:
-    """An audience as a convenor writes it."""
+def _kind_of_change(occurrence: Occurrence) -> Kind:
+    return Kind.CANCELLATION if occurrence.cancelled else Kind.UPDATE
+
+
+def _change_identity(occurrence: Occurrence) -> str:
+    return f"{_kind_of_change(occurrence)}:{occurrence.key}:{occurrence.revision}"
+
+
+def _audience_text(audience: Mapping[str, list[str]]) -> str:
+    """Return an audience as a convenor writes it."""
     return ",".join(
-        term for kind, values in audience.items() for term in ([f"{kind}:{one}" for one in values] or [kind])
+        text
+        for term, values in audience.items()
+        for text in ([f"{term}:{value}" for value in values] or [term])
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Untold:
-    """An occurrence of which members were last told something else: who is to be told, and how many that are."""
+    """An occurrence about which members were last told something else, the audience to tell, and its size."""
 
     occurrence: Occurrence
     audience: Mapping[str, list[str]]
     recipients: int
 
 
-async def untold(database: Database, series: Mapping[str, Series], key: str, *, now: datetime) -> Untold:
-    """Whom to tell how an occurrence is now. Raises Refused where there is nothing to tell, or where it is too late."""
+async def untold(database: Database, all_series: Mapping[str, Series], key: str, *, now: datetime) -> Untold:
+    """Return whom to tell the present state of an occurrence.
+
+    Raises Refused if there is nothing to tell, or if it is too late.
+    """
     async with database.read() as connection:
-        return (await _untold(connection, series, key, now))[0]
+        return (await _untold(connection, all_series, key, now))[0]
 
 
 async def _untold(
-    connection: AsyncConnection, series: Mapping[str, Series], key: str, now: datetime
+    connection: AsyncConnection, all_series: Mapping[str, Series], key: str, now: datetime
 ) -> tuple[Untold, int]:
-    """Also the revision that members were last told."""
-    one = await find_occurrence(connection, series, key, now)
-    told = await reports.last_told_revision(connection, key)
-    if told is None:
-        raise Refused(f"{key}: nobody has been told of it yet; its invitation will say how it is")
-    kind = Kind.CANCELLATION if one.cancelled else Kind.UPDATE
-    pressed = await notices.by_identity(connection, f"{kind}:{key}:{one.revision}")
-    if pressed and told < one.revision and not (pressed.unwanted or pressed.stopped_at):
-        raise Refused(f"{key}: notice {pressed.id} tells of it already")
-    wrong = [] if one.cancelled else await corrections.wrongly_told(connection, one)
-    if told == one.revision and not wrong:
-        raise Refused(f"{key}: members were told how it is; there is nothing to tell")
-    _require_useful(one, _useful_until(one, one), now)
-    # Where the meeting itself was told as it is, only those who were told a wrong hour hear of it again.
-    audience = EVERYBODY if told < one.revision else {"zone": sorted({each.lives_in for each in wrong})}
-    return Untold(one, audience, await members.count_audience(connection, audience, kind=kind)), told
+    """Return the same as `untold`, and the revision that members were last told."""
+    occurrence = await require_occurrence(connection, all_series, key, now)
+    told_revision = await reports.last_told_revision(connection, key)
+    if told_revision is None:
+        raise Refused(
+            f"{key}: nobody has been told about it yet; its invitation will give the present details"
+        )
+    published = await notices.by_identity(connection, _change_identity(occurrence))
+    if published and told_revision < occurrence.revision and not (published.unwanted or published.stopped_at):
+        raise Refused(f"{key}: notice {published.id} already tells members about it")
+    wrong = [] if occurrence.cancelled else await corrections.wrongly_told(connection, occurrence)
+    if told_revision == occurrence.revision and not wrong:
+        raise Refused(f"{key}: members were told the present details; there is nothing to tell")
+    _require_useful(occurrence, _useful_until(occurrence, occurrence), now)
+    # If the present revision was told, only those who were told a wrong local time are told again.
+    audience = (
+        EVERYBODY
+        if told_revision < occurrence.revision
+        else {"zone": sorted({group.lives_in for group in wrong})}
+    )
+    recipients = await members.count_audience(connection, audience, kind=_kind_of_change(occurrence))
+    return Untold(occurrence, audience, recipients), told_revision
 
 
 async def tell_again(
-    database: Database, series: Mapping[str, Series], key: str, *, now: datetime
+    database: Database, all_series: Mapping[str, Series], key: str, *, now: datetime
 ) -> PublishedNotice:
-    """Tell members how an occurrence is now, where they were last told otherwise. Raises Refused as `untold`."""
+    """Tell members the present state of an occurrence, if they were last told something else. Raises Refused as
+    `untold`."""
     async with database.write() as connection:
-        found, told = await _untold(connection, series, key, now)
-        one = found.occurrence
-        kind = Kind.CANCELLATION if one.cancelled else Kind.UPDATE
-        after = one
-        if told == one.revision or await notices.by_identity(connection, f"{kind}:{key}:{one.revision}"):
-            # Each update tells of a revision of its own. The start is the same, and so are answers to it.
+        pending, told_revision = await _untold(connection, all_series, key, now)
+        occurrence = after = pending.occurrence
+        if told_revision == occurrence.revision or await notices.by_identity(
+            connection, _change_identity(occurrence)
+        ):
+            # Each update needs its own revision. The start is the same, so the answers remain.
             after = replace(
-                one,
-                revision=one.revision + 1,
-                changed_at=max(now.replace(microsecond=0), one.changed_at + timedelta(seconds=1)),
+                occurrence,
+                revision=occurrence.revision + 1,
+                changed_at=_next_change(occurrence, now),
             )
             await occurrences.amend(connection, after)
             await service_state.note_change(connection)
-        before = await occurrences.at_revision(connection, key, told) or one
-    return await _press_change(database, Amended(before, after), now=now, audience=found.audience)
+        before = await occurrences.at_revision(connection, key, told_revision) or occurrence
+    return await _publish_change(database, Amended(before, after), now=now, audience=pending.audience)
 
 
 def _useful_until(after: Occurrence, before: Occurrence) -> datetime:
-    """An update is of use until the new start, a cancellation until the end that members were last told."""
+    """Return the instant until which telling is useful: for an update the new start, for a cancellation the end that
+    members were last told."""
     return before.ends if after.cancelled else after.starts
 
 
 def _require_useful(after: Occurrence, expires: datetime, now: datetime) -> None:
     if expires <= now:
         raise Refused(
-            f"{after.key} {'is over' if after.ends <= now else 'has begun'}; nobody is told any more"
+            f"{after.key} {'is over' if after.ends <= now else 'has begun'}; it is too late to tell anybody"
         )
 
 
 async def count_told(database: Database, after: Occurrence) -> int:
-    """How many would be told now of a change to what `after` is."""
-    kind = Kind.CANCELLATION if after.cancelled else Kind.UPDATE
+    """Return to how many members a change that results in `after` would be sent now."""
     async with database.read() as connection:
-        return await members.count_audience(connection, EVERYBODY, kind=kind)
+        return await members.count_audience(connection, EVERYBODY, kind=_kind_of_change(after))
 
 
 def require_message(text: str) -> str:
-    """Return a convenor's words as they begin a mail. Raises Refused where they are empty or not allowed."""
+    """Return a convenor's words that begin a mail. Raises Refused if they are empty or not allowed."""
     words = require_prose(text, "--message")
     if not words.strip():
         raise Refused("--message is empty; write what to say, or leave it out")
@@ -350,13 +382,13 @@ def require_message(text: str) -> str:
 async def foresee_extra(
     database: Database, series: Series, policies: Sequence[Policy], wall: datetime, *, now: datetime
 ) -> Extra:
-    """The meeting outside the rule that `add_extra` would add, and to how many what is due already would go."""
+    """Return the meeting that `add_extra` would add, and how many members would be mailed about it at once."""
     extra = _extra(series, wall, now)
     async with database.read() as connection:
         await _require_free(connection, series, extra, now)
-    wants = await wanted_of(database, extra, series=series, policies=policies, now=now)
-    mailed = [await count_due(database, want, now=now) for want in wants]
-    return Extra(extra, max(mailed, default=0))
+    wants = await wanted_for_added(database, extra, series=series, policies=policies, now=now)
+    recipients = [await count_due_now(database, want, now=now) for want in wants]
+    return Extra(extra, max(recipients, default=0))
 
 
 async def add_extra(
@@ -368,17 +400,18 @@ async def add_extra(
     policies: Sequence[Policy] = (),
     invite: bool = True,
 ) -> Occurrence:
-    """Add a meeting outside the rule at the home wall time `wall`. Raises Refused for a gap, the past or a double.
+    """Add a meeting outside the rule at `wall`, in the home zone.
 
-    Without `invite` its invitation, and whatever of `policies` is due already, is stopped from the beginning.
+    Without `invite`, its invitation and any other notice of `policies` that is already due are stopped before they are
+    sent. Raises Refused if the clocks skip that time, if it is in the past, or if a meeting is held then.
     """
     extra = _extra(series, wall, now)
     async with database.write() as connection:
         await _require_free(connection, series, extra, now)
-        await _keep(connection, series, extra, now)
+        await _store(connection, series, extra, now)
         await service_state.note_change(connection)
     if not invite:
-        wants = await wanted_of(database, extra, series=series, policies=policies, now=now)
+        wants = await wanted_for_added(database, extra, series=series, policies=policies, now=now)
         async with database.write() as connection:
             for want in wants:
                 if want.dues and (want.kind is Kind.INVITATION or min(want.dues.values()) <= now):
@@ -386,24 +419,26 @@ async def add_extra(
     return extra
 
 
-async def remove_extra(database: Database, series: Mapping[str, Series], key: str, *, now: datetime) -> None:
-    """Take back a meeting that was added and that nobody was told of. Raises Refused otherwise."""
+async def remove_extra(
+    database: Database, all_series: Mapping[str, Series], key: str, *, now: datetime
+) -> None:
+    """Remove a meeting that was added. Raises Refused if the rule gives it, or if members were told about it."""
     async with database.write() as connection:
-        found = await find_occurrence(connection, series, key, now)
-        if not found.extra:
+        occurrence = await require_occurrence(connection, all_series, key, now)
+        if not occurrence.extra:
             raise Refused(
-                f"{key} follows from the rule of its series; `occurrence amend {key} --cancel` cancels it"
+                f"{key} is given by the rule of its series; `occurrence amend {key} --cancel` cancels it"
             )
         if await reports.last_told_revision(connection, key) is not None:
             raise Refused(
-                f"members were told of {key}; `occurrence amend {key} --cancel --tell` cancels it and tells them"
+                f"members were told about {key}; `occurrence amend {key} --cancel --tell` cancels it and tells them"
             )
         await occurrences.forget(connection, [key])
         await service_state.note_change(connection)
 
 
 async def _stop_planned(connection: AsyncConnection, want: Wanted, now: datetime) -> None:
-    """Keep the notice that a policy wants, stopped before anything of it was sent."""
+    """Store a notice that a policy wants as stopped, so that none of it is sent."""
     if await notices.by_identity(connection, want.identity) is not None:
         return
     number = await notices.add(
@@ -424,22 +459,25 @@ async def _stop_planned(connection: AsyncConnection, want: Wanted, now: datetime
 async def _require_free(
     connection: AsyncConnection, series: Series, extra: Occurrence, now: datetime
 ) -> None:
-    """Raises Refused where the series has a meeting at that instant already, a cancelled one too."""
-    kept = {one.key: one for one in await occurrences.all_occurrences(connection, series=series.slug)}
-    if extra.key in kept:
-        raise Refused(f"{extra.key} exists already{_how_to_restore(kept[extra.key])}")
-    by_rule = f"{series.slug}/{extra.date}"
-    if by_rule not in kept and series.gives(extra.date):
-        kept[by_rule] = series.occurrence(extra.date, now)
-    for one in kept.values():
-        if one.starts == extra.starts:
-            raise Refused(f"{one.key} is held at that time already{_how_to_restore(one)}")
+    """Raise Refused if the series already has a meeting at that instant, even a cancelled one."""
+    existing = {
+        occurrence.key: occurrence
+        for occurrence in await occurrences.all_occurrences(connection, series=series.slug)
+    }
+    if extra.key in existing:
+        raise Refused(f"{extra.key} exists already{_how_to_restore(existing[extra.key])}")
+    key_by_rule = f"{series.slug}/{extra.date}"
+    if key_by_rule not in existing and series.gives(extra.date):
+        existing[key_by_rule] = series.occurrence(extra.date, now)
+    for occurrence in existing.values():
+        if occurrence.starts == extra.starts:
+            raise Refused(f"{occurrence.key} is held at that time already{_how_to_restore(occurrence)}")
 
 
-def _how_to_restore(one: Occurrence) -> str:
-    return (
-        f", but cancelled; `occurrence amend {one.key} --restore` holds it after all" if one.cancelled else ""
-    )
+def _how_to_restore(occurrence: Occurrence) -> str:
+    if not occurrence.cancelled:
+        return ""
+    return f", but cancelled; `occurrence amend {occurrence.key} --restore` restores it"
 
 
 def _extra(series: Series, wall: datetime, now: datetime) -> Occurrence:
@@ -449,7 +487,7 @@ def _extra(series: Series, wall: datetime, now: datetime) -> Occurrence:
         )
     starts = instant(wall, series.zone)
     if starts <= now:
-        raise Refused(f"--at {wall:%Y-%m-%d %H:%M} lies in the past; choose a time to come")
+        raise Refused(f"--at {wall:%Y-%m-%d %H:%M} is in the past; choose a later time")
     return Occurrence(
         key=f"{series.slug}/{wall:%Y-%m-%dT%H%M}",
         series=series.slug,
@@ -464,5 +502,5 @@ def _extra(series: Series, wall: datetime, now: datetime) -> Occurrence:
 
 
 def home_wall(occurrence: Occurrence) -> str:
-    """The start by the home clock, as a convenor types it."""
+    """Return the start in the home zone, as a convenor types it."""
     return f"{occurrence.starts.astimezone(ZoneInfo(occurrence.zone)):%Y-%m-%d %H:%M}"

@@ -11,7 +11,7 @@ from scheduler.delivery.compose.wording import DOORS_OPEN, When, describe_when
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.occurrence import Occurrence, Series, Status
 from scheduler.domain.token import Keys, Purpose, token_expiry, token_subject
-from scheduler.service.schedule import find_meeting, unmoved, upcoming
+from scheduler.service.schedule import find_occurrence, unmoved, upcoming
 from scheduler.store import members
 from scheduler.store.database import Database
 from scheduler.store.members import Member
@@ -136,7 +136,7 @@ async def enter(
         standing, member = await recognise(connection, token, Purpose.JOIN, keys=keys)
         if member is None or standing is not LinkStatus.GOOD:
             return Entry(door=_BY_STANDING[standing])
-        one = await find_meeting(connection, series, key)
+        one = await find_occurrence(connection, series, key, now=now)
         following = await upcoming(connection, list(series.values()), now=now)
     if one is None:
         return Entry(door=JoinStatus.NO_MEETING, next=_when(following, series, member, locale))

@@ -15,6 +15,7 @@ from scheduler.domain.locale import hour_cycle
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Kind, Policy, first_instant
 from scheduler.domain.token import Keys, Purpose
+from scheduler.domain.zone import known_zone
 from scheduler.service.feeds import feed_preferences
 from scheduler.service.personal_links import LinkStatus, recognise
 from scheduler.service.schedule import upcoming
@@ -181,7 +182,7 @@ async def pause(
         standing, member = await recognise(connection, token, purpose, keys=keys)
         if member is None or standing is not LinkStatus.GOOD:
             raise NotOpen(standing)
-        back = first_instant(datetime.combine(until, time()), member.zone)
+        back = first_instant(datetime.combine(until, time()), known_zone(member.zone, "UTC"))
         if back <= now:
             raise Refused("You need to choose a day to come: that one has begun already.")
         if (back - now).days > LONGEST_PAUSE_DAYS:

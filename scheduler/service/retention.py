@@ -1,4 +1,4 @@
-"""Delete what has been kept long enough: once a day, as the settings and the privacy page say."""
+"""Delete old data once a day, as the settings and the privacy page say."""
 
 import asyncio
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from scheduler.store.ledger import archive
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """From when on something is forgotten: a request since it was declined, a member since they left, a delivery since
-    its notice was of no more use. `archive` is from when on such a delivery lies in the archive."""
+    """How long data is kept: a request after it was declined, a member after they left, a delivery after its notice
+    expired. `archive` is how long after its notice expired a delivery moves to the archive."""
 
     declined_requests: timedelta
     left_members: timedelta
@@ -31,7 +31,7 @@ class Retention:
 
 
 RETURNS_KEPT = timedelta(days=90)
-"""How long what came back is kept: bounces, complaints, and messages that wait for a look."""
+"""How long returned mail is kept: bounces, complaints, and messages that wait to be reviewed."""
 
 log = structlog.get_logger()
 
@@ -39,34 +39,34 @@ log = structlog.get_logger()
 async def forget_old(
     database: Database, retention: Retention, *, keys: Keys, outbox: Path | None, now: datetime
 ) -> None:
-    """Erase who left long ago, and delete old deliveries, what came back long ago, and requests that nobody
-    confirmed or that were declined.
+    """Erase members who left long ago, and delete old deliveries, old returned mail, and requests that were not
+    confirmed or were declined.
 
-    Of an erased person a keyed hash of the address stays, so that no import brings them back. `outbox` is the folder
-    that mail goes to, if it goes to one.
+    A keyed hash of an erased member's address is kept, so that no import adds them again. `outbox` is the folder that
+    mail is written to, if there is one.
     """
-    words: list[str] = []
+    texts_to_wipe: list[str] = []
     async with database.read() as connection:
-        gone = await members.left_before(connection, now - retention.left_members)
-        people = [await person_of(connection, member) for member in gone]
-        named = await find_mentions(connection, people) if people else Mentions()
-    for member, person in zip(gone, people, strict=True):
+        left = await members.left_before(connection, now - retention.left_members)
+        people = [await person_of(connection, member) for member in left]
+        mentions = await find_mentions(connection, people) if people else Mentions()
+    for member, person in zip(left, people, strict=True):
         async with database.write() as connection:
             await erasures.erase(connection, member, erasure_name(keys, member.address_key), now)
         for address in person.addresses if outbox else ():
             assert outbox
             await asyncio.to_thread(erase_messages, outbox, recipient=address)
-        words += [*person.addresses, member.name]
+        texts_to_wipe += [*person.addresses, member.name]
     if people:
         async with database.write() as connection:
-            named = await erase_mentions(connection, people, named)
+            mentions = await erase_mentions(connection, people, mentions)
     async with database.write() as connection:
-        asked = await join_requests.forget(
+        requesters = await join_requests.forget(
             connection,
             unconfirmed_before=now - SERVICE_MAIL_USEFUL_FOR[Kind.CONFIRMATION],
             declined_before=now - retention.declined_requests,
         )
-    words += [word for person in asked for word in person]
+    texts_to_wipe += [text for requester in requesters for text in requester]
     async with database.write() as connection:
         returned = await returns.forget(connection, before=now - RETURNS_KEPT)
     deleted, last = 0, -1
@@ -74,7 +74,9 @@ async def forget_old(
         async with database.write() as connection:
             last = await archive.forget(connection, before=now - retention.deliveries)
         deleted += last
-    if words:
-        await wipe(database, words, encoded=bool(named.certain))
-    if gone or asked or deleted or returned:
-        log.info("forgotten", members=len(gone), requests=len(asked), deliveries=deleted, returns=returned)
+    if texts_to_wipe:
+        await wipe(database, texts_to_wipe, encoded=bool(mentions.certain))
+    if left or requesters or deleted or returned:
+        log.info(
+            "forgotten", members=len(left), requests=len(requesters), deliveries=deleted, returns=returned
+        )

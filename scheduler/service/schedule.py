@@ -1,4 +1,4 @@
-"""What the world sees of the meetings: those to come, the schedule by the clocks of any zones, the feed."""
+"""List meetings as everybody sees them: the coming and past ones, one by its key, the schedule, the public feed."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from scheduler.domain.community import Community
 from scheduler.domain.errors import Refused
 from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, following, preceding
-from scheduler.service.settings_sync import settled
+from scheduler.service.settings_sync import apply_rule
 from scheduler.store import members, occurrences
 from scheduler.store.database import Database
 from scheduler.store.occurrences import AdoptedSeries
@@ -24,153 +24,209 @@ from scheduler.store.occurrences import AdoptedSeries
 MOST_COMING = 60
 _LONGEST_MEETING = timedelta(days=1)
 _ANYWHERE_ELSE = timedelta(days=2)
-"""More than a date can differ from that of UTC."""
-
-
-@dataclass(frozen=True, slots=True)
-class _SeriesTimeline:
-    """The occurrences of one series: those kept, by start, and for starts after `after` those of the rule."""
-
-    series: Series
-    kept: Sequence[Occurrence]
-    after: datetime
-    adopted_at: datetime
-
-    def since(self, instant: datetime) -> Iterator[Occurrence]:
-        """Those with a start from `instant` on, in order; endless unless the rule ends."""
-        kept = (one for one in self.kept if one.starts >= instant)
-        return merge(kept, self._derived(instant), key=_order)
-
-    def _derived(self, instant: datetime) -> Iterator[Occurrence]:
-        keys = {one.key for one in self.kept}
-        regular = _regular(self.kept)
-        before: Occurrence | None = None
-        for day in self.series.dates((max(instant, self.after) - timedelta(days=1)).date()):
-            one = self.series.occurrence(day, self.adopted_at)
-            if one.starts <= self.after:
-                continue
-            if one.key in keys:
-                before = next(kept for kept in self.kept if kept.key == one.key)
-                continue
-            if before is None:
-                last = _last_before(regular, one.date)
-                found = following(one, last, self.series, derived_until=self.after)
-            else:
-                found = replace(one, previous=preceding(before))
-            if one.starts >= instant:
-                yield found
-            before = one
-
-
-def _regular(kept: Sequence[Occurrence]) -> list[Occurrence]:
-    """The meetings of the rule among the `kept` ones, by date: what others are compared with."""
-    found = (one for one in kept if not one.extra and not (one.orphaned and one.cancelled))
-    return sorted(found, key=lambda one: one.date)
-
-
-def _last_before(regular: Sequence[Occurrence], day: date) -> Occurrence | None:
-    number = bisect_left(regular, day, key=lambda one: one.date)
-    return regular[number - 1] if number else None
-
-
-def _in_order(series: Series, kept: Sequence[Occurrence], *, after: datetime) -> list[Occurrence]:
-    """The `kept` occurrences of a series, each with the one that precedes it; `after` is where they end."""
-    regular = _regular(kept)
-    return [following(one, _last_before(regular, one.date), series, derived_until=after) for one in kept]
+"""More than a local date can differ from the date in UTC."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Every occurrence of some series as it stands, kept or yet to come of a rule."""
+    """Every occurrence of some series: the stored ones, and the later ones that the rules give."""
 
-    _lines: Sequence[_SeriesTimeline]
+    _lines: Sequence["_SeriesTimeline"]
 
     def since(self, instant: datetime) -> Iterator[Occurrence]:
-        """The occurrences with a start from `instant` (aware) on, by start; endless unless every rule ends."""
+        """Return the occurrences with a start from `instant` (aware) on, by start; endless unless every rule ends."""
         return merge(*(line.since(instant) for line in self._lines), key=_order)
 
     def unfinished(self, now: datetime) -> Iterator[Occurrence]:
-        """The occurrences that end after `now` (aware), by start; cancelled ones too."""
-        return (one for one in self.since(now - _LONGEST_MEETING) if one.ends > now)
+        """Return the occurrences that end after `now` (aware), by start; cancelled ones too."""
+        recent = self.since(now - _LONGEST_MEETING)
+        return (occurrence for occurrence in recent if occurrence.ends > now)
 
     def from_date(self, day: date) -> Iterator[Occurrence]:
-        """The occurrences held on the home date `day` or later, by start."""
+        """Return the occurrences held on the home date `day` or later, by start."""
         first = min((line.series.first for line in self._lines), default=day)
         instant = datetime.combine(max(day, first), time(), UTC) - _ANYWHERE_ELSE
-        return (one for one in self.since(instant) if one.home_date >= day)
+        return (occurrence for occurrence in self.since(instant) if occurrence.home_date >= day)
 
     def today(self, now: datetime) -> date:
-        """The date at `now`, at home; the earliest where the series have several homes."""
+        """Return the home date at `now`; the earliest one if the series have several home zones."""
         return min(
             (now.astimezone(ZoneInfo(line.series.zone)).date() for line in self._lines), default=now.date()
         )
+
+
+async def timeline(connection: AsyncConnection, all_series: Sequence[Series], *, now: datetime) -> Timeline:
+    """Read the stored occurrences of some series; the later ones are derived from the rules on demand.
+
+    A rule that was changed in the settings applies at once, even before a `serve` adopts it.
+    """
+    adopted = await occurrences.adopted_series(connection)
+    stored = await occurrences.all_occurrences(connection)
+    changed = any(
+        series.slug in adopted and adopted[series.slug].fingerprint != series.fingerprint
+        for series in all_series
+    )
+    told_keys = await occurrences.told_keys(connection) if changed else set[str]()
+    return Timeline(
+        [
+            _series_timeline(series, adopted.get(series.slug), stored, told_keys=told_keys, now=now)
+            for series in all_series
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _SeriesTimeline:
+    """The occurrences of one series: the stored ones, by start, and those of the rule with a start after `after`."""
+
+    series: Series
+    stored: Sequence[Occurrence]
+    after: datetime
+    adopted_at: datetime
+
+    def since(self, instant: datetime) -> Iterator[Occurrence]:
+        """Return the occurrences with a start from `instant` on, in order; endless unless the rule ends."""
+        stored = (occurrence for occurrence in self.stored if occurrence.starts >= instant)
+        return merge(stored, self._derived(instant), key=_order)
+
+    def _derived(self, instant: datetime) -> Iterator[Occurrence]:
+        stored_by_key = {occurrence.key: occurrence for occurrence in self.stored}
+        regular = _regular(self.stored)
+        before: Occurrence | None = None
+        for day in self.series.dates((max(instant, self.after) - timedelta(days=1)).date()):
+            occurrence = self.series.occurrence(day, self.adopted_at)
+            if occurrence.starts <= self.after:
+                continue
+            if occurrence.key in stored_by_key:
+                before = stored_by_key[occurrence.key]
+                continue
+            if occurrence.starts >= instant:
+                if before is None:
+                    last = _last_before(regular, occurrence.date)
+                    yield following(occurrence, last, self.series, derived_until=self.after)
+                else:
+                    yield replace(occurrence, previous=preceding(before))
+            before = occurrence
+
+
+def _series_timeline(
+    series: Series,
+    adopted: AdoptedSeries | None,
+    stored: Sequence[Occurrence],
+    *,
+    told_keys: set[str],
+    now: datetime,
+) -> _SeriesTimeline:
+    own = [occurrence for occurrence in stored if occurrence.series == series.slug]
+    after = _derived_after(series, adopted, now)
+    if adopted and adopted.fingerprint != series.fingerprint:
+        own, _ = apply_rule(series, own, told_keys=told_keys, now=now)
+    return _SeriesTimeline(series, _with_previous(series, own, after=after), after, _since(series, adopted))
+
+
+def _with_previous(series: Series, stored: Sequence[Occurrence], *, after: datetime) -> list[Occurrence]:
+    """Return the stored occurrences of a series, each with the one before it; `after` is where they end."""
+    regular = _regular(stored)
+    return [
+        following(occurrence, _last_before(regular, occurrence.date), series, derived_until=after)
+        for occurrence in stored
+    ]
+
+
+def _regular(stored: Sequence[Occurrence]) -> list[Occurrence]:
+    """Return the stored meetings of the rule, by date: those that others are compared with."""
+    regular = (
+        occurrence
+        for occurrence in stored
+        if not occurrence.extra and not (occurrence.orphaned and occurrence.cancelled)
+    )
+    return sorted(regular, key=lambda occurrence: occurrence.date)
+
+
+def _last_before(regular: Sequence[Occurrence], day: date) -> Occurrence | None:
+    index = bisect_left(regular, day, key=lambda occurrence: occurrence.date)
+    return regular[index - 1] if index else None
+
+
+def _derived_after(series: Series, adopted: AdoptedSeries | None, now: datetime) -> datetime:
+    """Return the instant up to which every occurrence is in the store; only later ones follow from the rule."""
+    if adopted is None:
+        return series.starts_on(series.first) - timedelta(days=1)
+    # A changed rule that no tick has adopted yet applies from now on.
+    return adopted.derived_until if adopted.fingerprint == series.fingerprint else now
+
+
+def _since(series: Series, adopted: AdoptedSeries | None) -> datetime:
+    # Not "now" before adoption: a feed would have other bytes on each request.
+    return adopted.adopted_at if adopted else series.starts_on(series.first)
 
 
 def _order(occurrence: Occurrence) -> tuple[datetime, str]:
     return occurrence.starts, occurrence.key
 
 
-async def timeline(connection: AsyncConnection, series: Sequence[Series], *, now: datetime) -> Timeline:
-    """Read what is kept of `series`; what their rules give beyond it is derived as it is asked for.
+async def find_occurrence(
+    connection: AsyncConnection, all_series: Mapping[str, Series], key: str, *, now: datetime
+) -> Occurrence | None:
+    """Return the occurrence with that key, stored or yet to come of its series' rule; None if there is none.
 
-    A rule that was changed in the settings holds already, even where no `serve` has adopted it yet.
+    This is the only place that decides whether an occurrence exists. Once a rule has been adopted, its past
+    occurrences are in the store: a past date that only a later rule gives was never a meeting.
     """
-    adopted = await occurrences.adopted_series(connection)
-    kept = await occurrences.all_occurrences(connection)
-    changed = any(one.slug in adopted and adopted[one.slug].fingerprint != one.fingerprint for one in series)
-    told = await occurrences.mailed_occurrences(connection) if changed else set[str]()
-    return Timeline([_line(one, adopted.get(one.slug), kept, told=told, now=now) for one in series])
+    try:
+        parsed = OccurrenceKey.parse(key)
+    except Refused:
+        return None
+    series = all_series.get(parsed.series)
+    if series is None:
+        return None
+    stored = await occurrences.one_occurrence(connection, key)
+    if stored:
+        return await occurrences.with_preceding(connection, stored, series)
+    if parsed.time is not None or not series.gives(parsed.date):
+        return None
+    adopted = (await occurrences.adopted_series(connection)).get(series.slug)
+    derived = series.occurrence(parsed.date, _since(series, adopted))
+    if derived.starts <= _derived_after(series, adopted, now):
+        return None
+    return await occurrences.with_preceding(connection, derived, series)
 
 
-def _line(
-    series: Series,
-    adopted: AdoptedSeries | None,
-    kept: Sequence[Occurrence],
-    *,
-    told: set[str],
-    now: datetime,
-) -> _SeriesTimeline:
-    mine = [one for one in kept if one.series == series.slug]
-    adopted_at = _since(series, adopted)
-    after = adopted.derived_until if adopted else series.starts_on(series.first) - timedelta(days=1)
-    if adopted and adopted.fingerprint != series.fingerprint:
-        mine, _ = settled(series, mine, told=told, now=now)
-        after = now
-    return _SeriesTimeline(series, _in_order(series, mine, after=after), after, adopted_at)
-
-
-def _since(series: Series, adopted: AdoptedSeries | None) -> datetime:
-    # Never "now" where nothing was adopted yet, or a feed would have other bytes each time.
-    return adopted.adopted_at if adopted else series.starts_on(series.first)
+async def read_meeting(
+    database: Database, all_series: Mapping[str, Series], key: str, *, now: datetime
+) -> Occurrence | None:
+    """Return the same as `find_occurrence`, in a transaction of its own."""
+    async with database.read() as connection:
+        return await find_occurrence(connection, all_series, key, now=now)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An occurrence and its local time by the names of zones, as they were asked for."""
+    """An occurrence and its local times, by zone name as it was asked for."""
 
     occurrence: Occurrence
     local: Mapping[str, LocalTime]
 
     def document(self) -> dict[str, Any]:
-        """The row as `schedule --json` prints it."""
-        one = self.occurrence
+        """Return the row as `schedule --json` prints it."""
+        occurrence = self.occurrence
         return {
-            "key": one.key,
-            "series": one.series,
-            "starts_utc": one.starts.isoformat(),
-            "ends_utc": one.ends.isoformat(),
-            "status": one.status.value,
-            "topic": one.topic,
+            "key": occurrence.key,
+            "series": occurrence.series,
+            "starts_utc": occurrence.starts.isoformat(),
+            "ends_utc": occurrence.ends.isoformat(),
+            "status": occurrence.status.value,
+            "topic": occurrence.topic,
             "local": {
                 zone: {
-                    "starts": there.starts.isoformat(),
-                    "ends": there.ends.isoformat(),
-                    "weekday": there.weekday,
-                    "day_shift": there.day_shift,
-                    "shift_minutes": there.shift_minutes,
-                    "note": there.note,
+                    "starts": local.starts.isoformat(),
+                    "ends": local.ends.isoformat(),
+                    "weekday": local.weekday,
+                    "day_shift": local.day_shift,
+                    "shift_minutes": local.shift_minutes,
+                    "note": local.note,
                 }
-                for zone, there in self.local.items()
+                for zone, local in self.local.items()
             },
         }
 
@@ -184,22 +240,28 @@ async def schedule(
     count: int,
     zones: Sequence[str] = (),
 ) -> list[Row]:
-    """The next `count` occurrences of `series` held on the home date `since` (None: today) or later, by start.
+    """Return the next `count` occurrences of `series` held on the home date `since` (None: today) or later, by start.
 
-    Local times are those of `zones`, or where there are none of each occurrence's home.
+    Local times are those of `zones`; without any, of each occurrence's home zone.
     """
     async with database.read() as connection:
         line = await timeline(connection, series, now=now)
-    by_slug = {one.slug: one for one in series}
+    by_slug = {each_series.slug: each_series for each_series in series}
     return [
-        Row(one, {zone: local_time(one, zone, series=by_slug[one.series]) for zone in zones or [one.zone]})
-        for one in islice(line.from_date(since or line.today(now)), count)
+        Row(
+            occurrence,
+            {
+                zone: local_time(occurrence, zone, series=by_slug[occurrence.series])
+                for zone in zones or [occurrence.zone]
+            },
+        )
+        for occurrence in islice(line.from_date(since or line.today(now)), count)
     ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """What is to come, and for how many. `next` is the first that is held, even where it has begun already."""
+    """The coming meetings and the size of the community. `next` is the first that is held, even if it has begun."""
 
     next: Occurrence | None
     coming: Sequence[Occurrence]
@@ -208,13 +270,18 @@ class Outlook:
 
 
 async def outlook(database: Database, series: Sequence[Series], *, now: datetime, until: datetime) -> Outlook:
-    """The occurrences that are not over and start before `until`, cancelled ones too but no more than a page holds, and
+    """Return the occurrences that are not over and start before `until`, cancelled ones too, at most MOST_COMING, and
     the size of the community."""
     async with database.read() as connection:
         line = await timeline(connection, series, now=now)
         return Outlook(
             next=_next(line, now),
-            coming=list(islice(takewhile(lambda one: one.starts < until, line.unfinished(now)), MOST_COMING)),
+            coming=list(
+                islice(
+                    takewhile(lambda occurrence: occurrence.starts < until, line.unfinished(now)),
+                    MOST_COMING,
+                )
+            ),
             members=(await members.counts(connection)).get("active", 0),
             countries=await members.countries(connection),
         )
@@ -223,19 +290,20 @@ async def outlook(database: Database, series: Sequence[Series], *, now: datetime
 async def past_meetings(
     database: Database, series: Sequence[Series], *, now: datetime
 ) -> dict[int, list[Occurrence]]:
-    """What was held and is over, by the year of its home date; years and meetings with the newest first."""
-    known = {one.slug for one in series}
+    """Return the meetings that were held and are over, by the year of their home date; newest years and meetings
+    first."""
+    slugs = {each_series.slug for each_series in series}
     async with database.read() as connection:
-        kept = await occurrences.all_occurrences(connection)
-    found: dict[int, list[Occurrence]] = {}
-    for one in reversed(kept):
-        if one.ends <= now and not one.cancelled and one.series in known:
-            found.setdefault(one.home_date.year, []).append(one)
-    return found
+        stored = await occurrences.all_occurrences(connection)
+    by_year: dict[int, list[Occurrence]] = {}
+    for occurrence in reversed(stored):
+        if occurrence.ends <= now and not occurrence.cancelled and occurrence.series in slugs:
+            by_year.setdefault(occurrence.home_date.year, []).append(occurrence)
+    return by_year
 
 
 async def next_meeting(database: Database, series: Sequence[Series], *, now: datetime) -> Occurrence | None:
-    """The first occurrence that is held and not over, or None where no rule gives another."""
+    """Return the first occurrence that is held and not over, or None if no rule gives another."""
     async with database.read() as connection:
         return await upcoming(connection, series, now=now)
 
@@ -243,71 +311,50 @@ async def next_meeting(database: Database, series: Sequence[Series], *, now: dat
 async def upcoming(
     connection: AsyncConnection, series: Sequence[Series], *, now: datetime
 ) -> Occurrence | None:
-    """The same as `next_meeting`, within a transaction."""
+    """Return the same as `next_meeting`, within a transaction."""
     return _next(await timeline(connection, series, now=now), now)
 
 
 def _next(line: Timeline, now: datetime) -> Occurrence | None:
-    # Years of nothing but cancelled meetings are the end of them, as far as anybody can say.
+    # Give up after 400 meetings that are all cancelled.
     return next(
-        (one for one in islice(line.unfinished(now), 400) if not one.cancelled and not one.orphaned), None
+        (
+            occurrence
+            for occurrence in islice(line.unfinished(now), 400)
+            if not occurrence.cancelled and not occurrence.orphaned
+        ),
+        None,
     )
 
 
 async def without_room(
     database: Database, series: Sequence[Series], *, now: datetime, within: timedelta
 ) -> list[Occurrence]:
-    """The meetings that begin within a time from now and for which no room is set, by start."""
-    links = {one.slug: one.link for one in series}
+    """Return the meetings that begin within a time from now and have no room link, by start."""
+    links = {each_series.slug: each_series.link for each_series in series}
     async with database.read() as connection:
         coming = takewhile(
-            lambda one: one.starts <= now + within,
+            lambda occurrence: occurrence.starts <= now + within,
             (await timeline(connection, series, now=now)).unfinished(now),
         )
         return [
-            one for one in coming if not (one.cancelled or one.orphaned or one.link or links.get(one.series))
+            occurrence
+            for occurrence in coming
+            if not (
+                occurrence.cancelled or occurrence.orphaned or occurrence.link or links[occurrence.series]
+            )
         ]
 
 
 def unmoved(occurrence: Occurrence) -> Occurrence:
-    """The occurrence at the time that it was first set for."""
+    """Return the occurrence at its original time."""
     length = occurrence.ends - occurrence.starts
     return replace(occurrence, starts=occurrence.original, ends=occurrence.original + length)
 
 
-async def find_meeting(
-    connection: AsyncConnection, series: Mapping[str, Series], key: str
-) -> Occurrence | None:
-    """The occurrence of that key as it stands, kept or of the rule; None where there is none."""
-    try:
-        parsed = OccurrenceKey.parse(key)
-    except Refused:
-        return None
-    its = series.get(parsed.series)
-    if its is None:
-        return None
-    kept = await occurrences.occurrence_by_key(connection, key)
-    if kept:
-        return await occurrences.with_preceding(connection, kept, its)
-    if parsed.time is not None or not its.gives(parsed.date):
-        return None
-    adopted = (await occurrences.adopted_series(connection)).get(its.slug)
-    one = its.occurrence(parsed.date, _since(its, adopted))
-    # What the rule gave so far is kept; it was never held on what only a later rule gives.
-    if adopted and one.starts <= adopted.derived_until:
-        return None
-    return await occurrences.with_preceding(connection, one, its)
-
-
-async def read_meeting(database: Database, series: Mapping[str, Series], key: str) -> Occurrence | None:
-    """The same as `find_meeting`, in a transaction of its own."""
-    async with database.read() as connection:
-        return await find_meeting(connection, series, key)
-
-
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A calendar's bytes and when they last changed, to the second, in UTC."""
+    """A calendar's bytes and the second (UTC) at which they last changed."""
 
     content: bytes
     changed_at: datetime
@@ -321,15 +368,15 @@ async def feed(
     now: datetime,
     only: str | None = None,
 ) -> Published:
-    """The public feed of all series, or of the one with the slug `only` (one of `series`).
+    """Return the public feed of all series, or of the one with the slug `only` (one of `series`).
 
-    The same bytes for the same state, within a month of UTC: with the month the feed moves on.
+    The bytes are the same for the same state within a month (UTC); the feed's window moves with the month.
     """
-    chosen = [one for one in series if only in (None, one.slug)]
+    chosen = [each_series for each_series in series if only in (None, each_series.slug)]
     inside, changed_at = await in_feed(database, chosen, now=now)
     content = calendar.feed(
         inside,
-        {one.slug: one for one in chosen},
+        {each_series.slug: each_series for each_series in chosen},
         community,
         name=chosen[0].title if only else community.name,
         source=f"{community.base_url}/calendar/{only}.ics" if only else community.feed_url,
@@ -340,16 +387,16 @@ async def feed(
 async def in_feed(
     database: Database, series: Sequence[Series], *, now: datetime
 ) -> tuple[list[Occurrence], datetime]:
-    """The occurrences of `series` in the feeds of this month, by start, and when any of that last changed."""
+    """Return the occurrences of `series` in this month's feeds, by start, and when any of them last changed."""
     start, end = calendar.feed_window(now)
     async with database.read() as connection:
         line = await timeline(connection, series, now=now)
-    inside = list(takewhile(lambda one: one.starts < end, line.since(start)))
+    inside = list(takewhile(lambda occurrence: occurrence.starts < end, line.since(start)))
     month = datetime(now.year, now.month, 1, tzinfo=UTC)
-    return inside, max([month, *(one.changed_at for one in inside)])
+    return inside, max([month, *(occurrence.changed_at for occurrence in inside)])
 
 
 def meeting_calendar(occurrence: Occurrence, series: Series, community: Community) -> Published:
-    """The calendar of one occurrence alone, to be added once."""
+    """Return a calendar of one occurrence only, to be added once."""
     content = calendar.feed([occurrence], {series.slug: series}, community, name=series.title)
     return Published(content, occurrence.changed_at)

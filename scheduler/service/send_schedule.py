@@ -1,4 +1,4 @@
-"""Deadlines: at the relay's rate, when the sending of each due instant begins and ends."""
+"""Schedule sending: at the relay's rate, when the sending of each due instant begins and ends."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +17,18 @@ from scheduler.store.notices import Notice
 
 
 @dataclass(frozen=True, slots=True)
-class Paced:
-    """A due instant as it is foreseen, and when its first and last mail leave."""
+class ScheduledSend:
+    """A due instant as forecast, and when its first and last mail leave."""
 
     forecast: Forecast
     span: Span
 
 
 def load_of(row: Forecast, now: datetime) -> Load:
-    """What a policy wants may begin early; what a convenor sends at an instant never does."""
+    """Return the load that a row of the forecast puts on the relay.
+
+    The sending of what a policy wants may begin early; a convenor's own notice never does.
+    """
     return Load(
         due=row.due,
         expires=row.expires,
@@ -35,7 +38,7 @@ def load_of(row: Forecast, now: datetime) -> Load:
     )
 
 
-async def paced(
+async def schedule_sends(
     database: Database,
     *,
     series: Sequence[Series],
@@ -43,20 +46,23 @@ async def paced(
     rate: float,
     until: datetime,
     now: datetime,
-) -> list[Paced]:
-    """What is due up to `until` (UTC) and not sent yet, as `forecast` has it, at `rate` messages a second (0: no
+) -> list[ScheduledSend]:
+    """Return what `forecast` says is due up to `until` (UTC), and when it is sent at `rate` messages a second (0: no
     limit)."""
     rows = await forecast(
         database, series=series, policies=policies, since=now, until=until + REACH if rate else until, now=now
     )
-    found = spans([load_of(row, now) for row in rows], rate, now=now)
-    return [Paced(row, span) for row, span in zip(rows, found, strict=True) if row.due <= until]
+    sent = spans([load_of(row, now) for row in rows], rate, now=now)
+    return [ScheduledSend(row, span) for row, span in zip(rows, sent, strict=True) if row.due <= until]
 
 
 @dataclass(frozen=True, slots=True)
-class Tardy:
-    """Of what not all is sent in time: `about` its policy and meeting, or its notice; `start` and `finish` are of the
-    first and last mail, `misses` says that some are sent to nobody, since it has `expires` by then."""
+class LateNotice:
+    """A notice that is not all sent in time.
+
+    `about` names its policy and meeting, or the notice. `start` and `finish` (UTC) are when the first and last mail
+    leave. `misses` says that some members will not get it, because it will have expired (`expires`).
+    """
 
     about: str
     of_policy: bool
@@ -67,28 +73,28 @@ class Tardy:
     misses: bool
 
 
-def tardy(rows: Sequence[Paced]) -> list[Tardy]:
-    """What of `rows` is late, each notice once, by its due instants."""
-    found: dict[str, list[Paced]] = {}
+def late_notices(rows: Sequence[ScheduledSend]) -> list[LateNotice]:
+    """Return the late notices among `rows`, each once, in the order of their first due instants."""
+    late_rows: dict[str, list[ScheduledSend]] = {}
     for row in rows:
         if row.span.late:
-            found.setdefault(row.forecast.notice, []).append(row)
+            late_rows.setdefault(row.forecast.notice, []).append(row)
     return [
-        Tardy(
-            about=about(late[0].forecast),
+        LateNotice(
+            about=name_of(late[0].forecast),
             of_policy=late[0].forecast.kind in PLANNED,
-            recipients=sum(one.forecast.recipients for one in late),
-            start=min(one.span.start for one in late),
-            finish=max(one.span.finish for one in late),
+            recipients=sum(row.forecast.recipients for row in late),
+            start=min(row.span.start for row in late),
+            finish=max(row.span.finish for row in late),
             expires=late[0].forecast.expires,
-            misses=any(one.span.misses for one in late),
+            misses=any(row.span.misses for row in late),
         )
-        for late in found.values()
+        for late in late_rows.values()
     ]
 
 
-def about(row: Forecast) -> str:
-    """What a row of the plan is called."""
+def name_of(row: Forecast) -> str:
+    """Return how a row of the forecast is named to a convenor."""
     if row.occurrence:
         return f"{row.policy or row.kind} of {row.occurrence}"
     number = f"notice {row.number}" if row.number is not None else row.kind
@@ -96,9 +102,9 @@ def about(row: Forecast) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Foreseen:
-    """When the first and last mail of a notice that is not made yet would leave, whether some would miss it, and what
-    would be late for it that else is not."""
+class SendEstimate:
+    """The effect of a notice that is not made yet: when its first and last mail would leave (UTC), whether some members
+    would not get it in time, and the names of notices that would become late because of it."""
 
     start: datetime
     finish: datetime
@@ -106,7 +112,7 @@ class Foreseen:
     delays: list[str]
 
 
-async def foresee(
+async def estimate(
     database: Database,
     *,
     series: Sequence[Series],
@@ -116,41 +122,45 @@ async def foresee(
     dues: Mapping[str, datetime],
     expires: datetime,
     now: datetime,
-) -> Foreseen | None:
-    """A notice due at `dues`, to so many `recipients`, both by zone, beside all else that is due at that `rate`; None
-    where it goes to nobody."""
+) -> SendEstimate | None:
+    """Estimate a notice at `rate` messages a second, beside everything else that is due.
+
+    `dues` (UTC) and `recipients` are by zone. Returns None if it has no recipient.
+    """
     if EVERY_ZONE in dues:
         recipients = {EVERY_ZONE: sum(recipients.values())}
-    its = [
+    own_loads = [
         Load(due=due, expires=expires, soonest=due, recipients=recipients[zone])
         for zone, due in dues.items()
         if recipients.get(zone)
     ]
-    if not its:
+    if not own_loads:
         return None
     rows = await forecast(
         database, series=series, policies=policies, since=now, until=expires + REACH, now=now
     )
-    others = [load_of(row, now) for row in rows]
-    found = spans([*others, *its], rate, now=now)
-    before = spans(others, rate, now=now)
+    other_loads = [load_of(row, now) for row in rows]
+    with_notice = spans([*other_loads, *own_loads], rate, now=now)
+    without = spans(other_loads, rate, now=now)
     delayed = [
-        about(row)
-        for row, span, was in zip(rows, found[: len(rows)], before, strict=True)
-        if span.late and not was.late
+        name_of(row)
+        for row, span, span_without in zip(rows, with_notice[: len(rows)], without, strict=True)
+        if span.late and not span_without.late
     ]
-    mine = found[len(rows) :]
-    return Foreseen(
-        start=min(one.start for one in mine),
-        finish=max(one.finish for one in mine),
-        misses=any(one.misses for one in mine),
+    own_spans = with_notice[len(rows) :]
+    return SendEstimate(
+        start=min(span.start for span in own_spans),
+        finish=max(span.finish for span in own_spans),
+        misses=any(span.misses for span in own_spans),
         delays=list(dict.fromkeys(delayed)),
     )
 
 
 class SendScheduler:
-    """Tells a planner when to begin what, and lets what has not begun follow when that changes. Without a rate
-    everything begins when it is due."""
+    """Decides when the sending of each due instant begins, and re-times deliveries when that changes.
+
+    Without a rate, sending begins when it is due.
+    """
 
     def __init__(
         self, database: Database, *, series: Sequence[Series], policies: Sequence[Policy], rate: float
@@ -161,10 +171,10 @@ class SendScheduler:
         self._rate = rate
         self._starts: dict[tuple[str, str], datetime] = {}
         self._begun: set[tuple[str, str]] = set()
-        self._kept: dict[tuple[str, str], datetime] | None = None
+        self._applied_starts: dict[tuple[str, str], datetime] | None = None
 
     async def look(self, now: datetime, *, ahead: timedelta) -> None:
-        """Reckon what begins before it is due, for whatever begins within `ahead`."""
+        """Work out which sending begins before it is due, as far as it begins within `ahead` of `now`."""
         self._starts, self._begun = {}, set()
         until = now + ahead + MOST_EARLY
         if not self._rate or not await self._is_due(now, until):
@@ -191,24 +201,26 @@ class SendScheduler:
         return following is not None and following <= until
 
     def start(self, notice: Notice, zone: str, due: datetime) -> datetime:
-        """When to begin what is due at `due` in `zone` (UTC)."""
-        found = (self._starts.get((notice.identity, one)) for one in (zone, EVERY_ZONE))
-        return min((one for one in found if one), default=due)
+        """Return when to begin sending what is due at `due` in `zone` (UTC)."""
+        early = (self._starts.get((notice.identity, key)) for key in (zone, EVERY_ZONE))
+        return min((start for start in early if start), default=due)
 
     def has_begun(self, notice: Notice, zone: str) -> bool:
-        """Whether some of what is due in `zone` may have left."""
-        return any((notice.identity, one) in self._begun for one in (zone, EVERY_ZONE))
+        """Return whether sending to `zone` may have begun."""
+        return any((notice.identity, key) in self._begun for key in (zone, EVERY_ZONE))
 
     def next_start(self, now: datetime) -> datetime | None:
-        """The earliest instant after `now` at which something begins before it is due."""
-        return min((one for one in self._starts.values() if one > now), default=None)
+        """Return the earliest instant after `now` at which sending begins before it is due, if there is any."""
+        return min((start for start in self._starts.values() if start > now), default=None)
 
     async def retime(self, connection: AsyncConnection, now: datetime, *, moved: bool) -> None:
-        """Let the deliveries of what has not begun follow its start: where that is another than it was, whatever it was
-        for a process before this one, and all where members have `moved`. What has begun goes on."""
-        if self._kept == self._starts and not (moved and self._starts):
+        """Re-time the deliveries whose sending has not begun, if their start has changed.
+
+        All are re-timed if members have `moved`, and on the first call, because another process may have planned them.
+        """
+        if self._applied_starts == self._starts and not (moved and self._starts):
             return
-        known, self._kept = self._kept, dict(self._starts)
+        applied, self._applied_starts = self._applied_starts, dict(self._starts)
         dues = await notices.dues_of_open(connection)
         for notice in await notices.open_notices(connection):
             for due in dues.get(notice.id, {}).values() if notice.kind in PLANNED else ():
@@ -216,5 +228,5 @@ class SendScheduler:
                 start = self._starts.get(key, due.due)
                 if not due.fanned_at or due.due <= now or key in self._begun:
                     continue
-                if moved or known is None or known.get(key, due.due) != start:
+                if moved or applied is None or applied.get(key, due.due) != start:
                     await lifecycle.begin_at(connection, notice.id, due.zone, max(start, now), now)

@@ -1,4 +1,4 @@
-"""Holding all sending while something is so wrong that mail would go out at the wrong time."""
+"""Pause all sending while mail would go out at the wrong time: after a restore, or while the clock is wrong."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,18 +19,18 @@ CLOCK_BEHIND = "clock-behind"
 CLOCK_JUMPED = "clock-jumped"
 CLOCK_AHEAD = "clock-ahead"
 BY_CLOCK = (CLOCK_BEHIND, CLOCK_JUMPED, CLOCK_AHEAD)
-"""Why ticks are held too: with a wrong clock nothing is planned, expired or deleted."""
-PASSES = (CLOCK_BEHIND, CLOCK_AHEAD)
-"""What ends by itself once the clock is right."""
+"""The reasons that stop ticks too: with a wrong clock nothing is planned, expired or deleted."""
+END_BY_THEMSELVES = (CLOCK_BEHIND, CLOCK_AHEAD)
+"""The reasons for a pause that ends by itself once the clock is right."""
 RESTORED = "restored"
 
 
 @dataclass(frozen=True, slots=True)
 class SendingPaused:
-    """Why sending is held and since when (UTC, by the clock that may be wrong).
+    """Why sending is paused and since when (UTC, by the clock that may be wrong).
 
-    `last` is the last tick before it; `sends` is how many mails would be sent at once if it ended now, `expires` how
-    many would be given up as too late; None where that is not known.
+    `last` is the last tick before the pause. `sends` is how many mails would be sent at once if the pause ended now,
+    `expires` how many would be given up as too late; None if not known.
     """
 
     reason: str
@@ -41,7 +41,7 @@ class SendingPaused:
 
     @property
     def advice(self) -> str:
-        """What a convenor should know and do, in a sentence."""
+        """Return what a convenor should know and do, in a sentence."""
         if self.reason == CLOCK_BEHIND:
             return (
                 "the clock is behind the last tick; set it right, and sending goes on by itself. If it is right now "
@@ -77,8 +77,8 @@ def _mails(count: int) -> str:
     return f"{count} mail{'' if count == 1 else 's'}"
 
 
-async def held(connection: AsyncConnection) -> SendingPaused | None:
-    """The hold that is in force, or None."""
+async def current_pause(connection: AsyncConnection) -> SendingPaused | None:
+    """Return the present pause, or None."""
     value = await service_state.read(connection, service_state.HOLD)
     if not value:
         return None
@@ -91,85 +91,90 @@ async def held(connection: AsyncConnection) -> SendingPaused | None:
     )
 
 
-def as_fact(reason: str, now: datetime, *, last: datetime | None = None) -> dict[str, Any]:
-    """A hold as it is kept."""
+def as_state(reason: str, now: datetime, *, last: datetime | None = None) -> dict[str, Any]:
+    """Return a pause as it is stored."""
     return {"reason": reason, "since": now.isoformat(), **({"last": last.isoformat()} if last else {})}
 
 
-async def hold(
+async def pause_sending(
     connection: AsyncConnection, reason: str, now: datetime, *, last: datetime | None = None
 ) -> None:
-    """Hold all sending; nothing expires meanwhile. `last` is the last tick (UTC)."""
-    await service_state.write(connection, service_state.HOLD, as_fact(reason, now, last=last))
+    """Pause all sending; nothing expires meanwhile. `last` is the last tick (UTC)."""
+    await service_state.write(connection, service_state.HOLD, as_state(reason, now, last=last))
     log.error("sending-held", reason=reason)
 
 
 async def note_outcome(connection: AsyncConnection, *, sends: int, expires: int) -> None:
-    """Keep with the hold, if it still stands, what would happen if it ended."""
+    """Store with the pause, if it has not ended, how many mails would be sent and given up if it ended now."""
     if value := await service_state.read(connection, service_state.HOLD):
         await service_state.write(
             connection, service_state.HOLD, {**value, "sends": sends, "expires": expires}
         )
 
 
-async def release(connection: AsyncConnection) -> SendingPaused | None:
-    """End the hold, if there is one, and return it. The clock as it is now is then taken for right."""
-    was = await held(connection)
-    if was:
+async def end_sending_pause(connection: AsyncConnection) -> SendingPaused | None:
+    """End the pause, if there is one, and return it. The present clock is then taken to be right."""
+    pause = await current_pause(connection)
+    if pause:
         await service_state.write(connection, service_state.HOLD, None)
-        # What is done daily was left undone, and a wrong clock may have done it in advance.
+        # The daily work was not done, or was done too early by a wrong clock: do it again.
         await service_state.write(connection, service_state.SWEPT, None)
         await service_state.note_change(connection)
-        if was.reason in BY_CLOCK:
-            # What has been due since then is still to be planned.
+        if pause.reason in BY_CLOCK:
+            # Plan what has been due since the last tick before the pause.
             last = await service_state.read(connection, service_state.LAST_TICK)
             await service_state.write(connection, service_state.TICKED_BEFORE_HOLD, last)
             await service_state.write(connection, service_state.LAST_TICK, None)
-        log.info("sending-resumed", reason=was.reason)
-    return was
+        log.info("sending-resumed", reason=pause.reason)
+    return pause
 
 
 async def resume(connection: AsyncConnection, now: datetime) -> int:
-    """End the hold as `release` does, and take back what a wrong clock did: mail that it gave up and that is still of
-    use at `now` is queued again, and pauses that it ended go on. Returns how many mails came back."""
-    was = await release(connection)
-    if was is None or was.reason not in BY_CLOCK:
+    """End the pause as `end_sending_pause` does, and undo what a wrong clock did.
+
+    Mail that it gave up and that is still useful at `now` is queued again, and members' pauses that it ended continue.
+    Returns the number of mails queued again.
+    """
+    pause = await end_sending_pause(connection)
+    if pause is None or pause.reason not in BY_CLOCK:
         return 0
-    await members.restore_pauses(connection, now)
-    back = await lifecycle.requeue_given_up(connection, now)
-    if back:
-        log.info("expired-by-wrong-clock", deliveries=back)
-    return back
+    await members.pause_again(connection, now)
+    requeued = await lifecycle.take_back(connection, now)
+    if requeued:
+        log.info("expired-by-wrong-clock", deliveries=requeued)
+    return requeued
 
 
 class ClockWatch:
-    """Compares the clock with the last tick and, while running, with the time since the machine was started, which goes
-    on while it is suspended."""
+    """Compares the clock with the last tick and, while running, with the machine's uptime, which also counts the time
+    while it is suspended."""
 
     def __init__(self, clock: Clock, *, longest_outage: timedelta) -> None:
-        """A start later than the last tick by more than `longest_outage` is a wrong clock's until somebody says that
-        it is not."""
+        """A start later than the last tick by more than `longest_outage` counts as a wrong clock until a convenor
+        resumes sending."""
         self._clock = clock
         self._longest_outage = longest_outage
         self._mark: tuple[datetime, float] | None = None
         self._held = False
 
     async def holds(self, connection: AsyncConnection, now: datetime, *, last: datetime | None) -> bool:
-        """Whether ticks are held at `now`, `last` being the instant of the last one (UTC). Holds all where the clock is
-        wrong, and releases it where a clock that was behind, or far ahead, has come right again. After a restore ticks
-        go on, so that `resume` can say what waits."""
-        standing = await held(connection)
-        if self._held and standing is None:
+        """Return whether ticks are stopped at `now`; `last` is the instant of the last tick (UTC).
+
+        Pauses sending if the clock is wrong, and ends the pause once a clock that was behind or far ahead is right
+        again. After a restore ticks go on, so that `resume` can show what is waiting.
+        """
+        pause = await current_pause(connection)
+        if self._held and pause is None:
             self._mark = None
-        restored = standing.since if standing and standing.reason == RESTORED else None
+        restored = pause.since if pause and pause.reason == RESTORED else None
         wrong = self._wrong(now, last, restored=restored)
-        if standing and standing.reason in PASSES and not wrong:
+        if pause and pause.reason in END_BY_THEMSELVES and not wrong:
             await service_state.write(connection, service_state.HOLD, None)
-            log.info("sending-resumed", reason=standing.reason)
-            standing = None
-        elif wrong and (standing is None or (standing.reason in PASSES and standing.reason != wrong)):
-            await hold(connection, wrong, now, last=last)
-        self._held = bool(wrong) or (standing is not None and standing.reason != RESTORED)
+            log.info("sending-resumed", reason=pause.reason)
+            pause = None
+        elif wrong and (pause is None or (pause.reason in END_BY_THEMSELVES and pause.reason != wrong)):
+            await pause_sending(connection, wrong, now, last=last)
+        self._held = bool(wrong) or (pause is not None and pause.reason != RESTORED)
         if not self._held:
             self._mark = (now, self._clock.boottime())
         return self._held
@@ -178,10 +183,10 @@ class ClockWatch:
         if last and now < last - TOLERANCE:
             return CLOCK_BEHIND
         if self._mark:
-            wall, then = self._mark
-            jump = abs(now - wall - timedelta(seconds=self._clock.boottime() - then))
+            wall, uptime = self._mark
+            jump = abs(now - wall - timedelta(seconds=self._clock.boottime() - uptime))
             return CLOCK_JUMPED if jump > LARGEST_JUMP else ""
-        # The last tick that a backup knows of may be long ago.
+        # After a restore, the last tick stored in the backup may be long ago.
         if last and now - max(last, restored or last) > self._longest_outage:
             return CLOCK_AHEAD
         return ""

@@ -1,6 +1,6 @@
-"""Taking the settings' series and policies into the database, and deriving occurrences from the rules."""
+"""Adopt the series and policies of the settings into the database, and derive occurrences from the rules."""
 
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.errors import SettingsProblem
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import Policy, next_occurrence
+from scheduler.domain.policy import Policy, Wanted, next_occurrence, wanted
 from scheduler.domain.zone import tzdata_version
 from scheduler.store import occurrences, service_state
 from scheduler.store.ledger import corrections
@@ -19,31 +19,32 @@ log = structlog.get_logger()
 
 
 def horizon(policies: Sequence[Policy]) -> timedelta:
-    """How far ahead of the present occurrences and notices are kept."""
+    """Return how far ahead of the present occurrences and notices are stored."""
     return max((policy.longest_lead for policy in policies), default=timedelta()) + timedelta(days=2)
 
 
-def holds_for(policy: Policy, series: Series) -> bool:
+def applies_to(policy: Policy, series: Series) -> bool:
     return policy.series is None or policy.series == series.slug
 
 
 async def check_frozen(connection: AsyncConnection, all_series: Sequence[Series], domain: str) -> None:
-    """Refuse settings that would duplicate everybody's calendar. Raises SettingsProblem."""
-    known = await service_state.read(connection, service_state.UID_DOMAIN)
-    _refuse_changed(await occurrences.adopted_series(connection), all_series, known=known, domain=domain)
+    """Raise SettingsProblem for settings that would duplicate the meetings in everybody's calendar."""
+    used_domain = await service_state.read(connection, service_state.UID_DOMAIN)
+    adopted = await occurrences.adopted_series(connection)
+    _refuse_duplicates(adopted, all_series, used_domain=used_domain, domain=domain)
 
 
-def _refuse_changed(
-    adopted: Collection[str], all_series: Sequence[Series], *, known: str | None, domain: str
+def _refuse_duplicates(
+    adopted: Collection[str], all_series: Sequence[Series], *, used_domain: str | None, domain: str
 ) -> None:
-    if known is not None and known != domain:
+    if used_domain is not None and used_domain != domain:
         raise SettingsProblem(
-            f"[community] domain is '{domain}' but calendars were given '{known}'; a change would make every meeting "
-            f"stand twice in everybody's calendar: set it back to '{known}'"
+            f"[community] domain is '{domain}', but calendars already use '{used_domain}'; with another domain every "
+            f"meeting would appear twice in everybody's calendar: set it back to '{used_domain}'"
         )
-    if missing := sorted(set(adopted) - {one.slug for one in all_series}):
+    if missing := sorted(set(adopted) - {series.slug for series in all_series}):
         raise SettingsProblem(
-            f"[[series]] '{missing[0]}' is gone or renamed but its meetings stand in everybody's calendar; "
+            f"[[series]] '{missing[0]}' was removed or renamed, but its meetings are in everybody's calendar; "
             "keep the slug (to end the series, give its rule an UNTIL)"
         )
 
@@ -56,62 +57,82 @@ async def adopt(
     domain: str,
     now: datetime,
 ) -> bool:
-    """Bring series, policies and occurrences up to the settings; returns whether any occurrence changed."""
-    known_domain, known_version = await service_state.read_several(
+    """Bring the stored series, policies and occurrences up to date with the settings.
+
+    Returns whether any occurrence changed. Raises SettingsProblem as `check_frozen`.
+    """
+    used_domain, used_version = await service_state.read_several(
         connection, service_state.UID_DOMAIN, service_state.TZDATA
     )
-    known_series = await occurrences.adopted_series(connection)
-    _refuse_changed(known_series, all_series, known=known_domain, domain=domain)
-    if known_domain is None:
+    adopted_series = await occurrences.adopted_series(connection)
+    _refuse_duplicates(adopted_series, all_series, used_domain=used_domain, domain=domain)
+    if used_domain is None:
         await service_state.write(connection, service_state.UID_DOMAIN, domain)
-    known_policies = await occurrences.adopted_policies(connection)
+    adopted_policies = await occurrences.adopted_policies(connection)
     until = now + horizon(policies)
     changed = False
     for series in all_series:
-        known = known_series.get(series.slug)
-        if known is None:
+        adopted = adopted_series.get(series.slug)
+        if adopted is None:
             await occurrences.adopt_series(connection, series, now)
-            known = (await occurrences.adopted_series(connection))[series.slug]
-        elif known.fingerprint != series.fingerprint:
-            await _follow_rule(connection, series, now)
+            adopted = (await occurrences.adopted_series(connection))[series.slug]
+        elif adopted.fingerprint != series.fingerprint:
+            await _adopt_changed_rule(connection, series, now)
             changed = True
-            known = (await occurrences.adopted_series(connection))[series.slug]
+            adopted = (await occurrences.adopted_series(connection))[series.slug]
         changed |= await _derive(
-            connection, series, since=known.derived_until, until=until, adopted_at=known.adopted_at
+            connection, series, since=adopted.derived_until, until=until, adopted_at=adopted.adopted_at
         )
-        mine = [policy for policy in policies if holds_for(policy, series)]
-        for policy in mine:
-            adopted = known_policies.get((series.slug, policy.slug))
-            if adopted is None or adopted.definition != policy.definition:
-                await occurrences.adopt_policy(connection, series.slug, policy, now)
-        kept = {policy.slug for policy in mine}
-        if any(of == series.slug and slug not in kept for of, slug in known_policies):
-            await occurrences.drop_policies(connection, series.slug, kept)
+        await _adopt_policies(connection, series, policies, adopted_policies, now=now)
     version = tzdata_version()
-    if known_version != version:
+    if used_version != version:
         await service_state.write(connection, service_state.TZDATA, version)
-        changed |= await _take_zone_data(connection, now)
+        changed |= await _apply_zone_data(connection, now)
     return changed
 
 
-async def _take_zone_data(connection: AsyncConnection, now: datetime) -> bool:
-    """Re-time what is to come by new zone data, and mark the hours that were told and are now others."""
-    former = {one.key: one.starts for one in await occurrences.all_occurrences(connection, since=now)}
+async def _adopt_policies(
+    connection: AsyncConnection,
+    series: Series,
+    policies: Sequence[Policy],
+    adopted: Mapping[tuple[str, str], AdoptedPolicy],
+    *,
+    now: datetime,
+) -> None:
+    applying = [policy for policy in policies if applies_to(policy, series)]
+    for policy in applying:
+        known = adopted.get((series.slug, policy.slug))
+        if known is None or known.definition != policy.definition:
+            await occurrences.adopt_policy(connection, series.slug, policy, now)
+    slugs = {policy.slug for policy in applying}
+    if any(series_slug == series.slug and slug not in slugs for series_slug, slug in adopted):
+        await occurrences.drop_policies(connection, series.slug, slugs)
+
+
+async def _apply_zone_data(connection: AsyncConnection, now: datetime) -> bool:
+    """Re-time coming occurrences by new zone data, and mark the local times that members were told and that are now
+    wrong. Returns whether any occurrence was re-timed."""
+    former_starts = {
+        occurrence.key: occurrence.starts
+        for occurrence in await occurrences.all_occurrences(connection, since=now)
+    }
     retimed = await occurrences.retime(connection, now)
-    for one in await occurrences.all_occurrences(connection, since=now):
-        if count := await corrections.mark_outdated(connection, one, former.get(one.key, one.starts), now):
-            log.error("told-hours-changed", occurrence=one.key, zones=count)
+    for occurrence in await occurrences.all_occurrences(connection, since=now):
+        former = former_starts.get(occurrence.key, occurrence.starts)
+        if count := await corrections.outdate(connection, occurrence, former, now):
+            log.error("told-hours-changed", occurrence=occurrence.key, zones=count)
     return bool(retimed)
 
 
 async def _derive(
     connection: AsyncConnection, series: Series, *, since: datetime, until: datetime, adopted_at: datetime
 ) -> bool:
-    """Keep the occurrences that the rule gives with a start after `since` and up to `until`."""
+    """Store the occurrences that the rule gives with a start after `since` and up to `until`; return whether there are
+    any."""
     if until <= since:
         return False
     new = []
-    # A day's room: a home date and its instant may lie on different sides of midnight UTC.
+    # A day earlier: a home date and its instant may be on different sides of midnight UTC.
     for day in series.dates(since.date() - timedelta(days=1)):
         starts = series.starts_on(day)
         if starts > until:
@@ -124,75 +145,112 @@ async def _derive(
     return bool(new)
 
 
-async def _follow_rule(connection: AsyncConnection, series: Series, now: datetime) -> None:
-    told = await occurrences.mailed_occurrences(connection)
-    kept = await occurrences.all_occurrences(connection, series=series.slug)
-    standing, replaced = settled(series, kept, told=told, now=now)
-    was_orphaned = {one.key: one.orphaned for one in kept}
-    for one in standing:
-        if one.orphaned != was_orphaned[one.key]:
-            await occurrences.mark_orphaned(connection, one.key, one.orphaned)
+async def _adopt_changed_rule(connection: AsyncConnection, series: Series, now: datetime) -> None:
+    told_keys = await occurrences.told_keys(connection)
+    stored = await occurrences.all_occurrences(connection, series=series.slug)
+    remaining, replaced = apply_rule(series, stored, told_keys=told_keys, now=now)
+    was_orphaned = {occurrence.key: occurrence.orphaned for occurrence in stored}
+    for occurrence in remaining:
+        if occurrence.orphaned != was_orphaned[occurrence.key]:
+            await occurrences.mark_orphaned(connection, occurrence.key, occurrence.orphaned)
     await occurrences.forget(connection, replaced)
     await occurrences.readopt_series(connection, series, now)
 
 
-def settled(
-    series: Series, kept: Sequence[Occurrence], *, told: Set[str], now: datetime
+def apply_rule(
+    series: Series, stored: Sequence[Occurrence], *, told_keys: Set[str], now: datetime
 ) -> tuple[list[Occurrence], list[str]]:
-    """What a changed rule leaves of the kept occurrences of `series`, and the keys of those that it replaces.
+    """Return the stored occurrences of `series` that remain under a changed rule, and the keys of those it replaces.
 
-    It holds for meetings to come of which nobody was told; the others keep their wall time, and are orphaned where
-    it does not give them.
+    The rule replaces coming occurrences that nobody was told of (`told_keys` are those of the others). The rest keep
+    their wall time, and are orphaned if the rule does not give them.
     """
-    standing, replaced = [], []
-    for one in kept:
-        if one.starts <= now or one.revision or one.extra or one.key in told:
-            orphaned = one.starts > now and not one.extra and not series.gives(one.date)
-            standing.append(replace(one, orphaned=orphaned) if orphaned != one.orphaned else one)
+    remaining, replaced = [], []
+    for occurrence in stored:
+        if occurrence.starts <= now or occurrence.revision or occurrence.extra or occurrence.key in told_keys:
+            orphaned = occurrence.starts > now and not occurrence.extra and not series.gives(occurrence.date)
+            remaining.append(
+                replace(occurrence, orphaned=orphaned) if orphaned != occurrence.orphaned else occurrence
+            )
         else:
-            replaced.append(one.key)
-    return standing, replaced
+            replaced.append(occurrence.key)
+    return remaining, replaced
 
 
 def adoption(
     adopted: Mapping[tuple[str, str], AdoptedPolicy], series: Series, policy: Policy, now: datetime
 ) -> tuple[datetime, bool]:
-    """Since when the policy holds for the series, and whether it is the first of its kind there."""
+    """Return since when a policy applies to a series, and whether it is the first of its kind there."""
     known = adopted.get((series.slug, policy.slug))
     if known and known.definition == policy.definition:
         return known.adopted_at, known.first
-    others = {one.kind for (slug, _), one in adopted.items() if slug == series.slug}
-    return now, policy.kind not in others
+    kinds = {other.kind for (slug, _), other in adopted.items() if slug == series.slug}
+    return now, policy.kind not in kinds
 
 
-async def invites_now(connection: AsyncConnection, series: Series, adopted: AdoptedPolicy) -> str:
-    """The key of the occurrence to which a policy new to its series invites at once, or empty.
-
-    It is the one that was next when the policy was adopted, and stays so when that is over.
-    """
+async def stored_first_invited(connection: AsyncConnection, series: Series, adopted: AdoptedPolicy) -> str:
+    """Return the same as `first_invited`, of the stored occurrences."""
     if not adopted.first:
         return ""
-    since = await occurrences.all_occurrences(connection, since=adopted.adopted_at, series=series.slug)
-    following = next_occurrence(since, adopted.adopted_at)
+    since_adoption = await occurrences.all_occurrences(
+        connection, since=adopted.adopted_at, series=series.slug
+    )
+    return first_invited(since_adoption, adopted.adopted_at, is_first=True)
+
+
+def first_invited(candidates: Iterable[Occurrence], adopted_at: datetime, *, is_first: bool) -> str:
+    """Return the key of the occurrence to which a policy invites at once, or an empty string.
+
+    A policy that is the first of its kind in the series invites to the occurrence that was next when it was adopted;
+    that does not change when the occurrence is over.
+    """
+    following = next_occurrence(candidates, adopted_at) if is_first else None
     return following.key if following else ""
 
 
-def derived(
+def wanted_notices(
+    policy: Policy,
+    candidates: Iterable[Occurrence],
+    *,
+    zones: frozenset[str],
+    adopted_at: datetime,
+    invited_at_once: str,
+) -> list[Wanted]:
+    """Return the notices that a policy wants of some occurrences of one series.
+
+    `zones` are those of members; `invited_at_once` is the key of the occurrence of `first_invited`.
+    """
+    wants = (
+        wanted(
+            occurrence,
+            policy,
+            zones=zones,
+            adopted_at=adopted_at,
+            invite_now=occurrence.key == invited_at_once,
+        )
+        for occurrence in candidates
+    )
+    return [want for want in wants if want]
+
+
+def with_derived(
     series: Series,
-    kept: Sequence[Occurrence],
+    stored: Sequence[Occurrence],
     *,
     until: datetime,
     after: datetime | None,
     adopted_at: datetime,
 ) -> list[Occurrence]:
-    """The occurrences of a series up to `until` by start: those that are kept, and behind `after` (where the kept
-    ones end; None for all) those that the rule gives."""
-    keys = {one.key for one in kept}
-    found = [one for one in kept if one.series == series.slug and one.starts <= until]
+    """Return the occurrences of a series with a start up to `until`, by start: the stored ones, and those that the rule
+    gives after `after` (the end of the stored ones; None: from the first)."""
+    stored_keys = {occurrence.key for occurrence in stored}
+    all_occurrences = [
+        occurrence for occurrence in stored if occurrence.series == series.slug and occurrence.starts <= until
+    ]
     for day in series.dates(after.date() - timedelta(days=1) if after else series.first):
         starts = series.starts_on(day)
         if starts > until:
             break
-        if (after is None or starts > after) and f"{series.slug}/{day}" not in keys:
-            found.append(series.occurrence(day, adopted_at))
-    return sorted(found, key=lambda one: (one.starts, one.key))
+        if (after is None or starts > after) and f"{series.slug}/{day}" not in stored_keys:
+            all_occurrences.append(series.occurrence(day, adopted_at))
+    return sorted(all_occurrences, key=lambda occurrence: (occurrence.starts, occurrence.key))

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.zone import names_of_country_zones
+from scheduler.domain.zone import is_known_zone, names_of_country_zones
 from scheduler.store import service_state
 from scheduler.store.database import insert_into
 from scheduler.store.schema import answers, deliveries, members, mutes
@@ -238,7 +238,19 @@ async def similar_addresses(
 
 
 async def zones(connection: AsyncConnection) -> frozenset[str]:
-    """Return the zones of all members. Jumps in the index from zone to zone instead of reading every member."""
+    """Return the zones of all members, without those that the installed zone data does not know."""
+    return frozenset(filter(is_known_zone, await _stored_zones(connection)))
+
+
+async def unknown_zones(connection: AsyncConnection) -> dict[str, int]:
+    """Return the zones of members that the installed zone data does not know, with the number of members in each."""
+    unknown = [zone for zone in await _stored_zones(connection) if not is_known_zone(zone)]
+    query = select(members.c.zone, func.count()).where(members.c.zone.in_(unknown)).group_by(members.c.zone)
+    return {row[0]: row[1] for row in await connection.execute(query)} if unknown else {}
+
+
+async def _stored_zones(connection: AsyncConnection) -> frozenset[str]:
+    """Jump in the index from zone to zone instead of reading every member."""
     walk = select(func.min(members.c.zone).label("zone")).cte("walk", recursive=True)
     walk = walk.union_all(
         select(select(func.min(members.c.zone)).where(members.c.zone > walk.c.zone).scalar_subquery()).where(

@@ -281,7 +281,7 @@ class FeedCache:
         its = next(one for one in self._series if one.slug == slug)
 
         async def make() -> Published | None:
-            one = await read_meeting(self._database, {slug: its}, f"{slug}/{date}")
+            one = await read_meeting(self._database, {slug: its}, f"{slug}/{date}", now=self._clock.now())
             return meeting_calendar(one, its, self._community) if one else None
 
         path, filename = f"/meetings/{slug}/{date}.ics", f"{slug}-{date}.ics"

@@ -121,7 +121,7 @@ async def meeting(request: Request) -> Response:
     """The page of one meeting, at an address that stays."""
     here, chosen = site(request), _chosen(request)
     key = "{series}/{date}".format(**request.path_params)
-    one = await read_meeting(here.database, here.by_slug, key)
+    one = await read_meeting(here.database, here.by_slug, key, now=here.clock.now())
     if one is None:
         raise HTTPException(404)
     shown = _shown(here, one, chosen, here.clock.now())

@@ -119,6 +119,14 @@ async def test_members_who_were_told_an_hour_that_new_zone_data_proves_wrong_are
     assert "members: 1 active" in texts(found, Level.FINE)
 
 
+async def test_members_in_a_zone_that_the_zone_data_does_not_know_are_counted() -> None:
+    async with open_parts(load_settings(None, {})) as parts, parts.database.write() as connection:
+        await members.add(connection, [row("ann@example.org", zone="America/Nowhere")])
+    wrong, found = await examined()
+    assert wrong
+    assert "1 member lives in America/Nowhere, which IANA" in texts(found, Level.WRONG)
+
+
 async def test_an_outbox_that_shows_everybodys_links_is_warned_of() -> None:
     assert "outbox" not in texts((await examined())[1], Level.NOTE)
     shown = {"THIRD_THURSDAY_WEB__OUTBOX": "true"}

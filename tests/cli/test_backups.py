@@ -1,8 +1,13 @@
 """`backup`, `restore` and `resume` as a convenor calls them."""
 
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
-from tests.cli.conftest import Command
+import pytest
+import time_machine
+
+from tests.cli.conftest import NOW, Command
 
 
 def test_backup_restore_and_resume_each_say_what_they_did(command: Command, folder: Path) -> None:
@@ -25,4 +30,24 @@ def test_backup_restore_and_resume_each_say_what_they_did(command: Command, fold
 
 def test_a_backup_that_is_not_there_is_told_in_one_line(command: Command) -> None:
     done = command("restore", "nowhere")
-    assert (done.code, done.err) == (1, "third-thursday: there is no backup nowhere; check the name\n")
+    assert (done.code, done.err) == (1, "third-thursday: there is no backup nowhere\n")
+
+
+@pytest.mark.usefixtures("members")
+def test_send_missed_says_how_many_it_mails_and_asks(
+    command: Command, clock: time_machine.Traveller, serve_once: Callable[[], None]
+) -> None:
+    notice = ("notice", "send", "--subject", "News", "--body", "people.csv", "--audience", "country:GB")
+    assert command(*notice, "--hold", "3600", "--yes").code == 0
+    serve_once()
+    assert command("backup", "keep/one").code == 0
+    clock.move_to(NOW + timedelta(hours=2))
+    assert command("restore", "keep/one").code == 0
+    refused = command("resume", "--send-missed")
+    assert refused.code == 2
+    assert "this mails 2 members now; give --yes" in refused.err
+    assert "sending is held (restored)" in command("status").out
+    done = command("resume", "--send-missed", "--yes")
+    assert done.code == 0
+    assert "2 mails were due before the restore; they will be sent now" in done.out
+    assert "sending is held" not in command("status").out

@@ -97,7 +97,7 @@ def test_a_cancellation_is_undone_by_a_restoration_and_a_move_is_not(
         (["--restore", "--no-tell"], 1, "not cancelled"),
         (["--topic", "Hope"], 2, "--tell"),
         (["--no-tell"], 2, "--topic"),
-        (["--cancel", "--move-to", "2026-11-26 18:00", "--no-tell"], 2, "give one of these"),
+        (["--cancel", "--move-to", "2026-11-26 18:00", "--no-tell"], 2, "give only one of these"),
         (["--topic", "a\r\nb", "--no-tell"], 2, "U+000D"),
         (["--link", "javascript:x", "--no-tell"], 2, "link"),
     ],
@@ -301,7 +301,7 @@ def test_a_meeting_is_not_added_where_one_is_held_already(
         f"{far} is held at that time already" in command("occurrence", "add", "--at", "2028-03-16 18:00").err
     )
     amend("--cancel", "--no-tell")
-    assert "--restore` holds it after all" in command("occurrence", "add", "--at", "2026-11-19 18:00").err
+    assert "--restore` restores it" in command("occurrence", "add", "--at", "2026-11-19 18:00").err
     amend("--restore", "--move-to", "2026-11-26 18:00", "--no-tell")
     assert (
         f"{KEY} is held at that time already" in command("occurrence", "add", "--at", "2026-11-26 18:00").err
@@ -352,7 +352,7 @@ def test_telling_later_of_a_change_says_how_many_and_asks(
     command: Command, amend: Callable[..., Ended], serve_once: Callable[[], None]
 ) -> None:
     refused = command("occurrence", "tell", KEY)
-    assert refused.code == 1 and "nobody has been told of it yet" in refused.err
+    assert refused.code == 1 and "nobody has been told about it yet" in refused.err
     amend("--topic", "Hope", "--tell", "--yes")
     serve_once()
     assert "nothing to tell" in command("occurrence", "tell", KEY).err
@@ -361,4 +361,4 @@ def test_telling_later_of_a_change_says_how_many_and_asks(
     asked = command("occurrence", "tell", KEY)
     assert asked.code == 2 and "this mails 4 members; give --yes" in asked.err
     assert "tells 4 members" in command("occurrence", "tell", KEY, "--yes").out
-    assert "tells of it already" in command("occurrence", "tell", KEY, "--yes").err
+    assert "already tells members about it" in command("occurrence", "tell", KEY, "--yes").err

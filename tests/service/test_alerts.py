@@ -1,4 +1,4 @@
-"""Whoever looks after the service is told of a trouble once when it begins and once when it ends, never by mail."""
+"""Operators are alerted to a trouble once when it begins and once when it ends, never by mail."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -11,7 +11,7 @@ import pytest
 
 from scheduler.service.alerts import AlertNotifier
 from scheduler.service.health import unready
-from scheduler.service.sending_pause import hold, release
+from scheduler.service.sending_pause import end_sending_pause, pause_sending
 from scheduler.store import service_state
 from tests.installation import Installation, open_installation
 
@@ -20,7 +20,7 @@ DOWN = {"reason": "refused someone@example.org", "since": NOW.isoformat()}
 
 
 class Hook:
-    """A web server on loopback that keeps what it is told; `answers` are its next status codes, then 200."""
+    """A web server on loopback that records its requests; `answers` are its next status codes, then 200."""
 
     def __init__(self) -> None:
         self.told: list[dict[str, str]] = []
@@ -53,7 +53,7 @@ class Hook:
 
     @property
     def events(self) -> list[tuple[str, str]]:
-        return [(one["trouble"], one["event"]) for one in self.told]
+        return [(alert["trouble"], alert["event"]) for alert in self.told]
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
         yield installation
 
 
-def bell(installation: Installation, hook: Hook) -> AlertNotifier:
+def notifier(installation: Installation, hook: Hook) -> AlertNotifier:
     return AlertNotifier(
         installation.database,
         installation.clock,
@@ -94,108 +94,108 @@ async def relay_is(installation: Installation, value: dict[str, str] | None) -> 
 async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
     installation: Installation, hook: Hook
 ) -> None:
-    one = bell(installation, hook)
-    await one.look()
+    alerts = notifier(installation, hook)
+    await alerts.look()
     assert (hook.told, hook.pings) == ([], 1)
     await relay_is(installation, DOWN)
     for _ in range(3):
-        await one.look()
+        await alerts.look()
     async with installation.database.write() as connection:
-        await hold(connection, "clock-jumped", NOW)
-    await bell(installation, hook).look()  # restarted: it knows what was told
+        await pause_sending(connection, "clock-jumped", NOW)
+    await notifier(installation, hook).look()  # restarted: it knows what was told
     assert hook.events == [("relay", "begins"), ("held", "begins")]
     await relay_is(installation, None)
     async with installation.database.write() as connection:
-        await release(connection)
-    await one.look()
+        await end_sending_pause(connection)
+    await alerts.look()
     assert hook.events[2:] == [("held", "ended"), ("relay", "ended")]
     assert hook.pings == 2, "nobody is told that all is well while it is not"
     assert hook.told[0]["text"].startswith("Kindness: the relay takes no mail")
     assert "@" not in json.dumps(hook.told)
 
 
-async def test_a_database_that_fails_is_told_although_it_can_keep_nothing(
+async def test_an_outage_of_the_database_is_reported_although_it_cannot_be_queued(
     installation: Installation, hook: Hook
 ) -> None:
-    one = bell(installation, hook)
-    installation.database.outages.begin("tick", OSError(28, "No space left on device"))
+    alerts = notifier(installation, hook)
+    installation.database.faults.begin("tick", OSError(28, "No space left on device"))
     for _ in range(2):
-        await one.look()
+        await alerts.look()
     assert hook.events == [("database", "begins")]
     assert hook.told[0]["text"] == "Kindness: the disk is full: make space on it"
     assert hook.pings == 0, "nobody is told that all is well while it is not"
     installation.database.outages.end("tick")
     for _ in range(2):
-        await one.look()
+        await alerts.look()
     assert hook.events[1:] == [("database", "ended")]
     assert hook.pings == 2
 
 
-async def test_mail_that_could_go_and_does_not_is_late_and_what_waits_for_its_time_is_not(
+async def test_mail_that_could_be_sent_but_is_not_is_late_and_mail_that_is_not_due_is_not(
     installation: Installation, hook: Hook
 ) -> None:
-    one = bell(installation, hook)
+    alerts = notifier(installation, hook)
     installation.clock.pass_until(datetime(2026, 11, 5, 8, 30, tzinfo=UTC))
     await installation.planner.tick()
-    await one.look()
+    await alerts.look()
     assert hook.told == []
     installation.clock.pass_until(datetime(2026, 11, 5, 9, 16, tzinfo=UTC))
-    await one.look()
+    await alerts.look()
     assert hook.events == [("late", "begins")]
     assert "mail is late" in await unready(installation.database, installation.clock.now())
     await installation.dispatcher.send_due()
-    await one.look()
+    await alerts.look()
     assert hook.events[1:] == [("late", "ended")]
 
 
-async def test_an_invitation_that_was_due_before_the_first_start_alarms_nobody(
+async def test_an_invitation_that_was_due_before_the_first_start_raises_no_alert(
     hook: Hook, tmp_path: Path
 ) -> None:
     async with open_installation(tmp_path, datetime(2026, 11, 16, tzinfo=UTC)) as installation:
         await installation.join(("Ann", "Europe/London"))
         await installation.planner.tick()
-        await bell(installation, hook).look()
+        await notifier(installation, hook).look()
         assert set((await installation.states(kind="invitation")).values()) == {"queued"}
     assert hook.told == []
 
 
-async def test_an_alert_that_cannot_be_delivered_is_tried_again_in_its_order(
+async def test_an_alert_that_cannot_be_delivered_is_retried_in_order(
     installation: Installation, hook: Hook
 ) -> None:
-    one = bell(installation, hook)
+    alerts = notifier(installation, hook)
     hook.answers = [500, 503]
     await relay_is(installation, DOWN)
-    await one.look()
-    await one.look()
+    await alerts.look()
+    await alerts.look()
     assert hook.answers == [503], "not before its time"
     await relay_is(installation, None)
     installation.clock.pass_(timedelta(seconds=31))
-    await one.look()
+    await alerts.look()
     assert (hook.told, hook.answers) == ([], [])
     installation.clock.pass_(timedelta(seconds=61))
-    await one.look()
+    await alerts.look()
     assert hook.events == [("relay", "begins"), ("relay", "ended")]
 
 
-async def test_nobody_there_to_be_told_holds_nothing_up(installation: Installation, hook: Hook) -> None:
-    one = bell(installation, hook)
+async def test_a_webhook_that_does_not_answer_delays_nothing(installation: Installation, hook: Hook) -> None:
+    alerts = notifier(installation, hook)
     hook.server.server_close()
     await relay_is(installation, DOWN)
-    await one.look()
+    await alerts.look()
     async with installation.database.read() as connection:
         assert [
             alert["attempts"] for alert in await service_state.read(connection, service_state.ALERTS)
         ] == [1]
 
 
-async def test_a_relay_that_a_killed_process_found_down_is_up_with_the_next_mail(
+async def test_a_relay_outage_noted_by_a_killed_process_ends_with_the_next_mail(
     installation: Installation, hook: Hook
 ) -> None:
     await relay_is(installation, DOWN)
-    await bell(installation, hook).look()
+    await notifier(installation, hook).look()
     installation.restart()
     installation.clock.pass_until(datetime(2026, 11, 5, 9, tzinfo=UTC))
     await installation.tick()
     assert await installation.states() == {"Ann": "sent"}
-    await bell(installation, hook).look()
+    await notifier(installation, hook).look()
     assert hook.events == [("relay", "begins"), ("relay", "ended")]

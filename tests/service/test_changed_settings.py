@@ -1,4 +1,4 @@
-"""What members read of the clock when the settings of a series were changed."""
+"""What members read about the clock after the settings of a series were changed."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from scheduler.delivery.compose.wording import describe_when
-from scheduler.service.occurrences import Change, amend
+from scheduler.domain.errors import Refused
+from scheduler.service.occurrences import Change, amend, preview
 from scheduler.service.schedule import read_meeting, schedule
 from tests.installation import SERIES, Installation, open_installation
 
@@ -18,7 +19,7 @@ KEY = f"{SERIES.slug}/2027-01-21"
 
 @pytest.fixture
 async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
-    """The meeting of December was told; that of January was not yet."""
+    """Members were told of the meeting in December, but not yet of the one in January."""
     async with open_installation(tmp_path, datetime(2026, 12, 1, 12, tzinfo=UTC)) as installation:
         await installation.tick()
         await installation.join(("Ann", "Europe/London"), ("Nia", "Africa/Nairobi"))
@@ -27,7 +28,7 @@ async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
 
 
 def settle(installation: Installation, **changed: object) -> None:
-    """Start the service again, with other settings of the series."""
+    """Restart the service with other settings of the series."""
     installation.series = [replace(SERIES, **changed)]  # type: ignore[arg-type]
     installation.restart()
 
@@ -54,7 +55,7 @@ EXPECTED = [
 ]
 
 
-async def test_a_changed_start_is_not_blamed_on_clocks_in_the_schedule_before_and_after_its_adoption(
+async def test_the_schedule_does_not_blame_a_changed_start_on_the_clocks_before_or_after_its_adoption(
     installation: Installation,
 ) -> None:
     settle(installation, start=time(19))
@@ -63,12 +64,14 @@ async def test_a_changed_start_is_not_blamed_on_clocks_in_the_schedule_before_an
     assert await notes(installation) == EXPECTED
 
 
-async def test_a_changed_start_is_said_as_that_in_pages_and_mails(installation: Installation) -> None:
+async def test_pages_and_mails_explain_a_changed_start(installation: Installation) -> None:
     settle(installation, start=time(19))
     await installation.live(datetime(2027, 1, 12, tzinfo=UTC))
-    one = await read_meeting(installation.database, installation.by_slug, KEY)
-    assert one
-    page = describe_when(one, installation.series[0], zone="Africa/Nairobi", cycle="h12").clock_note
+    meeting = await read_meeting(
+        installation.database, installation.by_slug, KEY, now=installation.clock.now()
+    )
+    assert meeting
+    page = describe_when(meeting, installation.series[0], zone="Africa/Nairobi", cycle="h12").clock_note
     assert page == (
         "10:00 pm this month, an hour later than last time: the meeting now begins at 7:00 pm in London."
     )
@@ -83,7 +86,9 @@ async def test_a_changed_start_is_said_as_that_in_pages_and_mails(installation: 
     assert "the meeting now begins at" in text and "clocks" not in text
 
 
-async def test_a_meeting_that_was_told_keeps_its_hour_and_says_nothing(installation: Installation) -> None:
+async def test_a_meeting_that_members_were_told_of_keeps_its_time_and_explains_nothing(
+    installation: Installation,
+) -> None:
     settle(installation, start=time(19))
     await installation.live(datetime(2026, 12, 17, 8, tzinfo=UTC))
     for mail in installation.mails():
@@ -114,7 +119,7 @@ async def test_a_meeting_that_was_amended_far_ahead_is_compared_with_the_one_bef
 
 
 @pytest.mark.parametrize("changed", [{"rule": "FREQ=MONTHLY;BYDAY=2TU"}, {"duration": timedelta(minutes=90)}])
-async def test_another_day_or_length_at_the_same_hour_says_nothing_of_clocks(
+async def test_another_day_or_length_at_the_same_time_does_not_mention_clocks(
     installation: Installation, changed: dict[str, object]
 ) -> None:
     settle(installation, **changed)
@@ -122,7 +127,7 @@ async def test_another_day_or_length_at_the_same_hour_says_nothing_of_clocks(
     assert {pair for row in await notes(installation) for pair in row} == {(0, "")}
 
 
-async def test_after_a_moved_meeting_the_schedule_does_not_speak_of_last_time(
+async def test_after_a_moved_meeting_the_schedule_does_not_mention_last_time(
     installation: Installation,
 ) -> None:
     await amend(
@@ -144,3 +149,38 @@ async def test_after_a_moved_meeting_the_schedule_does_not_speak_of_last_time(
         "That is your Friday.",
         "22:30 this month, an hour earlier than usual: the UK's clocks have changed and yours have not.",
     ]
+
+
+async def test_after_a_change_of_rule_a_past_date_that_only_the_new_rule_gives_cannot_be_amended(
+    installation: Installation,
+) -> None:
+    settle(installation, rule="FREQ=MONTHLY;BYDAY=-1MO")
+    await installation.tick()
+    past = f"{SERIES.slug}/2026-09-28"
+    for act in (preview, amend):
+        with pytest.raises(Refused, match="no meeting on that date"):
+            await act(
+                installation.database,
+                installation.by_slug,
+                past,
+                Change(topic="Hope"),
+                now=installation.clock.now(),
+            )
+    assert (
+        await read_meeting(installation.database, installation.by_slug, past, now=installation.clock.now())
+        is None
+    ), "no ghost"
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+async def test_a_coming_date_of_a_changed_rule_is_shown_and_amended_before_and_after_its_adoption(
+    installation: Installation,
+    adopted: bool,
+) -> None:
+    settle(installation, rule="FREQ=MONTHLY;BYDAY=-1MO")
+    if adopted:
+        await installation.tick()
+    coming, now = f"{SERIES.slug}/2026-12-28", installation.clock.now()
+    assert await read_meeting(installation.database, installation.by_slug, coming, now=now)
+    amended = await amend(installation.database, installation.by_slug, coming, Change(topic="Hope"), now=now)
+    assert amended.changed

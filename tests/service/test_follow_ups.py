@@ -1,4 +1,4 @@
-"""What follows a meeting: to whom, when, and when not."""
+"""Follow-ups after a meeting: to whom they are sent, and when."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, time, timedelta
@@ -57,7 +57,7 @@ async def test_each_member_is_followed_up_once_on_the_morning_after_by_their_own
     assert "https://example.org/recording" in first.get_body(("plain",)).get_content()  # type: ignore[union-attr]
 
 
-async def test_materials_that_come_later_go_out_at_once_to_who_was_a_member_when_it_was_due(
+async def test_late_materials_are_sent_at_once_to_members_from_when_the_follow_up_was_due(
     installation: Installation,
 ) -> None:
     await installation.live(at(23, 12))
@@ -83,7 +83,7 @@ async def test_materials_that_come_later_go_out_at_once_to_who_was_a_member_when
     assert set(await times(installation)) == {"Ann", "Bo"}
 
 
-async def test_materials_that_come_when_it_is_of_no_more_use_are_told_to_nobody(
+async def test_materials_that_come_after_the_follow_up_expired_are_sent_to_nobody(
     installation: Installation,
 ) -> None:
     await installation.live(at(5, 12, 12))
@@ -92,7 +92,9 @@ async def test_materials_that_come_when_it_is_of_no_more_use_are_told_to_nobody(
     assert await installation.reports() == []
 
 
-async def test_what_could_not_go_for_fourteen_days_is_expired(installation: Installation) -> None:
+async def test_a_follow_up_that_could_not_be_sent_for_fourteen_days_expires(
+    installation: Installation,
+) -> None:
     await give(installation, "Notes")
     await installation.tick()
     installation.clock.pass_until(at(20, 12, 12))
@@ -101,7 +103,7 @@ async def test_what_could_not_go_for_fourteen_days_is_expired(installation: Inst
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_nothing_follows_a_meeting_that_was_cancelled_or_lost_its_materials(
+async def test_a_meeting_that_was_cancelled_or_lost_its_materials_has_no_follow_up(
     installation: Installation, when: str
 ) -> None:
     await give(installation, "Notes")
@@ -132,9 +134,9 @@ async def test_a_follow_up_policy_adopted_later_tells_nobody_of_the_past(tmp_pat
         assert await times(installation) == {}
 
 
-async def test_members_may_do_without_it_where_there_is_one(installation: Installation) -> None:
-    assert [one.mute for one in choices(POLICIES, ())][-1:] == [(Kind.NOTICE, "")]
-    assert (Kind.FOLLOW_UP, "") in [one.mute for one in choices((*POLICIES, AFTER), ())]
+async def test_members_can_mute_the_follow_up_if_there_is_one(installation: Installation) -> None:
+    assert [choice.mute for choice in choices(POLICIES, ())][-1:] == [(Kind.NOTICE, "")]
+    assert (Kind.FOLLOW_UP, "") in [choice.mute for choice in choices((*POLICIES, AFTER), ())]
     async with installation.database.write() as connection:
         ann = await members.by_key(connection, address_of("Ann"))
         assert ann

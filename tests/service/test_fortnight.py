@@ -1,4 +1,4 @@
-"""A whole fortnight at once: every member, over real SMTP, at the oracle's hour."""
+"""A whole fortnight at once: every member, over real SMTP, at the oracle's local time."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -47,8 +47,8 @@ async def live_through(folder: Path, count: int, *, move: bool = False) -> list[
                 )
             await installation.live(OVER + timedelta(days=7 * move))
         return [
-            message_from_bytes(one.content, _class=EmailMessage, policy=policy.default)
-            for one in receiver.taken
+            message_from_bytes(message.content, _class=EmailMessage, policy=policy.default)
+            for message in receiver.taken
         ]
 
 
@@ -95,7 +95,7 @@ def by_kind(mails: list[EmailMessage]) -> dict[str, list[EmailMessage]]:
 @pytest.mark.parametrize(
     "count", [24, pytest.param(len(zone_tab_zones()), marks=[pytest.mark.proof, pytest.mark.short])]
 )
-async def test_every_zone_gets_one_invitation_and_two_reminders_at_the_oracles_hour(
+async def test_every_zone_gets_one_invitation_and_two_reminders_at_the_oracles_time(
     tmp_path: Path, count: int
 ) -> None:
     mails = await live_through(tmp_path, count)

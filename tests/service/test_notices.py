@@ -1,4 +1,4 @@
-"""Telling people by the press of a button."""
+"""Notices that a convenor publishes."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ async def installation(tmp_path: Path, database_url: str) -> AsyncIterator[Insta
         yield installation
 
 
-async def press(installation: Installation, **values: object) -> PublishedNotice:
+async def publish(installation: Installation, **values: object) -> PublishedNotice:
     usual: dict[str, object] = {
         "subject": "Thank you",
         "body": "It was **good**.",
@@ -38,14 +38,14 @@ async def press(installation: Installation, **values: object) -> PublishedNotice
     return await send_notice(installation.database, **{**usual, **values})  # type: ignore[arg-type]
 
 
-async def test_a_notice_goes_once_to_those_who_were_in_its_audience_at_the_press(
+async def test_a_notice_is_sent_once_to_those_in_its_audience_when_it_was_published(
     installation: Installation,
 ) -> None:
-    pressed = await press(installation)
+    published = await publish(installation)
     await installation.join(("Late", "Europe/London"))
     await installation.tick()
     await installation.tick()
-    assert pressed.recipients == 2
+    assert published.recipients == 2
     assert await installation.states() == {"Ann": "sent", "Bo": "sent"}
     (to_ann,) = [mail for mail in installation.mails() if "ann" in str(mail["To"])]
     html = to_ann.get_body(("html",))
@@ -53,8 +53,8 @@ async def test_a_notice_goes_once_to_those_who_were_in_its_audience_at_the_press
     assert "<strong>good</strong>" in html.get_content()
 
 
-async def test_at_a_local_hour_each_zone_gets_it_by_its_own_clock(installation: Installation) -> None:
-    await press(installation, at="local:2026-11-12T09:00")
+async def test_a_notice_at_a_local_time_is_sent_by_the_clock_of_each_zone(installation: Installation) -> None:
+    await publish(installation, at="local:2026-11-12T09:00")
     await installation.live(NOW + timedelta(days=4))
     sent = {row.name: row.sent_at for row in await installation.reports()}
     assert sent == {
@@ -63,8 +63,10 @@ async def test_at_a_local_hour_each_zone_gets_it_by_its_own_clock(installation: 
     }
 
 
-async def test_a_member_who_moves_gets_the_local_hour_of_the_new_zone(installation: Installation) -> None:
-    await press(installation, at="local:2026-11-12T09:00")
+async def test_a_member_who_moves_gets_the_notice_at_the_local_time_of_the_new_zone(
+    installation: Installation,
+) -> None:
+    await publish(installation, at="local:2026-11-12T09:00")
     await installation.change("Ann", zone="America/New_York")
     await installation.live(NOW + timedelta(days=4))
     assert {row.name: row.sent_at for row in await installation.reports()}["Ann"] == datetime(
@@ -73,24 +75,24 @@ async def test_a_member_who_moves_gets_the_local_hour_of_the_new_zone(installati
 
 
 async def test_a_held_notice_can_be_stopped_and_sent_to_the_missed(installation: Installation) -> None:
-    pressed = await press(installation, hold=timedelta(minutes=5))
+    published = await publish(installation, hold=timedelta(minutes=5))
     await installation.tick()
     assert await installation.states() == {"Ann": "queued", "Bo": "queued"}
-    await stop(installation.database, pressed.notice, installation.clock.now())
+    await stop(installation.database, published.notice, installation.clock.now())
     await installation.live(NOW + timedelta(hours=1))
     assert await installation.states() == {"Ann": "withdrawn: stopped", "Bo": "withdrawn: stopped"}
-    assert await resend_missed(installation.database, pressed.notice, installation.clock.now()) == 2
+    assert await resend_missed(installation.database, published.notice, installation.clock.now()) == 2
     await installation.tick()
     assert await installation.states() == {"Ann": "sent", "Bo": "sent"}
 
 
 async def test_an_expired_notice_is_not_sent_again(installation: Installation) -> None:
-    pressed = await press(installation, hold=timedelta(minutes=5), expires=timedelta(hours=1))
+    published = await publish(installation, hold=timedelta(minutes=5), expires=timedelta(hours=1))
     installation.clock.pass_(timedelta(hours=3))
     await installation.tick()
     assert await installation.states() == {"Ann": "expired: late", "Bo": "expired: late"}
     with pytest.raises(Refused, match="expired"):
-        await resend_missed(installation.database, pressed.notice, installation.clock.now())
+        await resend_missed(installation.database, published.notice, installation.clock.now())
 
 
 @pytest.mark.parametrize(
@@ -107,19 +109,19 @@ async def test_what_cannot_be_sent_is_refused_and_leaves_nothing(
     installation: Installation, values: dict[str, object], complaint: str
 ) -> None:
     with pytest.raises(Refused, match=complaint):
-        await press(installation, **values)
+        await publish(installation, **values)
     assert await installation.reports() == []
 
 
 async def test_coming_and_unanswered_are_audiences(installation: Installation) -> None:
     await amend(installation.database, installation.by_slug, KEY, Change(topic="Hope"), now=NOW)
     await installation.answer("Ann", KEY, "coming")
-    await press(installation, audience={"coming": [KEY]})
-    await press(installation, audience={"unanswered": [KEY]})
+    await publish(installation, audience={"coming": [KEY]})
+    await publish(installation, audience={"unanswered": [KEY]})
     assert [row.name for row in await installation.reports()] == ["Ann", "Bo"]
 
 
-async def test_a_press_without_a_change_tells_nobody(installation: Installation) -> None:
+async def test_an_amendment_without_a_change_tells_nobody(installation: Installation) -> None:
     topic = Change(topic="Hope")
     first = await amend(installation.database, installation.by_slug, KEY, topic, now=NOW)
     again = await amend(installation.database, installation.by_slug, KEY, topic, now=NOW)
@@ -129,7 +131,7 @@ async def test_a_press_without_a_change_tells_nobody(installation: Installation)
         await tell(installation.database, again, now=NOW)
 
 
-async def test_a_newer_update_takes_the_place_of_one_that_has_not_left(installation: Installation) -> None:
+async def test_a_newer_update_replaces_one_that_has_not_been_sent(installation: Installation) -> None:
     for topic in ("Hope", "Care"):
         amended = await amend(
             installation.database,
@@ -152,7 +154,7 @@ async def test_a_newer_update_takes_the_place_of_one_that_has_not_left(installat
         (Change(move_to=datetime(2027, 3, 28, 1, 30)), "skip that time"),
     ],
 )
-async def test_a_change_that_cannot_be_is_refused(
+async def test_an_impossible_change_is_refused(
     installation: Installation, change: Change, complaint: str
 ) -> None:
     with pytest.raises(Refused, match=complaint):
@@ -172,18 +174,18 @@ async def test_a_start_that_moves_resets_answers(installation: Installation) -> 
         assert await members.count_audience(connection, {"coming": [KEY]}) == 0
 
 
-async def test_what_failed_for_good_comes_back_only_by_a_convenor(tmp_path: Path) -> None:
+async def test_a_permanent_failure_is_retried_only_by_a_convenor(tmp_path: Path) -> None:
     gone = "550 5.1.1 no such user"
     async with Receiver({"RCPT": [gone, "250 2.1.5 ok", gone]}) as receiver:
         relay = SmtpAddress(host="127.0.0.1", port=receiver.port)
         transport = SmtpTransport(relay, hostname="meet.example.org", connections=1)
         async with open_installation(tmp_path, NOW, policies=(), transport=transport) as installation:
             await installation.join(("Ann", "Europe/London"), ("Bo", "Europe/London"))
-            pressed = await press(installation)
+            published = await publish(installation)
             await installation.live(NOW + timedelta(hours=2))
             states = sorted(row.state for row in await installation.reports())
             assert states == ["failed", "sent"]
-            assert await resend_missed(installation.database, pressed.notice, installation.clock.now()) == 1
+            assert await resend_missed(installation.database, published.notice, installation.clock.now()) == 1
             await installation.tick()
             assert set((await installation.states()).values()) == {"sent"}
             assert len(receiver.taken) == 2

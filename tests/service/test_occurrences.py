@@ -1,4 +1,4 @@
-"""What members' calendars are told when a meeting changes, is cancelled and stands again (RFC 5546)."""
+"""The calendar parts that members are sent when a meeting changes, is cancelled and is restored (RFC 5546)."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
         yield installation
 
 
-async def press(installation: Installation, change: Change, *, told: bool = True) -> None:
+async def publish(installation: Installation, change: Change, *, told: bool = True) -> None:
     installation.clock.pass_until(
         installation.clock.now().replace(second=(installation.clock.now().second + 1) % 60)
     )
@@ -43,8 +43,8 @@ def mails_to(installation: Installation, name: str) -> list[EmailMessage]:
 
 
 def calendars(installation: Installation, name: str) -> list[tuple[str, Event]]:
-    """Method and event of each calendar part that the member was sent, the oldest first."""
-    found = []
+    """Return the method and event of each calendar part that the member was sent, the oldest first."""
+    events = []
     for mail in mails_to(installation, name):
         for part in mail.walk():
             if part.get_content_type() == "text/calendar":
@@ -52,46 +52,46 @@ def calendars(installation: Installation, name: str) -> list[tuple[str, Event]]:
                 assert isinstance(octets, bytes)
                 calendar = Calendar.from_ical(octets)
                 assert part.get_param("method") == calendar["METHOD"]
-                found.append((str(calendar["METHOD"]), calendar.events[0]))
-    return sorted(found, key=lambda one: one[1].DTSTAMP)
+                events.append((str(calendar["METHOD"]), calendar.events[0]))
+    return sorted(events, key=lambda pair: pair[1].DTSTAMP)
 
 
 async def test_sequence_goes_up_with_start_and_status_and_the_stamp_with_every_change(
     installation: Installation,
 ) -> None:
-    await press(installation, Change(topic="Hope"))
-    await press(installation, Change(move_to=datetime(2026, 11, 19, 17)))
-    await press(installation, Change(cancel=True))
-    found = calendars(installation, "Ann")
-    assert [(method, event["SEQUENCE"]) for method, event in found] == [
+    await publish(installation, Change(topic="Hope"))
+    await publish(installation, Change(move_to=datetime(2026, 11, 19, 17)))
+    await publish(installation, Change(cancel=True))
+    events = calendars(installation, "Ann")
+    assert [(method, event["SEQUENCE"]) for method, event in events] == [
         ("REQUEST", 0),
         ("REQUEST", 0),
         ("REQUEST", 1),
         ("CANCEL", 2),
     ]
-    assert len({event["UID"] for _, event in found}) == 1
-    stamps = [event.DTSTAMP for _, event in found]
+    assert len({event["UID"] for _, event in events}) == 1
+    stamps = [event.DTSTAMP for _, event in events]
     assert stamps == sorted(set(stamps))
-    assert found[-1][1]["STATUS"] == "CANCELLED" and found[-1][1].start == found[-2][1].start
+    assert events[-1][1]["STATUS"] == "CANCELLED" and events[-1][1].start == events[-2][1].start
 
 
-async def test_who_was_not_sent_a_request_gets_the_same_mails_without_a_calendar_part(
+async def test_a_member_who_was_not_sent_a_request_gets_the_same_mails_without_a_calendar_part(
     installation: Installation,
 ) -> None:
     for change in (Change(topic="Hope"), Change(cancel=True), Change(restore=True)):
-        await press(installation, change)
+        await publish(installation, change)
     assert len(mails_to(installation, "Di")) == 3 and calendars(installation, "Di") == []
     assert len(calendars(installation, "Ann")) == 4
 
 
-async def test_a_meeting_that_stands_again_comes_under_a_new_uid_with_its_ordinal(
+async def test_a_restored_meeting_has_a_new_uid_with_its_ordinal(
     installation: Installation,
 ) -> None:
     for change in (Change(cancel=True), Change(restore=True), Change(cancel=True), Change(restore=True)):
-        await press(installation, change)
-    found = calendars(installation, "Ann")
-    uids = [str(event["UID"]) for _, event in found]
-    assert [method for method, _ in found] == ["REQUEST", "CANCEL", "REQUEST", "CANCEL", "REQUEST"]
+        await publish(installation, change)
+    events = calendars(installation, "Ann")
+    uids = [str(event["UID"]) for _, event in events]
+    assert [method for method, _ in events] == ["REQUEST", "CANCEL", "REQUEST", "CANCEL", "REQUEST"]
     assert uids[0] == uids[1] and uids[2] == uids[3] and len(set(uids)) == 3
     stem, member, domain = (
         uids[0].partition(".")[0],
@@ -102,23 +102,23 @@ async def test_a_meeting_that_stands_again_comes_under_a_new_uid_with_its_ordina
     assert all(member in uid and uid.endswith(domain) and len(uid) <= 100 for uid in uids)
 
 
-async def test_a_second_cancellation_after_a_silent_return_names_the_uid_that_members_know(
+async def test_a_second_cancellation_after_a_silent_restoration_uses_the_uid_that_members_have(
     installation: Installation,
 ) -> None:
-    """Restored without a word and cancelled again: nobody was sent a REQUEST under the new UID."""
-    await press(installation, Change(cancel=True))
-    await press(installation, Change(restore=True), told=False)
-    await press(installation, Change(cancel=True))
-    found = calendars(installation, "Ann")
-    assert [method for method, _ in found] == ["REQUEST", "CANCEL", "CANCEL"]
-    assert len({event["UID"] for _, event in found}) == 1
-    assert [event["SEQUENCE"] for _, event in found] == [0, 1, 3]
+    """Restored without telling anybody and cancelled again: nobody was sent a REQUEST under the new UID."""
+    await publish(installation, Change(cancel=True))
+    await publish(installation, Change(restore=True), told=False)
+    await publish(installation, Change(cancel=True))
+    events = calendars(installation, "Ann")
+    assert [method for method, _ in events] == ["REQUEST", "CANCEL", "CANCEL"]
+    assert len({event["UID"] for _, event in events}) == 1
+    assert [event["SEQUENCE"] for _, event in events] == [0, 1, 3]
 
 
-async def test_a_silent_cancellation_and_return_leaves_calendars_their_entry(
+async def test_a_silent_cancellation_and_restoration_keeps_the_calendar_entry(
     installation: Installation,
 ) -> None:
-    """Nobody's calendar was told: a new UID would let the meeting stand twice in all of them."""
+    """No calendar was told: with a new UID the meeting would appear twice in all of them."""
     for change, told in (
         (Change(cancel=True), True),
         (Change(restore=True), True),
@@ -126,15 +126,15 @@ async def test_a_silent_cancellation_and_return_leaves_calendars_their_entry(
         (Change(restore=True), False),
         (Change(topic="Hope"), True),
     ):
-        await press(installation, change, told=told)
+        await publish(installation, change, told=told)
     *_, (again, stands), (method, changed) = calendars(installation, "Ann")
     assert (again, method) == ("REQUEST", "REQUEST")
     assert stands["UID"] == changed["UID"] and "Hope" in str(changed["SUMMARY"])
 
 
 async def test_what_follows_an_invitation_is_threaded_under_it(installation: Installation) -> None:
-    await press(installation, Change(topic="Hope"))
-    await press(installation, Change(cancel=True))
+    await publish(installation, Change(topic="Hope"))
+    await publish(installation, Change(cancel=True))
     invitation, *others = sorted(mails_to(installation, "Ann"), key=lambda mail: str(mail["Date"]))
     assert all(
         mail["In-Reply-To"] == mail["References"] == invitation["Message-ID"]
@@ -147,7 +147,7 @@ async def test_what_follows_an_invitation_is_threaded_under_it(installation: Ins
 async def test_only_the_last_reminder_names_the_room_and_no_other_mail_does(
     installation: Installation,
 ) -> None:
-    await press(installation, Change(topic="Hope"))
+    await publish(installation, Change(topic="Hope"))
     await installation.live(datetime(2026, 11, 19, 18, tzinfo=UTC))
     named = [
         str(mail["Date"])

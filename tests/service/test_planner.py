@@ -1,4 +1,4 @@
-"""The tick over a month: who is told, when, and what no longer is."""
+"""The ticks of a month: who is mailed and when, and what is withdrawn."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -11,7 +11,7 @@ from scheduler.domain.errors import SettingsProblem
 from scheduler.domain.policy import Kind, Policy
 from scheduler.service.forecast import forecast
 from scheduler.service.occurrences import Change, add_extra, amend, tell
-from scheduler.service.sending_pause import held, release
+from scheduler.service.sending_pause import current_pause, end_sending_pause
 from scheduler.store import notices, occurrences
 from scheduler.store.ledger import claims
 from tests.installation import (
@@ -48,7 +48,7 @@ def at(day: int, hour: int, minute: int = 0) -> datetime:
 
 
 async def sent(installation: Installation) -> dict[tuple[str, str], datetime]:
-    """(name, policy or kind) to the instant at which it was sent."""
+    """Return, by name and policy or kind, the instant at which the mail was sent."""
     return {
         (row.name, row.policy or row.kind): row.sent_at
         for row in await installation.reports(state="sent")
@@ -56,7 +56,7 @@ async def sent(installation: Installation) -> dict[tuple[str, str], datetime]:
     }
 
 
-async def test_each_member_gets_one_invitation_and_two_reminders_at_their_own_hours(
+async def test_each_member_gets_one_invitation_and_two_reminders_at_their_local_times(
     installation: Installation,
 ) -> None:
     await installation.live(OVER)
@@ -74,7 +74,7 @@ async def test_each_member_gets_one_invitation_and_two_reminders_at_their_own_ho
     assert len(installation.mails()) == 9
 
 
-async def test_ticking_and_starting_again_sends_nothing_twice(installation: Installation) -> None:
+async def test_ticking_and_restarting_send_nothing_twice(installation: Installation) -> None:
     await installation.live(at(6, 12))
     for _ in range(3):
         installation.restart()
@@ -102,7 +102,7 @@ async def test_a_due_instant_before_the_policy_was_adopted_creates_nothing_else(
         assert [row.kind for row in await installation.reports()] == ["invitation"]
 
 
-async def test_who_joins_after_the_invitation_gets_it_once_until_the_start(
+async def test_a_member_who_joins_after_the_invitation_gets_it_once_until_the_start(
     installation: Installation,
 ) -> None:
     await installation.live(at(10, 12))
@@ -116,7 +116,7 @@ async def test_who_joins_after_the_invitation_gets_it_once_until_the_start(
     assert await installation.states(name="Ed") == {}
 
 
-async def test_who_joins_after_the_due_instant_of_a_reminder_does_not_get_it(
+async def test_a_member_who_joins_after_the_due_instant_of_a_reminder_does_not_get_it(
     installation: Installation,
 ) -> None:
     await installation.live(at(18, 12))
@@ -135,7 +135,9 @@ async def test_no_invite_skips_only_the_invitation_that_is_open(installation: In
     ]
 
 
-async def test_down_at_the_due_instant_what_is_useful_goes_out_on_return(installation: Installation) -> None:
+async def test_after_an_outage_at_the_due_instant_what_is_still_useful_is_sent(
+    installation: Installation,
+) -> None:
     await installation.live(at(18, 8))
     installation.clock.pass_until(at(19, 10))
     installation.restart()
@@ -143,7 +145,7 @@ async def test_down_at_the_due_instant_what_is_useful_goes_out_on_return(install
     assert await installation.states(policy="day-before") == {"Ann": "sent", "Bo": "sent", "Cy": "sent"}
 
 
-async def test_down_past_the_start_what_is_useless_is_expired_and_none_is_sent(
+async def test_after_an_outage_past_the_start_mail_expires_and_is_not_sent(
     installation: Installation,
 ) -> None:
     await installation.live(at(17, 12))
@@ -156,7 +158,9 @@ async def test_down_past_the_start_what_is_useless_is_expired_and_none_is_sent(
     assert len(await installation.reports(kind="reminder")) == 6
 
 
-async def test_of_several_reminders_due_and_unsent_only_the_latest_goes(installation: Installation) -> None:
+async def test_of_several_due_and_unsent_reminders_only_the_latest_is_sent(
+    installation: Installation,
+) -> None:
     await installation.live(at(17, 12))
     installation.clock.pass_until(at(19, 17, 30))
     await installation.tick()
@@ -164,7 +168,9 @@ async def test_of_several_reminders_due_and_unsent_only_the_latest_goes(installa
     assert set((await installation.states(policy="hour-before")).values()) == {"sent"}
 
 
-async def test_a_moved_meeting_reminds_anew_and_never_for_the_old_time(installation: Installation) -> None:
+async def test_a_moved_meeting_has_new_reminders_and_none_for_the_old_time(
+    installation: Installation,
+) -> None:
     await installation.live(at(18, 8, 30))
     moved = await amend(
         installation.database,
@@ -183,7 +189,7 @@ async def test_a_moved_meeting_reminds_anew_and_never_for_the_old_time(installat
     assert len(reminders) == 6
 
 
-async def test_a_cancelled_meeting_reminds_nobody_and_a_restored_one_does_again(
+async def test_a_cancelled_meeting_has_no_reminders_and_a_restored_one_has_them_again(
     installation: Installation,
 ) -> None:
     await installation.live(at(18, 8, 30))
@@ -199,7 +205,7 @@ async def test_a_cancelled_meeting_reminds_nobody_and_a_restored_one_does_again(
     assert len(await installation.reports(kind="reminder", state="sent")) == 6
 
 
-async def test_a_claim_refuses_what_was_cancelled_since_the_last_tick(installation: Installation) -> None:
+async def test_a_delivery_cancelled_since_the_last_tick_is_not_claimed(installation: Installation) -> None:
     await installation.live(at(18, 8, 30))
     await amend(
         installation.database, installation.by_slug, KEY, Change(cancel=True), now=installation.clock.now()
@@ -252,7 +258,7 @@ async def test_a_cancellation_carries_cancel_only_to_those_who_were_sent_request
     assert methods == {"Ann": ["CANCEL"], "Bo": ["CANCEL"], "Cy": ["CANCEL"], "Di": []}
 
 
-async def test_a_zone_change_never_doubles_and_the_queued_follows(installation: Installation) -> None:
+async def test_a_zone_change_duplicates_nothing_and_retimes_queued_mail(installation: Installation) -> None:
     await installation.live(at(18, 9, 30))
     assert await installation.states(policy="day-before", name="Ann") == {"Ann": "sent"}
     await installation.change("Ann", zone="America/Los_Angeles")
@@ -265,7 +271,9 @@ async def test_a_zone_change_never_doubles_and_the_queued_follows(installation: 
     assert len(await installation.reports(name="Ann")) == 3
 
 
-async def test_who_leaves_gets_nothing_more_and_who_rejoins_does(installation: Installation) -> None:
+async def test_a_member_who_leaves_gets_nothing_more_and_one_who_rejoins_does(
+    installation: Installation,
+) -> None:
     await installation.live(at(18, 8, 30))
     await installation.change("Ann", status="left", active_since=None)
     await installation.tick()
@@ -285,7 +293,7 @@ async def test_leaving_takes_effect_on_queued_mail_even_before_the_next_tick(
     assert await installation.reports(policy="day-before", name="Ann", state="sent") == []
 
 
-async def test_who_declined_gets_no_reminder_and_an_undo_brings_it_back(installation: Installation) -> None:
+async def test_a_member_who_declined_gets_no_reminder_unless_they_undo_it(installation: Installation) -> None:
     await installation.live(at(18, 8, 30))
     for answer, state in (("declined", "skipped: declined"), ("coming", "queued")):
         await installation.answer("Ann", KEY, answer)
@@ -313,7 +321,7 @@ async def test_renaming_a_policy_mails_nobody_for_the_past(installation: Install
     assert len(installation.mails()) == before
 
 
-async def test_a_changed_rule_moves_what_nobody_was_told_and_keeps_the_rest(
+async def test_a_changed_rule_moves_only_meetings_that_nobody_was_told_of(
     installation: Installation,
 ) -> None:
     await installation.live(at(6, 12))
@@ -330,11 +338,11 @@ async def test_a_changed_rule_moves_what_nobody_was_told_and_keeps_the_rest(
     installation.restart()
     await installation.tick()
     async with installation.database.read() as connection:
-        kept = {one.key: one for one in await occurrences.all_occurrences(connection)}
-    assert kept[KEY].orphaned
-    assert kept[KEY].starts == START
-    assert kept["conversation-for-kindness/2026-10-15"].orphaned is False
-    assert "conversation-for-kindness/2026-11-20" in kept
+        stored = {occurrence.key: occurrence for occurrence in await occurrences.all_occurrences(connection)}
+    assert stored[KEY].orphaned
+    assert stored[KEY].starts == START
+    assert stored["conversation-for-kindness/2026-10-15"].orphaned is False
+    assert "conversation-for-kindness/2026-11-20" in stored
 
 
 async def test_a_renamed_series_or_domain_is_refused(installation: Installation) -> None:
@@ -354,7 +362,7 @@ async def test_a_renamed_series_or_domain_is_refused(installation: Installation)
         await installation.planner.tick()
 
 
-async def test_an_extra_meeting_is_told_as_the_others_are(installation: Installation) -> None:
+async def test_an_extra_meeting_has_the_same_notices_as_the_others(installation: Installation) -> None:
     await installation.live(at(2, 12))
     extra = await add_extra(
         installation.database, SERIES, datetime(2026, 11, 25, 12), now=installation.clock.now()
@@ -364,7 +372,9 @@ async def test_an_extra_meeting_is_told_as_the_others_are(installation: Installa
     assert len(await installation.reports(occurrence=extra.key, state="sent")) == 9
 
 
-async def test_a_clock_behind_the_last_tick_holds_and_expires_nothing(installation: Installation) -> None:
+async def test_a_clock_behind_the_last_tick_pauses_sending_and_expires_nothing(
+    installation: Installation,
+) -> None:
     await installation.live(at(18, 8, 30))
     installation.clock.jump(-timedelta(days=2))
     installation.restart()
@@ -375,7 +385,7 @@ async def test_a_clock_behind_the_last_tick_holds_and_expires_nothing(installati
     assert await installation.states(policy="day-before", name="Ann") == {"Ann": "sent"}
 
 
-async def test_a_clock_that_jumps_while_running_holds_until_a_convenor_resumes(
+async def test_a_clock_that_jumps_while_running_pauses_sending_until_a_convenor_resumes(
     installation: Installation,
 ) -> None:
     await installation.live(at(17, 12))
@@ -383,12 +393,12 @@ async def test_a_clock_that_jumps_while_running_holds_until_a_convenor_resumes(
     assert (await installation.tick()).held
     assert await installation.reports(kind="reminder", state="expired") == []
     async with installation.database.write() as connection:
-        assert await held(connection)
-        await release(connection)
+        assert await current_pause(connection)
+        await end_sending_pause(connection)
     assert not (await installation.tick()).held
 
 
-async def test_what_a_killed_run_left_is_sent_again_with_the_same_message_id(
+async def test_mail_left_by_a_killed_run_is_sent_again_with_the_same_message_id(
     installation: Installation,
 ) -> None:
     await installation.live(at(5, 8, 30))
@@ -406,7 +416,7 @@ async def test_what_a_killed_run_left_is_sent_again_with_the_same_message_id(
     assert (row.state, row.attempts) == ("sent", 2)
 
 
-async def test_moved_after_an_uncertain_try_it_counts_as_sent_and_the_update_follows(
+async def test_mail_of_a_meeting_moved_after_an_uncertain_try_counts_as_sent_and_the_update_follows(
     installation: Installation,
 ) -> None:
     await installation.live(at(5, 8, 30))
@@ -436,7 +446,7 @@ async def test_a_pause_that_is_over_makes_the_member_active_again(installation: 
     assert await installation.states(name="Ann", kind="invitation") == {"Ann": "sent"}
 
 
-async def test_several_series_share_the_members_and_remind_apart(tmp_path: Path) -> None:
+async def test_several_series_share_members_and_have_their_own_reminders(tmp_path: Path) -> None:
     second = type(SERIES)(
         slug="tea",
         title="Tea",
@@ -456,7 +466,7 @@ async def test_several_series_share_the_members_and_remind_apart(tmp_path: Path)
         assert len(told) >= 2
 
 
-async def test_only_the_next_occurrence_at_adoption_is_invited_to_before_its_policy_was_adopted(
+async def test_when_a_policy_is_adopted_late_only_the_next_occurrence_is_invited_to_at_once(
     tmp_path: Path,
 ) -> None:
     weekly = type(SERIES)(
@@ -478,7 +488,7 @@ async def test_only_the_next_occurrence_at_adoption_is_invited_to_before_its_pol
         assert told[:2] == ["tea/2026-11-03", "tea/2026-11-17"]
 
 
-async def test_the_plan_foresees_what_the_tick_then_sends_also_after_a_policy_was_renamed(
+async def test_the_forecast_equals_what_the_tick_then_sends_even_after_a_policy_was_renamed(
     installation: Installation,
 ) -> None:
     await installation.live(at(10, 12))
@@ -498,7 +508,7 @@ async def test_the_plan_foresees_what_the_tick_then_sends_also_after_a_policy_wa
     assert len(installation.mails()) - before == sum(row.recipients for row in foreseen)
 
 
-async def test_an_invitation_is_one_whatever_its_policy_is_called(installation: Installation) -> None:
+async def test_a_renamed_invitation_policy_invites_nobody_twice(installation: Installation) -> None:
     await installation.live(at(6, 12))
     renamed = Policy(slug="welcome-in", kind=Kind.INVITATION, days_before=10, at=time(9))
     installation.policies = (renamed, DAY_BEFORE, HOUR_BEFORE)
@@ -511,12 +521,14 @@ async def test_due_instants_by_zone_belong_to_one_notice(installation: Installat
     await installation.live(at(6, 12))
     async with installation.database.read() as connection:
         planned = await notices.open_notices(connection)
-        (invitation,) = [one for one in planned if one.kind is Kind.INVITATION and one.occurrence == KEY]
+        (invitation,) = [
+            notice for notice in planned if notice.kind is Kind.INVITATION and notice.occurrence == KEY
+        ]
         dues = await notices.dues_of(connection, invitation.id)
     assert set(dues) == {"Europe/London", "Pacific/Auckland", "America/New_York"}
 
 
-async def test_what_is_of_use_until_when(installation: Installation) -> None:
+async def test_each_kind_of_notice_expires_at_its_own_time(installation: Installation) -> None:
     await installation.live(at(6, 12))
     moved = Change(move_to=datetime(2026, 11, 20, 12))
     update = await tell(
@@ -533,11 +545,13 @@ async def test_what_is_of_use_until_when(installation: Installation) -> None:
     )
     cancellation = await tell(installation.database, off, now=installation.clock.now())
     async with installation.database.read() as connection:
-        found = [await notices.by_id(connection, one.notice) for one in (update, cancellation)]
-    assert [one.expires for one in found if one] == [at(20, 12), at(20, 13)]
+        changes = [await notices.by_id(connection, change.notice) for change in (update, cancellation)]
+    assert [change.expires for change in changes if change] == [at(20, 12), at(20, 13)]
 
 
-async def test_who_joins_after_the_meeting_has_no_expired_mail_of_it(installation: Installation) -> None:
+async def test_a_member_who_joins_after_the_meeting_has_no_expired_mail_about_it(
+    installation: Installation,
+) -> None:
     await installation.live(at(1, 13))
     installation.clock.pass_until(OVER)
     await installation.join(("Late", "Europe/London"))
@@ -547,7 +561,7 @@ async def test_who_joins_after_the_meeting_has_no_expired_mail_of_it(installatio
     assert set((await installation.states(name="Ann", occurrence=KEY)).values()) == {"expired: late"}
 
 
-async def test_a_changed_rule_leaves_the_past_the_amended_the_extra_and_the_begun_their_wall_time(
+async def test_past_amended_extra_and_begun_meetings_keep_their_wall_time_under_a_changed_rule(
     installation: Installation,
 ) -> None:
     december, january = "conversation-for-kindness/2026-12-17", "conversation-for-kindness/2027-01-21"
@@ -569,12 +583,12 @@ async def test_a_changed_rule_leaves_the_past_the_amended_the_extra_and_the_begu
     installation.restart()
     await installation.live(datetime(2027, 1, 10, tzinfo=UTC))
     async with installation.database.read() as connection:
-        kept = {one.key: one for one in await occurrences.all_occurrences(connection)}
-    assert kept[KEY].starts == START
-    assert kept[december].starts == datetime(2026, 12, 17, 18, tzinfo=UTC)
-    assert kept[extra.key].starts == at(25, 12)
-    assert kept[january].starts == datetime(2027, 1, 21, 12, tzinfo=UTC)
-    assert not any(one.orphaned for one in kept.values())
+        stored = {occurrence.key: occurrence for occurrence in await occurrences.all_occurrences(connection)}
+    assert stored[KEY].starts == START
+    assert stored[december].starts == datetime(2026, 12, 17, 18, tzinfo=UTC)
+    assert stored[extra.key].starts == at(25, 12)
+    assert stored[january].starts == datetime(2027, 1, 21, 12, tzinfo=UTC)
+    assert not any(occurrence.orphaned for occurrence in stored.values())
 
 
 async def test_an_orphaned_meeting_gets_no_new_notices_until_a_convenor_keeps_it(

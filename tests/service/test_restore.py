@@ -1,4 +1,4 @@
-"""A backup taken while the service works, and going back to it without telling anybody twice."""
+"""A backup taken while the service runs, and restoring it without mailing anybody twice."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -10,8 +10,8 @@ import pytest
 from scheduler.domain.errors import Problem
 from scheduler.domain.token import Keys
 from scheduler.service.notices import send_notice
-from scheduler.service.restore import back_up, let_go, missed, restore
-from scheduler.service.sending_pause import held, release
+from scheduler.service.restore import back_up, missed, restore, resume_without_missed
+from scheduler.service.sending_pause import current_pause, end_sending_pause
 from scheduler.store.database import Database
 from tests.installation import Installation, open_installation
 from tests.postgres import execute
@@ -42,13 +42,13 @@ async def put_back(installation: Installation, file: Path, *, given: bytes | Non
         installation.database,
         file,
         secret=installation.folder / "secret",
-        given=given,
+        settings_key=given,
         now=installation.clock.now(),
     )
     installation.restart()
 
 
-async def test_what_was_sent_after_the_backup_is_not_sent_again_and_what_comes_later_is(
+async def test_mail_sent_after_the_backup_is_not_sent_again_and_later_mail_is_sent(
     installation: Installation,
 ) -> None:
     file = await keep(installation)
@@ -57,11 +57,14 @@ async def test_what_was_sent_after_the_backup_is_not_sent_again_and_what_comes_l
 
     await put_back(installation, file)
     await installation.tick()
-    assert [(row.kind, row.count) for row in await missed(installation.database)] == [("invitation", 2)]
+    assert [(row.kind, row.count) for row in (await missed(installation.database)).notices] == [
+        ("invitation", 2)
+    ]
+    assert (await missed(installation.database)).members == 2
     installation.clock.pass_(timedelta(minutes=1))
     await installation.tick()
     assert len(installation.mails()) == 2, "held"
-    assert await let_go(installation.database) == 2
+    assert await resume_without_missed(installation.database) == 2
     await installation.join(("Cy", "Europe/London"))
     await installation.live(datetime(2026, 11, 19, 20, tzinfo=UTC))
     assert await installation.states(kind="invitation") == {
@@ -78,13 +81,13 @@ async def test_send_missed_sends_what_was_due_before_the_restore(installation: I
     await put_back(installation, file)
     await installation.tick()
     async with installation.database.write() as connection:
-        await release(connection)
+        await end_sending_pause(connection)
     await installation.tick()
     assert await installation.states() == {"Ann": "sent", "Bo": "sent"}
-    assert await missed(installation.database) == []
+    assert (await missed(installation.database)).notices == []
 
 
-async def test_what_was_on_its_way_in_the_backup_ends_with_it(installation: Installation) -> None:
+async def test_mail_that_was_being_sent_in_the_backup_is_ended(installation: Installation) -> None:
     await send_notice(
         installation.database,
         subject="Hello",
@@ -100,7 +103,7 @@ async def test_what_was_on_its_way_in_the_backup_ends_with_it(installation: Inst
     file = await keep(installation)
     installation.clock.pass_(timedelta(minutes=1))
     await put_back(installation, file)
-    assert await let_go(installation.database) == 2
+    assert await resume_without_missed(installation.database) == 2
     await installation.dispatcher.take_over()
     await installation.tick()
     assert installation.mails() == []
@@ -113,7 +116,7 @@ async def test_a_backup_is_one_private_file_of_one_moment_with_the_key_in_it(
         await connection.exec_driver_sql("UPDATE members SET name = 'unseen'")
         file = await keep(installation)
     assert file.stat().st_mode & 0o777 == 0o600
-    assert [one.name for one in file.parent.iterdir()] == ["backup"]
+    assert [path.name for path in file.parent.iterdir()] == ["backup"]
     with sqlite3.connect(file) as copy:
         assert copy.execute("SELECT name FROM members").fetchall() == [("Ann",), ("Bo",)]
         assert copy.execute("SELECT key FROM backup").fetchone() == (installation.keys.secret.hex(),)
@@ -124,7 +127,7 @@ async def test_a_backup_is_one_private_file_of_one_moment_with_the_key_in_it(
         await back_up(installation.database, installation.folder / "words", keys=installation.keys, now=BEGIN)
 
 
-async def test_the_key_comes_back_and_what_was_there_is_set_aside(installation: Installation) -> None:
+async def test_the_key_is_restored_and_the_replaced_files_are_set_aside(installation: Installation) -> None:
     file = await keep(installation)
     secret = installation.folder / "secret"
     secret.write_text("ab" * 32)
@@ -132,15 +135,15 @@ async def test_the_key_comes_back_and_what_was_there_is_set_aside(installation: 
         await put_back(installation, file, given=b"x" * 32)
     await put_back(installation, file)
     assert Keys(bytes.fromhex(secret.read_text())) == installation.keys
-    names = sorted(one.name for one in installation.folder.glob("*.before-*"))
+    names = sorted(path.name for path in installation.folder.glob("*.before-*"))
     assert names == ["secret.before-20261104T120000", "test.sqlite.before-20261104T120000"]
     with sqlite3.connect(installation.folder / "test.sqlite") as now:
         assert not now.execute("SELECT name FROM sqlite_master WHERE name = 'backup'").fetchall()
     now.close()
     async with installation.database.read() as connection:
-        standing = await held(connection)
-    assert standing
-    assert standing.reason == "restored"
+        pause = await current_pause(connection)
+    assert pause
+    assert pause.reason == "restored"
 
 
 @pytest.mark.parametrize("fault", ["missing", "words", "database", "cut", "overwritten", "newer"])
@@ -170,7 +173,7 @@ async def test_a_file_that_cannot_be_used_is_refused_and_nothing_is_touched(
     assert not list(installation.folder.glob("*.before-*"))
     assert await installation.reports() == []
     async with installation.database.read() as connection:
-        assert await held(connection) is None
+        assert await current_pause(connection) is None
 
 
 async def test_a_database_that_is_served_is_not_replaced(installation: Installation) -> None:
@@ -182,7 +185,7 @@ async def test_a_database_that_is_served_is_not_replaced(installation: Installat
     await other.close()
 
 
-async def test_a_copy_of_a_postgresql_database_is_noticed_and_holds_sending(
+async def test_a_copy_of_a_postgresql_database_is_noticed_and_pauses_sending(
     postgres_url: str, postgres_server: str, tmp_path: Path
 ) -> None:
     async with open_installation(tmp_path, BEGIN, url=postgres_url) as installation:
@@ -197,8 +200,8 @@ async def test_a_copy_of_a_postgresql_database_is_noticed_and_holds_sending(
         tmp_path, BEGIN + timedelta(days=2), url=f"{postgres_url}_copy"
     ) as installation:
         await installation.tick()
-        assert [row.count for row in await missed(installation.database)] == [2]
-        assert await let_go(installation.database) == 2
+        assert [row.count for row in (await missed(installation.database)).notices] == [2]
+        assert await resume_without_missed(installation.database) == 2
         await installation.tick()
         assert installation.mails() == []
     await execute(postgres_server, f"DROP DATABASE {name}_copy WITH (FORCE)")

@@ -1,4 +1,4 @@
-"""What has been kept long enough is forgotten by the daily sweep."""
+"""Old data is deleted by the daily sweep."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,9 @@ async def names(installation: Installation) -> set[str]:
         return {member.name async for member in members.every(connection)}
 
 
-async def test_who_left_is_erased_after_the_time_set_and_no_import_brings_them_back(tmp_path: Path) -> None:
+async def test_a_member_who_left_is_erased_after_the_set_time_and_no_import_adds_them_again(
+    tmp_path: Path,
+) -> None:
     async with open_installation(tmp_path, NOW) as installation:
         await installation.join(("Ann", "Europe/London"), (NAME, "Europe/London"))
         await installation.live(datetime(2026, 11, 6, tzinfo=UTC))
@@ -60,13 +62,13 @@ async def test_who_left_is_erased_after_the_time_set_and_no_import_brings_them_b
 
 
 async def at_hand(installation: Installation) -> set[str | None]:
-    """The meetings of whose deliveries some are not in the archive."""
+    """Return the meetings that still have deliveries outside the archive."""
     async with installation.database.read() as connection:
         query = select(notices.c.occurrence).join(deliveries, deliveries.c.notice == notices.c.id)
         return set((await connection.scalars(query)).all())
 
 
-async def test_what_lies_in_the_archive_is_never_made_or_sent_again(tmp_path: Path) -> None:
+async def test_archived_deliveries_are_never_created_or_sent_again(tmp_path: Path) -> None:
     async with open_installation(tmp_path, NOW) as installation:
         await installation.join(("Ann", "Europe/London"), (NAME, "Asia/Kolkata"))
         await installation.live(datetime(2026, 11, 20, tzinfo=UTC))
@@ -111,7 +113,7 @@ async def test_what_lies_in_the_archive_is_never_made_or_sent_again(tmp_path: Pa
         assert len(await installation.reports(occurrence=november)) == len(before) + len(again)
 
 
-async def test_old_deliveries_go_and_nobody_is_told_again(tmp_path: Path) -> None:
+async def test_old_deliveries_are_deleted_and_nobody_is_mailed_again(tmp_path: Path) -> None:
     async with open_installation(tmp_path, NOW) as installation:
         await installation.join(("Ann", "Europe/London"))
         await installation.live(datetime(2026, 11, 20, tzinfo=UTC))

@@ -1,4 +1,4 @@
-"""What the world sees of the meetings."""
+"""The meetings as everybody sees them."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -39,7 +39,7 @@ TUESDAYS = Series(
 
 @pytest.fixture
 async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
-    """Nothing in it yet: no tick has adopted the series."""
+    """An empty database: no tick has adopted the series."""
     async with open_installation(tmp_path, NOW) as installation:
         yield installation
 
@@ -74,8 +74,10 @@ async def change(installation: Installation, key: str, **values: Any) -> None:
 
 
 async def starts_in_feed(installation: Installation) -> list[str]:
-    found = await feed(installation.database, installation.series, COMMUNITY, now=installation.clock.now())
-    return [str(event.start) for event in Calendar.from_ical(found.content).events]
+    published = await feed(
+        installation.database, installation.series, COMMUNITY, now=installation.clock.now()
+    )
+    return [str(event.start) for event in Calendar.from_ical(published.content).events]
 
 
 async def test_an_empty_database_and_an_adopted_one_show_the_same(installation: Installation) -> None:
@@ -147,7 +149,7 @@ async def test_the_first_and_a_moved_meeting_have_no_shift(installation: Install
 
 
 @pytest.mark.parametrize("since", ["2026-11-19", "2026-11-01", "0001-01-01"])
-async def test_from_is_inclusive_and_may_lie_before_everything(
+async def test_from_is_inclusive_and_may_be_before_all_meetings(
     installation: Installation, since: str
 ) -> None:
     first = (await keys(installation, since=date.fromisoformat(since), count=1))[0]
@@ -165,7 +167,7 @@ async def test_from_is_a_date_at_home_not_in_utc(installation: Installation) -> 
     assert await keys(installation, count=1) == ["2026-11-10"]
 
 
-async def test_a_move_counts_by_where_it_went(installation: Installation) -> None:
+async def test_a_moved_meeting_is_listed_at_its_new_time(installation: Installation) -> None:
     await installation.tick()
     await change(installation, NOVEMBER, move_to=datetime(2027, 2, 1, 18))
     assert await keys(installation, count=4) == ["2026-12-17", "2027-01-21", "2026-11-19", "2027-02-18"]
@@ -198,20 +200,20 @@ async def test_a_change_made_before_the_first_tick_shows(installation: Installat
     assert await keys(installation) == ["2026-11-19", "2026-12-17", "2027-01-21"]
 
 
-async def test_extra_meetings_stand_among_the_others(installation: Installation) -> None:
+async def test_extra_meetings_are_listed_among_the_others(installation: Installation) -> None:
     await add_extra(installation.database, SERIES, datetime(2026, 11, 25, 12), now=NOW)
     assert await keys(installation) == ["2026-11-19", "2026-11-25T1200", "2026-12-17"]
 
 
-async def test_several_series_are_in_one_order(installation: Installation) -> None:
+async def test_several_series_are_listed_in_one_order(installation: Installation) -> None:
     installation.series = (SERIES, TUESDAYS)
-    found = await rows(installation, count=30)
-    instants = [row.occurrence.starts for row in found]
+    listed = await rows(installation, count=30)
+    instants = [row.occurrence.starts for row in listed]
     assert instants == sorted(instants)
-    assert {row.occurrence.series for row in found} == {"conversation-for-kindness", "tuesdays"}
+    assert {row.occurrence.series for row in listed} == {"conversation-for-kindness", "tuesdays"}
 
 
-async def test_a_rule_that_ends_gives_what_there_is(installation: Installation) -> None:
+async def test_a_rule_that_ends_gives_only_the_meetings_it_has(installation: Installation) -> None:
     installation.series = (replace(SERIES, rule="FREQ=MONTHLY;BYDAY=3TH;UNTIL=20261231T000000"),)
     assert await keys(installation, count=50) == ["2026-11-19", "2026-12-17"]
     installation.clock.pass_until(datetime(2027, 1, 1, tzinfo=UTC))
@@ -228,7 +230,7 @@ async def test_a_rule_that_ends_gives_what_there_is(installation: Installation) 
     ).coming == []
 
 
-async def test_a_changed_rule_shows_before_and_after_it_is_adopted(installation: Installation) -> None:
+async def test_a_changed_rule_is_shown_before_and_after_it_is_adopted(installation: Installation) -> None:
     """Nobody was told of the 19th yet, so the new rule replaces it; the amended December stays, orphaned."""
     await installation.tick()
     await change(installation, DECEMBER, topic="Kept")
@@ -256,34 +258,40 @@ async def test_the_feed_is_the_same_bytes_for_the_same_state(installation: Insta
         await installation.tick()
 
 
-async def test_the_feed_of_one_series_holds_it_alone_under_its_own_name(installation: Installation) -> None:
+async def test_the_feed_of_one_series_contains_only_that_series_under_its_own_name(
+    installation: Installation,
+) -> None:
     installation.series = (SERIES, TUESDAYS)
-    one = Calendar.from_ical(
+    calendar = Calendar.from_ical(
         (await feed(installation.database, installation.series, COMMUNITY, now=NOW, only="tuesdays")).content
     )
-    assert str(one["NAME"]) == "Second Tuesdays"
-    assert str(one["SOURCE"]) == "https://meet.example.org/calendar/tuesdays.ics"
-    assert {str(event["UID"]).partition("-")[0] for event in one.events} == {"tuesdays"}
+    assert str(calendar["NAME"]) == "Second Tuesdays"
+    assert str(calendar["SOURCE"]) == "https://meet.example.org/calendar/tuesdays.ics"
+    assert {str(event["UID"]).partition("-")[0] for event in calendar.events} == {"tuesdays"}
 
 
 async def test_the_feed_follows_changes_and_says_when_it_did(installation: Installation) -> None:
     await installation.tick()
     installation.clock.pass_(timedelta(hours=5))
     await change(installation, NOVEMBER, cancel=True)
-    found = await feed(installation.database, installation.series, COMMUNITY, now=installation.clock.now())
-    assert found.changed_at == installation.clock.now()
-    assert b"SUMMARY:CANCELLED: Conversation for Kindness" in found.content
+    published = await feed(
+        installation.database, installation.series, COMMUNITY, now=installation.clock.now()
+    )
+    assert published.changed_at == installation.clock.now()
+    assert b"SUMMARY:CANCELLED: Conversation for Kindness" in published.content
 
 
-async def test_a_meeting_is_found_by_its_key_wherever_it_went(installation: Installation) -> None:
+async def test_a_moved_meeting_is_found_by_its_key(installation: Installation) -> None:
     await installation.tick()
     await change(installation, NOVEMBER, move_to=datetime(2027, 3, 1, 18))
     for key, starts in (
         (NOVEMBER, datetime(2027, 3, 1, 18, tzinfo=UTC)),
         ("conversation-for-kindness/2030-03-21", datetime(2030, 3, 21, 18, tzinfo=UTC)),
     ):
-        one = await read_meeting(installation.database, installation.by_slug, key)
-        assert one and one.starts == starts
+        meeting = await read_meeting(
+            installation.database, installation.by_slug, key, now=installation.clock.now()
+        )
+        assert meeting and meeting.starts == starts
 
 
 async def test_a_date_that_only_a_later_rule_gives_was_never_a_meeting(installation: Installation) -> None:
@@ -292,20 +300,30 @@ async def test_a_date_that_only_a_later_rule_gives_was_never_a_meeting(installat
     installation.restart()
     await installation.tick()
     past, coming = ("conversation-for-kindness/2026-09-28", "conversation-for-kindness/2026-11-30")
-    assert await read_meeting(installation.database, installation.by_slug, past) is None
-    assert await read_meeting(installation.database, installation.by_slug, coming)
+    assert (
+        await read_meeting(installation.database, installation.by_slug, past, now=installation.clock.now())
+        is None
+    )
     assert await read_meeting(
-        installation.database, installation.by_slug, "conversation-for-kindness/2026-09-17"
+        installation.database, installation.by_slug, coming, now=installation.clock.now()
+    )
+    assert await read_meeting(
+        installation.database,
+        installation.by_slug,
+        "conversation-for-kindness/2026-09-17",
+        now=installation.clock.now(),
     )
 
 
 async def test_a_meetings_own_calendar_changes_with_it_alone(installation: Installation) -> None:
     await installation.tick()
-    one = await read_meeting(installation.database, installation.by_slug, DECEMBER)
-    assert one
-    found = meeting_calendar(one, SERIES, COMMUNITY)
-    assert found.changed_at == one.changed_at
-    assert found.content.count(b"BEGIN:VEVENT") == 1
+    meeting = await read_meeting(
+        installation.database, installation.by_slug, DECEMBER, now=installation.clock.now()
+    )
+    assert meeting
+    published = meeting_calendar(meeting, SERIES, COMMUNITY)
+    assert published.changed_at == meeting.changed_at
+    assert published.content.count(b"BEGIN:VEVENT") == 1
 
 
 async def test_a_series_that_is_gone_from_the_settings_shows_nothing(installation: Installation) -> None:

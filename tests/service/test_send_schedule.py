@@ -1,4 +1,4 @@
-"""Deadlines at a relay's rate, lived through: what begins early, and what follows when that changes."""
+"""Sending at a relay's rate over time: what begins early, and how deliveries are re-timed when that changes."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,8 +8,8 @@ from pathlib import Path
 from scheduler.service.forecast import forecast
 from scheduler.service.notices import send_notice
 from scheduler.service.occurrences import Change, amend
-from scheduler.service.restore import back_up, let_go, missed, restore
-from scheduler.service.send_schedule import paced
+from scheduler.service.restore import back_up, missed, restore, resume_without_missed
+from scheduler.service.send_schedule import schedule_sends
 from scheduler.store.database import Database
 from scheduler.store.ledger import claims
 from scheduler.store.ledger.reports import Report
@@ -31,7 +31,7 @@ BEGIN, START, DUE, MEETING, OVER = at(12, day=18), at(16, 30), at(17), at(18), a
 
 
 class ClockWithEvents(FakeClock):
-    """Lets something happen at an instant while others wait: time stands until it is done."""
+    """Runs a step at an instant while others wait: the clock stops until it is done."""
 
     def __init__(self, now: datetime) -> None:
         super().__init__(now)
@@ -51,7 +51,7 @@ class ClockWithEvents(FakeClock):
 
 
 def is_about(moment: datetime, expected: datetime) -> bool:
-    """What is sent is written down a message or two later, and those take a minute each here."""
+    """A sent message is recorded one or two messages later, and each takes a minute here."""
     return timedelta() <= moment - expected <= timedelta(minutes=2)
 
 
@@ -67,7 +67,7 @@ def sent_at(rows: list[Report]) -> list[datetime]:
     return sorted(row.sent_at for row in rows if row.sent_at)
 
 
-async def test_at_a_rate_the_first_reminders_leave_early_and_the_last_while_it_is_of_use(
+async def test_at_a_rate_the_first_reminders_leave_early_and_the_last_are_still_useful(
     tmp_path: Path, database_url: str
 ) -> None:
     async with open_installation(
@@ -123,7 +123,7 @@ async def forecast_ready(installation: Installation) -> set[datetime | None]:
     return {row.ready for row in rows}
 
 
-async def test_who_joins_or_leaves_while_it_is_being_sent_is_followed(tmp_path: Path) -> None:
+async def test_members_who_join_or_leave_while_a_reminder_is_being_sent_are_followed(tmp_path: Path) -> None:
     clock = ClockWithEvents(BEGIN)
     async with open_installation(
         tmp_path, BEGIN, policies=(HOUR_BEFORE,), rate=A_MINUTE, clock=clock
@@ -152,7 +152,7 @@ async def test_who_joins_or_leaves_while_it_is_being_sent_is_followed(tmp_path: 
         assert len(installation.mails()) == COUNT
 
 
-async def test_a_later_reminder_that_has_begun_stands_for_an_earlier_one_that_is_unsent(
+async def test_a_later_reminder_that_has_begun_replaces_an_earlier_unsent_one(
     tmp_path: Path,
 ) -> None:
     async with open_installation(
@@ -170,7 +170,9 @@ async def test_a_later_reminder_that_has_begun_stands_for_an_earlier_one_that_is
         assert len(installation.mails()) == len(sent_at(await reminders(installation))) == COUNT
 
 
-async def test_a_meeting_that_moves_while_its_reminder_is_being_sent_reminds_anew(tmp_path: Path) -> None:
+async def test_a_meeting_that_moves_while_its_reminder_is_being_sent_has_a_new_reminder(
+    tmp_path: Path,
+) -> None:
     clock = ClockWithEvents(BEGIN)
     async with open_installation(
         tmp_path, BEGIN, policies=(HOUR_BEFORE,), rate=A_MINUTE, clock=clock
@@ -193,7 +195,7 @@ async def test_a_meeting_that_moves_while_its_reminder_is_being_sent_reminds_ane
         assert is_about(sent_at(new)[0], at(20, 30))
 
 
-async def test_after_a_restore_what_had_begun_early_is_not_sent_again(tmp_path: Path) -> None:
+async def test_after_a_restore_mail_that_had_begun_early_is_not_sent_again(tmp_path: Path) -> None:
     clock = ClockWithEvents(BEGIN)
     async with open_installation(
         tmp_path, BEGIN, policies=(HOUR_BEFORE,), rate=A_MINUTE, clock=clock
@@ -218,18 +220,18 @@ async def test_after_a_restore_what_had_begun_early_is_not_sent_again(tmp_path: 
             installation.database,
             tmp_path / "backup",
             secret=tmp_path / "secret",
-            given=None,
+            settings_key=None,
             now=clock.now(),
         )
         installation.restart()
         await installation.tick()
-        assert [row.count for row in await missed(installation.database)] == [COUNT]
-        assert await let_go(installation.database) == COUNT
+        assert [row.count for row in (await missed(installation.database)).notices] == [COUNT]
+        assert await resume_without_missed(installation.database) == COUNT
         await installation.live(OVER)
         assert len(installation.mails()) == gone
 
 
-async def test_a_convenors_notice_leaves_at_its_instant_however_long_it_takes(tmp_path: Path) -> None:
+async def test_a_convenors_notice_never_leaves_early_however_long_it_takes(tmp_path: Path) -> None:
     async with open_installation(tmp_path, BEGIN, policies=(), rate=A_MINUTE) as installation:
         await people(installation)
         await send_notice(
@@ -242,7 +244,7 @@ async def test_a_convenors_notice_leaves_at_its_instant_however_long_it_takes(tm
             at=DUE,
             expires=timedelta(hours=1),
         )
-        (row,) = await paced(
+        (row,) = await schedule_sends(
             installation.database,
             series=installation.series,
             policies=(),
@@ -256,7 +258,7 @@ async def test_a_convenors_notice_leaves_at_its_instant_however_long_it_takes(tm
         assert is_about(sent_at(await installation.reports(kind="notice"))[0], DUE)
 
 
-async def test_a_reminder_leaves_before_a_convenors_notice_behind_which_it_would_be_late(
+async def test_a_reminder_leaves_before_a_convenors_notice_that_would_make_it_late(
     tmp_path: Path,
 ) -> None:
     async with open_installation(tmp_path, BEGIN, policies=(HOUR_BEFORE,), rate=A_MINUTE) as installation:
@@ -276,10 +278,10 @@ async def test_a_reminder_leaves_before_a_convenors_notice_behind_which_it_would
         assert len(installation.mails()) == 2 * COUNT
 
 
-async def test_the_plan_says_when_the_first_and_the_last_mail_leave(tmp_path: Path) -> None:
+async def test_the_plan_shows_when_the_first_and_the_last_mail_leave(tmp_path: Path) -> None:
     async with open_installation(tmp_path, BEGIN, policies=(HOUR_BEFORE,), rate=A_MINUTE) as installation:
         await people(installation)
-        (row,) = await paced(
+        (row,) = await schedule_sends(
             installation.database,
             series=installation.series,
             policies=installation.policies,

@@ -1,4 +1,4 @@
-"""A start with a wrong clock, and a machine that slept: nothing is sent, given up or deleted by a time that is not."""
+"""A start with a wrong clock, and a machine that was suspended: a wrong time sends, gives up and deletes nothing."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.service.occurrences import Change, amend
-from scheduler.service.sending_pause import SendingPaused, held, resume
+from scheduler.service.sending_pause import SendingPaused, current_pause, resume
 from scheduler.store import members, service_state
 from tests.installation import LONGEST_OUTAGE, Installation, address_of, open_installation
 
@@ -27,9 +27,9 @@ async def installation(tmp_path: Path, database_url: str) -> AsyncIterator[Insta
         yield installation
 
 
-async def hold_of(installation: Installation) -> SendingPaused | None:
+async def pause_of(installation: Installation) -> SendingPaused | None:
     async with installation.database.read() as connection:
-        return await held(connection)
+        return await current_pause(connection)
 
 
 async def go_on(installation: Installation) -> int:
@@ -38,7 +38,7 @@ async def go_on(installation: Installation) -> int:
 
 
 async def start(installation: Installation, span: timedelta) -> None:
-    """Start again with a clock that is ahead by `span` (or back), and let it tick for a minute."""
+    """Restart with a clock that is ahead by `span` (behind if negative), and let it tick for a minute."""
     installation.clock.jump(span)
     installation.restart()
     await installation.dispatcher.take_over()
@@ -54,31 +54,31 @@ async def test_a_start_with_a_clock_far_ahead_sends_nothing_and_gives_nothing_up
     before = await installation.reports()
     mails = len(installation.mails())
     await start(installation, timedelta(days=days))
-    found = await hold_of(installation)
-    assert found and found.reason == "clock-ahead"
+    pause = await pause_of(installation)
+    assert pause and pause.reason == "clock-ahead"
     assert await installation.reports() == before
     assert len(installation.mails()) == mails
     await start(installation, -timedelta(days=days))
-    assert await hold_of(installation) is None, "the clock is right again: it goes on by itself"
+    assert await pause_of(installation) is None, "the clock is right again: it goes on by itself"
     await installation.live(datetime(2026, 11, 19, 18, tzinfo=UTC))
     assert set((await installation.states(kind="reminder")).values()) == {"sent"}
 
 
-async def test_the_hold_says_what_would_happen_and_what_to_do(installation: Installation) -> None:
+async def test_the_pause_says_what_would_happen_and_what_to_do(installation: Installation) -> None:
     await start(installation, timedelta(days=120))
-    found = await hold_of(installation)
-    assert found and found.last == WED
-    # Too late are the reminders of November and all mails of three months; in March one is invited and reminded.
-    assert (found.sends, found.expires) == (2 + 2, 2 * 2 + 3 * 2 * 3)
-    assert "120 days after the last tick (2026-11-18 08:30 UTC)" in found.advice
+    pause = await pause_of(installation)
+    assert pause and pause.last == WED
+    # The reminders of November and all mails of three months are too late; in March members are invited and reminded.
+    assert (pause.sends, pause.expires) == (2 + 2, 2 * 2 + 3 * 2 * 3)
+    assert "120 days after the last tick (2026-11-18 08:30 UTC)" in pause.advice
     assert (
         "`third-thursday resume`: 4 mails would be sent at once, and 22 mails given up as too late"
-        in found.advice
+        in pause.advice
     )
 
 
 @pytest.mark.parametrize("outage", [timedelta(days=2), LONGEST_OUTAGE - timedelta(minutes=2)])
-async def test_an_outage_that_is_not_longer_than_the_longest_does_not_hold(
+async def test_an_outage_within_the_longest_allowed_does_not_pause_sending(
     installation: Installation, outage: timedelta
 ) -> None:
     installation.clock.pass_(outage)
@@ -86,14 +86,14 @@ async def test_an_outage_that_is_not_longer_than_the_longest_does_not_hold(
     assert not (await installation.tick()).held
 
 
-async def test_a_first_start_does_not_hold_and_neither_does_the_second(tmp_path: Path) -> None:
+async def test_the_first_and_second_starts_do_not_pause_sending(tmp_path: Path) -> None:
     async with open_installation(tmp_path, WED) as installation:
         for _ in range(2):
             assert not (await installation.tick()).held
             installation.restart()
 
 
-async def test_nobody_is_erased_and_nothing_dropped_by_a_clock_that_is_500_days_ahead(
+async def test_a_clock_500_days_ahead_erases_nobody_and_deletes_nothing(
     installation: Installation,
 ) -> None:
     await installation.change(
@@ -106,7 +106,7 @@ async def test_nobody_is_erased_and_nothing_dropped_by_a_clock_that_is_500_days_
     assert len(await installation.reports(name="Bo")) > 0
 
 
-async def test_after_an_outage_that_was_that_long_resume_goes_on_and_shows_what_was_missed(
+async def test_after_a_real_long_outage_resume_goes_on_and_shows_what_was_missed(
     installation: Installation,
 ) -> None:
     installation.clock.pass_(timedelta(days=120))
@@ -128,14 +128,16 @@ async def test_after_an_outage_that_was_that_long_resume_goes_on_and_shows_what_
     }
 
 
-async def test_what_expired_by_a_wrong_clock_comes_back_on_resume(installation: Installation) -> None:
+async def test_mail_that_expired_by_a_wrong_clock_is_queued_again_on_resume(
+    installation: Installation,
+) -> None:
     installation.clock.pass_until(datetime(2026, 11, 18, 9, tzinfo=UTC))
     await installation.planner.tick()  # the reminder is made, and not sent yet
     await start(installation, timedelta(days=20))
     assert (await installation.states(policy="day-before", name="Ann")) == {"Ann": "expired: late"}
     await start(installation, -timedelta(days=20))
-    found = await hold_of(installation)
-    assert found and found.reason == "clock-behind"
+    pause = await pause_of(installation)
+    assert pause and pause.reason == "clock-behind"
     assert await go_on(installation) > 0
     await installation.tick()
     assert (await installation.states(policy="day-before", name="Ann")) == {"Ann": "sent"}
@@ -143,7 +145,9 @@ async def test_what_expired_by_a_wrong_clock_comes_back_on_resume(installation: 
     assert (await installation.states(policy="hour-before")) == {"Ann": "sent", "Bo": "sent"}
 
 
-async def test_a_pause_that_a_wrong_clock_ended_goes_on_after_resume(installation: Installation) -> None:
+async def test_a_members_pause_that_a_wrong_clock_ended_continues_after_resume(
+    installation: Installation,
+) -> None:
     until = installation.clock.now() + timedelta(days=10)
     await installation.change("Ann", status="paused", active_since=None, paused_until=until)
     await start(installation, timedelta(days=20))
@@ -155,7 +159,7 @@ async def test_a_pause_that_a_wrong_clock_ended_goes_on_after_resume(installatio
     assert ann and (ann.status, ann.paused_until) == ("paused", until)
 
 
-async def test_what_really_expired_and_what_was_stopped_does_not_come_back(
+async def test_mail_that_really_expired_or_was_stopped_is_not_queued_again(
     installation: Installation,
 ) -> None:
     await amend(
@@ -169,7 +173,7 @@ async def test_what_really_expired_and_what_was_stopped_does_not_come_back(
     assert await installation.reports(kind="reminder", state="sent") == []
 
 
-async def test_what_a_killed_run_left_is_not_put_off_by_a_start_with_a_wrong_clock(
+async def test_mail_left_by_a_killed_run_is_not_delayed_by_a_start_with_a_wrong_clock(
     installation: Installation,
 ) -> None:
     installation.clock.pass_until(datetime(2026, 11, 18, 9, tzinfo=UTC))
@@ -185,13 +189,17 @@ async def test_what_a_killed_run_left_is_not_put_off_by_a_start_with_a_wrong_clo
 
 
 @pytest.mark.parametrize("hours", [1, 9, 24 * 40])
-async def test_a_machine_that_was_suspended_goes_on_by_itself(installation: Installation, hours: int) -> None:
+async def test_after_the_machine_was_suspended_sending_continues(
+    installation: Installation, hours: int
+) -> None:
     installation.clock.suspend(timedelta(hours=hours))
     assert not (await installation.tick()).held
-    assert await hold_of(installation) is None
+    assert await pause_of(installation) is None
 
 
-async def test_a_machine_whose_clock_jumped_while_it_was_suspended_holds(installation: Installation) -> None:
+async def test_a_clock_that_jumped_while_the_machine_was_suspended_pauses_sending(
+    installation: Installation,
+) -> None:
     installation.clock.suspend(timedelta(hours=1))
     installation.clock.jump(timedelta(days=3))
     assert (await installation.tick()).held

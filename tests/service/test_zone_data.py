@@ -1,4 +1,4 @@
-"""New zone data moves an hour that members were told: who looks after the service knows, and members are told."""
+"""New zone data changes a local time that members were told: operators see it, and members are told."""
 
 import sys
 import zoneinfo
@@ -21,6 +21,7 @@ from scheduler.service import settings_sync
 from scheduler.service.alerts import AlertNotifier
 from scheduler.service.health import health, unready
 from scheduler.service.occurrences import Change, amend, tell_again, untold
+from scheduler.store import members
 from tests.installation import SERIES, Installation, address_of, open_installation
 
 INVITED = datetime(2026, 11, 10, 12, tzinfo=UTC)
@@ -79,7 +80,7 @@ async def open_one(tmp_path: Path, series: Series) -> AsyncIterator[Installation
 
 @pytest.fixture
 async def home(tmp_path: Path, swap: Swap) -> AsyncIterator[Installation]:
-    """The home of the meeting is Vancouver; all were invited by the old data, and the new one is taken."""
+    """The home of the meeting is Vancouver; all were invited by the old data, and then the new data was adopted."""
     async for installation in open_one(tmp_path, HOME):
         swap(NEW)
         installation.restart()
@@ -98,57 +99,59 @@ async def away(tmp_path: Path, swap: Swap) -> AsyncIterator[Installation]:
 
 
 async def troubles(installation: Installation) -> list[str]:
-    found = await health(installation.database, installation.clock.now())
-    return [one for one in found.troubles(installation.clock.now()) if "zone data" in one]
+    report = await health(installation.database, installation.clock.now())
+    return [line for line in report.troubles(installation.clock.now()) if "zone data" in line]
 
 
 def texts(installation: Installation, name: str) -> list[tuple[str, str]]:
-    found = []
+    results = []
     for mail in sorted(installation.mails(), key=lambda mail: parsedate_to_datetime(str(mail["Date"]))):
         if address_of(name) in str(mail["To"]):
             body = mail.get_body(("plain",))
             assert body
-            found.append((str(mail["Subject"]), body.get_content()))
-    return found
+            results.append((str(mail["Subject"]), body.get_content()))
+    return results
 
 
 def sequences(mails: list[EmailMessage], name: str) -> list[int]:
-    found = []
+    results = []
     for mail in mails:
         for part in mail.walk() if address_of(name) in str(mail["To"]) else ():
             if part.get_content_type() == "text/calendar":
                 octets = part.get_payload(decode=True)
                 assert isinstance(octets, bytes)
-                found.append(int(str(Calendar.from_ical(octets).events[0]["SEQUENCE"])))
-    return sorted(found)
+                results.append(int(str(Calendar.from_ical(octets).events[0]["SEQUENCE"])))
+    return sorted(results)
 
 
-async def press(installation: Installation) -> int:
-    pressed = await tell_again(installation.database, installation.by_slug, KEY, now=installation.clock.now())
+async def publish(installation: Installation) -> int:
+    published = await tell_again(
+        installation.database, installation.by_slug, KEY, now=installation.clock.now()
+    )
     await installation.tick()
-    return pressed.recipients
+    return published.recipients
 
 
 async def test_a_retimed_meeting_is_a_trouble_with_numbers_until_members_are_told(home: Installation) -> None:
     assert await troubles(home) == [
-        f"{KEY}: new zone data has changed the hour that 2 members were told (1 in Asia/Kolkata were told 07:30, now "
-        f"06:30; 1 in Europe/London were told 02:00, now 01:00); `occurrence tell {KEY}` sends the update"
+        f"{KEY}: new zone data has changed the local time that 2 members were told (1 in Asia/Kolkata were told "
+        f"07:30, now 06:30; 1 in Europe/London were told 02:00, now 01:00); `occurrence tell {KEY}` sends the update"
     ]
-    assert await press(home) == 4
+    assert await publish(home) == 4
     assert await troubles(home) == []
 
 
 async def test_the_update_has_a_higher_sequence_and_says_what_was_told(home: Installation) -> None:
-    await press(home)
-    subject, body = next(one for one in texts(home, "Ann") if "Changed" in one[0])
+    await publish(home)
+    subject, body = next(pair for pair in texts(home, "Ann") if "Changed" in pair[0])
     assert "Friday 20 November, 01:00 London" in subject
     assert "has a new time" in body
     assert "We had told you 02:00. The rules for clocks have changed since then." in body
     assert sequences(home.mails(), "Ann") == [0, 1]
-    _, body = next(one for one in texts(home, "Val") if "Changed" in one[0])
+    _, body = next(pair for pair in texts(home, "Val") if "Changed" in pair[0])
     assert "Its time stays as it is" in body and "We had told you" not in body and "It was" not in body
     with pytest.raises(Refused, match="nothing to tell"):
-        await press(home)
+        await publish(home)
 
 
 async def test_the_next_reminder_says_what_was_told_and_once_is_enough(home: Installation) -> None:
@@ -159,34 +162,34 @@ async def test_the_next_reminder_says_what_was_told_and_once_is_enough(home: Ins
     assert await troubles(home) == []
 
 
-async def test_an_update_pressed_before_it_has_left_is_not_pressed_again(home: Installation) -> None:
+async def test_an_update_that_is_queued_already_is_not_published_again(home: Installation) -> None:
     await tell_again(home.database, home.by_slug, KEY, now=home.clock.now())
-    with pytest.raises(Refused, match="tells of it already"):
+    with pytest.raises(Refused, match="already tells members about it"):
         await untold(home.database, home.by_slug, KEY, now=home.clock.now())
 
 
-async def test_where_only_members_zones_changed_they_alone_are_told(away: Installation) -> None:
+async def test_if_only_members_zones_changed_only_those_members_are_told(away: Installation) -> None:
     (trouble,) = await troubles(away)
     assert "2 members were told (2 in America/Vancouver were told 10:00, now 11:00)" in trouble
     before = len(away.mails())
-    assert await press(away) == 2
+    assert await publish(away) == 2
     assert {str(mail["To"]).split()[0] for mail in away.mails()[before:]} <= {"Val", "Van"}
     assert len(away.mails()) == before + 2
-    subject, body = next(one for one in texts(away, "Val") if "Changed" in one[0])
+    subject, body = next(pair for pair in texts(away, "Val") if "Changed" in pair[0])
     assert "11:00 Vancouver" in subject and "We had told you 10:00." in body and "stays as it is" not in body
     assert await troubles(away) == []
     with pytest.raises(Refused, match="nothing to tell"):
-        await press(away)
+        await publish(away)
 
 
-async def test_where_only_members_zones_changed_their_reminder_says_what_was_told(away: Installation) -> None:
+async def test_if_only_members_zones_changed_their_reminder_says_what_was_told(away: Installation) -> None:
     await away.live(datetime(2026, 11, 19, 18, tzinfo=UTC))
     reminders = [body for subject, body in texts(away, "Van") if "Reminder" in subject]
     assert ["We had told you 10:00" in body for body in reminders] == [True, False]
     assert not any("We had told you" in body for _, body in texts(away, "Ann"))
 
 
-async def test_who_is_invited_later_was_told_nothing_before(home: Installation) -> None:
+async def test_a_member_invited_later_was_told_nothing_before(home: Installation) -> None:
     await home.join(("Eve", "Europe/London"))
     await home.tick()
     ((_, body),) = texts(home, "Eve")
@@ -203,7 +206,7 @@ async def test_zone_data_that_goes_back_ends_the_trouble(home: Installation, swa
 
 async def test_a_second_change_counts_from_what_each_was_last_told(away: Installation, swap: Swap) -> None:
     await away.change("Val", zone="Europe/London")
-    await press(away)
+    await publish(away)
     for rules in ("America/Denver", "America/Chicago"):
         away.clock.pass_until(away.clock.now() + timedelta(minutes=1))
         swap(rules)
@@ -213,7 +216,7 @@ async def test_a_second_change_counts_from_what_each_was_last_told(away: Install
     assert "1 in America/Vancouver were told 11:00, now 12:00" in trouble
 
 
-async def test_who_left_and_who_has_moved_is_not_counted_or_is_told_nothing_of_another_place(
+async def test_members_who_left_are_not_counted_and_those_who_moved_are_told_nothing_about_another_zone(
     away: Installation,
 ) -> None:
     await away.change("Val", status="left", active_since=None)
@@ -223,23 +226,23 @@ async def test_who_left_and_who_has_moved_is_not_counted_or_is_told_nothing_of_a
     assert not any("We had told you" in body for _, body in texts(away, "Van"))
 
 
-async def test_a_cancelled_meeting_is_no_trouble(home: Installation) -> None:
+async def test_a_cancelled_meeting_is_not_reported(home: Installation) -> None:
     await amend(home.database, home.by_slug, KEY, Change(cancel=True), now=home.clock.now())
     assert await troubles(home) == []
 
 
-async def test_readiness_and_the_webhook_know_of_it(home: Installation) -> None:
-    bell = AlertNotifier(
+async def test_readiness_and_the_webhook_report_it(home: Installation) -> None:
+    notifier = AlertNotifier(
         home.database, home.clock, community="Choir", webhook="", ping="", late=health.__globals__["LATE"]
     )
-    await bell.look()
+    await notifier.look()
     assert any("2 members were told" in words for words in await unready(home.database, home.clock.now()))
-    await press(home)
-    await bell.look()
+    await publish(home)
+    await notifier.look()
     assert not any("told" in words for words in await unready(home.database, home.clock.now()))
 
 
-async def test_what_nobody_was_told_and_what_all_know_is_not_told_again(away: Installation) -> None:
+async def test_a_meeting_nobody_was_told_of_or_all_know_is_not_told_again(away: Installation) -> None:
     for key, words in (
         (f"{SERIES.slug}/2026-12-17", "nobody has been told"),
         (f"{SERIES.slug}/2026-12-18", "no meeting"),
@@ -252,6 +255,31 @@ async def test_a_change_that_was_made_without_telling_can_be_told_later(away: In
     await amend(
         away.database, away.by_slug, KEY, Change(move_to=datetime(2026, 11, 19, 17)), now=away.clock.now()
     )
-    assert await press(away) == 4
-    _, body = next(one for one in texts(away, "Ann") if "Changed" in one[0])
+    assert await publish(away) == 4
+    _, body = next(pair for pair in texts(away, "Ann") if "Changed" in pair[0])
     assert "It was Thursday 19 November 2026, 18:00" in body
+
+
+async def test_a_stored_zone_that_older_zone_data_does_not_know_stops_neither_ticks_nor_mail(
+    tmp_path: Path,
+) -> None:
+    async with open_installation(tmp_path, datetime(2026, 11, 1, 12, tzinfo=UTC)) as installation:
+        await installation.tick()
+        await installation.join(("Ann", "Europe/London"), ("Coy", "America/Santiago"))
+        installation.clock.pass_until(datetime(2026, 11, 5, 11, 30, tzinfo=UTC))
+        await installation.planner.tick()
+        async with installation.database.write() as connection:
+            for table in ("members", "deliveries"):
+                await connection.exec_driver_sql(
+                    f"UPDATE {table} SET zone = 'America/Nowhere' WHERE zone = 'America/Santiago'"
+                )
+        installation.restart()
+        await installation.live(INVITED)
+        assert {str(mail["To"]).rpartition("<")[2] for mail in installation.mails()} == {
+            f"{address_of(name)}>" for name in ("Ann", "Coy")
+        }
+        (mail,) = [mail for mail in installation.mails() if address_of("Coy") in str(mail["To"])]
+        assert "18:00 London" in mail["Subject"], "times are those of the meeting's home"
+        async with installation.database.read() as connection:
+            assert await members.zones(connection) == {"Europe/London"}
+            assert await members.unknown_zones(connection) == {"America/Nowhere": 1}

@@ -123,10 +123,10 @@ async def test_nothing_is_carried_out_while_sending_is_on_hold(
 ) -> None:
     await visitor.post("/me", data={"email": address_of("Ann")})
     async with installation.database.write() as connection:
-        await sending_pause.hold(connection, "restored", installation.clock.now())
+        await sending_pause.pause_sending(connection, "restored", installation.clock.now())
     await rounds(installation, 3)
     assert await waiting(installation) == 1
     async with installation.database.write() as connection:
-        await sending_pause.release(connection)
+        await sending_pause.end_sending_pause(connection)
     await rounds(installation, 1)
     assert await waiting(installation) == 0

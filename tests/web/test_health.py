@@ -5,7 +5,7 @@ from datetime import timedelta
 import httpx
 
 from scheduler.service.health import health
-from scheduler.service.sending_pause import hold
+from scheduler.service.sending_pause import pause_sending
 from scheduler.store import service_state
 from tests.installation import Installation
 
@@ -37,7 +37,7 @@ async def test_not_ready_while_sending_is_held_or_the_relay_is_down(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     async with installation.database.write() as connection:
-        await hold(connection, "clock-jumped", installation.clock.now())
+        await pause_sending(connection, "clock-jumped", installation.clock.now())
         down = {"reason": "refused someone@example.org", "since": "2026-11-04T12:00:00+00:00"}
         await service_state.write(connection, service_state.RELAY, down)
     answer = await visitor.get("/readyz")
@@ -65,7 +65,7 @@ async def test_a_serve_that_runs_and_does_not_tick_is_told_from_one_that_does_no
     ]
     async with installation.database.exclusive():
         assert (await health(installation.database, now)).troubles(now) == [
-            "`serve` is running, but does not get its work done: see its log"
+            "`serve` is running, but its work is not getting done: see its log"
         ]
 
 

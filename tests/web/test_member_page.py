@@ -348,3 +348,13 @@ async def test_who_left_ends_nothing(installation: Installation, visitor: httpx.
     assert "End my old links" not in (await visitor.get(fresh)).text
     assert "You have left" in (await visitor.post(fresh, data={"act": "links"})).text
     assert (await person(installation)).generation == 0
+
+
+async def test_a_zone_that_the_zone_data_does_not_know_shows_the_home_time(
+    installation: Installation, visitor: httpx.AsyncClient, link: str
+) -> None:
+    async with installation.database.write() as connection:
+        await connection.exec_driver_sql("UPDATE members SET zone = 'America/Nowhere'")
+    shown = await visitor.get(link)
+    assert shown.status_code == 200 and "18:00" in shown.text
+    assert (await visitor.post(link, data={"act": "pause", "until": "2026-12-01"})).status_code == 303

@@ -22,6 +22,7 @@ from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import CHANGES, PERSONAL, Kind, Policy
 from scheduler.domain.token import Keys
 from scheduler.domain.verp import bounce_address
+from scheduler.domain.zone import is_known_zone
 from scheduler.store import notices, occurrences
 from scheduler.store.database import Database
 from scheduler.store.ledger import corrections, reports
@@ -136,6 +137,7 @@ class MessageWriter:
     async def write(self, batch: Sequence[Claim]) -> list[Envelope | Problem]:
         """The envelope of each claim; a Problem in its place where its message cannot be written."""
         await self._look_up({(one.notice, one.revision) for one in batch} - self._subjects.keys())
+        batch = [one if is_known_zone(one.zone) else self._at_home(one) for one in batch]
         knows, told = await self._look_back(batch), await self._told_before(batch)
         # The many of a batch are of few cohorts.
         of_cohort: dict[_Place, list[int]] = {}
@@ -165,6 +167,11 @@ class MessageWriter:
                 ):
                     written[number] = self._envelope(about.notice, own, composed, now)
         return written
+
+    def _at_home(self, claim: Claim) -> Claim:
+        """Return a claim whose zone the zone data does not know in the home zone of its meeting, else in UTC."""
+        subject = self._subjects.get((claim.notice, claim.revision))
+        return claim._replace(zone=subject.occurrence.zone if subject and subject.occurrence else "UTC")
 
     def _personal(self, about: _Subject, claims: Sequence[Claim]) -> Iterator[RecipientValues]:
         notice, occurrence = about.notice, about.occurrence

@@ -17,6 +17,7 @@ from scheduler.domain.localtime import (
     say_offset,
 )
 from scheduler.domain.occurrence import Occurrence, Series
+from scheduler.domain.zone import known_zone
 
 DOORS_OPEN = timedelta(minutes=15)
 """How long before the start the join link leads to the room."""
@@ -95,7 +96,8 @@ def as_told(occurrence: Occurrence, before: Occurrence | None) -> Occurrence:
 
 
 def describe_when(occurrence: Occurrence, series: Series, *, zone: str, cycle: HourCycle) -> When:
-    """Return when `occurrence` is for people in `zone`."""
+    """Return when `occurrence` is for people in `zone`; by the home clock if the zone data does not know that zone."""
+    zone = known_zone(zone, occurrence.zone)
     time = local_time(occurrence, zone, series=series, cycle=cycle)
 
     def clock(moment: datetime, beside: datetime) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.localtime import local_minute
 from scheduler.domain.occurrence import Occurrence
 from scheduler.domain.policy import Kind
+from scheduler.domain.zone import is_known_zone
 from scheduler.store.members import is_muted
 from scheduler.store.schema import deliveries, members, notices, revisions, told
 
@@ -37,7 +38,11 @@ async def mark_outdated(
             told.c.occurrence == occurrence.key, told.c.starts == former_start, told.c.until.is_(None)
         )
     )
-    outdated = [row for row in rows if row.local_start != local_minute(occurrence.starts, row.zone)]
+    outdated = [
+        row
+        for row in rows
+        if is_known_zone(row.zone) and row.local_start != local_minute(occurrence.starts, row.zone)
+    ]
     for zone, local_start in outdated:
         await connection.execute(
             update(told)
@@ -136,7 +141,7 @@ async def wrongly_told(connection: AsyncConnection, occurrence: Occurrence) -> l
     return [
         WronglyTold(zone=zone, told=local_start, right=right, lives_in=home, members=count)
         for zone, local_start, home, count in await connection.execute(query)
-        if (right := local_minute(occurrence.starts, zone)) != local_start
+        if is_known_zone(zone) and (right := local_minute(occurrence.starts, zone)) != local_start
     ]
 
 
@@ -155,7 +160,7 @@ async def outdated_local_starts(
     return {
         member: (zone, local_start)
         for member, zone, local_start in await connection.execute(query)
-        if local_minute(occurrence.starts, zone) != local_start
+        if is_known_zone(zone) and local_minute(occurrence.starts, zone) != local_start
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, or_, select, tuple_, union
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, tuple_, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import Kind, Wanted
@@ -254,13 +254,27 @@ async def due_before(connection: AsyncConnection, moment: datetime) -> list[Past
     query = (
         select(notices.c.id, notices.c.kind, about, func.count())
         .join(deliveries, deliveries.c.notice == notices.c.id)
-        .where(
-            notices.c.closed_at.is_(None), deliveries.c.state.in_(("queued", "sending")), due_or_begun(moment)
-        )
+        .where(_waiting_since_before(moment))
         .group_by(notices.c.id, notices.c.kind, about)
         .order_by(notices.c.id)
     )
     return [PastDue(*row) for row in await connection.execute(query)]
+
+
+async def members_due_before(connection: AsyncConnection, moment: datetime) -> int:
+    """Return to how many members the deliveries of `due_before` go."""
+    query = (
+        select(func.count(deliveries.c.member.distinct()))
+        .join(notices, notices.c.id == deliveries.c.notice)
+        .where(_waiting_since_before(moment))
+    )
+    return int(await connection.scalar(query) or 0)
+
+
+def _waiting_since_before(moment: datetime) -> ColumnElement[bool]:
+    return and_(
+        notices.c.closed_at.is_(None), deliveries.c.state.in_(("queued", "sending")), due_or_begun(moment)
+    )
 
 
 async def count_mailed(connection: AsyncConnection, occurrence: str, zone: str) -> int:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.service.form_limits import limited_words
+from scheduler.service.form_limits import form_limit_problem
 from scheduler.service.sending_pause import BY_CLOCK, SendingPaused, held
 from scheduler.store import members, notices, occurrences, returns, service_state
 from scheduler.store.database import OUTAGES, Database
@@ -159,7 +159,7 @@ async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelt
         found["returns"] = _RETURNS_FULL
     if lines := await _wrongly_told(connection, now):
         found["told"] = "; ".join(lines)
-    if words := limited_words(await service_state.read(connection, service_state.FORMS_LIMITED), now):
+    if words := form_limit_problem(await service_state.read(connection, service_state.FORMS_LIMITED), now):
         found["forms"] = words
     since = await reports.ready_since(connection, now)
     if since and now - since > late:
@@ -214,7 +214,7 @@ async def health(database: Database, now: datetime, *, unwritable: Outage | None
             turned_away=await _turned_away_lately(connection, now),
             unkept=unkept[0] if unkept else 0,
             wrongly_told=tuple(await _wrongly_told(connection, now)),
-            forms_limited=limited_words(
+            forms_limited=form_limit_problem(
                 await service_state.read(connection, service_state.FORMS_LIMITED), now
             ),
         )

@@ -29,6 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.operators import OperatorType
 
+from scheduler.domain.occurrence import ANSWERS
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -255,7 +257,7 @@ answers = Table(
         Instant,
         comment="when a calendar program says that it was given; null for one by our pages",
     ),
-    _one_of("answer", "coming", "declined", "maybe"),
+    _one_of("answer", *sorted(ANSWERS)),
     Index(None, "member"),
 )
 

@@ -201,7 +201,7 @@ async def test_a_bounce_of_an_address_that_is_no_longer_theirs_is_nothing(instal
     old = await verp(installation)
     await installation.change("Bo", address="new@example.org", address_key="new@example.org")
     words = await ingest(installation, returned.postfix(old, address_of("Bo")))
-    assert words == "a bounce of an address to which nothing goes any more: discarded"
+    assert words == "a bounce of an address that is no longer used: discarded"
     assert (await suppressed(installation), await kept(installation)) == (set(), [])
 
 
@@ -299,7 +299,7 @@ async def test_the_same_bounce_counts_once_whatever_was_written_above_it_on_its_
     )
     assert (await ingest(installation, octets)).endswith("counted")
     for again in (octets, b"Received: from elsewhere\r\n" + octets, octets.replace(b"\r\n", b"\n")):
-        assert await ingest(installation, again) == "the same message came before; nothing was done"
+        assert await ingest(installation, again) == "this message was received before; nothing was done"
     assert await kept(installation) == ["soft"]
 
 
@@ -367,12 +367,15 @@ async def test_a_note_of_absence_is_discarded(installation: Installation, header
 async def test_what_a_person_writes_is_kept_whole_for_a_convenor(installation: Installation) -> None:
     octets = returned.absence("meetings@conversation.example.org", "Auto-Submitted: no")
     words = await ingest(installation, octets)
-    assert words.startswith("kept for somebody's look")
+    assert words.startswith("kept for review")
     async with installation.database.read() as connection:
         (one,) = await returns.every(connection)
         found = await returns.by_id(connection, one.id)
     assert found and found[1] == octets
-    assert (one.address, one.words) == ("bo@example.org", "no bounce, answer or wish to leave: Out of office")
+    assert (one.address, one.words) == (
+        "bo@example.org",
+        "not a bounce, an answer or a request to leave: Out of office",
+    )
 
 
 async def flood(
@@ -662,7 +665,7 @@ async def test_an_answer_that_names_others_alone_is_kept(installation: Installat
     calendar = returned.google(await uid(installation), "ann@example.org").replace(
         "END:VEVENT", f"{OTHERS}END:VEVENT"
     )
-    assert (await ingest(installation, returned.answer(calendar))).startswith("kept for somebody's look")
+    assert (await ingest(installation, returned.answer(calendar))).startswith("kept for review")
     assert (await answered(installation), await answered(installation, "Ann")) == ("", "")
 
 
@@ -696,7 +699,7 @@ async def test_an_answer_that_proves_nothing_is_kept_and_never_applied(
         "delegated": (returned.google(own, "bo@example.org", "DELEGATED"), "bo@example.org"),
     }[how]
     assert (await ingest(installation, returned.answer(calendar, sender=sender))).startswith(
-        "kept for somebody's look"
+        "kept for review"
     )
     assert (await answered(installation), await answered(installation, "Ann")) == ("", "")
     assert await kept(installation) == ["review"]

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.domain.errors import Refused
-from scheduler.service.member_csv import MemberRow, Reading, RowProblem, read_members
+from scheduler.service.member_csv import MemberRow, MemberTable, RowProblem, read_members
 
 
-def read(text: str, encoding: str = "utf-8") -> Reading:
+def read(text: str, encoding: str = "utf-8") -> MemberTable:
     return read_members(text.encode(encoding))
 
 
@@ -41,7 +41,7 @@ def test_a_list_is_read_in_every_encoding_and_with_every_separator(encoding: str
     csv.writer(text, delimiter=delimiter).writerows(csv.reader(io.StringIO(LIST)))
     found = read(text.getvalue(), encoding)
     assert (found.guess.codec if found.guess else "") == ("cp1252" if encoding == "cp1252" else "")
-    assert replace(found, guess=None) == Reading(rows=PEOPLE, problems=(), ignored=(), duplicates=0)
+    assert replace(found, guess=None) == MemberTable(rows=PEOPLE, problems=(), ignored=(), duplicates=0)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_columns_may_stand_in_any_order_and_strange_ones_are_named() -> None:
 
 def test_the_first_of_two_columns_that_mean_the_same_is_taken() -> None:
     found = read("email,mail,country\na@example.org,b@example.org,UK\n")
-    assert [row.email for row in found.rows] == ["a@example.org"] and found.ignored == ("mail",)
+    assert [row.address for row in found.rows] == ["a@example.org"] and found.ignored == ("mail",)
 
 
 def test_a_name_may_be_missing_or_half_there() -> None:
@@ -109,11 +109,11 @@ def test_a_zone_is_read_or_that_of_the_country_assumed(
     [
         ("Canada", "", "Canada has "),
         ("", "USA", "United States has "),
-        ("", "", "there is neither a time zone nor a country; write a zone as Europe/London"),
+        ("", "", "there is neither a time zone nor a country; write a zone such as Europe/London"),
         (
             "Bouvet Island",
             "",
-            "Bouvet Island has no time zone of its own; write the member's, as Europe/London",
+            "Bouvet Island has no time zone of its own; write the member's zone, such as Europe/London",
         ),
         ("UK", "Europe/Lodon", "'Europe/Lodon' is not known; did you mean Europe/London?"),
         ("UK", "Nowhere", "'Nowhere' is not known; write an IANA name as Europe/London, or UTC"),
@@ -193,7 +193,7 @@ def test_a_windows_zone_is_that_of_the_row_s_country_or_a_problem_of_the_row() -
         "d@example.org,UK,Greenwich Standard Time\n"
         "e@example.org,Canada,(UTC-06:00) Central Time (US & Canada)\n"
     )
-    assert [(row.email[0], row.zone, row.zone_source) for row in found.rows] == [
+    assert [(row.address[0], row.zone, row.zone_source) for row in found.rows] == [
         ("a", "America/Vancouver", "given"),
         ("b", "America/Los_Angeles", "given"),
         ("c", "Asia/Almaty", "given"),
@@ -211,7 +211,7 @@ def test_a_state_or_city_gives_the_zone_of_a_country_with_several_and_the_mail_a
         "h@example.org,USA,NE,Omaha\n"
     )
     assert {row.status for row in found.rows} == {"active"}
-    assert [(row.email[0], row.zone, row.zone_source) for row in found.rows] == [
+    assert [(row.address[0], row.zone, row.zone_source) for row in found.rows] == [
         ("a", "America/Los_Angeles", "assumed"),
         ("b", "America/Los_Angeles", "assumed"),
         ("c", "America/Vancouver", "assumed"),
@@ -229,7 +229,7 @@ def test_a_default_zone_is_for_rows_that_say_none() -> None:
         b"e@example.org,,Asia/Kolkata\n",
         zone="America/Chicago",
     )
-    assert [(row.email[0], row.zone) for row in found.rows] == [
+    assert [(row.address[0], row.zone) for row in found.rows] == [
         ("a", "America/Chicago"),
         ("b", "Europe/Berlin"),
         ("c", "America/Chicago"),
@@ -373,7 +373,7 @@ def test_the_exports_of_other_systems_are_read_and_who_left_them_is_not_mailed(s
 
 def test_an_unknown_status_is_a_problem_of_its_row_only() -> None:
     found = read("email,country,Status\na@example.org,NZ,Lurking\nb@example.org,NZ,subscribed\n")
-    assert [row.email for row in found.rows] == ["b@example.org"]
+    assert [row.address for row in found.rows] == ["b@example.org"]
     assert [(one.line, one.column) for one in found.problems] == [(2, "Status")]
 
 
@@ -415,7 +415,7 @@ def test_a_country_of_several_zones_is_told_with_its_zones() -> None:
     ((_, _, reason),) = problems("email,country\na@example.org,USA\n")
     assert (
         reason.startswith("United States has ")
-        and "time zones; write the member's: America/New_York, " in reason
+        and "time zones; write the member's zone: America/New_York, " in reason
     )
 
 
@@ -463,7 +463,7 @@ def test_all_problems_of_all_bad_rows_are_told_and_the_good_rows_taken() -> None
         "J\N{REPLACEMENT CHARACTER},j@example.org,UK,,\n"
         "K,k@example.org,UK,,\n"
     )
-    assert [row.email for row in found.rows] == ["a@example.org", "f@example.org", "k@example.org"]
+    assert [row.address for row in found.rows] == ["a@example.org", "f@example.org", "k@example.org"]
     assert [(one.line, one.column) for one in found.problems] == [
         (3, "Name"),
         (3, "E-mail"),
@@ -498,7 +498,7 @@ def test_of_one_address_the_first_good_row_holds() -> None:
     found = read(
         "name,email,country\nA,a@example.org,USA\nA,A@Example.org,UK\nA,a@EXAMPLE.org,uk\nB,a@example.org,UK\n"
     )
-    assert [(row.line, row.email) for row in found.rows] == [(3, "A@example.org")]
+    assert [(row.line, row.address) for row in found.rows] == [(3, "A@example.org")]
     assert found.duplicates == 1
     assert [(one.line, one.column) for one in found.problems] == [(2, "country"), (5, "email")]
     assert "line 3" in found.problems[1].reason
@@ -511,11 +511,11 @@ def test_of_one_address_the_first_good_row_holds() -> None:
         ("\n \n", "the file is empty"),
         (
             "name,country\nA,UK\n",
-            "no heading means the address: there are 'name', 'country'; write email, e-mail, ",
+            "no heading for the address; the headings are 'name', 'country'; name a column email ",
         ),
         (
             "name,email\nA,a@example.org\n",
-            "no heading means a zone or country: there are 'name', 'email'; write ",
+            "no heading for a zone or country; the headings are 'name', 'email'; name a column ",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""People for tests of the list: rows of an import, and what the list then says of them."""
+"""Helpers for tests of the list: rows for an import, and the members that result."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime

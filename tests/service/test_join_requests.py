@@ -62,24 +62,24 @@ async def link(installation: Installation, name: str = "Maya", *, made: datetime
     return installation.keys.token(Purpose.CONFIRM, member.id, generation=member.generation, expires=expires)
 
 
-async def ask(installation: Installation, application: JoinForm = MAYA) -> None:
+async def ask(installation: Installation, form: JoinForm = MAYA) -> None:
     now = installation.clock.now()
     await form_queue.process_form(
         installation.database,
-        await form_queue.ask_to_join(installation.database, application, now=now),
+        await form_queue.ask_to_join(installation.database, form, now=now),
         now=now,
     )
 
 
 async def confirm(installation: Installation, *, admits: bool = False) -> str:
-    standing, request = await join_requests.confirm(
+    link_status, request = await join_requests.confirm(
         installation.database,
         await link(installation),
         keys=installation.keys,
         admits=admits,
         now=installation.clock.now(),
     )
-    assert standing is LinkStatus.GOOD and request
+    assert link_status is LinkStatus.GOOD and request
     return request.state
 
 
@@ -124,10 +124,10 @@ async def test_who_asks_gets_a_mail_that_says_nothing_they_typed(installation: I
     assert not any(word in mail.as_string() + text for word in ("pills", "spam", "listen"))
     assert mail["To"] == "maya@example.org"
     token = text.partition("/confirm/")[2].split()[0]
-    standing, request = await join_requests.check_confirmation_link(
+    link_status, request = await join_requests.check_confirmation_link(
         installation.database, token, keys=installation.keys, now=installation.clock.now()
     )
-    assert standing is LinkStatus.GOOD and request and request.state == "unconfirmed"
+    assert link_status is LinkStatus.GOOD and request and request.state == "unconfirmed"
 
 
 async def test_the_whole_way_ends_with_a_welcome_and_then_the_invitation_that_is_out(
@@ -182,9 +182,9 @@ async def test_ten_thousand_attempts_on_one_address_bring_it_two_mails_a_day(
     installation: Installation,
 ) -> None:
     await installation.join(("Cy", "Europe/London"))
-    for application in (MAYA, replace(MAYA, email="cy@example.org")):
+    for form in (MAYA, replace(MAYA, email="cy@example.org")):
         for _ in range(50):
-            await asyncio.gather(*(ask(installation, application) for _ in range(4)))
+            await asyncio.gather(*(ask(installation, form) for _ in range(4)))
             installation.clock.pass_(timedelta(minutes=11))
     await installation.tick()
     assert len(subjects(installation)) == 2
@@ -373,8 +373,8 @@ async def test_an_old_link_to_confirm_says_that_it_has_run_out(installation: Ins
     ],
 )
 def test_what_is_wrong_is_said_of_its_own_field(field: str, value: str, words: str) -> None:
-    application, complaints = read_join_form({**GOOD, field: value})
-    assert application is None and list(complaints) == [field]
+    form, complaints = read_join_form({**GOOD, field: value})
+    assert form is None and list(complaints) == [field]
     assert words in complaints[field]
 
 
@@ -387,5 +387,5 @@ def test_names_of_every_script_are_taken_as_they_are() -> None:
         "<b>Ann</b>",
         "Ὀδυσσεύς Ivanov",
     ):
-        application, complaints = read_join_form({**GOOD, "name": name})
-        assert application and (application.name, application.locale) == (name, "en-NZ"), complaints
+        form, complaints = read_join_form({**GOOD, "name": name})
+        assert form and (form.name, form.locale) == (name, "en-NZ"), complaints

@@ -152,14 +152,14 @@ async def test_a_link_that_has_expired_says_so_and_nothing_else_opens_with_it(
         Purpose.CONFIRM, member.id, generation=member.generation, expires=NOW + timedelta(hours=1)
     )
     async with installation.database.read() as connection:
-        for purpose, moment, standing in (
+        for purpose, moment, expected in (
             (Purpose.CONFIRM, NOW, LinkStatus.GOOD),
             (Purpose.CONFIRM, NOW + timedelta(hours=1), LinkStatus.EXPIRED),
             (Purpose.SIGN_IN, NOW, LinkStatus.UNKNOWN),
         ):
             assert (await resolve_link(connection, token, purpose, keys=installation.keys, now=moment))[
                 0
-            ] is standing
+            ] is expected
         with pytest.raises(ValueError, match="expires"):
             await resolve_link(connection, token, Purpose.CONFIRM, keys=installation.keys)
 

@@ -1,4 +1,4 @@
-"""Bounces in the forms in which the mail systems of this world write them, all made up: what each says of a member."""
+"""Made-up bounces in the formats of many mail systems, and what each should mean for the member."""
 
 import quopri
 from base64 import encodebytes
@@ -18,12 +18,12 @@ Dear Bo,
 
 Topic: Error 550 5.1.1 and 5.7.1 spam, a history of mail
 """
-"""What must never be read as the mail system's own words."""
+"""Our own text, which must never be read as the mail system's words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """`meant` is hard, soft, policy, none (no failure) or kept (for a convenor, since nobody can tell)."""
+    """`meant` is hard, soft, policy, none (no failure) or kept (for a convenor, if it is unclear)."""
 
     name: str
     octets: bytes

@@ -1,4 +1,4 @@
-"""Mail as it comes back: bounces, complaints, answers and notes as the systems of this world write them. Made up."""
+"""Made-up inbound mail in the formats of real systems: bounces, complaints, calendar replies and absence notes."""
 
 from base64 import b64encode
 from textwrap import dedent
@@ -17,7 +17,7 @@ def postfix(
     said: str = "550 5.1.1 <{}>: Recipient address rejected: User unknown in local recipient table",
     identity: str = "20261119.ABCDEF",
 ) -> bytes:
-    """As Postfix writes it, with the headers of what it could not deliver."""
+    """A Postfix bounce, with the headers of the undelivered mail."""
     return crlf(f"""
         Return-Path: <>
         Delivered-To: {to}
@@ -73,7 +73,7 @@ def postfix(
 
 
 def exchange(to: str, address: str) -> bytes:
-    """As Exchange Online writes it: the status is 5.1.10, and the parts have comments."""
+    """An Exchange Online bounce: the status is 5.1.10, and the parts have comments."""
     return crlf(f"""
         From: <postmaster@example.onmicrosoft.example.org>
         To: <{to}>
@@ -117,7 +117,7 @@ def exchange(to: str, address: str) -> bytes:
 
 
 def gmail(to: str, address: str, *, status: str = "5.0.0", code: str = "550-5.1.1") -> bytes:
-    """As Gmail writes it where the far side refused: a general status, and the real one in the diagnosis."""
+    """A Gmail bounce after a refusal by the other side: a general status, with the real one in the diagnostic code."""
     return crlf(f"""
         From: Mail Delivery Subsystem <mailer-daemon@googlemail.example.org>
         To: {to.upper()}
@@ -157,7 +157,7 @@ def gmail(to: str, address: str, *, status: str = "5.0.0", code: str = "550-5.1.
 
 
 def qmail(to: str, address: str, *, said: str = "550 5.1.1 user unknown") -> bytes:
-    """As qmail writes it: no delivery status, no headers that say what it is."""
+    """A qmail bounce: no delivery status, and no headers that identify it."""
     return crlf(f"""
         Return-Path: <>
         From: MAILER-DAEMON@mail.example.org
@@ -184,7 +184,7 @@ def qmail(to: str, address: str, *, said: str = "550 5.1.1 user unknown") -> byt
 
 
 def complaint(to: str, *, kind: str = "abuse", enclosed: str, identity: str = "arf1") -> bytes:
-    """As a feedback loop sends it (ARF, RFC 5965); `enclosed` is what it quotes of our mail's headers."""
+    """A feedback loop's complaint (ARF, RFC 5965); `enclosed` are the headers of our mail that it quotes."""
     text = """
         From: <feedback@isp.example.org>
         Date: Thu, 19 Nov 2026 20:00:00 +0000
@@ -226,7 +226,7 @@ def complaint(to: str, *, kind: str = "abuse", enclosed: str, identity: str = "a
 
 
 def absence(to: str, *headers: str) -> bytes:
-    """A note that somebody is away."""
+    """An absence note."""
     lines = "\r\n".join(headers)
     return (
         f"From: Bo <bo@example.org>\r\nTo: {to}\r\nSubject: Out of office\r\n"
@@ -260,7 +260,7 @@ def answer(
 def outlook(
     uid: str, attendee: str, partstat: str = "ACCEPTED", *, sequence: int = 0, stamp: str = "20261110T130000Z"
 ) -> str:
-    """As Outlook answers: Windows' name for the zone, X- properties without end."""
+    """Outlook's reply: a Windows zone name, and many X- properties."""
     return f"""BEGIN:VCALENDAR
 METHOD:REPLY
 PRODID:Microsoft Exchange Server 2010
@@ -297,7 +297,7 @@ END:VCALENDAR
 def google(
     uid: str, attendee: str, partstat: str = "ACCEPTED", *, sequence: int = 0, stamp: str = "20261110T130000Z"
 ) -> str:
-    """As Google Calendar answers: the attendee over several lines, X- parameters in it."""
+    """Google Calendar's reply: the attendee is folded over several lines and has X- parameters."""
     return f"""BEGIN:VCALENDAR
 PRODID:-//Google Inc//Google Calendar 70.9054//EN
 VERSION:2.0
@@ -328,7 +328,7 @@ END:VCALENDAR
 def apple(
     uid: str, attendee: str, partstat: str = "ACCEPTED", *, sequence: int = 0, stamp: str = "20261110T130000Z"
 ) -> str:
-    """As Apple's Calendar answers: no ORGANIZER of ours, MAILTO in capitals, an e-mail parameter; with a bad line."""
+    """Apple Calendar's reply: another ORGANIZER, MAILTO in capitals, an EMAIL parameter, and an invalid line."""
     return f"""BEGIN:VCALENDAR
 CALSCALE:GREGORIAN
 METHOD:REPLY

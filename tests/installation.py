@@ -23,7 +23,7 @@ from scheduler.domain.policy import Kind, Policy
 from scheduler.domain.token import Keys
 from scheduler.service import form_queue
 from scheduler.service.inbound import count_refusals
-from scheduler.service.join_requests import nudge
+from scheduler.service.join_requests import remind_convenors
 from scheduler.service.planner import Planner, Tick
 from scheduler.service.retention import Retention, forget_old
 from scheduler.service.schedule import upcoming
@@ -132,7 +132,7 @@ class Installation:
         )
 
     async def _daily(self, now: datetime) -> None:
-        await nudge(self.database, now=now)
+        await remind_convenors(self.database, now=now)
         await count_refusals(self.database, now=now)
         await forget_old(self.database, RETENTION, keys=self.keys, outbox=self.mail, now=now)
 
@@ -182,7 +182,7 @@ class Installation:
 
     async def tick(self) -> Tick:
         """Carry out what visitors asked for, then one tick, and what it found to send."""
-        await form_queue.carry_out_left(self.database, now=self.clock.now())
+        await form_queue.process_forms(self.database, now=self.clock.now())
         ticked = await self.planner.tick()
         await self.dispatcher.send_due()
         return ticked

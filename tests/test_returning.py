@@ -1,4 +1,4 @@
-"""What goes out over real SMTP comes back to the right member: bounces, answers, mails to leave, complaints."""
+"""Mail sent over real SMTP comes back to the right member: bounces, answers, requests to leave, complaints."""
 
 import re
 from collections.abc import AsyncIterator
@@ -46,15 +46,15 @@ class World:
     relay: Receiver
 
     def sent(self) -> dict[str, Sent]:
-        """The last message to each name."""
-        found = {}
-        for one in self.relay.taken:
-            sender = re.fullmatch(r"MAIL FROM:<(\S*)>(.*)", one.mail)
+        """Return the last message to each member, by name."""
+        messages = {}
+        for taken in self.relay.taken:
+            sender = re.fullmatch(r"MAIL FROM:<(\S*)>(.*)", taken.mail)
             assert sender
-            message = message_from_bytes(one.content, _class=EmailMessage, policy=policy.default)
-            name = one.rcpts[0].partition("<")[2].partition("@")[0].capitalize()
-            found[name] = Sent(sender[1], sender[2] + one.rcpts[0].partition(">")[2], message)
-        return found
+            message = message_from_bytes(taken.content, _class=EmailMessage, policy=policy.default)
+            name = taken.rcpts[0].partition("<")[2].partition("@")[0].capitalize()
+            messages[name] = Sent(sender[1], sender[2] + taken.rcpts[0].partition(">")[2], message)
+        return messages
 
     async def ingest(self, octets: bytes) -> str:
         installation = self.installation

@@ -30,9 +30,9 @@ from scheduler.delivery.send.metrics import Metered
 from scheduler.domain.errors import Problem
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.alerts import AlertNotifier
-from scheduler.service.form_queue import keep_carrying_out
+from scheduler.service.form_queue import run_form_queue
 from scheduler.service.inbound import count_refusals
-from scheduler.service.join_requests import nudge
+from scheduler.service.join_requests import remind_convenors
 from scheduler.service.planner import Planner
 from scheduler.service.retention import forget_old
 from scheduler.store import service_state
@@ -48,7 +48,7 @@ _FAULTS: tuple[type[Exception], ...] = (*OUTAGES, Problem)
 
 def make_planner(parts: Parts) -> Planner:
     async def daily(now: datetime) -> None:
-        await nudge(parts.database, now=now)
+        await remind_convenors(parts.database, now=now)
         await count_refusals(parts.database, now=now)
         await forget_old(
             parts.database, parts.settings.retention, keys=parts.keys, outbox=outbox(parts.settings), now=now
@@ -248,7 +248,7 @@ async def serve(
         stopping = when_told()
         log.info("started", tzdata=tzdata_version(), database=parts.database.url.get_backend_name())
         sending = asyncio.create_task(service.send())
-        asked = asyncio.create_task(keep_carrying_out(parts.database, parts.clock))
+        asked = asyncio.create_task(run_form_queue(parts.database, parts.clock))
         calm_collector()
         say(f"Third Thursday is at http://{settings.web.host}:{settings.web.port}/")
         await asyncio.wait(

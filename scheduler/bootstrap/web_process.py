@@ -237,7 +237,7 @@ def _make_app(parts: Parts, sender: Sender) -> tuple[Starlette, Metrics]:
         admits=settings.membership.is_open,
         embedded_by=settings.web.embedded_by,
         trusted_proxies=settings.web.proxies,
-        form_limits=FormLimits(of_all=settings.web.form_mails_an_hour),
+        form_limits=FormLimits(total=settings.web.form_mails_an_hour),
         sender_faults=sender.faults,
         metrics=metrics,
     )

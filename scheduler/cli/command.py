@@ -176,4 +176,6 @@ def counted(number: int, noun: str) -> str:
 
 def say_answers(answers: dict[str, int]) -> str:
     """How many answered what."""
-    return ", ".join(f"{answers.get(one, 0)} {one}" for one in ("coming", "maybe", "declined"))
+    from scheduler.domain.occurrence import ANSWERS
+
+    return ", ".join(f"{answers.get(answer, 0)} {answer}" for answer in ANSWERS)

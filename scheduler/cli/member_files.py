@@ -17,7 +17,7 @@ from scheduler.domain.errors import Refused
 
 if TYPE_CHECKING:
     from scheduler.bootstrap.wiring import Parts
-    from scheduler.service.member_csv import Reading
+    from scheduler.service.member_csv import MemberTable
     from scheduler.service.member_import import Imported
 
 
@@ -91,7 +91,7 @@ def import_(
         fail(f"{file}: {bad} bad {'row was' if bad == 1 else 'rows were'} not taken; mend and import again")
 
 
-def _read(file: Path, *, encoding: str | None, zone: str | None) -> "Reading":
+def _read(file: Path, *, encoding: str | None, zone: str | None) -> "MemberTable":
     from scheduler.domain.code_page import require_encoding
     from scheduler.domain.zone import find_zone, require_zone
     from scheduler.service.member_csv import read_members
@@ -119,7 +119,7 @@ def _progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda rows: bar.advance(task, rows)
 
 
-def _sentences(imported: "Imported", reading: "Reading", *, invite: bool) -> Iterator[str]:
+def _sentences(imported: "Imported", reading: "MemberTable", *, invite: bool) -> Iterator[str]:
     yield f"{imported.added} added, {imported.filled} filled in, {imported.unchanged} unchanged"
     if imported.repaired:
         yield f"names repaired that had been read in another encoding: {imported.repaired}"

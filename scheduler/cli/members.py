@@ -42,12 +42,12 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Show all members, those who left too."""
-    from scheduler.service.members import searched
+    from scheduler.service.members import search_members
     from scheduler.store import members
 
     async def show(parts: "Parts") -> None:
         async with parts.database.read() as connection:
-            every = searched(members.every(connection), search)
+            every = search_members(members.every(connection), search)
             if as_json:
                 # Piece by piece: the list may be long, and is one document all the same.
                 before = "["
@@ -178,13 +178,13 @@ def add(
 ) -> None:
     """Put one person on the list. Asks before it sends them an invitation that is open already."""
     from scheduler.service.invitations import invitations
-    from scheduler.service.members import Details, add_member, home_of, require_new
+    from scheduler.service.members import Details, add_member, require_new, resolve_zone
 
     with usage():
         details = Details(
-            name=name, email=email, country=country, zone=zone, locale=locale, convenor=convenor
+            name=name, address=email, country=country, zone=zone, locale=locale, convenor=convenor
         )
-        home, _ = home_of(details)
+        home, _ = resolve_zone(details)
 
     async def look(parts: "Parts") -> list[str]:
         now = parts.clock.now()
@@ -240,7 +240,7 @@ def set_(
     with usage():
         details = Details(
             name=name,
-            email=address,
+            address=address,
             country=country,
             zone=zone,
             locale=locale,
@@ -355,13 +355,13 @@ def erase(
     with_it = [counted(done.mails, "mail") + " in the mail folder"] if done.mails else []
     with_it += [counted(done.returned, "message") + " that came back and named them"] if done.returned else []
     also = f", with {' and '.join(with_it)}" if with_it else ""
-    typer.echo(f"{'erased' if done.stood else 'was erased before'}{also}")
+    typer.echo(f"{'erased' if done.was_member else 'was erased before'}{also}")
     typer.echo("kept: a keyed hash of the address, so that no import brings the person back")
-    for place in done.stays[:_MOST_PLACES]:
+    for place in done.remaining[:_MOST_PLACES]:
         typer.echo(f"still named in: {place}")
-    if len(done.stays) > _MOST_PLACES:
-        typer.echo(f"still named in: {len(done.stays) - _MOST_PLACES} more places")
-    if done.stays:
+    if len(done.remaining) > _MOST_PLACES:
+        typer.echo(f"still named in: {len(done.remaining) - _MOST_PLACES} more places")
+    if done.remaining:
         typer.echo(
             "change what names them by hand: `occurrence amend`, `returns drop`; sent notices stay as they are"
         )

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from scheduler.domain.occurrence import Series
     from scheduler.service.occurrences import Amended, Extra
 
-ANSWERS = ("coming", "maybe", "declined")
-
 app = typer.Typer(help="Change one meeting, or add one.", no_args_is_help=True)
 
 
@@ -257,8 +255,8 @@ def answers(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Show how many come, may come and do not."""
-    from scheduler.domain.occurrence import OccurrenceKey
-    from scheduler.service.occurrences import require_occurrence
+    from scheduler.domain.occurrence import ANSWERS, OccurrenceKey
+    from scheduler.service.occurrences import find_occurrence
     from scheduler.store import answers
 
     with usage():

@@ -34,8 +34,8 @@ _MONTHS_BACK, _MONTHS_AHEAD = 12, 24
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _UNWRITABLE_IN_PROSE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
-ANSWERS = {"coming": "you are coming", "declined": "you are not coming", "maybe": "you may come"}
-"""What a member can answer, and how their own feed says it."""
+ANSWER_WORDS = {"coming": "you are coming", "declined": "you are not coming", "maybe": "you may come"}
+"""How a member's own feed says each of ANSWERS."""
 
 Method = Literal["REQUEST", "CANCEL"]
 
@@ -131,7 +131,7 @@ def event(
     _add_moment(found, "DTSTART", occurrence.starts, zone=occurrence.zone)
     _add_moment(found, "DTEND", occurrence.ends, zone=occurrence.zone)
     summary = _Text(_summary(occurrence, series))
-    said = ANSWERS[answer.word] if answer else ""
+    said = ANSWER_WORDS[answer.word] if answer else ""
     found.add("SUMMARY", summary)
     found.add(
         "DESCRIPTION",

@@ -21,6 +21,10 @@ LONGEST_SLUG = 40
 """So that a UID of RFC 7986's advice (slug, date, keyed hash, domain) stays within 100 octets."""
 
 
+ANSWERS = ("coming", "maybe", "declined")
+"""What a member can answer to an occurrence."""
+
+
 def require_slug(value: str, what: str) -> str:
     """Return `value`, a slug of lower-case letters, digits and single hyphens. Raises Refused, naming `what`."""
     if not _SLUG.fullmatch(value) or len(value) > LONGEST_SLUG:

@@ -13,10 +13,16 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.policy import Kind
 from scheduler.domain.token import Keys, Purpose, token_subject
 from scheduler.service.erasure import Erased, erase_member
-from scheduler.service.members import erasure_name, key_of, next_generations
-from scheduler.service.notices import mail_one, mailed_since
-from scheduler.service.personal_links import LinkStatus, recognise, recognise_among
-from scheduler.service.preferences import NotOpen, open_by
+from scheduler.service.form_limits import may_mail
+from scheduler.service.members import erasure_name, lookup_key, next_generations
+from scheduler.service.notices import mail_one
+from scheduler.service.personal_links import (
+    InvalidLink,
+    LinkStatus,
+    require_link,
+    resolve_bound_link,
+    resolve_link,
+)
 from scheduler.store import erasures, members, notices, returns
 from scheduler.store.database import Database
 from scheduler.store.members import Member
@@ -24,26 +30,31 @@ from scheduler.store.members import Member
 log = structlog.get_logger()
 
 COOL_DOWN = timedelta(minutes=2)
-_LINKS_ENDED = (
-    "All links in our earlier mails have ended, and so has the address of your calendar feed: this was asked for on "
-    "your own page. If it was not you, somebody had one of those links; now they cannot use it any more."
-)
+"""The shortest time between two mails of one kind that a member asks for."""
 
 MOST_A_DAY = 5
-"""How many fresh links, and how many questions to a new address, one member gets."""
+"""How many fresh links, and how many confirmations of a new address, one member can ask for in a day."""
+
+_LINKS_ENDED = (
+    "All links in our earlier mails have stopped working, and so has the address of your calendar feed: somebody asked "
+    "for this on your own page. If it was not you, someone else had one of your links. They can no longer use it."
+)
 
 
-async def mail_link(connection: AsyncConnection, email: str, now: datetime) -> None:
-    """Mail a fresh link to whoever has that address, if anybody has: who left too. The caller is told nothing of it."""
-    member = await members.by_key(connection, key_of(email))
+async def mail_link(connection: AsyncConnection, address: str, now: datetime) -> None:
+    """Mail a fresh link to the member with that address, if there is one, even if they have left.
+
+    Nothing is returned: nobody may learn from it whether an address is known.
+    """
+    member = await members.by_key(connection, lookup_key(address))
     if member and member.status != "pending":
         await _mail_link(connection, member, now)
 
 
-async def ask_own_link(database: Database, token: str, *, keys: Keys, now: datetime) -> Member:
-    """The same for the member of a link to preferences. Raises NotOpen where it opens nothing."""
+async def mail_own_link(database: Database, token: str, *, keys: Keys, now: datetime) -> Member:
+    """Mail a fresh link to the member of a link to preferences, and return them. Raises InvalidLink."""
     async with database.write() as connection:
-        member = await open_by(connection, token, keys=keys)
+        member = await require_link(connection, token, Purpose.PREFERENCES, keys=keys)
         await _mail_link(connection, member, now)
     return member
 
@@ -51,25 +62,25 @@ async def ask_own_link(database: Database, token: str, *, keys: Keys, now: datet
 async def end_links(database: Database, token: str, *, keys: Keys, now: datetime) -> None:
     """End every personal link and the feed address of the member of a link to preferences, and mail a fresh link.
 
-    The fresh link is not returned: the link in use may be the one that somebody passed on. Raises NotOpen, and
-    Refused where our mail does not reach the member.
+    The fresh link is not returned, because the link in use may be in the wrong hands. Raises InvalidLink, and Refused
+    where our mail does not reach the member.
     """
     async with database.write() as connection:
-        member = await open_by(connection, token, keys=keys)
+        member = await require_link(connection, token, Purpose.PREFERENCES, keys=keys)
         if member.suppressed_at:
             raise Refused(
-                "You need to write to us first: our mail to you comes back, so no link would reach you."
+                "You need to write to us first: our mail to you comes back, so a new link would not reach you."
             )
         await _end_links(connection, member, now)
         await mail_one(connection, member, Kind.SIGN_IN, now=now, words=_LINKS_ENDED)
 
 
 async def end_links_at_once(database: Database, token: str, *, keys: Keys, now: datetime) -> str:
-    """Do the same for the member of a fresh link, and return the token of their new link to preferences."""
+    """Do the same for the member of a fresh link, but return the token of their new link to preferences."""
     async with database.write() as connection:
         member = await _fresh(connection, token, keys=keys, now=now)
         if member.status == "left":
-            raise NotOpen(LinkStatus.LEFT)
+            raise InvalidLink(LinkStatus.LEFT)
         await _end_links(connection, member, now)
     return keys.token(Purpose.PREFERENCES, member.id, generation=member.generation + 1)
 
@@ -85,64 +96,65 @@ async def _mail_link(connection: AsyncConnection, member: Member, now: datetime)
 
 
 async def _may_mail(connection: AsyncConnection, member: Member, kind: Kind, now: datetime) -> bool:
-    if await mailed_since(connection, member, kind, since=now - COOL_DOWN):
-        return False
-    return await mailed_since(connection, member, kind, since=now - timedelta(days=1)) < MOST_A_DAY
+    return await may_mail(connection, member, kind, cool_down=COOL_DOWN, most_a_day=MOST_A_DAY, now=now)
 
 
-async def look(database: Database, token: str, *, keys: Keys, now: datetime) -> Member:
-    """Whose fresh link it is; who left may use it too. Changes nothing; raises NotOpen where it opens nothing."""
+async def fresh_link_member(database: Database, token: str, *, keys: Keys, now: datetime) -> Member:
+    """Return the member of a fresh link, even if they have left. Changes nothing. Raises InvalidLink."""
     async with database.read() as connection:
         return await _fresh(connection, token, keys=keys, now=now)
 
 
 async def _fresh(connection: AsyncConnection, token: str, *, keys: Keys, now: datetime) -> Member:
-    standing, member = await recognise(connection, token, Purpose.SIGN_IN, keys=keys, now=now)
+    status, member = await resolve_link(connection, token, Purpose.SIGN_IN, keys=keys, now=now)
     if member is None:
-        raise NotOpen(standing)
+        raise InvalidLink(status)
     return member
 
 
-async def ask_address(database: Database, token: str, email: str, *, keys: Keys, now: datetime) -> None:
-    """Ask at a new address whether it is the member's; until it says so nothing changes.
+async def request_address_change(
+    database: Database, token: str, address: str, *, keys: Keys, now: datetime
+) -> None:
+    """Mail a link to a new address; until it is used nothing changes.
 
-    Whether somebody else has it already is told to them alone. Raises NotOpen, and Refused for what is no address,
-    for the one they have, and where that was asked too often.
+    If another member has that address, only they hear of it. Raises InvalidLink, and Refused for an invalid address,
+    for the one that we have, and for too many attempts.
     """
-    email = require_address(email, "")
+    address = require_address(address, "")
     async with database.write() as connection:
         member = await _fresh(connection, token, keys=keys, now=now)
         if member.status == "left":
-            raise NotOpen(LinkStatus.LEFT)
-        if address_key(email) == member.address_key:
-            raise Refused("You need to give another address: that is the one that we have.")
+            raise InvalidLink(LinkStatus.LEFT)
+        if address_key(address) == member.address_key:
+            raise Refused("You need to give a different address: this is the one we already have.")
         if not await _may_mail(connection, member, Kind.ADDRESS_CHANGE, now):
-            raise Refused("You need to wait some minutes: we have just sent a mail for such a change.")
-        other = await members.by_key(connection, address_key(email))
-        await mail_one(
-            connection, member, Kind.ADDRESS_CHANGE, address=other.address if other else email, now=now
-        )
+            raise Refused("You need to wait a few minutes: we have just sent a mail about a new address.")
+        other = await members.by_key(connection, address_key(address))
+        recipient = other.address if other else address
+        await mail_one(connection, member, Kind.ADDRESS_CHANGE, address=recipient, now=now)
         log.info("address-asked", member=member.id)
 
 
-async def look_address(database: Database, token: str, *, keys: Keys, now: datetime) -> str:
-    """The new address that the link confirms. Changes nothing; raises NotOpen where it opens nothing."""
+async def pending_address(database: Database, token: str, *, keys: Keys, now: datetime) -> str:
+    """Return the new address that a link confirms. Changes nothing. Raises InvalidLink."""
     async with database.read() as connection:
-        return (await _asked(connection, token, keys=keys, now=now))[1]
+        return (await _pending_change(connection, token, keys=keys, now=now))[1]
 
 
 async def confirm_address(database: Database, token: str, *, keys: Keys, now: datetime) -> str:
-    """Let a member's mail go to the address that has confirmed itself, tell the old one, and return the new.
+    """Make the confirmed address the member's, tell the old one, and return the new one.
 
-    The links in mails to the old address end with it. Raises NotOpen, and Refused where somebody else has it.
+    All links in mails to the old address end. Raises InvalidLink, and Refused where another member has the address.
     """
     try:
         async with database.write() as connection:
-            member, address = await _asked(connection, token, keys=keys, now=now)
+            member, address = await _pending_change(connection, token, keys=keys, now=now)
             key = address_key(address)
             if await members.by_key(connection, key):
-                raise Refused("Another member gets our mail at this address already, so nothing was changed.")
-            await erasures.allow_return(connection, erasure_name(keys, key))
+                raise Refused(
+                    "Another member already gets our mail at this address, so we have changed nothing."
+                )
+            await erasures.let_return(connection, erasure_name(keys, key))
             await members.change(
                 connection,
                 member.id,
@@ -155,66 +167,71 @@ async def confirm_address(database: Database, token: str, *, keys: Keys, now: da
             log.info("address-changed", member=member.id)
             return address
     except IntegrityError:
-        raise Refused("Another member got this address just now, so nothing was changed.") from None
+        raise Refused("Another member has just taken this address, so we have changed nothing.") from None
 
 
-async def _asked(connection: AsyncConnection, token: str, *, keys: Keys, now: datetime) -> tuple[Member, str]:
-    """The member and the address that they named last: a link for an earlier one is nobody's any more."""
+async def _pending_change(
+    connection: AsyncConnection, token: str, *, keys: Keys, now: datetime
+) -> tuple[Member, str]:
+    """Return the member and the last address that they asked for: a link for an earlier one no longer works."""
     number = token_subject(token)
-    asked = (
+    pending = (
         await notices.last_address(connection, number, Kind.ADDRESS_CHANGE) if number is not None else None
     )
-    standing, member, address = await recognise_among(
-        connection, token, Purpose.ADDRESS, [asked] if asked else [], keys=keys, now=now
+    status, member, address = await resolve_bound_link(
+        connection, token, Purpose.ADDRESS, [pending] if pending else [], keys=keys, now=now
     )
-    if member is None or standing is not LinkStatus.GOOD:
-        raise NotOpen(standing)
+    if member is None or status is not LinkStatus.GOOD:
+        raise InvalidLink(status)
     return member, address
 
 
-async def forget_me(
+async def erase_own_account(
     database: Database, token: str, *, keys: Keys, outbox: Path | None, now: datetime
 ) -> Erased:
-    """Erase the member of a fresh link. Raises NotOpen, and Refused while a mail to them is on its way."""
-    member = await look(database, token, keys=keys, now=now)
+    """Erase the member of a fresh link. Raises InvalidLink, and Refused while a mail to them is being sent."""
+    member = await fresh_link_member(database, token, keys=keys, now=now)
     erased = await erase_member(database, member.address, keys=keys, outbox=outbox, now=now)
-    log.info("member-erased-own", member=member.id, still_named=len(erased.stays))
+    log.info("member-erased-own", member=member.id, still_named=len(erased.remaining))
     return erased
 
 
-_WORDS = (
-    "Every row that is kept about you, by table: all that is removed when you ask to be forgotten. "
-    "Instants are in UTC. 'mails' says what those in 'deliveries' and 'past_deliveries' were about."
+_ABOUT_DATA = (
+    "Everything we keep about you, table by table. All of it is removed when you ask us to forget you. "
+    "Times are in UTC. 'mails' says what the mails in 'deliveries' and 'past_deliveries' were about."
 )
 
 
 async def own_data(database: Database, token: str, *, keys: Keys, now: datetime) -> dict[str, Any]:
-    """Return all that erasing the member of a fresh link would remove, ready for JSON; also for members who left.
+    """Return everything that erasing the member of a fresh link would remove, ready for JSON, even if they have left.
 
-    A link from the foot of a mail is not enough: mails are passed on. Raises NotOpen where the link opens nothing.
+    A link from the foot of a mail is not enough, because people forward mails. Raises InvalidLink.
     """
     async with database.read() as connection:
-        standing, member = await recognise(connection, token, Purpose.SIGN_IN, keys=keys, now=now)
-        if member is None:
-            raise NotOpen(standing)
-        held = await erasures.rows_about(connection, member.id)
+        member = await _fresh(connection, token, keys=keys, now=now)
+        held = await erasures.held_about(connection, member.id)
         numbers = {row["notice"] for row in (*held["deliveries"], *held["past_deliveries"])}
-        about = [one for one in await notices.every(connection) if one.id in numbers]
+        mailed = [notice for notice in await notices.every(connection) if notice.id in numbers]
     tables = {
-        name: [{key: _plain(value) for key, value in row.items()} for row in rows]
+        name: [{key: _for_json(value) for key, value in row.items()} for row in rows]
         for name, rows in held.items()
     }
     return {
-        "about": _WORDS,
+        "about": _ABOUT_DATA,
         **tables,
         "mails": [
-            {"id": one.id, "kind": one.kind.value, "occurrence": one.occurrence, "subject": one.subject}
-            for one in about
+            {
+                "id": notice.id,
+                "kind": notice.kind.value,
+                "occurrence": notice.occurrence,
+                "subject": notice.subject,
+            }
+            for notice in mailed
         ],
     }
 
 
-def _plain(value: Any) -> Any:
+def _for_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     return value.isoformat() if isinstance(value, datetime) else value

@@ -1,4 +1,4 @@
-"""Forgetting a person: their rows, their mails in a mail folder, and what the database's files would still show."""
+"""Erase a person: their rows, their mails in a mail folder, and what remains in the database's files."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.mention import Person
 from scheduler.domain.token import Keys
 from scheduler.service.health import is_served
-from scheduler.service.members import erasure_name, key_of, require_member
-from scheduler.service.mentions import erase_mentions, find_mentions, person_of, what_stays
+from scheduler.service.members import erasure_name, lookup_key, require_member
+from scheduler.service.mentions import erase_mentions, find_mentions, person_of, remaining_mentions
 from scheduler.store import erasures, members, service_state
 from scheduler.store.database import Database
 from scheduler.store.erasures import wipe
@@ -24,73 +24,75 @@ from scheduler.store.members import Member
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What was done: whether the person was on the list until now, how many of the mails to them were removed, and how
-    many messages of others that named them; `stays` says where they are still named."""
+    """What was erased: whether the person was a member until now, how many mails to them were removed, and how many
+    returned messages that named them; `remaining` says where they are still named."""
 
-    stood: bool
+    was_member: bool
     mails: int
     returned: int = 0
-    stays: tuple[str, ...] = ()
+    remaining: tuple[str, ...] = ()
 
 
-async def find_erasable(database: Database, email: str, *, keys: Keys) -> Member | None:
-    """The member who would be erased; None where that was done before. Raises Refused for an unknown address."""
+async def find_erasable(database: Database, address: str, *, keys: Keys) -> Member | None:
+    """Return the member to erase; None if that was done before. Raises Refused for an unknown address."""
     async with database.read() as connection:
-        return await _find(connection, email, keys)
+        return await _find(connection, address, keys)
 
 
 async def erase_member(
-    database: Database, email: str, *, keys: Keys, outbox: Path | None, now: datetime
+    database: Database, address: str, *, keys: Keys, outbox: Path | None, now: datetime
 ) -> Erased:
-    """Delete a person with all that is known of them, and messages that came back from others and name them; a keyed
-    hash of the address stays, so that no import brings them back, and so does what convenors wrote of them.
+    """Delete a person, everything known about them, and returned messages that name them.
 
-    `outbox` is the folder that mail goes to, if it goes to one. Doing it again finishes what was broken off. Raises
-    Refused for who is not on the list and was not erased, and while a mail to them is on its way. On PostgreSQL the
-    server itself overwrites what was deleted, in its time.
+    A keyed hash of the address stays, so that no import adds them again, and so does what convenors wrote about them.
+    `outbox` is the folder that mail goes to, if it goes to one. An interrupted call may be repeated. Raises Refused for
+    an address that was neither on the list nor erased, and while a mail to the person is being sent. PostgreSQL
+    overwrites deleted rows itself, later.
     """
-    person = Person([email.strip(), key_of(email)], "")
+    person = Person([address.strip(), lookup_key(address)], "")
     async with database.read() as connection:
-        if member := await _find(connection, email, keys):
+        if member := await _find(connection, address, keys):
             person = await person_of(connection, member)
-        # It may take seconds, in which others want to write.
-        found = await find_mentions(connection, [person])
+        # Search outside the write transaction: it may take seconds.
+        mentions = await find_mentions(connection, [person])
     async with database.write() as connection:
-        member = await _find(connection, email, keys)
+        member = await _find(connection, address, keys)
         if member:
-            await _check_quiet(connection, member, now)
+            await _require_not_being_mailed(connection, member, now)
             await erasures.erase(connection, member, erasure_name(keys, member.address_key), now)
-            await _clean_relay(connection, member)
-        found = await erase_mentions(connection, [person], found)
+            await _clear_relay_reason(connection, member)
+        mentions = await erase_mentions(connection, [person], mentions)
     mails = await asyncio.to_thread(_erase_mails, outbox, person.addresses) if outbox else 0
-    await wipe(database, [*person.addresses, person.name], encoded=bool(found.certain))
+    await wipe(database, [*person.addresses, person.name], encoded=bool(mentions.certain))
     async with database.read() as connection:
-        stays = await what_stays(connection, person, found)
-    return Erased(stood=member is not None, mails=mails, returned=len(found.certain), stays=tuple(stays))
+        remaining = await remaining_mentions(connection, person, mentions)
+    return Erased(
+        was_member=member is not None, mails=mails, returned=len(mentions.certain), remaining=tuple(remaining)
+    )
 
 
-async def _find(connection: AsyncConnection, email: str, keys: Keys) -> Member | None:
-    key = key_of(email)
-    if not await members.by_key(connection, key) and await erasures.find_erased(
+async def _find(connection: AsyncConnection, address: str, keys: Keys) -> Member | None:
+    key = lookup_key(address)
+    if not await members.by_key(connection, key) and await erasures.erased(
         connection, [erasure_name(keys, key)]
     ):
         return None
-    return await require_member(connection, email)
+    return await require_member(connection, address)
 
 
 def _erase_mails(outbox: Path, recipients: Sequence[str]) -> int:
-    return sum(erase_messages(outbox, recipient=one) for one in recipients)
+    return sum(erase_messages(outbox, recipient=recipient) for recipient in recipients)
 
 
-async def _check_quiet(connection: AsyncConnection, member: Member, now: datetime) -> None:
-    """What nobody is sending any more, since its sender broke off, is no hindrance."""
+async def _require_not_being_mailed(connection: AsyncConnection, member: Member, now: datetime) -> None:
+    # A delivery that is still marked as being sent after its sender stopped must not prevent the erasure.
     if await members.is_being_mailed(connection, member.id) and await is_served(connection, now):
-        raise Refused(f"a mail to {member.address} is on its way at this moment; try again in a minute")
+        raise Refused(f"a mail to {member.address} is being sent at this moment; try again in a minute")
 
 
-async def _clean_relay(connection: AsyncConnection, member: Member) -> None:
+async def _clear_relay_reason(connection: AsyncConnection, member: Member) -> None:
     relay = await service_state.read(connection, service_state.RELAY)
     if relay and member.address_key in address_key(relay["reason"]):
         await service_state.write(
-            connection, service_state.RELAY, {**relay, "reason": "it named one who was erased"}
+            connection, service_state.RELAY, {**relay, "reason": "it named somebody who was erased"}
         )

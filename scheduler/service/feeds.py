@@ -1,4 +1,4 @@
-"""A member's own calendar feed: whose an address is, what is theirs in it, and what they want of it."""
+"""Members' own calendar feeds: their addresses, their content, and the members' choices about them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.feed_template import PrivateFeed
 from scheduler.domain.occurrence import Series
 from scheduler.domain.token import Keys, Purpose, token_subject
-from scheduler.service.personal_links import LinkStatus, recognise
+from scheduler.service.personal_links import LinkStatus, resolve_link
 from scheduler.service.schedule import Published, in_feed
 from scheduler.store import answers, members
 from scheduler.store.database import Database
@@ -23,20 +23,20 @@ from scheduler.store.members import Member
 log = structlog.get_logger()
 
 NOTICE_DAYS = 30
-"""How long a feed whose address has ended says so, before it is gone."""
+"""How long a feed whose address has ended says so; after that the address answers 410."""
 
 LONGEST_ALARM = 7 * 24 * 60
-"""Minutes."""
+"""In minutes before the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscriber:
-    """Whose an address of a private feed is, and what is theirs in it; `standing` says what it is worth.
+    """The member's own part of a private feed; `status` says whether the feed's address works.
 
-    `changed_at` is when the member last changed it, or when it ended.
+    `changed_at` is when the member last changed the feed, or when its address ended.
     """
 
-    standing: LinkStatus
+    status: LinkStatus
     join_token: str = ""
     answers: Mapping[str, Answer] = field(default_factory=dict)
     alarm: timedelta | None = None
@@ -44,41 +44,41 @@ class Subscriber:
 
 
 def feed_url(keys: Keys, community: Community, member: Member) -> str:
-    """The address of a member's own feed."""
+    """Return the address of a member's own feed."""
     token = keys.token(Purpose.FEED, member.id, generation=member.feed_generation)
     return f"{community.base_url}/cal/{token}.ics"
 
 
 def subscribe_url(keys: Keys, community: Community, member: Member) -> str:
-    """The address of a member's own page for subscribing."""
+    """Return the address of a member's own page for subscribing."""
     token = keys.token(Purpose.SUBSCRIBE, member.id, generation=member.generation)
     return f"{community.base_url}/subscribe/{token}"
 
 
-async def subscriber(database: Database, token: str, *, keys: Keys, now: datetime) -> Subscriber:
-    """Whose private feed has the address `token`. Changes nothing."""
+async def find_subscriber(database: Database, token: str, *, keys: Keys, now: datetime) -> Subscriber:
+    """Return the subscriber whose private feed has the token `token` in its address. Changes nothing."""
     async with database.read() as connection:
-        standing, member = await recognise(connection, token, Purpose.FEED, keys=keys)
-        if standing is LinkStatus.GOOD and member and member.status != "pending":
+        status, member = await resolve_link(connection, token, Purpose.FEED, keys=keys)
+        if status is LinkStatus.GOOD and member and member.status != "pending":
             return await _subscriber(connection, member, keys=keys, now=now)
-        if standing is LinkStatus.REPLACED:
+        if status is LinkStatus.REPLACED:
             member = await members.by_id(connection, token_subject(token) or 0)
     if member is None or member.status == "pending":
-        return Subscriber(standing=LinkStatus.UNKNOWN)
-    return Subscriber(standing=standing, changed_at=member.feed_changed_at)
+        return Subscriber(status=LinkStatus.UNKNOWN)
+    return Subscriber(status=status, changed_at=member.feed_changed_at)
 
 
 async def _subscriber(
     connection: AsyncConnection, member: Member, *, keys: Keys, now: datetime
 ) -> Subscriber:
-    given = {}
+    own_answers = {}
     if member.feed_answers:
-        kept = await answers.answers_of(connection, member.id, since=feed_window(now)[0])
-        given = {key: Answer(word, at) for key, (word, at) in kept.items()}
+        rows = await answers.answers_of(connection, member.id, since=feed_window(now)[0])
+        own_answers = {key: Answer(word, at) for key, (word, at) in rows.items()}
     minutes = member.feed_alarm_minutes
     return Subscriber(
-        standing=LinkStatus.GOOD,
-        answers=given,
+        status=LinkStatus.GOOD,
+        answers=own_answers,
         changed_at=member.feed_changed_at,
         join_token=keys.token(Purpose.JOIN, member.id, generation=member.generation),
         alarm=timedelta(minutes=minutes) if minutes is not None else None,
@@ -93,11 +93,11 @@ async def private_feed(
     alarm: timedelta | None,
     now: datetime,
 ) -> PrivateFeed:
-    """What the feeds of all members with that alarm have in common; each one's own is filled in."""
-    inside, changed_at = await in_feed(database, series, now=now)
+    """Return what the feeds of all members with that alarm have in common; `personal_feed` fills in the rest."""
+    occurrences, changed_at = await in_feed(database, series, now=now)
     return PrivateFeed(
-        inside,
-        {one.slug: one for one in series},
+        occurrences,
+        {each.slug: each for each in series},
         community,
         way_in=community.way_in,
         alarm=alarm,
@@ -105,25 +105,27 @@ async def private_feed(
     )
 
 
-def filled(common: PrivateFeed, one: Subscriber) -> Published:
-    """The feed of one subscriber whose address is good."""
-    changes = [answer.at for answer in one.answers.values()]
-    if one.changed_at:
-        changes.append(one.changed_at)
-    return Published(common.fill(one.join_token, one.answers), max([common.changed_at, *changes]))
+def personal_feed(common: PrivateFeed, subscriber: Subscriber) -> Published:
+    """Return the feed of a subscriber whose address works."""
+    changes = [answer.at for answer in subscriber.answers.values()]
+    if subscriber.changed_at:
+        changes.append(subscriber.changed_at)
+    content = common.fill(subscriber.join_token, subscriber.answers)
+    return Published(content, max([common.changed_at, *changes]))
 
 
-def farewell(one: Subscriber, community: Community, *, now: datetime) -> Published | None:
-    """What stands in a feed whose address has ended (replaced, or its member left); None when that is long ago."""
-    ended_at = one.changed_at or now.replace(hour=0, minute=0, second=0, microsecond=0)
+def ended_member_feed(subscriber: Subscriber, community: Community, *, now: datetime) -> Published | None:
+    """Return the feed shown at an address that has ended, because it was replaced or its member left; None once it
+    ended more than NOTICE_DAYS ago."""
+    ended_at = subscriber.changed_at or now.replace(hour=0, minute=0, second=0, microsecond=0)
     if now >= ended_at + timedelta(days=NOTICE_DAYS):
         return None
-    if one.standing is LinkStatus.LEFT:
+    if subscriber.status is LinkStatus.LEFT:
         words = f"You have left {community.name}, so no more meetings are shown here. You can remove this calendar."
     else:
         words = (
-            "This calendar has a new address, and no more meetings are shown at this one. The latest mail from us "
-            "leads to the new one; then remove this calendar."
+            "This calendar has a new address, so no more meetings are shown here. Use the link in our latest mail to "
+            "subscribe to the new one, then remove this calendar."
         )
     words += f"\n\nEveryone can subscribe to the public calendar: {community.base_url}/subscribe"
     heading = f"{community.name}: this calendar has ended"
@@ -140,42 +142,47 @@ async def members_feed(
     keys: Keys,
     now: datetime,
 ) -> Published:
-    """The same as a member's own address gives. Raises Refused for one who is not on the list."""
+    """Return the content of a member's own feed. Raises Refused for somebody who is not on the list."""
     if member.status not in ("active", "paused"):
         raise Refused(f"{member.address} is not on the list ({member.status}) and has no calendar")
     async with database.read() as connection:
-        one = await _subscriber(connection, member, keys=keys, now=now)
-    return filled(await private_feed(database, series, community, alarm=one.alarm, now=now), one)
+        subscriber = await _subscriber(connection, member, keys=keys, now=now)
+    common = await private_feed(database, series, community, alarm=subscriber.alarm, now=now)
+    return personal_feed(common, subscriber)
 
 
-async def look(database: Database, token: str, *, keys: Keys) -> tuple[LinkStatus, Member | None]:
-    """What a member's own link for subscribing is worth, and whose it is where it is good. Changes nothing."""
+async def check_subscribe_link(
+    database: Database, token: str, *, keys: Keys
+) -> tuple[LinkStatus, Member | None]:
+    """Return whether a member's own link for subscribing works, and its member if so. Changes nothing."""
     async with database.read() as connection:
-        standing, member = await recognise(connection, token, Purpose.SUBSCRIBE, keys=keys)
-    return standing, member if standing is LinkStatus.GOOD else None
+        status, member = await resolve_link(connection, token, Purpose.SUBSCRIBE, keys=keys)
+    return status, member if status is LinkStatus.GOOD else None
 
 
 async def choose_invitations(
     database: Database, token: str, *, by: str, keys: Keys
 ) -> tuple[LinkStatus, Member | None]:
-    """Let the link's member be invited by `mail`, or by `feed` alone: as `look`, and done where it is good."""
+    """Send the member's invitations by `mail`, or by `feed` alone. Return what `check_subscribe_link` does."""
     async with database.write() as connection:
-        standing, member = await recognise(connection, token, Purpose.SUBSCRIBE, keys=keys)
-        if standing is not LinkStatus.GOOD or member is None:
-            return standing, None
+        status, member = await resolve_link(connection, token, Purpose.SUBSCRIBE, keys=keys)
+        if status is not LinkStatus.GOOD or member is None:
+            return status, None
         if member.invitation_by != by:
             await members.change(connection, member.id, invitation_by=by)
             log.info("invitations-chosen", member=member.id, by=by)
-        return standing, await members.by_id(connection, member.id)
+        return status, await members.by_id(connection, member.id)
 
 
 def feed_preferences(
     member: Member, *, alarm_minutes: int | None, answers: bool, now: datetime
 ) -> dict[str, Any]:
-    """The columns that let a member's own feed ring `alarm_minutes` before each start (None: never), and show their
-    answers or not. Raises Refused for an alarm that is not accepted."""
+    """Return the columns that set the alarm of a member's own feed, `alarm_minutes` before each start (None: no alarm),
+    and whether it shows their answers. Raises Refused for an alarm that is out of range."""
     if alarm_minutes is not None and not 0 <= alarm_minutes <= LONGEST_ALARM:
-        raise Refused(f"an alarm {alarm_minutes} minutes before is not accepted; give 0 to {LONGEST_ALARM}")
+        raise Refused(
+            f"an alarm {alarm_minutes} minutes before the start is not accepted; give 0 to {LONGEST_ALARM}"
+        )
     values = {"feed_alarm_minutes": alarm_minutes, "feed_answers": answers}
     if all(getattr(member, name) == value for name, value in values.items()):
         return {}

@@ -1,4 +1,4 @@
-"""Asking from outside: kept before it is answered, in one way for every address, and carried out at another time."""
+"""Forms from visitors: stored in the same way for every address, and processed later, at random moments."""
 
 import random
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from scheduler.domain.clock import Clock
 from scheduler.domain.policy import Kind
 from scheduler.service import account, join_requests
-from scheduler.service.join_requests import Application
+from scheduler.service.join_requests import JoinForm
 from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR
 from scheduler.store import form_queue, service_state
 from scheduler.store.database import OUTAGES, Database
@@ -19,79 +19,79 @@ from scheduler.store.database import OUTAGES, Database
 log = structlog.get_logger()
 
 PAUSE_SECONDS = (2.0, 8.0)
-"""The shortest and the longest pause between two rounds of carrying out what was asked."""
+"""The shortest and the longest pause between two rounds of processing."""
 
 _SOONEST = timedelta(seconds=1)
-"""The least time from a request until what it asked for is carried out."""
+"""The shortest time from the submission of a form until it is processed."""
 
 
-async def ask_to_join(database: Database, application: Application, *, now: datetime) -> int:
-    """Keep an application; returns the number under which to carry it out."""
-    if not application.zone:
-        raise ValueError("nobody joins without a zone")
-    return await _keep(database, "join", asdict(application), now)
+async def ask_to_join(database: Database, form: JoinForm, *, now: datetime) -> int:
+    """Store a request to join; return the number to process it by."""
+    if not form.zone:
+        raise ValueError("a request to join needs a zone")
+    return await _store(database, "join", asdict(form), now)
 
 
-async def ask_for_link(database: Database, email: str, *, now: datetime) -> int:
-    """Keep that a fresh link was asked for; returns the number under which to carry it out."""
-    return await _keep(database, "link", {"email": email}, now)
+async def ask_for_link(database: Database, address: str, *, now: datetime) -> int:
+    """Store a request for a fresh link; return the number to process it by."""
+    return await _store(database, "link", {"email": address}, now)
 
 
-async def _keep(database: Database, what: str, said: Mapping[str, str], now: datetime) -> int:
-    # Nobody is looked up here: how long the answer takes says nothing about whom we know.
+async def _store(database: Database, what: str, fields: Mapping[str, str], now: datetime) -> int:
+    # No member is looked up here, so that the time this takes does not show whether we know an address.
     async with database.write() as connection:
-        return await form_queue.add(connection, what, said, now)
+        return await form_queue.keep(connection, what, fields, now)
 
 
-async def keep_carrying_out(database: Database, clock: Clock) -> None:
-    """Carry out what visitors asked for, round after round, until cancelled; nothing while sending is on hold.
+async def run_form_queue(database: Database, clock: Clock) -> None:
+    """Process stored forms, round after round, until cancelled; pause while sending is on hold.
 
-    The rounds come at random moments that do not depend on requests. Work that began with a request would slow the
-    next one down, and more so for a member's address: a visitor could tell by a clock who is a member.
+    The rounds come at random moments that do not depend on requests. Work that began with a request would slow down
+    the next one, and more so for a member's address: a visitor could measure who is a member.
     """
     while True:
         await clock.sleep(random.SystemRandom().uniform(*PAUSE_SECONDS))
         try:
             async with database.read() as connection:
-                held = await service_state.read(connection, service_state.HOLD)
-            if not held:
+                hold = await service_state.read(connection, service_state.HOLD)
+            if not hold:
                 now = clock.now()
-                await carry_out_left(database, now=now, asked_until=now - _SOONEST)
+                await process_forms(database, now=now, asked_until=now - _SOONEST)
         except OUTAGES as error:
             database.outages.begin("asks", error)
         else:
             database.outages.end("asks")
 
 
-async def carry_out(database: Database, number: int, *, now: datetime) -> None:
-    """Do what was asked, once, whoever else tries to; where the database fails it is left for the next tick."""
+async def process_form(database: Database, number: int, *, now: datetime) -> None:
+    """Process one form, once, even if others try to; if the database fails, it stays for a later round."""
     try:
         try:
-            await _carry_out(database, number, now)
+            await _process(database, number, now)
         except IntegrityError:
-            # Somebody entered the same new address at the same moment: now it is known.
-            await _carry_out(database, number, now)
+            # The same new address was entered twice at the same moment; this time it is known.
+            await _process(database, number, now)
     except OUTAGES as error:
-        log.error("ask-left", ask=number, error=type(error).__name__)
+        log.error("form-left", form=number, error=type(error).__name__)
 
 
-async def _carry_out(database: Database, number: int, now: datetime) -> None:
+async def _process(database: Database, number: int, now: datetime) -> None:
     async with database.write() as connection:
-        ask = await form_queue.take(connection, number)
-        # Who has heard nothing for days has asked again, or does not wait any more.
-        if ask is None or ask.asked_at <= now - SERVICE_MAIL_USEFUL_FOR[Kind.CONFIRMATION]:
+        submission = await form_queue.take(connection, number)
+        # After days without a mail the visitor has asked again, or is no longer waiting.
+        if submission is None or submission.asked_at <= now - SERVICE_MAIL_USEFUL_FOR[Kind.CONFIRMATION]:
             return
-        if ask.what == "join":
-            await join_requests.receive(connection, Application(**ask.said), now)
+        if submission.what == "join":
+            await join_requests.receive(connection, JoinForm(**submission.said), now)
         else:
-            await account.mail_link(connection, ask.said["email"], now)
-        # A tick follows in any case, so that it does not show whether there was anything to send.
+            await account.mail_link(connection, submission.said["email"], now)
+        # A tick follows in any case, so that it does not show whether a mail was sent.
         await service_state.note_change(connection)
 
 
-async def carry_out_left(database: Database, *, now: datetime, asked_until: datetime | None = None) -> None:
-    """Carry out all that was asked, or all that was asked until an instant."""
+async def process_forms(database: Database, *, now: datetime, asked_until: datetime | None = None) -> None:
+    """Process every stored form, or only those submitted until an instant."""
     async with database.read() as connection:
-        left = await form_queue.pending(connection, until=asked_until or now)
-    for number in left:
-        await carry_out(database, number, now=now)
+        numbers = await form_queue.left(connection, until=asked_until or now)
+    for number in numbers:
+        await process_form(database, number, now=now)

@@ -215,7 +215,7 @@ async def health(database: Database, now: datetime, *, unwritable: Outage | None
             turned_away=await _turned_away_lately(connection, now),
             unkept=unkept[0] if unkept else 0,
             wrongly_told=tuple(await _wrongly_told(connection, now)),
-            forms_limited=limited_words(
+            forms_limited=form_limit_problem(
                 await service_state.read(connection, service_state.FORMS_LIMITED), now
             ),
         )

@@ -32,70 +32,73 @@ from scheduler.domain.inbound import (
 from scheduler.domain.rsvp import CalendarReply, newest, order_of, read_replies, read_uid
 from scheduler.domain.token import Keys, Purpose, token_subject
 from scheduler.domain.verp import ReturnPurpose, Token, is_bounce_of, leave_tokens_in, tokens_in
-from scheduler.service.personal_links import LinkStatus, recognise
-from scheduler.service.rsvp import RsvpStatus, question_of
-from scheduler.service.unsubscribe import take_off
+from scheduler.service.personal_links import LinkStatus, resolve_link
+from scheduler.service.rsvp import RsvpStatus, rsvp_status
+from scheduler.service.unsubscribe import mark_left
 from scheduler.store import answers, members, occurrences, returns
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
 SOFT_BOUNCES, SOFT_WITHIN, SOFT_SPAN = 5, timedelta(days=90), timedelta(days=21)
-"""So many soft bounces within that time, the last so long after the first, and the address counts as dead."""
+"""An address counts as dead after this many soft bounces within `SOFT_WITHIN`, if the last came at least `SOFT_SPAN`
+after the first."""
 
 LOOK_BACK = timedelta(days=3)
-"""Done daily, this misses none, should a day have been missed; each refusal counts once."""
+"""How far back the daily count of refusals goes, in case a day was missed; each refusal counts once."""
 
 log = structlog.get_logger()
 
 
 async def count_refusals(database: Database, *, now: datetime) -> int:
-    """Count what relays refused for good since the last look, and suppress whose addresses are worn out by it; returns
-    how many.
+    """Count permanent refusals by relays since the last count, suppress the addresses that are now undeliverable, and
+    return how many.
 
-    One refusal suppresses nobody, unlike a hard bounce: a relay that has lost its list of users says the same of all.
+    Unlike a hard bounce, a single refusal suppresses nobody: a relay that has lost its list of users refuses everybody.
     """
     async with database.write() as connection:
-        refused = await returns.add_refusals(connection, HARD, since=now - LOOK_BACK)
-        worn = await worn_out(connection, now=now) if refused else []
-        if worn:
-            await returns.suppress(connection, worn, now)
+        refused = await returns.keep_refusals(connection, HARD, since=now - LOOK_BACK)
+        undeliverable = await find_undeliverable(connection, now=now) if refused else []
+        if undeliverable:
+            await returns.suppress(connection, undeliverable, now)
     if refused:
-        log.info("refusals-counted", refused=refused, suppressed=len(worn))
-    return len(worn)
+        log.info("refusals-counted", refused=refused, suppressed=len(undeliverable))
+    return len(undeliverable)
 
 
-async def worn_out(connection: AsyncConnection, *, now: datetime, member: int | None = None) -> list[int]:
-    """The members, or the one, from whose addresses so much came back that they count as dead."""
-    return await returns.members_over_limit(
+async def find_undeliverable(
+    connection: AsyncConnection, *, now: datetime, member: int | None = None
+) -> list[int]:
+    """Return the members (or only `member`) whose addresses have bounced so often that they count as dead."""
+    return await returns.worn_out(
         connection, bounces=SOFT_BOUNCES, since=now - SOFT_WITHIN, span=SOFT_SPAN, member=member
     )
 
 
 _RECIPIENTS = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "x-delivered-to", "to", "cc")
-_SAME = ("message-id", "date", "from", "to", "subject")
-_CALENDARS = ("text/calendar", "application/ics", "text/x-vcalendar")
+_DIGEST_HEADERS = ("message-id", "date", "from", "to", "subject")
+_CALENDAR_TYPES = ("text/calendar", "application/ics", "text/x-vcalendar")
 _LONGEST_FOR_FLUFL = 200_000
 _NOT_COMPLAINTS = ("not-spam", "auth-failure", "dmarc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complaint:
-    """That somebody pressed "spam" (RFC 5965): its kind, and all that may name one of our links."""
+    """A report that somebody marked our mail as spam (RFC 5965): its kind, and the text that may hold our links."""
 
     kind: str
     text: str
 
     @property
-    def is_one(self) -> bool:
-        """Whether it is a complaint, and no other report in that form."""
+    def is_spam(self) -> bool:
+        """Whether it is a complaint, rather than another report in this format."""
         return self.kind not in _NOT_COMPLAINTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundMessage:
-    """What a message says. `digest` is the same for the same message, whatever was written above it on its way;
-    `by_form` says that the bounce was recognised by its words alone, `returned` that a mail system sent it to
-    an address of ours for bounces, so that it is no note of a person's absence."""
+    """A parsed message. `digest` stays the same whatever headers were added on the way; `by_form` means that the bounce
+    was recognised by its wording alone, and `returned` that a mail system sent it to one of our addresses for bounces,
+    so that it is not somebody's absence note."""
 
     digest: str
     tokens: Sequence[Token]
@@ -110,37 +113,36 @@ class InboundMessage:
 
 
 def parse_inbound(octets: bytes, *, recipient: str = "") -> InboundMessage:
-    """Read a message; `recipient` is the envelope's, where it is known. Raises Refused where it cannot be read."""
+    """Parse a message; `recipient` is the envelope recipient, if known. Raises Refused for an unreadable message."""
     try:
         return _read(octets, recipient)
     except Refused:
         raise
-    except (
-        Exception
-    ) as error:  # around one message, which is kept: the library trips over many that nobody foresaw
+    except Exception as error:
+        # The library fails in many ways on malformed mail; the one message is kept for review.
         raise Refused(f"it cannot be read ({type(error).__name__})") from error
 
 
 def _read(octets: bytes, recipient: str) -> InboundMessage:
     message = read_message(octets)
     tokens = tokens_in(f"{recipient}\n{field(message, *_RECIPIENTS)}")
-    found, by_form, returned = read_bounce(message), False, False
-    if any(one.way is ReturnPurpose.BOUNCE for one in tokens):
+    failure_report, by_form, returned = read_bounce(message), False, False
+    if any(token.way is ReturnPurpose.BOUNCE for token in tokens):
         by_mail_system = is_by_mail_system(message)
         returned = by_mail_system or has_empty_return_path(message)
-        if not found:
-            found = _plain_bounce(message, octets, returned=returned, by_mail_system=by_mail_system)
-            by_form = found is not None
+        if not failure_report:
+            failure_report = _plain_bounce(message, octets, returned=returned, by_mail_system=by_mail_system)
+            by_form = failure_report is not None
     return InboundMessage(
         digest=_digest(message, octets),
         tokens=tokens,
         author=printable(parseaddr(field(message, "from"))[1]),
         subject=subject(message),
         complaint=_complaint(message),
-        bounce=found,
+        bounce=failure_report,
         by_form=by_form,
         returned=returned,
-        replies=[] if found and not by_form else _replies(message),
+        replies=[] if failure_report and not by_form else _replies(message),
         automatic=is_automatic(message),
     )
 
@@ -148,26 +150,26 @@ def _read(octets: bytes, recipient: str) -> InboundMessage:
 def _complaint(message: Message) -> Complaint | None:
     for part in parts(message):
         if part.get_content_type() == COMPLAINT_TYPE:
-            said = text_of(part)
-            lines = [line for line in said.splitlines() if line.lower().startswith("feedback-type:")]
+            report = text_of(part)
+            lines = [line for line in report.splitlines() if line.lower().startswith("feedback-type:")]
             kind = printable(lines[0].partition(":")[2].strip().lower())[:40] if lines else ""
-            return Complaint(kind=kind, text=f"{said}\n{enclosed_headers(message)}")
+            return Complaint(kind=kind, text=f"{report}\n{enclosed_headers(message)}")
     return None
 
 
 def _plain_bounce(message: Message, octets: bytes, *, returned: bool, by_mail_system: bool) -> Bounce | None:
-    """A bounce without a delivery status."""
-    found = read_plain_bounce(message, by_mail_system=by_mail_system) if returned else None
-    if found or len(octets) > _LONGEST_FOR_FLUFL:
-        return found
-    return _known_by_form(message)
+    """Read a bounce that has no delivery status part."""
+    plain = read_plain_bounce(message, by_mail_system=by_mail_system) if returned else None
+    if plain or len(octets) > _LONGEST_FOR_FLUFL:
+        return plain
+    return _bounce_by_flufl(message)
 
 
-def _known_by_form(message: Message) -> Bounce | None:
-    """A bounce in a form that the library knows. It calls many things permanent; the code in its words says better what
-    it is."""
+def _bounce_by_flufl(message: Message) -> Bounce | None:
+    """Read a bounce in a format that flufl.bounce knows. The library calls too much permanent, so the status code in
+    the text decides."""
     temporary, permanent = all_failures(message)
-    addresses = tuple(printable(one.decode("ascii", "replace")) for one in (*permanent, *temporary))
+    addresses = tuple(printable(address.decode("ascii", "replace")) for address in (*permanent, *temporary))
     if not permanent:
         return Bounce(None, "delayed", "delayed", addresses) if temporary else None
     words = own_words(message)
@@ -176,38 +178,38 @@ def _known_by_form(message: Message) -> Bounce | None:
 
 def _replies(message: Message) -> list[CalendarReply]:
     return [
-        one
+        reply
         for part in parts(message)
-        if part.get_content_type() in _CALENDARS or (part.get_filename() or "").lower().endswith(".ics")
-        for one in read_replies(text_of(part), method=str(part.get_param("method") or ""))
+        if part.get_content_type() in _CALENDAR_TYPES or (part.get_filename() or "").lower().endswith(".ics")
+        for reply in read_replies(text_of(part), method=str(part.get_param("method") or ""))
     ]
 
 
 def _digest(message: Message, octets: bytes) -> str:
-    text = "\n".join(field(message, name) for name in _SAME)
+    text = "\n".join(field(message, name) for name in _DIGEST_HEADERS)
     body = octets.replace(b"\r\n", b"\n").partition(b"\n\n")[2]
     return sha256(text.encode(errors="replace") + b"\0" + body).hexdigest()
 
 
 LONGEST_KEPT = 256 * 1024
-"""Octets of a message that are kept for a look."""
+"""How many octets of a message are kept for review."""
 
 QUEUE_OCTETS = 64 * 1024 * 1024
-"""How much may wait for a look where the settings say nothing else."""
+"""How many octets of messages may wait for review, unless the settings say otherwise."""
 
 _MOST_TOKENS = 10
 
 
-class _Unclear(Exception):
-    """Nobody but a convenor can say what is to be done with a message; says why."""
+class _NeedsReview(Exception):
+    """Only a convenor can decide what to do with a message; the text says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Desk:
-    """What acting on a message needs."""
+class _Context:
+    """A message and what is needed to act on it; `invited` gives the member for the UID of each calendar reply."""
 
     connection: AsyncConnection
-    said: InboundMessage
+    message: InboundMessage
     keys: Keys
     domain: str
     invited: Mapping[str, int]
@@ -224,17 +226,17 @@ async def ingest(
     now: datetime,
     queue: int = QUEUE_OCTETS,
 ) -> str:
-    """Do what one message asks for, once however often it comes, and say in a line without addresses what that was.
+    """Act on one message, once even if it arrives again, and return a line without addresses that says what was done.
 
-    `recipient` is the envelope's, where it is known; otherwise the headers tell it. `domain` is that of UIDs. What
-    cannot be understood, or is not proved by a token, changes nothing and is kept for a convenor's look, as long as no
-    more than `queue` octets wait for one; then it is only counted, since a mail server would return what is refused to
-    somebody who may not have sent it. Raises Refused where there is no message.
+    `recipient` is the envelope recipient, if known; otherwise the headers are used. `domain` is the domain of UIDs. A
+    message that is not understood, or not proven by a token, changes nothing and is kept for a convenor's review,
+    unless more than `queue` octets already wait. Then it is only counted: a refused message would be returned to a
+    sender who may be forged. Raises Refused for an empty message.
     """
     if not octets.strip():
         raise Refused("there is no message on standard input")
     try:
-        said = parse_inbound(octets, recipient=recipient)
+        message = parse_inbound(octets, recipient=recipient)
     except Refused as refused:
         async with database.write() as connection:
             return await _keep(
@@ -243,214 +245,225 @@ async def ingest(
                 sha256(octets).hexdigest(),
                 why=str(refused),
                 now=now,
-                queue=_open_to_all(queue),
+                queue=_unproven_share(queue),
             )
-    invited = await _invited(database, said, keys, domain) if said.replies else {}
+    invited = await _invited(database, message, keys, domain) if message.replies else {}
     async with database.write() as connection:
-        if await returns.is_known(connection, said.digest):
-            return "the same message came before; nothing was done"
-        desk = _Desk(connection=connection, said=said, keys=keys, domain=domain, invited=invited, now=now)
+        if await returns.is_known(connection, message.digest):
+            return "this message was received before; nothing was done"
+        context = _Context(
+            connection=connection, message=message, keys=keys, domain=domain, invited=invited, now=now
+        )
         try:
-            return await _act(desk)
-        except _Unclear as unclear:
-            why = f"{unclear}: {said.subject}" if said.subject else str(unclear)
-        # Its author by its own word: good for nothing but that it is erased with them.
-        author = await _member_at(connection, said.author)
+            return await _act(context)
+        except _NeedsReview as problem:
+            why = f"{problem}: {message.subject}" if message.subject else str(problem)
+        # The From header proves nothing; it is used only to erase the message together with that member.
+        author = await _member_at(connection, message.author)
         return await _keep(
             connection,
             octets,
-            said.digest,
+            message.digest,
             why=why,
             now=now,
-            whose=author.id if author else None,
-            queue=queue if await _is_proven(desk) else _open_to_all(queue),
+            member=author.id if author else None,
+            queue=queue if await _is_proven(context) else _unproven_share(queue),
         )
 
 
-def _open_to_all(queue: int) -> int:
-    """The room for messages that no token of ours proves: strangers cannot fill what is left for bounces."""
+def _unproven_share(queue: int) -> int:
+    """Return the share of the queue for messages without a valid token: strangers cannot fill the rest."""
     return queue * 3 // 4
 
 
-async def _is_proven(desk: _Desk) -> bool:
-    """Whether a message came to the return path of a member's mail, which only our mail names."""
-    token = _return_path(desk)
-    member = await _named(desk, token)
-    return member is not None and is_bounce_of(desk.keys, token, member.address)
+async def _is_proven(context: _Context) -> bool:
+    """Return whether a message came to the return path of a member's mail, which only our mail contains."""
+    token = _return_path_token(context)
+    member = await _claimed_member(context, token)
+    return member is not None and is_bounce_of(context.keys, token, member.address)
 
 
-async def _act(desk: _Desk) -> str:
-    said = desk.said
-    if leaves := [one.token for one in said.tokens if one.way is ReturnPurpose.LEAVE]:
-        return await _leave(desk, leaves[0])
-    if said.complaint:
-        return await _complained(desk, said.complaint)
-    if said.bounce and not said.by_form:
-        return await _bounced(desk, said.bounce)
-    if said.replies:
-        return "; ".join([await _answered(desk, one) for one in newest(said.replies, desk.now)])
-    if said.bounce and (said.returned or not said.automatic or await _names_its_member(desk, said.bounce)):
-        return await _bounced(desk, said.bounce)
-    if said.returned:
-        raise _Unclear("mail that came back, but does not say why in words that are known")
-    if said.automatic:
+async def _act(context: _Context) -> str:
+    message = context.message
+    if leaves := [token.token for token in message.tokens if token.way is ReturnPurpose.LEAVE]:
+        return await _leave(context, leaves[0])
+    if message.complaint:
+        return await _complained(context, message.complaint)
+    if message.bounce and not message.by_form:
+        return await _bounced(context, message.bounce)
+    if message.replies:
+        replies = newest(message.replies, context.now)
+        return "; ".join([await _answered(context, reply) for reply in replies])
+    if message.bounce and (
+        message.returned or not message.automatic or await _names_its_member(context, message.bounce)
+    ):
+        return await _bounced(context, message.bounce)
+    if message.returned:
+        raise _NeedsReview("returned mail that does not say why in known words")
+    if message.automatic:
         return "an automatic reply: discarded"
-    raise _Unclear("no bounce, answer or wish to leave")
+    raise _NeedsReview("not a bounce, an answer or a request to leave")
 
 
-async def _leave(desk: _Desk, token: str) -> str:
-    standing, member = await recognise(desk.connection, token, Purpose.LEAVE, keys=desk.keys)
+async def _leave(context: _Context, token: str) -> str:
+    status, member = await resolve_link(context.connection, token, Purpose.LEAVE, keys=context.keys)
     if member is None:
-        raise _Unclear(f"a wish to leave by an address that is {standing}")
-    if standing is LinkStatus.LEFT:
+        raise _NeedsReview(f"a request to leave by an address that is {status}")
+    if status is LinkStatus.LEFT:
         return f"member {member.id} had left before"
-    await take_off(desk.connection, member.id, desk.now)
+    await mark_left(context.connection, member, now=context.now)
     return f"member {member.id} has left"
 
 
-async def _complained(desk: _Desk, complaint: Complaint) -> str:
-    """Whom it is about is known by the links and the return path of our own mail in it."""
-    if not complaint.is_one:
-        raise _Unclear(f"a report of the kind {complaint.kind}")
-    member = await _ours(desk, complaint.text)
+async def _complained(context: _Context, complaint: Complaint) -> str:
+    """Find the member by the links and the return path of our own mail in the complaint, and let them leave."""
+    if not complaint.is_spam:
+        raise _NeedsReview(f"a report of the kind {complaint.kind}")
+    member = await _member_named_in(context, complaint.text)
     if member is None:
-        raise _Unclear("a complaint that names no link of a member's")
-    await returns.add(
-        desk.connection,
-        digest=desk.said.digest,
+        raise _NeedsReview("a complaint that contains no link of a member")
+    await returns.keep(
+        context.connection,
+        digest=context.message.digest,
         kind="complaint",
         member=member.id,
         words=complaint.kind or "complaint",
-        now=desk.now,
+        now=context.now,
     )
     if member.status == "left":
         return f"a complaint: member {member.id} had left before"
-    await take_off(desk.connection, member.id, desk.now)
+    await mark_left(context.connection, member, now=context.now)
     return f"a complaint: member {member.id} has left"
 
 
-async def _ours(desk: _Desk, text: str) -> Member | None:
-    """The member of the first good token, for leaving or of a return path, in a text."""
+async def _member_named_in(context: _Context, text: str) -> Member | None:
+    """Return the member of the first valid token in a text: one for leaving, or one of a return path."""
     for token in leave_tokens_in(text)[:_MOST_TOKENS]:
-        _, member = await recognise(desk.connection, token, Purpose.LEAVE, keys=desk.keys)
+        _, member = await resolve_link(context.connection, token, Purpose.LEAVE, keys=context.keys)
         if member:
             return member
-    for one in [*tokens_in(text), *desk.said.tokens][:_MOST_TOKENS]:
-        member = await _named(desk, one.token)
-        if member and is_bounce_of(desk.keys, one.token, member.address):
+    for return_token in [*tokens_in(text), *context.message.tokens][:_MOST_TOKENS]:
+        member = await _claimed_member(context, return_token.token)
+        if member and is_bounce_of(context.keys, return_token.token, member.address):
             return member
     return None
 
 
-async def _named(desk: _Desk, token: str) -> Member | None:
-    """The member whom a token claims to be of, unverified."""
+async def _claimed_member(context: _Context, token: str) -> Member | None:
+    """Return the member that a token names, without verifying it."""
     number = token_subject(token)
-    return await members.by_id(desk.connection, number) if number is not None else None
+    return await members.by_id(context.connection, number) if number is not None else None
 
 
-def _return_path(desk: _Desk) -> str:
-    """The token of the address to which a bounce came back."""
-    return next((one.token for one in desk.said.tokens if one.way is ReturnPurpose.BOUNCE), "")
+def _return_path_token(context: _Context) -> str:
+    """Return the token of the address to which a bounce was sent; empty if there is none."""
+    tokens = context.message.tokens
+    return next((token.token for token in tokens if token.way is ReturnPurpose.BOUNCE), "")
 
 
-async def _names_its_member(desk: _Desk, bounce: Bounce) -> bool:
-    """A note of absence may look like a bounce; a bounce names the address that it is about."""
-    member = await _named(desk, _return_path(desk))
-    return member is not None and member.address_key in {address_key(one) for one in bounce.addresses}
+async def _names_its_member(context: _Context, bounce: Bounce) -> bool:
+    """Return whether a bounce names the address it is about; an absence note that looks like a bounce does not."""
+    member = await _claimed_member(context, _return_path_token(context))
+    return member is not None and member.address_key in {address_key(address) for address in bounce.addresses}
 
 
-async def _bounced(desk: _Desk, bounce: Bounce) -> str:
+async def _bounced(context: _Context, bounce: Bounce) -> str:
     if bounce.failure is None:
         return f"no failure ({bounce.status}): discarded"
-    token = _return_path(desk)
-    member = await _named(desk, token)
-    if member is None or not is_bounce_of(desk.keys, token, member.address):
-        if any(is_bounce_of(desk.keys, token, address) for address in bounce.addresses):
-            return "a bounce of an address to which nothing goes any more: discarded"
-        raise _Unclear("a bounce that did not come back to where our mail goes out from")
+    token = _return_path_token(context)
+    member = await _claimed_member(context, token)
+    if member is None or not is_bounce_of(context.keys, token, member.address):
+        if any(is_bounce_of(context.keys, token, address) for address in bounce.addresses):
+            return "a bounce of an address that is no longer used: discarded"
+        raise _NeedsReview("a bounce that was not sent to the return path of our mail")
     failure = bounce.failure_for(member.address)
-    await returns.add(
-        desk.connection,
-        digest=desk.said.digest,
+    await returns.keep(
+        context.connection,
+        digest=context.message.digest,
         kind=failure,
         member=member.id,
         words=bounce.words,
-        now=desk.now,
+        now=context.now,
     )
-    told = f"{failure} bounce ({bounce.status}) of member {member.id}"
+    summary = f"{failure} bounce ({bounce.status}) of member {member.id}"
     if failure is Failure.POLICY:
-        return f"{told}: the other side does not want our mail; nobody is suppressed"
+        return f"{summary}: the recipient's mail system does not want our mail; nobody is suppressed"
     if member.suppressed_at:
-        return f"{told}: suppressed already"
-    if failure is Failure.SOFT and not await worn_out(desk.connection, now=desk.now, member=member.id):
-        return f"{told}: counted"
-    await returns.suppress(desk.connection, [member.id], desk.now)
-    return f"{told}: suppressed"
+        return f"{summary}: already suppressed"
+    if failure is Failure.SOFT and not await find_undeliverable(
+        context.connection, now=context.now, member=member.id
+    ):
+        return f"{summary}: counted"
+    await returns.suppress(context.connection, [member.id], context.now)
+    return f"{summary}: suppressed"
 
 
-async def _answered(desk: _Desk, reply: CalendarReply) -> str:
-    """The UID is one member's own: who echoes it was sent the invitation."""
-    named = read_uid(reply.uid, desk.domain)
-    one = await occurrences.occurrence_by_key(desk.connection, named[0]) if named else None
-    if named is None or one is None:
-        raise _Unclear("an answer to no meeting of ours")
-    number = desk.invited.get(reply.uid)
-    member = await members.by_id(desk.connection, number) if number is not None else None
+async def _answered(context: _Context, reply: CalendarReply) -> str:
+    """Save a calendar reply. A UID belongs to one member: whoever echoes it was sent the invitation."""
+    uid = read_uid(reply.uid, context.domain)
+    occurrence = await occurrences.one_occurrence(context.connection, uid[0]) if uid else None
+    if occurrence is None:
+        raise _NeedsReview("an answer to a meeting that is not ours")
+    number = context.invited.get(reply.uid)
+    member = await members.by_id(context.connection, number) if number is not None else None
     if member is None:
-        raise _Unclear("an answer whose invitation was not sent to any member")
+        raise _NeedsReview("an answer whose invitation was not sent to any member")
     answer = reply.answer_of(member.address)
     if answer is None:
-        raise _Unclear("an answer that names several people, and not the one who was invited")
+        raise _NeedsReview("an answer that names several people, but not the one who was invited")
     if not answer:
-        raise _Unclear("an answer that says neither yes nor no")
-    # Of two answers at the same time one is the later.
-    await members.lock(desk.connection, member.id)
-    told, question = f"an answer of member {member.id} to {one.key}", question_of(one, desk.now)
+        raise _NeedsReview("an answer that says neither yes nor no")
+    # Two answers at the same time are handled one after the other.
+    await members.lock(context.connection, member.id)
+    summary = f"an answer of member {member.id} to {occurrence.key}"
+    status = rsvp_status(occurrence, context.now)
     if member.status == "left":
-        return f"{told}, who has left: discarded"
-    if question is not RsvpStatus.OPEN:
-        return f"{told}, which has {question}: discarded"
-    sequence = reply.sequence_for(one.sequence, one.starts, one.zone)
-    if sequence < one.sequence:
-        return f"{told} before it was changed (SEQUENCE {sequence}, now {one.sequence}): discarded"
-    order = (sequence, order_of(reply, desk.now)[1])
-    holds = await answers.order_of(desk.connection, member.id, one.key)
-    if holds and order < holds:
-        return f"{told}, older than the one that holds: discarded"
-    if order != holds or answer != await answers.answer_of(desk.connection, member.id, one.key):
+        return f"{summary}, who has left: discarded"
+    if status is not RsvpStatus.OPEN:
+        verb = "is" if status is RsvpStatus.CANCELLED else "has"
+        return f"{summary}, which {verb} {status}: discarded"
+    sequence = reply.sequence_for(occurrence.sequence, occurrence.starts, occurrence.zone)
+    if sequence < occurrence.sequence:
+        return f"{summary} before it was changed (SEQUENCE {sequence}, now {occurrence.sequence}): discarded"
+    order = (sequence, order_of(reply, context.now)[1])
+    current = await answers.order_of(context.connection, member.id, occurrence.key)
+    if current and order < current:
+        return f"{summary}, older than the current one: discarded"
+    if order != current or answer != await answers.answer_of(context.connection, member.id, occurrence.key):
         await answers.set_answer(
-            desk.connection, member.id, one.key, answer=answer, now=desk.now, order=order
+            context.connection, member.id, occurrence.key, answer=answer, now=context.now, order=order
         )
-    return f"{told}: {answer}"
+    return f"{summary}: {answer}"
 
 
-async def _invited(database: Database, said: InboundMessage, keys: Keys, domain: str) -> dict[str, int]:
-    """The number of the member for whom each UID of a message's replies was made, whatever address answers."""
-    found: dict[str, int] = {}
+async def _invited(database: Database, message: InboundMessage, keys: Keys, domain: str) -> dict[str, int]:
+    """Return the number of the member that each UID in a message's replies was made for, whatever address answers."""
+    by_uid: dict[str, int] = {}
     async with database.read() as connection:
-        for reply in said.replies:
-            named = read_uid(reply.uid, domain)
-            if named is None or await occurrences.occurrence_by_key(connection, named[0]) is None:
+        for reply in message.replies:
+            uid = read_uid(reply.uid, domain)
+            if uid is None or await occurrences.one_occurrence(connection, uid[0]) is None:
                 continue
-            if (number := await _member_of(connection, said, reply, named, keys=keys)) is not None:
-                found[reply.uid] = number
-    return found
+            if (number := await _member_of_uid(connection, message, reply, uid, keys=keys)) is not None:
+                by_uid[reply.uid] = number
+    return by_uid
 
 
-async def _member_of(
+async def _member_of_uid(
     connection: AsyncConnection,
-    said: InboundMessage,
+    message: InboundMessage,
     reply: CalendarReply,
-    named: tuple[str, str],
+    uid: tuple[str, str],
     *,
     keys: Keys,
 ) -> int | None:
-    occurrence, keyed = named
-    # Most answer with the address that was invited: only otherwise everybody's hash is compared.
-    for address in (*(one for line in reply.attendees for one in line.addresses), said.author):
-        known = await _member_at(connection, address)
-        if known and hmac.compare_digest(keys.name("uid", f"{occurrence}:{known.id}"), keyed):
-            return known.id
+    occurrence, keyed = uid
+    attendees = (address for attendee in reply.attendees for address in attendee.addresses)
+    # Most people answer from the address that was invited. Only for the others every member's hash is compared.
+    for address in (*attendees, message.author):
+        member = await _member_at(connection, address)
+        if member and hmac.compare_digest(keys.name("uid", f"{occurrence}:{member.id}"), keyed):
+            return member.id
     async for numbers in members.numbers(connection):
         names = keys.names("uid", [f"{occurrence}:{number}" for number in numbers])
         for number, name in zip(numbers, names, strict=True):
@@ -471,25 +484,25 @@ async def _keep(
     why: str,
     now: datetime,
     queue: int,
-    whose: int | None = None,
+    member: int | None = None,
 ) -> str:
     if await returns.is_known(connection, digest):
-        return "the same message came before; nothing was done"
+        return "this message was received before; nothing was done"
     needed = len(octets[:LONGEST_KEPT]) + returns.ROW_OCTETS
     if await returns.octets_in_review(connection) + needed > queue:
         await returns.note_discarded(connection, now)
         return (
-            "not kept, only counted: too much waits for a look already; see `returns list` and `returns drop`"
+            "not kept, only counted: too many messages wait for review; see `returns list` and `returns drop`"
         )
     number = await returns.add(
         connection,
         digest=digest,
         kind="review",
-        member=whose,
+        member=member,
         words=why[:300],
         now=now,
         content=octets[:LONGEST_KEPT],
     )
     if number is None:
-        return "the same message came before; nothing was done"
-    return f"kept for somebody's look: `third-thursday returns show {number}`"
+        return "this message was received before; nothing was done"
+    return f"kept for review: `third-thursday returns show {number}`"

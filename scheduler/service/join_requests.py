@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,15 +11,16 @@ from scheduler.delivery.compose.wording import When, describe_when
 from scheduler.domain.address import address_key, require_address
 from scheduler.domain.country import require_country
 from scheduler.domain.errors import Refused
-from scheduler.domain.locale import hour_cycle, require_locale
+from scheduler.domain.locale import find_locale, hour_cycle, require_locale
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import EVERY_ZONE, Kind
 from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.token import Keys, Purpose
 from scheduler.domain.zone import require_zone, zones_of_country
-from scheduler.service.members import LONGEST_NAME, entry, erasure_name, require_member
-from scheduler.service.notices import mail_one, mailed_since, publish_notice
-from scheduler.service.personal_links import LinkStatus, recognise
+from scheduler.service.form_limits import may_mail
+from scheduler.service.members import LONGEST_NAME, erasure_name, new_member_row, require_member
+from scheduler.service.notices import mail_one, publish_notice
+from scheduler.service.personal_links import LinkStatus, resolve_link
 from scheduler.service.schedule import upcoming
 from scheduler.store import erasures, join_requests, members, notices, returns
 from scheduler.store.database import Database
@@ -30,39 +30,39 @@ from scheduler.store.members import Member
 log = structlog.get_logger()
 
 TAKEN_FOR = timedelta(days=3)
-"""How long a request that was taken and not answered is out of others' reach."""
+"""How long a request that one convenor has taken cannot be taken by another."""
 
 PATIENCE = timedelta(days=5)
-"""How old a request may grow before the convenors are reminded, once a day."""
+"""How long a request may wait before the convenors are reminded of it, once a day."""
 
 
 async def require_request(connection: AsyncConnection, number: int) -> Request:
-    """The confirmed request of that number. Raises Refused where there is none."""
-    found = await join_requests.by_id(connection, number)
-    if found is None or found.state == "unconfirmed":
+    """Return the confirmed request with that number. Raises Refused if there is none."""
+    request = await join_requests.by_id(connection, number)
+    if request is None or request.state == "unconfirmed":
         raise Refused(f"there is no request {number}; `requests list` shows them")
-    return found
+    return request
 
 
-async def convenor_number(connection: AsyncConnection, email: str | None) -> int | None:
-    """The number of the convenor with that address, if one is named. Raises Refused for who is none."""
-    if email is None:
+async def convenor_number(connection: AsyncConnection, address: str | None) -> int | None:
+    """Return the number of the convenor with that address; None for None. Raises Refused for anybody else."""
+    if address is None:
         return None
-    member = await require_member(connection, email)
+    member = await require_member(connection, address)
     if not member.convenor:
-        raise Refused(f"{member.address} is no convenor; see `members set --convenor`")
+        raise Refused(f"{member.address} is not a convenor; see `members set --convenor`")
     return member.id
 
 
 async def take(database: Database, number: int, *, by: str | None, now: datetime) -> Request:
-    """Let one convenor see to a request. Raises Refused where another does already, or it was answered."""
+    """Reserve a request for one convenor. Raises Refused if another has taken it, or it was answered."""
     async with database.write() as connection:
         convenor = await convenor_number(connection, by)
         await require_request(connection, number)
         taken = await join_requests.take(connection, number, by=convenor, now=now, free_since=now - TAKEN_FOR)
         request = await require_request(connection, number)
         if not taken:
-            raise Refused(await _why_not(connection, request))
+            raise Refused(await _unavailable(connection, request))
         log.info("request-taken", request=number)
         return request
 
@@ -70,7 +70,7 @@ async def take(database: Database, number: int, *, by: str | None, now: datetime
 async def accept(
     database: Database, number: int, *, by: str | None, message: str = "", now: datetime
 ) -> Request:
-    """Let the person in and welcome them, with `message` (Markdown) if any. Raises Refused where somebody answered."""
+    """Make the person a member and welcome them, with `message` (Markdown). Raises Refused if it was answered."""
     async with database.write() as connection:
         request = await _answer(connection, number, "accepted", by=by, message=message, now=now)
         await admit(connection, request, now=now)
@@ -80,9 +80,11 @@ async def accept(
 async def decline(
     database: Database, number: int, *, by: str | None, message: str = "", tells: bool = True, now: datetime
 ) -> Request:
-    """Do not let the person in, and with `tells` write to them. Raises Refused where somebody answered."""
+    """Decline a request, and with `tells` write to the person. Raises Refused if it was answered."""
     if message and not tells:
-        raise Refused("a message is for somebody who is told; leave one of the two out")
+        raise Refused(
+            "a message would not be sent, since no mail goes out; give --message or --no-tell, not both"
+        )
     async with database.write() as connection:
         request = await _answer(connection, number, "declined", by=by, message=message, now=now)
         member = await members.by_id(connection, request.member)
@@ -103,15 +105,15 @@ async def _answer(
     )
     request = await require_request(connection, number)
     if not answered:
-        raise Refused(await _why_not(connection, request))
+        raise Refused(await _unavailable(connection, request))
     log.info("request-answered", request=number, state=state)
     return request
 
 
-async def _why_not(connection: AsyncConnection, request: Request) -> str:
+async def _unavailable(connection: AsyncConnection, request: Request) -> str:
     if request.state in ("accepted", "declined"):
         return (
-            f"request {request.id} was {request.state} already, at {request.answered_at:%Y-%m-%d %H:%M} UTC"
+            f"request {request.id} was already {request.state}, at {request.answered_at:%Y-%m-%d %H:%M} UTC"
         )
     convenor = await members.by_id(connection, request.taken_by) if request.taken_by else None
     who = f" by {convenor.name or convenor.address}" if convenor else ""
@@ -119,9 +121,9 @@ async def _why_not(connection: AsyncConnection, request: Request) -> str:
 
 
 async def admit(connection: AsyncConnection, request: Request, *, now: datetime) -> None:
-    """Make an active member of whom a request is from, as they said of themselves, and welcome them.
+    """Make the person who sent a request an active member, with the details they gave, and welcome them.
 
-    An invitation that has gone out comes to them with the next tick, after the welcome.
+    An invitation that has already gone out is sent to them at the next tick, after the welcome.
     """
     member = await members.by_id(connection, request.member)
     assert member
@@ -146,13 +148,13 @@ async def admit(connection: AsyncConnection, request: Request, *, now: datetime)
     await mail_one(connection, admitted, Kind.WELCOME, words=request.message, now=now)
 
 
-async def nudge(database: Database, *, now: datetime) -> int:
-    """Tell the convenors, once a day in one mail, which requests have waited too long; returns how many have."""
+async def remind_convenors(database: Database, *, now: datetime) -> int:
+    """Remind the convenors of requests that have waited too long, in one mail a day; return how many there are."""
     async with database.read() as connection:
         late = [
-            one
-            for one in await join_requests.waiting(connection)
-            if one.confirmed_at and now - one.confirmed_at >= PATIENCE
+            request
+            for request in await join_requests.waiting(connection)
+            if request.confirmed_at and now - request.confirmed_at >= PATIENCE
         ]
         convenors = await members.count_audience(connection, {"convenors": []})
         identity = f"nudge:{now:%Y-%m-%d}"
@@ -166,48 +168,52 @@ async def nudge(database: Database, *, now: datetime) -> int:
         now=now,
         identity=identity,
         kind=Kind.NOTICE,
-        subject=_nudge_subject(late),
-        body=_nudge_body(late, now),
+        subject=_reminder_subject(late),
+        body=_reminder_body(late, now),
         expires=now + timedelta(days=1),
     )
     return len(late)
 
 
-def _nudge_subject(late: Sequence[Request]) -> str:
+def _reminder_subject(late: Sequence[Request]) -> str:
     if len(late) == 1:
-        return "A request to join waits for your answer"
-    return f"{len(late)} requests to join wait for your answer"
+        return "A request to join is waiting for your answer"
+    return f"{len(late)} requests to join are waiting for your answer"
 
 
-def _nudge_body(late: Sequence[Request], now: datetime) -> str:
-    # Numbers only: what names somebody would outlive their being erased.
+def _reminder_body(requests: Sequence[Request], now: datetime) -> str:
+    # Numbers only: a name in this mail would remain after the person was erased.
     lines = [
-        f"- request {one.id}: {(now - one.confirmed_at).days} days{', taken' if one.state == 'taken' else ''}"
-        for one in late
-        if one.confirmed_at
+        f"- request {late.id}: {(now - late.confirmed_at).days} days{', taken' if late.state == 'taken' else ''}"
+        for late in requests
+        if late.confirmed_at
     ]
     return "\n".join(
         [
-            "Somebody would like to join, and has had no answer yet:",
+            "Somebody would like to join and is still waiting for an answer:"
+            if len(requests) == 1
+            else "These people would like to join and are still waiting for an answer:",
             "",
             *lines,
             "",
-            "`third-thursday requests show` and the number shows what they wrote; `accept` or `decline` answers them.",
+            "Run `third-thursday requests show` and the number to read more; `accept` or `decline` answers them.",
         ]
     )
 
 
 COOL_DOWN = timedelta(minutes=10)
+"""The shortest time between two mails to one address because somebody entered it."""
+
 MOST_A_DAY = 2
-"""How many mails one address gets because somebody entered it, whoever they are."""
+"""How many mails one address gets in a day because somebody entered it."""
 
 LONGEST_WORDS = 2_000
 _KINDS = (Kind.CONFIRMATION, Kind.ALREADY_MEMBER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Application:
-    """What somebody says of themselves, in order; `zone` is empty where they have not told it yet."""
+class JoinForm:
+    """The checked fields of the form for joining; `zone` is empty while the visitor has not chosen one."""
 
     name: str
     email: str
@@ -217,16 +223,16 @@ class Application:
     words: str
 
 
-def read_application(typed: Mapping[str, str]) -> tuple[Application | None, dict[str, str]]:
-    """Return the application that somebody typed, or None and why each wrong field is refused, by its name."""
+def read_join_form(typed: Mapping[str, str]) -> tuple[JoinForm | None, dict[str, str]]:
+    """Return the form that somebody filled in, or None and a complaint for each wrong field, by its name."""
     checks: Mapping[str, Callable[[str], str]] = {
-        "name": partial(_some_line, missing="You need to tell us what to call you."),
-        "email": _email,
-        "country": _country,
+        "name": _require_name,
+        "email": _require_email,
+        "country": _require_country,
         "zone": lambda text: require_zone(text.strip(), "") if text.strip() else "",
         "locale": lambda text: require_locale(text.strip(), ""),
         "words": lambda text: require_prose(text.strip(), "", longest=LONGEST_WORDS),
-        "consent": _consent,
+        "consent": _require_consent,
     }
     values: dict[str, str] = {}
     complaints: dict[str, str] = {}
@@ -240,77 +246,71 @@ def read_application(typed: Mapping[str, str]) -> tuple[Application | None, dict
     if not values["zone"] and not zones_of_country(values["country"]):
         return None, {"zone": "You need to choose the place nearest to you."}
     del values["consent"]
-    tongue = values["locale"]
-    if "-" not in tongue:
-        # Whoever chooses English means that of their country.
-        values["locale"] = _known_locale(f"{tongue}-{values['country'][:2]}") or tongue
-    return Application(**values), {}
+    language = values["locale"]
+    if "-" not in language:
+        # Somebody who chooses "English" wants the English of their country.
+        values["locale"] = find_locale(f"{language}-{values['country'][:2]}") or language
+    return JoinForm(**values), {}
 
 
-def _some_line(text: str, *, missing: str) -> str:
-    if line := require_line(text, "", longest=LONGEST_NAME):
-        return line
-    raise Refused(missing)
+def _require_name(text: str) -> str:
+    if name := require_line(text, "", longest=LONGEST_NAME):
+        return name
+    raise Refused("You need to tell us your name.")
 
 
-def _email(text: str) -> str:
+def _require_email(text: str) -> str:
     if not text.strip():
-        raise Refused("You need to give the address that our mail goes to.")
+        raise Refused("You need to give an email address that we can write to.")
     return require_address(text.strip(), "")
 
 
-def _country(text: str) -> str:
+def _require_country(text: str) -> str:
     if not text.strip():
         raise Refused("You need to choose your country.")
     return require_country(text.strip(), "")
 
 
-def _consent(text: str) -> str:
+def _require_consent(text: str) -> str:
     if text != "yes":
-        raise Refused("You need to agree to this: without it we may not keep your request.")
+        raise Refused("You need to tick this box: without your agreement we cannot keep your request.")
     return text
 
 
-def _known_locale(tag: str) -> str | None:
-    try:
-        return require_locale(tag)
-    except Refused:
-        return None
-
-
-async def candidates(
-    database: Database, series: Sequence[Series], application: Application, *, now: datetime
+async def candidate_zones(
+    database: Database, series: Sequence[Series], form: JoinForm, *, now: datetime
 ) -> list[tuple[str, When | None]]:
-    """The zones that the person may mean, each with the next meeting by its clocks, if there is one: the zone they
-    named, else those of their country."""
-    zones = [application.zone] if application.zone else list(zones_of_country(application.country))
+    """Return the zones that the person may live in, each with the next meeting by its clocks if one is planned: the
+    zone they chose, else the zones of their country."""
+    zones = [form.zone] if form.zone else list(zones_of_country(form.country))
     async with database.read() as connection:
-        one = await upcoming(connection, series, now=now)
-    if one is None:
+        meeting = await upcoming(connection, series, now=now)
+    if meeting is None:
         return [(zone, None) for zone in zones]
-    its, cycle = {each.slug: each for each in series}[one.series], hour_cycle(application.locale)
-    return [(zone, describe_when(one, its, zone=zone, cycle=cycle)) for zone in zones]
+    meeting_series = {each.slug: each for each in series}[meeting.series]
+    cycle = hour_cycle(form.locale)
+    return [(zone, describe_when(meeting, meeting_series, zone=zone, cycle=cycle)) for zone in zones]
 
 
-async def receive(connection: AsyncConnection, application: Application, now: datetime) -> None:
-    """Keep an application and mail its address; what and whether depends on who that is, and the caller is not told.
+async def receive(connection: AsyncConnection, form: JoinForm, now: datetime) -> None:
+    """Store a request to join and mail its address. A member gets a different mail; the caller does not learn which.
 
-    However often an address is entered, it gets few mails; what is entered in between is dropped.
+    An address gets only a few mails, however often it is entered; what is entered in between is dropped.
     """
-    key = address_key(application.email)
+    key = address_key(form.email)
     member = await members.by_key(connection, key)
     if member is None:
-        fresh = entry(
-            address=application.email,
-            name=application.name,
-            country=application.country,
-            zone=application.zone,
+        row = new_member_row(
+            address=form.email,
+            name=form.name,
+            country=form.country,
+            zone=form.zone,
             zone_source="confirmed",
-            locale=application.locale,
+            locale=form.locale,
             status="pending",
             now=now,
         )
-        await members.add(connection, [fresh])
+        await members.add(connection, [row])
         member = await members.by_key(connection, key)
         assert member
     await members.lock(connection, member.id)
@@ -319,46 +319,44 @@ async def receive(connection: AsyncConnection, application: Application, now: da
     if member.status in ("active", "paused"):
         await mail_one(connection, member, Kind.ALREADY_MEMBER, now=now)
         return
-    standing = await join_requests.latest_of(connection, member.id)
-    if standing is None or standing.state not in join_requests.OPEN:
-        await join_requests.add(
+    latest = await join_requests.latest_of(connection, member.id)
+    if latest is None or latest.state not in join_requests.OPEN:
+        await join_requests.ask(
             connection,
             member.id,
             now,
-            name=application.name,
-            country=application.country,
-            zone=application.zone,
-            locale=application.locale,
-            words=application.words,
+            name=form.name,
+            country=form.country,
+            zone=form.zone,
+            locale=form.locale,
+            words=form.words,
         )
     await mail_one(connection, member, Kind.CONFIRMATION, now=now)
     log.info("request-asked", member=member.id)
 
 
 async def _may_mail(connection: AsyncConnection, member: Member, now: datetime) -> bool:
-    if await mailed_since(connection, member, *_KINDS, since=now - COOL_DOWN):
-        return False
-    return await mailed_since(connection, member, *_KINDS, since=now - timedelta(days=1)) < MOST_A_DAY
+    return await may_mail(connection, member, *_KINDS, cool_down=COOL_DOWN, most_a_day=MOST_A_DAY, now=now)
 
 
-async def look(
+async def check_confirmation_link(
     database: Database, token: str, *, keys: Keys, now: datetime
 ) -> tuple[LinkStatus, Request | None]:
-    """What a link to confirm is worth, and the request that it is about. Changes nothing."""
+    """Return whether a link to confirm a request works, and the request. Changes nothing."""
     async with database.read() as connection:
-        standing, _, request = await _find(connection, token, keys=keys, now=now)
-    return standing, request
+        status, _, request = await _find_request(connection, token, keys=keys, now=now)
+    return status, request
 
 
 async def confirm(
     database: Database, token: str, *, keys: Keys, admits: bool, now: datetime
 ) -> tuple[LinkStatus, Request | None]:
-    """Let a request wait for a convenor's answer, or with `admits` let the person in at once; returns it as it is now.
+    """Confirm a request, so that it waits for a convenor's answer, and return it; with `admits` accept it at once.
 
-    Whoever was erased and asks themselves may come back.
+    Somebody who was erased may come back, since they ask themselves.
     """
     async with database.write() as connection:
-        standing, member, request = await _find(connection, token, keys=keys, now=now)
+        status, member, request = await _find_request(connection, token, keys=keys, now=now)
         if member and request and await join_requests.confirm(connection, request.id, now):
             await erasures.allow_return(connection, erasure_name(keys, member.address_key))
             log.info("request-confirmed", request=request.id)
@@ -368,15 +366,15 @@ async def confirm(
                 )
                 await admit(connection, request, now=now)
             request = await join_requests.by_id(connection, request.id)
-    return standing, request
+    return status, request
 
 
-async def _find(
+async def _find_request(
     connection: AsyncConnection, token: str, *, keys: Keys, now: datetime
 ) -> tuple[LinkStatus, Member | None, Request | None]:
-    standing, member = await recognise(connection, token, Purpose.CONFIRM, keys=keys, now=now)
+    status, member = await resolve_link(connection, token, Purpose.CONFIRM, keys=keys, now=now)
     if member is None:
-        return standing, None, None
-    # Who left and asks again has not left for this.
+        return status, None, None
+    # Somebody who left may ask to join again.
     request = await join_requests.latest_of(connection, member.id)
     return (LinkStatus.GOOD if request else LinkStatus.UNKNOWN), member, request

@@ -1,4 +1,4 @@
-"""What a convenor's list of people says: rows come out checked, or with what to mend in them."""
+"""Read a convenor's table of people: valid rows, and for the others what is wrong and how to correct it."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ from scheduler.domain.zone import (
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Headings as people and programs write them, folded, without what `_AFFIXES` takes off.
+# Headings as people and programs write them, folded, without what `_AFFIXES` removes.
 _HEADINGS = {
     "email": """email emailaddress emailid mail mailaddress primaryemail emails emailvalue emailadresse mailadresse
         adresseemail adressemail adressedemessagerie adresseelectronique courriel correo correoelectronico
@@ -67,7 +67,7 @@ _HEADINGS = {
 _MEANINGS = {
     folded(heading): meaning for meaning, headings in _HEADINGS.items() for heading in headings.split()
 }
-# Headings that may mean something else: used where no other column has that meaning.
+# Headings that may also mean something else: used only if no other column has that meaning.
 _WEAK = {
     "subscriber": "email",
     "address": "email",
@@ -76,7 +76,7 @@ _WEAK = {
     "username": "name",
     "nickname": "name",
 }
-# Which of several addresses of a person: of the same meaning the first that is filled holds.
+# These say which of several addresses it is. Of columns with the same meaning, the first filled one is used.
 _AFFIXES = re.compile(
     r"^(?:(?:whatis|whats)?your|member(?=.)|contact|subscriber|mailing|primary|preferred|(?:address|anschrift|adresse)\d?"
     r"|home|business|work|other|postal|billing|shipping|main|default)+(?=.)"
@@ -104,18 +104,18 @@ _NOTE = re.compile(r"\([^)]*\)|\[[^]]*\]")
 # Google Contacts puts several values of a person into one cell.
 _SEVERAL = " ::: "
 
-# To look for the nearest name takes milliseconds, and who has hundreds of wrong rows has made one mistake.
-_HINTED = 200
+# Looking for the nearest name takes milliseconds, and hundreds of wrong rows usually share one mistake.
+_MOST_SUGGESTIONS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class MemberRow:
-    """A person as a list names them: `email` as `require_address` gives it; `zone_source` is `assumed` where only
-    the country says it; `locale` None where the list has none; `status` active unless the list says otherwise."""
+    """A valid row. `address` is as `require_address` returns it; `zone_source` is `assumed` if the zone was derived
+    from the country; `locale` is None if the table has none; `status` is active unless the table says otherwise."""
 
     line: int
     name: str
-    email: str
+    address: str
     country: str | None
     zone: str
     zone_source: Literal["given", "assumed"]
@@ -125,8 +125,8 @@ class MemberRow:
 
 @dataclass(frozen=True, slots=True)
 class RowProblem:
-    """What is wrong with a row: the line on which it starts, the heading of its column (empty where it is the row as
-    a whole), and what to do."""
+    """What is wrong with a row, and what to do: the line on which the row starts, and the heading of the column (empty
+    if it is the row as a whole)."""
 
     line: int
     column: str
@@ -137,10 +137,9 @@ class RowProblem:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """All that a file says: the good rows and problems in their order, the headings of columns that mean nothing
-    here,
-    and how many rows only repeat an earlier one."""
+class MemberTable:
+    """The content of a file: valid rows and problems in their order, the headings of columns that were not used, and
+    how many rows only repeat an earlier one."""
 
     rows: tuple[MemberRow, ...]
     problems: tuple[RowProblem, ...]
@@ -149,13 +148,13 @@ class Reading:
     guess: Guess | None = None
 
 
-def read_members(data: bytes, *, encoding: str | None = None, zone: str | None = None) -> Reading:
-    """Read a list of people from the bytes of a file (`open_table` says which, and how `encoding` is used).
+def read_members(data: bytes, *, encoding: str | None = None, zone: str | None = None) -> MemberTable:
+    """Read a table of people from the bytes of a file (`open_table` says which formats, and how `encoding` is used).
 
-    Headings may stand in any order and case and under the names that other programs and languages have for them; only
-    the address and one of zone and country must be among them, or `zone` given: it is assumed of everybody for whom
-    the file says none. A row with any problem is left out, and each of its problems told; no row costs another. Of
-    rows with the same address the first holds. Raises Refused where the file as a whole is none.
+    Headings may be in any order and case, and in the words of other programs and languages. There must be one for the
+    address, and one for the zone or country unless `zone` is given: it is assumed for everybody without either. A row
+    with a problem is left out and all its problems are reported; other rows are not affected. Of several rows with one
+    address the first counts. Raises Refused if the file is not a table of people.
     """
     table = open_table(data, known=lambda heading: _meaning(heading) is not None, encoding=encoding)
     columns = _columns(table.headings, has_zone=zone is not None)
@@ -163,7 +162,7 @@ def read_members(data: bytes, *, encoding: str | None = None, zone: str | None =
     for record in table.records:
         reader.take(record)
     used = reader.used
-    return Reading(
+    return MemberTable(
         rows=reader.finish(),
         problems=tuple(reader.problems),
         ignored=tuple(
@@ -175,16 +174,16 @@ def read_members(data: bytes, *, encoding: str | None = None, zone: str | None =
 
 
 def _meaning(heading: str) -> str | None:
-    """What a column is about: one of `_HEADINGS`, or `status` with its kind; None where that is nothing to us."""
+    """Return the meaning of a column: a key of `_HEADINGS`, or `status` with its kind; None for any other column."""
     bare = _NOTE.sub("", heading)
     plain, short = folded(bare), _without_affixes(heading)
-    if found := _MEANINGS.get(plain) or _MEANINGS.get(short) or _WEAK.get(short):
-        return found
+    if meaning := _MEANINGS.get(plain) or _MEANINGS.get(short) or _WEAK.get(short):
+        return meaning
     if kind := status_kind(bare):
         return f"status {kind}"
-    for meaning, question in _QUESTIONS.items():
-        if question.search(bare) and not (meaning == "zone" and _NOT_ZONES.search(bare)):
-            return meaning
+    for asked, question in _QUESTIONS.items():
+        if question.search(bare) and not (asked == "zone" and _NOT_ZONES.search(bare)):
+            return asked
     return None
 
 
@@ -193,30 +192,30 @@ def _without_affixes(heading: str) -> str:
 
 
 def _columns(headings: Sequence[str], *, has_zone: bool) -> Mapping[str, Sequence[int]]:
-    """Meaning to indexes, in the order of the file; those that may mean something else only where there is no
-    other."""
+    """Map each meaning to the indexes of its columns, in file order; ambiguous headings count only if there is no
+    clear one."""
     columns: dict[str, list[int]] = {}
     weak: dict[str, list[int]] = {}
     for index, heading in enumerate(headings):
         if meaning := _meaning(heading):
-            among = weak if _without_affixes(heading) in _WEAK else columns
-            among.setdefault(meaning, []).append(index)
+            group = weak if _without_affixes(heading) in _WEAK else columns
+            group.setdefault(meaning, []).append(index)
     columns = weak | columns
-    found = ", ".join(quoted(heading) for heading in headings[:20])
+    present = ", ".join(quoted(heading) for heading in headings[:20])
     if "email" not in columns:
         raise Refused(
-            f"no heading means the address: there are {found}; write email, e-mail, email address or mail"
+            f"no heading for the address; the headings are {present}; name a column email or email address"
         )
     if not has_zone and not columns.keys() & {"zone", "country"}:
         raise Refused(
-            f"no heading means a zone or country: there are {found}; write timezone, or country, or both, or give "
+            f"no heading for a zone or country; the headings are {present}; name a column timezone or country, or give "
             "--zone for everybody"
         )
     return columns
 
 
 class _Reader:
-    """Turns record after record into rows and problems."""
+    """Turns records into rows and problems, one after the other."""
 
     def __init__(
         self, headings: Sequence[str], columns: Mapping[str, Sequence[int]], default: str | None
@@ -227,11 +226,11 @@ class _Reader:
         self._line = 0
         # The column that each meaning was last read from.
         self._index: dict[str, int] = {}
-        # Columns that say who agreed: those that say it of anybody, the blank ones of this row, and those of all rows.
+        # Columns about consent: those filled in any row, those blank in this row, and the blank ones of each line.
         self._filled: set[int] = set()
         self._blank: list[int] = []
-        self._unsaid: dict[int, tuple[int, ...]] = {}
-        # Of several columns with one meaning those that no row needs are not used.
+        self._blank_by_line: dict[int, tuple[int, ...]] = {}
+        # If several columns have one meaning, the later ones count as used only when a row needs them.
         self.used = {indexes[0] for indexes in columns.values()}
         self.used |= {
             index for name, indexes in columns.items() if name.startswith("status") for index in indexes
@@ -254,61 +253,67 @@ class _Reader:
             self._keep(row)
 
     def finish(self) -> tuple[MemberRow, ...]:
-        """The rows. A blank cell in a column that says who agreed is not yet a yes, unless all are blank there."""
+        """Return the rows. A blank cell in a consent column means no consent yet, unless the whole column is blank."""
         return tuple(
             replace(row, status="pending")
-            if self._filled.intersection(self._unsaid.get(row.line, ()))
+            if self._filled.intersection(self._blank_by_line.get(row.line, ()))
             else row
             for row in self.rows
         )
 
     def _read(self, cells: Sequence[str]) -> MemberRow | None:
-        """The row, or None where problems were noted. Every cell is looked at, whatever was wrong with others."""
+        """Return the row, or None after noting its problems. Every cell is checked, even after a problem in another."""
         before = len(self.problems)
         name = self._name(cells)
-        address = self._text("email", cells)
-        email = self._try("email", self._address, address) if address is not None else None
-        land = self._text("country", cells)
-        country = self._try("country", self._country, land) if land else None
-        place = self._text("zone", cells)
-        known = place or (place == "" and (country or land == ""))
+        address_text = self._text("email", cells)
+        address = self._try("email", self._address, address_text) if address_text is not None else None
+        country_text = self._text("country", cells)
+        country = self._try("country", self._country, country_text) if country_text else None
+        zone_text = self._text("zone", cells)
+        has_zone = zone_text or (zone_text == "" and (country or country_text == ""))
         state, city = self._text("state", cells) or "", self._text("city", cells) or ""
-        zone = self._try("zone", self._zone, place or "", country, state=state, city=city) if known else None
-        tongue = self._text("locale", cells)
-        locale = self._try("locale", self._locale, tongue, country) if tongue else None
+        zone = (
+            self._try("zone", self._zone, zone_text or "", country, state=state, city=city)
+            if has_zone
+            else None
+        )
+        locale_text = self._text("locale", cells)
+        locale = self._try("locale", self._locale, locale_text, country) if locale_text else None
         status = self._status(cells)
         source = self._text("zone source", cells)
-        if len(self.problems) > before or email is None or zone is None:
+        if len(self.problems) > before or address is None or zone is None:
             return None
-        row = MemberRow(self._line, name, email, country, *zone, locale, status)
+        row = MemberRow(self._line, name, address, country, *zone, locale, status)
         if self._blank and status == "active":
-            self._unsaid[self._line] = tuple(self._blank)
+            self._blank_by_line[self._line] = tuple(self._blank)
         return replace(row, zone_source="assumed") if source == "assumed" else row
 
     def _keep(self, row: MemberRow) -> None:
-        first = self._by_key.setdefault(address_key(row.email), row)
+        first = self._by_key.setdefault(address_key(row.address), row)
         if first is row:
             self.rows.append(row)
-        elif replace(row, line=first.line, email=first.email) == first:
+        elif replace(row, line=first.line, address=first.address) == first:
             self.duplicates += 1
         else:
             self._note(
                 "email",
-                f"the address is that of line {first.line}, whose other cells differ; that line holds",
+                f"line {first.line} has the same address but other details; only that line is used",
             )
 
     def _name(self, cells: Sequence[str]) -> str:
-        name, first, last = (self._text(one, cells) or "" for one in ("name", "first name", "last name"))
+        name, first, last = (
+            self._text(meaning, cells) or "" for meaning in ("name", "first name", "last name")
+        )
         if not name:
             return " ".join(filter(None, (first, last)))
-        # Beside a first name and no family name, `Name` is that, as in German forms.
+        # With a first name but no last name beside it, `Name` is the last name, as in German forms.
         if first and "last name" not in self._columns and first.casefold() not in name.casefold():
             return f"{first} {name}"
         return name
 
     def _status(self, cells: Sequence[str]) -> Status:
-        """What all columns together say of whether the person may be mailed."""
-        found: list[Status] = []
+        """Return the strictest status that the columns give: whether the person may be mailed."""
+        statuses: list[Status] = []
         for meaning, indexes in self._columns.items():
             if not meaning.startswith("status "):
                 continue
@@ -321,18 +326,19 @@ class _Reader:
                     self._blank.append(index)
                     continue
                 try:
-                    found.append(read_status(kind, text))
+                    statuses.append(read_status(kind, text))
                 except Refused as refusal:
                     self.problems.append(RowProblem(self._line, self._headings[index], str(refusal)))
-        # Some exports call the status so.
+        # Some exports have the status in a column named "state".
         if status := known_status(self._text("state", cells) or ""):
-            found.append(status)
-        return strictest(found)
+            statuses.append(status)
+        return strictest(statuses)
 
     def _text(self, meaning: str, cells: Sequence[str]) -> str | None:
-        """The cell of that meaning, empty where there is none; None where it is no line of text."""
+        """Return the cell with that meaning, empty if there is none; None, with a problem noted, if it is not one line
+        of text."""
         indexes = self._columns.get(meaning, ())
-        index = next((one for one in indexes if one < len(cells) and cells[one].strip()), None)
+        index = next((each for each in indexes if each < len(cells) and cells[each].strip()), None)
         if index is not None:
             self.used.add(index)
             self._index[meaning] = index
@@ -342,7 +348,7 @@ class _Reader:
             return None
         if "\n" in text.strip() or "\r" in text.strip():
             self._note(
-                meaning, "the cell has a line break in it; take it out, or close the quotation mark before it"
+                meaning, "the cell contains a line break; remove it, or close the quotation mark before it"
             )
             return None
         return self._try(meaning, require_line, text, "")
@@ -355,7 +361,7 @@ class _Reader:
             return None
 
     def _note(self, meaning: str, reason: str) -> None:
-        # A file without a zone column is mended in that of the country.
+        # Without a zone column, the problem has to be corrected in the country column.
         indexes = self._columns.get(
             "country" if meaning == "zone" and "zone" not in self._columns else meaning
         )
@@ -373,18 +379,16 @@ class _Reader:
     def _zone(
         self, text: str, country: str | None, *, state: str, city: str
     ) -> tuple[str, Literal["given", "assumed"]]:
-        """The zone of a row. An IANA name is a clear word, whatever the country: people live abroad. What else a zone
-        column says must agree with the country."""
+        """Return the zone of a row and its source. An IANA name is accepted for any country, since people live abroad;
+        anything else in a zone column must agree with the country."""
         if zone := find_zone(text, country):
-            named = country_of_link(text)
-            if named and country and named != country[:2]:
-                raise Refused(
-                    f"{quoted(text)} contradicts {country_name(country)}; write a zone of one of them"
-                )
+            zone_country = country_of_link(text)
+            if zone_country and country and zone_country != country[:2]:
+                raise Refused(f"{quoted(text)} contradicts {country_name(country)}; correct one of the two")
             return zone, "given"
         if text and windows_name(text) and country:
             raise Refused(
-                f"Windows has no {quoted(text)} in {country_name(country)}; write the member's{_some(country)}"
+                f"Windows has no {quoted(text)} in {country_name(country)}; write the member's zone{_examples(country)}"
             )
         if text:
             country = self._country_as_zone(text, country)
@@ -392,17 +396,17 @@ class _Reader:
             return self._zone_of_country(country, state=state, city=city), "assumed"
         if self._default:
             return self._default, "assumed"
-        raise Refused("there is neither a time zone nor a country; write a zone as Europe/London")
+        raise Refused("there is neither a time zone nor a country; write a zone such as Europe/London")
 
     def _country_as_zone(self, text: str, country: str | None) -> str:
-        """The country that a zone column names in place of a zone."""
-        # EST is Estonia's code too, but in this column it is not meant.
+        """Return the country that a zone column names instead of a zone."""
+        # EST is also the code of Estonia, but nobody means that in a zone column.
         named = None if has_no_place(text) else find_country(text)
         named = named or self._unknown(require_zone, text)
         if country is None:
             if is_subdivision(text):
                 raise Refused(
-                    f"{quoted(text)} may be {country_name(named)} or a state; write a zone as Europe/London"
+                    f"{quoted(text)} may be {country_name(named)} or a state; write a zone such as Europe/London"
                 )
             return named
         if named[:2] != country[:2]:
@@ -410,7 +414,7 @@ class _Reader:
             if own is None or not is_zone_of(own, country):
                 raise Refused(
                     f"{quoted(text)} is {country_name(named)}, which contradicts {country_name(country)}; "
-                    f"write the member's zone{_some(country)}"
+                    f"write the member's zone{_examples(country)}"
                 )
         return country
 
@@ -422,26 +426,26 @@ class _Reader:
             return self._default
         if not zones:
             raise Refused(
-                f"{country_name(country)} has no time zone of its own; write the member's, as Europe/London"
+                f"{country_name(country)} has no time zone of its own; write the member's zone, such as Europe/London"
             )
         raise Refused(
-            f"{country_name(country)} has {len(zones)} time zones; write the member's{_some(country)}"
+            f"{country_name(country)} has {len(zones)} time zones; write the member's zone{_examples(country)}"
         )
 
     def _locale(self, text: str, country: str | None) -> str:
         tag = find_locale(text) or self._unknown(require_locale, text)
-        # Whoever writes `English` means that of their country.
+        # Somebody who writes `English` means the English of their country.
         if country and "-" not in tag and text.casefold() != tag:
             return find_locale(f"{tag}-{country[:2]}") or tag
         return tag
 
     def _unknown(self, require: Callable[[str, str], str], text: str) -> str:
-        if len(self.problems) < _HINTED:
+        if len(self.problems) < _MOST_SUGGESTIONS:
             return require(text, "")
         raise Refused(f"{quoted(text)} is not known")
 
 
-def _some(country: str) -> str:
-    """Some zones of a country, to choose from."""
+def _examples(country: str) -> str:
+    """Return some zones of a country to choose from, as the end of a message."""
     zones = zones_of_country(country)
-    return f": {', '.join(zones[:6])}{' …' if len(zones) > 6 else ''}" if zones else ", as Europe/London"
+    return f": {', '.join(zones[:6])}{' …' if len(zones) > 6 else ''}" if zones else ", such as Europe/London"

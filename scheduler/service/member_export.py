@@ -1,4 +1,4 @@
-"""The list of members as a table that a spreadsheet opens safely, and that an import takes back."""
+"""Export the members as a table that a spreadsheet opens safely and that can be imported again."""
 
 import csv
 from typing import TextIO
@@ -12,11 +12,11 @@ HEADINGS = ("name", "email", "country", "timezone", "zone source", "locale", "st
 
 
 async def export_members(database: Database, out: TextIO) -> int:
-    """Write all members, those who left too, as CSV (RFC 4180) to `out`, which must not translate line ends.
+    """Write all members, including those who left, as CSV (RFC 4180) to `out`, which must not translate line ends.
 
-    Returns how many. No cell begins as a formula does; the import of the file changes nothing.
+    Returns the number of members. No cell begins like a formula, and importing the file changes nothing.
     """
-    # Everything quoted and names first: where a semicolon separates, no name can begin a cell of its own.
+    # Quote everything and write names first: even a reader that splits at semicolons gets no cell inside a name.
     writer = csv.writer(out, quoting=csv.QUOTE_ALL)
     writer.writerow(HEADINGS)
     count = 0

@@ -1,4 +1,4 @@
-"""Taking people from a table onto the list: new ones added, blanks of known ones filled, nobody brought back."""
+"""Import members from a table: add new ones, fill in what is missing about known ones, and bring nobody back."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,7 +15,7 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.token import Keys
 from scheduler.service.invitations import Invitation
 from scheduler.service.member_csv import MemberRow
-from scheduler.service.members import entry, erasure_name
+from scheduler.service.members import erasure_name, new_member_row
 from scheduler.store import erasures, members
 from scheduler.store.database import Database
 from scheduler.store.members import Member
@@ -26,9 +26,12 @@ _TRIES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """What became of the good rows of a table, each counted once; `left` are those who left, here or by the table;
-    `repaired` are those of whom only a name was put right that had been read in a wrong encoding; `invited` counts
-    those of the added who get an open invitation at once, and `unmailed` those who were added paused or pending."""
+    """What happened to the valid rows of a table, each counted once.
+
+    `left` counts people who have left, according to the list or the table; `repaired` counts members of whom only a
+    name was corrected that had been read in the wrong encoding. Of those in `added`, `invited` counts those who get an
+    open invitation at once, and `unmailed` those who were added as paused or pending.
+    """
 
     added: int = 0
     filled: int = 0
@@ -41,7 +44,7 @@ class Imported:
 
     def __add__(self, other: "Imported") -> "Imported":
         return Imported(
-            **{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)}
+            **{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
         )
 
 
@@ -58,18 +61,17 @@ async def import_members(
     encoding_known: bool = True,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> Imported:
-    """Take `rows` (no address twice) in transactions of some thousand; broken off, the import may be done again.
+    """Import `rows` (no address twice) in transactions of BATCH rows; an interrupted import may be repeated.
 
-    Somebody new becomes active, unless the row says that they left, paused or have not confirmed: then that is kept.
-    `locale` is for rows that name none. Of somebody known blanks are filled: a missing name or country, and a zone
-    that was only assumed, which is a guess and nobody's word; nothing else changes, but for a name
-    that was once read in a wrong encoding: where it is exactly that, it is put right, and where the file's encoding is
-    only a guess (`encoding_known` is false), only by a name that reads better. Who left or was erased stays so.
-    Without `invite` the invitations that are open at `now` are not for the new ones; later ones are. With `dry_run`
-    nothing is written. `advance` is told how many more rows were done.
+    A new member becomes active, unless the row says that they left, paused or have not confirmed: that is kept.
+    `locale` is for rows without one. About a known member only what is missing is filled in: a name, a country, or a
+    zone that was merely assumed. A name that was once read in the wrong encoding is corrected too; if the encoding of
+    this file is only a guess (`encoding_known` is false), only by a name that reads better. Members who left or were
+    erased are not brought back. Without `invite` the new members do not get invitations that are open at `now`, only
+    later ones. With `dry_run` nothing is written. `advance` is called with the number of rows just done.
     """
     done = Imported()
-    take = _Import(
+    importer = _Importer(
         keys=keys,
         locale=locale,
         invitations=invitations,
@@ -77,10 +79,10 @@ async def import_members(
         invite=invite,
         writes=not dry_run,
         encoding_known=encoding_known,
-        open={},
+        open_zones={},
     )
     for batch in _batches(rows):
-        done += await _with_patience(database, take, batch)
+        done += await _import_batch(database, importer, batch)
         advance(len(batch))
     return done
 
@@ -91,20 +93,20 @@ def _batches(rows: Iterable[MemberRow]) -> Iterator[list[MemberRow]]:
         yield batch
 
 
-async def _with_patience(database: Database, take: "_Import", batch: Sequence[MemberRow]) -> Imported:
-    """Take a batch; where somebody else puts one of its addresses on the list meanwhile, look again."""
+async def _import_batch(database: Database, importer: "_Importer", batch: Sequence[MemberRow]) -> Imported:
+    """Import a batch; try again if somebody else adds one of its addresses meanwhile."""
     for _ in range(_TRIES):
         try:
-            async with database.write() if take.writes else database.read() as connection:
-                return await take.batch(connection, batch)
+            async with database.write() if importer.writes else database.read() as connection:
+                return await importer.import_rows(connection, batch)
         except IntegrityError:
             continue
     raise Refused("somebody else is changing the list at the same time; import the file again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Import:
-    """What holds for every row of one import; `open` remembers in which zones an invitation is open."""
+class _Importer:
+    """The parameters of one import; `open_zones` caches in which zones an invitation is open."""
 
     keys: Keys
     locale: str
@@ -113,34 +115,34 @@ class _Import:
     invite: bool
     writes: bool
     encoding_known: bool
-    open: dict[str, bool]
+    open_zones: dict[str, bool]
 
-    async def batch(self, connection: AsyncConnection, rows: Sequence[MemberRow]) -> Imported:
-        """Take some rows within a transaction."""
-        keyed = {address_key(row.email): row for row in rows}
-        known = await members.by_keys(connection, list(keyed))
-        erased = await self._erased(connection, [key for key in keyed if key not in known])
-        new = [row for key, row in keyed.items() if key not in known and key not in erased]
-        left = [*(one.status for one in known.values()), *(one.status for one in new)].count("left")
-        fills = {
-            member.id: blanks
+    async def import_rows(self, connection: AsyncConnection, rows: Sequence[MemberRow]) -> Imported:
+        """Import some rows within a transaction."""
+        by_key = {address_key(row.address): row for row in rows}
+        known = await members.by_keys(connection, list(by_key))
+        erased = await self._erased(connection, [key for key in by_key if key not in known])
+        new = [row for key, row in by_key.items() if key not in known and key not in erased]
+        statuses = [*(member.status for member in known.values()), *(row.status for row in new)]
+        changes = {
+            member.id: values
             for key, member in known.items()
-            if member.status != "left" and (blanks := self._blanks(member, keyed[key]))
+            if member.status != "left" and (values := self._missing_values(member, by_key[key]))
         }
         named = {member.id for member in known.values() if member.name}
-        repaired = sum(number in named and list(blanks) == ["name"] for number, blanks in fills.items())
+        repaired = sum(number in named and list(values) == ["name"] for number, values in changes.items())
         if self.writes and new:
-            await members.add(connection, map(self._entry, new))
-        if self.writes and fills:
-            await members.change_each(connection, fills)
+            await members.add(connection, map(self._new_row, new))
+        if self.writes and changes:
+            await members.change_each(connection, changes)
         return Imported(
             added=sum(row.status != "left" for row in new),
-            filled=len(fills) - repaired,
+            filled=len(changes) - repaired,
             repaired=repaired,
-            left=left,
+            left=statuses.count("left"),
             erased=len(erased),
             unmailed=sum(row.status in ("paused", "pending") for row in new),
-            unchanged=sum(one.status != "left" for one in known.values()) - len(fills),
+            unchanged=sum(member.status != "left" for member in known.values()) - len(changes),
             invited=sum(row.status == "active" and self._is_invited(row.zone) for row in new),
         )
 
@@ -150,9 +152,9 @@ class _Import:
         names = {erasure_name(self.keys, key): key for key in address_keys}
         return {names[name] for name in await erasures.find_erased(connection, list(names))}
 
-    def _entry(self, row: MemberRow) -> Mapping[str, Any]:
-        return entry(
-            address=row.email,
+    def _new_row(self, row: MemberRow) -> Mapping[str, Any]:
+        return new_member_row(
+            address=row.address,
             name=row.name,
             country=row.country,
             zone=row.zone,
@@ -164,19 +166,20 @@ class _Import:
         )
 
     def _is_invited(self, zone: str) -> bool:
-        if zone not in self.open:
-            self.open[zone] = self.invite and any(one.is_open_in(zone, self.now) for one in self.invitations)
-        return self.open[zone]
+        if zone not in self.open_zones:
+            is_open = any(invitation.is_open_in(zone, self.now) for invitation in self.invitations)
+            self.open_zones[zone] = self.invite and is_open
+        return self.open_zones[zone]
 
-    def _blanks(self, member: Member, row: MemberRow) -> dict[str, Any]:
-        """What the row knows of a member and nobody has said yet."""
-        found: dict[str, Any] = {}
+    def _missing_values(self, member: Member, row: MemberRow) -> dict[str, Any]:
+        """Return the columns that the row adds to what is known about a member."""
+        values: dict[str, Any] = {}
         if row.name and (
             not member.name or is_misread(member.name, as_read=row.name, certain=self.encoding_known)
         ):
-            found["name"] = row.name
+            values["name"] = row.name
         if member.country is None and row.country:
-            found["country"] = row.country
+            values["country"] = row.country
         if member.zone_source == "assumed" and row.zone_source == "given":
-            found |= {"zone": row.zone, "zone_source": "given"}
-        return found
+            values |= {"zone": row.zone, "zone_source": "given"}
+        return values

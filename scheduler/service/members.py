@@ -1,7 +1,7 @@
-"""The list of members by a convenor's hand: people added, changed, paused, taken off."""
+"""How a convenor manages the list: members are added, changed, paused and removed."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time
 from difflib import get_close_matches
 from functools import partial
@@ -25,18 +25,18 @@ from scheduler.store.members import Member
 
 LONGEST_NAME = 200
 STATUSES = ("active", "paused", "left")
-"""What a convenor may make of a member; `pending` is only who has asked to join and not confirmed yet."""
+"""The statuses that a convenor can set; `pending` is for people who have asked to join and are not members yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """What a convenor says of a member; None says nothing. Raises Refused where something is not accepted.
+    """What a convenor enters about a member; None leaves a value as it is. Raises Refused for a value not accepted.
 
-    The zone may be any name that an import takes too. `deliverable` says that the address takes mail again.
+    The zone may be any name that an import accepts. `deliverable` means that the address takes mail again.
     """
 
     name: str | None = None
-    email: str | None = None
+    address: str | None = None
     country: str | None = None
     zone: str | None = None
     locale: str | None = None
@@ -47,38 +47,42 @@ class Details:
     def __post_init__(self) -> None:
         checks: Mapping[str, Callable[[str, str], str]] = {
             "name": partial(require_line, longest=LONGEST_NAME),
-            "email": require_address,
+            "address": require_address,
             "country": require_country,
             "locale": require_locale,
-            "status": _known_status,
+            "status": _require_status,
         }
         for name, check in checks.items():
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, check(value, f"--{name}"))
+                option = "--email" if name == "address" else f"--{name}"
+                object.__setattr__(self, name, check(value, option))
         if self.zone is not None:
-            object.__setattr__(self, "zone", _known_zone(self.zone, self.country))
+            object.__setattr__(self, "zone", _require_zone(self.zone, self.country))
 
     @property
     def is_empty(self) -> bool:
         return all(getattr(self, name) is None for name in self.__slots__)
 
 
-def _known_zone(text: str, country: str | None) -> str:
-    if found := find_zone(text, country):
-        return found
+def _require_zone(text: str, country: str | None) -> str:
+    if zone := find_zone(text, country):
+        return zone
     if country and windows_name(text):
-        raise Refused(f"--zone {quoted(text)}: Windows has no such zone in {country_name(country)}")
+        raise Refused(
+            f"--zone {quoted(text)}: Windows has no such zone in {country_name(country)}; "
+            "give a zone such as Europe/London"
+        )
     return require_zone(text, "--zone")
 
 
-def _known_status(text: str, what: str) -> str:
+def _require_status(text: str, option: str) -> str:
     if text in STATUSES:
         return text
-    raise Refused(f"{what} {quoted(text)} is not accepted; give one of {', '.join(STATUSES)}")
+    raise Refused(f"{option} {quoted(text)} is not accepted; give one of {', '.join(STATUSES)}")
 
 
-def entry(
+def new_member_row(
     *,
     address: str,
     name: str,
@@ -91,7 +95,7 @@ def entry(
     convenor: bool = False,
     uninvited_at: datetime | None = None,
 ) -> dict[str, Any]:
-    """The columns of somebody new to the list, as `store.members.add` wants them."""
+    """Return the columns of a new member, as `store.members.add` takes them."""
     return {
         "address": address,
         "address_key": address_key(address),
@@ -110,45 +114,44 @@ def entry(
 
 
 def erasure_name(keys: Keys, key: str) -> str:
-    """Under what an erased address is remembered: a keyed hash, from which nobody can tell who it was."""
+    """Return the keyed hash under which an erased address is remembered; nobody can tell from it who it was."""
     return keys.name("erased", key)
 
 
-async def require_member(connection: AsyncConnection, email: str) -> Member:
-    """The member of that address, in any spelling. Raises Refused, with one on the list that looks like it."""
-    key = key_of(email)
-    if found := await members.by_key(connection, key):
-        return found
-    near = get_close_matches(
-        key, map(address_key, await members.similar_addresses(connection, key)), n=1, cutoff=0.8
-    )
+async def require_member(connection: AsyncConnection, address: str) -> Member:
+    """Return the member with that address, in any spelling. Raises Refused, with a similar address from the list."""
+    key = lookup_key(address)
+    if member := await members.by_key(connection, key):
+        return member
+    near = get_close_matches(key, map(address_key, await members.like(connection, key)), n=1, cutoff=0.8)
     hint = f"did you mean {near[0]}?" if near else "`members list` shows them"
-    raise Refused(f"there is no member {quoted(email)}; {hint}")
+    raise Refused(f"there is no member {quoted(address)}; {hint}")
 
 
-def key_of(email: str) -> str:
-    """The key of an address as somebody types it; of what is no address something that no member has."""
+def lookup_key(address: str) -> str:
+    """Return the key of an address as somebody typed it; for an invalid address, a key that no member has."""
     try:
-        return address_key(require_address(email))
+        return address_key(require_address(address))
     except Refused:
-        return address_key(email)
+        return address_key(address)
 
 
-async def searched(every: AsyncIterator[Member], text: str) -> AsyncIterator[Member]:
-    """Those of `every` who have all words of `text` in name, address, country or zone, in any case and without
-    accents."""
+async def search_members(every: AsyncIterator[Member], text: str) -> AsyncIterator[Member]:
+    """Yield the members who have all words of `text` in their name, address, country or zone; case and accents do not
+    matter."""
     words = [folded(word) for word in text.split()]
-    async for one in every:
-        places = (one.name, one.address, one.country or "", country_name(one.country or ""), one.zone)
-        found = [folded(place) for place in places]
-        if all(any(word in place for place in found) for word in words):
-            yield one
+    async for member in every:
+        country = member.country or ""
+        values = (member.name, member.address, country, country_name(country), member.zone)
+        texts = [folded(value) for value in values]
+        if all(any(word in text for text in texts) for word in words):
+            yield member
 
 
-async def find_member(database: Database, email: str) -> Member:
-    """As `require_member`, in a transaction of its own."""
+async def find_member(database: Database, address: str) -> Member:
+    """Do the same as `require_member`, in a transaction of its own."""
     async with database.read() as connection:
-        return await require_member(connection, email)
+        return await require_member(connection, address)
 
 
 async def add_member(
@@ -161,25 +164,25 @@ async def add_member(
     returning: bool = False,
     invite: bool = True,
 ) -> Member:
-    """Put one person on the list, active; `locale` is for who gives none. Without `invite` they are not sent an
-    invitation that is open already.
+    """Add one active member; `locale` is used if the details have none. Without `invite` they are not sent
+    invitations that are already open.
 
-    Raises Refused without an address or a zone, where the address is on the list already, and where it was erased,
-    unless `returning` says that the person asked to come back.
+    Raises Refused if the address or zone is missing, if the address is on the list, and if it was erased, unless
+    `returning` says that the person asked to come back.
     """
-    if not details.email:
+    if not details.address:
         raise Refused("--email is missing: a member needs an address")
-    zone, source = home_of(details)
-    key = address_key(details.email)
+    zone, source = resolve_zone(details)
+    key = address_key(details.address)
     try:
         async with database.write() as connection:
             await _require_unknown(connection, key)
-            await _check_erased(connection, keys, details.email, returning=returning)
+            await _check_erased(connection, keys, details.address, returning=returning)
             await members.add(
                 connection,
                 [
-                    entry(
-                        address=details.email,
+                    new_member_row(
+                        address=details.address,
                         name=details.name or "",
                         country=details.country,
                         zone=zone,
@@ -191,14 +194,14 @@ async def add_member(
                     )
                 ],
             )
-            return await require_member(connection, details.email)
+            return await require_member(connection, details.address)
     except IntegrityError:
-        raise Refused(f"{details.email} was put on the list by somebody else just now") from None
+        raise Refused(f"{details.address} was added by somebody else just now") from None
 
 
 async def require_new(database: Database, details: Details, *, keys: Keys, returning: bool = False) -> None:
-    """Raises Refused where `add_member` would refuse the address."""
-    address = details.email or ""
+    """Raise Refused where `add_member` would refuse the address."""
+    address = details.address or ""
     async with database.read() as connection:
         await _require_unknown(connection, address_key(address))
         if not returning:
@@ -206,14 +209,14 @@ async def require_new(database: Database, details: Details, *, keys: Keys, retur
 
 
 async def _require_unknown(connection: AsyncConnection, key: str) -> None:
-    if known := await members.by_key(connection, key):
-        raise Refused(f"{known.address} is on the list already ({known.status}); see `members set`")
+    if member := await members.by_key(connection, key):
+        raise Refused(f"{member.address} is already on the list ({member.status}); see `members set`")
 
 
-def home_of(details: Details) -> tuple[str, str]:
-    """The zone and where it is from: given, or assumed of a country with one zone above the others.
+def resolve_zone(details: Details) -> tuple[str, str]:
+    """Return the zone and its source: `given`, or `assumed` from a country with one main zone.
 
-    Raises Refused where neither says it.
+    Raises Refused if neither is known.
     """
     if details.zone:
         return details.zone, "given"
@@ -222,9 +225,9 @@ def home_of(details: Details) -> tuple[str, str]:
     if assumed := primary_zone(details.country):
         return assumed, "assumed"
     zones = zones_of_country(details.country)
-    some = f" ({', '.join(zones[:4])}{', …' if len(zones) > 4 else ''})" if zones else ""
+    examples = f" ({', '.join(zones[:4])}{', …' if len(zones) > 4 else ''})" if zones else ""
     raise Refused(
-        f"{country_name(details.country)} has {len(zones) or 'no'} time zones; give --zone too{some}"
+        f"{country_name(details.country)} has {len(zones) or 'no'} time zones; give --zone too{examples}"
     )
 
 
@@ -249,34 +252,40 @@ class Changed:
     def changed(self) -> bool:
         return self.before != self.after
 
+    @property
+    def columns(self) -> set[str]:
+        """The names of the columns that changed."""
+        names = (field.name for field in fields(self.before))
+        return {name for name in names if getattr(self.before, name) != getattr(self.after, name)}
+
 
 async def change_member(
-    database: Database, email: str, details: Details, *, keys: Keys, now: datetime
+    database: Database, address: str, details: Details, *, keys: Keys, now: datetime
 ) -> Changed:
-    """Let `details` hold for a member. A zone told here is `given`; one that was assumed follows a new country.
+    """Change a member. A zone in `details` counts as `given`; an assumed zone follows a new country.
 
-    Raises Refused where the new address is another member's or was erased, or the new country needs a zone.
+    Raises Refused if the new address is another member's or was erased, or if the new country needs a zone.
     """
     try:
         async with database.write() as connection:
-            member = await require_member(connection, email)
+            member = await require_member(connection, address)
             values: dict[str, Any] = {
                 name: value
                 for name in ("name", "country", "locale", "convenor")
                 if (value := getattr(details, name)) is not None
             }
             if details.deliverable:
-                values |= await returns.clear_bounces(connection, member.id)
-            if details.email is not None:
-                values |= await _new_address(connection, member, details.email, keys)
-            moves = details.country not in (None, member.country) and member.zone_source == "assumed"
-            if details.zone is not None or moves:
-                values["zone"], values["zone_source"] = home_of(details)
+                values |= await returns.trust_again(connection, member.id)
+            if details.address is not None:
+                values |= await _new_address(connection, member, details.address, keys)
+            zone_follows = details.country not in (None, member.country) and member.zone_source == "assumed"
+            if details.zone is not None or zone_follows:
+                values["zone"], values["zone_source"] = resolve_zone(details)
             if details.status is not None:
-                values |= _status(member, details.status, now=now)
-            return await _change(connection, member, values)
+                values |= status_values(member, details.status, now=now)
+            return await update_member(connection, member, values)
     except IntegrityError:
-        raise Refused(f"{details.email} was put on the list by somebody else just now") from None
+        raise Refused(f"{details.address} was added by somebody else just now") from None
 
 
 async def _new_address(
@@ -285,14 +294,19 @@ async def _new_address(
     key = address_key(address)
     if key != member.address_key:
         if await members.by_key(connection, key):
-            raise Refused(f"{address} is another member's address; take one of the two off the list")
+            raise Refused(
+                f"{address} is another member's address; remove one of the two with `members remove`"
+            )
         await _check_erased(connection, keys, address, returning=False)
     trust = await returns.clear_bounces(connection, member.id) if key != member.address_key else {}
     return {"address": address, "address_key": key, **trust}
 
 
-def _status(member: Member, status: str, *, now: datetime, until: datetime | None = None) -> dict[str, Any]:
-    """The columns that make a member active, paused (until an instant, or until they are set active) or left."""
+def status_values(
+    member: Member, status: str, *, now: datetime, until: datetime | None = None
+) -> dict[str, Any]:
+    """Return the columns that make a member active, paused (until an instant; None: until somebody sets them active) or
+    left."""
     since = member.active_since if member.status == "active" else now
     ends = {"feed_changed_at": now} if status == "left" != member.status else {}
     return {
@@ -303,37 +317,36 @@ def _status(member: Member, status: str, *, now: datetime, until: datetime | Non
     }
 
 
-async def pause_member(database: Database, email: str, *, until: date | None, now: datetime) -> Changed:
-    """Send a member nothing until the beginning of a day of their own, or until somebody sets them active.
+async def pause_member(database: Database, address: str, *, until: date | None, now: datetime) -> Changed:
+    """Send a member nothing until a day begins by their own clocks (None: until somebody sets them active).
 
-    Raises Refused for a day that has begun, and for who is not on the list at present.
+    Raises Refused for a day that has begun, and for a member who has left or has not confirmed yet.
     """
     async with database.write() as connection:
-        member = await require_member(connection, email)
+        member = await require_member(connection, address)
         if member.status in ("left", "pending"):
             state = "has left" if member.status == "left" else "has not confirmed yet"
             raise Refused(f"{member.address} {state} and gets no mail; there is nothing to pause")
-        back = (
-            first_instant(datetime.combine(until, time()), known_zone(member.zone, "UTC")) if until else None
-        )
-        if back and back <= now:
-            raise Refused(f"--until {until} has begun for {member.address}; choose a day to come")
-        return await _change(connection, member, _status(member, "paused", now=now, until=back))
+        ends = first_instant(datetime.combine(until, time()), member.zone) if until else None
+        if ends and ends <= now:
+            raise Refused(f"--until {until} has already begun for {member.address}; choose a later day")
+        values = status_values(member, "paused", now=now, until=ends)
+        return await update_member(connection, member, values)
 
 
-async def remove_member(database: Database, email: str, *, now: datetime) -> Changed:
-    """Take a member off the list, mail that is queued for them included. They stay known, so that no import brings
-    them back."""
+async def remove_member(database: Database, address: str, *, now: datetime) -> Changed:
+    """Let a member leave, and withdraw mail that is queued for them. Their row stays, so that no import adds them
+    again."""
     async with database.write() as connection:
-        member = await require_member(connection, email)
-        return await _change(connection, member, _status(member, "left", now=now))
+        member = await require_member(connection, address)
+        return await update_member(connection, member, status_values(member, "left", now=now))
 
 
-async def rotate_member(database: Database, email: str, *, now: datetime) -> Changed:
-    """Make every personal link and feed address that a member was given useless; the next mail brings new ones."""
+async def rotate_member(database: Database, address: str, *, now: datetime) -> Changed:
+    """End every personal link and the feed address of a member; the next mail brings new ones."""
     async with database.write() as connection:
-        member = await require_member(connection, email)
-        return await _change(connection, member, next_generations(member, now))
+        member = await require_member(connection, address)
+        return await update_member(connection, member, next_generations(member, now))
 
 
 def next_generations(member: Member, now: datetime) -> dict[str, Any]:
@@ -345,8 +358,8 @@ def next_generations(member: Member, now: datetime) -> dict[str, Any]:
     }
 
 
-async def _change(connection: AsyncConnection, member: Member, values: Mapping[str, Any]) -> Changed:
-    """Write what differs, if anything does: a running service need not look otherwise."""
+async def update_member(connection: AsyncConnection, member: Member, values: Mapping[str, Any]) -> Changed:
+    """Write the values that differ. If none does, nothing is written, so that a running service need not check."""
     different = {name: value for name, value in values.items() if value != getattr(member, name)}
     if different:
         await members.change(connection, member.id, **different)

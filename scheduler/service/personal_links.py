@@ -8,6 +8,7 @@ from enum import StrEnum
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose.wording import DOORS_OPEN, When, describe_when
+from scheduler.domain.errors import Problem
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.occurrence import Occurrence, Series, Status
 from scheduler.domain.token import Keys, Purpose, token_expiry, token_subject
@@ -16,12 +17,13 @@ from scheduler.store import members
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
-_OLD_LINKS_KNOWN = 50
+_OLD_GENERATIONS = 50
+"""How many earlier generations of a member's links are still recognised as replaced."""
 
 
 class LinkStatus(StrEnum):
-    """What a personal link is worth: its member's and good, theirs but they have left, replaced by a newer one of
-    theirs, past its time, or nobody's."""
+    """Whether a personal link works: it does; its member has left; a newer link replaced it; it is past its time; or
+    it was never made by us."""
 
     GOOD = "good"
     LEFT = "left"
@@ -30,56 +32,76 @@ class LinkStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
-async def recognise(
+class InvalidLink(Problem):
+    """A personal link that opens nothing; `status` says why."""
+
+    def __init__(self, status: LinkStatus) -> None:
+        super().__init__(f"the link is {status}")
+        self.status = status
+
+
+async def resolve_link(
     connection: AsyncConnection, token: str, purpose: Purpose, *, keys: Keys, now: datetime | None = None
 ) -> tuple[LinkStatus, Member | None]:
-    """Whose personal link `token` is, if it was made for `purpose`; the member only where it is good or they left.
+    """Return the status of the link `token` and its member, if it was made for `purpose`.
 
-    `now` is needed for a purpose whose links expire.
+    The member is None unless the link is GOOD or LEFT. `now` is needed for a purpose whose links expire.
     """
-    standing, member, _ = await recognise_among(connection, token, purpose, [""], keys=keys, now=now)
-    return standing, member
+    status, member, _ = await resolve_bound_link(connection, token, purpose, [""], keys=keys, now=now)
+    return status, member
 
 
-async def recognise_among(
+async def resolve_bound_link(
     connection: AsyncConnection,
     token: str,
     purpose: Purpose,
-    things: Sequence[str],
+    subjects: Sequence[str],
     *,
     keys: Keys,
     now: datetime | None = None,
 ) -> tuple[LinkStatus, Member | None, str]:
-    """The same for a link that is bound to one of `things`, and which of them it is."""
+    """Do the same for a link that is bound to one of `subjects`, and return that subject too."""
     number = token_subject(token)
     member = await members.by_id(connection, number) if number is not None else None
     if member is None:
         return LinkStatus.UNKNOWN, None, ""
     current = member.feed_generation if purpose is Purpose.FEED else member.generation
-    for about in things:
-        if keys.matches(token, purpose, generation=current, about=about):
-            if (expires := token_expiry(token)) and _is_over(expires, now):
-                return LinkStatus.EXPIRED, None, about
-            return (LinkStatus.LEFT if member.status == "left" else LinkStatus.GOOD), member, about
-    older = range(max(0, current - _OLD_LINKS_KNOWN), current)
+    for subject in subjects:
+        if keys.matches(token, purpose, generation=current, about=subject):
+            if (expires := token_expiry(token)) and _has_expired(expires, now):
+                return LinkStatus.EXPIRED, None, subject
+            return (LinkStatus.LEFT if member.status == "left" else LinkStatus.GOOD), member, subject
+    earlier = range(max(0, current - _OLD_GENERATIONS), current)
     replaced = any(
-        keys.matches(token, purpose, generation=one, about=about) for one in older for about in things
+        keys.matches(token, purpose, generation=generation, about=subject)
+        for generation in earlier
+        for subject in subjects
     )
     return (LinkStatus.REPLACED if replaced else LinkStatus.UNKNOWN), None, ""
 
 
-def _is_over(expires: datetime, now: datetime | None) -> bool:
+async def require_link(
+    connection: AsyncConnection, token: str, purpose: Purpose, *, keys: Keys, now: datetime | None = None
+) -> Member:
+    """Return the member of a good link. Raises InvalidLink for any other."""
+    status, member = await resolve_link(connection, token, purpose, keys=keys, now=now)
+    if member is None or status is not LinkStatus.GOOD:
+        raise InvalidLink(status)
+    return member
+
+
+def _has_expired(expires: datetime, now: datetime | None) -> bool:
     if now is None:
-        raise ValueError("a link that expires was taken for one that does not")
+        raise ValueError("`now` is needed: this link expires")
     return expires <= now
 
 
-DOORS_CLOSE = timedelta(minutes=30)
-"""How long after the end the join link still leads to the room."""
+ROOM_CLOSES_AFTER = timedelta(minutes=30)
+"""How long after the end of the meeting a join link still leads to the room."""
 
 
 class JoinStatus(StrEnum):
-    """What is found behind a join link."""
+    """What a join link leads to."""
 
     OPEN = "open"
     EARLY = "early"
@@ -93,14 +115,14 @@ class JoinStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """The answer to somebody at the door. `room` is set where it is open.
+class JoinResult:
+    """What somebody who opens a join link gets. `room` is set only while the room is open.
 
-    `when` is the meeting's time in the member's own zone and hour cycle, `was` the one it was moved from, `next` the
-    next meeting that is held; None where they do not apply.
+    `when` is the meeting's time in the member's own zone and hour cycle, `was` the time it was moved from, `next` the
+    next meeting that takes place; None where they do not apply.
     """
 
-    door: JoinStatus
+    status: JoinStatus
     title: str = ""
     topic: str = ""
     room: str = ""
@@ -110,14 +132,14 @@ class Entry:
     next: When | None = None
 
 
-_BY_STANDING = {
+_BY_LINK_STATUS = {
     LinkStatus.LEFT: JoinStatus.LEFT,
     LinkStatus.REPLACED: JoinStatus.REPLACED,
     LinkStatus.UNKNOWN: JoinStatus.UNKNOWN,
 }
 
 
-async def enter(
+async def resolve_join_link(
     database: Database,
     series: Mapping[str, Series],
     token: str,
@@ -126,53 +148,56 @@ async def enter(
     keys: Keys,
     locale: str,
     now: datetime,
-) -> Entry:
-    """Answer the join link `token` to the occurrence `key`. Changes nothing.
+) -> JoinResult:
+    """Return what the join link `token` to the occurrence `key` leads to. Changes nothing.
 
-    The door opens 15 minutes before the start and closes 30 minutes after the end. `locale` is that of members who
-    have named none.
+    The room is open from 15 minutes before the start until 30 minutes after the end. `locale` is for members who have
+    chosen none.
     """
     async with database.read() as connection:
-        standing, member = await recognise(connection, token, Purpose.JOIN, keys=keys)
-        if member is None or standing is not LinkStatus.GOOD:
-            return Entry(door=_BY_STANDING[standing])
-        one = await find_occurrence(connection, series, key, now=now)
+        link_status, member = await resolve_link(connection, token, Purpose.JOIN, keys=keys)
+        if member is None or link_status is not LinkStatus.GOOD:
+            return JoinResult(status=_BY_LINK_STATUS[link_status])
+        meeting = await find_meeting(connection, series, key)
         following = await upcoming(connection, list(series.values()), now=now)
-    if one is None:
-        return Entry(door=JoinStatus.NO_MEETING, next=_when(following, series, member, locale))
-    its = series[one.series]
-    room = one.link or its.link
-    door = _door(one, room, now)
-    elsewhere = following if following and following.key != one.key else None
-    return Entry(
-        door=door,
-        title=its.title,
-        topic=one.topic,
-        room=room if door is JoinStatus.OPEN else "",
+    if meeting is None:
+        return JoinResult(status=JoinStatus.NO_MEETING, next=_when(following, series, member, locale))
+    meeting_series = series[meeting.series]
+    room = meeting.link or meeting_series.link
+    status = _join_status(meeting, room, now)
+    other = following if following and following.key != meeting.key else None
+    return JoinResult(
+        status=status,
+        title=meeting_series.title,
+        topic=meeting.topic,
+        room=room if status is JoinStatus.OPEN else "",
         has_room=bool(room),
-        when=_when(one, series, member, locale),
-        was=_was(one, series, member, locale),
-        next=_when(elsewhere, series, member, locale),
+        when=_when(meeting, series, member, locale),
+        was=_was(meeting, series, member, locale),
+        next=_when(other, series, member, locale),
     )
 
 
-def _door(one: Occurrence, room: str, now: datetime) -> JoinStatus:
-    if one.cancelled:
+def _join_status(meeting: Occurrence, room: str, now: datetime) -> JoinStatus:
+    if meeting.cancelled:
         return JoinStatus.CANCELLED
-    if now > one.ends + DOORS_CLOSE:
+    if now > meeting.ends + ROOM_CLOSES_AFTER:
         return JoinStatus.OVER
-    if now < one.starts - DOORS_OPEN:
+    if now < meeting.starts - DOORS_OPEN:
         return JoinStatus.EARLY
     return JoinStatus.OPEN if room else JoinStatus.ROOMLESS
 
 
-def _when(one: Occurrence | None, series: Mapping[str, Series], member: Member, locale: str) -> When | None:
-    if one is None:
+def _when(
+    meeting: Occurrence | None, series: Mapping[str, Series], member: Member, locale: str
+) -> When | None:
+    if meeting is None:
         return None
-    return describe_when(one, series[one.series], zone=member.zone, cycle=hour_cycle(member.locale or locale))
+    cycle = hour_cycle(member.locale or locale)
+    return describe_when(meeting, series[meeting.series], zone=member.zone, cycle=cycle)
 
 
-def _was(one: Occurrence, series: Mapping[str, Series], member: Member, locale: str) -> When | None:
-    if one.status is not Status.MOVED:
+def _was(meeting: Occurrence, series: Mapping[str, Series], member: Member, locale: str) -> When | None:
+    if meeting.status is not Status.MOVED:
         return None
-    return _when(unmoved(one), series, member, locale)
+    return _when(unmoved(meeting), series, member, locale)

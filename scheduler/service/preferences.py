@@ -1,4 +1,4 @@
-"""A member's own hand on their membership: who and where they are, what they are mailed, and when not."""
+"""What members choose themselves: their name, zone and language, which notices they get, their feed, and pauses."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,14 +10,15 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose.wording import When, describe_when
-from scheduler.domain.errors import Problem, Refused
+from scheduler.domain.errors import Refused
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Kind, Policy, first_instant
 from scheduler.domain.token import Keys, Purpose
 from scheduler.domain.zone import known_zone
 from scheduler.service.feeds import feed_preferences
-from scheduler.service.personal_links import LinkStatus, recognise
+from scheduler.service.members import status_values, update_member
+from scheduler.service.personal_links import require_link
 from scheduler.service.schedule import upcoming
 from scheduler.store import members
 from scheduler.store.database import Database
@@ -28,17 +29,9 @@ log = structlog.get_logger()
 LONGEST_PAUSE_DAYS = 366
 
 
-class NotOpen(Problem):
-    """A link that does not open its member's preferences: they left, or it is worth nothing; `standing` says which."""
-
-    def __init__(self, standing: LinkStatus) -> None:
-        super().__init__(f"the link is {standing}")
-        self.standing = standing
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A kind of notice that a member may do without, and whether they do."""
+    """A kind of notice that a member may switch off, and whether they have."""
 
     mute: Mute
     policy: Policy | None
@@ -47,7 +40,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preferences:
-    """A member as they see themselves. `next` is the next meeting by their clocks, where there is one."""
+    """What a member sees on their own page. `next` is the next meeting by their clocks, where there is one."""
 
     member: Member
     choices: Sequence[Choice]
@@ -65,73 +58,50 @@ async def read_preferences(
     locale: str,
     now: datetime,
 ) -> Preferences:
-    """What the link's member chose. Changes nothing; raises NotOpen where it opens nothing."""
+    """Return the preferences of the link's member. Changes nothing. Raises InvalidLink."""
     async with database.read() as connection:
-        member = await open_by(connection, token, keys=keys)
+        member = await require_link(connection, token, Purpose.PREFERENCES, keys=keys)
         muted = await members.mutes_of(connection, member.id)
-        title, when = await _next(
+        title, when = await _next_meeting(
             connection, series, zone=member.zone, locale=member.locale or locale, now=now
         )
     return Preferences(member=member, choices=choices(policies, muted), title=title, next=when)
 
 
 def choices(policies: Sequence[Policy], muted: Collection[Mute]) -> list[Choice]:
-    """What a member may do without, in the order in which it comes: each reminder, what follows a meeting, and
+    """Return what a member may switch off, in the order in which it arrives: each reminder, the follow-up, and the
     convenors' own notices.
 
-    Updates and cancellations are not among it: who does not get them stands before a closed door.
+    Updates and cancellations are not offered: without them a member might come to a meeting that was moved.
     """
     reminders = [policy for policy in policies if policy.kind is Kind.REMINDER]
-    wants: list[tuple[Mute, Policy | None]] = [((Kind.REMINDER, policy.slug), policy) for policy in reminders]
+    offered: list[tuple[Mute, Policy | None]] = [
+        ((Kind.REMINDER, policy.slug), policy) for policy in reminders
+    ]
     if any(policy.kind is Kind.FOLLOW_UP for policy in policies):
-        wants.append(((Kind.FOLLOW_UP, ""), None))
-    wants.append(((Kind.NOTICE, ""), None))
-    return [Choice(mute=mute, policy=policy, muted=mute in muted) for mute, policy in wants]
-
-
-async def open_by(connection: AsyncConnection, token: str, *, keys: Keys) -> Member:
-    """The member whose preferences the link opens. Raises NotOpen where it opens none."""
-    standing, member = await recognise(connection, token, Purpose.PREFERENCES, keys=keys)
-    if member is None or standing is not LinkStatus.GOOD:
-        raise NotOpen(standing)
-    return member
-
-
-@asynccontextmanager
-async def _opened(
-    database: Database, token: str, keys: Keys
-) -> AsyncIterator[tuple[AsyncConnection, Member]]:
-    async with database.write() as connection:
-        yield connection, await open_by(connection, token, keys=keys)
-
-
-async def _next(
-    connection: AsyncConnection, series: Sequence[Series], *, zone: str, locale: str, now: datetime
-) -> tuple[str, When | None]:
-    one = await upcoming(connection, series, now=now)
-    if one is None:
-        return "", None
-    its = {each.slug: each for each in series}[one.series]
-    return its.title, describe_when(one, its, zone=zone, cycle=hour_cycle(locale))
+        offered.append(((Kind.FOLLOW_UP, ""), None))
+    offered.append(((Kind.NOTICE, ""), None))
+    return [Choice(mute=mute, policy=policy, muted=mute in muted) for mute, policy in offered]
 
 
 async def compare_zones(
     database: Database, series: Sequence[Series], zones: Sequence[str], *, locale: str, now: datetime
 ) -> list[When]:
-    """The next meeting by the clocks of each zone; nothing where no meeting is planned."""
+    """Return the next meeting by the clocks of each zone; nothing where no meeting is planned."""
     async with database.read() as connection:
-        found = [(await _next(connection, series, zone=zone, locale=locale, now=now))[1] for zone in zones]
-    return [when for when in found if when]
+        times = [
+            (await _next_meeting(connection, series, zone=zone, locale=locale, now=now))[1] for zone in zones
+        ]
+    return [when for when in times if when]
 
 
 async def change_details(
     database: Database, token: str, *, name: str, zone: str, locale: str, keys: Keys
 ) -> None:
-    """Let a member be called so, live there, and read in that way. A zone that they saved themselves is theirs."""
-    async with _opened(database, token, keys) as (connection, member):
-        await _change(
-            connection, member, {"name": name, "zone": zone, "zone_source": "confirmed", "locale": locale}
-        )
+    """Change a member's name, zone and locale. The zone counts as confirmed by the member. Raises InvalidLink."""
+    async with _linked_member(database, token, keys) as (connection, member):
+        values = {"name": name, "zone": zone, "zone_source": "confirmed", "locale": locale}
+        await _update(connection, member, values)
 
 
 async def choose_notices(
@@ -143,10 +113,11 @@ async def choose_notices(
     policies: Sequence[Policy],
     keys: Keys,
 ) -> None:
-    """Invite a member by `mail`, or by their `feed` alone, and mail them all else but what is in `muted`."""
+    """Send a member's invitations by `mail`, or by their `feed` alone, and mail them everything except what is in
+    `muted`. Raises InvalidLink."""
     known = {choice.mute for choice in choices(policies, ())}
-    async with _opened(database, token, keys) as (connection, member):
-        await _change(connection, member, {"invitation_by": invitation_by})
+    async with _linked_member(database, token, keys) as (connection, member):
+        await _update(connection, member, {"invitation_by": invitation_by})
         if await members.mutes_of(connection, member.id) != (wanted := known & set(muted)):
             await members.set_mutes(connection, member.id, wanted)
             log.info("notices-chosen", member=member.id, muted=len(wanted))
@@ -155,13 +126,10 @@ async def choose_notices(
 async def choose_feed(
     database: Database, token: str, *, alarm_minutes: int | None, answers: bool, keys: Keys, now: datetime
 ) -> None:
-    """Let a member's own feed ring so long before each start, and show their answers or not."""
-    async with _opened(database, token, keys) as (connection, member):
-        await _change(
-            connection,
-            member,
-            feed_preferences(member, alarm_minutes=alarm_minutes, answers=answers, now=now),
-        )
+    """Set the alarm of a member's own feed (None: no alarm), and whether it shows their answers. Raises InvalidLink."""
+    async with _linked_member(database, token, keys) as (connection, member):
+        values = feed_preferences(member, alarm_minutes=alarm_minutes, answers=answers, now=now)
+        await _update(connection, member, values)
 
 
 async def pause(
@@ -173,41 +141,56 @@ async def pause(
     now: datetime,
     purpose: Purpose = Purpose.PREFERENCES,
 ) -> Member:
-    """Send a member nothing until the beginning of a day by their own clocks; returns them as they were.
+    """Send a member nothing until the given day begins by their own clocks; return them as they were before.
 
-    The link to leave may do it too: it could do more. Raises Refused for a day that has begun or is over a year
-    away.
+    A link to leave may do this too: it could do more. Raises InvalidLink, and Refused for a day that has begun or is
+    over a year away.
     """
     async with database.write() as connection:
-        standing, member = await recognise(connection, token, purpose, keys=keys)
-        if member is None or standing is not LinkStatus.GOOD:
-            raise NotOpen(standing)
-        back = first_instant(datetime.combine(until, time()), known_zone(member.zone, "UTC"))
-        if back <= now:
-            raise Refused("You need to choose a day to come: that one has begun already.")
-        if (back - now).days > LONGEST_PAUSE_DAYS:
+        member = await require_link(connection, token, purpose, keys=keys)
+        ends = first_instant(datetime.combine(until, time()), member.zone)
+        if ends <= now:
+            raise Refused("You need to choose a day in the future: that day has already begun.")
+        if (ends - now).days > LONGEST_PAUSE_DAYS:
             raise Refused("You need to choose an earlier day: that one is more than a year away.")
-        await _change(connection, member, {"status": "paused", "active_since": None, "paused_until": back})
+        await _update(connection, member, status_values(member, "paused", now=now, until=ends))
     return member
 
 
 async def end_pause(database: Database, token: str, *, keys: Keys, now: datetime) -> None:
-    """Mail a paused member again from now on."""
-    async with _opened(database, token, keys) as (connection, member):
+    """Mail a paused member again from now on. Raises InvalidLink."""
+    async with _linked_member(database, token, keys) as (connection, member):
         if member.status == "paused":
-            await _change(connection, member, {"status": "active", "active_since": now, "paused_until": None})
+            await _update(connection, member, status_values(member, "active", now=now))
 
 
 async def rotate_feed(database: Database, token: str, *, keys: Keys, now: datetime) -> None:
-    """Give a member's own feed a new address; the old one shows no meeting any more."""
-    async with _opened(database, token, keys) as (connection, member):
-        await _change(
-            connection, member, {"feed_generation": member.feed_generation + 1, "feed_changed_at": now}
-        )
+    """Give a member's own feed a new address; the old one shows no meetings any more. Raises InvalidLink."""
+    async with _linked_member(database, token, keys) as (connection, member):
+        values = {"feed_generation": member.feed_generation + 1, "feed_changed_at": now}
+        await _update(connection, member, values)
 
 
-async def _change(connection: AsyncConnection, member: Member, values: Mapping[str, Any]) -> None:
-    different = {name: value for name, value in values.items() if value != getattr(member, name)}
-    if different:
-        await members.change(connection, member.id, **different)
-        log.info("member-changed-own", member=member.id, changed=sorted(different))
+@asynccontextmanager
+async def _linked_member(
+    database: Database, token: str, keys: Keys
+) -> AsyncIterator[tuple[AsyncConnection, Member]]:
+    async with database.write() as connection:
+        yield connection, await require_link(connection, token, Purpose.PREFERENCES, keys=keys)
+
+
+async def _next_meeting(
+    connection: AsyncConnection, series: Sequence[Series], *, zone: str, locale: str, now: datetime
+) -> tuple[str, When | None]:
+    meeting = await upcoming(connection, series, now=now)
+    if meeting is None:
+        return "", None
+    meeting_series = {each.slug: each for each in series}[meeting.series]
+    when = describe_when(meeting, meeting_series, zone=zone, cycle=hour_cycle(locale))
+    return meeting_series.title, when
+
+
+async def _update(connection: AsyncConnection, member: Member, values: Mapping[str, Any]) -> None:
+    change = await update_member(connection, member, values)
+    if change.columns:
+        log.info("member-changed-own", member=member.id, changed=sorted(change.columns))

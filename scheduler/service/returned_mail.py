@@ -1,4 +1,4 @@
-"""The messages that came back and wait for a convenor's look: found by sender, age or words, and dropped together."""
+"""Returned messages kept for a convenor's review: find them by sender, age or words, and drop many at once."""
 
 from datetime import datetime, timedelta
 
@@ -7,7 +7,7 @@ from scheduler.domain.mention import folded
 from scheduler.store import returns
 from scheduler.store.database import Database
 
-_AT_ONCE = 500
+_BATCH = 500
 
 
 async def find_waiting(
@@ -18,24 +18,26 @@ async def find_waiting(
     containing: str = "",
     now: datetime,
 ) -> list[int]:
-    """Return the numbers of the waiting messages that fit all that is given: `sender` is a part of a name or address,
-    `containing` words of the message, both in any case and whatever encoding hides them."""
+    """Return the numbers of the kept messages that match every condition: `sender` is part of a name or address,
+    `containing` is part of the message. Case does not matter, and encodings are decoded."""
     before = now - older_than if older_than is not None else None
-    found = []
+    numbers = []
     async with database.read() as connection:
-        async for one in returns.waiting(connection, before=before):
-            if sender and folded(sender) not in folded(senders(one.content)):
+        async for message in returns.waiting(connection, before=before):
+            if sender and folded(sender) not in folded(senders(message.content)):
                 continue
-            if containing and folded(containing) not in folded(f"{one.words}\n{readable(one.content)}"):
+            if containing and folded(containing) not in folded(
+                f"{message.words}\n{readable(message.content)}"
+            ):
                 continue
-            found.append(one.id)
-    return found
+            numbers.append(message.id)
+    return numbers
 
 
 async def drop_waiting(database: Database, numbers: list[int]) -> int:
-    """Forget these waiting messages, some at a time so that nobody else has to wait; returns how many were there."""
-    gone = 0
-    for place in range(0, len(numbers), _AT_ONCE):
+    """Delete these kept messages, in batches so that other writers need not wait; return how many were deleted."""
+    deleted = 0
+    for start in range(0, len(numbers), _BATCH):
         async with database.write() as connection:
-            gone += await returns.drop_many(connection, numbers[place : place + _AT_ONCE])
-    return gone
+            deleted += await returns.drop_several(connection, numbers[start : start + _BATCH])
+    return deleted

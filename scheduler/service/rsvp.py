@@ -1,4 +1,4 @@
-"""Answering an invitation: coming, not coming or perhaps, by a link bound to the member and the meeting."""
+"""Answer an invitation: coming, maybe or declined, by a link that is bound to the member and the meeting."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,21 +10,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.delivery.compose.wording import When, describe_when
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import hour_cycle
-from scheduler.domain.occurrence import Occurrence, Series
+from scheduler.domain.occurrence import ANSWERS, Occurrence, Series
 from scheduler.domain.text import quoted
 from scheduler.domain.token import Keys, Purpose
-from scheduler.service.personal_links import LinkStatus, recognise_among
+from scheduler.service.personal_links import LinkStatus, resolve_bound_link
 from scheduler.store import answers, occurrences
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
-ANSWERS = ("coming", "maybe", "declined")
 NO_ANSWER = "none"
-"""What takes an answer back."""
+"""Takes an answer back."""
 
 
 class RsvpStatus(StrEnum):
-    """Whether an answer can be given: before the start of a meeting that is held, by a member's good link."""
+    """Whether an answer can be given: only before the start of a meeting that takes place, and by a good link."""
 
     OPEN = "open"
     BEGUN = "begun"
@@ -35,10 +34,10 @@ class RsvpStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
-    """A meeting and what its member answered: now, and before this answer. `when` is by the member's own clocks."""
+class RsvpResult:
+    """A meeting and its member's answer, now and `before` this request. `when` is by the member's own clocks."""
 
-    question: RsvpStatus
+    status: RsvpStatus
     title: str = ""
     topic: str = ""
     when: When | None = None
@@ -46,7 +45,7 @@ class Response:
     before: str = ""
 
 
-_BY_STANDING = {
+_BY_LINK_STATUS = {
     LinkStatus.LEFT: RsvpStatus.LEFT,
     LinkStatus.REPLACED: RsvpStatus.REPLACED,
     LinkStatus.UNKNOWN: RsvpStatus.UNKNOWN,
@@ -62,53 +61,61 @@ async def respond(
     keys: Keys,
     locale: str,
     now: datetime,
-) -> Response:
-    """Keep an answer, of ANSWERS or NO_ANSWER; the last one before the start holds.
+) -> RsvpResult:
+    """Save an answer, one of ANSWERS or NO_ANSWER; the last one before the start counts.
 
-    Changes nothing where the question is not open, nor with None, which only looks. `locale` is that of members who
-    have named none. Raises Refused for any other answer.
+    Changes nothing where no answer can be given, nor where `answer` is None. `locale` is for members who have chosen
+    none. Raises Refused for any other answer.
     """
     if answer not in (*ANSWERS, NO_ANSWER, None):
-        raise Refused(f"{quoted(answer)} is no answer; give one of {', '.join(ANSWERS)}")
+        raise Refused(f"{quoted(answer)} is not an answer; give one of {', '.join(ANSWERS)}")
     async with database.read() if answer is None else database.write() as connection:
-        found = await _found(connection, series, token, keys=keys)
-        if isinstance(found, RsvpStatus):
-            return Response(question=found)
-        member, one = found
-        one = await occurrences.with_preceding(connection, one, series[one.series])
-        before = await answers.answer_of(connection, member.id, one.key)
-        question = question_of(one, now)
-        if answer is None or question is not RsvpStatus.OPEN:
+        invitation = await _find_invitation(connection, series, token, keys=keys)
+        if isinstance(invitation, RsvpStatus):
+            return RsvpResult(status=invitation)
+        member, occurrence = invitation
+        occurrence = await occurrences.with_preceding(connection, occurrence, series[occurrence.series])
+        before = await answers.answer_of(connection, member.id, occurrence.key)
+        status = rsvp_status(occurrence, now)
+        if answer is None or status is not RsvpStatus.OPEN:
             answer = before
         elif answer == NO_ANSWER and before:
-            await answers.delete_answer(connection, member.id, one.key, now=now)
+            await answers.drop_answer(connection, member.id, occurrence.key, now=now)
         elif answer not in (NO_ANSWER, before):
-            await answers.set_answer(connection, member.id, one.key, answer=answer, now=now)
-    its = series[one.series]
-    return Response(
-        question=question,
-        title=its.title,
-        topic=one.topic,
+            await answers.set_answer(connection, member.id, occurrence.key, answer=answer, now=now)
+    meeting_series = series[occurrence.series]
+    cycle = hour_cycle(member.locale or locale)
+    return RsvpResult(
+        status=status,
+        title=meeting_series.title,
+        topic=occurrence.topic,
         before=before,
         answer="" if answer == NO_ANSWER else answer,
-        when=describe_when(one, its, zone=member.zone, cycle=hour_cycle(member.locale or locale)),
+        when=describe_when(occurrence, meeting_series, zone=member.zone, cycle=cycle),
     )
 
 
-async def _found(
+def rsvp_status(occurrence: Occurrence, now: datetime) -> RsvpStatus:
+    """Return whether an answer to an occurrence can be given now."""
+    if occurrence.cancelled:
+        return RsvpStatus.CANCELLED
+    return RsvpStatus.OPEN if now < occurrence.starts else RsvpStatus.BEGUN
+
+
+async def _find_invitation(
     connection: AsyncConnection, series: Mapping[str, Series], token: str, *, keys: Keys
 ) -> tuple[Member, Occurrence] | RsvpStatus:
-    held = {one.key: one for one in await occurrences.all_occurrences(connection) if one.series in series}
-    # The newest first: it is the one that is asked about.
-    things = sorted(held, key=lambda key: held[key].starts, reverse=True)
-    standing, member, key = await recognise_among(connection, token, Purpose.RSVP, things, keys=keys)
-    if member is None or standing is not LinkStatus.GOOD:
-        return _BY_STANDING[standing]
-    return member, held[key]
-
-
-def question_of(one: Occurrence, now: datetime) -> RsvpStatus:
-    """Whether an answer to an occurrence can be given now."""
-    if one.cancelled:
-        return RsvpStatus.CANCELLED
-    return RsvpStatus.OPEN if now < one.starts else RsvpStatus.BEGUN
+    """Return whom and what a link to answer is for, or why it is for nobody."""
+    by_key = {
+        occurrence.key: occurrence
+        for occurrence in await occurrences.all_occurrences(connection)
+        if occurrence.series in series
+    }
+    # Most links are for the newest meeting, so it is tried first.
+    newest_first = sorted(by_key, key=lambda key: by_key[key].starts, reverse=True)
+    link_status, member, key = await resolve_bound_link(
+        connection, token, Purpose.RSVP, newest_first, keys=keys
+    )
+    if member is None or link_status is not LinkStatus.GOOD:
+        return _BY_LINK_STATUS[link_status]
+    return member, by_key[key]

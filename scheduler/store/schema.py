@@ -29,6 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.operators import OperatorType
 
+from scheduler.domain.occurrence import ANSWERS
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -270,7 +272,7 @@ answers = Table(
         Instant,
         comment="the DTSTAMP of an answer by a calendar program; null for one on our pages",
     ),
-    _one_of("answer", "coming", "declined", "maybe"),
+    _one_of("answer", *sorted(ANSWERS)),
     Index(None, "member"),
 )
 

@@ -10,7 +10,7 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.token import Purpose
 from scheduler.service import account, form_queue
 from scheduler.service.account import own_data
-from scheduler.service.preferences import NotOpen
+from scheduler.service.personal_links import InvalidLink
 from scheduler.web.forms import field, fields, told
 from scheduler.web.site import PRIVATE, page, shut, site
 
@@ -59,12 +59,12 @@ async def sign_in(request: Request) -> Response:
     try:
         if "download" in request.query_params and request.method != "POST":
             return await _data(request)
-        member = await account.look(here.database, token, keys=here.keys, now=here.clock.now())
+        member = await account.fresh_link_member(here.database, token, keys=here.keys, now=here.clock.now())
         act = _ACTS.get(typed.get("act", "")) if request.method == "POST" else None
         if act and (done := await act(request, typed, complaints)):
             return done
-    except NotOpen as closed:
-        return shut(request, closed.standing)
+    except InvalidLink as closed:
+        return shut(request, closed.status)
     own = here.keys.token(Purpose.PREFERENCES, member.id, generation=member.generation)
     return page(
         request,
@@ -100,7 +100,7 @@ async def _move(request: Request, typed: Mapping[str, str], complaints: dict[str
     if not await here.pace.allows(request):
         return _too_often(request)
     try:
-        await account.ask_address(
+        await account.request_address_change(
             here.database, request.path_params["token"], email, keys=here.keys, now=here.clock.now()
         )
     except Refused as refusal:
@@ -116,7 +116,7 @@ async def _forget(request: Request, typed: Mapping[str, str], complaints: dict[s
         complaints["sure"] = "You need to tick that you are sure."
         return None
     try:
-        erased = await account.forget_me(
+        erased = await account.erase_own_account(
             here.database,
             request.path_params["token"],
             keys=here.keys,
@@ -130,9 +130,9 @@ async def _forget(request: Request, typed: Mapping[str, str], complaints: dict[s
         "We have erased your membership and everything that belongs to it. We keep a scrambled mark of your address, "
         "so that an old list does not bring you back. Backups made before now keep your data until they are deleted. "
     )
-    if erased.stays:
+    if erased.remaining:
         words += (
-            f"Your name is still in {_places(len(erased.stays))}: what we wrote about our meetings, or mail we "
+            f"Your name is still in {_places(len(erased.remaining))}: what we wrote about our meetings, or mail we "
             f"received. Write to {here.community.reply_to} if you want it removed. "
         )
     words += "It was good to have you here; you are welcome any day."
@@ -151,7 +151,7 @@ async def address(request: Request) -> Response:
     here, token = site(request), request.path_params["token"]
     now, complaint, new = here.clock.now(), "", ""
     try:
-        new = await account.look_address(here.database, token, keys=here.keys, now=now)
+        new = await account.pending_address(here.database, token, keys=here.keys, now=now)
         if request.method == "POST":
             await request.body()
             await account.confirm_address(here.database, token, keys=here.keys, now=now)
@@ -163,8 +163,8 @@ async def address(request: Request) -> Response:
                 words=f"From now on our mail goes to {new}. Links in older mails no longer work; the next mail brings "
                 "new ones.",
             )
-    except NotOpen as closed:
-        return shut(request, closed.standing)
+    except InvalidLink as closed:
+        return shut(request, closed.status)
     except Refused as refusal:
         complaint = str(refusal)
     return page(

@@ -17,7 +17,7 @@ from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
 from scheduler.domain.token import Keys
-from scheduler.service.form_limits import USUAL_LIMITS, FormLimits
+from scheduler.service.form_limits import DEFAULT_LIMITS, FormLimits
 from scheduler.service.retention import Retention
 from scheduler.store.database import OUTAGES, Database
 from scheduler.store.outage import is_outage, outage_of
@@ -77,7 +77,7 @@ def create_app(
     metrics: Metrics | None = None,
     shows_outbox: bool = False,
     trusted_proxies: Networks = NO_NETWORKS,
-    form_limits: FormLimits = USUAL_LIMITS,
+    form_limits: FormLimits = DEFAULT_LIMITS,
     sender_faults: Callable[[], Awaitable[list[str]]] = no_faults,
 ) -> Starlette:
     """The site of `community`. `outbox` is the Maildir that mail goes into, and with `shows_outbox` is shown to this

@@ -20,7 +20,7 @@ from scheduler.domain.community import Community
 from scheduler.domain.feed_template import PrivateFeed
 from scheduler.domain.occurrence import Series
 from scheduler.domain.token import Keys
-from scheduler.service.feeds import Subscriber, private_feed, subscriber
+from scheduler.service.feeds import Subscriber, find_subscriber, private_feed
 from scheduler.service.personal_links import LinkStatus
 from scheduler.service.schedule import Published, feed, meeting_calendar, read_meeting
 from scheduler.store import service_state
@@ -295,9 +295,9 @@ class FeedCache:
         await self.freshen()
         if (found := self._subscriptions.get(token)) is None:
             state = self._state
-            one = await subscriber(self._database, token, keys=self._keys, now=self._clock.now())
+            one = await find_subscriber(self._database, token, keys=self._keys, now=self._clock.now())
             found = Subscription(one)
-            if state == self._state and one.standing is not LinkStatus.UNKNOWN:
+            if state == self._state and one.status is not LinkStatus.UNKNOWN:
                 if len(self._subscriptions) >= _SUBSCRIBERS_KEPT:
                     self._subscriptions.clear()
                 self._subscriptions[token] = found

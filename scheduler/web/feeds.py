@@ -9,7 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from scheduler.service.feeds import choose_invitations, farewell, feed_url, filled, look
+from scheduler.service.feeds import (
+    check_subscribe_link,
+    choose_invitations,
+    ended_member_feed,
+    feed_url,
+    personal_feed,
+)
 from scheduler.service.personal_links import LinkStatus
 from scheduler.service.schedule import Published
 from scheduler.web.feed_cache import (
@@ -62,16 +68,16 @@ async def private(request: Request) -> Response:
     here, token = site(request), request.path_params["token"].lower()
     found = await here.shelf.subscription(token)
     one = found.subscriber
-    if one.standing is LinkStatus.UNKNOWN:
+    if one.status is LinkStatus.UNKNOWN:
         return page(request, "feed_gone.html", status=404, headers=PRIVATE_FEED, ended=False)
-    if one.standing is not LinkStatus.GOOD:
-        last = farewell(one, here.community, now=here.clock.now())
+    if one.status is not LinkStatus.GOOD:
+        last = ended_member_feed(one, here.community, now=here.clock.now())
         if last is None:
             return page(request, "feed_gone.html", status=410, headers=PRIVATE_FEED, ended=True)
         return _private(request, here.shelf.validators(last), last)
     if found.validators and _is_known(request, found.validators):
         return _private(request, found.validators, None)
-    published = filled(await here.shelf.common(one.alarm), one)
+    published = personal_feed(await here.shelf.common(one.alarm), one)
     found.validators = here.shelf.validators(published)
     return _private(request, found.validators, published)
 
@@ -134,7 +140,7 @@ async def member(request: Request) -> Response:
         by = "mail" if await field(request, "invitation_by") == "mail" else "feed"
         standing, one = await choose_invitations(here.database, token, by=by, keys=here.keys)
     else:
-        standing, one = await look(here.database, token, keys=here.keys)
+        standing, one = await check_subscribe_link(here.database, token, keys=here.keys)
     if one is None:
         return page(
             request,

@@ -9,7 +9,7 @@ from scheduler.domain.country import countries
 from scheduler.domain.errors import Refused
 from scheduler.domain.zone import city, require_zone
 from scheduler.service import form_queue, join_requests
-from scheduler.service.join_requests import Application
+from scheduler.service.join_requests import JoinForm
 from scheduler.service.personal_links import LinkStatus
 from scheduler.web.forms import fields, language_name, languages, told, zones
 from scheduler.web.site import PRIVATE, page, shut, site
@@ -27,7 +27,7 @@ async def join(request: Request) -> Response:
         return _form(request, {"zone": request.query_params.get("zone", "")}, {})
     found = await fields(request)
     typed = {name: found.get(name, [""])[-1] for name in (*_FIELDS, _TRAP, "confirmed", "act")}
-    application, refusals = join_requests.read_application(typed)
+    application, refusals = join_requests.read_join_form(typed)
     complaints = {name: told(Refused(words), name) for name, words in refusals.items()}
     if application is None:
         return _form(request, typed, complaints, status=422)
@@ -91,10 +91,12 @@ def _tongue(request: Request) -> str:
     return "en"
 
 
-async def _hour(request: Request, typed: Mapping[str, str], application: Application) -> Response:
+async def _hour(request: Request, typed: Mapping[str, str], application: JoinForm) -> Response:
     """The next meeting by the visitor's own clocks: theirs to say whether that is right."""
     here = site(request)
-    offers = await join_requests.candidates(here.database, here.series, application, now=here.clock.now())
+    offers = await join_requests.candidate_zones(
+        here.database, here.series, application, now=here.clock.now()
+    )
     kept = {name: typed[name] for name in (*_FIELDS, _TRAP) if name != "zone"}
     return page(
         request,
@@ -115,7 +117,9 @@ async def confirm(request: Request) -> Response:
             here.database, token, keys=here.keys, admits=here.admits, now=now
         )
     else:
-        standing, found = await join_requests.look(here.database, token, keys=here.keys, now=now)
+        standing, found = await join_requests.check_confirmation_link(
+            here.database, token, keys=here.keys, now=now
+        )
     if found is None:
         if standing is LinkStatus.EXPIRED:
             return page(request, "confirm.html", status=410, headers=PRIVATE, state="expired", request=None)

@@ -4,13 +4,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.domain.localtime import months_later, say_day
+from scheduler.domain.occurrence import ANSWERS
 from scheduler.domain.token import Purpose
 from scheduler.service import preferences
 from scheduler.service import rsvp as rsvp_service
-from scheduler.service.personal_links import JoinStatus, LinkStatus, enter
-from scheduler.service.rsvp import ANSWERS, RsvpStatus
+from scheduler.service.personal_links import InvalidLink, JoinStatus, LinkStatus, resolve_join_link
+from scheduler.service.rsvp import RsvpStatus
+from scheduler.service.unsubscribe import check_leave_link
 from scheduler.service.unsubscribe import leave as leave_list
-from scheduler.service.unsubscribe import look
 from scheduler.web.forms import field
 from scheduler.web.site import PRIVATE, page, site
 
@@ -30,7 +31,7 @@ async def leave(request: Request) -> Response:
     here, token = site(request), request.path_params["token"]
     months = request.query_params.get("pause", "")
     if request.method != "POST":
-        standing = await look(here.database, token, keys=here.keys)
+        standing = await check_leave_link(here.database, token, keys=here.keys)
         return _leaving(request, standing, "asks" if standing is LinkStatus.GOOD else standing.value)
     await request.body()
     if months in PAUSES:
@@ -52,8 +53,8 @@ async def _pause(request: Request, months: str) -> Response:
             now=now,
             purpose=Purpose.LEAVE,
         )
-    except preferences.NotOpen as shut:
-        return _leaving(request, shut.standing, shut.standing.value)
+    except InvalidLink as shut:
+        return _leaving(request, shut.status, shut.status.value)
     return _leaving(request, LinkStatus.GOOD, "paused", until=say_day(until))
 
 
@@ -72,7 +73,7 @@ def _leaving(request: Request, standing: LinkStatus, shown: str, *, until: str =
 async def go(request: Request) -> Response:
     """Redirects to the room while it is open, and otherwise says when it will be."""
     here = site(request)
-    entry = await enter(
+    entry = await resolve_join_link(
         here.database,
         here.by_slug,
         request.path_params["token"],
@@ -81,15 +82,15 @@ async def go(request: Request) -> Response:
         locale=here.community.locale,
         now=here.clock.now(),
     )
-    if entry.door is JoinStatus.OPEN:
+    if entry.status is JoinStatus.OPEN:
         return Response(status_code=302, headers={**PRIVATE, "Location": entry.room})
     return page(
         request,
         "door.html",
-        status=_STATUS_OF_DOOR.get(entry.door, 200),
+        status=_STATUS_OF_DOOR.get(entry.status, 200),
         headers=PRIVATE,
         entry=entry,
-        door=entry.door.value,
+        door=entry.status.value,
     )
 
 
@@ -112,15 +113,15 @@ async def rsvp(request: Request) -> Response:
         now=here.clock.now(),
     )
     chosen = request.query_params.get("answer", "")
-    status = _STATUS.get(response.question, 422 if complaints else 200)
+    status = _STATUS.get(response.status, 422 if complaints else 200)
     return page(
         request,
         "rsvp.html",
         status=status,
         headers=PRIVATE,
         response=response,
-        question=response.question.value,
-        given=given and response.question is RsvpStatus.OPEN,
+        question=response.status.value,
+        given=given and response.status is RsvpStatus.OPEN,
         complaints=complaints,
         chosen=chosen if chosen in ANSWERS else response.answer,
     )

@@ -19,7 +19,8 @@ from scheduler.domain.zone import city, known_zone, require_zone
 from scheduler.service import account, preferences
 from scheduler.service.feeds import subscribe_url
 from scheduler.service.members import LONGEST_NAME
-from scheduler.service.preferences import Choice, NotOpen, Preferences
+from scheduler.service.personal_links import InvalidLink
+from scheduler.service.preferences import Choice, Preferences
 from scheduler.store.members import Mute
 from scheduler.web.forms import fields, language_name, languages, told, zones
 from scheduler.web.site import PRIVATE, Site, page, shut, site
@@ -52,8 +53,8 @@ async def me(request: Request) -> Response:
         # Only who may look may do anything, even wrongly.
         await _read(here, token)
         answer = await act(request, token, typed)
-    except NotOpen as closed:
-        return shut(request, closed.standing)
+    except InvalidLink as closed:
+        return shut(request, closed.status)
     if isinstance(answer, Response):
         return answer
     if answer:
@@ -258,7 +259,7 @@ async def _rotate(request: Request, token: str, _: Mapping[str, str]) -> Complai
 
 async def _fresh(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
     here = site(request)
-    await account.ask_own_link(here.database, token, keys=here.keys, now=here.clock.now())
+    await account.mail_own_link(here.database, token, keys=here.keys, now=here.clock.now())
     return {}
 
 

@@ -26,7 +26,7 @@ async def opened(*, key: str = "", upgrade: bool = False, new_key: bool = False,
     settings = load_settings(None, {"THIRD_THURSDAY_SECURITY__KEY": key} if key else {})
     async with open_parts(settings, upgrade=upgrade, new_key=new_key) as parts:
         if link:
-            details = Details(name="Åse", email="ase@example.org", zone="Europe/Oslo")
+            details = Details(name="Åse", address="ase@example.org", zone="Europe/Oslo")
             await add_member(parts.database, details, keys=parts.keys, locale="en-GB", now=parts.clock.now())
             await send_notice(
                 parts.database,

@@ -16,7 +16,7 @@ from scheduler.bootstrap.wiring import open_parts
 from scheduler.bootstrap.worker import make_dispatcher, make_hands, share
 from scheduler.delivery.send.maildir import read_outbox
 from scheduler.domain.policy import Kind
-from scheduler.service.members import entry
+from scheduler.service.members import new_member_row
 from scheduler.service.notices import mail_one, send_notice
 from scheduler.store import members
 from scheduler.store.ledger import jobs
@@ -35,7 +35,7 @@ def cluster(postgres_url: str, folder: Path, **more: str) -> Settings:
 
 
 async def someone(connection: AsyncConnection, now: datetime) -> None:
-    maya = entry(
+    maya = new_member_row(
         address="maya@example.org",
         name="Maya",
         country="NZ",

@@ -246,7 +246,7 @@ def test_yes_is_not_asked(command: Command, folder: Path, people: str, daily: st
     [
         (None, "cannot be read: No such file"),
         (b"", "the file is empty"),
-        (b"colour,shape\nred,round\n", "no heading means the address"),
+        (b"colour,shape\nred,round\n", "no heading for the address"),
         (b"PK\x03\x04abc", "the file is a workbook"),
     ],
 )
@@ -309,7 +309,7 @@ def test_an_unknown_address_gives_one_line_with_one_like_it(command: Command, pe
         (
             ["add", "--email", "ann@example.org", "--zone", "UTC"],
             1,
-            "ann@example.org is on the list already (active)",
+            "ann@example.org is already on the list (active)",
         ),
         (["add", "--email", "di@example.org"], 2, "--zone is missing"),
         (["export", "no/such/folder/x.csv"], 1, "no/such/folder/x.csv cannot be written: No such file"),

@@ -12,7 +12,7 @@ from scheduler.bootstrap.settings import load_settings
 from scheduler.bootstrap.wiring import Parts, open_parts
 from scheduler.domain.token import Purpose
 from scheduler.service import form_queue, join_requests
-from scheduler.service.join_requests import Application
+from scheduler.service.join_requests import JoinForm
 from scheduler.store import members
 from tests.cli.conftest import NOW, Command
 
@@ -25,7 +25,7 @@ def ask(command: Command) -> Callable[[str], None]:
 
     async def whole(parts: Parts, name: str) -> None:
         email = f"{name.lower()}@example.org"
-        said = Application(
+        said = JoinForm(
             name=name,
             email=email,
             country="GB-WLS",
@@ -33,7 +33,7 @@ def ask(command: Command) -> Callable[[str], None]:
             locale="cy-GB",
             words="Tea.\nAnd talk.",
         )
-        await form_queue.carry_out(
+        await form_queue.process_form(
             parts.database, await form_queue.ask_to_join(parts.database, said, now=NOW), now=NOW
         )
         async with parts.database.read() as connection:

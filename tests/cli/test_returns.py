@@ -67,7 +67,7 @@ def test_a_bounce_a_wish_to_leave_and_a_letter_each_do_what_they_say_in_one_line
         (
             b"From: Zed <zed@example.org>\r\nSubject: \x1b[31mhello\r\n\r\nwords \x1b[2J",
             (),
-            "kept for somebody's look: `third-thursday returns show 2`",
+            "kept for review: `third-thursday returns show 2`",
         ),
     ):
         ended = ingest(octets, *arguments)

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.domain.calendar import ANSWERS, Answer, feed
+from scheduler.domain.calendar import Answer, feed
 from scheduler.domain.feed_template import FeedTemplate, PrivateFeed
+from scheduler.domain.occurrence import ANSWERS
 from scheduler.domain.token import Keys, Purpose
 from tests.domain.test_calendar import ALL, CHANGED, COMMUNITY, NOVEMBER, OCCURRENCES, SERIES
 

@@ -1,4 +1,4 @@
-"""People for tests of the list: rows of an import, and what the list then says of them."""
+"""Helpers for tests of the list: rows for an import, and the members that result."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 KEYS = Keys(b"k" * 32)
 
 
-def row(email: str, **values: Any) -> MemberRow:
+def row(address: str, **values: Any) -> MemberRow:
     known: dict[str, Any] = {
         "line": 2,
         "name": "Ann",
@@ -25,7 +25,7 @@ def row(email: str, **values: Any) -> MemberRow:
         "zone_source": "given",
         "locale": "en-GB",
     }
-    return MemberRow(email=email, **{**known, **values})
+    return MemberRow(address=address, **{**known, **values})
 
 
 async def take(

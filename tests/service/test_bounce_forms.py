@@ -9,15 +9,15 @@ from tests.bounces import EXAMPLES, MEMBER, OUR_TEXT, Example, mail, text
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: one.name)
 def test_a_bounce_means_what_its_mail_system_said(example: Example) -> None:
     for octets in (example.octets, example.octets.replace(b"\n", b"\r\n")):
-        said = parse_inbound(octets)
-        assert said.returned
-        if said.bounce is None:
+        message = parse_inbound(octets)
+        assert message.returned
+        if message.bounce is None:
             meant = "kept"
-        elif said.bounce.failure is None:
+        elif message.bounce.failure is None:
             meant = "none"
         else:
-            meant = str(said.bounce.failure_for(MEMBER))
-        assert meant == example.meant, said.bounce
+            meant = str(message.bounce.failure_for(MEMBER))
+        assert meant == example.meant, message.bounce
 
 
 SEPARATORS = [
@@ -71,8 +71,8 @@ HEADLESS = "Topic: 550 5.1.1 user unknown, and how it came\n"
 )
 def test_no_code_is_taken_from_what_stands_below_a_separator(separator: str, copied: str) -> None:
     body = f"{MEMBER}: the message could not be delivered.\n\n{separator}\n\n{copied}"
-    said = parse_inbound(mail(body))
-    assert said.bounce and said.bounce.status == "no code", said.bounce
+    message = parse_inbound(mail(body))
+    assert message.bounce and message.bounce.status == "no code", message.bounce
 
 
 @pytest.mark.parametrize(
@@ -91,14 +91,16 @@ def test_no_code_is_taken_from_what_stands_below_a_separator(separator: str, cop
 @pytest.mark.parametrize("path", ["<>", ""])
 def test_what_a_mail_system_sends_is_no_automatic_reply(sender: str, path: str) -> None:
     example = text("x", "hard", f"<{MEMBER}>: 550 5.1.1 unknown\n", sender=sender, path=path)
-    said = parse_inbound(example.octets)
-    assert said.automatic and said.returned and said.bounce
+    message = parse_inbound(example.octets)
+    assert message.automatic and message.returned and message.bounce
 
 
 @pytest.mark.parametrize("path", ["<bo@example.org>", ""])
 def test_a_note_of_absence_from_a_person_stays_an_automatic_reply(path: str) -> None:
-    said = parse_inbound(mail("I am away; undeliverable things wait.\n", sender="bo@example.org", path=path))
-    assert said.automatic and not said.returned and said.bounce is None
+    message = parse_inbound(
+        mail("I am away; undeliverable things wait.\n", sender="bo@example.org", path=path)
+    )
+    assert message.automatic and not message.returned and message.bounce is None
 
 
 def test_a_mailbox_line_of_a_mail_server_tells_the_empty_return_path() -> None:

@@ -70,7 +70,7 @@ async def test_a_search_of_all_files_finds_neither_address_nor_name(tmp_path: Pa
             )
         sent, folder = len(installation.mails()), installation.folder
         assert found(folder, ADDRESS, NAME)
-        assert await erase(installation) == Erased(stood=True, mails=2)
+        assert await erase(installation) == Erased(was_member=True, mails=2)
         assert not found(folder, ADDRESS, NAME, "Quarrendon")
         assert len(installation.mails()) == sent - 2
         assert {one.name for one in await installation.reports()} == {"Ann", "Bo"}
@@ -82,7 +82,7 @@ async def test_a_search_of_all_files_finds_neither_address_nor_name(tmp_path: Pa
 async def test_among_many_nothing_of_those_erased_is_left(tmp_path: Path) -> None:
     async with open_installation(tmp_path, NOW) as installation:
         rows = [row(f"Person{number:05}@Example.org", name=f"Name{number:05}") for number in range(20_000)]
-        await take(installation.database, sorted(rows, key=lambda one: hash(one.email)))
+        await take(installation.database, sorted(rows, key=lambda one: hash(one.address)))
         for number in (7, 9_999, 12_345):
             await erase_member(
                 installation.database, f"person{number:05}@example.org", keys=KEYS, outbox=None, now=NOW
@@ -107,7 +107,7 @@ async def test_erasing_again_finishes_what_broke_off(tmp_path: Path, monkeypatch
             with pytest.raises(PermissionError):
                 await erase(installation)
         assert found(tmp_path / "mail", ADDRESS)
-        assert await erase(installation) == Erased(stood=False, mails=1)
+        assert await erase(installation) == Erased(was_member=False, mails=1)
         assert not found(tmp_path, ADDRESS, NAME)
 
 
@@ -120,7 +120,7 @@ async def test_who_was_never_known_is_not_erased(database: Database) -> None:
 async def test_who_left_may_be_erased_too(database: Database) -> None:
     await take(database, [row("ann@example.org")])
     await remove_member(database, "ann@example.org", now=NOW)
-    assert (await erase_member(database, "ann@example.org", keys=KEYS, outbox=None, now=NOW)).stood
+    assert (await erase_member(database, "ann@example.org", keys=KEYS, outbox=None, now=NOW)).was_member
 
 
 async def _being_mailed(installation: Installation) -> None:
@@ -135,7 +135,7 @@ async def _being_mailed(installation: Installation) -> None:
 async def test_while_a_mail_to_them_is_on_its_way_nobody_is_erased(tmp_path: Path) -> None:
     async with open_installation(tmp_path, NINE) as installation:
         await _being_mailed(installation)
-        with pytest.raises(Refused, match="on its way at this moment; try again in a minute"):
+        with pytest.raises(Refused, match="being sent at this moment; try again in a minute"):
             await erase(installation)
         async with installation.database.read() as connection:
             assert await members.by_key(connection, ADDRESS)
@@ -145,7 +145,7 @@ async def test_a_mail_whose_sender_broke_off_is_no_hindrance(tmp_path: Path) -> 
     async with open_installation(tmp_path, NINE) as installation:
         await _being_mailed(installation)
         installation.clock.pass_(timedelta(minutes=2))
-        assert (await erase(installation)).stood
+        assert (await erase(installation)).was_member
         installation.restart()
         await installation.dispatcher.take_over()
         await installation.tick()
@@ -247,7 +247,7 @@ async def test_messages_of_others_that_name_the_erased_are_gone_however_they_are
             installation.database, b"From: x@y.example\n\nPlease see to Zdenka Brown soon."
         )
         done = await erase(installation)
-        assert (done.returned, done.stays) == (2, ())
+        assert (done.returned, done.remaining) == (2, ())
         assert await waiting(installation.database) == [other]
         assert not found(tmp_path, ADDRESS, NAME, octets[-60:-10].decode("ascii", "replace"))
 
@@ -266,7 +266,7 @@ async def test_a_name_that_others_have_deletes_nothing_and_is_told_of(tmp_path: 
         number = await keep_returned(installation.database, HIDING["base64"]("Kim will come. Kimberley too."))
         await keep_returned(installation.database, HIDING["base64"]("Kimberley will come."))
         done = await erase(installation, "kim@example.org")
-        assert done.returned == 0 and done.stays == (
+        assert done.returned == 0 and done.remaining == (
             f"message {number} that came back (`returns show {number}`)",
         )
 
@@ -297,8 +297,11 @@ async def test_topics_speakers_and_notices_that_name_the_erased_are_told(tmp_pat
                 expires=NINE,
             )
         done = await erase(installation)
-        assert done.stays[:2] == (f"the topic, speakers or materials of {key}", f"earlier versions of {key}")
-        assert done.stays[2] == f"earlier versions of {later}" and done.stays[3].startswith("notice ")
+        assert done.remaining[:2] == (
+            f"the topic, speakers or materials of {key}",
+            f"earlier versions of {key}",
+        )
+        assert done.remaining[2] == f"earlier versions of {later}" and done.remaining[3].startswith("notice ")
 
 
 async def test_what_mail_systems_said_of_others_mail_no_longer_names_the_erased(database: Database) -> None:

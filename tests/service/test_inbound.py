@@ -1,4 +1,4 @@
-"""What comes back by mail is done once, only where a token proves it, and otherwise kept for a look."""
+"""Inbound mail is acted on once, only if a token proves it; anything else is kept for review."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -39,14 +39,14 @@ async def installation(tmp_path: Path, database_url: str) -> AsyncIterator[Insta
 
 async def person(installation: Installation, name: str = "Bo") -> Member:
     async with installation.database.read() as connection:
-        found = await members.by_key(connection, address_of(name))
-        assert found
-        return found
+        member = await members.by_key(connection, address_of(name))
+        assert member
+        return member
 
 
 async def verp(installation: Installation, name: str = "Bo", *, keys: Keys | None = None) -> str:
-    one = await person(installation, name)
-    return bounce_address(keys or installation.keys, one.id, one.address, DOMAIN)
+    member = await person(installation, name)
+    return bounce_address(keys or installation.keys, member.id, member.address, DOMAIN)
 
 
 async def leaving(
@@ -56,20 +56,20 @@ async def leaving(
     *,
     keys: Keys | None = None,
 ) -> str:
-    one = await person(installation, name)
+    member = await person(installation, name)
     return leave_address(
-        (keys or installation.keys).token(purpose, one.id, generation=one.generation), DOMAIN
+        (keys or installation.keys).token(purpose, member.id, generation=member.generation), DOMAIN
     )
 
 
 async def uid(
     installation: Installation, name: str = "Bo", *, keys: Keys | None = None, reinstated: int = 0
 ) -> str:
-    one = await person(installation, name)
+    member = await person(installation, name)
     async with installation.database.read() as connection:
         occurrence = await occurrences.occurrence_by_key(connection, KEY)
         assert occurrence
-    own = (keys or installation.keys).name("uid", f"{KEY}:{one.id}")
+    own = (keys or installation.keys).name("uid", f"{KEY}:{member.id}")
     return invitation_uid(replace(occurrence, reinstated=reinstated), own, COMMUNITY.domain)
 
 
@@ -87,21 +87,21 @@ async def ingest(installation: Installation, octets: bytes, recipient: str = "")
     return words
 
 
-async def kept(installation: Installation) -> list[str]:
-    """The kinds of what was kept."""
+async def kept_kinds(installation: Installation) -> list[str]:
+    """Return the kinds of the rows that were kept."""
     async with installation.database.read() as connection:
-        return [one.kind for one in await returns.every(connection)]
+        return [message.kind for message in await returns.every(connection)]
 
 
 async def answered(installation: Installation, name: str = "Bo") -> str:
-    one = await person(installation, name)
+    member = await person(installation, name)
     async with installation.database.read() as connection:
-        return await answers.answer_of(connection, one.id, KEY)
+        return await answers.answer_of(connection, member.id, KEY)
 
 
 async def suppressed(installation: Installation) -> set[str]:
     async with installation.database.read() as connection:
-        return {one.name async for one in members.every(connection) if one.suppressed_at}
+        return {member.name async for member in members.every(connection) if member.suppressed_at}
 
 
 # Leaving
@@ -132,7 +132,7 @@ async def test_who_writes_to_their_address_to_leave_has_left_and_what_is_queued_
         await ingest(installation, message + b"again", address)
         == f"member {(await person(installation)).id} had left before"
     )
-    assert await kept(installation) == []
+    assert await kept_kinds(installation) == []
 
 
 async def test_a_wish_to_leave_that_no_token_proves_changes_nothing_and_is_kept(
@@ -149,14 +149,15 @@ async def test_a_wish_to_leave_that_no_token_proves_changes_nothing_and_is_kept(
         good.replace("u+", "u-"),
         good[:20] + good[21:],
     ]
-    for number, one in enumerate(forged):
+    for number, address in enumerate(forged):
         await ingest(
-            installation, f"To: {one}\r\nFrom: bo@example.org\r\nMessage-ID: <{number}>\r\n\r\nLeave".encode()
+            installation,
+            f"To: {address}\r\nFrom: bo@example.org\r\nMessage-ID: <{number}>\r\n\r\nLeave".encode(),
         )
-    assert {one.status for one in [await person(installation), await person(installation, "Ann")]} == {
-        "active"
-    }
-    assert await kept(installation) == ["review"] * len(forged)
+    assert {
+        address.status for address in [await person(installation), await person(installation, "Ann")]
+    } == {"active"}
+    assert await kept_kinds(installation) == ["review"] * len(forged)
     await installation.change("Bo", generation=1)
     assert "kept for" in await ingest(installation, f"To: {good}\r\n\r\nLeave".encode())
 
@@ -184,25 +185,25 @@ async def test_a_hard_bounce_suppresses_its_member_and_nobody_else(
 
 @pytest.mark.parametrize("form", BOUNCES)
 async def test_a_forged_bounce_suppresses_nobody_and_is_kept(installation: Installation, form: str) -> None:
-    one = await person(installation)
+    member = await person(installation)
     forged = (
         await verp(installation, keys=STRANGER),
-        bounce_address(installation.keys, one.id, address_of("Ann"), DOMAIN),
+        bounce_address(installation.keys, member.id, address_of("Ann"), DOMAIN),
         (await leaving(installation)).replace("u+", "b+"),
         "meetings@conversation.example.org",
     )
     for number, address in enumerate(forged):
         await ingest(installation, BOUNCES[form](address, address_of("Bo")) + str(number).encode())
     assert await suppressed(installation) == set()
-    assert await kept(installation) == ["review"] * len(forged)
+    assert await kept_kinds(installation) == ["review"] * len(forged)
 
 
 async def test_a_bounce_of_an_address_that_is_no_longer_theirs_is_nothing(installation: Installation) -> None:
     old = await verp(installation)
     await installation.change("Bo", address="new@example.org", address_key="new@example.org")
     words = await ingest(installation, returned.postfix(old, address_of("Bo")))
-    assert words == "a bounce of an address to which nothing goes any more: discarded"
-    assert (await suppressed(installation), await kept(installation)) == (set(), [])
+    assert words == "a bounce of an address that is no longer used: discarded"
+    assert (await suppressed(installation), await kept_kinds(installation)) == (set(), [])
 
 
 async def test_a_dead_address_behind_a_forward_does_not_suppress_the_member_who_forwards(
@@ -212,7 +213,7 @@ async def test_a_dead_address_behind_a_forward_does_not_suppress_the_member_who_
         installation, returned.postfix(await verp(installation), "somewhere.else@example.org")
     )
     assert words.startswith("soft bounce (5.1.1)") and words.endswith("counted")
-    assert (await suppressed(installation), await kept(installation)) == (set(), ["soft"])
+    assert (await suppressed(installation), await kept_kinds(installation)) == (set(), ["soft"])
 
 
 @pytest.mark.parametrize(
@@ -234,7 +235,7 @@ async def test_what_comes_back_to_a_good_return_path_is_counted_or_kept(
 ) -> None:
     octets = octets.replace(bounces.TO.encode(), (await verp(installation)).encode())
     assert "discarded" not in await ingest(installation, octets)
-    assert await kept(installation) == [kind]
+    assert await kept_kinds(installation) == [kind]
 
 
 @pytest.mark.parametrize("action", ["delayed", "relayed", "delivered", "expanded", "Delayed (still trying)"])
@@ -244,7 +245,7 @@ async def test_what_is_only_delayed_or_done_is_no_failure(installation: Installa
         returned.postfix(await verp(installation), address_of("Bo"), action=action, status="4.4.1"),
     )
     assert words.startswith("no failure")
-    assert (await suppressed(installation), await kept(installation)) == (set(), [])
+    assert (await suppressed(installation), await kept_kinds(installation)) == (set(), [])
 
 
 async def test_what_others_do_not_want_from_us_suppresses_nobody(installation: Installation) -> None:
@@ -252,7 +253,7 @@ async def test_what_others_do_not_want_from_us_suppresses_nobody(installation: I
         await verp(installation), address_of("Bo"), status="5.7.26", said="550 5.7.26 unauthenticated"
     )
     assert "nobody is suppressed" in await ingest(installation, octets)
-    assert (await suppressed(installation), await kept(installation)) == (set(), ["policy"])
+    assert (await suppressed(installation), await kept_kinds(installation)) == (set(), ["policy"])
 
 
 async def test_a_full_mailbox_is_dead_after_five_bounces_over_three_weeks(installation: Installation) -> None:
@@ -299,8 +300,8 @@ async def test_the_same_bounce_counts_once_whatever_was_written_above_it_on_its_
     )
     assert (await ingest(installation, octets)).endswith("counted")
     for again in (octets, b"Received: from elsewhere\r\n" + octets, octets.replace(b"\r\n", b"\n")):
-        assert await ingest(installation, again) == "the same message came before; nothing was done"
-    assert await kept(installation) == ["soft"]
+        assert await ingest(installation, again) == "this message was received before; nothing was done"
+    assert await kept_kinds(installation) == ["soft"]
 
 
 async def test_a_bounce_of_a_known_form_with_a_full_mailbox_in_words_is_soft(
@@ -325,7 +326,7 @@ async def test_who_complains_has_left(installation: Installation, proof: str) ->
     words = await ingest(installation, returned.complaint("fbl@example.org", enclosed=enclosed))
     assert words == f"a complaint: member {(await person(installation)).id} has left"
     assert (await person(installation)).status == "left"
-    assert await kept(installation) == ["complaint"]
+    assert await kept_kinds(installation) == ["complaint"]
 
 
 async def test_a_complaint_without_a_token_or_that_is_none_is_kept(installation: Installation) -> None:
@@ -339,7 +340,7 @@ async def test_a_complaint_without_a_token_or_that_is_none_is_kept(installation:
             returned.complaint("fbl@example.org", kind=kind, enclosed=enclosed, identity=str(number)),
         )
     assert (await person(installation)).status == "active"
-    assert await kept(installation) == ["review"] * 3
+    assert await kept_kinds(installation) == ["review"] * 3
 
 
 # Automatic replies and people
@@ -361,18 +362,21 @@ async def test_a_note_of_absence_is_discarded(installation: Installation, header
         await ingest(installation, returned.absence(await verp(installation), header))
         == "an automatic reply: discarded"
     )
-    assert (await suppressed(installation), await kept(installation)) == (set(), [])
+    assert (await suppressed(installation), await kept_kinds(installation)) == (set(), [])
 
 
 async def test_what_a_person_writes_is_kept_whole_for_a_convenor(installation: Installation) -> None:
     octets = returned.absence("meetings@conversation.example.org", "Auto-Submitted: no")
     words = await ingest(installation, octets)
-    assert words.startswith("kept for somebody's look")
+    assert words.startswith("kept for review")
     async with installation.database.read() as connection:
-        (one,) = await returns.every(connection)
-        found = await returns.by_id(connection, one.id)
-    assert found and found[1] == octets
-    assert (one.address, one.words) == ("bo@example.org", "no bounce, answer or wish to leave: Out of office")
+        (message,) = await returns.every(connection)
+        row = await returns.by_id(connection, message.id)
+    assert row and row[1] == octets
+    assert (message.address, message.words) == (
+        "bo@example.org",
+        "not a bounce, an answer or a request to leave: Out of office",
+    )
 
 
 async def flood(
@@ -394,10 +398,10 @@ async def flood(
 async def test_what_does_not_fit_into_the_queue_is_accepted_and_counted_and_told_of_once(
     installation: Installation,
 ) -> None:
-    """A mail server returns what is refused, to senders who are mostly forged."""
+    """A mail server would return refused messages to senders who are mostly forged."""
     words = [await flood(installation, number) for number in range(10)]
-    full = [one for one in words if one.startswith("not kept, only counted")]
-    assert len(full) == 6 and await kept(installation) == ["review"] * 4
+    full = [line for line in words if line.startswith("not kept, only counted")]
+    assert len(full) == 6 and await kept_kinds(installation) == ["review"] * 4
     assert "has left" in await ingest(installation, f"To: {await leaving(installation)}\r\n\r\n".encode())
     octets = returned.postfix(await verp(installation, "Ann"), address_of("Ann"))
     assert (await ingest(installation, octets)).endswith("suppressed")
@@ -406,8 +410,10 @@ async def test_what_does_not_fit_into_the_queue_is_accepted_and_counted_and_told
         wrong = await troubles(connection, installation.clock.now(), late=timedelta(hours=1))
         again = await troubles(connection, installation.clock.now(), late=timedelta(hours=1))
     assert wrong["returns"] == again["returns"] and "returns drop" in wrong["returns"]
-    found = await health(installation.database, installation.clock.now())
-    assert found.unkept == 6 and any("so far 6" in one for one in found.troubles(installation.clock.now()))
+    report = await health(installation.database, installation.clock.now())
+    assert report.unkept == 6 and any(
+        "so far 6" in line for line in report.troubles(installation.clock.now())
+    )
 
 
 async def test_a_few_large_messages_fill_the_queue_as_many_small_ones_do(installation: Installation) -> None:
@@ -439,8 +445,8 @@ async def test_dropping_makes_room_again_and_ends_the_alert(installation: Instal
         == 4
     )
     assert await find_waiting(installation.database, older_than=timedelta(days=9), now=now) == []
-    found = await find_waiting(installation.database, sender="SPAM.example", now=now)
-    assert await drop_waiting(installation.database, found) == 4
+    numbers = await find_waiting(installation.database, sender="SPAM.example", now=now)
+    assert await drop_waiting(installation.database, numbers) == 4
     async with installation.database.read() as connection:
         assert "returns" not in await troubles(connection, now, late=timedelta(days=1))
     assert "kept for" in await flood(installation, 20)
@@ -472,8 +478,8 @@ async def test_words_are_found_whatever_encoding_hides_them(
         ("ann", "uhren", False),
         ("müller", "ringe", False),
     ):
-        found = await find_waiting(installation.database, sender=sender, containing=containing, now=now)
-        assert bool(found) is fits, (sender, containing)
+        numbers = await find_waiting(installation.database, sender=sender, containing=containing, now=now)
+        assert bool(numbers) is fits, (sender, containing)
 
 
 async def test_no_message_is_refused(installation: Installation) -> None:
@@ -516,7 +522,7 @@ async def test_the_highest_sequence_and_stamp_wins_in_whatever_order_answers_com
         calendar = returned.google(own, "bo@example.org", partstat, sequence=sequence, stamp=stamp)
         await ingest(installation, returned.answer(calendar, identity=str(number)))
         assert await answered(installation) == holds, number
-    assert await kept(installation) == []
+    assert await kept_kinds(installation) == []
 
 
 async def test_a_clock_that_goes_ahead_does_not_shut_out_later_answers(installation: Installation) -> None:
@@ -533,8 +539,8 @@ async def test_a_clock_that_goes_ahead_does_not_shut_out_later_answers(installat
 async def test_between_our_page_and_a_calendar_program_the_later_answer_holds(
     installation: Installation,
 ) -> None:
-    one, own = await person(installation), await uid(installation)
-    token = installation.keys.token(Purpose.RSVP, one.id, generation=0, about=KEY)
+    member, own = await person(installation), await uid(installation)
+    token = installation.keys.token(Purpose.RSVP, member.id, generation=0, about=KEY)
     await ingest(installation, returned.answer(returned.apple(own, "bo@example.org", sequence=3)))
     await respond(
         installation.database,
@@ -584,7 +590,7 @@ async def test_an_answer_to_the_time_before_a_move_is_discarded(
     )
     words = await ingest(installation, returned.answer(calendar))
     assert words.endswith("before it was changed (SEQUENCE 0, now 1): discarded")
-    assert (await answered(installation), await kept(installation)) == ("", [])
+    assert (await answered(installation), await kept_kinds(installation)) == ("", [])
     later = PROGRAMS[program](await uid(installation), "bo@example.org", "ACCEPTED", sequence=1)
     await ingest(installation, returned.answer(later, identity="2"))
     assert await answered(installation) == "coming"
@@ -662,7 +668,7 @@ async def test_an_answer_that_names_others_alone_is_kept(installation: Installat
     calendar = returned.google(await uid(installation), "ann@example.org").replace(
         "END:VEVENT", f"{OTHERS}END:VEVENT"
     )
-    assert (await ingest(installation, returned.answer(calendar))).startswith("kept for somebody's look")
+    assert (await ingest(installation, returned.answer(calendar))).startswith("kept for review")
     assert (await answered(installation), await answered(installation, "Ann")) == ("", "")
 
 
@@ -696,10 +702,10 @@ async def test_an_answer_that_proves_nothing_is_kept_and_never_applied(
         "delegated": (returned.google(own, "bo@example.org", "DELEGATED"), "bo@example.org"),
     }[how]
     assert (await ingest(installation, returned.answer(calendar, sender=sender))).startswith(
-        "kept for somebody's look"
+        "kept for review"
     )
     assert (await answered(installation), await answered(installation, "Ann")) == ("", "")
-    assert await kept(installation) == ["review"]
+    assert await kept_kinds(installation) == ["review"]
 
 
 async def test_an_answer_comes_to_nothing_once_the_meeting_has_begun_or_the_member_has_left(
@@ -711,11 +717,11 @@ async def test_an_answer_comes_to_nothing_once_the_meeting_has_begun_or_the_memb
     await installation.change("Bo", status="active", active_since=NOW)
     installation.clock.pass_until(datetime(2026, 11, 19, 18, tzinfo=UTC))
     assert "discarded" in await ingest(installation, returned.answer(calendar))
-    assert (await answered(installation), await kept(installation)) == ("", [])
+    assert (await answered(installation), await kept_kinds(installation)) == ("", [])
 
 
 async def test_a_request_or_a_counter_is_no_answer(installation: Installation) -> None:
     for method in ("REQUEST", "COUNTER", "PUBLISH"):
         calendar = returned.google(await uid(installation), "bo@example.org").replace("REPLY", method)
         await ingest(installation, returned.answer(calendar, identity=method))
-    assert (await answered(installation), await kept(installation)) == ("", ["review"] * 3)
+    assert (await answered(installation), await kept_kinds(installation)) == ("", ["review"] * 3)

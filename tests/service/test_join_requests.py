@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.errors import Refused
 from scheduler.domain.token import Purpose
 from scheduler.service import form_queue, join_requests
-from scheduler.service.join_requests import Application, read_application
+from scheduler.service.join_requests import JoinForm, read_join_form
 from scheduler.service.members import erasure_name
 from scheduler.service.personal_links import LinkStatus
 from scheduler.store import erasures, members, notices
@@ -26,7 +26,7 @@ from tests.installation import Installation, address_of, open_installation
 
 NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
-MAYA = Application(
+MAYA = JoinForm(
     name="Maya",
     email="maya@example.org",
     country="NZ",
@@ -62,24 +62,24 @@ async def link(installation: Installation, name: str = "Maya", *, made: datetime
     return installation.keys.token(Purpose.CONFIRM, member.id, generation=member.generation, expires=expires)
 
 
-async def ask(installation: Installation, application: Application = MAYA) -> None:
+async def ask(installation: Installation, form: JoinForm = MAYA) -> None:
     now = installation.clock.now()
-    await form_queue.carry_out(
+    await form_queue.process_form(
         installation.database,
-        await form_queue.ask_to_join(installation.database, application, now=now),
+        await form_queue.ask_to_join(installation.database, form, now=now),
         now=now,
     )
 
 
 async def confirm(installation: Installation, *, admits: bool = False) -> str:
-    standing, request = await join_requests.confirm(
+    link_status, request = await join_requests.confirm(
         installation.database,
         await link(installation),
         keys=installation.keys,
         admits=admits,
         now=installation.clock.now(),
     )
-    assert standing is LinkStatus.GOOD and request
+    assert link_status is LinkStatus.GOOD and request
     return request.state
 
 
@@ -124,10 +124,10 @@ async def test_who_asks_gets_a_mail_that_says_nothing_they_typed(installation: I
     assert not any(word in mail.as_string() + text for word in ("pills", "spam", "listen"))
     assert mail["To"] == "maya@example.org"
     token = text.partition("/confirm/")[2].split()[0]
-    standing, request = await join_requests.look(
+    link_status, request = await join_requests.check_confirmation_link(
         installation.database, token, keys=installation.keys, now=installation.clock.now()
     )
-    assert standing is LinkStatus.GOOD and request and request.state == "unconfirmed"
+    assert link_status is LinkStatus.GOOD and request and request.state == "unconfirmed"
 
 
 async def test_the_whole_way_ends_with_a_welcome_and_then_the_invitation_that_is_out(
@@ -182,9 +182,9 @@ async def test_ten_thousand_attempts_on_one_address_bring_it_two_mails_a_day(
     installation: Installation,
 ) -> None:
     await installation.join(("Cy", "Europe/London"))
-    for application in (MAYA, replace(MAYA, email="cy@example.org")):
+    for form in (MAYA, replace(MAYA, email="cy@example.org")):
         for _ in range(50):
-            await asyncio.gather(*(ask(installation, application) for _ in range(4)))
+            await asyncio.gather(*(ask(installation, form) for _ in range(4)))
             installation.clock.pass_(timedelta(minutes=11))
     await installation.tick()
     assert len(subjects(installation)) == 2
@@ -270,8 +270,8 @@ async def test_what_was_answered_is_carried_out_once_though_the_process_died_in_
         assert await connection.scalar(select(func.count()).select_from(members_table)) == 2
     # Another process starts, two ticks meet, and the first was not dead after all.
     await asyncio.gather(
-        *(form_queue.carry_out_left(installation.database, now=installation.clock.now()) for _ in range(2)),
-        form_queue.carry_out(installation.database, number, now=installation.clock.now()),
+        *(form_queue.process_forms(installation.database, now=installation.clock.now()) for _ in range(2)),
+        form_queue.process_form(installation.database, number, now=installation.clock.now()),
     )
     await installation.tick()
     assert len(subjects(installation)) == 1
@@ -285,7 +285,10 @@ async def test_two_asks_for_one_new_address_at_one_moment_make_one_mail(installa
         for _ in range(3)
     ]
     await asyncio.gather(
-        *(form_queue.carry_out(installation.database, one, now=installation.clock.now()) for one in numbers)
+        *(
+            form_queue.process_form(installation.database, one, now=installation.clock.now())
+            for one in numbers
+        )
     )
     await installation.tick()
     assert len(subjects(installation)) == 1
@@ -294,7 +297,7 @@ async def test_two_asks_for_one_new_address_at_one_moment_make_one_mail(installa
 async def test_an_ask_that_was_left_for_days_is_dropped(installation: Installation) -> None:
     await form_queue.ask_to_join(installation.database, MAYA, now=installation.clock.now())
     installation.clock.pass_(timedelta(days=2))
-    await form_queue.carry_out_left(installation.database, now=installation.clock.now())
+    await form_queue.process_forms(installation.database, now=installation.clock.now())
     assert await status(installation) == "unknown"
     async with installation.database.read() as connection:
         assert await form_queue_store.pending(connection, until=installation.clock.now()) == []
@@ -315,7 +318,7 @@ async def test_convenors_are_reminded_once_a_day_in_one_mail(installation: Insta
         installation.clock.pass_until(NOW + timedelta(days=days, hours=1))
         await installation.tick()
         await installation.tick()
-    nudges = [one for one in subjects(installation, "Bo") if "waits for your answer" in one]
+    nudges = [one for one in subjects(installation, "Bo") if "waiting for your answer" in one]
     assert len(nudges) == 3
 
 
@@ -343,7 +346,7 @@ async def test_an_old_link_to_confirm_says_that_it_has_run_out(installation: Ins
     await ask(installation)
     old = await link(installation, made=NOW - timedelta(days=2))
     for act in (
-        join_requests.look(installation.database, old, keys=installation.keys, now=NOW),
+        join_requests.check_confirmation_link(installation.database, old, keys=installation.keys, now=NOW),
         join_requests.confirm(installation.database, old, keys=installation.keys, admits=True, now=NOW),
     ):
         assert await act == (LinkStatus.EXPIRED, None)
@@ -353,12 +356,12 @@ async def test_an_old_link_to_confirm_says_that_it_has_run_out(installation: Ins
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("name", "", "what to call you"),
+        ("name", "", "tell us your name"),
         ("name", "x" * 201, "at most 200"),
         ("name", "a\r\nBcc: b@example.org", "U+000D"),
         ("name", "\u202eevil", "U+202E"),
         ("email", "nobody", "@"),
-        ("email", "", "goes to"),
+        ("email", "", "email address"),
         ("email", "a\0@example.org", ""),
         ("country", "", "choose your country"),
         ("country", "Atlantis", "not known"),
@@ -370,8 +373,8 @@ async def test_an_old_link_to_confirm_says_that_it_has_run_out(installation: Ins
     ],
 )
 def test_what_is_wrong_is_said_of_its_own_field(field: str, value: str, words: str) -> None:
-    application, complaints = read_application({**GOOD, field: value})
-    assert application is None and list(complaints) == [field]
+    form, complaints = read_join_form({**GOOD, field: value})
+    assert form is None and list(complaints) == [field]
     assert words in complaints[field]
 
 
@@ -384,5 +387,5 @@ def test_names_of_every_script_are_taken_as_they_are() -> None:
         "<b>Ann</b>",
         "Ὀδυσσεύς Ivanov",
     ):
-        application, complaints = read_application({**GOOD, "name": name})
-        assert application and (application.name, application.locale) == (name, "en-NZ"), complaints
+        form, complaints = read_join_form({**GOOD, "name": name})
+        assert form and (form.name, form.locale) == (name, "en-NZ"), complaints

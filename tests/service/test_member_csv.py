@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.domain.errors import Refused
-from scheduler.service.member_csv import MemberRow, Reading, RowProblem, read_members
+from scheduler.service.member_csv import MemberRow, MemberTable, RowProblem, read_members
 
 
-def read(text: str, encoding: str = "utf-8") -> Reading:
+def read(text: str, encoding: str = "utf-8") -> MemberTable:
     return read_members(text.encode(encoding))
 
 
 def problems(text: str) -> list[tuple[int, str, str]]:
-    return [(one.line, one.column, one.reason) for one in read(text).problems]
+    return [(problem.line, problem.column, problem.reason) for problem in read(text).problems]
 
 
 LIST = """\
@@ -39,9 +39,9 @@ PEOPLE = (
 def test_a_list_is_read_in_every_encoding_and_with_every_separator(encoding: str, delimiter: str) -> None:
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=delimiter).writerows(csv.reader(io.StringIO(LIST)))
-    found = read(text.getvalue(), encoding)
-    assert (found.guess.codec if found.guess else "") == ("cp1252" if encoding == "cp1252" else "")
-    assert replace(found, guess=None) == Reading(rows=PEOPLE, problems=(), ignored=(), duplicates=0)
+    table = read(text.getvalue(), encoding)
+    assert (table.guess.codec if table.guess else "") == ("cp1252" if encoding == "cp1252" else "")
+    assert replace(table, guess=None) == MemberTable(rows=PEOPLE, problems=(), ignored=(), duplicates=0)
 
 
 @pytest.mark.parametrize(
@@ -61,23 +61,23 @@ def test_headings_are_known_by_their_common_names(headings: str) -> None:
 
 
 def test_columns_may_stand_in_any_order_and_strange_ones_are_named() -> None:
-    found = read('Phone,Country,Surname,,E-mail,First name,Notes\n1,Wales,Jones,,j@example.org,Siân,"a\nb"\n')
-    assert found.rows == (
+    table = read('Phone,Country,Surname,,E-mail,First name,Notes\n1,Wales,Jones,,j@example.org,Siân,"a\nb"\n')
+    assert table.rows == (
         MemberRow(2, "Siân Jones", "j@example.org", "GB-WLS", "Europe/London", "assumed", None),
     )
-    assert found.ignored == ("Phone", "Notes") and not found.problems
+    assert table.ignored == ("Phone", "Notes") and not table.problems
 
 
 def test_the_first_of_two_columns_that_mean_the_same_is_taken() -> None:
-    found = read("email,mail,country\na@example.org,b@example.org,UK\n")
-    assert [row.email for row in found.rows] == ["a@example.org"] and found.ignored == ("mail",)
+    table = read("email,mail,country\na@example.org,b@example.org,UK\n")
+    assert [row.address for row in table.rows] == ["a@example.org"] and table.ignored == ("mail",)
 
 
 def test_a_name_may_be_missing_or_half_there() -> None:
-    found = read(
+    table = read(
         "first,last,email,country\n,,a@example.org,UK\nAnn,,b@example.org,UK\n,Lee,c@example.org,UK\n"
     )
-    assert [row.name for row in found.rows] == ["", "Ann", "Lee"]
+    assert [row.name for row in table.rows] == ["", "Ann", "Lee"]
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,11 @@ def test_a_zone_is_read_or_that_of_the_country_assumed(
     [
         ("Canada", "", "Canada has "),
         ("", "USA", "United States has "),
-        ("", "", "there is neither a time zone nor a country; write a zone as Europe/London"),
+        ("", "", "there is neither a time zone nor a country; write a zone such as Europe/London"),
         (
             "Bouvet Island",
             "",
-            "Bouvet Island has no time zone of its own; write the member's, as Europe/London",
+            "Bouvet Island has no time zone of its own; write the member's zone, such as Europe/London",
         ),
         ("UK", "Europe/Lodon", "'Europe/Lodon' is not known; did you mean Europe/London?"),
         ("UK", "Nowhere", "'Nowhere' is not known; write an IANA name as Europe/London, or UTC"),
@@ -185,7 +185,7 @@ def test_a_zone_column_alone_that_may_be_a_state_is_a_problem(zone: str) -> None
 
 
 def test_a_windows_zone_is_that_of_the_row_s_country_or_a_problem_of_the_row() -> None:
-    found = read(
+    table = read(
         "email,country,timezone\n"
         "a@example.org,Canada,Pacific Standard Time\n"
         "b@example.org,,Pacific Standard Time\n"
@@ -193,25 +193,25 @@ def test_a_windows_zone_is_that_of_the_row_s_country_or_a_problem_of_the_row() -
         "d@example.org,UK,Greenwich Standard Time\n"
         "e@example.org,Canada,(UTC-06:00) Central Time (US & Canada)\n"
     )
-    assert [(row.email[0], row.zone, row.zone_source) for row in found.rows] == [
+    assert [(row.address[0], row.zone, row.zone_source) for row in table.rows] == [
         ("a", "America/Vancouver", "given"),
         ("b", "America/Los_Angeles", "given"),
         ("c", "Asia/Almaty", "given"),
         ("e", "America/Winnipeg", "given"),
     ]
-    assert [(one.line, one.column) for one in found.problems] == [(5, "timezone")]
-    assert "Windows has no 'Greenwich Standard Time' in United Kingdom" in found.problems[0].reason
+    assert [(problem.line, problem.column) for problem in table.problems] == [(5, "timezone")]
+    assert "Windows has no 'Greenwich Standard Time' in United Kingdom" in table.problems[0].reason
 
 
 def test_a_state_or_city_gives_the_zone_of_a_country_with_several_and_the_mail_asks() -> None:
-    found = read(
+    table = read(
         "email,country,state,city\n"
         "a@example.org,USA,CA,\nb@example.org,USA,,Seattle\nc@example.org,Canada,BC,\nd@example.org,USA,,Springfield\n"
         "e@example.org,Brazil,,Manaus\nf@example.org,Germany,Bayern,München\ng@example.org,Spain,,Las Palmas\n"
         "h@example.org,USA,NE,Omaha\n"
     )
-    assert {row.status for row in found.rows} == {"active"}
-    assert [(row.email[0], row.zone, row.zone_source) for row in found.rows] == [
+    assert {row.status for row in table.rows} == {"active"}
+    assert [(row.address[0], row.zone, row.zone_source) for row in table.rows] == [
         ("a", "America/Los_Angeles", "assumed"),
         ("b", "America/Los_Angeles", "assumed"),
         ("c", "America/Vancouver", "assumed"),
@@ -220,22 +220,22 @@ def test_a_state_or_city_gives_the_zone_of_a_country_with_several_and_the_mail_a
         ("g", "Atlantic/Canary", "assumed"),
         ("h", "America/Chicago", "assumed"),
     ]
-    assert [one.line for one in found.problems] == [5]
+    assert [problem.line for problem in table.problems] == [5]
 
 
 def test_a_default_zone_is_for_rows_that_say_none() -> None:
-    found = read_members(
+    table = read_members(
         b"email,country,zone\na@example.org,,\nb@example.org,Germany,\nc@example.org,USA,\nd@example.org,Canada,\n"
         b"e@example.org,,Asia/Kolkata\n",
         zone="America/Chicago",
     )
-    assert [(row.email[0], row.zone) for row in found.rows] == [
+    assert [(row.address[0], row.zone) for row in table.rows] == [
         ("a", "America/Chicago"),
         ("b", "Europe/Berlin"),
         ("c", "America/Chicago"),
         ("e", "Asia/Kolkata"),
     ]
-    assert [one.line for one in found.problems] == [5]
+    assert [problem.line for problem in table.problems] == [5]
     (row,) = read_members(b"email\na@example.org\n", zone="Europe/London").rows
     assert (row.zone, row.zone_source) == ("Europe/London", "assumed")
 
@@ -367,21 +367,21 @@ EXPORTS = {
 @pytest.mark.parametrize("system", EXPORTS)
 def test_the_exports_of_other_systems_are_read_and_who_left_them_is_not_mailed(system: str) -> None:
     text, expected = EXPORTS[system]
-    found = read(text.format(*(f"m{number}@example.org" for number in range(text.count("{}")))))
-    assert [f"{row.zone} {row.status}" for row in found.rows] == expected and not found.problems
+    table = read(text.format(*(f"m{number}@example.org" for number in range(text.count("{}")))))
+    assert [f"{row.zone} {row.status}" for row in table.rows] == expected and not table.problems
 
 
 def test_an_unknown_status_is_a_problem_of_its_row_only() -> None:
-    found = read("email,country,Status\na@example.org,NZ,Lurking\nb@example.org,NZ,subscribed\n")
-    assert [row.email for row in found.rows] == ["b@example.org"]
-    assert [(one.line, one.column) for one in found.problems] == [(2, "Status")]
+    table = read("email,country,Status\na@example.org,NZ,Lurking\nb@example.org,NZ,subscribed\n")
+    assert [row.address for row in table.rows] == ["b@example.org"]
+    assert [(problem.line, problem.column) for problem in table.problems] == [(2, "Status")]
 
 
 def test_a_blank_cell_is_not_yet_a_yes_but_an_empty_column_says_nothing() -> None:
-    found = read(
+    table = read(
         "email,country,opt_in,confirmed\na@example.org,NZ,yes,\nb@example.org,NZ,,\nc@example.org,NZ,no,\n"
     )
-    assert [row.status for row in found.rows] == ["active", "pending", "left"]
+    assert [row.status for row in table.rows] == ["active", "pending", "left"]
 
 
 @pytest.mark.parametrize(
@@ -400,8 +400,8 @@ def test_headings_in_other_scripts_and_code_pages_are_known(text: str, encoding:
 
 
 def test_a_name_beside_a_first_name_is_the_family_name() -> None:
-    found = read("Vorname;Name;Mail;Land\nAnn;Groß;a@example.org;DE\nBo;Bo Weiß;b@example.org;DE\n")
-    assert [row.name for row in found.rows] == ["Ann Groß", "Bo Weiß"]
+    table = read("Vorname;Name;Mail;Land\nAnn;Groß;a@example.org;DE\nBo;Bo Weiß;b@example.org;DE\n")
+    assert [row.name for row in table.rows] == ["Ann Groß", "Bo Weiß"]
 
 
 def test_a_code_page_is_guessed_and_may_be_named() -> None:
@@ -415,18 +415,20 @@ def test_a_country_of_several_zones_is_told_with_its_zones() -> None:
     ((_, _, reason),) = problems("email,country\na@example.org,USA\n")
     assert (
         reason.startswith("United States has ")
-        and "time zones; write the member's: America/New_York, " in reason
+        and "time zones; write the member's zone: America/New_York, " in reason
     )
 
 
 def test_abbreviations_in_a_zone_column_are_no_country_codes() -> None:
     """EST is Estonia's code, PT Portugal's, MT Malta's: here they mean American clocks."""
-    found = read("email,tz\n" + "".join(f"{text}@example.org,{text}\n" for text in ("EST", "PT", "MT", "AT")))
-    assert not found.rows and len(found.problems) == 4
+    table = read("email,tz\n" + "".join(f"{text}@example.org,{text}\n" for text in ("EST", "PT", "MT", "AT")))
+    assert not table.rows and len(table.problems) == 4
 
 
 def test_without_a_zone_column_the_country_s_is_named() -> None:
-    assert [one[:2] for one in problems("email,Shoe size,Country\na@example.org,x,USA\n")] == [(2, "Country")]
+    assert [problem[:2] for problem in problems("email,Shoe size,Country\na@example.org,x,USA\n")] == [
+        (2, "Country")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -448,7 +450,7 @@ def test_a_language_may_be_a_tag_or_a_name(country: str, locale: str, expected: 
 
 
 def test_all_problems_of_all_bad_rows_are_told_and_the_good_rows_taken() -> None:
-    found = read(
+    table = read(
         "Name,E-mail,Country,Zone,Lang\n"
         "A,a@example.org,UK,,\n"
         "B\x07,b,Ruritania,Europe/Pariss,xx-XX\n"
@@ -463,8 +465,8 @@ def test_all_problems_of_all_bad_rows_are_told_and_the_good_rows_taken() -> None
         "J\N{REPLACEMENT CHARACTER},j@example.org,UK,,\n"
         "K,k@example.org,UK,,\n"
     )
-    assert [row.email for row in found.rows] == ["a@example.org", "f@example.org", "k@example.org"]
-    assert [(one.line, one.column) for one in found.problems] == [
+    assert [row.address for row in table.rows] == ["a@example.org", "f@example.org", "k@example.org"]
+    assert [(problem.line, problem.column) for problem in table.problems] == [
         (3, "Name"),
         (3, "E-mail"),
         (3, "Country"),
@@ -478,30 +480,32 @@ def test_all_problems_of_all_bad_rows_are_told_and_the_good_rows_taken() -> None
         (12, "Name"),
         (13, "Name"),
     ]
-    assert str(found.problems[0]) == "line 3, Name: character U+0007 is not allowed here; leave it out"
-    assert str(found.problems[6]) == "line 7, E-mail: there is no address"
-    assert str(found.problems[7]).startswith("line 8: 6 cells under 5 headings; ")
-    assert all(str(one).isprintable() for one in found.problems)
+    assert str(table.problems[0]) == "line 3, Name: character U+0007 is not allowed here; leave it out"
+    assert str(table.problems[6]) == "line 7, E-mail: there is no address"
+    assert str(table.problems[7]).startswith("line 8: 6 cells under 5 headings; ")
+    assert all(str(problem).isprintable() for problem in table.problems)
 
 
 def test_a_bad_country_is_told_once() -> None:
-    assert [one[:2] for one in problems("email,country,zone\na@example.org,Ruritania,\n")] == [(2, "country")]
+    assert [problem[:2] for problem in problems("email,country,zone\na@example.org,Ruritania,\n")] == [
+        (2, "country")
+    ]
 
 
 def test_a_bad_country_is_told_even_beside_a_good_zone() -> None:
-    assert [one[:2] for one in problems("email,country,zone\na@example.org,Ruritania,UTC\n")] == [
+    assert [problem[:2] for problem in problems("email,country,zone\na@example.org,Ruritania,UTC\n")] == [
         (2, "country")
     ]
 
 
 def test_of_one_address_the_first_good_row_holds() -> None:
-    found = read(
+    table = read(
         "name,email,country\nA,a@example.org,USA\nA,A@Example.org,UK\nA,a@EXAMPLE.org,uk\nB,a@example.org,UK\n"
     )
-    assert [(row.line, row.email) for row in found.rows] == [(3, "A@example.org")]
-    assert found.duplicates == 1
-    assert [(one.line, one.column) for one in found.problems] == [(2, "country"), (5, "email")]
-    assert "line 3" in found.problems[1].reason
+    assert [(row.line, row.address) for row in table.rows] == [(3, "A@example.org")]
+    assert table.duplicates == 1
+    assert [(problem.line, problem.column) for problem in table.problems] == [(2, "country"), (5, "email")]
+    assert "line 3" in table.problems[1].reason
 
 
 @pytest.mark.parametrize(
@@ -511,11 +515,11 @@ def test_of_one_address_the_first_good_row_holds() -> None:
         ("\n \n", "the file is empty"),
         (
             "name,country\nA,UK\n",
-            "no heading means the address: there are 'name', 'country'; write email, e-mail, ",
+            "no heading for the address; the headings are 'name', 'country'; name a column email ",
         ),
         (
             "name,email\nA,a@example.org\n",
-            "no heading means a zone or country: there are 'name', 'email'; write ",
+            "no heading for a zone or country; the headings are 'name', 'email'; name a column ",
         ),
     ],
 )
@@ -529,10 +533,10 @@ def test_a_file_that_is_no_list_is_refused_in_one_line(text: str, reason: str) -
 def test_no_bytes_break_the_reading(data: bytes) -> None:
     for start in (b"", b"email,country,zone,name,lang\n"):
         try:
-            found = read_members(start + data)
+            table = read_members(start + data)
         except Refused:
             continue
-        assert all(str(problem).isprintable() for problem in found.problems)
+        assert all(str(problem).isprintable() for problem in table.problems)
 
 
 CELL = st.text(max_size=30) | st.sampled_from(
@@ -544,16 +548,16 @@ CELL = st.text(max_size=30) | st.sampled_from(
 def test_every_row_is_taken_or_told(rows: list[tuple[str, ...]]) -> None:
     text = io.StringIO(newline="")
     csv.writer(text).writerows([["email", "country", "zone", "language"], *rows])
-    found = read_members(text.getvalue().encode("utf-8", "replace"))
-    said = sum(any(cell.strip().strip("\ufeff") for cell in row) for row in rows)
-    assert len(found.rows) + found.duplicates + len({one.line for one in found.problems}) == said
+    table = read_members(text.getvalue().encode("utf-8", "replace"))
+    filled = sum(any(cell.strip().strip("\ufeff") for cell in row) for row in rows)
+    assert len(table.rows) + table.duplicates + len({problem.line for problem in table.problems}) == filled
 
 
 def test_a_long_list_of_wrong_rows_is_read_about_as_quickly_as_a_right_one() -> None:
     """To look for the nearest name a hundred thousand times would take minutes."""
     wrong = "email,country,zone\n" + "".join(f"{n}@example.org,Land {n},Town/{n}\n" for n in range(20_000))
     before = process_time()
-    found = read(wrong)
-    assert len(found.problems) == 40_000
+    table = read(wrong)
+    assert len(table.problems) == 40_000
     assert process_time() - before < 30
-    assert found.problems[-1] == RowProblem(20_001, "zone", "'Town/19999' is not known")
+    assert table.problems[-1] == RowProblem(20_001, "zone", "'Town/19999' is not known")

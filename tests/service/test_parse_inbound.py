@@ -29,15 +29,15 @@ HONEST = [
 
 def read(octets: bytes) -> InboundMessage | None:
     try:
-        said = parse_inbound(octets)
+        message = parse_inbound(octets)
     except Refused as refused:
         if not str(refused).isprintable():
             raise AssertionError("a refusal of several lines") from refused
         return None
-    assert said.author.isprintable() and said.subject.isprintable()
-    if said.bounce:
-        assert said.bounce.words.isprintable() and len(said.bounce.words) <= 200
-    return said
+    assert message.author.isprintable() and message.subject.isprintable()
+    if message.bounce:
+        assert message.bounce.words.isprintable() and len(message.bounce.words) <= 200
+    return message
 
 
 @pytest.mark.parametrize("number", range(len(HONEST)))
@@ -128,11 +128,11 @@ def test_a_message_that_is_built_to_be_dear_is_cheap(bomb: str) -> None:
 
 def test_an_honest_message_of_some_depth_is_read() -> None:
     octets = b"To: u+" + b"a" * 34 + b"@x\r\n" + nested(20)
-    said = read(octets)
-    assert said and len(said.tokens) == 1
+    message = read(octets)
+    assert message and len(message.tokens) == 1
 
 
 def test_what_lies_behind_the_largest_size_is_not_read() -> None:
     octets = b"To: u+" + b"a" * 34 + b"@x\r\n\r\n" + b"words of no end\r\n" * 400_000
-    said = read(octets)
-    assert said and len(said.tokens) == 1
+    message = read(octets)
+    assert message and len(message.tokens) == 1

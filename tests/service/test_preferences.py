@@ -77,7 +77,7 @@ async def test_a_pause_takes_along_what_waits_already(installation: Installation
     number = await form_queue.ask_for_link(
         installation.database, address_of("Bo"), now=installation.clock.now()
     )
-    await form_queue.carry_out(installation.database, number, now=installation.clock.now())
+    await form_queue.process_form(installation.database, number, now=installation.clock.now())
     await installation.tick()
     assert (await installation.states(kind="sign-in")) == {"Bo": "sent"}
 

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.domain.token import Purpose
 from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR, mail_one, mailed_since, resend_missed
-from scheduler.service.personal_links import LinkStatus, recognise
+from scheduler.service.personal_links import LinkStatus, resolve_link
 from scheduler.store import erasures, members
 from scheduler.store.members import Member
 from scheduler.store.schema import deliveries, notices
@@ -152,16 +152,16 @@ async def test_a_link_that_has_expired_says_so_and_nothing_else_opens_with_it(
         Purpose.CONFIRM, member.id, generation=member.generation, expires=NOW + timedelta(hours=1)
     )
     async with installation.database.read() as connection:
-        for purpose, moment, standing in (
+        for purpose, moment, expected in (
             (Purpose.CONFIRM, NOW, LinkStatus.GOOD),
             (Purpose.CONFIRM, NOW + timedelta(hours=1), LinkStatus.EXPIRED),
             (Purpose.SIGN_IN, NOW, LinkStatus.UNKNOWN),
         ):
-            assert (await recognise(connection, token, purpose, keys=installation.keys, now=moment))[
+            assert (await resolve_link(connection, token, purpose, keys=installation.keys, now=moment))[
                 0
-            ] is standing
+            ] is expected
         with pytest.raises(ValueError, match="expires"):
-            await recognise(connection, token, Purpose.CONFIRM, keys=installation.keys)
+            await resolve_link(connection, token, Purpose.CONFIRM, keys=installation.keys)
 
 
 async def test_nobody_can_be_mailed_without_end(installation: Installation) -> None:

@@ -112,7 +112,7 @@ async def test_another_address_or_a_convenor_lifts_it_and_what_is_still_of_use_g
     if how == "convenor":
         await set_(installation, "Bo", Details(deliverable=True))
     elif how == "convenor's new address":
-        await set_(installation, "Bo", Details(email="new@example.org"))
+        await set_(installation, "Bo", Details(address="new@example.org"))
     else:
         bo = await person(installation, "Bo")
         until = NOW + timedelta(days=1)
@@ -132,7 +132,7 @@ async def test_another_address_or_a_convenor_lifts_it_and_what_is_still_of_use_g
 
 async def test_the_same_address_in_another_spelling_lifts_nothing(installation: Installation) -> None:
     await installation.change("Bo", **GONE)
-    await set_(installation, "Bo", Details(email="Bo@example.org", name="Bob"))
+    await set_(installation, "Bo", Details(address="Bo@example.org", name="Bob"))
     assert (await person(installation, "Bo")).suppressed_at == NOW
 
 

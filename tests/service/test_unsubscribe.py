@@ -8,7 +8,7 @@ import pytest
 
 from scheduler.domain.token import Keys, Purpose
 from scheduler.service.personal_links import LinkStatus
-from scheduler.service.unsubscribe import leave, look
+from scheduler.service.unsubscribe import check_leave_link, leave
 from scheduler.store import erasures, members, service_state
 from scheduler.store.members import Member
 from tests.installation import Installation, address_of, open_installation
@@ -85,7 +85,7 @@ async def test_a_pause_ends_with_leaving(installation: Installation) -> None:
 async def test_looking_changes_nothing(installation: Installation) -> None:
     before = await changes(installation)
     assert (
-        await look(installation.database, await link(installation, "Bo"), keys=installation.keys)
+        await check_leave_link(installation.database, await link(installation, "Bo"), keys=installation.keys)
         is LinkStatus.GOOD
     )
     assert await changes(installation) == before

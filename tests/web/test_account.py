@@ -80,7 +80,7 @@ async def test_a_new_address_is_confirmed_by_its_owner_and_the_old_one_is_told(
     asked = await visitor.post(link, data={"act": "address", "email": "bohumil@example.net"})
     assert "One more step" in asked.text
     again = await visitor.post(link, data={"act": "address", "email": "other@example.net"})
-    assert again.status_code == 422 and "wait some minutes" in again.text
+    assert again.status_code == 422 and "wait a few minutes" in again.text
     await installation.tick()
     assert (await person(installation)).address == "bo@example.org"
     confirm = last_link(installation, "bohumil@example.net")

@@ -51,7 +51,7 @@ async def rounds(installation: Installation, count: int) -> list[float]:
             await super().sleep(seconds)
 
     with suppress(asyncio.CancelledError):
-        await form_queue.keep_carrying_out(installation.database, Counting(installation.clock.now()))
+        await form_queue.run_form_queue(installation.database, Counting(installation.clock.now()))
     return pauses
 
 
@@ -95,7 +95,7 @@ async def test_a_request_just_before_a_round_waits_for_the_next(
 ) -> None:
     await visitor.post("/me", data={"email": address_of("Ann")})
     now = installation.clock.now()
-    await form_queue.carry_out_left(installation.database, now=now, asked_until=now - timedelta(seconds=1))
+    await form_queue.process_forms(installation.database, now=now, asked_until=now - timedelta(seconds=1))
     assert await waiting(installation) == 1
     await rounds(installation, 1)
     assert await waiting(installation) == 0

@@ -7,7 +7,7 @@ from babel import Locale
 from scheduler.domain.country import countries
 from scheduler.domain.locale import find_locale, hour_cycle, require_locale
 from scheduler.domain.token import Purpose
-from scheduler.service.join_requests import read_application
+from scheduler.service.join_requests import read_join_form
 from scheduler.web.forms import language_name, languages
 from tests.delivery import mails
 from tests.installation import Installation
@@ -45,7 +45,7 @@ ODD = (
 def chosen(language: str, country: str) -> str:
     """The locale of somebody who chooses this language and country on /join."""
     form = {"name": "Maya", "email": "maya@example.org", "country": country, "zone": "UTC", "consent": "yes"}
-    application, complaints = read_application({**form, "locale": language})
+    application, complaints = read_join_form({**form, "locale": language})
     assert application, complaints
     return application.locale
 

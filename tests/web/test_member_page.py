@@ -314,7 +314,9 @@ async def test_a_member_ends_their_old_links_and_a_new_one_goes_to_their_address
     await installation.tick()
     (mail,) = [one for one in installation.mails() if "bo@example.org" in str(one["To"])]
     words = mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
-    assert "All links in our earlier mails have ended" in words and "nothing was changed" not in words
+    assert (
+        "All links in our earlier mails have stopped working" in words and "nothing was changed" not in words
+    )
     new = re.search(r"https://meet\.example\.org(/sign-in/\w+)", words)
     assert new and (await visitor.get(new[1])).status_code == 200
 

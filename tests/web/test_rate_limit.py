@@ -147,7 +147,7 @@ async def test_a_visitor_that_asks_too_often_waits_for_the_next_hour_and_no_othe
     database: Database,
 ) -> None:
     clock = FakeClock(START)
-    pace = RateLimiter(database, clock, KEYS, limits=FormLimits(of_one_visitor=2, of_all=10), trusted=PROXIES)
+    pace = RateLimiter(database, clock, KEYS, limits=FormLimits(per_visitor=2, total=10), trusted=PROXIES)
     assert [await pace.allows(request(REAL)) for _ in range(3)] == [True, True, False]
     assert not await pace.allows(request("10.0.0.1", (XFF, f"{FORGED}, {REAL}:99")))
     assert await pace.allows(request("10.0.0.1", (XFF, f"{REAL}, {FORGED}")))
@@ -156,7 +156,7 @@ async def test_a_visitor_that_asks_too_often_waits_for_the_next_hour_and_no_othe
 
 
 async def test_the_limit_over_all_visitors_holds_and_is_a_trouble_for_an_hour(database: Database) -> None:
-    limits = FormLimits(of_one_visitor=30, of_all=5)
+    limits = FormLimits(per_visitor=30, total=5)
     asked = [
         await allow_form(database, f"198.51.100.{number}", keys=KEYS, limits=limits, now=START)
         for number in range(7)
@@ -178,7 +178,7 @@ async def test_the_limit_over_all_visitors_holds_and_is_a_trouble_for_an_hour(da
 
 
 async def test_counts_hold_over_several_serve_that_ask_at_once(database_url: str) -> None:
-    limits = FormLimits(of_one_visitor=7, of_all=100)
+    limits = FormLimits(per_visitor=7, total=100)
     several = [Database(database_url) for _ in range(3)]
     answers = await asyncio.gather(
         *(allow_form(one, REAL, keys=KEYS, limits=limits, now=START) for one in several for _ in range(5))
@@ -190,7 +190,7 @@ async def test_counts_hold_over_several_serve_that_ask_at_once(database_url: str
 
 @pytest.fixture
 def app(installation: Installation) -> Starlette:
-    return make_app(installation, trusted_proxies=PROXIES, form_limits=FormLimits(of_one_visitor=2, of_all=4))
+    return make_app(installation, trusted_proxies=PROXIES, form_limits=FormLimits(per_visitor=2, total=4))
 
 
 async def test_one_visitor_behind_a_proxy_cannot_have_2000_mails_sent(

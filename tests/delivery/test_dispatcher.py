@@ -1,4 +1,4 @@
-"""What is claimed leaves in a sensible order, and comes back after a sensible time."""
+"""What is claimed is sent in a sensible order, and is tried again after a sensible time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -33,18 +33,18 @@ async def test_a_settlement_for_which_nobody_waits_any_more_costs_the_others_of_
     tmp_path: Path,
 ) -> None:
     async with open_installation(tmp_path, OPEN) as installation:
-        settler = ResultWriter(installation.database, installation.clock, run="run", connections=4)
-        settler.submit(Settlement(id=1, state="failed", reason="x"), PendingCount()).cancel()
-        waiting = settler.submit(Settlement(id=2, state="failed", reason="x"), PendingCount())
-        settling = asyncio.create_task(settler.settle())
+        results = ResultWriter(installation.database, installation.clock, run="run", connections=4)
+        results.submit(Settlement(id=1, state="failed", reason="x"), PendingCount()).cancel()
+        waiting = results.submit(Settlement(id=2, state="failed", reason="x"), PendingCount())
+        writing = asyncio.create_task(results.write())
         async with asyncio.timeout(20):
             await waiting
-        settling.cancel()
+        writing.cancel()
 
 
 @asynccontextmanager
 async def all_due(folder: Path, way: Transport, *names: str) -> AsyncIterator[Installation]:
-    """A installation whose members are all due their invitation."""
+    """An installation whose members are all due their invitation."""
     async with open_installation(
         folder, OPEN - timedelta(days=1), policies=(INVITATION,), transport=way
     ) as installation:
@@ -63,7 +63,7 @@ async def test_a_link_to_sign_in_does_not_wait_until_everybody_has_their_invitat
             sending = asyncio.create_task(installation.dispatcher.send_due())
             try:
                 async with asyncio.timeout(30):
-                    # The other waits behind it, on the same connection.
+                    # The second message waits behind it, on the same connection.
                     await receiver.heard("DATA")
                     async with installation.database.write() as connection:
                         await mail_link(connection, address_of(names[0]), installation.clock.now())
@@ -75,7 +75,7 @@ async def test_a_link_to_sign_in_does_not_wait_until_everybody_has_their_invitat
 
 
 class Watched(Receiver):
-    """Calls `then` when the first content has come whole."""
+    """Calls `then` when the first content has arrived completely."""
 
     then: Callable[[], None] | None = None
 

@@ -1,4 +1,4 @@
-"""A mail relay in a process of its own. It logs the messages that it accepts, and kills a sender when told to.
+"""A mail relay in a process of its own. It logs the messages that it accepts, and kills a sender on request.
 
 Its first line on standard output is its port. Each line on standard input is `MOMENT COUNT PID`: at that moment of the
 COUNT-th message from the process PID, send SIGKILL to it and write `killed` on standard output. The moments are:

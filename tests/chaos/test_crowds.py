@@ -128,7 +128,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 
 
 @asynccontextmanager
-async def beside(kind: str, count: int, port: int) -> AsyncIterator[None]:
+async def hostile_clients(kind: str, count: int, port: int) -> AsyncIterator[None]:
     """Run hostile clients until the end of the block."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, crowd.__file__, kind, str(count), str(port), stdout=asyncio.subprocess.PIPE
@@ -149,7 +149,7 @@ async def beside(kind: str, count: int, port: int) -> AsyncIterator[None]:
 )
 async def test_a_crowd_on_the_web_does_not_stop_the_mail(service: Service, kind: str, count: int) -> None:
     """Once, 1,100 partial requests used up all file descriptors, and sending stopped with "Too many open files"."""
-    async with beside(kind, count, service.port):
+    async with hostile_clients(kind, count, service.port):
         await service.send_to_all(1)
     assert await service.healthz() < LONGEST_ANSWER
 
@@ -157,6 +157,6 @@ async def test_a_crowd_on_the_web_does_not_stop_the_mail(service: Service, kind:
 @pytest.mark.parametrize(("kind", "count"), [("idle", 256), ("slow", 256), ("busy", 256)])
 async def test_256_clients_cost_sending_less_than_a_third(service: Service, kind: str, count: int) -> None:
     alone = max([await service.send_to_all(number) for number in range(2)])
-    async with beside(kind, count, service.port):
-        among = max([await service.send_to_all(number) for number in range(2, 4)])
-    assert among > alone * 2 / 3
+    async with hostile_clients(kind, count, service.port):
+        with_clients = max([await service.send_to_all(number) for number in range(2, 4)])
+    assert with_clients > alone * 2 / 3

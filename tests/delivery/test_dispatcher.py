@@ -43,10 +43,10 @@ async def test_a_settlement_for_which_nobody_waits_any_more_costs_the_others_of_
 
 
 @asynccontextmanager
-async def all_due(folder: Path, way: Transport, *names: str) -> AsyncIterator[Installation]:
+async def all_due(folder: Path, smtp: Transport, *names: str) -> AsyncIterator[Installation]:
     """An installation whose members are all due their invitation."""
     async with open_installation(
-        folder, OPEN - timedelta(days=1), policies=(INVITATION,), transport=way
+        folder, OPEN - timedelta(days=1), policies=(INVITATION,), transport=smtp
     ) as installation:
         await installation.tick()
         await installation.join(*((name, "Europe/London") for name in names))
@@ -57,8 +57,8 @@ async def all_due(folder: Path, way: Transport, *names: str) -> AsyncIterator[In
 async def test_a_link_to_sign_in_does_not_wait_until_everybody_has_their_invitation(tmp_path: Path) -> None:
     names = ["Ada", "Mei"]
     async with Receiver({"DOT": [Do.HANG]}) as receiver:
-        way = transport(receiver.port, connections=2)
-        async with all_due(tmp_path, way, *names) as installation:
+        smtp = transport(receiver.port, connections=2)
+        async with all_due(tmp_path, smtp, *names) as installation:
             await installation.planner.tick()
             sending = asyncio.create_task(installation.dispatcher.send_due())
             try:
@@ -91,8 +91,8 @@ async def test_a_dispatcher_that_is_to_stop_sends_what_it_has_offered_and_gives_
     tmp_path: Path, extensions: Sequence[str]
 ) -> None:
     async with Watched(extensions=extensions) as receiver:
-        way = transport(receiver.port, connections=1)
-        async with all_due(tmp_path, way, *(f"Member {number}" for number in range(5))) as installation:
+        smtp = transport(receiver.port, connections=1)
+        async with all_due(tmp_path, smtp, *(f"Member {number}" for number in range(5))) as installation:
             receiver.then = installation.dispatcher.drain
             await installation.tick()
             offered = 1 if extensions else 0

@@ -58,9 +58,9 @@ async def send(
     folder: Path, receiver: Watch, limits: RateLimits, *, to: Sequence[str], each: int, connections: int = 4
 ) -> None:
     """Send an invitation to `each` members at each of the domains, all due at once."""
-    way = transport(receiver.port, connections=connections)
+    smtp = transport(receiver.port, connections=connections)
     async with open_installation(
-        folder, DUE - timedelta(days=1), policies=(INVITATION,), transport=way
+        folder, DUE - timedelta(days=1), policies=(INVITATION,), transport=smtp
     ) as installation:
         await installation.tick()
         for domain in to:

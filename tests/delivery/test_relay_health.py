@@ -32,9 +32,9 @@ class Refusing(Receiver):
 @asynccontextmanager
 async def small_list(folder: Path, receiver: Receiver, *, members: int = 12) -> AsyncIterator[Installation]:
     """An installation with a short list whose invitations are due now, over this relay."""
-    way = transport(receiver.port)
+    smtp = transport(receiver.port)
     async with open_installation(
-        folder, OPEN - timedelta(days=1), policies=(INVITATION,), transport=way
+        folder, OPEN - timedelta(days=1), policies=(INVITATION,), transport=smtp
     ) as installation:
         await installation.tick()
         await installation.join(*((f"Member {number}", "Europe/London") for number in range(members)))

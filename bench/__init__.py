@@ -1,1 +1,1 @@
-"""Benchmarks: this project and a yardstick, side by side in one run."""
+"""Benchmarks that compare this project with other software in the same run."""

@@ -1,8 +1,8 @@
-"""How many mails a second several processes send together: `serve` alone on SQLite, then on PostgreSQL with 0, 1, 2 and
-4 `worker` beside it, in turn and over the same receiver, several rounds. Prints medians, and ratios to the first.
+"""Measure how many mails a second several processes send together: `python bench/cluster.py [MEMBERS] [ROUNDS]`.
 
-cluster.py [MEMBERS] [ROUNDS]: the processes are the real commands; the clock runs from the first mail taken to the
-last. PostgreSQL is a throwaway server with its usual durability.
+`serve` runs alone on SQLite, then on PostgreSQL with 0, 1, 2 and 4 `worker`, in turn and with the same receiver. Prints
+medians, and ratios to the first. The processes are the real commands; the time runs from the first to the last accepted
+mail. PostgreSQL is a temporary server with its usual durability.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ FLEETS = {
 
 @dataclass
 class Target:
-    """The receiver's port and log."""
+    """The port and the log of the receiver."""
 
     port: int
     log: Path
@@ -46,7 +46,7 @@ class Target:
 
 
 async def measure(workers: int, members: int, folder: Path, url: str, receiver: Path) -> float:
-    """Mails a second."""
+    """Start the receiver and return how many mails a second were sent."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         target = Target(probe.getsockname()[1], folder / "taken")
@@ -54,20 +54,20 @@ async def measure(workers: int, members: int, folder: Path, url: str, receiver: 
         receiver, str(target.port), target.log, "1", "0", stdout=asyncio.subprocess.DEVNULL
     )
     fake: Any = target
-    async with Installation(folder, url, fake, random.Random(1), CONNECTIONS) as here:
+    async with Installation(folder, url, fake, random.Random(1), CONNECTIONS) as installation:
         try:
-            return await measured(here, target, workers, members)
+            return await send(installation, target, workers, members)
         finally:
             relay.kill()
             await relay.wait()
 
 
-async def measured(here: Installation, target: Target, workers: int, members: int) -> float:
-    await here.join(members)
-    fleet = [await here.start(name) for name in ["worker"] * max(workers, 0)]
-    for one in fleet:
-        await here.logs(one, "started")
-    fleet.append(await here.start("serve"))
+async def send(installation: Installation, target: Target, workers: int, members: int) -> float:
+    await installation.join(members)
+    fleet = [await installation.start(name) for name in ["worker"] * max(workers, 0)]
+    for process in fleet:
+        await installation.logs(process, "started")
+    fleet.append(await installation.start("serve"))
     begun = seen = 0.0
     while seen < members:
         await asyncio.sleep(0.02)
@@ -77,9 +77,9 @@ async def measured(here: Installation, target: Target, workers: int, members: in
             first = now
         seen = now
     rate = (members - first) / (time.perf_counter() - begun)
-    for one in fleet:
-        one.send_signal(signal.SIGTERM)
-        await one.wait()
+    for process in fleet:
+        process.send_signal(signal.SIGTERM)
+        await process.wait()
     return rate
 
 
@@ -115,10 +115,10 @@ async def main(members: int = 20_000, rounds: int = 3) -> None:
         finally:
             server.stop()
     base = rates["SQLite, serve"]
-    for name, found in rates.items():
-        ratio = statistics.median(one / other for one, other in zip(found, base, strict=True))
-        print(f"{name:<20} {statistics.median(found):>6.0f} a second  {ratio:.2f} x")
+    for name, measured in rates.items():
+        ratio = statistics.median(rate / other for rate, other in zip(measured, base, strict=True))
+        print(f"{name:<20} {statistics.median(measured):>6.0f} a second  {ratio:.2f} x")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*(int(one) for one in sys.argv[1:])))
+    asyncio.run(main(*map(int, sys.argv[1:])))

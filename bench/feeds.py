@@ -1,7 +1,7 @@
-"""Prints how feeds from memory compare with nginx, Radicale and icalendar, each on one core, in one run.
+"""Compare our feeds with nginx, Radicale and icalendar, each on one core, in one run; print medians of ratios.
 
-The service and nginx are one worker each, pinned to the same core and asked in turn by wrk from the other one, over 64
-connections that stay open; both give the same bytes. Machines are noisy, so only the medians of paired ratios count.
+The service and nginx run one worker each, pinned to the same core. wrk requests the same bytes from each in turn, from
+the other core, over 64 connections that stay open. Machines are noisy, so only medians of paired ratios count.
 """
 
 import contextlib
@@ -61,7 +61,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(command: list[str], url: str, **more: object) -> Iterator[None]:
-    """The command, on the servers' core, from when `url` answers to the end of the block."""
+    """Run the command on the servers' core, and wait until `url` answers; stop it at the end of the block."""
     pinned = ["taskset", "-c", SERVER_CORE, *command]
     process = subprocess.Popen(pinned, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **more)  # type: ignore[call-overload]
     try:
@@ -77,28 +77,28 @@ def running(command: list[str], url: str, **more: object) -> Iterator[None]:
 
 
 def get(url: str) -> tuple[bytes, str]:
-    """The body and its tag."""
+    """Return the body and the ETag."""
     with urllib.request.urlopen(url, timeout=3) as answer:
         return answer.read(), answer.headers["ETag"] or ""
 
 
 def per_second(url: str, *headers: str) -> float:
-    """How many requests a second are answered."""
+    """Return how many requests a second are answered."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--timeout=10s"]
     for header in headers:
         command += ["-H", header]
     pinned = ["taskset", "-c", ASKER_CORE, *command, url]
-    said = subprocess.run(pinned, check=True, capture_output=True, text=True).stdout
-    found = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    assert found
-    return float(found[1])
+    output = subprocess.run(pinned, check=True, capture_output=True, text=True).stdout
+    match = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    assert match
+    return float(match[1])
 
 
 def over_http(folder: Path) -> dict[str, float]:
-    """Medians of the paired ratios."""
+    """Return the medians of the paired ratios."""
     ours, nginx, radicale = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
     ports = {url: url.rpartition(":")[2] for url in (ours, nginx, radicale)}
-    user = "user root;" if os.geteuid() == 0 else ""  # the folder is nobody else's to read
+    user = "user root;" if os.geteuid() == 0 else ""  # only root can read the folder
     (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=ports[nginx], user=user))
     python = python_with("radicale", ["radicale"])
     settings = [
@@ -136,17 +136,17 @@ def over_http(folder: Path) -> dict[str, float]:
                     "Radicale GET": per_second(f"{radicale}{_COLLECTION}", f"Authorization: {_NOBODY}"),
                 }
                 rounds.append(rates)
-                said = ", ".join(f"{name} {rate:,.0f}/s" for name, rate in rates.items())
-                print(f"round {number + 1}: {said}", flush=True)
+                rates_text = ", ".join(f"{name} {rate:,.0f}/s" for name, rate in rates.items())
+                print(f"round {number + 1}: {rates_text}", flush=True)
     return {
-        "GET / nginx": statistics.median(one["GET"] / one["nginx GET"] for one in rounds),
-        "304 / nginx": statistics.median(one["304"] / one["nginx 304"] for one in rounds),
-        "304 / Radicale's GET": statistics.median(one["304"] / one["Radicale GET"] for one in rounds),
+        "GET / nginx": statistics.median(rates["GET"] / rates["nginx GET"] for rates in rounds),
+        "304 / nginx": statistics.median(rates["304"] / rates["nginx 304"] for rates in rounds),
+        "304 / Radicale's GET": statistics.median(rates["304"] / rates["Radicale GET"] for rates in rounds),
     }
 
 
 def put(url: str, content: bytes) -> None:
-    """Make a collection of the calendar, and see that it can be read."""
+    """Create a collection with the calendar, and check that it can be read."""
     headers = {"Content-Type": "text/calendar", "Authorization": _NOBODY}
     for method, data in (("PUT", content), ("GET", None)):
         request = urllib.request.Request(url, data=data, method=method, headers=headers)
@@ -155,7 +155,7 @@ def put(url: str, content: bytes) -> None:
 
 
 def filling() -> float:
-    """How many times as fast 10,000 private feeds of one state are filled in as made with icalendar."""
+    """Return how many times faster 10,000 private feeds are filled in from a template than built with icalendar."""
     community = Community(
         name="Conversation for Kindness",
         description="An hour of conversation.",
@@ -176,43 +176,49 @@ def filling() -> float:
     )
     adopted = datetime(2026, 11, 1, tzinfo=UTC)
     since, until = feed_window(adopted)
-    held = [
+    occurrences = [
         series.occurrence(day, adopted)
         for day in takewhile(lambda day: day < until.date(), series.dates(since.date()))
     ]
     keys, of = Keys(b"k" * 32), {series.slug: series}
-    # Both ways need the tokens; what they cost is told apart from neither.
+    # Both ways need the tokens, so they are made before.
     tokens = [keys.token(Purpose.JOIN, member, generation=0) for member in range(MEMBERS)]
 
-    def made(token: str) -> bytes:
+    def build(token: str) -> bytes:
         return feed(
-            held, of, community, name=community.name, join=lambda one: community.way_in(token, one.key)
+            occurrences,
+            of,
+            community,
+            name=community.name,
+            join=lambda occurrence: community.way_in(token, occurrence.key),
         )
 
     ratios = []
     for _ in range(ROUNDS):
         begun = time.perf_counter()
-        some = [made(token) for token in tokens[:SAMPLE]]
-        making = (time.perf_counter() - begun) / SAMPLE
+        built = [build(token) for token in tokens[:SAMPLE]]
+        seconds_each = (time.perf_counter() - begun) / SAMPLE
         begun = time.perf_counter()
-        common = PrivateFeed(held, of, community, way_in=community.way_in, alarm=None, changed_at=adopted)
+        template = PrivateFeed(
+            occurrences, of, community, way_in=community.way_in, alarm=None, changed_at=adopted
+        )
         for token in tokens:
-            common.fill(token, {})
-        ratios.append(making * MEMBERS / (time.perf_counter() - begun))
-        assert [common.fill(token, {}) for token in tokens[:SAMPLE]] == some
+            template.fill(token, {})
+        ratios.append(seconds_each * MEMBERS / (time.perf_counter() - begun))
+        assert [template.fill(token, {}) for token in tokens[:SAMPLE]] == built
     return statistics.median(ratios)
 
 
 def main() -> None:
-    """Needs wrk and nginx (Debian's packages wrk, nginx-light) and two cores; installs Radicale for itself."""
-    lacking = [name for name in ("wrk", "nginx", "taskset") if not shutil.which(name)]
-    if lacking:
+    """Needs two cores, and wrk and nginx (the Debian packages wrk and nginx-light); installs Radicale itself."""
+    missing = [name for name in ("wrk", "nginx", "taskset") if not shutil.which(name)]
+    if missing:
         raise SystemExit(
-            f"bench/feeds.py needs {', '.join(lacking)}: apt-get install wrk nginx-light util-linux"
+            f"bench/feeds.py needs {', '.join(missing)}; install them with: apt-get install wrk nginx-light util-linux"
         )
     with tempfile.TemporaryDirectory() as folder:
         medians = over_http(Path(folder))
-    medians[f"{MEMBERS:,} private feeds filled in / made"] = filling()
+    medians[f"{MEMBERS:,} private feeds filled in / built"] = filling()
     for name, ratio in medians.items():
         print(f"median {name}: {ratio:,.2f}")
 

@@ -1,7 +1,8 @@
-"""How soon mail leaves once it is due: `python bench/latency.py [--members 1400] [--rounds 5]`, a minute a round.
+"""Measure how soon mail is sent once it is due: `python bench/latency.py [--members 1400] [--rounds 5]`.
 
-One running `serve` (SQLite, the default connections) and one relay on loopback, a process each. A meeting in an hour
-has as many reminders as there are rounds, each due at another whole minute; the relay notes when it takes each mail.
+One running `serve` (SQLite, the default number of connections) and one relay on loopback, each in a process of its own.
+A meeting in an hour has a reminder for each round, each due at another whole minute, so a round takes a minute. The
+relay logs when it accepts each mail.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from tests.postgres import free_loopback_port
 HOME = "Europe/London"
 HEAD_START = timedelta(seconds=15)
 LONGEST = 30
-ASKED_FIRST, ASKED_LAST = 1.0, 3.0
+TARGET_FIRST, TARGET_LAST = 1.0, 3.0
 
 _SERIES = """
 [[series]]
@@ -46,13 +47,13 @@ lead = "{minutes}m"
 
 
 def instants(rounds: int) -> list[datetime]:
-    """The due instants: whole minutes, the first of them some seconds ahead."""
+    """Return the due instants: whole minutes, the first of them at least HEAD_START from now."""
     first = (datetime.now(UTC) + HEAD_START).replace(second=0, microsecond=0) + timedelta(minutes=1)
     return [first + timedelta(minutes=number) for number in range(rounds)]
 
 
 def settings(dues: Sequence[datetime]) -> str:
-    """A meeting an hour after the first due instant, and a reminder for each of them."""
+    """Return settings with a meeting an hour after the first due instant, and a reminder for each of them."""
     start = (dues[0] + timedelta(hours=1)).astimezone(ZoneInfo(HOME))
     policies = (_POLICY.format(number=number, minutes=60 - number) for number in range(len(dues)))
     return _SERIES.format(start=start, zone=HOME) + "".join(policies)
@@ -84,12 +85,12 @@ async def start(folder: Path, url: str, port: int) -> asyncio.subprocess.Process
 
 
 async def measure(target: Relay, due: datetime, *, before: int, members: int) -> tuple[float, float]:
-    """Seconds from the due instant to the first and to the last mail taken."""
+    """Return the seconds from the due instant to the first and to the last accepted mail."""
     begun = time.monotonic() + (due - datetime.now(UTC)).total_seconds()
     await asyncio.sleep(begun - time.monotonic())
     while len(target.times()) < before + members:
         if time.monotonic() > begun + LONGEST:
-            raise SystemExit(f"{len(target.times()) - before} of {members} mails came in {LONGEST} s")
+            raise SystemExit(f"{len(target.times()) - before} of {members} mails arrived in {LONGEST} s")
         await asyncio.sleep(0.25)
     times = target.times()[before:]
     return min(times) - begun, max(times) - begun
@@ -105,11 +106,11 @@ async def main(members: int, rounds: int) -> None:
             (folder / "latency.toml").write_text(settings(dues))
             process = await start(folder, url, target.port)
             try:
-                print("| due | load | first mail taken after | last |\n|---|---|---|---|")
-                found = []
+                print("| due | load | first mail accepted after | last |\n|---|---|---|---|")
+                results = []
                 for number, due in enumerate(dues):
                     first, last = await measure(target, due, before=number * members, members=members)
-                    found.append((first, last))
+                    results.append((first, last))
                     print(
                         f"| {due:%H:%M:%S} | {os.getloadavg()[0]:.1f} | {first:.2f} s | {last:.2f} s |",
                         flush=True,
@@ -117,10 +118,10 @@ async def main(members: int, rounds: int) -> None:
             finally:
                 process.send_signal(signal.SIGTERM)
                 await process.wait()
-    first, last = (statistics.median(one) for one in zip(*found, strict=True))
+    first, last = (statistics.median(seconds) for seconds in zip(*results, strict=True))
     print(f"| median | | {first:.2f} s | {last:.2f} s |\n")
     print(
-        f"{members} members; asked were {ASKED_FIRST:.0f} s for the first and {ASKED_LAST:.0f} s for the last"
+        f"{members} members; the targets are {TARGET_FIRST:.0f} s for the first and {TARGET_LAST:.0f} s for the last"
     )
 
 
@@ -128,5 +129,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--members", type=int, default=1_400)
     parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
-    asyncio.run(main(asked.members, asked.rounds))
+    arguments = parser.parse_args()
+    asyncio.run(main(arguments.members, arguments.rounds))

@@ -1,4 +1,5 @@
-// Nodemailer's pool of ten connections, a personalised message of the same size for each: prints one JSON line.
+// Sends a personalised message of the same size to N recipients over nodemailer's pool of ten connections; prints the
+// time taken as one JSON line.
 const nodemailer = require("nodemailer");
 const [port, count] = process.argv.slice(2).map(Number);
 const text = (m) => `Dear ${m.name},\n${"See you on Thursday, and bring a friend.\n".repeat(60)}Leave: ${m.leave}\n`;
@@ -12,7 +13,7 @@ async function main() {
   const begun = process.hrtime.bigint();
   const before = process.cpuUsage();
   let next = 0;
-  const lane = async () => {
+  const sendShare = async () => {
     while (next < count) {
       const number = next++;
       const m = { name: `Member ${number}`, leave: `https://meet.example.org/u/${String(number).padStart(34, "0")}` };
@@ -22,7 +23,7 @@ async function main() {
       });
     }
   };
-  await Promise.all(Array.from({ length: 20 }, lane));
+  await Promise.all(Array.from({ length: 20 }, sendShare));
   const used = process.cpuUsage(before);
   console.log(JSON.stringify({
     sent: count, seconds: Number(process.hrtime.bigint() - begun) / 1e9, cpu: (used.user + used.system) / 1e6,

@@ -1,8 +1,9 @@
-"""This project's whole road, in a process of its own: prints one JSON line of what sending to N members took.
+"""Send to N members in a process of its own, and print the time and resources taken as one JSON line.
 
-Before the clock runs templates are loaded, as when the service starts, and members and their deliveries are made, as an
-hour ahead of the due instant; then claims, composing, SMTP and settlements, on SQLite with synchronous=FULL. The mail
-is a convenor's notice in text and HTML, as long as smtp-source's; with `--invitation` it is one, calendar part and all.
+Measured are claims, composing, SMTP and settlements, on SQLite with synchronous=FULL. Templates are loaded before, as
+when the service starts, and so are members and deliveries made, as an hour before the due instant. The mail is a
+convenor's notice with text and HTML, as long as that of smtp-source, or with `--invitation` an invitation with its
+calendar part.
 """
 
 import argparse
@@ -42,17 +43,19 @@ PARAGRAPH = 3 * (
     "ask of each other. "
 )
 PARAGRAPHS = 7
-"""So many make a mail of 12.8 KB."""
+"""This many paragraphs make a mail of 12.8 KB."""
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
     parser.add_argument("members", type=int)
     parser.add_argument("--connections", type=int, default=20)
-    parser.add_argument("--commit-ms", type=float, default=0, help="each commit takes so much longer")
+    parser.add_argument("--commit-ms", type=float, default=0, help="milliseconds to add to each commit")
     parser.add_argument("--invitation", action="store_true", help="send an invitation, not a notice")
-    parser.add_argument("--plain-names", action="store_true", help="call them Member 0, Member 1 and so on")
+    parser.add_argument(
+        "--plain-names", action="store_true", help="name the members Member 0, Member 1 and so on"
+    )
     parser.add_argument("--dkim", action="store_true", help="sign with Ed25519")
     return parser.parse_args()
 
@@ -64,7 +67,7 @@ def signer() -> DkimSigner:
 
 
 async def rename(installation: Installation, members: int) -> None:
-    """Give the members names as people have them; they keep their addresses."""
+    """Give the members realistic names; they keep their addresses."""
     async with installation.database.write() as connection:
         await connection.execute(
             text("UPDATE members SET name = :name WHERE address = :address"),
@@ -73,7 +76,7 @@ async def rename(installation: Installation, members: int) -> None:
 
 
 def slow_commits(installation: Installation, milliseconds: float) -> None:
-    """Let each commit of the ledger take longer, as on a slower disk."""
+    """Make each commit take longer, as on a slower disk."""
 
     def wait(_connection: object = None) -> None:
         time.sleep(milliseconds / 1000)
@@ -82,38 +85,38 @@ def slow_commits(installation: Installation, milliseconds: float) -> None:
         event.listen(engine, "commit", wait)
     transact = installation.database._transact
 
-    def slowly(work: Callable[[Connection], T], *, bare: bool = False) -> T:
-        done = transact(work, bare=bare)
+    def slow_transact(work: Callable[[Connection], T], *, bare: bool = False) -> T:
+        result = transact(work, bare=bare)
         if bare:
             wait()
-        return done
+        return result
 
-    installation.database._transact = slowly  # type: ignore[method-assign, assignment]
+    installation.database._transact = slow_transact  # type: ignore[method-assign, assignment]
 
 
-async def main(asked: argparse.Namespace) -> None:
+async def main(arguments: argparse.Namespace) -> None:
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     transport = SmtpTransport(
-        SmtpAddress(host="127.0.0.1", port=asked.port),
+        SmtpAddress(host="127.0.0.1", port=arguments.port),
         hostname="bench.example.org",
-        connections=asked.connections,
+        connections=arguments.connections,
     )
     with tempfile.TemporaryDirectory() as home:
-        policies = (INVITATION,) if asked.invitation else ()
+        policies = (INVITATION,) if arguments.invitation else ()
         async with open_installation(
             Path(home), ADOPTED, policies=policies, transport=transport
         ) as installation:
             await installation.planner.tick()
             await installation.join(
-                *((f"Member {number}", ZONES[number % len(ZONES)]) for number in range(asked.members))
+                *((f"Member {number}", ZONES[number % len(ZONES)]) for number in range(arguments.members))
             )
-            if not asked.plain_names:
-                await rename(installation, asked.members)
-            if asked.dkim:
+            if not arguments.plain_names:
+                await rename(installation, arguments.members)
+            if arguments.dkim:
                 installation.signer = signer()
                 installation.restart()
             begun = time.perf_counter()
-            if asked.invitation:
+            if arguments.invitation:
                 installation.clock.pass_until(DUE)
                 await installation.planner.tick()
             else:
@@ -126,22 +129,22 @@ async def main(asked: argparse.Namespace) -> None:
                     now=installation.clock.now(),
                 )
             planned = time.perf_counter() - begun
-            if asked.commit_ms:
-                slow_commits(installation, asked.commit_ms)
+            if arguments.commit_ms:
+                slow_commits(installation, arguments.commit_ms)
             composer(installation.community, installation.signer).prepare()
             calm_collector()
-            begun, spent = time.perf_counter(), time.process_time()
+            begun, cpu_before = time.perf_counter(), time.process_time()
             sent = await installation.dispatcher.send_due()
-            took = {
+            result = {
                 "sent": sent,
                 "seconds": time.perf_counter() - begun,
-                "cpu": time.process_time() - spent,
+                "cpu": time.process_time() - cpu_before,
                 "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
                 "planning": planned,
             }
-    print(json.dumps(took))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(arguments()))
+        runner.run(main(parse_arguments()))

@@ -1,6 +1,6 @@
-"""Made-up names as a list of members from 35 countries has them: more than a third need an encoding in a mail."""
+"""Made-up names, as in a list of members from 35 countries. More than a third must be encoded in a mail."""
 
-# Of 140 members so many each; the words mean "member".
+# How many of 140 members have each name; the words mean "member".
 _KINDS = {
     "Member": 88,
     "Medlem Å": 13,
@@ -26,5 +26,5 @@ _NAMES = [kind for kind, count in _KINDS.items() for _ in range(count)]
 
 
 def name(number: int) -> str:
-    """The name of a member. Kinds follow each other as in a list that nobody has sorted."""
+    """Return the name of a member. The kinds are mixed, as in a list that is not sorted."""
     return f"{_NAMES[number * 37 % len(_NAMES)]} {number:04}"

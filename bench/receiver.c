@@ -1,5 +1,5 @@
-/* A fast mail relay for benchmarks: epoll, one thread, logs "recipient message-id" for each message that it takes.
-   receiver PORT LOG PIPELINING(0|1) DELAY_MS: every answer comes DELAY_MS after what it answers. */
+/* A fast mail relay for benchmarks: epoll, one thread. Logs "recipient message-id" for each message that it accepts.
+   receiver PORT LOG PIPELINING(0|1) DELAY_MS: every reply is sent DELAY_MS after its command. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -16,7 +16,7 @@
 struct conn { int fd, in_data, dead, owed; size_t len, scan, out; char rcpt[400], id[400], say[8192], in[1 << 18]; };
 struct late { double due; struct conn *conn; char *text; size_t len; struct late *next; };
 static struct late *first, *last;
-static FILE *book;
+static FILE *log_file;
 static int delay, pipelining, polling;
 
 static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1e3 + t.tv_nsec / 1e6; }
@@ -58,7 +58,7 @@ static void command(struct conn *c, char *line) {
         say(c, pipelining ? "250-bench\r\n250-PIPELINING\r\n250 8BITMIME\r\n" : "250-bench\r\n250 8BITMIME\r\n");
     else if (!strncasecmp(line, "RCPT", 4)) { between(c->rcpt, sizeof c->rcpt, line, '<', '>'); say(c, "250 ok\r\n"); }
     else if (!strncasecmp(line, "DATA", 4)) { c->in_data = 1; say(c, "354 go on\r\n"); }
-    else if (!strncasecmp(line, "QUIT", 4)) say(c, "221 bye\r\n"); /* the other side closes */
+    else if (!strncasecmp(line, "QUIT", 4)) say(c, "221 bye\r\n"); /* the client closes the connection */
     else say(c, "250 ok\r\n");
 }
 
@@ -73,7 +73,7 @@ static void heard(struct conn *c) {
             *stop = 0;
             char *id = strcasestr(at, "Message-ID:");
             if (id) between(c->id, sizeof c->id, id, '<', '>'); else c->id[0] = 0;
-            fprintf(book, "%s %s\n", c->rcpt, c->id);
+            fprintf(log_file, "%s %s\n", c->rcpt, c->id);
             say(c, "250 taken\r\n");
             c->in_data = 0; c->scan = 0; at = stop + 5;
         } else {
@@ -94,8 +94,8 @@ int main(int argc, char **argv) {
     struct sockaddr_in place = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[1])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct epoll_event event = {.events = EPOLLIN}, events[256];
     signal(SIGPIPE, SIG_IGN);
-    book = fopen(argv[2], "w"); pipelining = atoi(argv[3]); delay = atoi(argv[4]);
-    setvbuf(book, NULL, _IOFBF, 1 << 16);
+    log_file = fopen(argv[2], "w"); pipelining = atoi(argv[3]); delay = atoi(argv[4]);
+    setvbuf(log_file, NULL, _IOFBF, 1 << 16);
     setsockopt(server, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(server, (struct sockaddr *)&place, sizeof place) || listen(server, 1024)) { perror("receiver"); return 1; }
     polling = epoll_create1(0);
@@ -104,7 +104,7 @@ int main(int argc, char **argv) {
     for (;;) {
         double wait = first ? first->due - now() : -1;
         int n = epoll_wait(polling, events, 256, first ? (wait > 0 ? (int)wait + 1 : 0) : 500);
-        if (!n && !first) fflush(book);
+        if (!n && !first) fflush(log_file);
         while (first && first->due <= now()) {
             struct late *l = first;
             first = l->next; if (!first) last = NULL;

@@ -1,7 +1,7 @@
-"""`make bench`: this project beside the usual senders, over one fast receiver, in turn; prints medians of ratios.
+"""`make bench`: compare this project with other senders over the same fast receiver, and print medians of ratios.
 
-Machines are noisy, so only ratios within one round count. What a machine lacks (gcc, apt-get, npm, pip) is left out by
-name. Everything fetched or built goes into a temporary folder.
+Machines are noisy, so only ratios within one round count. Senders that need a missing tool (apt-get, npm, pip) are left
+out and named. Everything that is downloaded or built goes into a temporary folder.
 """
 
 import argparse
@@ -21,19 +21,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-Took = dict[str, float]
+Result = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """One row of the table: how it is run against a port, to how many, and what kind of receiver it meets."""
+    """One row of the table: the command for a port and a number of messages, the receiver's behaviour, and the row to
+    compare with."""
 
     name: str
     command: Callable[[int, int], Sequence[str]]
     count: int
     pipelining: bool = True
     delay_ms: int = 0
-    beside: str = "smtp-source, 20 sessions"
+    compared_with: str = "smtp-source, 20 sessions"
 
 
 def build(folder: Path) -> Path:
@@ -44,26 +45,26 @@ def build(folder: Path) -> Path:
 
 @contextmanager
 def receiving(program: Path, folder: Path, sender: Sender) -> Iterator[tuple[int, Path]]:
-    """A receiver for one run; its port, and the file in which it notes what it took."""
+    """Run a receiver; yield its port, and the file in which it logs the messages."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    book = folder / "taken"
-    command = [program, str(port), book, str(int(sender.pipelining)), str(sender.delay_ms)]
+    log = folder / "taken"
+    command = [program, str(port), log, str(int(sender.pipelining)), str(sender.delay_ms)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
         try:
-            yield port, book
+            yield port, log
         finally:
             process.terminate()
 
 
 def smtp_source(folder: Path) -> Path | None:
-    """Postfix's own load generator, out of its package; the mail server itself is neither installed nor started."""
-    if found := shutil.which("smtp-source"):
-        return Path(found)
-    if not quietly(["apt-get", "download", "postfix"], folder):
+    """Return the path of Postfix's load generator, from its Debian package. The mail server itself is not installed."""
+    if path := shutil.which("smtp-source"):
+        return Path(path)
+    if not run_quietly(["apt-get", "download", "postfix"], folder):
         return None
     package = next(folder.glob("postfix_*.deb"))
     subprocess.run(["dpkg", "-x", package, folder / "postfix"], check=True)
@@ -73,21 +74,21 @@ def smtp_source(folder: Path) -> Path | None:
 
 def nodemailer(folder: Path) -> Path | None:
     shutil.copy(HERE / "nodemailer.js", folder)
-    done = quietly(["npm", "install", "--silent", "--no-fund", "--no-audit", "nodemailer"], folder)
-    return folder / "nodemailer.js" if done else None
+    installed = run_quietly(["npm", "install", "--silent", "--no-fund", "--no-audit", "nodemailer"], folder)
+    return folder / "nodemailer.js" if installed else None
 
 
 def django(folder: Path) -> Path | None:
     python = folder / "django/bin/python"
-    made = quietly([sys.executable, "-m", "venv", "django"], folder)
+    made = run_quietly([sys.executable, "-m", "venv", "django"], folder)
     return (
         python
-        if made and quietly([str(python), "-m", "pip", "install", "--quiet", "django"], folder)
+        if made and run_quietly([str(python), "-m", "pip", "install", "--quiet", "django"], folder)
         else None
     )
 
 
-def quietly(command: Sequence[str], folder: Path) -> bool:
+def run_quietly(command: Sequence[str], folder: Path) -> bool:
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
     except FileNotFoundError:
@@ -96,8 +97,8 @@ def quietly(command: Sequence[str], folder: Path) -> bool:
 
 
 def senders(folder: Path, members: int) -> Iterator[Sender]:
-    """The rows, each after the one that it is compared with."""
-    python, few = sys.executable, min(members, 1_000)
+    """Yield the rows, each after the one that it is compared with."""
+    python, fewer = sys.executable, min(members, 1_000)
 
     def ours(*options: str) -> Callable[[int, int], Sequence[str]]:
         return lambda port, count: [python, str(HERE / "ours.py"), str(port), str(count), *options]
@@ -123,7 +124,7 @@ def senders(folder: Path, members: int) -> Iterator[Sender]:
     if postfix := smtp_source(folder):
         yield Sender("smtp-source, 20 sessions", source(20), members)
     else:
-        print("left out: smtp-source (needs apt-get and dpkg); ratios are to ours instead")
+        print("left out: smtp-source (needs apt-get and dpkg); ratios are to our own first row instead")
     many = ("--connections", "100")
     yield Sender("ours, 20 connections", ours(), members)
     yield Sender("ours, 100 connections", ours(*many), members)
@@ -144,17 +145,17 @@ def senders(folder: Path, members: int) -> Iterator[Sender]:
         ours("--connections", "50"),
         members // 4,
         delay_ms=20,
-        beside="smtp-source, 50, 20 ms away",
+        compared_with="smtp-source, 50, 20 ms away",
     )
     if script := nodemailer(folder):
         yield Sender(
-            "nodemailer, pool of 10", lambda port, count: ["node", str(script), str(port), str(count)], few
+            "nodemailer, pool of 10", lambda port, count: ["node", str(script), str(port), str(count)], fewer
         )
     else:
         print("left out: nodemailer (needs npm)")
-    yield Sender("idiomatic Python, 10 connections", yardstick(python, "idiomatic"), few)
+    yield Sender("idiomatic Python, 10 connections", yardstick(python, "idiomatic"), fewer)
     if own := django(folder):
-        yield Sender("Django", yardstick(str(own), "django"), few)
+        yield Sender("Django", yardstick(str(own), "django"), fewer)
     else:
         print("left out: Django (needs pip)")
 
@@ -163,24 +164,24 @@ def yardstick(python: str, kind: str) -> Callable[[int, int], Sequence[str]]:
     return lambda port, count: [python, str(HERE / "yardsticks.py"), kind, str(port), str(count)]
 
 
-def run(sender: Sender, program: Path, folder: Path) -> Took:
-    """Seconds, CPU seconds and peak megabytes a run took; every message has to have arrived once."""
-    with receiving(program, folder, sender) as (port, book):
+def run(sender: Sender, program: Path, folder: Path) -> Result:
+    """Run a sender and return seconds, CPU seconds and peak megabytes. Every message has to arrive exactly once."""
+    with receiving(program, folder, sender) as (port, log):
         begun = time.perf_counter()
         process = subprocess.Popen(
             sender.command(port, sender.count), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         assert process.stdout
-        said = process.stdout.read()
+        output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begun
-        time.sleep(0.6)  # the receiver writes its book when it has been idle
-    lines = book.read_text(errors="replace").splitlines()
+        time.sleep(0.6)  # the receiver writes its log when it is idle
+    lines = log.read_text(errors="replace").splitlines()
     if status or len({line.split(" ")[0] for line in lines}) != sender.count or len(lines) != sender.count:
         raise SystemExit(f"{sender.name}: {len(lines)} of {sender.count} messages arrived, status {status}")
-    if said.strip().startswith(b"{"):
-        found: Took = json.loads(said)
-        return found
+    if output.strip().startswith(b"{"):
+        result: Result = json.loads(output)
+        return result
     return {
         "sent": sender.count,
         "seconds": seconds,
@@ -190,64 +191,66 @@ def run(sender: Sender, program: Path, folder: Path) -> Took:
 
 
 def commit_latency(folder: Path) -> float:
-    """Milliseconds of a small commit, as the ledger makes them."""
+    """Return the median milliseconds of a small commit with synchronous=FULL."""
     with sqlite3.connect(folder / "probe.sqlite", isolation_level=None) as connection:
         connection.executescript(
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE probe (value)"
         )
-        taken = []
+        durations = []
         for _ in range(200):
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("INSERT INTO probe VALUES (1)")
             begun = time.perf_counter()
             connection.execute("COMMIT")
-            taken.append((time.perf_counter() - begun) * 1000)
-    return statistics.median(taken)
+            durations.append((time.perf_counter() - begun) * 1000)
+    return statistics.median(durations)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--members", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", metavar="WORD", help="only smtp-source and the rows whose name has this")
-    asked = parser.parse_args()
+    parser.add_argument(
+        "--only", metavar="WORD", help="run only smtp-source and the rows whose name contains WORD"
+    )
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if not shutil.which("gcc"):
-            raise SystemExit("the receiver is written in C: install gcc")
-        program, rows = build(folder), list(senders(folder, asked.members))
-        if asked.only:
-            rows = [rows[0], *(row for row in rows[1:] if asked.only in row.name)]
+            raise SystemExit("the receiver is written in C; install gcc")
+        program, rows = build(folder), list(senders(folder, arguments.members))
+        if arguments.only:
+            rows = [rows[0], *(row for row in rows[1:] if arguments.only in row.name)]
         print(
-            f"{asked.members} members, {asked.rounds} rounds, a commit takes {commit_latency(folder):.2f} ms"
+            f"{arguments.members} members, {arguments.rounds} rounds, a commit takes {commit_latency(folder):.2f} ms"
         )
-        rounds: list[dict[str, Took]] = []
-        for turn in range(asked.rounds):
+        rounds: list[dict[str, Result]] = []
+        for number in range(arguments.rounds):
             rounds.append({sender.name: run(sender, program, folder) for sender in rows})
             print(
-                f"round {turn + 1}: ",
-                *(f"{rate(took):.0f}" for took in rounds[-1].values()),
+                f"round {number + 1}: ",
+                *(f"{rate(result):.0f}" for result in rounds[-1].values()),
             )
     show(rows, rounds)
 
 
-def show(rows: Sequence[Sender], rounds: Sequence[dict[str, Took]]) -> None:
-    print("\n| sender | × what it stands beside | messages a second | CPU s per 1,000 | peak MB |")
+def show(rows: Sequence[Sender], rounds: Sequence[dict[str, Result]]) -> None:
+    print("\n| sender | ratio | messages a second | CPU s per 1,000 | peak MB |")
     print("|---|---|---|---|---|")
     for row in rows:
-        took = [one[row.name] for one in rounds]
-        beside = [one.get(row.beside, one[rows[0].name]) for one in rounds]
+        results = [results[row.name] for results in rounds]
+        others = [results.get(row.compared_with, results[rows[0].name]) for results in rounds]
         cells = (
-            f"{statistics.median(rate(one) / rate(other) for one, other in zip(took, beside, strict=True)):.3g}",
-            f"{statistics.median(map(rate, took)):.0f}",
-            f"{statistics.median(one['cpu'] / one['sent'] * 1000 for one in took):.3f}",
-            f"{statistics.median(one['megabytes'] for one in took):.0f}",
+            f"{statistics.median(rate(ours) / rate(other) for ours, other in zip(results, others, strict=True)):.3g}",
+            f"{statistics.median(map(rate, results)):.0f}",
+            f"{statistics.median(result['cpu'] / result['sent'] * 1000 for result in results):.3f}",
+            f"{statistics.median(result['megabytes'] for result in results):.0f}",
         )
         print(f"| {row.name} | {' | '.join(cells)} |")
 
 
-def rate(took: Took) -> float:
-    return took["sent"] / took["seconds"]
+def rate(result: Result) -> float:
+    return result["sent"] / result["seconds"]
 
 
 if __name__ == "__main__":

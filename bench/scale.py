@@ -1,7 +1,7 @@
-"""What a large list costs on SQLite: `python bench/scale.py [MEMBERS...] [--history ROWS] [--send]`.
+"""Measure the cost of a large list on SQLite: `python bench/scale.py [MEMBERS...] [--history ROWS] [--send]`.
 
-Each step runs in a process of its own over the file that the steps before it left, so that seconds, CPU and peak memory
-are that step's alone. `--history` puts that many sent deliveries of meetings long over beside it, `--send` sends the
+Each step runs in a process of its own on the database that the steps before it left, so that seconds, CPU and peak
+memory are those of that step alone. `--history` adds that many sent deliveries of past meetings; `--send` sends the
 whole notice to the benchmarks' receiver.
 """
 
@@ -64,21 +64,21 @@ SELECT :notice, id, zone, locale, :chunk + id / 500, 'sent', 1, :due, :due, 0, :
 """
 
 
-def micro(moment: datetime) -> int:
+def microseconds(moment: datetime) -> int:
     return round(moment.timestamp() * 1_000_000)
 
 
 async def prepare(installation: Installation, members: int, history: int) -> None:
-    """Everybody on the list, and what they were sent of one meeting a month, the latest first."""
+    """Add the members, and the deliveries of one meeting a month, the latest first."""
     await installation.planner.tick()
     async with installation.database.write() as connection:
         change = await service_state.note_change(connection)
-        values = {"count": members, "at": micro(ADOPTED), "change": change}
+        values = {"count": members, "at": microseconds(ADOPTED), "change": change}
         await connection.execute(text(_MEMBERS), values)
     for number in range(-(-history // members)):
         starts = ADOPTED - timedelta(days=17 + 30 * number)
-        times = {"starts": micro(starts), "ends": micro(starts + timedelta(hours=1))}
-        due = micro(starts - timedelta(days=14))
+        times = {"starts": microseconds(starts), "ends": microseconds(starts + timedelta(hours=1))}
+        due = microseconds(starts - timedelta(days=14))
         key = {"key": f"conversation-for-kindness/{starts:%Y-%m-%dT0000}", "date": f"{starts:%Y-%m-%d}"}
         async with installation.database.write() as connection:
             await connection.execute(text(_MEETING), key | times)
@@ -113,7 +113,7 @@ async def plan(installation: Installation) -> None:
 
 
 async def archive(installation: Installation) -> None:
-    """What takes as many ticks as there are batches of 20,000."""
+    """Archive everything at once; the service archives one batch of 20,000 in each tick."""
     now, longest = installation.clock.now(), 0.0
     moved = -1
     while moved:
@@ -137,35 +137,35 @@ STEPS: dict[str, Work] = {
 
 
 async def step(name: str, folder: Path, members: int, history: int, port: int) -> None:
-    """Run one step over the database in `folder` and print one JSON line of what it took."""
+    """Run one step on the database in `folder`, and print the time and resources taken as one JSON line."""
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     transport = SmtpTransport(
         SmtpAddress(host="127.0.0.1", port=port), hostname="bench.example.org", connections=20
     )
     now = ADOPTED if name == "prepare" else DUE + timedelta(days=name == "tick of the next day")
     async with open_installation(folder, now, policies=POLICIES, transport=transport) as installation:
-        begun, spent = time.perf_counter(), time.process_time()
+        begun, cpu_before = time.perf_counter(), time.process_time()
         if name == "prepare":
             await prepare(installation, members, history)
         else:
-            # The archive is filled by a step of its own.
+            # Archiving is a step of its own.
             installation.planner._archive_after = timedelta(days=3650)
             await STEPS[name](installation)
-        took = {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - spent}
-        await installation.database.checkpoint()
-    print(json.dumps(took | {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+        result = {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - cpu_before}
+        await installation.database.flush_log()
+    print(json.dumps(result | {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 
 def run(name: str, folder: Path, members: int, history: int, port: int = 25) -> dict[str, float]:
     command = [sys.executable, __file__, str(members), "--history", str(history), "--step", name]
     command += ["--folder", str(folder), "--port", str(port)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    took: dict[str, float] = json.loads(done.stdout)
+    process = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    result: dict[str, float] = json.loads(process.stdout)
     print(
-        f"{name}: {took['seconds']:.2f} s, CPU {took['cpu']:.2f} s, peak {took['megabytes']:.0f} MB",
+        f"{name}: {result['seconds']:.2f} s, CPU {result['cpu']:.2f} s, peak {result['megabytes']:.0f} MB",
         flush=True,
     )
-    return took
+    return result
 
 
 def measure(members: int, history: int, *, send: bool) -> None:
@@ -179,26 +179,27 @@ def measure(members: int, history: int, *, send: bool) -> None:
             if name != "sending all":
                 run(name, folder, members, history)
             elif send:
-                with receiving(build(folder), folder, Sender("ours", lambda *_: (), members)) as (port, book):
-                    took = run(name, folder, members, history, port)
-                    time.sleep(0.6)  # the receiver writes its book when it has been idle
-                print(f"{members / took['seconds']:.0f} messages a second")
-                assert each_once(book, members), "not everybody got it once"
-                book.unlink()
+                with receiving(build(folder), folder, Sender("ours", lambda *_: (), members)) as (port, log):
+                    result = run(name, folder, members, history, port)
+                    time.sleep(0.6)  # the receiver writes its log when it is idle
+                print(f"{members / result['seconds']:.0f} messages a second")
+                assert each_once(log, members), "not every member got the mail exactly once"
+                log.unlink()
             if name.startswith("tick with"):
                 print(f"{(file.stat().st_size - before) / members:.0f} bytes a delivery")
 
 
-def each_once(book: Path, members: int) -> bool:
-    """In little memory: what this process has ever held would count as the next step's peak."""
+def each_once(log: Path, members: int) -> bool:
+    """Return whether every member got one mail."""
+    # The memory of this process would count as the peak of the next step, so use little.
     seen = bytearray(members)
-    with book.open("rb") as lines:
+    with log.open("rb") as lines:
         for line in lines:
             seen[int(line[len("member.") : line.index(b"@")])] += 1
     return seen.count(1) == members
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("members", type=int, nargs="*", default=[10_000, 1_000_000])
     parser.add_argument("--history", type=int, default=0)
@@ -210,10 +211,18 @@ def arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    asked = arguments()
-    if asked.step:
+    arguments = parse_arguments()
+    if arguments.step:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(step(asked.step, Path(asked.folder), asked.members[0], asked.history, asked.port))
+            runner.run(
+                step(
+                    arguments.step,
+                    Path(arguments.folder),
+                    arguments.members[0],
+                    arguments.history,
+                    arguments.port,
+                )
+            )
     else:
-        for members in asked.members:
-            measure(members, asked.history, send=asked.send)
+        for members in arguments.members:
+            measure(members, arguments.history, send=arguments.send)

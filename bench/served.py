@@ -1,7 +1,7 @@
-"""The running service, `serve`, in a process of its own: prints one JSON line of what sending to N members took.
+"""Send to N members with the running service, `serve`, and print the time and resources taken as one JSON line.
 
-`serve` runs with its web pages, ticks, metrics and log. A notice is pressed with a hold, so that its deliveries
-are made before it is due. The clock runs from that instant to the last delivery that is noted as sent.
+`serve` runs with its web pages, ticks, metrics and log. A notice is sent with a hold, so that its deliveries are made
+before it is due. Measured is the time from that instant to the last delivery that is recorded as sent.
 """
 
 import argparse
@@ -42,7 +42,7 @@ async def rename(database: Database, members: int) -> None:
 
 
 async def start(folder: Path, url: str, port: int, connections: int) -> asyncio.subprocess.Process:
-    """Start `serve`, and wait until it answers."""
+    """Start `serve`, and wait until its web server answers."""
     web = free_loopback_port()
     environment = {
         **os.environ,
@@ -77,7 +77,7 @@ async def start(folder: Path, url: str, port: int, connections: int) -> asyncio.
 
 
 def resources(process: asyncio.subprocess.Process) -> tuple[float, float]:
-    """CPU seconds and peak megabytes of a process so far."""
+    """Return CPU seconds and peak megabytes of a process so far."""
     fields: Sequence[str] = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     status = Path(f"/proc/{process.pid}/status").read_text()
     peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
@@ -85,17 +85,17 @@ def resources(process: asyncio.subprocess.Process) -> tuple[float, float]:
     return ticks / os.sysconf("SC_CLK_TCK"), int(peak.split()[1]) / 1024
 
 
-async def main(asked: argparse.Namespace) -> None:
+async def main(arguments: argparse.Namespace) -> None:
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     with tempfile.TemporaryDirectory() as home:
         folder, clock = Path(home), SystemClock()
         url = f"sqlite:///{folder}/served.sqlite"
-        await join(url, asked.members)
+        await join(url, arguments.members)
         database = Database(url)
-        await rename(database, asked.members)
-        process = await start(folder, url, asked.port, asked.connections)
+        await rename(database, arguments.members)
+        process = await start(folder, url, arguments.port, arguments.connections)
         try:
-            hold = timedelta(seconds=3 + asked.members / 5_000)
+            hold = timedelta(seconds=3 + arguments.members / 5_000)
             due = clock.now() + hold
             await send_notice(
                 database,
@@ -107,9 +107,9 @@ async def main(asked: argparse.Namespace) -> None:
                 hold=hold,
             )
             await asyncio.sleep((due - clock.now()).total_seconds() - 0.1)
-            spent, _ = resources(process)
+            cpu_before, _ = resources(process)
             begun, sent, last = time.monotonic(), 0, due
-            while sent < asked.members and time.monotonic() < begun + LONGEST:
+            while sent < arguments.members and time.monotonic() < begun + LONGEST:
                 await asyncio.sleep(0.5)
                 async with database.read() as connection:
                     query = select(func.count(), func.max(deliveries.c.sent_at)).where(
@@ -121,13 +121,13 @@ async def main(asked: argparse.Namespace) -> None:
             process.terminate()
             await process.wait()
             await database.close()
-    took = {
+    result = {
         "sent": sent,
         "seconds": (last - due).total_seconds(),
-        "cpu": cpu - spent,
+        "cpu": cpu - cpu_before,
         "megabytes": megabytes,
     }
-    print(json.dumps(took))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

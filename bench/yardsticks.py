@@ -1,8 +1,8 @@
-"""The usual ways to send a personalised mail to many in Python: prints one JSON line of what N messages took.
+"""Send a personalised mail to N recipients in the usual ways of Python, and print the time taken as one JSON line.
 
-`idiomatic`: Jinja text and HTML for every member, EmailMessage, aiosmtplib's send_message over ten connections.
-`django`: the same words through EmailMultiAlternatives over one connection, as its documentation says. Neither keeps a
-record of anybody.
+`idiomatic`: Jinja text and HTML for each recipient, EmailMessage, and aiosmtplib's send_message over ten connections.
+`django`: the same text through EmailMultiAlternatives over one connection, as its documentation says. Neither records
+what was sent.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ HTML = (
 )
 
 
-def words(number: int) -> dict[str, str]:
+def values(number: int) -> dict[str, str]:
     return {"name": f"Member {number}", "leave": f"https://meet.example.org/u/{number:034}"}
 
 
@@ -32,18 +32,18 @@ async def idiomatic(port: int, count: int) -> None:
     html = Environment(autoescape=True).from_string(HTML)
     text = Environment().from_string(TEXT)  # noqa: S701 - plain text
 
-    async def lane(first: int) -> None:
+    async def send_share(first: int) -> None:
         async with aiosmtplib.SMTP(hostname="127.0.0.1", port=port, start_tls=False) as client:
             for number in range(first, count, CONNECTIONS):
                 message = EmailMessage()
                 message["From"], message["To"] = "meetings@example.org", f"member.{number}@example.org"
                 message["Subject"] = "Conversation for Kindness"
                 message["Message-ID"] = f"<{number}@example.org>"
-                message.set_content(text.render(words(number)))
-                message.add_alternative(html.render(words(number)), subtype="html")
+                message.set_content(text.render(values(number)))
+                message.add_alternative(html.render(values(number)), subtype="html")
                 await client.send_message(message)
 
-    await asyncio.gather(*(lane(first) for first in range(CONNECTIONS)))
+    await asyncio.gather(*(send_share(first) for first in range(CONNECTIONS)))
 
 
 def django(port: int, count: int) -> None:
@@ -59,26 +59,26 @@ def django(port: int, count: int) -> None:
         for number in range(count):
             message = EmailMultiAlternatives(
                 "Conversation for Kindness",
-                text.render(Context(words(number))),
+                text.render(Context(values(number))),
                 "meetings@example.org",
                 [f"member.{number}@example.org"],
                 connection=connection,
             )
-            message.attach_alternative(html.render(Context(words(number))), "text/html")
+            message.attach_alternative(html.render(Context(values(number))), "text/html")
             message.send()
 
 
 if __name__ == "__main__":
     kind, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    begun, spent = time.perf_counter(), time.process_time()
+    begun, cpu_before = time.perf_counter(), time.process_time()
     if kind == "django":
         django(port, count)
     else:
         asyncio.run(idiomatic(port, count))
-    took = {
+    result = {
         "sent": count,
         "seconds": time.perf_counter() - begun,
-        "cpu": time.process_time() - spent,
+        "cpu": time.process_time() - cpu_before,
         "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
-    print(json.dumps(took))
+    print(json.dumps(result))

@@ -15,7 +15,7 @@ from scheduler.delivery.compose.dkim import DkimSigner
 from scheduler.delivery.compose.message_writer import MessageWriter
 from scheduler.delivery.send.dispatcher import Dispatcher
 from scheduler.delivery.send.maildir import MaildirTransport, read_message, read_outbox
-from scheduler.delivery.send.send_queue import Limits
+from scheduler.delivery.send.send_queue import RateLimits
 from scheduler.delivery.send.transport import Transport
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
@@ -91,7 +91,7 @@ class Installation:
     signer: DkimSigner | None = None
     rate: float = 0
     community: Community = COMMUNITY
-    limits: Limits | None = None
+    limits: RateLimits | None = None
 
     def __post_init__(self) -> None:
         self.keys = Keys(b"k" * 32)
@@ -117,7 +117,7 @@ class Installation:
             letters,
             self.clock,
             run=f"run-{self.runs}",
-            limits=self.limits or Limits(rate=self.rate),
+            limits=self.limits or RateLimits(rate=self.rate),
         )
         self.planner = Planner(
             self.database,

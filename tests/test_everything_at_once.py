@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.delivery.send.smtp import SmtpTransport
-from scheduler.delivery.send.smtp_connection import Patience
+from scheduler.delivery.send.smtp_connection import Timeouts
 from scheduler.delivery.send.transport import SmtpAddress
 from tests.delivery.receiver import Action, Do, Receiver
 from tests.installation import INVITATION, Installation, open_installation
@@ -17,7 +17,7 @@ from tests.installation import INVITATION, Installation, open_installation
 pytestmark = [pytest.mark.proof, pytest.mark.short]
 
 MEMBERS = 60
-SHORT = Patience(connect=0.2, command=0.2, data=0.2, quit=0.1)
+SHORT = Timeouts(connect=0.2, command=0.2, data=0.2, quit=0.1)
 REFUSES = 7
 
 EVERYWHERE: list[Action] = [
@@ -77,12 +77,12 @@ class Hell(Receiver):
         self.is_bad = True
         self._choice = choice
 
-    def _well_behaved(self, step: str) -> Action:
+    def _default(self, step: str) -> Action:
         if step == "RCPT" and any(f"<{name}@" in self.lines[-1] for name in REFUSED):
             return "550 5.1.1 nobody of that name"
         if self.is_bad and step in STEPS and self._choice.random() < 1 / 8:
             return self._choice.choice(STEPS[step])
-        return super()._well_behaved(step)
+        return super()._default(step)
 
 
 REFUSED = [f"member.{number}" for number in range(0, MEMBERS, REFUSES)]
@@ -113,7 +113,7 @@ async def test_whatever_the_relay_does_each_member_has_one_mail_or_a_reason_once
 ) -> None:
     async with Hell(random.Random(seed), extensions=extensions) as receiver:
         way = SmtpTransport(
-            SmtpAddress(host="127.0.0.1", port=receiver.port), hostname="meet.example.org", patience=SHORT
+            SmtpAddress(host="127.0.0.1", port=receiver.port), hostname="meet.example.org", timeouts=SHORT
         )
         begin = datetime(2026, 11, 5, 9, 30, tzinfo=UTC)
         async with open_installation(

@@ -26,7 +26,7 @@ from scheduler.bootstrap.worker import (
     share,
     when_told,
 )
-from scheduler.delivery.send.metrics import Metered
+from scheduler.delivery.send.metrics import MeteredTransport
 from scheduler.domain.errors import Problem
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.alerts import AlertNotifier
@@ -73,7 +73,7 @@ class Service:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._planner = make_planner(parts)
-        self.transport = Metered(make_transport(parts.settings))
+        self.transport = MeteredTransport(make_transport(parts.settings))
         self._dispatcher = make_dispatcher(parts, self.transport)
         watch = parts.settings.watch
         self._bell = AlertNotifier(

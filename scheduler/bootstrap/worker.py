@@ -19,7 +19,7 @@ from scheduler.delivery.compose.composer import Composer
 from scheduler.delivery.compose.message_writer import MessageWriter
 from scheduler.delivery.send.dispatcher import Dispatcher
 from scheduler.delivery.send.maildir import MaildirTransport
-from scheduler.delivery.send.send_queue import Limits
+from scheduler.delivery.send.send_queue import RateLimits
 from scheduler.delivery.send.smtp import SmtpTransport
 from scheduler.delivery.send.transport import MaildirAddress, Transport
 from scheduler.domain.errors import SettingsProblem
@@ -51,9 +51,9 @@ def make_transport(settings: Settings) -> Transport:
     )
 
 
-def make_limits(settings: Settings) -> Limits:
+def make_limits(settings: Settings) -> RateLimits:
     """How fast the settings let mail go."""
-    return Limits(
+    return RateLimits(
         rate=settings.mail.rate,
         domain_rate=settings.mail.domain_rate,
         domain_connections=settings.mail.domain_connections,
@@ -85,7 +85,7 @@ def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatc
     rate = parts.settings.mail.rate
     alone = parts.database.is_sqlite
 
-    async def book(slots: int) -> float:
+    async def reserve_slots(slots: int) -> float:
         # What waits for a slot has been claimed, and must not be forgotten where the database is away for a while.
         while True:
             try:
@@ -106,7 +106,7 @@ def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatc
         run=secrets.token_hex(8),
         limits=make_limits(parts.settings),
         lease=math.inf if alone else LEASE_SECONDS,
-        book=None if alone else book,
+        reserve_slots=None if alone else reserve_slots,
     )
 
 
@@ -130,7 +130,7 @@ async def share(dispatcher: Dispatcher, hands: JobConsumer) -> None:
     """Send one chunk after the other until `hands` are stopped; a database that goes away is come back to."""
     while not hands.stopped:
         try:
-            async with dispatcher.working():
+            async with dispatcher.running():
                 await hands.work()
         except _LOST as error:
             log.error("jobs-lost", error=type(error).__name__, problem=str(error).partition("\n")[0])

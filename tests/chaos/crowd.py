@@ -1,8 +1,8 @@
-"""Clients that mean no good, in a process of their own: `KIND COUNT PORT`, until it is ended.
+"""Hostile web clients, in a process of their own: run with `KIND COUNT PORT`, until it is terminated.
 
-Kinds: `idle` connects and says nothing; `trickle` sends a header an octet at a time; `endless` sends a header of
-200 MB; `slow` asks for pages and does not read them; `flood` asks for a thousand at once; `busy` asks for one page
-after the other. Whoever is turned away comes again. On SIGTERM it prints how many whole answers it got.
+The kinds: `idle` connects and sends nothing; `trickle` sends a header one byte at a time; `endless` sends a header of
+200 MB; `slow` requests pages and does not read them; `flood` requests a thousand pages at once; `busy` requests one
+page after the other. A client that is disconnected connects again. On SIGTERM, print how many complete responses came.
 """
 
 import asyncio
@@ -66,8 +66,8 @@ async def busy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 KINDS = {"idle": idle, "trickle": trickle, "endless": endless, "slow": slow, "flood": flood, "busy": busy}
 
 
-async def one(kind: str, port: int) -> None:
-    """One client that comes again and again."""
+async def client(kind: str, port: int) -> None:
+    """Run one client, which connects again and again."""
     while True:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -79,14 +79,14 @@ async def one(kind: str, port: int) -> None:
 
 
 async def main(kind: str, count: int, port: int) -> None:
-    os.nice(10)  # they have machines of their own, and no share in ours
-    crowd = [asyncio.create_task(one(kind, port)) for _ in range(count)]
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    await ended.wait()
-    print(answered, flush=True)  # noqa: T201 - what it is for
-    for client in crowd:
-        client.cancel()
+    os.nice(10)  # real clients would not use the CPU of our machine
+    crowd = [asyncio.create_task(client(kind, port)) for _ in range(count)]
+    terminated = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)
+    await terminated.wait()
+    print(answered, flush=True)  # noqa: T201 - the result
+    for task in crowd:
+        task.cancel()
     os._exit(0)
 
 

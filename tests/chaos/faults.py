@@ -1,4 +1,4 @@
-"""What the proofs of faults share: a `serve`, a relay that lets something happen at a moment, a small disk."""
+"""Helpers for the tests of faults: a real `serve`, a relay that calls a function at a given message, a small disk."""
 
 import asyncio
 import contextlib
@@ -31,11 +31,11 @@ from tests.postgres import free_loopback_port
 
 PATIENCE = 40
 LOCK_SECONDS = 1
-"""How long the proofs' `serve` waits for others; by itself it is half a minute."""
+"""For how long the tests' `serve` waits for a database lock; the default is 30 seconds."""
 
 
 class Relay(Receiver):
-    """Takes all mail. Before it answers the final dot of the message whose turn is `at`, it lets `then` happen."""
+    """Accepts all mail. Before it replies to the final dot of message number `at`, it awaits `then`."""
 
     def __init__(self, *, at: int = 0, then: Callable[[], Awaitable[None]] | None = None) -> None:
         super().__init__(extensions=["PIPELINING", "8BITMIME"])
@@ -48,24 +48,29 @@ class Relay(Receiver):
                 await self.then()
         return await super()._act(step, reader, writer)
 
-    def came(self) -> list[tuple[str, str]]:
-        """Recipient and Message-ID of each message taken, in their order."""
+    def messages(self) -> list[tuple[str, str]]:
+        """Return recipient and Message-ID of each accepted message, in order."""
         return [
-            (one.rcpts[0].partition("<")[2].partition(">")[0], message_from_bytes(one.content)["Message-ID"])
-            for one in self.taken
+            (
+                message.rcpts[0].partition("<")[2].partition(">")[0],
+                message_from_bytes(message.content)["Message-ID"],
+            )
+            for message in self.taken
         ]
 
     def verdict(self, members: int, *, repeats: int = 0) -> None:
-        """Each member has their mail; no more than `repeats` came again, under the same Message-ID."""
-        came = self.came()
-        assert {to for to, _ in came} == {f"m{number}@example.org" for number in range(members)}
-        assert len(set(came)) == members, "a second Message-ID"
-        assert len(came) <= members + repeats, Counter(came).most_common(repeats + 1)
+        """Check that each member has their mail, and at most `repeats` came again, with the same Message-ID."""
+        messages = self.messages()
+        assert {to for to, _ in messages} == {f"m{number}@example.org" for number in range(members)}
+        assert len(set(messages)) == members, "a second Message-ID"
+        assert len(messages) <= members + repeats, Counter(messages).most_common(repeats + 1)
 
 
 @dataclass
 class Installation:
-    """A folder in which one `serve` runs against a relay on loopback; its database may lie elsewhere."""
+    """A folder from which one `serve` runs, with a relay on loopback; its database may be elsewhere.
+
+    `before` is put before the command line of `serve`; `more` are further environment variables."""
 
     folder: Path
     database: Path
@@ -97,7 +102,7 @@ class Installation:
         await join(self.url, count)
 
     async def start(self) -> None:
-        """Start `serve`, its log going to a file, and wait until it stands and can be visited."""
+        """Start `serve` with its log in a file, and wait until it has started and its web server answers."""
         with (self.folder / "log").open("ab") as log:
             begun = self.logged("started")
             self.serve = await self._run("serve", stderr=log.fileno(), stdout=asyncio.subprocess.DEVNULL)
@@ -115,7 +120,7 @@ class Installation:
         return True
 
     async def command(self, *arguments: str) -> tuple[int, str, str]:
-        """What a command of the shell answers: exit code, standard output, standard error."""
+        """Run a command of ours; return exit code, standard output and standard error."""
         process = await self._run(
             *arguments, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, before=()
         )
@@ -151,11 +156,11 @@ class Installation:
         return (self.folder / "log").read_text()
 
     def logged(self, event: str) -> int:
-        """How often an event is in the log."""
+        """Return how often an event is in the log."""
         return len(re.findall(rf"event={event}\b", self.log))
 
     async def ready(self) -> list[str]:
-        """The reasons that /readyz gives; none where all is well."""
+        """Return the reasons that /readyz gives; none if the service is ready."""
         async with httpx.AsyncClient() as client:
             answer = await client.get(f"http://127.0.0.1:{self.port}/readyz", timeout=PATIENCE)
         reasons: list[str] = answer.json()["reasons"]
@@ -169,18 +174,18 @@ class Installation:
                 await asyncio.sleep(0.1)
 
     async def well(self) -> None:
-        """Wait until /readyz says that all is well."""
+        """Wait until /readyz gives no reason."""
         async with asyncio.timeout(PATIENCE):
             while await self.ready():
                 await asyncio.sleep(0.1)
 
     async def answer(self, path: str, form: dict[str, str] | None = None) -> httpx.Response:
-        """What a visitor gets: the page at `path`, or what a form sent there answers."""
+        """Return the response to a GET of `path`, or to a POST of `form`."""
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE) as visitor:
             return await (visitor.get(path) if form is None else visitor.post(path, data=form))
 
     async def states(self) -> dict[str, int]:
-        """How many deliveries are in each state."""
+        """Return how many deliveries are in each state."""
         database = Database(self.url)
         try:
             async with database.read() as connection:
@@ -189,11 +194,11 @@ class Installation:
             await database.close()
 
     async def all_sent(self, count: int) -> None:
-        """Wait until the ledger says that each member's mail was sent."""
+        """Wait until all `count` deliveries are sent."""
         await self.all_are("sent", count)
 
     async def all_are(self, state: str, count: int) -> None:
-        """Wait until the ledger says that each member's mail is in a state."""
+        """Wait until all `count` deliveries are in this state."""
         async with asyncio.timeout(PATIENCE):
             while await self.states() != {state: count}:
                 await asyncio.sleep(0.1)
@@ -204,7 +209,7 @@ class Installation:
         await self.serve.wait()
 
     async def drain(self) -> None:
-        """Stop `serve` as an init system does; it has to end well, and not once have shown a stack trace."""
+        """Stop `serve` as an init system does; check that it exits with 0 and has never logged a stack trace."""
         assert self.serve
         self.serve.send_signal(signal.SIGTERM)
         async with asyncio.timeout(PATIENCE):
@@ -217,34 +222,34 @@ class Installation:
 async def installed(
     folder: Path, relay: str, *, database: Path | None = None, before: Sequence[str] = (), **more: str
 ) -> AsyncIterator[Installation]:
-    """An installation whose `serve` is ended with the test."""
-    here = Installation(folder, database or folder / "faults.sqlite", relay, before, more)
+    """An installation whose `serve` is killed at the end of the test."""
+    installation = Installation(folder, database or folder / "faults.sqlite", relay, before, more)
     try:
-        yield here
+        yield installation
     finally:
-        if here.serve and here.serve.returncode is None:
-            await here.kill()
+        if installation.serve and installation.serve.returncode is None:
+            await installation.kill()
 
 
 @asynccontextmanager
 async def webhook() -> AsyncIterator[tuple[str, list[dict[str, str]]]]:
-    """An address to call with alerts, and the alerts that came."""
-    came: list[dict[str, str]] = []
+    """A URL for alerts, and the alerts that arrive there."""
+    alerts: list[dict[str, str]] = []
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         size = int(head.partition("content-length:")[2].split()[0])
-        came.append(json.loads(await reader.readexactly(size)))
+        alerts.append(json.loads(await reader.readexactly(size)))
         writer.write(b"HTTP/1.1 204 taken\r\nConnection: close\r\n\r\n")
         await writer.drain()
         writer.close()
 
     async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", came
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", alerts
 
 
 async def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds, as long as that may take."""
+    """Wait until `holds` returns something true, at most PATIENCE seconds."""
     async with asyncio.timeout(PATIENCE):
         while not holds():
             await asyncio.sleep(0.05)
@@ -252,7 +257,7 @@ async def until(holds: Callable[[], object]) -> None:
 
 @contextmanager
 def small_disk(folder: Path, *, megabytes: int = 8) -> Iterator[Path]:
-    """A file system of its own in memory, so small that it can be filled. Only root can have one."""
+    """A file system in memory that is small enough to be filled. Only root can mount one."""
     folder.mkdir()
     do_as_root("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder)
     try:
@@ -262,16 +267,16 @@ def small_disk(folder: Path, *, megabytes: int = 8) -> Iterator[Path]:
 
 
 @contextmanager
-def mounts_to_oneself() -> Iterator[None]:
-    """Of the tests that make a mount namespace or take a disk away one runs at a time: a namespace keeps the disks that
-    were there when it was made."""
+def exclusive_mounts() -> Iterator[None]:
+    """Let only one test at a time create a mount namespace or unmount a disk: a namespace keeps the disks that
+    were mounted when it was created."""
     with (Path(tempfile.gettempdir()) / "third-thursday-mounts.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def do_as_root(program: str, *arguments: str | Path) -> str:
-    """What a program of the system answers; where it is missing or nobody may do this, the test is skipped by name."""
+    """Run a system program and return its output; skip the test if it is missing or we may not run it."""
     path = shutil.which(program)
     if os.geteuid() or not path:
         pytest.skip(f"needs to be root, and {program}")
@@ -282,7 +287,7 @@ def do_as_root(program: str, *arguments: str | Path) -> str:
 
 
 def fill(folder: Path) -> Path:
-    """Take what is left of a disk; returns the file that has it."""
+    """Fill the disk with a file; return that file."""
     filler = folder / "filler"
     with filler.open("wb", buffering=0) as file:
         for size in (1 << 20, 1 << 12, 1):
@@ -294,7 +299,7 @@ def fill(folder: Path) -> Path:
 
 @contextmanager
 def locked(database: Path) -> Iterator[None]:
-    """Within, another program holds the database for itself."""
+    """Hold the database exclusively, as another program."""
     other = sqlite3.connect(database, isolation_level=None, timeout=PATIENCE, check_same_thread=False)
     try:
         other.execute("BEGIN EXCLUSIVE")

@@ -1,4 +1,4 @@
-"""What the proofs by force share: a relay and senders in processes of their own, and what became of each mail."""
+"""Helpers for the tests that kill processes: a relay and senders as real processes, and what happened to each mail."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ PATIENCE = 90
 ZONES = ("Europe/London", "America/New_York", "Asia/Kolkata", "Pacific/Auckland", "Europe/Stockholm")
 BY_RELAY = ("data", "dot", "lost", "accepted")
 
-# One policy, open from the first tick on.
+# One policy, whose notice is due from the first tick on.
 CONFIG = """
 [[policies]]
 slug = "invitation"
@@ -39,29 +39,29 @@ lead = "60d"
 
 @dataclass
 class Relay:
-    """The relay's process; see `receiver`."""
+    """The process of the relay; see `receiver`."""
 
     process: asyncio.subprocess.Process
     port: int
     log: Path
 
     async def kill_at(self, moment: str, count: int, pid: int) -> None:
-        """Have it kill a process at a moment of the count-th message from now; returns when it has."""
+        """Let the relay kill a process at a moment of the count-th message from now; return when it has."""
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(f"{moment} {count} {pid}\n".encode())
         await self.process.stdin.drain()
         assert await self.process.stdout.readline() == b"killed\n"
 
     def taken(self) -> list[tuple[str, str, str]]:
-        """Recipient, Message-ID and hash of each message taken, in their order."""
-        found = []
+        """Return recipient, Message-ID and hash of each accepted message, in order."""
+        messages = []
         for line in self.log.read_text().splitlines():
-            recipient, message, told, _ = line.split()
-            found.append((recipient, message, told))
-        return found
+            recipient, message_id, digest, _ = line.split()
+            messages.append((recipient, message_id, digest))
+        return messages
 
     def times(self) -> list[float]:
-        """The seconds at which messages were taken, in their order."""
+        """Return the seconds at which messages were accepted, in order."""
         return [float(line.split()[3]) for line in self.log.read_text().splitlines()]
 
 
@@ -84,7 +84,7 @@ async def relay(log: Path) -> AsyncIterator[Relay]:
 
 
 async def join(url: str, count: int) -> None:
-    """Put so many members on the list of a database, made or upgraded first where need be."""
+    """Add `count` members to a database, which is created or upgraded first if necessary."""
     database = Database(url)
     await open_database(database, upgrade=True)
     now = SystemClock().now()
@@ -113,7 +113,7 @@ async def join(url: str, count: int) -> None:
 
 @dataclass
 class Installation:
-    """A folder in which senders run against one relay and one database."""
+    """A folder from which senders run, with one relay and one database."""
 
     folder: Path
     url: str
@@ -128,7 +128,7 @@ class Installation:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End what is still running: a proof that failed leaves nobody behind."""
+        """Kill what is still running, so that a failed test leaves no processes behind."""
         for process in self.started:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
@@ -139,7 +139,7 @@ class Installation:
         (self.folder / "chaos.toml").write_text(CONFIG)
 
     async def start(self, command: str = "serve") -> asyncio.subprocess.Process:
-        """A sender's process."""
+        """Start a sender and return its process."""
         with socket.socket() as probe, (self.folder / "log").open("wb") as log:
             probe.bind(("127.0.0.1", 0))
             environment = {
@@ -169,11 +169,11 @@ class Installation:
         return process
 
     async def join(self, count: int = MEMBERS) -> None:
-        """Put the members on the list of a database that may have been left half made."""
+        """Add the members to the database, which may have been left partly created."""
         await join(self.url, count)
 
     async def states(self) -> dict[str, int]:
-        """How many deliveries are in each state."""
+        """Return how many deliveries are in each state."""
         database = Database(self.url)
         try:
             async with database.read() as connection:
@@ -182,7 +182,7 @@ class Installation:
             await database.close()
 
     async def longest_silence(self) -> float:
-        """For how many seconds nobody has been heard of who has a chunk (PostgreSQL)."""
+        """Return the longest time in seconds since a sender that holds a chunk sent a heartbeat (PostgreSQL)."""
         database = Database(self.url)
         try:
             async with database.read() as connection:
@@ -194,7 +194,7 @@ class Installation:
             await database.close()
 
     async def left(self) -> int:
-        """How many members still wait for their mail."""
+        """Return how many members still wait for their mail."""
         return MEMBERS - (await self.states()).get("sent", 0)
 
     async def kill_at_random(
@@ -205,7 +205,7 @@ class Installation:
         left: int = MEMBERS,
         share: int = 1,
     ) -> None:
-        """Kill a process at one of `moments` while `left` mails are to be sent."""
+        """Kill a process at one of `moments` while `left` mails have still to be sent."""
         moment = self.choice.choice(moments)
         if moment in BY_RELAY:
             with contextlib.suppress(TimeoutError):
@@ -224,7 +224,7 @@ class Installation:
         self.kills[moment] += 1
 
     async def logs(self, process: asyncio.subprocess.Process, event: str) -> None:
-        """Wait until a process has logged an event, or for as long as that may take."""
+        """Wait until a process has logged an event or has ended, at most ten seconds."""
         for _ in range(200):
             if f"event={event}" in self._log(process).read_text() or process.returncode is not None:
                 return
@@ -234,7 +234,7 @@ class Installation:
         return self.folder / f"log.{process.pid}"
 
     async def finish(self) -> None:
-        """Wait until nothing is left to send, as long as it becomes less."""
+        """Wait until everything is sent; fail if there is no progress for PATIENCE seconds."""
         left = MEMBERS
         while left:
             async with asyncio.timeout(PATIENCE):
@@ -242,28 +242,32 @@ class Installation:
                     await asyncio.sleep(0.2)
             left = now
 
-    async def standing(self, name: str, process: asyncio.subprocess.Process) -> asyncio.subprocess.Process:
-        """The process, or another where it gave up because the database was away when it started: what an init system
-        does."""
+    async def restarted(self, name: str, process: asyncio.subprocess.Process) -> asyncio.subprocess.Process:
+        """Return the process; or start another if it ended because the database was away when it started, as an init
+        system does."""
         if process.returncode is None:
             return process
-        told = self._log(process).read_text()
-        assert "third-thursday: the database" in told and "Traceback" not in told, told[-2000:]
+        output = self._log(process).read_text()
+        assert "third-thursday: the database" in output and "Traceback" not in output, output[-2000:]
         return await self.start(name)
 
     async def drain(self, process: asyncio.subprocess.Process) -> None:
-        """Stop a process as an init system does, once it stands; it has to end well."""
+        """Stop a process as an init system does, once it has started, and check that it exits with 0."""
         await self.logs(process, "started")
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(PATIENCE):
             assert await process.wait() == 0, self._log(process).read_text()[-2000:]
 
     def verdict(self, *, open_connections: int) -> int:
-        """How many mails came again; each member has theirs, and every copy is the same."""
+        """Check that each member has their mail and that its copies are all the same; return the number of repeats."""
         taken = self.relay.taken()
-        lost = {f"m{number}@example.org" for number in range(MEMBERS)} - {one for one, _, _ in taken}
+        lost = {f"m{number}@example.org" for number in range(MEMBERS)} - {
+            recipient for recipient, _, _ in taken
+        }
         assert not lost, f"lost {len(lost)}: {sorted(lost)[:5]}"
-        assert len({(one, message) for one, message, _ in taken}) == MEMBERS, "a second Message-ID"
+        assert len({(recipient, message_id) for recipient, message_id, _ in taken}) == MEMBERS, (
+            "a second Message-ID"
+        )
         assert len(set(taken)) == MEMBERS, "a second text"
         repeats = len(taken) - MEMBERS
         assert repeats <= open_connections, f"{repeats} repeats of {dict(self.kills)}"

@@ -1,4 +1,4 @@
-"""Whatever visitors do to the web, the mail goes out: the real command, beside clients that mean no good."""
+"""Whatever visitors do to the web server, mail is sent. The tests run the real command and hostile clients."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.proof
 MEMBERS = 3_000
 LONGEST_ANSWER = 1.0
 LARGEST = 250 * 1024
-"""Kilobytes of memory, of all processes of `serve`."""
+"""Kilobytes of memory of all processes of `serve`."""
 
 CONFIG = """
 [[policies]]
@@ -37,7 +37,7 @@ def limit_descriptors() -> None:
 
 
 class Service:
-    """`serve` with the usual limit of open files, and nothing to send but what it is told to."""
+    """`serve` with the usual limit of open files, which sends only the notices of the test."""
 
     def __init__(self, folder: Path, to: Relay) -> None:
         self.folder, self.to, self.port = folder, to, free_loopback_port()
@@ -65,7 +65,7 @@ class Service:
         )
 
     async def healthz(self) -> float:
-        """In how many seconds /healthz was answered."""
+        """Return the seconds until /healthz answered."""
 
         def ask() -> float:
             began = time.monotonic()
@@ -76,17 +76,17 @@ class Service:
         return await asyncio.to_thread(ask)
 
     def memory(self) -> int:
-        """The kilobytes of all of its processes, what they share counted once."""
+        """Return the kilobytes of all processes of `serve`; shared memory is counted once."""
         assert self.process
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        found = 0
+        total = 0
         for pid in [self.process.pid, *children]:
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            found += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-        return found
+            total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        return total
 
-    async def tell_all(self, number: int) -> float:
-        """Send a notice to all, look after the service meanwhile; how many mails a second the relay took."""
+    async def send_to_all(self, number: int) -> float:
+        """Send a notice to everybody and watch the service meanwhile; return how many mails a second were accepted."""
         (self.folder / "words.md").write_text("Hello.")
         command = await self.run(
             "notice", "send", "--subject", f"Notice {number}", "--body", "words.md", "--yes"
@@ -99,7 +99,7 @@ class Service:
                 largest = max(largest, self.memory())
                 await asyncio.sleep(0.1)
         taken = self.to.taken()[already:]
-        assert len({one for one, _, _ in taken}) == len(taken) == MEMBERS
+        assert len({recipient for recipient, _, _ in taken}) == len(taken) == MEMBERS
         times = self.to.times()[already:]
         rate = MEMBERS / (times[-1] - times[0])
         print(f"{rate:.0f} mails a second; /healthz {slowest * 1000:.0f} ms; {largest / 1024:.0f} MB")  # noqa: T201
@@ -120,16 +120,16 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
             while "event=started" not in (tmp_path / "log").read_text():
                 await asyncio.sleep(0.1)
         yield service
-        told = (tmp_path / "log").read_text()
+        output = (tmp_path / "log").read_text()
         service.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(60):
             assert await service.process.wait() == 0
-        assert "Traceback" not in told, told[-3000:]
+        assert "Traceback" not in output, output[-3000:]
 
 
 @asynccontextmanager
-async def beside(kind: str, count: int, port: int) -> AsyncIterator[None]:
-    """A crowd that is at it from now to the end of the block."""
+async def hostile_clients(kind: str, count: int, port: int) -> AsyncIterator[None]:
+    """Run hostile clients until the end of the block."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, crowd.__file__, kind, str(count), str(port), stdout=asyncio.subprocess.PIPE
     )
@@ -138,8 +138,8 @@ async def beside(kind: str, count: int, port: int) -> AsyncIterator[None]:
         yield
     finally:
         process.send_signal(signal.SIGTERM)
-        said, _ = await process.communicate()
-        print(f"{kind}: {int(said or 0)} answers")  # noqa: T201
+        output, _ = await process.communicate()
+        print(f"{kind}: {int(output or 0)} answers")  # noqa: T201
 
 
 @pytest.mark.short
@@ -148,15 +148,15 @@ async def beside(kind: str, count: int, port: int) -> AsyncIterator[None]:
     [("idle", 1_100), ("trickle", 1_100), ("endless", 8), ("slow", 256), ("flood", 256), ("busy", 256)],
 )
 async def test_a_crowd_on_the_web_does_not_stop_the_mail(service: Service, kind: str, count: int) -> None:
-    """1,100 half-sent requests took all descriptors, and sending stopped with "Too many open files"."""
-    async with beside(kind, count, service.port):
-        await service.tell_all(1)
+    """Once, 1,100 partial requests used up all file descriptors, and sending stopped with "Too many open files"."""
+    async with hostile_clients(kind, count, service.port):
+        await service.send_to_all(1)
     assert await service.healthz() < LONGEST_ANSWER
 
 
 @pytest.mark.parametrize(("kind", "count"), [("idle", 256), ("slow", 256), ("busy", 256)])
 async def test_256_clients_cost_sending_less_than_a_third(service: Service, kind: str, count: int) -> None:
-    alone = max([await service.tell_all(number) for number in range(2)])
-    async with beside(kind, count, service.port):
-        among = max([await service.tell_all(number) for number in range(2, 4)])
-    assert among > alone * 2 / 3
+    alone = max([await service.send_to_all(number) for number in range(2)])
+    async with hostile_clients(kind, count, service.port):
+        with_clients = max([await service.send_to_all(number) for number in range(2, 4)])
+    assert with_clients > alone * 2 / 3

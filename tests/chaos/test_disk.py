@@ -1,4 +1,4 @@
-"""A disk that is full, fails or becomes read-only: said in one line, nothing lost, and gone on with by itself."""
+"""A disk that is full, fails or becomes read-only: one line says so, no mail is lost, and sending resumes by itself."""
 
 import os
 import resource
@@ -13,9 +13,9 @@ from tests.chaos.faults import (
     Installation,
     Relay,
     do_as_root,
+    exclusive_mounts,
     fill,
     installed,
-    mounts_to_oneself,
     small_disk,
     until,
     webhook,
@@ -26,8 +26,8 @@ from tests.conftest import FORBIDDEN
 pytestmark = [pytest.mark.proof, pytest.mark.short]
 
 MEMBERS = 120
-MIDST = 20
-ASKS = {
+FAULT_AT = 20
+JOIN_FORM = {
     "name": "Maya",
     "email": "maya@example.org",
     "country": "NZ",
@@ -41,16 +41,18 @@ ASKS = {
 
 @asynccontextmanager
 async def filling(folder: Path, **settings: str) -> AsyncIterator[tuple[Path, Relay, Installation]]:
-    """A disk that is full as soon as some mails were taken, their relay, and the installation on that disk."""
+    """A disk that becomes full after some mails, the relay, and an installation with its database on that disk."""
     with small_disk(folder / "disk") as disk:
 
         async def then() -> None:
             fill(disk)
 
-        async with Relay(at=MIDST, then=then) as relay:
+        async with Relay(at=FAULT_AT, then=then) as relay:
             address = f"smtp://127.0.0.1:{relay.port}"
-            async with installed(folder, address, database=disk / "faults.sqlite", **settings) as here:
-                yield disk, relay, here
+            async with installed(
+                folder, address, database=disk / "faults.sqlite", **settings
+            ) as installation:
+                yield disk, relay, installation
 
 
 async def test_a_disk_that_fills_between_a_250_and_its_settlement_stops_all_until_there_is_space(
@@ -58,67 +60,69 @@ async def test_a_disk_that_fills_between_a_250_and_its_settlement_stops_all_unti
 ) -> None:
     async with (
         webhook() as (url, alerts),
-        filling(tmp_path, THIRD_THURSDAY_WATCH__WEBHOOK=url) as (disk, relay, here),
+        filling(tmp_path, THIRD_THURSDAY_WATCH__WEBHOOK=url) as (disk, relay, installation),
     ):
-        await here.join(MEMBERS)
-        await here.start()
-        await here.not_ready("the disk is full")
-        assert "settling-failed" in here.log and "the disk is full: make space on it" in here.log
-        code, out, _ = await here.command("status")
+        await installation.join(MEMBERS)
+        await installation.start()
+        await installation.not_ready("the disk is full")
+        assert (
+            "settling-failed" in installation.log and "the disk is full: make space on it" in installation.log
+        )
+        code, out, _ = await installation.command("status")
         assert code == 1 and "trouble:     the disk is full: make space on it\n" in out
-        code, _, err = await here.command("members", "pause", "m1@example.org")
+        code, _, err = await installation.command("members", "pause", "m1@example.org")
         assert (code, err) == (1, "third-thursday: the disk is full: make space on it; then try again\n")
-        code, _, err = await here.command("backup", str(disk / "copy"))
+        code, _, err = await installation.command("backup", str(disk / "copy"))
         assert code == 1 and err.count("\n") == 1 and "make room" in err and not (disk / "copy").exists()
         await until(lambda: alerts)
-        page = await here.answer("/join", ASKS)
+        page = await installation.answer("/join", JOIN_FORM)
         assert page.status_code == 503 and "please try again in a few minutes" in page.text
-        assert (await here.answer("/")).status_code == 200
-        assert len(relay.taken) <= MIDST + CONNECTIONS, (
-            "a connection went on before its last was written down"
+        assert (await installation.answer("/")).status_code == 200
+        assert len(relay.taken) <= FAULT_AT + CONNECTIONS, (
+            "a connection sent a message before its last one was settled"
         )
         (disk / "filler").unlink()
-        await here.all_sent(MEMBERS)
+        await installation.all_sent(MEMBERS)
         relay.verdict(MEMBERS)
-        await here.well()
+        await installation.well()
         await until(lambda: len(alerts) == 2)
-        assert [(one["trouble"], one["event"]) for one in alerts] == [
+        assert [(alert["trouble"], alert["event"]) for alert in alerts] == [
             ("database", "begins"),
             ("database", "ended"),
         ]
         assert "the disk is full: make space on it" in alerts[0]["text"]
-        assert here.logged("settling-works-again") == here.logged("settling-failed") == 1
-        await here.drain()
+        assert installation.logged("settling-works-again") == installation.logged("settling-failed") == 1
+        await installation.drain()
 
 
 async def test_killed_while_the_disk_is_full_it_repeats_only_what_its_connections_had_not_written_down(
     tmp_path: Path,
 ) -> None:
-    async with filling(tmp_path) as (disk, relay, here):
-        await here.join(MEMBERS)
-        await here.start()
-        await here.not_ready("the disk is full")
-        await here.kill()
-        code, _, err = await here.command("serve")
+    async with filling(tmp_path) as (disk, relay, installation):
+        await installation.join(MEMBERS)
+        await installation.start()
+        await installation.not_ready("the disk is full")
+        await installation.kill()
+        code, _, err = await installation.command("serve")
         assert (code, err) == (1, "third-thursday: the disk is full: make space on it; then try again\n")
         (disk / "filler").unlink()
-        await here.start()
-        await here.all_sent(MEMBERS)
+        await installation.start()
+        await installation.all_sent(MEMBERS)
         relay.verdict(MEMBERS, repeats=CONNECTIONS)
-        await here.drain()
+        await installation.drain()
 
 
 async def test_on_a_full_disk_nothing_can_be_begun_and_a_line_says_why(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         fill(disk)
-        async with installed(tmp_path, "maildir:mail", database=disk / "faults.sqlite") as here:
+        async with installed(tmp_path, "maildir:mail", database=disk / "faults.sqlite") as installation:
             for command in ("serve", "status", "migrate"):
-                code, _, err = await here.command(command)
+                code, _, err = await installation.command(command)
                 assert code == 1 and err.count("\n") == 1 and "full" in err, err
 
 
 def refuse(pid: int, *, most: int = 0) -> None:
-    """Let the system refuse a process whatever it would write to a file beyond `most` octets, its own log too."""
+    """Let the system refuse all writes of a process to files beyond `most` bytes, even to its log."""
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
 
 
@@ -126,52 +130,52 @@ async def test_a_disk_that_takes_nothing_for_a_while_not_even_the_log_costs_nobo
     tmp_path: Path,
 ) -> None:
     async def then() -> None:
-        assert here.serve
-        refuse(here.serve.pid)
+        assert installation.serve
+        refuse(installation.serve.pid)
 
     async with (
-        Relay(at=MIDST, then=then) as relay,
-        installed(tmp_path, f"smtp://127.0.0.1:{relay.port}") as here,
+        Relay(at=FAULT_AT, then=then) as relay,
+        installed(tmp_path, f"smtp://127.0.0.1:{relay.port}") as installation,
     ):
-        await here.join(MEMBERS)
-        await here.start()
-        assert here.serve
-        await here.not_ready("the disk fails")
-        assert (await here.answer("/join", ASKS)).status_code == 503
-        assert len(relay.taken) <= MIDST + CONNECTIONS
-        refuse(here.serve.pid, most=resource.RLIM_INFINITY)
-        await here.all_sent(MEMBERS)
+        await installation.join(MEMBERS)
+        await installation.start()
+        assert installation.serve
+        await installation.not_ready("the disk fails")
+        assert (await installation.answer("/join", JOIN_FORM)).status_code == 503
+        assert len(relay.taken) <= FAULT_AT + CONNECTIONS
+        refuse(installation.serve.pid, most=resource.RLIM_INFINITY)
+        await installation.all_sent(MEMBERS)
         relay.verdict(MEMBERS)
-        await here.well()
-        await here.drain()
+        await installation.well()
+        await installation.drain()
 
 
 async def test_a_disk_that_fails_while_nothing_is_sent_is_told_and_the_next_tick_goes_on(
     tmp_path: Path,
 ) -> None:
-    async with installed(tmp_path, "maildir:mail") as here:
-        await here.start()
-        assert here.serve
-        refuse(here.serve.pid)
-        # From outside, the list becomes longer.
-        await here.join(3)
-        await here.not_ready("the disk fails")
-        refuse(here.serve.pid, most=resource.RLIM_INFINITY)
-        await here.all_sent(3)
-        await here.well()
-        assert here.logged("tick-works-again")
-        await here.drain()
+    async with installed(tmp_path, "maildir:mail") as installation:
+        await installation.start()
+        assert installation.serve
+        refuse(installation.serve.pid)
+        # Another process adds members.
+        await installation.join(3)
+        await installation.not_ready("the disk fails")
+        refuse(installation.serve.pid, most=resource.RLIM_INFINITY)
+        await installation.all_sent(3)
+        await installation.well()
+        assert installation.logged("tick-works-again")
+        await installation.drain()
 
 
 @contextmanager
 def own_disk(folder: Path) -> Iterator[str]:
-    """An ext4 file system in a file, mounted at `folder`; its device. Only root can have one."""
+    """Mount an ext4 file system, kept in a file, at `folder`; yield its device. Only root can do this."""
     image = folder.with_suffix(".ext4")
     with image.open("wb") as file:
         file.truncate(16 << 20)
     folder.mkdir()
     do_as_root("mkfs.ext4", "-q", "-O", "^has_journal", image)
-    with mounts_to_oneself():
+    with exclusive_mounts():
         do_as_root("mount", "-o", "loop,errors=remount-ro", image, folder)
         try:
             yield do_as_root("findmnt", "-no", "SOURCE", folder).strip()
@@ -180,7 +184,7 @@ def own_disk(folder: Path) -> Iterator[str]:
 
 
 def repair(folder: Path) -> None:
-    """What whoever looks after the machine does with a file system that became read-only."""
+    """Repair a file system that became read-only, as an administrator does."""
     image = folder.with_suffix(".ext4")
     subprocess.run(["umount", folder], check=True)
     assert subprocess.run(["e2fsck", "-fy", image], capture_output=True).returncode <= 1
@@ -200,22 +204,22 @@ async def test_a_file_system_that_turns_read_only_is_named_and_after_its_repair_
 
         database = tmp_path / "disk" / "faults.sqlite"
         async with (
-            Relay(at=MIDST, then=then) as relay,
-            installed(tmp_path, f"smtp://127.0.0.1:{relay.port}", database=database) as here,
+            Relay(at=FAULT_AT, then=then) as relay,
+            installed(tmp_path, f"smtp://127.0.0.1:{relay.port}", database=database) as installation,
         ):
-            await here.join(MEMBERS)
-            await here.start()
-            await here.not_ready("the disk fails or is read-only")
+            await installation.join(MEMBERS)
+            await installation.start()
+            await installation.not_ready("the disk fails or is read-only")
             for command in ("status", "migrate"):
-                code, _, err = await here.command(command)
+                code, _, err = await installation.command(command)
                 assert code == 1 and err.count("\n") == 1 and "read-only" in err.lower(), err
-            assert (await here.answer("/join", ASKS)).status_code == 503
-            assert len(relay.taken) <= MIDST + CONNECTIONS
-            await here.kill()
-            code, _, err = await here.command("serve")
+            assert (await installation.answer("/join", JOIN_FORM)).status_code == 503
+            assert len(relay.taken) <= FAULT_AT + CONNECTIONS
+            await installation.kill()
+            code, _, err = await installation.command("serve")
             assert code == 1 and err.count("\n") == 1 and "read-only" in err.lower(), err
             repair(tmp_path / "disk")
-            await here.start()
-            await here.all_sent(MEMBERS)
+            await installation.start()
+            await installation.all_sent(MEMBERS)
             relay.verdict(MEMBERS, repeats=CONNECTIONS)
-            await here.drain()
+            await installation.drain()

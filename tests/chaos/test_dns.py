@@ -1,4 +1,4 @@
-"""The relay's name stops being resolved: said in one line everywhere, everything waits, and leaves when it is back."""
+"""The relay's name cannot be resolved: every report says so in one line, mail waits, and is sent once it resolves."""
 
 import asyncio
 import random
@@ -13,7 +13,7 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from tests.chaos.faults import Relay, do_as_root, installed, mounts_to_oneself, until, webhook
+from tests.chaos.faults import Relay, do_as_root, exclusive_mounts, installed, until, webhook
 
 pytestmark = [pytest.mark.proof, pytest.mark.short]
 
@@ -23,7 +23,7 @@ TROUBLE = "the relay takes no mail: its name cannot be resolved"
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Knows one name, loopback's, while it is `well`; else it answers with `code`, or not at all where that is None."""
+    """Resolves every name to loopback while `well`; otherwise answers with `code`, or not at all if that is None."""
 
     def __init__(self, code: dns.rcode.Rcode | None) -> None:
         self.well, self.code = False, code
@@ -48,7 +48,7 @@ class NameServer(asyncio.DatagramProtocol):
 async def name_server(
     folder: Path, code: dns.rcode.Rcode | None
 ) -> AsyncIterator[tuple[NameServer, list[str]]]:
-    """A name server, and what to put before a command so that it alone asks it. Only root can have this."""
+    """A name server, and the prefix of a command line that makes only that command use it. Only root can do this."""
     do_as_root("unshare", "--mount", "true")
     address = f"127.{random.randrange(1, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
     transport, server = await asyncio.get_running_loop().create_datagram_endpoint(
@@ -58,7 +58,7 @@ async def name_server(
     own.write_text(f"nameserver {address}\noptions timeout:1 attempts:1\n")
     own_first = f'mount --bind "{own}" "$(readlink -f /etc/resolv.conf)" && exec "$@"'
     try:
-        with mounts_to_oneself():
+        with exclusive_mounts():
             yield server, ["unshare", "--mount", "--", "sh", "-c", own_first, "sh"]
     finally:
         transport.close()
@@ -76,28 +76,31 @@ async def test_while_the_relays_name_is_not_resolved_all_waits_and_it_is_said_an
         Relay() as relay,
         installed(
             tmp_path, f"smtp://{NAME}:{relay.port}", before=before, THIRD_THURSDAY_WATCH__WEBHOOK=url
-        ) as here,
+        ) as installation,
     ):
-        await here.join(MEMBERS)
-        await here.start()
-        await here.not_ready(TROUBLE)
-        code_, out, _ = await here.command("status")
-        said = [line for line in out.splitlines() if line.startswith("trouble:")]
-        assert code_ == 1 and len(said) == 1
-        assert f"smtp://{NAME}:{relay.port}: its name cannot be resolved (" in said[0]
-        assert "check it in [mail] transport, and this machine's DNS" in said[0]
-        assert here.logged("relay-down") == 1
-        assert (await here.states()).keys() <= {"queued", "sending"}, "nothing is given up"
-        # A tick tells of news; it comes soon where somebody changed something.
-        await here.command("members", "set", "m1@example.org", "--name", "Mia")
+        await installation.join(MEMBERS)
+        await installation.start()
+        await installation.not_ready(TROUBLE)
+        code_, out, _ = await installation.command("status")
+        troubles = [line for line in out.splitlines() if line.startswith("trouble:")]
+        assert code_ == 1 and len(troubles) == 1
+        assert f"smtp://{NAME}:{relay.port}: its name cannot be resolved (" in troubles[0]
+        assert "check it in [mail] transport, and this machine's DNS" in troubles[0]
+        assert installation.logged("relay-down") == 1
+        assert (await installation.states()).keys() <= {"queued", "sending"}, "nothing is given up"
+        # A tick sends the alert; a change to a member makes it come soon.
+        await installation.command("members", "set", "m1@example.org", "--name", "Mia")
         await until(lambda: alerts)
         server.well = True
-        await here.all_sent(MEMBERS)
+        await installation.all_sent(MEMBERS)
         relay.verdict(MEMBERS)
-        assert len(relay.came()) == MEMBERS
-        await here.well()
-        await here.command("members", "set", "m1@example.org", "--name", "Maya")
+        assert len(relay.messages()) == MEMBERS
+        await installation.well()
+        await installation.command("members", "set", "m1@example.org", "--name", "Maya")
         await until(lambda: len(alerts) == 2)
-        assert [(one["trouble"], one["event"]) for one in alerts] == [("relay", "begins"), ("relay", "ended")]
+        assert [(alert["trouble"], alert["event"]) for alert in alerts] == [
+            ("relay", "begins"),
+            ("relay", "ended"),
+        ]
         assert TROUBLE in alerts[0]["text"]
-        await here.drain()
+        await installation.drain()

@@ -1,4 +1,4 @@
-"""Another program holds the database for long: said in one line, nothing lost, and gone on with by itself."""
+"""Another program locks the database for long: one line says so, no mail is lost, and sending resumes by itself."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ import pytest
 
 from tests.chaos.faults import Relay, installed, locked, until
 from tests.chaos.killing import CONNECTIONS
-from tests.chaos.test_disk import ASKS
+from tests.chaos.test_disk import JOIN_FORM
 
 pytestmark = pytest.mark.proof
 
@@ -19,88 +19,88 @@ ADVICE = f"{HELD}: end it, or wait until it has finished"
 
 
 @pytest.mark.short
-@pytest.mark.parametrize("midst", [1, 20], ids=["at the first", "in the midst"])
+@pytest.mark.parametrize("fault_at", [1, 20], ids=["at the first", "in the midst"])
 async def test_a_database_held_by_another_while_mail_goes_out_stops_all_until_it_is_let_go(
-    tmp_path: Path, midst: int
+    tmp_path: Path, fault_at: int
 ) -> None:
-    begun = 0
+    taken_before = 0
     with contextlib.ExitStack() as held:
 
         async def then() -> None:
-            nonlocal begun
+            nonlocal taken_before
             await asyncio.to_thread(held.enter_context, locked(tmp_path / "faults.sqlite"))
-            begun = len(relay.taken)
+            taken_before = len(relay.taken)
 
         async with (
-            Relay(at=midst, then=then) as relay,
-            installed(tmp_path, f"smtp://127.0.0.1:{relay.port}") as here,
+            Relay(at=fault_at, then=then) as relay,
+            installed(tmp_path, f"smtp://127.0.0.1:{relay.port}") as installation,
         ):
-            await here.join(MEMBERS)
-            await here.start()
-            await here.not_ready(HELD)
-            assert (await here.answer("/")).status_code == 200
-            assert (await here.answer("/join", ASKS)).status_code == 503
-            code, out, _ = await here.command("status")
+            await installation.join(MEMBERS)
+            await installation.start()
+            await installation.not_ready(HELD)
+            assert (await installation.answer("/")).status_code == 200
+            assert (await installation.answer("/join", JOIN_FORM)).status_code == 503
+            code, out, _ = await installation.command("status")
             assert code == 1 and f"trouble:     {ADVICE}\n" in out
-            assert len(relay.taken) <= begun + CONNECTIONS, (
-                "a connection went on before its last was written down"
+            assert len(relay.taken) <= taken_before + CONNECTIONS, (
+                "a connection sent a message before its last one was settled"
             )
-            assert here.logged("settling-failed") == 1
+            assert installation.logged("settling-failed") == 1
             held.close()
-            await here.all_sent(MEMBERS)
+            await installation.all_sent(MEMBERS)
             relay.verdict(MEMBERS)
-            await here.well()
-            await here.drain()
+            await installation.well()
+            await installation.drain()
 
 
 @pytest.mark.short
 async def test_a_database_held_by_another_when_mail_is_to_be_claimed_lets_it_wait(tmp_path: Path) -> None:
-    async with Relay() as relay, installed(tmp_path, f"smtp://127.0.0.1:{relay.port}") as here:
-        # Turned away at the door, all goes back to the queue, and is claimed again after a pause.
-        away = relay.script["GREETING"] = deque(["421 4.3.2 busy"] * 100)
-        await here.join(MEMBERS)
-        await here.start()
-        await until(lambda: here.logged("relay-down"))
-        await here.all_are("queued", MEMBERS)
+    async with Relay() as relay, installed(tmp_path, f"smtp://127.0.0.1:{relay.port}") as installation:
+        # The relay refuses connections, so all mail goes back to the queue and is claimed again after a pause.
+        refusals = relay.script["GREETING"] = deque(["421 4.3.2 busy"] * 100)
+        await installation.join(MEMBERS)
+        await installation.start()
+        await until(lambda: installation.logged("relay-down"))
+        await installation.all_are("queued", MEMBERS)
         with locked(tmp_path / "faults.sqlite"):
-            away.clear()
-            await until(lambda: here.logged("sending-failed"))
-            await here.not_ready(HELD)
+            refusals.clear()
+            await until(lambda: installation.logged("sending-failed"))
+            await installation.not_ready(HELD)
             assert not relay.taken
-        await here.all_sent(MEMBERS)
+        await installation.all_sent(MEMBERS)
         relay.verdict(MEMBERS)
-        await here.well()
-        await here.drain()
+        await installation.well()
+        await installation.drain()
 
 
 @pytest.mark.short
 async def test_a_database_held_by_another_when_it_is_time_to_tick_is_told_and_the_tick_comes_after(
     tmp_path: Path,
 ) -> None:
-    async with Relay() as relay, installed(tmp_path, f"smtp://127.0.0.1:{relay.port}") as here:
-        await here.start()
-        await here.join(MEMBERS)
+    async with Relay() as relay, installed(tmp_path, f"smtp://127.0.0.1:{relay.port}") as installation:
+        await installation.start()
+        await installation.join(MEMBERS)
         with locked(tmp_path / "faults.sqlite"):
-            await here.not_ready(HELD)
-            code, _, err = await here.command("members", "pause", "m1@example.org")
+            await installation.not_ready(HELD)
+            code, _, err = await installation.command("members", "pause", "m1@example.org")
             assert (code, err) == (1, f"third-thursday: {ADVICE}; then try again\n")
-        await here.all_sent(MEMBERS)
+        await installation.all_sent(MEMBERS)
         relay.verdict(MEMBERS)
-        await here.well()
-        assert here.logged("tick-works-again")
-        await here.drain()
+        await installation.well()
+        assert installation.logged("tick-works-again")
+        await installation.drain()
 
 
 @pytest.mark.short
 async def test_where_another_holds_the_database_nothing_starts_and_a_line_says_why(tmp_path: Path) -> None:
-    async with installed(tmp_path, "maildir:mail") as here:
-        await here.join(1)
+    async with installed(tmp_path, "maildir:mail") as installation:
+        await installation.join(1)
         with locked(tmp_path / "faults.sqlite"):
-            code, _, err = await here.command("serve")
+            code, _, err = await installation.command("serve")
             assert (code, err) == (1, f"third-thursday: {ADVICE}; then try again\n")
-        await here.start()
-        await here.all_sent(1)
-        await here.drain()
+        await installation.start()
+        await installation.all_sent(1)
+        await installation.drain()
 
 
 async def test_a_service_told_to_stop_while_another_holds_the_database_ends_well(tmp_path: Path) -> None:
@@ -111,14 +111,14 @@ async def test_a_service_told_to_stop_while_another_holds_the_database_ends_well
 
         async with (
             Relay(at=20, then=then) as relay,
-            installed(tmp_path, f"smtp://127.0.0.1:{relay.port}") as here,
+            installed(tmp_path, f"smtp://127.0.0.1:{relay.port}") as installation,
         ):
-            await here.join(MEMBERS)
-            await here.start()
-            await here.not_ready(HELD)
-            await here.drain()
+            await installation.join(MEMBERS)
+            await installation.start()
+            await installation.not_ready(HELD)
+            await installation.drain()
             held.close()
-            await here.start()
-            await here.all_sent(MEMBERS)
+            await installation.start()
+            await installation.all_sent(MEMBERS)
             relay.verdict(MEMBERS, repeats=CONNECTIONS)
-            await here.drain()
+            await installation.drain()

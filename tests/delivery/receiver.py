@@ -1,4 +1,4 @@
-"""A mail relay on loopback that at each step does what a test tells it: refuse, drop, hang, garble."""
+"""A mail relay on loopback that does at each step what a test tells it to: refuse, drop, hang, send garbage."""
 
 import asyncio
 import ssl
@@ -11,17 +11,17 @@ from typing import Self
 
 
 class Do(Enum):
-    """What is not a reply."""
+    """What a relay may do instead of replying."""
 
     DROP = auto()  # close the connection
-    HANG = auto()  # say nothing more
-    DEAF = auto()  # read nothing more either
+    HANG = auto()  # send nothing more
+    DEAF = auto()  # send and read nothing more
 
 
 Action = str | bytes | Do
-"""A reply line without its end, raw bytes as they are, or what is not a reply."""
+"""A reply line without its line end, raw bytes to send unchanged, or what to do instead of replying."""
 
-BEHAVES: dict[str, Action] = {
+DEFAULT_REPLIES: dict[str, Action] = {
     "GREETING": "220 relay.example.org ESMTP",
     "HELO": "250 relay.example.org",
     "MAIL": "250 2.1.0 ok",
@@ -37,7 +37,7 @@ BEHAVES: dict[str, Action] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """A message whose final dot came in. `content` is as it was before dots were doubled."""
+    """A message whose final dot arrived. `content` has its dots undoubled."""
 
     mail: str
     rcpts: tuple[str, ...]
@@ -47,10 +47,10 @@ class Taken:
 class Receiver:
     """`async with Receiver({"RCPT": ["450 later"]}) as receiver:` refuses the first RCPT, then behaves.
 
-    Each step (GREETING, EHLO, HELO, MAIL, RCPT, DATA, BODY, DOT, RSET, QUIT …) takes its actions in turn over
-    all connections. `extensions` are EHLO's lines; with `tls` all is encrypted from the first octet. `seen` is what
-    arrived whole, `taken` what was accepted. Replies to what came at once go out at once, as relays with PIPELINING do
-    it (RFC 2920, section 3.2).
+    Each step (GREETING, EHLO, HELO, MAIL, RCPT, DATA, BODY, DOT, RSET, QUIT …) takes its actions in turn over all
+    connections. `extensions` are the lines of the reply to EHLO; with `tls` the connection is encrypted from the first
+    byte. `seen` has the messages that arrived completely, `taken` those that were accepted. Commands that arrive in one
+    packet are answered in one packet, as relays with PIPELINING do (RFC 2920, section 3.2).
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Receiver:
         self.arrived = asyncio.Condition()
         self._sessions: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
-        self._unsaid: defaultdict[asyncio.StreamWriter, bytearray] = defaultdict(bytearray)
+        self._unsent: defaultdict[asyncio.StreamWriter, bytearray] = defaultdict(bytearray)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
@@ -88,18 +88,18 @@ class Receiver:
         await asyncio.gather(*self._sessions, return_exceptions=True)
 
     async def heard(self, verb: str, *, times: int = 1) -> None:
-        """Wait until so many lines that begin with `verb` have come in."""
+        """Wait until `times` lines that begin with `verb` have arrived."""
         async with self.arrived:
             await self.arrived.wait_for(lambda: sum(line.startswith(verb) for line in self.lines) >= times)
 
-    async def say(self, octets: bytes) -> None:
-        """Say over every connection what nobody asked for."""
+    async def say(self, data: bytes) -> None:
+        """Send over every connection what nobody asked for."""
         for writer in self._writers:
-            writer.write(octets)
+            writer.write(data)
             await writer.drain()
 
     async def hang_up(self) -> None:
-        """Close every connection, and wait until they are."""
+        """Close every connection, and wait until all are closed."""
         for session in self._sessions:
             session.cancel()
         await self.quiet.wait()
@@ -119,7 +119,7 @@ class Receiver:
         finally:
             writer.transport.abort()
             self._writers.discard(writer)
-            self._unsaid.pop(writer, None)
+            self._unsent.pop(writer, None)
             self._sessions.discard(task)
             self.open -= 1
             if not self.open:
@@ -160,50 +160,50 @@ class Receiver:
                     self.taken.append(message)
                 mail, rcpts = "", []
             elif verb == "QUIT":
-                await self._speak(writer)
+                await self._flush(writer)
                 return
 
     async def _read(self, reading: Coroutine[None, None, bytes], writer: asyncio.StreamWriter) -> bytes:
-        """What is read next; all replies are said before it is waited for."""
+        """Read on. Before waiting for input, send the replies that have gathered."""
         task = asyncio.create_task(reading)
         try:
             await asyncio.sleep(0)
             if not task.done():
-                await self._speak(writer)
+                await self._flush(writer)
             return await task
         finally:
             task.cancel()
 
-    async def _speak(self, writer: asyncio.StreamWriter) -> None:
-        writer.write(bytes(self._unsaid.pop(writer, b"")))
+    async def _flush(self, writer: asyncio.StreamWriter) -> None:
+        writer.write(bytes(self._unsent.pop(writer, b"")))
         await writer.drain()
 
     def _push(self, step: str, action: Action) -> None:
         self.script.setdefault(step, deque()).append(action)
 
     async def _act(self, step: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
-        """Do what the script says at `step`; the reply, empty where it was none."""
-        waiting = self.script.get(step)
-        action = waiting.popleft() if waiting else self._well_behaved(step)
+        """Do what the script says for `step`; return the reply, or an empty string if there was none."""
+        actions = self.script.get(step)
+        action = actions.popleft() if actions else self._default(step)
         if isinstance(action, Do):
-            await self._speak(writer)
+            await self._flush(writer)
         match action:
             case Do.DROP:
                 raise ConnectionAbortedError
             case Do.HANG:
-                await reader.read()  # until the other side has had enough of it
+                await reader.read()  # until the other side closes the connection
                 raise ConnectionAbortedError
             case Do.DEAF:
                 await asyncio.Event().wait()
             case bytes():
-                self._unsaid[writer] += action
+                self._unsent[writer] += action
             case str():
-                self._unsaid[writer] += action.replace("\n", "\r\n").encode() + b"\r\n"
+                self._unsent[writer] += action.replace("\n", "\r\n").encode() + b"\r\n"
                 return action
         return ""
 
-    def _well_behaved(self, step: str) -> Action:
+    def _default(self, step: str) -> Action:
         if step != "EHLO":
-            return BEHAVES.get(step, "502 5.5.1 unknown here")
+            return DEFAULT_REPLIES.get(step, "502 5.5.1 unknown here")
         names = ["relay.example.org", *self.extensions]
         return "\n".join([*(f"250-{name}" for name in names[:-1]), f"250 {names[-1]}"])

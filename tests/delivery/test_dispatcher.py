@@ -1,4 +1,4 @@
-"""What is claimed leaves in a sensible order, and comes back after a sensible time."""
+"""What is claimed is sent in a sensible order, and is tried again after a sensible time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -33,20 +33,20 @@ async def test_a_settlement_for_which_nobody_waits_any_more_costs_the_others_of_
     tmp_path: Path,
 ) -> None:
     async with open_installation(tmp_path, OPEN) as installation:
-        settler = ResultWriter(installation.database, installation.clock, run="run", connections=4)
-        settler.submit(Settlement(id=1, state="failed", reason="x"), PendingCount()).cancel()
-        waiting = settler.submit(Settlement(id=2, state="failed", reason="x"), PendingCount())
-        settling = asyncio.create_task(settler.settle())
+        results = ResultWriter(installation.database, installation.clock, run="run", connections=4)
+        results.submit(Settlement(id=1, state="failed", reason="x"), PendingCount()).cancel()
+        waiting = results.submit(Settlement(id=2, state="failed", reason="x"), PendingCount())
+        writing = asyncio.create_task(results.write())
         async with asyncio.timeout(20):
             await waiting
-        settling.cancel()
+        writing.cancel()
 
 
 @asynccontextmanager
-async def all_due(folder: Path, way: Transport, *names: str) -> AsyncIterator[Installation]:
-    """A installation whose members are all due their invitation."""
+async def all_due(folder: Path, smtp: Transport, *names: str) -> AsyncIterator[Installation]:
+    """An installation whose members are all due their invitation."""
     async with open_installation(
-        folder, OPEN - timedelta(days=1), policies=(INVITATION,), transport=way
+        folder, OPEN - timedelta(days=1), policies=(INVITATION,), transport=smtp
     ) as installation:
         await installation.tick()
         await installation.join(*((name, "Europe/London") for name in names))
@@ -57,13 +57,13 @@ async def all_due(folder: Path, way: Transport, *names: str) -> AsyncIterator[In
 async def test_a_link_to_sign_in_does_not_wait_until_everybody_has_their_invitation(tmp_path: Path) -> None:
     names = ["Ada", "Mei"]
     async with Receiver({"DOT": [Do.HANG]}) as receiver:
-        way = transport(receiver.port, connections=2)
-        async with all_due(tmp_path, way, *names) as installation:
+        smtp = transport(receiver.port, connections=2)
+        async with all_due(tmp_path, smtp, *names) as installation:
             await installation.planner.tick()
             sending = asyncio.create_task(installation.dispatcher.send_due())
             try:
                 async with asyncio.timeout(30):
-                    # The other waits behind it, on the same connection.
+                    # The second message waits behind it, on the same connection.
                     await receiver.heard("DATA")
                     async with installation.database.write() as connection:
                         await mail_link(connection, address_of(names[0]), installation.clock.now())
@@ -75,7 +75,7 @@ async def test_a_link_to_sign_in_does_not_wait_until_everybody_has_their_invitat
 
 
 class Watched(Receiver):
-    """Calls `then` when the first content has come whole."""
+    """Calls `then` when the first content has arrived completely."""
 
     then: Callable[[], None] | None = None
 
@@ -91,8 +91,8 @@ async def test_a_dispatcher_that_is_to_stop_sends_what_it_has_offered_and_gives_
     tmp_path: Path, extensions: Sequence[str]
 ) -> None:
     async with Watched(extensions=extensions) as receiver:
-        way = transport(receiver.port, connections=1)
-        async with all_due(tmp_path, way, *(f"Member {number}" for number in range(5))) as installation:
+        smtp = transport(receiver.port, connections=1)
+        async with all_due(tmp_path, smtp, *(f"Member {number}" for number in range(5))) as installation:
             receiver.then = installation.dispatcher.drain
             await installation.tick()
             offered = 1 if extensions else 0

@@ -1,4 +1,4 @@
-"""The folder that mail goes into when there is no relay: whole or not at all, once, and safe to look into."""
+"""The Maildir that mail goes to when there is no relay: complete or not at all, once, and safe to read."""
 
 import asyncio
 import mailbox
@@ -18,7 +18,7 @@ from scheduler.delivery.send.maildir import (
     read_outbox,
 )
 from scheduler.delivery.send.transport import ConnectProblem, Verdict
-from tests.delivery.sending import Feed, envelope, send
+from tests.delivery.sending import FakePipeline, envelope, send
 
 CONTENT = (
     b"From: Kindness <hello@example.org>\r\n"
@@ -158,13 +158,13 @@ async def test_erasing_a_member_leaves_none_of_their_mail_and_all_of_the_others(
 
 
 async def test_when_settling_fails_nothing_is_stored(folder: Path) -> None:
-    async def before_dot() -> None:
+    async def before_final_dot() -> None:
         raise OSError("the ledger's disk is full")
 
     connection = await opened(folder)
     with pytest.raises(OSError, match="ledger"):
-        await connection.send(envelope(), feed=Feed(before_dot=before_dot))
-    assert connection.spent
+        await connection.send(envelope(), pipeline=FakePipeline(before_final_dot=before_final_dot))
+    assert connection.needs_reconnect
     assert not read_outbox(folder, newest=10)
 
 
@@ -185,7 +185,7 @@ async def test_a_folder_that_goes_bad_holds_the_mail_back_and_recovers_by_itself
     outcome = await send(connection)
     assert (outcome.verdict, outcome.relay, outcome.uncertain) == (Verdict.TEMPORARY, True, False)
     assert outcome.reason == f"mail folder {folder}: cannot be written: Not a directory"
-    assert connection.spent
+    assert connection.needs_reconnect
     (folder / "tmp").unlink()
     assert (await send(await opened(folder))).verdict is Verdict.SENT
 

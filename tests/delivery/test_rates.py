@@ -1,4 +1,4 @@
-"""Rates and limits as a relay sees them: the whole road to a receiver on loopback, in the machine's own time."""
+"""Rates and limits as a relay sees them: everything from the claim to a receiver on loopback, in real time."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.delivery.send.send_queue import CATCH_UP, Limits
+from scheduler.delivery.send.send_queue import MAX_CATCH_UP, RateLimits
 from tests.clock import PassingClock
 from tests.delivery.receiver import Receiver
 from tests.delivery.sending import transport
@@ -17,12 +17,12 @@ from tests.installation import INVITATION, open_installation
 
 DUE = datetime(2026, 11, 5, 9, 30, tzinfo=UTC)
 TRANSIT = 0.15
-"""What a busy machine may add, in seconds, to the way of one message and not to that of another."""
+"""By how many seconds a busy machine may delay one message and not another."""
 
 
 class Watch(Receiver):
-    """Notes when each message came and to which domain, and how many were on their way at once. No message is answered
-    before `together` were on their way, once."""
+    """Records when each message came and to which domain, and how many were in flight at once. It replies to the first
+    final dot only when `together` messages are in flight."""
 
     def __init__(self, *, together: int = 0) -> None:
         super().__init__(extensions=["PIPELINING"])
@@ -37,7 +37,7 @@ class Watch(Receiver):
     async def _act(self, step: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
         self.most_open = max(self.most_open, self.open)
         if step == "RCPT":
-            # The last line is this session's own: nothing was awaited in between.
+            # The last line belongs to this session: nothing was awaited in between.
             domain = self.lines[-1].partition("@")[2].partition(">")[0]
             self.came.append((time.monotonic(), domain))
             self._domain[writer] = domain
@@ -55,12 +55,12 @@ class Watch(Receiver):
 
 
 async def send(
-    folder: Path, receiver: Watch, limits: Limits, *, to: Sequence[str], each: int, connections: int = 4
+    folder: Path, receiver: Watch, limits: RateLimits, *, to: Sequence[str], each: int, connections: int = 4
 ) -> None:
     """Send an invitation to `each` members at each of the domains, all due at once."""
-    way = transport(receiver.port, connections=connections)
+    smtp = transport(receiver.port, connections=connections)
     async with open_installation(
-        folder, DUE - timedelta(days=1), policies=(INVITATION,), transport=way
+        folder, DUE - timedelta(days=1), policies=(INVITATION,), transport=smtp
     ) as installation:
         await installation.tick()
         for domain in to:
@@ -75,11 +75,11 @@ async def send(
 
 
 def check_rate(times: Sequence[float], rate: float) -> None:
-    """No window of any length has more than the rate allows, and all together are not much slower, however busy this
-    machine is: how near the rate is reached is tested with a clock of its own."""
+    """Check that no window of any length has more messages than the rate allows, and that all together are not much
+    slower. How closely the rate is reached is tested with a fake clock, since this machine may be busy."""
     for first, begun in enumerate(times):
         for count, moment in enumerate(times[first:]):
-            assert count <= rate * (moment - begun + CATCH_UP + TRANSIT), (
+            assert count <= rate * (moment - begun + MAX_CATCH_UP + TRANSIT), (
                 f"{count + 1} in {moment - begun:.3f} s"
             )
     wanted = (len(times) - 1) / rate
@@ -91,13 +91,13 @@ async def test_over_all_connections_no_more_go_out_than_the_rate_and_not_much_fe
     tmp_path: Path, rate: int
 ) -> None:
     async with Watch() as receiver:
-        await send(tmp_path, receiver, Limits(rate=rate), to=["a.example"], each=2 * rate)
+        await send(tmp_path, receiver, RateLimits(rate=rate), to=["a.example"], each=2 * rate)
         check_rate(receiver.times("a.example"), rate)
 
 
 async def test_each_domain_gets_no_more_than_its_rate_and_not_much_less(tmp_path: Path) -> None:
     async with Watch() as receiver:
-        await send(tmp_path, receiver, Limits(domain_rate=20), to=["a.example", "b.example"], each=30)
+        await send(tmp_path, receiver, RateLimits(domain_rate=20), to=["a.example", "b.example"], each=30)
         for domain in ("a.example", "b.example"):
             check_rate(receiver.times(domain), 20)
 
@@ -107,12 +107,12 @@ async def test_no_more_connections_than_allowed_are_busy_for_a_domain_and_all_ar
 ) -> None:
     async with Watch(together=4) as receiver:
         domains = ["a.example", "b.example"]
-        await send(tmp_path, receiver, Limits(domain_connections=2), to=domains, each=10, connections=6)
+        await send(tmp_path, receiver, RateLimits(domain_connections=2), to=domains, each=10, connections=6)
         assert receiver.most == {"a.example": 2, "b.example": 2}
 
 
 async def test_no_more_connections_are_open_than_allowed_and_all_are_used(tmp_path: Path) -> None:
     async with Watch(together=3) as receiver:
-        await send(tmp_path, receiver, Limits(), to=["a.example"], each=30, connections=3)
+        await send(tmp_path, receiver, RateLimits(), to=["a.example"], each=30, connections=3)
         assert receiver.most["a.example"] == 3
         assert receiver.most_open == 3

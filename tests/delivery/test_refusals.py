@@ -1,11 +1,11 @@
-"""Whom a relay's refusal is about, by replies of relays that people really use."""
+"""What a relay's refusal is about, with replies of relays that people really use."""
 
 import pytest
 
 from scheduler.delivery.send.smtp_replies import Step, refusal
 from scheduler.delivery.send.transport import Verdict
 
-ABOUT_US = [
+ABOUT_OUR_ACCOUNT = [
     # Google
     "550 5.4.5 Daily user sending limit exceeded. For more information on Gmail sending limits go to https://support.google.com/a/answer/166852 - gsmtp",
     "550 5.4.5 Daily SMTP relay sending limit exceeded for customer. For more information on SMTP relay limits please contact your administrator.",
@@ -130,7 +130,7 @@ ABOUT_THE_RECIPIENT = [
     "550 Recipient verification failed: no such address",
 ]
 
-FULL = [
+MAILBOX_FULL = [
     "552 5.2.2 The email account that you tried to reach is over quota.",
     "552 5.2.2 <ada@example.org>: Quota exceeded (mailbox for user is full)",
     "552 Requested mail action aborted: exceeded storage allocation. Quota exceeded. The recipient's mailbox is full.",
@@ -143,7 +143,7 @@ FULL = [
 UNCLEAR = ["550", "554 5.0.0 Transaction failed", "554 go away", "550 no", "550 5.7.1 policy", "554 DT:SPM"]
 
 
-@pytest.mark.parametrize("reply", ABOUT_US)
+@pytest.mark.parametrize("reply", ABOUT_OUR_ACCOUNT)
 @pytest.mark.parametrize("step", Step)
 def test_what_a_relay_says_of_our_account_fails_no_recipient_whatever_its_code_and_step(
     reply: str, step: Step
@@ -161,7 +161,7 @@ def test_what_a_relay_says_of_the_recipient_fails_that_one(reply: str, step: Ste
     assert (outcome.verdict, outcome.relay) == (Verdict.PERMANENT, False)
 
 
-@pytest.mark.parametrize("reply", FULL)
+@pytest.mark.parametrize("reply", MAILBOX_FULL)
 @pytest.mark.parametrize("step", [Step.RCPT, Step.DOT])
 def test_a_full_mailbox_is_tried_again_and_no_trouble_of_the_relay(reply: str, step: Step) -> None:
     outcome = refusal(step, int(reply[:3]), reply[4:])

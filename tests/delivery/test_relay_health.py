@@ -1,4 +1,4 @@
-"""A relay that refuses everybody costs one alert and a pause, not everybody's mail."""
+"""A relay that refuses everybody causes one alert and a pause; nobody loses their mail."""
 
 import itertools
 from collections.abc import AsyncIterator, Sequence
@@ -10,7 +10,7 @@ import pytest
 
 from tests.delivery.receiver import Action, Receiver
 from tests.delivery.sending import transport
-from tests.delivery.test_refusals import ABOUT_THE_RECIPIENT, ABOUT_US
+from tests.delivery.test_refusals import ABOUT_OUR_ACCOUNT, ABOUT_THE_RECIPIENT
 from tests.installation import INVITATION, Installation, open_installation
 
 OPEN = datetime(2026, 11, 5, 9, 30, tzinfo=UTC)
@@ -18,23 +18,23 @@ MEMBERS = 100
 
 
 class Refusing(Receiver):
-    """Gives every message, or those to one address, the same answer at `step` for as long as it is not empty."""
+    """Gives every message, or those to one address, the same `answer` at `step`, while `answer` is not empty."""
 
     answer: Action = ""
     step = "RCPT"
     only = ""
 
-    def _well_behaved(self, step: str) -> Action:
+    def _default(self, step: str) -> Action:
         refuses = step == self.step and self.answer and self.only in self.lines[-1]
-        return self.answer if refuses else super()._well_behaved(step)
+        return self.answer if refuses else super()._default(step)
 
 
 @asynccontextmanager
-async def small_house(folder: Path, receiver: Receiver, *, members: int = 12) -> AsyncIterator[Installation]:
-    """A list whose invitations are due now, over this relay."""
-    way = transport(receiver.port)
+async def small_list(folder: Path, receiver: Receiver, *, members: int = 12) -> AsyncIterator[Installation]:
+    """An installation with a short list whose invitations are due now, over this relay."""
+    smtp = transport(receiver.port)
     async with open_installation(
-        folder, OPEN - timedelta(days=1), policies=(INVITATION,), transport=way
+        folder, OPEN - timedelta(days=1), policies=(INVITATION,), transport=smtp
     ) as installation:
         await installation.tick()
         await installation.join(*((f"Member {number}", "Europe/London") for number in range(members)))
@@ -42,9 +42,9 @@ async def small_house(folder: Path, receiver: Receiver, *, members: int = 12) ->
         yield installation
 
 
-async def live(installation: Installation, turns: Sequence[int]) -> dict[str, int]:
-    """So many ticks, five minutes apart; how many deliveries are then in each state."""
-    for _ in turns:
+async def live(installation: Installation, ticks: Sequence[int]) -> dict[str, int]:
+    """Run a tick for each of `ticks`, five minutes apart; return how many deliveries are then in each state."""
+    for _ in ticks:
         await installation.tick()
         installation.clock.pass_(timedelta(minutes=5))
     states = [row.state for row in await installation.reports()]
@@ -52,16 +52,16 @@ async def live(installation: Installation, turns: Sequence[int]) -> dict[str, in
 
 
 async def all_sent_once_mended(folder: Path, answer: str, *, members: int, step: str = "RCPT") -> None:
-    """A relay that answers every message of a list with `answer` until it is mended costs nobody their mail."""
+    """Check that nobody loses their mail when a relay answers every message with `answer` until it is fixed."""
     async with Refusing(extensions=["PIPELINING"]) as receiver:
         receiver.step = step
-        async with small_house(folder, receiver, members=members) as installation:
+        async with small_list(folder, receiver, members=members) as installation:
             receiver.answer = answer
             assert await live(installation, range(3)) == {"queued": members}
-            assert installation.dispatcher.relay.is_doubted
+            assert installation.dispatcher.relay.is_failing
             receiver.answer = ""
             assert await live(installation, range(12)) == {"sent": members}
-            assert not installation.dispatcher.relay.is_doubted
+            assert not installation.dispatcher.relay.is_failing
 
 
 @pytest.mark.parametrize("members", [12, MEMBERS])
@@ -76,7 +76,7 @@ async def test_a_relay_that_refuses_everybody_for_good_is_not_believed_and_all_i
 
 @pytest.mark.parametrize(
     ("step", "answer"),
-    list(zip(itertools.cycle(["DOT", "RCPT", "DATA", "MAIL"]), ABOUT_US[::5], strict=False)),
+    list(zip(itertools.cycle(["DOT", "RCPT", "DATA", "MAIL"]), ABOUT_OUR_ACCOUNT[::5], strict=False)),
 )
 async def test_a_limit_of_our_account_fails_nobody_of_a_small_list(
     tmp_path: Path, answer: str, step: str
@@ -88,7 +88,7 @@ async def test_a_limit_of_our_account_fails_nobody_of_a_small_list(
 async def test_the_first_few_that_a_relay_refuses_of_a_small_list_are_tried_again(
     tmp_path: Path, answer: str
 ) -> None:
-    async with Refusing({"RCPT": [answer] * 5}) as receiver, small_house(tmp_path, receiver) as installation:
+    async with Refusing({"RCPT": [answer] * 5}) as receiver, small_list(tmp_path, receiver) as installation:
         assert await live(installation, range(6)) == {"sent": 12}
 
 
@@ -96,18 +96,18 @@ async def test_the_first_few_that_a_relay_refuses_of_a_small_list_are_tried_agai
 async def test_a_recipients_own_refusal_fails_that_one_alone_and_soon(tmp_path: Path, answer: str) -> None:
     async with Refusing(extensions=["PIPELINING"]) as receiver:
         receiver.only, receiver.answer = "member.5@", answer
-        async with small_house(tmp_path, receiver) as installation:
+        async with small_list(tmp_path, receiver) as installation:
             await installation.tick()
             installation.clock.pass_(timedelta(seconds=6))
             assert await live(installation, range(1)) == {"sent": 11, "failed": 1}
             assert [row.name for row in await installation.reports(state="failed")] == ["Member 5"]
-            assert not installation.dispatcher.relay.is_doubted
+            assert not installation.dispatcher.relay.is_failing
 
 
 async def test_a_refusal_that_may_be_anybodys_fails_one_at_last_who_alone_meets_it(tmp_path: Path) -> None:
     async with Refusing(extensions=["PIPELINING"]) as receiver:
         receiver.only, receiver.answer = "member.5@", "550 no"
-        async with small_house(tmp_path, receiver) as installation:
+        async with small_list(tmp_path, receiver) as installation:
             for number in range(4):
                 await live(installation, range(1))
                 await installation.join((f"Later {number}", "Europe/London"))
@@ -119,6 +119,6 @@ async def test_one_who_is_alone_in_the_queue_and_whose_address_is_none_fails_at_
 ) -> None:
     async with Refusing() as receiver:
         receiver.answer = "550 5.1.1 no such user"
-        async with small_house(tmp_path, receiver, members=1) as installation:
+        async with small_list(tmp_path, receiver, members=1) as installation:
             assert await live(installation, range(2)) == {"failed": 1}
-            assert not installation.dispatcher.relay.is_doubted
+            assert not installation.dispatcher.relay.is_failing

@@ -1,4 +1,4 @@
-"""What a relay is told about an envelope, and when it is not even asked."""
+"""Which commands a relay gets for an envelope, and when it gets none."""
 
 from collections.abc import Mapping
 
@@ -19,9 +19,9 @@ def envelope(
 
 
 def lines(sent: Envelope, extensions: Mapping[str, str]) -> tuple[str, str]:
-    said = commands(sent, Extensions(extensions))
-    assert isinstance(said, Commands)
-    return said.mail.decode(), said.rcpt.decode()
+    result = commands(sent, Extensions(extensions))
+    assert isinstance(result, Commands)
+    return result.mail.decode(), result.rcpt.decode()
 
 
 def test_a_relay_that_offers_nothing_is_told_the_addresses_alone() -> None:
@@ -66,7 +66,7 @@ def test_a_non_ascii_local_part_is_undeliverable_without_smtputf8() -> None:
     outcome = commands(envelope("użytkownik@example.org"), Extensions({}))
     assert isinstance(outcome, Outcome)
     assert outcome.verdict is Verdict.PERMANENT
-    assert outcome.reason == "the relay does not take non-ASCII addresses (SMTPUTF8)"
+    assert outcome.reason == "the relay does not accept non-ASCII addresses (SMTPUTF8)"
 
 
 def test_a_domain_that_the_dns_cannot_hold_is_undeliverable() -> None:

@@ -1,4 +1,4 @@
-"""How a relay is reached: what stands in the way, and who may hear the password (TLS and AUTH: aiosmtpd)."""
+"""How we connect to a relay: what can fail, and which relay may receive the password (TLS and AUTH: aiosmtpd)."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ from aiosmtpd import smtp as aiosmtpd
 from scheduler.delivery.send.smtp import SmtpTransport, StartTls
 from scheduler.delivery.send.transport import ConnectProblem, Outcome, SmtpAddress, Verdict
 from tests.delivery.receiver import Action, Do, Receiver
-from tests.delivery.sending import PATIENT, QUICK, begin, connected, envelope, send, transport
+from tests.delivery.sending import LONG, SHORT, begin, connected, envelope, send, transport
 
 SENT = Verdict.SENT
 
@@ -27,7 +27,7 @@ SENT = Verdict.SENT
         ({"GREETING": ["421 4.3.2 busy"]}, False, "421 4.3.2 busy"),
         ({"GREETING": [Do.DROP]}, False, "closed the connection"),
         ({"GREETING": [Do.HANG]}, False, "does not answer in time"),
-        ({"GREETING": [b"SSH-2.0-OpenSSH_9\r\n"]}, False, "does not answer as a mail relay does"),
+        ({"GREETING": [b"SSH-2.0-OpenSSH_9\r\n"]}, False, "does not answer like a mail relay"),
         ({"EHLO": ["421 4.3.2 busy"]}, False, "421 4.3.2 busy"),
         ({"EHLO": [Do.DROP]}, False, "closed the connection"),
         ({"EHLO": [Do.HANG]}, False, "does not answer in time"),
@@ -39,7 +39,7 @@ async def test_a_relay_that_does_not_let_us_in_is_a_problem_of_one_line(
 ) -> None:
     async with Receiver(script) as receiver:
         with pytest.raises(ConnectProblem) as caught:
-            await transport(receiver.port, patience=QUICK).connect()
+            await transport(receiver.port, timeouts=SHORT).connect()
         assert caught.value.permanent is permanent
         assert str(caught.value).startswith(f"mail relay smtp://127.0.0.1:{receiver.port} ")
         assert says in str(caught.value)
@@ -64,7 +64,7 @@ async def test_a_relay_that_is_not_there_is_a_problem_that_may_pass() -> None:
 async def test_a_name_that_does_not_resolve_is_a_problem_that_may_pass() -> None:
     address = SmtpAddress(host="relay.invalid", port=25)
     with pytest.raises(ConnectProblem, match=r"relay\.invalid:25: its name cannot be resolved \(") as caught:
-        await SmtpTransport(address, hostname="list.example.org", patience=PATIENT).connect()
+        await SmtpTransport(address, hostname="list.example.org", timeouts=LONG).connect()
     assert not caught.value.permanent
 
 
@@ -111,7 +111,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The made-up authority is one that this machine trusts."""
+    """Let this machine trust the test's certificate authority."""
     bundle = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(bundle)
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
@@ -121,7 +121,7 @@ def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 async def daemon(
     authority: trustme.CA, *, name: str = "127.0.0.1", tls: bool = False, **options: Any
 ) -> AsyncIterator[tuple[int, Inbox]]:
-    """aiosmtpd with a certificate for `name`; `tls` from the first byte, otherwise with STARTTLS on offer."""
+    """Run aiosmtpd with a certificate for `name`: with `tls` encrypted from the first byte, otherwise with STARTTLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(context)
     inbox = Inbox()
@@ -138,13 +138,13 @@ async def daemon(
         server.close()
 
 
-async def through(
+async def send_over(
     port: int, *, host: str = "127.0.0.1", starttls: StartTls = "auto", **parts: Any
 ) -> Outcome:
-    """The outcome of one message over a connection of its own."""
+    """Send one message over a new connection and return the outcome."""
     address = SmtpAddress(host=host, port=port, **parts)
-    way = SmtpTransport(address, hostname="list.example.org", starttls=starttls, patience=PATIENT)
-    connection = await way.connect()
+    smtp = SmtpTransport(address, hostname="list.example.org", starttls=starttls, timeouts=LONG)
+    connection = await smtp.connect()
     try:
         return await send(connection)
     finally:
@@ -157,11 +157,11 @@ async def test_over_tls_too_messages_follow_each_other_in_one_send(authority: tr
     authority.issue_cert("127.0.0.1").configure_cert(context)
     async with Receiver(extensions=["PIPELINING"], tls=context) as receiver:
         address = SmtpAddress(host="127.0.0.1", port=receiver.port, tls=True)
-        connection = await SmtpTransport(address, hostname="list.example.org", patience=PATIENT).connect()
+        connection = await SmtpTransport(address, hostname="list.example.org", timeouts=LONG).connect()
         large = envelope(content=b"Subject: Long\r\n\r\n" + b"and so on\r\n" * 20_000)
-        sending, feed = begin(connection, large, large, large)
+        sending, pipeline = begin(connection, large, large, large)
         for _ in range(2):
-            (await feed.one_taken()).set_result(None)
+            (await pipeline.next_settlement()).set_result(None)
         assert (await sending).verdict is SENT
         assert [message.content for message in receiver.taken] == [large.content] * 3
         await connection.close()
@@ -175,33 +175,33 @@ async def test_auto_encrypts_where_it_is_offered_whoever_signed_the_certificate(
     authority: trustme.CA,
 ) -> None:
     async with daemon(authority, name="another.example.org") as (port, inbox):
-        assert (await through(port)).verdict is SENT
+        assert (await send_over(port)).verdict is SENT
         assert inbox.taken == [("ada@example.org", True)]
 
 
 async def test_auto_sends_openly_where_nothing_is_offered(authority: trustme.CA) -> None:
     async with daemon(authority, tls_context=None) as (port, inbox):
-        assert (await through(port)).verdict is SENT
+        assert (await send_over(port)).verdict is SENT
         assert inbox.taken == [("ada@example.org", False)]
 
 
 async def test_never_sends_openly_even_where_encryption_is_offered(authority: trustme.CA) -> None:
     async with daemon(authority) as (port, inbox):
-        assert (await through(port, starttls="never")).verdict is SENT
+        assert (await send_over(port, starttls="never")).verdict is SENT
         assert inbox.taken == [("ada@example.org", False)]
 
 
 @pytest.mark.usefixtures("trusted")
 async def test_require_encrypts_and_is_content_with_a_good_certificate(authority: trustme.CA) -> None:
     async with daemon(authority) as (port, inbox):
-        assert (await through(port, starttls="require")).verdict is SENT
+        assert (await send_over(port, starttls="require")).verdict is SENT
         assert inbox.taken == [("ada@example.org", True)]
 
 
 async def test_require_refuses_a_relay_that_offers_no_starttls(authority: trustme.CA) -> None:
     async with daemon(authority, tls_context=None) as (port, inbox):
         with pytest.raises(ConnectProblem, match="does not offer STARTTLS") as caught:
-            await through(port, starttls="require")
+            await send_over(port, starttls="require")
         assert caught.value.permanent
         assert not inbox.taken
 
@@ -209,7 +209,7 @@ async def test_require_refuses_a_relay_that_offers_no_starttls(authority: trustm
 async def test_require_refuses_a_certificate_of_an_unknown_authority(authority: trustme.CA) -> None:
     async with daemon(authority) as (port, inbox):
         with pytest.raises(ConnectProblem, match="certificate that is not valid") as caught:
-            await through(port, starttls="require")
+            await send_over(port, starttls="require")
         assert caught.value.permanent
         assert not inbox.taken
 
@@ -219,21 +219,21 @@ async def test_require_refuses_a_certificate_of_an_unknown_authority(authority: 
 async def test_a_certificate_of_somebody_else_is_refused(authority: trustme.CA, tls: bool) -> None:
     async with daemon(authority, name="another.example.org", tls=tls) as (port, inbox):
         with pytest.raises(ConnectProblem, match="certificate that is not valid"):
-            await through(port, tls=tls, starttls="auto" if tls else "require")
+            await send_over(port, tls=tls, starttls="auto" if tls else "require")
         assert not inbox.taken
 
 
 @pytest.mark.usefixtures("trusted")
 async def test_smtps_encrypts_from_the_first_byte(authority: trustme.CA) -> None:
     async with daemon(authority, tls=True) as (port, inbox):
-        assert (await through(port, tls=True)).verdict is SENT
+        assert (await send_over(port, tls=True)).verdict is SENT
         assert inbox.taken == [("ada@example.org", True)]
 
 
 async def test_smtps_to_a_port_that_speaks_openly_is_a_clear_problem(authority: trustme.CA) -> None:
     async with daemon(authority) as (port, _):
-        with pytest.raises(ConnectProblem, match="is the port right"):
-            await through(port, tls=True)
+        with pytest.raises(ConnectProblem, match="check the port"):
+            await send_over(port, tls=True)
 
 
 async def test_a_relay_that_offers_starttls_and_then_will_not_is_not_sent_to_openly() -> None:
@@ -247,7 +247,7 @@ async def test_a_relay_that_offers_starttls_and_then_will_not_is_not_sent_to_ope
 async def test_a_handshake_that_fails_is_a_problem_that_may_pass(answer: Action) -> None:
     async with Receiver({"STARTTLS": [answer]}, extensions=["STARTTLS"]) as receiver:
         with pytest.raises(ConnectProblem) as caught:
-            await transport(receiver.port, patience=QUICK).connect()
+            await transport(receiver.port, timeouts=SHORT).connect()
         assert not caught.value.permanent
         await receiver.quiet.wait()
 
@@ -256,13 +256,13 @@ async def test_a_handshake_that_fails_is_a_problem_that_may_pass(answer: Action)
 @pytest.mark.filterwarnings("ignore:Requiring AUTH:UserWarning")
 async def test_a_user_logs_in_over_tls(authority: trustme.CA) -> None:
     async with daemon(authority, tls=True, auth_require_tls=False, auth_required=True) as (port, inbox):
-        assert (await through(port, tls=True, **LOGIN)).verdict is SENT
+        assert (await send_over(port, tls=True, **LOGIN)).verdict is SENT
         assert inbox.logins == ["club"]
 
 
 async def test_a_user_logs_in_after_starttls(authority: trustme.CA) -> None:
     async with daemon(authority, auth_required=True) as (port, inbox):
-        assert (await through(port, **LOGIN)).verdict is SENT
+        assert (await send_over(port, **LOGIN)).verdict is SENT
         assert inbox.taken == [("ada@example.org", True)]
 
 
@@ -272,14 +272,14 @@ async def test_a_user_logs_in_openly_to_this_machine(authority: trustme.CA) -> N
         port,
         inbox,
     ):
-        assert (await through(port, **LOGIN)).verdict is SENT
+        assert (await send_over(port, **LOGIN)).verdict is SENT
         assert inbox.logins == ["club"]
 
 
 async def test_a_wrong_password_is_a_problem_for_a_person_and_is_not_repeated(authority: trustme.CA) -> None:
     async with daemon(authority, auth_required=True) as (port, inbox):
-        with pytest.raises(ConnectProblem, match="does not take the user and password: 535") as caught:
-            await through(port, user="club", password="Geheim")
+        with pytest.raises(ConnectProblem, match="does not accept the user and password: 535") as caught:
+            await send_over(port, user="club", password="Geheim")
         assert caught.value.permanent
         assert "Geheim" not in str(caught.value)
         assert not inbox.taken
@@ -288,36 +288,36 @@ async def test_a_wrong_password_is_a_problem_for_a_person_and_is_not_repeated(au
 async def test_a_login_that_fails_for_now_is_a_problem_that_may_pass() -> None:
     async with Receiver({"AUTH": ["454 4.7.0 later"]}, extensions=["AUTH PLAIN"]) as receiver:
         with pytest.raises(ConnectProblem, match=r"454 4\.7\.0 later") as caught:
-            await through(receiver.port, **LOGIN)
+            await send_over(receiver.port, **LOGIN)
         assert not caught.value.permanent
 
 
 async def test_a_relay_that_takes_no_login_is_a_problem_for_a_person() -> None:
     async with Receiver() as receiver:
-        with pytest.raises(ConnectProblem, match="no way to log in") as caught:
-            await through(receiver.port, **LOGIN)
+        with pytest.raises(ConnectProblem, match="does not offer a login method") as caught:
+            await send_over(receiver.port, **LOGIN)
         assert caught.value.permanent
 
 
 @pytest.fixture
 def faraway(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A name that is not this machine's, and leads to it all the same."""
+    """A host name that is not this machine's, but resolves to it."""
     resolve = asyncio.BaseEventLoop.getaddrinfo
 
-    async def lead_here(loop: asyncio.BaseEventLoop, host: str, *rest: Any, **options: Any) -> Any:
+    async def resolve_to_loopback(loop: asyncio.BaseEventLoop, host: str, *rest: Any, **options: Any) -> Any:
         return await resolve(loop, "127.0.0.1" if host == "relay.example.org" else host, *rest, **options)
 
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", lead_here)
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve_to_loopback)
     return "relay.example.org"
 
 
 @pytest.mark.parametrize("starttls", ["auto", "never"])
-async def test_a_password_never_crosses_an_open_line_to_another_machine(
+async def test_a_password_is_never_sent_unencrypted_to_another_machine(
     faraway: str, starttls: StartTls
 ) -> None:
     async with Receiver(extensions=["AUTH PLAIN LOGIN"]) as receiver:
-        with pytest.raises(ConnectProblem, match="over an open line") as caught:
-            await through(receiver.port, host=faraway, starttls=starttls, **LOGIN)
+        with pytest.raises(ConnectProblem, match="over an unencrypted connection") as caught:
+            await send_over(receiver.port, host=faraway, starttls=starttls, **LOGIN)
         assert caught.value.permanent
         assert [line.split()[0] for line in receiver.lines] == ["EHLO"]
 
@@ -327,7 +327,7 @@ async def test_auto_shows_a_password_only_to_a_machine_with_a_good_certificate(
 ) -> None:
     async with daemon(authority, name=faraway, auth_required=True) as (port, inbox):
         with pytest.raises(ConnectProblem, match="certificate that is not valid"):
-            await through(port, host=faraway, **LOGIN)
+            await send_over(port, host=faraway, **LOGIN)
         assert not inbox.logins
 
 
@@ -336,5 +336,5 @@ async def test_auto_logs_in_at_another_machine_with_a_good_certificate(
     authority: trustme.CA, faraway: str
 ) -> None:
     async with daemon(authority, name=faraway, auth_required=True) as (port, inbox):
-        assert (await through(port, host=faraway, **LOGIN)).verdict is SENT
+        assert (await send_over(port, host=faraway, **LOGIN)).verdict is SENT
         assert inbox.logins == ["club"]

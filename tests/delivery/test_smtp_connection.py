@@ -12,9 +12,9 @@ from tests.delivery.receiver import Action, Do, Receiver
 from tests.delivery.sending import (
     CONTENT,
     EVERYTHING,
-    PATIENT,
-    QUICK,
-    Feed,
+    LONG,
+    SHORT,
+    FakePipeline,
     begin,
     connected,
     envelope,
@@ -32,7 +32,7 @@ async def test_what_is_sent_arrives_byte_for_byte_and_is_said_to_be_sent(extensi
         assert (outcome.verdict, outcome.relay) == (SENT, False)
         assert [message.content for message in receiver.taken] == [CONTENT]
         assert receiver.taken[0].rcpts[0].startswith("RCPT TO:<ada@example.org>")
-        assert not connection.spent
+        assert not connection.needs_reconnect
 
 
 async def test_a_relay_that_offers_dsn_and_size_is_told_both() -> None:
@@ -55,7 +55,7 @@ async def test_a_non_ascii_address_is_sent_where_the_relay_takes_it_and_costs_no
     async with Receiver() as unable, connected(unable) as connection:
         refused = await send(connection, envelope("użytkownik@bücher.example"))
         assert (refused.verdict, refused.relay) == (PERMANENT, False)
-        assert refused.reason == "the relay does not take non-ASCII addresses (SMTPUTF8)"
+        assert refused.reason == "the relay does not accept non-ASCII addresses (SMTPUTF8)"
         assert (await send(connection)).verdict is SENT
         assert len(unable.taken) == 1
 
@@ -75,10 +75,10 @@ async def test_a_message_larger_than_the_relay_takes_is_refused_before_a_word_is
         outcome = await send(connection)
         assert (outcome.verdict, outcome.relay) == (PERMANENT, False)
         assert not any(line.startswith("MAIL") for line in receiver.lines)
-        assert not connection.spent
+        assert not connection.needs_reconnect
 
 
-# Step, what the relay does there, what that means: verdict, relay, uncertain, connection spent.
+# Step, what the relay does at that step; the outcome: verdict, relay, uncertain, whether a new connection is needed.
 TABLE: list[tuple[str, Action, Verdict, bool, bool, bool]] = [
     ("MAIL", "451 4.3.0 later", TEMPORARY, True, False, False),
     ("MAIL", "550 5.7.1 not from you", TEMPORARY, True, False, False),
@@ -118,28 +118,28 @@ TABLE: list[tuple[str, Action, Verdict, bool, bool, bool]] = [
 
 
 @pytest.mark.parametrize("extensions", [[], EVERYTHING], ids=["step by step", "at once"])
-@pytest.mark.parametrize(("step", "action", "verdict", "relay", "uncertain", "spent"), TABLE)
+@pytest.mark.parametrize(("step", "action", "verdict", "relay", "uncertain", "needs_reconnect"), TABLE)
 async def test_the_failure_table(
     step: str,
     action: Action,
     verdict: Verdict,
     relay: bool,
     uncertain: bool,
-    spent: bool,
+    needs_reconnect: bool,
     extensions: list[str],
 ) -> None:
-    patience = PATIENT if isinstance(action, str) else QUICK
+    timeouts = LONG if isinstance(action, str) else SHORT
     async with (
         Receiver({step: [action]}, extensions=extensions) as receiver,
-        connected(receiver, patience=patience) as connection,
+        connected(receiver, timeouts=timeouts) as connection,
     ):
         outcome = await send(connection)
         assert (outcome.verdict, outcome.relay, outcome.uncertain) == (verdict, relay, uncertain)
         assert outcome.reason.isprintable()
-        assert connection.spent is spent
+        assert connection.needs_reconnect is needs_reconnect
         assert not receiver.taken
         assert bool(receiver.seen) is (step == "DOT")
-        if not spent:
+        if not needs_reconnect:
             assert (await send(connection)).verdict is SENT
             assert len(receiver.taken) == 1
             assert receiver.connections == 1
@@ -167,37 +167,39 @@ async def test_a_refused_recipient_never_gets_the_next_members_message() -> None
 async def test_a_connection_that_cannot_be_reset_is_spent_and_the_refusal_still_known(answer: Action) -> None:
     async with (
         Receiver({"RCPT": ["550 5.1.1 nobody"], "RSET": [answer]}) as receiver,
-        connected(receiver, patience=QUICK) as connection,
+        connected(receiver, timeouts=SHORT) as connection,
     ):
         outcome = await send(connection)
         assert (outcome.verdict, outcome.code) == (PERMANENT, 550)
-        assert connection.spent
+        assert connection.needs_reconnect
 
 
 @pytest.mark.parametrize("step", ["MAIL", "RCPT"])
 async def test_two_replies_to_one_command_never_make_an_unsent_message_sent(step: str) -> None:
     async with (
         Receiver({step: [b"250 one\r\n250 two\r\n"], "DATA": ["451 not now"]}) as receiver,
-        connected(receiver, patience=QUICK) as connection,
+        connected(receiver, timeouts=SHORT) as connection,
     ):
         outcome = await send(connection)
         assert (outcome.verdict, outcome.relay, outcome.uncertain) == (TEMPORARY, True, False)
-        assert connection.spent
+        assert connection.needs_reconnect
         assert not receiver.seen
 
 
 async def test_the_previous_message_is_settled_after_the_recipient_is_accepted_and_before_the_content() -> (
     None
 ):
-    said: list[str] = []
+    verbs: list[str] = []
     async with Receiver() as receiver, connected(receiver) as connection:
 
-        async def before_dot() -> None:
-            said.extend(line.split()[0] for line in receiver.lines)
+        async def before_final_dot() -> None:
+            verbs.extend(line.split()[0] for line in receiver.lines)
             assert not receiver.seen
 
-        assert (await connection.send(envelope(), feed=Feed(before_dot=before_dot))).verdict is SENT
-        assert said == ["EHLO", "MAIL", "RCPT", "DATA"]
+        assert (
+            await connection.send(envelope(), pipeline=FakePipeline(before_final_dot=before_final_dot))
+        ).verdict is SENT
+        assert verbs == ["EHLO", "MAIL", "RCPT", "DATA"]
 
 
 async def test_the_next_envelope_goes_out_behind_the_body_and_its_content_only_after_settlement() -> None:
@@ -208,8 +210,10 @@ async def test_the_next_envelope_goes_out_behind_the_body_and_its_content_only_a
 
     async with Receiver(extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
         first, second = envelope("m1@example.org"), envelope("m2@example.org")
-        assert (await connection.send(first, feed=Feed(second))).verdict is SENT
-        sending = asyncio.create_task(connection.send(second, feed=Feed(before_dot=committed)))
+        assert (await connection.send(first, pipeline=FakePipeline(second))).verdict is SENT
+        sending = asyncio.create_task(
+            connection.send(second, pipeline=FakePipeline(before_final_dot=committed))
+        )
         await receiver.heard("RCPT TO:<m2@")
         await receiver.heard("DATA", times=2)
         assert len(receiver.seen) == 1
@@ -226,16 +230,16 @@ def three() -> list[Envelope]:
 async def test_messages_follow_each_other_in_one_send_each_after_the_settlement_of_the_one_before() -> None:
     first, *others = three()
     async with Receiver(extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
-        sending, feed = begin(connection, first, *others)
+        sending, pipeline = begin(connection, first, *others)
         for number in (1, 2):
-            settlement = await feed.one_taken()
+            settlement = await pipeline.next_settlement()
             await receiver.heard(f"RCPT TO:<m{number}@")
             await receiver.heard("DATA", times=number + 1)
             assert len(receiver.seen) == number
             settlement.set_result(None)
         assert (await sending).verdict is SENT
         assert [message.rcpts[0][9:11] for message in receiver.taken] == ["m0", "m1", "m2"]
-        assert not connection.spent
+        assert not connection.needs_reconnect
 
 
 async def test_a_connection_is_renewed_after_as_many_messages_as_it_may_take() -> None:
@@ -244,11 +248,11 @@ async def test_a_connection_is_renewed_after_as_many_messages_as_it_may_take() -
         Receiver(extensions=["PIPELINING"]) as receiver,
         connected(receiver, recycle_messages=2) as connection,
     ):
-        sending, feed = begin(connection, first, *others)
-        (await feed.one_taken()).set_result(None)
+        sending, pipeline = begin(connection, first, *others)
+        (await pipeline.next_settlement()).set_result(None)
         assert (await sending).verdict is SENT
-        assert feed.following is others[1]
-        assert connection.spent
+        assert pipeline.next_envelope is others[1]
+        assert connection.needs_reconnect
         assert len(receiver.taken) == 2
         assert not any("m2@" in line for line in receiver.lines)
 
@@ -260,11 +264,11 @@ async def test_a_message_that_is_refused_behind_others_ends_the_send_and_the_nex
     }
     first, *others = three()
     async with Receiver(script, extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
-        sending, feed = begin(connection, first, *others)
-        (await feed.one_taken()).set_result(None)
+        sending, pipeline = begin(connection, first, *others)
+        (await pipeline.next_settlement()).set_result(None)
         assert (await sending).verdict is SENT
-        assert feed.following is others[1]
-        assert (await connection.send(others[1], feed=Feed())).reason == "550 5.1.1 nobody"
+        assert pipeline.next_envelope is others[1]
+        assert (await connection.send(others[1], pipeline=FakePipeline())).reason == "550 5.1.1 nobody"
         assert (await send(connection)).verdict is SENT
         assert [message.rcpts[0][9:11] for message in receiver.taken] == ["m0", "m1", "ad"]
 
@@ -279,8 +283,8 @@ async def test_what_becomes_of_a_later_content_is_the_outcome_of_the_send(
     first, *others = three()
     script: dict[str, list[Action]] = {"DOT": ["250 taken", answer]}
     async with Receiver(script, extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
-        sending, feed = begin(connection, first, *others)
-        (await feed.one_taken()).set_result(None)
+        sending, pipeline = begin(connection, first, *others)
+        (await pipeline.next_settlement()).set_result(None)
         outcome = await sending
         assert (outcome.verdict, outcome.uncertain) == (verdict, uncertain)
         assert (len(receiver.seen), len(receiver.taken)) == (2, 1)
@@ -294,13 +298,13 @@ async def test_a_relay_that_says_more_or_hangs_up_while_a_message_is_settled_get
 ) -> None:
     first, second, _ = three()
     async with Receiver(extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
-        sending, feed = begin(connection, first, second)
-        settlement = await feed.one_taken()
+        sending, pipeline = begin(connection, first, second)
+        settlement = await pipeline.next_settlement()
         await (receiver.say(more) if more else receiver.hang_up())
         outcome = await sending
         settlement.set_result(None)
         assert (outcome.verdict, outcome.relay, outcome.uncertain) == (TEMPORARY, True, False)
-        assert connection.spent
+        assert connection.needs_reconnect
         await receiver.quiet.wait()
         assert len(receiver.seen) == 1
 
@@ -308,19 +312,19 @@ async def test_a_relay_that_says_more_or_hangs_up_while_a_message_is_settled_get
 async def test_a_relay_that_begins_to_say_more_while_a_message_is_settled_gets_no_other_content(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    begun, hear = asyncio.Event(), SmtpProtocol.data_received
+    begun, receive = asyncio.Event(), SmtpProtocol.data_received
 
-    def note(wire: SmtpProtocol, data: bytes) -> None:
-        hear(wire, data)
+    def note(protocol: SmtpProtocol, data: bytes) -> None:
+        receive(protocol, data)
         if data == b"25":
             begun.set()
 
     monkeypatch.setattr(SmtpProtocol, "data_received", note)
     first, second, _ = three()
     async with Receiver(extensions=["PIPELINING"]) as receiver:
-        async with connected(receiver, patience=QUICK) as connection:
-            sending, feed = begin(connection, first, second)
-            settlement = await feed.one_taken()
+        async with connected(receiver, timeouts=SHORT) as connection:
+            sending, pipeline = begin(connection, first, second)
+            settlement = await pipeline.next_settlement()
             await receiver.say(b"25")
             await begun.wait()
             settlement.set_result(None)
@@ -332,14 +336,14 @@ async def test_a_relay_that_begins_to_say_more_while_a_message_is_settled_gets_n
 
 async def test_a_settlement_that_fails_or_is_given_up_lets_nothing_go() -> None:
     first, second, _ = three()
-    for end in (asyncio.Future.cancel, lambda one: one.set_exception(OSError("disk full"))):
+    for end in (asyncio.Future.cancel, lambda future: future.set_exception(OSError("disk full"))):
         async with Receiver(extensions=["PIPELINING"]) as receiver:
             async with connected(receiver) as connection:
-                sending, feed = begin(connection, first, second)
-                end(await feed.one_taken())
+                sending, pipeline = begin(connection, first, second)
+                end(await pipeline.next_settlement())
                 with pytest.raises(RuntimeError, match="not settled"):
                     await sending
-                assert connection.spent
+                assert connection.needs_reconnect
             await receiver.quiet.wait()
             assert len(receiver.seen) == 1
 
@@ -348,35 +352,35 @@ async def test_a_message_whose_time_is_over_once_the_one_before_is_settled_does_
     class Late(Exception):
         pass
 
-    class Strict(Feed):
-        def check(self) -> None:
+    class Strict(FakePipeline):
+        def check_deadline(self) -> None:
             raise Late
 
     first, second, _ = three()
     async with Receiver(extensions=["PIPELINING"]) as receiver:
         async with connected(receiver) as connection:
-            feed = Strict(more=[second])
-            sending = asyncio.create_task(connection.send(first, feed=feed))
-            (await feed.one_taken()).set_result(None)
+            pipeline = Strict(more=[second])
+            sending = asyncio.create_task(connection.send(first, pipeline=pipeline))
+            (await pipeline.next_settlement()).set_result(None)
             with pytest.raises(Late):
                 await sending
-            assert connection.spent
+            assert connection.needs_reconnect
         await receiver.quiet.wait()
         assert len(receiver.seen) == 1
 
 
 async def test_where_what_comes_behind_a_message_cannot_be_noted_that_one_is_never_said_to_be_sent() -> None:
-    class Broken(Feed):
-        def taken(self) -> "asyncio.Future[None] | None":
-            super().taken()
+    class Broken(FakePipeline):
+        def advance(self) -> "asyncio.Future[None] | None":
+            super().advance()
             raise MemoryError
 
     first, *others = three()
     async with Receiver(extensions=["PIPELINING"]) as receiver:
         async with connected(receiver) as connection:
             with pytest.raises(MemoryError):
-                await connection.send(first, feed=Broken(more=others))
-            assert connection.spent
+                await connection.send(first, pipeline=Broken(more=others))
+            assert connection.needs_reconnect
         await receiver.quiet.wait()
         assert len(receiver.seen) == 1
 
@@ -387,11 +391,11 @@ async def test_what_comes_with_the_go_ahead_is_not_taken_for_the_answer_to_the_c
 ) -> None:
     async with (
         Receiver({"DATA": [b"354 go\r\n250 early\r\n"]}, extensions=extensions) as receiver,
-        connected(receiver, patience=QUICK) as connection,
+        connected(receiver, timeouts=SHORT) as connection,
     ):
         outcome = await send(connection)
         assert (outcome.verdict, outcome.relay, outcome.uncertain) == (TEMPORARY, True, False)
-        assert connection.spent
+        assert connection.needs_reconnect
 
 
 async def test_a_reply_whose_lines_have_different_codes_is_no_reply() -> None:
@@ -401,22 +405,22 @@ async def test_a_reply_whose_lines_have_different_codes_is_no_reply() -> None:
     ):
         outcome = await send(connection)
         assert (outcome.verdict, outcome.uncertain) == (TEMPORARY, True)
-        assert connection.spent
+        assert connection.needs_reconnect
 
 
 async def test_a_relay_may_close_at_any_time_and_its_words_are_kept() -> None:
     first, second, _ = three()
     async with Receiver(extensions=["PIPELINING"]) as receiver:
-        way = transport(receiver.port)
-        connection = await way.connect()
-        sending, feed = begin(connection, first, second)
-        await feed.one_taken()
+        smtp = transport(receiver.port)
+        connection = await smtp.connect()
+        sending, pipeline = begin(connection, first, second)
+        await pipeline.next_settlement()
         await receiver.say(b"421 4.4.2 too slow\r\n")
         outcome = await sending
         assert (outcome.reason, outcome.code, outcome.uncertain) == ("421 4.4.2 too slow", 421, False)
-        again = await way.connect()
-        assert (await again.send(first, feed=Feed(second))).verdict is SENT
-        assert again.offered is second
+        again = await smtp.connect()
+        assert (await again.send(first, pipeline=FakePipeline(second))).verdict is SENT
+        assert again.pipelined is second
         await again.close()
 
 
@@ -426,20 +430,20 @@ async def test_a_connection_that_is_old_offers_nothing_more() -> None:
         Receiver(extensions=["PIPELINING"]) as receiver,
         connected(receiver, recycle_seconds=0) as connection,
     ):
-        assert (await connection.send(first, feed=Feed(second))).verdict is SENT
-        assert connection.offered is None
-        assert connection.spent
+        assert (await connection.send(first, pipeline=FakePipeline(second))).verdict is SENT
+        assert connection.pipelined is None
+        assert connection.needs_reconnect
 
 
 async def test_our_own_ledger_may_take_longer_than_we_wait_for_a_relay() -> None:
     first, second, _ = three()
     async with (
         Receiver(extensions=["PIPELINING"]) as receiver,
-        connected(receiver, patience=QUICK) as connection,
+        connected(receiver, timeouts=SHORT) as connection,
     ):
-        sending, feed = begin(connection, first, second)
-        settlement = await feed.one_taken()
-        asyncio.get_running_loop().call_later(3 * QUICK.data, settlement.set_result, None)
+        sending, pipeline = begin(connection, first, second)
+        settlement = await pipeline.next_settlement()
+        asyncio.get_running_loop().call_later(3 * SHORT.data, settlement.set_result, None)
         assert (await sending).verdict is SENT
         assert len(receiver.taken) == 2
 
@@ -449,10 +453,10 @@ async def test_a_relay_that_is_silent_after_a_later_content_is_not_waited_for_lo
     script: dict[str, list[Action]] = {"DOT": ["250 taken", Do.HANG]}
     async with (
         Receiver(script, extensions=["PIPELINING"]) as receiver,
-        connected(receiver, patience=QUICK) as connection,
+        connected(receiver, timeouts=SHORT) as connection,
     ):
-        sending, feed = begin(connection, first, second)
-        (await feed.one_taken()).set_result(None)
+        sending, pipeline = begin(connection, first, second)
+        (await pipeline.next_settlement()).set_result(None)
         outcome = await sending
         assert (outcome.verdict, outcome.uncertain) == (TEMPORARY, True)
 
@@ -461,8 +465,8 @@ async def test_a_relay_that_is_silent_after_a_later_content_is_not_waited_for_lo
 async def test_a_send_that_is_cancelled_while_a_message_is_settled_sends_no_more(first_of_both: str) -> None:
     first, *others = three()
     async with Receiver(extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
-        sending, feed = begin(connection, first, *others)
-        settlement = await feed.one_taken()
+        sending, pipeline = begin(connection, first, *others)
+        settlement = await pipeline.next_settlement()
         if first_of_both == "settled":
             settlement.set_result(None)
         sending.cancel()
@@ -470,7 +474,7 @@ async def test_a_send_that_is_cancelled_while_a_message_is_settled_sends_no_more
             settlement.set_result(None)
         with pytest.raises(asyncio.CancelledError):
             await sending
-        assert connection.spent
+        assert connection.needs_reconnect
         await receiver.quiet.wait()
         assert len(receiver.seen) == 1
 
@@ -480,8 +484,8 @@ async def test_data_accepted_for_a_refused_recipient_is_ended_by_a_lone_dot_and_
     async with Receiver(script, extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
         sent = [envelope(f"m{number}@example.org") for number in range(4)]
         outcomes = [
-            await connection.send(one, feed=Feed(following))
-            for one, following in zip(sent, [*sent[1:], None], strict=True)
+            await connection.send(message, pipeline=FakePipeline(next_message))
+            for message, next_message in zip(sent, [*sent[1:], None], strict=True)
         ]
         assert [outcome.verdict for outcome in outcomes] == [SENT, PERMANENT, SENT, SENT]
         assert outcomes[1].reason == "550 5.1.1 nobody"
@@ -491,7 +495,7 @@ async def test_data_accepted_for_a_refused_recipient_is_ended_by_a_lone_dot_and_
 
 async def test_a_connection_closed_while_the_next_envelope_is_offered_says_no_quit_into_its_body() -> None:
     async with Receiver(extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
-        await connection.send(envelope(), feed=Feed(envelope("m2@example.org")))
+        await connection.send(envelope(), pipeline=FakePipeline(envelope("m2@example.org")))
         await receiver.heard("DATA", times=2)
         await connection.close()
         await receiver.quiet.wait()
@@ -501,36 +505,40 @@ async def test_a_connection_closed_while_the_next_envelope_is_offered_says_no_qu
 
 async def test_a_relay_that_breaks_pipelining_is_then_spoken_to_command_by_command() -> None:
     async with Receiver({"RCPT": [Do.HANG]}, extensions=["PIPELINING"]) as receiver:
-        way = transport(receiver.port, patience=QUICK)
-        first = await way.connect()
+        smtp = transport(receiver.port, timeouts=SHORT)
+        first = await smtp.connect()
         assert (await send(first)).verdict is TEMPORARY
-        second = await way.connect()
-        assert (await second.send(envelope(), feed=Feed(envelope("m2@example.org")))).verdict is SENT
+        second = await smtp.connect()
+        assert (
+            await second.send(envelope(), pipeline=FakePipeline(envelope("m2@example.org")))
+        ).verdict is SENT
         await second.close()
         assert receiver.lines[-1] == "QUIT"
         assert not any("m2@" in line for line in receiver.lines)
 
 
 async def test_a_refused_recipient_needs_no_settling() -> None:
-    async def before_dot() -> None:
+    async def before_final_dot() -> None:
         raise AssertionError
 
     async with Receiver({"RCPT": ["550 5.1.1 nobody"]}) as receiver, connected(receiver) as connection:
-        assert (await connection.send(envelope(), feed=Feed(before_dot=before_dot))).verdict is PERMANENT
+        assert (
+            await connection.send(envelope(), pipeline=FakePipeline(before_final_dot=before_final_dot))
+        ).verdict is PERMANENT
 
 
 @pytest.mark.parametrize("error", [RuntimeError("the ledger is gone"), OSError("disk full"), TimeoutError()])
 async def test_when_settling_fails_nothing_is_sent_and_the_connection_is_closed(error: Exception) -> None:
-    async def before_dot() -> None:
+    async def before_final_dot() -> None:
         raise error
 
     async with Receiver() as receiver, connected(receiver) as connection:
         with pytest.raises(type(error)) as caught:
-            await connection.send(envelope(), feed=Feed(before_dot=before_dot))
+            await connection.send(envelope(), pipeline=FakePipeline(before_final_dot=before_final_dot))
         assert caught.value is error
-        assert connection.spent
+        assert connection.needs_reconnect
         await receiver.quiet.wait()
-        # It would be taken for content.
+        # The relay would read QUIT as content.
         assert "QUIT" not in receiver.lines
         assert not receiver.seen
 
@@ -545,24 +553,26 @@ async def test_a_cancelled_send_breaks_the_connection(step: str, verb: str) -> N
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert connection.spent
+        assert connection.needs_reconnect
         await receiver.quiet.wait()
 
 
 async def test_a_send_cancelled_while_settling_breaks_the_connection() -> None:
     reached = asyncio.Event()
 
-    async def before_dot() -> None:
+    async def before_final_dot() -> None:
         reached.set()
         await asyncio.Event().wait()
 
     async with Receiver() as receiver, connected(receiver) as connection:
-        task = asyncio.create_task(connection.send(envelope(), feed=Feed(before_dot=before_dot)))
+        task = asyncio.create_task(
+            connection.send(envelope(), pipeline=FakePipeline(before_final_dot=before_final_dot))
+        )
         await reached.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert connection.spent
+        assert connection.needs_reconnect
         await receiver.quiet.wait()
         assert not receiver.seen
 
@@ -571,7 +581,7 @@ async def test_a_connection_that_the_relay_closed_in_between_is_spent() -> None:
     async with Receiver() as receiver, connected(receiver) as connection:
         assert (await send(connection)).verdict is SENT
         await receiver.hang_up()
-        while not connection.spent:
+        while not connection.needs_reconnect:
             await asyncio.sleep(0)
         outcome = await send(connection)
         assert (outcome.verdict, outcome.relay, outcome.uncertain) == (TEMPORARY, True, False)
@@ -581,31 +591,31 @@ async def test_a_connection_is_spent_after_its_share_of_messages_or_of_time() ->
     async with Receiver() as receiver:
         async with connected(receiver, recycle_messages=2) as connection:
             await send(connection)
-            assert not connection.spent
+            assert not connection.needs_reconnect
             await send(connection)
-            assert connection.spent
+            assert connection.needs_reconnect
         async with connected(receiver, recycle_seconds=0) as connection:
-            assert connection.spent
+            assert connection.needs_reconnect
 
 
 @pytest.mark.parametrize("answer", ["221 bye", "500 never", Do.DROP, Do.HANG, b"garbage\r\n"])
 async def test_closing_says_quit_and_never_raises(answer: Action) -> None:
     async with Receiver({"QUIT": [answer]}) as receiver:
-        connection = await transport(receiver.port, patience=QUICK).connect()
+        connection = await transport(receiver.port, timeouts=SHORT).connect()
         await connection.close()
         await connection.close()
-        assert connection.spent
+        assert connection.needs_reconnect
         await receiver.quiet.wait()
         assert receiver.lines.count("QUIT") == 1
 
 
-async def test_a_relay_that_never_reads_does_not_hold_the_socket_past_the_patience() -> None:
+async def test_a_relay_that_never_reads_does_not_hold_the_socket_past_the_timeout() -> None:
     huge = b"Subject: x\r\n\r\n" + b"\r\n" * 10_000_000
-    async with Receiver({"BODY": [Do.DEAF]}) as receiver, connected(receiver, patience=QUICK) as connection:
+    async with Receiver({"BODY": [Do.DEAF]}) as receiver, connected(receiver, timeouts=SHORT) as connection:
         before = len(list(Path("/proc/self/fd").iterdir()))
         outcome = await send(connection, envelope(content=huge))
         assert (outcome.verdict, outcome.relay, outcome.uncertain) == (TEMPORARY, True, True)
-        assert connection.spent
+        assert connection.needs_reconnect
         await asyncio.sleep(0)
         assert len(list(Path("/proc/self/fd").iterdir())) == before - 1
 
@@ -628,15 +638,15 @@ async def test_many_failures_leave_no_task_and_no_socket() -> None:
         assert len(receiver.taken) == 1
 
 
-async def test_a_wait_with_little_patience_after_one_with_much_ends_in_its_own_time() -> None:
-    """One timer serves all waits of a connection: that of a long one must not stretch the next."""
+async def test_a_wait_with_a_short_timeout_after_one_with_a_long_ends_in_its_own_time() -> None:
+    """One timer serves all waits of a connection: a long one must not prolong the next."""
     loop, begun = asyncio.get_running_loop(), asyncio.get_running_loop().time()
     async with Receiver({"EHLO": [Do.HANG]}) as receiver:
         connection, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.1", receiver.port)
-        wire = SmtpProtocol(connection)
-        assert (await wire.reply(within=600)).code == 220
-        wire.write(b"EHLO list.example.org\r\n")
+        protocol = SmtpProtocol(connection)
+        assert (await protocol.read_reply(within=600)).code == 220
+        protocol.write(b"EHLO list.example.org\r\n")
         with pytest.raises(TimeoutError):
-            await wire.reply(within=0.1)
-        wire.abort()
+            await protocol.read_reply(within=0.1)
+        protocol.abort()
     assert loop.time() - begun < 60

@@ -1,4 +1,4 @@
-"""Where mail goes is a setting that may hold a password; what comes back is text from a stranger."""
+"""The transport setting may contain a password, and the text in an outcome comes from an untrusted relay."""
 
 from pathlib import Path
 from traceback import format_exception

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from icalendar import Calendar, Event
 
 from scheduler.delivery.compose.message_writer import message_id
-from scheduler.delivery.send.transport import TAKEN, Envelope, Outcome, SendPipeline
+from scheduler.delivery.send.transport import ACCEPTED, Envelope, Outcome, SendPipeline
 from scheduler.domain.calendar import occurrence_uid
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Occurrence
@@ -63,8 +63,8 @@ class Recorder:
     """A transport that keeps what it is given, in its order."""
 
     connections = 1
-    offered = None
-    spent = False
+    pipelined = None
+    needs_reconnect = False
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
@@ -72,10 +72,10 @@ class Recorder:
     async def connect(self) -> "Recorder":
         return self
 
-    async def send(self, envelope: Envelope, *, feed: SendPipeline) -> Outcome:
-        await feed.before_dot()
+    async def send(self, envelope: Envelope, *, pipeline: SendPipeline) -> Outcome:
+        await pipeline.before_final_dot()
         self.taken.append(b"".join(envelope.pieces))
-        return TAKEN
+        return ACCEPTED
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 
 from scheduler.delivery.send.maildir import MaildirTransport
-from scheduler.delivery.send.metrics import Metered
+from scheduler.delivery.send.metrics import MeteredTransport
 from scheduler.web.metrics import Metrics
 from tests.installation import Installation
 from tests.web.conftest import Arrive, make_app
@@ -19,12 +19,12 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture
-def transport(installation: Installation) -> Metered:
-    return Metered(MaildirTransport(installation.mail))
+def transport(installation: Installation) -> MeteredTransport:
+    return MeteredTransport(MaildirTransport(installation.mail))
 
 
 @pytest.fixture
-def app(installation: Installation, transport: Metered) -> Starlette:
+def app(installation: Installation, transport: MeteredTransport) -> Starlette:
     async def collect() -> bytes:
         return generate_latest(transport.registry)
 
@@ -43,7 +43,7 @@ def read(answer: httpx.Response) -> dict[tuple[str, ...], float]:
 
 
 async def test_the_ledger_the_troubles_and_the_connections_are_told(
-    installation: Installation, transport: Metered, visitor: httpx.AsyncClient, tmp_path: Path
+    installation: Installation, transport: MeteredTransport, visitor: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     installation.transport = transport
     installation.restart()

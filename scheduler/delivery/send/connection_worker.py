@@ -1,4 +1,4 @@
-"""One connection's road: job after job, and before each one's final dot the job before it is settled."""
+"""Send message after message over one connection, each only once the message before it is settled."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from scheduler.delivery.send.relay_health import RelayHealth
 from scheduler.delivery.send.results import ResultWriter, release, settlement_of
 from scheduler.delivery.send.send_queue import QueuedMessage, SendQueue
 from scheduler.delivery.send.transport import (
-    TAKEN,
+    ACCEPTED,
     Connection,
     ConnectProblem,
     Envelope,
@@ -25,148 +25,153 @@ log = structlog.get_logger()
 IDLE_SECONDS = 5.0
 
 
-class _TooLate(Exception):
-    """The present message waited longer than its claim is surely ours."""
+class _DeadlinePassed(Exception):
+    """The current message has waited until its claim may belong to another run."""
 
 
 class ConnectionWorker:
-    """Sends what `backlog` gives out; the `Feed` of its connection, which is made when it is needed.
+    """Sends the messages of `queue` over a connection that it opens when it needs one. It is the `SendPipeline` of that
+    connection.
 
-    `is_idle` says that nothing new is to be tried. `claimed_too_long` is told of a job whose time was over.
+    `is_stopped` says that nothing new may be tried. `on_expired` is called for a message whose deadline has passed.
     """
 
     def __init__(
         self,
-        backlog: SendQueue,
+        queue: SendQueue,
         transport: Transport,
-        settler: ResultWriter,
+        results: ResultWriter,
         relay: RelayHealth,
         clock: Clock,
         *,
-        is_idle: Callable[[], bool],
-        claimed_too_long: Callable[[], None],
+        is_stopped: Callable[[], bool],
+        on_expired: Callable[[], None],
     ) -> None:
-        self._backlog = backlog
+        self._queue = queue
         self._transport = transport
-        self._settler = settler
+        self._results = results
         self._relay = relay
         self._clock = clock
-        self._is_idle = is_idle
-        self._claimed_too_long = claimed_too_long
+        self._is_stopped = is_stopped
+        self._on_expired = on_expired
         self._connection: Connection | None = None
-        self._settled: asyncio.Future[None] | None = None
-        self._job: QueuedMessage | None = None
-        self._following: QueuedMessage | None = None
+        self._last_settled: asyncio.Future[None] | None = None
+        self._current: QueuedMessage | None = None
+        self._next: QueuedMessage | None = None
 
-    async def serve(self) -> None:
-        """Send until the backlog ends, and all of it is settled; or until cancelled."""
+    async def run(self) -> None:
+        """Send until the queue is closed and empty and every result is settled, or until cancelled."""
         try:
-            self._job = await self._backlog.get()
-            while self._job:
-                self._following = self._get_ahead()
+            self._current = await self._queue.get()
+            while self._current:
+                self._next = self._get_nowait()
                 outcome = None
                 try:
-                    outcome, settlement = await self._try(self._job)
+                    outcome, settlement = await self._send(self._current)
                 except Exception as error:
-                    log.exception("try-failed", delivery=self._job.claim.id, error=type(error).__name__)
+                    log.exception("try-failed", delivery=self._current.claim.id, error=type(error).__name__)
                     failed = Outcome(verdict=Verdict.TEMPORARY, reason=type(error).__name__, uncertain=True)
-                    settlement = settlement_of(self._job.claim, failed, self._clock.now())
-                self._note(self._job, outcome, settlement)
-                self._job = self._following or await self._next()
-            await self._all_settled()
+                    settlement = settlement_of(self._current.claim, failed, self._clock.now())
+                self._record(self._current, outcome, settlement)
+                self._current = self._next or await self._get()
+            await self._wait_until_settled()
         finally:
             await self._close()
 
     @property
-    def following(self) -> Envelope | None:
-        return self._following.envelope if self._following else None
+    def next_envelope(self) -> Envelope | None:
+        return self._next.envelope if self._next else None
 
-    async def before_dot(self) -> None:
-        await self._all_settled()
-        self.check()
+    async def before_final_dot(self) -> None:
+        await self._wait_until_settled()
+        self.check_deadline()
 
-    def check(self) -> None:
-        assert self._job
-        if self._clock.monotonic() > self._job.until:
-            raise _TooLate
+    def check_deadline(self) -> None:
+        assert self._current
+        if self._clock.monotonic() > self._current.deadline:
+            raise _DeadlinePassed
 
-    def taken(self) -> "asyncio.Future[None] | None":
-        job, following = self._job, self._following
-        if not job or not following or self._clock.monotonic() > following.until:
+    def advance(self) -> "asyncio.Future[None] | None":
+        current, next_message = self._current, self._next
+        if not current or not next_message or self._clock.monotonic() > next_message.deadline:
             return None
-        if not self._relay.note_taken(job.claim.id):
+        if not self._relay.note_accepted(current.claim.id):
             return None
-        settlement = settlement_of(job.claim, TAKEN, self._clock.now())
-        ahead = self._get_ahead()
-        settled = self._note(job, TAKEN, settlement)
-        self._job, self._following = following, ahead
+        settlement = settlement_of(current.claim, ACCEPTED, self._clock.now())
+        after_next = self._get_nowait()
+        settled = self._record(current, ACCEPTED, settlement)
+        self._current, self._next = next_message, after_next
         return settled
 
-    async def _try(self, job: QueuedMessage) -> tuple[Outcome | None, Settlement]:
-        """What became of `job`; or, once that was taken, of the last of those that went behind it."""
+    async def _send(self, message: QueuedMessage) -> tuple[Outcome | None, Settlement]:
+        """Send `message`, and those that follow it in the same `send`; return the result of the last one."""
         try:
-            self.check()
+            self.check_deadline()
             connection = self._connection
-            if connection is None or not self._has_offered(job):
-                if self._is_idle():
-                    return None, self._release(job, "not tried yet")
-                if wait := self._backlog.pause(job):
-                    return None, self._release(job, "its destination is busy", wait)
-                connection = await self._connected()
-            outcome = await connection.send(job.envelope, feed=self)
-            assert self._job
-            outcome = await self._relay.judge(outcome, self._job.claim.id)
+            if connection is None or not self._is_pipelined(message):
+                if self._is_stopped():
+                    return None, self._release(message, "not tried yet")
+                if wait := self._queue.retry_after(message):
+                    return None, self._release(message, "the recipient's domain is busy", wait)
+                connection = await self._connect()
+            outcome = await connection.send(message.envelope, pipeline=self)
+            assert self._current
+            outcome = await self._relay.assess(outcome, self._current.claim.id)
         except ConnectProblem as problem:
-            await self._relay.failed(str(problem), brief=problem.brief)
-            return None, self._release(job, str(problem))
-        except _TooLate:
+            await self._relay.record_failure(str(problem), brief=problem.brief)
+            return None, self._release(message, str(problem))
+        except _DeadlinePassed:
             outcome = None
-        assert self._job
+        assert self._current
         if outcome is None:
-            if self._has_offered(self._job):
+            if self._is_pipelined(self._current):
                 await self._close()
-            self._claimed_too_long()
-            return None, self._release(self._job, "claimed for too long")
-        return outcome, settlement_of(self._job.claim, outcome, self._clock.now())
+            self._on_expired()
+            return None, self._release(self._current, "claimed for too long")
+        return outcome, settlement_of(self._current.claim, outcome, self._clock.now())
 
-    def _note(
-        self, job: QueuedMessage, outcome: Outcome | None, settlement: Settlement
+    def _record(
+        self, message: QueuedMessage, outcome: Outcome | None, settlement: Settlement
     ) -> "asyncio.Future[None]":
-        self._backlog.done(job, outcome)
-        self._settled = self._settler.submit(settlement, job.tally)
-        return self._settled
+        self._queue.task_done(message, outcome)
+        self._last_settled = self._results.submit(settlement, message.pending)
+        return self._last_settled
 
-    def _release(self, job: QueuedMessage, reason: str, seconds: float = 0) -> Settlement:
-        return release(job.claim, reason, self._clock.now(), seconds)
+    def _release(self, message: QueuedMessage, reason: str, seconds: float = 0) -> Settlement:
+        return release(message.claim, reason, self._clock.now(), seconds)
 
-    def _has_offered(self, job: QueuedMessage) -> bool:
+    def _is_pipelined(self, message: QueuedMessage) -> bool:
         connection = self._connection
-        return connection is not None and connection.offered is job.envelope and not connection.spent
+        return (
+            connection is not None
+            and connection.pipelined is message.envelope
+            and not connection.needs_reconnect
+        )
 
-    async def _all_settled(self) -> None:
-        if self._settled is not None:
-            await self._settled
+    async def _wait_until_settled(self) -> None:
+        if self._last_settled is not None:
+            await self._last_settled
 
-    def _get_ahead(self) -> QueuedMessage | None:
-        return None if self._is_idle() else self._backlog.get_ahead()
+    def _get_nowait(self) -> QueuedMessage | None:
+        return None if self._is_stopped() else self._queue.get_nowait()
 
-    async def _next(self) -> QueuedMessage | None:
-        """The next job; a connection for which there is none is not kept for long."""
+    async def _get(self) -> QueuedMessage | None:
+        """Wait for the next message. The connection is closed when there is none for IDLE_SECONDS."""
         if self._connection is None:
-            return await self._backlog.get()
-        getting = asyncio.ensure_future(self._backlog.get())
+            return await self._queue.get()
+        getting = asyncio.ensure_future(self._queue.get())
         try:
             await asyncio.wait({getting}, timeout=IDLE_SECONDS)
             if not getting.done():
-                await self._all_settled()
+                await self._wait_until_settled()
                 await self._close()
             return await getting
         finally:
             getting.cancel()
 
-    async def _connected(self) -> Connection:
-        """The connection; another one where that is spent. Raises ConnectProblem."""
-        if self._connection is not None and self._connection.spent:
+    async def _connect(self) -> Connection:
+        """Return the open connection, or open a new one if that needs it. Raises ConnectProblem."""
+        if self._connection is not None and self._connection.needs_reconnect:
             await self._close()
         if self._connection is None:
             self._connection = await self._transport.connect()

@@ -1,4 +1,4 @@
-"""The way out into a folder: a correct Maildir, for trying things out and for showing what was sent."""
+"""The Maildir transport: it writes mail to a folder, for trying things out and for showing what was sent."""
 
 import asyncio
 import errno
@@ -29,17 +29,17 @@ from scheduler.delivery.send.transport import (
 )
 from scheduler.domain.errors import Problem
 
-_LONGEST_NAME = 180
-_LONGEST_HEAD = 65_536
+_MAX_NAME_LENGTH = 180
+_MAX_HEADER_BYTES = 65_536
 _count = itertools.count()
 
 
 class MaildirTransport:
-    """Puts each message into `path` (made with mode 0700 where it is missing), as into a mailbox.
+    """Stores each message in the Maildir at `path`, which is made with mode 0700 if it is missing.
 
-    A stored message is the sent one with `Return-Path` and `Delivered-To` before it and LF line ends, as
-    readers of a Maildir expect. Its file name comes from the envelope id: the second try of an uncertain
-    message replaces the first instead of standing beside it.
+    A stored message has LF line ends and begins with `Return-Path` and `Delivered-To`, as mail readers expect of a
+    Maildir. Its file name is made from the envelope id, so that the second try of an uncertain message replaces the
+    first.
     """
 
     def __init__(self, path: Path, *, connections: int = 2) -> None:
@@ -47,7 +47,7 @@ class MaildirTransport:
         self._path = path
 
     async def connect(self) -> "MaildirConnection":
-        """Make the folder and see that it can be written. Raises ConnectProblem."""
+        """Make the folder and check that it is writable. Raises ConnectProblem."""
         try:
             await asyncio.to_thread(_prepare, self._path)
         except OSError as error:
@@ -57,39 +57,39 @@ class MaildirTransport:
 
 
 class MaildirConnection:
-    """A folder that could be written when it was opened."""
+    """A connection to a folder that was writable when it was opened."""
 
-    offered = None
+    pipelined = None
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._spent = False
+        self._is_closed = False
 
     @property
-    def spent(self) -> bool:
-        return self._spent
+    def needs_reconnect(self) -> bool:
+        return self._is_closed
 
-    async def send(self, envelope: Envelope, *, feed: SendPipeline) -> Outcome:
-        """See `Connection.send`. What is `sent` has reached the disk."""
+    async def send(self, envelope: Envelope, *, pipeline: SendPipeline) -> Outcome:
+        """See `Connection.send`. A message that counts as sent has reached the disk."""
         try:
-            await feed.before_dot()
+            await pipeline.before_final_dot()
         except BaseException:
-            self._spent = True
+            self._is_closed = True
             raise
         try:
             name = await asyncio.to_thread(_store, self._path, envelope)
         except OSError as error:
-            self._spent = True
+            self._is_closed = True
             return Outcome(verdict=Verdict.TEMPORARY, reason=_cannot_write(self._path, error), relay=True)
         return Outcome(verdict=Verdict.SENT, reason=f"stored as {name}")
 
     async def close(self) -> None:
-        self._spent = True
+        self._is_closed = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredMessage:
-    """A message as its head tells it. `recipient` is the envelope's; `date` is aware, None where missing."""
+    """The header fields of a stored message. `recipient` is the envelope's; `date` is aware, or None if missing."""
 
     name: str
     recipient: str
@@ -99,37 +99,37 @@ class StoredMessage:
 
 
 class NoSuchMessage(Problem):
-    """The folder has no message of that name."""
+    """The folder has no message with that name."""
 
 
 def read_outbox(path: Path, *, newest: int) -> list[StoredMessage]:
-    """The `newest` messages, last stored first. A missing folder holds none; one just removed is left out."""
+    """Return the `newest` messages, last stored first. A missing folder has none; one removed meanwhile is left out."""
     stored = []
-    for _, name, place in heapq.nlargest(newest, _files(path, "new", "cur")):
+    for _, name, file in heapq.nlargest(newest, _files(path, "new", "cur")):
         with suppress(FileNotFoundError):
-            stored.append(_described(name, _head(place)))
+            stored.append(_described(name, _header_bytes(file)))
     return stored
 
 
 def read_message(path: Path, name: str) -> bytes:
-    """The message as stored; `name` is one that `read_outbox` gave. Raises NoSuchMessage for any other."""
+    """Return the message as stored; `name` comes from `read_outbox`. Raises NoSuchMessage for any other name."""
     if name and name.isprintable() and "/" not in name and not name.startswith("."):
         for folder in ("new", "cur"):
             with suppress(OSError), _opened(path / folder / name) as file:
                 return file.read()
-    raise NoSuchMessage(f"the mail folder has no message {one_line(name)!r}; look at the list again")
+    raise NoSuchMessage(f"the mail folder has no message {one_line(name)!r}; reload the list")
 
 
 def erase_messages(path: Path, *, recipient: str) -> int:
-    """Remove all messages delivered to `recipient` (case aside), half-written ones too; how many."""
+    """Delete all messages delivered to `recipient`, whatever the case, partly written ones too; return how many."""
     wanted = recipient.casefold()
-    gone = 0
-    for _, _, place in list(_files(path, "new", "cur", "tmp")):
+    deleted = 0
+    for _, _, file in list(_files(path, "new", "cur", "tmp")):
         with suppress(FileNotFoundError):
-            if _delivered_to(_head(place)).casefold() == wanted:
-                Path(place).unlink()
-                gone += 1
-    return gone
+            if _delivered_to(_header_bytes(file)).casefold() == wanted:
+                Path(file).unlink()
+                deleted += 1
+    return deleted
 
 
 def _prepare(path: Path) -> None:
@@ -143,7 +143,7 @@ def _prepare(path: Path) -> None:
 
 
 def _store(path: Path, envelope: Envelope) -> str:
-    """Write, sync, move into place, sync the move: after this the message outlives a power cut."""
+    """Write, sync, move into place, sync the move: after this the message survives a power cut."""
     name = _file_name(envelope.envelope_id)
     head = f"Return-Path: <{envelope.sender}>\nDelivered-To: {envelope.recipient}\n"
     draft = _temporary(path, name)
@@ -174,9 +174,9 @@ def _temporary(path: Path, name: str) -> Path:
 
 
 def _file_name(envelope_id: str) -> str:
-    # No "/" or ":" (the latter begins a Maildir's flags), no dot in front.
+    # No "/", no ":" (which begins the flags of a Maildir), no leading dot.
     name = "m" + quote(envelope_id, safe="@+=")
-    return name if len(name) <= _LONGEST_NAME else "m" + sha256(envelope_id.encode()).hexdigest()
+    return name if len(name) <= _MAX_NAME_LENGTH else "m" + sha256(envelope_id.encode()).hexdigest()
 
 
 def _cannot_write(path: Path, error: OSError) -> str:
@@ -184,7 +184,7 @@ def _cannot_write(path: Path, error: OSError) -> str:
 
 
 def _files(path: Path, *folders: str) -> Iterator[tuple[int, str, str]]:
-    """When it was written, name and place of each message."""
+    """Yield modification time, name and path of each message."""
     for folder in folders:
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path / folder) as entries:
             for entry in entries:
@@ -193,13 +193,13 @@ def _files(path: Path, *folders: str) -> Iterator[tuple[int, str, str]]:
                         yield entry.stat(follow_symlinks=False).st_mtime_ns, entry.name, entry.path
 
 
-def _head(place: str) -> bytes:
-    with _opened(place) as file:
-        return file.read(_LONGEST_HEAD).partition(b"\n\n")[0]
+def _header_bytes(path: str) -> bytes:
+    with _opened(path) as file:
+        return file.read(_MAX_HEADER_BYTES).partition(b"\n\n")[0]
 
 
-def _opened(place: str | Path) -> BinaryIO:
-    return open(place, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW))
+def _opened(path: str | Path) -> BinaryIO:
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW))
 
 
 def _described(name: str, head: bytes) -> StoredMessage:
@@ -214,7 +214,7 @@ def _described(name: str, head: bytes) -> StoredMessage:
 
 
 def _delivered_to(head: bytes) -> str:
-    """Ours is the first, and not encoded (RFC 6532)."""
+    """Return the recipient of the envelope: our Delivered-To is the first, and not encoded (RFC 6532)."""
     for line in head.splitlines():
         if line.lower().startswith(b"delivered-to:"):
             return line.partition(b":")[2].decode("utf-8", "replace").strip()

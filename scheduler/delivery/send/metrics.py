@@ -1,4 +1,4 @@
-"""A transport whose connections are counted and timed, as Prometheus reads it; it sends as the one within it does."""
+"""A transport that counts and times another one, for Prometheus."""
 
 import asyncio
 import time
@@ -12,40 +12,41 @@ from prometheus_client.registry import Collector
 
 from scheduler.delivery.send.transport import Connection, Envelope, Outcome, SendPipeline, Transport, Verdict
 
-_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+_BUCKET_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
-class Metered(Collector):
-    """Counts since the process began, in `registry`; a rate is what the reader makes of two readings.
+class MeteredTransport(Collector):
+    """Sends as `transport` does, and counts since the process began, in `registry`.
 
-    Plain numbers, made into metrics when they are read: prometheus_client's own, with a lock each, took a tenth of the
-    time of sending.
+    The counts are plain numbers that become metrics when they are read: the metrics of prometheus_client take a lock
+    for each change, which cost a tenth of the sending time.
     """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.connections = transport.connections
-        self._open = 0
+        self._open_connections = 0
         self._tries = dict.fromkeys(Verdict, 0)
-        self._answers = [0] * (len(_SECONDS) + 1)
-        self._waited = 0.0
+        self._buckets = [0] * (len(_BUCKET_SECONDS) + 1)
+        self._total_seconds = 0.0
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
     async def connect(self) -> Connection:
         connection = await self._transport.connect()
-        self._open += 1
+        self._open_connections += 1
         return _MeteredConnection(self, connection)
 
-    def closed(self) -> None:
-        self._open -= 1
+    def record_close(self) -> None:
+        """Count a connection as closed."""
+        self._open_connections -= 1
 
-    def tried(self, verdict: Verdict, seconds: float | None) -> None:
-        """Count a try, and how long the relay took for it where it was its turn."""
+    def record_try(self, verdict: Verdict, seconds: float | None) -> None:
+        """Count a try, and how long the relay took; None if we were not waiting for the relay."""
         self._tries[verdict] += 1
         if seconds is not None:
-            self._answers[bisect_left(_SECONDS, seconds)] += 1
-            self._waited += seconds
+            self._buckets[bisect_left(_BUCKET_SECONDS, seconds)] += 1
+            self._total_seconds += seconds
 
     def collect(self) -> Iterator[Metric]:
         tries = CounterMetricFamily(
@@ -56,73 +57,74 @@ class Metered(Collector):
         for verdict, count in self._tries.items():
             tries.add_metric([verdict.name.lower()], count)
         yield tries
-        up_to = zip([*map(str, _SECONDS), "+Inf"], accumulate(self._answers), strict=True)
+        buckets = zip([*map(str, _BUCKET_SECONDS), "+Inf"], accumulate(self._buckets), strict=True)
         yield HistogramMetricFamily(
             "third_thursday_relay_seconds",
-            "From offering a message to the relay, or where it was offered ahead its content, to the answer.",
-            buckets=list(up_to),
-            sum_value=self._waited,
+            "Seconds until the relay replied to a message: from its commands, or from its content if these were "
+            "pipelined.",
+            buckets=list(buckets),
+            sum_value=self._total_seconds,
         )
         yield GaugeMetricFamily(
-            "third_thursday_relay_connections", "Connections to the relay that are open.", self._open
+            "third_thursday_relay_connections", "Open connections to the relay.", self._open_connections
         )
 
 
 class _MeteredConnection:
-    def __init__(self, meter: Metered, connection: Connection) -> None:
-        self._meter = meter
+    def __init__(self, metrics: MeteredTransport, connection: Connection) -> None:
+        self._metrics = metrics
         self._connection = connection
-        self._counted = True
+        self._is_open = True
 
     @property
-    def offered(self) -> Envelope | None:
-        return self._connection.offered
+    def pipelined(self) -> Envelope | None:
+        return self._connection.pipelined
 
     @property
-    def spent(self) -> bool:
-        return self._connection.spent
+    def needs_reconnect(self) -> bool:
+        return self._connection.needs_reconnect
 
-    async def send(self, envelope: Envelope, *, feed: SendPipeline) -> Outcome:
-        metered = _MeteredFeed(self._meter, feed)
-        outcome = await self._connection.send(envelope, feed=metered)
-        metered.tried(outcome.verdict)
+    async def send(self, envelope: Envelope, *, pipeline: SendPipeline) -> Outcome:
+        metered = _MeteredPipeline(self._metrics, pipeline)
+        outcome = await self._connection.send(envelope, pipeline=metered)
+        metered.record_try(outcome.verdict)
         return outcome
 
     async def close(self) -> None:
-        if self._counted:
-            self._counted = False
-            self._meter.closed()
+        if self._is_open:
+            self._is_open = False
+            self._metrics.record_close()
         await self._connection.close()
 
 
-class _MeteredFeed:
-    """Waiting for our own database is not the relay's time."""
+class _MeteredPipeline:
+    """Times each message, without the time in which we wait for our own database."""
 
-    def __init__(self, meter: Metered, feed: SendPipeline) -> None:
-        self._meter = meter
-        self._feed = feed
+    def __init__(self, metrics: MeteredTransport, pipeline: SendPipeline) -> None:
+        self._metrics = metrics
+        self._pipeline = pipeline
         self._begun: float | None = time.perf_counter()
 
     @property
-    def following(self) -> Envelope | None:
-        return self._feed.following
+    def next_envelope(self) -> Envelope | None:
+        return self._pipeline.next_envelope
 
-    async def before_dot(self) -> None:
+    async def before_final_dot(self) -> None:
         begun, paused = self._begun or 0, time.perf_counter()
-        await self._feed.before_dot()
+        await self._pipeline.before_final_dot()
         self._begun = begun + time.perf_counter() - paused
 
-    def check(self) -> None:
-        self._feed.check()
+    def check_deadline(self) -> None:
+        self._pipeline.check_deadline()
         self._begun = time.perf_counter()
 
-    def taken(self) -> "asyncio.Future[None] | None":
-        settled = self._feed.taken()
+    def advance(self) -> "asyncio.Future[None] | None":
+        settled = self._pipeline.advance()
         if settled is not None:
-            self.tried(Verdict.SENT)
+            self.record_try(Verdict.SENT)
             self._begun = None
         return settled
 
-    def tried(self, verdict: Verdict) -> None:
-        """Note that the relay has answered to the present message, or that it cannot."""
-        self._meter.tried(verdict, None if self._begun is None else time.perf_counter() - self._begun)
+    def record_try(self, verdict: Verdict) -> None:
+        """Record the outcome of the current message."""
+        self._metrics.record_try(verdict, None if self._begun is None else time.perf_counter() - self._begun)

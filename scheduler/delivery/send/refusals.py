@@ -1,33 +1,34 @@
-"""Whom a relay's refusal is about: our account, this recipient or message, or nobody can tell.
+"""Classify a relay's refusal: is the cause our account, this recipient or message, or is it unclear?
 
 There is no code for "your account is over its limit": Gmail says 550 5.4.5, Exchange Online 554 5.2.0, and hosting
-providers a bare 550. So the words are read first, and the codes of RFC 3463 after them. What is clear about neither is
-UNCLEAR, and `Relay` finds out by trying again whether the relay takes other mail meanwhile.
+providers a bare 550. So we read the words first, and the codes of RFC 3463 after them. Where both leave it open, the
+cause is UNCLEAR, and `RelayHealth` finds out by trying again whether the relay accepts other mail meanwhile.
 """
 
 import re
 from enum import Enum, auto
 
 
-class About(Enum):
-    """Whom a refusal is about."""
+class RefusalCause(Enum):
+    """What a refusal is about."""
 
-    US = auto()
-    """Our account, domain, address, quota, rate or login: true for every recipient until somebody mends it."""
+    OUR_ACCOUNT = auto()
+    """Our account, domain, address, quota, rate or login. It holds for every recipient until somebody fixes it."""
     RECIPIENT = auto()
-    """The recipient's address, mailbox or wishes, or this one message."""
-    FULL_MAILBOX = auto()
-    """The recipient's mailbox has no room at present."""
+    """The recipient's address, mailbox or preferences, or this one message."""
+    MAILBOX_FULL = auto()
+    """The recipient's mailbox is full at present."""
     TOO_BIG = auto()
-    """The message is larger than the relay or the mailbox takes."""
+    """The message is larger than the relay or the mailbox accepts."""
     UNCLEAR = auto()
+    """Neither the words nor the codes say."""
 
 
 def _any(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns))
 
 
-# Words that would also fit our account, but here plainly speak of the recipient's.
+# These words could also fit our account, but together with these patterns they clearly mean the recipient's.
 _THEIR = r"(?:recipients?'?s?'?|addressee'?s?|users?'?s?|person'?s?|mailbox(?:es)?|in-?box)"
 _FULL = (
     r"(?:full|over[- ]?quota|quota (?:is )?exceeded|out of (?:storage|space)|"
@@ -41,7 +42,7 @@ _MAILBOX_FULL = _any(
     r"(?:mailbox|inbox) (?:size )?limit",
     rf"(?:quota exceeded|over[- ]?quota|no (?:more )?(?:space|room|storage))\W+(?:\w+\W+){{0,3}}{_THEIR}\b",
 )
-_BY_THE_RECIPIENT = _any(
+_REFUSED_BY_RECIPIENT = _any(
     r"you(?:'re| are| were|'ve| have)? (?:tried|tryi?ing|attempt\w*) to (?:reach|contact|send|e-?mail|write)",
     r"\bby (?:the |this )?(?:intended )?(?:recipient|addressee|destination|remote (?:server|host))",
     r"\b(?:refused|rejected|blocked|declined) by (?:the )?user\b",
@@ -63,7 +64,7 @@ _RECIPIENT_CODE = frozenset(
 _NO_SUCH_ADDRESS = ("1.1", "1.2", "1.3", "1.6", "1.10")
 _RESTRICTED_RECIPIENT_CODE = re.compile(r"7\.1[23]\d")
 
-# Words about whoever sends.
+# Words about the sender, which is us.
 _LIMIT = r"(?:limit\w*|quota|threshold|allowance|maximum|max|rate|credits?|volume|cap)"
 _STOPPED = (
     r"(?:suspend\w*|suspension|paused?|disabled|de-?activated|inactive|locked|blocked|banned|restricted|terminated|"
@@ -73,8 +74,8 @@ _OURS = (
     r"(?:account|user|domain|tenant|organi[sz]ation|customer|client|subscription|plan|sub-?user|sub-account|"
     r"api key|ip|host|server|sender|smtp|service)"
 )
-_ABOUT_US = _any(
-    # Addresses and names of ours.
+_ABOUT_OUR_ACCOUNT = _any(
+    # Our addresses and names.
     r"\bsend(?:er|ers|ing|as)\b|\bsender'?s\b|\bsend as\b",
     r"\bsend (?:mail|e-?mail|messages?|from|any|more|to (?:external|this))\b",
     r"\b(?:mail|header|envelope|return)[- ]?from\b|\bfrom[: ]+(?:address|header|domain|field)\b",
@@ -102,7 +103,7 @@ _ABOUT_US = _any(
     r"submission(?:quota)?exceeded|submissionquota|outboundspam|sendasdenied|\boutbound\b|\boutgoing\b",
     r"\b(?:payment|billing|invoice|unpaid|overdue|upgrade|trial)\b",
     r"\b(?:free (?:plan|account|tier)|sandbox|subscription|balance|credits?)\b",
-    # What was stopped, and why.
+    # What was blocked or suspended, and why.
     rf"\b{_OURS}\b(?:\W+\w+){{0,4}}?\W+{_STOPPED}",
     rf"\b{_STOPPED}\b(?:\W+\w+){{0,3}}?\W+{_OURS}\b",
     rf"\b(?:your|our) {_OURS}\b",
@@ -114,7 +115,7 @@ _ABOUT_US = _any(
     r"\b(?:mail|messages?|connections?|traffic) from\b.*\b(?:not|rejected|refused|denied|blocked)\b",
     r"\bclient (?:host|address)\b|\bclient\b.*\b(?:rejected|denied)",
 )
-_OUR_CODE = re.compile(r"1\.(?:7|8|90)|4\.5|7\.(?:8|9|1[014]|139|2[0-9]|3|5[0-9]|6[0-9]|[5-9]\d\d)")
+_OUR_ACCOUNT_CODE = re.compile(r"1\.(?:7|8|90)|4\.5|7\.(?:8|9|1[014]|139|2[0-9]|3|5[0-9]|6[0-9]|[5-9]\d\d)")
 
 _TOO_BIG = _any(
     r"\b(?:message|mail|size|content|data)\b.{0,30}\btoo (?:big|large|long)\b|\btoo (?:big|large)\b",
@@ -131,45 +132,46 @@ _ABOUT_THE_RECIPIENT = _any(
     r"\bnobody\b|\bno one\b|\bnot our customer\b|\bnot here\b|\bmoved to\b",
     r"\brecipient\b(?:\W+\w+){0,3}?\W+(?:rejected|refused|denied|reject)|\bdoes not accept mail\b",
     r"\bnull ?mx\b|\bhost (?:or domain name )?not found\b",
-    # What is in the message: another one may be taken.
+    # The content of the message: another message may be accepted.
     r"\bspam\b|\bjunk\b|\bunsolicited\b|\bvirus|\bmalware\b|\bphish|\bcontent\b|\battachment\b",
 )
 
-
-# An address of ours may be named in any refusal, and a server's name may hold any word.
-_NAMES = re.compile(r"https?://\S+|(?<![\w.-])(?:[\w-]+\.)+[a-z]{2,4}(?![\w-]|\.\w)")
+# Any refusal may contain a URL or a server's name, and those may contain any word.
+_URLS_AND_HOSTS = re.compile(r"https?://\S+|(?<![\w.-])(?:[\w-]+\.)+[a-z]{2,4}(?![\w-]|\.\w)")
 _SENDING = re.compile(
     r"\bsending\b|\bsubmission|\boutbound\b|\boutgoing\b|\bdaily\b|\bhourly\b|\bper (?:hour|day|minute|month)\b"
 )
 
 
-def about(text: str, *, enhanced: str, code: int) -> About:
-    """Whom a refusal with these words is about. `enhanced` is subject and detail of the enhanced code, or empty; `text`
-    holds no addresses."""
-    words = " ".join(_NAMES.sub("", text.lower().replace("’", "'")).split())
-    full = enhanced == "2.2" or (code in (452, 552) and not enhanced and "quota" in words)
+def classify_refusal(text: str, *, enhanced: str, code: int) -> RefusalCause:
+    """Return the cause of a refusal with this text.
+
+    `enhanced` is the subject and detail of the enhanced code (RFC 3463), or empty. `text` must not contain addresses.
+    """
+    words = " ".join(_URLS_AND_HOSTS.sub("", text.lower().replace("’", "'")).split())
+    mailbox_full = enhanced == "2.2" or (code in (452, 552) and not enhanced and "quota" in words)
     if _RESTRICTED_RECIPIENT_CODE.fullmatch(enhanced):
-        return About.RECIPIENT
+        return RefusalCause.RECIPIENT
     if not _SENDING.search(words):
         if enhanced in _TOO_BIG_CODE or _TOO_BIG.search(words):
-            return About.TOO_BIG
+            return RefusalCause.TOO_BIG
         if _MAILBOX_FULL.search(words):
-            return About.FULL_MAILBOX
-        if _BY_THE_RECIPIENT.search(words):
-            return About.RECIPIENT
-    # These words are the mailbox's where the code is.
-    if full:
+            return RefusalCause.MAILBOX_FULL
+        if _REFUSED_BY_RECIPIENT.search(words):
+            return RefusalCause.RECIPIENT
+    # Where the code is about the mailbox, these words are too.
+    if mailbox_full:
         words = re.sub(r"\b(?:over )?quota(?: exceeded)?\b", "", words)
     elif enhanced in _RECIPIENT_CODE:
         words = re.sub(rf"\b{_STOPPED}\b", "", words)
     if enhanced in _NO_SUCH_ADDRESS and "sender" not in words and _ABOUT_THE_RECIPIENT.search(words):
-        return About.RECIPIENT
-    if _ABOUT_US.search(words):
-        return About.US
-    if full:
-        return About.FULL_MAILBOX
-    if _OUR_CODE.fullmatch(enhanced):
-        return About.US
+        return RefusalCause.RECIPIENT
+    if _ABOUT_OUR_ACCOUNT.search(words):
+        return RefusalCause.OUR_ACCOUNT
+    if mailbox_full:
+        return RefusalCause.MAILBOX_FULL
+    if _OUR_ACCOUNT_CODE.fullmatch(enhanced):
+        return RefusalCause.OUR_ACCOUNT
     if enhanced in _RECIPIENT_CODE or enhanced.startswith("6."):
-        return About.RECIPIENT
-    return About.RECIPIENT if _ABOUT_THE_RECIPIENT.search(words) else About.UNCLEAR
+        return RefusalCause.RECIPIENT
+    return RefusalCause.RECIPIENT if _ABOUT_THE_RECIPIENT.search(words) else RefusalCause.UNCLEAR

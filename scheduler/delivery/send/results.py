@@ -1,4 +1,4 @@
-"""Writing down what became of tries: many in one commit, and each waited for by its own connection."""
+"""Record the results of sending. All connections share commits, and each connection waits for its own result."""
 
 import asyncio
 import random
@@ -14,41 +14,42 @@ from scheduler.store.database import Database, Work
 from scheduler.store.ledger import claims
 from scheduler.store.ledger.claims import Claim, Settlement
 
-SHORTEST_BACKOFF = 30.0
-LONGEST_BACKOFF = 900.0
-LONGEST_PAUSE = 5.0
-DOUBT_SECONDS = 5.0
-"""After how long a refusal that is not believed yet is tried again first; that doubles as the backoff does."""
-IN_A_ROW = 4
-"""So many commits at most follow each other before others, as a claim, have their turn."""
+FIRST_BACKOFF = 30.0
+MAX_BACKOFF = 900.0
+FIRST_CONFIRMATION_BACKOFF = 5.0
+"""Seconds until a permanent refusal that is not confirmed yet is tried again. They double as the backoff does."""
+FIRST_RETRY = 0.5
+MAX_RETRY = 5.0
+MAX_CONSECUTIVE_COMMITS = 4
+"""After this many commits, other database work, such as a claim, has its turn."""
 
 
-def backoff(attempts: int, *, shortest: float = SHORTEST_BACKOFF) -> timedelta:
-    """How long to wait after the `attempts`-th try failed for now: 30 s, doubling to 15 min, a fifth at random."""
-    seconds = min(shortest * 2 ** min(attempts - 1, 10), LONGEST_BACKOFF)
+def backoff(attempts: int, *, first: float = FIRST_BACKOFF) -> timedelta:
+    """Return how long to wait after the `attempts`-th try failed temporarily: 30 s, doubling up to 15 min, ±10%."""
+    seconds = min(first * 2 ** min(attempts - 1, 10), MAX_BACKOFF)
     return timedelta(seconds=seconds * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, guards nothing
 
 
 def settlement_of(claim: Claim, outcome: Outcome, now: datetime) -> Settlement:
-    """What is written down of a try."""
+    """Return what to record for a claim that was tried."""
     match outcome.verdict:
         case Verdict.SENT:
             return Settlement(id=claim.id, state="sent", sent_at=now)
         case Verdict.PERMANENT:
             return Settlement(id=claim.id, state="failed", reason=outcome.reason)
         case Verdict.TEMPORARY:
-            wait = backoff(claim.attempts, shortest=DOUBT_SECONDS if outcome.doubted else SHORTEST_BACKOFF)
+            first = FIRST_CONFIRMATION_BACKOFF if outcome.unconfirmed else FIRST_BACKOFF
             return Settlement(
                 id=claim.id,
                 state="queued",
                 reason=outcome.reason,
-                next_try=now + wait,
+                next_try=now + backoff(claim.attempts, first=first),
                 uncertain=claim.uncertain or outcome.uncertain,
             )
 
 
 def release(claim: Claim, reason: str, now: datetime, seconds: float = 0) -> Settlement:
-    """What is written down of a claim that was not tried: it goes back to the queue, for `seconds` at least."""
+    """Return what to record for a claim that was not tried: it goes back to the queue, for at least `seconds`."""
     return Settlement(
         id=claim.id,
         state="queued",
@@ -60,40 +61,43 @@ def release(claim: Claim, reason: str, now: datetime, seconds: float = 0) -> Set
 
 
 class PendingCount:
-    """How many of a chunk's messages are not settled yet."""
+    """How many messages of a chunk are not settled yet."""
 
     def __init__(self) -> None:
-        self.count = 0
-        """How many there were in all."""
-        self._left = 0
-        self._none_left = asyncio.Event()
-        self._none_left.set()
+        self.total = 0
+        """The number of messages added so far, settled or not."""
+        self._pending = 0
+        self._none_pending = asyncio.Event()
+        self._none_pending.set()
 
     def add(self, count: int) -> None:
+        """Count `count` more messages as pending."""
         if count:
-            self.count += count
-            self._left += count
-            self._none_left.clear()
+            self.total += count
+            self._pending += count
+            self._none_pending.clear()
 
-    def settled(self) -> None:
-        self._left -= 1
-        if not self._left:
-            self._none_left.set()
+    def settle_one(self) -> None:
+        """Count one message as settled."""
+        self._pending -= 1
+        if not self._pending:
+            self._none_pending.set()
 
-    async def all_settled(self) -> None:
-        await self._none_left.wait()
+    async def wait_until_settled(self) -> None:
+        """Wait until no message is pending."""
+        await self._none_pending.wait()
 
 
-class _Waiting(NamedTuple):
+class _Submission(NamedTuple):
     settlement: Settlement
-    tally: PendingCount
+    pending: PendingCount
     committed: "asyncio.Future[None]"
 
 
 class ResultWriter:
-    """Groups the settlements of all connections of one run: while one commit is under way the next gathers.
+    """Groups the settlements of all connections of one run into commits: the next group gathers during a commit.
 
-    A commit takes what half of the `connections` hand in, so that the other half's messages are on their way meanwhile.
+    A commit contains what half of the `connections` submitted, so that the other half can send meanwhile.
     """
 
     def __init__(self, database: Database, clock: Clock, *, run: str, connections: int) -> None:
@@ -101,50 +105,52 @@ class ResultWriter:
         self._clock = clock
         self._run = run
         self._half = max(1, connections // 2)
-        self._waiting: deque[_Waiting] = deque()
-        self._arrived = asyncio.Event()
+        self._submissions: deque[_Submission] = deque()
+        self._submitted = asyncio.Event()
 
-    def submit(self, settlement: Settlement, tally: PendingCount) -> "asyncio.Future[None]":
-        """Hand in what became of a try. What is returned is done once that is committed."""
+    def submit(self, settlement: Settlement, pending: PendingCount) -> "asyncio.Future[None]":
+        """Submit the result of a try. The future is done once it is committed."""
         committed = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(settlement, tally, committed))
-        self._arrived.set()
+        self._submissions.append(_Submission(settlement, pending, committed))
+        self._submitted.set()
         return committed
 
-    async def settle(self) -> None:
-        """Commit what comes in until cancelled. A database that fails is tried again: nothing is forgotten, and
-        meanwhile no connection goes on to its next message."""
-        pause = 0.5
+    async def write(self) -> None:
+        """Commit what is submitted, until cancelled.
+
+        When the database fails, try again: no result is lost, and until then no connection sends its next message.
+        """
+        pause = FIRST_RETRY
         while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            while self._waiting:
+            await self._submitted.wait()
+            self._submitted.clear()
+            while self._submissions:
                 try:
-                    await self._database.run_writes(self._commits(asyncio.get_running_loop()))
-                    self._database.outages.end("settling")
-                    pause = 0.5
-                except Exception as error:  # noqa: BLE001 - whatever it is, the lanes wait and must not wait for ever
-                    self._database.outages.begin("settling", error, deliveries=len(self._waiting))
+                    await self._database.write_each(self._commits(asyncio.get_running_loop()))
+                    self._database.faults.end("settling")
+                    pause = FIRST_RETRY
+                except Exception as error:  # noqa: BLE001 - whatever the error, the connections must not wait for ever
+                    self._database.faults.begin("settling", error, deliveries=len(self._submissions))
                     await self._clock.sleep(pause)
-                    pause = min(pause * 2, LONGEST_PAUSE)
+                    pause = min(pause * 2, MAX_RETRY)
 
     def _commits(self, loop: asyncio.AbstractEventLoop) -> Iterator[Work]:
-        """What to commit next, as long as something waits; perhaps in another thread than the loop's."""
-        for _ in range(IN_A_ROW):
-            waiting = len(self._waiting)
+        """Yield the next commits while submissions are waiting. May run in another thread than the event loop."""
+        for _ in range(MAX_CONSECUTIVE_COMMITS):
+            waiting = len(self._submissions)
             if not waiting:
                 return
-            batch = list(islice(self._waiting, max(min(waiting, self._half), waiting - self._half)))
-            yield claims.settle_work([one.settlement for one in batch], run=self._run)
-            # It is committed, or nothing would have been asked for behind it.
+            batch = list(islice(self._submissions, max(min(waiting, self._half), waiting - self._half)))
+            yield claims.settling([submission.settlement for submission in batch], run=self._run)
+            # The database asks for the next commit only once this one has succeeded.
             for _ in batch:
-                self._waiting.popleft()
-            loop.call_soon_threadsafe(_tell, batch)
+                self._submissions.popleft()
+            loop.call_soon_threadsafe(_report_committed, batch)
 
 
-def _tell(batch: Sequence[_Waiting]) -> None:
-    for one in batch:
-        one.tally.settled()
-        # One that was cut off with its run is nobody's any more.
-        if not one.committed.done():
-            one.committed.set_result(None)
+def _report_committed(batch: Sequence[_Submission]) -> None:
+    for submission in batch:
+        submission.pending.settle_one()
+        # A future that was cancelled together with its run has nobody waiting for it.
+        if not submission.committed.done():
+            submission.committed.set_result(None)

@@ -1,4 +1,4 @@
-"""One SMTP session with a relay: each step of a message is judged apart, whether said one by one or all at once."""
+"""One SMTP connection to a relay: each step of a message is judged by itself, whether sent alone or pipelined."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -6,27 +6,28 @@ from dataclasses import dataclass
 
 from scheduler.delivery.send.smtp_protocol import (
     Commands,
+    ConnectionClosed,
     Extensions,
-    HungUp,
     SmtpProtocol,
     SmtpReply,
     commands,
     dot_stuffed,
 )
 from scheduler.delivery.send.smtp_replies import (
-    CLOSING,
+    SERVICE_CLOSING,
     Step,
     accepted,
-    out_of_step,
+    accepts_message_and_next_commands,
+    is_protocol_error,
     refusal,
-    taken_and_offered,
 )
-from scheduler.delivery.send.transport import TAKEN, Envelope, Outcome, SendPipeline, Verdict
+from scheduler.delivery.send.transport import ACCEPTED, Envelope, Outcome, SendPipeline, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long to wait for the other side, in seconds: to connect, be greeted and agree on TLS; and so on."""
+class Timeouts:
+    """How many seconds to wait for the relay: to connect, be greeted and agree on TLS; for the reply to a command; for
+    the reply to the content; for the reply to QUIT."""
 
     connect: float = 15
     command: float = 60
@@ -37,247 +38,247 @@ class Patience:
 class SmtpConnection:
     """One open connection; see `Connection`.
 
-    Where the relay announces PIPELINING (RFC 2920), MAIL, RCPT and DATA go out in one write, those of the following
-    message behind the body of this one: a round trip a message. A message whose DATA was accepted is still
-    certainly unsent until its own body follows.
+    If the relay announces PIPELINING (RFC 2920), MAIL, RCPT and DATA are sent in one write, and those of the next
+    message behind the content of this one: one round trip a message. A message whose DATA was accepted is still
+    certainly unsent until its own content follows.
 
-    As long as all goes well there, message follows message out of two callbacks, `_go_on` and `_let_go`, while `send`
-    waits: to wake its task twice for each would cost as much as the rest of the conversation. Whatever else the relay
-    says or does is for `send` again.
+    As long as everything is accepted, two callbacks, `_on_replies` and `_send_next_content`, send message after message
+    while `send` waits: waking its task twice for each message costs up to a tenth of the sending speed. Whatever else
+    the relay replies or does is handled in `send`.
     """
 
     def __init__(
         self,
-        wire: SmtpProtocol,
+        protocol: SmtpProtocol,
         extensions: Extensions,
         *,
-        patience: Patience,
-        messages: int,
-        ends: float,
-        distrust: Callable[[], None],
+        timeouts: Timeouts,
+        max_messages: int,
+        expires_at: float,
+        distrust_pipelining: Callable[[], None],
     ) -> None:
-        self._wire = wire
+        """`expires_at` is an instant of the event loop's clock. `distrust_pipelining` is called when the relay does not
+        keep to the PIPELINING that it announces."""
+        self._protocol = protocol
         self._extensions = extensions
-        self._patience = patience
-        self._messages_left = messages
-        self._ends = ends
-        self._distrust = distrust
-        self._offered: Envelope | None = None
-        self._feed: SendPipeline | None = None
-        self._held_back = False
+        self._timeouts = timeouts
+        self._messages_left = max_messages
+        self._expires_at = expires_at
+        self._distrust_pipelining = distrust_pipelining
+        self._pipelined: Envelope | None = None
+        self._pipeline: SendPipeline | None = None
+        self._awaits_settlement = False
         self._time = asyncio.get_running_loop().time
 
     @property
-    def offered(self) -> Envelope | None:
-        return self._offered
+    def pipelined(self) -> Envelope | None:
+        return self._pipelined
 
     @property
-    def spent(self) -> bool:
-        if self._offered is not None:
-            return not self._wire.is_open
-        return self._messages_left <= 0 or self._time() >= self._ends or not self._wire.is_open
+    def needs_reconnect(self) -> bool:
+        if self._pipelined is not None:
+            return not self._protocol.is_open
+        return self._messages_left <= 0 or self._time() >= self._expires_at or not self._protocol.is_open
 
-    async def send(self, envelope: Envelope, *, feed: SendPipeline) -> Outcome:
-        """See `Connection.send`. A failure before the content is written is certainly unsent."""
+    async def send(self, envelope: Envelope, *, pipeline: SendPipeline) -> Outcome:
+        """See `Connection.send`. After a failure before the content is written, the message is certainly unsent."""
         self._messages_left -= 1
         try:
-            if self._offered is not envelope:
+            if self._pipelined is not envelope:
                 lines = commands(envelope, self._extensions)
                 if isinstance(lines, Outcome):
                     return lines
-                if self._offered is not None or not self._wire.is_silent:
-                    return self._garbled(Step.MAIL)
+                if self._pipelined is not None or self._protocol.has_unread_input:
+                    return self._unexpected_reply(Step.MAIL)
                 if not self._extensions.pipelining:
-                    refused = await self._offer_step_by_step(lines)
-                    return refused or await self._hand_over(envelope, feed)
+                    failure = await self._send_commands_one_by_one(lines)
+                    return failure or await self._send_content(envelope, pipeline)
                 try:
-                    self._wire.write(lines.at_once)
-                except HungUp as error:
-                    return self._lost(Step.MAIL, error)
-            return await self._accepted_at_once() or await self._hand_over(envelope, feed)
+                    self._protocol.write(lines.pipelined)
+                except ConnectionClosed as error:
+                    return self._no_reply(Step.MAIL, error)
+            return await self._read_pipelined_replies() or await self._send_content(envelope, pipeline)
         except BaseException:
-            # Whatever the relay says now would be taken for the answer to the next command.
-            self._break()
+            # A late reply would be taken for the reply to the next command.
+            self._abort()
             raise
 
     async def close(self) -> None:
-        """Say QUIT, and wait at most the patience for it. Never raises."""
+        """Send QUIT, and wait at most `Timeouts.quit` for the reply. Never raises."""
         try:
-            if self._wire.is_open and self._offered is None:
-                self._wire.write(b"QUIT\r\n")
-                await self._wire.reply(within=self._patience.quit)
-        except (HungUp, OSError):
+            if self._protocol.is_open and self._pipelined is None:
+                self._protocol.write(b"QUIT\r\n")
+                await self._protocol.read_reply(within=self._timeouts.quit)
+        except (ConnectionClosed, OSError):
             pass
         finally:
-            self._break()
+            self._abort()
 
-    async def _offer_step_by_step(self, lines: Commands) -> Outcome | None:
-        """MAIL, RCPT and DATA, each after the reply to the one before; None when all were accepted."""
+    async def _send_commands_one_by_one(self, lines: Commands) -> Outcome | None:
+        """Send MAIL, RCPT and DATA, each after the reply to the one before; return None if all were accepted."""
         for step, line in ((Step.MAIL, lines.mail), (Step.RCPT, lines.rcpt), (Step.DATA, b"DATA")):
-            if not self._wire.is_silent:
-                return self._garbled(step)
-            reply = await self._ask(step, line)
+            if self._protocol.has_unread_input:
+                return self._unexpected_reply(step)
+            try:
+                self._protocol.write(line + b"\r\n")
+            except ConnectionClosed as error:
+                return self._no_reply(step, error)
+            reply = await self._read_reply(step)
             if isinstance(reply, Outcome):
                 return reply
             if not accepted(step, reply.code):
                 return await self._refused(step, reply)
         return None
 
-    async def _accepted_at_once(self) -> Outcome | None:
-        """Hear the answers to MAIL, RCPT and DATA, which went out in one write; None when all were accepted."""
-        self._offered = None
-        refused: Outcome | None = None
-        waits = False
+    async def _read_pipelined_replies(self) -> Outcome | None:
+        """Read the replies to MAIL, RCPT and DATA, which were sent in one write; return None if all were accepted."""
+        self._pipelined = None
+        failure: Outcome | None = None
+        expects_content = False
         for step in (Step.MAIL, Step.RCPT, Step.DATA):
-            reply = self._wire.reply_heard() or await self._hear(step)
+            reply = self._protocol.buffered_reply() or await self._read_reply(step)
             if isinstance(reply, Outcome):
-                return reply  # a missing answer: the ones before it may have been to something else
-            if waits := accepted(step, reply.code):
+                return reply  # a reply is missing, so those before it may belong to other commands
+            if expects_content := accepted(step, reply.code):
                 continue
-            if out_of_step(step, reply.code):
+            if is_protocol_error(step, reply.code):
                 return await self._refused(step, reply)
-            if reply.code == CLOSING:
+            if reply.code == SERVICE_CLOSING:
                 closing = await self._refused(step, reply)
-                return refused or closing
-            refused = refused or refusal(step, reply.code, reply.text)
-        if refused is None:
+                return failure or closing
+            failure = failure or refusal(step, reply.code, reply.text)
+        if failure is None:
             return None
-        if waits:
-            # It waits for a message to nobody (RFC 2920, section 3.1): the dot alone ends that.
-            await self._say(b".")
-        else:
-            await self._say(b"RSET")
-        return refused
+        # If DATA was accepted without a recipient, a lone dot ends the content (RFC 2920, section 3.1).
+        await self._reset(b"." if expects_content else b"RSET")
+        return failure
 
-    async def _hand_over(self, envelope: Envelope, feed: SendPipeline) -> Outcome:
-        """Once it may go, write the content and hear the answer to it; or, after others that were taken, to the last
-        one."""
-        await feed.before_dot()
-        if not self._wire.is_silent:
-            return self._garbled(Step.DATA)
+    async def _send_content(self, envelope: Envelope, pipeline: SendPipeline) -> Outcome:
+        """Write the content once it may be sent, and read the reply; or the reply to the last message that followed."""
+        await pipeline.before_final_dot()
+        if self._protocol.has_unread_input:
+            return self._unexpected_reply(Step.DATA)
         try:
-            self._write_content(envelope, feed.following)
-        except HungUp as error:
-            return self._lost(Step.DATA, error)
-        self._feed, self._wire.listener = feed, self._go_on
+            self._write_content(envelope, pipeline.next_envelope)
+        except ConnectionClosed as error:
+            return self._no_reply(Step.DATA, error)
+        self._pipeline, self._protocol.on_replies = pipeline, self._on_replies
         try:
-            reply = await self._wire.reply(within=self._patience.data)
-        except (HungUp, TimeoutError) as error:
-            return self._lost(Step.DATA if self._held_back else Step.DOT, error)
+            reply = await self._protocol.read_reply(within=self._timeouts.data)
+        except (ConnectionClosed, TimeoutError) as error:
+            return self._no_reply(Step.DATA if self._awaits_settlement else Step.DOT, error)
         finally:
-            self._feed, self._wire.listener = None, None
-        if self._held_back:
-            return self._garbled(Step.DATA, reply)
+            self._pipeline, self._protocol.on_replies = None, None
+        if self._awaits_settlement:
+            return self._unexpected_reply(Step.DATA, reply)
         if not accepted(Step.DOT, reply.code):
             return await self._refused(Step.DOT, reply)
-        return TAKEN
+        return ACCEPTED
 
-    def _write_content(self, envelope: Envelope, following: Envelope | None) -> None:
-        """Write the content and its final dot, and the following message's envelope behind it. Raises HungUp."""
+    def _write_content(self, envelope: Envelope, next_envelope: Envelope | None) -> None:
+        """Write the content and the final dot, and the commands of the next message behind it. Raises
+        ConnectionClosed."""
         pieces = [*envelope.pieces, b".\r\n"] if envelope.composed else [dot_stuffed(envelope.content)]
-        self._offered = None
-        more = self._extensions.pipelining and self._messages_left > 0 and self._time() < self._ends
-        if following is not None and more:
-            lines = commands(following, self._extensions)
+        self._pipelined = None
+        may_pipeline = (
+            self._extensions.pipelining and self._messages_left > 0 and self._time() < self._expires_at
+        )
+        if next_envelope is not None and may_pipeline:
+            lines = commands(next_envelope, self._extensions)
             if isinstance(lines, Commands):
-                pieces.append(lines.at_once)
-                self._offered = following
-        self._wire.write(b"".join(pieces))
+                pieces.append(lines.pipelined)
+                self._pipelined = next_envelope
+        self._protocol.write(b"".join(pieces))
 
-    def _go_on(self, replies: Sequence[SmtpReply]) -> bool:
-        """Where the content was taken, and the envelope behind it accepted, let the next content go once the message is
-        settled; whether that is so."""
-        if self._held_back or self._offered is None or self._feed is None or not taken_and_offered(replies):
+    def _on_replies(self, replies: Sequence[SmtpReply]) -> bool:
+        """If these accept the content and the commands behind it, arrange that the next content is sent once this
+        message is settled. Return whether that is so."""
+        if self._awaits_settlement or self._pipelined is None or self._pipeline is None:
             return False
-        settled = self._feed.taken()
+        if not accepts_message_and_next_commands(replies):
+            return False
+        settled = self._pipeline.advance()
         if settled is None:
             return False
         self._messages_left -= 1
-        self._held_back = True
-        self._wire.expect_nothing()
-        settled.add_done_callback(self._let_go)
+        self._awaits_settlement = True
+        self._protocol.clear_deadline()
+        settled.add_done_callback(self._send_next_content)
         return True
 
-    def _let_go(self, settled: "asyncio.Future[None]") -> None:
-        if not self._wire.is_awaited or self._offered is None or self._feed is None:
+    def _send_next_content(self, settled: "asyncio.Future[None]") -> None:
+        if not self._protocol.has_waiter or self._pipelined is None or self._pipeline is None:
             return  # `send` has been woken meanwhile
         try:
             if settled.cancelled() or settled.exception():
                 raise RuntimeError("the message before this one is not settled")
-            self._feed.check()
-            self._wire.expect(within=self._patience.data)
-            # Of a reply that has only begun the end is for `send`.
-            if self._wire.is_silent:
-                self._write_content(self._offered, self._feed.following)
-                self._held_back = False
-        except HungUp:
-            pass  # `send` hears that too
+            self._pipeline.check_deadline()
+            self._protocol.set_deadline(within=self._timeouts.data)
+            # If a reply has begun to arrive, `send` reads the rest of it.
+            if not self._protocol.has_unread_input:
+                self._write_content(self._pipelined, self._pipeline.next_envelope)
+                self._awaits_settlement = False
+        except ConnectionClosed:
+            pass  # `send` gets this error too
         except Exception as error:  # noqa: BLE001 - `send` must not wait for ever
-            self._wire.fail(error)
+            self._protocol.fail(error)
 
-    async def _ask(self, step: Step, line: bytes) -> SmtpReply | Outcome:
+    async def _read_reply(self, step: Step) -> SmtpReply | Outcome:
+        """Return the reply to `step`, or the outcome if none came; the connection is then closed."""
         try:
-            self._wire.write(line + b"\r\n")
-        except HungUp as error:
-            return self._lost(step, error)
-        return await self._hear(step)
+            return await self._protocol.read_reply(within=self._timeouts.command)
+        except (ConnectionClosed, OSError) as error:
+            return self._no_reply(step, error)
 
-    async def _hear(self, step: Step) -> SmtpReply | Outcome:
-        """The reply to `step`, or what it means that none came, the connection then broken."""
+    async def _reset(self, line: bytes) -> None:
+        """Send the line that makes the connection ready for the next message; close it if the relay does not agree."""
         try:
-            return await self._wire.reply(within=self._patience.command)
-        except (HungUp, OSError) as error:
-            return self._lost(step, error)
-
-    async def _say(self, line: bytes) -> None:
-        """Say what leaves the connection ready for the next message; else it is broken."""
-        try:
-            self._wire.write(line + b"\r\n")
-            reply = await self._wire.reply(within=self._patience.command)
-        except (HungUp, OSError):
-            self._break()
+            self._protocol.write(line + b"\r\n")
+            reply = await self._protocol.read_reply(within=self._timeouts.command)
+        except (ConnectionClosed, OSError):
+            self._abort()
         else:
             if (
-                reply.code == CLOSING
+                reply.code == SERVICE_CLOSING
                 or not 200 <= reply.code <= 599
                 or (line == b"RSET" and reply.code > 299)
             ):
-                self._break()
+                self._abort()
 
     async def _refused(self, step: Step, reply: SmtpReply) -> Outcome:
-        if out_of_step(step, reply.code):
-            self._doubt(step)
-        if reply.code == CLOSING or out_of_step(step, reply.code):
-            self._break()
+        if is_protocol_error(step, reply.code):
+            self._suspect_pipelining(step)
+        if reply.code == SERVICE_CLOSING or is_protocol_error(step, reply.code):
+            self._abort()
         elif step is not Step.DOT:
-            await self._say(b"RSET")
+            await self._reset(b"RSET")
         return refusal(step, reply.code, reply.text)
 
-    def _garbled(self, step: Step, reply: SmtpReply | None = None) -> Outcome:
-        """More was said than we asked, as `reply`: no answer after this could be trusted. Only that it closes, a relay
-        may say at any time (RFC 5321, section 3.8)."""
-        reply = reply or self._wire.reply_heard()
-        if reply and reply.code == CLOSING:
-            self._break()
+    def _unexpected_reply(self, step: Step, reply: SmtpReply | None = None) -> Outcome:
+        """Return the outcome when the relay sent more than we asked for, so that no later reply could be trusted. Only
+        421, which says that it is closing, may come at any time (RFC 5321, section 3.8)."""
+        reply = reply or self._protocol.buffered_reply()
+        if reply and reply.code == SERVICE_CLOSING:
+            self._abort()
             return refusal(step, reply.code, reply.text)
-        self._doubt(step)
-        self._break()
-        reason = f"the relay said more before {step} than it was asked"
+        self._suspect_pipelining(step)
+        self._abort()
+        reason = f"the relay sent an unexpected reply before {step}"
         return Outcome(verdict=Verdict.TEMPORARY, reason=reason, relay=True)
 
-    def _lost(self, step: Step, error: Exception) -> Outcome:
-        what = "closed the connection at"
+    def _no_reply(self, step: Step, error: Exception) -> Outcome:
+        problem = "closed the connection at"
         if isinstance(error, TimeoutError):
-            what = "gave no answer in time to"
-            self._doubt(step)
-        self._break()
-        reason = f"the relay {what} {step}"
+            problem = "did not reply in time to"
+            self._suspect_pipelining(step)
+        self._abort()
+        reason = f"the relay {problem} {step}"
         return Outcome(verdict=Verdict.TEMPORARY, reason=reason, relay=True, uncertain=step is Step.DOT)
 
-    def _doubt(self, step: Step) -> None:
+    def _suspect_pipelining(self, step: Step) -> None:
         if self._extensions.pipelining and step is not Step.DOT:
-            self._distrust()
+            self._distrust_pipelining()
 
-    def _break(self) -> None:
-        self._offered = None
-        self._wire.abort()
+    def _abort(self) -> None:
+        self._pipelined = None
+        self._protocol.abort()

@@ -1,4 +1,4 @@
-"""The port between what is to be said and the wire: an envelope goes in, its outcome comes back."""
+"""The interface between the dispatcher and a mail transport: an envelope goes in, its outcome comes back."""
 
 import asyncio
 import ipaddress
@@ -15,22 +15,21 @@ import idna
 from scheduler.domain.address import is_loopback
 from scheduler.domain.errors import Problem, SettingsProblem
 
-LONGEST_REASON = 300
+MAX_REASON_LENGTH = 300
 
-# An address that breaks these would end its own place in a command or a header and begin another.
-_BREAKS_AN_ADDRESS = re.compile("[\x00-\x20\x7f-\x9f<>\u2028\u2029\ud800-\udfff]")
+# An address with one of these could end its command or header field and begin another.
+_UNSAFE_IN_ADDRESS = re.compile("[\x00-\x20\x7f-\x9f<>\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(slots=True, kw_only=True)
 class Envelope:
-    """One message for one recipient, ready for the wire; to be left as it is made. (Frozen it would cost twice as much,
-    for each message.)
+    """One message for one recipient, ready to send. Do not change it. (A frozen class takes twice as long to make.)
 
-    `pieces` joined are the whole message: 7-bit, CRLF line ends only, the last line ended (RFC 5321, section 2.3.8).
-    Joined only when they leave, they take next to no memory of their own, and that is written and read at once.
+    `pieces` joined are the whole message: 7-bit, with CRLF line ends only and one at the end (RFC 5321, section 2.3.8).
+    Most pieces are shared by a cohort, so keep them apart until the message is sent: that saves memory and time.
     `envelope_id` is the same on every try; a relay that offers DSN gets it as ENVID (RFC 3461, section 4.4).
-    `composed`: the content is all this by the way it was made, and none of its lines begins with a dot.
-    Raises ValueError where a part could break out of its place.
+    `composed` says that the composer guarantees all this, and that no line begins with a dot: nothing is checked.
+    Raises ValueError if an address or the content could break out of its command.
     """
 
     sender: str
@@ -40,32 +39,32 @@ class Envelope:
     composed: bool = False
 
     def __post_init__(self) -> None:
-        if _BREAKS_AN_ADDRESS.search(self.sender + self.recipient):
-            raise ValueError("an envelope address holds a space, an angle bracket or a control character")
+        if _UNSAFE_IN_ADDRESS.search(self.sender + self.recipient):
+            raise ValueError("an envelope address contains a space, an angle bracket or a control character")
         if not self.envelope_id:
-            raise ValueError("the envelope has no id")
+            raise ValueError("the envelope id is missing")
         if self.composed:
             return
         content = self.content
-        ends = content.count(b"\r\n")
-        if content.count(b"\n") != ends or content.count(b"\r") != ends:
+        line_ends = content.count(b"\r\n")
+        if content.count(b"\n") != line_ends or content.count(b"\r") != line_ends:
             raise ValueError("the message has a line end that is not CRLF")
         if not content.isascii() or not content.endswith(b"\r\n"):
-            raise ValueError("the message is not 7-bit, or its last line is not ended")
+            raise ValueError("the message is not 7-bit, or it does not end with CRLF")
 
     @property
     def content(self) -> bytes:
-        """The whole message."""
+        """The whole message, joined."""
         return b"".join(self.pieces)
 
     @property
     def size(self) -> int:
-        """Of the whole message, in octets."""
+        """The size of the whole message in octets."""
         return sum(map(len, self.pieces))
 
 
 class Verdict(StrEnum):
-    """What became of a try: sent, worth trying again, or not."""
+    """The result of a try: sent, failed but worth trying again, or failed permanently."""
 
     SENT = "sent"
     TEMPORARY = "temporary"
@@ -74,19 +73,20 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one try to send.
+    """The outcome of one try to send.
 
-    `reason` is made one printable line of at most 300 characters: reply code, enhanced code and text, or what
-    failed. `uncertain`: the message may have been accepted although no answer came. `relay`: the whole relay,
-    not this recipient, is the cause; with a permanent verdict, it may be. `doubted`: it was refused for good, which is
-    not believed yet. `code` is the reply code where there was one.
+    `reason` is cut to one printable line of at most 300 characters: reply code, enhanced code and text, or what failed.
+    `uncertain`: the relay may have accepted the message, although no reply came.
+    `relay`: the cause is the relay as a whole and not this recipient; with a permanent verdict, it may be.
+    `unconfirmed`: the message was refused permanently, and another try has to confirm that.
+    `code` is the reply code where there was one.
     """
 
     verdict: Verdict
     reason: str
     uncertain: bool = False
     relay: bool = False
-    doubted: bool = False
+    unconfirmed: bool = False
     code: int | None = None
 
     def __post_init__(self) -> None:
@@ -96,22 +96,22 @@ class Outcome:
 
 
 def one_line(text: str) -> str:
-    """`text` from the other side as one printable line of at most 300 characters, for a table or a log."""
+    """Return untrusted `text` as one printable line of at most 300 characters, for a table or a log."""
     if not text.isprintable():
         text = "".join(char if char.isprintable() else " " for char in text)
     line = " ".join(text.split())
-    return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 1] + "…"
+    return line if len(line) <= MAX_REASON_LENGTH else line[: MAX_REASON_LENGTH - 1] + "…"
 
 
-TAKEN = Outcome(verdict=Verdict.SENT, reason="")
-"""What becomes of nearly all."""
+ACCEPTED = Outcome(verdict=Verdict.SENT, reason="")
+"""The outcome of nearly all messages."""
 
 
 class ConnectProblem(Problem):
     """No connection could be made.
 
-    `permanent`: it will not be before a person has changed a setting or the relay; trying again does no
-    harm, but somebody should be told at once. `brief` is why, in words for anybody who asks, or empty.
+    `permanent`: somebody has to change a setting or the relay first. Trying again does no harm, but they should hear
+    of it at once. `brief` is a short reason that anybody may see, or empty.
     """
 
     def __init__(self, message: str, *, permanent: bool, brief: str = "") -> None:
@@ -121,69 +121,70 @@ class ConnectProblem(Problem):
 
 
 class SendPipeline(Protocol):
-    """What a connection is told of the messages before and behind the one that it sends."""
+    """The messages before and behind the current one of a connection, as the connection needs to know them."""
 
     @property
-    def following(self) -> Envelope | None:
-        """What goes over the connection next: it may be offered already, but for its content."""
+    def next_envelope(self) -> Envelope | None:
+        """The message that follows over this connection. Its commands may be sent already, but not its content."""
         ...
 
-    def before_dot(self) -> Awaitable[None]:
-        """Awaited once the recipient is accepted, and before any of the content goes. Raises where the message may not
-        go any more."""
+    def before_final_dot(self) -> Awaitable[None]:
+        """Wait until the message before the current one is settled. Await it once the recipient is accepted, before any
+        content is sent. Raises if the current message may no longer be sent."""
         ...
 
-    def check(self) -> None:
-        """Raises where the present message, which waited for what `taken` returned, may not go any more."""
+    def check_deadline(self) -> None:
+        """Raise if the current message, which has waited for the future of `advance`, may no longer be sent."""
         ...
 
-    def taken(self) -> "asyncio.Future[None] | None":
-        """Note that the present message was sent and that the following one, which was offered, is the present one now:
-        it goes as soon as what is returned is done. None: nothing is noted, and `send` is to return."""
+    def advance(self) -> "asyncio.Future[None] | None":
+        """Record that the current message was accepted, and make `next_envelope`, whose commands were accepted too, the
+        current one. Its content may be sent once the returned future is done. None means that nothing was recorded and
+        `send` has to return."""
         ...
 
 
 class Connection(Protocol):
-    """An open way out, for one `send` at a time."""
+    """An open connection, for one `send` at a time."""
 
-    async def send(self, envelope: Envelope, *, feed: SendPipeline) -> Outcome:
-        """Try to send, and say what became of it; what the other side does is an outcome, never an exception.
+    async def send(self, envelope: Envelope, *, pipeline: SendPipeline) -> Outcome:
+        """Try to send a message and return the outcome. What the other side does is an outcome, never an exception.
 
-        Where it was sent and `feed` has more, that may be sent as well: the outcome is that of the message which is
-        `feed`'s present one at the end. If `feed` raises, that one was not sent, the connection is closed, and the
-        exception goes on to the caller.
-        When the task is cancelled the connection is broken; after `before_dot` the message then counts as uncertain.
+        After a message was accepted, the next ones of `pipeline` may be sent in the same call: the outcome is that of
+        the message which is the current one at the end. If `pipeline` raises, that message was not sent, the connection
+        is closed, and the exception is passed on. If the task is cancelled, the connection is closed; when that happens
+        after `before_final_dot`, the message counts as uncertain.
         """
         ...
 
     async def close(self) -> None:
-        """Say goodbye, briefly. Never raises."""
+        """Close the connection politely but quickly. Never raises."""
         ...
 
     @property
-    def offered(self) -> Envelope | None:
-        """What was offered behind the last message, but for its content: it is to be sent next."""
+    def pipelined(self) -> Envelope | None:
+        """The message whose commands were already sent behind the last one: it has to be sent next."""
         ...
 
     @property
-    def spent(self) -> bool:
-        """Whether the next message needs another connection: broken, or old enough to be renewed."""
+    def needs_reconnect(self) -> bool:
+        """Whether the next message needs another connection: this one is closed, or has reached its limits."""
         ...
 
 
 class Transport(Protocol):
-    """Where connections come from. `connections` is how many may be open at once."""
+    """Opens connections. `connections` is how many may be open at once."""
 
     connections: int
 
     async def connect(self) -> Connection:
-        """Raises ConnectProblem."""
+        """Open a connection. Raises ConnectProblem."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaildirAddress:
-    """A folder on this machine."""
+    """A Maildir on this machine."""
 
     path: Path
 
@@ -193,7 +194,7 @@ class MaildirAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmtpAddress:
-    """A relay. Neither `repr` nor `str` shows who logs in or the password. Raises SettingsProblem."""
+    """An SMTP relay. Neither `repr` nor `str` shows user or password. Raises SettingsProblem for invalid values."""
 
     host: str
     port: int
@@ -203,13 +204,13 @@ class SmtpAddress:
 
     def __post_init__(self) -> None:
         if not _is_host(self.host):
-            raise _wrong("the host is neither a name nor an address")
+            raise _invalid("the host is neither a name nor an address")
         if not 1 <= self.port <= 65535:
-            raise _wrong("the port is not between 1 and 65535")
+            raise _invalid("the port is not between 1 and 65535")
         if bool(self.user) != bool(self.password):
-            raise _wrong("a user needs a password, and a password a user")
+            raise _invalid("user and password must both be given, or neither")
         if not ((self.user or "") + (self.password or "")).isprintable():
-            raise _wrong("the user or the password holds a control character")
+            raise _invalid("the user or the password contains a control character")
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -223,7 +224,9 @@ class SmtpAddress:
 
 TransportAddress = MaildirAddress | SmtpAddress
 
-_PLACE = re.compile(r"(?:\[(?P<six>[^\[\]@]+)\]|(?P<name>[^\s:/?#@\[\]]+))(?::(?P<port>[0-9]{1,5}))?/?")
+_HOST_AND_PORT = re.compile(
+    r"(?:\[(?P<ipv6>[^\[\]@]+)\]|(?P<name>[^\s:/?#@\[\]]+))(?::(?P<port>[0-9]{1,5}))?/?"
+)
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
@@ -231,8 +234,7 @@ def parse_transport(text: str) -> TransportAddress:
     """Read `maildir:PATH`, `smtp://[user:password@]host[:port]` (port 25) or `smtps://…` (port 465).
 
     User and password are percent-decoded: a `%` in either and a `:` in the user are written `%25` and
-    `%3A`. An IPv6 address stands in brackets. Raises SettingsProblem, which never repeats any part of
-    `text`.
+    `%3A`. An IPv6 address is written in brackets. Raises SettingsProblem; its message never repeats any part of `text`.
     """
     scheme, _, rest = text.strip().partition(":")
     match scheme.lower():
@@ -242,45 +244,45 @@ def parse_transport(text: str) -> TransportAddress:
             return _parse_smtp(rest[2:], tls=False)
         case "smtps" if rest.startswith("//"):
             return _parse_smtp(rest[2:], tls=True)
-    raise _wrong("it begins with none of the accepted words")
+    raise _invalid("the scheme is not known")
 
 
 def _parse_maildir(rest: str) -> MaildirAddress:
     if not rest or not rest.isprintable():
-        raise _wrong("the folder is missing or holds a control character")
+        raise _invalid("the folder is missing or contains a control character")
     if rest.startswith("//") and not rest.startswith("///"):
-        raise _wrong("a folder follows maildir: without //")
+        raise _invalid("write the folder after maildir: without //")
     return MaildirAddress(path=Path(rest))
 
 
 def _parse_smtp(rest: str, *, tls: bool) -> SmtpAddress:
-    credentials, at, place = rest.rpartition("@")
-    found = _PLACE.fullmatch(place)
-    if not found:
-        raise _wrong("the host and port cannot be read (an IPv6 address stands in [brackets])")
+    credentials, at, host_and_port = rest.rpartition("@")
+    match = _HOST_AND_PORT.fullmatch(host_and_port)
+    if not match:
+        raise _invalid("the host and port cannot be read (write an IPv6 address in [brackets])")
     user, _, password = credentials.partition(":")
     if at and not (user and password):
-        raise _wrong("before the @ both a user and a password must stand")
-    port = int(found["port"]) if found["port"] else (465 if tls else 25)
+        raise _invalid("the part before the @ must be user:password")
+    port = int(match["port"]) if match["port"] else (465 if tls else 25)
     try:
         name = unquote(user, errors="strict") or None
         secret = unquote(password, errors="strict") or None
     except UnicodeDecodeError:
-        raise _wrong("the user or the password is not UTF-8 once percent-decoded") from None
-    return SmtpAddress(host=_host(found), port=port, user=name, password=secret, tls=tls)
+        raise _invalid("the user or the password is not UTF-8 once percent-decoded") from None
+    return SmtpAddress(host=_host(match), port=port, user=name, password=secret, tls=tls)
 
 
-def _host(found: re.Match[str]) -> str:
-    if found["six"]:
+def _host(match: re.Match[str]) -> str:
+    if match["ipv6"]:
         try:
-            return str(ipaddress.IPv6Address(found["six"]))
+            return str(ipaddress.IPv6Address(match["ipv6"]))
         except ValueError:
-            raise _wrong("only an IPv6 address stands in brackets") from None
-    name: str = found["name"]
+            raise _invalid("the text in brackets is not an IPv6 address") from None
+    name: str = match["name"]
     try:
         return name if name.isascii() else idna.encode(name, uts46=True).decode("ascii")
     except UnicodeError:
-        raise _wrong("the host is not a name that the DNS can hold") from None
+        raise _invalid("the host is not a valid domain name") from None
 
 
 def _is_host(host: str) -> bool:
@@ -292,7 +294,7 @@ def _is_host(host: str) -> bool:
     return True
 
 
-def _wrong(why: str) -> SettingsProblem:
+def _invalid(reason: str) -> SettingsProblem:
     return SettingsProblem(
-        f"mail.transport: {why}; accepted are maildir:PATH, smtp://[user:password@]host[:port] and smtps://…"
+        f"mail.transport: {reason}; accepted are maildir:PATH, smtp://[user:password@]host[:port] and smtps://…"
     )

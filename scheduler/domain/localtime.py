@@ -256,6 +256,6 @@ def local_time(
         home_city=city(occurrence.zone),
         day_shift=day_shift,
         shift_minutes=shift,
-        day_note=f"That is your {WEEKDAYS[starts.weekday()]}." if day_shift else "",
+        day_note=f"{WEEKDAYS[starts.weekday()]} for you." if day_shift else "",
         clock_note=clock_note,
     )

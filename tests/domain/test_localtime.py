@@ -129,7 +129,7 @@ def test_the_note_says_whose_clocks_have_changed() -> None:
         "22:30 this month, an hour earlier than last time: the UK's clocks have changed and yours have not."
     )
     assert note(date(2027, 4, 15), "Australia/Sydney") == (
-        "That is your Friday; 03:00 this month, two hours earlier than last time: "
+        "Friday for you; 03:00 this month, two hours earlier than last time: "
         "your clocks and the UK's have changed differently."
     )
     assert note(date(2026, 12, 17), "Europe/Paris") == ""

@@ -184,7 +184,7 @@ def _correction(occurrence: Occurrence, told: datetime, *, zone: str, cycle: Hou
     words = say_clock(told, cycle)
     if told.date().isoformat() != day:
         words = f"{say_day(told.date())}, {words}"
-    return f"We had told you {words}. The rules for clocks have changed since then."
+    return f"We previously told you {words}. The rules for clocks have changed since then."
 
 
 def _facts(occurrence: Occurrence, before: Occurrence | None) -> Iterator[Fact]:

@@ -300,7 +300,7 @@ def test_every_primary_zone_is_one_of_the_country_s_own() -> None:
         ("America/St_Johns", "St John's"),
         ("Europe/Kiev", "Kyiv"),
         ("Asia/Ho_Chi_Minh", "Ho Chi Minh City"),
-        ("Australia/Lord_Howe", "Lord Howe"),
+        ("Australia/Lord_Howe", "Lord Howe Island"),
         ("Asia/Calcutta", "Kolkata"),
         ("America/New_York", "New York"),
         ("US/Eastern", "New York"),

@@ -6,6 +6,7 @@ import unicodedata
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+import idna
 from email_validator import EmailNotValidError, validate_email
 
 from scheduler.domain.errors import Refused
@@ -13,6 +14,7 @@ from scheduler.domain.text import quoted
 
 # A local part of which there is nothing to say; 64 octets at most (RFC 5321 section 4.5.3.1.1).
 _PLAIN_LOCAL = re.compile(r"(?=.{1,64}$)[a-z\d]+(?:[._+-][a-z\d]+)*", re.ASCII)
+_DNS_DOMAIN = re.compile(r"[A-Za-z0-9._-]+")
 _NAMED = re.compile(r"[^<>]*<([^<>]+)>")
 # Comes along when an address is copied from a page; space to the eye but not to str.strip.
 _UNSEEN = "\u200b\u200c\u200d\u2060\ufeff"
@@ -43,6 +45,19 @@ def address_key(address: str) -> str:
         return address.strip().lower()
     folded = unicodedata.normalize("NFC", address.strip()).casefold()
     return unicodedata.normalize("NFC", folded)
+
+
+def ascii_domain(address: str) -> str:
+    """Return an address, or a domain alone, with the domain as the DNS holds it (IDNA 2008).
+
+    Raises UnicodeError where the DNS cannot hold it.
+    """
+    local, at, domain = address.rpartition("@")
+    if not domain.isascii():
+        domain = idna.encode(domain, uts46=True).decode("ascii")
+    if not _DNS_DOMAIN.fullmatch(domain):
+        raise UnicodeError("an address has a domain that the DNS cannot hold")
+    return f"{local}{at}{domain}"
 
 
 def _checked(address: str) -> str:

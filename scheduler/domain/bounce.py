@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from email.message import Message
 from email.parser import HeaderParser
 from enum import StrEnum
 
-from scheduler.domain.address import address_key
+from scheduler.domain.address import address_key, ascii_domain
 from scheduler.domain.inbound import STATUS_TYPE, field, own_parts, parts, printable, text_of
 
 LONGEST_WORDS = 200
@@ -262,18 +263,13 @@ def _address(text: str) -> str:
     return printable(text.rpartition(";")[2].strip().strip("<>").strip())[:320]
 
 
-def _is_same(one: str, address: str) -> bool:
-    """Whether an address in a bounce is a member's: it may be encoded as the envelope had it (RFC 3461 section 4)."""
-    unescaped = re.sub(r"\+([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), one)
-    wanted = address_key(address)
-    return wanted in {address_key(_in_own_script(form)) for form in (one, unescaped)}
+def _is_same(named: str, address: str) -> bool:
+    """Return whether an address in a bounce is the member's: it may be encoded as in an envelope (RFC 3461 section 4)."""
+    unescaped = re.sub(r"\+([0-9A-F]{2})", lambda octet: chr(int(octet[1], 16)), named)
+    return _comparable(address) in (_comparable(named), _comparable(unescaped))
 
 
-def _in_own_script(address: str) -> str:
-    local, at, domain = address.rpartition("@")
-    if "xn--" not in domain.lower():
-        return address
-    try:
-        return f"{local}{at}{domain.encode().decode('idna')}"
-    except UnicodeError:
-        return address
+def _comparable(address: str) -> str:
+    with suppress(UnicodeError):
+        address = ascii_domain(address)
+    return address_key(address)

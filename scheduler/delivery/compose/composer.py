@@ -17,18 +17,11 @@ from scheduler.delivery.compose.calendar_part import CalendarPart
 from scheduler.delivery.compose.dkim import CohortSigner, DkimSigner
 from scheduler.delivery.compose.links import links_of, purposes_of
 from scheduler.delivery.compose.markdown import as_html, as_text
-from scheduler.delivery.compose.mime import (
-    CALENDAR,
-    ascii_domain,
-    header,
-    list_id_words,
-    mailbox_words,
-    mime,
-    text_words,
-)
+from scheduler.delivery.compose.mime import CALENDAR, header, list_id_words, mailbox_words, mime, text_words
 from scheduler.delivery.compose.recipient import Recipient, recipient
 from scheduler.delivery.compose.templates import Blanks, Templates, TextTemplate
 from scheduler.delivery.compose.wording import When, as_told, describe_meeting
+from scheduler.domain.address import ascii_domain
 from scheduler.domain.calendar import Method, invitation, invitation_uid
 from scheduler.domain.clock import require_aware
 from scheduler.domain.community import Community

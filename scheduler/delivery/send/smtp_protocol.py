@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-import idna
-
 from scheduler.delivery.send.transport import Envelope, Outcome, Verdict
+from scheduler.domain.address import ascii_domain
 
 LONGEST_REPLY = 32_768
 UNREADABLE = -1
@@ -251,11 +250,7 @@ def _unfit(reason: str) -> Outcome:
 
 def _mailbox(address: str) -> bytes:
     """`address` with its domain in ASCII and its local part as it is. Raises UnicodeError."""
-    if address.isascii():
-        return address.encode()
-    local, at, domain = address.rpartition("@")
-    plain = domain if domain.isascii() else idna.encode(domain, uts46=True).decode()
-    return (local + at + plain).encode()
+    return (address if address.isascii() else ascii_domain(address)).encode()
 
 
 def _xtext(text: str) -> bytes:

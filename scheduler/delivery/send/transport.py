@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
 
-import idna
-
-from scheduler.domain.address import is_loopback
+from scheduler.domain.address import ascii_domain, is_loopback
 from scheduler.domain.errors import Problem, SettingsProblem
 
 LONGEST_REASON = 300
@@ -278,7 +276,7 @@ def _host(found: re.Match[str]) -> str:
             raise _wrong("only an IPv6 address stands in brackets") from None
     name: str = found["name"]
     try:
-        return name if name.isascii() else idna.encode(name, uts46=True).decode("ascii")
+        return name if name.isascii() else ascii_domain(name)
     except UnicodeError:
         raise _wrong("the host is not a name that the DNS can hold") from None
 

@@ -264,7 +264,7 @@ def _address(text: str) -> str:
 
 
 def _is_same(named: str, address: str) -> bool:
-    """Return whether an address in a bounce is the member's: it may be encoded as in an envelope (RFC 3461 section 4)."""
+    """Return whether an address in a bounce, perhaps encoded as in an envelope (RFC 3461), is the member's."""
     unescaped = re.sub(r"\+([0-9A-F]{2})", lambda octet: chr(int(octet[1], 16)), named)
     return _comparable(address) in (_comparable(named), _comparable(unescaped))
 

@@ -40,7 +40,7 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(**{unit: int(number) for unit, number in found.groupdict().items() if number})
 
 
-def say_duration(span: timedelta) -> str:
+def format_duration(span: timedelta) -> str:
     """A length of time in its two largest units, rounded up to the smaller: `2 d 3 h`, `1 h 57 min`, `4 min 10 s`."""
     seconds = -(-span // timedelta(seconds=1))
     for length, unit, smaller, its in (

@@ -8,11 +8,11 @@ from functools import partial
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.delivery.compose.wording import When, describe_when
 from scheduler.domain.address import address_key, require_address
 from scheduler.domain.country import require_country
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import hour_cycle, require_locale
+from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import EVERY_ZONE, Kind
 from scheduler.domain.text import require_line, require_prose
@@ -280,7 +280,7 @@ def _known_locale(tag: str) -> str | None:
 
 async def candidates(
     database: Database, series: Sequence[Series], application: Application, *, now: datetime
-) -> list[tuple[str, When | None]]:
+) -> list[tuple[str, LocalTime | None]]:
     """The zones that the person may mean, each with the next meeting by its clocks, if there is one: the zone they
     named, else those of their country."""
     zones = [application.zone] if application.zone else list(zones_of_country(application.country))
@@ -289,7 +289,7 @@ async def candidates(
     if one is None:
         return [(zone, None) for zone in zones]
     its, cycle = {each.slug: each for each in series}[one.series], hour_cycle(application.locale)
-    return [(zone, describe_when(one, its, zone=zone, cycle=cycle)) for zone in zones]
+    return [(zone, local_time(one, its, zone=zone, cycle=cycle)) for zone in zones]
 
 
 async def receive(connection: AsyncConnection, application: Application, now: datetime) -> None:

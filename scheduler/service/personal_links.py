@@ -7,8 +7,8 @@ from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.delivery.compose.wording import DOORS_OPEN, When, describe_when
 from scheduler.domain.locale import hour_cycle
+from scheduler.domain.localtime import JOIN_OPENS, LocalTime, local_time
 from scheduler.domain.occurrence import Occurrence, Series, Status
 from scheduler.domain.token import Keys, Purpose, token_expiry, token_subject
 from scheduler.service.schedule import find_meeting, unmoved, upcoming
@@ -105,9 +105,9 @@ class Entry:
     topic: str = ""
     room: str = ""
     has_room: bool = True
-    when: When | None = None
-    was: When | None = None
-    next: When | None = None
+    when: LocalTime | None = None
+    was: LocalTime | None = None
+    next: LocalTime | None = None
 
 
 _BY_STANDING = {
@@ -161,18 +161,20 @@ def _door(one: Occurrence, room: str, now: datetime) -> JoinStatus:
         return JoinStatus.CANCELLED
     if now > one.ends + DOORS_CLOSE:
         return JoinStatus.OVER
-    if now < one.starts - DOORS_OPEN:
+    if now < one.starts - JOIN_OPENS:
         return JoinStatus.EARLY
     return JoinStatus.OPEN if room else JoinStatus.ROOMLESS
 
 
-def _when(one: Occurrence | None, series: Mapping[str, Series], member: Member, locale: str) -> When | None:
+def _when(
+    one: Occurrence | None, series: Mapping[str, Series], member: Member, locale: str
+) -> LocalTime | None:
     if one is None:
         return None
-    return describe_when(one, series[one.series], zone=member.zone, cycle=hour_cycle(member.locale or locale))
+    return local_time(one, series[one.series], zone=member.zone, cycle=hour_cycle(member.locale or locale))
 
 
-def _was(one: Occurrence, series: Mapping[str, Series], member: Member, locale: str) -> When | None:
+def _was(one: Occurrence, series: Mapping[str, Series], member: Member, locale: str) -> LocalTime | None:
     if one.status is not Status.MOVED:
         return None
     return _when(unmoved(one), series, member, locale)

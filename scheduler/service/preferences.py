@@ -9,9 +9,9 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.delivery.compose.wording import When, describe_when
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import hour_cycle
+from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Kind, Policy, first_instant
 from scheduler.domain.token import Keys, Purpose
@@ -51,7 +51,7 @@ class Preferences:
     member: Member
     choices: Sequence[Choice]
     title: str = ""
-    next: When | None = None
+    next: LocalTime | None = None
 
 
 async def read_preferences(
@@ -106,17 +106,17 @@ async def _opened(
 
 async def _next(
     connection: AsyncConnection, series: Sequence[Series], *, zone: str, locale: str, now: datetime
-) -> tuple[str, When | None]:
+) -> tuple[str, LocalTime | None]:
     one = await upcoming(connection, series, now=now)
     if one is None:
         return "", None
     its = {each.slug: each for each in series}[one.series]
-    return its.title, describe_when(one, its, zone=zone, cycle=hour_cycle(locale))
+    return its.title, local_time(one, its, zone=zone, cycle=hour_cycle(locale))
 
 
 async def compare_zones(
     database: Database, series: Sequence[Series], zones: Sequence[str], *, locale: str, now: datetime
-) -> list[When]:
+) -> list[LocalTime]:
     """The next meeting by the clocks of each zone; nothing where no meeting is planned."""
     async with database.read() as connection:
         found = [(await _next(connection, series, zone=zone, locale=locale, now=now))[1] for zone in zones]

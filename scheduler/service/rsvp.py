@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.delivery.compose.wording import When, describe_when
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import hour_cycle
+from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.text import quoted
 from scheduler.domain.token import Keys, Purpose
@@ -41,7 +41,7 @@ class Response:
     question: RsvpStatus
     title: str = ""
     topic: str = ""
-    when: When | None = None
+    when: LocalTime | None = None
     answer: str = ""
     before: str = ""
 
@@ -91,7 +91,7 @@ async def respond(
         topic=one.topic,
         before=before,
         answer="" if answer == NO_ANSWER else answer,
-        when=describe_when(one, its, zone=member.zone, cycle=hour_cycle(member.locale or locale)),
+        when=local_time(one, its, zone=member.zone, cycle=hour_cycle(member.locale or locale)),
     )
 
 

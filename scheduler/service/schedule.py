@@ -163,8 +163,8 @@ class Row:
             "topic": one.topic,
             "local": {
                 zone: {
-                    "starts": there.starts.isoformat(),
-                    "ends": there.ends.isoformat(),
+                    "starts": there.starts_iso,
+                    "ends": there.ends_iso,
                     "weekday": there.weekday,
                     "day_shift": there.day_shift,
                     "shift_minutes": there.shift_minutes,
@@ -192,7 +192,7 @@ async def schedule(
         line = await timeline(connection, series, now=now)
     by_slug = {one.slug: one for one in series}
     return [
-        Row(one, {zone: local_time(one, zone, series=by_slug[one.series]) for zone in zones or [one.zone]})
+        Row(one, {zone: local_time(one, by_slug[one.series], zone=zone) for zone in zones or [one.zone]})
         for one in islice(line.from_date(since or line.today(now)), count)
     ]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.domain.clock import parse_duration, say_duration
+from scheduler.domain.clock import format_duration, parse_duration
 from scheduler.domain.errors import Refused
 
 
@@ -50,4 +50,4 @@ def test_anything_else_is_refused(text: str) -> None:
     ],
 )
 def test_a_length_of_time_is_told_in_its_two_largest_units(length: timedelta, words: str) -> None:
-    assert say_duration(length) == words
+    assert format_duration(length) == words

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.delivery.compose.wording import describe_when
+from scheduler.domain.localtime import local_time
 from scheduler.service.occurrences import Change, amend
 from scheduler.service.schedule import read_meeting, schedule
 from tests.installation import SERIES, Installation, open_installation
@@ -68,7 +68,7 @@ async def test_a_changed_start_is_said_as_that_in_pages_and_mails(installation: 
     await installation.live(datetime(2027, 1, 12, tzinfo=UTC))
     one = await read_meeting(installation.database, installation.by_slug, KEY)
     assert one
-    page = describe_when(one, installation.series[0], zone="Africa/Nairobi", cycle="h12").clock_note
+    page = local_time(one, installation.series[0], zone="Africa/Nairobi", cycle="h12").clock_note
     assert page == (
         "10:00 pm this month, an hour later than last time: the meeting now begins at 7:00 pm in London."
     )

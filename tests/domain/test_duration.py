@@ -33,7 +33,7 @@ def test_parts_may_be_left_out(text: str, length: timedelta) -> None:
     "text", ["", " ", "1", "h", "1.5h", "-1h", "2h 1d", "1h 1h", "1 h", "soon", "٣h", "1s", "99999d"]
 )
 def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(Refused, match="is no length of time; write it as 90m, 1h, 14d or 1d 2h"):
+    with pytest.raises(Refused, match="is not a length of time; write it as 90m, 1h, 14d or 1d 2h"):
         parse_duration(text)
 
 

@@ -9,7 +9,7 @@ from dateutil.rrule import rrule, rrulestr
 
 from scheduler.domain.errors import Refused
 
-_EXAMPLE = 'write it like "third Thursday of the month", or as in RFC 5545, e.g. FREQ=MONTHLY;BYDAY=3TH'
+_EXAMPLE = 'write it as "third Thursday of the month", or as in RFC 5545, e.g. FREQ=MONTHLY;BYDAY=3TH'
 
 _PARTS = frozenset(
     "FREQ INTERVAL BYDAY BYMONTH BYMONTHDAY BYSETPOS BYWEEKNO BYYEARDAY WKST UNTIL COUNT".split()

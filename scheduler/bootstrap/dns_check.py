@@ -10,7 +10,7 @@ from dns.exception import DNSException
 from dns.resolver import NXDOMAIN, NoAnswer
 
 from scheduler.delivery.compose.dkim import DkimSigner
-from scheduler.delivery.compose.mime import ascii_domain
+from scheduler.domain.address import ascii_domain
 from scheduler.domain.errors import SettingsProblem
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scheduler.bootstrap.settings import Settings
 from scheduler.delivery.compose.dkim import DkimSigner
-from scheduler.delivery.compose.mime import ascii_domain
+from scheduler.domain.address import ascii_domain
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.errors import Problem, Refused, SettingsProblem

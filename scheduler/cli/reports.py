@@ -67,11 +67,11 @@ async def foreseen(
     return _say(found, rate=rate, expires=expires) if found else ""
 
 
-def _say(found: "SendEstimate", *, rate: float, expires: datetime) -> str:
-    from scheduler.domain.clock import say_duration
+def _say(found: "Foreseen", *, rate: float, expires: datetime) -> str:
+    from scheduler.domain.clock import format_duration
 
     text = (
-        f"at {rate:g} a second that takes {say_duration(found.finish - found.start)}: "
+        f"at {rate:g} a second that takes {format_duration(found.finish - found.start)}: "
         f"from {_minute(found.start)} to {_minute(found.finish)} UTC"
     )
     if found.misses:

@@ -129,15 +129,15 @@ def show_table(rows: "Sequence[Row]", zones: "Sequence[str]") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from scheduler.domain.localtime import MONTHS, LocalTime, local_time, say_clock
+    from scheduler.domain.localtime import MONTHS, LocalTime, local_time
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, highlight=False)
     for heading in ("Day", "Time", "Place", "Meeting" + (", and what is different there" if zones else "")):
         table.add_column(heading, overflow="fold")
 
     def add(time: LocalTime, words: str, style: str) -> None:
-        day = f"{time.weekday[:3]} {time.starts.day} {MONTHS[time.starts.month - 1][:3]} {time.starts.year}"
-        cells = (day, say_clock(time.starts, "h23"), f"{time.city} ({time.offset})", words)
+        day = f"{time.weekday[:3]} {time.starts_at.day} {MONTHS[time.starts_at.month - 1][:3]} {time.starts_at.year}"
+        cells = (day, time.starts, f"{time.city} ({time.offset})", words)
         table.add_row(*(Text(cell, style=style) for cell in cells))
 
     for number, row in enumerate(rows):
@@ -145,7 +145,11 @@ def show_table(rows: "Sequence[Row]", zones: "Sequence[str]") -> None:
         if number and zones:
             table.add_section()
         status = "" if one.status == "scheduled" else one.status.upper()
-        add(local_time(one, one.zone), "\n".join(filter(None, (one.key, status, one.topic))), "bold")
+        add(
+            local_time(one, None, zone=one.zone),
+            "\n".join(filter(None, (one.key, status, one.topic))),
+            "bold",
+        )
         for zone in zones:
             add(row.local[zone], row.local[zone].note, "")
     console = Console(highlight=False)

@@ -1,1 +1,1 @@
-"""What is: pure, no I/O, no clock, no logging."""
+"""The concepts of the service and their rules: pure, without I/O, clock or logging."""

@@ -6,59 +6,76 @@ import unicodedata
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+import idna
 from email_validator import EmailNotValidError, validate_email
 
 from scheduler.domain.errors import Refused
 from scheduler.domain.text import quoted
 
-# A local part of which there is nothing to say; 64 octets at most (RFC 5321 section 4.5.3.1.1).
+# A local part that needs no further check; 64 octets at most (RFC 5321 section 4.5.3.1.1).
 _PLAIN_LOCAL = re.compile(r"(?=.{1,64}$)[a-z\d]+(?:[._+-][a-z\d]+)*", re.ASCII)
-_NAMED = re.compile(r"[^<>]*<([^<>]+)>")
-# Comes along when an address is copied from a page; space to the eye but not to str.strip.
-_UNSEEN = "\u200b\u200c\u200d\u2060\ufeff"
+_DNS_DOMAIN = re.compile(r"[A-Za-z0-9._-]+")
+_WITH_NAME = re.compile(r"[^<>]*<([^<>]+)>")
+# Invisible characters that come along when an address is copied from a page; str.strip leaves them.
+_INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"
 
 
 def require_address(text: str, what: str = "email") -> str:
     """Return the address in its usual spelling: NFC, the domain in lower case and in its own script.
 
-    `mailto:`, a name before an address in angle brackets, and surrounding space are taken off. Only the form is
-    checked (RFC 5321, RFC 6531, IDNA 2008); the domain has a dot, and the names kept for examples and tests are
-    fine. Raises Refused, naming `what`.
+    Remove `mailto:`, a name before an address in angle brackets, and surrounding space. Check only the form
+    (RFC 5321, RFC 6531, IDNA 2008): the domain needs a dot, and names reserved for examples and tests are accepted.
+    Raises Refused, naming `what`.
     """
-    plain = text.strip().strip(_UNSEEN).strip()
-    if named := _NAMED.fullmatch(plain):
-        plain = named[1].strip()
-    if plain[:7].casefold() == "mailto:":
-        plain = plain[7:].partition("?")[0]
+    address = text.strip().strip(_INVISIBLE).strip()
+    if with_name := _WITH_NAME.fullmatch(address):
+        address = with_name[1].strip()
+    if address[:7].casefold() == "mailto:":
+        address = address[7:].partition("?")[0]
     try:
-        return _checked(plain)
+        return _normalised(address)
     except EmailNotValidError as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise Refused(f"{what} {quoted(text)} is not an address: {reason[:1].lower()}{reason[1:]}") from None
+        raise Refused(
+            f"{what} {quoted(text)} is not an email address: {reason[:1].lower()}{reason[1:]}"
+        ) from None
 
 
 def address_key(address: str) -> str:
-    """The form in which two spellings of a member's address (from `require_address`) are one: NFC, casefolded."""
+    """Return the form in which all spellings of an address (from `require_address`) are equal: NFC, casefolded."""
     if address.isascii():
         return address.strip().lower()
     folded = unicodedata.normalize("NFC", address.strip()).casefold()
     return unicodedata.normalize("NFC", folded)
 
 
-def _checked(address: str) -> str:
+def ascii_domain(address: str) -> str:
+    """Return an address, or a domain alone, with the domain as the DNS holds it (IDNA 2008).
+
+    Raises UnicodeError where the DNS cannot hold it.
+    """
     local, at, domain = address.rpartition("@")
-    # Most addresses are of this form, and a list may hold a million: only the domain needs the library, and once.
+    if not domain.isascii():
+        domain = idna.encode(domain, uts46=True).decode("ascii")
+    if not _DNS_DOMAIN.fullmatch(domain):
+        raise UnicodeError("an address has a domain that the DNS cannot hold")
+    return f"{local}{at}{domain}"
+
+
+def _normalised(address: str) -> str:
+    local, at, domain = address.rpartition("@")
+    # Most addresses have this form, and a list may hold a million: the library checks each of their domains only once.
     if at and len(address) <= 200 and _PLAIN_LOCAL.fullmatch(local):
-        return f"{local}@{_checked_domain(domain)}"
-    return _validated(address)
+        return f"{local}@{_normalised_domain(domain)}"
+    return _normalised_by_library(address)
 
 
 @lru_cache(maxsize=10_000)
-def _checked_domain(domain: str) -> str:
-    return _validated(f"a@{domain}").partition("@")[2]
+def _normalised_domain(domain: str) -> str:
+    return _normalised_by_library(f"a@{domain}").partition("@")[2]
 
 
-def _validated(address: str) -> str:
+def _normalised_by_library(address: str) -> str:
     checked = validate_email(address, check_deliverability=False, test_environment=True, strict=True)
     if "." not in checked.domain:
         raise EmailNotValidError("The domain after the @-sign has no dot.")
@@ -67,7 +84,7 @@ def _validated(address: str) -> str:
 
 LONGEST_URL = 1000
 
-# RFC 3986's characters, and nothing that could end an attribute, a header or a line of a calendar.
+# The characters of RFC 3986: none of them can end an attribute, a header or a line of a calendar.
 _URL = re.compile(r"https?://[A-Za-z0-9\[][A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
 
 
@@ -76,23 +93,23 @@ def require_url(value: str, what: str) -> str:
     value = value.strip()
     try:
         parts = urlsplit(value)
-        fine = (
+        is_valid = (
             bool(_URL.fullmatch(value))
             and bool(parts.hostname)
             and "@" not in parts.netloc
             and parts.port != 0
         )
     except ValueError:
-        fine = False
-    if not fine or len(value) > LONGEST_URL:
+        is_valid = False
+    if not is_valid or len(value) > LONGEST_URL:
         raise Refused(
-            f"{what}: '{value[:LONGEST_URL]}' is no web address; write it in full, as https://example.org/room"
+            f"{what}: '{value[:LONGEST_URL]}' is not a web address; write it in full, such as https://example.org/room"
         )
     return value
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` (a name, or an IP address without brackets) is this machine: 127.0.0.0/8, ::1, localhost."""
+    """Return whether `host`, a name or an IP address without brackets, is this machine: 127.0.0.0/8, ::1, localhost."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Whom a notice is for, as a convenor writes it: terms joined by commas, a union."""
+"""Parse the audience of a notice as a convenor writes it: terms joined by commas, meaning their union."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,7 +12,7 @@ from scheduler.domain.zone import canonical_zone, require_zone
 ACCEPTED = "all, convenors, coming:KEY, unanswered:KEY, country:XX, zone:Z, locale:L, list:FILE"
 
 
-def _key(text: str) -> str:
+def _occurrence_key(text: str) -> str:
     OccurrenceKey.parse(text)
     return text
 
@@ -22,8 +22,8 @@ def _zone(text: str) -> str:
 
 
 _CHECKS: Mapping[str, Callable[[str], str]] = {
-    "coming": _key,
-    "unanswered": _key,
+    "coming": _occurrence_key,
+    "unanswered": _occurrence_key,
     "country": require_country,
     "zone": _zone,
     "locale": require_locale,
@@ -31,19 +31,22 @@ _CHECKS: Mapping[str, Callable[[str], str]] = {
 
 
 def parse_audience(text: str, *, read_list: Callable[[str], Sequence[str]]) -> dict[str, list[str]]:
-    """Return the terms of an audience by their kind; `list:FILE` becomes `address` with the keys of the addresses
-    that `read_list` finds in the file. Raises Refused, naming the term and what is accepted."""
-    found: dict[str, list[str]] = {}
+    """Return the values of the terms of an audience by their kind.
+
+    `list:FILE` becomes `address`, with the keys of the addresses that `read_list` finds in the file.
+    Raises Refused, naming the term and what is accepted.
+    """
+    terms: dict[str, list[str]] = {}
     for term in filter(None, (part.strip() for part in text.split(","))):
         kind, colon, value = term.partition(":")
         if kind in ("all", "convenors") and not colon:
-            found.setdefault(kind, [])
+            terms.setdefault(kind, [])
         elif kind == "list" and value:
-            found.setdefault("address", []).extend(address_key(one) for one in read_list(value))
+            terms.setdefault("address", []).extend(address_key(address) for address in read_list(value))
         elif kind in _CHECKS and value:
-            found.setdefault(kind, []).append(_CHECKS[kind](value))
+            terms.setdefault(kind, []).append(_CHECKS[kind](value))
         else:
             raise Refused(f"audience '{term}' is not known; accepted: {ACCEPTED}, several joined by commas")
-    if not found:
+    if not terms:
         raise Refused(f"the audience is empty; accepted: {ACCEPTED}")
-    return found
+    return terms

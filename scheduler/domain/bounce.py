@@ -1,25 +1,26 @@
-"""What a bounce says of an address (RFC 3464), and what follows from it (RFC 3463)."""
+"""Parse bounces (RFC 3464), and decide what they mean for an address (RFC 3463)."""
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from email.message import Message
 from email.parser import HeaderParser
 from enum import StrEnum
 
-from scheduler.domain.address import address_key
+from scheduler.domain.address import address_key, ascii_domain
 from scheduler.domain.inbound import STATUS_TYPE, field, own_parts, parts, printable, text_of
 
 LONGEST_WORDS = 200
 
 HARD = ("5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10")
-"""Codes that say that an address is none."""
+"""Status codes that say that an address does not exist."""
 
-# Of our own address, not of the member's.
+# About our own address, not the member's.
 _OUR_ADDRESS = ("5.1.7", "5.1.8")
 _ENHANCED = r"([45]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)"
 _CODE = re.compile(rf"(?<![\d.]){_ENHANCED}")
-# A number such as 5.1.1 also stands in texts about other things, so it must be where mail systems write a code.
+# A number such as 5.1.1 also occurs in other texts, so it must be where mail systems write a code.
 _SAID_CODE = re.compile(
     r"(?:\b[245]\d\d[\s#(\[<;:'\"-]{1,4}|[#(\[]\s?|\b(?:status|dsn|code|x-?code)\s?[:=]?\s?[#(]?"
     rf"|\b(?:error|fehler|erreur|errore|fout|erro)\s?[:=#]\s?|^\s*){_ENHANCED}",
@@ -38,7 +39,7 @@ _WEB = re.compile(r"https?://\S+")
 
 
 def any_of(*patterns: str) -> re.Pattern[str]:
-    """One pattern, in either case, for texts that match any of these."""
+    """Return one pattern that matches any of these, in either case."""
     return re.compile("|".join(patterns), re.IGNORECASE)
 
 
@@ -97,8 +98,10 @@ _UNWANTED = any_of(
 
 
 class Failure(StrEnum):
-    """What a failed delivery says: the address is none, it may be well another time, or the other side does not want
-    mail from us."""
+    """Why a delivery failed.
+
+    HARD: the address does not exist. SOFT: it may work another time. POLICY: the other side does not want our mail.
+    """
 
     HARD = "hard"
     SOFT = "soft"
@@ -110,10 +113,10 @@ _MILDEST_FIRST = (Failure.POLICY, Failure.SOFT, Failure.HARD, None)
 
 @dataclass(frozen=True, slots=True)
 class Bounce:
-    """A mail that could not be delivered, or None as `failure` where it was only delayed, relayed or delivered.
+    """A report about a mail; `failure` is None if the mail was only delayed, relayed or delivered.
 
-    `status` is the enhanced code, or what else is known; `words` are that and what the other side said, on one line;
-    `addresses` are those named in it, `failed` those of which the failure is said, as far as that is known.
+    `status` is the enhanced status code, or what else is known. `words` are the status and the other side's text, on
+    one line. `addresses` are all addresses in the report, `failed` those that failed, as far as that is known.
     """
 
     failure: Failure | None
@@ -123,20 +126,23 @@ class Bounce:
     failed: tuple[str, ...] = ()
 
     def failure_for(self, address: str) -> Failure:
-        """What the failure is for a member of this address: where another address failed, the mail was forwarded to
-        that one, and what is wrong there is not wrong with the member's. Only for a bounce that is a failure."""
+        """Return what the failure means for the member's `address`.
+
+        If another address failed, the mail was forwarded to it, so the member's own address is not at fault. The bounce
+        must have a failure.
+        """
         assert self.failure
         if self.failure is not Failure.HARD:
             return self.failure
         if self.failed:
-            is_own = all(_is_same(one, address) for one in self.failed)
+            is_own = all(_is_same(failed, address) for failed in self.failed)
         else:
-            is_own = not self.addresses or any(_is_same(one, address) for one in self.addresses)
+            is_own = not self.addresses or any(_is_same(named, address) for named in self.addresses)
         return Failure.HARD if is_own else Failure.SOFT
 
 
 def failure_of(status: str) -> Failure:
-    """What an enhanced status code means; one that says nothing in particular counts as soft."""
+    """Return what an enhanced status code means; an unspecific code counts as soft."""
     if status in HARD:
         return Failure.HARD
     if status.startswith("5.7.") or status in _OUR_ADDRESS:
@@ -145,27 +151,26 @@ def failure_of(status: str) -> Failure:
 
 
 def said_codes(text: str) -> list[str]:
-    """The enhanced status codes that a mail system said, one line after the other; other numbers are left out."""
+    """Return the enhanced status codes of a mail system's text, in order, without other numbers."""
     return [code for line in text.splitlines() for code in _SAID_CODE.findall(line)]
 
 
 def addresses_in(text: str) -> list[str]:
-    """The addresses in a text that may be a recipient's: none of a postmaster's or our own return paths."""
-    found = (one.rstrip(".") for one in _ADDRESS.findall(text[:20_000]))
-    return [printable(one)[:320] for one in found if not _ROLE.fullmatch(one)][:50]
+    """Return the addresses in a text that may be recipients, without postmasters and our own return addresses."""
+    addresses = (match.rstrip(".") for match in _ADDRESS.findall(text[:20_000]))
+    return [printable(address)[:320] for address in addresses if not _ROLE.fullmatch(address)][:50]
 
 
 def judge(codes: Iterable[str], said: str) -> tuple[Failure, str]:
-    """Return the mildest of what the enhanced codes and the words of a mail system mean, and the code that stands
-    for it; empty where there is none.
+    """Return the mildest meaning of a mail system's enhanced codes and words, and its code (empty if there is none).
 
-    5.0.0 says nothing. Words only make a failure milder, since texts vary, and who is suppressed gets no mail.
+    5.0.0 is unspecific. Words can only make a failure milder, because texts vary and a suppressed address gets no mail.
     """
-    known = list(codes)
-    particular = [one for one in known if one != "5.0.0"] or known
+    all_codes = list(codes)
+    specific_codes = [code for code in all_codes if code != "5.0.0"] or all_codes
     failure, status = min(
-        ((failure_of(one), one) for one in particular),
-        key=lambda one: _MILDEST_FIRST.index(one[0]),
+        ((failure_of(code), code) for code in specific_codes),
+        key=lambda pair: _MILDEST_FIRST.index(pair[0]),
         default=(Failure.SOFT, ""),
     )
     reply = _REPLY.search(said)
@@ -179,36 +184,40 @@ def judge(codes: Iterable[str], said: str) -> tuple[Failure, str]:
 
 
 def read_bounce(message: Message) -> Bounce | None:
-    """What the delivery status parts of a message say; None where it has none. Of several recipients, to whom it was
-    sent on, the mildest failure counts."""
+    """Return the content of the delivery status parts of a message, or None if it has none.
+
+    If it is about several recipients, to whom the mail was forwarded, the mildest failure counts.
+    """
     blocks = [block for part in own_parts(message) for block in _blocks(part)]
-    # Some gateways enclose the report in a message of their own.
+    # Some gateways enclose the report in another message.
     blocks = blocks or [block for part in parts(message) for block in _blocks(part)]
-    told = [
+    reports = [
         block for block in blocks if any(name in block for name in ("action", "status", "final-recipient"))
     ]
-    if not told:
+    if not reports:
         return None
     addresses = tuple(
         filter(
             None,
             (
-                _address(field(one, name))
-                for one in told
+                _address(field(report, name))
+                for report in reports
                 for name in ("original-recipient", "final-recipient")
             ),
         )
     )
-    if not any(_failed(one) for one in told):
-        action = printable(field(told[0], "action").strip().lower())[:20]
+    if not any(_failed(report) for report in reports):
+        action = printable(field(reports[0], "action").strip().lower())[:20]
         return Bounce(None, action, action, addresses)
     failed = tuple(
-        dict.fromkeys(address for one in told if _failed(one) for address in _failed_addresses(one))
+        dict.fromkeys(
+            address for report in reports if _failed(report) for address in _failed_addresses(report)
+        )
     )
-    failures = [_failure(one) for one in told if _failed(one)]
-    mildest = min(failures, key=lambda one: _MILDEST_FIRST.index(one.failure))
-    if mildest.failure is Failure.HARD and len(failures) < sum("action" in one for one in told):
-        # It was sent on to several, and reached one of them.
+    failures = [_failure(report) for report in reports if _failed(report)]
+    mildest = min(failures, key=lambda failure: _MILDEST_FIRST.index(failure.failure))
+    if mildest.failure is Failure.HARD and len(failures) < sum("action" in report for report in reports):
+        # It was forwarded to several addresses and reached one of them.
         mildest = replace(mildest, failure=Failure.SOFT)
     return replace(mildest, addresses=addresses, failed=failed)
 
@@ -217,25 +226,25 @@ def _blocks(part: Message) -> list[Message]:
     if part.get_content_type() != STATUS_TYPE:
         return []
     return [
-        HeaderParser().parsestr("\n".join(line for line in one.splitlines() if _HEADER_LINE.match(line)))
-        for one in re.split(r"\r?\n[ \t]*\r?\n", text_of(part).strip())[:100]
-        if one.strip()
+        HeaderParser().parsestr("\n".join(line for line in block.splitlines() if _HEADER_LINE.match(line)))
+        for block in re.split(r"\r?\n[ \t]*\r?\n", text_of(part).strip())[:100]
+        if block.strip()
     ]
 
 
-_DONE = ("delay", "deliver", "relay", "expand")
+_NO_FAILURE = ("delay", "deliver", "relay", "expand")
 
 
 def _failed(block: Message) -> bool:
-    # Comments and other words stand here too (RFC 3464 section 2.3.3 knows five).
+    # Some systems write comments or other words than the five of RFC 3464 section 2.3.3.
     action = field(block, "action").strip().lower()
     if action.startswith(("fail", "error")):
         return True
-    return not action.startswith(_DONE) and field(block, "status").strip().startswith(("5", "4"))
+    return not action.startswith(_NO_FAILURE) and field(block, "status").strip().startswith(("5", "4"))
 
 
 def _failed_addresses(block: Message) -> list[str]:
-    """The address that failed; another one that its server names is where the mail was forwarded to."""
+    """Return the failed address, and those in the server's text, to which the mail was forwarded."""
     final, original = (_address(field(block, name)) for name in ("final-recipient", "original-recipient"))
     own = final if "@" in final else original
     return [*([own] if "@" in own else []), *addresses_in(field(block, "diagnostic-code"))]
@@ -251,29 +260,24 @@ def _failure(block: Message) -> Bounce:
 def bounce(
     failure: Failure, status: str, said: str, addresses: tuple[str, ...] = (), failed: tuple[str, ...] = ()
 ) -> Bounce:
-    """A failed delivery by its code, if it has one, and what the other side said."""
+    """Return a failed delivery by its code, if it has one, and the other side's text."""
     code = status or "no code"
     words = printable(f"{code}: {said}" if said else code)
     return Bounce(failure, code, words[:LONGEST_WORDS], addresses, failed)
 
 
 def _address(text: str) -> str:
-    """The address of `rfc822; ann@example.org`."""
+    """Return the address in `rfc822; ann@example.org`."""
     return printable(text.rpartition(";")[2].strip().strip("<>").strip())[:320]
 
 
-def _is_same(one: str, address: str) -> bool:
-    """Whether an address in a bounce is a member's: it may be encoded as the envelope had it (RFC 3461 section 4)."""
-    unescaped = re.sub(r"\+([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), one)
-    wanted = address_key(address)
-    return wanted in {address_key(_in_own_script(form)) for form in (one, unescaped)}
+def _is_same(named: str, address: str) -> bool:
+    """Return whether an address in a bounce, perhaps encoded as in an envelope (RFC 3461), is the member's."""
+    unescaped = re.sub(r"\+([0-9A-F]{2})", lambda octet: chr(int(octet[1], 16)), named)
+    return _comparable(address) in (_comparable(named), _comparable(unescaped))
 
 
-def _in_own_script(address: str) -> str:
-    local, at, domain = address.rpartition("@")
-    if "xn--" not in domain.lower():
-        return address
-    try:
-        return f"{local}{at}{domain.encode().decode('idna')}"
-    except UnicodeError:
-        return address
+def _comparable(address: str) -> str:
+    with suppress(UnicodeError):
+        address = ascii_domain(address)
+    return address_key(address)

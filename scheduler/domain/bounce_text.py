@@ -1,4 +1,4 @@
-"""A bounce without a delivery status: what a mail system wrote for people, without the copy of our mail below it."""
+"""Parse bounces without a delivery status: the mail system's text for people, without the copy of our mail."""
 
 import re
 from email.message import Message
@@ -9,11 +9,11 @@ from scheduler.domain.inbound import field, own_parts, shown_text, subject
 
 _LONGEST = 50_000
 _LINES_ABOVE = 5
-"""How far above its code a failed address is looked for."""
+"""How many lines above its code a failed address may be."""
 
 # "------ This is a copy of the message, including all the headers. ------", "-----Ursprüngliche Nachricht-----"; but
-# not "----- Transcript of session follows -----", behind which sendmail says what is wrong.
-_RULE = re.compile(r"\s*[-=_*#~+>]{2,}")
+# not "----- Transcript of session follows -----", after which sendmail writes what is wrong.
+_DIVIDER = re.compile(r"\s*[-=_*#~+>]{2,}")
 _COPY_WORDS = any_of(
     r"cop(?:y|ie|ia)\b",
     r"\borigin",
@@ -85,7 +85,7 @@ _COPY_LINE = re.compile(
     re.IGNORECASE,
 )
 _HEADER = re.compile(r"\s{0,8}([A-Za-z][A-Za-z0-9-]{1,40}):(?:\s|$)")
-_OF_A_MESSAGE = (
+_ONLY_IN_MESSAGES = (
     "return-path",
     "received",
     "message-id",
@@ -102,14 +102,14 @@ _OF_A_MESSAGE = (
 )
 _OUR_LINK = re.compile(r"/(?:u|me|rsvp|go|cal)/[a-z2-7]{34}\b", re.IGNORECASE)
 _QUOTED = re.compile(r"\s*[>|]")
-# A mail system says by its subject of which mail it speaks; our own mail says what a meeting is about.
+# Subjects that identify our mail in a bounce, and the lines in our mail that describe a meeting.
 _SUBJECT_LINE = re.compile(
     r"\s*(?:subject|betreff|objet|asunto|oggetto|onderwerp|assunto|ämne|emne|temat|aihe|předmět|тема|件名|主题|主旨"
     r"|topics?|themes?|th[eè]ma|thème|sujet|tema|tópico|argomento|speakers?|title|titel)\s?[:\uff1a]",
     re.IGNORECASE,
 )
 
-# What a mail system says without a code, and in no form that the library knows.
+# Words of failure, for mail systems that give no code.
 _FAILURE = any_of(
     r"undeliver",
     r"not (?:be )?(?:been )?delivered",
@@ -207,11 +207,12 @@ _DELAYED = any_of(
 
 
 def own_words(message: Message) -> str:
-    """What a mail system wrote itself in a bounce: the first of its texts, up to the copy of our mail, and without
-    lines that quote it."""
-    texts = [one for one in own_parts(message) if one.get_content_maintype() == "text" and not _is_copy(one)]
-    texts = [one for one in texts if one.get_content_subtype() in ("plain", "html")]
-    plain = [one for one in texts if one.get_content_subtype() == "plain"]
+    """Return the mail system's own words in a bounce: its first text, without the copy of our mail and quoted lines."""
+    texts = [
+        part for part in own_parts(message) if part.get_content_maintype() == "text" and not _is_copy(part)
+    ]
+    texts = [part for part in texts if part.get_content_subtype() in ("plain", "html")]
+    plain = [part for part in texts if part.get_content_subtype() == "plain"]
     for part in [*plain, *texts]:
         if text := above_copy(shown_text(part)[:_LONGEST]).strip():
             return text
@@ -219,7 +220,7 @@ def own_words(message: Message) -> str:
 
 
 def above_copy(text: str) -> str:
-    """The part of a text above the copy of our mail in it, without quoted lines and its subject."""
+    """Return the part of a text above the copy of our mail, without quoted lines and the subject of our mail."""
     lines = text.splitlines()
     end = next((number for number in range(len(lines)) if _begins_copy(lines, number)), len(lines))
     return "\n".join(
@@ -236,7 +237,7 @@ def _begins_copy(lines: list[str], number: int) -> bool:
     line = lines[number][:1_000]
     if _OUR_LINK.search(line):
         return True
-    if _RULE.match(line) and _COPY_WORDS.search(line) and not _NO_COPY.search(line):
+    if _DIVIDER.match(line) and _COPY_WORDS.search(line) and not _NO_COPY.search(line):
         return True
     if _COPY_LINE.match(line) and (line.rstrip().endswith(":") or _headers_below(lines, number + 1)):
         return True
@@ -247,28 +248,30 @@ def _begins_copy(lines: list[str], number: int) -> bool:
 
 
 def _header_name(line: str) -> str:
-    found = _HEADER.match(line)
-    return found[1].lower() if found else ""
+    match = _HEADER.match(line)
+    return match[1].lower() if match else ""
 
 
 def _headers_below(lines: list[str], number: int) -> bool:
-    """Whether a message's headers follow within a few lines."""
+    """Return whether the headers of a message follow within a few lines."""
     below = [line for line in lines[number : number + 6] if line.strip()][:2]
     return any(_header_name(line) for line in below)
 
 
 def _is_head(lines: list[str], number: int) -> bool:
-    """Whether three headers or more stand together here, one of them such as only a message has. A mail system says by
-    To and Subject of which mail it speaks."""
+    """Return whether at least three headers follow one another, including one that only occurs in a message.
+
+    Mail systems write To and Subject to identify the mail.
+    """
     block = takewhile(lambda line: line.strip(), lines[number : number + 40])
     names = [_header_name(line) for line in block if not line.startswith((" ", "\t")) or _header_name(line)]
-    return len(names) >= 3 and all(names[:3]) and any(name in _OF_A_MESSAGE for name in names)
+    return len(names) >= 3 and all(names[:3]) and any(name in _ONLY_IN_MESSAGES for name in names)
 
 
 def read_plain_bounce(message: Message, *, by_mail_system: bool) -> Bounce | None:
-    """What a bounce without a delivery status says in words; None where these speak of no failure.
+    """Return what a bounce without a delivery status says in words, or None if it does not report a failure.
 
-    Words alone are enough where a mail system wrote the message; from anybody else it takes a code.
+    Words are enough if a mail system wrote the message; from other senders there must be a code.
     """
     text = own_words(message)
     codes = said_codes(text)
@@ -287,11 +290,13 @@ def read_plain_bounce(message: Message, *, by_mail_system: bool) -> Bounce | Non
 
 
 def around_codes(text: str) -> str:
-    """The lines that hold codes and those beside them; the whole text where it has none. Mail systems add advice on all
-    that may be wrong."""
+    """Return the lines with codes and those next to them, or the whole text if it has no codes.
+
+    Elsewhere, mail systems add advice about everything that may be wrong.
+    """
     lines = text.splitlines()
     coded = [number for number, line in enumerate(lines) if said_codes(line)]
-    near = sorted({beside for number in coded for beside in range(max(0, number - 1), number + 3)})
+    near = sorted({neighbour for number in coded for neighbour in range(max(0, number - 1), number + 3)})
     return "\n".join(lines[number] for number in near if number < len(lines)) if coded else text
 
 
@@ -303,20 +308,20 @@ def _failed_recipients(message: Message) -> tuple[str, ...]:
 
 
 def _near_code(text: str) -> list[str]:
-    """The addresses in the line of the last code, or in the nearest line above it."""
+    """Return the addresses in the line of the last code, or in the nearest line above it."""
     lines = text.splitlines()
     coded = [number for number, line in enumerate(lines) if said_codes(line)]
     if not coded:
         return []
     for number in range(coded[-1], max(-1, coded[-1] - _LINES_ABOVE - 1), -1):
         line = lines[number]
-        if (found := addresses_in(line)) and (number == coded[-1] or not _FORWARDED.search(line)):
-            return found
+        if (addresses := addresses_in(line)) and (number == coded[-1] or not _FORWARDED.search(line)):
+            return addresses
     return []
 
 
 def _said_line(text: str) -> str:
-    """The line that says what is wrong: that of the last code, else of words of failure."""
+    """Return the line that says what is wrong: the last one with a code, or else with words of failure."""
     lines = text.splitlines()
     said = [line for line in lines if said_codes(line)] or [line for line in lines if _FAILURE.search(line)]
     return " ".join(said[-1].split()) if said else ""

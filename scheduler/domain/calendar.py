@@ -1,4 +1,4 @@
-"""The calendar as it goes over the wire: the one place that builds the VEVENTs of feeds and invitations."""
+"""Calendars as bytes: the one module that builds the VEVENTs of feeds and invitations."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,12 +20,12 @@ from scheduler.domain.tzif import vtimezone
 from scheduler.domain.zone import canonical_zone
 
 LONGEST_UID = 100
-"""Octets. Some programs cut a longer one, and then two meetings become one."""
+"""Octets. Some programs cut a longer UID, and then take two meetings for one."""
 
 MEMBER_HASH = 26
-"""Characters of the keyed name in the UID of an invitation."""
+"""The number of characters of the keyed hash in the UID of an invitation."""
 
-# The longest of all: slug-20261119t1800.r99.<hash>@domain
+# The longest form: slug-20261119t1800.r99.<hash>@domain
 _BESIDE_SLUG_AND_DOMAIN = len("-20261119t1800.r99.@") + MEMBER_HASH
 _PRODID = "-//Third Thursday//Third Thursday//EN"
 LINK_FOLLOWS = "the link follows"
@@ -34,15 +34,15 @@ _MONTHS_BACK, _MONTHS_AHEAD = 12, 24
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _UNWRITABLE_IN_PROSE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
-ANSWER_WORDS = {"coming": "you are coming", "declined": "you are not coming", "maybe": "you may come"}
-"""How a member's own feed says each of ANSWERS."""
+ANSWERS = {"coming": "you are coming", "declined": "you are not coming", "maybe": "you may come"}
+"""What a member can answer, and the words for it in their own feed."""
 
 Method = Literal["REQUEST", "CANCEL"]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a member answered to an occurrence, one of ANSWERS, and when."""
+    """A member's answer for an occurrence, one of ANSWERS, and when it was given."""
 
     word: str
     at: datetime
@@ -50,46 +50,46 @@ class Answer:
 
 class _Text(vText):
     def to_ical(self) -> bytes:
-        # The library's own takes a backslash and an N in the text for a line break.
+        # The library's own method takes a backslash followed by an N in the text for a line break.
         return escaped_text(self).encode()
 
 
 def escaped_text(text: str) -> str:
-    """`text` as it is written in a property of the type TEXT (RFC 5545 section 3.3.11)."""
+    """Return `text` escaped for a property of the type TEXT (RFC 5545 section 3.3.11)."""
     return text.replace("\\", "\\\\").replace(";", "\\;").replace(",", "\\,").replace("\n", "\\n")
 
 
 def attendee_words(name: str, address: str) -> tuple[str, str]:
-    """The CN and the address of a person as a calendar can carry them."""
-    # No quoting can carry these two in every program's reading of a parameter.
+    """Return the CN and the address of a person in a form that a calendar can hold."""
+    # No quoting of these two characters in a parameter works in every program.
     clean = _line(name).replace('"', "'").replace("\\", "/")
     # In a mailto address a percent sign or a question mark would mean something else (RFC 6068 section 2).
     return clean or address, quote(address, safe="@!$&'*+-/=^_`{|}~")
 
 
 def require_uid_room(slug: str, domain: str) -> None:
-    """Raise Refused where a UID of the series `slug` under `domain` could pass LONGEST_UID octets."""
+    """Raise Refused if a UID of the series `slug` under `domain` could be longer than LONGEST_UID octets."""
     room = LONGEST_UID - _BESIDE_SLUG_AND_DOMAIN
     if (length := len(slug) + len(domain.encode())) > room:
         raise Refused(
-            f"series slug '{slug}' and domain '{domain}' have {length} characters together; "
+            f"series slug '{slug}' and domain '{domain}' have {length} octets together; "
             f"at most {room} fit into a calendar UID: choose a shorter slug"
         )
 
 
 def occurrence_uid(occurrence: Occurrence, domain: str) -> str:
-    """The UID of an occurrence in every feed: the same whatever becomes of it, and never another's.
+    """Return the UID of an occurrence in every feed: unique, and unchanged whatever happens to the occurrence.
 
-    Raises ValueError beyond LONGEST_UID octets.
+    Raises ValueError if it would be longer than LONGEST_UID octets.
     """
     return _uid(_stem(occurrence), domain)
 
 
 def invitation_uid(occurrence: Occurrence, member_hash: str, domain: str) -> str:
-    """The UID of one member's invitation; a new one each time that the occurrence is reinstated (RFC 5546).
+    """Return the UID of one member's invitation; it is new each time that the occurrence is reinstated (RFC 5546).
 
-    `member_hash` is keyed, of 26 characters: a reply that echoes it shows that it was sent this UID. Raises
-    ValueError where the hash has another length, and beyond LONGEST_UID octets.
+    `member_hash` is a keyed hash of 26 characters: a reply that contains it proves that its sender received this UID.
+    Raises ValueError if the hash has another length or the UID would be longer than LONGEST_UID octets.
     """
     if len(member_hash) != MEMBER_HASH:
         raise ValueError(f"the hash in a UID has {MEMBER_HASH} characters, not {len(member_hash)}")
@@ -107,60 +107,64 @@ def event(
     answer: Answer | None = None,
     alarm: timedelta | None = None,
 ) -> Event:
-    """The VEVENT of `occurrence` (RFC 5545 section 3.6.1), without organizer and attendee.
+    """Return the VEVENT of `occurrence` (RFC 5545 section 3.6.1), without organizer and attendee.
 
-    DTSTAMP and LAST-MODIFIED are those of the last real change: the same state gives the same bytes.
-    The times are wall times of the occurrence's zone, but for one that the clocks show twice: RFC 5545 section
-    3.3.5 lets it mean the first, several programs read the second, so it is written in UTC.
-    With `join_url` the event shows the way in, unless it is cancelled; without, its page is its only link. As long as
-    no room is set there is nothing to join, and the event says that the link follows.
-    `answer` is the reader's own, and changes the event when it was given; `alarm` rings so long before the start.
+    DTSTAMP and LAST-MODIFIED are the time of the last real change, so that the same state gives the same bytes.
+    Times are wall times of the occurrence's zone. Only a time that the clocks show twice is in UTC: by RFC 5545 section
+    3.3.5 it means the first instant, but several programs use the second.
+    The event shows `join_url` unless it is cancelled; without it, its page is the only link. While the meeting has no
+    link yet, the event says that it will follow.
+    `answer` is the reader's own, and counts as a change of the event; `alarm` is the time before the start.
     """
-    follows = bool(join_url) and not (occurrence.link or series.link)
+    link_follows = bool(join_url) and not (occurrence.link or series.link)
     if occurrence.cancelled:
-        join_url, follows, answer, alarm = "", False, None, None
-    elif follows:
+        join_url, link_follows, answer, alarm = "", False, None, None
+    elif link_follows:
         join_url = ""
     changed_at = max(occurrence.changed_at, answer.at) if answer else occurrence.changed_at
     page = f"{community.base_url}/meetings/{occurrence.key}"
-    found = Event()
-    found.add("UID", _Text(uid))
-    found.add("SEQUENCE", occurrence.sequence)
-    found.add("DTSTAMP", changed_at)
-    found.add("LAST-MODIFIED", changed_at)
-    _add_moment(found, "DTSTART", occurrence.starts, zone=occurrence.zone)
-    _add_moment(found, "DTEND", occurrence.ends, zone=occurrence.zone)
+    vevent = Event()
+    vevent.add("UID", _Text(uid))
+    vevent.add("SEQUENCE", occurrence.sequence)
+    vevent.add("DTSTAMP", changed_at)
+    vevent.add("LAST-MODIFIED", changed_at)
+    _add_moment(vevent, "DTSTART", occurrence.starts, zone=occurrence.zone)
+    _add_moment(vevent, "DTEND", occurrence.ends, zone=occurrence.zone)
     summary = _Text(_summary(occurrence, series))
-    said = ANSWER_WORDS[answer.word] if answer else ""
-    found.add("SUMMARY", summary)
-    found.add(
+    answer_text = ANSWERS[answer.word] if answer else ""
+    vevent.add("SUMMARY", summary)
+    vevent.add(
         "DESCRIPTION",
         _Text(
             _description(
-                occurrence, series, page=page, join_url=LINK_FOLLOWS if follows else join_url, answer=said
+                occurrence,
+                series,
+                page=page,
+                join_url=LINK_FOLLOWS if link_follows else join_url,
+                answer=answer_text,
             )
         ),
     )
-    found.add("STATUS", "CANCELLED" if occurrence.cancelled else "CONFIRMED")
-    found.add("TRANSP", "TRANSPARENT" if occurrence.cancelled else "OPAQUE")
-    found.add("URL", vUri(page))
+    vevent.add("STATUS", "CANCELLED" if occurrence.cancelled else "CONFIRMED")
+    vevent.add("TRANSP", "TRANSPARENT" if occurrence.cancelled else "OPAQUE")
+    vevent.add("URL", vUri(page))
     if join_url:
-        found.add("LOCATION", _Text(join_url))
-        found.add("CONFERENCE", vUri(join_url, params=_CONFERENCE))
+        vevent.add("LOCATION", _Text(join_url))
+        vevent.add("CONFERENCE", vUri(join_url, params=_CONFERENCE))
     if alarm is not None:
-        bell = Alarm()
-        bell.add("ACTION", "DISPLAY")
-        bell.add("DESCRIPTION", summary)
-        bell.add("TRIGGER", -alarm)
-        found.add_component(bell)
-    return found
+        valarm = Alarm()
+        valarm.add("ACTION", "DISPLAY")
+        valarm.add("DESCRIPTION", summary)
+        valarm.add("TRIGGER", -alarm)
+        vevent.add_component(valarm)
+    return vevent
 
 
 def feed_window(now: datetime) -> tuple[datetime, datetime]:
-    """From when, and until before when, the starts of a feed's occurrences are, in UTC.
+    """Return the period of a feed in UTC: from the first instant until before the second one.
 
-    At least 12 months back and 24 ahead; both ends are the first of a month, so that within a month a feed
-    does not change by the mere passing of time.
+    It covers at least 12 months back and 24 ahead. Both ends are the first of a month, so that the feed does not
+    change within a month merely because time passes.
     """
     now = require_aware(now, "now")
     month = 12 * now.year + now.month - 1
@@ -182,16 +186,15 @@ def feed(
     alarm: timedelta | None = None,
     source: str | None = None,
 ) -> bytes:
-    """A calendar to subscribe to (RFC 5545, RFC 7986): the same bytes for the same occurrences in any order.
+    """Return a calendar to subscribe to (RFC 5545, RFC 7986): the same bytes for the same occurrences in any order.
 
-    `series` has the series of each occurrence by its slug. `join` gives a member's own way into a meeting and
-    makes the feed a private one, with their `answers` by key and their `alarm`; `source` is the address of a
-    public one.
+    `series` has the series of each occurrence by its slug. A private feed has `join`, which returns a member's own link
+    to a meeting, their `answers` by the key of the occurrence, and their `alarm`. `source` is the URL of a public feed.
     """
-    inside = sorted(occurrences, key=lambda occurrence: (occurrence.starts, occurrence.key))
+    ordered = sorted(occurrences, key=lambda occurrence: (occurrence.starts, occurrence.key))
     # A calendar without any component would be invalid.
-    zones = _zones(inside) or [
-        (canonical_zone(one.zone), one.starts_on(one.first)) for one in series.values()
+    zones = _zones(ordered) or [
+        (canonical_zone(item.zone), item.starts_on(item.first)) for item in series.values()
     ]
     calendar = _calendar()
     _add(calendar, ("NAME", "X-WR-CALNAME"), _line(name))
@@ -203,7 +206,7 @@ def feed(
     if source:
         calendar.add("SOURCE", vUri(source, params={"VALUE": "URI"}))
     _add_zones(calendar, zones)
-    for occurrence in inside:
+    for occurrence in ordered:
         calendar.add_component(
             event(
                 occurrence,
@@ -219,22 +222,22 @@ def feed(
 
 
 def ended_feed(community: Community, *, ended_at: datetime, days: int, heading: str, words: str) -> bytes:
-    """What stands in a private feed whose address has ended: one notice, for so many `days`, and no meeting."""
+    """Return the content of a private feed whose URL has ended: one event of this many `days`, and no meeting."""
     day = ended_at.astimezone(UTC).date()
-    found = Event()
-    found.add("UID", _Text(_uid("feed-ended", community.domain)))
-    found.add("DTSTAMP", ended_at)
-    found.add("LAST-MODIFIED", ended_at)
-    found.add("DTSTART", day)
-    found.add("DTEND", day + timedelta(days=days))
-    found.add("SUMMARY", _Text(_line(heading)))
-    found.add("DESCRIPTION", _Text(_prose(words)))
-    found.add("STATUS", "CONFIRMED")
-    found.add("TRANSP", "TRANSPARENT")
-    found.add("URL", vUri(f"{community.base_url}/subscribe"))
+    vevent = Event()
+    vevent.add("UID", _Text(_uid("feed-ended", community.domain)))
+    vevent.add("DTSTAMP", ended_at)
+    vevent.add("LAST-MODIFIED", ended_at)
+    vevent.add("DTSTART", day)
+    vevent.add("DTEND", day + timedelta(days=days))
+    vevent.add("SUMMARY", _Text(_line(heading)))
+    vevent.add("DESCRIPTION", _Text(_prose(words)))
+    vevent.add("STATUS", "CONFIRMED")
+    vevent.add("TRANSP", "TRANSPARENT")
+    vevent.add("URL", vUri(f"{community.base_url}/subscribe"))
     calendar = _calendar()
     _add(calendar, ("NAME", "X-WR-CALNAME"), _line(community.name))
-    calendar.add_component(found)
+    calendar.add_component(vevent)
     return _octets(calendar)
 
 
@@ -250,19 +253,20 @@ def invitation(
     join_url: str,
     rsvp: bool = False,
 ) -> bytes:
-    """One member's invitation, or its cancellation (RFC 5546 sections 3.2.2 and 3.2.5).
+    """Return one member's invitation, or its cancellation (RFC 5546 sections 3.2.2 and 3.2.5).
 
-    `uid` is from `invitation_uid`, `attendee_address` a plain address. A changed invitation is the same call:
-    the occurrence's sequence tells the change. CANCEL is also for one that stands again under a newer UID.
-    What is of any length in it, the attendee, stands last. Raises ValueError for a REQUEST to a cancelled meeting.
+    `uid` is from `invitation_uid`; `attendee_address` is an address without a name. A changed invitation needs nothing
+    else: the sequence of the occurrence shows the change. CANCEL also withdraws an old UID of a meeting that was
+    reinstated under a new one. The attendee, whose length varies, comes last.
+    Raises ValueError for a REQUEST to a cancelled meeting.
     """
     if method == "REQUEST" and occurrence.cancelled:
         raise ValueError(f"{occurrence.key} is cancelled: nobody can be invited to it")
     if method == "CANCEL":
         occurrence = replace(occurrence, cancelled=True)
-    found = event(occurrence, series, community=community, uid=uid, join_url=join_url)
-    found.add("ORGANIZER", _person(community.name, community.address))
-    found.add(
+    vevent = event(occurrence, series, community=community, uid=uid, join_url=join_url)
+    vevent.add("ORGANIZER", _person(community.name, community.address))
+    vevent.add(
         "ATTENDEE",
         _person(
             attendee_name,
@@ -276,7 +280,7 @@ def invitation(
     calendar = _calendar()
     calendar.add("METHOD", method)
     _add_zones(calendar, _zones([occurrence]))
-    calendar.add_component(found)
+    calendar.add_component(vevent)
     return _octets(calendar, in_order=True)
 
 
@@ -289,7 +293,7 @@ def _calendar() -> Calendar:
 
 
 def _octets(calendar: Calendar, *, in_order: bool = False) -> bytes:
-    """The calendar written out, its properties as they were added or by the library's own order."""
+    """Return the calendar as bytes, with its properties in the order of adding or in the library's own order."""
     octets: bytes = calendar.to_ical(sorted=not in_order)
     return octets
 
@@ -300,7 +304,11 @@ def _add(component: Component, names: Iterable[str], text: str) -> None:
 
 
 def _zones(occurrences: Iterable[Occurrence]) -> list[tuple[str, datetime]]:
-    return [(canonical_zone(one.zone), moment) for one in occurrences for moment in (one.starts, one.ends)]
+    return [
+        (canonical_zone(occurrence.zone), moment)
+        for occurrence in occurrences
+        for moment in (occurrence.starts, occurrence.ends)
+    ]
 
 
 def _add_zones(calendar: Calendar, moments: Iterable[tuple[str, datetime]]) -> None:
@@ -312,14 +320,14 @@ def _add_zones(calendar: Calendar, moments: Iterable[tuple[str, datetime]]) -> N
 
 
 def _add_moment(component: Component, name: str, moment: datetime, *, zone: str) -> None:
-    # Under an old name (America/Godthab) KDE's reader is an hour early on the days on which clocks change.
+    # With an old name (America/Godthab), KDE's parser is an hour early on the days on which clocks change.
     zone = canonical_zone(zone)
     local = moment.astimezone(ZoneInfo(zone))
     twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
     if zone == "UTC" or twice:
         component.add(name, moment)
     else:
-        # Naive, with TZID by hand: the library takes Reykjavik and Abidjan for UTC.
+        # Naive, with an explicit TZID: the library would write Reykjavik and Abidjan as UTC.
         component.add(name, local.replace(tzinfo=None), {"TZID": zone})
 
 
@@ -342,7 +350,7 @@ def _uid(name: str, domain: str) -> str:
 
 def _summary(occurrence: Occurrence, series: Series) -> str:
     title = ": ".join(filter(None, (_line(series.title), _line(occurrence.topic))))
-    # Outlook shows of a cancelled meeting in a feed nothing but its title.
+    # In a feed, Outlook shows only the title of a cancelled meeting.
     return f"CANCELLED: {title}" if occurrence.cancelled else title
 
 

@@ -1,7 +1,7 @@
-"""Which code page a file of names was written in: found by how well its words read as words of a language.
+"""Guess the code page of a file of names, by how well its words fit the languages of each code page.
 
-A list of people has few letters beyond ASCII, which statistics over running text (charset-normalizer) judge badly: of
-60 short lists that we tried it recognised fewer than half. Names are easier: words in a known alphabet, not mixed.
+A list of people has few letters outside ASCII. Statistics for continuous text (charset-normalizer) do not work well on
+them: it recognised fewer than half of 60 short lists. Names are easier: each word uses the alphabet of one language.
 """
 
 import codecs
@@ -71,14 +71,14 @@ _SCRIPTS: Mapping[str, tuple[str, str]] = {
     "cp874": ("THAI", "th"),
 }
 
-# The rows of each character set that hold its common characters, by their first octet.
+# The range of the first octet of the common characters in each character set.
 _COMMON: Mapping[str, tuple[int, int]] = {
     "cp932": (0x88, 0x97),
     "gb18030": (0xB0, 0xD7),
     "cp949": (0xB0, 0xC8),
     "big5": (0xA4, 0xC6),
 }
-# Common family names, which come first in Chinese and Korean.
+# Common family names; in Chinese and Korean they come first.
 _FAMILY_NAMES = {
     "gb18030": "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾"
     "丁魏薛叶阎余潘杜戴夏钟汪田任姜范方石姚谭廖邹"
@@ -92,7 +92,7 @@ _FAMILY_NAMES = {
 }
 _EAST_ASIAN = {"cp932": "ja", "gb18030": "zh", "cp949": "ko", "big5": "zh"}
 
-# The likelier comes first, and holds where two read the same.
+# The more likely code page has the higher factor, and wins if two are equally good.
 _PRIOR = {
     "cp1252": 1.0,
     "cp1250": 0.97,
@@ -131,7 +131,7 @@ _NAMES = {
     "utf-16-le": "UTF-16",
     "utf-16-be": "UTF-16",
 }
-_CALLED = {
+_ALIASES = {
     "shiftjis": "cp932",
     "sjis": "cp932",
     "windows31j": "cp932",
@@ -154,9 +154,9 @@ _CALLED = {
     "mac": "mac_roman",
 }
 
-# Their letters look like misread ones of other languages: where those read as well, they hold.
+# Letters of these languages look like misread letters of others, so the others win if both fit.
 _RARE = ("is", "cy")
-# Hungarian names read so in Windows-1252.
+# Hungarian names look like this in Windows-1252.
 _NOT_PORTUGUESE = re.compile("õ(?!e)")
 _VOWELS = frozenset("аеёиоуыэюяіїєўъѐѝαεηιουωάέήίόύώϊϋΐΰ")
 _IN_NAMES = frozenset("’‘“”–—·«»¡¿…‐´`・･")
@@ -168,7 +168,7 @@ _TOP_LEVEL = re.compile(rb"[\w-]\.([a-z]{2})(?=[\s,;\t\"'>]|$)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A code page that was found by reading: its codec, and some of what it reads."""
+    """A guessed code page: its codec, and a sample of the text decoded with it."""
 
     codec: str
     sample: str
@@ -178,21 +178,21 @@ class Guess:
 
 
 def require_encoding(text: str, what: str = "encoding") -> str:
-    """The codec of an encoding's name: `windows-1251`, `1251`, `cp1251`, `Shift JIS`, `utf-8`. Raises Refused."""
+    """Return the codec for a name such as `windows-1251`, `1251`, `cp1251`, `Shift JIS` or `utf-8`. Raises Refused."""
     plain = re.sub(r"[^a-z0-9]", "", text.casefold())
-    name = _CALLED.get(plain) or (
+    name = _ALIASES.get(plain) or (
         f"cp{plain.removeprefix('windows').removeprefix('cp')}" if plain[-3:].isdigit() else ""
     )
     for candidate in (name, text.strip()):
         try:
-            found = codecs.lookup(candidate).name if candidate else ""
+            codec = codecs.lookup(candidate).name if candidate else ""
         except (LookupError, ValueError):
             continue
-        # Only codecs of text: base64 and the like are codecs too.
-        if found and _is_text(found):
-            return name if candidate == name else found
+        # Python also has codecs that are not for text, such as base64.
+        if codec and _is_text(codec):
+            return name if candidate == name else codec
     raise Refused(
-        f"{what} {quoted(text)} is not known; write for instance utf-8, utf-16, windows-1250, windows-1251, "
+        f"{what} {quoted(text)} is not known; write, for example, utf-8, utf-16, windows-1250, windows-1251, "
         "windows-1252, shift-jis, gbk or euc-kr"
     )
 
@@ -205,33 +205,33 @@ def _is_text(codec: str) -> bool:
 
 
 def code_page_name(codec: str) -> str:
-    """What people call a codec: `Windows-1251`, `Shift JIS`."""
+    """Return the usual name of a codec: `Windows-1251`, `Shift JIS`."""
     if codec.startswith("cp12"):
         return f"Windows-{codec[2:]}"
     return _NAMES.get(codec) or (f"code page {codec[2:]}" if codec.startswith("cp") else codec.upper())
 
 
 def guess_code_page(data: bytes) -> Guess:
-    """The code page in which the words of `data`, which is neither ASCII nor UTF-8, read best.
+    """Return the code page that fits best to the words of `data`, which is neither ASCII nor UTF-8.
 
-    Countries named in it, in ASCII, and the ends of addresses count as a hint.
+    Country names in ASCII and the top-level domains of addresses count as hints.
     """
-    lines = list(_strange_lines(data))
-    hinted = _languages_of(_countries(data))
-    codec = max(CODE_PAGES, key=lambda page: _score(lines, page, hinted))
+    lines = list(_non_ascii_lines(data))
+    hints = _languages_of(_countries(data))
+    codec = max(CODE_PAGES, key=lambda page: _score(lines, page, hints))
     return Guess(codec, next(iter(_cells(lines, codec)), ""))
 
 
 def plausibility(text: str, codec: str) -> float:
-    """How well `text` reads as words of the languages that `codec` is for, from 0 to 1; 1 for ASCII."""
-    found = [_word_score(word, codec) for word in text.split() if not word.isascii()]
-    return sum(found) / len(found) if found else 1.0
+    """Return how well `text` fits the languages of `codec`, from 0 to 1; 1 for ASCII."""
+    scores = [_word_score(word, codec) for word in text.split() if not word.isascii()]
+    return sum(scores) / len(scores) if scores else 1.0
 
 
 def is_misread(text: str, *, as_read: str, certain: bool) -> bool:
-    """Whether `text` is what `as_read` becomes when its octets are read in another code page.
+    """Return whether `text` is `as_read` with its octets decoded in the wrong code page.
 
-    The one of them that reads worse is the misread one; where neither does, `certain` says that it is not `as_read`.
+    The text that fits worse is the wrong one; if both fit equally well, `certain` says that `as_read` is right.
     """
     if text == as_read or text.isascii():
         return False
@@ -254,10 +254,10 @@ def _decoded(octets: bytes, codec: str) -> str:
     return unicodedata.normalize("NFC", octets.decode(codec, "replace").strip())
 
 
-def _strange_lines(data: bytes) -> Iterator[bytes]:
-    """Lines that are not ASCII, without repetition, the first thousand."""
+def _non_ascii_lines(data: bytes) -> Iterator[bytes]:
+    """Yield the first thousand different lines that are not ASCII."""
     seen: set[bytes] = set()
-    # Walked rather than split: a file may be large, and its first strange letter far down.
+    # Iterate instead of splitting: the file may be large, and its first such line far from the start.
     for line in chain.from_iterable(part.splitlines() for part in io.BytesIO(data)):
         if not line.isascii() and line not in seen:
             seen.add(line)
@@ -273,12 +273,12 @@ def _cells(lines: Iterable[bytes], codec: str) -> Iterator[str]:
                 yield quoted(cell.strip(" \"'"))[1:-1]
 
 
-def _score(lines: Iterable[bytes], codec: str, hinted: Collection[str]) -> float:
+def _score(lines: Iterable[bytes], codec: str, hints: Collection[str]) -> float:
     words = list(_words(lines, codec))
     if not words:
         return 0.0
     score = sum(_word_score(word, codec) for word in words) / len(words)
-    return score * _PRIOR[codec] * (_HINT if _languages(codec) & set(hinted) else 1)
+    return score * _PRIOR[codec] * (_HINT if _languages(codec) & set(hints) else 1)
 
 
 def _words(lines: Iterable[bytes], codec: str) -> Iterator[str]:
@@ -295,27 +295,27 @@ def _languages(codec: str) -> frozenset[str]:
 
 
 def _word_score(word: str, codec: str) -> float:
-    """How well one word reads, from 0 to 1."""
-    strange = [char for char in word if not char.isascii()]
-    # Symbols, controls and characters that could not be read do not stand in names; quotation marks and dashes may.
+    """Return how well one word fits the languages of `codec`, from 0 to 1."""
+    non_ascii = [char for char in word if not char.isascii()]
+    # Names contain no symbols, controls or undecodable characters, but may contain quotation marks and dashes.
     if any(
         (unicodedata.category(char)[0] not in "LM" and char not in _IN_NAMES) or char in "ªº"
-        for char in strange
+        for char in non_ascii
     ):
         return 0.0
-    strange = [char for char in strange if char not in _IN_NAMES]
-    if not strange:
+    non_ascii = [char for char in non_ascii if char not in _IN_NAMES]
+    if not non_ascii:
         return 0.9 if any(char.isalpha() for char in word) else 0.3
     if codec in _COMMON:
-        return _east_asian_score(word, strange, codec)
+        return _east_asian_score(word, non_ascii, codec)
     if codec in _SCRIPTS:
         return _script_score(word, codec)
-    return _latin_score(word, strange, codec)
+    return _latin_score(word, non_ascii, codec)
 
 
-def _latin_score(word: str, strange: list[str], codec: str) -> float:
+def _latin_score(word: str, non_ascii: list[str], codec: str) -> float:
     letters = sum(map(str.isalpha, word))
-    needed = {char.lower() if char != "İ" else char for char in strange}
+    needed = {char.lower() if char != "İ" else char for char in non_ascii}
     pages = (codec, *_LATIN_ALIKE.get(codec, ()))
     languages = [
         language
@@ -324,7 +324,7 @@ def _latin_score(word: str, strange: list[str], codec: str) -> float:
         if needed <= set(alphabet) and not (language == "pt" and _NOT_PORTUGUESE.search(word.lower()))
     ]
     score = 0.25 if not languages else 0.85 if set(languages) <= set(_RARE) else 1.0
-    if letters > 2 and len(strange) * 2 > letters:
+    if letters > 2 and len(non_ascii) * 2 > letters:
         score *= 0.3
     return score * (0.4 if _case_is_mixed(word) else 1)
 
@@ -346,44 +346,45 @@ def _script_score(word: str, codec: str) -> float:
 
 
 def _case_is_mixed(word: str) -> bool:
-    """Whether a capital beyond ASCII follows a small letter, or a small letter beyond it a line of capitals."""
+    """Return whether a non-ASCII capital follows a small letter, or a non-ASCII small letter follows capitals."""
     return any(
-        one.islower() and two.isupper() and not (one + two).isascii() for one, two in pairwise(word)
+        first.islower() and second.isupper() and not (first + second).isascii()
+        for first, second in pairwise(word)
     ) or any(
-        one.isupper() and two.isupper() and three.islower() and not (one + two + three).isascii()
-        for one, two, three in zip(word, word[1:], word[2:], strict=False)
+        first.isupper() and second.isupper() and third.islower() and not (first + second + third).isascii()
+        for first, second, third in zip(word, word[1:], word[2:], strict=False)
     )
 
 
-def _east_asian_score(word: str, strange: list[str], codec: str) -> float:
+def _east_asian_score(word: str, non_ascii: list[str], codec: str) -> float:
     if _HALF_WIDTH.search(word):
         return (
             0.85
-            if all(map(_HALF_WIDTH.match, strange)) and len(strange) == len(word) and len(word) > 2
+            if all(map(_HALF_WIDTH.match, non_ascii)) and len(non_ascii) == len(word) and len(word) > 2
             else 0.05
         )
-    if len(strange) < sum(map(str.isalpha, word)):
+    if len(non_ascii) < sum(map(str.isalpha, word)):
         return 0.1
     low, high = _COMMON[codec]
-    kana = [char for char in strange if "\u3040" <= char <= "\u30ff"]
-    common = [char for char in strange if low <= char.encode(codec, "replace")[0] <= high]
+    kana = [char for char in non_ascii if "\u3040" <= char <= "\u30ff"]
+    common = [char for char in non_ascii if low <= char.encode(codec, "replace")[0] <= high]
     if codec == "cp932":
-        return (len(kana) + len(common)) / len(strange)
+        return (len(kana) + len(common)) / len(non_ascii)
     if codec == "cp949":
         common = [char for char in common if "\uac00" <= char <= "\ud7a3"]
-    return len(common) / len(strange) * (1 if word[0] in _FAMILY_NAMES[codec] else 0.9)
+    return len(common) / len(non_ascii) * (1 if word[0] in _FAMILY_NAMES[codec] else 0.9)
 
 
 def _countries(data: bytes) -> frozenset[str]:
-    """Countries that cells name in ASCII, or that addresses end in."""
-    found = {match[1].decode() for match in _TOP_LEVEL.finditer(data[:200_000])}
+    """Return the countries named in ASCII cells or in the top-level domains of addresses."""
+    names = {match[1].decode() for match in _TOP_LEVEL.finditer(data[:200_000])}
     for line in data[:200_000].splitlines()[1:500]:
-        found |= {
+        names |= {
             cell.strip(b" \"'").decode()
             for cell in re.split(rb"[,;\t]", line)
             if cell.isascii() and len(cell) < 40
         }
-    return frozenset(code for text in found if text and (code := find_country(text)))
+    return frozenset(code for name in names if name and (code := find_country(name)))
 
 
 def _languages_of(countries: Collection[str]) -> frozenset[str]:

@@ -1,17 +1,16 @@
-"""Who runs the meetings: what a member sees of the community in mails, feeds and pages."""
+"""The community that runs the meetings, as members see it in mails, feeds and pages."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Community:
-    """The community's public face.
+    """The community's public details.
 
-    `address` is the From of every mail and the ORGANIZER of every invitation; `reply_to` a convenor's address;
-    `domain` that of UIDs and Message-IDs, frozen at first start; `base_url` has no slash at its end; `locale` is
-    for members who have named none; `links` are other places on the web, each a label and an address. `inbox` is the
-    domain of the addresses to which mail comes back, if there is one: then what is sent to them and to `address`
-    reaches us.
+    `address` is the From of every mail and the ORGANIZER of every invitation. `reply_to` is a convenor's address.
+    `domain` is used in UIDs and Message-IDs and fixed at the first start. `base_url` has no slash at its end. `locale`
+    is for members who have not chosen one. `links` are its other web pages: pairs of label and URL. `inbox` is the
+    domain of the return addresses, if we receive mail; then mail to them and to `address` reaches us.
     """
 
     name: str
@@ -31,5 +30,5 @@ class Community:
         return f"{self.base_url}/calendar.ics"
 
     def way_in(self, token: str, occurrence: str) -> str:
-        """The address of a member's own way into the meeting of that key; `token` is theirs to join."""
+        """Return a member's own link to the meeting with the key `occurrence`; `token` is theirs for joining."""
         return f"{self.base_url}/go/{token}/{occurrence}"

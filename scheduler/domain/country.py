@@ -1,4 +1,4 @@
-"""Countries as people write them, by their ISO 3166 codes; the UK's nations count as their own."""
+"""Find the ISO 3166 code of a country however people write it; the UK's nations count as countries."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,11 +17,11 @@ from scheduler.domain.zone import country_table
 
 NATIONS = {"GB-ENG": "England", "GB-SCT": "Scotland", "GB-WLS": "Wales", "GB-NIR": "Northern Ireland"}
 
-# CLDR's English names that are longer than what people call the place.
-_SHORT = {"HK": "Hong Kong", "MO": "Macao", "PS": "Palestine", "MM": "Myanmar"}
+# Short names for CLDR's long ones.
+_SHORT_NAMES = {"HK": "Hong Kong", "MO": "Macao", "PS": "Palestine", "MM": "Myanmar"}
 
-# What people write and no list of names has.
-_COMMON = {
+# What people write that is in no list of names.
+_ALTERNATIVES = {
     "AE": "Emirates, UAE",
     "BA": "Bosnia",
     "BN": "Brunei Darussalam",
@@ -42,6 +42,7 @@ _COMMON = {
     "GB-SCT": "SCT, Alba",
     "GB-WLS": "WLS, Cymru",
     "HK": "Hong Kong SAR, 香港",
+    "HM": "Heard and McDonald Islands",
     "IE": "Eire, Irish Republic, Republic of Ireland, ROI",
     "IR": "Islamic Republic of Iran",
     "KP": "Democratic People's Republic of Korea, DPRK",
@@ -59,6 +60,7 @@ _COMMON = {
     "SX": "Sint Maarten Dutch part",
     "SY": "Syrian Arab Republic",
     "SZ": "Swaziland",
+    "TF": "French Southern Territories",
     "TL": "East Timor",
     "TR": "Turkey",
     "TT": "Trinidad",
@@ -72,29 +74,28 @@ _COMMON = {
     "VN": "Viet Nam",
 }
 
-# As ISO 3166 writes them: `Korea, Republic of` and `Netherlands (Kingdom of the)`.
-_TURNED = re.compile(r"^([^,(]+?)\s*[,(]\s*([^,()]+?)\)?$")
+# Inverted names, as in ISO 3166: `Korea, Republic of` and `Netherlands (Kingdom of the)`.
+_INVERTED = re.compile(r"^([^,(]+?)\s*[,(]\s*([^,()]+?)\)?$")
 
 
 @lru_cache(maxsize=4096)
 def find_country(text: str) -> str | None:
-    """The ISO 3166 alpha-2 code, or `GB-ENG`, `GB-SCT`, `GB-WLS` or `GB-NIR`, that a text means; None where it means
-    none.
+    """Return the ISO 3166 alpha-2 code, or `GB-ENG`, `GB-SCT`, `GB-WLS` or `GB-NIR`, that a text means, or None.
 
-    Read are codes (alpha-3 too) and names, in English and many other languages, whatever their case, accents and
-    punctuation. A name that means different countries in different languages means none.
+    Accept codes (also alpha-3) and names, in English and many other languages, in any case and with or without accents
+    and punctuation. A name that means different countries in different languages means none.
     """
-    for reading in (text, _TURNED.sub(r"\2 \1", text.strip())):
+    for reading in (text, _INVERTED.sub(r"\2 \1", text.strip())):
         plain = _plain(reading)
-        if found := _english().get(plain) or (plain and _foreign().get(plain)):
-            return found
+        if code := _english().get(plain) or (plain and _foreign().get(plain)):
+            return code
     return None
 
 
 def require_country(text: str, what: str = "country") -> str:
-    """As `find_country`. Raises Refused, naming `what` and the country of the nearest name."""
-    if found := find_country(text):
-        return found
+    """Return the same as `find_country`. Raises Refused, naming `what` and the country with the nearest name."""
+    if code := find_country(text):
+        return code
     near = nearest_country(text)
     hint = f"did you mean {near}?" if near else "write its English name or its two-letter code"
     raise Refused(f"{what} {quoted(text)} is not known; {hint}")
@@ -102,34 +103,34 @@ def require_country(text: str, what: str = "country") -> str:
 
 @lru_cache(maxsize=1024)
 def nearest_country(text: str) -> str | None:
-    """The English name of the country whose name is nearly `text`; takes milliseconds."""
+    """Return the English name of the country whose name is most similar to `text`, or None; takes milliseconds."""
     wanted = _plain(text[:60])
-    for known in (_english(), _foreign()):
-        # Short names and codes are near to everything.
-        if near := get_close_matches(wanted, [name for name in known if len(name) > 3], n=1, cutoff=0.8):
-            return country_name(known[near[0]])
+    for codes in (_english(), _foreign()):
+        # Short names and codes are similar to almost everything.
+        if near := get_close_matches(wanted, [name for name in codes if len(name) > 3], n=1, cutoff=0.8):
+            return country_name(codes[near[0]])
     return None
 
 
 def country_name(code: str) -> str:
-    """The English name of a code; of one that is unknown, the code itself."""
-    return NATIONS.get(code) or _SHORT.get(code) or Locale("en").territories.get(code) or code
+    """Return the English name of a code, or the code itself if it is unknown."""
+    return NATIONS.get(code) or _SHORT_NAMES.get(code) or Locale("en").territories.get(code) or code
 
 
 @cache
 def countries() -> tuple[tuple[str, str], ...]:
-    """(code, English name) of all countries and the UK's nations, by name: for a picker."""
+    """Return (code, English name) of all countries and the UK's nations, ordered by name, for a picker."""
     return tuple(sorted(((code, country_name(code)) for code in _codes()), key=lambda pair: folded(pair[1])))
 
 
 @cache
 def _codes() -> frozenset[str]:
-    # Kosovo has no code in ISO 3166, and XK by common use.
+    # Kosovo has no code in ISO 3166; XK is in common use.
     return frozenset({code for code, _ in country_table()} | NATIONS.keys() | {"XK"})
 
 
 def _plain(text: str) -> str:
-    """`text` folded, so that `The St. Kitts & Nevis` is `Saint Kitts and Nevis`."""
+    """Fold `text` so that `The St. Kitts & Nevis` equals `Saint Kitts and Nevis`."""
     words = re.sub(
         r"^(the|saint)\b", lambda word: "st" if word[0] == "saint" else "", text.strip().casefold()
     )
@@ -144,13 +145,13 @@ def _names_in(language: str) -> Iterator[tuple[str, str]]:
 
 @cache
 def _english() -> Mapping[str, str]:
-    """Codes and English names, folded; a code goes before a name that reads the same."""
+    """Return codes by folded codes and English names; a code has precedence over an equal name."""
     aliases = cast(Mapping[str, list[str]], get_global("territory_aliases"))
     return {
         **{_plain(name): code for code, name in country_table()},
         **dict(_names_in("en")),
-        **{_plain(name): code for code, names in _COMMON.items() for name in names.split(", ")},
-        **{_plain(name): code for code, name in (_SHORT | NATIONS).items()},
+        **{_plain(name): code for code, names in _ALTERNATIVES.items() for name in names.split(", ")},
+        **{_plain(name): code for code, name in (_SHORT_NAMES | NATIONS).items()},
         **{
             old.casefold(): new[0]
             for old, new in aliases.items()
@@ -162,7 +163,7 @@ def _english() -> Mapping[str, str]:
 
 @cache
 def _foreign() -> Mapping[str, str]:
-    """Names that mean one country in all languages that have them, folded."""
+    """Return codes by folded names that mean the same country in all languages that have them."""
     shared = ((_plain(name.partition("(")[0]), code) for code, name in country_table())
     return _unambiguous(chain(shared, *map(_names_in, LANGUAGES)))
 

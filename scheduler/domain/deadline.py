@@ -1,4 +1,4 @@
-"""When sending must begin so that, at the relay's rate, the last mail of a due instant is still of use."""
+"""Work out when sending must begin so that, at the relay's rate, the last mail is still useful."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,16 +7,19 @@ from datetime import datetime, timedelta
 from scheduler.domain.clock import require_aware
 
 MOST_EARLY = timedelta(days=1)
-"""A policy's mail never leaves longer than this before its due instant, however slow the relay is."""
+"""How long before its due instant a policy's mail may leave at most, however slow the relay is."""
 REACH = timedelta(days=3)
-"""How far behind a due instant others may lie that make it begin early."""
+"""How long after a due instant another one may be and still make the first begin early."""
 _LONGEST = timedelta(days=400)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What is to be sent for one due instant. It may begin at `soonest`, which is not after `due`; with `begun` some
-    of it may be sent already, and `recipients` are those that are left."""
+    """The mails for one due instant.
+
+    Sending may begin at `soonest`, which is not after `due`. If it has `begun`, `recipients` are only those that are
+    left.
+    """
 
     due: datetime
     expires: datetime
@@ -28,21 +31,26 @@ class Load:
         for name in ("due", "expires", "soonest"):
             require_aware(getattr(self, name), name)
         if self.soonest > self.due:
-            raise ValueError("a load may begin by its due instant")
+            raise ValueError("the soonest start of a load must not be after its due instant")
         if self.recipients < 0:
-            raise ValueError("a load has no fewer than 0 recipients")
+            raise ValueError("a load cannot have fewer than 0 recipients")
 
     def useful_until(self, now: datetime) -> datetime:
-        """When the last mail should have left: half of the time is over in which it is of use to who gets it when it
-        is due, or now if that is later."""
+        """Return when the last mail should have left.
+
+        That is half-way from the due instant (or now, if that is later) to the instant at which the mail expires.
+        """
         since = max(self.due, now)
         return since + max(self.expires - since, timedelta()) / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """When the first and the last mail of a load leave. It is `late` where the last one is not as useful as it should
-    be, and `misses` some where it has expired before that one."""
+    """When the first and the last mail of a load leave.
+
+    It is `late` if the last mail leaves after `useful_until`; it `misses` some recipients if the load expires before
+    its last mail leaves.
+    """
 
     start: datetime
     finish: datetime
@@ -51,65 +59,65 @@ class Span:
 
 
 def starts(loads: Sequence[Load], rate: float, *, now: datetime) -> list[datetime]:
-    """When each load is to begin at `rate` (messages a second; 0 is no limit), in the order of `loads`.
+    """Return when each load should begin at `rate` (messages a second; 0 means no limit), in the order of `loads`.
 
-    All share the rate, and who begins first is sent first. Backwards from the last due instant each begins as late as
-    leaves it, and those behind it, enough time, but not after its due instant nor before its `soonest`; what has to
-    begin at its due instant is made room for. One that begins early does so on a whole minute, so that a member more or
-    less changes nothing.
+    All loads share the rate, and what begins first is sent first. Working backwards from the last due instant, each
+    load begins as late as possible while it and the loads after it still have enough time, but not after its due
+    instant and not before its `soonest`. Loads that must begin at their due instant keep their time. An early start is
+    on a whole minute, so that one member more or less changes nothing.
     """
-    found = [one.due for one in loads]
+    begins = [load.due for load in loads]
     if rate <= 0:
-        return found
-    fixed = _busy([one for one in loads if one.soonest == one.due], rate, now=now)
-    movable = [number for number, one in enumerate(loads) if one.soonest < one.due]
-    room: datetime | None = None
-    for number in sorted(movable, key=lambda number: (loads[number].due, number), reverse=True):
-        one, length = loads[number], _length(loads[number], rate)
-        finish = one.useful_until(now) if room is None else min(one.useful_until(now), room)
+        return begins
+    fixed = _busy([load for load in loads if load.soonest == load.due], rate, now=now)
+    movable = [index for index, load in enumerate(loads) if load.soonest < load.due]
+    next_start: datetime | None = None
+    for index in sorted(movable, key=lambda index: (loads[index].due, index), reverse=True):
+        load, length = loads[index], _length(loads[index], rate)
+        finish = load.useful_until(now) if next_start is None else min(load.useful_until(now), next_start)
         for begin, end in fixed:
             if begin < finish and finish - length < end:
                 finish = begin
         latest = finish - length
-        found[number] = max(one.soonest, min(one.due, latest.replace(second=0, microsecond=0)))
-        # Who is before it need not be done before it may begin.
-        room = max(latest, one.soonest)
-    return found
+        begins[index] = max(load.soonest, min(load.due, latest.replace(second=0, microsecond=0)))
+        # The load before it need not finish before this one may begin at all.
+        next_start = max(latest, load.soonest)
+    return begins
 
 
 def _busy(fixed: Sequence[Load], rate: float, *, now: datetime) -> list[tuple[datetime, datetime]]:
-    """From when to when the relay is taken by what cannot begin at another time, the last first."""
-    found: list[tuple[datetime, datetime]] = []
-    for one in sorted((one for one in fixed if one.recipients), key=lambda one: one.due):
-        begin = max(one.due, now)
-        if found and begin <= found[-1][1]:
-            begin, free = found.pop()
-            found.append((begin, free + _length(one, rate)))
+    """Return the periods in which the relay is busy with loads whose start is fixed, the last period first."""
+    periods: list[tuple[datetime, datetime]] = []
+    for load in sorted((load for load in fixed if load.recipients), key=lambda load: load.due):
+        begin = max(load.due, now)
+        if periods and begin <= periods[-1][1]:
+            begin, free = periods.pop()
+            periods.append((begin, free + _length(load, rate)))
         else:
-            found.append((begin, begin + _length(one, rate)))
-    return found[::-1]
+            periods.append((begin, begin + _length(load, rate)))
+    return periods[::-1]
 
 
 def spans(loads: Sequence[Load], rate: float, *, now: datetime) -> list[Span]:
-    """When each load begins and ends, from `now` on, in the order of `loads`; see `starts`."""
+    """Return when each load begins and ends, from `now` on, in the order of `loads`; see `starts`."""
     begins = [
-        now if one.begun else max(start, now)
-        for one, start in zip(loads, starts(loads, rate, now=now), strict=True)
+        now if load.begun else max(start, now)
+        for load, start in zip(loads, starts(loads, rate, now=now), strict=True)
     ]
     free, last = now, now + 10 * _LONGEST
-    found: dict[int, Span] = {}
-    for number in sorted(range(len(loads)), key=lambda number: (begins[number], loads[number].due, number)):
-        one = loads[number]
-        start = max(begins[number], free) if rate > 0 else begins[number]
-        finish = free = min(start + _length(one, rate), max(start, last))
-        found[number] = Span(
-            start=start, finish=finish, late=finish > one.useful_until(now), misses=finish > one.expires
+    by_index: dict[int, Span] = {}
+    for index in sorted(range(len(loads)), key=lambda index: (begins[index], loads[index].due, index)):
+        load = loads[index]
+        start = max(begins[index], free) if rate > 0 else begins[index]
+        finish = free = min(start + _length(load, rate), max(start, last))
+        by_index[index] = Span(
+            start=start, finish=finish, late=finish > load.useful_until(now), misses=finish > load.expires
         )
-    return [found[number] for number in range(len(loads))]
+    return [by_index[index] for index in range(len(loads))]
 
 
 def _length(load: Load, rate: float) -> timedelta:
-    """How long it takes; no longer than what is too long for anything."""
+    """Return how long sending takes, limited to a length that is too long for anything."""
     return (
         timedelta(seconds=min(load.recipients / rate, _LONGEST.total_seconds())) if rate > 0 else timedelta()
     )

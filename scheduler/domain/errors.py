@@ -1,13 +1,13 @@
-"""The named errors of the house: what went wrong, where, and what to do about it, in one line."""
+"""Errors whose one-line message tells a person what is wrong, where, and what to do."""
 
 
 class Problem(Exception):
-    """Something a person can mend. Its text is one line that names the place and what to do."""
+    """Something that a person can put right. The message is one line that names the place and what to do."""
 
 
 class SettingsProblem(Problem):
-    """A setting is wrong or unknown; names file, section and key, and what is accepted."""
+    """A setting is wrong or unknown. The message names the file, section and key, and what is accepted."""
 
 
 class Refused(Problem):
-    """A value cannot be accepted where it came in: a date, a zone, an address, a text."""
+    """A value from outside is not acceptable: a date, a zone, an address, a text."""

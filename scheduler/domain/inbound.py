@@ -1,4 +1,4 @@
-"""A message that comes in, read within bounds: whoever wrote it, it costs little and breaks nothing."""
+"""Read an incoming message within limits, so that no message is expensive to read or can cause a failure."""
 
 import re
 from binascii import a2b_base64, a2b_qp
@@ -17,21 +17,21 @@ from urllib.parse import unquote
 from scheduler.domain.errors import Refused
 
 LARGEST = 2 * 1024 * 1024
-"""Octets of a message that are read; an answer or a bounce is much smaller."""
+"""The number of octets of a message that are read; an answer or a bounce is much smaller."""
 
 MOST_PARTS = 200
 MOST_HEADER_LINES = 2_000
 _LONGEST_HEADER = 8_192
 _LONGEST_TEXT = 256 * 1024
-# Each part that holds others needs one of these words; each part a line that begins with two hyphens; each block of
-# a delivery status an empty line. So what the parser would have to do is known before it begins.
+# A part that contains others needs one of these words; each part needs a line that begins with two hyphens; each block
+# of a delivery status needs an empty line. So the parser's work can be estimated before it begins.
 _BOUNDS = (
     ("levels", re.compile(rb"boundary|message\s*/", re.IGNORECASE), 60),
     ("parts", re.compile(rb"(?:^|[\r\n])--"), 2_000),
     ("paragraphs", re.compile(rb"\n\r?\n|\r\r"), 20_000),
 )
 _HEAD = re.compile(rb"\n\r?\n")
-# The library takes these parts for messages, and then leaves their base64 or quoted-printable as it is.
+# The library treats these parts as messages, and then does not decode their base64 or quoted-printable.
 _REPORT_PART = re.compile(
     rb"^(content-type:\s*)message/(?:global-)?(delivery-status|feedback-report)", re.IGNORECASE | re.MULTILINE
 )
@@ -50,7 +50,7 @@ _ENCLOSED = ("message/rfc822", "message/global", "text/rfc822-headers", "message
 
 
 class _Bounded(Compat32):
-    """Headers are cut where no real one is as long: reading their parameters takes the square of their length."""
+    """Cut headers that are longer than any real one: the time to parse parameters is quadratic in their length."""
 
     def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
         name, value = super().header_source_parse(sourcelines)
@@ -58,9 +58,10 @@ class _Bounded(Compat32):
 
 
 def read_message(octets: bytes) -> Message:
-    """The message, of which at most LARGEST octets are read. Raises Refused where it is built to be dear to read.
+    """Return the message, of which at most LARGEST octets are read.
 
     Delivery statuses and feedback reports become parts of STATUS_TYPE and COMPLAINT_TYPE, whose text can be decoded.
+    Raises Refused for a message that would be too expensive to read or cannot be parsed.
     """
     octets = octets[:LARGEST]
     for what, pattern, most in _BOUNDS:
@@ -75,44 +76,44 @@ def read_message(octets: bytes) -> Message:
 
 
 def field(message: Message, *names: str) -> str:
-    """The values of all headers of these names, as they are written, in the order of the names."""
+    """Return the raw values of all headers with these names, in the order of the names, one on each line."""
     return "\n".join(str(value) for name in names for value in message.get_all(name, []))
 
 
 def parts(message: Message) -> Iterator[Message]:
-    """All parts, enclosed messages and theirs too, at most MOST_PARTS of them."""
+    """Return all parts, including enclosed messages and their parts, at most MOST_PARTS."""
     return islice(message.walk(), MOST_PARTS)
 
 
 def own_parts(message: Message) -> list[Message]:
-    """All parts but those of the messages that this one encloses."""
-    found: list[Message] = []
-    open_parts = [message]
-    while open_parts and len(found) < MOST_PARTS:
-        part = open_parts.pop()
-        found.append(part)
+    """Return all parts except those of enclosed messages."""
+    own: list[Message] = []
+    unvisited = [message]
+    while unvisited and len(own) < MOST_PARTS:
+        part = unvisited.pop()
+        own.append(part)
         if part is message or part.get_content_maintype() != "message":
-            open_parts += reversed(inner_messages(part))
-    return found
+            unvisited += reversed(inner_messages(part))
+    return own
 
 
 def inner_messages(part: Message) -> list[Message]:
-    """The messages or blocks of headers that a part holds; none where it is a leaf."""
-    found = part.get_payload()
-    return [one for one in found if isinstance(one, Message)] if isinstance(found, list) else []
+    """Return the parts, messages or blocks of headers inside a part; none if it is a leaf."""
+    payload = part.get_payload()
+    return [inner for inner in payload if isinstance(inner, Message)] if isinstance(payload, list) else []
 
 
 def octets_of(part: Message) -> bytes:
-    """What a part holds, its transfer encoding undone as far as it can be, cut at a length that no honest one has."""
+    """Return the content of a part, decoded as far as possible and cut at a length that no genuine one has."""
     try:
-        found = part.get_payload(decode=True)
+        payload = part.get_payload(decode=True)
     except (ValueError, LookupError, MessageError):
         return b""
-    return found[:_LONGEST_TEXT] if isinstance(found, bytes) else b""
+    return payload[:_LONGEST_TEXT] if isinstance(payload, bytes) else b""
 
 
 def text_of(part: Message) -> str:
-    """The same as text, by the part's own charset where it names one that is known, otherwise as UTF-8."""
+    """Return the content of a part as text, in its own charset if that is known, otherwise in UTF-8."""
     octets = octets_of(part)
     charset = str(part.get_content_charset() or "utf-8")
     try:
@@ -126,7 +127,7 @@ _HTML_TAG = re.compile(r"<[^<>]*>")
 
 
 def shown_text(part: Message) -> str:
-    """What a reader sees of a text part: HTML without its tags, each block on lines of its own."""
+    """Return what a reader sees of a text part: HTML without tags, each block on its own lines."""
     text = text_of(part)
     if part.get_content_subtype() != "html":
         return text
@@ -136,25 +137,25 @@ def shown_text(part: Message) -> str:
 
 
 def _without_element(text: str, tag: str) -> str:
-    lower, kept, at = text.lower(), [], 0
-    while (begins := lower.find(f"<{tag}", at)) >= 0 and (ends := lower.find(f"</{tag}", begins)) >= 0:
-        kept.append(text[at:begins])
-        at = ends
-    return "".join([*kept, text[at:]])
+    lower, pieces, position = text.lower(), [], 0
+    while (begins := lower.find(f"<{tag}", position)) >= 0 and (ends := lower.find(f"</{tag}", begins)) >= 0:
+        pieces.append(text[position:begins])
+        position = ends
+    return "".join([*pieces, text[position:]])
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with a space for what cannot be shown, or kept in a database."""
+    """Return `text` on one line, with spaces for characters that cannot be shown or stored in a database."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 
 def subject(message: Message) -> str:
-    """The subject as a person reads it, on one line."""
+    """Return the decoded subject on one line."""
     return printable(_decoded(field(message, "subject")[:500])).strip()
 
 
 def _decoded(value: str) -> str:
-    """A header with its encoded words undone (RFC 2047)."""
+    """Return a header with its encoded words decoded (RFC 2047)."""
     with suppress(MessageError, ValueError, LookupError):
         return str(make_header(decode_header(value)))
     return value
@@ -165,7 +166,7 @@ _MOST_PARTS_SEARCHED = 2_000
 
 
 def senders(octets: bytes) -> str:
-    """Who a message says that it is from, names and addresses, as a person reads them."""
+    """Return the decoded names and addresses that a message names as its sender."""
     try:
         message = read_message(octets)
     except Refused:
@@ -174,35 +175,35 @@ def senders(octets: bytes) -> str:
 
 
 def readable(octets: bytes, *, depth: int = 0) -> str:
-    """All that a message says, to be searched: headers and texts with every encoding undone, and its own octets."""
-    found = [octets.decode(errors="replace")]
+    """Return everything in a message, for searching: headers and texts fully decoded, and its raw octets."""
+    texts = [octets.decode(errors="replace")]
     try:
         message = read_message(octets)
     except Refused:
-        return found[0]
+        return texts[0]
     for part in islice(message.walk(), _MOST_PARTS_SEARCHED):
         for value in part.values():
             plain = _decoded(str(value))
-            found += [plain, unquote(plain)] if "%" in plain else [plain]
+            texts += [plain, unquote(plain)] if "%" in plain else [plain]
         inner = inner_messages(part)
         encoding = field(part, "content-transfer-encoding").strip().lower()
         if not inner:
             text = text_of(part)
-            found.append(text)
+            texts.append(text)
             if part.get_content_subtype() == "html":
-                found.append(shown_text(part))
+                texts.append(shown_text(part))
             if "%" in text:
-                found.append(unquote(text))
+                texts.append(unquote(text))
         elif encoding in ("base64", "quoted-printable") and depth < _DEEPEST:
-            # The library takes what is encoded for the enclosed message itself.
-            undo = a2b_base64 if encoding == "base64" else a2b_qp
+            # The library parses the encoded text as if it were the enclosed message.
+            decode = a2b_base64 if encoding == "base64" else a2b_qp
             with suppress(ValueError):
-                found += [readable(undo(one.as_bytes()), depth=depth + 1) for one in inner]
-    return "\n".join(found)
+                texts += [readable(decode(message.as_bytes()), depth=depth + 1) for message in inner]
+    return "\n".join(texts)
 
 
 def is_automatic(message: Message) -> bool:
-    """Whether no person wrote it: an absence note, a receipt, another list's mail (RFC 3834 section 5)."""
+    """Return whether a program wrote it: an absence note, a receipt, mail of another list (RFC 3834 section 5)."""
     submitted = field(message, "auto-submitted").strip().lower()
     if submitted and not submitted.startswith("no"):
         return True
@@ -228,7 +229,7 @@ _NOBODY = ("<>", "<mailer-daemon>", "mailer-daemon")
 
 
 def is_by_mail_system(message: Message) -> bool:
-    """Whether a mail system wrote it of a mail that it had: a report, or mail from a mailer-daemon or postmaster."""
+    """Return whether a mail system wrote it: a report, or mail from a mailer-daemon or postmaster."""
     name, address = parseaddr(field(message, "from"))
     return (
         message.get_content_type() == "multipart/report"
@@ -239,11 +240,13 @@ def is_by_mail_system(message: Message) -> bool:
 
 
 def has_empty_return_path(message: Message) -> bool:
-    """Whether the envelope names no sender, as that of bounces does (RFC 5321 section 4.5.5), by what was written above
-    the message when it was delivered."""
+    """Return whether the envelope has an empty sender, like that of a bounce (RFC 5321 section 4.5.5).
+
+    The mail server wrote the sender above the message when it delivered it.
+    """
     senders = [str(value).strip().lower() for name in _SENDERS for value in message.get_all(name, [])[:1]]
     mailbox_line = str(message.get_unixfrom() or "").split()[1:2]
-    return any(one in _NOBODY for one in [*senders, *(one.lower() for one in mailbox_line)])
+    return any(sender in _NOBODY for sender in [*senders, *(word.lower() for word in mailbox_line)])
 
 
 def _report_type(message: Message) -> str:
@@ -251,11 +254,13 @@ def _report_type(message: Message) -> str:
 
 
 def enclosed_headers(message: Message) -> str:
-    """All headers of the messages that this one encloses, whole or by their headers alone, as text."""
-    found: list[str] = []
+    """Return as text all headers of the messages that this one encloses completely or as headers only."""
+    headers: list[str] = []
     for part in parts(message):
         if part.get_content_type() in _ENCLOSED:
             inner = inner_messages(part)
-            found += [f"{name}: {value}" for one in inner for name, value in one.items()] or [text_of(part)]
-    # A header may go on in the next line, and a token with it.
-    return re.sub(r"\r?\n[ \t]+", "", "\n".join(found))[:_LONGEST_TEXT]
+            headers += [f"{name}: {value}" for enclosed in inner for name, value in enclosed.items()] or [
+                text_of(part)
+            ]
+    # A header may continue on the next line, in the middle of a token.
+    return re.sub(r"\r?\n[ \t]+", "", "\n".join(headers))[:_LONGEST_TEXT]

@@ -29,48 +29,51 @@ _NO_TERRITORY = {"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"}
 
 
 def require_locale(text: str, what: str = "locale") -> str:
-    """Return a language tag (BCP 47) with hyphens and in its usual case: `en-GB`, `zh-Hant-HK`; `en_GB.UTF-8` too.
+    """Return a language tag (BCP 47) with hyphens and in the usual case: `en-GB`, `zh-Hant-HK`.
 
-    Language, script and territory must each be known to CLDR; the pair (Norwegian English) need not be. Whoever wants
-    another hour cycle than is usual there says so as Unicode does: `en-GB-u-hc-h12`. Raises Refused, naming `what`.
+    Accept `en_GB.UTF-8` too. CLDR must know the language, script and territory, but not the combination of them. A
+    Unicode extension can choose another hour cycle than the usual one: `en-GB-u-hc-h12`. Raises Refused, naming `what`.
     """
-    if found := _read_tag(text):
-        return found
-    raise Refused(f"{what} {quoted(text)} is not known; write a language and country, as en-GB")
+    if tag := _read_tag(text):
+        return tag
+    raise Refused(f"{what} {quoted(text)} is not known; write a language and country, such as en-GB")
 
 
 @lru_cache(maxsize=4096)
 def find_locale(text: str) -> str | None:
-    """As `require_locale`, and for a language's name in English or itself (`Welsh`, `svenska`) its tag; else None."""
+    """Return the tag for a tag, or for the name of a language in English or itself (`Welsh`, `svenska`), or None."""
     return _read_tag(text) or _named().get(folded(text))
 
 
 @lru_cache(maxsize=1024)
 def hour_cycle(tag: str) -> Literal["h12", "h23"]:
-    """Whether people there write 6:00 pm or 18:00: as the tag itself says, else by CLDR's short time; of a pair that
-    CLDR lacks, as others in that country do; 24 hours where nothing is known."""
+    """Return whether people with this locale write 6:00 pm or 18:00.
+
+    This is what the tag itself says, or else CLDR's short time format for the locale, or else that of its country or
+    language; 24 hours if nothing is known.
+    """
     parts = _TAG.fullmatch(tag.replace("_", "-"))
     if parts and parts["cycle"]:
         return cast(Literal["h12", "h23"], parts["cycle"].lower())
     territory = parts and parts["territory"]
     locale = _parse(tag) or (_parse(f"und-{territory}") if territory else parts and _parse(parts["language"]))
-    # What stands in quotation marks is text: `HH 'h' mm` of Quebec.
+    # The part in quotation marks is text, as in `HH 'h' mm` of Quebec.
     pattern = re.sub(r"'[^']*'", "", locale.time_formats["short"].pattern) if locale else ""
     return "h12" if re.search("[hK]", pattern) else "h23"
 
 
 def with_hour_cycle(tag: str, cycle: Literal["h12", "h23"] | None) -> str:
-    """The tag with an hour cycle of its own choice, or None: the usual one of its language and country."""
+    """Return the tag with an explicit hour cycle, or without one if `cycle` is None."""
     return plain_locale(tag) + (f"-u-hc-{cycle}" if cycle else "")
 
 
 def own_hour_cycle(tag: str) -> Literal["h12", "h23"] | None:
-    """The hour cycle that the tag itself asks for, if it does."""
+    """Return the hour cycle that the tag itself sets, or None."""
     return hour_cycle(tag) if plain_locale(tag) != tag else None
 
 
 def plain_locale(tag: str) -> str:
-    """The tag without a wish for an hour cycle: language, country and their variants."""
+    """Return the tag without an explicit hour cycle: language, script, country and variants."""
     return tag.partition("-u-")[0]
 
 
@@ -82,7 +85,7 @@ def _parse(tag: str) -> Locale | None:
 
 
 def _renamed(kind: Literal["language_aliases", "territory_aliases"], code: str) -> str:
-    """Today's code for a withdrawn one (`iw`, `UK`), where there is exactly one."""
+    """Return the present code for a withdrawn one (`iw`, `UK`) if there is exactly one; otherwise `code`."""
     new = cast(Mapping[str, str | list[str]], get_global(kind)).get(code, code)
     if isinstance(new, list):
         new = new[0] if len(new) == 1 else code
@@ -111,9 +114,9 @@ def _read_tag(text: str) -> str | None:
 
 @cache
 def _named() -> Mapping[str, str]:
-    """Languages by their names: all in English, and those people are likely to speak in the language itself."""
+    """Return tags by folded names of languages: all names in English, and those of LANGUAGES in the language itself."""
     english = cast(Mapping[str, str], Locale("en").languages)
-    # `zh` has the same name as `zh_Hant` after it, and is meant.
+    # Reversed, so that `zh` wins over `zh_Hant`, which has the same name.
     own = ((code, Locale.parse(code).get_language_name()) for code in reversed(LANGUAGES))
     return {
         **{folded(name): code.replace("_", "-") for code, name in own if name},

@@ -1,4 +1,4 @@
-"""What the exports of other mailing systems say of whether somebody may be mailed."""
+"""Read from the exports of other mailing systems whether a person may be mailed."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,12 +10,14 @@ from scheduler.domain.text import folded, quoted
 
 Status = Literal["active", "paused", "pending", "left"]
 Kind = Literal["status", "wanted", "confirmed", "enabled", "refused", "note", "delivery"]
-"""What a column is about: a `status` in words; whether mail is `wanted`, the address `confirmed`,
-the entry `enabled`;
-whether mail is `refused` or does not arrive, or a `note` beside that,
-which is empty otherwise; how mail is delivered."""
+"""The subject of a column.
 
-# In the order of their weight: of several columns the strongest says what holds.
+`status`: a status in words. `wanted`, `confirmed`, `enabled`: whether mail is wanted, the address confirmed, the entry
+enabled. `refused`: whether mail is refused or does not arrive. `note`: a date or reason for that, otherwise empty.
+`delivery`: how mail is delivered.
+"""
+
+# In ascending order: if a row has several columns, the last of these statuses counts.
 _WEIGHT: tuple[Status, ...] = ("active", "paused", "pending", "left")
 
 _WORDS: Mapping[Status, str] = {
@@ -100,7 +102,7 @@ _WORDS: Mapping[Status, str] = {
         usunięty, odrzucony, odhlášen, zablokován, smazán, peruutettu, peruuttanut, poistettu, estetty,
         отписан, отписался, заблокирован, удален""",
 }
-# What holds for a column of `delivery`, where mail that comes differently is mail all the same.
+# Words that mean yes or no, in any kind of column.
 _YES = """
     yes, y, true, t, 1, on, x, ✓, ✔, checked, set, ja, j, wahr, oui, o, vrai, sí, si, s, verdadero, vero, sim,
     verdadeiro,    waar, sant, tak, prawda, ano, kyllä, da, да"""
@@ -123,7 +125,7 @@ _BEFORE_STATUS = (
 _HEADINGS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
     (cast(Kind, kind), re.compile(pattern))
     for kind, pattern in {
-        # Before the others: a date or a reason beside a refusal, filled only where there is one.
+        # First: the date or reason of a refusal, which is filled only if there was one.
         "note": r"(?:unsub|optout|optedout|clean|complain|abmelde|abgemeldet|hardbounce|bounce|blacklist|blocklist|"
         r"suppress|deactivat|desinscri|desabon|baja|disiscri|afmeld|uitschrijf|avregistr).*"
         r"(?:time|date|reason|source|campaign.*|title|on|at|datum|am|le|fecha|data|motivo|grund|raison)$"
@@ -153,7 +155,7 @@ _HEADINGS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
         "delivery": r"^(?:e?mail)?(?:preference|delivery|deliverymode|settings|subscription)$|^type$|^newsletters?$",
     }.items()
 )
-# Columns of other channels, of numbers and of links that only sound so.
+# Columns about other channels, numbers or links, whose headings only look similar.
 _OTHER = re.compile(
     r"sms|phone|whatsapp|push|telefon|telegram|postal|fax|count$|total|rate$|soft|link|url|token|hash|unsubscribes$|"
     r"(?:sub|confirm|optin|verif|activ).*(?:time|ip|date|source|campaign)$|marital|employ|visa|student|order|payment|lead"
@@ -161,7 +163,7 @@ _OTHER = re.compile(
 
 
 def status_kind(heading: str) -> Kind | None:
-    """What a heading says its column is about; None where that does not matter to who is mailed."""
+    """Return the kind of a column by its heading; None if it does not affect who is mailed."""
     plain = folded(heading)
     for kind, pattern in _HEADINGS:
         if pattern.search(plain) and (kind == "note" or not _OTHER.search(plain)):
@@ -171,8 +173,11 @@ def status_kind(heading: str) -> Kind | None:
 
 @lru_cache(maxsize=4096)
 def read_status(kind: Kind, text: str) -> Status:
-    """What a cell says of its person. An empty one says nothing against them, but for a column that says who agreed:
-    there it is not yet a yes. Raises Refused where it is not known."""
+    """Return the status that a cell gives to its person.
+
+    An empty cell means active, except in columns about consent (`wanted`, `confirmed`), where it means pending.
+    Raises Refused for unknown words.
+    """
     plain = folded(text)
     if not plain:
         return "pending" if kind in ("wanted", "confirmed") else "active"
@@ -193,7 +198,7 @@ def read_status(kind: Kind, text: str) -> Status:
 
 @lru_cache(maxsize=4096)
 def known_status(text: str) -> Status | None:
-    """What a word means as a status; None where it means none, as yes and no do by themselves."""
+    """Return the status that a word means; None if it means none, such as a mere yes or no."""
     try:
         return _in_words(text) if text.strip() and folded(text) not in _yes_and_no() else None
     except Refused:
@@ -222,7 +227,7 @@ def _if_yes(kind: Kind) -> Status:
 
 
 def _is_nothing(text: str) -> bool:
-    """Whether a cell is a zero, a date of zeros or a dash."""
+    """Return whether a cell is a zero, a date of zeros or a dash."""
     return not text.strip(" 0-:.,/Tt–—")
 
 
@@ -230,8 +235,8 @@ def _in_words(text: str) -> Status:
     plain = folded(text)
     shorter = (folded(text.rpartition(":")[2]), folded(re.sub(r"\([^)]*\)|\[[^]]*\]", "", text)))
     for reading in (plain, *shorter):
-        if found := _meanings().get(reading):
-            return found
+        if status := _meanings().get(reading):
+            return status
     if _BAD.search(plain):
         return "left"
     raise Refused(f"{quoted(text)} is not known; write active, paused, pending or left")
@@ -245,12 +250,12 @@ def _yes_and_no() -> frozenset[str]:
 
 @cache
 def _meanings() -> Mapping[str, Status]:
-    found: dict[str, Status] = {}
-    found.update(dict.fromkeys(_folded(_YES), "active"))
-    found.update(dict.fromkeys(_folded(_NO), "left"))
+    meanings: dict[str, Status] = {}
+    meanings.update(dict.fromkeys(_folded(_YES), "active"))
+    meanings.update(dict.fromkeys(_folded(_NO), "left"))
     for status in _WEIGHT:
-        found |= dict.fromkeys(_folded(_WORDS[status]), status)
-    return found
+        meanings |= dict.fromkeys(_folded(_WORDS[status]), status)
+    return meanings
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Whether a text names a person: by an address of theirs, or by their name however it is written."""
+"""Find out whether a text names a person: by one of their addresses, or by their name in any spelling."""
 
 import re
 import sys
@@ -9,23 +9,23 @@ from functools import cache, cached_property
 
 
 def folded(text: str) -> str:
-    """Text in the form in which spellings are compared: without case, accents, unseen characters and line breaks."""
+    """Return a text for comparing spellings: without case, accents, invisible characters and line breaks."""
     if not text.isascii():
         text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold()).translate(
-            _unseen()
+            _without_marks()
         )
     return " ".join(text.lower().split())
 
 
 @cache
-def _unseen() -> dict[int, None]:
-    """Accents that stand alone, and what nobody sees, as a soft hyphen."""
+def _without_marks() -> dict[int, None]:
+    """Return a table that removes combining accents and invisible characters, such as a soft hyphen."""
     return {code: None for code in range(sys.maxunicode) if unicodedata.category(chr(code)) in ("Mn", "Cf")}
 
 
 @dataclass(frozen=True)
 class Person:
-    """Who is looked for: a member with the addresses that are or were theirs."""
+    """The person to look for: a member, with all addresses that they have or had."""
 
     addresses: Sequence[str]
     name: str
@@ -33,21 +33,21 @@ class Person:
 
     @property
     def is_distinctive(self) -> bool:
-        """Whether the name means nobody else: one word, as Kim, and a name that another member has names others too."""
+        """Whether the name identifies this person: a single word such as Kim, or another member's name, does not."""
         return not self.shares_name and len(folded(self.name).split()) > 1
 
     def is_addressed_in(self, text: str) -> bool:
-        """Whether `text`, which is folded, holds an address of theirs."""
-        return any(one.search(text) for one in self._addresses)
+        """Return whether the folded `text` contains one of their addresses."""
+        return any(pattern.search(text) for pattern in self._addresses)
 
     def is_named_in(self, text: str) -> bool:
-        """Whether `text`, which is folded, holds their name as whole words, also as `Last, First`."""
+        """Return whether the folded `text` contains their name as whole words, also as `Last, First`."""
         return self._name is not None and self._name.search(text) is not None
 
     @cached_property
     def _addresses(self) -> list[re.Pattern[str]]:
-        found = {folded(one) for one in self.addresses if "@" in one}
-        return [re.compile(rf"(?<![\w.+-]){re.escape(one)}(?!\.?[\w-])") for one in sorted(found)]
+        addresses = {folded(address) for address in self.addresses if "@" in address}
+        return [re.compile(rf"(?<![\w.+-]){re.escape(text)}(?!\.?[\w-])") for text in sorted(addresses)]
 
     @cached_property
     def _name(self) -> re.Pattern[str] | None:

@@ -1,4 +1,4 @@
-"""The recurring meeting and its occurrences: wall time in, instants out."""
+"""The recurring meeting and its occurrences: turn the rule and wall time of a series into instants."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _KEY = re.compile(r"(?P<series>[a-z0-9-]+)/(?P<date>\d{4}-\d\d-\d\d)(T(?P<time>\d{4}))?")
 
 LONGEST_SLUG = 40
-"""So that a UID of RFC 7986's advice (slug, date, keyed hash, domain) stays within 100 octets."""
+"""Keeps a UID (slug, date, keyed hash and domain) within 100 octets."""
 
 
 ANSWERS = ("coming", "maybe", "declined")
@@ -37,14 +37,14 @@ def require_slug(value: str, what: str) -> str:
 def instant(wall: datetime, zone: str) -> datetime:
     """Return the UTC instant of a naive wall time in `zone`.
 
-    In a gap the offset before the gap holds, in a fold the first instant is meant (RFC 5545 section 3.3.5), so
-    that calendar programs and this service agree.
+    In a gap, use the offset before the gap; in a fold, the first instant (RFC 5545 section 3.3.5). Calendar programs
+    do the same.
     """
     return wall.replace(tzinfo=ZoneInfo(zone), fold=0).astimezone(UTC)
 
 
 def in_gap(wall: datetime, zone: str) -> bool:
-    """Whether the clocks of `zone` never show the naive `wall`."""
+    """Return whether the clocks of `zone` never show the naive wall time `wall`."""
     return instant(wall, zone).astimezone(ZoneInfo(zone)).replace(tzinfo=None) != wall
 
 
@@ -52,7 +52,7 @@ def in_gap(wall: datetime, zone: str) -> bool:
 class Series:
     """A recurring meeting: a rule on home dates, a wall-clock start in an IANA zone, a duration.
 
-    `rule` may be given in words; it is kept as RFC 5545 writes it.
+    `rule` may be in English words; it is stored in the form of RFC 5545.
     """
 
     slug: str
@@ -69,7 +69,9 @@ class Series:
     def __post_init__(self) -> None:
         require_slug(self.slug, "series slug")
         if self.start.tzinfo is not None or self.start.second or self.start.microsecond:
-            raise Refused(f"series {self.slug}: start is a wall-clock time HH:MM, without zone or seconds")
+            raise Refused(
+                f"series {self.slug}: start must be a wall-clock time HH:MM, without zone or seconds"
+            )
         if not timedelta(0) < self.duration <= timedelta(days=1):
             raise Refused(f"series {self.slug}: the duration must be between a minute and a day")
         rule = read_rule(self.rule, start=self.start, zone=self.zone)
@@ -78,30 +80,30 @@ class Series:
 
     @property
     def fingerprint(self) -> str:
-        """What the stored occurrences follow from: another value means that the rule was changed."""
+        """A text that changes whenever the rule of the stored occurrences is changed."""
         return f"{self.rule};{self.start:%H:%M};{self.zone};{self.duration.total_seconds():.0f};{self.first}"
 
     def gives(self, day: Date) -> bool:
-        """Whether the rule has a meeting on the home date `day`."""
+        """Return whether the rule has a meeting on the home date `day`."""
         midnight = datetime.combine(day, time())
         return any(True for _ in self._dates.xafter(midnight, count=1, inc=True) if _ == midnight)
 
     def dates(self, since: Date) -> Iterator[Date]:
-        """The home dates of the rule from `since` on, in order; endless unless the rule ends."""
+        """Yield the home dates of the rule from `since` on, in order; endless unless the rule ends."""
         for moment in self._dates.xafter(datetime.combine(since, time()), inc=True):
             yield moment.date()
 
     def date_before(self, day: Date) -> Date | None:
-        """The last home date of the rule before `day`, or None where `day` is the first."""
-        found = self._dates.before(datetime.combine(day, time()))
-        return found.date() if found else None
+        """Return the last home date of the rule before `day`, or None if there is none."""
+        moment = self._dates.before(datetime.combine(day, time()))
+        return moment.date() if moment else None
 
     def starts_on(self, day: Date) -> datetime:
-        """The instant, in UTC, at which the rule's meeting of the home date `day` starts."""
+        """Return the instant, in UTC, at which the rule's meeting on the home date `day` starts."""
         return instant(datetime.combine(day, self.start), self.zone)
 
     def occurrence(self, day: Date, adopted_at: datetime) -> "Occurrence":
-        """The occurrence that the rule gives on `day`, never amended; `adopted_at` is when the series was."""
+        """Return the unamended occurrence of the rule on `day`; `adopted_at` is when the series was adopted."""
         starts = self.starts_on(day)
         return Occurrence(
             key=f"{self.slug}/{day}",
@@ -123,9 +125,9 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preceding:
-    """The meeting of the rule before an occurrence: `original` is its start in UTC, `zone` its home zone.
+    """The rule's meeting before an occurrence: `original` is its start in UTC, `zone` its home zone.
 
-    `as_planned` is false where it was moved or cancelled.
+    `as_planned` is false if it was moved or cancelled.
     """
 
     original: datetime
@@ -135,12 +137,12 @@ class Preceding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occurrence:
-    """One meeting of a series, as it stands now. All instants are in UTC.
+    """One meeting of a series, in its present state. All instants are in UTC.
 
-    `original` is the start that the rule (for an extra: its adding) gave; `date` its home date. `revision` counts
-    every change, `sequence` those of start, end or status (RFC 5545 section 3.8.7.4); `reinstated` counts
-    restorations after a cancellation. `previous` is the meeting before it as it was kept, None where that is
-    not known or is what the rule gives.
+    `original` is the start that came from the rule, or with which an extra was added; `date` is its home date.
+    `revision` counts every change, `sequence` only those of start, end or status (RFC 5545 section 3.8.7.4);
+    `reinstated` counts how often it was restored after a cancellation. `previous` is the stored meeting before it;
+    None if that is unknown or is what the rule gives.
     """
 
     key: str
@@ -177,7 +179,7 @@ class Occurrence:
 
     @property
     def home_date(self) -> Date:
-        """The date, in the home zone, on which it is held now."""
+        """The date in the home zone on which it is now held."""
         return self.starts.astimezone(ZoneInfo(self.zone)).date()
 
 
@@ -186,9 +188,9 @@ def following(
 ) -> Occurrence:
     """Return `occurrence` with the meeting that precedes it.
 
-    `before` is the last kept one of an earlier date; up to `derived_until` all that the rule gave are kept. A changed
-    rule does not change what was: only between `before` and `occurrence` may the present rule give one that is not
-    kept yet.
+    `before` is the last stored one of an earlier date. All meetings of the rule up to `derived_until` are stored, and
+    a changed rule does not change the past: only after that, and between `before` and `occurrence`, can the present
+    rule have one that is not stored yet.
     """
     if before is None or occurrence.extra:
         return occurrence
@@ -200,13 +202,13 @@ def following(
 
 
 def preceding(before: Occurrence) -> Preceding:
-    """What the meeting after `before` needs to know of it."""
+    """Return what the meeting after `before` needs to know about it."""
     return Preceding(original=before.original, zone=before.zone, as_planned=before.status is Status.SCHEDULED)
 
 
 @dataclass(frozen=True, slots=True)
 class OccurrenceKey:
-    """`<series>/<date>`, for an extra `<series>/<date>T<HHMM>`."""
+    """A key `<series>/<date>`, or for an extra `<series>/<date>T<HHMM>`."""
 
     series: str
     date: Date
@@ -214,18 +216,18 @@ class OccurrenceKey:
 
     @classmethod
     def parse(cls, text: str) -> "OccurrenceKey":
-        """Raises Refused where `text` is no key."""
-        found = _KEY.fullmatch(text)
+        """Parse a key. Raises Refused if `text` is not one."""
+        match = _KEY.fullmatch(text)
         try:
-            if not found:
+            if not match:
                 raise ValueError
-            hour = found["time"]
+            clock = match["time"]
             return cls(
-                found["series"],
-                Date.fromisoformat(found["date"]),
-                time(int(hour[:2]), int(hour[2:])) if hour else None,
+                match["series"],
+                Date.fromisoformat(match["date"]),
+                time(int(clock[:2]), int(clock[2:])) if clock else None,
             )
         except ValueError:
             raise Refused(
-                f"'{text}' is no occurrence; write SERIES/YYYY-MM-DD, as `schedule` shows it"
+                f"'{text}' is not an occurrence; write SERIES/YYYY-MM-DD, as `schedule` shows it"
             ) from None

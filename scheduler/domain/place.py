@@ -1,4 +1,4 @@
-"""Zones of states and cities, for the countries that have several zones."""
+"""Find the zone of a state or city, in countries that have several zones."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from scheduler.domain.text import folded
 
-# Of cities with one name, the one with at least this many times the people of the others is meant.
+# A city is meant if it has at least this many times the population of all others with its name.
 _DOMINANT = 8
 
 _UNITS = re.compile(
@@ -52,12 +52,12 @@ _ABBREVIATED = {
     "MX": {"cdmx": "CMX", "df": "CMX", "edomex": "MEX"},
 }
 
-_CITIES_CALLED = {"US": {"nyc": "newyorkcity", "la": "losangeles", "sf": "sanfrancisco"}}
+_CITY_NAMES = {"US": {"nyc": "newyorkcity", "la": "losangeles", "sf": "sanfrancisco"}}
 
 
 @dataclass(frozen=True, slots=True)
 class Subdivision:
-    """A state or province: the zone of nearly everybody there, or None, and all its zones."""
+    """A state or province: the zone of nearly everybody there (or None), and all its zones."""
 
     zone: str | None
     zones: tuple[str, ...]
@@ -65,24 +65,24 @@ class Subdivision:
 
 @lru_cache(maxsize=4096)
 def zone_of_place(country: str, *, state: str = "", city: str = "") -> str | None:
-    """The zone of a city or state in a country that has several zones; None where they do not say it.
+    """Return the zone of a city or state in a country that has several zones, or None if it is not certain.
 
-    A city whose name is in several zones needs its state, unless it is far larger than the others of its name. A state
-    in several zones needs a city, unless nearly everybody there lives in one. `Portland, OR` may stand in one cell.
+    A city whose name occurs in several zones needs its state, unless it is far larger than the others of that name. A
+    state with several zones needs a city, unless nearly everybody there lives in one. `city` may be `Portland, OR`.
     """
-    land = country.partition("-")[0]
-    town, _, beside = city.partition(",")
-    found = find_subdivision(land, state) or find_subdivision(land, beside.partition(",")[0])
-    name = folded(town)
-    people = _cities(land).get(_CITIES_CALLED.get(land, {}).get(name, name), {})
-    if found:
-        within = {zone: number for zone, number in people.items() if zone in found.zones}
-        return _dominant(within) or found.zone
-    return _dominant(people)
+    country = country.partition("-")[0]
+    name, _, after_comma = city.partition(",")
+    subdivision = find_subdivision(country, state) or find_subdivision(country, after_comma.partition(",")[0])
+    name = folded(name)
+    population = _cities(country).get(_CITY_NAMES.get(country, {}).get(name, name), {})
+    if subdivision:
+        within = {zone: people for zone, people in population.items() if zone in subdivision.zones}
+        return _dominant(within) or subdivision.zone
+    return _dominant(population)
 
 
 def find_subdivision(country: str, text: str) -> Subdivision | None:
-    """A state or province by its ISO 3166-2 code, with or without the country's, or its name."""
+    """Return a state or province by its ISO 3166-2 code, with or without that of the country, or by its name."""
     plain = folded(text.strip().upper().removeprefix(f"{country}-"))
     if not plain:
         return None
@@ -92,13 +92,13 @@ def find_subdivision(country: str, text: str) -> Subdivision | None:
 
 
 def is_subdivision(text: str) -> bool:
-    """Whether a text is a state of the USA or a province of Canada or Australia, by name or by code."""
+    """Return whether a text is the name or code of a state or province of the USA, Canada or Australia."""
     return any(find_subdivision(country, text) for country in ("US", "CA", "AU"))
 
 
-def _dominant(people: Mapping[str, int]) -> str | None:
-    """The zone of a city's name where one city is meant."""
-    ordered = sorted(people.items(), key=lambda pair: -pair[1])
+def _dominant(population: Mapping[str, int]) -> str | None:
+    """Return the zone of the city that is probably meant, or None."""
+    ordered = sorted(population.items(), key=lambda pair: -pair[1])
     if ordered and ordered[0][1] >= _DOMINANT * sum(number for _, number in ordered[1:]):
         return ordered[0][0]
     return None
@@ -110,28 +110,28 @@ def _plain(name: str) -> str:
 
 @cache
 def _subdivisions() -> Mapping[str, Mapping[str, Subdivision]]:
-    found: dict[str, dict[str, Subdivision]] = {}
+    by_country: dict[str, dict[str, Subdivision]] = {}
     for country, code, zones, names in _rows("subdivisions.tsv"):
         first, *others = zones.split()
         all_zones = tuple(others) if first == "-" else (first, *others)
         subdivision = Subdivision(None if first == "-" else first, all_zones)
-        own = found.setdefault(country, {})
+        own = by_country.setdefault(country, {})
         for name in filter(None, names.split("|")):
             own.setdefault(folded(name), subdivision)
             own.setdefault(_plain(name), subdivision)
         own[code.lower()] = subdivision
-    return found
+    return by_country
 
 
 @cache
 def _cities(country: str) -> Mapping[str, Mapping[str, int]]:
-    """Folded names of a country's cities, their zones, and how many people live in cities of that name there."""
-    found: dict[str, dict[str, int]] = {}
-    for land, name, zones in _rows("cities.tsv"):
-        if land == country:
+    """Return the population of a country's cities by their folded names and then by zone."""
+    cities: dict[str, dict[str, int]] = {}
+    for city_country, name, zones in _rows("cities.tsv"):
+        if city_country == country:
             pairs = (zone.partition("=") for zone in zones.split())
-            found[name] = {zone: int(number or 1) for zone, _, number in pairs}
-    return found
+            cities[name] = {zone: int(people or 1) for zone, _, people in pairs}
+    return cities
 
 
 def _rows(name: str) -> list[list[str]]:

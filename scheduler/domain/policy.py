@@ -1,4 +1,4 @@
-"""When a kind of notice is due, until when it is useful, and which notices the policies want for an occurrence."""
+"""Policies: when a kind of notice is due, how long it is useful, and which notices an occurrence should have."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from scheduler.domain.occurrence import Occurrence, require_slug
 
 LONGEST_LEAD = timedelta(days=60)
 FOLLOW_UP_LASTS = timedelta(days=14)
-"""How long a follow-up is of use once it is due."""
+"""How long a follow-up is useful after it is due."""
 FOLLOW_UP_REACH = LONGEST_LEAD + FOLLOW_UP_LASTS + timedelta(days=2)
-"""A bound on how long after the end anything is to be done about a follow-up."""
+"""The longest time after the end of a meeting at which a follow-up may still need work."""
 
 EVERY_ZONE = "*"
-"""Stands for the zone where one due instant serves all zones."""
+"""The key of a due instant that is the same in all zones."""
 
 
 class Kind(StrEnum):
@@ -37,13 +37,13 @@ class Kind(StrEnum):
 
 
 PLANNED = (Kind.INVITATION, Kind.REMINDER, Kind.FOLLOW_UP)
-"""The kinds that policies ask for; the others are made by a convenor's press of a button."""
+"""The kinds that come from policies. A person or an event causes each of the others."""
 ONCE = (Kind.INVITATION, Kind.FOLLOW_UP)
-"""Of these each meeting has at most one, whatever policy asks for it."""
+"""Each meeting has at most one of each of these kinds, whichever policy it comes from."""
 CHANGES = (Kind.UPDATE, Kind.CANCELLATION)
-"""What tells of a convenor's change to a meeting."""
+"""The kinds that announce a convenor's change to a meeting."""
 MEETING = (*PLANNED, *CHANGES)
-"""What speaks of one meeting."""
+"""The kinds that are about one meeting."""
 REPLIES = (
     Kind.CONFIRMATION,
     Kind.ALREADY_MEMBER,
@@ -52,23 +52,23 @@ REPLIES = (
     Kind.ADDRESS_CHANGE,
     Kind.ADDRESS_CHANGED,
 )
-"""What answers one person who asked for something, on the list or not."""
+"""The kinds that answer one person who asked for something, whether a member or not."""
 PERSONAL = (*REPLIES, Kind.WELCOME)
-"""The service mails: each is to one person."""
+"""The service mails, each to one person."""
 
 
 def first_instant(wall: datetime, zone: str) -> datetime:
-    """Return, in UTC, the naive `wall` time in `zone`: in a gap the first instant after it, in a fold the first."""
-    there = ZoneInfo(zone)
-    early = wall.replace(tzinfo=there, fold=0)
-    if early.astimezone(UTC).astimezone(there).replace(tzinfo=None) == wall:
+    """Return the UTC instant of the naive `wall` time in `zone`; in a gap, the first after it; in a fold, the first."""
+    tz = ZoneInfo(zone)
+    early = wall.replace(tzinfo=tz, fold=0)
+    if early.astimezone(UTC).astimezone(tz).replace(tzinfo=None) == wall:
         return early.astimezone(UTC)
-    # In a gap the two folds lie on either side of the change: find it between them.
-    low, high = sorted((early.astimezone(UTC), wall.replace(tzinfo=there, fold=1).astimezone(UTC)))
-    offset_before = low.astimezone(there).utcoffset()
+    # In a gap the two folds are on either side of the change; find it by bisection.
+    low, high = sorted((early.astimezone(UTC), wall.replace(tzinfo=tz, fold=1).astimezone(UTC)))
+    offset_before = low.astimezone(tz).utcoffset()
     while high - low > timedelta(seconds=1):
         middle = low + (high - low) // 2
-        if middle.astimezone(there).utcoffset() == offset_before:
+        if middle.astimezone(tz).utcoffset() == offset_before:
             low = middle
         else:
             high = middle
@@ -77,10 +77,11 @@ def first_instant(wall: datetime, zone: str) -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Either a `lead` before the start, or a local time `days_before` the member's own date of the meeting; for a
-    follow-up a `lag` after the end, or a local time `days_after` that date.
+    """When one kind of notice is due.
 
-    `series` names the one series it holds for; None means all.
+    It has either a `lead` before the start, or a local time `at` on the day that is `days_before` the member's own
+    date of the meeting. A follow-up has either a `lag` after the end, or a local time `days_after` that date.
+    `series` is the only series for which it applies; None means all.
     """
 
     slug: str
@@ -96,7 +97,7 @@ class Policy:
         require_slug(self.slug, "policy slug")
         if self.kind not in PLANNED:
             raise Refused(
-                f"policy {self.slug}: kind '{self.kind}' is not planned; accepted: {', '.join(PLANNED)}"
+                f"policy {self.slug}: kind '{self.kind}' cannot be planned; accepted: {', '.join(PLANNED)}"
             )
         follows = self.kind is Kind.FOLLOW_UP
         span, days = ("lag", "days_after") if follows else ("lead", "days_before")
@@ -107,7 +108,7 @@ class Policy:
             or (self.days is None) != (self.at is None)
             or others != (None, None)
         ):
-            raise Refused(f"policy {self.slug}: give either {span}, or {days} and at; not both, not neither")
+            raise Refused(f"policy {self.slug}: give either {span}, or {days} and at, but not both")
         if self.span is not None and not timedelta(minutes=1) <= self.span <= LONGEST_LEAD:
             raise Refused(f"policy {self.slug}: {span} must be between a minute and 60 days")
         if self.days is not None and not 0 <= self.days <= 60:
@@ -115,34 +116,34 @@ class Policy:
 
     @property
     def span(self) -> timedelta | None:
-        """The lead, or a follow-up's lag."""
+        """The lead, or the lag of a follow-up."""
         return self.lag if self.kind is Kind.FOLLOW_UP else self.lead
 
     @property
     def days(self) -> int | None:
-        """The days before, or a follow-up's days after."""
+        """The days before, or the days after of a follow-up."""
         return self.days_after if self.kind is Kind.FOLLOW_UP else self.days_before
 
     @property
     def longest_lead(self) -> timedelta:
-        """A bound on how long before the start anything of this policy is due."""
+        """The longest time before the start at which a notice of this policy may be due."""
         if self.kind is Kind.FOLLOW_UP:
             return timedelta()
         return self.lead if self.lead is not None else timedelta(days=(self.days_before or 0) + 2)
 
     @property
     def definition(self) -> str:
-        """What, when it changes, makes the policy a new one for the past: its timing."""
+        """The timing as a text. If it changes, the policy counts as newly adopted."""
         return f"{self.kind};{self.span};{self.days};{self.at}"
 
     def zones(self, zones: frozenset[str]) -> frozenset[str]:
-        """The zones that need a due instant of their own, out of those that members live in."""
+        """Return which of the members' `zones` need a due instant of their own."""
         return frozenset({EVERY_ZONE}) if self.span is not None else zones
 
     def due_about(self, occurrence: Occurrence, zone: str) -> datetime:
-        """Return the due instant in UTC, for members in `zone`, of what this policy tells about `occurrence`.
+        """Return the due instant in UTC, for members in `zone`, of this policy's notice about `occurrence`.
 
-        A follow-up's local time counts on from the member's own date of the meeting; where it would fall at or before
+        A follow-up's local time counts forwards from the member's own date of the meeting. If it would be at or before
         the end, it is one hour after the end.
         """
         if self.kind is not Kind.FOLLOW_UP:
@@ -157,8 +158,8 @@ class Policy:
     def due(self, starts: datetime, zone: str) -> datetime:
         """Return the due instant in UTC for members in `zone` of a meeting at `starts` (aware).
 
-        A local time counts back from the member's own date of the meeting; where it would fall at or after the
-        start, it is one hour before the start.
+        A local time counts back from the member's own date of the meeting. If it would be at or after the start, it is
+        one hour before the start.
         """
         starts = require_aware(starts, "start")
         if self.lead is not None:
@@ -171,8 +172,11 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A notice that a policy wants. `dues` holds the due instant (UTC) by zone, `*` for all zones at once; it is
-    empty where every due instant lies before the policy was adopted."""
+    """A notice that should exist because of a policy.
+
+    `dues` has the due instant (UTC) by zone, or under `*` for all zones; it is empty if all due instants are before the
+    policy was adopted.
+    """
 
     kind: Kind
     policy: str
@@ -184,7 +188,7 @@ class Wanted:
 
 
 def identity(kind: Kind, occurrence: Occurrence, policy: str) -> str:
-    """What makes two notices one. A reminder's holds the start, so that a moved meeting reminds anew."""
+    """Return the identity of a notice. A reminder's includes the start, so that a moved meeting gets a new reminder."""
     if kind is Kind.REMINDER:
         return f"{kind}:{occurrence.key}:{policy}:{occurrence.starts.astimezone(UTC):%Y%m%dT%H%MZ}"
     return f"{kind}:{occurrence.key}"
@@ -193,11 +197,11 @@ def identity(kind: Kind, occurrence: Occurrence, policy: str) -> str:
 def wanted(
     occurrence: Occurrence, policy: Policy, *, zones: frozenset[str], adopted_at: datetime, invite_now: bool
 ) -> Wanted | None:
-    """Return what `policy` wants told about `occurrence` to members in `zones`, or None where nothing.
+    """Return the notice about `occurrence` that `policy` gives to members in `zones`, or None if there is none.
 
-    A due instant before `adopted_at` creates nothing, but for an invitation where `invite_now` says that this is
-    the next occurrence of a series new to invitations. A follow-up is wanted of a meeting that has materials, if they
-    were there while it would have been of use.
+    A due instant before `adopted_at` creates nothing, except for an invitation with `invite_now`, which says that this
+    is the next occurrence of a series that has just begun to send invitations. A follow-up needs materials that were
+    added while it was still useful.
     """
     if occurrence.cancelled or occurrence.orphaned:
         return None
@@ -220,11 +224,15 @@ def wanted(
 
 
 def next_occurrence(occurrences: Iterable[Occurrence], after: datetime) -> Occurrence | None:
-    """The first of `occurrences` that is held and starts after `after`."""
-    held = (one for one in occurrences if not one.cancelled and not one.orphaned and one.starts > after)
-    return min(held, key=lambda one: (one.starts, one.key), default=None)
+    """Return the first of `occurrences` that is neither cancelled nor orphaned and starts after `after`."""
+    upcoming = (
+        occurrence
+        for occurrence in occurrences
+        if not occurrence.cancelled and not occurrence.orphaned and occurrence.starts > after
+    )
+    return min(upcoming, key=lambda occurrence: (occurrence.starts, occurrence.key), default=None)
 
 
 def due_in(dues: Mapping[str, datetime], zone: str) -> datetime | None:
-    """The due instant for a member in `zone`, or None where there is none."""
+    """Return the due instant for a member in `zone`, or None if there is none."""
     return dues.get(zone, dues.get(EVERY_ZONE))

@@ -1,4 +1,4 @@
-"""The rule of a series, read once: from RFC 5545 or from English words to a rule that always ends its work."""
+"""Parse the rule of a series, from RFC 5545 or English words, and refuse rules that would never finish."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dateutil.rrule import rrule, rrulestr
 
 from scheduler.domain.errors import Refused
 
-_EXAMPLE = 'write it as "third Thursday of the month", or as RFC 5545 does, e.g. FREQ=MONTHLY;BYDAY=3TH'
+_EXAMPLE = 'write it as "third Thursday of the month", or as in RFC 5545, e.g. FREQ=MONTHLY;BYDAY=3TH'
 
 _PARTS = frozenset(
     "FREQ INTERVAL BYDAY BYMONTH BYMONTHDAY BYSETPOS BYWEEKNO BYYEARDAY WKST UNTIL COUNT".split()
@@ -17,23 +17,23 @@ _PARTS = frozenset(
 _FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 _DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 
-_MOST: Mapping[str, int] = {"INTERVAL": 1000, "COUNT": 100_000}
-"""Numbers from 1 to this."""
+_MAXIMUM: Mapping[str, int] = {"INTERVAL": 1000, "COUNT": 100_000}
+"""Parts with one number, and its maximum; the minimum is 1."""
 
-_FARTHEST: Mapping[str, int] = {"BYMONTHDAY": 31, "BYSETPOS": 366, "BYWEEKNO": 53, "BYYEARDAY": 366}
-"""Lists of numbers from 1 to this, or counted from the end: −1 to minus this."""
+_LIST_MAXIMUM: Mapping[str, int] = {"BYMONTHDAY": 31, "BYSETPOS": 366, "BYWEEKNO": 53, "BYYEARDAY": 366}
+"""Parts with a list of numbers from 1 to this maximum, or from -1 to minus this, counted from the end."""
 
 _CYCLE = 400
-"""The calendar repeats itself, weekdays too, after so many years."""
+"""The number of years after which the calendar repeats, including the weekdays."""
 
-_ENOUGH = 41
-"""Years within which every sensible rule gives a date: a 29 February on one weekday needs 40 across 2100."""
+_SEARCH_YEARS = 41
+"""Every sensible rule has a date within this number of years: 29 February on a given weekday can take 40."""
 
 
 def read_rule(text: str, *, start: time, zone: str) -> str:
-    """Return the rule as RFC 5545 writes it, without `RRULE:` and with an UNTIL that is a home date.
+    """Return the rule in the form of RFC 5545, without `RRULE:`, and with a home date as UNTIL.
 
-    `text` may be English words. Raises Refused where it cannot be understood, or has two meanings.
+    `text` may be English words. Raises Refused if it cannot be understood or has two meanings.
     """
     plain = text.strip()
     if "=" not in plain:
@@ -56,7 +56,7 @@ def read_rule(text: str, *, start: time, zone: str) -> str:
 
 
 def parse_rule(text: str, first: date) -> rrule:
-    """The dates of a rule that `read_rule` returned. Raises Refused where it gives none."""
+    """Return the dates of a rule from `read_rule`. Raises Refused if it has none."""
     try:
         rule = rrulestr(text, dtstart=datetime.combine(first, time()), cache=True)
         gives = _first_date(text, first)
@@ -65,39 +65,41 @@ def parse_rule(text: str, first: date) -> rrule:
     assert isinstance(rule, rrule)
     until = re.search(r"UNTIL=(\d+)", text)
     if gives is None or (until and f"{gives:%Y%m%d}" > until[1]):
-        raise Refused(f"rule '{text}' never gives a date")
+        raise Refused(f"rule '{text}' never has a date")
     return rule
 
 
 def _first_date(text: str, first: date) -> date | None:
-    """The first date of a rule, or None.
+    """Return the first date of a rule, or None.
 
-    dateutil looks for a date until the year 9999, which takes many seconds for a rule that has none. In the last cycle
-    of the calendar before that year the same rule gives the same dates, and the search ends soon.
+    dateutil searches until the year 9999, which takes many seconds for a rule without dates. In the last cycle of the
+    calendar before that year the same rule has the same dates, and the search is short.
     """
-    ahead = max(0, (9999 - _ENOUGH - first.year) // _CYCLE * _CYCLE)
+    ahead = max(0, (9999 - _SEARCH_YEARS - first.year) // _CYCLE * _CYCLE)
     late = datetime(first.year + ahead, first.month, first.day)  # noqa: DTZ001 - home dates have no zone
     endless = ";".join(part for part in text.split(";") if not part.startswith(("UNTIL=", "COUNT=")))
-    found: datetime | None = next(iter(rrulestr(endless, dtstart=late)), None)
-    return found.date().replace(year=found.year - ahead) if found else None
+    moment: datetime | None = next(iter(rrulestr(endless, dtstart=late)), None)
+    return moment.date().replace(year=moment.year - ahead) if moment else None
 
 
 def _require_parts(parts: Mapping[str, str], text: str) -> None:
-    """Raises Refused for the first part that makes no sense."""
+    """Raise Refused for the first part that is not valid."""
     shown = _one_line(text)
     if unknown := sorted(parts.keys() - _PARTS):
         raise Refused(f"rule '{shown}': '{unknown[0]}' is not understood; known: {', '.join(sorted(_PARTS))}")
     if parts.get("FREQ") not in _FREQUENCIES:
         raise Refused(f"rule '{shown}': FREQ must be DAILY, WEEKLY, MONTHLY or YEARLY")
     for name, value in parts.items():
-        if (most := _MOST.get(name)) and not _is_number(value, most):
+        if (most := _MAXIMUM.get(name)) and not _is_number(value, most):
             raise Refused(f"rule '{shown}': {name} must be a whole number from 1 to {most}")
-        if name == "BYMONTH" and not all(_is_number(one, 12) for one in value.split(",")):
-            raise Refused(f"rule '{shown}': BYMONTH has months from 1 to 12")
-        farthest = _FARTHEST.get(name, 0)
-        if farthest and not all(_is_number(re.sub("^[+-]", "", one), farthest) for one in value.split(",")):
+        if name == "BYMONTH" and not all(_is_number(month, 12) for month in value.split(",")):
+            raise Refused(f"rule '{shown}': BYMONTH must have months from 1 to 12")
+        farthest = _LIST_MAXIMUM.get(name, 0)
+        if farthest and not all(
+            _is_number(re.sub("^[+-]", "", number), farthest) for number in value.split(",")
+        ):
             raise Refused(
-                f"rule '{shown}': {name} has numbers from 1 to {farthest}, or -1 to -{farthest} from the end"
+                f"rule '{shown}': {name} must have numbers from 1 to {farthest}, or -1 to -{farthest} from the end"
             )
         if name == "WKST" and value not in _DAYS:
             raise Refused(f"rule '{shown}': WKST must be one of {', '.join(_DAYS)}")
@@ -127,7 +129,7 @@ def _is_number(text: str, most: int) -> bool:
 
 
 def _last_date(value: str, text: str, *, start: time, zone: str) -> str:
-    """The last home date on which a meeting that starts at `start` is not later than UNTIL."""
+    """Return the last home date on which a meeting that starts at `start` is not later than UNTIL."""
     found = re.fullmatch(r"(\d{4})-?(\d\d)-?(\d\d)(?:T(\d\d):?(\d\d):?(\d\d)?(Z?))?", value)
     try:
         if not found:
@@ -141,7 +143,7 @@ def _last_date(value: str, text: str, *, start: time, zone: str) -> str:
         return f"{wall.date() - timedelta(days=int(wall.time() < start)):%Y%m%d}"
     except (ValueError, OverflowError):
         raise Refused(
-            f"rule '{_one_line(text)}': UNTIL={value} is no date; write UNTIL=20261217 for the last home date"
+            f"rule '{_one_line(text)}': UNTIL={value} is not a date; write UNTIL=20261217 for the last home date"
         ) from None
 
 
@@ -187,11 +189,11 @@ _EVERY = re.compile(r"every (?:(?P<number>\d{1,2}|[a-z]+) )?(?P<unit>day|week|fo
 
 
 def _from_words(plain: str, text: str) -> str:
-    """`third Thursday`, `every other Monday`, `monthly on the 15th` and the like. Raises Refused."""
+    """Parse words such as `third Thursday`, `every other Monday` or `monthly on the 15th`. Raises Refused."""
     words = " ".join(re.sub(r"[,&/+]", " and ", plain.casefold()).replace("-", " ").split()).rstrip(".")
     words = re.sub(r"\bsecond (?:to )?last\b", "penultimate", words)
     words = re.sub(r"\beach\b", "every", re.sub(r"\b(?:the|on) ", "", f"{words} ").strip())
-    frequency, interval, rest, said_every = "", 1, words, False
+    frequency, interval, rest, after_every = "", 1, words, False
     if ending := _MONTHLY_END.search(f" {rest}"):
         frequency, rest = "MONTHLY", f" {rest}"[: ending.start()].strip()
     if found := re.match(r"(monthly|weekly|daily|fortnightly)\b ?", rest):
@@ -207,10 +209,10 @@ def _from_words(plain: str, text: str) -> str:
     elif rest.startswith("every other "):
         frequency, interval, rest = "WEEKLY", 2, rest.removeprefix("every other ")
     elif rest.startswith("every "):
-        said_every, rest = not frequency, rest.removeprefix("every ")
+        after_every, rest = not frequency, rest.removeprefix("every ")
     if not 1 <= interval <= 99:
         raise _not_understood(text)
-    by = _which_days(rest, frequency, text, said_every=said_every)
+    by = _which_days(rest, frequency, text, after_every=after_every)
     if not frequency:
         frequency = "WEEKLY" if by.startswith("BYDAY") and not re.search(r"\d", by) else "MONTHLY"
     if not by and frequency == "MONTHLY":
@@ -228,46 +230,48 @@ def _unit(unit: str, frequency: str, times: int, text: str) -> tuple[str, int]:
     return found, times * (2 if unit == "fortnight" else 1)
 
 
-def _which_days(words: str, frequency: str, text: str, *, said_every: bool) -> str:
-    """BYDAY or BYMONTHDAY of the rest of a rule in words; empty for none."""
+def _which_days(words: str, frequency: str, text: str, *, after_every: bool) -> str:
+    """Return BYDAY or BYMONTHDAY for the rest of a rule in words; empty if there is none."""
     days: list[str] = []
-    waiting: list[int] = []
-    for word in (one for one in words.split() if one != "and"):
+    ordinals: list[int] = []
+    for word in (word for word in words.split() if word != "and"):
         day = _WEEKDAYS.get(word) or _WEEKDAYS.get(word.removesuffix("s"))
         number = re.fullmatch(r"(\d{1,2})(?:st|nd|rd|th)?", word)
         if word in _ORDINALS or number:
-            waiting.append(int(number[1]) if number else _ORDINALS[word])
-        elif word in ("weekday", "weekdays") and not waiting and not days:
+            ordinals.append(int(number[1]) if number else _ORDINALS[word])
+        elif word in ("weekday", "weekdays") and not ordinals and not days:
             days += _DAYS[:5]
-        elif word == "day" and waiting and not days:
+        elif word == "day" and ordinals and not days:
             continue
-        elif day and waiting:
-            days += [f"{one}{day}" for one in waiting]
-            waiting = []
+        elif day and ordinals:
+            days += [f"{ordinal}{day}" for ordinal in ordinals]
+            ordinals = []
         elif day and not re.search(r"\d", "".join(days)):
             days.append(day)
         else:
             raise _not_understood(text)
     numbered = bool(re.search(r"\d", "".join(days)))
-    if said_every and (found := re.fullmatch(r"([2-5])([A-Z]{2})", ",".join(days))):
+    if after_every and (found := re.fullmatch(r"([2-5])([A-Z]{2})", ",".join(days))):
         name = next(word for word, day in _WEEKDAYS.items() if day == found[2]).capitalize()
         nth = next(word for word, number in _ORDINALS.items() if number == int(found[1]))
         raise Refused(
             f"rule '{_one_line(text)}' has two meanings; write '{nth} {name} of the month' or "
             f"'every {found[1]} weeks on {name}'"
         )
-    if waiting and (
-        days or frequency not in ("", "MONTHLY") or not all(-2 <= one <= 31 and one for one in waiting)
+    if ordinals and (
+        days
+        or frequency not in ("", "MONTHLY")
+        or not all(-2 <= ordinal <= 31 and ordinal for ordinal in ordinals)
     ):
         raise _not_understood(text)
     if days and (
         (numbered and frequency not in ("", "MONTHLY"))
         or (not numbered and frequency in ("MONTHLY", "DAILY"))
-        or any(not -2 <= int(one[:-2] or 1) <= 5 or one[:-2] == "0" for one in days)
+        or any(not -2 <= int(day[:-2] or 1) <= 5 or day[:-2] == "0" for day in days)
     ):
         raise _not_understood(text)
-    if waiting:
-        return f"BYMONTHDAY={','.join(map(str, dict.fromkeys(waiting)))}"
+    if ordinals:
+        return f"BYMONTHDAY={','.join(map(str, dict.fromkeys(ordinals)))}"
     return f"BYDAY={','.join(dict.fromkeys(days))}" if days else ""
 
 

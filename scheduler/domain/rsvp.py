@@ -1,4 +1,4 @@
-"""A calendar program's answer to an invitation (RFC 5546 section 3.2.3), read as leniently as they are written."""
+"""Parse a calendar program's reply to an invitation (RFC 5546 section 3.2.3), leniently."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ _UID = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Attendee:
-    """A person whom a reply names, by one address or more; `answer` is coming, declined, maybe, or empty."""
+    """A person named in a reply by one or more addresses; `answer` is coming, declined, maybe, or empty."""
 
     addresses: tuple[str, ...]
     answer: str
@@ -38,10 +38,10 @@ class Attendee:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalendarReply:
-    """An answer to one invitation.
+    """A reply to one invitation.
 
-    `sequence` is None where it names none, `stamped` is when it was given, and `starts` the start that it speaks of,
-    each None where it does not say; `starts` is naive where its time zone is not known.
+    `sequence`, `stamped` (when the answer was given) and `starts` (the start of the meeting that it answers) are None
+    if the reply does not contain them. `starts` is naive if its time zone is unknown.
     """
 
     uid: str
@@ -51,28 +51,30 @@ class CalendarReply:
     starts: datetime | None = None
 
     def answer_of(self, address: str) -> str | None:
-        """Return the answer in the line of a member's own address, or in the only line; None where others alone are
-        named, and "" where nothing, or more than one thing, was answered."""
+        """Return the answer in the line with the member's address, or else in the only line.
+
+        Return None if only other people are named, and "" if there is no answer or more than one.
+        """
         key = address_key(address)
-        lines = [one for one in self.attendees if key in map(address_key, one.addresses)]
-        if not lines and len({one.addresses for one in self.attendees}) == 1:
-            lines = list(self.attendees)
-        if not lines:
+        matches = [attendee for attendee in self.attendees if key in map(address_key, attendee.addresses)]
+        if not matches and len({attendee.addresses for attendee in self.attendees}) == 1:
+            matches = list(self.attendees)
+        if not matches:
             return None
-        answers = {one.answer for one in lines if one.answer}
+        answers = {attendee.answer for attendee in matches if attendee.answer}
         return answers.pop() if len(answers) == 1 else ""
 
     def sequence_for(self, sequence: int, starts: datetime, zone: str) -> int:
-        """Return the SEQUENCE of a meeting that is at `sequence` and `starts` (home zone `zone`) to which this answers.
+        """Return the SEQUENCE to which this replies; the meeting now has `sequence` and `starts` (home zone `zone`).
 
-        A missing one is 0 (RFC 5545 section 3.8.7.4), unless the reply itself names the present start.
+        A missing SEQUENCE is 0 (RFC 5545 section 3.8.7.4), unless the reply contains the present start.
         """
         if self.sequence is not None:
             return self.sequence
         if self.starts is None:
             return 0
-        there = self.starts if self.starts.tzinfo else self.starts.replace(tzinfo=ZoneInfo(zone))
-        return sequence if there == starts else 0
+        replied_start = self.starts if self.starts.tzinfo else self.starts.replace(tzinfo=ZoneInfo(zone))
+        return sequence if replied_start == starts else 0
 
 
 @dataclass(slots=True)
@@ -81,15 +83,14 @@ class _Event:
     sequence: int | None = None
     stamped: datetime | None = None
     starts: datetime | None = None
-    people: list[Attendee] = field(default_factory=list)
+    attendees: list[Attendee] = field(default_factory=list)
 
 
 def read_replies(text: str, *, method: str = "") -> list[CalendarReply]:
-    """The answers in an iCalendar object with METHOD:REPLY; none in any other. `method` is that of its MIME part, which
-    holds where the object names none.
+    """Return the answers in an iCalendar object with METHOD:REPLY; none for any other method.
 
-    Only the lines that matter are read: bad ones, a missing ORGANIZER, zones by Windows' names and whatever else stands
-    between them are passed over.
+    `method` is that of its MIME part, and counts if the object has none. Only the relevant lines are read; invalid
+    lines, a missing ORGANIZER and everything else are ignored.
     """
     events: list[_Event] = []
     method, within = method.strip().upper(), ""
@@ -107,19 +108,19 @@ def read_replies(text: str, *, method: str = "") -> list[CalendarReply]:
             case "BEGIN" | "END", "VEVENT":
                 within = ""
             case _ if within == "VEVENT":
-                _note(events[-1], name, parameters, value.strip())
+                _read_property(events[-1], name, parameters, value.strip())
     if method != "REPLY":
         return []
     return [
         CalendarReply(
-            uid=one.uid,
-            attendees=tuple(one.people),
-            sequence=one.sequence,
-            stamped=one.stamped,
-            starts=one.starts,
+            uid=event.uid,
+            attendees=tuple(event.attendees),
+            sequence=event.sequence,
+            stamped=event.stamped,
+            starts=event.starts,
         )
-        for one in events
-        if one.people
+        for event in events
+        if event.attendees
     ]
 
 
@@ -134,82 +135,82 @@ def _lines(text: str) -> Iterator[tuple[str, dict[str, str], str]]:
         try:
             name, parameters, value = Contentline(line).parts()  # type: ignore[no-untyped-call]
         except ValueError:
-            if found := _NAME.match(line):
-                yield found[1].upper(), _broken_parameters(line), line.rpartition(":")[2]
+            if match := _NAME.match(line):
+                yield match[1].upper(), _broken_parameters(line), line.rpartition(":")[2]
             continue
-        given = {key.upper(): str(one) for key, one in parameters.items()}
+        values = {key.upper(): str(text) for key, text in parameters.items()}
         if name.upper() == "ATTENDEE" and (mailbox := _MAILBOX_AT_END.search(line)) and value != mailbox[0]:
             # A colon or a quotation mark in the name, as in CN=Bo: Li, ends the parameters too early.
-            given, value = _broken_parameters(line) | given, mailbox[0]
-        yield name.upper(), given, value
+            values, value = _broken_parameters(line) | values, mailbox[0]
+        yield name.upper(), values, value
 
 
 def _broken_parameters(line: str) -> dict[str, str]:
-    """The parameters that matter in a line whose quotation marks or colons do not fit together."""
+    """Return the relevant parameters of a line whose quotation marks or colons do not match."""
     return {key.upper(): value.strip() for key, value in _PARAMETER.findall(line)}
 
 
-def _note(event: _Event, name: str, parameters: dict[str, str], value: str) -> None:
+def _read_property(event: _Event, name: str, parameters: dict[str, str], value: str) -> None:
     match name:
         case "UID":
             event.uid = value[:200]
         case "SEQUENCE" if value.isascii() and value.isdecimal():
-            # As large as a database holds it.
+            # The largest integer of the database.
             event.sequence = min(int(value[:10]), 2**31 - 1)
         case "DTSTAMP":
             event.stamped = _stamp(value)
         case "DTSTART":
             event.starts = _start(value, parameters.get("TZID", ""))
-        case "ATTENDEE" if len(event.people) < MOST_ATTENDEES:
+        case "ATTENDEE" if len(event.attendees) < MOST_ATTENDEES:
             answer = _ANSWERS.get(parameters.get("PARTSTAT", "").strip().upper(), "")
-            named = (_mailbox(value), _mailbox(parameters.get("EMAIL", "")))
-            event.people.append(Attendee(tuple(dict.fromkeys(filter(None, named))), answer))
+            addresses = (_mailbox(value), _mailbox(parameters.get("EMAIL", "")))
+            event.attendees.append(Attendee(tuple(dict.fromkeys(filter(None, addresses))), answer))
 
 
 def _start(text: str, zone: str) -> datetime | None:
-    found = _stamp(text)
-    if found is None or text.endswith("Z"):
-        return found
-    known = find_zone(zone.strip('"/')) if zone else None
-    return found.replace(tzinfo=ZoneInfo(known) if known else None)
+    moment = _stamp(text)
+    if moment is None or text.endswith("Z"):
+        return moment
+    known_zone = find_zone(zone.strip('"/')) if zone else None
+    return moment.replace(tzinfo=ZoneInfo(known_zone) if known_zone else None)
 
 
 def _stamp(text: str) -> datetime | None:
-    found = _STAMP.fullmatch(text)
+    match = _STAMP.fullmatch(text)
     try:
-        return datetime(*map(int, found.groups()), tzinfo=UTC) if found else None  # type: ignore[arg-type, misc]
+        return datetime(*map(int, match.groups()), tzinfo=UTC) if match else None  # type: ignore[arg-type, misc]
     except ValueError:
         return None
 
 
 def _mailbox(text: str) -> str:
-    """The address of `mailto:ann@example.org`; empty where there is none."""
+    """Return the address of `mailto:ann@example.org`; empty if there is none."""
     if text[:7].lower() == "mailto:":
         text = unquote(text[7:].partition("?")[0])
     return printable(text.strip().strip("<>"))[:320] if "@" in text else ""
 
 
 def read_uid(uid: str, domain: str) -> tuple[str, str] | None:
-    """The key of the occurrence and the member's keyed hash in a UID of `calendar.invitation_uid`; None in another.
+    """Return the occurrence's key and the member's keyed hash in a UID of `calendar.invitation_uid`, or None.
 
-    That of an invitation that has been taken back and made anew since names the same occurrence.
+    The UID of an invitation that has since been replaced by a new one has the same key.
     """
-    found = _UID.fullmatch(uid.strip().lower())
-    if not found or found["domain"] != domain.lower():
+    match = _UID.fullmatch(uid.strip().lower())
+    if not match or match["domain"] != domain.lower():
         return None
     try:
-        day = date.fromisoformat(found["date"])
-        at = time(int(found["time"][:2]), int(found["time"][2:])) if found["time"] else None
+        day = date.fromisoformat(match["date"])
+        at = time(int(match["time"][:2]), int(match["time"][2:])) if match["time"] else None
     except ValueError:
         return None
-    return f"{found['series']}/{day}" + (f"T{at:%H%M}" if at else ""), found["hash"]
+    return f"{match['series']}/{day}" + (f"T{at:%H%M}" if at else ""), match["hash"]
 
 
 def newest(replies: Sequence[CalendarReply], now: datetime) -> list[CalendarReply]:
-    """Replies in the order in which they hold, the last one above all: by SEQUENCE, then DTSTAMP."""
-    return sorted(replies, key=lambda one: order_of(one, now))
+    """Return replies in the order by SEQUENCE, then DTSTAMP; the last one is the valid one."""
+    return sorted(replies, key=lambda reply: order_of(reply, now))
 
 
 def order_of(reply: CalendarReply, now: datetime) -> tuple[int, datetime]:
-    """By what replies to one invitation are compared. A clock that goes ahead does not shut out later answers."""
+    """Return the sort key of replies to one invitation. A DTSTAMP in the future does not block later answers."""
     return reply.sequence or 0, min(reply.stamped or now, now)

@@ -1,4 +1,4 @@
-"""Read and write tables in CSV files, whatever program wrote them."""
+"""Read tables from CSV files of any program, and write cells that are safe in a spreadsheet."""
 
 import codecs
 import csv
@@ -23,7 +23,7 @@ _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 
 class Record(NamedTuple):
-    """A row: the physical line on which it starts, counted from 1, and its cells, or why they cannot be told."""
+    """A row: the number of the line on which it starts, from 1, and its cells, or the problem that hides them."""
 
     line: int
     cells: list[str]
@@ -32,37 +32,37 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The headings as people see them, and the records below, read as they are asked for; blank ones left out."""
+    """The headings as people see them, and the records that are not blank, read lazily."""
 
     headings: tuple[str, ...]
     records: Iterator[Record]
     guess: Guess | None = None
-    """The code page, where the file does not say it and nobody has named it."""
+    """The guessed code page, if neither the file nor a person said which it is."""
 
 
 def open_table(data: bytes, *, known: Callable[[str], bool], encoding: str | None = None) -> Table:
     """Read a table with a line of headings from the bytes of a file.
 
-    Commas, semicolons or tabs part the cells: whichever gives the most headings that are `known`. UTF-8 and UTF-16
-    (with or without a mark) are recognised, and another code page is guessed; `encoding` names it instead. What cannot
-    be decoded becomes U+FFFD. Raises Refused for a file that is empty, a workbook, or larger than 200 MB.
+    The delimiter is the comma, semicolon or tab that gives the most headings that are `known`. UTF-8 and UTF-16, with
+    or without a byte order mark, are recognised; any other code page is guessed unless `encoding` names it. Octets that
+    cannot be decoded become U+FFFD. Raises Refused for a file that is empty, a workbook, or larger than 200 MB.
     """
     if len(data) > LARGEST:
         raise Refused(f"the file has {len(data):,} bytes; at most {LARGEST:,} are accepted")
     if data.startswith(_WORKBOOKS):
-        raise Refused("the file is a workbook; save its sheet as CSV")
+        raise Refused("the file is a workbook; save the sheet as CSV")
     guess = None
     encoding = encoding or _unicode(data)
     if encoding is None:
         guess = guess_code_page(data)
         encoding = guess.codec
-    # A mark at the head is none of the text, whoever named the encoding.
+    # A byte order mark is not part of the text, even if a person named the encoding.
     encoding = "utf-8-sig" if encoding == "utf-8" else encoding
     delimiter = _delimiter(data, encoding, known)
     records = (
         record
         for record in _records(data, encoding, delimiter)
-        if record.problem or any(map(_said, record.cells))
+        if record.problem or any(map(_has_text, record.cells))
     )
     first = next(records, None)
     if first is None:
@@ -73,21 +73,21 @@ def open_table(data: bytes, *, known: Callable[[str], bool], encoding: str | Non
 
 
 def decode_text(data: bytes) -> str:
-    """The text of a file in which only ASCII matters, as addresses do; UTF-16 is recognised."""
+    """Return the text of a file in which only ASCII matters, such as one of addresses; UTF-16 is recognised."""
     return data.decode(_unicode(data) or "cp1252", "replace").removeprefix("\ufeff")
 
 
-def _said(cell: str) -> bool:
+def _has_text(cell: str) -> bool:
     return bool(cell.strip().strip("\ufeff"))
 
 
 def _unicode(data: bytes) -> str | None:
-    """The Unicode encoding of a file; None where it has none."""
+    """Return the Unicode encoding of a file, or None if it has another encoding."""
     if data.startswith(codecs.BOM_UTF8):
         return "utf-8-sig"
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    # Text for people of whatever script has ASCII around it, whose other octet is zero in UTF-16.
+    # Text in any script has ASCII around it, and in UTF-16 the other octet of an ASCII character is zero.
     head = data[:4096]
     even, odd = head[::2].count(0), head[1::2].count(0)
     if max(even, odd) * 5 > len(head) and min(even, odd) * 5 < max(even, odd):
@@ -95,7 +95,7 @@ def _unicode(data: bytes) -> str | None:
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
-        # One broken character does not make a file of another encoding, and must not spoil every other name in it.
+        # A single broken character does not mean another encoding, and must not spoil all other names in the file.
         broken = data.decode("utf-8", "replace").count("\N{REPLACEMENT CHARACTER}")
         return "utf-8" if len(_UTF8_CHARACTER.findall(data)) > broken else None
     return "utf-8"
@@ -109,16 +109,16 @@ def _delimiter(data: bytes, encoding: str, known: Callable[[str], bool]) -> str:
     if declared := _DECLARED.fullmatch(next(_lines(data[:100], encoding), "")):
         return declared[1]
 
-    def promise(delimiter: str) -> tuple[int, int]:
+    def score(delimiter: str) -> tuple[int, int]:
         records = islice(_records(data[:100_000], encoding, delimiter), 100)
-        cells = next((record.cells for record in records if any(map(_said, record.cells))), [])
+        cells = next((record.cells for record in records if any(map(_has_text, record.cells))), [])
         return sum(map(known, cells)), len(cells)
 
-    return max(_DELIMITERS, key=promise)
+    return max(_DELIMITERS, key=score)
 
 
 class _Lines:
-    """Lines for the csv module, some of which may have to be read again."""
+    """Lines for the csv module that can be pushed back and read again."""
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines = lines
@@ -153,24 +153,24 @@ def _records(data: bytes, encoding: str, delimiter: str) -> Iterator[Record]:
         except StopIteration:
             return
         except csv.Error:
-            # A stray quotation mark swallows the rows below it, whose people have done nothing wrong.
+            # A stray quotation mark would swallow the valid rows below it.
             lines.read_again(lines.taken[1:])
-            yield Record(number, [], "its quotation marks do not match, or a cell is endless")
+            yield Record(number, [], "its quotation marks do not match, or a cell is too long")
             number += 1
         else:
             yield Record(number, cells)
             number += len(lines.taken)
 
 
-# A spreadsheet takes a cell that begins so for a formula (OWASP, CSV injection); the wide forms, too, in East Asia.
+# A spreadsheet treats such a cell as a formula (OWASP, CSV injection), in East Asia also with the wide characters.
 _FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 
 
 def guard_cell(text: str) -> str:
-    """Return `text` with an apostrophe before it where a spreadsheet might take it for a formula."""
+    """Return `text` with an apostrophe before it if a spreadsheet might treat it as a formula."""
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def unguard_cell(text: str) -> str:
-    """Return what `guard_cell` was given."""
+    """Return the text that `guard_cell` received."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text

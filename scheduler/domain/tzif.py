@@ -25,7 +25,7 @@ _FOOTER = re.compile(rf"{_NAME}({_CLOCK})(?:{_NAME}({_CLOCK})?,({_DAY}),({_DAY})
 
 
 class TimeType(NamedTuple):
-    """A way of reckoning local time: offset from UTC, whether the zone calls it daylight time, name."""
+    """One kind of local time: its offset from UTC, whether the zone calls it daylight time, and its name."""
 
     offset: timedelta
     daylight: bool
@@ -33,7 +33,7 @@ class TimeType(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """The instant, in UTC, at which one way of reckoning gives place to another."""
+    """The instant, in UTC, at which one kind of local time changes to another."""
 
     at: datetime
     before: TimeType
@@ -42,9 +42,9 @@ class Transition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class YearlyDay:
-    """A day and time that comes every year, as a POSIX TZ string writes it: `M10.5.0/2`, `J60`, `59`.
+    """A day and time of every year, as in a POSIX TZ string: `M10.5.0/2`, `J60`, `59`.
 
-    `time` counts from midnight of the day; it may be negative or pass 24 hours (RFC 8536 section 3.3.1).
+    `time` counts from midnight of the day; it may be negative or more than 24 hours (RFC 8536 section 3.3.1).
     """
 
     text: str
@@ -57,7 +57,7 @@ class YearlyDay:
 
     @property
     def month_week_weekday(self) -> tuple[int, int, int] | None:
-        """Month, week (5: the last) and weekday (0: Sunday); None where the day is given by its number."""
+        """Month, week (5: the last) and weekday (0: Sunday); None if the day is given by its number in the year."""
         if not self.text.startswith("M"):
             return None
         month, week, weekday = self.text[1:].split(".")
@@ -65,15 +65,15 @@ class YearlyDay:
 
     @property
     def month_and_day(self) -> tuple[int, int] | None:
-        """Month and day where they are the same in every year, leap or not; else None."""
+        """Month and day if they are the same in leap years and others; otherwise None."""
         if not self.text.startswith("J"):
             return None
-        # J numbers the days as if there were no 29 February, as in 2001.
+        # J counts days without 29 February, as in 2001.
         day = date(2001, 1, 1) + timedelta(days=int(self.text[1:]) - 1)
         return day.month, day.day
 
     def on(self, year: int) -> datetime:
-        """The naive wall time at which it comes in `year`, by the clocks that hold until then."""
+        """Return its naive wall time in `year`, by the clocks in use until then."""
         return datetime.combine(self._date(year), time()) + self.time
 
     def _date(self, year: int) -> date:
@@ -89,14 +89,14 @@ class YearlyDay:
 
 @dataclass(frozen=True, slots=True)
 class Onset:
-    """One of the two transitions that the zone's rule repeats every year."""
+    """One of the two transitions that a zone's rule repeats every year."""
 
     before: TimeType
     after: TimeType
     day: YearlyDay
 
     def wall(self, year: int) -> datetime:
-        """The naive time by the clocks that hold until then."""
+        """Return its naive wall time in `year`, by the clocks in use until then."""
         return self.day.on(year)
 
     def transition(self, year: int) -> Transition:
@@ -105,7 +105,7 @@ class Onset:
 
 @dataclass(frozen=True, slots=True)
 class ZoneFile:
-    """A zone since 1970: how time was reckoned then, transitions until `known_until`, the rule thereafter."""
+    """A zone since 1970: its initial time type, its transitions until `known_until`, and its rule after that."""
 
     initial: TimeType
     known: tuple[Transition, ...]
@@ -113,11 +113,11 @@ class ZoneFile:
     onsets: tuple[Onset, ...]
 
     def transitions(self, until: int) -> list[Transition]:
-        """All transitions since 1970 to the end of the year `until` (UTC), in order."""
+        """Return all transitions from 1970 to the end of the year `until` (UTC), in order."""
         years = range(self.known_until.year, until + 2)
         coming = [onset.transition(year) for year in years for onset in self.onsets]
-        found = [*self.known, *(transition for transition in coming if transition.at > self.known_until)]
-        return sorted(transition for transition in found if transition.at.year <= until)
+        combined = [*self.known, *(transition for transition in coming if transition.at > self.known_until)]
+        return sorted(transition for transition in combined if transition.at.year <= until)
 
 
 @lru_cache(maxsize=64)
@@ -128,7 +128,7 @@ def zone_file(zone: str) -> ZoneFile:
 
 
 def parse_zone_file(data: bytes) -> ZoneFile:
-    """Read a TZif file of version 2 or later (RFC 8536 section 3). Raises ValueError where it is none."""
+    """Read a TZif file of version 2 or later (RFC 8536 section 3). Raises ValueError for other data."""
     if data[:4] != b"TZif" or data[4:5] < b"2":
         raise ValueError("not a TZif file of version 2 or later")
     start = 44 + _block_length(data, 0, instant=4)
@@ -153,25 +153,25 @@ def parse_zone_file(data: bytes) -> ZoneFile:
         if before != after:
             known.append(Transition(EPOCH + timedelta(seconds=seconds), before, after))
     footer = data[start + 44 + _block_length(data, start, instant=8) :].strip(b"\n").decode("ascii")
-    # The last entry may be no change at all: it says since when the rule holds.
+    # The last entry may change nothing: it only marks the instant from which the rule applies.
     known_until = EPOCH + timedelta(seconds=max((0, *instants)))
     return ZoneFile(initial, tuple(known), known_until, parse_footer(footer))
 
 
 def parse_footer(text: str) -> tuple[Onset, ...]:
-    """The two onsets of a POSIX TZ string, that of daylight time first; none where it has no daylight time.
+    """Return the two onsets of a POSIX TZ string, daylight time first; none if it has no daylight time.
 
-    Raises ValueError where it is not such a string.
+    Raises ValueError if it is not such a string.
     """
     if not text:
         return ()
-    found = _FOOTER.fullmatch(text)
-    if not found:
+    match = _FOOTER.fullmatch(text)
+    if not match:
         raise ValueError(f"'{text}' is not a POSIX TZ string")
-    name, offset, daylight_name, daylight_offset, start, end = found.groups()
+    name, offset, daylight_name, daylight_offset, start, end = match.groups()
     if not daylight_name:
         return ()
-    # POSIX counts west of Greenwich as positive.
+    # In POSIX, offsets west of Greenwich are positive.
     standard = TimeType(offset=-_span(offset), daylight=False, name=name.strip("<>"))
     ahead = -_span(daylight_offset) if daylight_offset else standard.offset + timedelta(hours=1)
     daylight = TimeType(offset=ahead, daylight=True, name=daylight_name.strip("<>"))
@@ -182,13 +182,13 @@ def parse_footer(text: str) -> tuple[Onset, ...]:
 
 
 def _block_length(data: bytes, header: int, *, instant: int) -> int:
-    """The octets of the data block behind a header whose instants take `instant` octets each."""
+    """Return the length in octets of the data block after a header, with `instant` octets for each instant."""
     utc, wall, leaps, times, types, chars = struct.unpack_from(">6l", data, header + 20)
     return int(times * (instant + 1) + types * 6 + chars + leaps * (instant + 4) + wall + utc)
 
 
 def _span(text: str) -> timedelta:
-    """`2`, `-1`, `+9:30`, `26:00:00` as a span of time."""
+    """Parse `2`, `-1`, `+9:30` or `26:00:00`."""
     hours, minutes, seconds = (*map(int, text.lstrip("+-").split(":")), 0, 0)[:3]
     span = timedelta(hours=hours, minutes=minutes, seconds=seconds)
     return -span if text.startswith("-") else span
@@ -200,16 +200,16 @@ Observance = TimezoneStandard | TimezoneDaylight
 
 
 class _YearlyRule(vRecur):
-    # The order in which calendar programs write it themselves, and some of the older ones expect it.
+    # The order in which calendar programs write an RRULE; some older ones expect it.
     canonical_order = ("FREQ", "BYMONTH", "BYMONTHDAY", "BYDAY")  # type: ignore[assignment]
 
 
 def vtimezone(zone: str, first: datetime, last: datetime) -> Timezone:
-    """Return the VTIMEZONE of an IANA zone, right for every instant of the years of `first` to `last`.
+    """Return the VTIMEZONE of an IANA zone, correct for every instant in the years from `first` to `last`.
 
-    A zone that follows its yearly rule in all these years gets the rule, as two observances, each from the
-    first onset since when it holds unbroken. Any other gets one observance for each transition, and a zone
-    without transitions a single STANDARD. Both instants are aware and not before 1970.
+    A zone that follows its yearly rule in all these years gets two observances with that rule, each from the onset
+    since which the rule has applied without a break. Any other zone gets one observance for each transition, and a
+    zone without transitions a single STANDARD. Both instants are aware and not before 1970.
     Raises ZoneInfoNotFoundError for an unknown zone.
     """
     first, last = require_aware(first, "first"), require_aware(last, "last")
@@ -223,9 +223,9 @@ def vtimezone(zone: str, first: datetime, last: datetime) -> Timezone:
 
 
 def _yearly(file: ZoneFile, first: datetime, last: int) -> list[Observance]:
-    """The zone's rule as observances; none where it has none, or one that is broken or cannot be written."""
+    """Return the zone's rule as observances; none if there is no rule, or it has breaks or no RRULE."""
     transitions = set(file.transitions(last + 1))
-    found: list[Observance] = []
+    observances: list[Observance] = []
     regular: set[Transition] = set()
     begun = EPOCH
     for onset in file.onsets:
@@ -237,13 +237,13 @@ def _yearly(file: ZoneFile, first: datetime, last: int) -> list[Observance]:
             return []
         regular.update(onset.transition(year) for year in range(since, last + 2))
         begun = max(begun, onset.transition(since).at)
-        found.append(_observance(onset, since, rule))
+        observances.append(_observance(onset, since, rule))
     irregular = any(transition.at >= begun for transition in transitions - regular)
-    return [] if begun > first or irregular else found
+    return [] if begun > first or irregular else observances
 
 
 def yearly_rule(day: YearlyDay) -> vRecur | None:
-    """The RRULE on whose dates `day` comes; None where no plain one says it, as when they span two months."""
+    """Return the RRULE of `day`; None if no simple rule expresses it, such as when its dates span two months."""
     shift = day.time.days
     if fixed := day.month_and_day:
         month, number = fixed
@@ -254,7 +254,7 @@ def yearly_rule(day: YearlyDay) -> vRecur | None:
     if not shift:
         nth = week if week < 5 else -1
         return _YearlyRule(FREQ="YEARLY", BYMONTH=month, BYDAY=f"{nth}{_WEEKDAYS[weekday]}")
-    # `M3.4.4/50`, the fourth Thursday's hour 50, is 02:00 on the Saturday of 24 to 30 March: no nth weekday.
+    # `M3.4.4/50`, hour 50 of the fourth Thursday, is 02:00 on the Saturday in 24 to 30 March: not an nth weekday.
     if month == 2:
         return None
     length = monthrange(2001, month)[1]
@@ -266,30 +266,30 @@ def yearly_rule(day: YearlyDay) -> vRecur | None:
 
 
 def _each(file: ZoneFile, first: datetime, last: int) -> Iterator[Observance]:
-    """One observance for what holds at `first`, and one for each later transition until the end of `last`."""
+    """Yield an observance for the time type at `first`, and for each later transition until the end of `last`."""
     transitions = file.transitions(last)
     past = [transition for transition in transitions if transition.at <= first]
     coming = [transition for transition in transitions if transition.at > first]
-    held = past[-1] if past else Transition(EPOCH - file.initial.offset, file.initial, file.initial)
-    for transition in (held, *coming):
-        observance = _begun(transition.before, transition.after)
+    current = past[-1] if past else Transition(EPOCH - file.initial.offset, file.initial, file.initial)
+    for transition in (current, *coming):
+        observance = _new_observance(transition.before, transition.after)
         wall = (transition.at + transition.before.offset).replace(tzinfo=None)
         observance.add("DTSTART", wall)
         if coming:
-            # Some programs count DTSTART only, some RDATE only where there is one; none reads a list right.
+            # Some programs use only DTSTART, others only RDATE if there is one; none reads a list of RDATEs correctly.
             observance.add("RDATE", wall)
         yield observance
 
 
 def _observance(onset: Onset, since: int, rule: vRecur) -> Observance:
-    observance = _begun(onset.before, onset.after)
+    observance = _new_observance(onset.before, onset.after)
     observance.add("DTSTART", onset.wall(since))
     observance.add("RRULE", rule)
     return observance
 
 
-def _begun(before: TimeType, after: TimeType) -> Observance:
-    # The side with the greater offset is DAYLIGHT, also in Dublin, whose zone data calls winter so.
+def _new_observance(before: TimeType, after: TimeType) -> Observance:
+    # The greater offset is DAYLIGHT, even in Dublin, whose zone data calls winter time daylight time.
     daylight = after.offset > before.offset if after.daylight != before.daylight else after.daylight
     observance = TimezoneDaylight() if daylight else TimezoneStandard()
     observance.add("TZOFFSETFROM", before.offset)

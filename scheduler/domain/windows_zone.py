@@ -1,11 +1,11 @@
-"""Names that Windows, Outlook and Exchange have for time zones, read for the country they stand beside."""
+"""Find the IANA zone for a name that Windows, Outlook or Exchange uses, by the country next to it."""
 
 import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
-# What Windows shows in its settings for the names it keeps; (UTC-08:00) and the like stands before them.
+# What Windows shows in its settings, after an offset such as (UTC-08:00), and the names that it stores.
 _DISPLAYED = {
     "Coordinated Universal Time-11": "UTC-11",
     "Aleutian Islands": "Aleutian Standard Time",
@@ -162,21 +162,23 @@ _OFFSET = re.compile(r"^\((?:UTC|GMT)[^)]*\)\s*", re.IGNORECASE)
 
 
 def windows_name(text: str) -> str | None:
-    """The name that Windows keeps for what `text` says, in lower case: its own, or what its settings show, as
-    `(UTC-08:00) Pacific Time (US & Canada)`. None where it is neither."""
+    """Return the name that Windows stores, in lower case, for that name or for what its settings show.
+
+    The settings show a text such as `(UTC-08:00) Pacific Time (US & Canada)`. Return None for anything else.
+    """
     plain = " ".join(text.split()).casefold()
     if plain in _zones():
         return plain
     shown = _OFFSET.sub("", plain).replace(" and canada", " & canada")
-    # A place alone may be meant as a place: only with its offset is it Windows'.
+    # A place without an offset may just be a place, so it is only a Windows name with one.
     return _displayed().get(shown) if shown != plain or "(us & canada)" in shown else None
 
 
 def windows_zone(name: str, country: str | None = None) -> str | None:
-    """The zone of a `windows_name` in a country, or anywhere where `country` is None. None where CLDR has no row."""
+    """Return the zone of a `windows_name` in a country, or CLDR's default if `country` is None; None without a row."""
     territory = country.partition("-")[0] if country else _WORLD
     rows = _zones()[name]
-    # UTC is the same everywhere.
+    # UTC is the same in every country.
     return rows.get(territory) or (rows.get(_WORLD) if name == "utc" else None)
 
 
@@ -187,10 +189,10 @@ def _displayed() -> Mapping[str, str]:
 
 @cache
 def _zones() -> Mapping[str, Mapping[str, str]]:
-    """Windows' names in lower case, their territories, their zones."""
+    """Return the zones by the lower-case Windows name and then by territory."""
     text = files("scheduler.domain.data").joinpath("windows_zones.tsv").read_text(encoding="utf-8")
-    found: dict[str, dict[str, str]] = {}
+    zones: dict[str, dict[str, str]] = {}
     for line in text.splitlines():
         name, territory, zone = line.split("\t")
-        found.setdefault(name.casefold(), {})[territory] = zone
-    return found
+        zones.setdefault(name.casefold(), {})[territory] = zone
+    return zones

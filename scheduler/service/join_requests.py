@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.delivery.compose.wording import When, describe_when
 from scheduler.domain.address import address_key, require_address
 from scheduler.domain.country import require_country
 from scheduler.domain.errors import Refused

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.delivery.compose.wording import DOORS_OPEN, When, describe_when
 from scheduler.domain.errors import Problem
 from scheduler.domain.locale import hour_cycle
+from scheduler.domain.localtime import JOIN_OPENS, LocalTime, local_time
 from scheduler.domain.occurrence import Occurrence, Series, Status
 from scheduler.domain.token import Keys, Purpose, token_expiry, token_subject
 from scheduler.service.schedule import find_occurrence, unmoved, upcoming
@@ -127,9 +128,9 @@ class JoinResult:
     topic: str = ""
     room: str = ""
     has_room: bool = True
-    when: When | None = None
-    was: When | None = None
-    next: When | None = None
+    when: LocalTime | None = None
+    was: LocalTime | None = None
+    next: LocalTime | None = None
 
 
 _BY_LINK_STATUS = {

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.delivery.compose.wording import When, describe_when
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import hour_cycle
+from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Kind, Policy, first_instant
 from scheduler.domain.token import Keys, Purpose
@@ -45,7 +46,7 @@ class Preferences:
     member: Member
     choices: Sequence[Choice]
     title: str = ""
-    next: When | None = None
+    next: LocalTime | None = None
 
 
 async def read_preferences(

@@ -7,7 +7,6 @@ from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.delivery.compose.wording import When, describe_when
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.occurrence import ANSWERS, Occurrence, Series
@@ -40,7 +39,7 @@ class RsvpResult:
     status: RsvpStatus
     title: str = ""
     topic: str = ""
-    when: When | None = None
+    when: LocalTime | None = None
     answer: str = ""
     before: str = ""
 

@@ -3,8 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scheduler.domain.localtime import months_later, say_day
-from scheduler.domain.occurrence import ANSWERS
+from scheduler.domain.localtime import format_day, months_later
 from scheduler.domain.token import Purpose
 from scheduler.service import preferences
 from scheduler.service import rsvp as rsvp_service
@@ -53,9 +52,9 @@ async def _pause(request: Request, months: str) -> Response:
             now=now,
             purpose=Purpose.LEAVE,
         )
-    except InvalidLink as shut:
-        return _leaving(request, shut.status, shut.status.value)
-    return _leaving(request, LinkStatus.GOOD, "paused", until=say_day(until))
+    except preferences.NotOpen as shut:
+        return _leaving(request, shut.standing, shut.standing.value)
+    return _leaving(request, LinkStatus.GOOD, "paused", until=format_day(until))
 
 
 def _leaving(request: Request, standing: LinkStatus, shown: str, *, until: str = "") -> Response:

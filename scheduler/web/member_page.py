@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import hour_cycle, own_hour_cycle, plain_locale, require_locale, with_hour_cycle
-from scheduler.domain.localtime import say_clock, say_day, say_length
+from scheduler.domain.localtime import format_clock, format_day, format_length
 from scheduler.domain.policy import Kind
 from scheduler.domain.text import require_line
 from scheduler.domain.token import Purpose
@@ -114,7 +114,7 @@ async def _shown(
         ],
         bounced=member.suppressed_at is not None,
         paused=member.status == "paused",
-        paused_until=say_day(paused) if paused else "",
+        paused_until=format_day(paused) if paused else "",
         tomorrow=str(today + timedelta(days=1)),
         done=_DONE.get(request.query_params.get("done", ""), ""),
         assumed=member.zone_source == "assumed",
@@ -141,12 +141,12 @@ def _words(choice: Choice, cycle: Literal["h12", "h23"]) -> str:
     if policy is None:
         return "What the convenors write now and then"
     if policy.lead is not None:
-        return f"The reminder {say_length(int(policy.lead.total_seconds()) // 60)} before the start"
+        return f"The reminder {format_length(int(policy.lead.total_seconds()) // 60)} before the start"
     assert policy.at is not None
     day = {0: "on the day", 1: "on the day before"}.get(
         policy.days_before or 0, f"{policy.days_before} days before"
     )
-    return f"The reminder {day}, at {say_clock(datetime.combine(date.min, policy.at), cycle)} your time"
+    return f"The reminder {day}, at {format_clock(datetime.combine(date.min, policy.at), cycle)} your time"
 
 
 Complaints = Mapping[str, str]

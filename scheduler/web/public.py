@@ -10,9 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scheduler.delivery.compose.wording import When, describe_when
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import hour_cycle
+from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import Occurrence, Series, Status
 from scheduler.domain.zone import city, require_zone
 from scheduler.service.retention import RETURNS_KEPT
@@ -40,9 +40,9 @@ class Shown:
     materials: str
     url: str
     calendar_url: str
-    home: When
-    there: When | None
-    was: When | None
+    home: LocalTime
+    there: LocalTime | None
+    was: LocalTime | None
     cancelled: bool
     begun: bool
     over: bool
@@ -162,8 +162,8 @@ async def privacy(request: Request) -> Response:
 def _shown(here: Site, one: Occurrence, chosen: Chosen, now: datetime) -> Shown:
     series, cycle = here.by_slug[one.series], hour_cycle(here.community.locale)
 
-    def when(occurrence: Occurrence, zone: str) -> When:
-        return describe_when(occurrence, series, zone=zone, cycle=cycle)
+    def when(occurrence: Occurrence, zone: str) -> LocalTime:
+        return local_time(occurrence, series, zone=zone, cycle=cycle)
 
     return Shown(
         title=series.title,
@@ -189,8 +189,8 @@ def shown_time(templates: Environment, one: Occurrence, series: Series, zone: st
     Raises Problem where the template is wrong.
     """
     try:
-        moment: Callable[[When], str] = templates.get_template("_when.html").module.moment  # type: ignore[attr-defined]
-        return moment(describe_when(one, series, zone=zone, cycle="h23"))
+        moment: Callable[[LocalTime], str] = templates.get_template("_when.html").module.moment  # type: ignore[attr-defined]
+        return moment(local_time(one, series, zone=zone, cycle="h23"))
     except TemplateError as error:
         raise Problem(f"templates/web/_when.html: {error}") from None
 

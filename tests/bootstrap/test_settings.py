@@ -225,7 +225,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         ),
         (
             "[community]\naddress = 'meetings'\n",
-            "my.toml: [community] address: 'meetings' is not an address: an email address must have an @-sign; "
+            "my.toml: [community] address: 'meetings' is not an email address: an email address must have an @-sign; "
             "accepted: an e-mail address, as name@example.org",
         ),
         (
@@ -243,7 +243,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         ),
         (
             "[community]\nlinks = {Talks = 'example.org/talks'}\n",
-            "my.toml: [community] links: 'Talks': 'example.org/talks' is no web address; write it in full, as "
+            "my.toml: [community] links: 'Talks': 'example.org/talks' is not a web address; write it in full, such as "
             "https://example.org/room; accepted: labels with web addresses, as "
             '{ "Recordings" = "https://example.org/recordings" }, or {}',
         ),
@@ -301,7 +301,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         ),
         (
             POLICY.replace("1h", "an hour"),
-            "my.toml: [[policies]] number 1 'soon', lead: 'an hour' is no length of time; "
+            "my.toml: [[policies]] number 1 'soon', lead: 'an hour' is not a length of time; "
             'write it as 90m, 1h, 14d or 1d 2h; accepted: a length of time, as "90m", "1h" or "14d"',
         ),
         (
@@ -310,7 +310,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         ),
         (
             POLICY + 'at = "09:00"\n',
-            "my.toml: [[policies]] number 1 'soon': give either lead, or days_before and at; not both, not neither",
+            "my.toml: [[policies]] number 1 'soon': give either lead, or days_before and at, but not both",
         ),
         (
             POLICY + "series = 'coffee'\n",
@@ -324,11 +324,11 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         ),
         (
             POLICY.replace("reminder", "follow-up"),
-            "my.toml: [[policies]] number 1 'soon': give either lag, or days_after and at; not both, not neither",
+            "my.toml: [[policies]] number 1 'soon': give either lag, or days_after and at, but not both",
         ),
         (
             POLICY + "lag = '2h'\n",
-            "my.toml: [[policies]] number 1 'soon': give either lead, or days_before and at; not both, not neither",
+            "my.toml: [[policies]] number 1 'soon': give either lead, or days_before and at, but not both",
         ),
         (
             "".join(
@@ -341,7 +341,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         (
             f"[community]\ndomain = '{'a' * 60}.example.org'\n",
             f"my.toml: [community] domain: series slug 'conversation-for-kindness' and domain '{'a' * 60}.example.org' "
-            "have 97 characters together; at most 54 fit into a calendar UID: choose a shorter slug",
+            "have 97 octets together; at most 54 fit into a calendar UID: choose a shorter slug",
         ),
         (
             "[web]\nport = 1\n[mail\n",

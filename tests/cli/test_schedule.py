@@ -113,7 +113,7 @@ def test_people_get_a_table_with_the_home_hour_theirs_and_the_notes(command: Com
     shown = command("schedule", "--from", "2027-04-15", "--count", "1", "--zone", "Pacific/Auckland")
     words = " ".join(shown.stdout.decode().split())
     assert f"Thu 15 Apr 2027 18:00 London (UTC+1) {SERIES}/2027-04-15" in words
-    assert "Fri 16 Apr 2027 05:00 Auckland (UTC+12) That is your Friday; 05:00 this month" in words
+    assert "Fri 16 Apr 2027 05:00 Auckland (UTC+12) Friday for you; 05:00 this month" in words
 
 
 def test_a_cancelled_and_a_moved_meeting_are_shown_as_such(command: Command) -> None:

@@ -118,8 +118,8 @@ def test_subject_text_html_and_calendar_part_show_the_members_own_hour(
 
 def test_london_stands_beside_the_local_time_with_the_note_that_the_day_differs() -> None:
     mail = received(message(REMINDER))
-    assert "In London: Thursday 19 November 2026, 18:00 to 19:00 (UTC). That is your Friday." in mail.text
-    assert "That is your Friday." in mail.html
+    assert "In London: Thursday 19 November 2026, 18:00 to 19:00 (UTC). Friday for you." in mail.text
+    assert "Friday for you." in mail.html
 
 
 def test_a_member_at_home_reads_no_second_time() -> None:

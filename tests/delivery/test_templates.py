@@ -39,7 +39,7 @@ def test_an_unknown_attribute_in_an_included_file_is_found_there(folder: Path) -
         ("{% block main %}", "line 2: Unexpected end of template"),
         ("{{ when.day | shout }}", "line 2: No filter named 'shout'"),
         ("{{ 1 / 0 }}", "line 2: division by zero"),
-        ("{{ when() }}", "line 2: 'When' object is not callable"),
+        ("{{ when() }}", "line 2: 'LocalTime' object is not callable"),
         ("{% include 'nowhere.txt' %}", "nowhere.txt: this template is missing"),
     ],
 )

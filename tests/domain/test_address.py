@@ -67,7 +67,7 @@ def test_an_address_is_given_its_usual_spelling(text: str, address: str) -> None
     ],
 )
 def test_what_is_no_address_is_refused_in_one_short_line(text: str) -> None:
-    with pytest.raises(Refused, match=r"^member '.*' is not an address: ") as refusal:
+    with pytest.raises(Refused, match=r"^member '.*' is not an email address: ") as refusal:
         require_address(text, "member")
     assert str(refusal.value).isprintable() and len(str(refusal.value)) < 300
 

@@ -72,7 +72,7 @@ def test_encodings_are_known_by_what_people_call_them(text: str, codec: str) -> 
 
 @pytest.mark.parametrize("text", ["", "klingon", "base64", "rot13", "zip", "9999", "idna\x00"])
 def test_what_is_no_encoding_of_text_is_refused(text: str) -> None:
-    with pytest.raises(Refused, match="is not known; write for instance utf-8"):
+    with pytest.raises(Refused, match="is not known; write, for example, utf-8"):
         require_encoding(text)
 
 

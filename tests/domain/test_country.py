@@ -57,6 +57,8 @@ from scheduler.domain.zone import country_table
         ("Cote d'Ivoire", "CI"),
         ("Côte d’Ivoire", "CI"),
         ("Faroe Islands", "FO"),
+        ("French Southern Territories", "TF"),
+        ("Heard & McDonald Islands", "HM"),
         ("Føroyar", "FO"),
         ("Saint Lucia", "LC"),
         ("St. Lucia", "LC"),

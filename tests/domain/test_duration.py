@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.domain.clock import parse_duration, say_duration
+from scheduler.domain.clock import format_duration, parse_duration
 from scheduler.domain.errors import Refused
 
 
@@ -33,7 +33,7 @@ def test_parts_may_be_left_out(text: str, length: timedelta) -> None:
     "text", ["", " ", "1", "h", "1.5h", "-1h", "2h 1d", "1h 1h", "1 h", "soon", "٣h", "1s", "99999d"]
 )
 def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(Refused, match="is no length of time; write it as 90m, 1h, 14d or 1d 2h"):
+    with pytest.raises(Refused, match="is not a length of time; write it as 90m, 1h, 14d or 1d 2h"):
         parse_duration(text)
 
 
@@ -50,4 +50,4 @@ def test_anything_else_is_refused(text: str) -> None:
     ],
 )
 def test_a_length_of_time_is_told_in_its_two_largest_units(length: timedelta, words: str) -> None:
-    assert say_duration(length) == words
+    assert format_duration(length) == words

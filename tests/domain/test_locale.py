@@ -67,7 +67,7 @@ def test_a_tag_is_given_its_usual_form(text: str, tag: str) -> None:
 )
 def test_what_is_no_tag_is_refused_in_one_short_line(text: str) -> None:
     with pytest.raises(
-        Refused, match=r"^language '.* is not known; write a language and country, as en-GB$"
+        Refused, match=r"^language '.* is not known; write a language and country, such as en-GB$"
     ) as refusal:
         require_locale(text, "language")
     assert str(refusal.value).isprintable() and len(str(refusal.value)) < 200

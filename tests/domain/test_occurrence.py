@@ -37,7 +37,7 @@ def test_the_third_thursday_is_between_the_15th_and_the_21st() -> None:
         ({"rule": "FREQ=HOURLY"}, "FREQ must be"),
         ({"rule": "FREQ=MONTHLY;BYHOUR=3"}, "'BYHOUR' is not understood"),
         ({"rule": "every third Thursday"}, "has two meanings"),
-        ({"rule": "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"}, "never gives a date"),
+        ({"rule": "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"}, "never has a date"),
         ({"slug": "Not A Slug"}, "is not a slug"),
         ({"duration": timedelta(0)}, "duration"),
         ({"start": time(18, 0, 30)}, "HH:MM"),
@@ -68,7 +68,7 @@ def test_a_naive_datetime_is_refused() -> None:
     "text", ["tea", "tea/2026-13-01", "tea/2026-11-19T2460", "Tea/2026-11-19", "tea/2026-11-19 "]
 )
 def test_what_is_no_key_is_refused(text: str) -> None:
-    with pytest.raises(Refused, match="is no occurrence"):
+    with pytest.raises(Refused, match="is not an occurrence"):
         OccurrenceKey.parse(text)
 
 

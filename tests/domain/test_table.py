@@ -143,7 +143,7 @@ def test_an_empty_file_is_refused(data: bytes) -> None:
 
 
 def test_a_workbook_is_refused_with_what_to_do() -> None:
-    with pytest.raises(Refused, match="save its sheet as CSV"):
+    with pytest.raises(Refused, match="save the sheet as CSV"):
         read(b"PK\x03\x04\x14\x00")
 
 

@@ -147,7 +147,7 @@ def test_a_refusal_names_the_zone_that_was_probably_meant(wrong: str, right: str
 def test_for_an_abbreviation_or_an_offset_no_place_is_guessed(text: str) -> None:
     assert has_no_place(text)
     assert nearest_zone(text) is None
-    with pytest.raises(Refused, match="names no place"):
+    with pytest.raises(Refused, match="is not a place"):
         require_zone(text)
 
 
@@ -300,7 +300,7 @@ def test_every_primary_zone_is_one_of_the_country_s_own() -> None:
         ("America/St_Johns", "St John's"),
         ("Europe/Kiev", "Kyiv"),
         ("Asia/Ho_Chi_Minh", "Ho Chi Minh City"),
-        ("Australia/Lord_Howe", "Lord Howe"),
+        ("Australia/Lord_Howe", "Lord Howe Island"),
         ("Asia/Calcutta", "Kolkata"),
         ("America/New_York", "New York"),
         ("US/Eastern", "New York"),

@@ -146,7 +146,7 @@ async def test_after_a_moved_meeting_the_schedule_does_not_mention_last_time(
         zones=["Asia/Kolkata"],
     )
     assert [row.local["Asia/Kolkata"].note for row in rows] == [
-        "That is your Friday.",
+        "Friday for you.",
         "22:30 this month, an hour earlier than usual: the UK's clocks have changed and yours have not.",
     ]
 

@@ -116,11 +116,11 @@ def test_a_zone_is_read_or_that_of_the_country_assumed(
             "Bouvet Island has no time zone of its own; write the member's zone, such as Europe/London",
         ),
         ("UK", "Europe/Lodon", "'Europe/Lodon' is not known; did you mean Europe/London?"),
-        ("UK", "Nowhere", "'Nowhere' is not known; write an IANA name as Europe/London, or UTC"),
+        ("UK", "Nowhere", "'Nowhere' is not known; write an IANA name such as Europe/London, or UTC"),
         (
             "UK",
             "Etc/GMT+5",
-            "'Etc/GMT+5' names no place, so its clock changes are not known; write a place as ",
+            "'Etc/GMT+5' is not a place, so its clock changes are not known; write a place such as ",
         ),
     ],
 )

@@ -144,8 +144,8 @@ async def test_the_first_and_a_moved_meeting_have_no_shift(installation: Install
         (await rows(installation, since=since, count=1, zones=("Asia/Dhaka",)))[0].local["Asia/Dhaka"]
         for since in (date(2020, 1, 1), date(2027, 4, 16))
     ]
-    assert (first.starts.date(), first.shift_minutes, first.clock_note) == (date(2020, 7, 16), 0, "")
-    assert (moved.starts.date(), moved.shift_minutes, moved.day_shift) == (date(2027, 4, 23), 0, 1)
+    assert (first.starts_at.date(), first.shift_minutes, first.clock_note) == (date(2020, 7, 16), 0, "")
+    assert (moved.starts_at.date(), moved.shift_minutes, moved.day_shift) == (date(2027, 4, 23), 0, 1)
 
 
 @pytest.mark.parametrize("since", ["2026-11-19", "2026-11-01", "0001-01-01"])

@@ -146,7 +146,7 @@ async def test_the_update_has_a_higher_sequence_and_says_what_was_told(home: Ins
     subject, body = next(pair for pair in texts(home, "Ann") if "Changed" in pair[0])
     assert "Friday 20 November, 01:00 London" in subject
     assert "has a new time" in body
-    assert "We had told you 02:00. The rules for clocks have changed since then." in body
+    assert "We previously told you 02:00. The rules for clocks have changed since then." in body
     assert sequences(home.mails(), "Ann") == [0, 1]
     _, body = next(pair for pair in texts(home, "Val") if "Changed" in pair[0])
     assert "Its time stays as it is" in body and "We had told you" not in body and "It was" not in body
@@ -157,8 +157,8 @@ async def test_the_update_has_a_higher_sequence_and_says_what_was_told(home: Ins
 async def test_the_next_reminder_says_what_was_told_and_once_is_enough(home: Installation) -> None:
     await home.live(datetime(2026, 11, 20, 2, tzinfo=UTC))
     reminders = [body for subject, body in texts(home, "Ann") if "Reminder" in subject]
-    assert ["We had told you 02:00" in body for body in reminders] == [True, False]
-    assert not any("We had told you" in body for _, body in texts(home, "Val"))
+    assert ["We previously told you 02:00" in body for body in reminders] == [True, False]
+    assert not any("We previously told you" in body for _, body in texts(home, "Val"))
     assert await troubles(home) == []
 
 
@@ -185,15 +185,15 @@ async def test_if_only_members_zones_changed_only_those_members_are_told(away: I
 async def test_if_only_members_zones_changed_their_reminder_says_what_was_told(away: Installation) -> None:
     await away.live(datetime(2026, 11, 19, 18, tzinfo=UTC))
     reminders = [body for subject, body in texts(away, "Van") if "Reminder" in subject]
-    assert ["We had told you 10:00" in body for body in reminders] == [True, False]
-    assert not any("We had told you" in body for _, body in texts(away, "Ann"))
+    assert ["We previously told you 10:00" in body for body in reminders] == [True, False]
+    assert not any("We previously told you" in body for _, body in texts(away, "Ann"))
 
 
 async def test_a_member_invited_later_was_told_nothing_before(home: Installation) -> None:
     await home.join(("Eve", "Europe/London"))
     await home.tick()
     ((_, body),) = texts(home, "Eve")
-    assert "We had told you" not in body
+    assert "We previously told you" not in body
     assert "2 members were told" in (await troubles(home))[0]
 
 
@@ -223,7 +223,7 @@ async def test_members_who_left_are_not_counted_and_those_who_moved_are_told_not
     await away.change("Van", zone="America/Toronto")
     assert "1 member was told (1 in America/Vancouver were told 10:00" in (await troubles(away))[0]
     await away.live(datetime(2026, 11, 19, 18, tzinfo=UTC))
-    assert not any("We had told you" in body for _, body in texts(away, "Van"))
+    assert not any("We previously told you" in body for _, body in texts(away, "Van"))
 
 
 async def test_a_cancelled_meeting_is_not_reported(home: Installation) -> None:

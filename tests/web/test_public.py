@@ -45,7 +45,7 @@ async def test_the_front_page_shows_the_next_meeting_at_home_and_the_feed(visito
 async def test_a_visitor_who_names_a_zone_sees_their_own_hour(visitor: httpx.AsyncClient) -> None:
     page = await visitor.get("/", params={"zone": "Pacific/Auckland"})
     assert '<time datetime="2026-11-20T07:00:00+13:00">07:00</time>' in page.text
-    assert "That is your Friday." in page.text
+    assert "Friday for you." in page.text
     assert "an hour later than last time" in page.text
     assert "Thursday 19 November 2026, 18:00" in page.text
 

@@ -17,23 +17,17 @@ from scheduler.delivery.compose.calendar_part import CalendarPart
 from scheduler.delivery.compose.dkim import CohortSigner, DkimSigner
 from scheduler.delivery.compose.links import links_of, purposes_of
 from scheduler.delivery.compose.markdown import as_html, as_text
-from scheduler.delivery.compose.mime import (
-    CALENDAR,
-    ascii_domain,
-    header,
-    list_id_words,
-    mailbox_words,
-    mime,
-    text_words,
-)
+from scheduler.delivery.compose.mime import CALENDAR, header, list_id_words, mailbox_words, mime, text_words
 from scheduler.delivery.compose.recipient import Recipient, recipient
 from scheduler.delivery.compose.templates import Blanks, Templates, TextTemplate
-from scheduler.delivery.compose.wording import When, as_told, describe_meeting
+from scheduler.delivery.compose.wording import as_told, describe_meeting
+from scheduler.domain.address import ascii_domain
 from scheduler.domain.calendar import Method, invitation, invitation_uid
 from scheduler.domain.clock import require_aware
 from scheduler.domain.community import Community
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import hour_cycle
+from scheduler.domain.localtime import LocalTime
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import MEETING, REPLIES, Kind
 from scheduler.domain.text import require_line
@@ -110,7 +104,7 @@ class RecipientValues(NamedTuple):
 
 def require_agreement(
     kind: str,
-    when: When,
+    when: LocalTime,
     *,
     subject: str,
     bodies: Collection[tuple[TextTemplate, TextTemplate]],
@@ -303,7 +297,7 @@ class Composer:
                 invite = self._invite(occurrence, series)
             if self._page:
                 page = self._page(occurrence, series, cohort.zone)
-        if isinstance(when := values.get("when"), When):
+        if isinstance(when := values.get("when"), LocalTime):
             require_agreement(kind, when, subject=subject, bodies=bodies.values(), invite=invite, page=page)
         return Composed(
             cohort, self._community, subject=subject, bodies=bodies, invite=invite, signer=self._signer

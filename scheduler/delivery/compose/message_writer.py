@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose.composer import WITH_CALENDAR, Cohort, Composed, Composer, RecipientValues
 from scheduler.delivery.compose.links import UNPROVEN, tokens_for
-from scheduler.delivery.compose.mime import ascii_domain
 from scheduler.delivery.send.transport import Envelope
+from scheduler.domain.address import ascii_domain
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.errors import Problem

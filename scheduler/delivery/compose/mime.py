@@ -5,9 +5,8 @@ from binascii import b2a_base64
 from collections.abc import Sequence
 from email.header import Header
 
-import idna
-
 from scheduler.delivery.compose.bytes_template import BytesTemplate
+from scheduler.domain.address import ascii_domain
 from scheduler.domain.calendar import Method
 
 Pieces = Sequence[bytes | str]
@@ -28,7 +27,6 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _ATOMS = re.compile(rf"{_ATOM}( {_ATOM})*")
 _LOCAL_PART = re.compile(rf"{_ATOM}(\.{_ATOM})*")
 _PRINTABLE = re.compile(r"[ -~]*")
-_DOMAIN = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def header(name: str, *words: str) -> bytes:
@@ -74,16 +72,6 @@ def mailbox_words(name: str, address: str) -> list[str]:
 def list_id_words(name: str, domain: str) -> list[str]:
     """The words of a List-ID (RFC 2919) under `domain`."""
     return [*_phrase(name), f"<members.{ascii_domain(domain)}>"]
-
-
-def ascii_domain(address: str) -> str:
-    """`address` (or a domain) with its domain as the DNS holds it. Raises ValueError where it cannot."""
-    local, at, domain = address.rpartition("@")
-    if not domain.isascii():
-        domain = idna.encode(domain, uts46=True).decode("ascii")
-    if not _DOMAIN.fullmatch(domain):
-        raise ValueError("an address has no domain that the DNS can hold")
-    return f"{local}{at}{domain}"
 
 
 def mime(

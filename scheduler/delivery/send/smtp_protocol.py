@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-import idna
-
 from scheduler.delivery.send.transport import Envelope, Outcome, Verdict
+from scheduler.domain.address import ascii_domain
 
 MAX_REPLY_BYTES = 32_768
 UNREADABLE = -1

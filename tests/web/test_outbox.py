@@ -80,7 +80,7 @@ async def test_no_other_file_can_be_read(told: Installation, visitor: httpx.Asyn
 
 
 async def test_an_empty_outbox_says_so(installation: Installation, visitor: httpx.AsyncClient) -> None:
-    assert "No mail has been sent yet" in (await visitor.get("/outbox")).text
+    assert "No emails have been sent yet" in (await visitor.get("/outbox")).text
 
 
 async def test_this_machine_sees_it_by_its_own_names(told: Installation, arrive: Arrive) -> None:

@@ -201,7 +201,7 @@ async def test_a_form_that_is_too_large_gets_a_page(installation: Installation, 
             await visitor.post(path, content=b"x" * 5_000_000),
         ):
             assert answer.status_code == 413
-            assert "That was too much at once" in answer.text and "You need to go back" in answer.text
+            assert "The form is too long" in answer.text and "You need to go back" in answer.text
             assert answer.headers["Content-Type"].startswith("text/html")
             assert "Content-Security-Policy" in answer.headers and 'href="/"' in main(answer)
 

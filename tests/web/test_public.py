@@ -100,7 +100,7 @@ async def test_next_stays_with_a_meeting_until_it_is_over(
 ) -> None:
     installation.clock.pass_until(datetime(2026, 11, 19, 18, 59, tzinfo=UTC))
     assert (await visitor.get("/next")).headers["Location"] == f"/meetings/{NOVEMBER}"
-    assert "The meeting that is on now" in (await visitor.get("/")).text
+    assert "The meeting on now" in (await visitor.get("/")).text
     installation.clock.pass_(timedelta(minutes=1))
     assert (await visitor.get("/next")).headers["Location"] == f"/meetings/{DECEMBER}"
 
@@ -192,7 +192,7 @@ async def test_what_is_not_there_is_a_page_in_the_same_style(visitor: httpx.Asyn
     ]:
         page = await visitor.get(path)
         assert page.status_code == 404
-        assert "There is no such page" in page.text and "/static/style.css" in page.text
+        assert "Page not found" in page.text and "/static/style.css" in page.text
 
 
 async def test_other_methods_are_refused(visitor: httpx.AsyncClient) -> None:
@@ -254,7 +254,7 @@ async def test_while_the_database_is_out_of_reach_a_page_says_to_come_again(
     fails(OperationalError("SELECT", {}, sqlite3.OperationalError("disk I/O error")))
     page = await arrive().get("/")
     assert page.status_code == 503 and page.headers["Retry-After"] == "60"
-    assert "Our records are out of reach for a moment" in page.text
+    assert "We cannot reach our database at the moment" in page.text
     assert "Content-Security-Policy" in page.headers
     fails(IntegrityError("SELECT", {}, sqlite3.IntegrityError("ours to mend")))
     assert (await arrive().get("/")).status_code == 500

@@ -147,12 +147,14 @@ async def test_a_visitor_that_asks_too_often_waits_for_the_next_hour_and_no_othe
     database: Database,
 ) -> None:
     clock = FakeClock(START)
-    pace = RateLimiter(database, clock, KEYS, limits=FormLimits(of_one_visitor=2, of_all=10), trusted=PROXIES)
-    assert [await pace.allows(request(REAL)) for _ in range(3)] == [True, True, False]
-    assert not await pace.allows(request("10.0.0.1", (XFF, f"{FORGED}, {REAL}:99")))
-    assert await pace.allows(request("10.0.0.1", (XFF, f"{REAL}, {FORGED}")))
+    limiter = RateLimiter(
+        database, clock, KEYS, limits=FormLimits(of_one_visitor=2, of_all=10), trusted=PROXIES
+    )
+    assert [await limiter.allows(request(REAL)) for _ in range(3)] == [True, True, False]
+    assert not await limiter.allows(request("10.0.0.1", (XFF, f"{FORGED}, {REAL}:99")))
+    assert await limiter.allows(request("10.0.0.1", (XFF, f"{REAL}, {FORGED}")))
     clock.pass_until(START + timedelta(minutes=1))
-    assert await pace.allows(request(REAL))
+    assert await limiter.allows(request(REAL))
 
 
 async def test_the_limit_over_all_visitors_holds_and_is_a_trouble_for_an_hour(database: Database) -> None:

@@ -51,7 +51,7 @@ async def test_who_declines_is_told_so_gets_no_reminder_and_comes_back_by_one_pr
     await installation.planner.tick()
     assert (await installation.states(kind="reminder"))["Bo"] == "queued"
     declined = await visitor.post(link, data={"answer": "declined"})
-    assert "You get no more reminders of this meeting" in declined.text
+    assert "You will get no more reminders of this meeting" in declined.text
     await installation.planner.tick()
     assert (await installation.states(kind="reminder"))["Bo"] == "skipped: declined"
     assert 'name="answer" value="none">Undo' in declined.text
@@ -100,7 +100,7 @@ async def test_the_link_is_bound_to_its_member_meeting_and_purpose(
     assert await counted(installation) == {}
     await installation.change("Bo", generation=1)
     replaced = await visitor.post(link, data={"answer": "coming"})
-    assert replaced.status_code == 410 and "This link was replaced" in replaced.text
+    assert replaced.status_code == 410 and "This link has been replaced" in replaced.text
     await installation.change("Bo", status="left", active_since=None)
     left = await visitor.get(f"/rsvp/{await rsvp_token(installation, 'Bo')}")
     assert left.status_code == 410 and "You have left the list" in left.text

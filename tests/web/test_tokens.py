@@ -119,7 +119,7 @@ async def test_a_revoked_token_says_that_it_was_replaced(
     }
     await installation.change("Bo", generation=2)
     for purpose, token in tokens.items():
-        await refused(visitor, purpose, token, status=410, words="This link was replaced")
+        await refused(visitor, purpose, token, status=410, words="This link has been replaced")
 
 
 async def test_an_expired_token_says_so_and_where_to_get_another(

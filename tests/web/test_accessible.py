@@ -1,4 +1,4 @@
-"""Every page, light and dark, as wide as the smallest telephone and as a desk: axe-core finds no violation."""
+"""Every page, light and dark, on the smallest phone and on a desktop: axe-core finds no violation."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta

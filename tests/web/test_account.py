@@ -1,4 +1,4 @@
-"""Fresh links, another address, and being forgotten by one's own hand."""
+"""New links, another address, and members who delete everything about themselves."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -70,7 +70,7 @@ async def test_a_fresh_link_holds_for_an_hour_and_looking_at_it_changes_nothing(
     assert await everything(installation) == before
 
 
-async def test_a_new_address_is_confirmed_by_its_owner_and_the_old_one_is_told(
+async def test_a_new_address_is_confirmed_by_its_owner_and_the_old_one_is_notified(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     link = await fresh(installation, visitor)
@@ -102,7 +102,7 @@ async def test_a_new_address_is_confirmed_by_its_owner_and_the_old_one_is_told(
     assert (await visitor.post(confirm)).status_code == 410
 
 
-async def test_an_address_of_another_member_is_not_taken_and_not_told(
+async def test_an_address_of_another_member_is_neither_taken_nor_revealed(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     link = await fresh(installation, visitor)
@@ -114,7 +114,7 @@ async def test_an_address_of_another_member_is_not_taken_and_not_told(
     assert (await person(installation)).address == "bo@example.org"
 
 
-async def test_who_left_may_still_see_their_data_and_be_forgotten(
+async def test_members_who_left_can_still_see_and_delete_their_data(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     await installation.change("Bo", status="left", active_since=None)
@@ -164,7 +164,7 @@ async def test_after_being_forgotten_nothing_names_them_and_an_import_says_that_
     assert not found(installation.folder, email, "Quarrendon")
 
 
-async def test_no_token_stands_in_the_log_or_is_told_to_anybody(
+async def test_no_token_is_logged_or_sent_to_another_site(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     """Every personal path answers with its referrer policy and no-store, and the log names its pattern alone."""

@@ -1,4 +1,4 @@
-"""Calendars served from memory: made once for each state, and never older than two seconds."""
+"""Calendars served from memory: made once for each version of the data, and never more than two seconds old."""
 
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -43,7 +43,7 @@ def feed_cache(app: Starlette) -> FeedCache:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_what_stands_ready_is_given_out_without_a_look_at_any_table(
+async def test_a_cached_calendar_is_sent_without_a_query(
     visitor: httpx.AsyncClient, reads: list[str], path: str
 ) -> None:
     first = await visitor.get(path)
@@ -79,7 +79,7 @@ async def test_a_change_by_anybody_shows_within_two_seconds(
     assert again.status_code == 200 and "Listening" in again.text
 
 
-async def test_a_look_alone_makes_nothing_anew_while_nothing_changed(
+async def test_a_refresh_keeps_the_calendars_while_nothing_changed(
     installation: Installation, feed_cache: FeedCache, visitor: httpx.AsyncClient
 ) -> None:
     await visitor.get("/calendar.ics")
@@ -91,7 +91,7 @@ async def test_a_look_alone_makes_nothing_anew_while_nothing_changed(
     assert ready is not None and feed_cache.cached_feed(b"/calendar.ics") is ready
 
 
-async def test_the_first_tick_of_all_shows_too(
+async def test_the_first_tick_changes_the_calendar(
     installation: Installation, feed_cache: FeedCache, visitor: httpx.AsyncClient
 ) -> None:
     """It adopts the series, and with that the stamps of its meetings change."""
@@ -105,7 +105,7 @@ async def test_the_first_tick_of_all_shows_too(
     assert (await visitor.get("/calendar.ics")).headers["ETag"] != first.headers["ETag"]
 
 
-async def test_with_the_month_it_is_made_anew(
+async def test_a_new_month_makes_the_calendar_again(
     installation: Installation, feed_cache: FeedCache, visitor: httpx.AsyncClient
 ) -> None:
     await visitor.get("/calendar.ics")
@@ -114,7 +114,7 @@ async def test_with_the_month_it_is_made_anew(
     assert feed_cache.cached_feed(b"/calendar.ics") is None
 
 
-async def test_what_was_made_while_the_state_changed_is_not_kept(
+async def test_a_calendar_made_while_the_data_changed_is_not_cached(
     installation: Installation,
     feed_cache: FeedCache,
     visitor: httpx.AsyncClient,
@@ -140,7 +140,7 @@ async def test_what_was_made_while_the_state_changed_is_not_kept(
     assert "Meanwhile" in (await visitor.get("/calendar.ics")).text
 
 
-async def test_a_database_that_is_gone_is_a_fault_and_no_old_calendar(
+async def test_a_missing_database_gives_an_error_and_no_old_calendar(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     await visitor.get("/calendar.ics")
@@ -153,7 +153,7 @@ async def test_a_database_that_is_gone_is_a_fault_and_no_old_calendar(
     assert answer.status_code == 503 and "VCALENDAR" not in answer.text
 
 
-async def test_what_was_given_out_is_counted_by_route(feed_cache: FeedCache) -> None:
+async def test_responses_are_counted_by_route(feed_cache: FeedCache) -> None:
     with capture_logs() as lines:
         for _ in range(3):
             feed_cache.count("/calendar/{series}.ics", 304)

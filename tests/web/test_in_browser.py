@@ -1,4 +1,4 @@
-"""The pages in a real browser: nothing is blocked, nothing sticks out, and what can be pressed does its work."""
+"""The pages in a real browser: nothing is blocked, nothing overflows, and every control works."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -93,7 +93,7 @@ async def test_without_script_a_place_is_chosen_from_the_list(address: str, brow
 
 
 @pytest.mark.parametrize("script", [True, False])
-async def test_who_asks_to_join_needs_a_keyboard_and_no_script(
+async def test_asking_to_join_needs_only_a_keyboard_and_no_script(
     address: str, browser: "Browser", installation: Installation, *, script: bool
 ) -> None:
     context = await browser.new_context(
@@ -151,7 +151,7 @@ async def test_leaving_takes_one_press(address: str, page: "Page", installation:
 
 
 @pytest.mark.parametrize("path", ["/", f"/meetings/{KEY}"])
-async def test_the_late_change_of_zone_keeps_the_visitors_choice_and_focus_and_is_told(
+async def test_a_late_change_to_local_times_keeps_choice_and_focus_and_is_announced(
     address: str, page: "Page", path: str
 ) -> None:
     """The server's second answer waits until the visitor has chosen a place, and then until a link has the focus."""

@@ -1,4 +1,4 @@
-"""The form for who wants to join, from the first look to the button in the mail."""
+"""The form to join, from the first visit to the button behind the link in the email."""
 
 import re
 from datetime import timedelta
@@ -155,7 +155,7 @@ async def test_ten_thousand_attempts_from_many_networks_bring_one_address_two_ma
         "Аnn",
     ],
 )
-async def test_what_was_typed_is_kept_and_what_is_wrong_stands_beside_it(
+async def test_the_form_keeps_what_was_typed_and_shows_errors_beside_the_fields(
     installation: Installation, visitor: httpx.AsyncClient, field: str, value: str
 ) -> None:
     page = await visitor.post("/join", data={**GOOD, field: value})
@@ -180,7 +180,7 @@ async def test_the_card_may_be_framed_by_the_sites_named_and_no_other_page_is(
         assert "frame-ancestors 'none'" in (await visitor.get(path)).headers["Content-Security-Policy"]
 
 
-async def test_counts_that_could_say_who_are_not_shown(
+async def test_counts_that_could_identify_members_are_not_shown(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     assert "We are" not in (await visitor.get("/")).text

@@ -1,4 +1,4 @@
-"""The whole way of one member, with a real browser and a real relay: from a first look to the last mail."""
+"""A member's whole journey with a real browser and a real relay: from the first visit to the last email."""
 
 import re
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Whatever language and country a member can have: each is named, and every page and mail opens."""
+"""Any language and country that a member can have has a name, and every page and email renders."""
 
 import httpx
 import pytest

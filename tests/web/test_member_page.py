@@ -1,4 +1,4 @@
-"""A member's own page: what can be changed there, and that it holds at once."""
+"""A member's preferences page: what can be changed there, and that changes take effect at once."""
 
 import json
 import re
@@ -102,7 +102,7 @@ async def test_the_hour_cycle_is_a_members_own_and_no_change_of_language(
         ("cycle", "h99", "You need to choose one of these"),
     ],
 )
-async def test_what_cannot_be_kept_is_told_beside_its_field_and_nothing_is_saved(
+async def test_errors_are_shown_beside_their_fields_and_nothing_is_saved(
     installation: Installation, visitor: httpx.AsyncClient, link: str, field: str, value: str, words: str
 ) -> None:
     before = await everything(installation)
@@ -167,7 +167,7 @@ async def test_a_pause_holds_until_its_day_and_ends_by_a_press(
     assert (await person(installation)).status == "active"
 
 
-async def test_whose_address_sends_mail_back_is_told_so(
+async def test_a_member_whose_address_bounces_sees_it(
     installation: Installation, visitor: httpx.AsyncClient, link: str
 ) -> None:
     assert "came back" not in (await visitor.get(link)).text
@@ -207,7 +207,7 @@ async def test_the_feed_rings_as_wanted_and_gets_another_address(
     assert (await visitor.get(link)).status_code == 200
 
 
-async def test_everything_that_erasing_removes_is_handed_out_also_to_who_left(
+async def test_the_download_contains_everything_that_erasing_removes_also_for_members_who_left(
     installation: Installation, visitor: httpx.AsyncClient, link: str
 ) -> None:
     """Whatever table comes to hold something of a member: what is gone after erasing was in the file before."""
@@ -346,7 +346,7 @@ async def test_links_are_not_ended_where_no_new_one_would_arrive(
     assert (await visitor.get(link)).status_code == 200
 
 
-async def test_who_left_ends_nothing(installation: Installation, visitor: httpx.AsyncClient) -> None:
+async def test_members_who_left_cannot_cancel_links(installation: Installation, visitor: httpx.AsyncClient) -> None:
     fresh = f"/sign-in/{await fresh_token(installation)}"
     await installation.change("Bo", status="left", active_since=None)
     assert "Cancel my old links" not in (await visitor.get(fresh)).text

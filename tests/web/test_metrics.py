@@ -1,4 +1,4 @@
-"""What a scraper is told, and who may scrape."""
+"""What /metrics says, and who may read it."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def read(answer: httpx.Response) -> dict[tuple[str, ...], float]:
     }
 
 
-async def test_the_ledger_the_troubles_and_the_connections_are_told(
+async def test_the_metrics_cover_the_ledger_problems_and_connections(
     installation: Installation, transport: Metered, visitor: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     installation.transport = transport

@@ -1,4 +1,4 @@
-"""The outbox: every mail as its readers see it, on this machine and nowhere else."""
+"""The outbox: every email as its recipients see it, on this machine and nowhere else."""
 
 import re
 from dataclasses import replace
@@ -25,7 +25,7 @@ async def first_mail(visitor: httpx.AsyncClient) -> str:
     return found[1]
 
 
-async def test_the_list_says_who_was_told_which_hour(told: Installation, visitor: httpx.AsyncClient) -> None:
+async def test_the_list_shows_the_time_in_each_email(told: Installation, visitor: httpx.AsyncClient) -> None:
     page = (await visitor.get("/outbox")).text
     assert "3 mails" in page
     assert "Friday 20 November, 07:00 Auckland (UTC+13)" in page

@@ -1,4 +1,4 @@
-"""Members' own feeds and the pages that lead to them, as calendar programs and browsers ask for them."""
+"""Private feeds and the pages that lead to them, as calendar programs and browsers ask for them."""
 
 import gzip
 from datetime import UTC, datetime, timedelta
@@ -264,7 +264,7 @@ async def test_a_link_for_subscribing_that_does_not_work_says_why_and_does_nothi
     assert (await person(installation)).invitation_by == "mail"
 
 
-async def test_the_room_stands_in_no_feed_and_on_no_page_whatever_its_meeting_is(
+async def test_no_public_feed_or_page_contains_the_meeting_link_in_any_state(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     for link in ("https://secret.example.org/own", ""):

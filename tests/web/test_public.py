@@ -42,7 +42,7 @@ async def test_the_front_page_shows_the_next_meeting_at_home_and_the_feed(visito
     assert 'href="/join"' in page.text and 'href="/subscribe"' in page.text
 
 
-async def test_a_visitor_who_names_a_zone_sees_their_own_hour(visitor: httpx.AsyncClient) -> None:
+async def test_a_visitor_who_chooses_a_zone_sees_their_local_time(visitor: httpx.AsyncClient) -> None:
     page = await visitor.get("/", params={"zone": "Pacific/Auckland"})
     assert '<time datetime="2026-11-20T07:00:00+13:00">07:00</time>' in page.text
     assert "That is your Friday." in page.text
@@ -55,7 +55,7 @@ async def test_a_legacy_zone_name_as_browsers_report_it_is_understood(visitor: h
     assert "in Kolkata (UTC+5:30)" in page.text
 
 
-async def test_an_unknown_zone_is_told_gently_and_the_page_stands(visitor: httpx.AsyncClient) -> None:
+async def test_an_unknown_zone_gets_a_message_and_the_page_still_works(visitor: httpx.AsyncClient) -> None:
     for zone in ["Nowhere/Land", "EST", "<script>alert(1)</script>", "\x00", "é" * 5000, "../etc"]:
         page = await visitor.get("/", params={"zone": zone})
         assert page.status_code == 200
@@ -150,7 +150,7 @@ async def test_the_archive_lists_what_was_held_by_year_the_newest_first(
     assert 'href="/archive"' in (await visitor.get("/")).text
 
 
-async def test_the_room_stands_on_no_public_page(
+async def test_no_public_page_contains_the_meeting_link(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     await change(installation, NOVEMBER, link="https://secret.example.org/room")

@@ -1,4 +1,4 @@
-"""How often visitors may have mail sent by a form, and who a visitor is behind a proxy."""
+"""The rate limit on forms, and who a visitor is behind a proxy."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Public pages and calendars from memory: what is sent is what the router would say, and is made once."""
+"""Public pages and calendars from memory are the same as the router's answers, and are made once."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Answering an invitation by the link in a mail."""
+"""Answers to an invitation through the link in an email."""
 
 from datetime import UTC, datetime
 
@@ -44,7 +44,7 @@ async def test_looking_chooses_in_advance_and_changes_nothing(
     assert await everything(installation) == before
 
 
-async def test_who_declines_is_told_so_gets_no_reminder_and_comes_back_by_one_press(
+async def test_a_member_who_declines_gets_no_reminder_and_can_undo_it(
     installation: Installation, visitor: httpx.AsyncClient, link: str
 ) -> None:
     installation.clock.pass_until(datetime(2026, 11, 18, 19, tzinfo=UTC))
@@ -107,7 +107,7 @@ async def test_the_link_is_bound_to_its_member_meeting_and_purpose(
     assert await counted(installation) == {}
 
 
-async def test_a_cancelled_meeting_has_nothing_to_answer_and_a_moved_one_asks_anew(
+async def test_a_cancelled_meeting_takes_no_answer_and_a_moved_one_asks_again(
     installation: Installation, visitor: httpx.AsyncClient, link: str
 ) -> None:
     now = installation.clock.now()

@@ -1,4 +1,4 @@
-"""What another site makes a visitor's browser send does nothing, whatever it is sent to."""
+"""Requests that another site makes a visitor's browser send have no effect."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Every personal path: what a token opens is its own member's, for its own purpose, for its own time; nothing else."""
+"""Every personal path: a token works only for its own member, purpose and time."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta

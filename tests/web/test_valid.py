@@ -1,4 +1,4 @@
-"""Every page, in every state, and every mail is valid HTML: the W3C's validator finds nothing to say."""
+"""Every page in every state and every email is valid HTML by the W3C's validator."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What visitors ask for is carried out at moments that tell nothing of whom we know."""
+"""Requests are handled at random moments, so that timing does not tell who is a member."""
 
 import asyncio
 from collections.abc import Iterator

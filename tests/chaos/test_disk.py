@@ -72,7 +72,7 @@ async def test_a_disk_that_fills_between_a_250_and_its_settlement_stops_all_unti
         assert code == 1 and err.count("\n") == 1 and "make room" in err and not (disk / "copy").exists()
         await until(lambda: alerts)
         page = await here.answer("/join", ASKS)
-        assert page.status_code == 503 and "please try again in a few minutes" in page.text
+        assert page.status_code == 503 and "Try again in a few minutes" in page.text
         assert (await here.answer("/")).status_code == 200
         assert len(relay.taken) <= MIDST + CONNECTIONS, (
             "a connection went on before its last was written down"

@@ -108,7 +108,10 @@ async def test_axe_finds_nothing_on_any_page_light_or_dark(
         found |= {f"{scheme} moving": wrong for wrong in [await violations(page)] if wrong}
         await page.goto(f"{address}/join")
         await page.evaluate("document.querySelector('form').noValidate = true")
-        for name, shown in (("complaints", "Nothing was sent yet"), ("hours", "Which is your time zone?")):
+        for name, shown in (
+            ("complaints", "We have not sent your request yet"),
+            ("hours", "Which is your time zone?"),
+        ):
             await page.get_by_label("Your name").fill("Maya")
             if name == "hours":
                 await page.get_by_label("Email address").fill("maya@example.org")

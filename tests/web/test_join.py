@@ -103,7 +103,7 @@ async def test_a_link_followed_confirms_nothing_and_its_button_does(
         assert len(await join_requests.waiting(connection)) == 1
     installation.clock.pass_(timedelta(days=2))
     expired = await visitor.get(link)
-    assert expired.status_code == 410 and "run out" in expired.text
+    assert expired.status_code == 410 and "has expired" in expired.text
     assert (await visitor.get("/confirm/" + "a" * 40)).status_code == 404
 
 

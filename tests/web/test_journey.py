@@ -177,7 +177,7 @@ async def move(page: "Page", url: str) -> None:
     await page.get_by_role("button", name="Save my details").click()
     await page.locator(".when .clock", has_text="11:00 am").wait_for()
     await page.get_by_role("button", name="Yes, change it").click()
-    await page.get_by_text("Saved.").wait_for()
+    await page.get_by_text("We have saved your details.").wait_for()
 
 
 async def next_reminder(installation: Installation, mailbox: Mailbox) -> EmailMessage:

@@ -111,7 +111,7 @@ async def test_a_replaced_link_says_so_and_changes_nothing(
     await installation.change("Bo", generation=1)
     for answer in (await visitor.get(link), await visitor.post(link)):
         assert answer.status_code == 410
-        assert "was replaced" in answer.text
+        assert "has been replaced" in answer.text
     assert await status(installation, "Bo") == "active"
 
 

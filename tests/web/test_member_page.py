@@ -67,7 +67,10 @@ async def test_a_move_shows_both_hours_first_and_then_reminds_by_the_new_clock(
     saved = await visitor.post(
         link, data={**DETAILS, "zone": "America/Vancouver", "confirmed": "America/Vancouver"}
     )
-    assert saved.status_code == 303 and "Saved." in (await visitor.get(saved.headers["Location"])).text
+    assert (
+        saved.status_code == 303
+        and "We have saved your details." in (await visitor.get(saved.headers["Location"])).text
+    )
     moved = await person(installation)
     assert (moved.zone, moved.zone_source) == ("America/Vancouver", "confirmed")
     await installation.tick()
@@ -305,7 +308,7 @@ async def test_a_member_ends_their_old_links_and_a_new_one_goes_to_their_address
     for path in old:
         assert (await visitor.get(path)).status_code == 200, path
     shown = await visitor.get(link)
-    assert "Cancel my old links" in shown.text and "subscribe anew" in shown.text
+    assert "Cancel my old links" in shown.text and "subscribe again" in shown.text
     done = await visitor.post(link, data={"act": "links"})
     assert done.status_code == 200 and "We have cancelled your old links" in done.text
     # Whoever holds the old link is shown no new one.
@@ -346,7 +349,9 @@ async def test_links_are_not_ended_where_no_new_one_would_arrive(
     assert (await visitor.get(link)).status_code == 200
 
 
-async def test_members_who_left_cannot_cancel_links(installation: Installation, visitor: httpx.AsyncClient) -> None:
+async def test_members_who_left_cannot_cancel_links(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
     fresh = f"/sign-in/{await fresh_token(installation)}"
     await installation.change("Bo", status="left", active_since=None)
     assert "Cancel my old links" not in (await visitor.get(fresh)).text

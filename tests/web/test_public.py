@@ -210,7 +210,7 @@ async def test_a_fault_is_a_page_without_a_trace(
     monkeypatch.setattr("scheduler.web.public.outlook", fail)
     page = await visitor.get("/")
     assert page.status_code == 500
-    assert "went wrong on our side" in page.text
+    assert "there is a problem with our service" in page.text
     assert "inner words" not in page.text and "Traceback" not in page.text
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
 

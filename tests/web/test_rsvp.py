@@ -55,7 +55,7 @@ async def test_a_member_who_declines_gets_no_reminder_and_can_undo_it(
     await installation.planner.tick()
     assert (await installation.states(kind="reminder"))["Bo"] == "skipped: declined"
     assert 'name="answer" value="none">Undo' in declined.text
-    assert "reminders come as always" in (await visitor.post(link, data={"answer": "none"})).text
+    assert "send you reminders as usual" in (await visitor.post(link, data={"answer": "none"})).text
     installation.clock.pass_until(datetime(2026, 11, 18, 20, tzinfo=UTC))
     await installation.tick()
     assert (await installation.states(kind="reminder"))["Bo"] == "sent"

@@ -93,8 +93,8 @@ async def test_a_new_address_is_confirmed_by_its_owner_and_the_old_one_is_notifi
     await installation.tick()
     async with installation.database.read() as connection:
         assert await members.by_key(connection, "bohumil@example.net")
-    told = [mail for mail in installation.mails() if "bo@example.org" in str(mail["To"])]
-    assert "From now on our mail goes to another address" in str(told[-1].get_body(("plain",)))
+    mails_to_bo = [mail for mail in installation.mails() if "bo@example.org" in str(mail["To"])]
+    assert "From now on our mail goes to another address" in str(mails_to_bo[-1].get_body(("plain",)))
     # What lies in the old mailbox opens nothing more, and the confirmation is used up.
     for path in (*old, confirm):
         answer = await visitor.get(path)
@@ -176,9 +176,9 @@ async def test_no_token_is_logged_or_sent_to_another_site(
                 assert answer.headers["Cache-Control"].startswith(("no-store", "private"))
                 assert answer.headers["Referrer-Policy"] == "same-origin"
                 assert "Set-Cookie" not in answer.headers
-    told = repr(lines)
-    assert not [path for path in paths if path.split("/")[2].partition(".")[0] in told]
-    assert "example.org" not in told and "Bo" not in told
+    logged = repr(lines)
+    assert not [path for path in paths if path.split("/")[2].partition(".")[0] in logged]
+    assert "example.org" not in logged and "Bo" not in logged
 
 
 PERSONAL_PATHS: list[tuple[str, Purpose]] = [

@@ -35,12 +35,12 @@ async def page(browser: "Browser") -> AsyncIterator["Page"]:
         viewport={"width": NARROWEST, "height": 640}, timezone_id="Asia/Kolkata", color_scheme="dark"
     )
     page = await context.new_page()
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
     yield page
     await context.close()
-    assert [one for one in said if "422" not in one] == []
+    assert [message for message in messages if "422" not in message] == []
 
 
 async def token(installation: Installation, purpose: Purpose) -> str:

@@ -163,8 +163,8 @@ async def test_the_form_keeps_what_was_typed_and_shows_errors_beside_the_fields(
     if page.status_code == 422:
         assert f'id="{field}-complaint"' in page.text and page.text.count('-complaint">') == 1
         assert all(
-            f'value="{kept}"' in page.text
-            for name, kept in GOOD.items()
+            f'value="{value}"' in page.text
+            for name, value in GOOD.items()
             if name not in (field, "words", "consent")
         )
     assert await rows(installation) == 3

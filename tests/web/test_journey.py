@@ -95,8 +95,8 @@ async def test_from_a_first_look_to_the_last_mail(
         timezone_id="Pacific/Auckland", java_script_enabled=script, viewport={"width": 320, "height": 700}
     )
     page, mailbox = await context.new_page(), Mailbox(installation, receiver)
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
     await look(page, address, script=script)
     await ask(page, script=script)
     await page.goto(address + link((await mailbox.wait_for("onfirm"))[0], "/confirm/"))
@@ -116,7 +116,7 @@ async def test_from_a_first_look_to_the_last_mail(
     await installation.live(datetime(2026, 12, 31, tzinfo=UTC))
     assert len(mailbox.mails()) == sent == 4
     assert await context.cookies() == []
-    assert said == []
+    assert messages == []
     await context.close()
 
 

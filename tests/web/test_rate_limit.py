@@ -170,8 +170,8 @@ async def test_the_limit_over_all_visitors_holds_and_is_a_trouble_for_an_hour(da
     )
     async with database.read() as connection:
         assert "forms" in await troubles(connection, START, late=timedelta(minutes=15))
-        kept = (await connection.execute(text("SELECT visitor FROM form_counts"))).scalars().all()
-        assert not [one for one in kept if "198.51.100" in one]  # no address is kept
+        stored = (await connection.execute(text("SELECT visitor FROM form_counts"))).scalars().all()
+        assert not [visitor for visitor in stored if "198.51.100" in visitor]  # no address is kept
     later = START + timedelta(minutes=61)
     assert not (await health(database, later)).forms_limited
     assert await allow_form(database, "198.51.100.9", keys=KEYS, limits=limits, now=later)
@@ -208,7 +208,7 @@ async def test_one_visitor_behind_a_proxy_cannot_have_2000_mails_sent(
             return answer.status_code
 
         assert [await ask(number) for number in range(5)] == [200, 200, 429, 429, 429]
-        # Others are told apart, until all together are too many.
+        # Others are counted separately, until all together are too many.
         assert [await ask(number, f"198.51.100.{number}") for number in range(20, 24)] == [200, 200, 429, 429]
     assert any(
         "forms" in one

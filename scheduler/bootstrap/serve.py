@@ -13,7 +13,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from prometheus_client import generate_latest
 
 from scheduler.bootstrap.settings import Settings
-from scheduler.bootstrap.web_process import SenderReport, WebProcess, outbox, raise_descriptor_limit
+from scheduler.bootstrap.web_process import SenderReport, WebProcess, raise_descriptor_limit
 from scheduler.bootstrap.wiring import Parts, open_parts
 from scheduler.bootstrap.worker import (
     DRAIN_SECONDS,
@@ -51,7 +51,11 @@ def make_planner(parts: Parts) -> Planner:
         await remind_convenors(parts.database, now=now)
         await count_refusals(parts.database, now=now)
         await forget_old(
-            parts.database, parts.settings.retention, keys=parts.keys, outbox=outbox(parts.settings), now=now
+            parts.database,
+            parts.settings.retention,
+            keys=parts.keys,
+            outbox=parts.settings.mail.outbox,
+            now=now,
         )
 
     return Planner(
@@ -240,7 +244,7 @@ async def serve(
     async with database.exclusive(), open_parts(settings, upgrade=True) as parts:
         if prepare:
             await prepare(parts)
-        if outbox(settings):
+        if settings.mail.outbox:
             await (await make_transport(settings).connect()).close()
         service = Service(parts)
         web = WebProcess(settings, listeners, service.report)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import date, time, timedelta
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from scheduler.delivery.send.transport import TransportAddress, parse_transport
+from scheduler.delivery.send.transport import MaildirAddress, TransportAddress, parse_transport
 from scheduler.domain.address import require_address, require_url
 from scheduler.domain.clock import parse_duration
 from scheduler.domain.errors import Problem
@@ -288,6 +289,12 @@ class MailTable(Table):
     def address(self) -> TransportAddress:
         """`transport`, read."""
         return parse_transport(self.transport)
+
+    @property
+    def outbox(self) -> Path | None:
+        """The Maildir that mail goes to; None if it goes to a mail server."""
+        address = self.address
+        return Path(address.path) if isinstance(address, MaildirAddress) else None
 
 
 class InboxTable(Table):

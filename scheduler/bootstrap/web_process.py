@@ -27,12 +27,11 @@ from scheduler.bootstrap.logs import set_up_logs
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.settings_sources import bundled
 from scheduler.bootstrap.wiring import Parts, open_parts
-from scheduler.delivery.send.transport import MaildirAddress
 from scheduler.domain.clock import Clock
 from scheduler.domain.errors import Problem
 from scheduler.service.form_limits import FormLimits
 from scheduler.web.app import create_app
-from scheduler.web.connection_limits import Gate, Limits
+from scheduler.web.connection_limits import ConnectionLimiter, Limits
 from scheduler.web.metrics import Metrics
 
 log = structlog.get_logger()
@@ -75,12 +74,6 @@ def connection_limits(settings: Settings, descriptors: int) -> Limits:
         connections=min(settings.web.connections, descriptors // 2),
         of_one_network=settings.web.connections_of_one_network,
     )
-
-
-def outbox(settings: Settings) -> Path | None:
-    """The folder that mail goes into, if it goes into one."""
-    address = settings.mail.address
-    return Path(address.path) if isinstance(address, MaildirAddress) else None
 
 
 class WebProcess:
@@ -231,7 +224,7 @@ def _make_app(parts: Parts, sender: Sender) -> tuple[Starlette, Metrics]:
         clock=parts.clock,
         keys=parts.keys,
         templates=bundled("templates/web"),
-        outbox=outbox(settings),
+        outbox=settings.mail.outbox,
         shows_outbox=settings.web.outbox,
         retention=settings.retention,
         admits=settings.membership.is_open,
@@ -244,12 +237,12 @@ def _make_app(parts: Parts, sender: Sender) -> tuple[Starlette, Metrics]:
     return app, metrics
 
 
-def serve_guarded(app: ASGIApp, gate: Gate) -> uvicorn.Server:
+def limited_server(app: ASGIApp, limiter: ConnectionLimiter) -> uvicorn.Server:
     """The server of an application, behind the limits on connections."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
-            http=gate.protocol,
+            http=limiter.protocol,
             ws="none",
             log_config=None,
             access_log=False,
@@ -277,12 +270,12 @@ async def _serve(channel: socket.socket, listeners: Sequence[socket.socket]) -> 
         sender = Sender(reader, writer, parts.clock)
         app, metrics = _make_app(parts, sender)
         limits = connection_limits(settings, raise_descriptor_limit())
-        gate = Gate(limits, parts.clock, trusted=settings.web.proxies)
+        limiter = ConnectionLimiter(limits, parts.clock, trusted=settings.web.proxies)
         apps: list[ASGIApp] = [app, metrics.listener(app.state.site)]
-        servers = [serve_guarded(one, gate) for one, _ in zip(apps, listeners, strict=False)]
+        servers = [limited_server(one, limiter) for one, _ in zip(apps, listeners, strict=False)]
         beside = [
             asyncio.create_task(work)
-            for work in (sender.listen(), app.state.site.shelf.keep_fresh(), gate.keep_watch())
+            for work in (sender.listen(), app.state.site.feed_cache.watch(), limiter.close_overdue())
         ]
         serving = [
             asyncio.create_task(server.serve(sockets=[listener]))

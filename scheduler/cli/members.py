@@ -3,7 +3,6 @@
 import json
 import sys
 from collections import Counter, deque
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -331,17 +330,14 @@ def erase(
 
     A keyed hash of the address is kept, so that no import brings them back.
     """
-    from scheduler.delivery.send.transport import MaildirAddress
     from scheduler.service.erasure import erase_member, find_erasable
 
     async def look(parts: "Parts") -> "Member | None":
         return await find_erasable(parts.database, email, keys=parts.keys)
 
     async def act(parts: "Parts") -> "Erased":
-        address = parts.settings.mail.address
-        outbox = Path(address.path) if isinstance(address, MaildirAddress) else None
         return await erase_member(
-            parts.database, email, keys=parts.keys, outbox=outbox, now=parts.clock.now()
+            parts.database, email, keys=parts.keys, outbox=parts.settings.mail.outbox, now=parts.clock.now()
         )
 
     if member := command_context(context).run(look):

@@ -1,4 +1,4 @@
-"""Pages for who has no link at hand, and for what matters: a fresh link, another address, being forgotten."""
+"""Pages to ask for a new link, and what such a link opens: another address, a download, deleting everything."""
 
 from collections.abc import Mapping
 
@@ -10,168 +10,180 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.token import Purpose
 from scheduler.service import account, form_queue
 from scheduler.service.account import own_data
-from scheduler.service.personal_links import InvalidLink
-from scheduler.web.forms import field, fields, told
-from scheduler.web.site import PRIVATE, page, shut, site
+from scheduler.service.preferences import NotOpen
+from scheduler.web.forms import field, field_error, fields
+from scheduler.web.site import PRIVATE, link_closed, render_page, site_of
 
 
-async def ask(request: Request) -> Response:
-    """Ask for an address, whose owner gets a link by mail. The answer is the same for every address, and is given
-    before anybody looks whose it is: that is done later, at a random moment."""
-    here = site(request)
+async def request_link(request: Request) -> Response:
+    """Take an email address, to which a link is sent if it belongs to a member.
+
+    The response is the same for every address, and is sent before the address is looked up. That happens later, at a
+    random moment, so that neither text nor time tells whether an address belongs to a member.
+    """
+    site = site_of(request)
     if request.method != "POST":
-        return page(request, "ask.html", headers=PRIVATE, asked=False, typed="", complaints={})
+        return render_page(
+            request, "request_link.html", headers=PRIVATE, asked=False, typed="", complaints={}
+        )
     typed = await field(request, "email")
     try:
         email = require_address(typed, "")
     except Refused as refusal:
-        return page(
+        return render_page(
             request,
-            "ask.html",
+            "request_link.html",
             status=422,
             headers=PRIVATE,
             asked=False,
             typed=typed,
-            complaints={"email": told(refusal, "email")},
+            complaints={"email": field_error(refusal, "email")},
         )
-    if not await here.pace.allows(request):
-        return _too_often(request)
-    await form_queue.ask_for_link(here.database, email, now=here.clock.now())
-    return page(request, "ask.html", headers=PRIVATE, asked=True, typed="", complaints={})
+    if not await site.rate_limiter.allows(request):
+        return _too_many_requests(request)
+    await form_queue.ask_for_link(site.database, email, now=site.clock.now())
+    return render_page(request, "request_link.html", headers=PRIVATE, asked=True, typed="", complaints={})
 
 
-def _too_often(request: Request) -> Response:
-    return page(
+def _too_many_requests(request: Request) -> Response:
+    return render_page(
         request,
         "problem.html",
         status=429,
         headers=PRIVATE,
-        heading="That was asked very often",
-        words="Many mails were asked for in this hour. Please try again later.",
+        heading="There have been too many requests",
+        words="We can send only a limited number of emails each hour. Try again in an hour.",
     )
 
 
 async def sign_in(request: Request) -> Response:
-    """What a fresh link opens: the way to the preferences, another address, and being forgotten."""
-    here, token = site(request), request.path_params["token"]
+    """Show the page of a new link: preferences, download, another address, new links, and deleting everything."""
+    site, token = site_of(request), request.path_params["token"]
     typed = {name: values[-1] for name, values in (await fields(request)).items()}
     complaints: dict[str, str] = {}
     try:
         if "download" in request.query_params and request.method != "POST":
-            return await _data(request)
-        member = await account.fresh_link_member(here.database, token, keys=here.keys, now=here.clock.now())
-        act = _ACTS.get(typed.get("act", "")) if request.method == "POST" else None
-        if act and (done := await act(request, typed, complaints)):
-            return done
-    except InvalidLink as closed:
-        return shut(request, closed.status)
-    own = here.keys.token(Purpose.PREFERENCES, member.id, generation=member.generation)
-    return page(
+            return await _download(request)
+        member = await account.look(site.database, token, keys=site.keys, now=site.clock.now())
+        action = _ACTIONS.get(typed.get("act", "")) if request.method == "POST" else None
+        if action and (response := await action(request, typed, complaints)):
+            return response
+    except NotOpen as closed:
+        return link_closed(request, closed.standing)
+    preferences_token = site.keys.token(Purpose.PREFERENCES, member.id, generation=member.generation)
+    return render_page(
         request,
         "sign_in.html",
         status=422 if complaints else 200,
         headers=PRIVATE,
         address=member.address,
         left=member.status == "left",
-        own=own,
+        token=preferences_token,
         typed=typed.get("email", ""),
         complaints=complaints,
     )
 
 
-async def _data(request: Request) -> Response:
-    """All that is held about the member, as a file of theirs; members who left may have it too."""
-    here = site(request)
-    found = await own_data(here.database, request.path_params["token"], keys=here.keys, now=here.clock.now())
+async def _download(request: Request) -> Response:
+    """Return everything that is held about the member as a JSON file, also for members who left."""
+    site = site_of(request)
+    data = await own_data(site.database, request.path_params["token"], keys=site.keys, now=site.clock.now())
     headers = {**PRIVATE, "Content-Disposition": 'attachment; filename="what-we-hold-about-you.json"'}
-    return JSONResponse(found, headers=headers)
+    return JSONResponse(data, headers=headers)
 
 
-async def _links(request: Request, _: Mapping[str, str], __: dict[str, str]) -> Response:
-    here = site(request)
-    own = await account.end_links_at_once(
-        here.database, request.path_params["token"], keys=here.keys, now=here.clock.now()
+async def _cancel_links(request: Request, _: Mapping[str, str], __: dict[str, str]) -> Response:
+    site = site_of(request)
+    token = await account.end_links_at_once(
+        site.database, request.path_params["token"], keys=site.keys, now=site.clock.now()
     )
-    return Response(status_code=303, headers={**PRIVATE, "Location": f"/me/{own}?done=links"})
+    return Response(status_code=303, headers={**PRIVATE, "Location": f"/me/{token}?done=links"})
 
 
-async def _move(request: Request, typed: Mapping[str, str], complaints: dict[str, str]) -> Response | None:
-    here, email = site(request), typed.get("email", "").strip()
-    if not await here.pace.allows(request):
-        return _too_often(request)
+async def _change_address(
+    request: Request, typed: Mapping[str, str], complaints: dict[str, str]
+) -> Response | None:
+    site, email = site_of(request), typed.get("email", "").strip()
+    if not await site.rate_limiter.allows(request):
+        return _too_many_requests(request)
     try:
-        await account.request_address_change(
-            here.database, request.path_params["token"], email, keys=here.keys, now=here.clock.now()
+        await account.ask_address(
+            site.database, request.path_params["token"], email, keys=site.keys, now=site.clock.now()
         )
     except Refused as refusal:
-        complaints["email"] = told(refusal, "email")
+        complaints["email"] = field_error(refusal, "email")
         return None
-    words = "We have sent a mail to the new address. As soon as it is confirmed there, our mail comes there."
-    return page(request, "done.html", headers=PRIVATE, heading="One more step", words=words)
+    words = "We have sent an email to the new address. Open the link in it to confirm the change."
+    return render_page(request, "done.html", headers=PRIVATE, heading="Check your email", words=words)
 
 
-async def _forget(request: Request, typed: Mapping[str, str], complaints: dict[str, str]) -> Response | None:
-    here = site(request)
+async def _delete_everything(
+    request: Request, typed: Mapping[str, str], complaints: dict[str, str]
+) -> Response | None:
+    site = site_of(request)
     if typed.get("sure") != "yes":
-        complaints["sure"] = "You need to tick that you are sure."
+        complaints["sure"] = "You need to tick the box to confirm that you are sure."
         return None
     try:
-        erased = await account.erase_own_account(
-            here.database,
+        erased = await account.forget_me(
+            site.database,
             request.path_params["token"],
-            keys=here.keys,
-            outbox=here.outbox,
-            now=here.clock.now(),
+            keys=site.keys,
+            outbox=site.outbox,
+            now=site.clock.now(),
         )
     except Refused:
-        complaints["sure"] = "You need to try again in a minute: a mail to you is on its way at this moment."
+        complaints["sure"] = "You need to try again in a minute: we are sending you an email at this moment."
         return None
     words = (
-        "We have erased your membership and everything that belongs to it. We keep a scrambled mark of your address, "
-        "so that an old list does not bring you back. Backups made before now keep your data until they are deleted. "
+        "We have deleted your membership and everything that belongs to it. We keep a scrambled code made from your "
+        "address, so that an old list does not add you again. Backups made before now keep your data until they are "
+        "deleted. "
     )
     if erased.remaining:
         words += (
-            f"Your name is still in {_places(len(erased.remaining))}: what we wrote about our meetings, or mail we "
-            f"received. Write to {here.community.reply_to} if you want it removed. "
+            f"Your name is still in {_places(len(erased.stays))}: in what we wrote about our meetings, or in emails "
+            f"we received. Write to {site.community.reply_to} if you want it removed. "
         )
-    words += "It was good to have you here; you are welcome any day."
-    return page(request, "done.html", headers=PRIVATE, heading="You are forgotten", words=words)
+    words += "It was good to have you with us. You are welcome to come back at any time."
+    return render_page(
+        request, "done.html", headers=PRIVATE, heading="We have deleted everything about you", words=words
+    )
 
 
 def _places(count: int) -> str:
     return "one place" if count == 1 else f"{count} places"
 
 
-_ACTS = {"address": _move, "links": _links, "erase": _forget}
+_ACTIONS = {"address": _change_address, "links": _cancel_links, "erase": _delete_everything}
 
 
-async def address(request: Request) -> Response:
-    """GET asks, POST confirms that mail may come to a new address."""
-    here, token = site(request), request.path_params["token"]
-    now, complaint, new = here.clock.now(), "", ""
+async def confirm_address(request: Request) -> Response:
+    """Confirm a new address: GET asks, POST changes it."""
+    site, token = site_of(request), request.path_params["token"]
+    now, complaint, new_address = site.clock.now(), "", ""
     try:
-        new = await account.pending_address(here.database, token, keys=here.keys, now=now)
+        new_address = await account.look_address(site.database, token, keys=site.keys, now=now)
         if request.method == "POST":
             await request.body()
-            await account.confirm_address(here.database, token, keys=here.keys, now=now)
-            return page(
+            await account.confirm_address(site.database, token, keys=site.keys, now=now)
+            return render_page(
                 request,
                 "done.html",
                 headers=PRIVATE,
-                heading="Your new address holds",
-                words=f"From now on our mail goes to {new}. Links in older mails no longer work; the next mail brings "
-                "new ones.",
+                heading="We have changed your email address",
+                words=f"We will now send our emails to {new_address}. The links in older emails no longer work. "
+                "Our next email will contain new ones.",
             )
-    except InvalidLink as closed:
-        return shut(request, closed.status)
+    except NotOpen as closed:
+        return link_closed(request, closed.standing)
     except Refused as refusal:
         complaint = str(refusal)
-    return page(
+    return render_page(
         request,
-        "address.html",
+        "confirm_address.html",
         status=409 if complaint else 200,
         headers=PRIVATE,
-        address=new,
+        address=new_address,
         complaint=complaint,
     )

@@ -1,4 +1,4 @@
-"""The web application: its routes, and what is told where one of them has no answer."""
+"""The web application: its routes, its middleware and its error pages."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -29,35 +29,54 @@ from scheduler.web.metrics import Metrics
 from scheduler.web.rate_limit import RateLimiter
 from scheduler.web.response_cache import ResponseCache
 from scheduler.web.same_origin import SameOrigin
-from scheduler.web.security import Hardening, Journal, LargestBody, Trimmed, harden
-from scheduler.web.site import PRIVATE, Site, page, read_templates, site
+from scheduler.web.security import (
+    BodySizeLimit,
+    RequestLog,
+    SecurityHeaders,
+    TrimmedLinks,
+    add_security_headers,
+)
+from scheduler.web.site import PRIVATE, Site, read_templates, render_page, site_of
 from scheduler.web.visitor import NO_NETWORKS, Networks
 
 log = structlog.get_logger()
 
-_UNLISTED = ("/go/", "/u/", "/confirm/", "/rsvp/", "/me/", "/sign-in/", "/address/", "/subscribe/", "/outbox")
-_ROBOTS = "User-agent: *\n" + "".join(f"Disallow: {path}\n" for path in _UNLISTED)
-_WORDS = {
+_DISALLOWED_PATHS = (
+    "/go/",
+    "/u/",
+    "/confirm/",
+    "/rsvp/",
+    "/me/",
+    "/sign-in/",
+    "/address/",
+    "/subscribe/",
+    "/outbox",
+)
+_ROBOTS_TXT = "User-agent: *\n" + "".join(f"Disallow: {path}\n" for path in _DISALLOWED_PATHS)
+_PROBLEMS = {
     400: (
-        "That did not arrive whole",
-        "Nothing was changed. Please go back to the page and press the button again.",
+        "We did not receive the whole form",
+        "Nothing has been changed. Go back to the page and press the button again.",
     ),
-    404: ("There is no such page", "The address may be mistyped, or what stood here is gone."),
-    405: ("That cannot be done here", "This page can only be looked at."),
+    404: ("Page not found", "Check that the address is correct. The page may also have been removed."),
+    405: ("You cannot do this here", "You can only view this page."),
     413: (
-        "That was too much at once",
-        "A form holds less than that, and nothing was changed. You need to go back, write less, and send it again.",
+        "The form is too long",
+        "Nothing has been changed. You need to go back, write less, and send it again.",
     ),
-    500: ("Something went wrong on our side", "It has been noted. Please try again in a few minutes."),
+    500: (
+        "Sorry, there is a problem with our service",
+        "We have recorded the problem. Try again in a few minutes.",
+    ),
     503: (
-        "We cannot do that just now",
-        "Our records are out of reach for a moment. Nothing was changed; please try again in a few minutes.",
+        "Sorry, the service is unavailable",
+        "We cannot reach our database at the moment. Nothing has been changed. Try again in a few minutes.",
     ),
 }
 
 
 async def no_faults() -> list[str]:
-    """What another process would say, where there is none."""
+    """Report no faults: the default where no other process sends mail."""
     return []
 
 
@@ -80,11 +99,13 @@ def create_app(
     form_limits: FormLimits = DEFAULT_LIMITS,
     sender_faults: Callable[[], Awaitable[list[str]]] = no_faults,
 ) -> Starlette:
-    """The site of `community`. `outbox` is the Maildir that mail goes into, and with `shows_outbox` is shown to this
-    machine; `templates` is the folder of pages and of the files that they refer to; `admits` lets in whoever confirms
-    that they want to join, `embedded_by` names the sites whose pages may frame the card, `metrics` what /metrics tells,
-    `trusted_proxies` who may say for whom they ask. `sender_faults` asks what fails in the process that sends."""
-    here = Site(
+    """Return the web application of `community`.
+
+    `templates` is the folder of the page templates and of the static files. `metrics` answers /metrics, if given.
+    `trusted_proxies` are the networks whose X-Forwarded-For and Forwarded headers are believed. Site documents the
+    other parts.
+    """
+    site = Site(
         community=community,
         series=series,
         policies=policies,
@@ -96,30 +117,30 @@ def create_app(
         retention=retention,
         admits=admits,
         embedded_by=embedded_by,
-        shelf=FeedCache(database, series, community, keys=keys, clock=clock, started=clock.now()),
-        pace=RateLimiter(database, clock, keys, limits=form_limits, trusted=trusted_proxies),
+        feed_cache=FeedCache(database, series, community, keys=keys, clock=clock, started=clock.now()),
+        rate_limiter=RateLimiter(database, clock, keys, limits=form_limits, trusted=trusted_proxies),
         shows_outbox=shows_outbox,
         sender_faults=sender_faults,
     )
     app = Starlette(
         routes=[*_routes(templates / "static"), *([Route("/metrics", metrics.show)] if metrics else [])],
         middleware=[
-            Middleware(ResponseCache, shelf=here.shelf),
-            Middleware(Trimmed),
-            Middleware(Journal, clock=clock),
-            Middleware(Hardening, https=community.base_url.startswith("https:")),
+            Middleware(ResponseCache, feed_cache=site.feed_cache),
+            Middleware(TrimmedLinks),
+            Middleware(RequestLog, clock=clock),
+            Middleware(SecurityHeaders, https=community.base_url.startswith("https:")),
             Middleware(SameOrigin),
-            Middleware(LargestBody, octets=LARGEST_FORM, refuse=_too_large),
+            Middleware(BodySizeLimit, largest=LARGEST_FORM, refuse=_too_large),
         ],
         exception_handlers={
-            HTTPException: _unanswered,
-            Exception: _failed,
-            **dict.fromkeys(OUTAGES, _out_of_reach),
+            HTTPException: _http_error,
+            Exception: _internal_error,
+            **dict.fromkeys(OUTAGES, _database_outage),
         },
     )
-    # It would redirect to whatever host the request names.
+    # Redirects would go to whatever host the request names.
     app.router.redirect_slashes = False
-    app.state.site = here
+    app.state.site = site
     return app
 
 
@@ -129,25 +150,31 @@ def _routes(static: Path) -> list[BaseRoute]:
 
     return [
         Route("/", public.home),
-        Route("/next", public.next_page),
+        Route("/next", public.next_meeting_page),
         Route("/meetings/{series}/{date}.ics", feeds.meeting),
         Route("/meetings/{series}/{date}", public.meeting),
         Route("/archive", public.archive),
-        Route("/calendar.ics", feeds.everything),
+        Route("/calendar.ics", feeds.all_series),
         Route("/calendar/{series}.ics", feeds.one_series),
-        Route("/cal/{token}.ics", feeds.private),
-        Route("/subscribe", feeds.everybody),
-        Route("/subscribe/{token}", feeds.member, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
-        Route("/go/{token}/{series}/{date}", links.go),
+        Route("/cal/{token}.ics", feeds.private_feed),
+        Route("/subscribe", feeds.subscribe),
+        Route(
+            "/subscribe/{token}", feeds.member_subscribe, methods=["GET", "POST"], max_body_size=LARGEST_FORM
+        ),
+        Route("/go/{token}/{series}/{date}", links.join_meeting),
         Route("/u/{token}", links.leave, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/rsvp/{token}", links.rsvp, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/join", join.join, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/confirm/{token}", join.confirm, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/embed/next", public.embed),
-        Route("/me", account.ask, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route("/me", account.request_link, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
         Route("/sign-in/{token}", account.sign_in, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
-        Route("/address/{token}", account.address, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
-        Route("/me/{token}", member_page.me, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
+        Route(
+            "/address/{token}", account.confirm_address, methods=["GET", "POST"], max_body_size=LARGEST_FORM
+        ),
+        Route(
+            "/me/{token}", member_page.preferences_page, methods=["GET", "POST"], max_body_size=LARGEST_FORM
+        ),
         Route("/outbox", outbox.mails),
         Route("/outbox/{name}", outbox.mail),
         Route("/outbox/{name}/html", outbox.html),
@@ -162,24 +189,24 @@ def _routes(static: Path) -> list[BaseRoute]:
 
 
 async def _robots(_: Request) -> Response:
-    return PlainTextResponse(_ROBOTS)
+    return PlainTextResponse(_ROBOTS_TXT)
 
 
-async def _unanswered(request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    heading, words = _WORDS.get(error.status_code, (error.detail, ""))
-    return page(
+    heading, words = _PROBLEMS.get(error.status_code, (error.detail, ""))
+    return render_page(
         request, "problem.html", status=error.status_code, headers=error.headers, heading=heading, words=words
     )
 
 
 def _too_large(request: Request) -> Response:
-    heading, words = _WORDS[413]
-    return page(request, "problem.html", status=413, headers=PRIVATE, heading=heading, words=words)
+    heading, words = _PROBLEMS[413]
+    return render_page(request, "problem.html", status=413, headers=PRIVATE, heading=heading, words=words)
 
 
-async def _out_of_reach(request: Request, error: Exception) -> Response:
-    """The database does not do its part, and will again."""
+async def _database_outage(request: Request, error: Exception) -> Response:
+    """Answer 503 during a database outage. Other errors of the database are raised again."""
     if not is_outage(error):
         raise error
     log.error(
@@ -187,20 +214,20 @@ async def _out_of_reach(request: Request, error: Exception) -> Response:
         route=getattr(request.scope.get("route"), "path", "none"),
         problem=outage_of(error).words,
     )
-    heading, words = _WORDS[503]
-    return page(
+    heading, words = _PROBLEMS[503]
+    return render_page(
         request, "problem.html", status=503, headers={"Retry-After": "60"}, heading=heading, words=words
     )
 
 
-async def _failed(request: Request, error: Exception) -> Response:
+async def _internal_error(request: Request, error: Exception) -> Response:
     log.error(
         "request-failed",
         route=getattr(request.scope.get("route"), "path", "none"),
         error=type(error).__name__,
     )
-    heading, words = _WORDS[500]
-    response = page(request, "problem.html", status=500, heading=heading, words=words)
-    # This answer passes none of the other middleware.
-    harden(response.headers, https=site(request).community.base_url.startswith("https:"))
+    heading, words = _PROBLEMS[500]
+    response = render_page(request, "problem.html", status=500, heading=heading, words=words)
+    # This response does not pass through the middleware.
+    add_security_headers(response.headers, https=site_of(request).community.base_url.startswith("https:"))
     return response

@@ -1,7 +1,7 @@
 """Limits on connections: how many there may be, how long a request may take to arrive, and how large it may be.
 
-uvicorn has no limits of its own for these. A connection here watches what arrives with a second parser, keeps its
-deadline, and hands everything on to uvicorn's own protocol, of which it uses the public interface only.
+uvicorn has no limits of its own for these. A LimitedConnection parses what arrives with a second parser, keeps the
+deadline, and passes everything on to uvicorn's own protocol, of which it uses the public interface only.
 """
 
 import asyncio
@@ -21,13 +21,18 @@ from scheduler.web.visitor import Networks, network_of
 log = structlog.get_logger()
 
 SWEEP_SECONDS = 1.0
-_CRLF = b"\r\n\r\n"
+_SWEEPS_PER_LOG_LINE = 60
+_END_OF_HEAD = b"\r\n\r\n"
+_NO_DEADLINE = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Sizes are in octets. `connections` is the most there may be, `of_one_network` the most of one network,
-    `most_at_once` the most requests that may arrive in one piece: what is pipelined waits in memory."""
+    """The limits on connections. Sizes are in bytes.
+
+    `connections` is the largest number of open connections, `of_one_network` the largest number from one network.
+    `most_at_once` is the largest number of pipelined requests that may arrive in one piece, since they wait in memory.
+    """
 
     connections: int = 1_000
     of_one_network: int = 100
@@ -39,113 +44,114 @@ class Limits:
     most_at_once: int = 16
 
 
-class Gate:
-    """All connections to the web, the one that has gone longest without a whole request first.
+class ConnectionLimiter:
+    """Keep the open connections in the order of their last complete request, and close the first if there are too many.
 
-    Where there are too many, that one makes room for the newcomer: so a visitor gets in however many connections are
-    held open for nothing.
+    The connection that has gone longest without a complete request is closed for a new one. So a visitor can always
+    connect, however many connections are held open and unused.
     """
 
     def __init__(self, limits: Limits, clock: Clock, *, trusted: Networks) -> None:
         self.limits, self.clock = limits, clock
         self._trusted = trusted
-        self._all: OrderedDict[GuardedConnection, str] = OrderedDict()
-        self._networks: dict[str, OrderedDict[GuardedConnection, None]] = {}
+        self._network_of: OrderedDict[LimitedConnection, str] = OrderedDict()
+        self._by_network: dict[str, OrderedDict[LimitedConnection, None]] = {}
         self._closed = 0
 
     @property
     def protocol(self) -> type[asyncio.Protocol]:
-        """What uvicorn takes as `http`: it calls it for each connection."""
-        return cast(type[asyncio.Protocol], partial(GuardedConnection, gate=self))
+        """The protocol to pass to uvicorn as `http`; uvicorn calls it for each connection."""
+        return cast(type[asyncio.Protocol], partial(LimitedConnection, limiter=self))
 
-    def enter(self, connection: "GuardedConnection", peer: str) -> None:
-        """Note a connection, and make room for it where there is none."""
-        # Proxies of ours, and this machine, speak for many visitors.
+    def add(self, connection: "LimitedConnection", peer: str) -> None:
+        """Add a new connection, and close the longest unused one if there are too many."""
+        # Trusted proxies and this machine connect for many visitors, so they have no limit of their own.
         network = "" if self._trusted.contain(peer, or_loopback=True) else network_of(peer)
-        self._all[connection] = network
+        self._network_of[connection] = network
         if network:
-            neighbours = self._networks.setdefault(network, OrderedDict())
-            neighbours[connection] = None
-            if len(neighbours) > self.limits.of_one_network:
-                self._make_room(next(iter(neighbours)))
-        if len(self._all) > self.limits.connections:
-            self._make_room(next(iter(self._all)))
+            of_this_network = self._by_network.setdefault(network, OrderedDict())
+            of_this_network[connection] = None
+            if len(of_this_network) > self.limits.of_one_network:
+                self._evict(next(iter(of_this_network)))
+        if len(self._network_of) > self.limits.connections:
+            self._evict(next(iter(self._network_of)))
 
-    def note_request(self, connection: "GuardedConnection") -> None:
-        """Note that a whole request arrived: others make room first."""
-        if connection in self._all:
-            self._all.move_to_end(connection)
-            if network := self._all[connection]:
-                self._networks[network].move_to_end(connection)
+    def note_request(self, connection: "LimitedConnection") -> None:
+        """Note that a complete request arrived: the other connections are closed before this one."""
+        if connection in self._network_of:
+            self._network_of.move_to_end(connection)
+            if network := self._network_of[connection]:
+                self._by_network[network].move_to_end(connection)
 
-    def leave(self, connection: "GuardedConnection") -> None:
-        """Forget a connection that is closed."""
-        if (network := self._all.pop(connection, "")) and (neighbours := self._networks.get(network)):
-            neighbours.pop(connection, None)
-            if not neighbours:
-                del self._networks[network]
+    def remove(self, connection: "LimitedConnection") -> None:
+        """Remove a connection that is closed."""
+        network = self._network_of.pop(connection, "")
+        if network and (of_this_network := self._by_network.get(network)):
+            of_this_network.pop(connection, None)
+            if not of_this_network:
+                del self._by_network[network]
 
-    async def keep_watch(self) -> None:
-        """Close what is overdue, every second, for as long as it is let."""
-        passes = 0
+    async def close_overdue(self) -> None:
+        """Close overdue connections every second, until cancelled; log once a minute how many were closed."""
+        sweeps = 0
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now = self.clock.monotonic()
-            for connection in list(self._all):
-                if connection.end_if_overdue(now):
+            for connection in list(self._network_of):
+                if connection.close_if_overdue(now):
                     self._closed += 1
-            passes += 1
-            if passes % 60 == 0 and self._closed:
+            sweeps += 1
+            if sweeps % _SWEEPS_PER_LOG_LINE == 0 and self._closed:
                 log.info("connections-closed", count=self._closed)
                 self._closed = 0
 
-    def _make_room(self, connection: "GuardedConnection") -> None:
+    def _evict(self, connection: "LimitedConnection") -> None:
         self._closed += 1
-        self.leave(connection)
+        self.remove(connection)
         connection.abort()
 
 
-class GuardedConnection(asyncio.Protocol):
-    """A connection that has to bring each request whole within its time, and within its size."""
+class LimitedConnection(asyncio.Protocol):
+    """A connection on which each request must arrive completely within its time and size limits."""
 
-    def __init__(self, *, gate: Gate, config: Config, **options: Any) -> None:
-        self._gate, self._limits = gate, gate.limits
+    def __init__(self, *, limiter: ConnectionLimiter, config: Config, **options: Any) -> None:
+        self._limiter, self._limits = limiter, limiter.limits
         self._server = HttpToolsProtocol(config=config, **options)
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._transport: asyncio.Transport | None = None
-        self._deadline = float("inf")
-        self._stalled: float | None = None
+        self._deadline = _NO_DEADLINE
+        self._stalled_since: float | None = None
         self._in_head, self._in_body = True, False
-        self._size, self._at_once = 0, 0
+        self._size, self._requests_at_once = 0, 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's are no subclass of it.
+        # uvloop's transports are not subclasses of asyncio.Transport.
         self._transport = cast(asyncio.Transport, transport)
-        self._wait(self._limits.head_seconds)
+        self._set_deadline(self._limits.head_seconds)
         peer = transport.get_extra_info("peername")
         self._server.connection_made(self._transport)
-        self._gate.enter(self, peer[0] if isinstance(peer, tuple) else "")
+        self._limiter.add(self, peer[0] if isinstance(peer, tuple) else "")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gate.leave(self)
+        self._limiter.remove(self)
         self._server.connection_lost(exc)
         self._parser = None
 
     def data_received(self, data: bytes) -> None:
-        if self._deadline == float("inf"):
-            self._wait(self._limits.head_seconds)
+        if self._deadline == _NO_DEADLINE:
+            self._set_deadline(self._limits.head_seconds)
         if self._in_head and self._size + len(data) > self._limits.largest_head:
-            if data.find(_CRLF, 0, max(0, self._limits.largest_head - self._size)) < 0:
+            if data.find(_END_OF_HEAD, 0, max(0, self._limits.largest_head - self._size)) < 0:
                 self._refuse(b"431 Request Header Fields Too Large")
                 return
         elif self._in_body and self._size + len(data) > self._limits.largest_body:
             self._refuse(b"413 Content Too Large")
             return
         self._size += len(data)
-        self._at_once = 0
-        self._observe(data)
-        if self._at_once > self._limits.most_at_once:
+        self._requests_at_once = 0
+        self._parse(data)
+        if self._requests_at_once > self._limits.most_at_once:
             self._refuse(b"429 Too Many Requests")
             return
         self._server.data_received(data)
@@ -159,33 +165,38 @@ class GuardedConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._server.resume_writing()
 
-    # What the parser calls while it observes.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
         self._in_head, self._in_body = True, False
-        self._at_once += 1
+        self._requests_at_once += 1
+        if self._requests_at_once > self._limits.most_at_once:
+            raise _TooManyAtOnce
 
     def on_headers_complete(self) -> None:
         self._in_head, self._in_body, self._size = False, True, 0
-        self._wait(self._limits.body_seconds)
+        self._set_deadline(self._limits.body_seconds)
 
     def on_message_complete(self) -> None:
         self._in_head, self._in_body, self._size = True, False, 0
-        self._deadline = float("inf")  # it is now for the service to answer
-        self._gate.note_request(self)
+        self._deadline = _NO_DEADLINE  # The request is complete; answering it is up to the application.
+        self._limiter.note_request(self)
 
-    def end_if_overdue(self, now: float) -> bool:
-        """Close the connection if it is past its deadline, or has not taken what was sent for too long."""
+    def close_if_overdue(self, now: float) -> bool:
+        """Close the connection if it is past its deadline or the client has not read its answer for too long.
+
+        Return whether it was closed. `now` is monotonic time in seconds.
+        """
         transport = self._transport
         if transport is None:
             return False
         if transport.get_write_buffer_size():
-            self._stalled = now if self._stalled is None else self._stalled
-            if now - self._stalled > self._limits.drain_seconds:
+            self._stalled_since = now if self._stalled_since is None else self._stalled_since
+            if now - self._stalled_since > self._limits.drain_seconds:
                 transport.abort()
                 return True
         else:
-            self._stalled = None
+            self._stalled_since = None
         if now > self._deadline and not transport.is_closing():
             self._refuse(b"408 Request Timeout")
             return True
@@ -196,21 +207,25 @@ class GuardedConnection(asyncio.Protocol):
         if self._transport:
             self._transport.abort()
 
-    def _observe(self, data: bytes) -> None:
+    def _parse(self, data: bytes) -> None:
         if self._parser is None:
             return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            # uvicorn answers, and this connection has no other request.
+            # uvicorn answers what cannot be parsed, and closes the connection.
             self._parser = None
-            self._wait(self._limits.head_seconds)
+            self._set_deadline(self._limits.head_seconds)
 
-    def _wait(self, seconds: float) -> None:
-        self._deadline = self._gate.clock.monotonic() + seconds
+    def _set_deadline(self, seconds: float) -> None:
+        self._deadline = self._limiter.clock.monotonic() + seconds
 
     def _refuse(self, status: bytes) -> None:
         assert self._transport
         if not self._transport.is_closing():
             self._transport.write(b"HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % status)
             self._transport.close()
+
+
+class _TooManyAtOnce(Exception):
+    """Raised in a callback to stop the parser: reading the rest of a flood would hold up the other visitors."""

@@ -1,4 +1,8 @@
-"""Calendar feeds kept in memory as complete HTTP responses, rebuilt when the data changes (RFC 9110 section 13)."""
+"""Calendar feeds kept in memory as complete HTTP responses, made anew when the data changes (RFC 9110 section 13).
+
+The FeedCache also keeps track of the version of the data, by which the ResponseCache knows whether the pages that it
+recorded are still valid.
+"""
 
 import asyncio
 import gzip
@@ -25,17 +29,35 @@ from scheduler.service.personal_links import LinkStatus
 from scheduler.service.schedule import Published, feed, meeting_calendar, read_meeting
 from scheduler.store import service_state
 from scheduler.store.database import OUTAGES, Database
-from scheduler.web.security import harden
+from scheduler.web.security import add_security_headers
 
-PUBLIC = {"Cache-Control": "public, max-age=300", "Cross-Origin-Resource-Policy": "cross-origin"}
+log = structlog.get_logger()
 
-_NONE_OF_IT = re.compile(r"0(\.0*)?")
-_DECISIONS_KEPT = 256
+PUBLIC_FEED: Mapping[str, str] = {
+    "Cache-Control": "public, max-age=300",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+PRIVATE_FEED: Mapping[str, str] = {
+    "Cache-Control": "private, max-age=300",
+    "Referrer-Policy": "no-referrer",
+    "X-Robots-Tag": "noindex",
+}
+
+REFRESH_SECONDS = 1.0
+FRESH_SECONDS = 1.5
+"""How long the cache relies on a look at the database. While `watch` runs it looks every REFRESH_SECONDS; if that is
+late, the next request looks itself. So no calendar is more than two seconds old."""
+
+_REFRESHES_PER_LOG_LINE = 60
+_MAX_CALENDARS = 500
+_MAX_SUBSCRIPTIONS = 20_000
+_MAX_NEGOTIATIONS = 256
+_QUALITY_ZERO = re.compile(r"0(\.0*)?")
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseBytes:
-    """An answer, ready to be sent."""
+    """A response that is ready to be sent."""
 
     status: int
     headers: Sequence[tuple[bytes, bytes]]
@@ -44,7 +66,7 @@ class ResponseBytes:
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """By what a program tells whether it has the calendar already; `changed_at` is to the second."""
+    """What tells a client whether its copy of a calendar is current; `changed_at` is in UTC, to the second."""
 
     digest: str
     changed_at: datetime
@@ -53,54 +75,63 @@ class Validators:
     def of(cls, content: bytes, changed_at: datetime) -> "Validators":
         return cls(sha256(content).hexdigest()[:32], changed_at.astimezone(UTC).replace(microsecond=0))
 
-    def tag(self, coding: str) -> str:
+    def etag(self, coding: str) -> str:
+        """Return the ETag of the calendar in a content coding, "gzip" or "identity"."""
         return f'"{self.digest}-gzip"' if coding == "gzip" else f'"{self.digest}"'
 
-    def know(self, none_match: str, modified_since: str) -> bool:
-        """Whether these conditions say that the program has it (section 13.2.2)."""
-        if none_match:
-            given = {tag.strip().removeprefix("W/") for tag in none_match.split(",")}
-            return "*" in given or not given.isdisjoint((self.tag("identity"), self.tag("gzip")))
+    def match(self, if_none_match: str, if_modified_since: str) -> bool:
+        """Return whether the client's copy is current by these request headers (section 13.2.2)."""
+        if if_none_match:
+            etags = {etag.strip().removeprefix("W/") for etag in if_none_match.split(",")}
+            return "*" in etags or not etags.isdisjoint((self.etag("identity"), self.etag("gzip")))
         try:
-            since = parsedate_to_datetime(modified_since)
+            since = parsedate_to_datetime(if_modified_since)
             return self.changed_at <= (since if since.tzinfo else since.replace(tzinfo=UTC))
         except (ValueError, TypeError):
             return False
 
     def headers(self, coding: str) -> dict[str, str]:
         return {
-            "ETag": self.tag(coding),
+            "ETag": self.etag(coding),
             "Last-Modified": format_datetime(self.changed_at, usegmt=True),
             "Vary": "Accept-Encoding",
         }
 
 
-def conditions(raw: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes, bytes]:
-    """If-None-Match, If-Modified-Since and Accept-Encoding of a request's headers."""
-    none_match = modified_since = encoding = b""
-    for name, value in raw:
+def negotiation_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes, bytes]:
+    """Return If-None-Match, If-Modified-Since and Accept-Encoding of a request; empty where it has none."""
+    if_none_match = if_modified_since = accept_encoding = b""
+    for name, value in headers:
         if name == b"if-none-match":
-            none_match = none_match + b"," + value if none_match else value
+            if_none_match = if_none_match + b"," + value if if_none_match else value
         elif name == b"accept-encoding":
-            encoding = encoding + b"," + value if encoding else value
+            accept_encoding = accept_encoding + b"," + value if accept_encoding else value
         elif name == b"if-modified-since":
-            modified_since = value
-    return none_match, modified_since, encoding
+            if_modified_since = value
+    return if_none_match, if_modified_since, accept_encoding
 
 
-def takes_gzip(accept_encoding: str) -> bool:
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Return whether a client with this Accept-Encoding takes gzip."""
     for offer in accept_encoding.split(","):
         coding, _, quality = offer.replace(" ", "").lower().partition(";q=")
         if coding in ("gzip", "x-gzip"):
-            return not _NONE_OF_IT.fullmatch(quality)
+            return not _QUALITY_ZERO.fullmatch(quality)
     return False
 
 
-class CachedResponse:
-    """A calendar in each form in which it may be sent, made once and given out many times.
+async def send_response(
+    scope: Scope, send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], content: bytes
+) -> None:
+    """Send a complete response; without its content where the method is HEAD."""
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    await send({"type": "http.response.body", "body": content if scope["method"] == "GET" else b""})
 
-    `route` is the pattern under which it is counted. `headers` are those that it has beside its own; the rest comes
-    from the hardening of every answer.
+
+class CachedResponse:
+    """A calendar in each form in which it may be sent, made once and sent many times.
+
+    `route` is the pattern of the route, for the log. `headers` are added to those of every response.
     """
 
     def __init__(
@@ -115,71 +146,57 @@ class CachedResponse:
     ) -> None:
         self.route = route
         self.validators = validators
-        packed = gzip.compress(content, mtime=0)  # no time inside: the same calendar has the same bytes
-        self._replies: dict[tuple[int, str], ResponseBytes] = {}
-        for coding, octets in (("identity", content), ("gzip", packed)):
+        compressed = gzip.compress(
+            content, mtime=0
+        )  # Without a time, so that the same calendar has the same bytes.
+        self._responses: dict[tuple[int, str], ResponseBytes] = {}
+        for coding, body in (("identity", content), ("gzip", compressed)):
             common = {**validators.headers(coding), **headers}
-            self._replies[304, coding] = _reply(304, common, b"", https=https)
-            whole = {
+            self._responses[304, coding] = _response_bytes(304, common, b"", https=https)
+            complete = {
                 **common,
                 "Content-Type": "text/calendar; charset=utf-8",
                 "Content-Disposition": f'inline; filename="{filename}"',
-                "Content-Length": str(len(octets)),
+                "Content-Length": str(len(body)),
             }
             if coding == "gzip":
-                whole["Content-Encoding"] = "gzip"
-            self._replies[200, coding] = _reply(200, whole, octets, https=https)
-        self._decided: dict[tuple[bytes, bytes, bytes], ResponseBytes] = {}
+                complete["Content-Encoding"] = "gzip"
+            self._responses[200, coding] = _response_bytes(200, complete, body, https=https)
+        self._negotiated: dict[tuple[bytes, bytes, bytes], ResponseBytes] = {}
 
-    def reply(self, raw: Iterable[tuple[bytes, bytes]]) -> ResponseBytes:
-        """The answer to a request with these headers; what was decided once for the same is not decided again."""
-        asked = conditions(raw)
-        if (found := self._decided.get(asked)) is None:
-            none_match, modified_since, encoding = (value.decode("latin-1") for value in asked)
-            status = 304 if self.validators.know(none_match, modified_since) else 200
-            found = self._replies[status, "gzip" if takes_gzip(encoding) else "identity"]
-            if len(self._decided) >= _DECISIONS_KEPT:
-                self._decided.clear()
-            self._decided[asked] = found
-        return found
-
-
-def _reply(status: int, headers: Mapping[str, str], content: bytes, *, https: bool) -> ResponseBytes:
-    found = MutableHeaders(headers)
-    harden(found, https=https)
-    return ResponseBytes(status, tuple(found.raw), content)
+    def respond(self, headers: Iterable[tuple[bytes, bytes]]) -> ResponseBytes:
+        """Return the response to a request with these headers; the choice is remembered for requests like it."""
+        asked = negotiation_headers(headers)
+        if (response := self._negotiated.get(asked)) is None:
+            if_none_match, if_modified_since, accept_encoding = (value.decode("latin-1") for value in asked)
+            status = 304 if self.validators.match(if_none_match, if_modified_since) else 200
+            response = self._responses[status, "gzip" if accepts_gzip(accept_encoding) else "identity"]
+            if len(self._negotiated) >= _MAX_NEGOTIATIONS:
+                self._negotiated.clear()
+            self._negotiated[asked] = response
+        return response
 
 
-async def send_reply(
-    scope: Scope, send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], content: bytes
-) -> None:
-    """Send an answer that is ready; to HEAD without its content."""
-    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
-    await send({"type": "http.response.body", "body": content if scope["method"] == "GET" else b""})
-
-
-log = structlog.get_logger()
-
-LOOK_SECONDS = 1.0
-FRESH_SECONDS = 1.5
-"""How long a look at the database holds. A look comes every LOOK_SECONDS while `keep_fresh` runs; where it does not
-come in time, the next request looks itself. So no calendar is older than two seconds."""
-
-_TELL_EVERY = 60
-_CALENDARS_KEPT = 500
-_SUBSCRIBERS_KEPT = 20_000
+def _response_bytes(status: int, headers: Mapping[str, str], content: bytes, *, https: bool) -> ResponseBytes:
+    all_headers = MutableHeaders(headers)
+    add_security_headers(all_headers, https=https)
+    return ResponseBytes(status, tuple(all_headers.raw), content)
 
 
 @dataclass(slots=True)
 class Subscription:
-    """A subscriber as of the present state; `validators` once their feed was made in it."""
+    """The subscriber of a private feed; `validators` is set once their feed was made from the current data."""
 
     subscriber: Subscriber
     validators: Validators | None = None
 
 
 class FeedCache:
-    """What stands on it belongs to one state: the counter of changes, and the month that feeds are of."""
+    """Keep calendars in memory for as long as the data they are made from stays the same.
+
+    The data is identified by the counter of changes in the database and the month that feeds begin with. When either
+    changes, everything is dropped and made again on demand.
+    """
 
     def __init__(
         self,
@@ -195,94 +212,94 @@ class FeedCache:
         self._keys, self._clock, self._started = keys, clock, started
         self._state: tuple[int, datetime] | None = None
         self._minute: datetime | None = None
-        self._looked = float("-inf")
-        self.edition = 0
-        """Another number when anything that pages show may have changed, the minute included."""
-        self.is_looked_after = False
-        self._working = asyncio.Lock()
+        self._refreshed = float("-inf")
+        self.version = 0
+        """Increases whenever anything that pages show may have changed, which includes the minute."""
+        self.is_watched = False
+        self._making = asyncio.Lock()
         self._calendars: dict[bytes, CachedResponse] = {}
-        self._commons: dict[timedelta | None, PrivateFeed] = {}
+        self._private_feeds: dict[timedelta | None, PrivateFeed] = {}
         self._subscriptions: dict[str, Subscription] = {}
-        self._given = Counter[tuple[str, int]]()
+        self._counts = Counter[tuple[str, int]]()
 
-    def at_hand(self, path: bytes) -> CachedResponse | None:
-        """The public calendar of that path, if it stands here and is fresh: without a look at anything else."""
-        ready = self._calendars.get(path)
-        return ready if ready and self.is_fresh else None
+    def cached_feed(self, path: bytes) -> CachedResponse | None:
+        """Return the public calendar at that path if it is cached and fresh; never look at the database."""
+        cached = self._calendars.get(path)
+        return cached if cached and self.is_fresh else None
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the last look at the database still holds."""
-        return self._clock.monotonic() - self._looked <= FRESH_SECONDS
+        """Whether the last look at the database was at most FRESH_SECONDS ago."""
+        return self._clock.monotonic() - self._refreshed <= FRESH_SECONDS
 
-    async def freshen(self) -> None:
-        """Look, unless the last look still holds. Raises OUTAGES where the database does not answer."""
-        if not self.is_fresh:
-            await self.look()
-
-    def count(self, route: str, status: int) -> None:
-        """Note that an answer was given from here; many at a time make one line in the log."""
-        self._given[route, status] += 1
-
-    async def keep_fresh(self) -> None:
-        """Look every second, for as long as it is let; now and then tell what was given out."""
-        looks = 0
-        self.is_looked_after = True
+    async def watch(self) -> None:
+        """Refresh the cache every second until cancelled, and log the counts of responses once a minute."""
+        refreshes = 0
+        self.is_watched = True
         try:
             while True:
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(REFRESH_SECONDS)
                 try:
-                    await self.look()
+                    await self.refresh()
                 except OUTAGES as error:
-                    self._database.outages.begin("shelf", error)
+                    self._database.faults.begin("feed-cache-refresh", error)
                 else:
-                    self._database.outages.end("shelf")
-                looks += 1
-                if looks % _TELL_EVERY == 0:
-                    self.tell()
+                    self._database.faults.end("feed-cache-refresh")
+                refreshes += 1
+                if refreshes % _REFRESHES_PER_LOG_LINE == 0:
+                    self.log_counts()
         finally:
-            self.is_looked_after = False
-            self.tell()
+            self.is_watched = False
+            self.log_counts()
 
-    def tell(self) -> None:
-        """Log what was given out since the last time, by route and status."""
-        for (route, status), count in sorted(self._given.items()):
-            log.info("requests", route=route, status=status, count=count)
-        self._given.clear()
+    async def ensure_fresh(self) -> None:
+        """Refresh the cache unless it is fresh. Raises OUTAGES where the database does not answer."""
+        if not self.is_fresh:
+            await self.refresh()
 
-    async def look(self) -> None:
-        """Clear the shelf where the state is another one. Raises OUTAGES where the database does not answer."""
-        looked = self._clock.monotonic()
+    async def refresh(self) -> None:
+        """Drop what is cached if the data has changed. Raises OUTAGES where the database does not answer."""
+        asked_at = self._clock.monotonic()
         async with self._database.read() as connection:
-            mark = await service_state.current(connection, "change")
+            changes = await service_state.current(connection, "change")
         now = self._clock.now()
-        state, minute = (mark, feed_window(now)[0]), now.replace(second=0, microsecond=0)
+        state, minute = (changes, feed_window(now)[0]), now.replace(second=0, microsecond=0)
         if state != self._state or minute != self._minute:
             self._minute = minute
-            self.edition += 1
+            self.version += 1
         if state != self._state:
             self._state = state
-            for kept in (self._calendars, self._commons, self._subscriptions):
-                kept.clear()
-        self._looked = looked
+            for cached in (self._calendars, self._private_feeds, self._subscriptions):
+                cached.clear()
+        self._refreshed = asked_at
 
-    async def everything(self) -> CachedResponse:
-        """The public feed of all series."""
+    def count(self, route: str, status: int) -> None:
+        """Count a response that was sent from memory; `log_counts` logs the counts."""
+        self._counts[route, status] += 1
+
+    def log_counts(self) -> None:
+        """Log the number of responses since the last time, by route and status."""
+        for (route, status), count in sorted(self._counts.items()):
+            log.info("requests", route=route, status=status, count=count)
+        self._counts.clear()
+
+    async def all_series(self) -> CachedResponse:
+        """Return the public feed of all series."""
         return await self._calendar("/calendar.ics", "/calendar.ics", "calendar.ics", self._feed(None))
 
     async def one_series(self, slug: str) -> CachedResponse:
-        """The public feed of one of the series."""
+        """Return the public feed of one series."""
         return await self._calendar(
             f"/calendar/{slug}.ics", "/calendar/{series}.ics", f"{slug}.ics", self._feed(slug)
         )
 
     async def meeting(self, slug: str, date: str) -> CachedResponse | None:
-        """The calendar of one meeting of one of the series; None where there is none."""
-        its = next(one for one in self._series if one.slug == slug)
+        """Return the calendar of one meeting; None where there is no such meeting."""
+        series = next(series for series in self._series if series.slug == slug)
 
         async def make() -> Published | None:
-            one = await read_meeting(self._database, {slug: its}, f"{slug}/{date}", now=self._clock.now())
-            return meeting_calendar(one, its, self._community) if one else None
+            occurrence = await read_meeting(self._database, {slug: series}, f"{slug}/{date}")
+            return meeting_calendar(occurrence, series, self._community) if occurrence else None
 
         path, filename = f"/meetings/{slug}/{date}.ics", f"{slug}-{date}.ics"
         try:
@@ -291,32 +308,32 @@ class FeedCache:
             return None
 
     async def subscription(self, token: str) -> Subscription:
-        """Whose the private feed of that address is."""
-        await self.freshen()
-        if (found := self._subscriptions.get(token)) is None:
+        """Return the subscription of the private feed with that token."""
+        await self.ensure_fresh()
+        if (subscription := self._subscriptions.get(token)) is None:
             state = self._state
-            one = await find_subscriber(self._database, token, keys=self._keys, now=self._clock.now())
-            found = Subscription(one)
-            if state == self._state and one.status is not LinkStatus.UNKNOWN:
-                if len(self._subscriptions) >= _SUBSCRIBERS_KEPT:
+            owner = await subscriber(self._database, token, keys=self._keys, now=self._clock.now())
+            subscription = Subscription(owner)
+            if state == self._state and owner.standing is not LinkStatus.UNKNOWN:
+                if len(self._subscriptions) >= _MAX_SUBSCRIPTIONS:
                     self._subscriptions.clear()
-                self._subscriptions[token] = found
-        return found
+                self._subscriptions[token] = subscription
+        return subscription
 
-    async def common(self, alarm: timedelta | None) -> PrivateFeed:
-        """What the private feeds with that alarm have in common."""
-        async with self._working:
-            if (found := self._commons.get(alarm)) is None:
+    async def private_feed(self, alarm: timedelta | None) -> PrivateFeed:
+        """Return what all private feeds with that alarm have in common."""
+        async with self._making:
+            if (common := self._private_feeds.get(alarm)) is None:
                 state = self._state
-                found = await private_feed(
+                common = await private_feed(
                     self._database, self._series, self._community, alarm=alarm, now=self._clock.now()
                 )
                 if state == self._state:
-                    self._commons[alarm] = found
-            return found
+                    self._private_feeds[alarm] = common
+            return common
 
     def validators(self, published: Published) -> Validators:
-        """Settings are part of what is published, and they are read at the start."""
+        """Return the validators of a calendar. It may also have changed at the start, when the settings are read."""
         return Validators.of(published.content, max(published.changed_at, self._started))
 
     def _feed(self, only: str | None) -> Callable[[], Awaitable[Published]]:
@@ -328,33 +345,26 @@ class FeedCache:
     async def _calendar(
         self, path: str, route: str, filename: str, make: Callable[[], Awaitable[Published | None]]
     ) -> CachedResponse:
-        """The calendar at `path`, made where it does not stand here. Raises LookupError where there is none."""
+        """Return the calendar at `path`, made if it is not cached. Raises LookupError where `make` returns None."""
         key = path.encode()
-        async with self._working:
-            await self.freshen()
-            if (found := self._calendars.get(key)) is None:
+        async with self._making:
+            await self.ensure_fresh()
+            if (calendar := self._calendars.get(key)) is None:
                 state = self._state
                 published = await make()
                 if published is None:
                     raise LookupError(path)
-                found = CachedResponse(
+                calendar = CachedResponse(
                     published.content,
                     self.validators(published),
                     route=route,
                     filename=filename,
-                    headers=PUBLIC,
+                    headers=PUBLIC_FEED,
                     https=self._community.base_url.startswith("https:"),
                 )
-                # What was made while the state changed is good for this request, and not for a later one.
+                # If the data changed meanwhile, the calendar is good enough for this request but not for a later one.
                 if state == self._state:
-                    if len(self._calendars) >= _CALENDARS_KEPT:
+                    if len(self._calendars) >= _MAX_CALENDARS:
                         self._calendars.clear()
-                    self._calendars[key] = found
-            return found
-
-
-PRIVATE_FEED: Mapping[str, str] = {
-    "Cache-Control": "private, max-age=300",
-    "Referrer-Policy": "no-referrer",
-    "X-Robots-Tag": "noindex",
-}
+                    self._calendars[key] = calendar
+            return calendar

@@ -1,4 +1,4 @@
-"""Calendar feeds over HTTP, and the pages that explain how to subscribe to them."""
+"""Calendar feeds over HTTP, and the pages on which visitors and members subscribe to them."""
 
 import gzip
 from dataclasses import dataclass
@@ -22,89 +22,91 @@ from scheduler.web.feed_cache import (
     PRIVATE_FEED,
     CachedResponse,
     Validators,
-    conditions,
-    send_reply,
-    takes_gzip,
+    accepts_gzip,
+    negotiation_headers,
+    send_response,
 )
 from scheduler.web.forms import field
-from scheduler.web.site import PRIVATE, page, site
+from scheduler.web.site import PRIVATE, render_page, site_of
+
+_STATUS_CODES = {LinkStatus.LEFT: 410, LinkStatus.REPLACED: 410, LinkStatus.UNKNOWN: 404}
 
 
-class _Given(Response):
-    """What a calendar that is ready answers."""
+class CalendarResponse(Response):
+    """The response of a calendar that the FeedCache holds."""
 
-    def __init__(self, ready: CachedResponse) -> None:
-        self._ready = ready
+    def __init__(self, cached: CachedResponse) -> None:
+        self._cached = cached
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reply = self._ready.reply(scope["headers"])
-        await send_reply(scope, send, reply.status, reply.headers, reply.content)
+        response = self._cached.respond(scope["headers"])
+        await send_response(scope, send, response.status, response.headers, response.content)
 
 
-async def everything(request: Request) -> Response:
-    """The feed of all series."""
-    return _Given(await site(request).shelf.everything())
+async def all_series(request: Request) -> Response:
+    """Return the feed of all series."""
+    return CalendarResponse(await site_of(request).feed_cache.all_series())
 
 
 async def one_series(request: Request) -> Response:
-    """The feed of one series."""
-    here, slug = site(request), request.path_params["series"]
-    if slug not in here.by_slug:
+    """Return the feed of one series."""
+    site, slug = site_of(request), request.path_params["series"]
+    if slug not in site.by_slug:
         raise HTTPException(404)
-    return _Given(await here.shelf.one_series(slug))
+    return CalendarResponse(await site.feed_cache.one_series(slug))
 
 
 async def meeting(request: Request) -> Response:
-    """One meeting, to be added to a calendar once."""
-    here, (slug, date) = site(request), (request.path_params["series"], request.path_params["date"])
-    found = await here.shelf.meeting(slug, date) if slug in here.by_slug else None
-    if found is None:
+    """Return the calendar of one meeting, to be added to a calendar once."""
+    site, (slug, date) = site_of(request), (request.path_params["series"], request.path_params["date"])
+    calendar = await site.feed_cache.meeting(slug, date) if slug in site.by_slug else None
+    if calendar is None:
         raise HTTPException(404)
-    return _Given(found)
+    return CalendarResponse(calendar)
 
 
-async def private(request: Request) -> Response:
-    """A member's own feed; for some days after its address ended a notice of that, and then nothing more."""
-    here, token = site(request), request.path_params["token"].lower()
-    found = await here.shelf.subscription(token)
-    one = found.subscriber
-    if one.status is LinkStatus.UNKNOWN:
-        return page(request, "feed_gone.html", status=404, headers=PRIVATE_FEED, ended=False)
-    if one.status is not LinkStatus.GOOD:
-        last = ended_member_feed(one, here.community, now=here.clock.now())
-        if last is None:
-            return page(request, "feed_gone.html", status=410, headers=PRIVATE_FEED, ended=True)
-        return _private(request, here.shelf.validators(last), last)
-    if found.validators and _is_known(request, found.validators):
-        return _private(request, found.validators, None)
-    published = personal_feed(await here.shelf.common(one.alarm), one)
-    found.validators = here.shelf.validators(published)
-    return _private(request, found.validators, published)
+async def private_feed(request: Request) -> Response:
+    """Return a member's private feed. For some days after its address ended, return a calendar that says so."""
+    site, token = site_of(request), request.path_params["token"].lower()
+    subscription = await site.feed_cache.subscription(token)
+    subscriber = subscription.subscriber
+    if subscriber.standing is LinkStatus.UNKNOWN:
+        return render_page(request, "feed_gone.html", status=404, headers=PRIVATE_FEED, ended=False)
+    if subscriber.standing is not LinkStatus.GOOD:
+        notice = farewell(subscriber, site.community, now=site.clock.now())
+        if notice is None:
+            return render_page(request, "feed_gone.html", status=410, headers=PRIVATE_FEED, ended=True)
+        return _private_response(request, site.feed_cache.validators(notice), notice)
+    if subscription.validators and _is_current(request, subscription.validators):
+        return _private_response(request, subscription.validators, None)
+    published = filled(await site.feed_cache.private_feed(subscriber.alarm), subscriber)
+    subscription.validators = site.feed_cache.validators(published)
+    return _private_response(request, subscription.validators, published)
 
 
-def _is_known(request: Request, validators: Validators) -> bool:
-    none_match, modified_since, _ = (value.decode("latin-1") for value in conditions(request.headers.raw))
-    return validators.know(none_match, modified_since)
+def _is_current(request: Request, validators: Validators) -> bool:
+    """Return whether the client already has the calendar with these validators."""
+    if_none_match, if_modified_since, _ = (
+        value.decode("latin-1") for value in negotiation_headers(request.headers.raw)
+    )
+    return validators.match(if_none_match, if_modified_since)
 
 
-def _private(request: Request, validators: Validators, published: Published | None) -> Response:
-    packed = takes_gzip(conditions(request.headers.raw)[2].decode("latin-1"))
-    headers = {**validators.headers("gzip" if packed else "identity"), **PRIVATE_FEED}
-    if published is None or _is_known(request, validators):
+def _private_response(request: Request, validators: Validators, published: Published | None) -> Response:
+    compressed = accepts_gzip(negotiation_headers(request.headers.raw)[2].decode("latin-1"))
+    headers = {**validators.headers("gzip" if compressed else "identity"), **PRIVATE_FEED}
+    if published is None or _is_current(request, validators):
         return Response(status_code=304, headers=headers)
     headers["Content-Disposition"] = 'inline; filename="calendar.ics"'
     content = published.content
-    if packed:
+    if compressed:
         content, headers["Content-Encoding"] = gzip.compress(content, mtime=0), "gzip"
     return Response(content, headers=headers, media_type="text/calendar")
 
 
-_STATUS_OF_STANDING = {LinkStatus.LEFT: 410, LinkStatus.REPLACED: 410, LinkStatus.UNKNOWN: 404}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ways:
-    """The addresses that take a calendar into each program; `url` is the one to copy."""
+class SubscribeLinks:
+    """The links that add a calendar to each program; `url` is the address to copy."""
 
     url: str
     apple: str
@@ -113,48 +115,50 @@ class Ways:
     microsoft: str
 
 
-def ways(url: str, name: str) -> Ways:
-    """The ways to subscribe to the calendar at `url` (https), to be called `name`."""
+def subscribe_links(url: str, name: str) -> SubscribeLinks:
+    """Return the links to subscribe to the calendar at `url` (https) under the name `name`."""
     webcal = "webcal:" + url.partition(":")[2]
-    added = urlencode({"url": url, "name": name}, quote_via=quote)
-    return Ways(
+    query = urlencode({"url": url, "name": name}, quote_via=quote)
+    return SubscribeLinks(
         url=url,
         apple=webcal,
-        # Google takes the inner address in this form only.
+        # Google accepts the address of the calendar only as webcal.
         google=f"https://calendar.google.com/calendar/u/0/r?cid={quote(webcal, safe='')}",
-        outlook=f"https://outlook.live.com/calendar/0/addfromweb/?{added}",
-        microsoft=f"https://outlook.office.com/calendar/0/addfromweb/?{added}",
+        outlook=f"https://outlook.live.com/calendar/0/addfromweb/?{query}",
+        microsoft=f"https://outlook.office.com/calendar/0/addfromweb/?{query}",
     )
 
 
-async def everybody(request: Request) -> Response:
-    """How to subscribe to the public feed."""
-    community = site(request).community
-    return page(request, "subscribe.html", ways=ways(community.feed_url, community.name), own=False)
+async def subscribe(request: Request) -> Response:
+    """Show how to subscribe to the public feed."""
+    community = site_of(request).community
+    return render_page(
+        request, "subscribe.html", links=subscribe_links(community.feed_url, community.name), own=False
+    )
 
 
-async def member(request: Request) -> Response:
-    """How to subscribe to a member's own feed, and whether invitations come by mail too: GET shows, POST chooses."""
-    here, token = site(request), request.path_params["token"]
+async def member_subscribe(request: Request) -> Response:
+    """Show how to subscribe to a member's private feed; POST chooses whether invitations also come by email."""
+    site, token = site_of(request), request.path_params["token"]
     if request.method == "POST":
         by = "mail" if await field(request, "invitation_by") == "mail" else "feed"
-        standing, one = await choose_invitations(here.database, token, by=by, keys=here.keys)
+        link_status, member = await choose_invitations(site.database, token, by=by, keys=site.keys)
     else:
-        standing, one = await check_subscribe_link(here.database, token, keys=here.keys)
-    if one is None:
-        return page(
+        link_status, member = await look(site.database, token, keys=site.keys)
+    if member is None:
+        return render_page(
             request,
-            "subscribe_shut.html",
-            status=_STATUS_OF_STANDING[standing],
+            "subscribe_closed.html",
+            status=_STATUS_CODES[link_status],
             headers=PRIVATE,
-            standing=standing.value,
+            link_status=link_status.value,
         )
-    return page(
+    return render_page(
         request,
         "subscribe.html",
         headers=PRIVATE,
         own=True,
         chosen=request.method == "POST",
-        ways=ways(feed_url(here.keys, here.community, one), here.community.name),
-        by_feed=one.invitation_by == "feed",
+        links=subscribe_links(feed_url(site.keys, site.community, member), site.community.name),
+        by_feed=member.invitation_by == "feed",
     )

@@ -1,4 +1,4 @@
-"""Forms: the fields that a browser sends, and the long lists to choose from."""
+"""Forms: the fields that a browser sends, error messages for them, and the choices of time zones and languages."""
 
 from collections.abc import Sequence
 from functools import cache, lru_cache
@@ -15,30 +15,33 @@ from scheduler.domain.locale import LANGUAGES, plain_locale
 from scheduler.domain.zone import city, zone_tab_zones
 
 LARGEST_FORM = 64 * 1024
-_MOST_FIELDS = 100
+_MAX_FIELDS = 100
 
 
 async def fields(request: Request) -> dict[str, list[str]]:
-    """The texts of a form by their names, in their order. What is no form has none; a file is no text."""
+    """Return the text fields of a form by name, in their order.
+
+    Files are left out. A body that is not a form has no fields.
+    """
     try:
-        form = await request.form(max_files=0, max_fields=_MOST_FIELDS, max_part_size=LARGEST_FORM)
+        form = await request.form(max_files=0, max_fields=_MAX_FIELDS, max_part_size=LARGEST_FORM)
     except HTTPException as error:
         if error.status_code != 400:
             raise
         form = FormData()
-    found: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {}
     for name, value in form.multi_items():
         if isinstance(value, str):
-            found.setdefault(name, []).append(value)
-    return found
+            texts.setdefault(name, []).append(value)
+    return texts
 
 
 async def field(request: Request, name: str) -> str:
-    """The last text of that name, or empty."""
+    """Return the last text field of that name, stripped; empty if there is none."""
     return (await fields(request)).get(name, [""])[-1].strip()
 
 
-NEEDS = {
+_ADVICE = {
     "name": "change the name",
     "email": "check the email address",
     "country": "choose another country",
@@ -47,38 +50,40 @@ NEEDS = {
     "words": "change what you wrote",
     "until": "choose another day",
 }
-"""What somebody needs to do about a field whose text is refused."""
+"""What to do about a field whose text was refused; it follows "You need to"."""
 
 
-def told(refusal: Refused, name: str) -> str:
-    """What is wrong with the field of that name, as a sentence that begins with what to do."""
-    words = str(refusal).removeprefix(":").strip()
-    return words if words.startswith("You need to ") else f"You need to {NEEDS[name]}: {words}"
+def field_error(refusal: Refused, name: str) -> str:
+    """Return the error message of the field of that name: what to do, then what is wrong."""
+    message = str(refusal).removeprefix(":").strip()
+    return message if message.startswith("You need to ") else f"You need to {_ADVICE[name]}: {message}"
 
 
 @cache
 def zones() -> Sequence[tuple[str, Sequence[tuple[str, str]]]]:
-    """The zones to choose from, by region: name and what to call it."""
+    """Return the time zones to choose from by region, each with its name and the city to show."""
     regions: dict[str, list[tuple[str, str]]] = {}
     for zone in zone_tab_zones():
         regions.setdefault(zone.partition("/")[0], []).append((zone, city(zone)))
-    found = [(region, sorted(places, key=lambda one: one[1])) for region, places in sorted(regions.items())]
-    return [*found, ("None of these", [("UTC", "UTC")])]
+    by_region = [
+        (region, sorted(places, key=lambda place: place[1])) for region, places in sorted(regions.items())
+    ]
+    return [*by_region, ("Other", [("UTC", "UTC")])]
 
 
 @cache
 def languages() -> Sequence[tuple[str, str]]:
-    """Languages by the name that their speakers give them."""
+    """Return the languages to choose from: tag and the name that its speakers use, sorted by name."""
     named = ((code.replace("_", "-"), language_name(code)) for code in LANGUAGES)
-    return sorted(named, key=lambda one: one[1].casefold())
+    return sorted(named, key=lambda language: language[1].casefold())
 
 
 @lru_cache(maxsize=4096)
 def language_name(tag: str) -> str:
-    """Return the language of a tag, and its script, country and variant if it names them, as its speakers write them.
+    """Return the name of a language tag, with its script, country and variant if it has them, as its speakers write it.
 
-    Each is looked up by itself: CLDR has no locale for most pairs (English in France), and for many languages it has
-    no locale at all. Those are named in English, and what is not known at all by its code.
+    Each part is looked up separately, because CLDR has no locale for most pairs, such as English in France, and none at
+    all for many languages. Parts that CLDR cannot name in the language are in English, and unknown ones are codes.
     """
     try:
         language, territory, script, variant, *_ = parse_locale(plain_locale(tag).replace("_", "-"), sep="-")
@@ -89,14 +94,14 @@ def language_name(tag: str) -> str:
     def named(kind: str, code: str | None) -> str | None:
         return code and (getattr(own, kind).get(code) or getattr(english, kind).get(code) or code)
 
-    details = (("scripts", script), ("territories", territory), ("variants", variant and variant.upper()))
-    rest = ", ".join(filter(None, (named(kind, code) for kind, code in details)))
+    subtags = (("scripts", script), ("territories", territory), ("variants", variant and variant.upper()))
+    rest = ", ".join(filter(None, (named(kind, code) for kind, code in subtags)))
     name = named("languages", language) or tag
     return name[:1].upper() + name[1:] + (f" ({rest})" if rest else "")
 
 
 def _locale(language: str, script: str | None, territory: str | None) -> Locale:
-    """Return the nearest locale that CLDR has for a language; English where it has none."""
+    """Return the nearest locale that CLDR has for a language; English if it has none."""
     for details in ((script, territory), (None, territory), (script, None), (None, None)):
         if "_".join(filter(None, (language, *details))) in _known_locales():
             return Locale(language, script=details[0], territory=details[1])

@@ -1,4 +1,7 @@
-"""Asking to join: a form, a look at one's own hour, and a page that a mail's link opens. Only a POST does anything."""
+"""Requests to join: the form, the page that confirms the local time, and the page of the link in the email.
+
+Only a POST changes anything.
+"""
 
 from collections.abc import Mapping
 
@@ -11,51 +14,53 @@ from scheduler.domain.zone import city, require_zone
 from scheduler.service import form_queue, join_requests
 from scheduler.service.join_requests import JoinForm
 from scheduler.service.personal_links import LinkStatus
-from scheduler.web.forms import fields, language_name, languages, told, zones
-from scheduler.web.site import PRIVATE, page, shut, site
+from scheduler.web.forms import field_error, fields, language_name, languages, zones
+from scheduler.web.site import PRIVATE, link_closed, render_page, site_of
 
 _FIELDS = ("name", "email", "country", "zone", "locale", "words", "consent")
 _TRAP = "homepage"
-"""A field that people do not see: whoever fills it in is a machine."""
+"""A field that people do not see: only a program fills it in."""
 
 
 async def join(request: Request) -> Response:
-    """Asks, shows the local hour, and is told that it is right; then a mail goes out, if it may. What is answered is
-    the same for every address, and is answered before anybody looks whose it is."""
-    here = site(request)
+    """Show the form, then the local time of the next meeting; once that is confirmed, put the request in the queue.
+
+    The response is the same for every address, and is sent before the address is looked up.
+    """
+    site = site_of(request)
     if request.method != "POST":
-        return _form(request, {"zone": request.query_params.get("zone", "")}, {})
-    found = await fields(request)
-    typed = {name: found.get(name, [""])[-1] for name in (*_FIELDS, _TRAP, "confirmed", "act")}
-    application, refusals = join_requests.read_join_form(typed)
-    complaints = {name: told(Refused(words), name) for name, words in refusals.items()}
+        return _show_form(request, {"zone": request.query_params.get("zone", "")}, {})
+    form = await fields(request)
+    typed = {name: form.get(name, [""])[-1] for name in (*_FIELDS, _TRAP, "confirmed", "act")}
+    application, refusals = join_requests.read_application(typed)
+    complaints = {name: field_error(Refused(words), name) for name, words in refusals.items()}
     if application is None:
-        return _form(request, typed, complaints, status=422)
+        return _show_form(request, typed, complaints, status=422)
     if typed["act"] == "back":
-        return _form(request, typed, {})
+        return _show_form(request, typed, {})
     if not application.zone or typed["confirmed"] != application.zone:
-        return await _hour(request, typed, application)
-    if not await here.pace.allows(request):
-        return page(
+        return await _confirm_time(request, typed, application)
+    if not await site.rate_limiter.allows(request):
+        return render_page(
             request,
             "problem.html",
             status=429,
             headers=PRIVATE,
-            heading="That was asked very often",
-            words="Many people have asked in this hour. Please try again later.",
+            heading="There have been too many requests",
+            words="We can take only a limited number of requests each hour. Try again in an hour.",
         )
     if not typed[_TRAP]:
-        await form_queue.ask_to_join(here.database, application, now=here.clock.now())
-    return page(request, "asked.html", headers=PRIVATE, address=application.email)
+        await form_queue.ask_to_join(site.database, application, now=site.clock.now())
+    return render_page(request, "join_requested.html", headers=PRIVATE, address=application.email)
 
 
-def _form(
+def _show_form(
     request: Request, typed: Mapping[str, str], complaints: Mapping[str, str], *, status: int = 200
 ) -> Response:
     values = {name: typed.get(name, "") for name in _FIELDS}
-    values["locale"] = values["locale"] or _tongue(request)
-    known = dict(languages())
-    return page(
+    values["locale"] = values["locale"] or _preferred_language(request)
+    offered = dict(languages())
+    return render_page(
         request,
         "join.html",
         status=status,
@@ -66,64 +71,67 @@ def _form(
         again=request.method == "POST",
         countries=countries(),
         zones=zones(),
-        zone_words=_city(values["zone"]),
+        zone_words=_city_name(values["zone"]),
         languages=languages(),
-        other_language=language_name(values["locale"]) if values["locale"] not in known else "",
+        other_language=language_name(values["locale"]) if values["locale"] not in offered else "",
         longest_words=join_requests.LONGEST_WORDS,
     )
 
 
-def _city(zone: str) -> str:
+def _city_name(zone: str) -> str:
     try:
         return city(require_zone(zone.strip()))
     except Refused:
         return zone
 
 
-def _tongue(request: Request) -> str:
-    """The first language of the browser's that we know by name; English where it names none."""
-    known = dict(languages())
+def _preferred_language(request: Request) -> str:
+    """Return the first language of the browser that the form offers; English if there is none."""
+    offered = dict(languages())
     for offer in request.headers.get("accept-language", "")[:500].split(","):
         tag = offer.partition(";")[0].strip()
-        for reading in (tag, tag.partition("-")[0].lower()):
-            if reading in known:
-                return reading
+        for language in (tag, tag.partition("-")[0].lower()):
+            if language in offered:
+                return language
     return "en"
 
 
-async def _hour(request: Request, typed: Mapping[str, str], application: JoinForm) -> Response:
-    """The next meeting by the visitor's own clocks: theirs to say whether that is right."""
-    here = site(request)
-    offers = await join_requests.candidate_zones(
-        here.database, here.series, application, now=here.clock.now()
-    )
-    kept = {name: typed[name] for name in (*_FIELDS, _TRAP) if name != "zone"}
-    return page(
+async def _confirm_time(request: Request, typed: Mapping[str, str], application: Application) -> Response:
+    """Show the time of the next meeting in the visitor's time zone, and ask whether that is right."""
+    site = site_of(request)
+    offers = await join_requests.candidates(site.database, site.series, application, now=site.clock.now())
+    hidden = {name: typed[name] for name in (*_FIELDS, _TRAP) if name != "zone"}
+    return render_page(
         request,
-        "hour.html",
+        "confirm_time.html",
         headers=PRIVATE,
-        kept=kept,
+        hidden=hidden,
         offers=[{"zone": zone, "city": city(zone), "when": when} for zone, when in offers],
     )
 
 
 async def confirm(request: Request) -> Response:
-    """GET shows what was asked, POST confirms it."""
-    here, token = site(request), request.path_params["token"]
-    now = here.clock.now()
+    """Show a request to join, and confirm it on POST."""
+    site, token = site_of(request), request.path_params["token"]
+    now = site.clock.now()
     if request.method == "POST":
         await request.body()
-        standing, found = await join_requests.confirm(
-            here.database, token, keys=here.keys, admits=here.admits, now=now
+        link_status, join_request = await join_requests.confirm(
+            site.database, token, keys=site.keys, admits=site.admits, now=now
         )
     else:
-        standing, found = await join_requests.check_confirmation_link(
-            here.database, token, keys=here.keys, now=now
-        )
-    if found is None:
-        if standing is LinkStatus.EXPIRED:
-            return page(request, "confirm.html", status=410, headers=PRIVATE, state="expired", request=None)
-        return shut(request, standing)
-    return page(
-        request, "confirm.html", headers=PRIVATE, state=found.state, request=found, city=city(found.zone)
+        link_status, join_request = await join_requests.look(site.database, token, keys=site.keys, now=now)
+    if join_request is None:
+        if link_status is LinkStatus.EXPIRED:
+            return render_page(
+                request, "confirm_join.html", status=410, headers=PRIVATE, state="expired", request=None
+            )
+        return link_closed(request, link_status)
+    return render_page(
+        request,
+        "confirm_join.html",
+        headers=PRIVATE,
+        state=join_request.state,
+        request=join_request,
+        city=city(join_request.zone),
     )

@@ -1,4 +1,4 @@
-"""Pages behind the personal links in mails: leave, join the meeting, answer an invitation. GET changes nothing."""
+"""Pages of the personal links in emails: leave, join the meeting, answer an invitation. GET changes nothing."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,12 +12,12 @@ from scheduler.service.rsvp import RsvpStatus
 from scheduler.service.unsubscribe import check_leave_link
 from scheduler.service.unsubscribe import leave as leave_list
 from scheduler.web.forms import field
-from scheduler.web.site import PRIVATE, page, site
+from scheduler.web.site import PRIVATE, render_page, site_of
 
 PAUSES = {"1": "a month", "3": "three months", "6": "half a year"}
 
-_STATUS_OF_STANDING = {LinkStatus.REPLACED: 410, LinkStatus.UNKNOWN: 404}
-_STATUS_OF_DOOR = {
+_LEAVE_STATUS_CODES = {LinkStatus.REPLACED: 410, LinkStatus.UNKNOWN: 404}
+_JOIN_STATUS_CODES = {
     JoinStatus.LEFT: 410,
     JoinStatus.REPLACED: 410,
     JoinStatus.UNKNOWN: 404,
@@ -26,101 +26,107 @@ _STATUS_OF_DOOR = {
 
 
 async def leave(request: Request) -> Response:
-    """GET asks, POST acts: from the page's button or a mail program's (RFC 8058), whatever its body, with no cookie."""
-    here, token = site(request), request.path_params["token"]
+    """Ask on GET and leave on POST.
+
+    The POST may come from our page or from a mail program (RFC 8058), with any body and without a cookie.
+    """
+    site, token = site_of(request), request.path_params["token"]
     months = request.query_params.get("pause", "")
     if request.method != "POST":
-        standing = await check_leave_link(here.database, token, keys=here.keys)
-        return _leaving(request, standing, "asks" if standing is LinkStatus.GOOD else standing.value)
+        link_status = await look(site.database, token, keys=site.keys)
+        return _leave_page(
+            request, link_status, "asks" if link_status is LinkStatus.GOOD else link_status.value
+        )
     await request.body()
     if months in PAUSES:
         return await _pause(request, months)
-    standing = await leave_list(here.database, token, keys=here.keys, now=here.clock.now())
-    return _leaving(request, standing, "left" if standing is LinkStatus.GOOD else standing.value)
+    link_status = await leave_list(site.database, token, keys=site.keys, now=site.clock.now())
+    return _leave_page(request, link_status, "left" if link_status is LinkStatus.GOOD else link_status.value)
 
 
 async def _pause(request: Request, months: str) -> Response:
-    """What may be wanted in place of leaving: some months without mail. The link to leave is good for that too."""
-    here, now = site(request), site(request).clock.now()
+    """Pause mail for some months; the link to leave is enough for that."""
+    site = site_of(request)
+    now = site.clock.now()
     until = months_later(now.date(), int(months))
     try:
         await preferences.pause(
-            here.database,
+            site.database,
             request.path_params["token"],
             until=until,
-            keys=here.keys,
+            keys=site.keys,
             now=now,
             purpose=Purpose.LEAVE,
         )
-    except preferences.NotOpen as shut:
-        return _leaving(request, shut.standing, shut.standing.value)
-    return _leaving(request, LinkStatus.GOOD, "paused", until=format_day(until))
+    except preferences.NotOpen as closed:
+        return _leave_page(request, closed.standing, closed.standing.value)
+    return _leave_page(request, LinkStatus.GOOD, "paused", until=say_day(until))
 
 
-def _leaving(request: Request, standing: LinkStatus, shown: str, *, until: str = "") -> Response:
-    return page(
+def _leave_page(request: Request, link_status: LinkStatus, state: str, *, until: str = "") -> Response:
+    return render_page(
         request,
         "leave.html",
-        status=_STATUS_OF_STANDING.get(standing, 200),
+        status=_LEAVE_STATUS_CODES.get(link_status, 200),
         headers=PRIVATE,
-        standing=shown,
+        link_status=state,
         until=until,
         pauses=PAUSES,
     )
 
 
-async def go(request: Request) -> Response:
-    """Redirects to the room while it is open, and otherwise says when it will be."""
-    here = site(request)
-    entry = await resolve_join_link(
-        here.database,
-        here.by_slug,
+async def join_meeting(request: Request) -> Response:
+    """Redirect to the meeting room while it is open; otherwise show when it opens or why it does not."""
+    site = site_of(request)
+    entry = await enter(
+        site.database,
+        site.by_slug,
         request.path_params["token"],
         "{series}/{date}".format(**request.path_params),
-        keys=here.keys,
-        locale=here.community.locale,
-        now=here.clock.now(),
+        keys=site.keys,
+        locale=site.community.locale,
+        now=site.clock.now(),
     )
     if entry.status is JoinStatus.OPEN:
         return Response(status_code=302, headers={**PRIVATE, "Location": entry.room})
-    return page(
+    return render_page(
         request,
-        "door.html",
-        status=_STATUS_OF_DOOR.get(entry.status, 200),
+        "join_meeting.html",
+        status=_JOIN_STATUS_CODES.get(entry.door, 200),
         headers=PRIVATE,
         entry=entry,
-        door=entry.status.value,
+        join_status=entry.door.value,
     )
 
 
-_STATUS = {RsvpStatus.LEFT: 410, RsvpStatus.REPLACED: 410, RsvpStatus.UNKNOWN: 404}
+_RSVP_STATUS_CODES = {RsvpStatus.LEFT: 410, RsvpStatus.REPLACED: 410, RsvpStatus.UNKNOWN: 404}
 
 
 async def rsvp(request: Request) -> Response:
-    """GET asks, POST answers, with no cookie: the link is the key."""
-    here, token, posted = site(request), request.path_params["token"], request.method == "POST"
-    wanted = await field(request, "answer") if posted else ""
-    given = wanted in (*ANSWERS, rsvp_service.NO_ANSWER)
-    complaints = {"answer": "You need to choose one of these answers."} if posted and not given else {}
+    """Ask on GET and save the answer on POST. The link is enough; no cookie is needed."""
+    site, token, posted = site_of(request), request.path_params["token"], request.method == "POST"
+    answer = await field(request, "answer") if posted else ""
+    is_valid = answer in (*ANSWERS, rsvp_service.NO_ANSWER)
+    complaints = {"answer": "You need to choose one of these answers."} if posted and not is_valid else {}
     response = await rsvp_service.respond(
-        here.database,
-        here.by_slug,
+        site.database,
+        site.by_slug,
         token,
-        wanted if given else None,
-        keys=here.keys,
-        locale=here.community.locale,
-        now=here.clock.now(),
+        answer if is_valid else None,
+        keys=site.keys,
+        locale=site.community.locale,
+        now=site.clock.now(),
     )
-    chosen = request.query_params.get("answer", "")
-    status = _STATUS.get(response.status, 422 if complaints else 200)
-    return page(
+    preselected = request.query_params.get("answer", "")
+    status = _RSVP_STATUS_CODES.get(response.question, 422 if complaints else 200)
+    return render_page(
         request,
         "rsvp.html",
         status=status,
         headers=PRIVATE,
         response=response,
-        question=response.status.value,
-        given=given and response.status is RsvpStatus.OPEN,
+        question=response.question.value,
+        saved=is_valid and response.question is RsvpStatus.OPEN,
         complaints=complaints,
-        chosen=chosen if chosen in ANSWERS else response.answer,
+        chosen=preselected if preselected in ANSWERS else response.answer,
     )

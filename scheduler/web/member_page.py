@@ -1,4 +1,7 @@
-"""A member's own page: what we know of them and what they get, theirs to change. Looking at it changes nothing."""
+"""A member's preferences page: their details, what we send them, pauses, their feed and their links.
+
+Only a POST changes anything.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import date, datetime, timedelta
@@ -22,95 +25,94 @@ from scheduler.service.members import LONGEST_NAME
 from scheduler.service.personal_links import InvalidLink
 from scheduler.service.preferences import Choice, Preferences
 from scheduler.store.members import Mute
-from scheduler.web.forms import fields, language_name, languages, told, zones
-from scheduler.web.site import PRIVATE, Site, page, shut, site
+from scheduler.web.forms import field_error, fields, language_name, languages, zones
+from scheduler.web.site import PRIVATE, Site, link_closed, render_page, site_of
 
 _DONE = {
-    "details": "Saved.",
-    "notices": "Saved: from now on you get what is ticked below.",
-    "pause": "Saved: until that day you get no mail from us.",
-    "resume": "Welcome back: mails come again from now on.",
-    "feed": "Saved: your calendar follows when it next asks.",
-    "fresh": "A fresh link is on its way to your address. It works for an hour.",
-    "rotate": "Your calendar feed has a new address. Subscribe to it anew; the old one is closed.",
-    "links": "Your old links have ended, and this page has a new address. Subscribe to your calendar feed anew.",
+    "details": "We have saved your details.",
+    "notices": "We have saved your choices.",
+    "pause": "We have paused your emails until that day.",
+    "resume": "Welcome back. We will send you emails again from now on.",
+    "feed": "We have saved your calendar settings. Your calendar will show them when it next updates.",
+    "fresh": "We have emailed you a new link. It works for one hour.",
+    "rotate": "Your calendar feed has a new address. Subscribe to it again; the old address no longer works.",
+    "links": "We have cancelled your old links. This page has a new address. Subscribe to your calendar feed again.",
 }
-
-
 _ALARMS = {"": "None", "10": "10 minutes before", "60": "an hour before", "1440": "a day before"}
 
 
-async def me(request: Request) -> Response:
-    """GET shows, POST changes one thing and leads back."""
-    here, token = site(request), request.path_params["token"]
+async def preferences_page(request: Request) -> Response:
+    """Show the page on GET; on POST change one thing and redirect to it."""
+    site, token = site_of(request), request.path_params["token"]
     try:
         if request.method != "POST":
-            return await _shown(request, {}, {})
+            return await _show(request, {}, {})
         typed = {name: values[-1] for name, values in (await fields(request)).items()}
-        act = _ACTS.get(typed.get("act", ""))
-        if act is None:
+        action = _ACTIONS.get(typed.get("act", ""))
+        if action is None:
             raise HTTPException(400, headers=PRIVATE)
-        # Only who may look may do anything, even wrongly.
-        await _read(here, token)
-        answer = await act(request, token, typed)
-    except InvalidLink as closed:
-        return shut(request, closed.status)
-    if isinstance(answer, Response):
-        return answer
-    if answer:
-        return await _shown(request, typed, answer, status=422)
-    done = f"?done={typed['act']}"
-    return Response(status_code=303, headers={**PRIVATE, "Location": f"/me/{token}{done}"})
+        # Check the link before the form, so that only its member sees error messages.
+        await _read(site, token)
+        result = await action(request, token, typed)
+    except NotOpen as closed:
+        return link_closed(request, closed.standing)
+    if isinstance(result, Response):
+        return result
+    if result:
+        return await _show(request, typed, result, status=422)
+    location = f"/me/{token}?done={typed['act']}"
+    return Response(status_code=303, headers={**PRIVATE, "Location": location})
 
 
-async def _read(here: Site, token: str) -> Preferences:
+async def _read(site: Site, token: str) -> Preferences:
     return await preferences.read_preferences(
-        here.database,
+        site.database,
         token,
-        series=here.series,
-        policies=here.policies,
-        keys=here.keys,
-        locale=here.community.locale,
-        now=here.clock.now(),
+        series=site.series,
+        policies=site.policies,
+        keys=site.keys,
+        locale=site.community.locale,
+        now=site.clock.now(),
     )
 
 
-async def _shown(
+async def _show(
     request: Request, typed: Mapping[str, str], complaints: Mapping[str, str], *, status: int = 200
 ) -> Response:
-    here, found = site(request), await _read(site(request), request.path_params["token"])
-    member, cycle = found.member, hour_cycle(found.member.locale or here.community.locale)
-    plain = plain_locale(member.locale or here.community.locale)
-    kept = {
+    site = site_of(request)
+    member_preferences = await _read(site, request.path_params["token"])
+    member = member_preferences.member
+    cycle = hour_cycle(member.locale or site.community.locale)
+    language = plain_locale(member.locale or site.community.locale)
+    stored = {
         "name": member.name,
         "zone": member.zone,
-        "locale": plain,
+        "locale": language,
         "cycle": own_hour_cycle(member.locale) or "",
         "until": "",
         "invitation_by": member.invitation_by,
         "alarm": "" if member.feed_alarm_minutes is None else str(member.feed_alarm_minutes),
     }
-    zone = ZoneInfo(known_zone(member.zone, here.series[0].zone))
-    paused = member.paused_until.astimezone(zone).date() if member.paused_until else None
-    today = here.clock.now().astimezone(zone).date()
-    # A browser shows nothing else in a field for a day.
+    paused = member.paused_until.astimezone(ZoneInfo(member.zone)).date() if member.paused_until else None
+    today = site.clock.now().astimezone(ZoneInfo(member.zone)).date()
+    # Browsers show only a date in a date field.
     until = _day(typed.get("until", "")) or ""
-    return page(
+    return render_page(
         request,
-        "me.html",
+        "preferences.html",
         status=status,
         headers=PRIVATE,
         address=member.address,
-        values={**kept, **{name: typed[name] for name in kept if name in typed}, "until": until},
+        values={**stored, **{name: typed[name] for name in stored if name in typed}, "until": until},
         complaints=complaints,
         zones=zones(),
         city=city(member.zone),
-        languages=_languages(plain),
-        next=found.next,
-        title=found.title,
+        languages=_languages(language),
+        next=member_preferences.next,
+        title=member_preferences.title,
         choices=[
-            {"value": _value(one.mute), "words": _words(one, cycle), "wanted": not one.muted}
-            for one in found.choices
+            {"value": _value(choice.mute), "words": _choice_label(choice, cycle), "wanted": not choice.muted}
+            for choice in member_preferences.choices
         ],
         bounced=member.suppressed_at is not None,
         paused=member.status == "paused",
@@ -119,27 +121,28 @@ async def _shown(
         done=_DONE.get(request.query_params.get("done", ""), ""),
         assumed=member.zone_source == "assumed",
         answers=member.feed_answers,
-        alarms={kept["alarm"]: f"{kept['alarm']} minutes before", **_ALARMS},
-        subscribe_url=subscribe_url(here.keys, here.community, member),
-        leave_url=f"/u/{here.keys.token(Purpose.LEAVE, member.id, generation=member.generation)}",
+        alarms={stored["alarm"]: f"{stored['alarm']} minutes before", **_ALARMS},
+        subscribe_url=subscribe_url(site.keys, site.community, member),
+        leave_url=f"/u/{site.keys.token(Purpose.LEAVE, member.id, generation=member.generation)}",
     )
 
 
 def _languages(chosen: str) -> list[tuple[str, str]]:
-    found = list(languages())
-    return found if chosen in dict(found) else [(chosen, language_name(chosen)), *found]
+    """Return the languages to choose from, always including the chosen one."""
+    offered = list(languages())
+    return offered if chosen in dict(offered) else [(chosen, language_name(chosen)), *offered]
 
 
 def _value(mute: Mute) -> str:
     return ":".join(filter(None, mute))
 
 
-def _words(choice: Choice, cycle: Literal["h12", "h23"]) -> str:
+def _choice_label(choice: Choice, cycle: Literal["h12", "h23"]) -> str:
     policy = choice.policy
     if choice.mute == (Kind.FOLLOW_UP, ""):
         return "Recordings and notes after a meeting"
     if policy is None:
-        return "What the convenors write now and then"
+        return "Occasional messages from the convenors"
     if policy.lead is not None:
         return f"The reminder {format_length(int(policy.lead.total_seconds()) // 60)} before the start"
     assert policy.at is not None
@@ -150,76 +153,77 @@ def _words(choice: Choice, cycle: Literal["h12", "h23"]) -> str:
 
 
 Complaints = Mapping[str, str]
-_Act = Callable[[Request, str, Mapping[str, str]], Awaitable[Complaints | Response]]
+_Action = Callable[[Request, str, Mapping[str, str]], Awaitable[Complaints | Response]]
 
 
 def _check(complaints: dict[str, str], name: str, check: Callable[..., str], text: str, **limits: Any) -> str:
+    """Return what `check` makes of a field's text; add a complaint and return "" where it refuses the text."""
     try:
         return check(text, "", **limits)
     except Refused as refusal:
-        complaints[name] = told(refusal, name)
+        complaints[name] = field_error(refusal, name)
         return ""
 
 
-async def _details(request: Request, token: str, typed: Mapping[str, str]) -> Complaints | Response:
-    here, complaints = site(request), dict[str, str]()
+async def _change_details(request: Request, token: str, typed: Mapping[str, str]) -> Complaints | Response:
+    site, complaints = site_of(request), dict[str, str]()
     name = _check(complaints, "name", require_line, typed.get("name", ""), longest=LONGEST_NAME)
     zone = _check(complaints, "zone", require_zone, typed.get("zone", "").strip())
-    tongue = _check(complaints, "locale", require_locale, typed.get("locale", ""))
+    language = _check(complaints, "locale", require_locale, typed.get("locale", ""))
     cycle = typed.get("cycle", "")
     if cycle not in ("", "h12", "h23"):
         complaints["cycle"] = "You need to choose one of these."
     if complaints:
         return complaints
-    member = (await _read(here, token)).member
-    if "-" not in tongue and plain_locale(member.locale) != tongue and member.country:
-        # Whoever chooses English means that of their country.
-        tongue = _check({}, "", require_locale, f"{tongue}-{member.country[:2]}") or tongue
-    locale = with_hour_cycle(plain_locale(tongue), cast(Literal["h12", "h23"] | None, cycle or None))
+    member = (await _read(site, token)).member
+    if "-" not in language and plain_locale(member.locale) != language and member.country:
+        # A member who chooses plain English means the English of their country.
+        language = _check({}, "", require_locale, f"{language}-{member.country[:2]}") or language
+    locale = with_hour_cycle(plain_locale(language), cast(Literal["h12", "h23"] | None, cycle or None))
     if zone != member.zone and typed.get("confirmed") != zone:
-        whens = await preferences.compare_zones(
-            here.database, here.series, [member.zone, zone], locale=locale, now=here.clock.now()
+        times = await preferences.compare_zones(
+            site.database, site.series, [member.zone, zone], locale=locale, now=site.clock.now()
         )
-        return page(
+        return render_page(
             request,
-            "moving.html",
+            "confirm_zone.html",
             headers=PRIVATE,
             old=city(member.zone),
             new=city(zone),
-            whens=whens,
+            times=times,
             values={"name": name, "zone": zone, "locale": plain_locale(locale), "cycle": cycle},
         )
     await preferences.change_details(
-        here.database, token, name=name, zone=zone, locale=locale, keys=here.keys
+        site.database, token, name=name, zone=zone, locale=locale, keys=site.keys
     )
     return {}
 
 
-async def _notices(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
-    here, by = site(request), typed.get("invitation_by", "mail")
+async def _choose_notices(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
+    site, by = site_of(request), typed.get("invitation_by", "mail")
     if by not in ("mail", "feed"):
         return {"invitation_by": "You need to choose one of these."}
     wanted = (await fields(request)).get("wanted", [])
     muted = {
-        choice.mute for choice in preferences.choices(here.policies, ()) if _value(choice.mute) not in wanted
+        choice.mute for choice in preferences.choices(site.policies, ()) if _value(choice.mute) not in wanted
     }
     await preferences.choose_notices(
-        here.database, token, invitation_by=by, muted=muted, policies=here.policies, keys=here.keys
+        site.database, token, invitation_by=by, muted=muted, policies=site.policies, keys=site.keys
     )
     return {}
 
 
-async def _feed(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
-    here, alarm = site(request), typed.get("alarm", "")
+async def _choose_feed(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
+    site, alarm = site_of(request), typed.get("alarm", "")
     if alarm not in _ALARMS:
         return {"alarm": "You need to choose one of these."}
     await preferences.choose_feed(
-        here.database,
+        site.database,
         token,
         alarm_minutes=int(alarm) if alarm else None,
         answers="answers" in typed,
-        keys=here.keys,
-        now=here.clock.now(),
+        keys=site.keys,
+        now=site.clock.now(),
     )
     return {}
 
@@ -232,57 +236,59 @@ def _day(text: str) -> date | None:
 
 
 async def _pause(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
-    here = site(request)
+    site = site_of(request)
     until = _day(typed.get("until", ""))
     if until is None:
-        return {"until": "You need to choose a day, as 2027-01-31."}
+        return {"until": "You need to choose a day, for example 2027-01-31."}
     try:
-        await preferences.pause(here.database, token, until=until, keys=here.keys, now=here.clock.now())
+        await preferences.pause(site.database, token, until=until, keys=site.keys, now=site.clock.now())
     except OverflowError:
         return {"until": "You need to choose an earlier day."}
     except Refused as refusal:
-        return {"until": told(refusal, "until")}
+        return {"until": field_error(refusal, "until")}
     return {}
 
 
-async def _resume(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
-    here = site(request)
-    await preferences.end_pause(here.database, token, keys=here.keys, now=here.clock.now())
+async def _end_pause(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
+    site = site_of(request)
+    await preferences.end_pause(site.database, token, keys=site.keys, now=site.clock.now())
     return {}
 
 
-async def _rotate(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
-    here = site(request)
-    await preferences.rotate_feed(here.database, token, keys=here.keys, now=here.clock.now())
+async def _rotate_feed(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
+    site = site_of(request)
+    await preferences.rotate_feed(site.database, token, keys=site.keys, now=site.clock.now())
     return {}
 
 
-async def _fresh(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
-    here = site(request)
-    await account.mail_own_link(here.database, token, keys=here.keys, now=here.clock.now())
+async def _send_new_link(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
+    site = site_of(request)
+    await account.ask_own_link(site.database, token, keys=site.keys, now=site.clock.now())
     return {}
 
 
-async def _links(request: Request, token: str, _: Mapping[str, str]) -> Complaints | Response:
-    here = site(request)
+async def _cancel_links(request: Request, token: str, _: Mapping[str, str]) -> Complaints | Response:
+    site = site_of(request)
     try:
-        await account.end_links(here.database, token, keys=here.keys, now=here.clock.now())
+        await account.end_links(site.database, token, keys=site.keys, now=site.clock.now())
     except Refused as refusal:
         return {"links": str(refusal)}
     words = (
-        "Every link in the mails that you have from us has ended, and so has the address of your calendar feed. A mail "
-        "with a new link is on its way to your address."
+        "The links in the emails you already have no longer work, and your calendar feed has a new address. We have "
+        "emailed you a new link."
     )
-    return page(request, "done.html", headers=PRIVATE, heading="Your old links have ended", words=words)
+    return render_page(
+        request, "done.html", headers=PRIVATE, heading="We have cancelled your old links", words=words
+    )
 
 
-_ACTS: Mapping[str, _Act] = {
-    "details": _details,
-    "notices": _notices,
+_ACTIONS: Mapping[str, _Action] = {
+    "details": _change_details,
+    "notices": _choose_notices,
     "pause": _pause,
-    "resume": _resume,
-    "feed": _feed,
-    "rotate": _rotate,
-    "fresh": _fresh,
-    "links": _links,
+    "resume": _end_pause,
+    "feed": _choose_feed,
+    "rotate": _rotate_feed,
+    "fresh": _send_new_link,
+    "links": _cancel_links,
 }

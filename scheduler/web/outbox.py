@@ -1,4 +1,4 @@
-"""The mails of a Maildir as their readers see them: for somebody who tries the service on their own machine."""
+"""The emails in a Maildir as their recipients see them, for trying out the service on one's own computer."""
 
 import asyncio
 from datetime import UTC
@@ -15,31 +15,34 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from scheduler.delivery.send.maildir import NoSuchMessage, read_message, read_outbox
 from scheduler.delivery.send.transport import one_line
 from scheduler.domain.address import is_loopback
-from scheduler.web.site import PRIVATE, page, site
+from scheduler.web.site import PRIVATE, render_page, site_of
 
 NEWEST = 500
 
-_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
-# A mail brings its own styles, and nothing else of it may act. Its links open beside it.
+_PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+# An email brings its own styles; nothing else in it may run or load. Its links open in a new window.
 _SANDBOX = "allow-popups allow-popups-to-escape-sandbox"
-_MAIL_POLICY = (
+_EMAIL_CONTENT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'; "
     f"frame-ancestors 'self'; sandbox {_SANDBOX}"
 )
 
 
 def is_shown(request: Request) -> bool:
-    """Whether the outbox may be seen: it is shown at all, there is a Maildir, and the browser is on this machine and
-    means this machine (a web page elsewhere could give its own name this machine's address)."""
+    """Return whether the outbox may be shown to this client.
+
+    The setting must allow it, mail must go to a Maildir, and the browser must be on this machine and address it by its
+    own name: a foreign website could point its own name at the address of this machine.
+    """
     peer = request.client.host if request.client else ""
-    here = site(request)
-    return here.shows_outbox and here.outbox is not None and is_loopback(peer) and is_direct(request)
+    site = site_of(request)
+    return site.shows_outbox and site.outbox is not None and is_loopback(peer) and is_direct(request)
 
 
 def is_direct(request: Request) -> bool:
-    """Whether a request means this machine by its own name, and came through no proxy."""
-    relayed = any(name in request.headers for name in _FORWARDED)
-    return is_loopback(_hostname(request.headers.get("host", ""))) and not relayed
+    """Return whether a request addresses this machine by its own name and did not come through a proxy."""
+    is_proxied = any(name in request.headers for name in _PROXY_HEADERS)
+    return is_loopback(_hostname(request.headers.get("host", ""))) and not is_proxied
 
 
 def _hostname(host: str) -> str:
@@ -50,33 +53,35 @@ def _hostname(host: str) -> str:
 
 
 async def mails(request: Request) -> Response:
-    """The newest mails: who was told which hour."""
-    found = await asyncio.to_thread(read_outbox, _folder(request), newest=NEWEST)
+    """List the newest emails."""
+    messages = await asyncio.to_thread(read_outbox, _folder(request), newest=NEWEST)
     rows = [
         {
-            "url": f"/outbox/{quote(one.name)}",
-            "name": parseaddr(one.to)[0] or one.recipient,
-            "address": one.recipient,
-            "subject": one.subject,
-            "sent": f"{one.date.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if one.date else "",
+            "url": f"/outbox/{quote(message.name)}",
+            "name": parseaddr(message.to)[0] or message.recipient,
+            "address": message.recipient,
+            "subject": message.subject,
+            "sent": f"{message.date.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if message.date else "",
         }
-        for one in found
+        for message in messages
     ]
-    return page(request, "outbox.html", headers=PRIVATE, mails=rows, more=len(rows) == NEWEST, newest=NEWEST)
+    return render_page(
+        request, "outbox.html", headers=PRIVATE, mails=rows, more=len(rows) == NEWEST, newest=NEWEST
+    )
 
 
 async def mail(request: Request) -> Response:
-    """One mail: its head, its text, its HTML in a frame, its calendar part."""
-    message = _parsed(await _stored(request))
+    """Show one email: its headers, its text, its HTML in a frame, and its calendar part."""
+    message = _parse(await _read(request))
     url = f"/outbox/{quote(request.path_params['name'])}"
-    heads = [
+    headers = [
         (name, one_line(str(message[name]))) for name in ("From", "To", "Subject", "Date") if message[name]
     ]
-    return page(
+    return render_page(
         request,
-        "mail.html",
+        "outbox_mail.html",
         headers=PRIVATE,
-        heads=heads,
+        email_headers=headers,
         subject=one_line(str(message["Subject"] or "")),
         text=_part(message, "text/plain"),
         calendar=_part(message, "text/calendar"),
@@ -87,41 +92,41 @@ async def mail(request: Request) -> Response:
 
 
 async def html(request: Request) -> Response:
-    """The HTML of a mail, to be looked at in a frame: it can run nothing, load nothing and send nothing."""
-    found = _part(_parsed(await _stored(request)), "text/html")
-    if not found:
+    """Return the HTML part of an email for the frame, in which it cannot run, load or send anything."""
+    content = _part(_parse(await _read(request)), "text/html")
+    if not content:
         raise HTTPException(404)
-    shown = found.replace("<head>", '<head><base target="_blank">', 1)
-    return HTMLResponse(shown, headers={**PRIVATE, "Content-Security-Policy": _MAIL_POLICY})
+    content = content.replace("<head>", '<head><base target="_blank">', 1)
+    return HTMLResponse(content, headers={**PRIVATE, "Content-Security-Policy": _EMAIL_CONTENT_POLICY})
 
 
 async def source(request: Request) -> Response:
-    """A mail as it is stored."""
-    return PlainTextResponse((await _stored(request)).decode("utf-8", "replace"), headers=PRIVATE)
+    """Return an email as it is stored."""
+    return PlainTextResponse((await _read(request)).decode("utf-8", "replace"), headers=PRIVATE)
 
 
 def _folder(request: Request) -> Path:
-    folder = site(request).outbox
+    folder = site_of(request).outbox
     if folder is None or not is_shown(request):
         raise HTTPException(404)
     return folder
 
 
-async def _stored(request: Request) -> bytes:
+async def _read(request: Request) -> bytes:
     try:
         return await asyncio.to_thread(read_message, _folder(request), request.path_params["name"])
     except NoSuchMessage:
         raise HTTPException(404) from None
 
 
-def _parsed(octets: bytes) -> EmailMessage:
-    return message_from_bytes(octets, _class=EmailMessage, policy=policy.default)
+def _parse(content: bytes) -> EmailMessage:
+    return message_from_bytes(content, _class=EmailMessage, policy=policy.default)
 
 
-def _part(message: EmailMessage, kind: str) -> str:
-    """The text of the first part of a kind, or empty."""
+def _part(message: EmailMessage, content_type: str) -> str:
+    """Return the text of the first part with that content type; empty if there is none."""
     for part in message.walk():
-        if part.get_content_type() == kind and not part.is_attachment():
+        if part.get_content_type() == content_type and not part.is_attachment():
             payload = part.get_payload(decode=True)
             assert isinstance(payload, bytes)
             try:

@@ -1,4 +1,4 @@
-"""The public pages: what is next, what is coming, and each meeting's own page."""
+"""The public pages: the front page, the page of each meeting, the archive, the card for other sites, and privacy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,18 +20,21 @@ from scheduler.service.schedule import next_meeting, outlook, past_meetings, rea
 from scheduler.web.forms import zones
 from scheduler.web.outbox import is_shown
 from scheduler.web.security import PAGE_POLICY
-from scheduler.web.site import Site, page, site
+from scheduler.web.site import Site, render_page, site_of
 
-COMING = timedelta(days=365)
-FEWEST_COUNTED = 10
-"""Of a smaller community, counts could say who is in it."""
+LISTED_AHEAD = timedelta(days=365)
+FEWEST_MEMBERS_SHOWN = 10
+"""In a smaller community, the number of members could tell who they are."""
 _LONGEST_ZONE = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """A meeting in finished words. `there` is its time for the visitor, None where that is the time at home; `was`
-    the time at home that it was moved from."""
+class MeetingView:
+    """A meeting as the templates show it.
+
+    `home` is its time in its own zone, `local` its time in the visitor's zone if that is another one, and `was` the
+    time in its own zone from which it was moved.
+    """
 
     title: str
     about: str
@@ -40,9 +43,9 @@ class Shown:
     materials: str
     url: str
     calendar_url: str
-    home: LocalTime
-    there: LocalTime | None
-    was: LocalTime | None
+    home: When
+    local: When | None
+    was: When | None
     cancelled: bool
     begun: bool
     over: bool
@@ -50,8 +53,8 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
-    """The visitor's zone; empty where none was named. `complaint` says what was wrong with the one named."""
+class ZoneChoice:
+    """The time zone that the visitor chose; empty if none. `complaint` is the text that is not a time zone."""
 
     zone: str = ""
     city: str = ""
@@ -59,156 +62,158 @@ class Chosen:
 
     @property
     def query(self) -> str:
-        """What carries the choice on to another page."""
+        """The query string that keeps the choice on the next page."""
         return f"?{urlencode({'zone': self.zone})}" if self.zone else ""
 
 
 async def home(request: Request) -> Response:
-    """The community's front page."""
-    here, now, chosen = site(request), site(request).clock.now(), _chosen(request)
-    found = await outlook(here.database, here.series, now=now, until=now + COMING)
-    return page(
+    """Show the front page of the community."""
+    site, now, chosen = site_of(request), site_of(request).clock.now(), _zone_choice(request)
+    schedule = await outlook(site.database, site.series, now=now, until=now + LISTED_AHEAD)
+    return render_page(
         request,
         "home.html",
         chosen=chosen,
         zones=zones(),
-        several=len(here.series) > 1,
-        next=_shown(here, found.next, chosen, now) if found.next else None,
-        coming=[_shown(here, one, chosen, now) for one in found.coming],
-        members=f"{found.members:,}" if found.members >= FEWEST_COUNTED else "",
-        countries=found.countries,
-        feed_url=here.community.feed_url,
-        subscribe_url=_subscribe_url(here.community.feed_url),
+        several=len(site.series) > 1,
+        next=_meeting_view(site, schedule.next, chosen, now) if schedule.next else None,
+        coming=[_meeting_view(site, occurrence, chosen, now) for occurrence in schedule.coming],
+        members=f"{schedule.members:,}" if schedule.members >= FEWEST_MEMBERS_SHOWN else "",
+        countries=schedule.countries,
+        feed_url=site.community.feed_url,
+        subscribe_url=_subscribe_url(site.community.feed_url),
         shows_outbox=is_shown(request),
-        # Where the outbox is shown, the page is not the same for everybody.
-        headers={"Cache-Control": "no-store"} if here.shows_outbox else None,
+        # The link to the outbox is shown only on this machine, so the page must not be cached.
+        headers={"Cache-Control": "no-store"} if site.shows_outbox else None,
     )
 
 
 async def embed(request: Request) -> Response:
-    """The next meeting as a small card for other pages' frames."""
-    here, now, chosen = site(request), site(request).clock.now(), _chosen(request)
-    found = await next_meeting(here.database, here.series, now=now)
-    return page(
+    """Show the next meeting as a small card, for a frame on another site."""
+    site, now, chosen = site_of(request), site_of(request).clock.now(), _zone_choice(request)
+    occurrence = await next_meeting(site.database, site.series, now=now)
+    return render_page(
         request,
         "embed.html",
-        next=_shown(here, found, chosen, now) if found else None,
+        next=_meeting_view(site, occurrence, chosen, now) if occurrence else None,
         headers={
             "Content-Security-Policy": PAGE_POLICY.replace(
-                "frame-ancestors 'none'", "frame-ancestors " + (here.embedded_by or "'none'")
+                "frame-ancestors 'none'", "frame-ancestors " + (site.embedded_by or "'none'")
             ),
             "Cross-Origin-Resource-Policy": "cross-origin",
         },
     )
 
 
-async def next_page(request: Request) -> Response:
-    """Leads to the next meeting's page."""
-    here = site(request)
-    found = await next_meeting(here.database, here.series, now=here.clock.now())
-    if found is None:
-        return page(
+async def next_meeting_page(request: Request) -> Response:
+    """Redirect to the page of the next meeting."""
+    site = site_of(request)
+    occurrence = await next_meeting(site.database, site.series, now=site.clock.now())
+    if occurrence is None:
+        return render_page(
             request,
             "problem.html",
             status=404,
             heading="No meeting is planned",
-            words="As soon as there is one, this address leads to it.",
+            words="When a meeting is planned, this address will take you to it.",
         )
-    return Response(status_code=302, headers={"Location": _url(found) + _chosen(request).query})
+    return Response(status_code=302, headers={"Location": _url(occurrence) + _zone_choice(request).query})
 
 
 async def meeting(request: Request) -> Response:
-    """The page of one meeting, at an address that stays."""
-    here, chosen = site(request), _chosen(request)
+    """Show one meeting, at an address that does not change."""
+    site, chosen = site_of(request), _zone_choice(request)
     key = "{series}/{date}".format(**request.path_params)
-    one = await read_meeting(here.database, here.by_slug, key, now=here.clock.now())
-    if one is None:
+    occurrence = await read_meeting(site.database, site.by_slug, key)
+    if occurrence is None:
         raise HTTPException(404)
-    shown = _shown(here, one, chosen, here.clock.now())
-    return page(request, "meeting.html", meeting=shown, chosen=chosen, zones=zones())
+    view = _meeting_view(site, occurrence, chosen, site.clock.now())
+    return render_page(request, "meeting.html", meeting=view, chosen=chosen, zones=zones())
 
 
 async def archive(request: Request) -> Response:
-    """The meetings of a year that are over, the newest first."""
-    here, now = site(request), site(request).clock.now()
-    by_year = await past_meetings(here.database, here.series, now=now)
-    asked = request.query_params.get("year")
-    if asked is not None and asked not in map(str, by_year):
+    """List the past meetings of a year, newest first."""
+    site, now = site_of(request), site_of(request).clock.now()
+    by_year = await past_meetings(site.database, site.series, now=now)
+    asked_year = request.query_params.get("year")
+    if asked_year is not None and asked_year not in map(str, by_year):
         raise HTTPException(404)
-    year = int(asked) if asked else next(iter(by_year), None)
-    return page(
+    year = int(asked_year) if asked_year else next(iter(by_year), None)
+    return render_page(
         request,
         "archive.html",
-        several=len(here.series) > 1,
+        several=len(site.series) > 1,
         year=year,
         years=list(by_year),
-        meetings=[_shown(here, one, Chosen(), now) for one in by_year.get(year or 0, [])],
+        meetings=[
+            _meeting_view(site, occurrence, ZoneChoice(), now) for occurrence in by_year.get(year or 0, [])
+        ],
     )
 
 
 async def privacy(request: Request) -> Response:
-    """What is kept of people, why, for how long, and what they can do about it."""
-    here = site(request)
-    return page(
+    """Show what is kept about people, why and for how long, and what they can do about it."""
+    site = site_of(request)
+    return render_page(
         request,
         "privacy.html",
-        declined_days=here.retention.declined_requests.days,
+        declined_days=site.retention.declined_requests.days,
         return_days=RETURNS_KEPT.days,
-        left_days=here.retention.left_members.days,
-        delivery_days=here.retention.deliveries.days,
+        left_days=site.retention.left_members.days,
+        delivery_days=site.retention.deliveries.days,
     )
 
 
-def _shown(here: Site, one: Occurrence, chosen: Chosen, now: datetime) -> Shown:
-    series, cycle = here.by_slug[one.series], hour_cycle(here.community.locale)
+def _meeting_view(site: Site, occurrence: Occurrence, chosen: ZoneChoice, now: datetime) -> MeetingView:
+    series, cycle = site.by_slug[occurrence.series], hour_cycle(site.community.locale)
 
-    def when(occurrence: Occurrence, zone: str) -> LocalTime:
-        return local_time(occurrence, series, zone=zone, cycle=cycle)
+    def when(shown: Occurrence, zone: str) -> When:
+        return describe_when(shown, series, zone=zone, cycle=cycle)
 
-    return Shown(
+    return MeetingView(
         title=series.title,
         about=series.description,
-        topic=one.topic,
-        speakers=one.speakers,
-        materials=one.materials,
-        url=_url(one) + chosen.query,
-        calendar_url=f"{_url(one)}.ics",
-        home=when(one, one.zone),
-        there=when(one, chosen.zone) if chosen.zone and chosen.zone != one.zone else None,
-        was=when(unmoved(one), one.zone) if one.status is Status.MOVED else None,
-        cancelled=one.cancelled,
-        begun=one.starts <= now,
-        over=one.ends <= now,
-        has_room=bool(one.link or series.link),
+        topic=occurrence.topic,
+        speakers=occurrence.speakers,
+        materials=occurrence.materials,
+        url=_url(occurrence) + chosen.query,
+        calendar_url=f"{_url(occurrence)}.ics",
+        home=when(occurrence, occurrence.zone),
+        local=when(occurrence, chosen.zone) if chosen.zone and chosen.zone != occurrence.zone else None,
+        was=when(unmoved(occurrence), occurrence.zone) if occurrence.status is Status.MOVED else None,
+        cancelled=occurrence.cancelled,
+        begun=occurrence.starts <= now,
+        over=occurrence.ends <= now,
+        has_room=bool(occurrence.link or series.link),
     )
 
 
-def shown_time(templates: Environment, one: Occurrence, series: Series, zone: str) -> str:
-    """What the page of a meeting shows a visitor in `zone` of its time: a mail about it has to show the same.
+def shown_time(templates: Environment, occurrence: Occurrence, series: Series, zone: str) -> str:
+    """Return the time of a meeting as its page shows it to a visitor in `zone`; emails about it must show the same.
 
-    Raises Problem where the template is wrong.
+    Raises Problem if the template has an error.
     """
     try:
-        moment: Callable[[LocalTime], str] = templates.get_template("_when.html").module.moment  # type: ignore[attr-defined]
-        return moment(local_time(one, series, zone=zone, cycle="h23"))
+        moment: Callable[[When], str] = templates.get_template("_when.html").module.moment  # type: ignore[attr-defined]
+        return moment(describe_when(occurrence, series, zone=zone, cycle="h23"))
     except TemplateError as error:
         raise Problem(f"templates/web/_when.html: {error}") from None
 
 
-def _url(one: Occurrence) -> str:
-    return f"/meetings/{quote(one.key)}"
+def _url(occurrence: Occurrence) -> str:
+    return f"/meetings/{quote(occurrence.key)}"
 
 
 def _subscribe_url(url: str) -> str:
     return "webcal:" + url.partition(":")[2]
 
 
-def _chosen(request: Request) -> Chosen:
+def _zone_choice(request: Request) -> ZoneChoice:
     name = request.query_params.get("zone", "").strip()
     if not name:
-        return Chosen()
+        return ZoneChoice()
     try:
         zone = require_zone(name)
     except Refused:
-        return Chosen(complaint=name[:_LONGEST_ZONE])
-    return Chosen(zone=zone, city=city(zone))
+        return ZoneChoice(complaint=name[:_LONGEST_ZONE])
+    return ZoneChoice(zone=zone, city=city(zone))

@@ -1,4 +1,4 @@
-"""How often visitors may have mail sent by a form: enough for a family or an office, too little for a flood."""
+"""The rate limit on forms that send mail: enough for a family or an office, too little for a flood."""
 
 from starlette.requests import Request
 
@@ -10,7 +10,7 @@ from scheduler.web.visitor import Networks, network_of
 
 
 class RateLimiter:
-    """Counts, in the database, what each visitor's network asks for in an hour, and what all of them do."""
+    """Count in the database how many forms each network, and all visitors together, send in an hour."""
 
     def __init__(
         self, database: Database, clock: Clock, keys: Keys, *, limits: FormLimits, trusted: Networks
@@ -19,7 +19,7 @@ class RateLimiter:
         self._limits, self._trusted = limits, trusted
 
     async def allows(self, request: Request) -> bool:
-        """Whether a form that sends mail may be carried out for this visitor now; counts it."""
+        """Count a form that sends mail, and return whether this visitor may send it now."""
         visitor = network_of(self._trusted.visitor(request.scope))
         return await allow_form(
             self._database, visitor, keys=self._keys, limits=self._limits, now=self._clock.now()

@@ -1,4 +1,4 @@
-"""What every page of the site works with, and how a page is made of it."""
+"""What all pages of the site share: its parts, the rendering of templates, and the page of a link that is closed."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -20,15 +20,25 @@ from scheduler.web.feed_cache import FeedCache
 from scheduler.web.rate_limit import RateLimiter
 
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "same-origin", "X-Robots-Tag": "noindex"}
-"""Headers of a page that is one person's own. Its address is told to no other site; with "no-referrer" a browser would
-call the origin of its forms "null"."""
+"""Headers of a page that belongs to one person. Browsers do not send its address to other sites; "no-referrer" would
+make them send the origin "null" with the forms of the page."""
+
+_STATUS_CODES = {
+    LinkStatus.LEFT: 200,
+    LinkStatus.REPLACED: 410,
+    LinkStatus.EXPIRED: 410,
+    LinkStatus.UNKNOWN: 404,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """The parts behind the pages. `outbox` is the Maildir that mail goes into, `shows_outbox` whether it is shown,
-    `shelf` where calendars stand ready, `admits` whether who confirms is in, `embedded_by` whose pages may frame the
-    card; `sender_faults` asks the process that sends what of its work fails."""
+    """The parts that the pages work with.
+
+    `outbox` is the Maildir that mail goes to, if there is one, and `shows_outbox` whether the site shows it. With
+    `admits`, whoever confirms a request to join becomes a member at once. `embedded_by` names the sites that may show
+    the card of the next meeting in a frame. `sender_faults` asks the process that sends mail which of its work fails.
+    """
 
     community: Community
     series: tuple[Series, ...]
@@ -42,17 +52,25 @@ class Site:
     admits: bool
     embedded_by: str
     templates: Environment
-    shelf: FeedCache
-    pace: RateLimiter
+    feed_cache: FeedCache
+    rate_limiter: RateLimiter
     sender_faults: Callable[[], Awaitable[list[str]]]
 
     @property
     def by_slug(self) -> dict[str, Series]:
-        return {one.slug: one for one in self.series}
+        """The series by their slugs."""
+        return {series.slug: series for series in self.series}
+
+
+def site_of(connection: HTTPConnection) -> Site:
+    """Return the site that a request is for."""
+    site = connection.app.state.site
+    assert isinstance(site, Site)
+    return site
 
 
 def read_templates(folder: Path) -> Environment:
-    """The templates of pages; what they print is escaped, and a value that they lack is an error."""
+    """Read the templates of pages. Values are escaped, and a missing value is an error."""
     return Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,
@@ -62,14 +80,7 @@ def read_templates(folder: Path) -> Environment:
     )
 
 
-def site(connection: HTTPConnection) -> Site:
-    """The site that a request is to."""
-    found = connection.app.state.site
-    assert isinstance(found, Site)
-    return found
-
-
-def page(
+def render_page(
     connection: HTTPConnection,
     template: str,
     *,
@@ -77,15 +88,18 @@ def page(
     headers: Mapping[str, str] | None = None,
     **values: object,
 ) -> HTMLResponse:
-    """The page that `template` makes of finished `values`."""
-    here = site(connection)
-    html = here.templates.get_template(template).render(values, community=here.community)
+    """Return the page that `template` makes of `values`. `status` is that of HTTP."""
+    site = site_of(connection)
+    html = site.templates.get_template(template).render(values, community=site.community)
     return HTMLResponse(html, status_code=status, headers=headers)
 
 
-_SHUT = {LinkStatus.LEFT: 200, LinkStatus.REPLACED: 410, LinkStatus.EXPIRED: 410, LinkStatus.UNKNOWN: 404}
-
-
-def shut(connection: HTTPConnection, standing: LinkStatus) -> HTMLResponse:
-    """The page behind a personal link that opens nothing: why, and what helps who came honestly."""
-    return page(connection, "shut.html", status=_SHUT[standing], headers=PRIVATE, standing=standing.value)
+def link_closed(connection: HTTPConnection, link_status: LinkStatus) -> HTMLResponse:
+    """Return the page of a personal link that opens nothing: why it does not, and how to get another."""
+    return render_page(
+        connection,
+        "link_closed.html",
+        status=_STATUS_CODES[link_status],
+        headers=PRIVATE,
+        link_status=link_status.value,
+    )

@@ -1,4 +1,4 @@
-"""nginx, Caddy and HAProxy in front, set up as their manuals say: who asks is known, and nothing private is open."""
+"""nginx, Caddy and HAProxy in front, set up as in their manuals: visitors are recognised, nothing private is open."""
 
 import asyncio
 import os
@@ -190,7 +190,7 @@ def want_link(port: int, number: int, visitor: str, **headers: str) -> int:
     ).status
 
 
-def test_visitors_are_told_apart_and_what_they_forge_has_no_effect(
+def test_visitors_are_distinguished_and_forged_headers_have_no_effect(
     service: tuple[Path, int, int], front: tuple[Front, int]
 ) -> None:
     """Behind a proxy that appends a line, one visitor had 2,000 confirmation mails sent."""

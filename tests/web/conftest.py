@@ -1,4 +1,4 @@
-"""A visitor at the site's door, on the machine itself, in early November 2026."""
+"""A visitor to the site on the machine itself, in early November 2026."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Fresh links, another address, and being forgotten by one's own hand."""
+"""New links, another address, and members who delete everything about themselves."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -43,7 +43,7 @@ async def test_the_answer_is_the_same_for_every_address_and_only_its_owner_gets_
     known = await visitor.post("/me", data={"email": "BO@example.org"})
     unknown = await visitor.post("/me", data={"email": "nobody@example.org"})
     assert known.status_code == unknown.status_code == 200
-    assert known.text == unknown.text and "Look into your mail" in known.text
+    assert known.text == unknown.text and "Check your email" in known.text
     for _ in range(40):
         await visitor.post("/me", data={"email": "bo@example.org"})
     await installation.tick()
@@ -61,16 +61,16 @@ async def test_a_fresh_link_holds_for_an_hour_and_looking_at_it_changes_nothing(
     link = await fresh(installation, visitor)
     before = await everything(installation)
     for _ in range(2):
-        assert "Be forgotten" in (await visitor.get(link)).text
+        assert "Delete everything about me" in (await visitor.get(link)).text
     assert (await visitor.post(link, data={"act": "erase"})).status_code == 422
     assert await everything(installation) == before
     installation.clock.pass_(timedelta(hours=1))
     for answer in (await visitor.get(link), await visitor.post(link, data={"act": "erase", "sure": "yes"})):
-        assert answer.status_code == 410 and "This link has run out" in answer.text
+        assert answer.status_code == 410 and "This link has expired" in answer.text
     assert await everything(installation) == before
 
 
-async def test_a_new_address_is_confirmed_by_its_owner_and_the_old_one_is_told(
+async def test_a_new_address_is_confirmed_by_its_owner_and_the_old_one_is_notified(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     link = await fresh(installation, visitor)
@@ -78,7 +78,7 @@ async def test_a_new_address_is_confirmed_by_its_owner_and_the_old_one_is_told(
     for wrong in ("", "x", "bo@example.org", "a@b\r\nBcc: c@example.org", "<script>@example.org"):
         assert (await visitor.post(link, data={"act": "address", "email": wrong})).status_code == 422
     asked = await visitor.post(link, data={"act": "address", "email": "bohumil@example.net"})
-    assert "One more step" in asked.text
+    assert "Check your email" in asked.text
     again = await visitor.post(link, data={"act": "address", "email": "other@example.net"})
     assert again.status_code == 422 and "wait a few minutes" in again.text
     await installation.tick()
@@ -89,38 +89,38 @@ async def test_a_new_address_is_confirmed_by_its_owner_and_the_old_one_is_told(
     assert await everything(installation) == before
     installation.clock.pass_(timedelta(seconds=1))
     done = await visitor.post(confirm)
-    assert "Your new address holds" in done.text
+    assert "We have changed your email address" in done.text
     await installation.tick()
     async with installation.database.read() as connection:
         assert await members.by_key(connection, "bohumil@example.net")
-    told = [mail for mail in installation.mails() if "bo@example.org" in str(mail["To"])]
-    assert "From now on our mail goes to another address" in str(told[-1].get_body(("plain",)))
+    mails_to_bo = [mail for mail in installation.mails() if "bo@example.org" in str(mail["To"])]
+    assert "From now on our mail goes to another address" in str(mails_to_bo[-1].get_body(("plain",)))
     # What lies in the old mailbox opens nothing more, and the confirmation is used up.
     for path in (*old, confirm):
         answer = await visitor.get(path)
-        assert answer.status_code == 410 and "This link was replaced" in answer.text
+        assert answer.status_code == 410 and "This link has been replaced" in answer.text
     assert (await visitor.post(confirm)).status_code == 410
 
 
-async def test_an_address_of_another_member_is_not_taken_and_not_told(
+async def test_an_address_of_another_member_is_neither_taken_nor_revealed(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     link = await fresh(installation, visitor)
     free = await visitor.post(link, data={"act": "address", "email": "ann@example.org"})
-    assert free.status_code == 200 and "One more step" in free.text
+    assert free.status_code == 200 and "Check your email" in free.text
     await installation.tick()
     taken = await visitor.post(last_link(installation, "ann@example.org"))
     assert taken.status_code == 409 and "nothing was changed" in taken.text
     assert (await person(installation)).address == "bo@example.org"
 
 
-async def test_who_left_may_still_see_their_data_and_be_forgotten(
+async def test_members_who_left_can_still_see_and_delete_their_data(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     await installation.change("Bo", status="left", active_since=None)
     link = await fresh(installation, visitor)
     shown = (await visitor.get(link)).text
-    assert "You have left" in shown and "Another address" not in shown
+    assert "You have left" in shown and "Change your email address" not in shown
     data = re.search(r'href="(\?download)"', shown)
     assert data and (await visitor.get(link + data[1])).json()["members"][0]["status"] == "left"
     refused = await visitor.post(link, data={"act": "address", "email": "new@example.org"})
@@ -144,7 +144,10 @@ async def test_after_being_forgotten_nothing_names_them_and_an_import_says_that_
         await visitor.post(link, data={"act": "address", "email": named})
     await installation.tick()
     assert found(installation.folder, email, "Quarrendon", "zdenka@")
-    assert "You are forgotten" in (await visitor.post(link, data={"act": "erase", "sure": "yes"})).text
+    assert (
+        "We have deleted everything about you"
+        in (await visitor.post(link, data={"act": "erase", "sure": "yes"})).text
+    )
     assert not found(installation.folder, email, "Quarrendon", "zdenka@")
     assert [mail for mail in installation.mails() if address_of("Ann") in str(mail["To"])]
     assert (await visitor.get(link)).status_code == 404
@@ -161,7 +164,7 @@ async def test_after_being_forgotten_nothing_names_them_and_an_import_says_that_
     assert not found(installation.folder, email, "Quarrendon")
 
 
-async def test_no_token_stands_in_the_log_or_is_told_to_anybody(
+async def test_no_token_is_logged_or_sent_to_another_site(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     """Every personal path answers with its referrer policy and no-store, and the log names its pattern alone."""
@@ -173,9 +176,9 @@ async def test_no_token_stands_in_the_log_or_is_told_to_anybody(
                 assert answer.headers["Cache-Control"].startswith(("no-store", "private"))
                 assert answer.headers["Referrer-Policy"] == "same-origin"
                 assert "Set-Cookie" not in answer.headers
-    told = repr(lines)
-    assert not [path for path in paths if path.split("/")[2].partition(".")[0] in told]
-    assert "example.org" not in told and "Bo" not in told
+    logged = repr(lines)
+    assert not [path for path in paths if path.split("/")[2].partition(".")[0] in logged]
+    assert "example.org" not in logged and "Bo" not in logged
 
 
 PERSONAL_PATHS: list[tuple[str, Purpose]] = [
@@ -200,4 +203,4 @@ async def test_being_forgotten_says_what_stays(
     link = await fresh(installation, visitor, address_of("Zdenka Quarrendon"))
     assert "it stays there until you ask us to remove it" in (await visitor.get(link)).text
     done = (await visitor.post(link, data={"act": "erase", "sure": "yes"})).text
-    assert "Your name is still in 2 places" in done and "scrambled mark" in done and "Backups" in done
+    assert "Your name is still in 2 places" in done and "scrambled code" in done and "Backups" in done

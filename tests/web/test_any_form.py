@@ -1,4 +1,4 @@
-"""Whatever comes in at a form: an answer that is no fault of ours, and nothing kept by half."""
+"""Any form input gets a proper answer, and is saved completely or not at all."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Calendars served from memory: made once for each state, and never older than two seconds."""
+"""Calendars served from memory: made once for each version of the data, and never more than two seconds old."""
 
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from scheduler.service import schedule
 from scheduler.service.occurrences import Change, amend
 from scheduler.store.database import Database
-from scheduler.web.feed_cache import FRESH_SECONDS, LOOK_SECONDS, FeedCache
+from scheduler.web.feed_cache import FRESH_SECONDS, REFRESH_SECONDS, FeedCache
 from tests.installation import Installation
 
 KEY = "conversation-for-kindness/2026-11-19"
@@ -36,14 +36,14 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def shelf(app: Starlette) -> FeedCache:
-    found = app.state.site.shelf
-    assert isinstance(found, FeedCache)
-    return found
+def feed_cache(app: Starlette) -> FeedCache:
+    cache = app.state.site.feed_cache
+    assert isinstance(cache, FeedCache)
+    return cache
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_what_stands_ready_is_given_out_without_a_look_at_any_table(
+async def test_a_cached_calendar_is_sent_without_a_query(
     visitor: httpx.AsyncClient, reads: list[str], path: str
 ) -> None:
     first = await visitor.get(path)
@@ -69,7 +69,7 @@ async def test_what_is_kept_says_the_same_as_what_was_just_made(
 async def test_a_change_by_anybody_shows_within_two_seconds(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    assert LOOK_SECONDS < FRESH_SECONDS < 2
+    assert REFRESH_SECONDS < FRESH_SECONDS < 2
     first = await visitor.get("/calendar.ics")
     other = Database(f"sqlite:///{installation.folder / 'test.sqlite'}")
     await amend(other, installation.by_slug, KEY, Change(topic="Listening"), now=installation.clock.now())
@@ -79,43 +79,46 @@ async def test_a_change_by_anybody_shows_within_two_seconds(
     assert again.status_code == 200 and "Listening" in again.text
 
 
-async def test_a_look_alone_makes_nothing_anew_while_nothing_changed(
-    installation: Installation, shelf: FeedCache, visitor: httpx.AsyncClient
+async def test_a_refresh_keeps_the_calendars_while_nothing_changed(
+    installation: Installation, feed_cache: FeedCache, visitor: httpx.AsyncClient
 ) -> None:
     await visitor.get("/calendar.ics")
-    ready = shelf.at_hand(b"/calendar.ics")
+    ready = feed_cache.cached_feed(b"/calendar.ics")
     installation.clock.pass_(timedelta(seconds=30))
-    assert shelf.at_hand(b"/calendar.ics") is None
+    assert feed_cache.cached_feed(b"/calendar.ics") is None
     await installation.tick()
-    await shelf.look()
-    assert ready is not None and shelf.at_hand(b"/calendar.ics") is ready
+    await feed_cache.refresh()
+    assert ready is not None and feed_cache.cached_feed(b"/calendar.ics") is ready
 
 
-async def test_the_first_tick_of_all_shows_too(
-    installation: Installation, shelf: FeedCache, visitor: httpx.AsyncClient
+async def test_the_first_tick_changes_the_calendar(
+    installation: Installation, feed_cache: FeedCache, visitor: httpx.AsyncClient
 ) -> None:
     """It adopts the series, and with that the stamps of its meetings change."""
     async with installation.database.write() as connection:
         for table in ("occurrences", "policies", "series"):
             await connection.exec_driver_sql(f"DELETE FROM {table}")
-    await shelf.look()
+    await feed_cache.refresh()
     first = await visitor.get("/calendar.ics")
     await installation.tick()
-    await shelf.look()
+    await feed_cache.refresh()
     assert (await visitor.get("/calendar.ics")).headers["ETag"] != first.headers["ETag"]
 
 
-async def test_with_the_month_it_is_made_anew(
-    installation: Installation, shelf: FeedCache, visitor: httpx.AsyncClient
+async def test_a_new_month_makes_the_calendar_again(
+    installation: Installation, feed_cache: FeedCache, visitor: httpx.AsyncClient
 ) -> None:
     await visitor.get("/calendar.ics")
     installation.clock.pass_until(datetime(2026, 12, 1, tzinfo=installation.clock.now().tzinfo))
-    await shelf.look()
-    assert shelf.at_hand(b"/calendar.ics") is None
+    await feed_cache.refresh()
+    assert feed_cache.cached_feed(b"/calendar.ics") is None
 
 
-async def test_what_was_made_while_the_state_changed_is_not_kept(
-    installation: Installation, shelf: FeedCache, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+async def test_a_calendar_made_while_the_data_changed_is_not_cached(
+    installation: Installation,
+    feed_cache: FeedCache,
+    visitor: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make = schedule.feed
 
@@ -128,7 +131,7 @@ async def test_what_was_made_while_the_state_changed_is_not_kept(
             Change(topic="Meanwhile"),
             now=installation.clock.now(),
         )
-        await shelf.look()
+        await feed_cache.refresh()
         return found
 
     monkeypatch.setattr("scheduler.web.feed_cache.feed", slow)
@@ -137,7 +140,7 @@ async def test_what_was_made_while_the_state_changed_is_not_kept(
     assert "Meanwhile" in (await visitor.get("/calendar.ics")).text
 
 
-async def test_a_database_that_is_gone_is_a_fault_and_no_old_calendar(
+async def test_a_missing_database_gives_an_error_and_no_old_calendar(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     await visitor.get("/calendar.ics")
@@ -150,12 +153,12 @@ async def test_a_database_that_is_gone_is_a_fault_and_no_old_calendar(
     assert answer.status_code == 503 and "VCALENDAR" not in answer.text
 
 
-async def test_what_was_given_out_is_counted_by_route(shelf: FeedCache) -> None:
+async def test_responses_are_counted_by_route(feed_cache: FeedCache) -> None:
     with capture_logs() as lines:
         for _ in range(3):
-            shelf.count("/calendar/{series}.ics", 304)
-        shelf.tell()
-        shelf.tell()
+            feed_cache.count("/calendar/{series}.ics", 304)
+        feed_cache.log_counts()
+        feed_cache.log_counts()
     assert lines == [
         {
             "event": "requests",

@@ -1,4 +1,4 @@
-"""What a monitor is told."""
+"""The health checks for monitoring."""
 
 from datetime import timedelta
 
@@ -45,7 +45,7 @@ async def test_not_ready_while_sending_is_held_or_the_relay_is_down(
     assert answer.json()["reasons"] == ["sending is held: clock-jumped", "the relay takes no mail"]
 
 
-async def test_the_reason_why_the_relay_is_not_reached_is_told_without_its_name(
+async def test_the_reason_why_the_relay_cannot_be_reached_does_not_name_it(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     async with installation.database.write() as connection:
@@ -55,7 +55,7 @@ async def test_the_reason_why_the_relay_is_not_reached_is_told_without_its_name(
     assert answer.json()["reasons"] == ["the relay takes no mail: its name cannot be resolved"]
 
 
-async def test_a_serve_that_runs_and_does_not_tick_is_told_from_one_that_does_not_run(
+async def test_a_serve_that_runs_without_ticking_differs_from_one_that_does_not_run(
     installation: Installation,
 ) -> None:
     installation.clock.pass_(timedelta(minutes=2))

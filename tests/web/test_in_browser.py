@@ -1,4 +1,4 @@
-"""The pages in a real browser: nothing is blocked, nothing sticks out, and what can be pressed does its work."""
+"""The pages in a real browser: nothing is blocked, nothing overflows, and every control works."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,12 +35,12 @@ async def page(browser: "Browser") -> AsyncIterator["Page"]:
         viewport={"width": NARROWEST, "height": 640}, timezone_id="Asia/Kolkata", color_scheme="dark"
     )
     page = await context.new_page()
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
     yield page
     await context.close()
-    assert [one for one in said if "422" not in one] == []
+    assert [message for message in messages if "422" not in message] == []
 
 
 async def token(installation: Installation, purpose: Purpose) -> str:
@@ -93,7 +93,7 @@ async def test_without_script_a_place_is_chosen_from_the_list(address: str, brow
 
 
 @pytest.mark.parametrize("script", [True, False])
-async def test_who_asks_to_join_needs_a_keyboard_and_no_script(
+async def test_asking_to_join_needs_only_a_keyboard_and_no_script(
     address: str, browser: "Browser", installation: Installation, *, script: bool
 ) -> None:
     context = await browser.new_context(
@@ -108,16 +108,16 @@ async def test_who_asks_to_join_needs_a_keyboard_and_no_script(
     await page.get_by_label("Country").select_option(label="New Zealand")
     await page.get_by_label("You may keep").focus()
     await page.keyboard.press("Space")
-    await page.get_by_role("button", name="Show me my hour").focus()
+    await page.get_by_role("button", name="Continue").focus()
     await page.keyboard.press("Enter")
     if not script:
-        await page.get_by_role("heading", name="Which is your hour?").wait_for()
+        await page.get_by_role("heading", name="Which is your time zone?").wait_for()
         await page.get_by_role("button", name="Auckland").press("Enter")
-    await page.get_by_role("heading", name="Is that your hour?").wait_for()
+    await page.get_by_role("heading", name="Is this the right time for you?").wait_for()
     assert "7:00 am" in await page.locator(".clock").inner_text()
     assert await page.evaluate("document.documentElement.scrollWidth") <= NARROWEST if script else True
     await page.get_by_role("button", name="Yes, send my request").press("Enter")
-    await page.get_by_role("heading", name="Look into your mail").wait_for()
+    await page.get_by_role("heading", name="Check your email").wait_for()
     await installation.tick()
     async with installation.database.read() as connection:
         member = await members.by_key(connection, "maya@example.org")
@@ -151,7 +151,7 @@ async def test_leaving_takes_one_press(address: str, page: "Page", installation:
 
 
 @pytest.mark.parametrize("path", ["/", f"/meetings/{KEY}"])
-async def test_the_late_change_of_zone_keeps_the_visitors_choice_and_focus_and_is_told(
+async def test_a_late_change_to_local_times_keeps_choice_and_focus_and_is_announced(
     address: str, page: "Page", path: str
 ) -> None:
     """The server's second answer waits until the visitor has chosen a place, and then until a link has the focus."""
@@ -200,7 +200,7 @@ async def test_the_choice_of_no_zone_is_kept_when_a_form_comes_back(address: str
     assert await page.get_by_label("Time zone").input_value() == "Asia/Calcutta"
     await page.get_by_label("Time zone").select_option("")
     await page.locator("form").last.evaluate("form => form.noValidate = true")
-    await page.get_by_role("button", name="Show me my hour").click()
+    await page.get_by_role("button", name="Continue").click()
     summary = page.get_by_role("alert")
     await summary.get_by_role("heading", name="There is a problem").wait_for()
     assert await page.get_by_label("Time zone").input_value() == ""

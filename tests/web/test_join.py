@@ -1,4 +1,4 @@
-"""The form for who wants to join, from the first look to the button in the mail."""
+"""The form to join, from the first visit to the button behind the link in the email."""
 
 import re
 from datetime import timedelta
@@ -40,19 +40,19 @@ async def test_before_anything_is_sent_the_visitor_sees_their_own_hour(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     page = await visitor.post("/join", data=GOOD)
-    assert page.status_code == 200 and "Is that your hour?" in page.text
+    assert page.status_code == 200 and "Is this the right time for you?" in page.text
     assert '<time datetime="2026-11-20T07:00:00+13:00">7:00 am</time>' in page.text
     again = await visitor.post("/join", data={**GOOD, "act": "back"})
-    assert 'value="maya@example.org"' in again.text and "Show me my hour" in again.text
+    assert 'value="maya@example.org"' in again.text and "Continue" in again.text
     assert await rows(installation) == 3
 
 
 async def test_without_a_zone_the_country_offers_its_own(visitor: httpx.AsyncClient) -> None:
     page = await visitor.post("/join", data={**GOOD, "zone": ""})
-    assert "Which is your hour?" in page.text
+    assert "Which is your time zone?" in page.text
     assert 'value="Pacific/Chatham">Chatham' in page.text and "7:45 am" in page.text
     one = await visitor.post("/join", data={**GOOD, "zone": "", "country": "GB-SCT"})
-    assert "Is that your hour?" in one.text and 'value="Europe/London"' in one.text
+    assert "Is this the right time for you?" in one.text and 'value="Europe/London"' in one.text
     none = await visitor.post("/join", data={**GOOD, "zone": "", "country": "XK"})
     assert none.status_code == 422 and "nearest to you" in none.text
 
@@ -98,12 +98,12 @@ async def test_a_link_followed_confirms_nothing_and_its_button_does(
     async with installation.database.read() as connection:
         assert await join_requests.waiting(connection) == []
     for _ in range(2):
-        assert "Your request is with us" in (await visitor.post(link)).text
+        assert "We have your request" in (await visitor.post(link)).text
     async with installation.database.read() as connection:
         assert len(await join_requests.waiting(connection)) == 1
     installation.clock.pass_(timedelta(days=2))
     expired = await visitor.get(link)
-    assert expired.status_code == 410 and "run out" in expired.text
+    assert expired.status_code == 410 and "has expired" in expired.text
     assert (await visitor.get("/confirm/" + "a" * 40)).status_code == 404
 
 
@@ -111,7 +111,7 @@ async def test_a_machine_that_fills_in_everything_is_answered_and_not_heard(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     answer = await visitor.post("/join", data={**SURE, "homepage": "http://spam.example.org"})
-    assert "Look into your mail" in answer.text
+    assert "Check your email" in answer.text
     assert await rows(installation) == 3
 
 
@@ -155,7 +155,7 @@ async def test_ten_thousand_attempts_from_many_networks_bring_one_address_two_ma
         "Аnn",
     ],
 )
-async def test_what_was_typed_is_kept_and_what_is_wrong_stands_beside_it(
+async def test_the_form_keeps_what_was_typed_and_shows_errors_beside_the_fields(
     installation: Installation, visitor: httpx.AsyncClient, field: str, value: str
 ) -> None:
     page = await visitor.post("/join", data={**GOOD, field: value})
@@ -163,8 +163,8 @@ async def test_what_was_typed_is_kept_and_what_is_wrong_stands_beside_it(
     if page.status_code == 422:
         assert f'id="{field}-complaint"' in page.text and page.text.count('-complaint">') == 1
         assert all(
-            f'value="{kept}"' in page.text
-            for name, kept in GOOD.items()
+            f'value="{value}"' in page.text
+            for name, value in GOOD.items()
             if name not in (field, "words", "consent")
         )
     assert await rows(installation) == 3
@@ -180,7 +180,7 @@ async def test_the_card_may_be_framed_by_the_sites_named_and_no_other_page_is(
         assert "frame-ancestors 'none'" in (await visitor.get(path)).headers["Content-Security-Policy"]
 
 
-async def test_counts_that_could_say_who_are_not_shown(
+async def test_counts_that_could_identify_members_are_not_shown(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     assert "We are" not in (await visitor.get("/")).text

@@ -1,4 +1,4 @@
-"""The whole way of one member, with a real browser and a real relay: from a first look to the last mail."""
+"""A member's whole journey with a real browser and a real relay: from the first visit to the last email."""
 
 import re
 from collections.abc import AsyncIterator
@@ -95,13 +95,13 @@ async def test_from_a_first_look_to_the_last_mail(
         timezone_id="Pacific/Auckland", java_script_enabled=script, viewport={"width": 320, "height": 700}
     )
     page, mailbox = await context.new_page(), Mailbox(installation, receiver)
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
     await look(page, address, script=script)
     await ask(page, script=script)
     await page.goto(address + link((await mailbox.wait_for("onfirm"))[0], "/confirm/"))
     await page.get_by_role("button", name="Yes, I would like to join").click()
-    await page.get_by_role("heading", name="Your request is with us").wait_for()
+    await page.get_by_role("heading", name="We have your request").wait_for()
     await let_in(installation)
     installation.clock.pass_(timedelta(minutes=1))
     welcome, invitation = await mailbox.wait_for(
@@ -116,7 +116,7 @@ async def test_from_a_first_look_to_the_last_mail(
     await installation.live(datetime(2026, 12, 31, tzinfo=UTC))
     assert len(mailbox.mails()) == sent == 4
     assert await context.cookies() == []
-    assert said == []
+    assert messages == []
     await context.close()
 
 
@@ -137,13 +137,13 @@ async def ask(page: "Page", *, script: bool) -> None:
     if script:
         assert await page.get_by_label("Time zone").input_value() == "Pacific/Auckland"
     await page.get_by_role("checkbox").check()
-    await page.get_by_role("button", name="Show me my hour").click()
+    await page.get_by_role("button", name="Continue").click()
     if not script:
         await page.get_by_role("button", name="Auckland").click()
     # In New Zealand people write the hour so.
     await page.locator(".clock", has_text="7:00 am").wait_for()
     await page.get_by_role("button", name="Yes, send my request").click()
-    await page.get_by_role("heading", name="Look into your mail").wait_for()
+    await page.get_by_role("heading", name="Check your email").wait_for()
 
 
 async def let_in(installation: Installation) -> None:
@@ -174,10 +174,10 @@ async def move(page: "Page", url: str) -> None:
     """Move to Vancouver, after a look at what that means."""
     await page.goto(url)
     await page.get_by_label("Time zone").select_option("America/Vancouver")
-    await page.get_by_role("button", name="Save this").click()
+    await page.get_by_role("button", name="Save my details").click()
     await page.locator(".when .clock", has_text="11:00 am").wait_for()
-    await page.get_by_role("button", name="Yes, save it").click()
-    await page.get_by_text("Saved.").wait_for()
+    await page.get_by_role("button", name="Yes, change it").click()
+    await page.get_by_text("We have saved your details.").wait_for()
 
 
 async def next_reminder(installation: Installation, mailbox: Mailbox) -> EmailMessage:

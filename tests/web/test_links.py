@@ -1,4 +1,4 @@
-"""The personal links in mails."""
+"""The personal links in emails."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -75,7 +75,7 @@ async def test_one_press_leaves_without_cookie_or_redirect_however_it_is_sent(
     assert "You have left" in (await visitor.get(link)).text
 
 
-async def test_who_left_gets_nothing_more_not_even_what_was_queued(
+async def test_members_who_left_get_nothing_more_not_even_queued_mail(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     installation.clock.pass_until(datetime(2026, 11, 5, 13, tzinfo=UTC))
@@ -111,7 +111,7 @@ async def test_a_replaced_link_says_so_and_changes_nothing(
     await installation.change("Bo", generation=1)
     for answer in (await visitor.get(link), await visitor.post(link)):
         assert answer.status_code == 410
-        assert "was replaced" in answer.text
+        assert "has been replaced" in answer.text
     assert await status(installation, "Bo") == "active"
 
 
@@ -150,7 +150,7 @@ async def test_the_way_in_is_shut_until_a_quarter_of_an_hour_before_and_then_lea
     assert opened.headers["Location"] == "https://room.example.org/kindness"
 
 
-async def test_no_personal_page_is_kept_or_told_on(
+async def test_no_personal_page_is_cached_or_sends_a_referrer(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     leave, join = (

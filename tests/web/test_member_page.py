@@ -1,4 +1,4 @@
-"""A member's own page: what can be changed there, and that it holds at once."""
+"""A member's preferences page: what can be changed there, and that changes take effect at once."""
 
 import json
 import re
@@ -58,12 +58,19 @@ async def test_a_move_shows_both_hours_first_and_then_reminds_by_the_new_clock(
     await installation.planner.tick()
     assert (await installation.states(policy="day-before", name="Bo")) == {"Bo": "queued"}
     asked = await visitor.post(link, data={**DETAILS, "zone": "America/Vancouver"})
-    assert "From Auckland to Vancouver?" in asked.text and "07:00" in asked.text and "11:00" in asked.text
+    assert (
+        "Change your time zone from Auckland to Vancouver?" in asked.text
+        and "07:00" in asked.text
+        and "11:00" in asked.text
+    )
     assert (await person(installation)).zone == "Pacific/Auckland"
     saved = await visitor.post(
         link, data={**DETAILS, "zone": "America/Vancouver", "confirmed": "America/Vancouver"}
     )
-    assert saved.status_code == 303 and "Saved." in (await visitor.get(saved.headers["Location"])).text
+    assert (
+        saved.status_code == 303
+        and "We have saved your details." in (await visitor.get(saved.headers["Location"])).text
+    )
     moved = await person(installation)
     assert (moved.zone, moved.zone_source) == ("America/Vancouver", "confirmed")
     await installation.tick()
@@ -98,7 +105,7 @@ async def test_the_hour_cycle_is_a_members_own_and_no_change_of_language(
         ("cycle", "h99", "You need to choose one of these"),
     ],
 )
-async def test_what_cannot_be_kept_is_told_beside_its_field_and_nothing_is_saved(
+async def test_errors_are_shown_beside_their_fields_and_nothing_is_saved(
     installation: Installation, visitor: httpx.AsyncClient, link: str, field: str, value: str, words: str
 ) -> None:
     before = await everything(installation)
@@ -163,12 +170,12 @@ async def test_a_pause_holds_until_its_day_and_ends_by_a_press(
     assert (await person(installation)).status == "active"
 
 
-async def test_whose_address_sends_mail_back_is_told_so(
+async def test_a_member_whose_address_bounces_sees_it(
     installation: Installation, visitor: httpx.AsyncClient, link: str
 ) -> None:
     assert "came back" not in (await visitor.get(link)).text
     await installation.change("Bo", suppressed_at=installation.clock.now(), suppressed_for="5.1.1")
-    assert "Our mail to bo@example.org came back" in (await visitor.get(link)).text
+    assert "Our emails to bo@example.org came back" in (await visitor.get(link)).text
     assert "came back to us of our mail: 90 days" in (await visitor.get("/privacy")).text
 
 
@@ -203,7 +210,7 @@ async def test_the_feed_rings_as_wanted_and_gets_another_address(
     assert (await visitor.get(link)).status_code == 200
 
 
-async def test_everything_that_erasing_removes_is_handed_out_also_to_who_left(
+async def test_the_download_contains_everything_that_erasing_removes_also_for_members_who_left(
     installation: Installation, visitor: httpx.AsyncClient, link: str
 ) -> None:
     """Whatever table comes to hold something of a member: what is gone after erasing was in the file before."""
@@ -301,9 +308,9 @@ async def test_a_member_ends_their_old_links_and_a_new_one_goes_to_their_address
     for path in old:
         assert (await visitor.get(path)).status_code == 200, path
     shown = await visitor.get(link)
-    assert "End my old links" in shown.text and "subscribe anew" in shown.text
+    assert "Cancel my old links" in shown.text and "subscribe again" in shown.text
     done = await visitor.post(link, data={"act": "links"})
-    assert done.status_code == 200 and "Your old links have ended" in done.text
+    assert done.status_code == 200 and "We have cancelled your old links" in done.text
     # Whoever holds the old link is shown no new one.
     assert "/me/" not in done.text and "Location" not in done.headers
     for path in old:
@@ -328,7 +335,7 @@ async def test_with_a_fresh_link_the_new_page_opens_at_once(
     done = await visitor.post(old[-1], data={"act": "links"})
     assert done.status_code == 303
     shown = await visitor.get(done.headers["Location"])
-    assert shown.status_code == 200 and "Your old links have ended" in shown.text
+    assert shown.status_code == 200 and "We have cancelled your old links" in shown.text
     for path in old:
         assert (await visitor.get(path)).status_code == 410, path
     await installation.tick()
@@ -344,10 +351,12 @@ async def test_links_are_not_ended_where_no_new_one_would_arrive(
     assert (await visitor.get(link)).status_code == 200
 
 
-async def test_who_left_ends_nothing(installation: Installation, visitor: httpx.AsyncClient) -> None:
+async def test_members_who_left_cannot_cancel_links(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
     fresh = f"/sign-in/{await fresh_token(installation)}"
     await installation.change("Bo", status="left", active_since=None)
-    assert "End my old links" not in (await visitor.get(fresh)).text
+    assert "Cancel my old links" not in (await visitor.get(fresh)).text
     assert "You have left" in (await visitor.post(fresh, data={"act": "links"})).text
     assert (await person(installation)).generation == 0
 

@@ -1,4 +1,4 @@
-"""What a scraper is told, and who may scrape."""
+"""What /metrics says, and who may read it."""
 
 from pathlib import Path
 
@@ -42,8 +42,8 @@ def read(answer: httpx.Response) -> dict[tuple[str, ...], float]:
     }
 
 
-async def test_the_ledger_the_troubles_and_the_connections_are_told(
-    installation: Installation, transport: MeteredTransport, visitor: httpx.AsyncClient, tmp_path: Path
+async def test_the_metrics_cover_the_ledger_problems_and_connections(
+    installation: Installation, transport: Metered, visitor: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     installation.transport = transport
     installation.restart()
@@ -66,9 +66,9 @@ async def test_a_failure_is_counted_by_what_was_wrong(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     await installation.live(installation.clock.now().replace(day=5, hour=21))
-    said = ["550 5.1.1 no such user here", "552 5.2.2 mailbox full", "554 go away"]
+    refusals = ["550 5.1.1 no such user here", "552 5.2.2 mailbox full", "554 go away"]
     async with installation.database.write() as connection:
-        for number, reason in enumerate(said, start=1):
+        for number, reason in enumerate(refusals, start=1):
             await connection.exec_driver_sql(
                 f"UPDATE deliveries SET state = 'failed', sent_at = NULL, reason = '{reason}' WHERE member = {number}"
             )

@@ -1,4 +1,4 @@
-"""The outbox: every mail as its readers see it, on this machine and nowhere else."""
+"""The outbox: every email as its recipients see it, on this machine and nowhere else."""
 
 import re
 from dataclasses import replace
@@ -13,7 +13,7 @@ from tests.web.conftest import Arrive
 
 
 @pytest.fixture
-async def told(installation: Installation) -> Installation:
+async def invited(installation: Installation) -> Installation:
     """The invitations have gone out."""
     await installation.live(datetime(2026, 11, 6, 12, tzinfo=UTC))
     return installation
@@ -25,7 +25,9 @@ async def first_mail(visitor: httpx.AsyncClient) -> str:
     return found[1]
 
 
-async def test_the_list_says_who_was_told_which_hour(told: Installation, visitor: httpx.AsyncClient) -> None:
+async def test_the_list_shows_the_time_in_each_email(
+    invited: Installation, visitor: httpx.AsyncClient
+) -> None:
     page = (await visitor.get("/outbox")).text
     assert "3 mails" in page
     assert "Friday 20 November, 07:00 Auckland (UTC+13)" in page
@@ -35,7 +37,7 @@ async def test_the_list_says_who_was_told_which_hour(told: Installation, visitor
 
 
 async def test_a_mail_is_shown_as_text_html_and_calendar(
-    told: Installation, visitor: httpx.AsyncClient
+    invited: Installation, visitor: httpx.AsyncClient
 ) -> None:
     mail = await first_mail(visitor)
     page = (await visitor.get(mail)).text
@@ -46,7 +48,7 @@ async def test_a_mail_is_shown_as_text_html_and_calendar(
     assert "allow-scripts" not in frame[0] and "allow-same-origin" not in frame[0]
 
 
-async def test_the_html_of_a_mail_can_do_nothing(told: Installation, visitor: httpx.AsyncClient) -> None:
+async def test_the_html_of_a_mail_can_do_nothing(invited: Installation, visitor: httpx.AsyncClient) -> None:
     answer = await visitor.get(f"{await first_mail(visitor)}/html")
     assert "Auckland" in answer.text
     policy = answer.headers["Content-Security-Policy"]
@@ -54,8 +56,8 @@ async def test_the_html_of_a_mail_can_do_nothing(told: Installation, visitor: ht
     assert "script-src" not in policy and "allow-scripts" not in policy and "allow-same-origin" not in policy
 
 
-async def test_a_hostile_mail_is_text_on_our_page(told: Installation, visitor: httpx.AsyncClient) -> None:
-    (told.mail / "new" / "hostile").write_bytes(
+async def test_a_hostile_mail_is_text_on_our_page(invited: Installation, visitor: httpx.AsyncClient) -> None:
+    (invited.mail / "new" / "hostile").write_bytes(
         b"Delivered-To: a@example.org\nTo: <script>alert(1)</script> <a@example.org>\n"
         b"Subject: </title><script>alert(2)</script>\nContent-Type: text/plain; charset=nonsense\n\n"
         b"<script>alert(3)</script>\xff\n"
@@ -67,29 +69,29 @@ async def test_a_hostile_mail_is_text_on_our_page(told: Installation, visitor: h
     assert (await visitor.get("/outbox/hostile/html")).status_code == 404
 
 
-async def test_the_source_is_plain_text(told: Installation, visitor: httpx.AsyncClient) -> None:
+async def test_the_source_is_plain_text(invited: Installation, visitor: httpx.AsyncClient) -> None:
     answer = await visitor.get(f"{await first_mail(visitor)}/source")
     assert answer.headers["Content-Type"].startswith("text/plain")
     assert "List-Unsubscribe-Post: List-Unsubscribe=One-Click" in answer.text
 
 
-async def test_no_other_file_can_be_read(told: Installation, visitor: httpx.AsyncClient) -> None:
+async def test_no_other_file_can_be_read(invited: Installation, visitor: httpx.AsyncClient) -> None:
     for name in ["nothing", "..;", "%2e%2e%2ftest.sqlite", ".hidden", "%00"]:
         for path in ["", "/html", "/source"]:
             assert (await visitor.get(f"/outbox/{name}{path}")).status_code == 404
 
 
 async def test_an_empty_outbox_says_so(installation: Installation, visitor: httpx.AsyncClient) -> None:
-    assert "No mail has been sent yet" in (await visitor.get("/outbox")).text
+    assert "No emails have been sent yet" in (await visitor.get("/outbox")).text
 
 
-async def test_this_machine_sees_it_by_its_own_names(told: Installation, arrive: Arrive) -> None:
+async def test_this_machine_sees_it_by_its_own_names(invited: Installation, arrive: Arrive) -> None:
     for peer in ["127.0.0.1", "::1", "::ffff:127.0.0.1"]:
         for host in ["127.0.0.1:8000", "localhost", "[::1]:8000"]:
             assert (await arrive(peer, host).get("/outbox")).status_code == 200
 
 
-async def test_nobody_else_learns_that_it_is_there(told: Installation, arrive: Arrive) -> None:
+async def test_nobody_else_learns_that_it_is_there(invited: Installation, arrive: Arrive) -> None:
     mail = await first_mail(arrive())
     strangers: list[tuple[str, str, dict[str, str]]] = [
         ("192.0.2.7", "127.0.0.1:8000", {}),

@@ -1,4 +1,4 @@
-"""From each page to where its reader wants to go next, and what a form says that is wrong."""
+"""Each page links to what its reader needs next, and each form says what is wrong."""
 
 import re
 from collections.abc import AsyncIterator
@@ -61,7 +61,7 @@ async def test_privacy_leads_to_leaving_home_to_the_own_page_and_leaving_to_comi
         assert 'href="/join"' in main(await visitor.get(path)), path
 
 
-async def test_who_left_may_ask_to_join_again_as_that_page_says(
+async def test_members_who_left_can_ask_to_join_again(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     await installation.change("Bo", status="left", active_since=None)
@@ -201,7 +201,7 @@ async def test_a_form_that_is_too_large_gets_a_page(installation: Installation, 
             await visitor.post(path, content=b"x" * 5_000_000),
         ):
             assert answer.status_code == 413
-            assert "That was too much at once" in answer.text and "You need to go back" in answer.text
+            assert "The form is too long" in answer.text and "You need to go back" in answer.text
             assert answer.headers["Content-Type"].startswith("text/html")
             assert "Content-Security-Policy" in answer.headers and 'href="/"' in main(answer)
 

@@ -1,4 +1,4 @@
-"""Members' own feeds and the pages that lead to them, as calendar programs and browsers ask for them."""
+"""Private feeds and the pages that lead to them, as calendar programs and browsers ask for them."""
 
 import gzip
 from datetime import UTC, datetime, timedelta
@@ -222,7 +222,7 @@ async def test_a_member_takes_the_calendar_alone_by_one_press_and_is_not_invited
     ).invitation_by == "mail"
     assert shown.headers["Cache-Control"] == "no-store"
     done = await visitor.post(link, data={"invitation_by": "feed"})
-    assert done.status_code == 200 and "no more invitations" in done.text
+    assert done.status_code == 200 and "not email you invitations any more" in done.text
     assert (await person(installation)).invitation_by == "feed"
     await installation.live(datetime(2026, 11, 19, 20, tzinfo=UTC))
     assert [str(one["Subject"]) for one in installation.mails() if address_of("Bo") in str(one["To"])]
@@ -257,14 +257,14 @@ async def test_a_link_for_subscribing_that_does_not_work_says_why_and_does_nothi
     )
     await installation.change("Bo", generation=1)
     for answer in (await visitor.get(link), await visitor.post(link)):
-        assert answer.status_code == 410 and "was replaced" in answer.text
+        assert answer.status_code == 410 and "has been replaced" in answer.text
     assert (await visitor.post("/subscribe/x")).status_code == 404
     await installation.change("Bo", status="left", active_since=None, generation=0)
     assert (await visitor.post(link)).status_code == 410
     assert (await person(installation)).invitation_by == "mail"
 
 
-async def test_the_room_stands_in_no_feed_and_on_no_page_whatever_its_meeting_is(
+async def test_no_public_feed_or_page_contains_the_meeting_link_in_any_state(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     for link in ("https://secret.example.org/own", ""):

@@ -42,7 +42,7 @@ async def test_the_front_page_shows_the_next_meeting_at_home_and_the_feed(visito
     assert 'href="/join"' in page.text and 'href="/subscribe"' in page.text
 
 
-async def test_a_visitor_who_names_a_zone_sees_their_own_hour(visitor: httpx.AsyncClient) -> None:
+async def test_a_visitor_who_chooses_a_zone_sees_their_local_time(visitor: httpx.AsyncClient) -> None:
     page = await visitor.get("/", params={"zone": "Pacific/Auckland"})
     assert '<time datetime="2026-11-20T07:00:00+13:00">07:00</time>' in page.text
     assert "Friday for you." in page.text
@@ -55,7 +55,7 @@ async def test_a_legacy_zone_name_as_browsers_report_it_is_understood(visitor: h
     assert "in Kolkata (UTC+5:30)" in page.text
 
 
-async def test_an_unknown_zone_is_told_gently_and_the_page_stands(visitor: httpx.AsyncClient) -> None:
+async def test_an_unknown_zone_gets_a_message_and_the_page_still_works(visitor: httpx.AsyncClient) -> None:
     for zone in ["Nowhere/Land", "EST", "<script>alert(1)</script>", "\x00", "é" * 5000, "../etc"]:
         page = await visitor.get("/", params={"zone": zone})
         assert page.status_code == 200
@@ -100,7 +100,7 @@ async def test_next_stays_with_a_meeting_until_it_is_over(
 ) -> None:
     installation.clock.pass_until(datetime(2026, 11, 19, 18, 59, tzinfo=UTC))
     assert (await visitor.get("/next")).headers["Location"] == f"/meetings/{NOVEMBER}"
-    assert "The meeting that is on now" in (await visitor.get("/")).text
+    assert "The meeting on now" in (await visitor.get("/")).text
     installation.clock.pass_(timedelta(minutes=1))
     assert (await visitor.get("/next")).headers["Location"] == f"/meetings/{DECEMBER}"
 
@@ -150,7 +150,7 @@ async def test_the_archive_lists_what_was_held_by_year_the_newest_first(
     assert 'href="/archive"' in (await visitor.get("/")).text
 
 
-async def test_the_room_stands_on_no_public_page(
+async def test_no_public_page_contains_the_meeting_link(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     await change(installation, NOVEMBER, link="https://secret.example.org/room")
@@ -192,7 +192,7 @@ async def test_what_is_not_there_is_a_page_in_the_same_style(visitor: httpx.Asyn
     ]:
         page = await visitor.get(path)
         assert page.status_code == 404
-        assert "There is no such page" in page.text and "/static/style.css" in page.text
+        assert "Page not found" in page.text and "/static/style.css" in page.text
 
 
 async def test_other_methods_are_refused(visitor: httpx.AsyncClient) -> None:
@@ -210,7 +210,7 @@ async def test_a_fault_is_a_page_without_a_trace(
     monkeypatch.setattr("scheduler.web.public.outlook", fail)
     page = await visitor.get("/")
     assert page.status_code == 500
-    assert "went wrong on our side" in page.text
+    assert "there is a problem with our service" in page.text
     assert "inner words" not in page.text and "Traceback" not in page.text
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
 
@@ -254,7 +254,7 @@ async def test_while_the_database_is_out_of_reach_a_page_says_to_come_again(
     fails(OperationalError("SELECT", {}, sqlite3.OperationalError("disk I/O error")))
     page = await arrive().get("/")
     assert page.status_code == 503 and page.headers["Retry-After"] == "60"
-    assert "Our records are out of reach for a moment" in page.text
+    assert "We cannot reach our database at the moment" in page.text
     assert "Content-Security-Policy" in page.headers
     fails(IntegrityError("SELECT", {}, sqlite3.IntegrityError("ours to mend")))
     assert (await arrive().get("/")).status_code == 500

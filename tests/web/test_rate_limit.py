@@ -1,4 +1,4 @@
-"""How often visitors may have mail sent by a form, and who a visitor is behind a proxy."""
+"""The rate limit on forms, and who a visitor is behind a proxy."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -147,12 +147,14 @@ async def test_a_visitor_that_asks_too_often_waits_for_the_next_hour_and_no_othe
     database: Database,
 ) -> None:
     clock = FakeClock(START)
-    pace = RateLimiter(database, clock, KEYS, limits=FormLimits(per_visitor=2, total=10), trusted=PROXIES)
-    assert [await pace.allows(request(REAL)) for _ in range(3)] == [True, True, False]
-    assert not await pace.allows(request("10.0.0.1", (XFF, f"{FORGED}, {REAL}:99")))
-    assert await pace.allows(request("10.0.0.1", (XFF, f"{REAL}, {FORGED}")))
+    limiter = RateLimiter(
+        database, clock, KEYS, limits=FormLimits(of_one_visitor=2, of_all=10), trusted=PROXIES
+    )
+    assert [await limiter.allows(request(REAL)) for _ in range(3)] == [True, True, False]
+    assert not await limiter.allows(request("10.0.0.1", (XFF, f"{FORGED}, {REAL}:99")))
+    assert await limiter.allows(request("10.0.0.1", (XFF, f"{REAL}, {FORGED}")))
     clock.pass_until(START + timedelta(minutes=1))
-    assert await pace.allows(request(REAL))
+    assert await limiter.allows(request(REAL))
 
 
 async def test_the_limit_over_all_visitors_holds_and_is_a_trouble_for_an_hour(database: Database) -> None:
@@ -168,8 +170,8 @@ async def test_the_limit_over_all_visitors_holds_and_is_a_trouble_for_an_hour(da
     )
     async with database.read() as connection:
         assert "forms" in await troubles(connection, START, late=timedelta(minutes=15))
-        kept = (await connection.execute(text("SELECT visitor FROM form_counts"))).scalars().all()
-        assert not [one for one in kept if "198.51.100" in one]  # no address is kept
+        stored = (await connection.execute(text("SELECT visitor FROM form_counts"))).scalars().all()
+        assert not [visitor for visitor in stored if "198.51.100" in visitor]  # no address is kept
     later = START + timedelta(minutes=61)
     assert not (await health(database, later)).forms_limited
     assert await allow_form(database, "198.51.100.9", keys=KEYS, limits=limits, now=later)
@@ -206,7 +208,7 @@ async def test_one_visitor_behind_a_proxy_cannot_have_2000_mails_sent(
             return answer.status_code
 
         assert [await ask(number) for number in range(5)] == [200, 200, 429, 429, 429]
-        # Others are told apart, until all together are too many.
+        # Others are counted separately, until all together are too many.
         assert [await ask(number, f"198.51.100.{number}") for number in range(20, 24)] == [200, 200, 429, 429]
     assert any(
         "forms" in one

@@ -1,4 +1,4 @@
-"""Public pages and calendars from memory: what is sent is what the router would say, and is made once."""
+"""Public pages and calendars from memory are the same as the router's answers, and are made once."""
 
 import asyncio
 import contextlib
@@ -84,7 +84,7 @@ def undated(answer: tuple[str, dict[str, str], bytes]) -> tuple[str, dict[str, s
 async def test_a_calendar_from_memory_is_what_the_router_would_say(
     installation: Installation, app: Starlette, line: Line
 ) -> None:
-    shelf = app.state.site.shelf
+    feed_cache = app.state.site.feed_cache
     (first,) = await line.ask(get())
     tag = first[1]["etag"]
     for asked in (
@@ -94,27 +94,27 @@ async def test_a_calendar_from_memory_is_what_the_router_would_say(
         get(FEED, f"If-Modified-Since: {first[1]['last-modified']}"),
         get(method="HEAD"),
     ):
-        before = sum(shelf._given.values())
+        before = sum(feed_cache._counts.values())
         (short,) = await line.ask(asked)
-        assert sum(shelf._given.values()) == before + 1
+        assert sum(feed_cache._counts.values()) == before + 1
         installation.clock.pass_(timedelta(seconds=5))
         (usual,) = await line.ask(asked)
-        assert sum(shelf._given.values()) == before + 1
+        assert sum(feed_cache._counts.values()) == before + 1
         assert undated(short) == undated(usual)
         assert "date" in short[1] and "etag" in short[1]
     assert first[0] == "HTTP/1.1 200 OK" and first[2].endswith(b"END:VCALENDAR\r\n")
 
 
 @pytest.fixture
-async def looked_after(app: Starlette) -> AsyncIterator[FeedCache]:
+async def watched(app: Starlette) -> AsyncIterator[FeedCache]:
     """Pages are kept from here on, as under `serve`."""
-    shelf: FeedCache = app.state.site.shelf
+    feed_cache: FeedCache = app.state.site.feed_cache
     app.state.site = replace(app.state.site, shows_outbox=False)
-    keeping = asyncio.create_task(shelf.keep_fresh())
+    watching = asyncio.create_task(feed_cache.watch())
     await asyncio.sleep(0)
-    yield shelf
-    keeping.cancel()
-    await asyncio.wait([keeping])
+    yield feed_cache
+    watching.cancel()
+    await asyncio.wait([watching])
 
 
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -145,7 +145,7 @@ PAGES = [
 @pytest.mark.parametrize("path", PAGES)
 async def test_a_public_page_is_made_once_per_state_and_minute(
     installation: Installation,
-    looked_after: FeedCache,
+    watched: FeedCache,
     visitor: httpx.AsyncClient,
     monkeypatch: pytest.MonkeyPatch,
     path: str,
@@ -163,13 +163,13 @@ async def test_a_public_page_is_made_once_per_state_and_minute(
     assert len(paths) == 2
     async with installation.database.write() as connection:
         await service_state.note_change(connection)
-    await looked_after.look()
+    await watched.refresh()
     await visitor.get(path)
     assert len(paths) == 3
 
 
 async def test_a_crowd_that_arrives_at_once_has_a_page_made_once(
-    looked_after: FeedCache, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    watched: FeedCache, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = made(monkeypatch)
     answers = await asyncio.gather(*(visitor.get("/") for _ in range(64)))
@@ -177,7 +177,7 @@ async def test_a_crowd_that_arrives_at_once_has_a_page_made_once(
 
 
 async def test_what_a_page_shows_is_never_older_than_the_members_list(
-    installation: Installation, looked_after: FeedCache, visitor: httpx.AsyncClient
+    installation: Installation, watched: FeedCache, visitor: httpx.AsyncClient
 ) -> None:
     before = (await visitor.get("/meetings/conversation-for-kindness/2026-11-19")).text
     async with installation.database.write() as connection:
@@ -205,7 +205,7 @@ async def test_what_a_page_shows_is_never_older_than_the_members_list(
     ],
 )
 async def test_what_is_one_persons_own_or_not_there_is_never_kept(
-    looked_after: FeedCache,
+    watched: FeedCache,
     visitor: httpx.AsyncClient,
     monkeypatch: pytest.MonkeyPatch,
     path: str,
@@ -218,7 +218,7 @@ async def test_what_is_one_persons_own_or_not_there_is_never_kept(
 
 
 async def test_visitors_of_different_languages_do_not_get_each_others_pages(
-    looked_after: FeedCache, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    watched: FeedCache, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = made(monkeypatch)
     for language in ("de", "fr", "de", "fr"):
@@ -227,7 +227,7 @@ async def test_visitors_of_different_languages_do_not_get_each_others_pages(
 
 
 async def test_endless_made_up_addresses_do_not_fill_the_memory(
-    app: Starlette, looked_after: FeedCache, visitor: httpx.AsyncClient
+    app: Starlette, watched: FeedCache, visitor: httpx.AsyncClient
 ) -> None:
     for number in range(520):
         await visitor.get(f"/privacy?{number}")

@@ -1,4 +1,4 @@
-"""Answering an invitation by the link in a mail."""
+"""Answers to an invitation through the link in an email."""
 
 from datetime import UTC, datetime
 
@@ -44,18 +44,18 @@ async def test_looking_chooses_in_advance_and_changes_nothing(
     assert await everything(installation) == before
 
 
-async def test_who_declines_is_told_so_gets_no_reminder_and_comes_back_by_one_press(
+async def test_a_member_who_declines_gets_no_reminder_and_can_undo_it(
     installation: Installation, visitor: httpx.AsyncClient, link: str
 ) -> None:
     installation.clock.pass_until(datetime(2026, 11, 18, 19, tzinfo=UTC))
     await installation.planner.tick()
     assert (await installation.states(kind="reminder"))["Bo"] == "queued"
     declined = await visitor.post(link, data={"answer": "declined"})
-    assert "You get no more reminders of this meeting" in declined.text
+    assert "You will get no more reminders of this meeting" in declined.text
     await installation.planner.tick()
     assert (await installation.states(kind="reminder"))["Bo"] == "skipped: declined"
     assert 'name="answer" value="none">Undo' in declined.text
-    assert "reminders come as always" in (await visitor.post(link, data={"answer": "none"})).text
+    assert "send you reminders as usual" in (await visitor.post(link, data={"answer": "none"})).text
     installation.clock.pass_until(datetime(2026, 11, 18, 20, tzinfo=UTC))
     await installation.tick()
     assert (await installation.states(kind="reminder"))["Bo"] == "sent"
@@ -100,14 +100,14 @@ async def test_the_link_is_bound_to_its_member_meeting_and_purpose(
     assert await counted(installation) == {}
     await installation.change("Bo", generation=1)
     replaced = await visitor.post(link, data={"answer": "coming"})
-    assert replaced.status_code == 410 and "This link was replaced" in replaced.text
+    assert replaced.status_code == 410 and "This link has been replaced" in replaced.text
     await installation.change("Bo", status="left", active_since=None)
     left = await visitor.get(f"/rsvp/{await rsvp_token(installation, 'Bo')}")
     assert left.status_code == 410 and "You have left the list" in left.text
     assert await counted(installation) == {}
 
 
-async def test_a_cancelled_meeting_has_nothing_to_answer_and_a_moved_one_asks_anew(
+async def test_a_cancelled_meeting_takes_no_answer_and_a_moved_one_asks_again(
     installation: Installation, visitor: httpx.AsyncClient, link: str
 ) -> None:
     now = installation.clock.now()

@@ -1,4 +1,4 @@
-"""What another site makes a visitor's browser send does nothing, whatever it is sent to."""
+"""Requests that another site makes a visitor's browser send have no effect."""
 
 import httpx
 import pytest
@@ -69,9 +69,9 @@ async def test_our_own_pages_and_what_is_no_browser_are_let_through(
 
 
 async def test_under_another_name_of_this_server_its_own_pages_work(arrive: Arrive) -> None:
-    here = arrive(host="127.0.0.1:8000")
-    assert (await here.post("/me", headers={"Origin": "http://127.0.0.1:8000"})).status_code == 422
-    assert (await here.post("/me", headers={"Origin": "http://127.0.0.1:9000"})).status_code == 403
+    local_visitor = arrive(host="127.0.0.1:8000")
+    assert (await local_visitor.post("/me", headers={"Origin": "http://127.0.0.1:8000"})).status_code == 422
+    assert (await local_visitor.post("/me", headers={"Origin": "http://127.0.0.1:9000"})).status_code == 403
 
 
 async def test_a_mail_program_leaves_by_one_click_from_anywhere(

@@ -1,4 +1,4 @@
-"""Mail scanners open every link in a mail, often twice: nothing may come of it."""
+"""Mail scanners open every link in an email, often twice: this must have no effect."""
 
 import re
 from datetime import UTC, datetime, timedelta

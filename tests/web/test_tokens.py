@@ -1,4 +1,4 @@
-"""Every personal path: what a token opens is its own member's, for its own purpose, for its own time; nothing else."""
+"""Every personal path: a token works only for its own member, purpose and time."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -119,7 +119,7 @@ async def test_a_revoked_token_says_that_it_was_replaced(
     }
     await installation.change("Bo", generation=2)
     for purpose, token in tokens.items():
-        await refused(visitor, purpose, token, status=410, words="This link was replaced")
+        await refused(visitor, purpose, token, status=410, words="This link has been replaced")
 
 
 async def test_an_expired_token_says_so_and_where_to_get_another(

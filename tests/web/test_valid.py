@@ -1,4 +1,4 @@
-"""Every page, in every state, and every mail is valid HTML: the W3C's validator finds nothing to say."""
+"""Every page in every state and every email is valid HTML by the W3C's validator."""
 
 import json
 import subprocess
@@ -45,9 +45,10 @@ def validate(program: Callable[[str], str], tmp_path: Path) -> Callable[[Mapping
             check=True,
             stdin=subprocess.DEVNULL,
         )
-        said = json.loads(done.stderr)["messages"]
+        messages = json.loads(done.stderr)["messages"]
         return [
-            f"{names[Path(one['url']).name]}: {one['message']} {one.get('extract', '')!r}" for one in said
+            f"{names[Path(message['url']).name]}: {message['message']} {message.get('extract', '')!r}"
+            for message in messages
         ]
 
     return run
@@ -55,8 +56,8 @@ def validate(program: Callable[[str], str], tmp_path: Path) -> Callable[[Mapping
 
 def test_the_validator_finds_what_is_wrong(validate: Callable[[Mapping[str, str]], list[str]]) -> None:
     wrong = '<!DOCTYPE html><html lang="en"><head><title>x</title></head><body><form action=""></form></body></html>'
-    said = validate({"a form": wrong, "a page": wrong.replace(' action=""', "")})
-    assert said and all(one.startswith("a form: ") and "action" in one for one in said)
+    messages = validate({"a form": wrong, "a page": wrong.replace(' action=""', "")})
+    assert messages and all(message.startswith("a form: ") and "action" in message for message in messages)
 
 
 async def test_every_page_is_valid_in_every_state(

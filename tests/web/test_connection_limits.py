@@ -1,4 +1,4 @@
-"""Requests that never end and connections without number: each is closed in its time, and visitors still get in."""
+"""Requests that never end and too many connections are closed in time, and visitors can still connect."""
 
 import asyncio
 import contextlib
@@ -10,13 +10,13 @@ from dataclasses import replace
 import pytest
 from starlette.applications import Starlette
 
-from scheduler.bootstrap.web_process import serve_guarded
+from scheduler.bootstrap.web_process import limited_server
 from scheduler.bootstrap.wiring import SystemClock
-from scheduler.web.connection_limits import Gate, Limits
+from scheduler.web.connection_limits import ConnectionLimiter, Limits
 from scheduler.web.visitor import NO_NETWORKS, Networks
 
 QUICK = Limits(head_seconds=0.4, body_seconds=0.4, drain_seconds=0.4, largest_head=4096, largest_body=8192)
-WHOLE = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture(autouse=True)
@@ -25,14 +25,14 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def gated(
+async def served_with_limits(
     app: Starlette, limits: Limits = QUICK, trusted: Networks = NO_NETWORKS
 ) -> AsyncIterator[int]:
-    """The port on which `app` answers within these limits."""
-    gate = Gate(limits, SystemClock(), trusted=trusted)
-    server = serve_guarded(app, gate)
+    """Serve `app` within these limits, and yield the port."""
+    limiter = ConnectionLimiter(limits, SystemClock(), trusted=trusted)
+    server = limited_server(app, limiter)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        watching = asyncio.create_task(gate.keep_watch())
+        watching = asyncio.create_task(limiter.close_overdue())
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         yield listener.getsockname()[1]
         server.should_exit = True
@@ -41,19 +41,19 @@ async def gated(
 
 
 async def exchange(port: int, *pieces: bytes, pause: float = 0) -> bytes:
-    """What is answered to these pieces until the connection is closed."""
+    """Send these pieces, and return what is answered until the connection is closed."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     with contextlib.suppress(OSError):
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(pause)
-    said = b""
+    answer = b""
     with contextlib.suppress(OSError):
         async with asyncio.timeout(10):
-            said = await reader.read()
+            answer = await reader.read()
     writer.close()
-    return said
+    return answer
 
 
 FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
@@ -72,13 +72,13 @@ HEAD = b"POST /me HTTP/1.1\r\nHost: x\r\n" + FORM
         ([HEAD + b"Content-Length: 90\r\n\r\n", *[b"a"] * 30], 0.03, b"408"),
         ([HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[b"1\r\na\r\n"] * 30], 0.03, b"408"),
         ([b"GET / HTTP/1.1\r\nX: " + b"a" * 5000], 0, b"431"),
-        ([b"GET / HTTP/1.1\r\n", *[b"X: %d\r\n" % one + b"a" * 900 for one in range(9)]], 0.01, b"431"),
+        ([b"GET / HTTP/1.1\r\n", *[b"X: %d\r\n" % number + b"a" * 900 for number in range(9)]], 0.01, b"431"),
         ([b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n"], 0, b"431"),
         ([HEAD + b"Content-Length: 90000\r\n\r\n", *[b"a" * 4000] * 4], 0.01, b"413"),
         ([HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;", *[b"a" * 4000] * 4], 0.01, b"413"),
         ([HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", *[b"X: " + b"a" * 4000] * 4], 0.01, b"413"),
-        ([WHOLE * 17], 0, b"429"),
-        ([WHOLE * 5_000], 0, b"429"),
+        ([REQUEST * 17], 0, b"429"),
+        ([REQUEST * 5_000], 0, b"429"),
         ([b"rubbish\r\n\r\n"], 0, b"400"),
         ([b"\x16\x03\x01\x02\x00\x01"], 0, b"400"),
     ],
@@ -86,38 +86,44 @@ HEAD = b"POST /me HTTP/1.1\r\nHost: x\r\n" + FORM
 async def test_a_request_that_is_not_whole_in_time_or_too_large_is_refused_and_closed(
     app: Starlette, pieces: list[bytes], pause: float, status: bytes
 ) -> None:
-    async with gated(app) as port:
-        said = await exchange(port, *pieces, pause=pause)
+    async with served_with_limits(app) as port:
+        answer = await exchange(port, *pieces, pause=pause)
         # A refusal may be overtaken by the reset that follows it where the client still sends.
-        assert said[9:12] in (status, b"") if pause or sum(map(len, pieces)) > 9_000 else said[9:12] == status
-        assert (await exchange(port, WHOLE.replace(b"Host", b"Connection: close\r\nHost")))[9:12] == b"200"
+        assert (
+            answer[9:12] in (status, b"")
+            if pause or sum(map(len, pieces)) > 9_000
+            else answer[9:12] == status
+        )
+        assert (await exchange(port, REQUEST.replace(b"Host", b"Connection: close\r\nHost")))[9:12] == b"200"
 
 
 async def test_a_second_request_on_the_same_connection_has_limits_too(app: Starlette) -> None:
-    async with gated(app) as port:
-        assert (await exchange(port, WHOLE, b"GET / HTTP/1.1\r\nX", pause=0.1)).count(b"HTTP/1.1 408") == 1
-        said = await exchange(port, WHOLE + WHOLE, b"GET / HTTP/1.1\r\nX: " + b"a" * 5000, pause=0.1)
-        assert said.count(b"200 OK") == 2 and said.count(b"HTTP/1.1 431") == 1
+    async with served_with_limits(app) as port:
+        assert (await exchange(port, REQUEST, b"GET / HTTP/1.1\r\nX", pause=0.1)).count(b"HTTP/1.1 408") == 1
+        answer = await exchange(port, REQUEST + REQUEST, b"GET / HTTP/1.1\r\nX: " + b"a" * 5000, pause=0.1)
+        assert answer.count(b"200 OK") == 2 and answer.count(b"HTTP/1.1 431") == 1
 
 
 async def test_an_upgrade_to_something_else_is_answered_and_closed(app: Starlette) -> None:
     upgrade = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-    async with gated(app) as port:
+    async with served_with_limits(app) as port:
         assert (await exchange(port, upgrade))[9:12] in (b"200", b"400", b"404")
 
 
 async def test_a_whole_request_of_the_usual_kind_is_served_piece_by_piece(app: Starlette) -> None:
-    async with gated(app, replace(QUICK, head_seconds=5, body_seconds=5)) as port:
+    async with served_with_limits(app, replace(QUICK, head_seconds=5, body_seconds=5)) as port:
         body = b"email=nobody"
         request = HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-        said = await exchange(port, *[request[at : at + 7] for at in range(0, len(request), 7)], pause=0.001)
-        assert said[9:12] == b"422"
+        answer = await exchange(
+            port, *[request[at : at + 7] for at in range(0, len(request), 7)], pause=0.001
+        )
+        assert answer[9:12] == b"422"
 
 
-@pytest.mark.parametrize("first", [b"", b"GET / HTTP/1.1\r\n", WHOLE], ids=["idle", "half", "kept alive"])
-async def test_connections_held_open_for_nothing_make_room_for_visitors(app: Starlette, first: bytes) -> None:
+@pytest.mark.parametrize("first", [b"", b"GET / HTTP/1.1\r\n", REQUEST], ids=["idle", "half", "kept alive"])
+async def test_unused_connections_are_closed_for_visitors(app: Starlette, first: bytes) -> None:
     limits = replace(QUICK, head_seconds=60, connections=40)
-    async with gated(app, limits) as port:
+    async with served_with_limits(app, limits) as port:
         held: list[asyncio.StreamWriter] = []
         for _ in range(120):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -125,14 +131,14 @@ async def test_connections_held_open_for_nothing_make_room_for_visitors(app: Sta
             held.append(writer)
         for _ in range(5):
             async with asyncio.timeout(1):
-                said = await exchange(port, WHOLE.replace(b"Host", b"Connection: close\r\nHost"))
-            assert said[9:12] == b"200"
+                answer = await exchange(port, REQUEST.replace(b"Host", b"Connection: close\r\nHost"))
+            assert answer[9:12] == b"200"
         for writer in held:
             writer.close()
 
 
 class _Peer:
-    """A connection of an address, as the gate sees it."""
+    """A connection of an address, as the limiter sees it."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -142,38 +148,40 @@ class _Peer:
 
 
 @pytest.fixture
-def enter() -> Callable[[Gate, str], _Peer]:
-    def enter(gate: Gate, address: str) -> _Peer:
+def connect() -> Callable[[ConnectionLimiter, str], _Peer]:
+    def connect(limiter: ConnectionLimiter, address: str) -> _Peer:
         peer = _Peer()
-        gate.enter(peer, address)  # type: ignore[arg-type]
+        limiter.add(peer, address)  # type: ignore[arg-type]
         return peer
 
-    return enter
+    return connect
 
 
-async def test_one_network_has_a_cap_of_its_own_and_proxies_and_this_machine_have_none(
-    enter: Callable[[Gate, str], _Peer],
+async def test_each_network_has_its_own_limit_and_proxies_and_this_machine_have_none(
+    connect: Callable[[ConnectionLimiter, str], _Peer],
 ) -> None:
-    gate = Gate(
+    limiter = ConnectionLimiter(
         replace(QUICK, of_one_network=3, connections=100), SystemClock(), trusted=Networks.of(["10.0.0.0/8"])
     )
-    other = enter(gate, "198.51.100.9")
-    one = [enter(gate, "198.51.100.7") for _ in range(5)]
-    six = [enter(gate, f"2001:db8:1:2::{number}") for number in range(5)]
-    assert [peer.closed for peer in one] == [peer.closed for peer in six] == [True, True, False, False, False]
+    other = connect(limiter, "198.51.100.9")
+    ipv4 = [connect(limiter, "198.51.100.7") for _ in range(5)]
+    ipv6 = [connect(limiter, f"2001:db8:1:2::{number}") for number in range(5)]
+    assert (
+        [peer.closed for peer in ipv4] == [peer.closed for peer in ipv6] == [True, True, False, False, False]
+    )
     assert not other.closed
     for exempt in ("127.0.0.1", "::1", "10.1.2.3", "::ffff:10.1.2.3"):
-        assert not any([enter(gate, exempt) for _ in range(6)][number].closed for number in range(6))
+        assert not any([connect(limiter, exempt) for _ in range(6)][number].closed for number in range(6))
 
 
-async def test_the_one_that_has_gone_longest_without_a_whole_request_makes_room(
-    enter: Callable[[Gate, str], _Peer],
+async def test_the_connection_that_has_gone_longest_without_a_complete_request_is_closed_first(
+    connect: Callable[[ConnectionLimiter, str], _Peer],
 ) -> None:
-    gate = Gate(replace(QUICK, connections=3), SystemClock(), trusted=NO_NETWORKS)
-    first, second, third = (enter(gate, "127.0.0.1") for _ in range(3))
-    gate.note_request(first)  # type: ignore[arg-type]
-    gate.leave(third)  # type: ignore[arg-type]
-    enter(gate, "127.0.0.1")
+    limiter = ConnectionLimiter(replace(QUICK, connections=3), SystemClock(), trusted=NO_NETWORKS)
+    first, second, third = (connect(limiter, "127.0.0.1") for _ in range(3))
+    limiter.note_request(first)  # type: ignore[arg-type]
+    limiter.remove(third)  # type: ignore[arg-type]
+    connect(limiter, "127.0.0.1")
     assert not second.closed
-    enter(gate, "127.0.0.1")
+    connect(limiter, "127.0.0.1")
     assert second.closed and not first.closed

@@ -1,4 +1,4 @@
-"""What visitors ask for is carried out at moments that tell nothing of whom we know."""
+"""Requests are handled at random moments, so that timing does not tell who is a member."""
 
 import asyncio
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ PATHS = ("/me", "/join")
 @contextmanager
 def statements() -> Iterator[list[str]]:
     """Collects every statement that any database executes meanwhile."""
-    said: list[str] = []
+    executed: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        said.append(statement)
+        executed.append(statement)
 
     event.listen(Engine, "before_cursor_execute", note)
-    yield said
+    yield executed
     event.remove(Engine, "before_cursor_execute", note)
 
 
@@ -62,10 +62,16 @@ async def test_a_request_and_the_next_one_do_the_same_work_for_a_member_and_a_st
     await installation.join(("Dan", "Europe/London"), status="left", active_since=None)
     done = []
     for email in (address_of("Ann"), "nobody@example.org", address_of("Dan")):
-        with statements() as said:
+        with statements() as executed:
             assert (await visitor.post(path, data={**SURE, "email": email})).status_code == 200
             await visitor.get("/")
-        done.append([one.split("WHERE")[0] for one in said if not one.startswith(("BEGIN", "PRAGMA"))])
+        done.append(
+            [
+                statement.split("WHERE")[0]
+                for statement in executed
+                if not statement.startswith(("BEGIN", "PRAGMA"))
+            ]
+        )
     assert done[0] == done[1] == done[2]
     assert any("INSERT INTO asks" in one for one in done[0])
     assert not any("INSERT" in one and "asks" not in one and "form_counts" not in one for one in done[0])

@@ -146,11 +146,11 @@ def test_no_mail_says_today_or_tomorrow(kind: str) -> None:
 def test_the_way_in_is_a_button_that_says_when_it_opens(kind: str) -> None:
     mail, link = received(message(COHORTS[kind])), links(COHORTS[kind])["join_url"]
     assert f'href="{link}"' in mail.html and f"Join the meeting:\n{link}\n" in mail.text
-    assert mail.text.count("opens at 04:45 your time, 15 minutes before the start") == 1
+    assert mail.text.count("opens at 04:45 your time, 15 minutes before the meeting starts") == 1
 
 
 @pytest.mark.parametrize("kind", ["invitation", "reminder", "update"])
-def test_without_a_room_there_is_no_button_but_the_word_that_the_link_follows(kind: str) -> None:
+def test_without_a_room_there_is_no_button_but_a_line_that_the_link_comes_later(kind: str) -> None:
     cohort = COHORTS[kind]
     assert cohort.series and cohort.occurrence
     before = replace(cohort.before, link="") if cohort.before else None
@@ -164,8 +164,8 @@ def test_without_a_room_there_is_no_button_but_the_word_that_the_link_follows(ki
     content = message(bare)
     mail = received(content)
     for part in (mail.text, mail.html):
-        assert "The link to join follows" in part
-        assert "Join the meeting" not in part and "/go/" not in part and "new room" not in part
+        assert "There is no link to this meeting yet." in part
+        assert "Join the meeting" not in part and "/go/" not in part and "different online room" not in part
     if mail.calendar is not None:
         event = str(mail.calendar)
         assert "/go/" not in event and "Join the meeting" not in event
@@ -194,17 +194,17 @@ def test_every_mail_says_who_we_are_how_to_subscribe_and_how_to_leave(kind: str)
 
 def test_a_member_whose_zone_we_assumed_is_asked_and_others_are_not() -> None:
     asked = received(message(at(INVITATION, "Europe/Berlin", "de-DE"), MEI._replace(assumed=True)))
-    question = "We assumed Europe/Berlin from your country; if that is wrong, "
+    question = "We worked out your time zone (Europe/Berlin) from your country. If it's wrong, "
     assert question in asked.text and question in asked.html
     assert "/me/" in asked.text and "/me/" in asked.html
-    assert "assumed" not in received(message(at(INVITATION, "Europe/Berlin", "de-DE"))).text
+    assert "worked out" not in received(message(at(INVITATION, "Europe/Berlin", "de-DE"))).text
 
 
 def test_a_first_mail_says_who_we_are_why_it_comes_and_how_to_leave_and_others_do_not() -> None:
     for cohort in (INVITATION, REMINDER, NOTICE):
         first = received(message(replace(cohort, introduces=True)))
         for part in (first.text, first.html):
-            assert "our first mail to you" in part and "We take Sydney for your time zone" in part
+            assert "our first email to you" in part and "We show you times in Sydney" in part
             assert part.count("/me/") >= 2 and part.count("/u/") >= 2
         assert "first mail" not in received(message(cohort)).text
 
@@ -218,7 +218,7 @@ def test_a_moved_meeting_shows_the_new_time_first_and_the_old_one_too() -> None:
     mail = received(message(UPDATE))
     assert mail.subject == "Changed: Conversation for Kindness: Friday 27 November, 05:00 Sydney (UTC+11)"
     assert mail.text.startswith(
-        "Friday 27 November 2026\n05:00 to 06:00 in Sydney (UTC+11)\nThis is the new time."
+        "Friday 27 November 2026\n05:00 to 06:00 in Sydney (UTC+11)\nThe time has changed."
     )
     old = "It was Friday 20 November 2026, 05:00 to 06:00 in Sydney (UTC+11)."
     assert old in mail.text and '<time datetime="2026-11-20T05:00:00+11:00">' in mail.html
@@ -229,8 +229,8 @@ def test_a_moved_meeting_shows_the_new_time_first_and_the_old_one_too() -> None:
 def test_a_changed_detail_says_that_the_time_stays() -> None:
     occurrence = replace(NOVEMBER, topic="", link="https://rooms.example.org/other", revision=2)
     mail = received(message(replace(UPDATE, occurrence=occurrence)))
-    assert "Its time stays as it is." in mail.text and "This is the new time" not in mail.text
-    assert "It meets in a new room" in mail.text and "rooms.example.org" not in mail.text + mail.html
+    assert "The time has not changed." in mail.text and "The time has changed" not in mail.text
+    assert "We'll meet in a different online room" in mail.text and "rooms.example.org" not in mail.text + mail.html
     assert "Topic: not yet known (before: Small kindnesses at work)" in mail.text
 
 
@@ -238,9 +238,9 @@ def test_a_meeting_that_stands_again_says_so_in_the_subject() -> None:
     restored = replace(NOVEMBER, reinstated=1, sequence=2, revision=3)
     mail = received(message(replace(UPDATE, occurrence=restored, before=CANCELLED, body="")))
     assert mail.subject.startswith(
-        "Taking place after all: Conversation for Kindness: Friday 20 November, 05:00"
+        "Going ahead after all: Conversation for Kindness: Friday 20 November, 05:00"
     )
-    assert "takes place after all." in mail.text
+    assert "will go ahead after all." in mail.text
 
 
 def test_a_cancellation_names_the_time_that_members_were_told() -> None:
@@ -248,7 +248,7 @@ def test_a_cancellation_names_the_time_that_members_were_told() -> None:
     mail = received(message(replace(CANCELLATION, occurrence=replace(MOVED, cancelled=True))))
     assert mail.subject == "Cancelled: Conversation for Kindness: Friday 20 November, 05:00 Sydney (UTC+11)"
     assert mail.text.startswith("Cancelled:\nFriday 20 November 2026\n05:00 to 06:00 in Sydney")
-    assert "Nothing replaces it unless you hear from us." in mail.text
+    assert "If we find another time, we'll let you know." in mail.text
     assert "Join" not in mail.text + mail.html
     assert mail.calendar is not None and mail.calendar.start == INSTANT
     assert mail.calendar["STATUS"] == "CANCELLED"

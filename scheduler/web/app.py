@@ -17,6 +17,7 @@ from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
 from scheduler.domain.token import Keys
+from scheduler.domain.visitor import NO_NETWORKS, Networks
 from scheduler.service.form_limits import USUAL_LIMITS, FormLimits
 from scheduler.service.retention import Retention
 from scheduler.store.database import OUTAGES, Database
@@ -31,7 +32,6 @@ from scheduler.web.response_cache import ResponseCache
 from scheduler.web.same_origin import SameOrigin
 from scheduler.web.security import Hardening, Journal, LargestBody, Trimmed, harden
 from scheduler.web.site import PRIVATE, Site, page, read_templates, site
-from scheduler.web.visitor import NO_NETWORKS, Networks
 
 log = structlog.get_logger()
 

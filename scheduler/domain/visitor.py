@@ -1,11 +1,10 @@
 """Who is asking: a visitor's address, behind the proxies that the settings trust, and the network it belongs to."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-
-from starlette.types import Scope
+from typing import Any
 
 from scheduler.domain.errors import Refused
 
@@ -47,8 +46,8 @@ class Networks:
     def _has(self, address: Address) -> bool:
         return any(address in one for one in self.networks)
 
-    def visitor(self, scope: Scope) -> str:
-        """The address of whoever made a request.
+    def visitor(self, scope: Mapping[str, Any]) -> str:
+        """Return the address of whoever made the request with this ASGI scope.
 
         Each trusted proxy names the peer that it heard from, at the right end of what it forwards. So the hops are
         read from the right up to the first that is not a trusted proxy; what stands to the left of it is what that

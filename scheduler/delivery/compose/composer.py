@@ -1,7 +1,7 @@
 """Who gets one wording, and what in it is each one's own."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -115,22 +115,20 @@ def require_agreement(
     subject: str,
     bodies: Collection[tuple[TextTemplate, TextTemplate]],
     invite: CalendarPart | None,
-    page: str | None,
 ) -> None:
-    """Raise Problem unless the page and every part of the message show the one instant at which the meeting starts."""
+    """Raise Problem unless every part of the message shows the instant at which the meeting starts."""
     iso = f'datetime="{when.starts_iso}"'
     shown = {
         "subject": when.starts in subject,
         "text": all(when.starts in text.printed and when.day in text.printed for text, _ in bodies),
         "HTML": all(iso in html.printed for _, html in bodies),
-        "web page": page is None or iso in page,
     }
     if invite:
         shown["calendar part"] = invite.starts == datetime.fromisoformat(when.starts_iso)
     if silent := [name for name, agrees in shown.items() if not agrees]:
         raise Problem(
             f"{kind} for {when.zone}: the {', '.join(silent)} does not show the start, {when.starts}; "
-            f"mend {'templates/web' if silent == ['web page'] else f'templates/email/{kind}'}"
+            f"correct templates/email/{kind}"
         )
 
 
@@ -250,10 +248,6 @@ class Composed:
         return own
 
 
-Page = Callable[[Occurrence, Series, str], str]
-"""What the web shows of the time of a meeting to somebody in a zone."""
-
-
 class Composer:
     """Writes the messages of every cohort, from the templates in `folder` and as `community`.
 
@@ -266,12 +260,10 @@ class Composer:
         community: Community,
         *,
         signer: DkimSigner | None = None,
-        page: Page | None = None,
     ) -> None:
         self._templates = Templates(folder)
         self._community = community
         self._signer = signer
-        self._page = page
         # It is the same for all zones and locales, and dear to make.
         self._invite = lru_cache(maxsize=64)(partial(_invite, community=community))
 
@@ -297,14 +289,11 @@ class Composer:
             )
             for assumed in (False, True)
         }
-        occurrence, series, invite, page = _shown(cohort), cohort.series, None, None
-        if occurrence and series:
-            if cohort.kind in WITH_CALENDAR:
-                invite = self._invite(occurrence, series)
-            if self._page:
-                page = self._page(occurrence, series, cohort.zone)
+        occurrence, series, invite = _shown(cohort), cohort.series, None
+        if occurrence and series and cohort.kind in WITH_CALENDAR:
+            invite = self._invite(occurrence, series)
         if isinstance(when := values.get("when"), When):
-            require_agreement(kind, when, subject=subject, bodies=bodies.values(), invite=invite, page=page)
+            require_agreement(kind, when, subject=subject, bodies=bodies.values(), invite=invite)
         return Composed(
             cohort, self._community, subject=subject, bodies=bodies, invite=invite, signer=self._signer
         )

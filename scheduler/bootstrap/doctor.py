@@ -102,8 +102,8 @@ def _check_pages(settings: Settings, note: Callable[[Level, str], None]) -> None
                     f"templates/web/_when.html does not show the start of {occurrence.key} in {zone}, "
                     f"{starts:%Y-%m-%d %H:%M}; correct the template"
                 )
-    for problem in dict.fromkeys(problems):
-        note(Level.WRONG, f"pages: {problem}")
+    for text in dict.fromkeys(problems):
+        note(Level.WRONG, f"pages: {text}")
     if not problems:
         note(Level.FINE, "pages: they show the same times as the emails")
 

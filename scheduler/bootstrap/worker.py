@@ -76,7 +76,7 @@ def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatc
         series={one.slug: one for one in parts.series},
         keys=parts.keys,
         room_policies=parts.policies if parts.settings.mail.room_in_last_reminder else (),
-        following=lambda connection, now: upcoming(connection, parts.series, now=now),
+        next_meeting=lambda connection, now: upcoming(connection, parts.series, now=now),
     )
     rate = parts.settings.mail.rate
     alone = parts.database.is_sqlite

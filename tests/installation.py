@@ -108,7 +108,7 @@ class Installation:
             series={one.slug: one for one in self.series},
             keys=self.keys,
             room_policies=self.policies,
-            following=lambda connection, now: upcoming(connection, self.series, now=now),
+            next_meeting=lambda connection, now: upcoming(connection, self.series, now=now),
         )
         self.runs = getattr(self, "runs", 0) + 1
         self.dispatcher = Dispatcher(

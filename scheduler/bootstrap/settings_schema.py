@@ -30,10 +30,10 @@ from scheduler.domain.locale import require_locale
 from scheduler.domain.occurrence import Series, require_slug
 from scheduler.domain.policy import Kind, Policy
 from scheduler.domain.text import require_line, require_prose
+from scheduler.domain.visitor import Networks
 from scheduler.domain.zone import require_zone
 from scheduler.service.retention import Retention
 from scheduler.store.database_url import parse_url
-from scheduler.web.visitor import Networks
 
 DOMAIN = re.compile(r"(?=.{1,190}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 MAIL_DOMAIN = re.compile(rf"(?=[^.]+\.){DOMAIN.pattern}")

@@ -7,7 +7,6 @@ import random
 import secrets
 import signal
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import structlog
@@ -27,8 +26,6 @@ from scheduler.service.schedule import upcoming
 from scheduler.store.database import OUTAGES
 from scheduler.store.ledger import claims, jobs
 from scheduler.store.ledger.jobs import LEASE_SECONDS, JobConsumer, JobsLost
-from scheduler.web.public import shown_time
-from scheduler.web.site import read_templates
 
 log = structlog.get_logger()
 
@@ -68,7 +65,6 @@ def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatc
         bundled("templates/email"),
         parts.community,
         signer=load_signer(parts.settings),
-        page=partial(shown_time, read_templates(bundled("templates/web"))),
     )
     for problem in composer.prepare():
         log.error("template-not-read", problem=str(problem))
@@ -80,7 +76,7 @@ def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatc
         series={one.slug: one for one in parts.series},
         keys=parts.keys,
         room_policies=parts.policies if parts.settings.mail.room_in_last_reminder else (),
-        following=lambda connection, now: upcoming(connection, parts.series, now=now),
+        next_meeting=lambda connection, now: upcoming(connection, parts.series, now=now),
     )
     rate = parts.settings.mail.rate
     alone = parts.database.is_sqlite

@@ -16,7 +16,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from scheduler.domain.clock import Clock
-from scheduler.web.visitor import Networks, network_of
+from scheduler.domain.visitor import Networks, network_of
 
 log = structlog.get_logger()
 

@@ -4,9 +4,9 @@ from starlette.requests import Request
 
 from scheduler.domain.clock import Clock
 from scheduler.domain.token import Keys
+from scheduler.domain.visitor import Networks, network_of
 from scheduler.service.form_limits import FormLimits, allow_form
 from scheduler.store.database import Database
-from scheduler.web.visitor import Networks, network_of
 
 
 class RateLimiter:

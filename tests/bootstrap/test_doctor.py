@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from scheduler.bootstrap import doctor
+from scheduler.bootstrap import doctor, settings_sources
 from scheduler.bootstrap.dns_check import Finding, Level
 from scheduler.bootstrap.doctor import examine
 from scheduler.bootstrap.serve import make_planner
@@ -60,6 +60,24 @@ async def test_a_template_that_cannot_be_read_is_wrong(folder: Path, monkeypatch
     wrong, found = await examined()
     assert wrong
     assert f"template: {folder / 'subject.txt'}, line 1: " in texts(found, Level.WRONG)
+
+
+async def test_a_page_at_another_hour_than_the_mails_is_wrong(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "pages: they show the same times as the emails" in texts((await examined())[1], Level.FINE)
+    (folder / "_when.html").write_text(
+        '{% macro moment(when) %}<time datetime="{{ when.ends_iso }}">{% endmacro %}', encoding="utf-8"
+    )
+    monkeypatch.setattr(
+        doctor, "bundled", lambda name: folder if name == "templates/web" else settings_sources.bundled(name)
+    )
+    wrong, found = await examined()
+    assert wrong
+    problem = (
+        "does not show the start of conversation-for-kindness/2020-07-16 in Asia/Kolkata, 2020-07-16 22:30"
+    )
+    assert problem in texts(found, Level.WRONG)
 
 
 async def test_zone_data_before_the_package_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,7 +152,7 @@ def links(cohort: Cohort, community: Community = COMMUNITY) -> dict[str, str]:
 
 def message(cohort: Cohort, member: RecipientValues = MEI) -> bytes:
     """The whole mail of the cohort to the member."""
-    return composer().cohort(cohort).message(personal(cohort, member), date=DATE)
+    return composer().compose(cohort).message(personal(cohort, member), date=DATE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

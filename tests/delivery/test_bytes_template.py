@@ -1,4 +1,4 @@
-"""A message filled in is the message that would have been written for its member alone."""
+"""A filled-in message equals the message that the standard library would write for that member."""
 
 import quopri
 import re
@@ -15,8 +15,8 @@ from icalendar import Calendar
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from scheduler.delivery.compose import recipient
-from scheduler.delivery.compose.bytes_template import quoted
-from scheduler.delivery.compose.composer import Composer, RecipientValues, words_for
+from scheduler.delivery.compose.bytes_template import quoted_printable
+from scheduler.delivery.compose.composer import Composer, RecipientValues, template_values
 from scheduler.delivery.compose.templates import tidy
 from scheduler.domain import calendar
 from scheduler.domain.community import Community
@@ -24,7 +24,7 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.text import require_line
 from tests.delivery.mails import COMMUNITY, DATE, EVERY_MAIL, MEI, TEMPLATES, composer, links, personal
 
-# What breaks lines, dots, spaces, quotes, tags, folds and fields, and what is longer than any of their lines.
+# Characters that matter to lines, dots, spaces, quotes, tags, folds and fields, and texts longer than a line.
 AWKWARD = st.text(st.sampled_from(".. =\\<>@,;:?_&'\"^{}%\u00a0日שЖ👩🏽‍🚀ab"), max_size=90)
 NAMES = (
     (AWKWARD | st.text(st.characters(codec="utf-8"), max_size=500))
@@ -37,7 +37,7 @@ COMMUNITIES = [
     replace(COMMUNITY, base_url="https://meet.example.org/..a=1&amp;b=2,3;4'(5)%20" + "." * 90),
 ]
 COMPOSED = {
-    (kind, one): composer(community=one).cohort(cohort)
+    (kind, one): composer(community=one).compose(cohort)
     for kind, cohort in EVERY_MAIL.items()
     for one in COMMUNITIES
 }
@@ -59,12 +59,12 @@ def _accepted(name: str) -> bool:
         return False
 
 
-def plain_road(kind: str, community: Community, one: RecipientValues) -> EmailMessage:
-    """The message as it would be written for one member alone: every template rendered with all values, every part
+def message_of_library(kind: str, community: Community, one: RecipientValues) -> EmailMessage:
+    """Return the message written for one member: every template rendered with all values, every part
     encoded by the standard library, the calendar by the calendar's."""
     cohort = EVERY_MAIL[kind]
     shown = links(cohort, community)
-    values = words_for(cohort, community) | {
+    values = template_values(cohort, community) | {
         "subject": COMPOSED[kind, community].subject,
         "zone": cohort.zone,
         "assumed": one.assumed,
@@ -93,7 +93,7 @@ def plain_road(kind: str, community: Community, one: RecipientValues) -> EmailMe
 
 
 def contents(content: bytes) -> list[tuple[str, str]]:
-    """Kind and decoded content of each part, in what a reader sees of it."""
+    """Return content type and decoded content of each part, as a reader sees it."""
     found = []
     for part in message_from_bytes(content).walk():
         octets = part.get_payload(decode=True)
@@ -146,7 +146,7 @@ def fits_the_wire(content: bytes) -> bool:
 @example(
     kind="reminder", name="a  b " * 30 + ".", local="a", community=COMMUNITY, assumed=False, invites=False
 )
-def test_a_message_filled_in_is_the_one_written_for_its_member_alone(
+def test_a_filled_in_message_is_the_one_written_for_that_member(
     *, kind: str, name: str, local: str, community: Community, assumed: bool, invites: bool
 ) -> None:
     member = MEI._replace(name=name, address=f"{local}@example.org", assumed=assumed)
@@ -156,7 +156,7 @@ def test_a_message_filled_in_is_the_one_written_for_its_member_alone(
     filled = COMPOSED[kind, community].message(own, date=DATE)
     found = contents(filled)
     assert fits_the_wire(filled), filled
-    assert found[:3] == contents(bytes(plain_road(kind, community, own)))
+    assert found[:3] == contents(bytes(message_of_library(kind, community, own)))
     assert found[3:] == ([("application/ics", found[2][1])] if own.uid else [])
 
 
@@ -174,17 +174,17 @@ def test_a_message_filled_in_is_the_one_written_for_its_member_alone(
 @example(name="n" * 60, local="a", domain="example.org")
 @example(name="عائشة بنت أحمد", local="a" * 20, domain=f"{'b' * 12}.org")
 @example(name="Ольга Петрова", local="olga", domain="example.org")
-def test_a_name_without_quotes_and_an_address_are_written_alike_by_the_short_way_and_the_long_one(
+def test_the_shortcut_for_plain_names_and_addresses_gives_the_same_result(
     name: str, local: str, domain: str
 ) -> None:
     address = f"{local}@{domain}"
-    assert recipient.recipient(name, address) == recipient._in_every_place(name, address)
+    assert recipient.recipient(name, address) == recipient._encode(name, address)
 
 
 @settings(max_examples=200, deadline=None)
 @given(AWKWARD | st.text(st.sampled_from(". \n=é"), max_size=300) | st.text(max_size=200))
-def test_quoted_printable_is_read_back_whole_and_no_line_needs_care(text: str) -> None:
-    content = quoted(text)
+def test_quoted_printable_decodes_to_the_same_text_and_no_line_needs_dot_stuffing(text: str) -> None:
+    content = quoted_printable(text)
     lines = content.split(b"\r\n")
     unix = text.replace("\r\n", "\n").replace("\r", "\n").encode()
     assert quopri.decodestring(content).replace(b"\r\n", b"\n") == unix
@@ -193,7 +193,7 @@ def test_quoted_printable_is_read_back_whole_and_no_line_needs_care(text: str) -
 
 
 def test_filling_in_renders_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = composer().cohort(EVERY_MAIL["invitation"])
+    one = composer().compose(EVERY_MAIL["invitation"])
     own = personal(EVERY_MAIL["invitation"])
     first = one.message(own, date=DATE)
     for module, name in ((Composer, "cohort"), (calendar, "event"), (Environment, "get_template")):

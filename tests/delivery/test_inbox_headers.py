@@ -1,4 +1,4 @@
-"""What mails promise where there is an inbox: answers are read, a mail lets a member leave; nothing else differs."""
+"""What an inbox changes in mails: answers are read and members can leave by mail; nothing else differs."""
 
 import difflib
 from base64 import b64decode
@@ -22,7 +22,7 @@ WITH_INBOX = replace(COMMUNITY, inbox="bounces.kindness.example.org")
 
 def composed(kind: str, signer: DkimSigner | None = None) -> bytes:
     cohort = EVERY_MAIL[kind]
-    return Composer(TEMPLATES, WITH_INBOX, signer=signer).cohort(cohort).message(personal(cohort), date=DATE)
+    return Composer(TEMPLATES, WITH_INBOX, signer=signer).compose(cohort).message(personal(cohort), date=DATE)
 
 
 def calendar(octets: bytes) -> bytes:
@@ -32,7 +32,7 @@ def calendar(octets: bytes) -> bytes:
     return b64decode(payload)
 
 
-def test_an_invitation_with_an_inbox_is_as_it_was_last_read_and_found_good(
+def test_an_invitation_with_an_inbox_matches_its_golden_file(
     golden: Callable[[str, bytes], None],
 ) -> None:
     octets = composed("invitation")
@@ -41,7 +41,7 @@ def test_an_invitation_with_an_inbox_is_as_it_was_last_read_and_found_good(
 
 
 @pytest.mark.parametrize("kind", COHORTS)
-def test_an_inbox_changes_the_ways_to_answer_and_to_leave_and_nothing_else(kind: str) -> None:
+def test_an_inbox_changes_how_to_answer_and_to_leave_and_nothing_else(kind: str) -> None:
     ours, plain = composed(kind), message(EVERY_MAIL[kind])
     head, plain_head = ours.partition(b"\r\n\r\n")[0], plain.partition(b"\r\n\r\n")[0]
     changed = [
@@ -63,7 +63,7 @@ def test_an_inbox_changes_the_ways_to_answer_and_to_leave_and_nothing_else(kind:
 
 
 @pytest.mark.parametrize("kind", EVERY_MAIL)
-def test_both_ways_to_leave_hold_one_token_where_there_is_a_list_to_leave(kind: str) -> None:
+def test_both_links_to_leave_hold_the_same_token_where_there_is_a_list_to_leave(kind: str) -> None:
     header = message_from_bytes(composed(kind), policy=policy.default)["List-Unsubscribe"]
     if EVERY_MAIL[kind].kind in REPLIES:
         assert header is None
@@ -73,7 +73,7 @@ def test_both_ways_to_leave_hold_one_token_where_there_is_a_list_to_leave(kind: 
     assert str(header).endswith("@bounces.kindness.example.org>")
 
 
-def test_both_ways_to_leave_are_signed() -> None:
+def test_both_links_to_leave_are_signed() -> None:
     key = generate_private_key(65537, 2048)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     signer = DkimSigner(domain="kindness.example.org", selector="third", pem=pem)

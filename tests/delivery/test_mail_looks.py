@@ -1,4 +1,4 @@
-"""How a mail looks: readable by weak eyes, in the dark, on a narrow phone, and with every style taken away."""
+"""How a mail looks: with enough contrast, in dark mode, on a narrow phone, and without styles."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ Rules = list[tuple[str, dict[str, str]]]
 
 
 def luminance(colour: str) -> float:
-    """Relative luminance (WCAG 2.2)."""
+    """Return the relative luminance (WCAG 2.2)."""
     assert re.fullmatch("#[0-9a-f]{6}", colour), colour
     channels = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
     red, green, blue = (one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels)
@@ -32,7 +32,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def dark_rules(html: str) -> Rules:
-    """The rules of the dark scheme, in order, one selector each."""
+    """Return the rules of the dark scheme, in order, one for each selector."""
     block = re.search(r"@media \(prefers-color-scheme: dark\) \{(.*?)\n\}", html, re.S)
     assert block
     return [
@@ -43,7 +43,7 @@ def dark_rules(html: str) -> Rules:
 
 
 class Painter(HTMLParser):
-    """Walks a page and says of each text which colour it has on which ground, in the light or in the dark."""
+    """Walk a page and collect each text with its colour and background, in the light or the dark scheme."""
 
     def __init__(self, dark: Rules) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def test_every_text_has_the_contrast_of_wcag_aa(kind: str, scheme: str) -> None:
     assert {text: contrast(ink, ground) for text, ink, ground in found if contrast(ink, ground) < 4.5} == {}
 
 
-def test_the_dark_scheme_repaints_all_that_the_light_one_paints() -> None:
+def test_the_dark_scheme_sets_every_colour_that_the_light_one_sets() -> None:
     html = received(message(UPDATE)).html
     light, dark = list(texts(html, scheme="light")), list(texts(html, scheme="dark"))
     for (text, ink, ground), (_, ink_in_the_dark, ground_in_the_dark) in zip(light, dark, strict=True):
@@ -110,7 +110,7 @@ def test_the_dark_scheme_repaints_all_that_the_light_one_paints() -> None:
 
 
 @pytest.mark.parametrize("kind", EVERY_MAIL)
-def test_a_mail_loads_nothing_from_anywhere(kind: str) -> None:
+def test_a_mail_loads_nothing_over_the_network(kind: str) -> None:
     html = received(message(EVERY_MAIL[kind])).html
     assert not re.search(
         r"\ssrc=|\ssrcset=|\sbackground=|url\(|@import|@font-face|<(link|img|script|iframe|object)", html
@@ -118,14 +118,14 @@ def test_a_mail_loads_nothing_from_anywhere(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", EVERY_MAIL)
-def test_tables_are_for_looks_only_and_the_language_is_set(kind: str) -> None:
+def test_tables_are_for_layout_only_and_the_language_is_set(kind: str) -> None:
     html = received(message(EVERY_MAIL[kind])).html
     assert re.search(r'<html lang="en" dir="ltr"', html)
     assert all('role="presentation"' in table for table in re.findall("<table[^>]*>", html))
 
 
 @pytest.mark.parametrize("kind", ["invitation", "reminder", "update"])
-def test_with_styles_taken_away_the_local_time_stands_first(kind: str) -> None:
+def test_without_styles_the_local_time_comes_first(kind: str) -> None:
     shown = [text for text, _, _ in texts(received(message(COHORTS[kind])).html, scheme="light")]
     occurrence = COHORTS[kind].occurrence
     assert occurrence
@@ -133,7 +133,7 @@ def test_with_styles_taken_away_the_local_time_stands_first(kind: str) -> None:
     assert shown[:5] == [day, "05:00", "to", "06:00", "in Sydney (UTC+11)"]
 
 
-def test_the_line_beside_the_subject_in_a_list_of_mails_begins_with_the_hour() -> None:
+def test_the_preview_text_begins_with_the_time() -> None:
     html = received(message(REMINDER)).html
     assert re.search(r'class="preheader"[^>]*>05:00 to 06:00, Friday 20 November 2026, in Sydney\.', html)
 

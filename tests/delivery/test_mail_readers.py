@@ -1,4 +1,4 @@
-"""How others take our mail: a strict parser, a spam filter, and readers that are not ours."""
+"""How other programs read our mail: a strict parser and a spam filter."""
 
 import asyncio
 import shutil
@@ -30,14 +30,14 @@ from tests.delivery.test_dkim import SIGNED
 STRICT = policy.default.clone(raise_on_defect=True)
 HIGHEST_SCORE = 1.0
 
-# Anything that somebody may type or paste: quotes, commas, semicolons, line ends, right-to-left, emoji, controls.
+# Anything that people may type or paste: quotes, commas, semicolons, line ends, right-to-left, emoji, controls.
 TYPED = st.text(
     st.sampled_from('",;:\\<>@()[]\r\n\t\x00\x1b\u202e\u2028\u200f\u0301אבجدЖé日👩🏽‍🚀🌱 ab'), max_size=60
 ) | st.text(st.characters(codec="utf-8"), max_size=500)
 
 
 @pytest.mark.parametrize("kind", EVERY_MAIL)
-def test_a_strict_parser_finds_no_fault_and_every_part_where_it_belongs(kind: str) -> None:
+def test_a_strict_parser_finds_no_defect_and_every_part_where_it_belongs(kind: str) -> None:
     content = SIGNED["ed25519"][kind].message(personal(EVERY_MAIL[kind]), date=DATE)
     parsed = mailparser.parse_from_bytes(content)
     assert not parsed.has_defects and parsed.to == [("Mei Lin", "mei@example.org")]
@@ -60,13 +60,13 @@ def test_a_strict_parser_finds_no_fault_and_every_part_where_it_belongs(kind: st
 @example(name='Ann "Q" O\'Neil, Jr.; <x>', topic='Bread, roses; and \\n: a "new" start')
 @example(name="Ж" * 500, topic="ש" * 500)
 @example(name="a@b.example", topic="👩🏽‍🚀" * 60)
-def test_names_and_topics_are_carried_whole_or_refused_where_they_enter(name: str, topic: str) -> None:
+def test_names_and_topics_arrive_unchanged_or_are_refused_on_input(name: str, topic: str) -> None:
     try:
         name, topic = require_line(name, "name"), require_line(topic, "topic")
     except Refused:
         return
     cohort = replace(INVITATION, occurrence=replace(NOVEMBER, topic=topic))
-    content = composer().cohort(cohort).message(personal(cohort, MEI._replace(name=name)), date=DATE)
+    content = composer().compose(cohort).message(personal(cohort, MEI._replace(name=name)), date=DATE)
     whole = message_from_bytes(content, _class=EmailMessage, policy=STRICT)
     parsed = mailparser.parse_from_bytes(content)
     assert parsed.to == [(name, "mei@example.org")]

@@ -1,4 +1,4 @@
-"""A convenor's words do no harm as HTML, and read well as plain text."""
+"""What convenors write becomes safe HTML and readable plain text."""
 
 import re
 from html import unescape
@@ -140,7 +140,7 @@ def test_a_table_is_shown_in_both_forms() -> None:
         ("`![a](b)`", []),
     ],
 )
-def test_the_line_of_an_image_is_known(words: str, lines: list[int]) -> None:
+def test_images_are_reported_with_their_lines(words: str, lines: list[int]) -> None:
     assert images(words) == lines
 
 
@@ -164,7 +164,7 @@ def test_the_line_of_an_image_is_known(words: str, lines: list[int]) -> None:
         ("100% sure, 5 % of 20%; https://x.example/%C3%A9?a={b} [a](b) a < b << c {1, 2}", []),
     ],
 )
-def test_a_placeholder_of_another_program_is_recognised(words: str, found: list[str]) -> None:
+def test_placeholders_of_other_programs_are_recognised(words: str, found: list[str]) -> None:
     assert placeholders(words) == found
 
 
@@ -182,13 +182,13 @@ def test_a_placeholder_of_another_program_is_recognised(words: str, found: list[
         "<!-- --><style>p{}</style>",
     ],
 )
-def test_nothing_that_could_act_or_load_becomes_html(words: str) -> None:
+def test_nothing_that_could_run_or_load_becomes_html(words: str) -> None:
     tags = re.findall(r"<[^>]*>", as_html(words))
     assert not [tag for tag in tags if re.search(r"script|img|style|\son|javascript|data:|relative", tag)]
 
 
 @given(st.text(st.sampled_from("*_`[]()!<>#-+1. \n\thttps:/xé&\"'\\~|")))
-def test_any_words_become_known_tags_only(words: str) -> None:
+def test_any_text_becomes_known_tags_only(words: str) -> None:
     tags = set(re.findall(r"</?([a-z0-9]+)", as_html(words)))
     assert tags <= set(
         "p br strong em a ul ol li blockquote code pre h1 h2 h3 h4 h5 h6 hr table thead tbody tr th td".split()

@@ -1,4 +1,4 @@
-"""Whatever a person is called, and whatever a meeting is about: it arrives as it was, and opens no new header."""
+"""Any accepted name, topic or subject arrives unchanged and cannot add a header."""
 
 from dataclasses import replace
 from email import message_from_bytes, policy
@@ -10,7 +10,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from icalendar import Calendar
 
-from scheduler.delivery.compose.bytes_template import quoted_pieces
+from scheduler.delivery.compose.bytes_template import quoted_printable_pieces
 from scheduler.delivery.compose.mime import CALENDAR, header, mailbox_words, mime, text_words
 from scheduler.domain.calendar import invitation_uid
 from scheduler.domain.errors import Refused
@@ -32,7 +32,7 @@ from tests.delivery.mails import (
     received,
 )
 
-# What names and topics are made of to go wrong: syntax of headers, HTML, templates and calendars, scripts, emoji.
+# Characters likely to cause trouble: syntax of headers, HTML, templates and calendars, various scripts, emoji.
 _AWKWARD = st.text(
     st.sampled_from("\"\\<>()@,;:=?_&'{}%#\u00a0\u200d\ufeff\ufdd0é日שע👩🏽‍🚀 ")
     | st.characters(codec="utf-8"),
@@ -40,11 +40,11 @@ _AWKWARD = st.text(
     max_size=60,
 )
 LINES = _AWKWARD | st.text(st.characters(codec="utf-8"), min_size=1, max_size=500)
-SETTING = composer().cohort(INVITATION)
+SETTING = composer().compose(INVITATION)
 
 
 def accepted(line: str) -> str:
-    """The line as it was taken in; an example that would have been refused there is passed over."""
+    """Return the line as an import would store it; skip the example if it would be refused."""
     try:
         line = require_line(line, "a name")
     except Refused:
@@ -59,7 +59,7 @@ def names_of_headers(content: bytes) -> list[str]:
 
 
 def readable(html: str) -> str:
-    """The text of a page as a program without styles shows it."""
+    """Return the text of a page as a program without styles shows it."""
     found: list[str] = []
 
     class Reader(HTMLParser):
@@ -108,7 +108,7 @@ def test_any_accepted_name_is_carried_faithfully_and_makes_no_header(name: str) 
 def test_any_accepted_topic_is_carried_faithfully(topic: str) -> None:
     topic = accepted(topic)
     cohort = replace(INVITATION, occurrence=replace(NOVEMBER, topic=topic))
-    content = composer().cohort(cohort).message(personal(cohort), date=DATE)
+    content = composer().compose(cohort).message(personal(cohort), date=DATE)
     assert fits_the_wire(content) and names_of_headers(content) == names_of_headers(message(INVITATION))
     mail = received(content)
     assert f"Topic: {topic}\n" in mail.text
@@ -156,7 +156,7 @@ def test_every_mail_has_the_headers_of_bulk_mail_once_each(kind: str) -> None:
     assert len(labels) == 3 and 5 <= len(sender) <= 15
 
 
-def test_what_follows_an_invitation_is_threaded_under_it() -> None:
+def test_later_mails_are_threaded_under_the_invitation() -> None:
     whole = received(message(REMINDER)).whole
     assert whole["In-Reply-To"] == whole["References"] == "<invitation17@kindness.example.org>"
     assert "In-Reply-To" not in received(message(INVITATION)).whole
@@ -165,7 +165,7 @@ def test_what_follows_an_invitation_is_threaded_under_it() -> None:
 @pytest.mark.parametrize(
     ("kind", "method"), [("invitation", "REQUEST"), ("update", "REQUEST"), ("cancellation", "CANCEL")]
 )
-def test_an_invitation_has_its_calendar_part_last_and_once_more_as_the_only_attachment(
+def test_the_calendar_part_of_an_invitation_is_the_last_alternative_and_the_only_attachment(
     kind: str, method: str
 ) -> None:
     content = message(COHORTS[kind])
@@ -189,30 +189,30 @@ def test_an_invitation_has_its_calendar_part_last_and_once_more_as_the_only_atta
 
 
 @pytest.mark.parametrize("kind", COHORTS)
-def test_without_a_uid_a_mail_is_text_and_html_alone(kind: str) -> None:
+def test_without_a_uid_a_mail_is_text_and_html_only(kind: str) -> None:
     cohort = COHORTS[kind]
-    whole = received(composer().cohort(cohort).message(personal(cohort)._replace(uid=b""), date=DATE)).whole
+    whole = received(composer().compose(cohort).message(personal(cohort)._replace(uid=b""), date=DATE)).whole
     assert whole.get_content_type() == "multipart/alternative"
     assert [part.get_content_type() for part in whole.iter_parts()] == ["text/plain", "text/html"]
     assert {part["Content-Transfer-Encoding"] for part in whole.iter_parts()} == {"quoted-printable"}
 
 
-def test_a_long_leave_link_and_message_id_stand_whole_on_their_lines() -> None:
+def test_a_long_leave_link_and_message_id_are_not_folded() -> None:
     long = replace(
         COMMUNITY, base_url=f"https://meet.example.org/{'a' * 400}", domain=f"{'b' * 200}.example.org"
     )
-    content = composer(community=long).cohort(REMINDER).message(personal(REMINDER), date=DATE)
+    content = composer(community=long).compose(REMINDER).message(personal(REMINDER), date=DATE)
     assert f"\r\nList-Unsubscribe: <{links(REMINDER, long)['leave_url']}>\r\n".encode() in content
     assert content.startswith(f"Message-ID: <reminder17@{long.domain}>\r\n".encode())
 
 
-def test_a_domain_outside_ascii_is_written_as_the_dns_has_it() -> None:
+def test_a_domain_outside_ascii_is_written_as_in_the_dns() -> None:
     mail = received(message(CANCELLATION, MEI._replace(name="Jürgen Groß", address="jg@bücher.example")))
     assert mail.whole["To"] == "Jürgen Groß <jg@xn--bcher-kva.example>"
     assert mail.calendar is not None and mail.calendar["ATTENDEE"] == "mailto:jg@xn--bcher-kva.example"
 
 
-def test_an_address_outside_ascii_is_shown_as_a_group_and_left_to_the_envelope() -> None:
+def test_an_address_outside_ascii_is_shown_as_a_group_and_used_in_the_envelope_only() -> None:
     content = message(REMINDER, MEI._replace(name="Jürgen", address="jürgen@example.org"))
     assert content.isascii()
     to = message_from_bytes(content, policy=policy.default)["To"]
@@ -222,7 +222,7 @@ def test_an_address_outside_ascii_is_shown_as_a_group_and_left_to_the_envelope()
 @pytest.mark.parametrize(
     "address", ["a b@example.org", '"a b"@example.org', "a@exa mple.org", "a,b@example.org", "a@", "a"]
 )
-def test_an_address_that_would_not_stay_one_is_refused(address: str) -> None:
+def test_an_address_that_could_be_read_as_several_is_refused(address: str) -> None:
     with pytest.raises(Refused, match="member 17"):
         message(REMINDER, MEI._replace(address=address))
 
@@ -241,7 +241,7 @@ def test_a_name_is_quoted_only_where_it_must_be(name: str, written: bytes) -> No
     assert header("To", *mailbox_words(name, "a@b.example")) == written
 
 
-def test_a_header_is_folded_between_words_only_and_never_empty_first() -> None:
+def test_a_header_is_folded_between_words_only_and_its_first_line_is_not_empty() -> None:
     assert (
         header("X-Test", "a" * 100, "b" * 60, "c")
         == b"X-Test: " + b"a" * 100 + b"\r\n " + b"b" * 60 + b" c\r\n"
@@ -252,10 +252,10 @@ def test_a_header_is_folded_between_words_only_and_never_empty_first() -> None:
             header("X-Test", word)
 
 
-def test_a_boundary_can_stand_in_no_body() -> None:
+def test_a_boundary_cannot_occur_in_a_body() -> None:
     headers, body = mime(
-        quoted_pieces(["--=_b.0--\n"]),
-        quoted_pieces(["--=_b.1\n"]),
+        quoted_printable_pieces(["--=_b.0--\n"]),
+        quoted_printable_pieces(["--=_b.1\n"]),
         boundary="b",
         method="REQUEST",
         order=[CALENDAR],
@@ -274,6 +274,6 @@ def test_a_boundary_can_stand_in_no_body() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(st.sampled_from("aB .'-_=?,<ÅéñßŵāØ李عائشةОльга👩\u3000"), max_size=90))
-def test_one_encoded_word_is_what_the_library_would_write(words: str) -> None:
+def test_an_encoded_word_is_what_the_library_would_write(words: str) -> None:
     words = f"é{words.strip()}"
     assert text_words(words) == Header(words, "utf-8", maxlinelen=75).encode(linesep="\n").split("\n ")

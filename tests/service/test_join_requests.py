@@ -188,13 +188,13 @@ async def test_ten_thousand_attempts_on_one_address_bring_it_two_mails_a_day(
             installation.clock.pass_(timedelta(minutes=11))
     await installation.tick()
     assert len(subjects(installation)) == 2
-    assert ["already with us" in one for one in subjects(installation, "Cy")].count(True) == 2
+    assert ["already a member" in one for one in subjects(installation, "Cy")].count(True) == 2
 
 
 async def test_a_known_member_is_told_so_and_nothing_of_theirs_is_changed(installation: Installation) -> None:
     await ask(installation, replace(MAYA, email="ANN@example.org", name="Not Ann"))
     await installation.tick()
-    assert any("already with us" in one for one in subjects(installation, "Ann"))
+    assert any("already a member" in one for one in subjects(installation, "Ann"))
     async with installation.database.read() as connection:
         ann = await members.by_key(connection, address_of("Ann"))
         assert ann and (ann.name, ann.zone, ann.status) == ("Ann", "Europe/London", "active")

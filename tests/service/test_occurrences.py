@@ -162,7 +162,7 @@ async def test_only_the_last_reminder_names_the_room_and_no_other_mail_does(
     (last,) = [mail for mail in mails_to(installation, "Ann") if str(mail["Date"]) in named]
     text = last.get_body(("plain",))
     assert text and (
-        "15 minutes before the start.\nShould that link not open, the room itself is here:\n"
+        "15 minutes before the meeting starts.\nIf that link doesn't open, you can go straight to the meeting room:\n"
         f"{SERIES.link}\n" in text.get_content().replace("\r\n", "\n")
     )
 

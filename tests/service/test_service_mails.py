@@ -70,7 +70,7 @@ async def test_only_the_first_mail_to_a_member_introduces_us_and_a_welcome_needs
     for one in installation.mails():
         body = one.get_body(("plain",))
         assert body
-        introduced[str(one["To"]).split()[0]].append("our first mail to you" in body.get_content())
+        introduced[str(one["To"]).split()[0]].append("our first email to you" in body.get_content())
     assert introduced == {"Ann": [True, False, False], "Bo": [False] * 4}
 
 
@@ -85,7 +85,7 @@ async def test_who_joins_between_two_reminders_is_introduced_to_us_by_the_first_
     for one in installation.mails():
         body = one.get_body(("plain",))
         assert body
-        found.setdefault(str(one["To"]), []).append("our first mail to you" in body.get_content())
+        found.setdefault(str(one["To"]), []).append("our first email to you" in body.get_content())
     assert len(found) == 25
     assert all(sum(said) == 1 and len(said) > 1 for said in found.values())
 
@@ -104,7 +104,7 @@ async def test_an_archived_mail_was_a_mail(installation: Installation) -> None:
     assert later
     for one in later:
         body = one.get_body(("plain",))
-        assert body and "our first mail to you" not in body.get_content()
+        assert body and "our first email to you" not in body.get_content()
 
 
 @pytest.mark.parametrize("status", ["pending", "paused", "left"])

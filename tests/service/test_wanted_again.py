@@ -55,7 +55,7 @@ BEGIN = datetime(2026, 11, 10, 12, tzinfo=UTC)
 """The invitation to the meeting of 19 November is open, that to the one of 17 December is not."""
 
 ZONES = ("Europe/London", "Pacific/Auckland", "America/New_York")
-AFTER_ALL = "takes place after all"
+AFTER_ALL = "will go ahead after all"
 ABOUT_A_MEETING = (Kind.INVITATION, Kind.UPDATE, Kind.CANCELLATION)
 
 

@@ -152,4 +152,4 @@ def test_every_mail_can_be_written_in_every_language() -> None:
     for cohort in mails.EVERY_MAIL.values():
         for locale in ODD:
             one = mails.at(cohort, "Europe/Paris", locale)
-            assert composer.cohort(one).message(mails.personal(one), date=mails.DATE)
+            assert composer.compose(one).message(mails.personal(one), date=mails.DATE)

@@ -11,11 +11,11 @@ from starlette.requests import Request
 
 from scheduler.domain.errors import Refused
 from scheduler.domain.token import Keys
+from scheduler.domain.visitor import NO_NETWORKS, Networks, network_of
 from scheduler.service.form_limits import FormLimits, allow_form
 from scheduler.service.health import health, troubles
 from scheduler.store.database import Database
 from scheduler.web.rate_limit import RateLimiter
-from scheduler.web.visitor import NO_NETWORKS, Networks, network_of
 from tests.clock import FakeClock
 from tests.installation import Installation
 from tests.web.conftest import make_app

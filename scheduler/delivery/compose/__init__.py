@@ -1,1 +1,1 @@
-"""From a cohort to finished messages."""
+"""Compose messages: from the claims of a notice to complete mails, cohort by cohort."""

@@ -1,7 +1,7 @@
-"""Who gets one wording, and what in it is each one's own."""
+"""Compose the message of a cohort once, and complete it with the values of each recipient."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from scheduler.delivery.compose.bytes_template import BytesTemplate, quoted_pieces
+from scheduler.delivery.compose.bytes_template import BytesTemplate, quoted_printable_pieces
 from scheduler.delivery.compose.calendar_part import CalendarPart
 from scheduler.delivery.compose.dkim import CohortSigner, DkimSigner
 from scheduler.delivery.compose.links import links_of, purposes_of
@@ -36,20 +36,21 @@ from scheduler.domain.verp import leave_address
 from scheduler.domain.zone import city
 
 WITH_CALENDAR = (Kind.INVITATION, Kind.UPDATE, Kind.CANCELLATION)
-"""Kinds of which a message may carry a calendar part."""
+"""Kinds of notice whose messages may carry a calendar part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cohort:
-    """What one notice says to all who share a zone and a locale. Hashable, and equal where the words are.
+    """One notice to all members who share a zone and a locale. Hashable; equal cohorts get the same words.
 
-    `policy` is the slug of the policy behind a planned notice, else empty. `subject` and `body` (Markdown) are a
-    convenor's words: a notice needs both and speaks of no occurrence; an update or a cancellation may add a body.
-    `before` is the occurrence as members were last told; `room` its room's own address, where that is to be named;
-    `introduces` says who we are, in a first mail. `told` is the wall time that they were told before new zone data
-    changed it, `shown` the one that mails showed them for `before`. A service mail may add a body; a welcome speaks of
-    the next occurrence, where there is one. Raises ValueError where these do not fit together; so nobody can be called
-    to a meeting that is cancelled.
+    `policy` is the slug of the policy behind a planned notice, else empty. `subject` and `body` (Markdown) are written
+    by a convenor: a notice needs both and has no occurrence; an update, a cancellation or a service mail may add a
+    body. A welcome may have an occurrence, the next meeting. `before` is the occurrence as members were last told;
+    `room` is the room's own address, or empty where the message does not show it. `introduces` adds a paragraph that
+    says who we are, for a first mail. `told` is the wall-clock time that these members were told before new zone data
+    changed it; `shown` is the one that mails showed for `before`.
+
+    Raises ValueError where the values do not fit together, so that no message can invite to a cancelled meeting.
     """
 
     kind: Kind
@@ -67,27 +68,27 @@ class Cohort:
     shown: datetime | None = None
 
     def __post_init__(self) -> None:
-        may, must = self.kind in (*MEETING, Kind.WELCOME), self.kind in MEETING
-        if (
-            (self.occurrence and not may)
-            or (must and not self.occurrence)
-            or (self.series is None) != (self.occurrence is None)
-        ):
-            raise ValueError(
-                f"{self.kind}: a notice has no occurrence; what speaks of a meeting has one and its series"
-            )
+        needs_occurrence = self.kind in MEETING
+        may_have_occurrence = needs_occurrence or self.kind is Kind.WELCOME
+        if self.occurrence and not may_have_occurrence:
+            raise ValueError(f"{self.kind}: this kind has no occurrence, but got {self.occurrence.key}")
+        if needs_occurrence and not self.occurrence:
+            raise ValueError(f"{self.kind}: this kind needs an occurrence")
+        if (self.series is None) != (self.occurrence is None):
+            raise ValueError(f"{self.kind}: an occurrence and its series belong together")
         if self.kind is Kind.NOTICE and not (self.subject and self.body):
-            raise ValueError("a notice needs a subject and a body")
+            raise ValueError(f"{self.kind}: a notice needs a subject and a body")
         if self.occurrence and self.occurrence.cancelled != (self.kind is Kind.CANCELLATION):
             raise ValueError(f"{self.kind}: {self.occurrence.key} is {self.occurrence.status}")
 
 
 class RecipientValues(NamedTuple):
-    """What differs from member to member within a cohort. A tuple, since one is made for every message.
+    """The values that differ between the members of a cohort. A tuple, because one is made for every message.
 
-    `message` is the left side of the Message-ID, `invited` that of the member's invitation to this occurrence, or
-    empty; `tokens` are for `links.purposes_of` their kind. With `uid`, the keyed name in the UID, it carries a calendar
-    part. These are letters and digits. `assumed`: we took the zone from the country, and ask whether it is right.
+    `message` is the left side of the Message-ID; `invited` is that of the member's invitation to this occurrence, or
+    empty. `tokens` are in the order of `links.purposes_of` the kind. `uid` is the member's hash in the UID of the
+    calendar part; without one the message carries no calendar part. All of these consist of letters and digits.
+    `assumed` says that the zone was derived from the country, and that the message asks whether it is right.
     """
 
     member: int
@@ -102,33 +103,7 @@ class RecipientValues(NamedTuple):
     uid: bytes = b""
 
 
-def require_agreement(
-    kind: str,
-    when: LocalTime,
-    *,
-    subject: str,
-    bodies: Collection[tuple[TextTemplate, TextTemplate]],
-    invite: CalendarPart | None,
-    page: str | None,
-) -> None:
-    """Raise Problem unless the page and every part of the message show the one instant at which the meeting starts."""
-    iso = f'datetime="{when.starts_iso}"'
-    shown = {
-        "subject": when.starts in subject,
-        "text": all(when.starts in text.printed and when.day in text.printed for text, _ in bodies),
-        "HTML": all(iso in html.printed for _, html in bodies),
-        "web page": page is None or iso in page,
-    }
-    if invite:
-        shown["calendar part"] = invite.starts == datetime.fromisoformat(when.starts_iso)
-    if silent := [name for name, agrees in shown.items() if not agrees]:
-        raise Problem(
-            f"{kind} for {when.zone}: the {', '.join(silent)} does not show the start, {when.starts}; "
-            f"mend {'templates/web' if silent == ['web page'] else f'templates/email/{kind}'}"
-        )
-
-
-# Blanks, in the order of their values; before them stand the tokens by their purposes.
+# The names of the blanks for a member's own values. In a body's order of values the tokens come before them.
 _OWN = _NAME, _NAME_IN_HTML, _ADDRESS, _ADDRESS_IN_HTML, _ = (
     "own-name",
     "own-name-in-html",
@@ -136,21 +111,21 @@ _OWN = _NAME, _NAME_IN_HTML, _ADDRESS, _ADDRESS_IN_HTML, _ = (
     "own-address-in-html",
     CALENDAR,
 )
-# Of at most 900 octets, so that each fits on a line of its own.
+# At most 900 octets, so that every URL fits on a line of its own.
 _URL = re.compile(r"(?:https?|webcal)://[!#-;=?-~]{1,900}")
 
 
 @dataclass(frozen=True, slots=True)
 class _CompiledBody:
-    """Of the messages of a cohort the headers that are the same in all, the body with its blanks, and who signs."""
+    """The headers that all messages of a cohort have in common, the body with its blanks, and the signer."""
 
     headers: bytes
     body: BytesTemplate
-    seal: CohortSigner | None
+    signer: CohortSigner | None
 
 
-class Composed:
-    """The message of one cohort, ready but for what is a member's own. `subject` is that of all its members."""
+class CohortMessage:
+    """The message of one cohort, complete but for the values of each member. All members get the same `subject`."""
 
     def __init__(
         self,
@@ -159,153 +134,147 @@ class Composed:
         *,
         subject: str,
         bodies: Mapping[bool, tuple[TextTemplate, TextTemplate]],
-        invite: CalendarPart | None,
+        calendar_part: CalendarPart | None,
         signer: DkimSigner | None,
     ) -> None:
+        """`bodies` are text and HTML, by whether the members' zone is assumed."""
         self.subject = subject
         self._cohort = cohort
         self._bodies = bodies
         self._common = b"".join(_common_headers(cohort, community, subject))
         self._boundary = sha256(repr((cohort.zone, cohort.locale, subject)).encode()).hexdigest()[:32]
-        self._invite = invite
+        self._calendar_part = calendar_part
         self._signer = signer
-        self._forms: dict[tuple[bool, bool], _CompiledBody] = {}
+        self._compiled: dict[tuple[bool, bool], _CompiledBody] = {}
         self._date: tuple[datetime | None, bytes] = (None, b"")
         self._host = ascii_domain(community.domain).encode("ascii")
         self._purposes = purposes_of(cohort.kind)
         self._leave = self._purposes.index(Purpose.LEAVE)
         self._join = self._purposes.index(Purpose.JOIN) if Purpose.JOIN in self._purposes else None
-        self._leaving = _leaving(cohort, community) if cohort.kind not in REPLIES else ()
+        self._unsubscribe = _unsubscribe_header(cohort, community) if cohort.kind not in REPLIES else ()
 
     def message(self, personal: RecipientValues, *, date: datetime) -> bytes:
-        """The whole message; see `pieces`."""
+        """Return the whole message; see `pieces`."""
         return b"".join(self.pieces(personal, date=date))
 
     def pieces(self, personal: RecipientValues, *, date: datetime) -> list[bytes]:
-        """Return what joined is the whole message: CRLF, 7-bit, lines within 998 octets, none of which begins with a
-        dot; the same for the same input. What is common to all messages is no copy of its own.
+        """Return the message in pieces; those that all messages of the cohort share are not copied.
 
-        `date` is aware. Raises Refused, naming the member, where a value of theirs cannot be carried, and
-        ValueError where they are not of this cohort.
+        Joined they are CRLF, 7-bit, with lines of at most 998 octets none of which begins with a dot, and the same
+        for the same input. `date` is aware. Raises Refused, naming the member, where a value of theirs cannot be put
+        in a message, and ValueError where the member is not in this cohort.
         """
         if personal.zone != self._cohort.zone or personal.locale != self._cohort.locale:
             raise ValueError(
-                f"member {personal.member} is not of the cohort {self._cohort.zone}, {self._cohort.locale}"
+                f"member {personal.member} is not in the cohort {self._cohort.zone}, {self._cohort.locale}"
             )
         try:
             if not b"".join((personal.message, personal.invited, personal.uid, *personal.tokens)).isalnum():
-                raise ValueError("a token or a name is not of letters and digits")
+                raise ValueError("a token or an identifier has characters other than letters and digits")
             to = recipient(personal.name, personal.address)
-            own = self._own_headers(personal, to.to, date)
-            form = self._form(personal.assumed, invites=bool(personal.uid))
-            body = form.body.pieces(self._values(personal, to))
-            signature = form.seal.sign(own, b"".join(body), date=date) if form.seal else b""
-            return [signature, own, form.headers, b"\r\n", *body]
+            own_headers = self._own_headers(personal, to.to, date)
+            compiled = self._compile(assumed=personal.assumed, calendar=bool(personal.uid))
+            body = compiled.body.pieces(self._values(personal, to))
+            signature = (
+                compiled.signer.sign(own_headers, b"".join(body), date=date) if compiled.signer else b""
+            )
+            return [signature, own_headers, compiled.headers, b"\r\n", *body]
         except (Refused, ValueError) as error:
             raise Refused(f"member {personal.member}: {error}") from error
 
-    def _form(self, assumed: bool, *, invites: bool) -> _CompiledBody:  # noqa: FBT001
-        """What is common to all; made when it is first needed."""
-        if (assumed, invites) not in self._forms:
-            if invites and self._invite is None:
+    def _compile(self, *, assumed: bool, calendar: bool) -> _CompiledBody:
+        """Return the compiled body for these members; it is made when first needed."""
+        if (assumed, calendar) not in self._compiled:
+            if calendar and self._calendar_part is None:
                 raise ValueError(f"a {self._cohort.kind} carries no calendar part")
             text, html = self._bodies[assumed]
             headers, body = mime(
-                quoted_pieces(text.pieces),
-                quoted_pieces(html.pieces),
+                quoted_printable_pieces(text.pieces),
+                quoted_printable_pieces(html.pieces),
                 boundary=self._boundary,
-                method=self._invite.method if self._invite and invites else None,
+                method=self._calendar_part.method if self._calendar_part and calendar else None,
                 order=(*self._purposes, *_OWN),
             )
             headers = self._common + headers
-            seal = self._signer.seal(headers) if self._signer else None
-            self._forms[assumed, invites] = _CompiledBody(headers, body, seal)
-        return self._forms[assumed, invites]
+            signer = self._signer.for_cohort(headers) if self._signer else None
+            self._compiled[assumed, calendar] = _CompiledBody(headers, body, signer)
+        return self._compiled[assumed, calendar]
 
     def _values(self, personal: RecipientValues, to: Recipient) -> Sequence[bytes]:
-        """What stands in each blank of the body, in the encoding of its part."""
+        """Return the value of each blank in the body, in the encoding of its part."""
         calendar = b""
-        if personal.uid and self._invite:
+        if personal.uid and self._calendar_part:
             token = personal.tokens[self._join] if self._join is not None else b""
-            calendar = self._invite.encoded((personal.uid, token, to.calendar_name, to.calendar_address))
+            calendar = self._calendar_part.encoded(
+                (personal.uid, token, to.calendar_name, to.calendar_address)
+            )
         return *personal.tokens, to.name, to.name_in_html, to.address, to.address_in_html, calendar
 
     def _own_headers(self, personal: RecipientValues, to: bytes, date: datetime) -> bytes:
         if date is not self._date[0]:
-            # All of a batch have one date.
-            said = format_datetime(require_aware(date, "date").astimezone(UTC))
-            self._date = date, b"Date: %b\r\n" % said.encode()
-        own = b"Message-ID: <%b@%b>\r\n%b%b" % (personal.message, self._host, self._date[1], to)
+            # All messages of a batch share one datetime object, so formatting it once is enough.
+            formatted = format_datetime(require_aware(date, "date").astimezone(UTC))
+            self._date = date, b"Date: %b\r\n" % formatted.encode()
+        headers = b"Message-ID: <%b@%b>\r\n%b%b" % (personal.message, self._host, self._date[1], to)
         if personal.invited:
-            invited = b"<%b@%b>\r\n" % (personal.invited, self._host)
-            own += b"In-Reply-To: %bReferences: %b" % (invited, invited)
-        if self._leaving:
-            own += personal.tokens[self._leave].join(self._leaving)
-        return own
-
-
-Page = Callable[[Occurrence, Series, str], str]
-"""What the web shows of the time of a meeting to somebody in a zone."""
+            invitation_id = b"<%b@%b>\r\n" % (personal.invited, self._host)
+            headers += b"In-Reply-To: %bReferences: %b" % (invitation_id, invitation_id)
+        if self._unsubscribe:
+            headers += personal.tokens[self._leave].join(self._unsubscribe)
+        return headers
 
 
 class Composer:
-    """Writes the messages of every cohort, from the templates in `folder` and as `community`.
+    """Compose the messages of cohorts, from the templates in `folder`, in the name of `community`; `signer` signs."""
 
-    `signer` signs them; `page` is what the web shows of a meeting's time, for the check that both agree.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        community: Community,
-        *,
-        signer: DkimSigner | None = None,
-        page: Page | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, community: Community, *, signer: DkimSigner | None = None) -> None:
         self._templates = Templates(folder)
         self._community = community
         self._signer = signer
-        self._page = page
-        # It is the same for all zones and locales, and dear to make.
-        self._invite = lru_cache(maxsize=64)(partial(_invite, community=community))
+        # The calendar part is the same for all zones and locales, and expensive to make.
+        self._calendar_part = lru_cache(maxsize=64)(partial(_calendar_part, community=community))
 
     def prepare(self) -> list[Problem]:
-        """Load what the first mail would wait for; return what is wrong with any template."""
+        """Load what the first mail would otherwise wait for; return a problem for each template that is wrong."""
         city("Europe/London")  # loads the names of all cities
         return self._templates.load()
 
-    def cohort(self, cohort: Cohort) -> Composed:
-        """Return what is common to the messages of `cohort`.
+    def compose(self, cohort: Cohort) -> CohortMessage:
+        """Return the message of `cohort`.
 
-        Raises Problem where a template is wrong, naming file and line, and where subject, text, HTML, calendar part
-        and web page do not all show the meeting's start.
+        Raises Problem where a template is wrong, naming file and line, and where subject, text, HTML and calendar
+        part do not all show the start of the meeting.
         """
-        kind, values = cohort.kind.value, words_for(cohort, self._community)
+        kind, values = cohort.kind.value, template_values(cohort, self._community)
         subject = require_line(self._templates.subject(kind, values), f"the subject of a {kind}")
         values |= {"subject": subject, "zone": cohort.zone, "city_of_zone": city(cohort.zone)}
-        in_text, in_html = _blanks(cohort, self._community)
+        text_blanks, html_blanks = _blanks(cohort, self._community)
         bodies = {
             assumed: (
-                self._templates.text(kind, values | {"assumed": assumed}, in_text),
-                self._templates.html(kind, values | {"assumed": assumed}, in_html),
+                self._templates.text(kind, values | {"assumed": assumed}, text_blanks),
+                self._templates.html(kind, values | {"assumed": assumed}, html_blanks),
             )
             for assumed in (False, True)
         }
-        occurrence, series, invite, page = _shown(cohort), cohort.series, None, None
-        if occurrence and series:
-            if cohort.kind in WITH_CALENDAR:
-                invite = self._invite(occurrence, series)
-            if self._page:
-                page = self._page(occurrence, series, cohort.zone)
-        if isinstance(when := values.get("when"), LocalTime):
-            require_agreement(kind, when, subject=subject, bodies=bodies.values(), invite=invite, page=page)
-        return Composed(
-            cohort, self._community, subject=subject, bodies=bodies, invite=invite, signer=self._signer
+        occurrence, series, calendar_part = _occurrence_shown(cohort), cohort.series, None
+        if occurrence and series and cohort.kind in WITH_CALENDAR:
+            calendar_part = self._calendar_part(occurrence, series)
+        if isinstance(when := values.get("when"), When):
+            require_agreement(
+                kind, when, subject=subject, bodies=bodies.values(), calendar_part=calendar_part
+            )
+        return CohortMessage(
+            cohort,
+            self._community,
+            subject=subject,
+            bodies=bodies,
+            calendar_part=calendar_part,
+            signer=self._signer,
         )
 
 
-def words_for(cohort: Cohort, community: Community) -> dict[str, object]:
-    """What the templates of a cohort are told."""
+def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
+    """Return the values that the templates of a cohort may use, but for a member's own."""
     values: dict[str, object] = {
         "community": community,
         "subscribe_url": re.sub("^https?:", "webcal:", community.feed_url),
@@ -314,7 +283,7 @@ def words_for(cohort: Cohort, community: Community) -> dict[str, object]:
         "introduces": cohort.introduces,
         "words_subject": cohort.subject,
         "words_text": as_text(cohort.body),
-        "words_html": Markup(as_html(cohort.body)),  # noqa: S704 - it is cleaned there
+        "words_html": Markup(as_html(cohort.body)),  # noqa: S704 - as_html has cleaned it
     }
     if cohort.occurrence and cohort.series:
         meeting = describe_meeting(
@@ -332,9 +301,35 @@ def words_for(cohort: Cohort, community: Community) -> dict[str, object]:
     return values
 
 
+def require_agreement(
+    kind: str,
+    when: When,
+    *,
+    subject: str,
+    bodies: Collection[tuple[TextTemplate, TextTemplate]],
+    calendar_part: CalendarPart | None,
+) -> None:
+    """Raise Problem unless every part of the message shows the instant at which the meeting starts."""
+    start = f'datetime="{when.starts_iso}"'
+    agreement = {
+        "subject": when.starts in subject,
+        "text": all(when.starts in text.literal and when.day in text.literal for text, _ in bodies),
+        "HTML": all(start in html.literal for _, html in bodies),
+    }
+    if calendar_part:
+        agreement["calendar part"] = calendar_part.starts == datetime.fromisoformat(when.starts_iso)
+    if wrong := [part for part, agrees in agreement.items() if not agrees]:
+        raise Problem(
+            f"{kind} for {when.zone}: the {', '.join(wrong)} does not show the start, {when.starts}; "
+            f"correct templates/email/{kind}"
+        )
+
+
 def _blanks(cohort: Cohort, community: Community) -> tuple[Blanks, Blanks]:
-    """What templates of this kind may use of a single member, in text and in HTML. Raises Problem where a link could
-    break out of its place."""
+    """Return the blanks for a member's own values that templates of this kind may use, in text and in HTML.
+
+    Raises Problem where a link is not a plain URL and could break out of its attribute.
+    """
     key = cohort.occurrence.key if cohort.occurrence else ""
     links: Blanks = {
         word: (link.before, link.purpose.value, link.after)
@@ -342,22 +337,22 @@ def _blanks(cohort: Cohort, community: Community) -> tuple[Blanks, Blanks]:
     }
     for word, link in links.items():
         if not _URL.fullmatch("".join(link)):
-            raise Problem(f"{word} is not of the form {_URL.pattern}")
+            raise Problem(f"{word} is not of the form {_URL.pattern}; check [web] base_url")
     return (
         {"name": ("", _NAME, ""), "address": ("", _ADDRESS, ""), **links},
         {"name": ("", _NAME_IN_HTML, ""), "address": ("", _ADDRESS_IN_HTML, ""), **links},
     )
 
 
-def _shown(cohort: Cohort) -> Occurrence | None:
-    """The occurrence with the time that the mail names."""
-    one = cohort.occurrence
-    return as_told(one, cohort.before) if one and one.cancelled else one
+def _occurrence_shown(cohort: Cohort) -> Occurrence | None:
+    """Return the occurrence at the time that the mail shows: for a cancellation, the time that members know."""
+    occurrence = cohort.occurrence
+    return as_told(occurrence, cohort.before) if occurrence and occurrence.cancelled else occurrence
 
 
-def _invite(occurrence: Occurrence, series: Series, *, community: Community) -> CalendarPart:
+def _calendar_part(occurrence: Occurrence, series: Series, *, community: Community) -> CalendarPart:
     method: Method = "CANCEL" if occurrence.cancelled else "REQUEST"
-    asks = bool(community.inbox) and method == "REQUEST"
+    asks_for_answer = bool(community.inbox) and method == "REQUEST"
 
     def write(*, uid: str, token: str, attendee_name: str, attendee_address: str) -> bytes:
         return invitation(
@@ -369,7 +364,7 @@ def _invite(occurrence: Occurrence, series: Series, *, community: Community) -> 
             attendee_address=attendee_address,
             uid=invitation_uid(occurrence, uid, community.domain),
             join_url=community.way_in(token, occurrence.key),
-            rsvp=asks,
+            rsvp=asks_for_answer,
         )
 
     return CalendarPart(write, method)
@@ -379,29 +374,30 @@ def _common_headers(cohort: Cohort, community: Community, subject: str) -> Itera
     yield header("From", *mailbox_words(community.name, community.address))
     yield header("Reply-To", ascii_domain(community.reply_to))
     yield header("Subject", *text_words(subject))
-    # Who has only asked for something is on no list that they could leave.
-    listed = cohort.kind not in REPLIES
-    if listed:
+    # A reply to a request may go to somebody who is not on the list, and who cannot leave it.
+    is_list_mail = cohort.kind not in REPLIES
+    if is_list_mail:
         yield header("List-ID", *list_id_words(community.name, community.domain))
         yield header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
     yield header("Feedback-ID", _feedback_id(cohort, community))
-    if listed:
+    if is_list_mail:
         yield header("Precedence", "bulk")
     yield header("Auto-Submitted", "auto-generated")
     yield header("X-Auto-Response-Suppress", "OOF,", "AutoReply")
 
 
-def _leaving(cohort: Cohort, community: Community) -> Sequence[bytes]:
-    """The header with the ways to leave, in pieces between which the member's token stands."""
+def _unsubscribe_header(cohort: Cohort, community: Community) -> Sequence[bytes]:
+    """Return the header List-Unsubscribe, split where the member's token goes."""
     link, blank = links_of(cohort.kind, community)["leave_url"], "\0"
-    ways = [f"<{link.before}{blank}{link.after}>"]
+    addresses = [f"<{link.before}{blank}{link.after}>"]
     if community.inbox:
-        ways.append(f"<mailto:{leave_address(blank, community.inbox)}>")
-    return ("List-Unsubscribe: " + ",\r\n ".join(ways) + "\r\n").encode().split(blank.encode())
+        addresses.append(f"<mailto:{leave_address(blank, community.inbox)}>")
+    return ("List-Unsubscribe: " + ",\r\n ".join(addresses) + "\r\n").encode().split(blank.encode())
 
 
 def _feedback_id(cohort: Cohort, community: Community) -> str:
-    """Three names of what this is and one of 5 to 15 characters for the sender, as Gmail counts complaints."""
+    """Return the Feedback-ID by which Gmail counts complaints: three names of this mail, and a sender of 5 to 15
+    characters."""
     series = cohort.series.slug if cohort.series else "none"
     sender = ascii_domain(community.domain).replace(".", "-")[:15].ljust(5, "-")
     return f"{cohort.policy or cohort.kind}:{series}:{cohort.kind}:{sender}"

@@ -1,4 +1,4 @@
-"""The signature of our domain over each message (DKIM, RFC 6376): receivers see that it is ours, and unchanged."""
+"""Sign messages with DKIM (RFC 6376), so that receivers can check that they are ours and unchanged."""
 
 from base64 import b64encode
 from collections.abc import Iterable
@@ -16,21 +16,21 @@ from scheduler.delivery.compose.mime import header
 from scheduler.domain.errors import Refused
 
 SHORTEST_RSA = 2048
-"""Bits (RFC 8301 section 3.2)."""
+"""The fewest bits of an RSA key (RFC 8301 section 3.2)."""
 
-# Signed once more than they stand there: nobody can add another one unnoticed (RFC 6376 section 8.15).
+# Named once more than they occur, so that adding another one breaks the signature (RFC 6376 section 8.15).
 _OVERSIGNED = ("from", "subject")
-# What relays on the way are known to drop or to change.
+# Relays are known to remove or change these.
 _UNSIGNED = {"precedence", "x-auto-response-suppress"}
 _WORD = 60
+"""The number of octets after which the base64 of the signature is folded."""
 
 
 class DkimSigner:
-    """Signs as `domain` with an RSA key of at least 2048 bits or an Ed25519 key (RFC 8463), published under
-    `selector`."""
+    """Sign as `domain` with an RSA key of 2048 bits or more, or an Ed25519 key (RFC 8463), published at `selector`."""
 
     def __init__(self, *, domain: str, selector: str, pem: bytes) -> None:
-        """`pem` is a private key without a password. Raises Refused where it cannot be used."""
+        """Read `pem`, a private key without a password. Raises Refused where it cannot be used."""
         try:
             key = load_pem_private_key(pem, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -44,12 +44,12 @@ class DkimSigner:
 
     @property
     def name(self) -> str:
-        """Where in the DNS the public key stands."""
+        """The DNS name of the record that holds the public key."""
         return f"{self.selector}._domainkey.{self.domain}"
 
     @property
     def record(self) -> str:
-        """The TXT record that stands there (RFC 6376 section 3.6.1)."""
+        """The TXT record with the public key (RFC 6376 section 3.6.1)."""
         public = self._key.public_key()
         if isinstance(self._key, RSAPrivateKey):
             kind, octets = "rsa", public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -57,12 +57,12 @@ class DkimSigner:
             kind, octets = "ed25519", public.public_bytes(Encoding.Raw, PublicFormat.Raw)
         return f"v=DKIM1; k={kind}; p={b64encode(octets).decode()}"
 
-    def seal(self, headers: bytes) -> "CohortSigner":
-        """What signs messages that have `headers` in common."""
+    def for_cohort(self, headers: bytes) -> "CohortSigner":
+        """Return a signer for messages that have `headers` in common."""
         return CohortSigner(self, headers)
 
     def tags(self, names: Iterable[str]) -> list[str]:
-        """The words of a signature over the headers of these names that every message has alike."""
+        """Return the tags of a signature over the headers `names` that do not depend on the message."""
         algorithm = "rsa-sha256" if isinstance(self._key, RSAPrivateKey) else "ed25519-sha256"
         *all_but_last, last = names
         return [
@@ -77,14 +77,14 @@ class DkimSigner:
         ]
 
     def signature(self, text: bytes) -> bytes:
-        """The signature over a canonical text, in base64."""
+        """Return the signature over a text in canonical form, in base64."""
         if isinstance(self._key, RSAPrivateKey):
             return b64encode(self._key.sign(text, PKCS1v15(), SHA256()))
         return b64encode(self._key.sign(sha256(text).digest()))
 
 
 class CohortSigner:
-    """Signs the messages of a cohort: what is the same in all of them is made ready once."""
+    """Sign the messages of a cohort; what they have in common is prepared once."""
 
     def __init__(self, signer: DkimSigner, common: bytes) -> None:
         self._signer = signer
@@ -92,29 +92,31 @@ class CohortSigner:
         self._tags: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
 
     def sign(self, own: bytes, body: bytes, *, date: datetime) -> bytes:
-        """The header DKIM-Signature for a message with the headers `own` beside the common ones, and with `body`.
+        """Return the DKIM-Signature header of a message that has the headers `own` besides the common ones.
 
-        The body is in its canonical form as it stands, as `pattern` writes it. The same input gives the same bytes.
+        `body` is already in canonical form, as `bytes_template` writes it. The same input gives the same bytes.
         """
         names, canonical = _canonical(own)
-        if (begins := self._tags.get(names)) is None:
+        if (prepared := self._tags.get(names)) is None:
             tags = self._signer.tags([*names, *self._names, *_OVERSIGNED])
             folded = header("DKIM-Signature", *tags).removesuffix(b"\r\n")
-            begins = self._tags[names] = folded, f"dkim-signature:{' '.join(tags)}".encode()
-        said = b"t=%d; bh=%b;" % (int(date.timestamp()), b64encode(sha256(body).digest()))
-        # What is signed of the signature itself is all but its value (RFC 6376 section 3.7).
-        value = b"b=" + self._signer.signature(b"%b%b%b %b b=" % (canonical, self._common, begins[1], said))
-        pieces = [value[place : place + _WORD] for place in range(0, len(value), _WORD)]
-        return b"%b\r\n %b\r\n %b\r\n" % (begins[0], said, b"\r\n ".join(pieces))
+            prepared = self._tags[names] = folded, f"dkim-signature:{' '.join(tags)}".encode()
+        time_and_hash = b"t=%d; bh=%b;" % (int(date.timestamp()), b64encode(sha256(body).digest()))
+        # The signature covers its own header too, without the value of "b=" (RFC 6376 section 3.7).
+        value = b"b=" + self._signer.signature(
+            b"%b%b%b %b b=" % (canonical, self._common, prepared[1], time_and_hash)
+        )
+        pieces = [value[start : start + _WORD] for start in range(0, len(value), _WORD)]
+        return b"%b\r\n %b\r\n %b\r\n" % (prepared[0], time_and_hash, b"\r\n ".join(pieces))
 
 
 def _canonical(headers: bytes) -> tuple[tuple[str, ...], bytes]:
-    """The names of the headers that are signed, and their canonical form (RFC 6376 section 3.4.2)."""
-    names, found = [], []
+    """Return the names of the headers to sign, and these headers in canonical form (RFC 6376 section 3.4.2)."""
+    names, lines = [], []
     for field in headers.removesuffix(b"\r\n").replace(b"\r\n ", b" ").split(b"\r\n"):
         name, _, value = field.partition(b":")
         lower = name.lower()
         if (word := lower.decode()) not in _UNSIGNED:
             names.append(word)
-            found.append(b"%b:%b\r\n" % (lower, b" ".join(value.split())))
-    return tuple(names), b"".join(found)
+            lines.append(b"%b:%b\r\n" % (lower, b" ".join(value.split())))
+    return tuple(names), b"".join(lines)

@@ -1,4 +1,4 @@
-"""The personal links that mails carry: which each kind may show, and whose token each holds."""
+"""The personal links in mails: which of them each kind of notice may show, and the token in each."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -14,20 +14,20 @@ _ACTIONS: Mapping[Kind, tuple[Purpose, str]] = {
     Kind.SIGN_IN: (Purpose.SIGN_IN, "sign-in"),
     Kind.ADDRESS_CHANGE: (Purpose.ADDRESS, "address"),
 }
-"""Kinds whose one link does something, until it expires with its notice: what for, and under which path."""
+"""Kinds that have one link to act on, valid until the notice expires: the purpose of its token, and its path."""
 
-_ASKS = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
-"""Kinds that ask whether the member comes, and show them the way in."""
+_ASKS_FOR_ANSWER = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
+"""Kinds that ask for an answer (RSVP), and have the link to join."""
 
-_SUBSCRIBES = (Kind.WELCOME, Kind.ALREADY_MEMBER)
-"""Kinds that bring the member's own feed, and the page with a button for each calendar program."""
+_OFFERS_FEED = (Kind.WELCOME, Kind.ALREADY_MEMBER)
+"""Kinds that have the member's own feed, and the link to a page with a button for each calendar program."""
 
-UNPROVEN = (Kind.CONFIRMATION, Kind.ADDRESS_CHANGE)
-"""What goes to an address before it has said that it is its person's: it carries nothing that somebody typed."""
+UNCONFIRMED = (Kind.CONFIRMATION, Kind.ADDRESS_CHANGE)
+"""Kinds that go to an address not yet confirmed: they contain nothing that a visitor typed, so as not to carry spam."""
 
 
 class Link(NamedTuple):
-    """A link that differs from member to member in nothing but their token for `purpose`, in its midst."""
+    """A link whose only part that differs between members is the token for `purpose`, after `before`."""
 
     before: str
     purpose: Purpose
@@ -35,21 +35,45 @@ class Link(NamedTuple):
 
 
 def purposes_of(kind: Kind) -> tuple[Purpose, ...]:
-    """What the tokens in links of this kind are for, in the order in which they are handed on."""
+    """Return the purposes of the tokens that links of this kind hold, in the order of RecipientValues.tokens."""
     if kind in _ACTIONS:
         return Purpose.LEAVE, _ACTIONS[kind][0]
-    subscribes = (Purpose.FEED, Purpose.SUBSCRIBE) if kind in _SUBSCRIBES else ()
-    asks = (Purpose.RSVP, Purpose.JOIN) if kind in _ASKS else ()
-    return Purpose.LEAVE, Purpose.PREFERENCES, *subscribes, *asks
+    feed = (Purpose.FEED, Purpose.SUBSCRIBE) if kind in _OFFERS_FEED else ()
+    answer = (Purpose.RSVP, Purpose.JOIN) if kind in _ASKS_FOR_ANSWER else ()
+    return Purpose.LEAVE, Purpose.PREFERENCES, *feed, *answer
 
 
 def links_of(kind: Kind, community: Community, *, occurrence: str = "") -> Mapping[str, Link]:
-    """The links that templates of this kind may show, by the names under which they know them. `occurrence` is the key
-    of the meeting that they speak of."""
-    found: dict[str, Link] = {}
+    """Return the links that templates of this kind may use, by their names in the templates.
+
+    `occurrence` is the key of the meeting that the mail is about.
+    """
+    links: dict[str, Link] = {}
     for purpose in purposes_of(kind):
-        found |= _links_for(purpose, kind, community, occurrence)
-    return found
+        links |= _links_for(purpose, kind, community, occurrence)
+    return links
+
+
+def tokens_for(
+    kind: Kind, claims: Sequence[Claim], *, keys: Keys, address: str, expires: datetime, occurrence: str
+) -> Iterator[tuple[bytes, ...]]:
+    """Yield the tokens of each claim's member, in the order of `purposes_of` this kind.
+
+    `address` is the address that the notice goes to where it is not the member's own, else empty. The token of an
+    action is bound to it and to `expires`, that of an answer to `occurrence`.
+    """
+    members = [(claim.member, claim.generation) for claim in claims]
+
+    def tokens(purpose: Purpose) -> list[bytes]:
+        if purpose is Purpose.FEED:
+            return keys.tokens(purpose, [(claim.member, claim.feed_generation) for claim in claims])
+        if purpose is Purpose.RSVP:
+            return keys.tokens(purpose, members, about=occurrence)
+        if kind in _ACTIONS and purpose is _ACTIONS[kind][0]:
+            return keys.tokens(purpose, members, about=address, expires=expires)
+        return keys.tokens(purpose, members)
+
+    return zip(*map(tokens, purposes_of(kind)), strict=True)
 
 
 def _links_for(purpose: Purpose, kind: Kind, community: Community, occurrence: str) -> Mapping[str, Link]:
@@ -63,10 +87,10 @@ def _links_for(purpose: Purpose, kind: Kind, community: Community, occurrence: s
             feed = f"{base}/cal/"
             return {
                 "own_feed_url": Link(feed, purpose, ".ics"),
-                "own_apple_url": Link(f"webcal:{feed.partition(':')[2]}", purpose, ".ics"),
+                "own_webcal_url": Link(f"webcal:{feed.partition(':')[2]}", purpose, ".ics"),
             }
         case Purpose.SUBSCRIBE:
-            return {"own_ways_url": Link(f"{base}/subscribe/", purpose)}
+            return {"own_subscribe_url": Link(f"{base}/subscribe/", purpose)}
         case Purpose.RSVP:
             return {"rsvp_url": Link(f"{base}/rsvp/", purpose)}
         case Purpose.JOIN:
@@ -74,22 +98,3 @@ def _links_for(purpose: Purpose, kind: Kind, community: Community, occurrence: s
             return {"join_url": Link(before, purpose, after)}
         case _:
             return {"action_url": Link(f"{base}/{_ACTIONS[kind][1]}/", purpose)}
-
-
-def tokens_for(
-    kind: Kind, claims: Sequence[Claim], *, keys: Keys, address: str, expires: datetime, occurrence: str
-) -> Iterator[tuple[bytes, ...]]:
-    """Each member's tokens for `purposes_of` this kind. `address` is where the notice goes if not to the member's own
-    address, else empty; an action is bound to it, as an answer is to the `occurrence`."""
-    members = [(one.member, one.generation) for one in claims]
-
-    def tokens(purpose: Purpose) -> list[bytes]:
-        if purpose is Purpose.FEED:
-            return keys.tokens(purpose, [(one.member, one.feed_generation) for one in claims])
-        if purpose is Purpose.RSVP:
-            return keys.tokens(purpose, members, about=occurrence)
-        if kind in _ACTIONS and purpose is _ACTIONS[kind][0]:
-            return keys.tokens(purpose, members, about=address, expires=expires)
-        return keys.tokens(purpose, members)
-
-    return zip(*map(tokens, purposes_of(kind)), strict=True)

@@ -1,4 +1,4 @@
-"""A convenor's words: written in Markdown, read by members as HTML that can do no harm, or as plain text."""
+"""Convert what convenors write in Markdown to clean HTML and to plain text."""
 
 import re
 import unicodedata
@@ -14,21 +14,49 @@ from markdown_it.tree import SyntaxTreeNode
 
 _WWW = re.compile(r"(?<![\w/.@-])www\.[^\s<>]*", re.IGNORECASE)
 _IMAGE_TAG = re.compile(r"<img\b", re.IGNORECASE)
-# As other programs write them: {{name}}, {name}, ${name}, [[name]], %name%, *|NAME|*, <<name>>.
+# Placeholders as other programs write them: {{name}}, {name}, ${name}, [[name]], %name%, *|NAME|*, <<name>>.
 _PLACEHOLDER = re.compile(
     r"\{\{[^{}\n]{0,60}\}\}|\{%[^{}\n]{0,60}%\}|(?<![\w/?&=])\$?\{[A-Za-z_][\w .-]{0,30}\}|"
     r"\[\[[^\[\]\n]{1,60}\]\]|(?<![\w/?&=])%%?[A-Za-z]\w{0,30}%%?|\*\|[^|\n]{1,60}\|\*|<<[^<>\n]{1,60}>>"
 )
 
 
+def images(words: str) -> list[int]:
+    """Return the line numbers, from 1, of the images in `words`: images are not sent."""
+    lines = []
+    for block in _MARKDOWN.parse(words):
+        line = block.map[0] + 1 if block.map else 1
+        for token in block.children or ():
+            if token.type in ("softbreak", "hardbreak"):
+                line += 1
+            elif token.type == "image" or (token.type == "text" and _IMAGE_TAG.search(token.content)):
+                lines.append(line)
+    return lines
+
+
+def placeholders(words: str) -> list[str]:
+    """Return what looks like a placeholder of another program, such as {{name}}: it would be sent as it was typed."""
+    return list(dict.fromkeys(_PLACEHOLDER.findall(words)))
+
+
+def as_html(words: str) -> str:
+    """Return `words` as clean HTML: text, lists, tables, quotes and links. An image becomes a link to it."""
+    return _CLEANER.clean(_MARKDOWN.renderer.render(_parse(words), _MARKDOWN.options, {})).strip()
+
+
+def as_text(words: str) -> str:
+    """Return `words` as plain text, with the address of each link in brackets after its text."""
+    return _block(SyntaxTreeNode(_parse(words)))
+
+
 class _Markdown(MarkdownIt):
     def normalizeLinkText(self, link: str) -> str:  # noqa: N802 - markdown-it's own name, made to be replaced
-        """What a bare address says is what was typed."""
+        """Return `link` unchanged: a bare address is shown as it was typed."""
         return link
 
 
 def _markdown() -> MarkdownIt:
-    # No raw HTML: what looks like a tag is shown as it was typed, and so is the end of a line.
+    # No raw HTML: what looks like a tag is shown as it was typed. Line ends are kept as line breaks.
     markdown = _Markdown("commonmark", {"html": False, "breaks": True, "linkify": True})
     markdown.linkify = _LINKS
     markdown.enable(["table", "linkify"])
@@ -37,35 +65,37 @@ def _markdown() -> MarkdownIt:
 
 
 def _www(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - called by position
-    """An address that begins with www. is a link before any of its characters can be taken for emphasis."""
-    begun = None if state.linkLevel else re.search(_WWW.pattern + "$", state.pending, re.IGNORECASE)
-    address = begun and _www_address(begun[0] + state.src[state.pos :])
-    if not begun or not address or len(address) <= len(begun[0]):
+    """Make an address that begins with www. a link, before any of its characters is taken for emphasis."""
+    beginning = None if state.linkLevel else re.search(_WWW.pattern + "$", state.pending, re.IGNORECASE)
+    address = beginning and _www_address(beginning[0] + state.src[state.pos :])
+    if not beginning or not address or len(address) <= len(beginning[0]):
         return False
     if not silent:
-        state.pending = state.pending[: begun.start()]
+        state.pending = state.pending[: beginning.start()]
         state.push("link_open", "a", 1).attrs = {"href": state.md.normalizeLink(f"http://{address}")}
         state.push("text", "", 0).content = address
         state.push("link_close", "a", -1)
-    state.pos += len(address) - len(begun[0])
+    state.pos += len(address) - len(beginning[0])
     return True
 
 
 def _www_address(text: str) -> str:
-    """The address that `text` begins with, or empty."""
-    found = _LINKS.match_at_start(f"http://{text}")
-    return found.url.removeprefix("http://").rstrip("*") if found else ""
+    """Return the address that `text` begins with, or an empty string."""
+    match = _LINKS.match_at_start(f"http://{text}")
+    return match.url.removeprefix("http://").rstrip("*") if match else ""
 
 
 def _length(links: LinkifyIt, text: str, place: int) -> int:
-    """The length of what belongs to an address behind its scheme, from `place` on: also without the closing quotation
-    marks and full stops of other languages, which linkify does not know."""
-    found = _HTTP.match_at_start("http:" + _OTHER_ENDS.split(text[place:], maxsplit=1)[0])
-    return len(found.url) - len("http:") if found else 0
+    """Return the length of the rest of an address, which starts at `place` after its scheme.
+
+    linkify does not know the closing quotation marks and full stops of some languages; the address ends before them.
+    """
+    match = _HTTP.match_at_start("http:" + _OTHER_ENDS.split(text[place:], maxsplit=1)[0])
+    return len(match.url) - len("http:") if match else 0
 
 
 _OTHER_ENDS = re.compile("[»”。，、；！？）」』】》]")
-# Only what begins with a scheme, and mail addresses: "notes.md" is no link.
+# Only email addresses, and addresses that begin with a scheme: "notes.md" is not a link.
 _OPTIONS = {"fuzzy_link": False, "fuzzy_email": True, "fuzzy_ip": False}
 _HTTP = LinkifyIt(options=_OPTIONS)
 _LINKS = LinkifyIt(options=_OPTIONS)
@@ -84,34 +114,6 @@ _CLEANER = nh3.Cleaner(
 )
 
 
-def images(words: str) -> list[int]:
-    """Return the lines of `words`, counted from 1, that hold an image: those are not sent."""
-    found = []
-    for block in _MARKDOWN.parse(words):
-        line = block.map[0] + 1 if block.map else 1
-        for token in block.children or ():
-            if token.type in ("softbreak", "hardbreak"):
-                line += 1
-            elif token.type == "image" or (token.type == "text" and _IMAGE_TAG.search(token.content)):
-                found.append(line)
-    return found
-
-
-def placeholders(words: str) -> list[str]:
-    """Return what looks like a placeholder of another program, such as {{name}}; here it is sent as it is typed."""
-    return list(dict.fromkeys(_PLACEHOLDER.findall(words)))
-
-
-def as_html(words: str) -> str:
-    """Return `words` as clean HTML: text, lists, quotes and links. A picture becomes a link to it, never content."""
-    return _CLEANER.clean(_MARKDOWN.renderer.render(_parse(words), _MARKDOWN.options, {})).strip()
-
-
-def as_text(words: str) -> str:
-    """Return `words` as plain text, with the address of each link behind its words."""
-    return _block(SyntaxTreeNode(_parse(words)))
-
-
 def _parse(words: str) -> list[Token]:
     tokens = _MARKDOWN.parse(words)
     for token in tokens:
@@ -120,7 +122,7 @@ def _parse(words: str) -> list[Token]:
 
 
 def _linked(children: list[Token]) -> Iterator[Token]:
-    """The inline tokens with pictures, and addresses that begin with www., as links."""
+    """Yield the inline tokens, with images and addresses that begin with www. as links."""
     inside = 0
     for token in children:
         inside += token.nesting if token.type.startswith("link_") else 0
@@ -128,13 +130,13 @@ def _linked(children: list[Token]) -> Iterator[Token]:
             url = str(token.attrs["src"])
             yield from _words(token.content or url) if inside else _link(token.content or url, url)
         elif token.type == "text" and not inside:
-            place = 0
-            for found in _WWW.finditer(token.content):
-                address = _www_address(found[0])
-                yield from _words(token.content[place : found.start()])
+            end = 0
+            for match in _WWW.finditer(token.content):
+                address = _www_address(match[0])
+                yield from _words(token.content[end : match.start()])
                 yield from _link(address, f"http://{address}") if address else ()
-                place = found.start() + len(address)
-            yield from _words(token.content[place:])
+                end = match.start() + len(address)
+            yield from _words(token.content[end:])
         else:
             yield token
 
@@ -173,7 +175,7 @@ def _block(node: SyntaxTreeNode) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns under each other, and a line below the headings."""
+    """Return the rows as aligned columns, with a line below the headings."""
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     lines = [
         " | ".join(
@@ -185,7 +187,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _width(text: str) -> int:
-    """The number of columns that `text` takes where letters have one width."""
+    """Return the number of columns that `text` takes in a monospaced font."""
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
         for char in text

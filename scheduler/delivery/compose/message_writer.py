@@ -1,4 +1,4 @@
-"""From claims to envelopes: finds what each notice speaks of, composes each cohort once, fills in the member."""
+"""Write the envelopes of claims: load each notice and its meeting, compose each cohort once, fill in the members."""
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,8 +10,15 @@ from typing import NamedTuple, Protocol
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.delivery.compose.composer import WITH_CALENDAR, Cohort, Composed, Composer, RecipientValues
-from scheduler.delivery.compose.links import UNPROVEN, tokens_for
+from scheduler.delivery.compose.composer import (
+    WITH_CALENDAR,
+    Cohort,
+    CohortMessage,
+    Composer,
+    RecipientValues,
+)
+from scheduler.delivery.compose.links import UNCONFIRMED, tokens_for
+from scheduler.delivery.compose.mime import ascii_domain
 from scheduler.delivery.send.transport import Envelope
 from scheduler.domain.address import ascii_domain
 from scheduler.domain.clock import Clock
@@ -32,20 +39,22 @@ from scheduler.store.notices import Notice
 log = structlog.get_logger()
 
 COHORTS_KEPT = 256
-_MESSAGE = "message"
+"""The number of cohort messages and of notices that are kept in memory."""
+
+_MESSAGE_ID = "message"
 
 
 def message_id(keys: Keys, community: Community, identity: str, member: int) -> str:
-    """The Message-ID of a notice to a member: the same on every try, and after a restored backup too."""
-    return f"<{keys.name(_MESSAGE, f'{identity}:{member}')}@{ascii_domain(community.domain)}>"
+    """Return the Message-ID of a notice to a member: the same on every attempt, and after a backup was restored."""
+    return f"<{keys.name(_MESSAGE_ID, f'{identity}:{member}')}@{ascii_domain(community.domain)}>"
 
 
 @dataclass(frozen=True, slots=True)
-class _Subject:
-    """A notice, the occurrence as it is to be told, and as members were told it before.
+class _NoticeContext:
+    """A notice, with its occurrence as the notice shows it and, in `before`, as members were last told.
 
-    `shown` is the local hour that mails showed each zone for `before`; `corrects` says that new zone data has changed
-    hours that were told.
+    `shown` is the local time that mails showed for `before`, by zone. `corrects` says that new zone data has changed
+    local times that members were told.
     """
 
     notice: Notice
@@ -54,43 +63,51 @@ class _Subject:
     shown: Mapping[str, str] = field(default_factory=dict)
     corrects: bool = False
 
-    def as_known(self, known: "_Known") -> "_Subject":
-        """A change as it is told to members who know this of the meeting: beside what they were told last, and under
-        the UID that their calendars have, or a new one where these were told that it is cancelled.
+    def for_members_who_know(self, knowledge: "_Knowledge") -> "_NoticeContext":
+        """Return the context of a change for members with this knowledge of the meeting.
 
-        For a member who was told nothing the meeting was not off, and is not on again.
+        The change is shown against what they were told last. Its UID is the one in their calendars, or a new one
+        where they were told that the meeting is cancelled. To members who were told nothing it is not shown as
+        cancelled before.
         """
-        before = known.told or (self.before and replace(self.before, cancelled=False))
-        if before and self.before and before.starts != self.before.starts:
-            self = replace(self, shown={})
-        if known.ordinal is None:
-            return replace(self, before=before)
+        before = knowledge.told or (self.before and replace(self.before, cancelled=False))
+        is_other_time = before and self.before and before.starts != self.before.starts
+        shown = {} if is_other_time else self.shown
+        if knowledge.ordinal is None:
+            return replace(self, before=before, shown=shown)
         return replace(
             self,
-            occurrence=self.occurrence and replace(self.occurrence, reinstated=known.ordinal),
-            before=before and replace(before, reinstated=known.ordinal),
+            occurrence=self.occurrence and replace(self.occurrence, reinstated=knowledge.ordinal),
+            before=before and replace(before, reinstated=knowledge.ordinal),
+            shown=shown,
         )
 
 
-class _Known(NamedTuple):
-    """What a member knows of a meeting when a change is told: the meeting as they were told it last, and the ordinal of
-    the UID that their calendar is to have; None where they were told nothing, or were not sent the invitation."""
+class _Knowledge(NamedTuple):
+    """What a member knows of a meeting before they are told of a change.
+
+    `told` is the meeting as they were last told, or None where they were told nothing. `ordinal` is the number of the
+    UID that their calendar should use, or None where they were not sent the invitation.
+    """
 
     told: Occurrence | None = None
     ordinal: int | None = None
 
 
-_STRANGER = _Known()
-_Place = tuple[int, int | None, str, str, bool, _Known, str]
-"""Of a notice and its revision the zone, the locale, whether it is a member's first mail, what they know of the
-meeting, and which wrong hour they were told before: what makes a cohort."""
+_TOLD_NOTHING = _Knowledge()
+_CohortKey = tuple[int, int | None, str, str, bool, _Knowledge, str]
+"""What the members of a cohort share: notice, revision, zone, locale, whether this is their first mail, what they know
+of the meeting, and the outdated local time that they were told, or an empty string."""
+
 _CORRECTING = (Kind.INVITATION, Kind.REMINDER, Kind.UPDATE)
 
 
-def _renewals(mails: Sequence[tuple[Kind, int]], *, since: int, cancels: bool) -> int:
-    """Return how many times the UID of a member's invitation, of the revision `since`, has been renewed: once for each
-    time that they were told that the meeting is cancelled. What `cancels` the meeting names the UID of the last mail
-    that called to it. `mails` are kinds and revisions."""
+def _count_renewals(mails: Sequence[tuple[Kind, int]], *, since: int, cancels: bool) -> int:
+    """Return how many times the UID of a member's invitation, of revision `since`, was renewed.
+
+    It is renewed each time the member is told that the meeting is cancelled. A mail that `cancels` the meeting uses the
+    UID of the last mail that invited to it. `mails` are the kinds and revisions of the mails that the member was sent.
+    """
     until = max(revision for kind, revision in mails if kind is not Kind.CANCELLATION) if cancels else None
     return sum(
         kind is Kind.CANCELLATION and since < revision and (until is None or revision < until)
@@ -98,14 +115,14 @@ def _renewals(mails: Sequence[tuple[Kind, int]], *, since: int, cancels: bool) -
     )
 
 
-class FollowingMessages(Protocol):
-    """Finds the next meeting that is held, which a welcome speaks of."""
+class NextMeeting(Protocol):
+    """Return the next meeting that is not cancelled, which a welcome shows."""
 
     async def __call__(self, connection: AsyncConnection, now: datetime, /) -> Occurrence | None: ...
 
 
 class MessageWriter:
-    """Writes the messages of claims; keeps the cohorts that it composed last."""
+    """Write the messages of claims, and keep the cohort messages used last."""
 
     def __init__(
         self,
@@ -116,10 +133,10 @@ class MessageWriter:
         community: Community,
         series: Mapping[str, Series],
         keys: Keys,
-        following: FollowingMessages | None = None,
+        next_meeting: NextMeeting | None = None,
         room_policies: Sequence[Policy] = (),
     ) -> None:
-        """Of the reminders of `room_policies` the last one before the start names the room's own address."""
+        """Show the room's own address in the last reminder before the start, if it is one of `room_policies`."""
         self._database = database
         self._composer = composer
         self._clock = clock
@@ -127,64 +144,66 @@ class MessageWriter:
         self._series = series
         self._keys = keys
         self._room_policies = room_policies
-        self._following = following
-        # Many notices may have the same words, as those with which people sign in.
-        self._composed = lru_cache(maxsize=COHORTS_KEPT)(self._compose)
-        self._places: OrderedDict[_Place, Composed | Problem] = OrderedDict()
-        self._subjects: OrderedDict[tuple[int, int | None], _Subject] = OrderedDict()
-        self._noted: set[tuple[str, str, datetime]] = set()
+        self._next_meeting = next_meeting
+        # Many notices may have the same text, such as those with a link to sign in.
+        self._compose_once = lru_cache(maxsize=COHORTS_KEPT)(self._compose)
+        self._messages: OrderedDict[_CohortKey, CohortMessage | Problem] = OrderedDict()
+        self._contexts: OrderedDict[tuple[int, int | None], _NoticeContext] = OrderedDict()
+        self._recorded: set[tuple[str, str, datetime]] = set()
 
     async def write(self, batch: Sequence[Claim]) -> list[Envelope | Problem]:
-        """The envelope of each claim; a Problem in its place where its message cannot be written."""
-        await self._look_up({(one.notice, one.revision) for one in batch} - self._subjects.keys())
-        batch = [one if is_known_zone(one.zone) else self._at_home(one) for one in batch]
-        knows, told = await self._look_back(batch), await self._told_before(batch)
-        # The many of a batch are of few cohorts.
-        of_cohort: dict[_Place, list[int]] = {}
-        for number, one in enumerate(batch):
-            known = knows.get((one.notice, one.member), _STRANGER)
-            place = one.notice, one.revision, one.zone, one.locale, one.first, known, told.get(one.id, "")
-            of_cohort.setdefault(place, []).append(number)
-        found = {place: self._subjects.get(place[:2]) for place in of_cohort}
-        # A welcome may speak of a meeting that the plan does not keep yet.
-        await self._note_hours(
+        """Return the envelope of each claim, or a Problem where its message cannot be written."""
+        await self._load_contexts({(claim.notice, claim.revision) for claim in batch} - self._contexts.keys())
+        knowledge, hours_told = await self._load_knowledge(batch), await self._load_hours_told_before(batch)
+        # A batch has many claims, but few cohorts.
+        cohorts: dict[_CohortKey, list[int]] = {}
+        for position, claim in enumerate(batch):
+            key = (
+                claim.notice,
+                claim.revision,
+                claim.zone,
+                claim.locale,
+                claim.first,
+                knowledge.get((claim.notice, claim.member), _TOLD_NOTHING),
+                hours_told.get(claim.id, ""),
+            )
+            cohorts.setdefault(key, []).append(position)
+        contexts = {key: self._contexts.get(key[:2]) for key in cohorts}
+        # The meeting of a welcome may not be in the database yet, so its hours cannot be recorded.
+        await self._record_hours_told(
             {
-                (zone, about.occurrence)
-                for (_, _, zone, *_), about in found.items()
-                if about and about.notice.kind is not Kind.WELCOME
+                (zone, context.occurrence)
+                for (_, _, zone, *_), context in contexts.items()
+                if context and context.notice.kind is not Kind.WELCOME
             }
         )
-        while len(self._subjects) > COHORTS_KEPT:
-            self._subjects.popitem(last=False)
+        while len(self._contexts) > COHORTS_KEPT:
+            self._contexts.popitem(last=False)
         now = self._clock.now()
         written: list[Envelope | Problem] = [Problem("the notice is gone")] * len(batch)
-        for place, about in found.items():
-            if about:
-                numbers, composed = of_cohort[place], self._cohort(about, place)
-                # Of all at once, since keyed names cost least so.
-                for number, own in zip(
-                    numbers, self._personal(about, [batch[one] for one in numbers]), strict=True
-                ):
-                    written[number] = self._envelope(about.notice, own, composed, now)
+        for key, context in contexts.items():
+            if context:
+                positions, message = cohorts[key], self._message_of(context, key)
+                # One call for the whole cohort, because making all identifiers and tokens at once is fastest.
+                recipients = self._recipient_values(context, [batch[position] for position in positions])
+                for position, personal in zip(positions, recipients, strict=True):
+                    written[position] = self._envelope(context.notice, personal, message, now)
         return written
 
-    def _at_home(self, claim: Claim) -> Claim:
-        """Return a claim whose zone the zone data does not know in the home zone of its meeting, else in UTC."""
-        subject = self._subjects.get((claim.notice, claim.revision))
-        return claim._replace(zone=subject.occurrence.zone if subject and subject.occurrence else "UTC")
-
-    def _personal(self, about: _Subject, claims: Sequence[Claim]) -> Iterator[RecipientValues]:
-        notice, occurrence = about.notice, about.occurrence
-        nobody, members = [b""] * len(claims), [one.member for one in claims]
-        invited, uids = nobody, nobody
+    def _recipient_values(
+        self, context: _NoticeContext, claims: Sequence[Claim]
+    ) -> Iterator[RecipientValues]:
+        notice, occurrence = context.notice, context.occurrence
+        none, members = [b""] * len(claims), [claim.member for claim in claims]
+        invited, uids = none, none
         if notice.kind is not Kind.INVITATION and notice.occurrence:
             invitation = f"{Kind.INVITATION}:{notice.occurrence}"
-            invited = self._keys.names(_MESSAGE, [f"{invitation}:{one}" for one in members])
+            invited = self._keys.names(_MESSAGE_ID, [f"{invitation}:{member}" for member in members])
         if occurrence and notice.kind in WITH_CALENDAR:
-            uids = self._keys.names("uid", [f"{occurrence.key}:{one}" for one in members])
-        for claim, message, tokens, before, uid in zip(
+            uids = self._keys.names("uid", [f"{occurrence.key}:{member}" for member in members])
+        for claim, message, tokens, invitation_id, uid in zip(
             claims,
-            self._keys.names(_MESSAGE, [f"{notice.identity}:{one}" for one in members]),
+            self._keys.names(_MESSAGE_ID, [f"{notice.identity}:{member}" for member in members]),
             tokens_for(
                 notice.kind,
                 claims,
@@ -199,103 +218,108 @@ class MessageWriter:
         ):
             yield RecipientValues(
                 claim.member,
-                "" if notice.kind in UNPROVEN else claim.name,
+                "" if notice.kind in UNCONFIRMED else claim.name,
                 claim.address,
                 claim.zone,
                 claim.locale,
                 assumed=claim.zone_source == "assumed",
                 message=message,
                 tokens=tokens,
-                # A change carries a calendar part to those who were sent the invitation.
-                invited=before if claim.requested else b"",
+                # A change has a calendar part only for members who were sent the invitation.
+                invited=invitation_id if claim.requested else b"",
                 uid=uid if claim.requested or notice.kind is Kind.INVITATION else b"",
             )
 
-    async def _look_up(self, wanted: set[tuple[int, int | None]]) -> None:
-        """Find what notices speak of. What is found stays as it is: a change makes a new revision, or a new notice."""
+    async def _load_contexts(self, wanted: set[tuple[int, int | None]]) -> None:
+        """Load notices and their meetings. They need no reloading: a change makes a new revision, or a new notice."""
         if not wanted:
             return
         async with self._database.read() as connection:
-            for number, revision in sorted(wanted, key=lambda one: (one[0], one[1] or 0)):
+            for number, revision in sorted(wanted, key=lambda pair: (pair[0], pair[1] or 0)):
                 if notice := await notices.by_id(connection, number):
-                    occurrence, before = await self._told(connection, notice, revision)
+                    occurrence, before = await self._load_occurrences(connection, notice, revision)
                     shown, corrects = {}, False
                     if occurrence and notice.kind in _CORRECTING:
                         corrects = await corrections.is_outdated(connection, occurrence.key)
                         if before:
-                            shown = await corrections.last_local_starts(connection, before.key, before.starts)
-                    self._subjects[number, revision] = _Subject(notice, occurrence, before, shown, corrects)
+                            shown = await corrections.hours_told(connection, before.key, before.starts)
+                    self._contexts[number, revision] = _NoticeContext(
+                        notice, occurrence, before, shown, corrects
+                    )
 
-    async def _told_before(self, batch: Sequence[Claim]) -> dict[int, str]:
-        """By claim, the hour that its member was told before new zone data changed it."""
-        found: dict[int, str] = {}
-        of_subject: dict[tuple[int, int | None], list[Claim]] = {}
-        for one in batch:
-            of_subject.setdefault((one.notice, one.revision), []).append(one)
-        for subject, its in of_subject.items():
-            about = self._subjects.get(subject)
-            if about is None or about.occurrence is None or not about.corrects:
+    async def _load_hours_told_before(self, batch: Sequence[Claim]) -> dict[int, str]:
+        """Return, by claim, the local time that its member was told before new zone data changed it."""
+        hours: dict[int, str] = {}
+        claims_of: dict[tuple[int, int | None], list[Claim]] = {}
+        for claim in batch:
+            claims_of.setdefault((claim.notice, claim.revision), []).append(claim)
+        for key, claims in claims_of.items():
+            context = self._contexts.get(key)
+            if context is None or context.occurrence is None or not context.corrects:
                 continue
             async with self._database.read() as connection:
-                told = await corrections.outdated_local_starts(
-                    connection, about.occurrence, [one.member for one in its], except_notice=about.notice.id
+                told = await corrections.told_before(
+                    connection,
+                    context.occurrence,
+                    [claim.member for claim in claims],
+                    but=context.notice.id,
                 )
-            for one in its:
-                zone, local = told.get(one.member, ("", ""))
-                # Whoever has moved meanwhile was told the hour of another place.
-                if zone == one.zone:
-                    found[one.id] = local
-        return found
+            for claim in claims:
+                zone, local = told.get(claim.member, ("", ""))
+                # A member who has moved since then was told the time in another zone.
+                if zone == claim.zone:
+                    hours[claim.id] = local
+        return hours
 
-    async def _look_back(self, batch: Sequence[Claim]) -> dict[tuple[int, int], _Known]:
-        """What the members to whom a change is told know of its meeting, by notice and member."""
-        asked: dict[tuple[int, int], tuple[Notice, list[int]]] = {}
-        for one in batch:
-            about = self._subjects.get((one.notice, one.revision))
-            if about and about.notice.kind in CHANGES and one.revision is not None:
-                asked.setdefault((one.notice, one.revision), (about.notice, []))[1].append(one.member)
-        found: dict[tuple[int, int], _Known] = {}
-        if not asked:
-            return found
+    async def _load_knowledge(self, batch: Sequence[Claim]) -> dict[tuple[int, int], _Knowledge]:
+        """Return, by notice and member, what the recipients of a change know of its meeting."""
+        recipients: dict[tuple[int, int], tuple[Notice, list[int]]] = {}
+        for claim in batch:
+            context = self._contexts.get((claim.notice, claim.revision))
+            if context and context.notice.kind in CHANGES and claim.revision is not None:
+                key = (claim.notice, claim.revision)
+                recipients.setdefault(key, (context.notice, []))[1].append(claim.member)
+        knowledge: dict[tuple[int, int], _Knowledge] = {}
+        if not recipients:
+            return knowledge
         async with self._database.read() as connection:
-            for (number, revision), (notice, people) in asked.items():
+            for (number, revision), (notice, members) in recipients.items():
                 assert notice.occurrence
-                histories = await reports.earlier_mails(
-                    connection, notice.occurrence, people, before=revision
-                )
+                histories = await reports.told_before(connection, notice.occurrence, members, before=revision)
+                revisions = {told for mails in histories.values() for _, told in mails}
                 states = {
-                    one: await occurrences.at_revision(connection, notice.occurrence, one)
-                    for one in {one for mails in histories.values() for _, one in mails}
+                    told: await occurrences.at_revision(connection, notice.occurrence, told)
+                    for told in revisions
                 }
                 for member, mails in histories.items():
-                    since = next((one for kind, one in mails if kind is Kind.INVITATION), None)
+                    since = next((told for kind, told in mails if kind is Kind.INVITATION), None)
                     ordinal = None
                     if since is not None and (invited := states[since]):
                         cancels = notice.kind is Kind.CANCELLATION
-                        ordinal = invited.reinstated + _renewals(mails, since=since, cancels=cancels)
-                    found[number, member] = _Known(states[mails[-1][1]], ordinal)
-        return found
+                        ordinal = invited.reinstated + _count_renewals(mails, since=since, cancels=cancels)
+                    knowledge[number, member] = _Knowledge(states[mails[-1][1]], ordinal)
+        return knowledge
 
-    async def _note_hours(self, shown: set[tuple[str, Occurrence | None]]) -> None:
-        """Keep which local hour each zone is told, before the first mail that shows it leaves."""
+    async def _record_hours_told(self, shown: set[tuple[str, Occurrence | None]]) -> None:
+        """Record which local time each zone is told, before the first mail that shows it is sent."""
         new = {
             (occurrence.key, zone, occurrence.starts)
             for zone, occurrence in shown
-            if occurrence and (occurrence.key, zone, occurrence.starts) not in self._noted
+            if occurrence and (occurrence.key, zone, occurrence.starts) not in self._recorded
         }
         if new:
             async with self._database.write() as connection:
                 for key, zone, starts in sorted(new):
                     local = local_minute(starts, zone)
-                    await notices.note_local_start(connection, key, zone, starts=starts, local_start=local)
-            self._noted |= new
+                    await notices.note_told(connection, key, zone, starts=starts, local_start=local)
+            self._recorded |= new
 
-    async def _told(
+    async def _load_occurrences(
         self, connection: AsyncConnection, notice: Notice, revision: int | None
     ) -> tuple[Occurrence | None, Occurrence | None]:
-        """The occurrence as it is to be told, and as members were told it before."""
-        if notice.kind is Kind.WELCOME and self._following:
-            return await self._following(connection, self._clock.now()), None
+        """Return the occurrence as the notice shows it, and as members were told before."""
+        if notice.kind is Kind.WELCOME and self._next_meeting:
+            return await self._next_meeting(connection, self._clock.now()), None
         if notice.occurrence is None or revision is None:
             return None, None
         occurrence = await occurrences.at_revision(connection, notice.occurrence, revision)
@@ -308,42 +332,44 @@ class MessageWriter:
         )
 
     def _envelope(
-        self, notice: Notice, own: RecipientValues, composed: Composed | Problem, now: datetime
+        self, notice: Notice, personal: RecipientValues, message: CohortMessage | Problem, now: datetime
     ) -> Envelope | Problem:
-        if isinstance(composed, Problem):
-            return composed
+        if isinstance(message, Problem):
+            return message
         try:
             return Envelope(
-                sender=self._return_path(own.member, own.address),
-                recipient=own.address,
-                pieces=composed.pieces(own, date=now),
-                envelope_id=own.message.decode(),
+                sender=self._return_path(personal.member, personal.address),
+                recipient=personal.address,
+                pieces=message.pieces(personal, date=now),
+                envelope_id=personal.message.decode(),
                 composed=True,
             )
-        except (Problem, ValueError) as error:
-            return error if isinstance(error, Problem) else Problem(f"{notice.kind}: {error}")
+        except Problem as problem:
+            return problem
+        except ValueError as error:
+            return Problem(f"{notice.kind}: {error}")
 
     def _return_path(self, member: int, address: str) -> str:
-        """Where a mail comes back to: with an inbox an address that says whose it was (VERP)."""
+        """Return the address that bounces go to; with an inbox it identifies the member (VERP)."""
         inbox = self._community.inbox
         return bounce_address(self._keys, member, address, inbox) if inbox else self._community.address
 
-    def _cohort(self, about: _Subject, place: _Place) -> Composed | Problem:
-        """Composed once, and a fault found once: a broken template is not rendered again for every member."""
-        if place not in self._places:
-            _, _, zone, locale, first, known, told = place
-            if about.notice.kind in CHANGES:
-                about = about.as_known(known)
-            self._places[place] = self._composed_for(about, zone=zone, locale=locale, first=first, told=told)
-            if len(self._places) > COHORTS_KEPT:
-                self._places.popitem(last=False)
-        self._places.move_to_end(place)
-        return self._places[place]
+    def _message_of(self, context: _NoticeContext, key: _CohortKey) -> CohortMessage | Problem:
+        """Return the message of a cohort. A problem is kept too: a wrong template is not rendered for every member."""
+        if key not in self._messages:
+            _, _, zone, locale, first, knowledge, told = key
+            if context.notice.kind in CHANGES:
+                context = context.for_members_who_know(knowledge)
+            self._messages[key] = self._compose_for(context, zone=zone, locale=locale, first=first, told=told)
+            if len(self._messages) > COHORTS_KEPT:
+                self._messages.popitem(last=False)
+        self._messages.move_to_end(key)
+        return self._messages[key]
 
-    def _composed_for(
-        self, about: _Subject, *, zone: str, locale: str, first: bool, told: str
-    ) -> Composed | Problem:
-        notice, occurrence = about.notice, about.occurrence
+    def _compose_for(
+        self, context: _NoticeContext, *, zone: str, locale: str, first: bool, told: str
+    ) -> CohortMessage | Problem:
+        notice, occurrence = context.notice, context.occurrence
         try:
             cohort = Cohort(
                 kind=notice.kind,
@@ -353,30 +379,30 @@ class MessageWriter:
                 subject=notice.subject,
                 body=notice.body,
                 occurrence=occurrence,
-                before=about.before,
+                before=context.before,
                 introduces=first and notice.kind not in PERSONAL,
                 told=datetime.fromisoformat(told) if told else None,
-                shown=datetime.fromisoformat(about.shown[zone]) if zone in about.shown else None,
+                shown=datetime.fromisoformat(context.shown[zone]) if zone in context.shown else None,
                 series=self._series[occurrence.series] if occurrence else None,
-                room=self._room(notice, occurrence, zone) if occurrence else "",
+                room=self._room_address(notice, occurrence, zone) if occurrence else "",
             )
         except (ValueError, KeyError) as error:
             return Problem(f"{notice.kind}: {error}")
-        return self._composed(cohort)
+        return self._compose_once(cohort)
 
-    def _compose(self, cohort: Cohort) -> Composed | Problem:
+    def _compose(self, cohort: Cohort) -> CohortMessage | Problem:
         try:
-            return self._composer.cohort(cohort)
+            return self._composer.compose(cohort)
         except Problem as problem:
             log.error("cohort-not-composed", kind=cohort.kind, zone=cohort.zone, problem=str(problem))
             return problem
 
-    def _room(self, notice: Notice, occurrence: Occurrence, zone: str) -> str:
-        """The room's own address where this is the last reminder before the start."""
+    def _room_address(self, notice: Notice, occurrence: Occurrence, zone: str) -> str:
+        """Return the room's own address if this is the last reminder before the start, else an empty string."""
         reminders = [
-            (one.due(occurrence.starts, zone), one.slug)
-            for one in self._room_policies
-            if one.kind is Kind.REMINDER and one.series in (None, occurrence.series)
+            (policy.due(occurrence.starts, zone), policy.slug)
+            for policy in self._room_policies
+            if policy.kind is Kind.REMINDER and policy.series in (None, occurrence.series)
         ]
         if notice.kind is not Kind.REMINDER or not reminders or max(reminders)[1] != notice.policy:
             return ""

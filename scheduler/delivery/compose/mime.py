@@ -1,4 +1,4 @@
-"""The message as it goes over the wire: headers and MIME parts, 7-bit, the same bytes for the same input."""
+"""Write messages for the wire: headers and MIME parts, 7-bit, the same bytes for the same input."""
 
 import re
 from binascii import b2a_base64
@@ -10,15 +10,17 @@ from scheduler.domain.address import ascii_domain
 from scheduler.domain.calendar import Method
 
 Pieces = Sequence[bytes | str]
-"""Bytes, and among them blanks by their names."""
+"""Bytes and, as `str`, the names of blanks."""
 
 CALENDAR = "calendar"
+"""The name of the blank for the calendar part."""
+
 LONGEST_LINE = 998
-"""Octets in a line without its CRLF (RFC 5322 section 2.1.1)."""
+"""The most octets in a line, without its CRLF (RFC 5322 section 2.1.1)."""
 
 _FOLD = 78
 _LONGEST_ENCODED = 75
-# What stands for itself in the "Q" encoding of a header (RFC 2047 section 5), and all other octets.
+# The octets that the "Q" encoding of a header leaves as they are (RFC 2047 section 5), and the encoding of all others.
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-!*+/")
 _IN_HEADER = {octet: f"={octet:02X}" for octet in range(256) if octet not in _SAFE} | {ord(" "): "_"}
 _LONGEST_QUOTED = 60
@@ -30,7 +32,7 @@ _PRINTABLE = re.compile(r"[ -~]*")
 
 
 def header(name: str, *words: str) -> bytes:
-    """One header field, folded between `words` only, with its CRLF.
+    """Return one header field with its CRLF, folded only between `words`.
 
     Raises ValueError where a word is not printable ASCII or a line cannot be kept within LONGEST_LINE octets.
     """
@@ -38,7 +40,7 @@ def header(name: str, *words: str) -> bytes:
     for position, word in enumerate(words):
         if not _PRINTABLE.fullmatch(word):
             raise ValueError(f"header {name}: a word is not printable ASCII")
-        # A first line that is nothing but the name is legal, and misread.
+        # A first line with only the name is legal, but some programs misread it.
         if position and len(lines[-1]) + 1 + len(word) > _FOLD:
             lines.append("")
         lines[-1] += f" {word}"
@@ -48,51 +50,73 @@ def header(name: str, *words: str) -> bytes:
 
 
 def text_words(text: str) -> list[str]:
-    """The words of free text in a header such as Subject, as encoded words (RFC 2047) where needed."""
+    """Return the words of free text for a header such as Subject, as encoded words (RFC 2047) where needed."""
     words = text.split(" ")
     plain = _PRINTABLE.fullmatch(text) and all(words) and max(map(len, words)) <= _LONGEST_WORD
     return words if plain and "=?" not in text else _encoded(text)
 
 
 def mailbox_words(name: str, address: str) -> list[str]:
-    """The words of `name <address>` (RFC 5322 section 3.4), the domain in ASCII (IDNA 2008).
+    """Return the words of `name <address>` (RFC 5322 section 3.4), with the domain in ASCII (IDNA 2008).
 
-    An address that ASCII cannot hold becomes a group without members that shows it (RFC 6857 section 3.1.8): the
-    envelope alone carries it. Raises ValueError where `address` would not stay one address.
+    An address whose local part is not ASCII becomes an empty group that shows it (RFC 6857 section 3.1.8); only the
+    envelope has the address itself. Raises ValueError where `address` could be read as anything but one address.
     """
     address = ascii_domain(address)
     local = address.rpartition("@")[0]
     if not local.isascii():
         return [*_encoded(f"{name} {address}".strip()), ":;"]
     if not _LOCAL_PART.fullmatch(local):
-        raise ValueError("an address has a local part that needs quoting")
+        raise ValueError("the local part of an address needs quoting")
     return [*_phrase(name), f"<{address}>"] if name else [address]
 
 
 def list_id_words(name: str, domain: str) -> list[str]:
-    """The words of a List-ID (RFC 2919) under `domain`."""
+    """Return the words of a List-ID (RFC 2919) under `domain`."""
     return [*_phrase(name), f"<members.{ascii_domain(domain)}>"]
+
+
+def ascii_domain(address: str) -> str:
+    """Return `address` (or a domain) with its domain in ASCII, as in the DNS. Raises ValueError where it has none."""
+    local, at, domain = address.rpartition("@")
+    if not domain.isascii():
+        domain = idna.encode(domain, uts46=True).decode("ascii")
+    if not _DOMAIN.fullmatch(domain):
+        raise ValueError("the domain of an address cannot be written in the DNS")
+    return f"{local}{at}{domain}"
+
+
+def encoded_word(text: str) -> str:
+    """Return `text` as one encoded word (RFC 2047), in the shorter of the two encodings.
+
+    For text that fits in one word `email.header.Header` writes the same, but takes thirty times as long.
+    """
+    octets = text.encode()
+    q_encoded = octets.decode("latin-1").translate(_IN_HEADER)
+    if (len(octets) + 2) // 3 * 4 < len(q_encoded):
+        return f"=?utf-8?b?{b2a_base64(octets, newline=False).decode('ascii')}?="
+    return f"=?utf-8?q?{q_encoded}?="
 
 
 def mime(
     text: Pieces, html: Pieces, *, boundary: str, method: Method | None = None, order: Sequence[str] = ()
 ) -> tuple[bytes, BytesTemplate]:
-    """The MIME headers and the body of a message: text and HTML, in quoted-printable, as alternatives.
+    """Return the MIME headers and the body of a message: text and HTML, in quoted-printable, as alternatives.
 
-    With `method`, an iCalendar object is the last alternative and once more an attachment, as programs look for it
-    in either place (RFC 6047 section 2.4): the blank CALENDAR takes it in base64. `boundary` is of letters and
-    digits, at most 60; `order` is that of the blanks' values.
+    With `method`, an iCalendar object is both the last alternative and an attachment, because programs look for it in
+    either place (RFC 6047 section 2.4). The blank CALENDAR takes it in base64. `boundary` has at most 60 letters and
+    digits; `order` lists the blanks in the order of their values.
     """
     alternatives = [
         _part("quoted-printable", text, "text/plain;", 'charset="utf-8"'),
         _part("quoted-printable", html, "text/html;", 'charset="utf-8"'),
     ]
-    # "=_" can stand in neither quoted-printable nor base64.
+    # "=_" cannot occur in quoted-printable or base64.
     outer, inner = f"=_{boundary}.0", f"=_{boundary}.1"
     if method is None:
         kind, parts = "alternative", alternatives
     else:
-        # Programs that read by pattern expect the method on the first line and without quotation marks.
+        # Programs that search with a pattern expect the method on the first line and without quotation marks.
         inline = _part("base64", [CALENDAR], 'text/calendar; charset="utf-8"; method=' + method)
         attachment = _part(
             "base64",
@@ -118,22 +142,12 @@ def _content_type(*words: str) -> bytes:
 
 
 def _joined(parts: Sequence[Pieces], boundary: str) -> Pieces:
-    """The parts with the boundary around each."""
+    """Return the parts with the boundary before and after each."""
     line = f"--{boundary}".encode()
-    found: list[bytes | str] = []
+    joined: list[bytes | str] = []
     for part in parts:
-        found += [line + b"\r\n", *part, b"\r\n"]
-    return [*found, line + b"--\r\n"]
-
-
-def encoded_word(text: str) -> str:
-    """`text` as one encoded word, in the shorter of both encodings: what `Header` writes of one that needs no cutting,
-    and takes thirty times as long for."""
-    octets = text.encode()
-    quoted = octets.decode("latin-1").translate(_IN_HEADER)
-    if (len(octets) + 2) // 3 * 4 < len(quoted):
-        return f"=?utf-8?b?{b2a_base64(octets, newline=False).decode('ascii')}?="
-    return f"=?utf-8?q?{quoted}?="
+        joined += [line + b"\r\n", *part, b"\r\n"]
+    return [*joined, line + b"--\r\n"]
 
 
 def _phrase(name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A member's name and address, in the encoding of each place in which a mail shows them."""
+"""Encode a member's name and address for each place in a mail that shows them."""
 
 import re
 from typing import NamedTuple
@@ -6,29 +6,28 @@ from unicodedata import is_normalized
 
 from markupsafe import escape
 
-from scheduler.delivery.compose.bytes_template import folded, quoted
-from scheduler.delivery.compose.mime import encoded_word, header, mailbox_words
-from scheduler.domain.address import ascii_domain
+from scheduler.delivery.compose.bytes_template import fold_line, quoted_printable
+from scheduler.delivery.compose.mime import ascii_domain, encoded_word, header, mailbox_words
 from scheduler.domain.calendar import attendee_words
 from scheduler.domain.text import require_line
 
 NAMELESS = "friend"
-"""How a member is greeted whose name we do not know."""
+"""The greeting for a member whose name we do not know."""
 
-# A name and an address that stand for themselves in every place.
+# A name and an address that need no encoding in any place.
 _PLAIN_ADDRESS = r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*@[A-Za-z0-9.-]+"
 _PLAIN = re.compile(rf"[A-Za-z0-9]+(?:[ -][A-Za-z0-9]+)*\n{_PLAIN_ADDRESS}")
-# A name in other letters, which needs encoding and nothing else: no quotation marks, no escapes, nothing to be refused.
+# A name with letters outside ASCII but without characters that need quoting or escaping or are refused.
 _LETTERS = r"[A-Za-z0-9\u00a1-\u1fff\u2010-\u2019\u2c00-\ud7ff\uf900-\ufdff]"
 _WORDS = re.compile(rf"{_LETTERS}+(?:[ -]{_LETTERS}+)*\n{_PLAIN_ADDRESS}")
 _LONGEST_WORD = 75
 _ONE_LINE = 78 - len("To:  <>")
 _LONGEST_PLAIN = 70
-"""Octets of both together: they leave room for the rest of a header of one line."""
+"""The most octets of name and address together that fit in a header of one line."""
 
 
 class Recipient(NamedTuple):
-    """`to` is the header. The others are encoded for quoted-printable, in text and in HTML, and for a calendar."""
+    """The header To, and name and address in quoted-printable for text and HTML, and folded for the calendar part."""
 
     to: bytes
     name: bytes
@@ -40,32 +39,36 @@ class Recipient(NamedTuple):
 
 
 def recipient(name: str, address: str) -> Recipient:
-    """Raises Refused where name or address hold what no line may hold, ValueError where the address is none."""
+    """Return the name and address of a member, encoded for every place.
+
+    Raises Refused where one of them has a character that a line must not have, and ValueError where the address
+    cannot be written in a header.
+    """
     if len(name) + len(address) <= _LONGEST_PLAIN and _PLAIN.fullmatch(f"{name}\n{address}"):
-        # Most are; the long way would write the same.
+        # A shortcut for most members, with the same result as `_encode`.
         plain, at = name.encode(), address.encode()
         return Recipient(b"To: %b <%b>\r\n" % (plain, at), plain, plain, at, at, plain, at)
     if len(name) + len(address) <= _LONGEST_PLAIN and _WORDS.fullmatch(f"{name}\n{address}"):
         word, octets = encoded_word(name), name.encode()
         if len(word) <= _LONGEST_WORD and len(octets) <= _LONGEST_PLAIN and is_normalized("NFC", name):
-            at, shown = address.encode(), quoted(name)
+            at, shown = address.encode(), quoted_printable(name)
             fold = b"" if len(word) + len(at) <= _ONE_LINE else b"\r\n"
             to = b"To: %b%b <%b>\r\n" % (word.encode(), fold, at)
             return Recipient(to, shown, shown, at, at, octets, at)
-    return _in_every_place(name, address)
+    return _encode(name, address)
 
 
-def _in_every_place(name: str, address: str) -> Recipient:
+def _encode(name: str, address: str) -> Recipient:
     name = require_line(name, "name")
     address = ascii_domain(require_line(address, "address"))
     words, path = attendee_words(name, address)
-    called = name or NAMELESS
+    greeting_name = name or NAMELESS
     return Recipient(
         to=header("To", *mailbox_words(name, address)),
-        name=quoted(called),
-        name_in_html=quoted(str(escape(called))),
-        address=quoted(address),
-        address_in_html=quoted(str(escape(address))),
-        calendar_name=folded(words.replace("^", "^^")),
-        calendar_address=folded(path),
+        name=quoted_printable(greeting_name),
+        name_in_html=quoted_printable(str(escape(greeting_name))),
+        address=quoted_printable(address),
+        address_in_html=quoted_printable(str(escape(address))),
+        calendar_name=fold_line(words.replace("^", "^^")),
+        calendar_address=fold_line(path),
     )

@@ -1,4 +1,4 @@
-"""The templates of mails: rendered once for many members, whose own values are left open and filled in later."""
+"""Render the templates of mails: once for a whole cohort, with blanks for the members' own values."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,31 +27,31 @@ _SURPLUS_LINES = re.compile(r"\n{3,}")
 
 
 Blanks = Mapping[str, tuple[str, str, str]]
-"""By the words of the templates: what stands before each blank, what the blank is called, and what follows it."""
+"""By the variable's name in the templates: the text before the blank, the name of the blank, and the text after it."""
 
 
 class TextTemplate:
-    """A text with blanks in it."""
+    """A rendered text with blanks."""
 
     def __init__(self, pieces: list[str]) -> None:
         self.pieces = tuple(pieces)
-        """What is printed, and in every second place the name of a blank."""
+        """Literal text and, as every second piece, the name of a blank."""
 
     @property
-    def printed(self) -> str:
-        """What stands in it before anything is filled in."""
+    def literal(self) -> str:
+        """The text without its blanks."""
         return "".join(self.pieces[::2])
 
 
 def tidy(text: str) -> str:
-    """`text` without the surplus blank lines that conditions leave, and with one line end at its end."""
+    """Return `text` without the surplus blank lines that conditions leave, ending with one line end."""
     return _SURPLUS_LINES.sub("\n\n", _SURPLUS_SPACE.sub("", text)).strip("\n") + "\n"
 
 
 class Templates:
-    """The folder `templates/email`: for each kind of mail `subject.txt`, `body.txt` and `body.html`.
+    """The folder `templates/email`, which has `subject.txt`, `body.txt` and `body.html` for each kind of mail.
 
-    A file that is edited while the service runs holds for the next cohort. Everything here raises Problem, naming
+    A file that is edited while the service runs is used from the next cohort on. All methods raise Problem, naming
     file and line, where a template cannot be read or rendered.
     """
 
@@ -65,33 +65,33 @@ class Templates:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        # Whatever a template links to stays unread: no mail waits for somebody else's server.
+        # Never fetch a style sheet over the network: mail must not wait for another server.
         self._inliner = css_inline.CSSInliner(load_remote_stylesheets=False)
 
     def load(self) -> list[Problem]:
-        """Read all that there are, which the first mail of each kind would wait for; return what is wrong with any."""
-        wrong = []
+        """Load all templates, so that no mail has to wait for it; return a problem for each that is wrong."""
+        problems = []
         for name in self._environment.list_templates(extensions=("txt", "html")):
             try:
-                with self._placed(name):
+                with self._locate_errors(name):
                     self._environment.get_template(name)
             except Problem as problem:
-                wrong.append(problem)
-        return wrong
+                problems.append(problem)
+        return problems
 
     def subject(self, kind: str, values: Mapping[str, object]) -> str:
-        """Return the subject, one line."""
+        """Return the subject on one line."""
         return _LINE_ENDS.sub(" ", self._render(f"{kind}/subject.txt", values).strip())
 
     def text(self, kind: str, values: Mapping[str, object], blanks: Blanks) -> TextTemplate:
-        """Return the text with `blanks` left open; surplus blank lines, as conditions leave them, are gone."""
-        return self._form(f"{kind}/body.txt", values, blanks, finish=tidy)
+        """Return the text with `blanks`, without the surplus blank lines that conditions leave."""
+        return self._render_with_blanks(f"{kind}/body.txt", values, blanks, finish=tidy)
 
     def html(self, kind: str, values: Mapping[str, object], blanks: Blanks) -> TextTemplate:
-        """Return the HTML with `blanks` left open, its style sheet written into the elements."""
-        return self._form(f"{kind}/body.html", values, blanks, finish=self._inlined)
+        """Return the HTML with `blanks`, and with its style sheet inlined."""
+        return self._render_with_blanks(f"{kind}/body.html", values, blanks, finish=self._inline_styles)
 
-    def _inlined(self, html: str) -> str:
+    def _inline_styles(self, html: str) -> str:
         try:
             return self._inliner.inline(html)
         except css_inline.InlineError as error:
@@ -99,7 +99,7 @@ class Templates:
                 f"{self._folder / 'layout.html'}: its style sheet cannot be read: {error}"
             ) from None
 
-    def _form(
+    def _render_with_blanks(
         self,
         name: str,
         values: Mapping[str, object],
@@ -107,25 +107,25 @@ class Templates:
         *,
         finish: Callable[[str], str],
     ) -> TextTemplate:
-        # No value can contain the stem, which hangs on them all.
+        # The stem is a hash of all values, so no value can contain it.
         stem = f"blank-{sha256(repr(sorted(values.items())).encode()).hexdigest()[:32]}"
         marks = {word: f"{before}{stem}-{blank}-{after}" for word, (before, blank, after) in blanks.items()}
         text = finish(self._render(name, {**values, **marks}))
         pieces = re.split(f"{stem}-({'|'.join({blank for _, blank, _ in blanks.values()})})-", text)
         if any(stem[:12] in literal.lower() for literal in pieces[::2]):
             raise Problem(
-                f"{self._folder / name}: {', '.join(blanks)} are each member's own and are filled in last; "
-                "no filter can be used on them"
+                f"{self._folder / name}: {', '.join(blanks)} differ for each member and are filled in last, so no "
+                "filter can be used on them; remove the filter"
             )
         return TextTemplate(pieces)
 
     def _render(self, name: str, values: Mapping[str, object]) -> str:
-        with self._placed(name, known=values):
+        with self._locate_errors(name, known=values):
             return self._environment.get_template(name).render(values)
 
     @contextmanager
-    def _placed(self, name: str, *, known: Iterable[str] = ()) -> Iterator[None]:
-        """Raises Problem, with its place, for whatever goes wrong within with the template `name`."""
+    def _locate_errors(self, name: str, *, known: Iterable[str] = ()) -> Iterator[None]:
+        """Raise Problem, with file and line, for any error in the template `name`; `known` are its variables."""
         try:
             yield
         except TemplateNotFound as error:
@@ -135,14 +135,16 @@ class Templates:
                 f"{error.filename or self._folder / name}, line {error.lineno}: {error.message}"
             ) from None
         except UndefinedError as error:
-            words = ", ".join(sorted(known))
-            raise Problem(f"{self._place(error, name)}: {error.message}; known here are {words}") from None
-        # A template is somebody's text, and can go wrong in any of these ways.
+            names = ", ".join(sorted(known))
+            raise Problem(
+                f"{self._place(error, name)}: {error.message}; this template may use {names}"
+            ) from None
+        # People edit templates, and an expression in one can fail in any of these ways.
         except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise Problem(f"{self._place(error, name)}: {error}") from None
 
     def _place(self, error: Exception, name: str) -> str:
-        """File and line of the innermost template that `error` passed through."""
+        """Return file and line of the innermost template that raised `error`."""
         place, trace = f"{self._folder / name}", error.__traceback__
         while isinstance(trace, TracebackType):
             file = trace.tb_frame.f_code.co_filename

@@ -1,11 +1,10 @@
 """The address of a visitor, also behind the proxies that the settings trust, and the network it belongs to."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-
-from starlette.types import Scope
+from typing import Any
 
 from scheduler.domain.errors import Refused
 

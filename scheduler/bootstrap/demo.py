@@ -60,7 +60,7 @@ _WORDS = "It has forty made-up members; what each was told is under /outbox. Not
 _DESCRIPTION = "An hour of conversation about kindness, online, on the third Thursday of every month."
 
 
-async def demonstrate(
+async def run_demo(
     config: Path | None, environment: Mapping[str, str], *, say: Callable[[str], None]
 ) -> None:
     """Serve under `var/demo` until stopped. Raises Problem where that cannot start."""

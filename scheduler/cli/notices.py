@@ -29,7 +29,7 @@ from scheduler.cli.command import (
 from scheduler.cli.reports import describe_duration
 from scheduler.delivery.compose.markdown import placeholders
 from scheduler.domain.address import address_key
-from scheduler.domain.audience import parse_audience
+from scheduler.domain.audience import ACCEPTED, parse_audience
 from scheduler.domain.clock import parse_duration
 from scheduler.domain.errors import Refused
 from scheduler.domain.table import decode_text
@@ -42,7 +42,6 @@ from scheduler.store.notices import Notice
 
 app = make_app("Send notices, and see or stop what is being sent.")
 
-AUDIENCE_TERMS = "all, convenors, coming:KEY, unanswered:KEY, country:XX, zone:Z, locale:L, list:FILE"
 POLL_SECONDS = 0.5
 POLLS_WITHOUT_SERVE = 10
 """How often --wait looks for a running `serve` before it gives up."""
@@ -91,7 +90,7 @@ def send(
         Path, typer.Option(metavar="FILE.md", help="The text, in Markdown; - reads standard input.")
     ],
     audience: Annotated[
-        str, typer.Option(help=f"Who gets it: {AUDIENCE_TERMS}; join several with commas.")
+        str, typer.Option(help=f"Who gets it: {ACCEPTED}; join several with commas.")
     ] = "all",
     at: Annotated[
         str | None,

@@ -29,6 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.operators import OperatorType
 
+from scheduler.domain.policy import MEETING, PERSONAL, PLANNED
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -74,17 +76,9 @@ metadata = MetaData(
 )
 
 
-_PLANNED_KINDS = ("invitation", "reminder", "follow-up")
-_MEETING_KINDS = (*_PLANNED_KINDS, "update", "cancellation")
-_PERSONAL_KINDS = (
-    "confirmation",
-    "already-member",
-    "decline",
-    "sign-in",
-    "address-change",
-    "address-changed",
-    "welcome",
-)
+_PLANNED_KINDS = tuple(kind.value for kind in PLANNED)
+_MEETING_KINDS = tuple(kind.value for kind in MEETING)
+_PERSONAL_KINDS = tuple(kind.value for kind in PERSONAL)
 
 
 _ENDED = ("sent", "failed", "expired", "withdrawn", "skipped")

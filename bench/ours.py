@@ -26,7 +26,7 @@ from sqlalchemy import Connection, event, text
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.people import name
-from scheduler.bootstrap.worker import calm_collector
+from scheduler.bootstrap.worker import tune_garbage_collector
 from scheduler.delivery.compose.dkim import DkimSigner
 from scheduler.delivery.send.smtp import SmtpTransport
 from scheduler.delivery.send.transport import SmtpAddress
@@ -129,7 +129,7 @@ async def main(asked: argparse.Namespace) -> None:
             if asked.commit_ms:
                 slow_commits(installation, asked.commit_ms)
             composer(installation.community, installation.signer).prepare()
-            calm_collector()
+            tune_garbage_collector()
             begun, spent = time.perf_counter(), time.process_time()
             sent = await installation.dispatcher.send_due()
             took = {

@@ -7,7 +7,7 @@ import typer
 
 from scheduler.bootstrap.logs import set_up_logs
 from scheduler.bootstrap.serve import make_planner
-from scheduler.bootstrap.wiring import Parts, put_back
+from scheduler.bootstrap.wiring import Parts, restore_backup
 from scheduler.cli.command import command_context, confirm, is_terminal, make_app, run_async
 from scheduler.service.restore import back_up, let_go, missed
 from scheduler.service.sending_pause import CLOCK_AHEAD, RESTORED, SendingPaused, held
@@ -57,7 +57,7 @@ def restore(context: typer.Context, file: Path) -> None:
     `resume` starts sending again.
     """
     set_up_logs()
-    previous = run_async(put_back(command_context(context).settings, file))
+    previous = run_async(restore_backup(command_context(context).settings, file))
     if previous:
         typer.echo(f"the previous database is kept as {previous}")
     typer.echo(

@@ -66,7 +66,7 @@ async def test_zone_data_before_the_package_is_wrong(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(zoneinfo, "TZPATH", ("/usr/share/zoneinfo",))
     wrong, found = await examined()
     assert wrong
-    assert "/usr/share/zoneinfo stands before the tzdata package" in texts(found, Level.WRONG)
+    assert "/usr/share/zoneinfo is used instead of the tzdata package" in texts(found, Level.WRONG)
 
 
 async def test_a_key_that_others_may_read_is_wrong(folder: Path) -> None:

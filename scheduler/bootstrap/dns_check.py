@@ -117,7 +117,7 @@ def _check_spf(domain: str, texts: list[str], note: Note) -> None:
                 Level.WRONG, f'SPF: "{record}" lets everybody send in the name of {domain}; end it with ~all'
             )
         case [record]:
-            note(Level.FINE, f'SPF: "{record}"; see that it names the relay')
+            note(Level.FINE, f'SPF: "{record}"; check that it names the relay')
         case records:
             note(Level.WRONG, f"SPF: {domain} has {len(records)} records, which counts as none; leave one")
 

@@ -54,7 +54,7 @@ async def test_a_fresh_installation_is_well_and_is_told_what_it_lacks() -> None:
 
 
 async def test_a_template_that_cannot_be_read_is_wrong(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "templates: the mails' can be read" in texts((await examined())[1], Level.FINE)
+    assert "templates: all mail templates can be read" in texts((await examined())[1], Level.FINE)
     (folder / "subject.txt").write_text("{{ when.line", encoding="utf-8")
     monkeypatch.setattr(doctor, "bundled", lambda _name: folder)
     wrong, found = await examined()

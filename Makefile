@@ -1,13 +1,13 @@
-# One door for every check. Everything runs in .venv, which is made and kept up to date as needed.
+# All checks are run from here. They use .venv, which make creates and keeps up to date.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# What `make proof` runs: every long proof, or with ONLY="proof and short" the shorter ones.
+# Which long proofs `make proof` runs: all, or the short ones with ONLY="proof and short".
 ONLY ?= proof
 
-# Which tests, e.g. make test TESTS=tests/domain
+# Which tests to run, for example: make test TESTS=tests/domain
 TESTS ?=
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
@@ -21,13 +21,13 @@ COMPILE := $(UV) pip compile --universal --python-version 3.11 --generate-hashes
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(VENV)/.installed ## Make .venv with the third-thursday command
+install: $(VENV)/.installed ## Create .venv with the third-thursday command
 
-run: $(VENV)/.installed ## See the main job done: http://127.0.0.1:8000 with forty made-up members
+run: $(VENV)/.installed ## Run the demo on http://127.0.0.1:8000, with forty made-up members
 	@exec $(BIN)/third-thursday demo
 
-test: $(VENV)/.installed-dev ## Run the tests; what needs a missing PostgreSQL or browser is skipped by name
-	$(BIN)/python -m pytest -n 2 $(TESTS)
+test: $(VENV)/.installed-dev ## Run the tests on all cores; tests that need PostgreSQL or a browser are skipped without it
+	$(BIN)/python -m pytest -n auto $(TESTS)
 
 check: $(VENV)/.installed-dev ## Run ruff, mypy --strict and import-linter
 	$(BIN)/ruff check
@@ -35,15 +35,15 @@ check: $(VENV)/.installed-dev ## Run ruff, mypy --strict and import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: $(VENV)/.installed-dev ## Run the benchmarks, told as ratios
+bench: $(VENV)/.installed-dev ## Run the benchmarks; results are ratios
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/feeds.py
 	$(BIN)/python bench/latency.py
 
 proof: $(VENV)/.installed-dev ## Run the long proofs
-	$(BIN)/python -m pytest -n 2 -m "$(ONLY)" $(TESTS) || [ $$? -eq 5 ]  # 5: none is there
+	$(BIN)/python -m pytest -n 2 -m "$(ONLY)" $(TESTS) || [ $$? -eq 5 ]  # exit code 5: no test was selected
 
-lock: ## Resolve the lock files anew; UPGRADE=1 takes newer versions too
+lock: ## Update the lock files; UPGRADE=1 also takes newer versions
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip --disable-pip-version-check --quiet install 'uv>=0.9,<1'
 	$(COMPILE) pyproject.toml --extra postgres -o requirements.lock
@@ -51,15 +51,15 @@ lock: ## Resolve the lock files anew; UPGRADE=1 takes newer versions too
 	$(COMPILE) pyproject.toml --extra postgres --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
 	rm -rf .venv-lock
 
-clean: ## Remove what make and the tools have made, but never var/
+clean: ## Remove everything that make and the tools created, but not var/
 	rm -rf $(VENV) .venv-lock .readers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find scheduler tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name it: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; choose it with: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
-# A stamp is older than what it was made from when that has changed: then, and only then, there is work to do.
+# Each stamp file records the last installation; make repeats it only if one of its inputs is newer.
 $(VENV)/.installed: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
 	$(PIP) install --require-hashes -r requirements.lock -r requirements-build.lock
 	$(PIP) install --no-deps --no-build-isolation --editable .

@@ -27,7 +27,7 @@ from sqlalchemy import Connection, event, text
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.people import name
-from scheduler.bootstrap.worker import calm_collector
+from scheduler.bootstrap.worker import tune_garbage_collector
 from scheduler.delivery.compose.dkim import DkimSigner
 from scheduler.delivery.send.smtp import SmtpTransport
 from scheduler.delivery.send.transport import SmtpAddress

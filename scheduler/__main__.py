@@ -1,4 +1,4 @@
-"""So that `python -m scheduler` is the `third-thursday` command."""
+"""Run the `third-thursday` command with `python -m scheduler`."""
 
 from scheduler.cli import main
 

@@ -1,1 +1,1 @@
-"""The one place that builds and wires: settings are read here, and `serve` is assembled here."""
+"""The composition root: read the settings, and assemble the service from the other packages."""

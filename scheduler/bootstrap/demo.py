@@ -1,4 +1,4 @@
-"""`demo`: the main job to be seen at once, with made-up members and a folder in place of a relay."""
+"""`demo`: the whole service with made-up members, and a mail folder in place of a relay."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,7 +11,7 @@ from scheduler.bootstrap.wiring import Parts
 from scheduler.domain.policy import Kind, Policy
 from scheduler.store import members
 
-# Name, country, zone, language; thirty zones, some of them where clocks do what people forget.
+# Name, country, zone and locale, in thirty zones; some have unusual offsets or clock changes.
 _PEOPLE = """
 Aroha Ngata|NZ|Pacific/Auckland|en-NZ
 Wiremu Parata|NZ|Pacific/Auckland|en-NZ
@@ -55,16 +55,18 @@ Claire Tremblay|CA|America/Vancouver|en-CA
 Brendan Power|CA|America/St_Johns|en-CA
 """
 
-_WORDS = "It has forty made-up members; what each was told is under /outbox. Nothing leaves this machine. Ctrl-C stops."
+_INTRODUCTION = (
+    "There are forty made-up members; /outbox shows their mail. No mail leaves this machine. Ctrl-C stops."
+)
 
 _DESCRIPTION = "An hour of conversation about kindness, online, on the third Thursday of every month."
 
 
-async def demonstrate(
+async def run_demo(
     config: Path | None, environment: Mapping[str, str], *, say: Callable[[str], None]
 ) -> None:
-    """Serve under `var/demo` until stopped. Raises Problem where that cannot start."""
-    # Somebody else's settings keep their own words; the defaults have none.
+    """Serve from `var/demo` until stopped. Raises Problem if the service cannot start."""
+    # The default settings have no description.
     description = {} if config else {"THIRD_THURSDAY_COMMUNITY__DESCRIPTION": _DESCRIPTION}
     settings = load_settings(
         config,
@@ -73,28 +75,30 @@ async def demonstrate(
             **environment,
             "THIRD_THURSDAY_DATABASE__URL": "sqlite:///var/demo/third-thursday.sqlite",
             "THIRD_THURSDAY_MAIL__TRANSPORT": "maildir:var/demo/mail",
-            # Who looks again after months need not say that the clock is right.
+            # Start again after months without asking whether the clock is right.
             "THIRD_THURSDAY_WATCH__LONGEST_OUTAGE": "9999d",
             "THIRD_THURSDAY_WEB__OUTBOX": "true",
         },
     )
-    # Whatever the day is, the next meeting's invitation is due.
-    invited = [policy for policy in settings.policies if policy.kind is Kind.INVITATION]
+    # Make the next meeting's invitation due on any day.
+    invitations = [policy for policy in settings.policies if policy.kind is Kind.INVITATION]
     early = [
-        Policy(slug=one.slug, kind=one.kind, lead=timedelta(days=60), series=one.series) for one in invited
+        Policy(slug=policy.slug, kind=policy.kind, lead=timedelta(days=60), series=policy.series)
+        for policy in invitations
     ]
     others = [policy for policy in settings.policies if policy.kind is not Kind.INVITATION]
     settings = replace(settings, policies=(*early, *others))
     if not config:
-        rooms = (
-            replace(one, link=one.link or "https://rooms.example.org/kindness") for one in settings.series
+        with_rooms = (
+            replace(series, link=series.link or "https://rooms.example.org/kindness")
+            for series in settings.series
         )
-        settings = replace(settings, series=tuple(rooms))
-    await serve(settings, prepare=_people, say=lambda line: say(f"{line}\n{_WORDS}"))
+        settings = replace(settings, series=tuple(with_rooms))
+    await serve(settings, prepare=_add_members, say=lambda line: say(f"{line}\n{_INTRODUCTION}"))
 
 
-async def _people(parts: Parts) -> None:
-    """Put the made-up members on the list, once."""
+async def _add_members(parts: Parts) -> None:
+    """Add the made-up members to an empty list."""
     now = parts.clock.now()
     async with parts.database.write() as connection:
         if await members.counts(connection):

@@ -1,4 +1,4 @@
-"""Check what receivers find in the DNS about our sender: SPF, DKIM and DMARC."""
+"""Check the DNS records by which receivers judge our mail: SPF, DKIM, DMARC, and MX of the inbox."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,26 +30,28 @@ PATIENCE_SECONDS = 5
 Note = Callable[[Level, str], None]
 
 
-async def look_at_sender(
+async def check_sender(
     address: str, signer: DkimSigner | None, note: Note, *, inbox: str = "", resolver: str = ""
 ) -> None:
-    """Note what the DNS says of mails from `address` signed by `signer`, which come back to `inbox` where one is named.
-    `resolver`: see `examine`."""
+    """Report on the DNS records for mail from `address`, signed by `signer` and returned to `inbox` if there is one.
+
+    `resolver` is as for `doctor.examine`.
+    """
     domain = ascii_domain(address).rpartition("@")[2].lower()
-    asked = _resolver(resolver)
+    dns = _resolver(resolver)
     try:
         if inbox:
-            await _judge_inbox(domain, inbox, asked, note)
-        # SPF is asked of where a mail comes back to (RFC 7208 section 2.4).
-        _judge_spf(inbox or domain, await _texts(asked, inbox or domain), note)
+            await _check_inbox(domain, inbox, dns, note)
+        # SPF applies to the return path's domain (RFC 7208 section 2.4).
+        _check_spf(inbox or domain, await _texts(dns, inbox or domain), note)
         if signer:
-            _judge_dkim(domain, signer, await _texts(asked, signer.name), note)
+            _check_dkim(domain, signer, await _texts(dns, signer.name), note)
         else:
-            note(Level.NOTE, "DKIM: [dkim] key is not set; see that the relay signs what it sends")
-        _judge_dmarc(domain, await _policy(asked, domain), note)
+            note(Level.NOTE, "DKIM: [dkim] key is not set; check that the relay signs mail")
+        _check_dmarc(domain, await _policy(dns, domain), note)
     except DNSException as error:
         reason = str(error).partition(":")[0]
-        note(Level.NOTE, f"SPF, DKIM, DMARC: not checked, the DNS does not answer: {reason}")
+        note(Level.NOTE, f"SPF, DKIM, DMARC: not checked, because the DNS does not answer: {reason}")
 
 
 def _resolver(place: str) -> Resolver:
@@ -66,7 +68,7 @@ def _resolver(place: str) -> Resolver:
 
 
 async def _texts(resolver: Resolver, name: str) -> list[str]:
-    """The TXT records of a name, each with its strings joined; none where there is no such name."""
+    """Return the TXT records of a name, with the strings of each joined, or [] if the name does not exist."""
     try:
         answer = await resolver.resolve(name, "TXT")
     except (NXDOMAIN, NoAnswer):
@@ -75,21 +77,21 @@ async def _texts(resolver: Resolver, name: str) -> list[str]:
 
 
 async def _policy(resolver: Resolver, domain: str) -> list[str]:
-    """The DMARC records of the domain, or of the nearest one above it that has any."""
+    """Return the DMARC records of the domain, or of the nearest parent domain that has any."""
     labels = domain.split(".")
     for start in range(max(1, len(labels) - 1)):
-        found = await _texts(resolver, "_dmarc." + ".".join(labels[start:]))
-        if records := [text for text in found if text.replace(" ", "").lower().startswith("v=dmarc1")]:
+        texts = await _texts(resolver, "_dmarc." + ".".join(labels[start:]))
+        if records := [text for text in texts if text.replace(" ", "").lower().startswith("v=dmarc1")]:
             return records
     return []
 
 
-async def _judge_inbox(domain: str, inbox: str, resolver: Resolver, note: Note) -> None:
+async def _check_inbox(domain: str, inbox: str, resolver: Resolver, note: Note) -> None:
     try:
-        hosts = [str(one.exchange).rstrip(".") for one in await resolver.resolve(inbox, "MX")]
+        hosts = [str(record.exchange).rstrip(".") for record in await resolver.resolve(inbox, "MX")]
         note(
             Level.FINE,
-            f"inbox: mail for {inbox} goes to {', '.join(sorted(hosts))}; see that it reaches `ingest`",
+            f"inbox: mail for {inbox} goes to {', '.join(sorted(hosts))}; check that it reaches `ingest`",
         )
     except (NXDOMAIN, NoAnswer):
         note(
@@ -103,7 +105,7 @@ async def _judge_inbox(domain: str, inbox: str, resolver: Resolver, note: Note) 
         )
 
 
-def _judge_spf(domain: str, texts: list[str], note: Note) -> None:
+def _check_spf(domain: str, texts: list[str], note: Note) -> None:
     match [text for text in texts if text.lower().split(" ")[0] == "v=spf1"]:
         case []:
             note(
@@ -115,12 +117,12 @@ def _judge_spf(domain: str, texts: list[str], note: Note) -> None:
                 Level.WRONG, f'SPF: "{record}" lets everybody send in the name of {domain}; end it with ~all'
             )
         case [record]:
-            note(Level.FINE, f'SPF: "{record}"; see that it names the relay')
+            note(Level.FINE, f'SPF: "{record}"; check that it names the relay')
         case records:
             note(Level.WRONG, f"SPF: {domain} has {len(records)} records, which counts as none; leave one")
 
 
-def _judge_dkim(domain: str, signer: DkimSigner, texts: list[str], note: Note) -> None:
+def _check_dkim(domain: str, signer: DkimSigner, texts: list[str], note: Note) -> None:
     if not _aligned(domain, signer.domain):
         note(
             Level.WRONG,
@@ -139,7 +141,7 @@ def _judge_dkim(domain: str, signer: DkimSigner, texts: list[str], note: Note) -
             note(Level.WRONG, f"DKIM: {signer.name} has {len(published)} TXT records; leave one")
 
 
-def _judge_dmarc(domain: str, records: list[str], note: Note) -> None:
+def _check_dmarc(domain: str, records: list[str], note: Note) -> None:
     match records:
         case []:
             note(Level.NOTE, f'DMARC: _dmarc.{domain} has none; publish a TXT record "v=DMARC1; p=none"')
@@ -151,8 +153,8 @@ def _judge_dmarc(domain: str, records: list[str], note: Note) -> None:
             note(Level.WRONG, f"DMARC: {domain} has {len(records)} records, which counts as none; leave one")
 
 
-def _aligned(one: str, other: str) -> bool:
-    return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
+def _aligned(domain: str, other: str) -> bool:
+    return domain == other or domain.endswith(f".{other}") or other.endswith(f".{domain}")
 
 
 def _tags(record: str) -> dict[str, str]:

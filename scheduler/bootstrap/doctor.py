@@ -1,4 +1,4 @@
-"""`doctor`: looks at the installation as it is, and says what to mend."""
+"""`doctor`: check the installation, and say what to fix."""
 
 import os
 import zoneinfo
@@ -7,7 +7,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from scheduler.bootstrap.dns_check import Finding, Level, look_at_sender
+from scheduler.bootstrap.dns_check import Finding, Level, check_sender
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.settings_sources import bundled
 from scheduler.bootstrap.web_process import connection_limits, raise_descriptor_limit
@@ -33,8 +33,10 @@ _PAGE_ZONES = ("Asia/Kolkata", "Pacific/Auckland")
 
 
 async def examine(settings: Settings, show: Callable[[Finding], None], *, resolver: str = "") -> bool:
-    """Show one finding after the other; returns whether anything is wrong. `resolver` is the IP address (and port) of
-    the DNS server to ask, in place of the machine's own."""
+    """Show one finding after the other, and return whether anything is wrong.
+
+    `resolver` is the IP address (and port) of the DNS server to ask, instead of the machine's own.
+    """
     wrong = False
 
     def note(level: Level, text: str) -> None:
@@ -43,30 +45,29 @@ async def examine(settings: Settings, show: Callable[[Finding], None], *, resolv
         show(Finding(level, text))
 
     note(Level.FINE, f"settings: {len(settings.series)} series, {len(settings.policies)} policies")
-    _look_at_zones(note)
-    _look_at_templates(note)
-    _check_pages(settings, note)
-    await _look_at_relay(settings, note)
-    await _look_at_signature(settings, note, resolver)
-    _look_at_links(settings, note)
-    _look_at_web(settings, note)
+    _check_zones(note)
+    _check_templates(note)
+    await _check_relay(settings, note)
+    await _check_signature(settings, note, resolver)
+    _check_links(settings, note)
+    _check_web(settings, note)
     try:
         async with open_parts(settings) as parts:
-            await _look_at_database(parts, note)
-            await _look_at_pace(parts, note)
+            await _check_database(parts, note)
+            await _check_pace(parts, note)
     except Problem as problem:
         note(Level.WRONG, str(problem))
     return wrong
 
 
-def _look_at_zones(note: Callable[[Level, str], None]) -> None:
-    """The packaged data is the only one, unless something put another folder before it."""
+def _check_zones(note: Callable[[Level, str], None]) -> None:
+    """Check that zone data comes only from the tzdata package."""
     version = tzdata_version()
     if zoneinfo.TZPATH:
         note(
             Level.WRONG,
-            f"zone data: {zoneinfo.TZPATH[0]} stands before the tzdata package ({version}); "
-            "remove what calls zoneinfo.reset_tzpath",
+            f"zone data: {zoneinfo.TZPATH[0]} is used instead of the tzdata package ({version}); "
+            "remove the code that calls zoneinfo.reset_tzpath",
         )
     elif os.environ.get("PYTHONTZPATH"):
         note(Level.FINE, f"zone data: IANA {version}, from the tzdata package; PYTHONTZPATH is not followed")
@@ -74,41 +75,15 @@ def _look_at_zones(note: Callable[[Level, str], None]) -> None:
         note(Level.FINE, f"zone data: IANA {version}, from the tzdata package; the system's is not used")
 
 
-def _look_at_templates(note: Callable[[Level, str], None]) -> None:
+def _check_templates(note: Callable[[Level, str], None]) -> None:
     wrong = Templates(bundled("templates/email")).load()
     for problem in wrong:
         note(Level.WRONG, f"template: {problem}")
     if not wrong:
-        note(Level.FINE, "templates: the mails' can be read")
+        note(Level.FINE, "templates: all mail templates can be read")
 
 
-def _check_pages(settings: Settings, note: Callable[[Level, str], None]) -> None:
-    """Check that the page of a meeting shows the instant at which it starts, as every email about it does."""
-    templates, problems = read_templates(bundled("templates/web")), []
-    for series in settings.series:
-        date = next(series.dates(series.first), None)
-        if date is None:
-            continue
-        occurrence = series.occurrence(date, series.starts_on(date))
-        for zone in sorted({series.zone, *_PAGE_ZONES}):
-            starts = occurrence.starts.astimezone(ZoneInfo(zone))
-            try:
-                agrees = f'datetime="{starts.isoformat()}"' in shown_time(templates, occurrence, series, zone)
-            except Problem as problem:
-                problems.append(str(problem))
-                continue
-            if not agrees:
-                problems.append(
-                    f"templates/web/_when.html does not show the start of {occurrence.key} in {zone}, "
-                    f"{starts:%Y-%m-%d %H:%M}; correct the template"
-                )
-    for text in dict.fromkeys(problems):
-        note(Level.WRONG, f"pages: {text}")
-    if not problems:
-        note(Level.FINE, "pages: they show the same times as the emails")
-
-
-async def _look_at_relay(settings: Settings, note: Callable[[Level, str], None]) -> None:
+async def _check_relay(settings: Settings, note: Callable[[Level, str], None]) -> None:
     try:
         await (await make_transport(settings).connect()).close()
     except ConnectProblem as problem:
@@ -120,7 +95,7 @@ async def _look_at_relay(settings: Settings, note: Callable[[Level, str], None])
         note(Level.FINE, "mail: the relay answers")
 
 
-async def _look_at_signature(settings: Settings, note: Callable[[Level, str], None], resolver: str) -> None:
+async def _check_signature(settings: Settings, note: Callable[[Level, str], None], resolver: str) -> None:
     try:
         signer = load_signer(settings)
     except Problem as problem:
@@ -132,26 +107,26 @@ async def _look_at_signature(settings: Settings, note: Callable[[Level, str], No
         urlsplit(settings.community.base_url).hostname or ""
     )
     if sends or resolver:
-        await look_at_sender(
+        await check_sender(
             settings.community.address, signer, note, inbox=settings.community.inbox, resolver=resolver
         )
 
 
-def _look_at_links(settings: Settings, note: Callable[[Level, str], None]) -> None:
+def _check_links(settings: Settings, note: Callable[[Level, str], None]) -> None:
     host = settings.community.base_url.partition("://")[2].partition("/")[0].rpartition(":")[0]
     if is_loopback(host or settings.community.base_url.partition("://")[2]):
         note(
             Level.NOTE,
-            f"links: {settings.community.base_url} is reached from this machine only; set [web] base_url",
+            f"links: {settings.community.base_url} can be opened on this machine only; set [web] base_url",
         )
     elif settings.community.base_url.startswith("http://"):
-        note(Level.NOTE, "links: [web] base_url is http; members' personal links want https")
+        note(Level.NOTE, "links: [web] base_url is http; members' personal links should be https")
     else:
         note(Level.FINE, f"links: {settings.community.base_url}")
 
 
-def _look_at_web(settings: Settings, note: Callable[[Level, str], None]) -> None:
-    """How many connections the web may have, and what it shows that is not for everybody."""
+def _check_web(settings: Settings, note: Callable[[Level, str], None]) -> None:
+    """Check the limit on connections, and that private pages are closed."""
     descriptors = raise_descriptor_limit()
     limits = connection_limits(settings, descriptors)
     fewer = limits.connections < settings.web.connections
@@ -167,19 +142,19 @@ def _look_at_web(settings: Settings, note: Callable[[Level, str], None]) -> None
     if settings.web.outbox:
         note(
             Level.WRONG if settings.community.base_url.startswith("https:") else Level.NOTE,
-            "outbox: /outbox shows every member's personal links to whoever uses this machine, or a proxy on it; "
+            "outbox: /outbox shows every member's personal links to anyone on this machine or behind a proxy on it; "
             "set [web] outbox = false",
         )
     place = settings.watch.metrics_listen
     if place and not is_loopback(place.rpartition(":")[0].strip("[]")):
         note(
             Level.NOTE,
-            f"metrics: whoever reaches {place} may read /metrics; let only your Prometheus reach it",
+            f"metrics: anyone who can reach {place} can read /metrics; allow only your Prometheus",
         )
 
 
-async def _look_at_pace(parts: Parts, note: Callable[[Level, str], None]) -> None:
-    """Whether at the relay's rate all is sent while it is of use."""
+async def _check_pace(parts: Parts, note: Callable[[Level, str], None]) -> None:
+    """Check that, at the configured rate, all mail is sent before it expires."""
     rate, now = parts.settings.mail.rate, parts.clock.now()
     if not rate:
         return
@@ -191,44 +166,44 @@ async def _look_at_pace(parts: Parts, note: Callable[[Level, str], None]) -> Non
         until=now + LOOK_AHEAD,
         now=now,
     )
-    late = late_notices(rows)
-    for one in late:
-        note(Level.WRONG if one.misses else Level.NOTE, _say_late(one, rate))
+    late = tardy(rows)
+    for notice in late:
+        note(Level.WRONG if notice.misses else Level.NOTE, _describe_late(notice, rate))
     if not late:
         note(Level.FINE, f"rate: at {rate:g} a second all that is due within six weeks leaves in time")
 
 
-def _say_late(one: LateNotice, rate: float) -> str:
+def _describe_late(notice: Tardy, rate: float) -> str:
     how = (
-        f"but it expires at {one.expires:%Y-%m-%d %H:%M}: some will not get it"
-        if one.misses
+        f"but it expires at {notice.expires:%Y-%m-%d %H:%M}: some will not get it"
+        if notice.misses
         else "less than half of the time before it expires is then left"
     )
-    remedy = ", or give its policy a longer lead" if one.of_policy else ""
+    remedy = ", or give its policy a longer lead" if notice.of_policy else ""
     return (
-        f"rate: {one.about}: {one.recipients} mails at {rate:g} a second leave from {one.start:%Y-%m-%d %H:%M} to "
-        f"{one.finish:%Y-%m-%d %H:%M} UTC; {how}; raise [mail] rate{remedy}"
+        f"rate: {notice.about}: {notice.recipients} mails at {rate:g} a second leave from "
+        f"{notice.start:%Y-%m-%d %H:%M} to {notice.finish:%Y-%m-%d %H:%M} UTC; {how}; raise [mail] rate{remedy}"
     )
 
 
-async def _look_at_database(parts: Parts, note: Callable[[Level, str], None]) -> None:
+async def _check_database(parts: Parts, note: Callable[[Level, str], None]) -> None:
     now = parts.clock.now()
     note(Level.FINE, f"database: {parts.database.shown} has this version's shape")
     secret = parts.database.path.parent / "secret" if parts.database.path else None
     if secret and not parts.settings.security.key and secret.stat().st_mode & 0o077:
         note(Level.WRONG, f"key: others may read {secret}; run `chmod 600 {secret}`")
-    found = await health(parts.database, now, unwritable=await try_writing(parts.database, now))
-    for trouble in found.troubles(now):
+    state = await health(parts.database, now, unwritable=await try_writing(parts.database, now))
+    for trouble in state.troubles(now):
         note(Level.NOTE if trouble.startswith("no `serve`") else Level.WRONG, trouble)
-    if found.suppressed:
+    if state.suppressed:
         note(
             Level.NOTE,
-            f"members: {found.suppressed} member{' has' if found.suppressed == 1 else 's have'} an address that sends "
+            f"members: {state.suppressed} member{' has' if state.suppressed == 1 else 's have'} an address that sends "
             "mail back; `members show` says why",
         )
-    if found.to_review:
-        note(Level.NOTE, f"inbox: {found.to_review} that came back to be looked at; see `returns list`")
-    note(Level.FINE, f"members: {found.members.get('active', 0)} active")
+    if state.to_review:
+        note(Level.NOTE, f"inbox: {state.to_review} returned messages to review; see `returns list`")
+    note(Level.FINE, f"members: {state.members.get('active', 0)} active")
     async with parts.database.read() as connection:
         for zone, count in sorted((await members.unknown_zones(connection)).items()):
             note(
@@ -237,27 +212,29 @@ async def _look_at_database(parts: Parts, note: Callable[[Level, str], None]) ->
                 f"{tzdata_version()} does not know: they get no reminder; install a newer tzdata package",
             )
         await check_frozen(connection, parts.series, parts.community.domain)
-        kept = await occurrences.all_occurrences(connection, since=now)
+        upcoming = await occurrences.all_occurrences(connection, since=now)
         for series in parts.series:
-            following = next_occurrence((one for one in kept if one.series == series.slug), now)
+            following = next_occurrence(
+                (occurrence for occurrence in upcoming if occurrence.series == series.slug), now
+            )
             if following and not (following.link or series.link):
                 note(
                     Level.NOTE,
                     f"room: {following.key} has none yet; set it with `occurrence amend … --link URL`",
                 )
-        for one in kept:
-            if one.orphaned:
+        for occurrence in upcoming:
+            if occurrence.orphaned:
                 note(
                     Level.NOTE,
-                    f"{one.key} is no longer given by the rule; keep it (any `occurrence amend`) or cancel it",
+                    f"{occurrence.key} no longer fits the rule; keep it (any `occurrence amend`) or cancel it",
                 )
-            for zone, starts, local in await notices.told_hours(connection, one.key):
-                if not is_known_zone(zone):
-                    continue
+            for zone, starts, local in await notices.told_hours(connection, occurrence.key):
                 shown = f"{starts.astimezone(ZoneInfo(zone)):%Y-%m-%dT%H:%M}"
-                if starts == one.starts and shown != local and starts > now:
-                    count = await reports.count_mailed(connection, one.key, zone)
-                    note(Level.WRONG, _told_wrong(one.key, zone, local=local, right=shown, count=count))
+                if starts == occurrence.starts and shown != local and starts > now:
+                    count = await reports.told_of(connection, occurrence.key, zone)
+                    note(
+                        Level.WRONG, _told_wrong(occurrence.key, zone, local=local, right=shown, count=count)
+                    )
 
 
 def _told_wrong(key: str, zone: str, *, local: str, right: str, count: int) -> str:

@@ -1,4 +1,4 @@
-"""Logs: events with keys, on standard error."""
+"""Set up logging: events with keys, on standard error."""
 
 import contextlib
 import logging
@@ -8,8 +8,8 @@ from typing import TextIO, cast
 import structlog
 
 
-class _Patient:
-    """Whatever standard error is by then, as far as it can be written to: who logs does not fail for the log's sake."""
+class _SafeStandardError:
+    """The current standard error. An error while writing a log line is ignored, so that it breaks nothing else."""
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError):
@@ -21,7 +21,7 @@ class _Patient:
 
 
 def set_up_logs() -> None:
-    """Write events as `time level event key=value`; other libraries' warnings come the same way."""
+    """Write events as `time level event key=value`, and the warnings of other libraries to the same place."""
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -30,20 +30,20 @@ def set_up_logs() -> None:
     render = structlog.processors.LogfmtRenderer(
         key_order=["timestamp", "level", "event"], bool_as_flag=False
     )
-    patient = cast(TextIO, _Patient())
+    output = cast(TextIO, _SafeStandardError())
     structlog.configure(
         processors=[*processors, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        # One for all: structlog keeps a lock for each.
-        logger_factory=lambda *_: structlog.PrintLogger(patient),
+        # Use one file object: structlog keeps a lock for each.
+        logger_factory=lambda *_: structlog.PrintLogger(output),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
-    # It tells of a database that went away with a stack trace for each job; our own events say it in a line.
+    # It logs a stack trace for each job when the database is away; our own event is one line.
     logging.getLogger("pgqueuer").setLevel(logging.CRITICAL)
-    # It tells of each message that it cannot read in the same way, and we keep that message.
+    # It logs a stack trace for each message that it cannot parse; we keep such messages for review.
     logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)
-    # It tells each second that a tick waits for the database.
+    # It warns every second while a tick waits for the database.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)

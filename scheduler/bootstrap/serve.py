@@ -1,4 +1,4 @@
-"""`serve`, assembled: the clock's ticks, the sending and the web, from start to drain."""
+"""Assemble `serve`: ticks, sending, alerts and the web process, from start to shutdown."""
 
 import asyncio
 import contextlib
@@ -17,14 +17,14 @@ from scheduler.bootstrap.web_process import SenderReport, WebProcess, raise_desc
 from scheduler.bootstrap.wiring import Parts, open_parts
 from scheduler.bootstrap.worker import (
     DRAIN_SECONDS,
-    calm_collector,
-    finish,
-    hand_out,
+    consume_jobs,
+    enqueue_due_chunks,
+    finish_or_cancel,
     make_dispatcher,
-    make_hands,
+    make_job_consumer,
     make_transport,
-    share,
-    when_told,
+    stop_on_signal,
+    tune_garbage_collector,
 )
 from scheduler.delivery.send.metrics import MeteredTransport
 from scheduler.domain.errors import Problem
@@ -41,12 +41,14 @@ from scheduler.store.database import OUTAGES, Database
 log = structlog.get_logger()
 
 SAFETY_SECONDS = 30
-BACKLOG = 1_024
+LISTEN_BACKLOG = 1_024
 WATCH_SECONDS = 1
 _FAULTS: tuple[type[Exception], ...] = (*OUTAGES, Problem)
 
 
 def make_planner(parts: Parts) -> Planner:
+    """Return the planner for these parts, with its daily clean-up."""
+
     async def daily(now: datetime) -> None:
         await remind_convenors(parts.database, now=now)
         await count_refusals(parts.database, now=now)
@@ -72,7 +74,7 @@ def make_planner(parts: Parts) -> Planner:
 
 
 class Service:
-    """Ticks and sends until told to stop. All truth is in the database; this only keeps time."""
+    """Tick, send and alert until stopped. All state is in the database."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -80,7 +82,7 @@ class Service:
         self.transport = MeteredTransport(make_transport(parts.settings))
         self._dispatcher = make_dispatcher(parts, self.transport)
         watch = parts.settings.watch
-        self._bell = AlertNotifier(
+        self._alerts = AlertNotifier(
             parts.database,
             parts.clock,
             community=parts.community.name,
@@ -88,40 +90,44 @@ class Service:
             ping=watch.ping,
             late=watch.late,
         )
-        self._looking: asyncio.Task[None] | None = None
+        self._alerting: asyncio.Task[None] | None = None
         self._timer = AsyncIOScheduler(
             timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
         self._ticking = asyncio.Lock()
         self._work = asyncio.Event()
         self._seen = -1
-        self._hands = None if parts.database.is_sqlite else make_hands(parts, self._dispatcher)
+        self._consumer = None if parts.database.is_sqlite else make_job_consumer(parts, self._dispatcher)
 
     async def start(self) -> None:
-        """Take over what an earlier run left, tick once, and set the timer. Raises Problem where that fails."""
-        if not self._hands and (taken := await self._dispatcher.take_over()):
+        """Take over deliveries that an earlier run left, tick once and start the timer. Raises Problem on failure."""
+        if not self._consumer and (taken := await self._dispatcher.take_over()):
             log.warning("taken-over", deliveries=taken)
         await self._tick()
-        self._timer.add_job(_beat, IntervalTrigger(seconds=SAFETY_SECONDS), [self.tick], id="safety")
-        self._timer.add_job(_beat, IntervalTrigger(seconds=WATCH_SECONDS), [self._watch], id="watch")
+        self._timer.add_job(
+            _until_cancelled, IntervalTrigger(seconds=SAFETY_SECONDS), [self.tick], id="safety"
+        )
+        self._timer.add_job(
+            _until_cancelled, IntervalTrigger(seconds=WATCH_SECONDS), [self._watch], id="watch"
+        )
         self._timer.start()
 
     def report(self) -> SenderReport:
-        """What the web cannot know by itself."""
+        """Return what only this process knows, for the web process."""
         return SenderReport(
-            faults=[one.words for one in self._parts.database.outages.current],
+            faults=[fault.words for fault in self._parts.database.faults.standing],
             metrics=generate_latest(self.transport.registry).decode(),
         )
 
     async def tick(self) -> None:
-        """Tick; a tick that fails is logged, and soon tried again."""
+        """Tick. If that fails, log it and try again soon."""
         try:
             await self._tick()
         except _FAULTS as error:
-            self._parts.database.outages.begin("tick", error)
-            # What was to be seen has not been done.
+            self._parts.database.faults.begin("tick", error)
+            # The change has not been dealt with: let _watch see it again.
             self._seen = -1
-            self._look_soon()
+            self._alert_soon()
         else:
             self._parts.database.outages.end("tick")
 
@@ -130,28 +136,28 @@ class Service:
             async with self._parts.database.read() as connection:
                 self._seen = await service_state.current(connection, "change")
             ticked = await self._planner.tick()
-            if not ticked.held and self._hands:
-                await hand_out(self._parts)
+            if not ticked.held and self._consumer:
+                await enqueue_due_chunks(self._parts)
         if ticked.next_due:
             self._timer.add_job(
-                _beat, DateTrigger(ticked.next_due), [self.tick], id="due", replace_existing=True
+                _until_cancelled, DateTrigger(ticked.next_due), [self.tick], id="due", replace_existing=True
             )
         self._work.set()
-        self._look_soon()
+        self._alert_soon()
 
-    def _look_soon(self) -> None:
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
+    def _alert_soon(self) -> None:
+        if self._alerting is None or self._alerting.done():
+            self._alerting = asyncio.create_task(self._alert())
 
-    async def _look(self) -> None:
-        """Tell of troubles, beside the ticks: whom it is told may be slow."""
+    async def _alert(self) -> None:
+        """Send alerts in a task of their own, because the webhook may be slow."""
         with contextlib.suppress(*OUTAGES):
-            await self._bell.look()
+            await self._alerts.look()
 
     async def _watch(self) -> None:
-        """Tick soon after somebody changed something, in this process or another; tell of a database that fails."""
-        if self._bell.has_news:
-            self._look_soon()
+        """Tick soon after this or another process has changed something."""
+        if self._alerts.has_news:
+            self._alert_soon()
         with contextlib.suppress(*OUTAGES):
             async with self._parts.database.read() as connection:
                 changed = await service_state.current(connection, "change") != self._seen
@@ -159,9 +165,9 @@ class Service:
                 await self.tick()
 
     async def send(self) -> None:
-        """Send what is due whenever a tick found some, until drained or cancelled."""
-        if self._hands:
-            await share(self._dispatcher, self._hands)
+        """Send due mail after each tick, until drained or cancelled."""
+        if self._consumer:
+            await consume_jobs(self._dispatcher, self._consumer)
             return
         while not self._dispatcher.is_draining:
             await self._work.wait()
@@ -179,24 +185,26 @@ class Service:
                 self._work.set()
 
     async def stop(self, sending: "asyncio.Task[None]") -> None:
-        """Stop the timer, claim nothing more, and give what is on its way time to arrive and be written down."""
+        """Stop the timer and new claims, and wait for the mails that are being sent to be recorded."""
         self._timer.shutdown(wait=False)
-        if self._looking:
-            self._looking.cancel()
+        if self._alerting:
+            self._alerting.cancel()
         self._dispatcher.drain()
-        if self._hands:
-            self._hands.stop()
-        await finish(sending, within=DRAIN_SECONDS if self._hands or self._dispatcher.is_sending else 0)
+        if self._consumer:
+            self._consumer.stop()
+        await finish_or_cancel(
+            sending, within=DRAIN_SECONDS if self._consumer or self._dispatcher.is_sending else 0
+        )
 
 
-async def _beat(work: Callable[[], Awaitable[None]]) -> None:
-    """Do what the timer is for, until it stops: that may cut off what waits for a database held by another."""
+async def _until_cancelled(work: Callable[[], Awaitable[None]]) -> None:
+    """Run a job of the timer. Stopping the timer may cancel a job that waits for a locked database."""
     with contextlib.suppress(asyncio.CancelledError):
         await work()
 
 
 def _listeners(settings: Settings) -> list[socket.socket]:
-    """Of the pages, and of /metrics where they have one of their own. Raises Problem where one cannot be."""
+    """Return the listening sockets of the pages and, if set, of /metrics. Raises Problem if an address is not free."""
     pages = _listen(
         settings.web.host,
         settings.web.port,
@@ -216,10 +224,10 @@ def _listen(host: str, port: int, name: str, *, remedy: str) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(BACKLOG)  # now, so that two services do not both begin with one port
+        listener.listen(LISTEN_BACKLOG)  # now, so that a second service on this port fails at its start
     except OSError as error:
         raise Problem(
-            f"{name} cannot be listened on: {error.strerror}; stop what uses it, or {remedy}"
+            f"{name} cannot be listened on: {error.strerror}; stop the program that uses it, or {remedy}"
         ) from None
     return listener
 
@@ -236,8 +244,11 @@ async def serve(
     say: Callable[[str], None],
     prepare: Callable[[Parts], Awaitable[None]] | None = None,
 ) -> None:
-    """Run the service until SIGTERM or SIGINT, then drain and return. `say` is told where it is; `prepare` may put
-    something into the open database first. Raises Problem, in one line, where it cannot start."""
+    """Run the service until SIGTERM or SIGINT, then drain and return.
+
+    `say` prints the address of the pages. `prepare` may first write to the open database. Raises Problem if the service
+    cannot start or ends by itself.
+    """
     raise_descriptor_limit()
     listeners = _listeners(settings)
     database = Database(settings.database.url)
@@ -249,22 +260,24 @@ async def serve(
         service = Service(parts)
         web = WebProcess(settings, listeners, service.report)
         await asyncio.gather(web.start(), service.start())
-        stopping = when_told()
+        stopping = stop_on_signal()
         log.info("started", tzdata=tzdata_version(), database=parts.database.url.get_backend_name())
         sending = asyncio.create_task(service.send())
-        asked = asyncio.create_task(run_form_queue(parts.database, parts.clock))
-        calm_collector()
+        form_queue = asyncio.create_task(keep_carrying_out(parts.database, parts.clock))
+        tune_garbage_collector()
         say(f"Third Thursday is at http://{settings.web.host}:{settings.web.port}/")
         await asyncio.wait(
             [asyncio.create_task(stopping.wait()), sending], return_when=asyncio.FIRST_COMPLETED
         )
         log.info("stopping")
-        asked.cancel()
-        broken = None if stopping.is_set() else sending
+        form_queue.cancel()
+        ended_early = None if stopping.is_set() else sending
         await asyncio.gather(_stop_web(web, listeners), service.stop(sending))
-        if broken:
-            error = broken.exception()
-            log.error("broke-off", error=type(error).__name__)
-            raise Problem(f"the service broke off ({error or 'it ended'}); start it again") from error
+        if ended_early:
+            error = ended_early.exception()
+            log.error("sending-ended", error=type(error).__name__)
+            raise Problem(
+                f"the service stopped unexpectedly ({error or 'sending ended'}); start it again"
+            ) from error
     await database.close()
     log.info("stopped")

@@ -1,4 +1,4 @@
-"""The settings as the rest of the house gets them: read once, whole and right, or refused in one line."""
+"""Load the settings: read them once, check them, and refuse wrong ones in one line."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from scheduler.bootstrap.settings_errors import complaint, first_complaint
+from scheduler.bootstrap.settings_errors import first_problem, settings_problem
 from scheduler.bootstrap.settings_schema import (
     DatabaseTable,
     DkimTable,
@@ -41,7 +41,7 @@ from scheduler.service.retention import Retention
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All that can be chosen about an installation. What it shows of itself has no secret in it."""
+    """All settings of an installation. Its repr contains no secrets."""
 
     community: Community
     database: DatabaseTable
@@ -58,10 +58,10 @@ class Settings:
 
 
 def load_settings(config: Path | None, environment: Mapping[str, str]) -> Settings:
-    """Read the defaults, `config` over them, and the variables of `environment` over both.
+    """Read the defaults, then `config`, then `environment`; later values override earlier ones.
 
-    Raises SettingsProblem for the first wrong value or unknown key: one line with file (or variable), section,
-    key, what is wrong and what is accepted.
+    Raises SettingsProblem for the first wrong value or unknown key: one line with the file or variable, section, key,
+    what is wrong, and what is accepted.
     """
     files = [bundled("config/third-thursday.toml"), *([config] if config else [])]
     kinds = {
@@ -73,7 +73,7 @@ def load_settings(config: Path | None, environment: Mapping[str, str]) -> Settin
     try:
         tables = Tables.model_validate(sources.merged())
     except ValidationError as error:
-        raise first_complaint(error, sources) from None
+        raise first_problem(error, sources) from None
     _check_series(tables, sources)
     _check_policies(tables, sources)
     _check_reach(tables, sources)
@@ -99,7 +99,7 @@ def load_settings(config: Path | None, environment: Mapping[str, str]) -> Settin
 
 
 def unnamed_settings(folder: Path) -> list[Path]:
-    """The settings files in a folder; for somebody who named none."""
+    """Return the settings files in a folder, for a warning if --config names none."""
     return settings_files(folder, Tables.model_fields)
 
 
@@ -108,12 +108,16 @@ def _check_series(tables: Tables, sources: Sources) -> None:
     for number, series in enumerate(tables.series):
         place: Place = ("series", number, "slug")
         if series.slug in seen:
-            raise complaint(sources, place, "another series has this slug", accepted="a slug of its own")
+            raise settings_problem(
+                sources, place, "another series has this slug", accepted="a slug of its own"
+            )
         seen.add(series.slug)
         try:
             require_uid_room(series.slug, tables.community.domain)
         except Refused as refused:
-            raise complaint(sources, _later(sources, place, ("community", "domain")), str(refused)) from None
+            raise settings_problem(
+                sources, _highest(sources, place, ("community", "domain")), str(refused)
+            ) from None
 
 
 def _check_policies(tables: Tables, sources: Sources) -> None:
@@ -122,7 +126,7 @@ def _check_policies(tables: Tables, sources: Sources) -> None:
     once: dict[tuple[str, str], str] = {}
     for number, policy in enumerate(tables.policies):
         if policy.slug in seen:
-            raise complaint(
+            raise settings_problem(
                 sources,
                 ("policies", number, "slug"),
                 "another policy has this slug",
@@ -130,7 +134,7 @@ def _check_policies(tables: Tables, sources: Sources) -> None:
             )
         seen.add(policy.slug)
         if policy.series is not None and policy.series not in slugs:
-            raise complaint(
+            raise settings_problem(
                 sources,
                 ("policies", number, "series"),
                 f"there is no series '{policy.series}'",
@@ -141,7 +145,7 @@ def _check_policies(tables: Tables, sources: Sources) -> None:
                 continue
             if earlier := once.get((policy.kind, slug)):
                 does = "invites to" if policy.kind == "invitation" else "follows up"
-                raise complaint(
+                raise settings_problem(
                     sources,
                     ("policies", number, "kind"),
                     f"'{earlier}' already {does} series '{slug}'",
@@ -151,20 +155,20 @@ def _check_policies(tables: Tables, sources: Sources) -> None:
 
 
 def _check_reach(tables: Tables, sources: Sources) -> None:
-    """What lies on other machines has to be able to come back to this one."""
+    """Check that other machines can work with this one: a shared key, and links that members can open."""
     if tables.database.is_shared and tables.security.key is None:
-        raise complaint(
+        raise settings_problem(
             sources,
-            _later(sources, ("database", "url"), ("security", "key")),
+            _highest(sources, ("database", "url"), ("security", "key")),
             "PostgreSQL needs a [security] key, the same on every machine",
             accepted=f"{variable('security', 'key')} from `openssl rand -hex 32`",
         )
     relay, base_url = tables.mail.address, tables.web.base_url
     if isinstance(relay, SmtpAddress) and not relay.is_loopback and is_loopback(_host(base_url)):
-        raise complaint(
+        raise settings_problem(
             sources,
-            _later(sources, ("mail", "transport"), ("web", "base_url")),
-            "mail would leave this machine with links that lead nowhere: [web] base_url is "
+            _highest(sources, ("mail", "transport"), ("web", "base_url")),
+            "mail would be sent with links that members cannot open: [web] base_url is "
             f"'{base_url or f'http://127.0.0.1:{tables.web.port}'}'",
             accepted=f"{variable('web', 'base_url')} as members reach it, or a relay on this machine",
         )
@@ -172,16 +176,16 @@ def _check_reach(tables: Tables, sources: Sources) -> None:
 
 def _check_dkim(tables: Tables, sources: Sources) -> None:
     if bool(tables.dkim.key) != bool(tables.dkim.selector):
-        raise complaint(
+        raise settings_problem(
             sources,
-            _later(sources, ("dkim", "key"), ("dkim", "selector")),
+            _highest(sources, ("dkim", "key"), ("dkim", "selector")),
             "a signature needs both a key and a selector",
             accepted="both, or neither",
         )
 
 
-def _later(sources: Sources, *places: Place) -> Place:
-    """Of values that do not go together, the one that was set over the other: there its setter will look."""
+def _highest(sources: Sources, *places: Place) -> Place:
+    """Return the place with the highest priority among values that conflict: that is the one to correct."""
     return max(places, key=sources.rank)
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with the settings, in one line: file or variable, section, key, reason, and what is accepted."""
+"""Describe a problem with the settings in one line: file or variable, section, key, reason, and what is accepted."""
 
 from collections.abc import Mapping
 from datetime import date, time
@@ -14,38 +14,40 @@ from scheduler.domain.errors import SettingsProblem
 _LONGEST_SHOWN = 60
 
 
-def complaint(sources: Sources, place: Place, reason: str, *, accepted: str = "") -> SettingsProblem:
-    """The problem at `place`: section, key; in an array of tables section, number from 0, key."""
+def settings_problem(sources: Sources, place: Place, reason: str, *, accepted: str = "") -> SettingsProblem:
+    """Return the problem at `place`."""
     parts = [sources.name(place) if place else "", _where(place, sources.merged()), reason]
     line = ": ".join(part for part in parts if part) + (f"; accepted: {accepted}" if accepted else "")
-    # A quoted key may hold anything, and this has to stay one line on a terminal.
+    # A quoted key may contain line breaks or control characters.
     return SettingsProblem("".join(char if char.isprintable() else "?" for char in line))
 
 
-def first_complaint(error: ValidationError, sources: Sources) -> SettingsProblem:
-    """The first thing that is wrong; unknown keys come first, since a misspelt key is missing too."""
-    found = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
-    place: Place = found["loc"]
+def first_problem(error: ValidationError, sources: Sources) -> SettingsProblem:
+    """Return the first problem. Unknown keys come first, because a misspelt key is also reported as missing."""
+    details = min(error.errors(include_url=False), key=lambda entry: entry["type"] != "extra_forbidden")
+    place: Place = details["loc"]
     table, field = _known(place)
     accepted = (field.description or "") if field else ""
-    match found["type"]:
+    match details["type"]:
         case "extra_forbidden":
             return _unknown(sources, place, table)
         case "missing":
-            return complaint(sources, place, "is missing", accepted=accepted)
+            return settings_problem(sources, place, "is missing", accepted=accepted)
         case "value_error":
-            reason = _reason(found, place, sources.merged())
-            return complaint(sources, place, reason, accepted="" if "accepted are" in reason else accepted)
-        case "too_short":
-            return complaint(sources, place, "there is none", accepted="one or more")
-        case "list_type":
-            return complaint(sources, place, "is not an array of tables", accepted=f"[[{place[0]}]]")
-        case _ if not field or field.description is None:
-            return complaint(
-                sources, place, f"{_shown(found['input'])} is not accepted", accepted="a table of keys"
+            reason = _reason(details, place, sources.merged())
+            return settings_problem(
+                sources, place, reason, accepted="" if "accepted are" in reason else accepted
             )
-    shown = _shown(found["input"]) if field.repr else "its value"
-    return complaint(sources, place, f"{shown} is not accepted", accepted=accepted)
+        case "too_short":
+            return settings_problem(sources, place, "there is none", accepted="one or more")
+        case "list_type":
+            return settings_problem(sources, place, "is not an array of tables", accepted=f"[[{place[0]}]]")
+        case _ if not field or field.description is None:
+            return settings_problem(
+                sources, place, f"{_shown(details['input'])} is not accepted", accepted="a table of keys"
+            )
+    shown = _shown(details["input"]) if field.repr else "its value"
+    return settings_problem(sources, place, f"{shown} is not accepted", accepted=accepted)
 
 
 def _where(place: Place, values: Values) -> str:
@@ -67,9 +69,9 @@ def _slug(values: Values, place: Place) -> str:
     return slug[:_LONGEST_SHOWN] if isinstance(slug, str) else ""
 
 
-def _reason(found: Mapping[str, Any], place: Place, values: Values) -> str:
-    """What a check said, without the name of the place, which stands before it already."""
-    reason = str(found["ctx"]["error"])
+def _reason(details: Mapping[str, Any], place: Place, values: Values) -> str:
+    """Return the message of a check without the key's name, which the line already has."""
+    reason = str(details["ctx"]["error"])
     names = [str(place[-1]), f"{place[0]}.{place[-1]}"]
     if len(place) == 2 and isinstance(place[1], int):
         slug = _slug(values, place)
@@ -82,16 +84,18 @@ def _reason(found: Mapping[str, Any], place: Place, values: Values) -> str:
 def _unknown(sources: Sources, place: Place, table: type[Table]) -> SettingsProblem:
     key, known = str(place[-1]), list(table.model_fields)
     if table is not Tables:
-        return complaint(sources, place, f"unknown key{nearest(key, known)}", accepted=", ".join(known))
+        return settings_problem(
+            sources, place, f"unknown key{nearest(key, known)}", accepted=", ".join(known)
+        )
     homes = [
         f"[{name}]" for name, field in Tables.model_fields.items() if key in table_of(field).model_fields
     ]
     hint = f"; '{key}' belongs in {' or '.join(homes)}" if homes else nearest(key, known)
-    return complaint(sources, place, f"unknown section{hint}", accepted=", ".join(known))
+    return settings_problem(sources, place, f"unknown section{hint}", accepted=", ".join(known))
 
 
 def _known(place: Place) -> tuple[type[Table], FieldInfo | None]:
-    """The table that the last part of `place` is a key of, and that key where it is known."""
+    """Return the table that contains `place`, and its field, or None if the key is unknown."""
     section, *rest = place
     if not rest:
         return Tables, Tables.model_fields.get(str(section))

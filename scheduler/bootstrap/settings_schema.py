@@ -1,4 +1,4 @@
-"""The settings: each table and key, the values it accepts, and what it means."""
+"""The settings' tables and keys, and the values that each key accepts."""
 
 import base64
 import binascii
@@ -64,7 +64,7 @@ CSS_COLORS = frozenset(
 
 
 def checked_by(check: Callable[[str, str], str], *, empty: bool = False) -> AfterValidator:
-    """A check of the domain's as one of a key; `empty` lets "" through."""
+    """Turn a check of the domain into one of a key; with `empty`, "" is accepted too."""
 
     def validate(value: str, info: ValidationInfo) -> str:
         try:
@@ -75,7 +75,7 @@ def checked_by(check: Callable[[str, str], str], *, empty: bool = False) -> Afte
     return AfterValidator(validate)
 
 
-def _some(value: str, what: str) -> str:
+def _require_not_empty(value: str, what: str) -> str:
     if not value:
         raise ValueError(f"{what}: is empty")
     return value
@@ -117,15 +117,15 @@ def require_private_key(value: str, what: str) -> str:
 
 def require_base_url(value: str, what: str) -> str:
     if "?" in value or "#" in value:
-        raise ValueError(f"{what}: '{value}' has more than a path after the host")
+        raise ValueError(f"{what}: '{value}' must end with the host or a path")
     url = require_url(value, what).rstrip("/")
     if urlsplit(url).hostname in ("0.0.0.0", "::"):  # noqa: S104 - to refuse it
-        raise ValueError(f"{what}: '{value}' can be listened on, but nobody can go there")
+        raise ValueError(f"{what}: '{value}' is an address to listen on, not one that members can open")
     return url
 
 
 def require_secret_url(value: str, what: str) -> str:
-    """As `require_url`, for an address that may hold a token: the refusal does not show it."""
+    """Check an address that may contain a secret token, which the error must not show."""
     try:
         return require_url(value, what)
     except Problem:
@@ -133,7 +133,7 @@ def require_secret_url(value: str, what: str) -> str:
 
 
 def read_date(value: Any) -> Any:
-    # A date may also be quoted; a date with a time is not one.
+    # Accept a quoted date, but not a date with a time.
     if isinstance(value, str):
         try:
             return date.fromisoformat(value)
@@ -144,10 +144,10 @@ def read_date(value: Any) -> Any:
 
 def _read_time(value: Any) -> Any:
     if isinstance(value, str):
-        found = re.fullmatch(r"\s*(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)\s*", value, re.ASCII)
-        if not found:
+        match = re.fullmatch(r"\s*(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)\s*", value, re.ASCII)
+        if not match:
             raise ValueError(f"'{value}' is not a time")
-        return time(int(found["hour"]), int(found["minute"]))
+        return time(int(match["hour"]), int(match["minute"]))
     return value
 
 
@@ -159,13 +159,13 @@ def read_lead(value: Any) -> Any:
 
 
 def read_links(value: Any) -> Any:
-    """The label and address of each link, in their order."""
+    """Return the label and address of each link, in order."""
     if not isinstance(value, dict):
         return value
     links = []
     for label, url in value.items():
         try:
-            label = _some(
+            label = _require_not_empty(
                 require_line(label, "the label of a link", longest=LONGEST_LABEL), "the label of a link"
             )
             links.append((label, require_url(url if isinstance(url, str) else "", f"'{label}'")))
@@ -175,10 +175,10 @@ def read_links(value: Any) -> Any:
 
 
 def read_networks(value: Any) -> Any:
-    """The addresses and networks of a list, or of a text with commas or spaces between (from the environment)."""
+    """Return the networks in a list, or, from the environment, in a text separated by commas or spaces."""
     if isinstance(value, str):
         value = value.replace(",", " ").split()
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, list) or not all(isinstance(network, str) for network in value):
         return value
     try:
         Networks.of(value)
@@ -188,19 +188,19 @@ def read_networks(value: Any) -> Any:
 
 
 def require_place(value: str, what: str) -> str:
-    """An address and port to listen on."""
+    """Check an address and port to listen on."""
     host, _, port = value.rpartition(":")
     if not re.fullmatch(r"\[[0-9A-Fa-f:]+\]|[A-Za-z0-9][A-Za-z0-9._-]*", host) or not re.fullmatch(
         r"[0-9]{1,5}", port
     ):
         raise ValueError(f"{what}: '{value}' is not accepted")
     if not 0 < int(port) < 65536:
-        raise ValueError(f"{what}: '{port}' is no port")
+        raise ValueError(f"{what}: '{port}' is not a port")
     return value
 
 
 def read_key(value: Any) -> Any:
-    """The octets that hexadecimal or base64 (of either alphabet) stands for; None for ""."""
+    """Decode hexadecimal or base64 (standard or URL-safe); "" is None."""
     if not isinstance(value, str) or not value:
         return None if value == "" else value
     try:
@@ -216,7 +216,7 @@ def read_key(value: Any) -> Any:
     return key
 
 
-Line = Annotated[str, checked_by(require_line), checked_by(_some)]
+Line = Annotated[str, checked_by(require_line), checked_by(_require_not_empty)]
 Prose = Annotated[str, checked_by(require_prose)]
 Slug = Annotated[str, checked_by(require_slug)]
 Address = Annotated[str, checked_by(require_address)]
@@ -238,7 +238,7 @@ TIME = 'a time as "18:00"'
 
 
 class Table(BaseModel):
-    """A section of the file. A key that it does not know is refused."""
+    """A section of the file. Unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -264,7 +264,7 @@ class DatabaseTable(Table):
 
     @property
     def is_shared(self) -> bool:
-        """Whether several machines may use it."""
+        """Whether several machines can use it."""
         return not self.url.startswith("sqlite:")
 
 
@@ -287,7 +287,7 @@ class MailTable(Table):
 
     @property
     def address(self) -> TransportAddress:
-        """`transport`, read."""
+        """The parsed `transport`."""
         return parse_transport(self.transport)
 
     @property
@@ -337,7 +337,7 @@ class WebTable(Table):
 
     @property
     def proxies(self) -> Networks:
-        """`trusted_proxies`, read."""
+        """The parsed `trusted_proxies`."""
         return Networks.of(self.trusted_proxies)
 
 
@@ -384,7 +384,7 @@ class MembershipTable(Table):
 
     @property
     def is_open(self) -> bool:
-        """Whether whoever confirms their address is in."""
+        """Whether people become members as soon as they confirm their address."""
         return self.approval == "open"
 
 
@@ -403,7 +403,7 @@ class SeriesTable(Table):
 
     @model_validator(mode="after")
     def _is_a_series(self) -> Self:
-        _try(self.series)
+        _validate(self.series)
         return self
 
     def series(self) -> Series:
@@ -438,7 +438,7 @@ class PolicyTable(Table):
 
     @model_validator(mode="after")
     def _is_a_policy(self) -> Self:
-        _try(self.policy)
+        _validate(self.policy)
         return self
 
     def policy(self) -> Policy:
@@ -454,7 +454,7 @@ class PolicyTable(Table):
         )
 
 
-def _try(build: Callable[[], object]) -> None:
+def _validate(build: Callable[[], object]) -> None:
     try:
         build()
     except Problem as problem:
@@ -479,12 +479,12 @@ class Tables(Table):
 
 
 def is_array(section: FieldInfo) -> bool:
-    """Whether a section of the file is written [[so]]."""
+    """Return whether a section is an array of tables, written [[section]]."""
     return bool(get_args(section.annotation))
 
 
 def table_of(section: FieldInfo) -> type[Table]:
-    """The table that a section of the file is, or has one or more of."""
+    """Return the table class of a section, or of the entries of an array of tables."""
     (kind,) = get_args(section.annotation) or (section.annotation,)
     assert isinstance(kind, type) and issubclass(kind, Table)
     return kind

@@ -1,4 +1,4 @@
-"""Where settings come from: the bundled defaults, a settings file over them, and the environment over both."""
+"""Read settings from their sources: the bundled defaults, then a settings file, then the environment."""
 
 import re
 import tomllib
@@ -26,23 +26,23 @@ def bundled(name: str) -> Path:
 
 
 PREFIX = "THIRD_THURSDAY_"
-# The tests' own variables are no settings.
-_NO_SETTING = f"{PREFIX}TEST_"
+# Variables of the tests are not settings.
+_TEST_PREFIX = f"{PREFIX}TEST_"
 
 Values = dict[str, Any]
 Place = tuple[str | int, ...]
-"""The way to a value: section and key; for an array of tables section, number from 0, and key."""
+"""The path of a value: section and key; in an array of tables section, index from 0, and key."""
 
 
 def variable(section: str, key: str) -> str:
-    """The environment variable that sets a key."""
+    """Return the environment variable that sets a key."""
     return f"{PREFIX}{section}__{key}".upper()
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'port'?`, or empty where nothing known is near."""
-    found = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean '{found[0]}'?" if found else ""
+    """Return `; did you mean 'port'?`, or "" if no known word is similar."""
+    matches = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{matches[0]}'?" if matches else ""
 
 
 LONGEST_EXAMPLE = 40
@@ -57,23 +57,23 @@ _UNUSUAL_SPACE = re.compile("[\u00a0\u2000-\u200b\u202f\u3000\ufeff]")
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The values of all sources, lowest first, each under the name that a message gives it."""
+    """The values of all sources with the sources' names for messages; later ones override earlier ones."""
 
     layers: tuple[tuple[str, Values], ...]
 
     def merged(self) -> Values:
-        """Tables key by key, anything else whole: the last that has it wins."""
+        """Return the merged values: tables key by key, anything else as a whole. The last source wins."""
         merged: Values = {}
         for _, values in self.layers:
             for section, value in values.items():
-                before = merged.get(section)
-                if isinstance(before, dict) and isinstance(value, dict):
-                    value = {**before, **value}
+                existing = merged.get(section)
+                if isinstance(existing, dict) and isinstance(value, dict):
+                    value = {**existing, **value}
                 merged[section] = value
         return merged
 
     def rank(self, place: Place) -> int:
-        """The number of the layer whose value stands at `place`; the last where none has it."""
+        """Return the index of the layer that sets `place`, or of the last layer if none does."""
         section, key = place[0], place[1] if len(place) > 1 else None
         for number in reversed(range(len(self.layers))):
             table = self.layers[number][1].get(str(section))
@@ -82,20 +82,21 @@ class Sources:
         return len(self.layers) - 1
 
     def name(self, place: Place) -> str:
-        """The name of the source whose value stands at `place`: a file, or an environment variable."""
+        """Return the name of the file or environment variable that sets `place`."""
         return self.layers[self.rank(place)][0]
 
 
 def read_sources(
     files: Iterable[Path], environment: Mapping[str, str], *, kinds: Mapping[str, Mapping[str, Any]]
 ) -> Sources:
-    """Read `files`, lowest first, and the environment; `kinds` are the types of the keys that it may set, by section.
+    """Read `files`, in order of rising priority, and then the environment.
 
-    Raises SettingsProblem where a file cannot be read or a variable sets no key.
+    `kinds` are the types of the keys that the environment may set, by section. Raises SettingsProblem if a file cannot
+    be read or a variable sets no key.
     """
     layers = [(str(path), read_file(path)) for path in files]
     for name, value in sorted(environment.items()):
-        if name.startswith(PREFIX) and not name.startswith(_NO_SETTING):
+        if name.startswith(PREFIX) and not name.startswith(_TEST_PREFIX):
             section, key = _key(name, kinds)
             layers.append(
                 (f"environment variable {name}", {section: {key: _read(value, kinds[section][key])}})
@@ -104,9 +105,8 @@ def read_sources(
 
 
 def settings_files(folder: Path, sections: Iterable[str]) -> list[Path]:
-    """The files in a folder that look like settings of ours, even where they are not right: `sections` are all that
-    they have."""
-    known, found = set(sections), []
+    """Return the files in a folder that look like settings files, even wrong ones: they have no sections but these."""
+    known, matches = set(sections), []
     for path in sorted(folder.glob("*.toml"))[:MOST_FILES]:
         try:
             text = path.read_text("utf-8-sig")[:LONGEST_FILE]
@@ -114,33 +114,33 @@ def settings_files(folder: Path, sections: Iterable[str]) -> list[Path]:
             continue
         named = {match[1] for match in _SECTION.finditer(text)}
         if named and named <= known:
-            found.append(path)
-    return found
+            matches.append(path)
+    return matches
 
 
 def read_file(path: Path) -> Values:
-    """Raises SettingsProblem, with the line where there is one."""
+    """Return the values of a TOML file. Raises SettingsProblem, with the line number if there is one."""
     try:
         text = path.read_text("utf-8-sig")
     except OSError as error:
         raise SettingsProblem(
-            f"{path}: cannot be read: {error.strerror}; name a settings file in TOML"
+            f"{path}: cannot be read: {error.strerror}; give the path of a settings file in TOML"
         ) from None
     except UnicodeDecodeError as error:
         raise SettingsProblem(f"{path}: is not UTF-8 (octet {error.start + 1}); save it as UTF-8") from None
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        found = re.fullmatch(r"(?P<why>.*) \(at (?P<where>line .*)\)", str(error), re.DOTALL)
-        where = found["where"] if found else f"line {text.rstrip().count(chr(10)) + 1}"
-        why = found["why"] if found else str(error).removesuffix(" (at end of document)")
+        match = re.fullmatch(r"(?P<why>.*) \(at (?P<where>line .*)\)", str(error), re.DOTALL)
+        where = match["where"] if match else f"line {text.rstrip().count(chr(10)) + 1}"
+        why = match["why"] if match else str(error).removesuffix(" (at end of document)")
         raise SettingsProblem(
             f"{path}: {where}: not TOML: {' '.join(why.split())}{_toml_hint(text, where)}"
         ) from None
 
 
 def _toml_hint(text: str, where: str) -> str:
-    """What people often get wrong on the line that is not TOML; empty where it is none of that."""
+    """Return a hint for a common mistake on the line that is not TOML, or ""."""
     number = re.search(r"line (\d+)", where)
     lines = text.splitlines()
     line = lines[int(number[1]) - 1] if number and int(number[1]) <= len(lines) else ""
@@ -162,7 +162,7 @@ def _quoted(key: str, value: str) -> str:
 
 
 def _read(text: str, kind: Any) -> Any:
-    """A number, or true or false, where one is wanted and `text` is one: the environment knows only texts."""
+    """Convert the text of an environment variable to a number or boolean if the key wants one and `text` is one."""
     if kind is bool and text in ("true", "false"):
         return text == "true"
     if kind in (int, float):

@@ -1,7 +1,7 @@
-"""The web in a process of its own: whatever visitors do there, sending keeps its own loop, memory and open files.
+"""Serve the web pages in a process of their own, so that visitors cannot use up what sending needs.
 
-`serve` starts it, gives it the sockets to listen on, and starts it again if it ends. Over a socket between the two it
-gets its settings, and asks what `serve` alone knows. When `serve` is gone, that socket is closed, and it stops.
+`serve` starts the process, passes it the listening sockets, and starts it again if it ends. Over a socket between them,
+the web process receives its settings and asks for what only `serve` knows. It stops when that socket is closed.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import structlog
 import uvicorn
+import uvloop
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
@@ -37,13 +38,13 @@ from scheduler.web.metrics import Metrics
 log = structlog.get_logger()
 
 NICENESS = 5
-"""Where the machine is busy, sending comes first."""
+"""On a busy machine, sending has priority over the pages."""
 
 WANTED_DESCRIPTORS = 65_536
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 ANSWER_SECONDS = 3.0
-REPORT_HOLDS_SECONDS = 1.0
+REPORT_MAX_AGE_SECONDS = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 _READY, _ASK = b"ready\n", b"report\n"
 _LONGEST_REPORT = 4 * 1024 * 1024
@@ -51,14 +52,14 @@ _LONGEST_REPORT = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SenderReport:
-    """What the process that sends knows: what of its work fails, and its metrics as Prometheus reads them."""
+    """What only the sending process knows: its current faults, and its metrics in Prometheus's text format."""
 
     faults: list[str]
     metrics: str
 
 
 def raise_descriptor_limit() -> int:
-    """Let this process and those it starts have as many open files as it may; returns how many."""
+    """Raise the limit of open files for this process and its children as far as allowed, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(WANTED_DESCRIPTORS, hard)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -69,15 +70,21 @@ def raise_descriptor_limit() -> int:
 
 
 def connection_limits(settings: Settings, descriptors: int) -> Limits:
-    """The limits on connections: half of the open files stay free for the database and for all else."""
+    """Return the limits on connections. Half of the open files stay free for the database and everything else."""
     return Limits(
         connections=min(settings.web.connections, descriptors // 2),
         of_one_network=settings.web.connections_of_one_network,
     )
 
 
+def outbox(settings: Settings) -> Path | None:
+    """Return the Maildir that mail is written to, or None if it goes to a relay."""
+    address = settings.mail.address
+    return Path(address.path) if isinstance(address, MaildirAddress) else None
+
+
 class WebProcess:
-    """The web's process, as `serve` sees it. `report` is called whenever that process asks."""
+    """The web process, controlled by `serve`. `report` is called whenever the process asks for it."""
 
     def __init__(
         self, settings: Settings, listeners: Sequence[socket.socket], report: Callable[[], SenderReport]
@@ -89,7 +96,7 @@ class WebProcess:
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start it, and return when it answers. Raises Problem where it does not."""
+        """Start the process, and return when it is ready. Raises Problem if it ends or is not ready in time."""
         ready = asyncio.Event()
         self._running = asyncio.create_task(self._run(ready))
         waiting = asyncio.create_task(ready.wait())
@@ -99,10 +106,10 @@ class WebProcess:
         waiting.cancel()
         if not ready.is_set():
             await self.stop()
-            raise Problem("the pages could not be served: see the log for why their process ended")
+            raise Problem("the web pages could not be served; see the log for why their process ended")
 
     async def stop(self) -> None:
-        """Let it finish the answers that it has begun, and end it."""
+        """Let the process finish the responses it has started, and end it."""
         self._stopping.set()
         if self._writer:
             self._writer.close()
@@ -116,21 +123,21 @@ class WebProcess:
             await asyncio.wait({self._running})
 
     async def _run(self, ready: asyncio.Event) -> None:
-        """Start it again whenever it ends, the next time after a longer pause."""
+        """Restart the process whenever it ends, after pauses that grow."""
         pause = FIRST_PAUSE
         while not self._stopping.is_set():
-            began = asyncio.get_running_loop().time()
+            started = asyncio.get_running_loop().time()
             code = await self._run_once(ready)
             if self._stopping.is_set() or not ready.is_set():
                 return
-            lived = asyncio.get_running_loop().time() - began
+            lived = asyncio.get_running_loop().time() - started
             pause = FIRST_PAUSE if lived > LONGEST_PAUSE * 2 else min(pause * 2, LONGEST_PAUSE)
             log.error("web-ended", code=code, again_in=pause)
             await asyncio.sleep(pause)
 
     async def _run_once(self, ready: asyncio.Event) -> int:
         ours, theirs = socket.socketpair()
-        numbers = [theirs.fileno(), *(one.fileno() for one in self._listeners)]
+        descriptors = [theirs.fileno(), *(listener.fileno() for listener in self._listeners)]
         root = str(Path(scheduler.__file__).parent.parent)
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
         with theirs:
@@ -139,24 +146,24 @@ class WebProcess:
                 "-P",
                 "-m",
                 "scheduler.bootstrap.web_process",
-                *map(str, numbers),
-                pass_fds=numbers,
+                *map(str, descriptors),
+                pass_fds=descriptors,
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": path},
             )
         reader, self._writer = await asyncio.open_connection(sock=ours)
         try:
-            told = pickle.dumps(self._settings)
-            self._writer.write(len(told).to_bytes(8) + told)
+            settings = pickle.dumps(self._settings)
+            self._writer.write(len(settings).to_bytes(8) + settings)
             with contextlib.suppress(OSError):
                 while line := await reader.readline():
                     if line == _READY:
                         ready.set()
                     elif line == _ASK:
-                        found = self._report()
-                        said = json.dumps({"faults": found.faults, "metrics": found.metrics})
-                        self._writer.write(said.encode() + b"\n")
+                        report = self._report()
+                        answer = json.dumps({"faults": report.faults, "metrics": report.metrics})
+                        self._writer.write(answer.encode() + b"\n")
             return await self._process.wait()
         finally:
             self._writer.close()
@@ -166,7 +173,7 @@ class WebProcess:
 
 
 class Sender:
-    """The process that sends, as the web sees it; `gone` is set when it is no longer there."""
+    """The sending process, as the web process sees it. `gone` is set when it has ended."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, clock: Clock) -> None:
         self._reader, self._writer, self._clock = reader, writer, clock
@@ -177,21 +184,23 @@ class Sender:
         self.gone = asyncio.Event()
 
     async def listen(self) -> None:
-        """Take its answers until it is gone."""
+        """Receive reports until the sending process has ended."""
         with contextlib.suppress(OSError, ValueError):
             while line := await self._reader.readline():
                 self._answers.put_nowait(SenderReport(**json.loads(line)))
         self.gone.set()
 
     def say_ready(self) -> None:
-        """Tell it that the web answers."""
+        """Tell the sending process that the pages are being served."""
         self._writer.write(_READY)
 
     async def report(self) -> SenderReport | None:
-        """What it knows, at most a second old, so that many visitors cost it no more than one; None where it does not
-        answer in time."""
+        """Return a report that is at most a second old, or None if there is no answer in time.
+
+        Many visitors therefore cost the sending process no more than one.
+        """
         async with self._asking:
-            if self._clock.monotonic() - self._asked > REPORT_HOLDS_SECONDS:
+            if self._clock.monotonic() - self._asked > REPORT_MAX_AGE_SECONDS:
                 while not self._answers.empty():
                     self._answers.get_nowait()  # an answer that came too late
                 try:
@@ -203,14 +212,14 @@ class Sender:
             return self._report
 
     async def faults(self) -> list[str]:
-        """What fails in it, a few words each."""
-        found = await self.report()
-        return found.faults if found else ["the process that sends does not answer"]
+        """Return its current faults, in a few words each."""
+        report = await self.report()
+        return report.faults if report else ["the process that sends does not answer"]
 
     async def metrics(self) -> bytes:
-        """Its metrics in Prometheus's text format; empty where it does not answer."""
-        found = await self.report()
-        return found.metrics.encode() if found else b""
+        """Return its metrics in Prometheus's text format, or b"" if it does not answer."""
+        report = await self.report()
+        return report.metrics.encode() if report else b""
 
 
 def _make_app(parts: Parts, sender: Sender) -> tuple[Starlette, Metrics]:
@@ -237,8 +246,8 @@ def _make_app(parts: Parts, sender: Sender) -> tuple[Starlette, Metrics]:
     return app, metrics
 
 
-def limited_server(app: ASGIApp, limiter: ConnectionLimiter) -> uvicorn.Server:
-    """The server of an application, behind the limits on connections."""
+def serve_guarded(app: ASGIApp, gate: Gate) -> uvicorn.Server:
+    """Return a server for an application, with the limits on connections."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -254,10 +263,12 @@ def limited_server(app: ASGIApp, limiter: ConnectionLimiter) -> uvicorn.Server:
     )
 
 
-async def _started(servers: Sequence[uvicorn.Server], serving: Sequence["asyncio.Task[None]"]) -> None:
-    """Wait until all servers listen, or one of them has failed; uvicorn has no event for it."""
-    while not all(one.started for one in servers):
-        if any(one.done() for one in serving):
+async def _wait_until_listening(
+    servers: Sequence[uvicorn.Server], serving: Sequence["asyncio.Task[None]"]
+) -> None:
+    """Wait until all servers are listening or one has failed. Poll, because uvicorn has no event for it."""
+    while not all(server.started for server in servers):
+        if any(task.done() for task in serving):
             return
         await asyncio.sleep(0.01)
 
@@ -265,15 +276,15 @@ async def _started(servers: Sequence[uvicorn.Server], serving: Sequence["asyncio
 async def _serve(channel: socket.socket, listeners: Sequence[socket.socket]) -> None:
     reader, writer = await asyncio.open_connection(sock=channel, limit=_LONGEST_REPORT)
     size = int.from_bytes(await reader.readexactly(8))
-    settings: Settings = pickle.loads(await reader.readexactly(size))  # noqa: S301 - from the process that began this
+    settings: Settings = pickle.loads(await reader.readexactly(size))  # noqa: S301 - from our parent process
     async with open_parts(settings) as parts:
         sender = Sender(reader, writer, parts.clock)
         app, metrics = _make_app(parts, sender)
         limits = connection_limits(settings, raise_descriptor_limit())
         limiter = ConnectionLimiter(limits, parts.clock, trusted=settings.web.proxies)
         apps: list[ASGIApp] = [app, metrics.listener(app.state.site)]
-        servers = [limited_server(one, limiter) for one, _ in zip(apps, listeners, strict=False)]
-        beside = [
+        servers = [serve_guarded(app, gate) for app, _ in zip(apps, listeners, strict=False)]
+        background = [
             asyncio.create_task(work)
             for work in (sender.listen(), app.state.site.feed_cache.watch(), limiter.close_overdue())
         ]
@@ -281,10 +292,10 @@ async def _serve(channel: socket.socket, listeners: Sequence[socket.socket]) -> 
             asyncio.create_task(server.serve(sockets=[listener]))
             for server, listener in zip(servers, listeners, strict=True)
         ]
-        await _started(servers, serving)
-        for one in serving:
-            if one.done():
-                raise Problem(f"the pages cannot be served: {one.exception() or 'their server ended'}")
+        await _wait_until_listening(servers, serving)
+        for task in serving:
+            if task.done():
+                raise Problem(f"the web pages cannot be served: {task.exception() or 'their server ended'}")
         sender.say_ready()
         with contextlib.suppress(OSError):
             os.nice(NICENESS)
@@ -293,17 +304,15 @@ async def _serve(channel: socket.socket, listeners: Sequence[socket.socket]) -> 
         for server in servers:
             server.should_exit = True
         await asyncio.wait(serving)
-        for task in (gone, *beside):
+        for task in (gone, *background):
             task.cancel()
-        await asyncio.wait([gone, *beside])
+        await asyncio.wait([gone, *background])
 
 
 def main() -> None:
-    """Serve the web until `serve` closes the socket whose number is the first argument."""
-    import uvloop
-
+    """Serve the pages until `serve` closes the socket whose descriptor is the first argument."""
     set_up_logs()
-    channel, *listeners = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
+    channel, *listeners = (socket.socket(fileno=int(descriptor)) for descriptor in sys.argv[1:])
     try:
         uvloop.run(_serve(channel, listeners))
     except Problem as problem:

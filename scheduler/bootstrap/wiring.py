@@ -1,4 +1,4 @@
-"""The composition root: the one place where the parts are built and connected."""
+"""Build the parts that every command needs: database, clock, keys."""
 
 import asyncio
 import secrets
@@ -27,7 +27,7 @@ from scheduler.store.upgrades import open_database
 
 
 class SystemClock:
-    """The present, in UTC, and real waiting."""
+    """The real clock."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -36,7 +36,10 @@ class SystemClock:
         return time.monotonic()
 
     def boottime(self) -> float:
-        """Where the platform does not tell it, a suspended machine looks like a clock that jumped."""
+        """Return CLOCK_BOOTTIME in seconds, which includes suspended time.
+
+        Without it, waking from suspension looks like a jump of the clock.
+        """
         return (
             time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
         )
@@ -47,7 +50,7 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What every door of the house works with: an open database and what the settings say."""
+    """An open database and the settings, as every command and page needs them."""
 
     settings: Settings
     database: Database
@@ -62,10 +65,10 @@ class Parts:
 async def open_parts(
     settings: Settings, *, clock: Clock | None = None, upgrade: bool = False, new_key: bool = False
 ) -> AsyncIterator[Parts]:
-    """Open the database (made when empty, upgraded only with `upgrade`) and yield the parts; closes it behind.
-    `new_key` goes on with another key than the one with which the database was made.
+    """Open the database, yield the parts, and close it.
 
-    Raises Problem, in one line, where something cannot be opened.
+    An empty database is set up, but an older one is upgraded only with `upgrade`. `new_key` accepts a key other than
+    the one the database was created with. Raises Problem if something cannot be opened.
     """
     database = Database(settings.database.url)
     try:
@@ -85,7 +88,7 @@ async def open_parts(
 
 
 def load_signer(settings: Settings) -> DkimSigner | None:
-    """Who signs mails, where a key is set. Raises SettingsProblem where it cannot be used."""
+    """Return the DKIM signer, or None without a key. Raises SettingsProblem if the key cannot be used."""
     key = settings.dkim.key
     if not key:
         return None
@@ -108,10 +111,11 @@ def load_signer(settings: Settings) -> DkimSigner | None:
 async def load_keys(
     settings: Settings, database: Database, *, fresh: bool = False, new_key: bool = False
 ) -> Keys:
-    """The installation's key: from the settings, else from the file `secret` beside the database, made once.
+    """Return the installation's keys, from the settings or from the file `secret` beside the database.
 
-    The database keeps the key's fingerprint, so that another key, with which no link ever sent would work, is refused;
-    `new_key` accepts it. `fresh`: the database was made or upgraded just now, or is about to be served. Raises Problem.
+    The file is created once. The database stores the key's fingerprint, so that another key, with which no link sent so
+    far would work, is refused; `new_key` accepts it. `fresh`: the database was just created or upgraded, or is about
+    to be served. Raises Problem.
     """
     async with database.read() as connection:
         known = await service_state.read(connection, service_state.KEY_FINGERPRINT)
@@ -124,13 +128,13 @@ async def load_keys(
             "set THIRD_THURSDAY_SECURITY__KEY to 64 random hexadecimal digits"
         )
     else:
-        keys = Keys(_secret_file(database.path.parent / "secret", may_make=new_key or not in_use))
+        keys = Keys(_secret_file(database.path.parent / "secret", may_create=new_key or not in_use))
     fingerprint = keys.name("fingerprint", "")
     if known is not None and known != fingerprint and not new_key:
         where = "[security] key" if settings.security.key else f"the key file {_secret_of(database)}"
         raise Problem(
-            f"{where} is not the key with which {database.shown} was made: no link that was sent would work; "
-            f"set the right one, or restore a backup. {_LOST}"
+            f"{where} is not the key with which {database.shown} was made: no link sent so far would work; "
+            f"set the right one, or restore a backup. {_KEY_LOST}"
         )
     if known != fingerprint and (fresh or new_key):
         async with database.write() as connection:
@@ -138,7 +142,9 @@ async def load_keys(
     return keys
 
 
-_LOST = "If it is lost for good, `third-thursday migrate --new-key` goes on with a new key: all links sent so far end"
+_KEY_LOST = (
+    "If it is lost, `third-thursday migrate --new-key` makes a new one; links sent so far then stop working"
+)
 
 
 def _secret_of(database: Database) -> Path:
@@ -146,12 +152,13 @@ def _secret_of(database: Database) -> Path:
     return database.path.parent / "secret"
 
 
-def _secret_file(path: Path, *, may_make: bool) -> bytes:
+def _secret_file(path: Path, *, may_create: bool) -> bytes:
     if (key := read_key(path)) is not None:
         return key
-    if not may_make:
+    if not may_create:
         raise Problem(
-            f"the key file {path} is missing, and every link that was sent needs it: put it back from a backup. {_LOST}"
+            f"the key file {path} is missing, and every link that was sent needs it: restore it from a backup. "
+            f"{_KEY_LOST}"
         )
     with suppress(FileExistsError):
         write_key(path, secrets.token_bytes(32))
@@ -160,8 +167,8 @@ def _secret_file(path: Path, *, may_make: bool) -> bytes:
     return made
 
 
-async def put_back(settings: Settings, file: Path) -> Path | None:
-    """Put a backup in the place of the database; see `service.restoring`."""
+async def restore_backup(settings: Settings, file: Path) -> Path | None:
+    """Replace the database with a backup; see `service.restore`. Return where the previous one is kept, if any."""
     database = Database(settings.database.url)
     try:
         return await restore(

@@ -1,4 +1,4 @@
-"""Sending, assembled: the dispatcher of a process, its share of a cluster's chunks, and `worker`, which only sends."""
+"""Assemble sending: a process's dispatcher, its consumer of a cluster's jobs, and `worker`, which only sends."""
 
 import asyncio
 import gc
@@ -31,12 +31,12 @@ log = structlog.get_logger()
 
 DRAIN_SECONDS = 30
 CANCEL_SECONDS = 5
-BOOK_AGAIN_SECONDS = 1
-_LOST: tuple[type[Exception], ...] = (JobsLost, *OUTAGES)
+RESERVE_AGAIN_SECONDS = 1
+_CONNECTION_LOST: tuple[type[Exception], ...] = (JobsLost, *OUTAGES)
 
 
 def make_transport(settings: Settings) -> Transport:
-    """The way out that the settings name."""
+    """Return the transport that the settings name."""
     address = settings.mail.address
     if isinstance(address, MaildirAddress):
         return MaildirTransport(Path(address.path))
@@ -48,9 +48,9 @@ def make_transport(settings: Settings) -> Transport:
     )
 
 
-def make_limits(settings: Settings) -> RateLimits:
-    """How fast the settings let mail go."""
-    return RateLimits(
+def make_limits(settings: Settings) -> Limits:
+    """Return the sending limits in the settings."""
+    return Limits(
         rate=settings.mail.rate,
         domain_rate=settings.mail.domain_rate,
         domain_connections=settings.mail.domain_connections,
@@ -58,9 +58,10 @@ def make_limits(settings: Settings) -> RateLimits:
 
 
 def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatcher:
-    """A dispatcher for one run of this process, over the transport that the settings name or another.
+    """Return a dispatcher for this run of the process, with `transport` or the one that the settings name.
 
-    Templates that cannot be read are named in the log now, not when their mail is due."""
+    Templates are loaded now, so that errors in them are logged before their mail is due.
+    """
     composer = Composer(
         bundled("templates/email"),
         parts.community,
@@ -68,28 +69,28 @@ def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatc
     )
     for problem in composer.prepare():
         log.error("template-not-read", problem=str(problem))
-    letters = MessageWriter(
+    message_writer = MessageWriter(
         parts.database,
         composer,
         parts.clock,
         community=parts.community,
-        series={one.slug: one for one in parts.series},
+        series={series.slug: series for series in parts.series},
         keys=parts.keys,
         room_policies=parts.policies if parts.settings.mail.room_in_last_reminder else (),
         next_meeting=lambda connection, now: upcoming(connection, parts.series, now=now),
     )
     rate = parts.settings.mail.rate
-    alone = parts.database.is_sqlite
+    only_sender = parts.database.is_sqlite
 
     async def reserve_slots(slots: int) -> float:
-        # What waits for a slot has been claimed, and must not be forgotten where the database is away for a while.
+        # The messages that need the slots are claimed already: keep trying while the database is away.
         while True:
             try:
                 async with parts.database.write() as connection:
                     seconds = await jobs.reserve_slots(connection, slots, rate=rate)
             except OUTAGES as error:
-                parts.database.outages.begin("booking", error)
-                await parts.clock.sleep(BOOK_AGAIN_SECONDS)
+                parts.database.faults.begin("booking", error)
+                await parts.clock.sleep(RESERVE_AGAIN_SECONDS)
             else:
                 parts.database.outages.end("booking")
                 return seconds
@@ -97,68 +98,72 @@ def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatc
     return Dispatcher(
         parts.database,
         transport or make_transport(parts.settings),
-        letters,
+        message_writer,
         parts.clock,
         run=secrets.token_hex(8),
         limits=make_limits(parts.settings),
-        lease=math.inf if alone else LEASE_SECONDS,
-        reserve_slots=None if alone else reserve_slots,
+        lease=math.inf if only_sender else LEASE_SECONDS,
+        book=None if only_sender else reserve_slots,
     )
 
 
-def make_hands(parts: Parts, dispatcher: Dispatcher) -> JobConsumer:
-    """What takes this process's share of the chunks."""
+def make_job_consumer(parts: Parts, dispatcher: Dispatcher) -> JobConsumer:
+    """Return the consumer of this process's share of the jobs, one for each chunk."""
 
     async def run(chunk: int) -> float | None:
         if await dispatcher.send_chunk(chunk, take_over=True):
             async with parts.database.read() as connection:
                 others_waited = await claims.has_welcome(connection, chunk)
             if others_waited:
-                # Whatever else there is for who was just welcomed: its own job found nothing that might go.
-                await hand_out(parts)
-        # What a process that stops leaves of a chunk is somebody else's at once.
+                # Other mail to the new members waited for their welcome, and its own jobs may have ended.
+                await enqueue_due_chunks(parts)
+        # A process that stops leaves the rest of its chunk to others at once.
         return 0 if dispatcher.is_draining else dispatcher.relay.pause or None
 
     return JobConsumer(parts.database, run, lost=dispatcher.halt)
 
 
-async def share(dispatcher: Dispatcher, hands: JobConsumer) -> None:
-    """Send one chunk after the other until `hands` are stopped; a database that goes away is come back to."""
-    while not hands.stopped:
+async def consume_jobs(dispatcher: Dispatcher, consumer: JobConsumer) -> None:
+    """Send chunk after chunk until `consumer` is stopped. Reconnect when the database has been away."""
+    while not consumer.stopped:
         try:
-            async with dispatcher.running():
-                await hands.work()
-        except _LOST as error:
+            async with dispatcher.working():
+                await consumer.work()
+        except _CONNECTION_LOST as error:
             log.error("jobs-lost", error=type(error).__name__, problem=str(error).partition("\n")[0])
             await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - only spreads load
 
 
-async def hand_out(parts: Parts) -> None:
-    """Hand out the chunks that have something to send now."""
+async def enqueue_due_chunks(parts: Parts) -> None:
+    """Enqueue a job for each chunk that has mail to send now."""
     async with parts.database.write() as connection:
         await jobs.enqueue_open(connection, await claims.open_chunks(connection, parts.clock.now()))
 
 
-def calm_collector() -> None:
-    """Look less often for circles of garbage, and never among what lives as long as the process: a fourteenth of the
-    time of sending went there."""
+def tune_garbage_collector() -> None:
+    """Run the cyclic garbage collector less often, and never on objects that exist already.
+
+    It took a fourteenth of the sending time.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
 
 
-async def finish(task: "asyncio.Task[None]", *, within: float) -> None:
-    """Give a task so many seconds to end, then cancel it, and go on soon whatever it does: what waits for a database
-    that has gone silent may take no notice."""
+async def finish_or_cancel(task: "asyncio.Task[None]", *, within: float) -> None:
+    """Wait `within` seconds for a task, then cancel it and wait at most CANCEL_SECONDS more.
+
+    A task that waits for a silent database may not react to being cancelled.
+    """
     await asyncio.wait({task}, timeout=within)
     task.cancel()
     await asyncio.wait({task}, timeout=CANCEL_SECONDS)
     if task.done() and not task.cancelled():
-        task.exception()  # it is nobody's any more
+        task.exception()  # retrieve it, or asyncio logs that nobody did
 
 
-def when_told() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT."""
+def stop_on_signal() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -166,25 +171,27 @@ def when_told() -> asyncio.Event:
 
 
 async def work(settings: Settings, *, say: Callable[[str], None]) -> None:
-    """Send what others plan, until SIGTERM or SIGINT; then drain and return. Raises Problem where it cannot start,
-    SettingsProblem with SQLite."""
+    """Send what `serve` plans until SIGTERM or SIGINT, then drain and return.
+
+    Raises Problem if it cannot start, SettingsProblem with SQLite.
+    """
     if not settings.database.is_shared:
         raise SettingsProblem(
-            "`worker` needs PostgreSQL in [database] url; with SQLite `serve` sends everything by itself"
+            "`worker` needs PostgreSQL in [database] url; with SQLite, `serve` sends everything"
         )
-    stopping = when_told()
+    stopping = stop_on_signal()
     async with open_parts(settings) as parts:
         dispatcher = make_dispatcher(parts)
-        hands = make_hands(parts, dispatcher)
-        working = asyncio.create_task(share(dispatcher, hands))
+        consumer = make_job_consumer(parts, dispatcher)
+        working = asyncio.create_task(consume_jobs(dispatcher, consumer))
         log.info("started", database=parts.database.url.get_backend_name())
-        calm_collector()
-        say("sending what `serve` hands out")
+        tune_garbage_collector()
+        say("sending mail that `serve` has planned")
         await asyncio.wait(
             [asyncio.create_task(stopping.wait()), working], return_when=asyncio.FIRST_COMPLETED
         )
         log.info("stopping")
         dispatcher.drain()
-        hands.stop()
-        await finish(working, within=DRAIN_SECONDS)
+        consumer.stop()
+        await finish_or_cancel(working, within=DRAIN_SECONDS)
     log.info("stopped")

@@ -1,17 +1,73 @@
-"""The command itself: its global option, its subcommands, and what a problem looks like from outside."""
+"""The `third-thursday` command: its global option, its table of commands, and its exit codes."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
-from scheduler.cli.command import EXIT_FAILED, EXIT_USAGE, CommandContext
 from scheduler.domain.errors import Problem, SettingsProblem
 
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+class LazyCommand(NamedTuple):
+    """A command whose module is imported only when the command is run."""
+
+    module: str
+    """Its name in `scheduler.cli`. It has an `app` that holds this command, or that is this group of commands."""
+
+    help: str
+    """The first line of the command's own help. A test checks that they are equal."""
+
+
+COMMANDS = {
+    "demo": LazyCommand("serve", "Try the service with made-up members."),
+    "serve": LazyCommand("serve", "Run the service: plan, send mail and serve the web pages."),
+    "worker": LazyCommand("worker", "Send mail that `serve` has planned (PostgreSQL only)."),
+    "schedule": LazyCommand("schedule", "Show when the meetings are."),
+    "plan": LazyCommand("reports", "Show what will be sent, to how many and when; send nothing."),
+    "members": LazyCommand("members", "Manage the list of members."),
+    "notice": LazyCommand("notices", "Send notices, and see or stop what is being sent."),
+    "occurrence": LazyCommand("occurrences", "Change or add a meeting, and tell the members."),
+    "requests": LazyCommand("requests", "Answer requests to join."),
+    "returns": LazyCommand("returns", "Review mail that came back."),
+    "deliveries": LazyCommand("reports", "Show what became of each mail."),
+    "feed": LazyCommand("schedule", "Print the public calendar feed, or a member's own."),
+    "ingest": LazyCommand("ingest", "Process one incoming mail from standard input."),
+    "status": LazyCommand("health", "Show how the service is doing."),
+    "doctor": LazyCommand("health", "Check the installation and say what to fix."),
+    "migrate": LazyCommand("backups", "Upgrade the database to this version."),
+    "backup": LazyCommand("backups", "Back up the database and the key into one file."),
+    "restore": LazyCommand("backups", "Replace the database with a backup; sending is then held."),
+    "resume": LazyCommand("backups", "Start sending again after it was held."),
+}  # in the order of `--help`
+
+
+def load_command(name: str) -> Any:
+    """Import the module of a command in COMMANDS and return its Click command or group."""
+    module = import_module(f"scheduler.cli.{COMMANDS[name].module}")
+    group = get_group(module.app)
+    return group.commands.get(name, group)
+
+
+class _LazyGroup(TyperGroup):
+    """Holds a placeholder for each command, enough for `--help`, and loads the command that is invoked."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, _, rest = super().resolve_command(ctx, args)
+        assert name is not None
+        return name, load_command(name), rest
+
+
 app = typer.Typer(
+    cls=_LazyGroup,
     name="third-thursday",
-    help="A recurring online meeting, told to every member in their own time.",
+    help="Run a recurring online meeting, and tell every member about it in their own local time.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,27 +80,40 @@ def root(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Settings merged over the defaults.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="A settings file; its values override the defaults.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    context.obj = CommandContext(config)
+    context.obj = config
+
+
+def _placeholder() -> None:
+    """Stand for a command that has not been loaded."""
+
+
+for _name, _command in COMMANDS.items():
+    app.command(_name, help=_command.help)(_placeholder)
 
 
 def main() -> None:
-    """Run the command. Exit 0 done, 1 failed, 2 wrong usage or settings; a problem is one line on standard error."""
+    """Run the command. Exit 0 if it succeeded, 1 if it failed, 2 for wrong usage or settings.
+
+    A problem is printed in one line on standard error.
+    """
     try:
         app()
     except SettingsProblem as problem:
-        _end(str(problem), EXIT_USAGE)
+        _exit(str(problem), EXIT_USAGE)
     except Problem as problem:
-        _end(str(problem), EXIT_FAILED)
+        _exit(str(problem), EXIT_FAILED)
     except OverflowError:
-        _end("a date, a length of time or a number is out of all bounds; give a nearer one", EXIT_USAGE)
+        _exit("a date, duration or number is too large; give a smaller one", EXIT_USAGE)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(EXIT_FAILED)
 
 
-def _end(message: str, code: int) -> None:
+def _exit(message: str, code: int) -> None:
     typer.echo(f"third-thursday: {message}", err=True)
     sys.exit(code)

@@ -1,43 +1,68 @@
-"""Commands that keep a copy of everything, go back to it, and let sending go on."""
+"""Commands that upgrade, back up and restore the database, and that start sending again afterwards."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from scheduler.cli.app import app
-from scheduler.cli.command import command_context, confirm, confirm_mailing, counted, is_terminal, run_to_end
+from scheduler.bootstrap.logs import set_up_logs
+from scheduler.bootstrap.serve import make_planner
+from scheduler.bootstrap.wiring import Parts, restore_backup
+from scheduler.cli.command import command_context, confirm, is_terminal, make_app, run_async
+from scheduler.service.restore import back_up, let_go, missed
+from scheduler.service.sending_pause import CLOCK_AHEAD, RESTORED, SendingPaused, held
+from scheduler.service.sending_pause import resume as resume_sending
+from scheduler.store.ledger.reports import Missed
 
-if TYPE_CHECKING:
-    from scheduler.bootstrap.wiring import Parts
-    from scheduler.service.restore import MissedMail
-    from scheduler.service.sending_pause import SendingPaused
+app = make_app()
+
+
+@app.command()
+def migrate(
+    context: typer.Context,
+    new_key: Annotated[
+        bool,
+        typer.Option(
+            "--new-key", help="The key is lost: make a new one. Links in mails sent so far stop working."
+        ),
+    ] = False,
+) -> None:
+    """Upgrade the database to this version."""
+
+    async def describe_database(parts: Parts) -> str:
+        return parts.database.shown
+
+    database = command_context(context).run(describe_database, upgrade=True, new_key=new_key)
+    typer.echo(f"{database} is up to date with this version")
 
 
 @app.command()
 def backup(context: typer.Context, file: Path) -> None:
-    """Keep all there is, the key included, in one file, while the service runs."""
-    from scheduler.service.restore import back_up
+    """Back up the database and the key into one file.
 
-    async def act(parts: "Parts") -> None:
+    The service may be running.
+    """
+
+    async def copy(parts: Parts) -> None:
         await back_up(parts.database, file, keys=parts.keys, now=parts.clock.now())
 
-    command_context(context).run(act)
-    typer.echo(f"{file} holds everything, the key too: keep it where only you can read it")
+    command_context(context).run(copy)
+    typer.echo(f"{file} holds all data and the key; keep it where only you can read it")
 
 
 @app.command()
 def restore(context: typer.Context, file: Path) -> None:
-    """Go back to a backup. Sending is then held until `resume`."""
-    from scheduler.bootstrap.logs import set_up_logs
-    from scheduler.bootstrap.wiring import put_back
+    """Replace the database with a backup; sending is then held.
 
+    `resume` starts sending again.
+    """
     set_up_logs()
-    aside = run_to_end(put_back(command_context(context).settings, file))
-    if aside:
-        typer.echo(f"what was there before is kept as {aside}")
+    previous = run_async(restore_backup(command_context(context).settings, file))
+    if previous:
+        typer.echo(f"the previous database is kept as {previous}")
     typer.echo(
-        "restored; sending is held. `third-thursday resume` shows what was due before, and goes on without it"
+        "restored; sending is held. `third-thursday resume` shows which mails were due before the restore, "
+        "and starts sending again without them"
     )
 
 
@@ -45,59 +70,47 @@ def restore(context: typer.Context, file: Path) -> None:
 def resume(
     context: typer.Context,
     send_missed: Annotated[
-        bool,
-        typer.Option("--send-missed", help="After a restore, send what was due before it too. Asks first."),
+        bool, typer.Option("--send-missed", help="After a restore, also send mails that were due before it.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Resume sending after it was paused."""
-    from scheduler.bootstrap.serve import make_planner
-    from scheduler.service.restore import missed, resume_without_missed
-    from scheduler.service.sending_pause import CLOCK_AHEAD, RESTORED, current_pause
-    from scheduler.service.sending_pause import resume as resume_sending
+    """Start sending again after it was held."""
 
-    async def look(parts: "Parts") -> "tuple[SendingPaused | None, MissedMail]":
+    async def look(parts: Parts) -> tuple[SendingPaused | None, list[Missed]]:
         async with parts.database.read() as connection:
-            pause = await current_pause(connection)
+            pause = await held(connection)
         if pause and pause.reason == RESTORED:
-            # A tick creates the deliveries that the backup does not contain.
+            # A tick creates the deliveries that are missing from the backup.
             await make_planner(parts).tick()
         return pause, await missed(parts.database)
 
-    async def go_on(parts: "Parts") -> int | None:
+    async def start_again(parts: Parts) -> int | None:
+        """Return the number of mails that expired because of a restore, or None if sending was held otherwise."""
         if not send_missed and pause and pause.reason == RESTORED:
-            return await resume_without_missed(parts.database)
+            return await let_go(parts.database)
         async with parts.database.write() as connection:
-            came_back = await resume_sending(connection, parts.clock.now())
-        if came_back:
-            typer.echo(f"{came_back} mails that a wrong clock had given up as too late are queued again")
+            requeued = await resume_sending(connection, parts.clock.now())
+        if requeued:
+            typer.echo(f"{requeued} mails that expired because the clock was wrong are queued again")
         return None
 
     pause, waiting = command_context(context).run(look)
     if not pause:
         typer.echo("sending was not held")
         return
-    no_question = yes or not is_terminal()
     if pause.reason == CLOCK_AHEAD:
         typer.echo(f"sending is held ({pause.reason}): {pause.advice}")
-        confirm("Is the clock right, and should sending go on?", yes=no_question, otherwise="")
-    for row in waiting.notices:
+        confirm("Is the clock right, and should sending start again?", yes=not is_terminal(), otherwise="")
+    for row in waiting:
         typer.echo(f"{row.count:>7}  {row.kind} {row.notice}: {row.about}")
     if pause.reason == RESTORED:
-        count = sum(row.count for row in waiting.notices)
-        due = f"{count} mails were due before the restore"
-        if send_missed:
-            typer.echo(f"{due}; they will be sent now")
-            confirm_mailing(
-                f"Send {counted(count, 'mail')} to {counted(waiting.members, 'member')}?",
-                waiting.members,
-                yes=yes,
-                instead="leave out --send-missed to go on without them",
-            )
-        else:
-            typer.echo(f"{due}; they may have been sent after the backup, and will not be sent")
-            confirm("Go on?", yes=no_question or not count, otherwise="")
-    ended = command_context(context).run(go_on)
-    typer.echo(f"sending goes on; it was held ({pause.reason}) since {pause.since:%Y-%m-%d %H:%M} UTC")
-    if ended is not None:
-        typer.echo(f"{ended} mails ended as expired (restored)")
+        count = sum(row.count for row in waiting)
+        outcome = (
+            "will be sent now" if send_missed else "may have been sent after the backup, and will not be sent"
+        )
+        typer.echo(f"{count} mails were due before the restore; they {outcome}")
+        confirm("Start sending again?", yes=not is_terminal() or not count, otherwise="")
+    expired = command_context(context).run(start_again)
+    typer.echo(f"sending continues; it was held ({pause.reason}) since {pause.since:%Y-%m-%d %H:%M} UTC")
+    if expired is not None:
+        typer.echo(f"{expired} mails expired (restored)")

@@ -1,106 +1,117 @@
-"""What every command shares: settings read late, an event loop, and problems told in one line."""
+"""What all commands share: settings, an event loop, questions to the user, and errors in one line."""
 
+import asyncio
 import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from scheduler.bootstrap.logs import set_up_logs
+from scheduler.bootstrap.settings import Settings, load_settings, unnamed_settings
+from scheduler.bootstrap.wiring import Parts, open_parts
+from scheduler.cli.app import EXIT_FAILED, EXIT_USAGE
 from scheduler.domain.errors import Problem, Refused, SettingsProblem
-
-if TYPE_CHECKING:
-    from datetime import date
-
-    from scheduler.bootstrap.settings import Settings
-    from scheduler.bootstrap.wiring import Parts
+from scheduler.store.database import OUTAGES
+from scheduler.store.outage import outage_of
 
 Result = TypeVar("Result")
 
 LAST_YEAR = 2199
-"""As far as dates of commands may lie ahead: rules are followed that far in no time."""
+"""The last year that a command accepts: expanding a rule up to then is fast."""
 
-LONGEST_NUMBER = 18
-"""Digits of a notice's number that every database can hold."""
+LONGEST_ID = 18
+"""The number of digits of an ID that every database can store."""
 
 LONGEST_HOLD = 7 * 24 * 3600
-"""Seconds for which a mail may wait to be stopped."""
+"""The number of seconds that a notice may wait before its first mail."""
 
-READING = frozenset(
+READ_ONLY_COMMANDS = frozenset(
     {"schedule", "plan", "feed", "deliveries", "status", "doctor", "list", "show", "answers", "export"}
 )
-"""The commands that change nothing, by the last of their words."""
+"""The commands that change nothing, by the last word of their name."""
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; change nothing.")]
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        "--encoding",
+        metavar="NAME",
+        help="The file's code page, for example windows-1251; normally detected.",
+    ),
+]
+
+
+def make_app(help: str = "") -> typer.Typer:  # noqa: A002 - Typer's own name for it
+    """Return an empty group of commands; without `help` it only holds top-level commands."""
+    return typer.Typer(help=help, no_args_is_help=True, rich_markup_mode=None)
 
 
 class CommandContext:
-    """Carried by typer's context from the main command to the others."""
+    """What a command needs from the command line around it."""
 
-    def __init__(self, config: Path | None) -> None:
+    def __init__(self, config: Path | None, *, read_only: bool) -> None:
         self.config = config
-        self.only_reads = False
-        self._pointed_out = False
+        self._read_only = read_only
+        self._has_warned = False
 
     @property
-    def settings(self) -> "Settings":
-        """The settings; raises SettingsProblem."""
-        from scheduler.bootstrap.settings import load_settings
-
-        self._point_out_unnamed()
+    def settings(self) -> Settings:
+        """The settings. Raises SettingsProblem."""
+        self._warn_of_unused_settings()
         return load_settings(self.config, os.environ)
 
-    def _point_out_unnamed(self) -> None:
-        """Say, once, that a settings file lies here which a command that writes does not read."""
-        from scheduler.bootstrap.settings import unnamed_settings
-
-        if self.config is None and not self.only_reads and not self._pointed_out:
-            self._pointed_out = True
-            if found := unnamed_settings(Path()):
-                names = ", ".join(one.name for one in found)
-                typer.echo(
-                    f"third-thursday: {names}: a settings file that is not read, since --config does not name it; "
-                    f"the defaults are used. To use it: third-thursday --config {found[0].name} COMMAND",
-                    err=True,
-                )
-
     def run(
-        self, action: "Callable[[Parts], Awaitable[Result]]", *, upgrade: bool = False, new_key: bool = False
+        self, action: Callable[[Parts], Awaitable[Result]], *, upgrade: bool = False, new_key: bool = False
     ) -> Result:
-        """Open the parts, run `action` on them in an event loop, and close them. Raises Problem."""
-        from scheduler.bootstrap.logs import set_up_logs
-        from scheduler.bootstrap.wiring import open_parts
-
+        """Open the parts, run `action` with them in an event loop, and close them. Raises Problem."""
         set_up_logs()
 
-        async def within() -> Result:
+        async def run_action() -> Result:
             async with open_parts(self.settings, upgrade=upgrade, new_key=new_key) as parts:
                 return await action(parts)
 
-        return run_to_end(within())
+        return run_async(run_action())
+
+    def _warn_of_unused_settings(self) -> None:
+        """Warn once, before anything is written, if this folder has a settings file that --config does not name."""
+        if self.config is not None or self._read_only or self._has_warned:
+            return
+        self._has_warned = True
+        if files := unnamed_settings(Path()):
+            typer.echo(
+                f"third-thursday: {', '.join(file.name for file in files)}: a settings file that is not read, because "
+                f"--config does not name it; the defaults are used. To use it: third-thursday --config "
+                f"{files[0].name} COMMAND",
+                err=True,
+            )
 
 
-def run_to_end(doing: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine in an event loop of its own; asyncio is loaded no sooner, so that `--help` is quick.
+def command_context(context: typer.Context) -> CommandContext:
+    """Return the context of the running command; every call in one process returns the same object."""
+    existing = context.meta.get(__name__)
+    if not isinstance(existing, CommandContext):
+        existing = CommandContext(context.find_root().obj, read_only=context.info_name in READ_ONLY_COMMANDS)
+        context.meta[__name__] = existing
+    return existing
 
-    Raises Problem where the database or a file fails.
-    """
-    import asyncio
 
-    with faults_told():
-        return asyncio.run(doing)
+def run_async(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine in a new event loop. Raises Problem if the database or a file fails."""
+    with outages_reported():
+        return asyncio.run(coroutine)
 
 
 @contextmanager
-def faults_told() -> Iterator[None]:
-    """A database or file that fails within is told in one line: raises Problem."""
-    from scheduler.store.database import OUTAGES
-    from scheduler.store.outage import outage_of
-
+def outages_reported() -> Iterator[None]:
+    """Raise Problem, with one line of advice, if the database or a file fails inside."""
     try:
         yield
     except BrokenPipeError:
@@ -109,16 +120,9 @@ def faults_told() -> Iterator[None]:
         raise Problem(f"{outage_of(error)}; then try again") from None
 
 
-def command_context(context: typer.Context) -> CommandContext:
-    found = context.find_object(CommandContext)
-    assert found is not None
-    found.only_reads = context.info_name in READING
-    return found
-
-
 @contextmanager
 def usage() -> Iterator[None]:
-    """What is refused within is an option's value: wrong usage."""
+    """Report a value that is refused inside as wrong usage: raise SettingsProblem in place of Refused."""
     try:
         yield
     except Refused as refusal:
@@ -131,24 +135,42 @@ def show_json(document: Any) -> None:
 
 
 def fail(message: str, *, code: int = EXIT_FAILED) -> NoReturn:
-    """Say what went wrong, in one line on standard error, and exit."""
+    """Print an error in one line on standard error, and exit."""
     typer.echo(f"third-thursday: {message}", err=True)
     raise typer.Exit(code)
 
 
-def require_near(day: "date", option: str) -> None:
-    """Raises SettingsProblem where `day` lies further ahead than the rules are followed."""
+def parse_id(text: str, message: str) -> int:
+    """Return the ID in `text`, or exit with `message`, in which `{}` stands for `text`, as wrong usage."""
+    if not text.isdecimal() or len(text) > LONGEST_ID:
+        fail(message.format(text), code=EXIT_USAGE)
+    return int(text)
+
+
+def read_date(text: str, option: str) -> date:
+    """Return the date that `text` is. Raises SettingsProblem if it is not a date or is too far ahead."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise SettingsProblem(f"{option} '{text}' is not a date; write YYYY-MM-DD") from None
+    require_near(day, option)
+    return day
+
+
+def require_near(day: date, option: str) -> None:
+    """Raise SettingsProblem if `day` is later than LAST_YEAR."""
     if day.year > LAST_YEAR:
-        raise SettingsProblem(f"{option} {day} lies too far ahead; give a date up to {LAST_YEAR}-12-31")
+        raise SettingsProblem(f"{option} {day} is too far ahead; give a date up to {LAST_YEAR}-12-31")
 
 
 def is_terminal() -> bool:
-    """Whether somebody can be asked."""
+    """Return whether there is a person who can be asked."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def confirm(question: str, *, yes: bool, otherwise: str) -> None:
-    """Ask on a terminal unless `yes`; without a terminal refuse, saying `otherwise` what option to give."""
+    """Ask on a terminal unless `yes`. Without a terminal, exit as wrong usage with `otherwise`, which names the option
+    to give."""
     if yes:
         return
     if not is_terminal():
@@ -158,24 +180,24 @@ def confirm(question: str, *, yes: bool, otherwise: str) -> None:
 
 
 def confirm_mailing(question: str, number: int, *, yes: bool, instead: str) -> None:
-    """Ask before `number` people are mailed; without a terminal exit 2 unless `yes`. Nobody to mail: nothing to ask.
+    """Ask before `number` members are mailed; without a terminal, exit 2 unless `yes`. Does not ask if `number` is 0.
 
-    `instead` is the option that does the same without mail, for the message.
+    `instead`, for the error message, is the option that does the same without sending mail.
     """
     if number:
-        mailed = f"this mails {counted(number, 'member')} now"
         confirm(
-            question, yes=yes, otherwise=f"{mailed}; give --yes to do it without being asked, or {instead}"
+            question,
+            yes=yes,
+            otherwise=f"this mails {counted(number, 'member')} now; give --yes to do it without being asked, "
+            f"or {instead}",
         )
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 member`, `2 members`."""
+    """Return `1 member` or `2 members`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def say_answers(answers: dict[str, int]) -> str:
-    """How many answered what."""
-    from scheduler.domain.occurrence import ANSWERS
-
-    return ", ".join(f"{answers.get(answer, 0)} {answer}" for answer in ANSWERS)
+def describe_answers(answers: dict[str, int]) -> str:
+    """Return how many members gave each answer, as `3 coming, 0 maybe, 1 declined`."""
+    return ", ".join(f"{answers.get(answer, 0)} {answer}" for answer in ("coming", "maybe", "declined"))

@@ -1,77 +1,107 @@
-"""The `members` commands: who is on the list, and how people come onto it and off."""
+"""The `members` commands: show, add, change and remove members."""
 
 import json
 import sys
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
-from scheduler.cli.command import command_context, confirm, confirm_mailing, counted, usage
-from scheduler.cli.reports import read_date
+from scheduler.bootstrap.wiring import Parts
+from scheduler.cli import member_files
+from scheduler.cli.command import (
+    AsJson,
+    Yes,
+    command_context,
+    confirm,
+    confirm_mailing,
+    counted,
+    make_app,
+    read_date,
+    usage,
+)
+from scheduler.delivery.send.transport import MaildirAddress
+from scheduler.domain.country import country_name
 from scheduler.domain.errors import SettingsProblem
+from scheduler.service.erasure import Erased, erase_member, find_erasable
+from scheduler.service.invitations import invitations as find_invitations
+from scheduler.service.members import (
+    Changed,
+    Details,
+    add_member,
+    change_member,
+    home_of,
+    pause_member,
+    remove_member,
+    require_member,
+    require_new,
+    rotate_member,
+    searched,
+)
+from scheduler.store import members
+from scheduler.store.ledger.reports import Report, reports
+from scheduler.store.members import Member
 
-if TYPE_CHECKING:
-    from scheduler.bootstrap.wiring import Parts
-    from scheduler.service.erasure import Erased
-    from scheduler.service.members import Changed
-    from scheduler.store.ledger.reports import Report
-    from scheduler.store.members import Member
+app = make_app("Manage the list of members.")
+app.command("import")(member_files.import_)
+app.command()(member_files.export)
 
-app = typer.Typer(help="Look after the list of members.", no_args_is_help=True)
-
-PAGE = 500
-LAST_MAILS = 10
-
-_MOST_PLACES = 20
+ROWS_PER_TABLE = 500
+LATEST_MAILS = 10
+MOST_PLACES = 20
 
 Email = Annotated[str, typer.Argument(metavar="EMAIL")]
-Name = Annotated[str | None, typer.Option(help="What mails call them.")]
-Country = Annotated[str | None, typer.Option(help="A name or ISO code; GB-SCT and the like too.")]
-Zone = Annotated[str | None, typer.Option(help="Their time zone, as Europe/London.")]
-Locale = Annotated[str | None, typer.Option(help="Language and country, as en-GB.")]
+Name = Annotated[str | None, typer.Option(help="Their name, as mails use it.")]
+Country = Annotated[
+    str | None, typer.Option(help="A country's name or ISO code; GB-SCT and similar codes too.")
+]
+Zone = Annotated[str | None, typer.Option(help="Their time zone, for example Europe/London.")]
+Locale = Annotated[str | None, typer.Option(help="Language and country, for example en-GB.")]
 
 
 @app.command("list")
 def list_(
     context: typer.Context,
     search: Annotated[
-        str, typer.Option(metavar="TEXT", help="Only those with this in name, address, country or zone.")
+        str,
+        typer.Option(metavar="TEXT", help="Only members whose name, address, country or zone contains TEXT."),
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show all members, those who left too."""
-    from scheduler.service.members import search_members
-    from scheduler.store import members
+    """Show all members, including those who have left."""
 
-    async def show(parts: "Parts") -> None:
+    async def print_list(parts: Parts) -> None:
         async with parts.database.read() as connection:
-            every = search_members(members.every(connection), search)
+            matches = searched(members.every(connection), search)
             if as_json:
-                # Piece by piece: the list may be long, and is one document all the same.
-                before = "["
-                async for member in every:
-                    sys.stdout.write(f"{before}\n{json.dumps(_document(member), ensure_ascii=False)}")
-                    before = ","
-                sys.stdout.write("[]\n" if before == "[" else "\n]\n")
+                # Write row by row: a long list must not be held in memory.
+                separator = "["
+                async for member in matches:
+                    sys.stdout.write(f"{separator}\n{json.dumps(_document(member), ensure_ascii=False)}")
+                    separator = ","
+                sys.stdout.write("[]\n" if separator == "[" else "\n]\n")
                 return
             statuses = Counter[str]()
-            page: list[Member] = []
-            async for member in every:
+            table: list[Member] = []
+            async for member in matches:
                 statuses[member.status] += 1
-                page.append(member)
-                if len(page) == PAGE:
-                    _print_table(page)
-                    page.clear()
-            if page:
-                _print_table(page)
+                table.append(member)
+                if len(table) == ROWS_PER_TABLE:
+                    _print_table(table)
+                    table.clear()
+            if table:
+                _print_table(table)
             counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
             typer.echo(counted(statuses.total(), "member") + (f": {counts}" if counts else ""))
 
-    command_context(context).run(show)
+    command_context(context).run(print_list)
 
 
-def _document(member: "Member") -> dict[str, object]:
+def _document(member: Member) -> dict[str, object]:
     return {
         "name": member.name,
         "email": member.address,
@@ -84,56 +114,52 @@ def _document(member: "Member") -> dict[str, object]:
     }
 
 
-def _print_table(page: "list[Member]") -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
+def _print_table(members: list[Member]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("Name", "Email", "Country", "Zone", "Locale", "Status"):
         table.add_column(heading, overflow="fold")
-    for one in page:
+    for member in members:
         status = ", ".join(
-            [one.status, *(["convenor"] if one.convenor else []), *(["no mail"] if one.suppressed_at else [])]
+            [
+                member.status,
+                *(["convenor"] if member.convenor else []),
+                *(["no mail"] if member.suppressed_at else []),
+            ]
         )
-        zone = one.zone if one.zone_source != "assumed" else f"{one.zone} (assumed)"
-        table.add_row(one.name, one.address, one.country or "", zone, one.locale, status)
-    # Not on a terminal nothing is folded: the lines may be searched.
+        zone = member.zone if member.zone_source != "assumed" else f"{member.zone} (assumed)"
+        table.add_row(member.name, member.address, member.country or "", zone, member.locale, status)
+    # Do not wrap lines in a pipe, so that grep finds whole rows.
     width = None if sys.stdout.isatty() else 1_000
     Console(markup=False, emoji=False, highlight=False, width=width).print(table)
 
 
 @app.command()
 def show(context: typer.Context, email: Email) -> None:
-    """Show one member and their last mails."""
-    from scheduler.service.members import require_member
-    from scheduler.store.ledger.reports import reports
+    """Show one member and the latest mails to them."""
 
-    async def look(parts: "Parts") -> "tuple[Member, Counter[str], list[Report]]":
-        states, last = Counter[str](), deque["Report"](maxlen=LAST_MAILS)
+    async def look(parts: Parts) -> tuple[Member, Counter[str], list[Report]]:
+        states, latest = Counter[str](), deque[Report](maxlen=LATEST_MAILS)
         async with parts.database.read() as connection:
             member = await require_member(connection, email)
             async for report in reports(connection, member=member.id):
                 states[report.state] += 1
-                last.append(report)
-        return member, states, list(last)
+                latest.append(report)
+        return member, states, list(latest)
 
-    member, states, last = command_context(context).run(look)
+    member, states, latest = command_context(context).run(look)
     _print_member(member)
     typer.echo(
         f"mails       {', '.join(f'{count} {state}' for state, count in sorted(states.items())) or 'none yet'}"
     )
-    for one in last:
-        reason = f" ({one.reason})" if one.reason else ""
+    for report in latest:
+        reason = f" ({report.reason})" if report.reason else ""
         typer.echo(
-            f"  {one.sent_at or one.due:%Y-%m-%d %H:%M} UTC  {one.state:<9}  {one.policy or one.kind:<12}  "
-            f"{one.occurrence or f'notice {one.notice}'}{reason}"
+            f"  {report.sent_at or report.due:%Y-%m-%d %H:%M} UTC  {report.state:<9}  "
+            f"{report.policy or report.kind:<12}  {report.occurrence or f'notice {report.notice}'}{reason}"
         )
 
 
-def _print_member(member: "Member") -> None:
-    from scheduler.domain.country import country_name
-
+def _print_member(member: Member) -> None:
     since = f" since {member.active_since:%Y-%m-%d}" if member.active_since else ""
     until = f" until {member.paused_until:%Y-%m-%d %H:%M} UTC" if member.paused_until else ""
     for label, value in (
@@ -150,11 +176,11 @@ def _print_member(member: "Member") -> None:
         typer.echo(f"{label:<12}{value}")
 
 
-def _suppression(member: "Member") -> str:
+def _suppression(member: Member) -> str:
     assert member.suppressed_at
     return (
-        f"since {member.suppressed_at:%Y-%m-%d}, for the address sends it back ({member.suppressed_for}); "
-        "if that is over: `members set EMAIL --deliverable`"
+        f"since {member.suppressed_at:%Y-%m-%d}, because the address returns it ({member.suppressed_for}); "
+        "when it accepts mail again, run `members set EMAIL --deliverable`"
     )
 
 
@@ -166,32 +192,31 @@ def add(
     country: Country = None,
     zone: Zone = None,
     locale: Locale = None,
-    convenor: Annotated[bool, typer.Option("--convenor", help="They may run the community.")] = False,
+    convenor: Annotated[bool, typer.Option("--convenor", help="Make them a convenor.")] = False,
     returning: Annotated[
-        bool, typer.Option("--returning", help="They were erased, and asked to come back.")
+        bool, typer.Option("--returning", help="They were erased before and have asked to come back.")
     ] = False,
     no_invite: Annotated[
-        bool, typer.Option("--no-invite", help="No invitation that is open already.")
+        bool, typer.Option("--no-invite", help="Do not send invitations that are already open.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
-    """Put one person on the list. Asks before it sends them an invitation that is open already."""
-    from scheduler.service.invitations import invitations
-    from scheduler.service.members import Details, add_member, require_new, resolve_zone
-
+    """Add one member; ask before sending them an invitation that is already open."""
     with usage():
         details = Details(
             name=name, address=email, country=country, zone=zone, locale=locale, convenor=convenor
         )
         home, _ = resolve_zone(details)
 
-    async def look(parts: "Parts") -> list[str]:
+    async def look(parts: Parts) -> list[str]:
         now = parts.clock.now()
         await require_new(parts.database, details, keys=parts.keys, returning=returning)
-        standing = await invitations(parts.database, series=parts.series, policies=parts.policies, now=now)
-        return [one.occurrence.key for one in standing if one.is_open_in(home, now)]
+        invitations = await find_invitations(
+            parts.database, series=parts.series, policies=parts.policies, now=now
+        )
+        return [invitation.occurrence.key for invitation in invitations if invitation.is_open_in(home, now)]
 
-    async def act(parts: "Parts") -> "Member":
+    async def act(parts: Parts) -> Member:
         return await add_member(
             parts.database,
             details,
@@ -203,7 +228,7 @@ def add(
         )
 
     keys = [] if no_invite else command_context(context).run(look)
-    question = f"Add {email}, and invite them now to {' and '.join(keys)}? (--no-invite adds them without)"
+    question = f"Add {email}, and invite them now to {' and '.join(keys)}? (--no-invite does not invite them)"
     confirm_mailing(
         question, 1 if keys else 0, yes=yes, instead="--no-invite to add them without an invitation"
     )
@@ -219,23 +244,21 @@ def set_(
     context: typer.Context,
     email: Email,
     name: Name = None,
-    address: Annotated[str | None, typer.Option("--email", help="Another address.")] = None,
+    address: Annotated[str | None, typer.Option("--email", help="Their new address.")] = None,
     country: Country = None,
     zone: Zone = None,
     locale: Locale = None,
     convenor: Annotated[
-        bool | None, typer.Option("--convenor/--no-convenor", help="They may run it, or not.")
+        bool | None, typer.Option("--convenor/--no-convenor", help="Whether they are a convenor.")
     ] = None,
     status: Annotated[
-        str | None, typer.Option(help="active brings back who paused or left; paused, left.")
+        str | None, typer.Option(help="active, paused or left; active also ends a pause.")
     ] = None,
     deliverable: Annotated[
-        bool, typer.Option("--deliverable", help="Their address takes mail again.")
+        bool, typer.Option("--deliverable", help="Their address accepts mail again.")
     ] = False,
 ) -> None:
-    """Change what is known of a member."""
-    from scheduler.service.members import Details, change_member
-
+    """Change a member's details."""
     with usage():
         details = Details(
             name=name,
@@ -249,22 +272,22 @@ def set_(
         )
     if details.is_empty:
         raise SettingsProblem(
-            "give what to set: --name, --email, --country, --zone, --locale, --convenor, --status or "
+            "nothing to change; give --name, --email, --country, --zone, --locale, --convenor, --status or "
             "--deliverable"
         )
 
-    async def act(parts: "Parts") -> "Changed":
+    async def act(parts: Parts) -> Changed:
         return await change_member(parts.database, email, details, keys=parts.keys, now=parts.clock.now())
 
-    done = command_context(context).run(act)
-    before, after = _document(done.before), _document(done.after)
+    change = command_context(context).run(act)
+    before, after = _document(change.before), _document(change.after)
     for field, value in after.items():
         if value != before[field]:
-            typer.echo(f"{done.before.address}: {field} {_shown(before[field])} → {_shown(value)}")
-    if done.before.suppressed_at and not done.after.suppressed_at:
-        typer.echo(f"{done.after.address}: is mailed again")
-    if not done.changed:
-        typer.echo(f"{done.before.address}: that is how it is already; nothing was changed")
+            typer.echo(f"{change.before.address}: {field} {_shown(before[field])} → {_shown(value)}")
+    if change.before.suppressed_at and not change.after.suppressed_at:
+        typer.echo(f"{change.after.address}: gets mail again")
+    if not change.changed:
+        typer.echo(f"{change.before.address}: already so; nothing was changed")
 
 
 def _shown(value: object) -> str:
@@ -278,15 +301,14 @@ def pause(
     context: typer.Context,
     email: Email,
     until: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Their day on which mail begins again.")
+        str | None,
+        typer.Option(metavar="DATE", help="The day on which mail starts again, in their own zone."),
     ] = None,
 ) -> None:
-    """Send a member nothing for a while, or until `members set EMAIL --status active`."""
-    from scheduler.service.members import pause_member
-
+    """Stop mail to a member until a day, or until `members set EMAIL --status active`."""
     day = read_date(until, "--until") if until else None
 
-    async def act(parts: "Parts") -> "Changed":
+    async def act(parts: Parts) -> Changed:
         return await pause_member(parts.database, email, until=day, now=parts.clock.now())
 
     member = command_context(context).run(act).after
@@ -296,73 +318,76 @@ def pause(
 
 @app.command()
 def remove(context: typer.Context, email: Email) -> None:
-    """Take a member off the list; queued mail too. They stay known, so that no import brings them back."""
-    from scheduler.service.members import remove_member
+    """Remove a member from the list, and stop mail that is queued for them.
 
-    async def act(parts: "Parts") -> "Changed":
+    The service still knows their address, so that no import adds them again.
+    """
+
+    async def act(parts: Parts) -> Changed:
         return await remove_member(parts.database, email, now=parts.clock.now())
 
-    done = command_context(context).run(act)
+    change = command_context(context).run(act)
     typer.echo(
-        f"{done.after.address}: " + ("has left; nothing more is sent" if done.changed else "had left before")
+        f"{change.after.address}: "
+        + ("has left; no more mail is sent to them" if change.changed else "had already left")
     )
 
 
 @app.command()
 def rotate(context: typer.Context, email: Email) -> None:
-    """Give a member new personal links and a new feed address; the old ones end."""
-    from scheduler.service.members import rotate_member
+    """Replace a member's personal links and feed address; the old ones stop working."""
 
-    async def act(parts: "Parts") -> "Changed":
+    async def act(parts: Parts) -> Changed:
         return await rotate_member(parts.database, email, now=parts.clock.now())
 
     member = command_context(context).run(act).after
-    typer.echo(f"{member.address}: all personal links sent so far have ended; the next mail brings new ones")
+    typer.echo(f"{member.address}: the personal links sent so far no longer work; the next mail has new ones")
 
 
 @app.command()
 def erase(
     context: typer.Context,
     email: Email,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
-    """Erase a person and what names them in mail that came back; say where they are still named.
+    """Erase a person, and returned mail that names them; list where their name remains.
 
-    A keyed hash of the address is kept, so that no import brings them back.
+    A keyed hash of the address is kept, so that no import adds them again.
     """
-    from scheduler.service.erasure import erase_member, find_erasable
 
-    async def look(parts: "Parts") -> "Member | None":
+    async def look(parts: Parts) -> Member | None:
         return await find_erasable(parts.database, email, keys=parts.keys)
 
-    async def act(parts: "Parts") -> "Erased":
+    async def act(parts: Parts) -> Erased:
+        address = parts.settings.mail.address
+        outbox = Path(address.path) if isinstance(address, MaildirAddress) else None
         return await erase_member(
             parts.database, email, keys=parts.keys, outbox=parts.settings.mail.outbox, now=parts.clock.now()
         )
 
     if member := command_context(context).run(look):
         confirm(
-            f"Erase {member.name or 'the member'} <{member.address}> and everything that belongs to them, for good?",
+            f"Erase {member.name or 'the member'} <{member.address}> and all their data? This cannot be undone.",
             yes=yes,
             otherwise="give --yes to erase without being asked",
         )
-    done = command_context(context).run(act)
+    erased = command_context(context).run(act)
     postgres = command_context(context).settings.database.url.startswith("postgres")
-    with_it = [counted(done.mails, "mail") + " in the mail folder"] if done.mails else []
-    with_it += [counted(done.returned, "message") + " that came back and named them"] if done.returned else []
-    also = f", with {' and '.join(with_it)}" if with_it else ""
-    typer.echo(f"{'erased' if done.was_member else 'was erased before'}{also}")
-    typer.echo("kept: a keyed hash of the address, so that no import brings the person back")
-    for place in done.remaining[:_MOST_PLACES]:
+    deleted = [counted(erased.mails, "mail") + " in the mail folder"] if erased.mails else []
+    deleted += [counted(erased.returned, "returned message") + " naming them"] if erased.returned else []
+    also = f", with {' and '.join(deleted)}" if deleted else ""
+    typer.echo(f"{'erased' if erased.stood else 'already erased'}{also}")
+    typer.echo("kept: a keyed hash of the address, so that no import adds the person again")
+    for place in erased.stays[:MOST_PLACES]:
         typer.echo(f"still named in: {place}")
-    if len(done.remaining) > _MOST_PLACES:
-        typer.echo(f"still named in: {len(done.remaining) - _MOST_PLACES} more places")
-    if done.remaining:
+    if len(erased.stays) > MOST_PLACES:
+        typer.echo(f"still named in: {len(erased.stays) - MOST_PLACES} more places")
+    if erased.stays:
         typer.echo(
-            "change what names them by hand: `occurrence amend`, `returns drop`; sent notices stay as they are"
+            "remove the name there with `occurrence amend` or `returns drop`; sent notices cannot be changed"
         )
-    typer.echo("backups made before still hold the person, and so do mails in the mailboxes of others")
+    typer.echo("older backups, and mails in other people's mailboxes, still contain the person's data")
     if postgres:
         typer.echo(
-            "PostgreSQL overwrites deleted rows when it needs their space; `VACUUM FULL` does so at once"
+            "PostgreSQL overwrites deleted rows only when it needs the space; `VACUUM FULL` does it now"
         )

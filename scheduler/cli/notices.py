@@ -1,57 +1,69 @@
-"""The `notice` commands: tell people something, see what became of it, stop it."""
+"""The `notice` commands: send a notice, show what became of it, stop it."""
 
+import asyncio
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from scheduler.bootstrap.wiring import Parts
 from scheduler.cli.command import (
     LONGEST_HOLD,
-    LONGEST_NUMBER,
+    AsJson,
+    DryRun,
+    Yes,
     command_context,
     confirm,
     counted,
-    fail,
+    describe_answers,
     is_terminal,
+    make_app,
+    parse_id,
     require_near,
-    say_answers,
     show_json,
     usage,
 )
-from scheduler.cli.reports import foreseen
+from scheduler.cli.reports import describe_duration
+from scheduler.delivery.compose.markdown import placeholders
+from scheduler.domain.address import address_key
+from scheduler.domain.audience import ACCEPTED, parse_audience
 from scheduler.domain.clock import parse_duration
 from scheduler.domain.errors import Refused
+from scheduler.domain.table import decode_text
+from scheduler.service import notices as notice_service
+from scheduler.service.health import is_served
+from scheduler.service.occurrences import require_meetings
+from scheduler.store import answers, members, notices
+from scheduler.store.ledger import reports
+from scheduler.store.notices import Notice
 
-if TYPE_CHECKING:
-    from scheduler.bootstrap.wiring import Parts
-    from scheduler.store.notices import Notice
+app = make_app("Send notices, and see or stop what is being sent.")
 
-app = typer.Typer(help="Tell people something, and see what became of it.", no_args_is_help=True)
+POLL_SECONDS = 0.5
+POLLS_WITHOUT_SERVE = 10
+"""How often --wait looks for a running `serve` before it gives up."""
 
-AUDIENCES = "all, convenors, coming:KEY, unanswered:KEY, country:XX, zone:Z, locale:L, list:FILE"
-LOOK_SECONDS = 0.5
 _LOCAL = re.compile(r"local:\d{4}-\d\d-\d\dT\d\d:\d\d")
 _ADDRESS = re.compile(r"[^\s,;<>\"]+@[^\s,;<>\"]+")
 
 
 def read_list(path: str) -> list[str]:
-    """The addresses in a file, one in a line (further columns are ignored)."""
+    """Return the first address of each line of a file. Raises Refused if it cannot be read or has none."""
     try:
-        from scheduler.domain.table import decode_text
-
         text = decode_text(Path(path).read_bytes())
     except OSError as error:
         raise Refused(f"audience list:{path} cannot be read: {error.strerror}") from None
-    found = [match[0] for line in text.splitlines() if (match := _ADDRESS.search(line))]
-    if not found:
-        raise Refused(f"audience list:{path} has no address in it; write one in a line")
-    return found
+    addresses = [match[0] for line in text.splitlines() if (match := _ADDRESS.search(line))]
+    if not addresses:
+        raise Refused(f"audience list:{path} has no address in it; write one on each line")
+    return addresses
 
 
 def read_at(text: str | None) -> datetime | str | None:
-    """Raises Refused where `text` is neither an instant with an offset nor `local:YYYY-MM-DDTHH:MM`."""
+    """Return the instant, or the text `local:YYYY-MM-DDTHH:MM`, that --at names. Raises Refused if it is neither."""
     if text is None:
         return None
     try:
@@ -65,8 +77,8 @@ def read_at(text: str | None) -> datetime | str | None:
     if moment and moment.tzinfo:
         return moment
     raise Refused(
-        f"--at '{text}' is no instant; write 2026-11-19T17:00+00:00, "
-        "or local:2026-11-19T09:00 for each member's own hour"
+        f"--at '{text}' is not an instant; write 2026-11-19T17:00+00:00, "
+        "or local:2026-11-19T09:00 for each member's own local time"
     )
 
 
@@ -75,71 +87,65 @@ def send(
     context: typer.Context,
     subject: Annotated[str, typer.Option(help="The subject of the mail.")],
     body: Annotated[
-        Path, typer.Option(metavar="FILE.md", help="What to say, in Markdown; - reads standard input.")
+        Path, typer.Option(metavar="FILE.md", help="The text, in Markdown; - reads standard input.")
     ],
-    audience: Annotated[str, typer.Option(help=f"{AUDIENCES}; several joined by commas.")] = "all",
+    audience: Annotated[
+        str, typer.Option(help=f"Who gets it: {ACCEPTED}; join several with commas.")
+    ] = "all",
     at: Annotated[
         str | None,
         typer.Option(
             metavar="INSTANT",
-            help="ISO 8601 with offset, or local:YYYY-MM-DDTHH:MM for each member's own hour.",
+            help="When to send it: ISO 8601 with offset, or local:YYYY-MM-DDTHH:MM for each member's own local time.",
         ),
     ] = None,
     expires: Annotated[
-        str, typer.Option(metavar="DURATION", help="How long after it is due it is still of use.")
+        str, typer.Option(metavar="DURATION", help="How long after it is due it is still worth sending.")
     ] = "48h",
     hold: Annotated[
         int,
         typer.Option(
-            metavar="SECONDS", min=0, max=LONGEST_HOLD, help="Wait before the first mail, to stop it."
+            metavar="SECONDS",
+            min=0,
+            max=LONGEST_HOLD,
+            help="Wait this long before the first mail, so that you can stop it.",
         ),
     ] = 0,
-    wait: Annotated[bool, typer.Option("--wait", help="Stay and show progress.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say to how many it would go; send nothing.")
-    ] = False,
-    test_to: Annotated[
-        str | None, typer.Option(metavar="EMAIL", help="Send it to this one member only.")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is sent, and show progress.")] = False,
+    dry_run: DryRun = False,
+    test_to: Annotated[str | None, typer.Option(metavar="EMAIL", help="Send it only to this member.")] = None,
+    yes: Yes = False,
 ) -> None:
-    """Send a notice, now or at an instant. A running `serve` sends it."""
-    from scheduler.delivery.compose.markdown import placeholders
-    from scheduler.domain.address import address_key
-    from scheduler.domain.audience import parse_audience
-    from scheduler.service import notices
-    from scheduler.service.occurrences import require_meetings
-    from scheduler.store import members
-
+    """Write a notice for members, to be sent now or later by the running `serve`."""
     with usage():
-        moment, useful = read_at(at), parse_duration(expires)
-        if not useful:
-            raise Refused(
-                f"--expires {expires}: it would be of no use from the beginning; give a length of time"
-            )
+        moment, lifetime = read_at(at), parse_duration(expires)
+        if not lifetime:
+            raise Refused(f"--expires {expires}: it would expire before it is sent; give a longer time")
         if not test_to:
             terms = parse_audience(audience, read_list=read_list)
     if test_to:
         audience, terms = f"test to {test_to}", {"address": [address_key(test_to)]}
     text = _read_body(body)
-    notices.require_words(subject, text)
-    for found in placeholders(f"{subject}\n{text}"):
-        typer.echo(f"warning: '{found}' is sent as it is typed; notices have no placeholders", err=True)
+    notice_service.require_words(subject, text)
+    for placeholder in placeholders(f"{subject}\n{text}"):
+        typer.echo(
+            f"warning: '{placeholder}' is sent as you typed it; notices have no placeholders", err=True
+        )
 
-    async def count(parts: "Parts") -> tuple[int, str]:
+    async def count(parts: Parts) -> tuple[int, str]:
         async with parts.database.read() as connection:
             await require_meetings(
-                connection, {one.slug: one for one in parts.series}, terms, now=parts.clock.now()
+                connection, {series.slug: series for series in parts.series}, terms, now=parts.clock.now()
             )
             recipients = await members.audience_by_zone(connection, terms, kind="notice")
             zones = await members.zones(connection)
-        dues = notices.when_due(zones, at=moment, hold=timedelta(seconds=hold), now=parts.clock.now())
-        return sum(recipients.values()), await foreseen(
-            parts, recipients=recipients, dues=dues, useful=useful
+        dues = notice_service.when_due(zones, at=moment, hold=timedelta(seconds=hold), now=parts.clock.now())
+        return sum(recipients.values()), await describe_duration(
+            parts, recipients=recipients, dues=dues, lifetime=lifetime
         )
 
-    async def press(parts: "Parts") -> None:
-        pressed = await notices.send_notice(
+    async def act(parts: Parts) -> None:
+        published = await notice_service.send_notice(
             parts.database,
             subject=subject,
             body=text,
@@ -147,26 +153,26 @@ def send(
             audience_text=audience,
             now=parts.clock.now(),
             at=moment,
-            expires=useful,
+            expires=lifetime,
             hold=timedelta(seconds=hold),
         )
-        typer.echo(f"notice {pressed.notice} goes to {counted(pressed.recipients, 'member')}")
+        typer.echo(f"notice {published.notice} goes to {counted(published.recipients, 'member')}")
         if wait:
-            await _wait(parts, pressed.notice)
+            await _wait(parts, published.notice)
 
-    number, pace = command_context(context).run(count)
+    number, duration = command_context(context).run(count)
     if not number and not dry_run:
-        raise Refused(f"the audience '{audience}' has no active member; nobody was told")
+        raise Refused(f"the audience '{audience}' has no active member; nothing was sent")
     if dry_run:
         typer.echo(f"would go to {counted(number, 'member')}; nothing was sent")
-    if pace:
-        typer.echo(pace)
+    if duration:
+        typer.echo(duration)
     if dry_run:
         return
     if not test_to:
         question = f"Send '{subject}' to {counted(number, 'member')}?"
         confirm(question, yes=yes, otherwise="give --yes to send without being asked")
-    command_context(context).run(press)
+    command_context(context).run(act)
 
 
 def _read_body(path: Path) -> str:
@@ -181,22 +187,15 @@ def _read_body(path: Path) -> str:
         raise Refused(f"--body {path} cannot be read: {reason}") from None
 
 
-async def _wait(parts: "Parts", number: int) -> None:
-    """Show progress until nothing of the notice is left to send. Raises Refused where no `serve` is running."""
-    import asyncio
-
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from scheduler.service.health import is_served
-    from scheduler.store.ledger import reports
-
+async def _wait(parts: Parts, number: int) -> None:
+    """Show progress until no delivery of the notice is left to send. Raises Refused if no `serve` is running."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed}/{task.total}"),
         TextColumn("{task.fields[rate]}"),
     )
-    patience = 10
+    polls_left = POLLS_WITHOUT_SERVE
     with Progress(*columns, TimeRemainingColumn(), disable=not is_terminal()) as progress:
         task = progress.add_task("sending", total=None, rate="")
         while True:
@@ -213,19 +212,19 @@ async def _wait(parts: "Parts", number: int) -> None:
             )
             if not left:
                 break
-            patience = 10 if served else patience - 1
-            if not patience:
+            polls_left = POLLS_WITHOUT_SERVE if served else polls_left - 1
+            if not polls_left:
                 raise Refused(
-                    f"notice {number} waits, but no `serve` is running; start it, and it will be sent"
+                    f"notice {number} is waiting, but no `serve` is running; start `serve` to send it"
                 )
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
     typer.echo(", ".join(f"{count} {state}" for state, count in sorted(states.items())))
 
 
 def _row(
-    notice: "Notice", states: dict[str, int], due: "tuple[datetime, datetime] | None" = None
+    notice: Notice, states: dict[str, int], due: tuple[datetime, datetime] | None = None
 ) -> dict[str, object]:
-    first, last = (one.isoformat() for one in due) if due else (None, None)
+    first, last = (instant.isoformat() for instant in due) if due else (None, None)
     return {
         "id": notice.id,
         "notice": notice.identity,
@@ -245,34 +244,32 @@ def _row(
 
 
 @app.command("list")
-def list_(context: typer.Context, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """Show all notices, the newest last."""
-    from scheduler.store import notices as notices_store
-    from scheduler.store.ledger import reports
+def list_(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show all notices, newest last."""
 
-    async def rows(parts: "Parts") -> list[dict[str, object]]:
+    async def look(parts: Parts) -> list[dict[str, object]]:
         async with parts.database.read() as connection:
             states, dues = (
                 await reports.states_by_notice(connection),
-                await notices_store.due_spans(connection),
+                await notices.due_spans(connection),
             )
             return [
-                _row(one, states.get(one.id, {}), dues.get(one.id))
-                for one in await notices_store.every(connection)
+                _row(notice, states.get(notice.id, {}), dues.get(notice.id))
+                for notice in await notices.every(connection)
             ]
 
-    found = command_context(context).run(rows)
+    rows = command_context(context).run(look)
     if as_json:
-        show_json([_document(row) for row in found])
+        show_json([_document(row) for row in rows])
         return
-    for row in found:
+    for row in rows:
         _print_row(row)
-    if not found:
+    if not rows:
         typer.echo("no notices yet")
 
 
 def _document(row: dict[str, object]) -> dict[str, object]:
-    """The row as --json has it."""
+    """Return the row as --json prints it."""
     return {name: value for name, value in row.items() if name not in ("due_utc", "last_due_utc")}
 
 
@@ -288,73 +285,61 @@ def _print_row(row: dict[str, object]) -> None:
     typer.echo(f"{row['id']:>5}  {what:<22}  {when:<40}  {about}{flags}: {counts}")
 
 
-def _number(text: str) -> int:
-    if not text.isdecimal() or len(text) > LONGEST_NUMBER:
-        fail(f"'{text}' is no notice; give its number, as `notice list` shows it", code=2)
-    return int(text)
+def _id(text: str) -> int:
+    return parse_id(text, "'{}' is not the ID of a notice; `notice list` shows them")
 
 
 @app.command()
-def show(
-    context: typer.Context, notice: str, as_json: Annotated[bool, typer.Option("--json")] = False
-) -> None:
-    """Show one notice and what became of it."""
-    from scheduler.service.notices import require_notice
-    from scheduler.store import answers
-    from scheduler.store import notices as notices_store
-    from scheduler.store.ledger import reports
+def show(context: typer.Context, notice: str, as_json: AsJson = False) -> None:
+    """Show one notice and the state of its deliveries."""
 
-    async def one(parts: "Parts") -> dict[str, object]:
+    async def look(parts: Parts) -> dict[str, object]:
         async with parts.database.read() as connection:
-            found = await require_notice(connection, _number(notice))
-            given = await answers.count_answers(connection, found.occurrence) if found.occurrence else {}
-            states = await reports.states(connection, found.id)
-            due = (await notices_store.due_spans(connection, found.id)).get(found.id)
-            return _row(found, states, due) | {"answers": given, "body": found.body}
+            row = await notice_service.require_notice(connection, _id(notice))
+            counts = await answers.count_answers(connection, row.occurrence) if row.occurrence else {}
+            states = await reports.states(connection, row.id)
+            due = (await notices.due_spans(connection, row.id)).get(row.id)
+            return _row(row, states, due) | {"answers": counts, "body": row.body}
 
-    row = command_context(context).run(one)
+    row = command_context(context).run(look)
     if as_json:
         show_json(_document(row))
         return
     _print_row(row)
-    typer.echo(
-        f"       created {row['created_utc']}, of use until {row['expires_utc']}, for {row['audience']}"
-    )
-    if row["occurrence"] and isinstance(given := row["answers"], dict):
-        typer.echo(f"       answers to {row['occurrence']}: {say_answers(given)}")
+    typer.echo(f"       created {row['created_utc']}, expires {row['expires_utc']}, for {row['audience']}")
+    if row["occurrence"] and isinstance(counts := row["answers"], dict):
+        typer.echo(f"       answers to {row['occurrence']}: {describe_answers(counts)}")
     if row["body"]:
         typer.echo(f"\n{row['subject']}\n\n{row['body']}")
 
 
 @app.command()
 def stop(context: typer.Context, notice: str) -> None:
-    """Stop a notice: what has not left yet does not leave."""
-    from scheduler.service import notices
+    """Stop a notice; mails that have not been sent yet are withdrawn."""
 
-    async def act(parts: "Parts") -> dict[str, int]:
-        return await notices.stop(parts.database, _number(notice), parts.clock.now())
+    async def act(parts: Parts) -> dict[str, int]:
+        return await notice_service.stop(parts.database, _id(notice), parts.clock.now())
 
     states = command_context(context).run(act)
-    typer.echo(f"stopped: {states.get('withdrawn', 0)} withdrawn, {states.get('sent', 0)} had left")
+    typer.echo(f"stopped: {states.get('withdrawn', 0)} withdrawn, {states.get('sent', 0)} already sent")
 
 
 @app.command("resend-missed")
 def resend_missed(
     context: typer.Context,
     notice: str,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
-    """Send a stopped or failed notice to those who have not had it."""
-    from scheduler.service import notices
+    """Send a stopped or failed notice to the members who have not received it."""
 
-    async def count(parts: "Parts") -> int:
-        return await notices.count_missed(parts.database, _number(notice))
+    async def count(parts: Parts) -> int:
+        return await notice_service.count_missed(parts.database, _id(notice))
 
-    async def act(parts: "Parts") -> int:
-        return await notices.resend_missed(parts.database, _number(notice), parts.clock.now())
+    async def act(parts: Parts) -> int:
+        return await notice_service.resend_missed(parts.database, _id(notice), parts.clock.now())
 
     if (number := command_context(context).run(count)) > 1:
-        question = f"Send notice {notice} to {counted(number, 'member')} who have not had it?"
+        question = f"Send notice {notice} to {counted(number, 'member')} who have not received it?"
         confirm(
             question,
             yes=yes,

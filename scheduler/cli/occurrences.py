@@ -1,42 +1,53 @@
-"""The `occurrence` commands: change one meeting, add one, and tell people or not."""
+"""The `occurrence` commands: change, add and remove meetings, and tell members about them."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from scheduler.bootstrap.wiring import Parts
+from scheduler.cli.app import EXIT_USAGE
 from scheduler.cli.command import (
-    EXIT_USAGE,
     LONGEST_HOLD,
+    AsJson,
+    DryRun,
+    Encoding,
+    Yes,
     command_context,
     confirm,
     confirm_mailing,
     counted,
+    describe_answers,
     fail,
     is_terminal,
+    make_app,
     require_near,
-    say_answers,
     show_json,
     usage,
 )
+from scheduler.domain.code_page import require_encoding
 from scheduler.domain.errors import Refused, SettingsProblem
+from scheduler.domain.occurrence import OccurrenceKey, Series
+from scheduler.service import occurrences as occurrence_service
+from scheduler.service.occurrence_import import read_programme, take_programme
+from scheduler.service.occurrences import Amended, Extra, find_occurrence
+from scheduler.store import answers as answer_store
 
-if TYPE_CHECKING:
-    from scheduler.bootstrap.wiring import Parts
-    from scheduler.domain.occurrence import Series
-    from scheduler.service.occurrences import Amended, Extra
+ANSWERS = ("coming", "maybe", "declined")
 
-app = typer.Typer(help="Change one meeting, or add one.", no_args_is_help=True)
+app = make_app("Change or add a meeting, and tell the members.")
+
+Key = Annotated[str, typer.Argument(help="SERIES/YYYY-MM-DD, as `schedule` shows it.")]
 
 
 def read_wall(text: str, option: str) -> datetime:
-    """A wall time `YYYY-MM-DD HH:MM`. Raises SettingsProblem."""
+    """Return the wall time `YYYY-MM-DD HH:MM` in `text`. Raises SettingsProblem if it is not one."""
     try:
         wall = datetime.strptime(text.replace("T", " "), "%Y-%m-%d %H:%M")  # noqa: DTZ007 - wall time has no zone
     except ValueError:
         raise SettingsProblem(
-            f"{option} '{text}' is no time; write YYYY-MM-DD HH:MM in the home zone"
+            f"{option} '{text}' is not a time; write YYYY-MM-DD HH:MM in the home zone"
         ) from None
     require_near(wall.date(), option)
     return wall
@@ -45,39 +56,37 @@ def read_wall(text: str, option: str) -> datetime:
 @app.command()
 def amend(
     context: typer.Context,
-    key: Annotated[str, typer.Argument(help="SERIES/YYYY-MM-DD, as `schedule` shows it.")],
-    topic: Annotated[str | None, typer.Option(help="What it is about.")] = None,
-    speakers: Annotated[str | None, typer.Option(help="Who speaks.")] = None,
-    link: Annotated[str | None, typer.Option(metavar="URL", help="The room.")] = None,
+    key: Key,
+    topic: Annotated[str | None, typer.Option(help="The topic.")] = None,
+    speakers: Annotated[str | None, typer.Option(help="The speakers.")] = None,
+    link: Annotated[str | None, typer.Option(metavar="URL", help="The link of the online room.")] = None,
     move_to: Annotated[
-        str | None, typer.Option(metavar='"YYYY-MM-DD HH:MM"', help="Another time, by the home clock.")
+        str | None, typer.Option(metavar='"YYYY-MM-DD HH:MM"', help="The new time, in the home zone.")
     ] = None,
-    cancel: Annotated[bool, typer.Option("--cancel", help="It is not held.")] = False,
-    restore: Annotated[bool, typer.Option("--restore", help="It is held after all.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the meeting.")] = False,
+    restore: Annotated[bool, typer.Option("--restore", help="Undo a cancellation.")] = False,
     tell: Annotated[
-        bool | None, typer.Option("--tell/--no-tell", help="Mail the members, or not.", show_default=False)
+        bool | None, typer.Option("--tell/--no-tell", help="Whether to mail the members.", show_default=False)
     ] = None,
     message: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Your own words at the top of the mail (Markdown).")
+        str | None, typer.Option(metavar="TEXT", help="Your own text for the top of the mail, in Markdown.")
     ] = None,
     hold: Annotated[
         int,
         typer.Option(
-            metavar="SECONDS", min=0, max=LONGEST_HOLD, help="Wait before the first mail, to stop it."
+            metavar="SECONDS",
+            min=0,
+            max=LONGEST_HOLD,
+            help="Wait this long before the first mail, so that you can stop it.",
         ),
     ] = 0,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
 ) -> None:
-    """Change one meeting. Telling the members is asked about first."""
-    from scheduler.domain.occurrence import OccurrenceKey
-    from scheduler.service import occurrences
-
+    """Change a meeting; ask before telling the members."""
     with usage():
         OccurrenceKey.parse(key)
-        change = occurrences.Change(
+        change = occurrence_service.Change(
             topic=topic,
             speakers=speakers,
             link=link,
@@ -85,41 +94,46 @@ def amend(
             restore=restore,
             move_to=read_wall(move_to, "--move-to") if move_to else None,
         )
-        words = "" if message is None else occurrences.require_message(message)
+        text = "" if message is None else occurrence_service.require_message(message)
 
-    if change == occurrences.Change():
+    if change == occurrence_service.Change():
         raise SettingsProblem(
-            "give what to change: --topic, --speakers, --link, --move-to, --cancel or --restore"
+            "nothing to change; give --topic, --speakers, --link, --move-to, --cancel or --restore"
         )
-    if tell is False and (words or hold):
-        raise SettingsProblem("--message and --hold are for a mail; give --tell, not --no-tell")
+    if tell is False and (text or hold):
+        raise SettingsProblem("--message and --hold only apply to a mail; give --tell, not --no-tell")
     if tell is None and not is_terminal():
-        fail("give --tell to mail the members, or --no-tell", code=EXIT_USAGE)
+        fail(
+            "give --tell to mail the members, or --no-tell to change the meeting without mail",
+            code=EXIT_USAGE,
+        )
     wait = timedelta(seconds=hold)
 
-    async def look(parts: "Parts") -> "tuple[Amended, int]":
-        series, now = {one.slug: one for one in parts.series}, parts.clock.now()
+    async def look(parts: Parts) -> tuple[Amended, int]:
+        series, now = _series_by_slug(parts), parts.clock.now()
         to_tell = now + wait if tell else None
-        foreseen = await occurrences.preview(parts.database, series, key, change, now=now, to_tell=to_tell)
-        return foreseen, await occurrences.count_told(parts.database, foreseen.after)
+        preview = await occurrence_service.preview(
+            parts.database, series, key, change, now=now, to_tell=to_tell
+        )
+        return preview, await occurrence_service.count_told(parts.database, preview.after)
 
-    async def act(parts: "Parts") -> None:
-        now, series = parts.clock.now(), {one.slug: one for one in parts.series}
-        amended = await occurrences.amend(parts.database, series, key, change, now=now)
+    async def act(parts: Parts) -> None:
+        now, series = parts.clock.now(), _series_by_slug(parts)
+        amended = await occurrence_service.amend(parts.database, series, key, change, now=now)
         if tell and amended.changed:
-            pressed = await occurrences.tell(parts.database, amended, now=now, words=words, hold=wait)
-            typer.echo(f"notice {pressed.notice} tells {counted(pressed.recipients, 'member')}")
+            notice = await occurrence_service.tell(parts.database, amended, now=now, words=text, hold=wait)
+            typer.echo(f"notice {notice.notice} tells {counted(notice.recipients, 'member')}")
             if hold:
                 typer.echo(
-                    f"the first mail leaves in {hold} seconds; `notice stop {pressed.notice}` stops it"
+                    f"the first mail is sent in {hold} seconds; `notice stop {notice.notice}` stops it"
                 )
 
     amended, number = command_context(context).run(look)
     if not amended.changed:
-        typer.echo(f"{key}: that is how it is already; nothing was changed and nobody is told")
+        typer.echo(f"{key}: already so; nothing was changed and nobody is told")
         return
     after = amended.after
-    outcome = f"{after.status}, {occurrences.home_wall(after)} {after.zone}"
+    outcome = f"{after.status}, {occurrence_service.home_wall(after)} {after.zone}"
     if dry_run:
         mailed = f" and {counted(number, 'member')} would be told" if tell is not False else ""
         typer.echo(f"{key}: would be {outcome}{mailed}; nothing was changed and nobody was told")
@@ -127,7 +141,7 @@ def amend(
     if tell is None:
         tell = typer.confirm(f"Tell {counted(number, 'member')}?", err=True)
         if tell:
-            # It may be too late for that, which is to be said before anything is changed.
+            # It may be too late to tell anybody: report that before anything is changed.
             command_context(context).run(look)
     elif tell:
         question = f"{key}: {outcome}. Tell {counted(number, 'member')}?"
@@ -141,26 +155,22 @@ def amend(
 @app.command()
 def add(
     context: typer.Context,
-    at: Annotated[str, typer.Option(metavar='"YYYY-MM-DD HH:MM"', help="When, by the home clock.")],
-    series: Annotated[str | None, typer.Option(help="Which series; needed where there are several.")] = None,
-    no_invite: Annotated[bool, typer.Option("--no-invite", help="Nobody is invited to it.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    at: Annotated[str, typer.Option(metavar='"YYYY-MM-DD HH:MM"', help="When it starts, in the home zone.")],
+    series: Annotated[str | None, typer.Option(help="Its series; needed if there are several.")] = None,
+    no_invite: Annotated[bool, typer.Option("--no-invite", help="Invite nobody to it.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
 ) -> None:
-    """Add a meeting that the rule does not give. Asks before anybody is invited to it at once."""
-    from scheduler.service import occurrences
-
+    """Add an extra meeting; ask before inviting anybody to it at once."""
     wall = read_wall(at, "--at")
 
-    async def look(parts: "Parts") -> "Extra":
-        return await occurrences.foresee_extra(
+    async def look(parts: Parts) -> Extra:
+        return await occurrence_service.foresee_extra(
             parts.database, choose_series(parts.series, series), parts.policies, wall, now=parts.clock.now()
         )
 
-    async def act(parts: "Parts") -> None:
-        await occurrences.add_extra(
+    async def act(parts: Parts) -> None:
+        await occurrence_service.add_extra(
             parts.database,
             choose_series(parts.series, series),
             wall,
@@ -169,24 +179,24 @@ def add(
             invite=not no_invite,
         )
 
-    foreseen = command_context(context).run(look)
-    extra, number = foreseen.occurrence, 0 if no_invite else foreseen.recipients
+    preview = command_context(context).run(look)
+    extra, number = preview.occurrence, 0 if no_invite else preview.recipients
     if dry_run:
         typer.echo(
             f"{extra.key}: would be added, and {counted(number, 'member')} invited now; nothing was changed"
         )
         return
     question = (
-        f"Add {extra.key}, and invite {counted(number, 'member')} to it now? (--no-invite adds it without)"
+        f"Add {extra.key}, and invite {counted(number, 'member')} to it now? (--no-invite invites nobody)"
     )
-    confirm_mailing(question, number, yes=yes, instead="--no-invite to add it without an invitation")
+    confirm_mailing(question, number, yes=yes, instead="--no-invite to add it without inviting anybody")
     command_context(context).run(act)
     if no_invite:
         typer.echo(f"{extra.key}: added; nobody is invited to it")
     elif number:
         typer.echo(f"{extra.key}: added; {counted(number, 'member')} invited now")
     else:
-        typer.echo(f"{extra.key}: added; its notices go out as the policies say, see `plan`")
+        typer.echo(f"{extra.key}: added; `plan` shows when its notices will be sent")
 
 
 @app.command()
@@ -194,46 +204,38 @@ def remove(
     context: typer.Context,
     key: Annotated[str, typer.Argument(help="SERIES/YYYY-MM-DDTHHMM, as `schedule` shows it.")],
 ) -> None:
-    """Take back a meeting that was added by mistake, as long as nobody was told of it."""
-    from scheduler.domain.occurrence import OccurrenceKey
-    from scheduler.service import occurrences
-
+    """Remove an extra meeting that was added by mistake, if nobody has been told about it."""
     with usage():
         OccurrenceKey.parse(key)
 
-    async def act(parts: "Parts") -> None:
-        series = {one.slug: one for one in parts.series}
-        await occurrences.remove_extra(parts.database, series, key, now=parts.clock.now())
+    async def act(parts: Parts) -> None:
+        series = _series_by_slug(parts)
+        await occurrence_service.remove_extra(parts.database, series, key, now=parts.clock.now())
 
     command_context(context).run(act)
-    typer.echo(f"{key}: removed; nobody was told of it")
+    typer.echo(f"{key}: removed; nobody had been told about it")
 
 
 @app.command()
 def tell(
     context: typer.Context,
-    key: Annotated[str, typer.Argument(help="SERIES/YYYY-MM-DD, as `schedule` shows it.")],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say to how many it would go; send nothing.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    key: Key,
+    dry_run: DryRun = False,
+    yes: Yes = False,
 ) -> None:
-    """Tell members how a meeting is now, where they were last told something else."""
-    from scheduler.domain.occurrence import OccurrenceKey
-    from scheduler.service import occurrences
-
+    """Tell members about a meeting if what they were last told is no longer right."""
     with usage():
         OccurrenceKey.parse(key)
 
-    async def count(parts: "Parts") -> int:
-        series = {one.slug: one for one in parts.series}
-        found = await occurrences.untold(parts.database, series, key, now=parts.clock.now())
-        return found.recipients
+    async def count(parts: Parts) -> int:
+        series = _series_by_slug(parts)
+        update = await occurrence_service.untold(parts.database, series, key, now=parts.clock.now())
+        return update.recipients
 
-    async def act(parts: "Parts") -> None:
-        series = {one.slug: one for one in parts.series}
-        pressed = await occurrences.tell_again(parts.database, series, key, now=parts.clock.now())
-        typer.echo(f"notice {pressed.notice} tells {counted(pressed.recipients, 'member')}")
+    async def act(parts: Parts) -> None:
+        series = _series_by_slug(parts)
+        notice = await occurrence_service.tell_again(parts.database, series, key, now=parts.clock.now())
+        typer.echo(f"notice {notice.notice} tells {counted(notice.recipients, 'member')}")
 
     number = command_context(context).run(count)
     if dry_run:
@@ -250,48 +252,48 @@ def tell(
 @app.command()
 def answers(
     context: typer.Context,
-    key: Annotated[str, typer.Argument(help="SERIES/YYYY-MM-DD, as `schedule` shows it.")],
-    names: Annotated[bool, typer.Option("--names", help="Who, too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    key: Key,
+    names: Annotated[bool, typer.Option("--names", help="List the members who answered, too.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show how many come, may come and do not."""
-    from scheduler.domain.occurrence import ANSWERS, OccurrenceKey
-    from scheduler.service.occurrences import find_occurrence
-    from scheduler.store import answers
-
+    """Show how many members are coming, may come, or have declined."""
     with usage():
         OccurrenceKey.parse(key)
 
-    async def count(parts: "Parts") -> tuple[dict[str, int], list[tuple[str, str, str]]]:
-        series = {one.slug: one for one in parts.series}
+    async def count(parts: Parts) -> tuple[dict[str, int], list[tuple[str, str, str]]]:
+        series = _series_by_slug(parts)
         async with parts.database.read() as connection:
-            await require_occurrence(connection, series, key, parts.clock.now())
-            people = await answers.who_answered(connection, key) if names else []
-            return await answers.count_answers(connection, key), people
+            await find_occurrence(connection, series, key, parts.clock.now())
+            people = await answer_store.who_answered(connection, key) if names else []
+            return await answer_store.count_answers(connection, key), people
 
-    found, people = command_context(context).run(count)
+    counts, people = command_context(context).run(count)
     if as_json:
-        document: dict[str, object] = {one: found.get(one, 0) for one in ANSWERS}
+        document: dict[str, object] = {answer: counts.get(answer, 0) for answer in ANSWERS}
         if names:
             document["names"] = {
-                one: [{"name": name, "email": email} for answer, name, email in people if answer == one]
-                for one in ANSWERS
+                wanted: [{"name": name, "email": email} for answer, name, email in people if answer == wanted]
+                for wanted in ANSWERS
             }
         show_json(document)
         return
-    typer.echo(f"{key}: {say_answers(found)}")
-    for one in ANSWERS if names else ():
+    typer.echo(f"{key}: {describe_answers(counts)}")
+    for wanted in ANSWERS if names else ():
         for answer, name, email in people:
-            if answer == one:
+            if answer == wanted:
                 typer.echo(f"  {answer:<9} {name} <{email}>" if name else f"  {answer:<9} {email}")
 
 
-def choose_series(all_series: "tuple[Series, ...]", slug: str | None) -> "Series":
-    """The series named, or the only one. Raises SettingsProblem, naming those that there are."""
-    found = [one for one in all_series if slug in (None, one.slug)]
-    if len(found) != 1:
-        raise SettingsProblem(f"--series: give one of {', '.join(one.slug for one in all_series)}")
-    return found[0]
+def choose_series(all_series: tuple[Series, ...], slug: str | None) -> Series:
+    """Return the series with that slug, or the only one. Raises SettingsProblem if there is no such series."""
+    matches = [series for series in all_series if slug in (None, series.slug)]
+    if len(matches) != 1:
+        raise SettingsProblem(f"--series: give one of {', '.join(series.slug for series in all_series)}")
+    return matches[0]
+
+
+def _series_by_slug(parts: Parts) -> dict[str, Series]:
+    return {series.slug: series for series in parts.series}
 
 
 @app.command("import")
@@ -303,15 +305,10 @@ def import_(
             metavar="FILE.csv", help="Columns: occurrence or date; topic, speakers, link, materials."
         ),
     ],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    encoding: Annotated[
-        str | None, typer.Option("--encoding", metavar="NAME", help="As windows-1251; else recognised.")
-    ] = None,
+    yes: Yes = False,
+    encoding: Encoding = None,
 ) -> None:
-    """Take topics, speakers, links and materials of many meetings from a table. Tells nobody."""
-    from scheduler.domain.code_page import require_encoding
-    from scheduler.service.occurrence_import import read_programme, take_programme
-
+    """Import topics, speakers, links and materials of many meetings from a table; tell nobody."""
     with usage():
         codec = require_encoding(encoding, "--encoding") if encoding else None
     try:
@@ -319,22 +316,22 @@ def import_(
     except OSError as error:
         raise Refused(f"{file} cannot be read: {error.strerror}") from None
 
-    async def act(parts: "Parts") -> tuple[int, int, list[str]]:
-        series = {one.slug: one for one in parts.series}
-        read = read_programme(data, series=list(series), encoding=codec)
-        if read.guess:
-            typer.echo(f"{file}: read as {read.guess} (--encoding names another)", err=True)
+    async def act(parts: Parts) -> tuple[int, int, list[str]]:
+        series = _series_by_slug(parts)
+        programme = read_programme(data, series=list(series), encoding=codec)
+        if programme.guess:
+            typer.echo(f"{file}: read as {programme.guess}; use --encoding if that is wrong", err=True)
         confirm(
-            f"Take {counted(len(read.rows), 'meeting')} from {file}?",
+            f"Import {counted(len(programme.rows), 'meeting')} from {file}?",
             yes=yes or not is_terminal(),
             otherwise="",
         )
-        changed, refused = await take_programme(parts.database, series, read.rows, now=parts.clock.now())
-        return changed, len(read.rows) - len(refused) - changed, [*read.problems, *refused]
+        changed, refused = await take_programme(parts.database, series, programme.rows, now=parts.clock.now())
+        return changed, len(programme.rows) - len(refused) - changed, [*programme.problems, *refused]
 
     changed, same, problems = command_context(context).run(act)
     for problem in problems:
         typer.echo(f"{file}: {problem}", err=True)
-    typer.echo(f"{counted(changed, 'meeting')} changed, {same} as they were; nobody was told")
+    typer.echo(f"{counted(changed, 'meeting')} changed, {same} unchanged; nobody was told")
     if problems:
-        fail(f"{len(problems)} rows of {file} were not taken; mend them and import the file again")
+        fail(f"{len(problems)} rows of {file} were not imported; correct them and import the file again")

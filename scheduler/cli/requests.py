@@ -1,67 +1,68 @@
-"""The `requests` commands: who asked to join, and a convenor's answer."""
+"""The `requests` commands: show requests to join, and accept or decline them."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from scheduler.cli.command import LONGEST_NUMBER, command_context, fail, show_json
+from scheduler.bootstrap.wiring import Parts
+from scheduler.cli.command import AsJson, command_context, counted, make_app, parse_id, show_json
+from scheduler.domain.country import country_name
+from scheduler.service import join_requests
+from scheduler.store import join_requests as join_requests_store
+from scheduler.store.join_requests import Request
 
-if TYPE_CHECKING:
-    from scheduler.bootstrap.wiring import Parts
-    from scheduler.store.join_requests import Request
-
-app = typer.Typer(help="Answer those who ask to join.", no_args_is_help=True)
+app = make_app("Answer requests to join.")
 
 Number = Annotated[str, typer.Argument(metavar="ID")]
-By = Annotated[str | None, typer.Option("--by", metavar="EMAIL", help="The convenor who does it.")]
-Message = Annotated[str, typer.Option(help="Words to the person, as Markdown; they are kept.")]
-AsJson = Annotated[bool, typer.Option("--json")]
+By = Annotated[str | None, typer.Option("--by", metavar="EMAIL", help="The convenor who answers.")]
+Message = Annotated[
+    str, typer.Option(help="A message to the person, in Markdown; it is stored with the request.")
+]
 
 
 @app.command("list")
 def list_(
     context: typer.Context,
-    every: Annotated[bool, typer.Option("--all", help="Answered ones too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Include requests that have been answered.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the confirmed requests that wait for an answer, the oldest first."""
-    from scheduler.store import join_requests as join_requests_store
+    """Show confirmed requests that are waiting for an answer, oldest first."""
 
-    async def rows(parts: "Parts") -> "tuple[list[Request], datetime]":
+    async def look(parts: Parts) -> tuple[list[Request], datetime]:
         async with parts.database.read() as connection:
-            found = await (join_requests_store.every if every else join_requests_store.waiting)(connection)
-            return found, parts.clock.now()
+            requests = await (join_requests_store.every if every else join_requests_store.waiting)(connection)
+            return requests, parts.clock.now()
 
-    found, now = command_context(context).run(rows)
+    requests, now = command_context(context).run(look)
     if as_json:
-        show_json([_document(one, now) for one in found])
+        show_json([_document(request, now) for request in requests])
         return
-    for one in found:
+    for request in requests:
         typer.echo(
-            f"{one.id:>5}  {one.state:<8}  {_age(one, now):>8}  {one.name} <{one.address}>  {_home(one)}"
+            f"{request.id:>5}  {request.state:<8}  {_age(request, now):>8}  "
+            f"{request.name} <{request.address}>  {_home(request)}"
         )
-    if not found:
-        typer.echo("nobody waits for an answer")
+    if not requests:
+        typer.echo("nobody is waiting for an answer")
 
 
 @app.command()
 def show(context: typer.Context, number: Number, as_json: AsJson = False) -> None:
-    """Show one request: what the person said, and what was answered."""
-    from scheduler.service.join_requests import require_request
+    """Show one request: what the person wrote, and the answer."""
 
-    async def one(parts: "Parts") -> "tuple[Request, datetime]":
+    async def look(parts: Parts) -> tuple[Request, datetime]:
         async with parts.database.read() as connection:
-            return await require_request(connection, _number(number)), parts.clock.now()
+            return await join_requests.require_request(connection, _id(number)), parts.clock.now()
 
-    found, now = command_context(context).run(one)
+    request, now = command_context(context).run(look)
     if as_json:
-        show_json(_document(found, now))
+        show_json(_document(request, now))
         return
-    typer.echo(f"request {found.id}: {found.state}, {_age(found, now)}")
-    typer.echo(f"  {found.name} <{found.address}>")
-    typer.echo(f"  {_home(found)}, {found.locale}")
-    for heading, text in (("what brings them here", found.words), ("answered with", found.message)):
+    typer.echo(f"request {request.id}: {request.state}, {_age(request, now)}")
+    typer.echo(f"  {request.name} <{request.address}>")
+    typer.echo(f"  {_home(request)}, {request.locale}")
+    for heading, text in (("what brings them here", request.words), ("answered with", request.message)):
         if text:
             typer.echo(f"  {heading}:")
             for line in text.split("\n"):
@@ -70,26 +71,24 @@ def show(context: typer.Context, number: Number, as_json: AsJson = False) -> Non
 
 @app.command()
 def take(context: typer.Context, number: Number, by: By = None) -> None:
-    """See to a request yourself, so that no other convenor answers it too."""
-    from scheduler.service import join_requests
+    """Take a request, so that no other convenor answers it as well."""
 
-    async def act(parts: "Parts") -> None:
-        found = await join_requests.take(parts.database, _number(number), by=by, now=parts.clock.now())
-        typer.echo(f"request {found.id} is yours; answer it with `requests accept` or `requests decline`")
+    async def act(parts: Parts) -> None:
+        request = await join_requests.take(parts.database, _id(number), by=by, now=parts.clock.now())
+        typer.echo(f"request {request.id} is yours; answer it with `requests accept` or `requests decline`")
 
     command_context(context).run(act)
 
 
 @app.command()
 def accept(context: typer.Context, number: Number, message: Message = "", by: By = None) -> None:
-    """Let the person in, and welcome them by mail."""
-    from scheduler.service import join_requests
+    """Accept a request, and welcome the new member by mail."""
 
-    async def act(parts: "Parts") -> None:
-        found = await join_requests.accept(
-            parts.database, _number(number), by=by, message=message, now=parts.clock.now()
+    async def act(parts: Parts) -> None:
+        request = await join_requests.accept(
+            parts.database, _id(number), by=by, message=message, now=parts.clock.now()
         )
-        typer.echo(f"{found.address} is a member now, and is welcomed by mail")
+        typer.echo(f"{request.address} is now a member and will get a welcome mail")
 
     command_context(context).run(act)
 
@@ -99,54 +98,49 @@ def decline(
     context: typer.Context,
     number: Number,
     message: Message = "",
-    tell: Annotated[bool, typer.Option("--tell/--no-tell", help="Write to the person, or not.")] = True,
+    tell: Annotated[bool, typer.Option("--tell/--no-tell", help="Whether to write to the person.")] = True,
     by: By = None,
 ) -> None:
-    """Do not let the person in, and tell them so kindly or not at all."""
-    from scheduler.service import join_requests
+    """Decline a request, and tell the person unless --no-tell."""
 
-    async def act(parts: "Parts") -> None:
-        found = await join_requests.decline(
-            parts.database, _number(number), by=by, message=message, tells=tell, now=parts.clock.now()
+    async def act(parts: Parts) -> None:
+        request = await join_requests.decline(
+            parts.database, _id(number), by=by, message=message, tells=tell, now=parts.clock.now()
         )
-        told = "is told by mail" if tell else "is told nothing"
-        typer.echo(f"request {found.id} is declined; {found.address} {told}")
+        outcome = "will get a mail" if tell else "is not told"
+        typer.echo(f"request {request.id} is declined; {request.address} {outcome}")
 
     command_context(context).run(act)
 
 
-def _number(text: str) -> int:
-    if not text.isdecimal() or len(text) > LONGEST_NUMBER:
-        fail(f"'{text}' is no request; give its number, as `requests list` shows it", code=2)
-    return int(text)
+def _id(text: str) -> int:
+    return parse_id(text, "'{}' is not the ID of a request; `requests list` shows them")
 
 
-def _home(one: "Request") -> str:
-    from scheduler.domain.country import country_name
-
-    return f"{country_name(one.country)}, {one.zone}"
+def _home(request: Request) -> str:
+    return f"{country_name(request.country)}, {request.zone}"
 
 
-def _age(one: "Request", now: datetime) -> str:
-    assert one.confirmed_at
-    hours = int((now - one.confirmed_at).total_seconds()) // 3600
-    return f"{hours // 24} days" if hours >= 48 else f"{hours} hours"
+def _age(request: Request, now: datetime) -> str:
+    assert request.confirmed_at
+    hours = int((now - request.confirmed_at).total_seconds()) // 3600
+    return f"{hours // 24} days" if hours >= 48 else counted(hours, "hour")
 
 
-def _document(one: "Request", now: datetime) -> dict[str, object]:
-    assert one.confirmed_at
+def _document(request: Request, now: datetime) -> dict[str, object]:
+    assert request.confirmed_at
     return {
-        "id": one.id,
-        "state": one.state,
-        "name": one.name,
-        "email": one.address,
-        "country": one.country,
-        "zone": one.zone,
-        "locale": one.locale,
-        "words": one.words,
-        "confirmed_utc": one.confirmed_at.isoformat(),
-        "age_hours": int((now - one.confirmed_at).total_seconds()) // 3600,
-        "taken_utc": one.taken_at.isoformat() if one.taken_at else None,
-        "answered_utc": one.answered_at.isoformat() if one.answered_at else None,
-        "message": one.message,
+        "id": request.id,
+        "state": request.state,
+        "name": request.name,
+        "email": request.address,
+        "country": request.country,
+        "zone": request.zone,
+        "locale": request.locale,
+        "words": request.words,
+        "confirmed_utc": request.confirmed_at.isoformat(),
+        "age_hours": int((now - request.confirmed_at).total_seconds()) // 3600,
+        "taken_utc": request.taken_at.isoformat() if request.taken_at else None,
+        "answered_utc": request.answered_at.isoformat() if request.answered_at else None,
+        "message": request.message,
     }

@@ -1,118 +1,82 @@
-"""What comes back by mail: `ingest` takes it in, the `returns` commands show it."""
+"""The `returns` commands: review mail that came back."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from scheduler.cli.app import app as main_app
+from scheduler.bootstrap.wiring import Parts
+from scheduler.cli.app import EXIT_USAGE
 from scheduler.cli.command import (
-    EXIT_USAGE,
-    LONGEST_NUMBER,
+    AsJson,
+    Yes,
     command_context,
     confirm,
     counted,
     fail,
+    make_app,
+    parse_id,
     show_json,
     usage,
 )
+from scheduler.domain.clock import parse_duration
+from scheduler.domain.inbound import printable
+from scheduler.service.returned_mail import drop_waiting, find_waiting
+from scheduler.store import returns
+from scheduler.store.returns import Return
 
-if TYPE_CHECKING:
-    from scheduler.bootstrap.wiring import Parts
-    from scheduler.store.returns import Return
-
-app = typer.Typer(help="Look at what came back by mail.", no_args_is_help=True)
+app = make_app("Review mail that came back.")
 
 Number = Annotated[str, typer.Argument(metavar="ID")]
-AsJson = Annotated[bool, typer.Option("--json")]
-
-_PIECE = 64 * 1024
-_MEGABYTE = 1024 * 1024
-
-
-@main_app.command()
-def ingest(
-    context: typer.Context,
-    recipient: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Whom the envelope names; without it the headers tell.")
-    ] = "",
-) -> None:
-    """Take in one message on standard input: a bounce, a complaint, a calendar's answer, a wish to leave.
-
-    Exit 0 when it is done with: acted upon, rightly discarded, kept for a look (`returns list`), or counted where too
-    much waits for one. Otherwise nothing was done, and the message is to come again.
-    """
-    from scheduler.domain.inbound import LARGEST
-    from scheduler.service.inbound import ingest as take_in
-
-    octets = sys.stdin.buffer.read(LARGEST)
-    # Whoever pipes it in is not to be cut off.
-    while sys.stdin.buffer.read(_PIECE):
-        pass
-
-    async def act(parts: "Parts") -> str:
-        return await take_in(
-            parts.database,
-            octets,
-            recipient=recipient,
-            keys=parts.keys,
-            domain=parts.community.domain,
-            now=parts.clock.now(),
-            queue=parts.settings.inbox.queue_megabytes * _MEGABYTE,
-        )
-
-    typer.echo(command_context(context).run(act), err=True)
 
 
 @app.command("list")
 def list_(
     context: typer.Context,
-    everything: Annotated[bool, typer.Option("--all", help="Bounces and complaints too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include bounces and complaints.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the messages that somebody has to look at; with --all everything that came back."""
-    from scheduler.store import returns
+    """Show messages that need review; with --all, everything that came back."""
 
-    async def look(parts: "Parts") -> "list[Return]":
+    async def look(parts: Parts) -> list[Return]:
         async with parts.database.read() as connection:
             return await returns.every(connection, () if everything else ("review",))
 
-    found = command_context(context).run(look)
+    messages = command_context(context).run(look)
     if as_json:
-        show_json([_document(one) for one in found])
+        show_json([_document(message) for message in messages])
         return
-    for one in found:
+    for message in messages:
         typer.echo(
-            f"{one.id:>5}  {one.came_at:%Y-%m-%d %H:%M} UTC  {one.kind:<9}  {one.address or '':<30}  {one.words}"
+            f"{message.id:>5}  {message.came_at:%Y-%m-%d %H:%M} UTC  {message.kind:<9}  "
+            f"{message.address or '':<30}  {message.words}"
         )
-    typer.echo(counted(len(found), "message") if found else "nothing waits for a look")
+    typer.echo(counted(len(messages), "message") if messages else "no message needs review")
 
 
 @app.command()
 def show(
     context: typer.Context,
     number: Number,
-    raw: Annotated[bool, typer.Option("--raw", help="The message itself alone, octet by octet.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Print only the original message, unchanged.")] = False,
 ) -> None:
     """Show one message that came back."""
-    from scheduler.domain.inbound import printable
-    from scheduler.store import returns
 
-    async def look(parts: "Parts") -> "tuple[Return, bytes] | None":
+    async def look(parts: Parts) -> tuple[Return, bytes] | None:
         async with parts.database.read() as connection:
-            return await returns.by_id(connection, _number(number))
+            return await returns.by_id(connection, _id(number))
 
-    found = command_context(context).run(look)
-    if not found:
-        fail(f"nothing came back as {number}; `returns list --all` shows what did")
-    one, content = found
+    result = command_context(context).run(look)
+    if not result:
+        fail(_NO_SUCH_MESSAGE.format(number))
+    message, content = result
     if raw:
         sys.stdout.buffer.write(content)
         return
-    whose = f", of {one.address}" if one.address else ""
-    typer.echo(f"{one.id}: {one.kind}{whose}, came {one.came_at:%Y-%m-%d %H:%M} UTC")
-    typer.echo(f"  {one.words}")
-    # A terminal does what some octets say.
+    member = f", of {message.address}" if message.address else ""
+    typer.echo(f"{message.id}: {message.kind}{member}, received {message.came_at:%Y-%m-%d %H:%M} UTC")
+    typer.echo(f"  {message.words}")
+    # The message may contain control sequences for the terminal.
     for line in content.decode(errors="replace").splitlines():
         typer.echo(f"  | {printable(line)}")
 
@@ -120,79 +84,76 @@ def show(
 @app.command()
 def drop(
     context: typer.Context,
-    number: Annotated[str, typer.Argument(metavar="[ID]", help="This message alone.")] = "",
+    number: Annotated[str, typer.Argument(metavar="[ID]", help="Only this message.")] = "",
     sender: Annotated[
-        str, typer.Option("--from", metavar="TEXT", help="Those from a name or address with this in it.")
+        str,
+        typer.Option("--from", metavar="TEXT", help="Messages whose sender's name or address contains TEXT."),
     ] = "",
     older_than: Annotated[
-        str, typer.Option(metavar="DURATION", help="Those that came longer ago, as 7d or 12h.")
+        str, typer.Option(metavar="DURATION", help="Messages received longer ago, for example 7d or 12h.")
     ] = "",
-    containing: Annotated[str, typer.Option(metavar="WORDS", help="Those that hold these words.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    containing: Annotated[str, typer.Option(metavar="WORDS", help="Messages that contain these words.")] = "",
+    yes: Yes = False,
 ) -> None:
-    """Forget a message that was looked at, or all waiting ones that fit every option given."""
+    """Delete one message, or all messages waiting for review that match every option given."""
     if bool(number) == any((sender.strip(), older_than, containing.strip())):
         fail(
-            "name one message by its ID, or several by --from, --older-than or --containing", code=EXIT_USAGE
+            "give the ID of one message, or --from, --older-than or --containing for several", code=EXIT_USAGE
         )
     if number:
         _drop_one(context, number)
     else:
-        _drop_fitting(context, sender.strip(), older_than, containing.strip(), yes=yes)
+        _drop_matching(context, sender.strip(), older_than, containing.strip(), yes=yes)
 
 
 def _drop_one(context: typer.Context, number: str) -> None:
-    from scheduler.store import returns
-
-    async def act(parts: "Parts") -> bool:
+    async def act(parts: Parts) -> bool:
         async with parts.database.write() as connection:
-            return await returns.drop(connection, _number(number))
+            return await returns.drop(connection, _id(number))
 
     if not command_context(context).run(act):
-        fail(f"nothing came back as {number}; `returns list --all` shows what did")
-    typer.echo(f"{number} is forgotten")
+        fail(_NO_SUCH_MESSAGE.format(number))
+    typer.echo(f"message {number} deleted")
 
 
-def _drop_fitting(
+def _drop_matching(
     context: typer.Context, sender: str, older_than: str, containing: str, *, yes: bool
 ) -> None:
-    from scheduler.domain.clock import parse_duration
-    from scheduler.service.returned_mail import drop_waiting, find_waiting
-
     with usage():
         age = parse_duration(older_than) if older_than else None
 
-    async def look(parts: "Parts") -> list[int]:
+    async def look(parts: Parts) -> list[int]:
         return await find_waiting(
             parts.database, sender=sender, older_than=age, containing=containing, now=parts.clock.now()
         )
 
-    found = command_context(context).run(look)
-    if not found:
-        fail("no message that waits for a look fits; `returns list` shows them")
+    ids = command_context(context).run(look)
+    if not ids:
+        fail("no message waiting for review matches; `returns list` shows them")
     confirm(
-        f"Forget {counted(len(found), 'message')} for good?",
+        f"Delete {counted(len(ids), 'message')}? This cannot be undone.",
         yes=yes,
-        otherwise=f"give --yes to forget {counted(len(found), 'message')} without being asked",
+        otherwise=f"give --yes to delete {counted(len(ids), 'message')} without being asked",
     )
 
-    async def act(parts: "Parts") -> int:
-        return await drop_waiting(parts.database, found)
+    async def act(parts: Parts) -> int:
+        return await drop_waiting(parts.database, ids)
 
-    typer.echo(f"{counted(command_context(context).run(act), 'message')} forgotten")
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal() or len(text) > LONGEST_NUMBER:
-        fail(f"'{text}' is no number of a message; `returns list` shows them", code=EXIT_USAGE)
-    return int(text)
+    typer.echo(f"{counted(command_context(context).run(act), 'message')} deleted")
 
 
-def _document(one: "Return") -> dict[str, object]:
+_NO_SUCH_MESSAGE = "there is no message {}; `returns list --all` shows what came back"
+
+
+def _id(text: str) -> int:
+    return parse_id(text, "'{}' is not the ID of a message; `returns list` shows them")
+
+
+def _document(message: Return) -> dict[str, object]:
     return {
-        "id": one.id,
-        "kind": one.kind,
-        "email": one.address,
-        "came_utc": one.came_at.isoformat(),
-        "words": one.words,
+        "id": message.id,
+        "kind": message.kind,
+        "email": message.address,
+        "came_utc": message.came_at.isoformat(),
+        "words": message.words,
     }

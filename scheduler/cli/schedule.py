@@ -1,56 +1,59 @@
-"""Commands that show the meetings: the schedule by the clocks of any zones, and the calendar feed."""
+"""Commands that show the meetings: `schedule`, in any time zones, and `feed`, as iCalendar."""
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from scheduler.cli.app import app
-from scheduler.cli.command import command_context, show_json
-from scheduler.cli.reports import read_date
-from scheduler.domain.errors import Problem, Refused, SettingsProblem
+from scheduler.bootstrap.wiring import Parts
+from scheduler.cli.command import AsJson, command_context, make_app, read_date, show_json, usage
+from scheduler.domain.errors import Problem, SettingsProblem
+from scheduler.domain.localtime import MONTHS, LocalTime, local_time, say_clock
+from scheduler.domain.occurrence import Series
+from scheduler.domain.zone import require_zone
+from scheduler.service import schedule as schedule_service
+from scheduler.service.feeds import members_feed
+from scheduler.service.members import find_member
+from scheduler.service.schedule import Row
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+app = make_app()
 
-    from scheduler.bootstrap.wiring import Parts
-    from scheduler.domain.occurrence import Series
-    from scheduler.service.schedule import Row
-
-MOST = 5_000
+MOST_MEETINGS = 5_000
 
 
 @app.command()
 def schedule(
     context: typer.Context,
-    series: Annotated[str | None, typer.Option(metavar="SLUG", help="Of this series only.")] = None,
+    series: Annotated[str | None, typer.Option(metavar="SLUG", help="Only this series.")] = None,
     from_: Annotated[
-        str | None, typer.Option("--from", metavar="DATE", help="From this home date on; today.")
+        str | None,
+        typer.Option("--from", metavar="DATE", help="Start at this date in the home zone; by default today."),
     ] = None,
     count: Annotated[int, typer.Option(help="How many meetings.")] = 12,
     zone: Annotated[
-        list[str] | None, typer.Option(metavar="ZONE", help="By the clocks of this zone too; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="ZONE", help="Also show the time in this zone; may be repeated."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show when the meetings are."""
-    from scheduler.domain.zone import require_zone
-    from scheduler.service import schedule as schedule_service
-
-    if not 1 <= count <= MOST:
-        raise SettingsProblem(f"--count {count} is not accepted; give a number from 1 to {MOST}")
+    if not 1 <= count <= MOST_MEETINGS:
+        raise SettingsProblem(f"--count {count} is not accepted; give a number from 1 to {MOST_MEETINGS}")
     since = read_date(from_, "--from") if from_ is not None else None
-    try:
-        zones = list(dict.fromkeys(require_zone(one, "--zone") for one in zone or []))
-    except Refused as refused:
-        raise SettingsProblem(str(refused)) from None
+    with usage():
+        zones = list(dict.fromkeys(require_zone(name, "--zone") for name in zone or []))
 
-    async def look(parts: "Parts") -> "list[Row]":
+    async def look(parts: Parts) -> list[Row]:
         return await schedule_service.schedule(
             parts.database,
-            choose(parts.series, series),
+            choose_series(parts.series, series),
             now=parts.clock.now(),
             since=since,
             count=count,
@@ -67,26 +70,24 @@ def schedule(
 @app.command()
 def feed(
     context: typer.Context,
-    series: Annotated[str | None, typer.Option(metavar="SLUG", help="Of this series only.")] = None,
-    member: Annotated[str | None, typer.Option(metavar="EMAIL", help="This member's own.")] = None,
+    series: Annotated[str | None, typer.Option(metavar="SLUG", help="Only this series.")] = None,
+    member: Annotated[str | None, typer.Option(metavar="EMAIL", help="This member's own feed.")] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write it there, whole or not at all.")
+        Path | None, typer.Option(metavar="FILE", help="Write it to this file, completely or not at all.")
     ] = None,
 ) -> None:
-    """Print the public calendar feed, or a member's own (iCalendar)."""
-    from scheduler.service import schedule as schedule_service
-
+    """Print the public calendar feed, or a member's own."""
     if member is not None and series is not None:
-        raise SettingsProblem("--member and --series do not go together: a member's own feed has all series")
+        raise SettingsProblem("give --member or --series, not both: a member's own feed has all series")
 
-    async def make(parts: "Parts") -> bytes:
+    async def make(parts: Parts) -> bytes:
         if member is not None:
-            return await make_own(parts, member)
-        choose(parts.series, series)
-        found = await schedule_service.feed(
+            return await personal_feed(parts, member)
+        choose_series(parts.series, series)
+        result = await schedule_service.feed(
             parts.database, parts.series, parts.community, now=parts.clock.now(), only=series
         )
-        return found.content
+        return result.content
 
     content = command_context(context).run(make)
     if output is None:
@@ -96,12 +97,9 @@ def feed(
         write_whole(output, content)
 
 
-async def make_own(parts: "Parts", email: str) -> bytes:
-    """The feed of the member with that address, as their own link gives it. Raises Refused."""
-    from scheduler.service.feeds import members_feed
-    from scheduler.service.members import find_member
-
-    found = await members_feed(
+async def personal_feed(parts: Parts, email: str) -> bytes:
+    """Return the feed that the personal link of the member with that address opens. Raises Refused."""
+    feed = await members_feed(
         parts.database,
         parts.series,
         parts.community,
@@ -109,61 +107,51 @@ async def make_own(parts: "Parts", email: str) -> bytes:
         keys=parts.keys,
         now=parts.clock.now(),
     )
-    return found.content
+    return feed.content
 
 
-def choose(all_series: "Sequence[Series]", slug: str | None) -> "list[Series]":
-    """All series, or the one named. Raises SettingsProblem where there is none of that name."""
-    found = [one for one in all_series if slug in (None, one.slug)]
-    if not found:
+def choose_series(all_series: Sequence[Series], slug: str | None) -> list[Series]:
+    """Return all series, or the one with that slug. Raises SettingsProblem if there is none."""
+    matches = [series for series in all_series if slug in (None, series.slug)]
+    if not matches:
         raise SettingsProblem(
-            f"--series '{slug}' is not known; there is: {', '.join(one.slug for one in all_series)}"
+            f"--series '{slug}' is not known; there is: {', '.join(series.slug for series in all_series)}"
         )
-    return found
+    return matches
 
 
-def show_table(rows: "Sequence[Row]", zones: "Sequence[str]") -> None:
-    """Print the rows for people: each meeting at home, and under it the hour of each zone with its notes."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from scheduler.domain.localtime import MONTHS, LocalTime, local_time
-
+def show_table(rows: Sequence[Row], zones: Sequence[str]) -> None:
+    """Print a table: each meeting in its home zone, followed by its time and note in each of `zones`."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, highlight=False)
     for heading in ("Day", "Time", "Place", "Meeting" + (", and what is different there" if zones else "")):
         table.add_column(heading, overflow="fold")
 
-    def add(time: LocalTime, words: str, style: str) -> None:
-        day = f"{time.weekday[:3]} {time.starts_at.day} {MONTHS[time.starts_at.month - 1][:3]} {time.starts_at.year}"
-        cells = (day, time.starts, f"{time.city} ({time.offset})", words)
+    def add(time: LocalTime, text: str, style: str) -> None:
+        day = f"{time.weekday[:3]} {time.starts.day} {MONTHS[time.starts.month - 1][:3]} {time.starts.year}"
+        cells = (day, say_clock(time.starts, "h23"), f"{time.city} ({time.offset})", text)
         table.add_row(*(Text(cell, style=style) for cell in cells))
 
     for number, row in enumerate(rows):
-        one = row.occurrence
+        occurrence = row.occurrence
         if number and zones:
             table.add_section()
-        status = "" if one.status == "scheduled" else one.status.upper()
-        add(
-            local_time(one, None, zone=one.zone),
-            "\n".join(filter(None, (one.key, status, one.topic))),
-            "bold",
-        )
+        status = "" if occurrence.status == "scheduled" else occurrence.status.upper()
+        title = "\n".join(filter(None, (occurrence.key, status, occurrence.topic)))
+        add(local_time(occurrence, occurrence.zone), title, "bold")
         for zone in zones:
             add(row.local[zone], row.local[zone].note, "")
     console = Console(highlight=False)
     if rows:
         console.print(table)
     else:
-        console.print("there are no meetings from then on")
+        console.print("there are no meetings from that date on")
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Put `content` into the file at `path`, so that a reader finds the old or the new. Raises Problem."""
+    """Replace the file at `path`, so that a reader sees either the old or the new content. Raises Problem."""
     try:
         if path.exists() and not path.is_file():
-            # A pipe or a device is written to, never replaced.
+            # Write into a pipe or a device; replacing it would be wrong.
             path.write_bytes(content)
             return
         path = path.resolve()

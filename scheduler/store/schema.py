@@ -79,17 +79,9 @@ metadata = MetaData(
 )
 
 
-_PLANNED_KINDS = ("invitation", "reminder", "follow-up")
-_MEETING_KINDS = (*_PLANNED_KINDS, "update", "cancellation")
-_PERSONAL_KINDS = (
-    "confirmation",
-    "already-member",
-    "decline",
-    "sign-in",
-    "address-change",
-    "address-changed",
-    "welcome",
-)
+_PLANNED_KINDS = tuple(kind.value for kind in PLANNED)
+_MEETING_KINDS = tuple(kind.value for kind in MEETING)
+_PERSONAL_KINDS = tuple(kind.value for kind in PERSONAL)
 
 
 _FINAL_STATES = ("sent", "failed", "expired", "withdrawn", "skipped")

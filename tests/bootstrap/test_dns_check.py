@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from scheduler.bootstrap.dns_check import Level, look_at_sender
+from scheduler.bootstrap.dns_check import Level, check_sender
 from scheduler.delivery.compose.dkim import DkimSigner
 from scheduler.domain.errors import SettingsProblem
 
@@ -67,7 +67,7 @@ async def found(zone: Mapping[str, list[str]], signer: DkimSigner | None, inbox:
         def note(level: Level, text: str) -> None:
             lines.append(f"{level} {text}")
 
-        await look_at_sender(ADDRESS, signer, note, inbox=inbox, resolver=place)
+        await check_sender(ADDRESS, signer, note, inbox=inbox, resolver=place)
     return lines
 
 
@@ -104,7 +104,7 @@ async def test_where_mail_comes_back_to_has_to_be_found_and_to_name_the_relay_it
     lines = await found(published, None, "back.talk.example.org")
     assert (
         lines[0]
-        == "ok inbox: mail for back.talk.example.org goes to mx.example.org; see that it reaches `ingest`"
+        == "ok inbox: mail for back.talk.example.org goes to mx.example.org; check that it reaches `ingest`"
     )
     assert lines[1].startswith("ok SPF")
     lines = await found({**published, "talk.example.org": ["v=spf1 a ~all"]}, None, "elsewhere.example")
@@ -137,9 +137,9 @@ async def test_a_dns_that_does_not_answer_is_a_note_and_a_wrong_resolver_is_refu
     monkeypatch.setattr("scheduler.bootstrap.dns_check.PATIENCE_SECONDS", 0.2)
     lines: list[str] = []
     # Nobody listens at the discard port.
-    await look_at_sender(
+    await check_sender(
         ADDRESS, None, lambda level, text: lines.append(f"{level} {text}"), resolver="127.0.0.1:9"
     )
     assert len(lines) == 1 and lines[0].startswith("note SPF, DKIM, DMARC: not checked")
     with pytest.raises(SettingsProblem, match="give an IP address"):
-        await look_at_sender(ADDRESS, None, lambda *_: None, resolver="dns.example.org")
+        await check_sender(ADDRESS, None, lambda *_: None, resolver="dns.example.org")

@@ -54,7 +54,7 @@ async def test_a_fresh_installation_is_well_and_is_told_what_it_lacks() -> None:
 
 
 async def test_a_template_that_cannot_be_read_is_wrong(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "templates: the mails' can be read" in texts((await examined())[1], Level.FINE)
+    assert "templates: all mail templates can be read" in texts((await examined())[1], Level.FINE)
     (folder / "subject.txt").write_text("{{ when.line", encoding="utf-8")
     monkeypatch.setattr(doctor, "bundled", lambda _name: folder)
     wrong, found = await examined()
@@ -84,7 +84,7 @@ async def test_zone_data_before_the_package_is_wrong(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(zoneinfo, "TZPATH", ("/usr/share/zoneinfo",))
     wrong, found = await examined()
     assert wrong
-    assert "/usr/share/zoneinfo stands before the tzdata package" in texts(found, Level.WRONG)
+    assert "/usr/share/zoneinfo is used instead of the tzdata package" in texts(found, Level.WRONG)
 
 
 async def test_a_key_that_others_may_read_is_wrong(folder: Path) -> None:

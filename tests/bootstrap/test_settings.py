@@ -409,11 +409,11 @@ def test_mail_to_the_world_with_links_to_this_machine_is_refused(tmp_path: Path)
     relay = {"THIRD_THURSDAY_MAIL__TRANSPORT": "smtp://relay.example.org:25"}
     assert refusal(tmp_path, "", relay) == (
         "environment variable THIRD_THURSDAY_MAIL__TRANSPORT: [mail] transport: mail would leave this machine with "
-        "links that lead nowhere: [web] base_url is 'http://127.0.0.1:8000'; "
+        "links that members cannot open: [web] base_url is 'http://127.0.0.1:8000'; "
         "accepted: THIRD_THURSDAY_WEB__BASE_URL as members reach it, or a relay on this machine"
     )
     for host in ("localhost", "127.0.0.2:8000", "[::1]"):
-        assert "lead nowhere" in refusal(tmp_path, f'[web]\nbase_url = "http://{host}"\n', relay)
+        assert "members cannot open" in refusal(tmp_path, f'[web]\nbase_url = "http://{host}"\n', relay)
     loaded(tmp_path, '[web]\nbase_url = "https://meet.example.org"\n', relay)
     loaded(tmp_path, "", {"THIRD_THURSDAY_MAIL__TRANSPORT": "smtp://127.0.0.1:2525"})
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.bootstrap import worker
 from scheduler.bootstrap.settings import Settings, load_settings
 from scheduler.bootstrap.wiring import open_parts
-from scheduler.bootstrap.worker import make_dispatcher, make_hands, share
+from scheduler.bootstrap.worker import consume_jobs, make_dispatcher, make_job_consumer
 from scheduler.delivery.send.maildir import read_outbox
 from scheduler.domain.policy import Kind
 from scheduler.service.members import new_member_row
@@ -87,7 +87,7 @@ async def test_what_takes_no_notice_of_being_cancelled_is_not_waited_for(
 
     monkeypatch.setattr(worker, "CANCEL_SECONDS", 0.01)
     task = asyncio.create_task(stubborn())
-    await worker.finish(task, within=0)
+    await worker.finish_or_cancel(task, within=0)
     assert not task.done()
     released.set()
     await task
@@ -109,11 +109,11 @@ async def test_what_waits_for_a_welcome_follows_it_without_waiting_for_a_tick(
             assert member
             await mail_one(connection, member, Kind.WELCOME, now=parts.clock.now())
         dispatcher = make_dispatcher(parts)
-        hands = make_hands(parts, dispatcher)
-        sharing = asyncio.create_task(share(dispatcher, hands))
+        consumer = make_job_consumer(parts, dispatcher)
+        sharing = asyncio.create_task(consume_jobs(dispatcher, consumer))
         async with asyncio.timeout(20):
             while not (tmp_path / "mail").exists() or len(read_outbox(tmp_path / "mail", newest=5)) < 2:
                 await asyncio.sleep(0.05)
-        hands.stop()
+        consumer.stop()
         dispatcher.drain()
         await sharing

@@ -15,7 +15,7 @@ def test_backup_restore_and_resume_each_say_what_they_did(command: Command, fold
     assert command("resume").out == "sending was not held\n"
     done = command("backup", "keep/one")
     assert (done.code, done.err) == (0, "")
-    assert "holds everything" in done.out
+    assert "holds all data and the key" in done.out
     command("members", "remove", "ann@example.org", "--yes")
     done = command("restore", "keep/one")
     assert done.code == 0

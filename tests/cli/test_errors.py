@@ -132,7 +132,7 @@ def test_what_a_command_logs_never_stands_on_standard_output(tmp_path: Path) -> 
         database.execute("INSERT INTO facts (name, value) VALUES ('hold', ?)", (hold,))
     database.close()
     done = command(tmp_path, "resume")
-    assert done.stdout == "sending goes on; it was held (clock-jumped) since 2026-11-01 00:00 UTC\n"
+    assert done.stdout == "sending continues; it was held (clock-jumped) since 2026-11-01 00:00 UTC\n"
     assert "sending-resumed" in done.stderr
 
 

@@ -120,7 +120,7 @@ def test_a_held_notice_can_be_stopped_and_sent_to_the_missed(
     send("--audience", "country:NZ", "--hold", "60", "--yes")
     serve_once()
     assert deliveries(command) == {"bo": "queued"}
-    assert command("notice", "stop", "1").out == "stopped: 1 withdrawn, 0 had left\n"
+    assert command("notice", "stop", "1").out == "stopped: 1 withdrawn, 0 already sent\n"
     clock.shift(120)
     serve_once()
     assert deliveries(command) == {"bo": "withdrawn"}
@@ -165,7 +165,7 @@ def test_the_body_may_come_from_standard_input(command: Command, monkeypatch: py
 def test_waiting_without_a_service_says_so_and_the_notice_stays(
     command: Command, send: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notices, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(notices, "POLL_SECONDS", 0)
     done = send("--yes", "--wait")
     assert done.code == 1
     assert "no `serve` is running" in done.err
@@ -279,4 +279,4 @@ def test_an_image_in_a_notice_is_refused_with_its_line(
 
 def test_a_placeholder_in_a_notice_is_pointed_out(folder: Path, send: Callable[..., Any]) -> None:
     (folder / "body.md").write_text("Dear {{name}}")
-    assert "'{{name}}' is sent as it is typed" in send("--dry-run").err
+    assert "'{{name}}' is sent as you typed it" in send("--dry-run").err

@@ -163,7 +163,7 @@ def test_a_programme_is_taken_row_by_row_and_its_bad_rows_are_told(command: Comm
     )
     done = command("occurrence", "import", "programme.csv")
     assert done.code == 1
-    assert "1 meeting changed, 1 as they were" in done.out
+    assert "1 meeting changed, 1 unchanged" in done.out
     assert [line.partition(": ")[2][:6] for line in done.err.splitlines()[1:3]] == ["line 5", "line 3"]
     assert meeting(command)[2] == "Größe"
     assert notices(command) == []
@@ -228,7 +228,7 @@ def test_a_convenors_words_begin_the_mail_escaped_and_the_mail_waits_to_be_stopp
     told = amend(
         *change, "--tell", "--yes", "--hold", "300", "--message", "The **hall** is <flooded> & cold."
     )
-    assert "the first mail leaves in 300 seconds; `notice stop 1` stops it" in told.out
+    assert "the first mail is sent in 300 seconds; `notice stop 1` stops it" in told.out
     serve_once()
     assert not list(folder.glob("var/mail/new/*"))
     clock.shift(301)

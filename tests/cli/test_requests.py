@@ -52,7 +52,7 @@ def ask(command: Command) -> Callable[[str], None]:
 def test_a_convenor_sees_takes_and_answers_who_asks(
     command: Command, ask: Callable[[str], None], serve_once: Callable[[], None]
 ) -> None:
-    assert command("requests", "list").out == "nobody waits for an answer\n"
+    assert command("requests", "list").out == "nobody is waiting for an answer\n"
     assert command("requests", "list", "--json").out == "[]\n"
     ask("Maya")
     ask("Noor")
@@ -63,8 +63,8 @@ def test_a_convenor_sees_takes_and_answers_who_asks(
     assert command("requests", "take", "1", "--by", "ann@example.org").code == 0
     again = command("requests", "take", "1", "--by", "ann@example.org")
     assert again.code == 1 and "was taken by Ann at 2026-11-10 12:00 UTC" in again.err
-    assert "a member now" in command("requests", "accept", "1", "--message", "Welcome, **Maya**!").out
-    assert "told by mail" in command("requests", "decline", "2").out
+    assert "now a member" in command("requests", "accept", "1", "--message", "Welcome, **Maya**!").out
+    assert "will get a mail" in command("requests", "decline", "2").out
     twice = command("requests", "accept", "2")
     assert twice.code == 1 and twice.err.count("\n") == 1 and "declined already" in twice.err
     serve_once()
@@ -81,9 +81,9 @@ def test_a_convenor_sees_takes_and_answers_who_asks(
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("show", "9"), 1, "there is no request 9"),
-        (("take", "x"), 2, "'x' is no request"),
-        (("accept", "9" * 40), 2, "is no request"),
+        (("show", "9"), 1, "there is not the ID of a request 9"),
+        (("take", "x"), 2, "'x' is not the ID of a request"),
+        (("accept", "9" * 40), 2, "is not the ID of a request"),
         (("accept", "1", "--by", "bo@example.org"), 1, "no convenor"),
         (("decline", "1", "--by", "zed@example.org"), 1, "no member"),
         (("decline", "1", "--no-tell", "--message", "Sorry"), 1, "leave one of the two out"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -16,6 +17,7 @@ import pytest
 import time_machine
 from alembic.script import ScriptDirectory
 
+from scheduler.cli.app import COMMANDS, load_command
 from scheduler.store import upgrades
 from tests.cli.conftest import Command
 from tests.cli.test_errors import command as run
@@ -23,7 +25,7 @@ from tests.cli.test_errors import command as run
 
 @contextmanager
 def running(folder: Path, port: int, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A command that serves, from the moment at which it says so."""
+    """Run `serve` or `demo`, from when it says that it is ready until it has stopped."""
     process = subprocess.Popen(
         [sys.executable, "-m", "scheduler", *arguments],
         cwd=folder,
@@ -149,9 +151,29 @@ def test_help_loads_nothing_heavy() -> None:
         "structlog",
         "tzdata",
     )
-    code = f"import sys, scheduler.cli; print([name for name in {heavy} if name in sys.modules])"
+    code = (
+        "import sys; from scheduler.cli import main; sys.argv = ['third-thursday', '--help']\n"
+        "try: main()\n"
+        f"finally: print([name for name in {heavy} if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    assert "Show when the meetings are." in done.stdout
+    assert done.stdout.endswith("\n[]\n")
+
+
+def test_help_lists_each_command_with_the_whole_first_line_of_its_own_help(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = re.findall(r"^  (\w+)  +(.+)$", command("--help").out.partition("Commands:\n")[2], re.MULTILINE)
+    assert dict(listed) == {name: lazy.help for name, lazy in COMMANDS.items()}
+    assert dict(listed) == {name: load_command(name).help.partition("\n")[0] for name in COMMANDS}
+
+
+def test_an_unknown_command_is_refused_with_the_one_that_was_probably_meant(command: Command) -> None:
+    done = command("shedule")
+    assert (done.code, done.out) == (2, "")
+    assert "Did you mean 'schedule'?" in done.err
 
 
 @pytest.mark.parametrize(

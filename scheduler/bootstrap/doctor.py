@@ -173,7 +173,7 @@ async def _check_pace(parts: Parts, note: Callable[[Level, str], None]) -> None:
         note(Level.FINE, f"rate: at {rate:g} a second all that is due within six weeks leaves in time")
 
 
-def _describe_late(notice: Tardy, rate: float) -> str:
+def _describe_late(notice: LateNotice, rate: float) -> str:
     how = (
         f"but it expires at {notice.expires:%Y-%m-%d %H:%M}: some will not get it"
         if notice.misses
@@ -228,10 +228,10 @@ async def _check_database(parts: Parts, note: Callable[[Level, str], None]) -> N
                     Level.NOTE,
                     f"{occurrence.key} no longer fits the rule; keep it (any `occurrence amend`) or cancel it",
                 )
-            for zone, starts, local in await notices.told_hours(connection, occurrence.key):
+            for zone, starts, local in await notices.told_local_starts(connection, occurrence.key):
                 shown = f"{starts.astimezone(ZoneInfo(zone)):%Y-%m-%dT%H:%M}"
                 if starts == occurrence.starts and shown != local and starts > now:
-                    count = await reports.told_of(connection, occurrence.key, zone)
+                    count = await reports.count_mailed(connection, occurrence.key, zone)
                     note(
                         Level.WRONG, _told_wrong(occurrence.key, zone, local=local, right=shown, count=count)
                     )

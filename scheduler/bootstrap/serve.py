@@ -263,7 +263,7 @@ async def serve(
         stopping = stop_on_signal()
         log.info("started", tzdata=tzdata_version(), database=parts.database.url.get_backend_name())
         sending = asyncio.create_task(service.send())
-        form_queue = asyncio.create_task(keep_carrying_out(parts.database, parts.clock))
+        form_queue = asyncio.create_task(run_form_queue(parts.database, parts.clock))
         tune_garbage_collector()
         say(f"Third Thursday is at http://{settings.web.host}:{settings.web.port}/")
         await asyncio.wait(

@@ -246,7 +246,7 @@ def _make_app(parts: Parts, sender: Sender) -> tuple[Starlette, Metrics]:
     return app, metrics
 
 
-def serve_guarded(app: ASGIApp, gate: Gate) -> uvicorn.Server:
+def serve_guarded(app: ASGIApp, gate: ConnectionLimiter) -> uvicorn.Server:
     """Return a server for an application, with the limits on connections."""
     return uvicorn.Server(
         uvicorn.Config(

@@ -48,9 +48,9 @@ def make_transport(settings: Settings) -> Transport:
     )
 
 
-def make_limits(settings: Settings) -> Limits:
+def make_limits(settings: Settings) -> RateLimits:
     """Return the sending limits in the settings."""
-    return Limits(
+    return RateLimits(
         rate=settings.mail.rate,
         domain_rate=settings.mail.domain_rate,
         domain_connections=settings.mail.domain_connections,

@@ -9,10 +9,10 @@ from scheduler.bootstrap.logs import set_up_logs
 from scheduler.bootstrap.serve import make_planner
 from scheduler.bootstrap.wiring import Parts, restore_backup
 from scheduler.cli.command import command_context, confirm, is_terminal, make_app, run_async
-from scheduler.service.restore import back_up, let_go, missed
-from scheduler.service.sending_pause import CLOCK_AHEAD, RESTORED, SendingPaused, held
+from scheduler.service.restore import back_up, resume_without_missed, missed
+from scheduler.service.sending_pause import CLOCK_AHEAD, RESTORED, SendingPaused, current_pause
 from scheduler.service.sending_pause import resume as resume_sending
-from scheduler.store.ledger.reports import Missed
+from scheduler.store.ledger.reports import PastDue
 
 app = make_app()
 
@@ -76,9 +76,9 @@ def resume(
 ) -> None:
     """Start sending again after it was held."""
 
-    async def look(parts: Parts) -> tuple[SendingPaused | None, list[Missed]]:
+    async def look(parts: Parts) -> tuple[SendingPaused | None, list[PastDue]]:
         async with parts.database.read() as connection:
-            pause = await held(connection)
+            pause = await current_pause(connection)
         if pause and pause.reason == RESTORED:
             # A tick creates the deliveries that are missing from the backup.
             await make_planner(parts).tick()
@@ -87,7 +87,7 @@ def resume(
     async def start_again(parts: Parts) -> int | None:
         """Return the number of mails that expired because of a restore, or None if sending was held otherwise."""
         if not send_missed and pause and pause.reason == RESTORED:
-            return await let_go(parts.database)
+            return await resume_without_missed(parts.database)
         async with parts.database.write() as connection:
             requeued = await resume_sending(connection, parts.clock.now())
         if requeued:

@@ -29,7 +29,7 @@ from scheduler.domain.code_page import require_encoding
 from scheduler.domain.errors import Refused
 from scheduler.domain.zone import find_zone, require_zone
 from scheduler.service.invitations import invitations as find_invitations
-from scheduler.service.member_csv import Reading, read_members
+from scheduler.service.member_csv import MemberTable, read_members
 from scheduler.service.member_export import export_members
 from scheduler.service.member_import import Imported, import_members
 
@@ -102,7 +102,7 @@ def import_(
         fail(f"{file}: {bad} {'row was' if bad == 1 else 'rows were'} not imported; correct and import again")
 
 
-def _read(file: Path, *, encoding: str | None, zone: str | None) -> Reading:
+def _read(file: Path, *, encoding: str | None, zone: str | None) -> MemberTable:
     with usage():
         codec = require_encoding(encoding, "--encoding") if encoding else None
         default = (find_zone(zone) or require_zone(zone, "--zone")) if zone else None
@@ -123,7 +123,7 @@ def _progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda rows: bar.advance(task, rows)
 
 
-def _sentences(imported: Imported, table: Reading, *, invite: bool) -> Iterator[str]:
+def _sentences(imported: Imported, table: MemberTable, *, invite: bool) -> Iterator[str]:
     yield f"{imported.added} added, {imported.filled} filled in, {imported.unchanged} unchanged"
     if imported.repaired:
         yield f"names repaired that had been imported in the wrong encoding: {imported.repaired}"

@@ -34,13 +34,13 @@ from scheduler.service.members import (
     Details,
     add_member,
     change_member,
-    home_of,
+    resolve_zone,
     pause_member,
     remove_member,
     require_member,
     require_new,
     rotate_member,
-    searched,
+    search_members,
 )
 from scheduler.store import members
 from scheduler.store.ledger.reports import Report, reports
@@ -76,7 +76,7 @@ def list_(
 
     async def print_list(parts: Parts) -> None:
         async with parts.database.read() as connection:
-            matches = searched(members.every(connection), search)
+            matches = search_members(members.every(connection), search)
             if as_json:
                 # Write row by row: a long list must not be held in memory.
                 separator = "["
@@ -376,13 +376,13 @@ def erase(
     deleted = [counted(erased.mails, "mail") + " in the mail folder"] if erased.mails else []
     deleted += [counted(erased.returned, "returned message") + " naming them"] if erased.returned else []
     also = f", with {' and '.join(deleted)}" if deleted else ""
-    typer.echo(f"{'erased' if erased.stood else 'already erased'}{also}")
+    typer.echo(f"{'erased' if erased.was_member else 'already erased'}{also}")
     typer.echo("kept: a keyed hash of the address, so that no import adds the person again")
-    for place in erased.stays[:MOST_PLACES]:
+    for place in erased.remaining[:MOST_PLACES]:
         typer.echo(f"still named in: {place}")
-    if len(erased.stays) > MOST_PLACES:
-        typer.echo(f"still named in: {len(erased.stays) - MOST_PLACES} more places")
-    if erased.stays:
+    if len(erased.remaining) > MOST_PLACES:
+        typer.echo(f"still named in: {len(erased.remaining) - MOST_PLACES} more places")
+    if erased.remaining:
         typer.echo(
             "remove the name there with `occurrence amend` or `returns drop`; sent notices cannot be changed"
         )

@@ -264,7 +264,7 @@ def answers(
         series = _series_by_slug(parts)
         async with parts.database.read() as connection:
             await find_occurrence(connection, series, key, parts.clock.now())
-            people = await answer_store.who_answered(connection, key) if names else []
+            people = await answer_store.list_answers(connection, key) if names else []
             return await answer_store.count_answers(connection, key), people
 
     counts, people = command_context(context).run(count)

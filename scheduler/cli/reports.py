@@ -10,11 +10,11 @@ from scheduler.bootstrap.wiring import Parts
 from scheduler.cli.command import LONGEST_ID, AsJson, command_context, make_app, read_date, show_json
 from scheduler.delivery.compose.message_writer import message_id
 from scheduler.domain.address import address_key
-from scheduler.domain.clock import say_duration
+from scheduler.domain.clock import format_duration
 from scheduler.domain.errors import Refused, SettingsProblem
 from scheduler.service import send_schedule
 from scheduler.service.forecast import LOOK_AHEAD
-from scheduler.service.send_schedule import Foreseen, Paced, about, paced
+from scheduler.service.send_schedule import Foreseen, ScheduledSend, classify_refusal, schedule_sends
 from scheduler.store import members, notices
 from scheduler.store.ledger.reports import Report, reports
 
@@ -42,12 +42,12 @@ def plan(
     if first and last and last < first:
         raise SettingsProblem(f"--to {last} is before --from {first}")
 
-    async def look(parts: Parts) -> tuple[list[Paced], float, datetime]:
+    async def look(parts: Parts) -> tuple[list[ScheduledSend], float, datetime]:
         now = parts.clock.now()
         since = datetime.combine(first, time(), UTC) if first else now
         until = datetime.combine(last, time.max, UTC) if last else max(since, now) + LOOK_AHEAD
         rate = parts.settings.mail.rate
-        schedule = await paced(
+        schedule = await schedule_sends(
             parts.database, series=parts.series, policies=parts.policies, rate=rate, until=until, now=now
         )
         return [row for row in schedule if since <= max(row.forecast.due, now)], rate, now
@@ -146,12 +146,12 @@ def _document(row: Report, message: str) -> dict[str, Any]:
     }
 
 
-def show_plan(rows: Sequence[Paced], *, rate: float, zones: bool, now: datetime) -> None:
+def show_plan(rows: Sequence[ScheduledSend], *, rate: float, zones: bool, now: datetime) -> None:
     """Print what will be sent: one line for each notice, or with `zones` for each due instant.
 
     With a `rate`, in mails a second, a line shows when the first and the last mail leave.
     """
-    lines: dict[object, list[Paced]] = {}
+    lines: dict[object, list[ScheduledSend]] = {}
     for row in rows:
         notice = row.forecast
         lines.setdefault((notice.notice, notice.zone, notice.due) if zones else notice.notice, []).append(row)
@@ -166,7 +166,7 @@ def show_plan(rows: Sequence[Paced], *, rate: float, zones: bool, now: datetime)
         names = [row.forecast.zone for row in line]
         zone = f"{len(names)} zones" if len(names) > 1 else names[0] or "all zones"
         typer.echo(
-            f"{when:<{20 if zones else 40}}  {pace}{number:>7}  {about(line[0].forecast)}  {zone}{note}"
+            f"{when:<{20 if zones else 40}}  {pace}{number:>7}  {classify_refusal(line[0].forecast)}  {zone}{note}"
         )
     number = sum(row.forecast.recipients for row in rows)
     typer.echo(f"{number} mails in all{f', at {rate:g} a second' if rate else ''}; nothing was sent")
@@ -183,7 +183,7 @@ async def describe_duration(
     if not rate or not dues:
         return ""
     expires = max(dues.values()) + lifetime
-    outlook = await send_schedule.foresee(
+    outlook = await send_schedule.estimate(
         parts.database,
         series=parts.series,
         policies=parts.policies,
@@ -198,7 +198,7 @@ async def describe_duration(
 
 def _describe(outlook: Foreseen, *, rate: float, expires: datetime) -> str:
     text = (
-        f"at {rate:g} a second that takes {say_duration(outlook.finish - outlook.start)}: "
+        f"at {rate:g} a second that takes {format_duration(outlook.finish - outlook.start)}: "
         f"from {_minute(outlook.start)} to {_minute(outlook.finish)} UTC"
     )
     if outlook.misses:

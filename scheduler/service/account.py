@@ -154,7 +154,7 @@ async def confirm_address(database: Database, token: str, *, keys: Keys, now: da
                 raise Refused(
                     "Another member already gets our mail at this address, so we have changed nothing."
                 )
-            await erasures.let_return(connection, erasure_name(keys, key))
+            await erasures.allow_return(connection, erasure_name(keys, key))
             await members.change(
                 connection,
                 member.id,
@@ -209,7 +209,7 @@ async def own_data(database: Database, token: str, *, keys: Keys, now: datetime)
     """
     async with database.read() as connection:
         member = await _fresh(connection, token, keys=keys, now=now)
-        held = await erasures.held_about(connection, member.id)
+        held = await erasures.rows_about(connection, member.id)
         numbers = {row["notice"] for row in (*held["deliveries"], *held["past_deliveries"])}
         mailed = [notice for notice in await notices.every(connection) if notice.id in numbers]
     tables = {

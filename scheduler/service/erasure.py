@@ -73,7 +73,7 @@ async def erase_member(
 
 async def _find(connection: AsyncConnection, address: str, keys: Keys) -> Member | None:
     key = lookup_key(address)
-    if not await members.by_key(connection, key) and await erasures.erased(
+    if not await members.by_key(connection, key) and await erasures.find_erased(
         connection, [erasure_name(keys, key)]
     ):
         return None

@@ -133,7 +133,7 @@ async def _planned_rows(
     number = notice.id if notice else None
     # Everybody on the list now is in time for any later due instant: one query serves all of them.
     missing_later = (
-        await reports.lacking_later(connection, want, active, notice=number)
+        await reports.missing_later(connection, want, active, notice=number)
         if any(due > now and not fanned for due, fanned in dues.values())
         else {}
     )
@@ -145,7 +145,7 @@ async def _planned_rows(
             missing = missing_later
         else:
             only = None if zone == EVERY_ZONE else zone
-            missing = await reports.lacking_by_zone(connection, want, notice=number, due=due, zone=only)
+            missing = await reports.missing_by_zone(connection, want, notice=number, due=due, zone=only)
         places = missing.keys() | waiting.keys() if zone == EVERY_ZONE else {zone}
         fanned_out = [waiting[place] for place in places if place in waiting]
         count = sum(group.count for group in fanned_out) + sum(missing.get(place, 0) for place in places)

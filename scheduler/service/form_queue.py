@@ -40,7 +40,7 @@ async def ask_for_link(database: Database, address: str, *, now: datetime) -> in
 async def _store(database: Database, what: str, fields: Mapping[str, str], now: datetime) -> int:
     # No member is looked up here, so that the time this takes does not show whether we know an address.
     async with database.write() as connection:
-        return await form_queue.keep(connection, what, fields, now)
+        return await form_queue.add(connection, what, fields, now)
 
 
 async def run_form_queue(database: Database, clock: Clock) -> None:
@@ -92,6 +92,6 @@ async def _process(database: Database, number: int, now: datetime) -> None:
 async def process_forms(database: Database, *, now: datetime, asked_until: datetime | None = None) -> None:
     """Process every stored form, or only those submitted until an instant."""
     async with database.read() as connection:
-        numbers = await form_queue.left(connection, until=asked_until or now)
+        numbers = await form_queue.pending(connection, until=asked_until or now)
     for number in numbers:
         await process_form(database, number, now=now)

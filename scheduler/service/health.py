@@ -106,7 +106,7 @@ async def _wrongly_told(connection: AsyncConnection, now: datetime) -> list[str]
     """Return a line for each coming meeting of which members were told a local time that new zone data has changed."""
     lines = []
     for key in await corrections.outdated_occurrences(connection):
-        occurrence = await occurrences.one_occurrence(connection, key)
+        occurrence = await occurrences.occurrence_by_key(connection, key)
         if occurrence is None or occurrence.starts <= now or occurrence.cancelled:
             continue
         if groups := await corrections.wrongly_told(connection, occurrence):
@@ -156,7 +156,7 @@ async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelt
         troubles_by_kind["relay"] = f"{_in_brief(relay)}; `third-thursday status` says more"
     if count := await _turned_away_lately(connection, now):
         troubles_by_kind["policy"] = _turned_away(count)
-    if await returns.unkept(connection):
+    if await returns.discarded(connection):
         troubles_by_kind["returns"] = _RETURNS_FULL
     if lines := await _wrongly_told(connection, now):
         troubles_by_kind["told"] = "; ".join(lines)
@@ -180,7 +180,7 @@ async def is_served(connection: AsyncConnection, now: datetime) -> bool:
 
 async def try_writing(database: Database, now: datetime) -> Outage | None:
     """Try a small write, and return the outage if it fails. Waits only a few seconds for other writers."""
-    hurried = database.in_a_hurry()
+    hurried = database.with_short_timeout()
     try:
         async with hurried.write() as connection:
             await service_state.write(connection, service_state.TRIED, now)

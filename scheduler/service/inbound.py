@@ -56,7 +56,7 @@ async def count_refusals(database: Database, *, now: datetime) -> int:
     Unlike a hard bounce, a single refusal suppresses nobody: a relay that has lost its list of users refuses everybody.
     """
     async with database.write() as connection:
-        refused = await returns.keep_refusals(connection, HARD, since=now - LOOK_BACK)
+        refused = await returns.add_refusals(connection, HARD, since=now - LOOK_BACK)
         undeliverable = await find_undeliverable(connection, now=now) if refused else []
         if undeliverable:
             await returns.suppress(connection, undeliverable, now)
@@ -322,7 +322,7 @@ async def _complained(context: _Context, complaint: Complaint) -> str:
     member = await _member_named_in(context, complaint.text)
     if member is None:
         raise _NeedsReview("a complaint that contains no link of a member")
-    await returns.keep(
+    await returns.add(
         context.connection,
         digest=context.message.digest,
         kind="complaint",
@@ -377,7 +377,7 @@ async def _bounced(context: _Context, bounce: Bounce) -> str:
             return "a bounce of an address that is no longer used: discarded"
         raise _NeedsReview("a bounce that was not sent to the return path of our mail")
     failure = bounce.failure_for(member.address)
-    await returns.keep(
+    await returns.add(
         context.connection,
         digest=context.message.digest,
         kind=failure,
@@ -401,7 +401,7 @@ async def _bounced(context: _Context, bounce: Bounce) -> str:
 async def _answered(context: _Context, reply: CalendarReply) -> str:
     """Save a calendar reply. A UID belongs to one member: whoever echoes it was sent the invitation."""
     uid = read_uid(reply.uid, context.domain)
-    occurrence = await occurrences.one_occurrence(context.connection, uid[0]) if uid else None
+    occurrence = await occurrences.occurrence_by_key(context.connection, uid[0]) if uid else None
     if occurrence is None:
         raise _NeedsReview("an answer to a meeting that is not ours")
     number = context.invited.get(reply.uid)
@@ -442,7 +442,7 @@ async def _invited(database: Database, message: InboundMessage, keys: Keys, doma
     async with database.read() as connection:
         for reply in message.replies:
             uid = read_uid(reply.uid, domain)
-            if uid is None or await occurrences.one_occurrence(connection, uid[0]) is None:
+            if uid is None or await occurrences.occurrence_by_key(connection, uid[0]) is None:
                 continue
             if (number := await _member_of_uid(connection, message, reply, uid, keys=keys)) is not None:
                 by_uid[reply.uid] = number

@@ -111,6 +111,6 @@ async def count_due_now(database: Database, want: Wanted, *, now: datetime) -> i
         for zone, due in want.dues.items():
             if due <= now:
                 only = None if zone == EVERY_ZONE else zone
-                missing = await reports.lacking_by_zone(connection, want, notice=None, due=due, zone=only)
+                missing = await reports.missing_by_zone(connection, want, notice=None, due=due, zone=only)
                 recipients += sum(missing.values())
     return recipients

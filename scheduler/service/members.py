@@ -123,7 +123,7 @@ async def require_member(connection: AsyncConnection, address: str) -> Member:
     key = lookup_key(address)
     if member := await members.by_key(connection, key):
         return member
-    near = get_close_matches(key, map(address_key, await members.like(connection, key)), n=1, cutoff=0.8)
+    near = get_close_matches(key, map(address_key, await members.similar_addresses(connection, key)), n=1, cutoff=0.8)
     hint = f"did you mean {near[0]}?" if near else "`members list` shows them"
     raise Refused(f"there is no member {quoted(address)}; {hint}")
 

@@ -54,7 +54,7 @@ async def erase_mentions(
     mentions = Mentions(
         [*earlier.certain, *later.certain], [*earlier.possible, *later.possible], later.last_searched
     )
-    await returns.drop_several(connection, mentions.certain)
+    await returns.drop_many(connection, mentions.certain)
     addresses = [address for person in people for address in person.addresses]
     await erasures.blank_addresses(connection, addresses)
     return mentions

@@ -247,7 +247,7 @@ async def resend_missed(database: Database, number: int, now: datetime) -> int:
         if notice.unwanted:
             raise Refused(f"notice {number} was withdrawn ({notice.unwanted}); send a new one")
         await notices.change(connection, number, stopped_at=None, closed_at=None)
-        requeued = await lifecycle.give_back(connection, number)
+        requeued = await lifecycle.requeue(connection, number)
         requeued += await lifecycle.retry_failed(connection, number, now)
         if not notice.frozen:
             await notices.fan_out_again(connection, number)

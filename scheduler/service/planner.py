@@ -98,7 +98,7 @@ class Planner:
         async with self._database.tick() as connection:
             # Read the clock only now: the transaction may have waited for another tick.
             now = self._clock.now()
-            if await service_state.has_moved(connection):
+            if await service_state.detect_copy(connection):
                 await pause_sending(connection, RESTORED, now)
             ticked, before_hold, watermark, swept = await service_state.read_several(
                 connection,

@@ -19,7 +19,7 @@ from scheduler.store.ledger.reports import PastDue
 class MissedMail:
     """What was due before a restore and still waits: the deliveries by notice, and to how many members they go."""
 
-    notices: list[Missed]
+    notices: list[PastDue]
     members: int
 
 
@@ -53,7 +53,7 @@ async def restore(
             backups.set_aside(secret, now)
             write_key(secret, key)
         return await asyncio.to_thread(
-            backups.put_back, file, path, facts={service_state.HOLD: as_state(RESTORED, now)}, now=now
+            backups.restore_backup, file, path, facts={service_state.HOLD: as_state(RESTORED, now)}, now=now
         )
 
 

@@ -39,5 +39,5 @@ async def drop_waiting(database: Database, numbers: list[int]) -> int:
     deleted = 0
     for start in range(0, len(numbers), _BATCH):
         async with database.write() as connection:
-            deleted += await returns.drop_several(connection, numbers[start : start + _BATCH])
+            deleted += await returns.drop_many(connection, numbers[start : start + _BATCH])
     return deleted

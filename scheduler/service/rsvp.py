@@ -79,7 +79,7 @@ async def respond(
         if answer is None or status is not RsvpStatus.OPEN:
             answer = before
         elif answer == NO_ANSWER and before:
-            await answers.drop_answer(connection, member.id, occurrence.key, now=now)
+            await answers.delete_answer(connection, member.id, occurrence.key, now=now)
         elif answer not in (NO_ANSWER, before):
             await answers.set_answer(connection, member.id, occurrence.key, answer=answer, now=now)
     meeting_series = series[occurrence.series]

@@ -66,10 +66,10 @@ async def timeline(connection: AsyncConnection, all_series: Sequence[Series], *,
         series.slug in adopted and adopted[series.slug].fingerprint != series.fingerprint
         for series in all_series
     )
-    told_keys = await occurrences.told_keys(connection) if changed else set[str]()
+    mailed_occurrences = await occurrences.mailed_occurrences(connection) if changed else set[str]()
     return Timeline(
         [
-            _series_timeline(series, adopted.get(series.slug), stored, told_keys=told_keys, now=now)
+            _series_timeline(series, adopted.get(series.slug), stored, mailed_occurrences=mailed_occurrences, now=now)
             for series in all_series
         ]
     )
@@ -180,7 +180,7 @@ async def find_occurrence(
     series = all_series.get(parsed.series)
     if series is None:
         return None
-    stored = await occurrences.one_occurrence(connection, key)
+    stored = await occurrences.occurrence_by_key(connection, key)
     if stored:
         return await occurrences.with_preceding(connection, stored, series)
     if parsed.time is not None or not series.gives(parsed.date):

@@ -138,8 +138,8 @@ async def resume(connection: AsyncConnection, now: datetime) -> int:
     pause = await end_sending_pause(connection)
     if pause is None or pause.reason not in BY_CLOCK:
         return 0
-    await members.pause_again(connection, now)
-    requeued = await lifecycle.take_back(connection, now)
+    await members.restore_pauses(connection, now)
+    requeued = await lifecycle.requeue_given_up(connection, now)
     if requeued:
         log.info("expired-by-wrong-clock", deliveries=requeued)
     return requeued

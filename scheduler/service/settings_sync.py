@@ -119,7 +119,7 @@ async def _apply_zone_data(connection: AsyncConnection, now: datetime) -> bool:
     retimed = await occurrences.retime(connection, now)
     for occurrence in await occurrences.all_occurrences(connection, since=now):
         former = former_starts.get(occurrence.key, occurrence.starts)
-        if count := await corrections.outdate(connection, occurrence, former, now):
+        if count := await corrections.mark_outdated(connection, occurrence, former, now):
             log.error("told-hours-changed", occurrence=occurrence.key, zones=count)
     return bool(retimed)
 
@@ -146,9 +146,9 @@ async def _derive(
 
 
 async def _adopt_changed_rule(connection: AsyncConnection, series: Series, now: datetime) -> None:
-    told_keys = await occurrences.told_keys(connection)
+    mailed_occurrences = await occurrences.mailed_occurrences(connection)
     stored = await occurrences.all_occurrences(connection, series=series.slug)
-    remaining, replaced = apply_rule(series, stored, told_keys=told_keys, now=now)
+    remaining, replaced = apply_rule(series, stored, mailed_occurrences=mailed_occurrences, now=now)
     was_orphaned = {occurrence.key: occurrence.orphaned for occurrence in stored}
     for occurrence in remaining:
         if occurrence.orphaned != was_orphaned[occurrence.key]:

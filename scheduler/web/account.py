@@ -107,7 +107,7 @@ async def _change_address(
     if not await site.rate_limiter.allows(request):
         return _too_many_requests(request)
     try:
-        await account.ask_address(
+        await account.request_address_change(
             site.database, request.path_params["token"], email, keys=site.keys, now=site.clock.now()
         )
     except Refused as refusal:
@@ -125,7 +125,7 @@ async def _delete_everything(
         complaints["sure"] = "You need to tick the box to confirm that you are sure."
         return None
     try:
-        erased = await account.forget_me(
+        erased = await account.erase_own_account(
             site.database,
             request.path_params["token"],
             keys=site.keys,
@@ -142,7 +142,7 @@ async def _delete_everything(
     )
     if erased.remaining:
         words += (
-            f"Your name is still in {_places(len(erased.stays))}: in what we wrote about our meetings, or in emails "
+            f"Your name is still in {_places(len(erased.remaining))}: in what we wrote about our meetings, or in emails "
             f"we received. Write to {site.community.reply_to} if you want it removed. "
         )
     words += "It was good to have you with us. You are welcome to come back at any time."
@@ -163,7 +163,7 @@ async def confirm_address(request: Request) -> Response:
     site, token = site_of(request), request.path_params["token"]
     now, complaint, new_address = site.clock.now(), "", ""
     try:
-        new_address = await account.look_address(site.database, token, keys=site.keys, now=now)
+        new_address = await account.pending_address(site.database, token, keys=site.keys, now=now)
         if request.method == "POST":
             await request.body()
             await account.confirm_address(site.database, token, keys=site.keys, now=now)

@@ -73,13 +73,13 @@ async def private_feed(request: Request) -> Response:
     if subscriber.standing is LinkStatus.UNKNOWN:
         return render_page(request, "feed_gone.html", status=404, headers=PRIVATE_FEED, ended=False)
     if subscriber.standing is not LinkStatus.GOOD:
-        notice = farewell(subscriber, site.community, now=site.clock.now())
+        notice = ended_member_feed(subscriber, site.community, now=site.clock.now())
         if notice is None:
             return render_page(request, "feed_gone.html", status=410, headers=PRIVATE_FEED, ended=True)
         return _private_response(request, site.feed_cache.validators(notice), notice)
     if subscription.validators and _is_current(request, subscription.validators):
         return _private_response(request, subscription.validators, None)
-    published = filled(await site.feed_cache.private_feed(subscriber.alarm), subscriber)
+    published = personal_feed(await site.feed_cache.private_feed(subscriber.alarm), subscriber)
     subscription.validators = site.feed_cache.validators(published)
     return _private_response(request, subscription.validators, published)
 

@@ -96,7 +96,7 @@ def _preferred_language(request: Request) -> str:
     return "en"
 
 
-async def _confirm_time(request: Request, typed: Mapping[str, str], application: Application) -> Response:
+async def _confirm_time(request: Request, typed: Mapping[str, str], application: JoinForm) -> Response:
     """Show the time of the next meeting in the visitor's time zone, and ask whether that is right."""
     site = site_of(request)
     offers = await join_requests.candidates(site.database, site.series, application, now=site.clock.now())

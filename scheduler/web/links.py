@@ -106,7 +106,7 @@ async def rsvp(request: Request) -> Response:
     """Ask on GET and save the answer on POST. The link is enough; no cookie is needed."""
     site, token, posted = site_of(request), request.path_params["token"], request.method == "POST"
     answer = await field(request, "answer") if posted else ""
-    is_valid = answer in (*ANSWERS, rsvp_service.NO_ANSWER)
+    is_valid = answer in (*ANSWER_WORDS, rsvp_service.NO_ANSWER)
     complaints = {"answer": "You need to choose one of these answers."} if posted and not is_valid else {}
     response = await rsvp_service.respond(
         site.database,
@@ -118,15 +118,15 @@ async def rsvp(request: Request) -> Response:
         now=site.clock.now(),
     )
     preselected = request.query_params.get("answer", "")
-    status = _RSVP_STATUS_CODES.get(response.question, 422 if complaints else 200)
+    status = _RSVP_STATUS_CODES.get(response.status, 422 if complaints else 200)
     return render_page(
         request,
         "rsvp.html",
         status=status,
         headers=PRIVATE,
         response=response,
-        question=response.question.value,
-        saved=is_valid and response.question is RsvpStatus.OPEN,
+        question=response.status.value,
+        saved=is_valid and response.status is RsvpStatus.OPEN,
         complaints=complaints,
-        chosen=preselected if preselected in ANSWERS else response.answer,
+        chosen=preselected if preselected in ANSWER_WORDS else response.answer,
     )

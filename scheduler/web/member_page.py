@@ -263,7 +263,7 @@ async def _rotate_feed(request: Request, token: str, _: Mapping[str, str]) -> Co
 
 async def _send_new_link(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
     site = site_of(request)
-    await account.ask_own_link(site.database, token, keys=site.keys, now=site.clock.now())
+    await account.mail_own_link(site.database, token, keys=site.keys, now=site.clock.now())
     return {}
 
 

@@ -43,7 +43,7 @@ def read(answer: httpx.Response) -> dict[tuple[str, ...], float]:
 
 
 async def test_the_metrics_cover_the_ledger_problems_and_connections(
-    installation: Installation, transport: Metered, visitor: httpx.AsyncClient, tmp_path: Path
+    installation: Installation, transport: MeteredTransport, visitor: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     installation.transport = transport
     installation.restart()

@@ -242,7 +242,7 @@ class MessageWriter:
                     if occurrence and notice.kind in _CORRECTING:
                         corrects = await corrections.is_outdated(connection, occurrence.key)
                         if before:
-                            shown = await corrections.hours_told(connection, before.key, before.starts)
+                            shown = await corrections.last_local_starts(connection, before.key, before.starts)
                     self._contexts[number, revision] = _NoticeContext(
                         notice, occurrence, before, shown, corrects
                     )
@@ -311,7 +311,7 @@ class MessageWriter:
             async with self._database.write() as connection:
                 for key, zone, starts in sorted(new):
                     local = local_minute(starts, zone)
-                    await notices.note_told(connection, key, zone, starts=starts, local_start=local)
+                    await notices.note_local_start(connection, key, zone, starts=starts, local_start=local)
             self._recorded |= new
 
     async def _load_occurrences(

@@ -176,7 +176,7 @@ class Dispatcher:
         claimed = 0
         while (await asyncio.wait(tasks, timeout=POLL_SECONDS))[1] and not self._is_stopped():
             async with self._database.read() as connection:
-                chunks = await claims.awaited_chunks(connection, self._clock.now())
+                chunks = await claims.urgent_chunks(connection, self._clock.now())
             claimed += sum([await self.send_chunk(chunk) for chunk in chunks])
         return claimed
 

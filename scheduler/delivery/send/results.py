@@ -126,7 +126,7 @@ class ResultWriter:
             self._submitted.clear()
             while self._submissions:
                 try:
-                    await self._database.write_each(self._commits(asyncio.get_running_loop()))
+                    await self._database.run_writes(self._commits(asyncio.get_running_loop()))
                     self._database.faults.end("settling")
                     pause = FIRST_RETRY
                 except Exception as error:  # noqa: BLE001 - whatever the error, the connections must not wait for ever
@@ -141,7 +141,7 @@ class ResultWriter:
             if not waiting:
                 return
             batch = list(islice(self._submissions, max(min(waiting, self._half), waiting - self._half)))
-            yield claims.settling([submission.settlement for submission in batch], run=self._run)
+            yield claims.settle_work([submission.settlement for submission in batch], run=self._run)
             # The database asks for the next commit only once this one has succeeded.
             for _ in batch:
                 self._submissions.popleft()

@@ -132,7 +132,7 @@ async def main(arguments: argparse.Namespace) -> None:
             if arguments.commit_ms:
                 slow_commits(installation, arguments.commit_ms)
             composer(installation.community, installation.signer).prepare()
-            calm_collector()
+            tune_garbage_collector()
             begun, cpu_before = time.perf_counter(), time.process_time()
             sent = await installation.dispatcher.send_due()
             result = {

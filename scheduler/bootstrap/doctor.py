@@ -18,15 +18,13 @@ from scheduler.delivery.send.transport import ConnectProblem, MaildirAddress, Sm
 from scheduler.domain.address import is_loopback
 from scheduler.domain.errors import Problem
 from scheduler.domain.policy import next_occurrence
-from scheduler.domain.zone import is_known_zone, tzdata_version
+from scheduler.domain.zone import tzdata_version
 from scheduler.service.forecast import LOOK_AHEAD
 from scheduler.service.health import health, try_writing
 from scheduler.service.send_schedule import LateNotice, late_notices, schedule_sends
 from scheduler.service.settings_sync import check_frozen
 from scheduler.store import members, notices, occurrences
 from scheduler.store.ledger import reports
-from scheduler.web.public import shown_time
-from scheduler.web.site import read_templates
 
 _PAGE_ZONES = ("Asia/Kolkata", "Pacific/Auckland")
 """Zones, beside a series' own, in which to check the pages: a half-hour offset, and often another date."""
@@ -166,7 +164,7 @@ async def _check_pace(parts: Parts, note: Callable[[Level, str], None]) -> None:
         until=now + LOOK_AHEAD,
         now=now,
     )
-    late = tardy(rows)
+    late = late_notices(rows)
     for notice in late:
         note(Level.WRONG if notice.misses else Level.NOTE, _describe_late(notice, rate))
     if not late:

@@ -115,7 +115,7 @@ class Service:
     def report(self) -> SenderReport:
         """Return what only this process knows, for the web process."""
         return SenderReport(
-            faults=[fault.words for fault in self._parts.database.faults.standing],
+            faults=[fault.words for fault in self._parts.database.outages.current],
             metrics=generate_latest(self.transport.registry).decode(),
         )
 
@@ -124,7 +124,7 @@ class Service:
         try:
             await self._tick()
         except _FAULTS as error:
-            self._parts.database.faults.begin("tick", error)
+            self._parts.database.outages.begin("tick", error)
             # The change has not been dealt with: let _watch see it again.
             self._seen = -1
             self._alert_soon()

@@ -77,12 +77,6 @@ def connection_limits(settings: Settings, descriptors: int) -> Limits:
     )
 
 
-def outbox(settings: Settings) -> Path | None:
-    """Return the Maildir that mail is written to, or None if it goes to a relay."""
-    address = settings.mail.address
-    return Path(address.path) if isinstance(address, MaildirAddress) else None
-
-
 class WebProcess:
     """The web process, controlled by `serve`. `report` is called whenever the process asks for it."""
 
@@ -246,7 +240,7 @@ def _make_app(parts: Parts, sender: Sender) -> tuple[Starlette, Metrics]:
     return app, metrics
 
 
-def serve_guarded(app: ASGIApp, gate: ConnectionLimiter) -> uvicorn.Server:
+def limited_server(app: ASGIApp, limiter: ConnectionLimiter) -> uvicorn.Server:
     """Return a server for an application, with the limits on connections."""
     return uvicorn.Server(
         uvicorn.Config(
@@ -283,7 +277,7 @@ async def _serve(channel: socket.socket, listeners: Sequence[socket.socket]) -> 
         limits = connection_limits(settings, raise_descriptor_limit())
         limiter = ConnectionLimiter(limits, parts.clock, trusted=settings.web.proxies)
         apps: list[ASGIApp] = [app, metrics.listener(app.state.site)]
-        servers = [serve_guarded(app, gate) for app, _ in zip(apps, listeners, strict=False)]
+        servers = [limited_server(app, limiter) for app, _ in zip(apps, listeners, strict=False)]
         background = [
             asyncio.create_task(work)
             for work in (sender.listen(), app.state.site.feed_cache.watch(), limiter.close_overdue())

@@ -89,7 +89,7 @@ def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatc
                 async with parts.database.write() as connection:
                     seconds = await jobs.reserve_slots(connection, slots, rate=rate)
             except OUTAGES as error:
-                parts.database.faults.begin("booking", error)
+                parts.database.outages.begin("booking", error)
                 await parts.clock.sleep(RESERVE_AGAIN_SECONDS)
             else:
                 parts.database.outages.end("booking")
@@ -103,7 +103,7 @@ def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatc
         run=secrets.token_hex(8),
         limits=make_limits(parts.settings),
         lease=math.inf if only_sender else LEASE_SECONDS,
-        book=None if only_sender else reserve_slots,
+        reserve_slots=None if only_sender else reserve_slots,
     )
 
 
@@ -127,7 +127,7 @@ async def consume_jobs(dispatcher: Dispatcher, consumer: JobConsumer) -> None:
     """Send chunk after chunk until `consumer` is stopped. Reconnect when the database has been away."""
     while not consumer.stopped:
         try:
-            async with dispatcher.working():
+            async with dispatcher.running():
                 await consumer.work()
         except _CONNECTION_LOST as error:
             log.error("jobs-lost", error=type(error).__name__, problem=str(error).partition("\n")[0])

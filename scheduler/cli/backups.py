@@ -8,11 +8,18 @@ import typer
 from scheduler.bootstrap.logs import set_up_logs
 from scheduler.bootstrap.serve import make_planner
 from scheduler.bootstrap.wiring import Parts, restore_backup
-from scheduler.cli.command import command_context, confirm, is_terminal, make_app, run_async
-from scheduler.service.restore import back_up, resume_without_missed, missed
+from scheduler.cli.command import (
+    command_context,
+    confirm,
+    confirm_mailing,
+    counted,
+    is_terminal,
+    make_app,
+    run_async,
+)
+from scheduler.service.restore import MissedMail, back_up, missed, resume_without_missed
 from scheduler.service.sending_pause import CLOCK_AHEAD, RESTORED, SendingPaused, current_pause
 from scheduler.service.sending_pause import resume as resume_sending
-from scheduler.store.ledger.reports import PastDue
 
 app = make_app()
 
@@ -76,7 +83,7 @@ def resume(
 ) -> None:
     """Start sending again after it was held."""
 
-    async def look(parts: Parts) -> tuple[SendingPaused | None, list[PastDue]]:
+    async def look(parts: Parts) -> tuple[SendingPaused | None, MissedMail]:
         async with parts.database.read() as connection:
             pause = await current_pause(connection)
         if pause and pause.reason == RESTORED:
@@ -98,18 +105,26 @@ def resume(
     if not pause:
         typer.echo("sending was not held")
         return
+    no_question = yes or not is_terminal()
     if pause.reason == CLOCK_AHEAD:
         typer.echo(f"sending is held ({pause.reason}): {pause.advice}")
-        confirm("Is the clock right, and should sending start again?", yes=not is_terminal(), otherwise="")
-    for row in waiting:
+        confirm("Is the clock right, and should sending start again?", yes=no_question, otherwise="")
+    for row in waiting.notices:
         typer.echo(f"{row.count:>7}  {row.kind} {row.notice}: {row.about}")
     if pause.reason == RESTORED:
-        count = sum(row.count for row in waiting)
-        outcome = (
-            "will be sent now" if send_missed else "may have been sent after the backup, and will not be sent"
-        )
-        typer.echo(f"{count} mails were due before the restore; they {outcome}")
-        confirm("Start sending again?", yes=not is_terminal() or not count, otherwise="")
+        count = sum(row.count for row in waiting.notices)
+        due = f"{counted(count, 'mail')} due before the restore"
+        if send_missed:
+            typer.echo(f"{due} will be sent now")
+            confirm_mailing(
+                f"Send {counted(count, 'mail')} to {counted(waiting.members, 'member')}?",
+                waiting.members,
+                yes=yes,
+                instead="leave out --send-missed to start again without them",
+            )
+        else:
+            typer.echo(f"{due} may have been sent after the backup, and will not be sent")
+            confirm("Start sending again?", yes=no_question or not count, otherwise="")
     expired = command_context(context).run(start_again)
     typer.echo(f"sending continues; it was held ({pause.reason}) since {pause.since:%Y-%m-%d %H:%M} UTC")
     if expired is not None:

@@ -3,7 +3,6 @@
 import json
 import sys
 from collections import Counter, deque
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,7 +23,6 @@ from scheduler.cli.command import (
     read_date,
     usage,
 )
-from scheduler.delivery.send.transport import MaildirAddress
 from scheduler.domain.country import country_name
 from scheduler.domain.errors import SettingsProblem
 from scheduler.service.erasure import Erased, erase_member, find_erasable
@@ -34,11 +32,11 @@ from scheduler.service.members import (
     Details,
     add_member,
     change_member,
-    resolve_zone,
     pause_member,
     remove_member,
     require_member,
     require_new,
+    resolve_zone,
     rotate_member,
     search_members,
 )
@@ -359,8 +357,6 @@ def erase(
         return await find_erasable(parts.database, email, keys=parts.keys)
 
     async def act(parts: Parts) -> Erased:
-        address = parts.settings.mail.address
-        outbox = Path(address.path) if isinstance(address, MaildirAddress) else None
         return await erase_member(
             parts.database, email, keys=parts.keys, outbox=parts.settings.mail.outbox, now=parts.clock.now()
         )

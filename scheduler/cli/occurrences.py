@@ -31,7 +31,7 @@ from scheduler.domain.errors import Refused, SettingsProblem
 from scheduler.domain.occurrence import OccurrenceKey, Series
 from scheduler.service import occurrences as occurrence_service
 from scheduler.service.occurrence_import import read_programme, take_programme
-from scheduler.service.occurrences import Amended, Extra, find_occurrence
+from scheduler.service.occurrences import Amended, Extra
 from scheduler.store import answers as answer_store
 
 ANSWERS = ("coming", "maybe", "declined")
@@ -263,7 +263,7 @@ def answers(
     async def count(parts: Parts) -> tuple[dict[str, int], list[tuple[str, str, str]]]:
         series = _series_by_slug(parts)
         async with parts.database.read() as connection:
-            await find_occurrence(connection, series, key, parts.clock.now())
+            await require_occurrence(connection, series, key, parts.clock.now())
             people = await answer_store.list_answers(connection, key) if names else []
             return await answer_store.count_answers(connection, key), people
 

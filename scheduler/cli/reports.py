@@ -14,7 +14,7 @@ from scheduler.domain.clock import format_duration
 from scheduler.domain.errors import Refused, SettingsProblem
 from scheduler.service import send_schedule
 from scheduler.service.forecast import LOOK_AHEAD
-from scheduler.service.send_schedule import Foreseen, ScheduledSend, classify_refusal, schedule_sends
+from scheduler.service.send_schedule import ScheduledSend, SendEstimate, name_of, schedule_sends
 from scheduler.store import members, notices
 from scheduler.store.ledger.reports import Report, reports
 
@@ -166,7 +166,7 @@ def show_plan(rows: Sequence[ScheduledSend], *, rate: float, zones: bool, now: d
         names = [row.forecast.zone for row in line]
         zone = f"{len(names)} zones" if len(names) > 1 else names[0] or "all zones"
         typer.echo(
-            f"{when:<{20 if zones else 40}}  {pace}{number:>7}  {classify_refusal(line[0].forecast)}  {zone}{note}"
+            f"{when:<{20 if zones else 40}}  {pace}{number:>7}  {name_of(line[0].forecast)}  {zone}{note}"
         )
     number = sum(row.forecast.recipients for row in rows)
     typer.echo(f"{number} mails in all{f', at {rate:g} a second' if rate else ''}; nothing was sent")
@@ -196,7 +196,7 @@ async def describe_duration(
     return _describe(outlook, rate=rate, expires=expires) if outlook else ""
 
 
-def _describe(outlook: Foreseen, *, rate: float, expires: datetime) -> str:
+def _describe(outlook: SendEstimate, *, rate: float, expires: datetime) -> str:
     text = (
         f"at {rate:g} a second that takes {format_duration(outlook.finish - outlook.start)}: "
         f"from {_minute(outlook.start)} to {_minute(outlook.finish)} UTC"

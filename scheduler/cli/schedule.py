@@ -15,7 +15,7 @@ from rich.text import Text
 from scheduler.bootstrap.wiring import Parts
 from scheduler.cli.command import AsJson, command_context, make_app, read_date, show_json, usage
 from scheduler.domain.errors import Problem, SettingsProblem
-from scheduler.domain.localtime import MONTHS, LocalTime, local_time, say_clock
+from scheduler.domain.localtime import MONTHS, LocalTime, local_time
 from scheduler.domain.occurrence import Series
 from scheduler.domain.zone import require_zone
 from scheduler.service import schedule as schedule_service
@@ -127,8 +127,8 @@ def show_table(rows: Sequence[Row], zones: Sequence[str]) -> None:
         table.add_column(heading, overflow="fold")
 
     def add(time: LocalTime, text: str, style: str) -> None:
-        day = f"{time.weekday[:3]} {time.starts.day} {MONTHS[time.starts.month - 1][:3]} {time.starts.year}"
-        cells = (day, say_clock(time.starts, "h23"), f"{time.city} ({time.offset})", text)
+        day = f"{time.weekday[:3]} {time.starts_at.day} {MONTHS[time.starts_at.month - 1][:3]} {time.starts_at.year}"
+        cells = (day, time.starts, f"{time.city} ({time.offset})", text)
         table.add_row(*(Text(cell, style=style) for cell in cells))
 
     for number, row in enumerate(rows):
@@ -137,7 +137,7 @@ def show_table(rows: Sequence[Row], zones: Sequence[str]) -> None:
             table.add_section()
         status = "" if occurrence.status == "scheduled" else occurrence.status.upper()
         title = "\n".join(filter(None, (occurrence.key, status, occurrence.topic)))
-        add(local_time(occurrence, occurrence.zone), title, "bold")
+        add(local_time(occurrence, None, zone=occurrence.zone), title, "bold")
         for zone in zones:
             add(row.local[zone], row.local[zone].note, "")
     console = Console(highlight=False)

@@ -48,7 +48,7 @@ class Networks:
     def _has(self, address: Address) -> bool:
         return any(address in network for network in self.networks)
 
-    def visitor(self, scope: Scope) -> str:
+    def visitor(self, scope: Mapping[str, Any]) -> str:
         """Return the address of the visitor who made a request.
 
         Each trusted proxy adds the address of its peer at the right end of the header. So the hops are read from the

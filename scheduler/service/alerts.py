@@ -51,7 +51,7 @@ class AlertNotifier:
     @property
     def has_news(self) -> bool:
         """Return whether the database has begun or stopped failing, so that `look` should be called soon."""
-        reported = bool(self._database.faults.standing) == bool(self._reported_outage)
+        reported = bool(self._database.outages.current) == bool(self._reported_outage)
         return bool(self._webhook) and not reported and self._clock.monotonic() >= self._next_call
 
     async def look(self) -> None:
@@ -65,7 +65,7 @@ class AlertNotifier:
             present = await troubles(connection, now, late=self._late)
             await self._queue_alerts(connection, present, now)
         await self._send_alerts()
-        well = not present and not self._database.faults.standing
+        well = not present and not self._database.outages.current
         if self._ping and well and (error := await _call(self._ping)):
             log.warning("ping-failed", error=error)
 

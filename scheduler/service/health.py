@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.service.form_limits import limited_words
+from scheduler.service.form_limits import form_limit_problem
 from scheduler.service.sending_pause import BY_CLOCK, SendingPaused, current_pause
 from scheduler.store import members, notices, occurrences, returns, service_state
 from scheduler.store.database import OUTAGES, Database
@@ -160,7 +160,7 @@ async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelt
         troubles_by_kind["returns"] = _RETURNS_FULL
     if lines := await _wrongly_told(connection, now):
         troubles_by_kind["told"] = "; ".join(lines)
-    if words := limited_words(await service_state.read(connection, service_state.FORMS_LIMITED), now):
+    if words := form_limit_problem(await service_state.read(connection, service_state.FORMS_LIMITED), now):
         troubles_by_kind["forms"] = words
     since = await reports.ready_since(connection, now)
     if since and now - since > late:
@@ -193,7 +193,7 @@ async def try_writing(database: Database, now: datetime) -> Outage | None:
 
 async def health(database: Database, now: datetime, *, unwritable: Outage | None = None) -> ServiceHealth:
     """Return the health of the service; `unwritable` is the result of `try_writing`, if it was called."""
-    faults = dict.fromkeys([*([unwritable] if unwritable else []), *database.faults.standing])
+    faults = dict.fromkeys([*([unwritable] if unwritable else []), *database.outages.current])
     async with database.read() as connection:
         relay = await service_state.read(connection, service_state.RELAY)
         last_tick = await service_state.read_instant(connection, service_state.LAST_TICK)
@@ -223,7 +223,7 @@ async def health(database: Database, now: datetime, *, unwritable: Outage | None
 
 async def unready(database: Database, now: datetime) -> list[str]:
     """Return why the service does not do its work, a few words each; empty if it does. Reads very little."""
-    faults = [outage.words for outage in database.faults.standing]
+    faults = [outage.words for outage in database.outages.current]
     try:
         async with asyncio.timeout(LONGEST_READ.total_seconds()), database.read() as connection:
             served = await is_served(connection, now)

@@ -69,7 +69,7 @@ async def find_undeliverable(
     connection: AsyncConnection, *, now: datetime, member: int | None = None
 ) -> list[int]:
     """Return the members (or only `member`) whose addresses have bounced so often that they count as dead."""
-    return await returns.worn_out(
+    return await returns.members_over_limit(
         connection, bounces=SOFT_BOUNCES, since=now - SOFT_WITHIN, span=SOFT_SPAN, member=member
     )
 

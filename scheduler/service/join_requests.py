@@ -11,6 +11,7 @@ from scheduler.domain.address import address_key, require_address
 from scheduler.domain.country import require_country
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import find_locale, hour_cycle, require_locale
+from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import EVERY_ZONE, Kind
 from scheduler.domain.text import require_line, require_prose
@@ -278,7 +279,7 @@ def _require_consent(text: str) -> str:
 
 async def candidate_zones(
     database: Database, series: Sequence[Series], form: JoinForm, *, now: datetime
-) -> list[tuple[str, When | None]]:
+) -> list[tuple[str, LocalTime | None]]:
     """Return the zones that the person may live in, each with the next meeting by its clocks if one is planned: the
     zone they chose, else the zones of their country."""
     zones = [form.zone] if form.zone else list(zones_of_country(form.country))
@@ -288,7 +289,7 @@ async def candidate_zones(
         return [(zone, None) for zone in zones]
     meeting_series = {each.slug: each for each in series}[meeting.series]
     cycle = hour_cycle(form.locale)
-    return [(zone, describe_when(meeting, meeting_series, zone=zone, cycle=cycle)) for zone in zones]
+    return [(zone, local_time(meeting, meeting_series, zone=zone, cycle=cycle)) for zone in zones]
 
 
 async def receive(connection: AsyncConnection, form: JoinForm, now: datetime) -> None:
@@ -320,7 +321,7 @@ async def receive(connection: AsyncConnection, form: JoinForm, now: datetime) ->
         return
     latest = await join_requests.latest_of(connection, member.id)
     if latest is None or latest.state not in join_requests.OPEN:
-        await join_requests.ask(
+        await join_requests.add(
             connection,
             member.id,
             now,

@@ -18,7 +18,7 @@ from scheduler.domain.policy import first_instant
 from scheduler.domain.text import folded, quoted, require_line
 from scheduler.domain.token import Keys
 from scheduler.domain.windows_zone import windows_name
-from scheduler.domain.zone import find_zone, known_zone, primary_zone, require_zone, zones_of_country
+from scheduler.domain.zone import find_zone, primary_zone, require_zone, zones_of_country
 from scheduler.store import erasures, members, returns
 from scheduler.store.database import Database
 from scheduler.store.members import Member
@@ -123,7 +123,9 @@ async def require_member(connection: AsyncConnection, address: str) -> Member:
     key = lookup_key(address)
     if member := await members.by_key(connection, key):
         return member
-    near = get_close_matches(key, map(address_key, await members.similar_addresses(connection, key)), n=1, cutoff=0.8)
+    near = get_close_matches(
+        key, map(address_key, await members.similar_addresses(connection, key)), n=1, cutoff=0.8
+    )
     hint = f"did you mean {near[0]}?" if near else "`members list` shows them"
     raise Refused(f"there is no member {quoted(address)}; {hint}")
 
@@ -275,7 +277,7 @@ async def change_member(
                 if (value := getattr(details, name)) is not None
             }
             if details.deliverable:
-                values |= await returns.trust_again(connection, member.id)
+                values |= await returns.clear_bounces(connection, member.id)
             if details.address is not None:
                 values |= await _new_address(connection, member, details.address, keys)
             zone_follows = details.country not in (None, member.country) and member.zone_source == "assumed"

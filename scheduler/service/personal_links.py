@@ -7,7 +7,6 @@ from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.delivery.compose.wording import DOORS_OPEN, When, describe_when
 from scheduler.domain.errors import Problem
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import JOIN_OPENS, LocalTime, local_time
@@ -159,7 +158,7 @@ async def resolve_join_link(
         link_status, member = await resolve_link(connection, token, Purpose.JOIN, keys=keys)
         if member is None or link_status is not LinkStatus.GOOD:
             return JoinResult(status=_BY_LINK_STATUS[link_status])
-        meeting = await find_meeting(connection, series, key)
+        meeting = await find_occurrence(connection, series, key, now=now)
         following = await upcoming(connection, list(series.values()), now=now)
     if meeting is None:
         return JoinResult(status=JoinStatus.NO_MEETING, next=_when(following, series, member, locale))
@@ -184,21 +183,21 @@ def _join_status(meeting: Occurrence, room: str, now: datetime) -> JoinStatus:
         return JoinStatus.CANCELLED
     if now > meeting.ends + ROOM_CLOSES_AFTER:
         return JoinStatus.OVER
-    if now < meeting.starts - DOORS_OPEN:
+    if now < meeting.starts - JOIN_OPENS:
         return JoinStatus.EARLY
     return JoinStatus.OPEN if room else JoinStatus.ROOMLESS
 
 
 def _when(
     meeting: Occurrence | None, series: Mapping[str, Series], member: Member, locale: str
-) -> When | None:
+) -> LocalTime | None:
     if meeting is None:
         return None
     cycle = hour_cycle(member.locale or locale)
-    return describe_when(meeting, series[meeting.series], zone=member.zone, cycle=cycle)
+    return local_time(meeting, series[meeting.series], zone=member.zone, cycle=cycle)
 
 
-def _was(meeting: Occurrence, series: Mapping[str, Series], member: Member, locale: str) -> When | None:
+def _was(meeting: Occurrence, series: Mapping[str, Series], member: Member, locale: str) -> LocalTime | None:
     if meeting.status is not Status.MOVED:
         return None
     return _when(unmoved(meeting), series, member, locale)

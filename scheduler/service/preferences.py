@@ -9,14 +9,12 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.delivery.compose.wording import When, describe_when
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Kind, Policy, first_instant
 from scheduler.domain.token import Keys, Purpose
-from scheduler.domain.zone import known_zone
 from scheduler.service.feeds import feed_preferences
 from scheduler.service.members import status_values, update_member
 from scheduler.service.personal_links import require_link
@@ -87,7 +85,7 @@ def choices(policies: Sequence[Policy], muted: Collection[Mute]) -> list[Choice]
 
 async def compare_zones(
     database: Database, series: Sequence[Series], zones: Sequence[str], *, locale: str, now: datetime
-) -> list[When]:
+) -> list[LocalTime]:
     """Return the next meeting by the clocks of each zone; nothing where no meeting is planned."""
     async with database.read() as connection:
         times = [
@@ -182,12 +180,12 @@ async def _linked_member(
 
 async def _next_meeting(
     connection: AsyncConnection, series: Sequence[Series], *, zone: str, locale: str, now: datetime
-) -> tuple[str, When | None]:
+) -> tuple[str, LocalTime | None]:
     meeting = await upcoming(connection, series, now=now)
     if meeting is None:
         return "", None
     meeting_series = {each.slug: each for each in series}[meeting.series]
-    when = describe_when(meeting, meeting_series, zone=zone, cycle=hour_cycle(locale))
+    when = local_time(meeting, meeting_series, zone=zone, cycle=hour_cycle(locale))
     return meeting_series.title, when
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import hour_cycle
+from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import ANSWERS, Occurrence, Series
 from scheduler.domain.text import quoted
 from scheduler.domain.token import Keys, Purpose
@@ -90,7 +91,7 @@ async def respond(
         topic=occurrence.topic,
         before=before,
         answer="" if answer == NO_ANSWER else answer,
-        when=describe_when(occurrence, meeting_series, zone=member.zone, cycle=cycle),
+        when=local_time(occurrence, meeting_series, zone=member.zone, cycle=cycle),
     )
 
 

@@ -69,7 +69,9 @@ async def timeline(connection: AsyncConnection, all_series: Sequence[Series], *,
     mailed_occurrences = await occurrences.mailed_occurrences(connection) if changed else set[str]()
     return Timeline(
         [
-            _series_timeline(series, adopted.get(series.slug), stored, mailed_occurrences=mailed_occurrences, now=now)
+            _series_timeline(
+                series, adopted.get(series.slug), stored, mailed_occurrences=mailed_occurrences, now=now
+            )
             for series in all_series
         ]
     )
@@ -114,13 +116,13 @@ def _series_timeline(
     adopted: AdoptedSeries | None,
     stored: Sequence[Occurrence],
     *,
-    told_keys: set[str],
+    mailed_occurrences: set[str],
     now: datetime,
 ) -> _SeriesTimeline:
     own = [occurrence for occurrence in stored if occurrence.series == series.slug]
     after = _derived_after(series, adopted, now)
     if adopted and adopted.fingerprint != series.fingerprint:
-        own, _ = apply_rule(series, own, told_keys=told_keys, now=now)
+        own, _ = apply_rule(series, own, mailed_occurrences=mailed_occurrences, now=now)
     return _SeriesTimeline(series, _with_previous(series, own, after=after), after, _since(series, adopted))
 
 
@@ -219,8 +221,8 @@ class Row:
             "topic": occurrence.topic,
             "local": {
                 zone: {
-                    "starts": local.starts.isoformat(),
-                    "ends": local.ends.isoformat(),
+                    "starts": local.starts_iso,
+                    "ends": local.ends_iso,
                     "weekday": local.weekday,
                     "day_shift": local.day_shift,
                     "shift_minutes": local.shift_minutes,
@@ -251,7 +253,7 @@ async def schedule(
         Row(
             occurrence,
             {
-                zone: local_time(occurrence, zone, series=by_slug[occurrence.series])
+                zone: local_time(occurrence, by_slug[occurrence.series], zone=zone)
                 for zone in zones or [occurrence.zone]
             },
         )

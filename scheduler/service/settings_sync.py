@@ -158,16 +158,21 @@ async def _adopt_changed_rule(connection: AsyncConnection, series: Series, now: 
 
 
 def apply_rule(
-    series: Series, stored: Sequence[Occurrence], *, told_keys: Set[str], now: datetime
+    series: Series, stored: Sequence[Occurrence], *, mailed_occurrences: Set[str], now: datetime
 ) -> tuple[list[Occurrence], list[str]]:
     """Return the stored occurrences of `series` that remain under a changed rule, and the keys of those it replaces.
 
-    The rule replaces coming occurrences that nobody was told of (`told_keys` are those of the others). The rest keep
-    their wall time, and are orphaned if the rule does not give them.
+    The rule replaces coming occurrences that nobody was told of (`mailed_occurrences` are those of the others). The rest
+    keep their wall time, and are orphaned if the rule does not give them.
     """
     remaining, replaced = [], []
     for occurrence in stored:
-        if occurrence.starts <= now or occurrence.revision or occurrence.extra or occurrence.key in told_keys:
+        if (
+            occurrence.starts <= now
+            or occurrence.revision
+            or occurrence.extra
+            or occurrence.key in mailed_occurrences
+        ):
             orphaned = occurrence.starts > now and not occurrence.extra and not series.gives(occurrence.date)
             remaining.append(
                 replace(occurrence, orphaned=orphaned) if orphaned != occurrence.orphaned else occurrence

@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.operators import OperatorType
 
 from scheduler.domain.occurrence import ANSWERS
+from scheduler.domain.policy import MEETING, PERSONAL, PLANNED
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.token import Purpose
 from scheduler.service import account, form_queue
 from scheduler.service.account import own_data
-from scheduler.service.preferences import NotOpen
+from scheduler.service.personal_links import InvalidLink
 from scheduler.web.forms import field, field_error, fields
 from scheduler.web.site import PRIVATE, link_closed, render_page, site_of
 
@@ -64,12 +64,12 @@ async def sign_in(request: Request) -> Response:
     try:
         if "download" in request.query_params and request.method != "POST":
             return await _download(request)
-        member = await account.look(site.database, token, keys=site.keys, now=site.clock.now())
+        member = await account.fresh_link_member(site.database, token, keys=site.keys, now=site.clock.now())
         action = _ACTIONS.get(typed.get("act", "")) if request.method == "POST" else None
         if action and (response := await action(request, typed, complaints)):
             return response
-    except NotOpen as closed:
-        return link_closed(request, closed.standing)
+    except InvalidLink as closed:
+        return link_closed(request, closed.status)
     preferences_token = site.keys.token(Purpose.PREFERENCES, member.id, generation=member.generation)
     return render_page(
         request,
@@ -142,8 +142,8 @@ async def _delete_everything(
     )
     if erased.remaining:
         words += (
-            f"Your name is still in {_places(len(erased.remaining))}: in what we wrote about our meetings, or in emails "
-            f"we received. Write to {site.community.reply_to} if you want it removed. "
+            f"Your name is still in {_places(len(erased.remaining))}: in what we wrote about our meetings, or in "
+            f"emails we received. Write to {site.community.reply_to} if you want it removed. "
         )
     words += "It was good to have you with us. You are welcome to come back at any time."
     return render_page(
@@ -175,8 +175,8 @@ async def confirm_address(request: Request) -> Response:
                 words=f"We will now send our emails to {new_address}. The links in older emails no longer work. "
                 "Our next email will contain new ones.",
             )
-    except NotOpen as closed:
-        return link_closed(request, closed.standing)
+    except InvalidLink as closed:
+        return link_closed(request, closed.status)
     except Refused as refusal:
         complaint = str(refusal)
     return render_page(

@@ -17,6 +17,7 @@ from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
 from scheduler.domain.token import Keys
+from scheduler.domain.visitor import NO_NETWORKS, Networks
 from scheduler.service.form_limits import DEFAULT_LIMITS, FormLimits
 from scheduler.service.retention import Retention
 from scheduler.store.database import OUTAGES, Database
@@ -37,7 +38,6 @@ from scheduler.web.security import (
     add_security_headers,
 )
 from scheduler.web.site import PRIVATE, Site, read_templates, render_page, site_of
-from scheduler.web.visitor import NO_NETWORKS, Networks
 
 log = structlog.get_logger()
 

@@ -242,9 +242,9 @@ class FeedCache:
                 try:
                     await self.refresh()
                 except OUTAGES as error:
-                    self._database.faults.begin("feed-cache-refresh", error)
+                    self._database.outages.begin("feed-cache-refresh", error)
                 else:
-                    self._database.faults.end("feed-cache-refresh")
+                    self._database.outages.end("feed-cache-refresh")
                 refreshes += 1
                 if refreshes % _REFRESHES_PER_LOG_LINE == 0:
                     self.log_counts()
@@ -298,7 +298,9 @@ class FeedCache:
         series = next(series for series in self._series if series.slug == slug)
 
         async def make() -> Published | None:
-            occurrence = await read_meeting(self._database, {slug: series}, f"{slug}/{date}")
+            occurrence = await read_meeting(
+                self._database, {slug: series}, f"{slug}/{date}", now=self._clock.now()
+            )
             return meeting_calendar(occurrence, series, self._community) if occurrence else None
 
         path, filename = f"/meetings/{slug}/{date}.ics", f"{slug}-{date}.ics"
@@ -314,7 +316,7 @@ class FeedCache:
             state = self._state
             owner = await find_subscriber(self._database, token, keys=self._keys, now=self._clock.now())
             subscription = Subscription(owner)
-            if state == self._state and owner.standing is not LinkStatus.UNKNOWN:
+            if state == self._state and owner.status is not LinkStatus.UNKNOWN:
                 if len(self._subscriptions) >= _MAX_SUBSCRIPTIONS:
                     self._subscriptions.clear()
                 self._subscriptions[token] = subscription

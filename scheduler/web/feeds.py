@@ -70,9 +70,9 @@ async def private_feed(request: Request) -> Response:
     site, token = site_of(request), request.path_params["token"].lower()
     subscription = await site.feed_cache.subscription(token)
     subscriber = subscription.subscriber
-    if subscriber.standing is LinkStatus.UNKNOWN:
+    if subscriber.status is LinkStatus.UNKNOWN:
         return render_page(request, "feed_gone.html", status=404, headers=PRIVATE_FEED, ended=False)
-    if subscriber.standing is not LinkStatus.GOOD:
+    if subscriber.status is not LinkStatus.GOOD:
         notice = ended_member_feed(subscriber, site.community, now=site.clock.now())
         if notice is None:
             return render_page(request, "feed_gone.html", status=410, headers=PRIVATE_FEED, ended=True)
@@ -144,7 +144,7 @@ async def member_subscribe(request: Request) -> Response:
         by = "mail" if await field(request, "invitation_by") == "mail" else "feed"
         link_status, member = await choose_invitations(site.database, token, by=by, keys=site.keys)
     else:
-        link_status, member = await look(site.database, token, keys=site.keys)
+        link_status, member = await check_subscribe_link(site.database, token, keys=site.keys)
     if member is None:
         return render_page(
             request,

@@ -32,7 +32,7 @@ async def join(request: Request) -> Response:
         return _show_form(request, {"zone": request.query_params.get("zone", "")}, {})
     form = await fields(request)
     typed = {name: form.get(name, [""])[-1] for name in (*_FIELDS, _TRAP, "confirmed", "act")}
-    application, refusals = join_requests.read_application(typed)
+    application, refusals = join_requests.read_join_form(typed)
     complaints = {name: field_error(Refused(words), name) for name, words in refusals.items()}
     if application is None:
         return _show_form(request, typed, complaints, status=422)
@@ -99,7 +99,9 @@ def _preferred_language(request: Request) -> str:
 async def _confirm_time(request: Request, typed: Mapping[str, str], application: JoinForm) -> Response:
     """Show the time of the next meeting in the visitor's time zone, and ask whether that is right."""
     site = site_of(request)
-    offers = await join_requests.candidates(site.database, site.series, application, now=site.clock.now())
+    offers = await join_requests.candidate_zones(
+        site.database, site.series, application, now=site.clock.now()
+    )
     hidden = {name: typed[name] for name in (*_FIELDS, _TRAP) if name != "zone"}
     return render_page(
         request,
@@ -120,7 +122,9 @@ async def confirm(request: Request) -> Response:
             site.database, token, keys=site.keys, admits=site.admits, now=now
         )
     else:
-        link_status, join_request = await join_requests.look(site.database, token, keys=site.keys, now=now)
+        link_status, join_request = await join_requests.check_confirmation_link(
+            site.database, token, keys=site.keys, now=now
+        )
     if join_request is None:
         if link_status is LinkStatus.EXPIRED:
             return render_page(

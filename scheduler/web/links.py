@@ -4,6 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.domain.localtime import format_day, months_later
+from scheduler.domain.occurrence import ANSWERS
 from scheduler.domain.token import Purpose
 from scheduler.service import preferences
 from scheduler.service import rsvp as rsvp_service
@@ -33,7 +34,7 @@ async def leave(request: Request) -> Response:
     site, token = site_of(request), request.path_params["token"]
     months = request.query_params.get("pause", "")
     if request.method != "POST":
-        link_status = await look(site.database, token, keys=site.keys)
+        link_status = await check_leave_link(site.database, token, keys=site.keys)
         return _leave_page(
             request, link_status, "asks" if link_status is LinkStatus.GOOD else link_status.value
         )
@@ -58,9 +59,9 @@ async def _pause(request: Request, months: str) -> Response:
             now=now,
             purpose=Purpose.LEAVE,
         )
-    except preferences.NotOpen as closed:
-        return _leave_page(request, closed.standing, closed.standing.value)
-    return _leave_page(request, LinkStatus.GOOD, "paused", until=say_day(until))
+    except InvalidLink as closed:
+        return _leave_page(request, closed.status, closed.status.value)
+    return _leave_page(request, LinkStatus.GOOD, "paused", until=format_day(until))
 
 
 def _leave_page(request: Request, link_status: LinkStatus, state: str, *, until: str = "") -> Response:
@@ -78,7 +79,7 @@ def _leave_page(request: Request, link_status: LinkStatus, state: str, *, until:
 async def join_meeting(request: Request) -> Response:
     """Redirect to the meeting room while it is open; otherwise show when it opens or why it does not."""
     site = site_of(request)
-    entry = await enter(
+    entry = await resolve_join_link(
         site.database,
         site.by_slug,
         request.path_params["token"],
@@ -92,10 +93,10 @@ async def join_meeting(request: Request) -> Response:
     return render_page(
         request,
         "join_meeting.html",
-        status=_JOIN_STATUS_CODES.get(entry.door, 200),
+        status=_JOIN_STATUS_CODES.get(entry.status, 200),
         headers=PRIVATE,
         entry=entry,
-        join_status=entry.door.value,
+        join_status=entry.status.value,
     )
 
 
@@ -106,7 +107,7 @@ async def rsvp(request: Request) -> Response:
     """Ask on GET and save the answer on POST. The link is enough; no cookie is needed."""
     site, token, posted = site_of(request), request.path_params["token"], request.method == "POST"
     answer = await field(request, "answer") if posted else ""
-    is_valid = answer in (*ANSWER_WORDS, rsvp_service.NO_ANSWER)
+    is_valid = answer in (*ANSWERS, rsvp_service.NO_ANSWER)
     complaints = {"answer": "You need to choose one of these answers."} if posted and not is_valid else {}
     response = await rsvp_service.respond(
         site.database,
@@ -128,5 +129,5 @@ async def rsvp(request: Request) -> Response:
         question=response.status.value,
         saved=is_valid and response.status is RsvpStatus.OPEN,
         complaints=complaints,
-        chosen=preselected if preselected in ANSWER_WORDS else response.answer,
+        chosen=preselected if preselected in ANSWERS else response.answer,
     )

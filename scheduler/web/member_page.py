@@ -18,7 +18,7 @@ from scheduler.domain.localtime import format_clock, format_day, format_length
 from scheduler.domain.policy import Kind
 from scheduler.domain.text import require_line
 from scheduler.domain.token import Purpose
-from scheduler.domain.zone import city, known_zone, require_zone
+from scheduler.domain.zone import city, require_zone
 from scheduler.service import account, preferences
 from scheduler.service.feeds import subscribe_url
 from scheduler.service.members import LONGEST_NAME
@@ -54,8 +54,8 @@ async def preferences_page(request: Request) -> Response:
         # Check the link before the form, so that only its member sees error messages.
         await _read(site, token)
         result = await action(request, token, typed)
-    except NotOpen as closed:
-        return link_closed(request, closed.standing)
+    except InvalidLink as closed:
+        return link_closed(request, closed.status)
     if isinstance(result, Response):
         return result
     if result:

@@ -43,9 +43,9 @@ class MeetingView:
     materials: str
     url: str
     calendar_url: str
-    home: When
-    local: When | None
-    was: When | None
+    home: LocalTime
+    local: LocalTime | None
+    was: LocalTime | None
     cancelled: bool
     begun: bool
     over: bool
@@ -124,7 +124,7 @@ async def meeting(request: Request) -> Response:
     """Show one meeting, at an address that does not change."""
     site, chosen = site_of(request), _zone_choice(request)
     key = "{series}/{date}".format(**request.path_params)
-    occurrence = await read_meeting(site.database, site.by_slug, key)
+    occurrence = await read_meeting(site.database, site.by_slug, key, now=site.clock.now())
     if occurrence is None:
         raise HTTPException(404)
     view = _meeting_view(site, occurrence, chosen, site.clock.now())
@@ -167,8 +167,8 @@ async def privacy(request: Request) -> Response:
 def _meeting_view(site: Site, occurrence: Occurrence, chosen: ZoneChoice, now: datetime) -> MeetingView:
     series, cycle = site.by_slug[occurrence.series], hour_cycle(site.community.locale)
 
-    def when(shown: Occurrence, zone: str) -> When:
-        return describe_when(shown, series, zone=zone, cycle=cycle)
+    def when(shown: Occurrence, zone: str) -> LocalTime:
+        return local_time(shown, series, zone=zone, cycle=cycle)
 
     return MeetingView(
         title=series.title,
@@ -194,8 +194,8 @@ def shown_time(templates: Environment, occurrence: Occurrence, series: Series, z
     Raises Problem if the template has an error.
     """
     try:
-        moment: Callable[[When], str] = templates.get_template("_when.html").module.moment  # type: ignore[attr-defined]
-        return moment(describe_when(occurrence, series, zone=zone, cycle="h23"))
+        moment: Callable[[LocalTime], str] = templates.get_template("_when.html").module.moment  # type: ignore[attr-defined]
+        return moment(local_time(occurrence, series, zone=zone, cycle="h23"))
     except TemplateError as error:
         raise Problem(f"templates/web/_when.html: {error}") from None
 

@@ -118,7 +118,7 @@ async def test_an_outage_of_the_database_is_reported_although_it_cannot_be_queue
     installation: Installation, hook: Hook
 ) -> None:
     alerts = notifier(installation, hook)
-    installation.database.faults.begin("tick", OSError(28, "No space left on device"))
+    installation.database.outages.begin("tick", OSError(28, "No space left on device"))
     for _ in range(2):
         await alerts.look()
     assert hook.events == [("database", "begins")]

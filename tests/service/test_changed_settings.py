@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.delivery.compose.wording import describe_when
 from scheduler.domain.errors import Refused
+from scheduler.domain.localtime import local_time
 from scheduler.service.occurrences import Change, amend, preview
 from scheduler.service.schedule import read_meeting, schedule
 from tests.installation import SERIES, Installation, open_installation
@@ -71,7 +71,7 @@ async def test_pages_and_mails_explain_a_changed_start(installation: Installatio
         installation.database, installation.by_slug, KEY, now=installation.clock.now()
     )
     assert meeting
-    page = describe_when(meeting, installation.series[0], zone="Africa/Nairobi", cycle="h12").clock_note
+    page = local_time(meeting, installation.series[0], zone="Africa/Nairobi", cycle="h12").clock_note
     assert page == (
         "10:00 pm this month, an hour later than last time: the meeting now begins at 7:00 pm in London."
     )

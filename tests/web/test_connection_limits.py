@@ -12,8 +12,8 @@ from starlette.applications import Starlette
 
 from scheduler.bootstrap.web_process import limited_server
 from scheduler.bootstrap.wiring import SystemClock
+from scheduler.domain.visitor import NO_NETWORKS, Networks
 from scheduler.web.connection_limits import ConnectionLimiter, Limits
-from scheduler.web.visitor import NO_NETWORKS, Networks
 
 QUICK = Limits(head_seconds=0.4, body_seconds=0.4, drain_seconds=0.4, largest_head=4096, largest_body=8192)
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"

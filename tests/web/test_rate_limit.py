@@ -147,9 +147,7 @@ async def test_a_visitor_that_asks_too_often_waits_for_the_next_hour_and_no_othe
     database: Database,
 ) -> None:
     clock = FakeClock(START)
-    limiter = RateLimiter(
-        database, clock, KEYS, limits=FormLimits(per_visitor=2, total=10), trusted=PROXIES
-    )
+    limiter = RateLimiter(database, clock, KEYS, limits=FormLimits(per_visitor=2, total=10), trusted=PROXIES)
     assert [await limiter.allows(request(REAL)) for _ in range(3)] == [True, True, False]
     assert not await limiter.allows(request("10.0.0.1", (XFF, f"{FORGED}, {REAL}:99")))
     assert await limiter.allows(request("10.0.0.1", (XFF, f"{REAL}, {FORGED}")))

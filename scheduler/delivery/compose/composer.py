@@ -259,7 +259,7 @@ class Composer:
         occurrence, series, calendar_part = _occurrence_shown(cohort), cohort.series, None
         if occurrence and series and cohort.kind in WITH_CALENDAR:
             calendar_part = self._calendar_part(occurrence, series)
-        if isinstance(when := values.get("when"), When):
+        if isinstance(when := values.get("when"), LocalTime):
             require_agreement(
                 kind, when, subject=subject, bodies=bodies.values(), calendar_part=calendar_part
             )
@@ -303,7 +303,7 @@ def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
 
 def require_agreement(
     kind: str,
-    when: When,
+    when: LocalTime,
     *,
     subject: str,
     bodies: Collection[tuple[TextTemplate, TextTemplate]],

@@ -18,7 +18,6 @@ from scheduler.delivery.compose.composer import (
     RecipientValues,
 )
 from scheduler.delivery.compose.links import UNCONFIRMED, tokens_for
-from scheduler.delivery.compose.mime import ascii_domain
 from scheduler.delivery.send.transport import Envelope
 from scheduler.domain.address import ascii_domain
 from scheduler.domain.clock import Clock
@@ -29,7 +28,6 @@ from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import CHANGES, PERSONAL, Kind, Policy
 from scheduler.domain.token import Keys
 from scheduler.domain.verp import bounce_address
-from scheduler.domain.zone import is_known_zone
 from scheduler.store import notices, occurrences
 from scheduler.store.database import Database
 from scheduler.store.ledger import corrections, reports
@@ -258,11 +256,11 @@ class MessageWriter:
             if context is None or context.occurrence is None or not context.corrects:
                 continue
             async with self._database.read() as connection:
-                told = await corrections.told_before(
+                told = await corrections.outdated_local_starts(
                     connection,
                     context.occurrence,
                     [claim.member for claim in claims],
-                    but=context.notice.id,
+                    except_notice=context.notice.id,
                 )
             for claim in claims:
                 zone, local = told.get(claim.member, ("", ""))
@@ -285,7 +283,9 @@ class MessageWriter:
         async with self._database.read() as connection:
             for (number, revision), (notice, members) in recipients.items():
                 assert notice.occurrence
-                histories = await reports.told_before(connection, notice.occurrence, members, before=revision)
+                histories = await reports.earlier_mails(
+                    connection, notice.occurrence, members, before=revision
+                )
                 revisions = {told for mails in histories.values() for _, told in mails}
                 states = {
                     told: await occurrences.at_revision(connection, notice.occurrence, told)

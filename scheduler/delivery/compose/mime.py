@@ -76,16 +76,6 @@ def list_id_words(name: str, domain: str) -> list[str]:
     return [*_phrase(name), f"<members.{ascii_domain(domain)}>"]
 
 
-def ascii_domain(address: str) -> str:
-    """Return `address` (or a domain) with its domain in ASCII, as in the DNS. Raises ValueError where it has none."""
-    local, at, domain = address.rpartition("@")
-    if not domain.isascii():
-        domain = idna.encode(domain, uts46=True).decode("ascii")
-    if not _DOMAIN.fullmatch(domain):
-        raise ValueError("the domain of an address cannot be written in the DNS")
-    return f"{local}{at}{domain}"
-
-
 def encoded_word(text: str) -> str:
     """Return `text` as one encoded word (RFC 2047), in the shorter of the two encodings.
 

@@ -7,7 +7,8 @@ from unicodedata import is_normalized
 from markupsafe import escape
 
 from scheduler.delivery.compose.bytes_template import fold_line, quoted_printable
-from scheduler.delivery.compose.mime import ascii_domain, encoded_word, header, mailbox_words
+from scheduler.delivery.compose.mime import encoded_word, header, mailbox_words
+from scheduler.domain.address import ascii_domain
 from scheduler.domain.calendar import attendee_words
 from scheduler.domain.text import require_line
 

@@ -13,7 +13,6 @@ from scheduler.domain.localtime import (
     local_time,
 )
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.zone import known_zone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

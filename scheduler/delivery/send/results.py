@@ -127,10 +127,10 @@ class ResultWriter:
             while self._submissions:
                 try:
                     await self._database.run_writes(self._commits(asyncio.get_running_loop()))
-                    self._database.faults.end("settling")
+                    self._database.outages.end("settling")
                     pause = FIRST_RETRY
                 except Exception as error:  # noqa: BLE001 - whatever the error, the connections must not wait for ever
-                    self._database.faults.begin("settling", error, deliveries=len(self._submissions))
+                    self._database.outages.begin("settling", error, deliveries=len(self._submissions))
                     await self._clock.sleep(pause)
                     pause = min(pause * 2, MAX_RETRY)
 

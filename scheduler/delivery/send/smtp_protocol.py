@@ -251,11 +251,7 @@ def _undeliverable(reason: str) -> Outcome:
 
 def _mailbox(address: str) -> bytes:
     """Return `address` with its domain in ASCII and its local part unchanged. Raises UnicodeError."""
-    if address.isascii():
-        return address.encode()
-    local, at, domain = address.rpartition("@")
-    ascii_domain = domain if domain.isascii() else idna.encode(domain, uts46=True).decode()
-    return (local + at + ascii_domain).encode()
+    return ascii_domain(address).encode()
 
 
 def _xtext(text: str) -> bytes:

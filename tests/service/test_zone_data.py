@@ -173,7 +173,11 @@ async def test_where_only_members_zones_changed_they_alone_are_told(away: Instal
     assert {str(mail["To"]).split()[0] for mail in away.mails()[before:]} <= {"Val", "Van"}
     assert len(away.mails()) == before + 2
     subject, body = next(one for one in texts(away, "Val") if "Changed" in one[0])
-    assert "11:00 Vancouver" in subject and "We previously told you 10:00." in body and "stays as it is" not in body
+    assert (
+        "11:00 Vancouver" in subject
+        and "We previously told you 10:00." in body
+        and "stays as it is" not in body
+    )
     assert await troubles(away) == []
     with pytest.raises(Refused, match="nothing to tell"):
         await press(away)

@@ -161,7 +161,7 @@ def addresses_in(text: str) -> list[str]:
     return [printable(address)[:320] for address in addresses if not _ROLE.fullmatch(address)][:50]
 
 
-def judge(codes: Iterable[str], said: str) -> tuple[Failure, str]:
+def judge(codes: Iterable[str], diagnosis: str) -> tuple[Failure, str]:
     """Return the mildest meaning of a mail system's enhanced codes and words, and its code (empty if there is none).
 
     5.0.0 is unspecific. Words can only make a failure milder, because texts vary and a suppressed address gets no mail.
@@ -173,8 +173,8 @@ def judge(codes: Iterable[str], said: str) -> tuple[Failure, str]:
         key=lambda pair: _MILDEST_FIRST.index(pair[0]),
         default=(Failure.SOFT, ""),
     )
-    reply = _REPLY.search(said)
-    plain = _ADDRESS.sub(" ", _WEB.sub(" ", said))
+    reply = _REPLY.search(diagnosis)
+    plain = _ADDRESS.sub(" ", _WEB.sub(" ", diagnosis))
     if _UNWANTED.search(plain):
         return Failure.POLICY, status
     is_temporary = reply is not None and (reply[1].startswith("4") or reply[1] in _FULL_REPLIES)
@@ -251,18 +251,22 @@ def _failed_addresses(block: Message) -> list[str]:
 
 
 def _failure(block: Message) -> Bounce:
-    said = " ".join(field(block, "diagnostic-code").split())
-    words = said.partition(";")[2].strip() if re.match(r"[\w-]+\s?;", said) else said
+    diagnosis = " ".join(field(block, "diagnostic-code").split())
+    words = diagnosis.partition(";")[2].strip() if re.match(r"[\w-]+\s?;", diagnosis) else diagnosis
     failure, status = judge([*_CODE.findall(field(block, "status")), *said_codes(words)], words)
-    return bounce(failure, status, said)
+    return bounce(failure, status, diagnosis)
 
 
 def bounce(
-    failure: Failure, status: str, said: str, addresses: tuple[str, ...] = (), failed: tuple[str, ...] = ()
+    failure: Failure,
+    status: str,
+    diagnosis: str,
+    addresses: tuple[str, ...] = (),
+    failed: tuple[str, ...] = (),
 ) -> Bounce:
     """Return a failed delivery by its code, if it has one, and the other side's text."""
     code = status or "no code"
-    words = printable(f"{code}: {said}" if said else code)
+    words = printable(f"{code}: {diagnosis}" if diagnosis else code)
     return Bounce(failure, code, words[:LONGEST_WORDS], addresses, failed)
 
 

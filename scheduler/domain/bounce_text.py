@@ -323,5 +323,7 @@ def _near_code(text: str) -> list[str]:
 def _said_line(text: str) -> str:
     """Return the line that says what is wrong: the last one with a code, or else with words of failure."""
     lines = text.splitlines()
-    said = [line for line in lines if said_codes(line)] or [line for line in lines if _FAILURE.search(line)]
-    return " ".join(said[-1].split()) if said else ""
+    failing_lines = [line for line in lines if said_codes(line)] or [
+        line for line in lines if _FAILURE.search(line)
+    ]
+    return " ".join(failing_lines[-1].split()) if failing_lines else ""

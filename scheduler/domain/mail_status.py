@@ -205,9 +205,9 @@ def known_status(text: str) -> Status | None:
         return None
 
 
-def strictest(found: Iterable[Status]) -> Status:
+def strictest(statuses: Iterable[Status]) -> Status:
     """Of what several columns say that which speaks most against mailing; active without any."""
-    return max(found, key=_WEIGHT.index, default="active")
+    return max(statuses, key=_WEIGHT.index, default="active")
 
 
 def _if_no(kind: Kind) -> Status:

@@ -1,4 +1,4 @@
-"""GNU date on the tzdata package's files: what the clocks show, told by no line of Python."""
+"""An independent oracle for local times: GNU date on the files of the tzdata package, without Python."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from importlib.resources import files
 
 
 def shown(zone: str, moments: Sequence[datetime]) -> list[str]:
-    """`YYYY-MM-DDTHH:MM±HH:MM Weekday` of each instant in `zone`, one process for all."""
+    """Return `YYYY-MM-DDTHH:MM±HH:MM Weekday` of each instant in `zone`, with one process for all."""
     lines = "".join(f"@{moment.timestamp():.0f}\n" for moment in moments)
     done = subprocess.run(
         ["date", "-f", "-", "+%Y-%m-%dT%H:%M%:z %A"],
@@ -22,7 +22,7 @@ def shown(zone: str, moments: Sequence[datetime]) -> list[str]:
 
 
 def instants(zone: str, walls: Sequence[datetime]) -> list[int]:
-    """The seconds since 1970 at which the clocks of `zone` show each naive wall time, one process for all."""
+    """Return the seconds since 1970 at which the clocks of `zone` show each wall time, with one process for all."""
     done = subprocess.run(
         ["date", "-f", "-", "+%s"],
         input="".join(f"{wall:%Y-%m-%d %H:%M}\n" for wall in walls),

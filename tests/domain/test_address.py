@@ -1,4 +1,4 @@
-"""Addresses as they come in."""
+"""Email addresses from people are checked and normalised."""
 
 import pytest
 from email_validator import EmailNotValidError, validate_email

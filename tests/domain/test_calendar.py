@@ -1,4 +1,4 @@
-"""Feeds and invitations say what is meant, byte for byte, to readers that we did not write."""
+"""Feeds and invitations are right byte for byte, and independent parsers read them as intended."""
 
 import re
 from collections.abc import Callable
@@ -133,11 +133,11 @@ def read(octets: bytes) -> Any:
 
 
 def lines(octets: bytes) -> list[str]:
-    """The content lines, unfolded as RFC 5545 section 3.1 says."""
+    """Return the content lines, unfolded (RFC 5545 section 3.1)."""
     return octets.decode().replace("\r\n ", "").split("\r\n")[:-1]
 
 
-# The texts, as they are read by people in review.
+# Golden files, for people to read in review
 
 
 def test_public_feed_golden(golden: Callable[[str, bytes], None]) -> None:
@@ -431,7 +431,7 @@ def test_an_address_with_signs_that_mean_something_in_mailto_is_escaped() -> Non
     assert read(octets).vevent.attendee.value == "mailto:o'hara+50%25%3F@example.org"
 
 
-# Texts from people, through a reader that is not icalendar
+# Texts from people, read by a parser other than icalendar
 
 
 def accepted(check: Callable[[str, str], str], text: str) -> str:
@@ -477,7 +477,7 @@ def test_a_name_breaks_no_parameter_and_keeps_all_but_what_none_can_carry(name: 
     event = read(invite(NOVEMBER, name=name)).vevent
     assert event.attendee.value == "mailto:ama@example.org"
     carried = name.strip().replace('"', "'").replace("\\", "/") or "ama@example.org"
-    # RFC 6868: a circumflex is doubled in a parameter; vobject leaves it so.
+    # RFC 6868 doubles a circumflex in a parameter; vobject does not undo that.
     assert event.attendee.params["CN"] == [carried.replace("^", "^^")]
 
 
@@ -522,7 +522,7 @@ def test_every_start_and_end_near_a_clock_change_is_read_as_the_instant_it_is(zo
 
 
 def test_a_wall_time_that_comes_twice_is_written_in_utc() -> None:
-    """RFC 5545 section 3.3.5 means the first, ical.js and Thunderbird read the second: UTC means one instant."""
+    """RFC 5545 section 3.3.5 means the first; ical.js and Thunderbird use the second; UTC is unambiguous."""
     first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
     for starts in (first, first + timedelta(hours=1)):
         occurrence = replace(NOVEMBER, starts=starts, ends=starts + timedelta(hours=2))
@@ -539,7 +539,7 @@ def test_a_start_that_the_clocks_skip_is_said_as_they_show_it() -> None:
 
 @pytest.mark.parametrize("zone", ["Atlantic/Reykjavik", "Africa/Abidjan", "Asia/Kolkata", "Europe/London"])
 def test_the_home_zone_is_named_even_where_it_is_like_utc(zone: str) -> None:
-    """icalendar takes zones that share UTC's offset for UTC itself."""
+    """icalendar would write zones with the offset of UTC as UTC."""
     series = replace(SERIES, zone=zone)
     found = lines(public(held("2026-11-19", series), series=series))
     assert {f"DTSTART;TZID={zone}:20261119T180000", f"TZID:{zone}", f"X-WR-TIMEZONE:{zone}"} <= set(found)
@@ -598,7 +598,7 @@ OLD_NAMES = sorted(
     for name in (files("tzdata") / "zones").read_text().split()
     if is_accepted(name) and canonical_zone(name) != name
 )
-"""Every accepted name of a zone that is not its present one: more than a hundred."""
+"""All accepted former names of zones: more than a hundred."""
 
 
 def test_the_old_names_are_all_there() -> None:
@@ -610,7 +610,7 @@ def test_the_old_names_are_all_there() -> None:
 
 @pytest.mark.parametrize("name", OLD_NAMES)
 def test_a_calendar_names_a_zone_by_its_present_name_whatever_the_settings_call_it(name: str) -> None:
-    """KDE's reader is an hour early on days on which clocks change where a calendar says America/Godthab."""
+    """With America/Godthab, KDE's parser is an hour early on days on which clocks change."""
     series = replace(SERIES, zone=name)
     one = series.occurrence(date(2026, 11, 19), ADOPTED)
     present = canonical_zone(name)

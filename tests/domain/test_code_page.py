@@ -1,4 +1,4 @@
-"""Code pages of spreadsheets, told by the few names that show them."""
+"""The code page of a spreadsheet is guessed from its few names outside ASCII."""
 
 import pytest
 from hypothesis import given

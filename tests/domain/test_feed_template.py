@@ -1,4 +1,4 @@
-"""A feed that is filled in is, byte for byte, the one that would be made for its member."""
+"""A filled-in feed template equals, byte for byte, the feed rendered for that member."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -35,7 +35,7 @@ answered = st.dictionaries(
 def test_filled_in_is_the_same_as_made_for_the_member_wherever_the_folds_come(
     answers: Mapping[str, Answer], alarm: timedelta | None, topic: str, host: int, token: str
 ) -> None:
-    """Topics and hosts of any length move the token to every place of a line of 75 octets."""
+    """Topics and hosts of any length move the token to every position in a line of 75 octets."""
     community = replace(COMMUNITY, base_url=f"https://{'m' * host}.example.org")
     occurrences = [replace(one, topic=topic) for one in OCCURRENCES]
     common = PrivateFeed(
@@ -69,7 +69,7 @@ def test_an_empty_feed_has_nothing_to_fill_in() -> None:
     assert FeedTemplate(b"as it is").fill(b"x" * 34) == b"as it is"
 
 
-def test_the_hole_is_nothing_that_stays_in_a_feed() -> None:
+def test_no_placeholder_stays_in_a_feed() -> None:
     series = replace(SERIES, description="0198")
     common = PrivateFeed(
         OCCURRENCES, {series.slug: series}, COMMUNITY, way_in=COMMUNITY.way_in, alarm=None, changed_at=CHANGED

@@ -140,7 +140,7 @@ def test_no_text_breaks_the_look_up(text: str) -> None:
 
 
 def test_a_wish_for_an_hour_cycle_is_part_of_the_tag_and_taken_off_again() -> None:
-    """RFC 6067: what Unicode adds to a language tag stands behind -u-."""
+    """RFC 6067: Unicode extensions of a language tag come after -u-."""
     assert require_locale("en_GB-U-HC-H12") == "en-GB-u-hc-h12" == with_hour_cycle("en-GB", "h12")
     assert [hour_cycle(tag) for tag in ("en-GB", "en-GB-u-hc-h12", "en-US-u-hc-h23")] == ["h23", "h12", "h23"]
     assert own_hour_cycle("en-US") is None and own_hour_cycle("en-US-u-hc-h23") == "h23"

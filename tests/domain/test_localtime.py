@@ -1,4 +1,4 @@
-"""The right hour for every zone, against an oracle that is not Python."""
+"""Local times are right in every zone, compared with an oracle that is not Python."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -44,7 +44,7 @@ TWENTY_YEARS = occurrences(OURS, date(2026, 1, 1), 240)
 def test_twenty_years_of_meetings_are_at_the_oracles_minute_and_weekday(zone: str) -> None:
     for one, line in zip(TWENTY_YEARS, shown(zone, [one.starts for one in TWENTY_YEARS]), strict=True):
         local = local_time(one, OURS, zone=zone)
-        # Offsets of seconds, long gone elsewhere, are no matter here: no zone has one after 2026.
+        # No zone has an offset with seconds after 2026.
         assert f"{local.starts_at.isoformat(timespec='minutes')} {local.weekday}" == line
 
 
@@ -67,7 +67,7 @@ def test_any_rule_starts_at_its_wall_time_by_the_oracles_home_clocks(
     for one, line in zip(held, shown(home, [one.starts for one in held]), strict=True):
         wall = datetime.combine(one.date, start)
         in_gap = home == "Europe/London" and one.date.month == 3 and start == time(1, 30)
-        # RFC 5545 section 3.3.5: a time that the clocks skip is read with the offset from before the gap.
+        # RFC 5545 section 3.3.5: a time that the clocks skip uses the offset before the gap.
         expected = wall + timedelta(hours=1) if in_gap else wall
         assert line.startswith(f"{expected:%Y-%m-%dT%H:%M}")
 
@@ -147,7 +147,7 @@ def test_the_first_a_moved_and_an_extra_meeting_have_no_shift() -> None:
 
 
 def held(day: date, start: time = time(18), zone: str = "Europe/London", **changed: Any) -> Occurrence:
-    """A meeting as the settings of its time gave it."""
+    """Return a meeting as the settings of that time defined it."""
     return replace(series(start=start, zone=zone).occurrence(day, ADOPTED), **changed)
 
 

@@ -1,4 +1,4 @@
-"""Who may be mailed, in the words of other systems."""
+"""Whether a person may be mailed is read from the exports of other systems."""
 
 import pytest
 

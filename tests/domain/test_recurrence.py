@@ -1,4 +1,4 @@
-"""Rules in words or as RFC 5545 writes them: taken rightly, or refused at once."""
+"""Rules in English words or in the form of RFC 5545 are understood, or refused at once."""
 
 from datetime import date, time, timedelta
 from itertools import islice
@@ -147,6 +147,6 @@ def test_a_rule_that_makes_no_sense_is_refused_at_once(rule: str, complaint: str
 
 
 def test_the_rarest_dates_are_still_given() -> None:
-    """29 February on a Monday: 2044, 2072, and 2112 across the year 2100, which is no leap year."""
+    """29 February on a Monday: 2044, 2072, and 2112 across the year 2100, which is not a leap year."""
     rare = series("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO")
     assert [day.year for day in islice(rare.dates(date(2030, 1, 1)), 3)] == [2044, 2072, 2112]

@@ -1,4 +1,4 @@
-"""Tables of whatever program: cells, lines and what cannot be told."""
+"""Tables of any program are read: cells, line numbers and errors."""
 
 import codecs
 import csv
@@ -23,7 +23,7 @@ def read(data: bytes | str, encoding: str | None = None) -> tuple[tuple[str, ...
 
 def written(rows: list[list[str]], delimiter: str, line_end: str, encoding: str) -> bytes:
     text = io.StringIO(newline="")
-    # The writer leaves a line feed bare where lines end in something else.
+    # The csv writer does not quote a line feed if lines end in something else.
     writer = csv.writer(
         text,
         delimiter=delimiter,

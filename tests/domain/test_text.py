@@ -1,4 +1,4 @@
-"""Text from people: carried faithfully, or refused where it comes in."""
+"""Text from people is kept unchanged, or refused when it comes in."""
 
 import unicodedata
 

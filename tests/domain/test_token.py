@@ -1,4 +1,4 @@
-"""Personal links: only their own member, purpose and generation."""
+"""A token is valid only for its own member, purpose and generation."""
 
 import base64
 import hmac
@@ -43,7 +43,7 @@ def test_a_token_that_expires_says_when_and_cannot_be_made_to_say_otherwise(
     later = KEYS.token(purpose, member, generation=0, expires=expires + timedelta(seconds=1))
     for_ever = KEYS.token(purpose, member, generation=0)
     assert len({token[-26:], later[-26:], for_ever[-26:]}) == 3
-    # The one's instant before the other's proof.
+    # The expiry of one token with the HMAC of the other.
     assert not KEYS.matches(later[:14] + token[14:], purpose, generation=0) or later[:14] == token[:14]
     assert token_expiry(for_ever) is None
 

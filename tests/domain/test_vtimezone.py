@@ -1,4 +1,4 @@
-"""A VTIMEZONE means what the zone data says, for every zone, to readers that have nothing else to go by."""
+"""A VTIMEZONE agrees with the zone data, for every zone, in parsers that know nothing else."""
 
 import io
 from bisect import bisect_right
@@ -30,7 +30,7 @@ def block(zone: str, first: datetime = FIRST, last: datetime = LAST) -> list[str
 
 
 def observances(lines: list[str]) -> Iterator[dict[str, str]]:
-    """Each observance of a block as its properties; none occurs twice in one."""
+    """Return the properties of each observance in a block; no property occurs twice in one."""
     found: dict[str, str] = {}
     for line in lines[2:-1]:
         name, _, value = line.partition(":")
@@ -50,7 +50,7 @@ def span(text: str) -> timedelta:
 
 
 def onsets(lines: list[str]) -> list[tuple[datetime, timedelta]]:
-    """An evaluation of RFC 5545 section 3.6.5 that shares nothing with the code: UTC onsets, offsets from then."""
+    """Evaluate a block by RFC 5545 section 3.6.5, independently of the code: return UTC onsets and their offsets."""
     found = []
     for observance in observances(lines):
         before, after = span(observance["TZOFFSETFROM"]), span(observance["TZOFFSETTO"])
@@ -160,7 +160,7 @@ def test_a_zone_that_follows_its_rule_gets_the_rule(zone: str, rules: set[str]) 
     "zone", ["Africa/Casablanca", "America/Vancouver", "America/Havana", "Asia/Gaza", "Africa/Cairo"]
 )
 def test_a_zone_that_leaves_its_rule_gets_each_transition_by_itself(zone: str) -> None:
-    """Programs read the first of several RDATEs only, or DTSTART only: here both say the same."""
+    """Some programs use only the first RDATE, others only DTSTART: both are the same here."""
     found = list(observances(block(zone)))
     assert len(found) > 2
     assert all("RRULE" not in observance for observance in found)

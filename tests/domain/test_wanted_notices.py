@@ -1,4 +1,4 @@
-"""What the policies want told: kinds, identities, due instants and the ends of their use."""
+"""Policies give notices: their kinds, identities, due instants and expiry."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -86,7 +86,7 @@ def test_the_home_zone_may_lie_in_the_southern_hemisphere() -> None:
     south = replace(
         SERIES, slug="south", rule="FREQ=MONTHLY;BYDAY=-1MO", start=time(2, 30), zone="Australia/Sydney"
     )
-    # Their clocks go forward from 02:00 on the first Sunday in October, back at 03:00 on that of April.
+    # Clocks there go forward at 02:00 on the first Sunday in October, and back at 03:00 on the first in April.
     meeting = south.occurrence(date(2026, 11, 30), ADOPTED)
     assert meeting.starts == datetime(2026, 11, 29, 15, 30, tzinfo=UTC)
     found = wanted(

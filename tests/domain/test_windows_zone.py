@@ -1,4 +1,4 @@
-"""Windows' names for zones: the same name is another clock in another country."""
+"""Windows' names for zones: the same name means different zones in different countries."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which zones there are, whose they are, and what they are called."""
+"""Zones: which exist, to which country they belong, and their names."""
 
 import zoneinfo
 from datetime import UTC, datetime, timedelta

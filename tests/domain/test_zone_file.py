@@ -1,4 +1,4 @@
-"""The zone file and its footer are read as RFC 8536 means them."""
+"""Zone files and their footers are parsed as in RFC 8536."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise

@@ -124,7 +124,7 @@ def test_a_change_that_comes_too_late_to_be_told_is_refused_before_it_is_made(
     clock.shift(9 * 86_400 + 6.5 * 3_600)  # half past six on the evening
     done = amend("--topic", "Hope", "--tell", "--yes")
     assert done.code == 1
-    assert "has begun; nobody is told" in done.err
+    assert "has begun; it is too late to tell anybody" in done.err
     assert meeting(command)[2] == ""
     assert amend("--topic", "Hope", "--no-tell").code == 0
     assert "tells 4 members" in amend("--cancel", "--tell", "--yes").out

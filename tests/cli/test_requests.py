@@ -66,7 +66,7 @@ def test_a_convenor_sees_takes_and_answers_who_asks(
     assert "now a member" in command("requests", "accept", "1", "--message", "Welcome, **Maya**!").out
     assert "will get a mail" in command("requests", "decline", "2").out
     twice = command("requests", "accept", "2")
-    assert twice.code == 1 and twice.err.count("\n") == 1 and "declined already" in twice.err
+    assert twice.code == 1 and twice.err.count("\n") == 1 and "already declined" in twice.err
     serve_once()
     kinds = [(one["email"], one["kind"]) for one in json.loads(command("deliveries", "--json").out)]
     assert ("maya@example.org", "welcome") in kinds and ("noor@example.org", "decline") in kinds

@@ -54,7 +54,7 @@ async def change(installation: Installation, **values: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "door"),
+    ("now", "expected"),
     [
         (START - timedelta(minutes=15, microseconds=1), JoinStatus.EARLY),
         (START - timedelta(minutes=15), JoinStatus.OPEN),

@@ -63,8 +63,8 @@ async def test_the_zone_of_a_country_with_one_above_the_others_is_assumed(databa
 @pytest.mark.parametrize(
     ("details", "reason"),
     [
-        ({"email": None}, "--email is missing"),
-        ({"email": "ann"}, "--email 'ann' is not an email address"),
+        ({"address": None}, "--email is missing"),
+        ({"address": "ann"}, "--email 'ann' is not an address"),
         ({"name": "Ann\nBcc: x"}, "--name: character U\\+000A"),
         ({"name": "A" * 201}, "--name: 201 characters; at most 200"),
         ({"country": "Nowhere"}, "--country 'Nowhere' is not known"),
@@ -223,7 +223,7 @@ async def test_a_pause_lasts_until_the_day_begins_where_the_member_is(database: 
 
 async def test_a_pause_until_a_day_that_has_begun_is_refused(database: Database) -> None:
     await add(database, zone="Pacific/Auckland")
-    with pytest.raises(Refused, match="--until 2026-11-02 has begun"):
+    with pytest.raises(Refused, match="--until 2026-11-02 has already begun"):
         await pause_member(database, ANN, until=date(2026, 11, 2), now=NOW)  # past midnight there
 
 

@@ -68,7 +68,8 @@ class ZoneChoice:
 
 async def home(request: Request) -> Response:
     """Show the front page of the community."""
-    site, now, chosen = site_of(request), site_of(request).clock.now(), _zone_choice(request)
+    site, chosen = site_of(request), _zone_choice(request)
+    now = site.clock.now()
     schedule = await outlook(site.database, site.series, now=now, until=now + LISTED_AHEAD)
     return render_page(
         request,
@@ -90,7 +91,8 @@ async def home(request: Request) -> Response:
 
 async def embed(request: Request) -> Response:
     """Show the next meeting as a small card, for a frame on another site."""
-    site, now, chosen = site_of(request), site_of(request).clock.now(), _zone_choice(request)
+    site, chosen = site_of(request), _zone_choice(request)
+    now = site.clock.now()
     occurrence = await next_meeting(site.database, site.series, now=now)
     return render_page(
         request,
@@ -133,7 +135,8 @@ async def meeting(request: Request) -> Response:
 
 async def archive(request: Request) -> Response:
     """List the past meetings of a year, newest first."""
-    site, now = site_of(request), site_of(request).clock.now()
+    site = site_of(request)
+    now = site.clock.now()
     by_year = await past_meetings(site.database, site.series, now=now)
     asked_year = request.query_params.get("year")
     if asked_year is not None and asked_year not in map(str, by_year):

@@ -176,7 +176,7 @@ async def test_a_member_whose_address_bounces_sees_it(
     assert "came back" not in (await visitor.get(link)).text
     await installation.change("Bo", suppressed_at=installation.clock.now(), suppressed_for="5.1.1")
     assert "Our emails to bo@example.org came back" in (await visitor.get(link)).text
-    assert "came back to us of our mail: 90 days" in (await visitor.get("/privacy")).text
+    assert "came back to us: for 90 days" in (await visitor.get("/privacy")).text
 
 
 async def test_leaving_offers_a_pause_which_the_one_click_of_a_mail_program_never_takes(

@@ -29,7 +29,7 @@ async def test_the_list_shows_the_time_in_each_email(
     invited: Installation, visitor: httpx.AsyncClient
 ) -> None:
     page = (await visitor.get("/outbox")).text
-    assert "3 mails" in page
+    assert "3 emails" in page
     assert "Friday 20 November, 07:00 Auckland (UTC+13)" in page
     assert "Thursday 19 November, 13:00 New York (UTC-5)" in page
     assert "2026-11-05 20:00 UTC" in page

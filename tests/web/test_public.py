@@ -137,7 +137,7 @@ async def test_the_archive_lists_what_was_held_by_year_the_newest_first(
     installation.clock.pass_until(datetime(2027, 2, 20, tzinfo=UTC))
     await installation.tick()
     newest = await visitor.get("/archive")
-    assert "<h1>Past meetings of 2027</h1>" in newest.text
+    assert "<h1>Past meetings in 2027</h1>" in newest.text
     assert "18 February 2027" in newest.text and "21 January" not in newest.text
     older = await visitor.get("/archive", params={"year": "2026"})
     assert older.text.index("17 December 2026") < older.text.index("19 November 2026")

@@ -59,7 +59,7 @@ async def test_a_database_that_is_away_while_a_slot_of_the_rate_is_booked_costs_
             raise OperationalError("", {}, Exception("the connection is closed"))
         return await book(connection, slots, rate=rate)
 
-    monkeypatch.setattr(jobs, "book", away_at_first)
+    monkeypatch.setattr(jobs, "reserve_slots", away_at_first)
     monkeypatch.setattr(worker, "BOOK_AGAIN_SECONDS", 0.01)
     settings = cluster(postgres_url, tmp_path, THIRD_THURSDAY_MAIL__RATE="100")
     async with open_parts(settings, upgrade=True) as parts:

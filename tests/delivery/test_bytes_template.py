@@ -196,7 +196,7 @@ def test_filling_in_renders_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     one = composer().compose(EVERY_MAIL["invitation"])
     own = personal(EVERY_MAIL["invitation"])
     first = one.message(own, date=DATE)
-    for module, name in ((Composer, "cohort"), (calendar, "event"), (Environment, "get_template")):
+    for module, name in ((Composer, "compose"), (calendar, "event"), (Environment, "get_template")):
         monkeypatch.setattr(module, name, None)
     second = one.message(own._replace(name="Ada"), date=DATE)
     assert first != second and b"\r\nAda=\r\n" in second

@@ -1,4 +1,4 @@
-"""`compose.yaml` speaks of settings and commands that there are."""
+"""`compose.yaml` uses only settings and commands that exist."""
 
 import re
 from pathlib import Path

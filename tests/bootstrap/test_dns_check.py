@@ -1,4 +1,4 @@
-"""`doctor` says what receivers will find in the DNS, before they find it."""
+"""`doctor` checks the DNS records by which receivers judge our mail."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -29,7 +29,7 @@ def signer(*, rsa: bool = False, domain: str = "talk.example.org") -> DkimSigner
 
 @asynccontextmanager
 async def dns_server(zone: Mapping[str, list[str]]) -> AsyncIterator[str]:
-    """A DNS server on loopback that knows these TXT records; a long one goes out in strings of 255, as it must."""
+    """A DNS server on loopback with these TXT records; long ones are split into strings of 255, as the DNS requires."""
 
     class Server(asyncio.DatagramProtocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -1,4 +1,4 @@
-"""What `doctor` finds, and the key that it looks at."""
+"""What `doctor` reports."""
 
 import stat
 import zoneinfo

@@ -1,4 +1,4 @@
-"""The installation's key: made once, kept whole, and never replaced without a word."""
+"""The installation's key: created once, and never replaced silently."""
 
 import os
 import sqlite3
@@ -22,7 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def opened(*, key: str = "", upgrade: bool = False, new_key: bool = False, link: bool = False) -> bytes:
-    """Open the parts in this folder, prepare a mail with links where asked, and return the key."""
+    """Open the parts in this folder, prepare a mail with links if asked, and return the key."""
     settings = load_settings(None, {"THIRD_THURSDAY_SECURITY__KEY": key} if key else {})
     async with open_parts(settings, upgrade=upgrade, new_key=new_key) as parts:
         if link:

@@ -45,7 +45,7 @@ def loaded(tmp_path: Path, text: str, environment: Mapping[str, str] | None = No
 
 
 def refusal(tmp_path: Path, text: str, environment: Mapping[str, str] | None = None) -> str:
-    """The one line with which settings are refused; the file's folder is left out."""
+    """Return the error for wrong settings, without the file's folder."""
     with pytest.raises(SettingsProblem) as caught:
         loaded(tmp_path, text, environment)
     line = str(caught.value)
@@ -525,7 +525,7 @@ def test_what_is_no_time_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_the_defaults_have_no_words_that_another_community_would_publish(tmp_path: Path) -> None:
-    """Settings that name a community of their own keep nothing of the defaults' that members would read."""
+    """Settings for another community keep no text of the default community that members would read."""
     community = loaded(tmp_path, "[community]\nname = 'Ward Round Choir'\n" + SERIES).community
     assert (community.description, community.website, community.links) == ("", "", ())
     assert load_settings(None, {}).series[0].description == ""

@@ -1,4 +1,4 @@
-"""The web's process: it comes again when it ends, ends with `serve`, and says what `serve` knows."""
+"""The web process is restarted when it ends, ends with `serve`, and shows what `serve` reports."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ import pytest
 
 
 class Serve:
-    """The real command in a folder of its own."""
+    """Run the real command in a folder of its own."""
 
     def __init__(self, process: asyncio.subprocess.Process, port: int, folder: Path) -> None:
         self.process, self.port, self.folder = process, port, folder

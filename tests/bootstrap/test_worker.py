@@ -1,4 +1,4 @@
-"""What senders of a cluster hand each other."""
+"""How the senders of a cluster share work."""
 
 import asyncio
 import contextlib

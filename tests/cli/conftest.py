@@ -1,4 +1,4 @@
-"""The command as a person runs it, in a folder of its own."""
+"""Run commands as a person does, each test in a folder of its own."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ from scheduler.cli import main
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a command ended: its exit code, and what it wrote."""
+    """The exit code and output of a command."""
 
     code: int
     out: str
@@ -32,7 +32,7 @@ Command = Callable[..., Ended]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to run commands in, with none of the settings of this machine."""
+    """An empty working directory, without the settings in this machine's environment."""
     for name in [name for name in os.environ if name.startswith("THIRD_THURSDAY_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -41,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def command(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `third-thursday ARGUMENTS` in `folder`."""
+    """Return a function that runs `third-thursday ARGUMENTS` in `folder`."""
 
     def run(*arguments: str) -> Ended:
         monkeypatch.setattr(sys, "argv", ["third-thursday", *arguments])
@@ -56,7 +56,7 @@ def command(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 
 NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
-"""Nine days before a meeting: its invitation is open, its reminders are to come."""
+"""Nine days before a meeting: its invitation has been sent, its reminders have not."""
 
 PEOPLE = """email,name,time zone,country,locale
 ann@example.org,Ann,Europe/London,GB,en-GB
@@ -68,14 +68,14 @@ di@example.org,Di,Europe/London,GB-SCT,en-GB
 
 @pytest.fixture
 def clock(folder: Path) -> Iterator[time_machine.Traveller]:
-    """The machine's wall clock, standing at NOW until it is moved."""
+    """The wall clock, stopped at NOW until the test moves it."""
     with time_machine.travel(NOW, tick=False) as traveller:
         yield traveller
 
 
 @pytest.fixture
 def members(command: Command, folder: Path, clock: time_machine.Traveller) -> None:
-    """Four people on the list, not invited to what is open."""
+    """Four members who were not invited to the next meeting; Ann is a convenor."""
     (folder / "people.csv").write_text(PEOPLE)
     assert command("members", "import", "people.csv", "--no-invite").code == 0
     assert command("members", "set", "ann@example.org", "--convenor").code == 0
@@ -83,7 +83,7 @@ def members(command: Command, folder: Path, clock: time_machine.Traveller) -> No
 
 @pytest.fixture
 def serve_once(folder: Path) -> Callable[[], None]:
-    """Does what a running `serve` does at the present instant: a tick, and its sending."""
+    """Return a function that does what a running `serve` would do now: tick and send."""
 
     async def work() -> None:
         async with open_parts(load_settings(None, os.environ), upgrade=True) as parts:

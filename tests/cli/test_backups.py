@@ -1,4 +1,4 @@
-"""`backup`, `restore` and `resume` as a convenor calls them."""
+"""`backup`, `restore` and `resume` on the command line."""
 
 from collections.abc import Callable
 from datetime import timedelta

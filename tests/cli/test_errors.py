@@ -1,4 +1,4 @@
-"""Whatever goes wrong is told in one line on standard error, with the right exit code and no stack trace."""
+"""Every error is one line on standard error, with the right exit code and no stack trace."""
 
 import os
 import socket

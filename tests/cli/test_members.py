@@ -1,4 +1,4 @@
-"""The `members` commands as a convenor types them."""
+"""The `members` commands on the command line."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def listed(command: Command) -> list[dict[str, object]]:
 
 
 def one_line(ended: Ended) -> str:
-    """The complaint of a command that failed: one line, and no stack trace."""
+    """Return the error of a failed command: one line without a stack trace."""
     assert ended.code and not ended.out
     (line,) = ended.err.splitlines()
     return line.removeprefix("third-thursday: ")
@@ -198,7 +198,7 @@ def test_no_invite_says_that_later_invitations_go_out(command: Command, people: 
 
 
 def on_a_terminal(folder: Path, answer: str, *arguments: str) -> tuple[int, str]:
-    """Run a command on a terminal where somebody types `answer`; its exit code and what the terminal showed."""
+    """Run a command on a terminal, type `answer`, and return the exit code and the terminal's output."""
     control, terminal = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "scheduler", *arguments],

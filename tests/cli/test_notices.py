@@ -1,4 +1,4 @@
-"""`notice`, as the shell sees it."""
+"""The `notice` commands."""
 
 import io
 import json
@@ -30,13 +30,13 @@ def send(command: Command, body: str) -> Callable[..., Any]:
 
 
 def deliveries(command: Command, *options: str) -> dict[str, str]:
-    """Address to state."""
+    """Return the state of each delivery, by address."""
     rows = json.loads(command("deliveries", "--json", *options).out)
     return {row["email"].partition("@")[0]: row["state"] for row in rows if row["kind"] == "notice"}
 
 
 def dues(command: Command) -> dict[str | None, tuple[str, str, int]]:
-    """Zone to due instant, end of use and recipients of the ad-hoc notice in the plan."""
+    """Return due time, expiry and number of recipients of the notice in the plan, by zone."""
     rows = json.loads(command("plan", "--json").out)
     return {
         row["zone"]: (row["due_utc"], row["expires_utc"], row["recipients"])

@@ -1,4 +1,4 @@
-"""`occurrence`, as the shell sees it."""
+"""The `occurrence` commands."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def amend(command: Command) -> Callable[..., Ended]:
 
 
 def meeting(command: Command, key: str = KEY) -> tuple[str, str, str]:
-    """Start, status and topic as the schedule has them."""
+    """Return start, status and topic, as the schedule shows them."""
     rows: list[dict[str, Any]] = json.loads(
         command("schedule", "--from", "2020-07-01", "--count", "120", "--json").out
     )

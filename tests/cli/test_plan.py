@@ -1,4 +1,4 @@
-"""What the shell says of a relay's rate: in `plan`, `doctor` and `notice send`."""
+"""What `plan`, `doctor` and `notice send` say about a relay's rate."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""`plan` and `deliveries`, as the shell sees them; and that any command makes the database that it looks into."""
+"""`plan` and `deliveries`; and that every command creates an empty database."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`requests`, as the shell sees it."""
+"""The `requests` commands."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("members")
 
 @pytest.fixture
 def ask(command: Command) -> Callable[[str], None]:
-    """Lets somebody ask to join, and confirm it."""
+    """Return a function that makes a person ask to join and confirm it."""
 
     async def whole(parts: Parts, name: str) -> None:
         email = f"{name.lower()}@example.org"

@@ -1,4 +1,4 @@
-"""`ingest` as a mail server runs it, and the commands that show what came back."""
+"""`ingest`, as a mail server runs it, and the `returns` commands."""
 
 import json
 import os
@@ -28,7 +28,7 @@ class Piped:
 
 
 def ingest(octets: bytes, *arguments: str, **environment: str) -> Piped:
-    """`third-thursday ingest < file`, in a process of its own."""
+    """Run `third-thursday ingest < file` in a process of its own."""
     ended = subprocess.run(
         [*CLIENT, "ingest", *arguments],
         input=octets,

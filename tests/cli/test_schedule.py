@@ -1,4 +1,4 @@
-"""`schedule` and `feed`, as the shell sees them."""
+"""`schedule` and `feed`."""
 
 import json
 import subprocess
@@ -36,7 +36,7 @@ Command = Callable[..., Done]
 def command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> Command:
-    """Runs the command in this process, in an empty folder."""
+    """Return a function that runs the command in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
 
@@ -58,7 +58,7 @@ def schedule(command: Command, *arguments: str) -> list[dict[str, Any]]:
 
 
 def told_by_date(program: str, zone: str, instants: list[datetime]) -> list[tuple[str, str]]:
-    """Local time and English weekday of instants, by GNU date over the packaged zone files."""
+    """Return local time and English weekday of instants, from GNU date with the packaged zone files."""
     done = subprocess.run(
         [program, "-f", "-", "+%Y-%m-%dT%H:%M:%S%:z %A"],
         capture_output=True,

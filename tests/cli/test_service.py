@@ -1,4 +1,4 @@
-"""`serve` and the commands around it, as real processes where only those show it."""
+"""`serve` and the commands that look after it, in real processes where that matters."""
 
 import json
 import os
@@ -115,7 +115,7 @@ def test_only_serve_and_migrate_upgrade_an_older_database(
 
 
 def _with_a_later_revision(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Let this version know one revision more, as the next one will; returns the one before it."""
+    """Add a later schema revision, as the next version will, and return the current one."""
     head = ScriptDirectory.from_config(upgrades._config()).get_current_head()
     assert head
     shutil.copytree(Path(upgrades.__file__).parent / "migrations", folder / "migrations")

@@ -31,7 +31,7 @@ from scheduler.domain.errors import Refused, SettingsProblem
 from scheduler.domain.occurrence import OccurrenceKey, Series
 from scheduler.service import occurrences as occurrence_service
 from scheduler.service.occurrence_import import read_programme, take_programme
-from scheduler.service.occurrences import Amended, Extra
+from scheduler.service.occurrences import Amended, Extra, require_occurrence
 from scheduler.store import answers as answer_store
 
 ANSWERS = ("coming", "maybe", "declined")

@@ -162,7 +162,7 @@ def apply_rule(
 ) -> tuple[list[Occurrence], list[str]]:
     """Return the stored occurrences of `series` that remain under a changed rule, and the keys of those it replaces.
 
-    The rule replaces coming occurrences that nobody was told of (`mailed_occurrences` are those of the others). The rest
+    The rule replaces coming occurrences that nobody was told of; `mailed_occurrences` are the keys of the others. Those
     keep their wall time, and are orphaned if the rule does not give them.
     """
     remaining, replaced = [], []

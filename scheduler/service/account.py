@@ -151,10 +151,8 @@ async def confirm_address(database: Database, token: str, *, keys: Keys, now: da
             member, address = await _pending_change(connection, token, keys=keys, now=now)
             key = address_key(address)
             if await members.by_key(connection, key):
-                raise Refused(
-                    "Another member already gets our mail at this address, so we have changed nothing."
-                )
-            await erasures.allow_return(connection, erasure_name(keys, key))
+                raise Refused("Another member already gets our mail at this address, so nothing was changed.")
+            await erasures.let_return(connection, erasure_name(keys, key))
             await members.change(
                 connection,
                 member.id,
@@ -167,7 +165,7 @@ async def confirm_address(database: Database, token: str, *, keys: Keys, now: da
             log.info("address-changed", member=member.id)
             return address
     except IntegrityError:
-        raise Refused("Another member has just taken this address, so we have changed nothing.") from None
+        raise Refused("Another member has just taken this address, so nothing was changed.") from None
 
 
 async def _pending_change(

@@ -394,7 +394,7 @@ def test_a_wrong_variable_is_refused_by_its_name(tmp_path: Path, name: str, valu
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, path: str, reason: str) -> None:
     with pytest.raises(SettingsProblem) as caught:
         load_settings(tmp_path / path, {})
-    assert str(caught.value) == f"{tmp_path / path}: {reason}; name a settings file in TOML"
+    assert str(caught.value) == f"{tmp_path / path}: {reason}; give the path of a settings file in TOML"
 
 
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:

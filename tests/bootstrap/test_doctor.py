@@ -166,4 +166,4 @@ async def test_the_open_files_that_are_allowed_are_said_and_half_are_kept_free(
 @pytest.mark.parametrize("place", ["0.0.0.0:9464", "[::]:9464", "metrics.example.org:9464"])
 async def test_metrics_that_others_may_reach_are_said(place: str) -> None:
     _, found = await examined(THIRD_THURSDAY_WATCH__METRICS_LISTEN=place)
-    assert f"whoever reaches {place} may read /metrics" in texts(found, Level.NOTE)
+    assert f"anyone who can reach {place} can read /metrics" in texts(found, Level.NOTE)

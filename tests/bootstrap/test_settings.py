@@ -394,7 +394,7 @@ def test_a_wrong_variable_is_refused_by_its_name(tmp_path: Path, name: str, valu
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, path: str, reason: str) -> None:
     with pytest.raises(SettingsProblem) as caught:
         load_settings(tmp_path / path, {})
-    assert str(caught.value) == f"{tmp_path / path}: {reason}; name a settings file in TOML"
+    assert str(caught.value) == f"{tmp_path / path}: {reason}; give the path of a settings file in TOML"
 
 
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
@@ -408,7 +408,7 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
 def test_mail_to_the_world_with_links_to_this_machine_is_refused(tmp_path: Path) -> None:
     relay = {"THIRD_THURSDAY_MAIL__TRANSPORT": "smtp://relay.example.org:25"}
     assert refusal(tmp_path, "", relay) == (
-        "environment variable THIRD_THURSDAY_MAIL__TRANSPORT: [mail] transport: mail would leave this machine with "
+        "environment variable THIRD_THURSDAY_MAIL__TRANSPORT: [mail] transport: mail would be sent with "
         "links that members cannot open: [web] base_url is 'http://127.0.0.1:8000'; "
         "accepted: THIRD_THURSDAY_WEB__BASE_URL as members reach it, or a relay on this machine"
     )

@@ -73,7 +73,7 @@ def test_an_import_takes_the_good_rows_and_lists_all_bad_ones(command: Command, 
     assert ended.code == 1
     assert ended.out.splitlines() == [
         "2 added, 0 filled in, 0 unchanged",
-        "duplicates: 1 (the first row of an address holds)",
+        "duplicates: 1 (the first row of each address is used)",
         "bad rows: 2, listed above",
         "columns ignored: Notes",
         "invited now: 0; later invitations are sent as planned",
@@ -353,8 +353,8 @@ def test_whoever_was_erased_is_nowhere_and_stays_so(command: Command, folder: Pa
     assert ended.code == 0
     assert ended.out.splitlines() == [
         "erased",
-        "kept: a keyed hash of the address, so that no import brings the person back",
-        "backups made before still hold the person, and so do mails in the mailboxes of others",
+        "kept: a keyed hash of the address, so that no import adds the person again",
+        "older backups, and mails in other people's mailboxes, still contain the person's data",
     ]
     assert not [path for path in folder.rglob("*") if path.is_file() and b"ann@" in path.read_bytes().lower()]
     (folder / people).write_text(LIST)

@@ -81,7 +81,7 @@ def test_a_convenor_sees_takes_and_answers_who_asks(
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("show", "9"), 1, "there is not the ID of a request 9"),
+        (("show", "9"), 1, "there is no request 9"),
         (("take", "x"), 2, "'x' is not the ID of a request"),
         (("accept", "9" * 40), 2, "is not the ID of a request"),
         (("accept", "1", "--by", "bo@example.org"), 1, "no convenor"),

@@ -25,6 +25,8 @@ from scheduler.service.send_schedule import LateNotice, late_notices, schedule_s
 from scheduler.service.settings_sync import check_frozen
 from scheduler.store import members, notices, occurrences
 from scheduler.store.ledger import reports
+from scheduler.web.public import shown_time
+from scheduler.web.site import read_templates
 
 _PAGE_ZONES = ("Asia/Kolkata", "Pacific/Auckland")
 """Zones, beside a series' own, in which to check the pages: a half-hour offset, and often another date."""
@@ -45,6 +47,7 @@ async def examine(settings: Settings, show: Callable[[Finding], None], *, resolv
     note(Level.FINE, f"settings: {len(settings.series)} series, {len(settings.policies)} policies")
     _check_zones(note)
     _check_templates(note)
+    _check_pages(settings, note)
     await _check_relay(settings, note)
     await _check_signature(settings, note, resolver)
     _check_links(settings, note)
@@ -79,6 +82,32 @@ def _check_templates(note: Callable[[Level, str], None]) -> None:
         note(Level.WRONG, f"template: {problem}")
     if not wrong:
         note(Level.FINE, "templates: all mail templates can be read")
+
+
+def _check_pages(settings: Settings, note: Callable[[Level, str], None]) -> None:
+    """Check that the page of a meeting shows the instant at which it starts, as every email about it does."""
+    templates, problems = read_templates(bundled("templates/web")), []
+    for series in settings.series:
+        date = next(series.dates(series.first), None)
+        if date is None:
+            continue
+        occurrence = series.occurrence(date, series.starts_on(date))
+        for zone in sorted({series.zone, *_PAGE_ZONES}):
+            starts = occurrence.starts.astimezone(ZoneInfo(zone))
+            try:
+                agrees = f'datetime="{starts.isoformat()}"' in shown_time(templates, occurrence, series, zone)
+            except Problem as problem:
+                problems.append(str(problem))
+                continue
+            if not agrees:
+                problems.append(
+                    f"templates/web/_when.html does not show the start of {occurrence.key} in {zone}, "
+                    f"{starts:%Y-%m-%d %H:%M}; correct the template"
+                )
+    for text in dict.fromkeys(problems):
+        note(Level.WRONG, f"pages: {text}")
+    if not problems:
+        note(Level.FINE, "pages: they show the same times as the emails")
 
 
 async def _check_relay(settings: Settings, note: Callable[[Level, str], None]) -> None:

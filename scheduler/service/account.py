@@ -152,7 +152,7 @@ async def confirm_address(database: Database, token: str, *, keys: Keys, now: da
             key = address_key(address)
             if await members.by_key(connection, key):
                 raise Refused("Another member already gets our mail at this address, so nothing was changed.")
-            await erasures.let_return(connection, erasure_name(keys, key))
+            await erasures.allow_return(connection, erasure_name(keys, key))
             await members.change(
                 connection,
                 member.id,

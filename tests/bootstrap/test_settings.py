@@ -207,7 +207,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         ),
         (
             "[mail]\ntransport = 'carrier-pigeon'\n",
-            "my.toml: [mail] transport: it begins with none of the accepted words; "
+            "my.toml: [mail] transport: the scheme is not known; "
             "accepted are maildir:PATH, smtp://[user:password@]host[:port] and smtps://…",
         ),
         *(

@@ -60,7 +60,7 @@ async def test_a_database_that_is_away_while_a_slot_of_the_rate_is_booked_costs_
         return await book(connection, slots, rate=rate)
 
     monkeypatch.setattr(jobs, "reserve_slots", away_at_first)
-    monkeypatch.setattr(worker, "BOOK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(worker, "RESERVE_AGAIN_SECONDS", 0.01)
     settings = cluster(postgres_url, tmp_path, THIRD_THURSDAY_MAIL__RATE="100")
     async with open_parts(settings, upgrade=True) as parts:
         now = parts.clock.now()

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from dateutil.relativedelta import relativedelta
 
 from scheduler.domain.occurrence import Occurrence, Preceding, Series, in_gap, instant
-from scheduler.domain.zone import city
+from scheduler.domain.zone import city, known_zone
 
 HourCycle = Literal["h12", "h23"]
 
@@ -97,12 +97,13 @@ class LocalTime:
 def local_time(
     occurrence: Occurrence, series: Series | None, *, zone: str, cycle: HourCycle = "h23"
 ) -> LocalTime:
-    """Return when `occurrence` is for people in `zone`.
+    """Return when `occurrence` is for people in `zone`, or by the home clock if the zone data does not know that zone.
 
     The clock is compared with the preceding occurrence: the stored one, or else the one that the rule of `series`
     gives. Without a series, and for the first, an extra or a moved occurrence, there is nothing to compare with,
     and the shift is 0.
     """
+    zone = known_zone(zone, occurrence.zone)
     tz, home_tz = ZoneInfo(zone), ZoneInfo(occurrence.zone)
     starts, home_starts = occurrence.starts.astimezone(tz), occurrence.starts.astimezone(home_tz)
     ends = occurrence.ends.astimezone(tz)

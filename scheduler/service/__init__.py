@@ -1,1 +1,1 @@
-"""What is done."""
+"""What the program does: a module for each subject."""

@@ -18,7 +18,7 @@ from scheduler.domain.policy import first_instant
 from scheduler.domain.text import folded, quoted, require_line
 from scheduler.domain.token import Keys
 from scheduler.domain.windows_zone import windows_name
-from scheduler.domain.zone import find_zone, primary_zone, require_zone, zones_of_country
+from scheduler.domain.zone import find_zone, known_zone, primary_zone, require_zone, zones_of_country
 from scheduler.store import erasures, members, returns
 from scheduler.store.database import Database
 from scheduler.store.members import Member
@@ -198,7 +198,7 @@ async def add_member(
             )
             return await require_member(connection, details.address)
     except IntegrityError:
-        raise Refused(f"{details.address} was added by somebody else just now") from None
+        raise Refused(f"{details.address} was put on the list by somebody else just now") from None
 
 
 async def require_new(database: Database, details: Details, *, keys: Keys, returning: bool = False) -> None:
@@ -287,7 +287,7 @@ async def change_member(
                 values |= status_values(member, details.status, now=now)
             return await update_member(connection, member, values)
     except IntegrityError:
-        raise Refused(f"{details.address} was added by somebody else just now") from None
+        raise Refused(f"{details.address} was put on the list by somebody else just now") from None
 
 
 async def _new_address(
@@ -329,7 +329,9 @@ async def pause_member(database: Database, address: str, *, until: date | None, 
         if member.status in ("left", "pending"):
             state = "has left" if member.status == "left" else "has not confirmed yet"
             raise Refused(f"{member.address} {state} and gets no mail; there is nothing to pause")
-        ends = first_instant(datetime.combine(until, time()), member.zone) if until else None
+        ends = (
+            first_instant(datetime.combine(until, time()), known_zone(member.zone, "UTC")) if until else None
+        )
         if ends and ends <= now:
             raise Refused(f"--until {until} has already begun for {member.address}; choose a later day")
         values = status_values(member, "paused", now=now, until=ends)

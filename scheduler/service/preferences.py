@@ -15,6 +15,7 @@ from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Kind, Policy, first_instant
 from scheduler.domain.token import Keys, Purpose
+from scheduler.domain.zone import known_zone
 from scheduler.service.feeds import feed_preferences
 from scheduler.service.members import status_values, update_member
 from scheduler.service.personal_links import require_link
@@ -147,7 +148,7 @@ async def pause(
     """
     async with database.write() as connection:
         member = await require_link(connection, token, purpose, keys=keys)
-        ends = first_instant(datetime.combine(until, time()), member.zone)
+        ends = first_instant(datetime.combine(until, time()), known_zone(member.zone, "UTC"))
         if ends <= now:
             raise Refused("You need to choose a day in the future: that day has already begun.")
         if (ends - now).days > LONGEST_PAUSE_DAYS:

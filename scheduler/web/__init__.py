@@ -1,1 +1,1 @@
-"""The browser's door: translates, never decides."""
+"""The HTTP interface: parse a request, call one service, render a page."""

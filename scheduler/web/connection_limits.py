@@ -117,6 +117,7 @@ class LimitedConnection(asyncio.Protocol):
     def __init__(self, *, limiter: ConnectionLimiter, config: Config, **options: Any) -> None:
         self._limiter, self._limits = limiter, limiter.limits
         self._server = HttpToolsProtocol(config=config, **options)
+        self._server_told = False
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._transport: asyncio.Transport | None = None
@@ -135,8 +136,14 @@ class LimitedConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._limiter.remove(self)
-        self._server.connection_lost(exc)
+        self._tell_server_closed(exc)
         self._parser = None
+
+    def _tell_server_closed(self, exc: Exception | None = None) -> None:
+        """Tell uvicorn once that the connection is gone, so that an answer still being made is not written to it."""
+        if not self._server_told:
+            self._server_told = True
+            self._server.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._deadline == _NO_DEADLINE:
@@ -193,7 +200,7 @@ class LimitedConnection(asyncio.Protocol):
         if transport.get_write_buffer_size():
             self._stalled_since = now if self._stalled_since is None else self._stalled_since
             if now - self._stalled_since > self._limits.drain_seconds:
-                transport.abort()
+                self.abort()
                 return True
         else:
             self._stalled_since = None
@@ -206,6 +213,7 @@ class LimitedConnection(asyncio.Protocol):
         """Close the connection at once."""
         if self._transport:
             self._transport.abort()
+            self._tell_server_closed()
 
     def _parse(self, data: bytes) -> None:
         if self._parser is None:
@@ -225,6 +233,7 @@ class LimitedConnection(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.write(b"HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % status)
             self._transport.close()
+            self._tell_server_closed()
 
 
 class _TooManyAtOnce(Exception):

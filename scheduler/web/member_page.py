@@ -18,7 +18,7 @@ from scheduler.domain.localtime import format_clock, format_day, format_length
 from scheduler.domain.policy import Kind
 from scheduler.domain.text import require_line
 from scheduler.domain.token import Purpose
-from scheduler.domain.zone import city, require_zone
+from scheduler.domain.zone import city, known_zone, require_zone
 from scheduler.service import account, preferences
 from scheduler.service.feeds import subscribe_url
 from scheduler.service.members import LONGEST_NAME
@@ -93,8 +93,9 @@ async def _show(
         "invitation_by": member.invitation_by,
         "alarm": "" if member.feed_alarm_minutes is None else str(member.feed_alarm_minutes),
     }
-    paused = member.paused_until.astimezone(ZoneInfo(member.zone)).date() if member.paused_until else None
-    today = site.clock.now().astimezone(ZoneInfo(member.zone)).date()
+    zone = ZoneInfo(known_zone(member.zone, site.series[0].zone))
+    paused = member.paused_until.astimezone(zone).date() if member.paused_until else None
+    today = site.clock.now().astimezone(zone).date()
     # Browsers show only a date in a date field.
     until = _day(typed.get("until", "")) or ""
     return render_page(

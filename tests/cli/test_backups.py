@@ -24,13 +24,13 @@ def test_backup_restore_and_resume_each_say_what_they_did(command: Command, fold
     assert "sending is held (restored)" in command("status").out
     done = command("resume")
     assert done.code == 0
-    assert "0 mails were due before the restore" in done.out
+    assert "0 mails due before the restore" in done.out
     assert "sending is held" not in command("status").out
 
 
 def test_a_backup_that_is_not_there_is_told_in_one_line(command: Command) -> None:
     done = command("restore", "nowhere")
-    assert (done.code, done.err) == (1, "third-thursday: there is no backup nowhere\n")
+    assert (done.code, done.err) == (1, "third-thursday: there is no backup nowhere; check the name\n")
 
 
 @pytest.mark.usefixtures("members")
@@ -49,5 +49,5 @@ def test_send_missed_says_how_many_it_mails_and_asks(
     assert "sending is held (restored)" in command("status").out
     done = command("resume", "--send-missed", "--yes")
     assert done.code == 0
-    assert "2 mails were due before the restore; they will be sent now" in done.out
+    assert "2 mails due before the restore will be sent now" in done.out
     assert "sending is held" not in command("status").out

@@ -305,7 +305,7 @@ def test_an_unknown_address_gives_one_line_with_one_like_it(command: Command, pe
         (["set", "ann@example.org"], 2, "nothing to change; give --name"),
         (["set", "ann@example.org", "--status", "pending"], 2, "--status 'pending' is not accepted"),
         (["pause", "ann@example.org", "--until", "tomorrow"], 2, "--until 'tomorrow' is not a date"),
-        (["pause", "ann@example.org", "--until", "2020-01-01"], 1, "--until 2020-01-01 has begun"),
+        (["pause", "ann@example.org", "--until", "2020-01-01"], 1, "--until 2020-01-01 has already begun"),
         (
             ["add", "--email", "ann@example.org", "--zone", "UTC"],
             1,

@@ -96,7 +96,7 @@ def test_a_suppressed_address_is_shown_and_lifted(
     assert "1 member has an address that sends mail back" in command("doctor").out
     assert "active, no mail" in command("members", "list").out
     done = command("members", "set", "bo@example.org", "--deliverable")
-    assert (done.code, done.out) == (0, "bo@example.org: is mailed again\n")
+    assert (done.code, done.out) == (0, "bo@example.org: gets mail again\n")
     assert "nothing was changed" in command("members", "set", "bo@example.org", "--deliverable").out
     assert "suppressed:" not in command("status").out
 
@@ -138,7 +138,7 @@ def test_a_flooded_queue_costs_no_mail_server_an_error_and_is_dropped_in_bulk(
     asked = command("returns", "drop", "--from", "zed@spam")
     assert (asked.code, asked.err) == (
         2,
-        "third-thursday: give --yes to forget 3 messages without being asked\n",
+        "third-thursday: give --yes to delete 3 messages without being asked\n",
     )
     assert command("returns", "drop", "--containing", "nothing of it", "--yes").code == 1
     assert command("returns", "drop", "--older-than", "1d", "--from", "zed", "--yes").code == 1

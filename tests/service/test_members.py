@@ -64,7 +64,7 @@ async def test_the_zone_of_a_country_with_one_above_the_others_is_assumed(databa
     ("details", "reason"),
     [
         ({"address": None}, "--email is missing"),
-        ({"address": "ann"}, "--email 'ann' is not an address"),
+        ({"address": "ann"}, "--email 'ann' is not an email address"),
         ({"name": "Ann\nBcc: x"}, "--name: character U\\+000A"),
         ({"name": "A" * 201}, "--name: 201 characters; at most 200"),
         ({"country": "Nowhere"}, "--country 'Nowhere' is not known"),

@@ -456,7 +456,7 @@ def _examples(usual: int) -> int:
 
 
 def test_whatever_was_done_everybody_invited_holds_each_meeting_exactly_once_and_as_it_is() -> None:
-    run_state_machine_as_test(Meetings, settings=settings(max_examples=_examples(10), stateful_step_count=20))
+    run_state_machine_as_test(Meetings, settings=settings(max_examples=_examples(5), stateful_step_count=15))
 
 
 @pytest.mark.proof
@@ -466,6 +466,8 @@ def test_whatever_was_done_everybody_invited_holds_each_meeting_exactly_once_pro
     )
 
 
+@pytest.mark.proof
+@pytest.mark.short
 def test_whatever_was_done_the_same_holds_on_postgresql(postgres_server: str) -> None:
     class OnPostgres(Meetings):
         url = postgres_server

@@ -149,7 +149,9 @@ async def test_the_update_has_a_higher_sequence_and_says_what_was_told(home: Ins
     assert "We previously told you 02:00. The rules for clocks have changed since then." in body
     assert sequences(home.mails(), "Ann") == [0, 1]
     _, body = next(pair for pair in texts(home, "Val") if "Changed" in pair[0])
-    assert "Its time stays as it is" in body and "We had told you" not in body and "It was" not in body
+    assert (
+        "The time has not changed" in body and "We previously told you" not in body and "It was" not in body
+    )
     with pytest.raises(Refused, match="nothing to tell"):
         await publish(home)
 
@@ -176,7 +178,11 @@ async def test_if_only_members_zones_changed_only_those_members_are_told(away: I
     assert {str(mail["To"]).split()[0] for mail in away.mails()[before:]} <= {"Val", "Van"}
     assert len(away.mails()) == before + 2
     subject, body = next(pair for pair in texts(away, "Val") if "Changed" in pair[0])
-    assert "11:00 Vancouver" in subject and "We had told you 10:00." in body and "stays as it is" not in body
+    assert (
+        "11:00 Vancouver" in subject
+        and "We previously told you 10:00." in body
+        and "has not changed" not in body
+    )
     assert await troubles(away) == []
     with pytest.raises(Refused, match="nothing to tell"):
         await publish(away)

@@ -72,7 +72,7 @@ def test_every_language_that_an_import_takes_is_named_with_any_country_and_has_a
         ("en-FR", "English (France)"),
         ("fr-MA", "Français (Maroc)"),
         ("pt-JP", "Português (Japão)"),
-        ("ht-HT", "Haitian Creole (Haiti)"),
+        ("ht-HT", "Kreyòl Ayisyen (Haiti)"),
         ("sm-WS", "Samoan (Samoa)"),
         ("fj", "Fijian"),
         ("zh-Hant-HK", "中文 (繁體字, 中國香港特別行政區)"),

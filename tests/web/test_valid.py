@@ -21,6 +21,8 @@ from tests.web.test_any_form import KEY, own_tokens
 from tests.web.test_join import GOOD, SURE
 from tests.web.test_member_page import DETAILS, fresh_token
 
+pytestmark = [pytest.mark.proof, pytest.mark.short]
+
 VALIDATOR = "vnu-jar@26.9.27"
 NASTY = replace(SERIES, title='Tea & "talk" <b>', description='Bring "tea" & <cake>.\nCome as you are.')
 

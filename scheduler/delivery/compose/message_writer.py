@@ -28,6 +28,7 @@ from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import CHANGES, PERSONAL, Kind, Policy
 from scheduler.domain.token import Keys
 from scheduler.domain.verp import bounce_address
+from scheduler.domain.zone import is_known_zone
 from scheduler.store import notices, occurrences
 from scheduler.store.database import Database
 from scheduler.store.ledger import corrections, reports
@@ -152,6 +153,7 @@ class MessageWriter:
     async def write(self, batch: Sequence[Claim]) -> list[Envelope | Problem]:
         """Return the envelope of each claim, or a Problem where its message cannot be written."""
         await self._load_contexts({(claim.notice, claim.revision) for claim in batch} - self._contexts.keys())
+        batch = [claim if is_known_zone(claim.zone) else self._in_home_zone(claim) for claim in batch]
         knowledge, hours_told = await self._load_knowledge(batch), await self._load_hours_told_before(batch)
         # A batch has many claims, but few cohorts.
         cohorts: dict[_CohortKey, list[int]] = {}
@@ -227,6 +229,11 @@ class MessageWriter:
                 invited=invitation_id if claim.requested else b"",
                 uid=uid if claim.requested or notice.kind is Kind.INVITATION else b"",
             )
+
+    def _in_home_zone(self, claim: Claim) -> Claim:
+        """Return a claim whose zone the zone data does not know in the home zone of its meeting, or in UTC."""
+        context = self._contexts.get((claim.notice, claim.revision))
+        return claim._replace(zone=context.occurrence.zone if context and context.occurrence else "UTC")
 
     async def _load_contexts(self, wanted: set[tuple[int, int | None]]) -> None:
         """Load notices and their meetings. They need no reloading: a change makes a new revision, or a new notice."""

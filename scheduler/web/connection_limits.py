@@ -117,7 +117,6 @@ class LimitedConnection(asyncio.Protocol):
     def __init__(self, *, limiter: ConnectionLimiter, config: Config, **options: Any) -> None:
         self._limiter, self._limits = limiter, limiter.limits
         self._server = HttpToolsProtocol(config=config, **options)
-        self._server_told = False
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._transport: asyncio.Transport | None = None
@@ -131,19 +130,13 @@ class LimitedConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._set_deadline(self._limits.head_seconds)
         peer = transport.get_extra_info("peername")
-        self._server.connection_made(self._transport)
+        self._server.connection_made(cast(asyncio.Transport, _QuietTransport(self._transport)))
         self._limiter.add(self, peer[0] if isinstance(peer, tuple) else "")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._limiter.remove(self)
-        self._tell_server_closed(exc)
+        self._server.connection_lost(exc)
         self._parser = None
-
-    def _tell_server_closed(self, exc: Exception | None = None) -> None:
-        """Tell uvicorn once that the connection is gone, so that an answer still being made is not written to it."""
-        if not self._server_told:
-            self._server_told = True
-            self._server.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._deadline == _NO_DEADLINE:
@@ -213,7 +206,6 @@ class LimitedConnection(asyncio.Protocol):
         """Close the connection at once."""
         if self._transport:
             self._transport.abort()
-            self._tell_server_closed()
 
     def _parse(self, data: bytes) -> None:
         if self._parser is None:
@@ -233,7 +225,23 @@ class LimitedConnection(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.write(b"HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % status)
             self._transport.close()
-            self._tell_server_closed()
+
+
+class _QuietTransport:
+    """A transport that drops what is written after it was closed, as asyncio's own do; uvloop's raises an error.
+
+    uvicorn goes on answering the requests that were pipelined before the connection was closed.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
 
 class _TooManyAtOnce(Exception):

@@ -129,6 +129,11 @@ def _sentences(imported: Imported, table: MemberTable, *, invite: bool) -> Itera
         yield f"names repaired that had been imported in the wrong encoding: {imported.repaired}"
     if imported.unmailed:
         yield f"added, but not mailed because the file says paused or unconfirmed: {imported.unmailed}"
+    if imported.still_mailed:
+        yield (
+            f"still mailed, although the file says not to: {counted(imported.still_mailed, 'member')} on the list; "
+            "an import changes nobody's status, so use `members pause` or `members remove` if they left elsewhere"
+        )
     if imported.left or imported.erased:
         yield f"not added again: {imported.left} who left, {imported.erased} who were erased"
     if table.duplicates:

@@ -299,6 +299,11 @@ class _Reader:
                 "email",
                 f"line {first.line} has the same address but other details; only that line is used",
             )
+            # Of two statuses the one that mails less holds: whoever unsubscribed anywhere in the file is not mailed.
+            if (status := strictest((first.status, row.status))) != first.status:
+                self._by_key[address_key(row.address)] = self.rows[self.rows.index(first)] = replace(
+                    first, status=status
+                )
 
     def _name(self, cells: Sequence[str]) -> str:
         name, first, last = (

@@ -30,7 +30,8 @@ class Imported:
 
     `left` counts people who have left, according to the list or the table; `repaired` counts members of whom only a
     name was corrected that had been read in the wrong encoding. Of those in `added`, `invited` counts those who get an
-    open invitation at once, and `unmailed` those who were added as paused or pending.
+    open invitation at once, and `unmailed` those who were added as paused or pending. `still_mailed` counts active
+    members of whom the table says that they are not to be mailed: an import changes no member's status.
     """
 
     added: int = 0
@@ -41,6 +42,7 @@ class Imported:
     erased: int = 0
     invited: int = 0
     unmailed: int = 0
+    still_mailed: int = 0
 
     def __add__(self, other: "Imported") -> "Imported":
         return Imported(
@@ -142,6 +144,9 @@ class _Importer:
             left=statuses.count("left"),
             erased=len(erased),
             unmailed=sum(row.status in ("paused", "pending") for row in new),
+            still_mailed=sum(
+                member.status == "active" and by_key[key].status != "active" for key, member in known.items()
+            ),
             unchanged=sum(member.status != "left" for member in known.values()) - len(changes),
             invited=sum(row.status == "active" and self._is_invited(row.zone) for row in new),
         )

@@ -561,3 +561,11 @@ def test_a_long_list_of_wrong_rows_is_read_about_as_quickly_as_a_right_one() -> 
     assert len(table.problems) == 40_000
     assert process_time() - before < 30
     assert table.problems[-1] == RowProblem(20_001, "zone", "'Town/19999' is not known")
+
+
+@pytest.mark.parametrize("statuses", [("subscribed", "unsubscribed"), ("unsubscribed", "subscribed")])
+def test_of_two_rows_for_an_address_the_status_that_mails_less_holds(statuses: tuple[str, str]) -> None:
+    rows = "".join(f"dup@example.org,NZ,{status}\n" for status in statuses)
+    table = read_members(f"email,country,status\n{rows}".encode())
+    assert [row.status for row in table.rows] == ["left"]
+    assert len(table.problems) == 1

@@ -279,3 +279,13 @@ async def test_a_cancelled_meeting_invites_nobody(tmp_path: Path) -> None:
         assert (await _import(installation)).invited == 0
         await installation.tick()
         assert not await _invited(installation)
+
+
+async def test_members_whom_the_file_says_not_to_mail_are_counted_and_stay_as_they_are(
+    database: Database,
+) -> None:
+    """Other systems export a file for each status: an address can be active in one and unsubscribed in the next."""
+    await take(database, [row("ann@example.org"), row("bo@example.org")])
+    again = [row("ann@example.org", status="left"), row("bo@example.org", status="active")]
+    assert await take(database, again, now=LATER) == Imported(unchanged=2, still_mailed=1)
+    assert (await one(database, "ann@example.org")).status == "active"

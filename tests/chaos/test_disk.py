@@ -73,10 +73,12 @@ async def test_a_disk_that_fills_between_a_250_and_its_settlement_stops_all_unti
         code, _, err = await installation.command("members", "pause", "m1@example.org")
         assert (code, err) == (1, "third-thursday: the disk is full: make space on it; then try again\n")
         code, _, err = await installation.command("backup", str(disk / "copy"))
-        assert code == 1 and err.count("\n") == 1 and "make room" in err and not (disk / "copy").exists()
+        assert (
+            code == 1 and err.count("\n") == 1 and "free some space" in err and not (disk / "copy").exists()
+        )
         await until(lambda: alerts)
         page = await installation.answer("/join", JOIN_FORM)
-        assert page.status_code == 503 and "please try again in a few minutes" in page.text
+        assert page.status_code == 503 and "Try again in a few minutes" in page.text
         assert (await installation.answer("/")).status_code == 200
         assert len(relay.taken) <= FAULT_AT + CONNECTIONS, (
             "a connection sent a message before its last one was settled"
@@ -122,8 +124,10 @@ async def test_on_a_full_disk_nothing_can_be_begun_and_a_line_says_why(tmp_path:
 
 
 def refuse(pid: int, *, most: int = 0) -> None:
-    """Let the system refuse all writes of a process to files beyond `most` bytes, even to its log."""
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+    """Let the system refuse all writes of `serve` and its web process to files beyond `most` bytes, even to the log."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for process in (pid, *map(int, children)):
+        resource.prlimit(process, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
 
 
 async def test_a_disk_that_takes_nothing_for_a_while_not_even_the_log_costs_nobody_their_mail(

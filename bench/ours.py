@@ -81,7 +81,7 @@ def slow_commits(installation: Installation, milliseconds: float) -> None:
     def wait(_connection: object = None) -> None:
         time.sleep(milliseconds / 1000)
 
-    for engine in (installation.database._engine.sync_engine, installation.database._at_once):
+    for engine in (installation.database._engine.sync_engine, installation.database._sync_writer):
         event.listen(engine, "commit", wait)
     transact = installation.database._transact
 

@@ -16,7 +16,7 @@ from scheduler.store.database import Database
 from scheduler.store.schema import metadata
 from scheduler.store.upgrades import open_database
 
-# Made by the nine migrations that 0009 replaces (git tag `before-restructure`), with one row in most tables.
+# Made by the nine migrations that 0009 replaces, with one row in most tables.
 _REVISION_0009 = Path(__file__).parent / "revision_0009.sqlite"
 _ROWS = (
     "INSERT INTO series (slug, fingerprint, adopted_at, derived_until) VALUES ('monthly', 'f', 0, 0)",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.domain.errors import Problem
+from scheduler.store.key_file import sync_to_disk
 from scheduler.store.upgrades import is_known
 
 FORMAT = 1
@@ -122,17 +123,9 @@ def _draft_of(file: Path) -> Iterator[Path]:
 
 def _replace(draft: Path, file: Path) -> None:
     """Rename a finished draft to `file` durably: after a power cut the file is complete."""
-    _sync(draft)
+    sync_to_disk(draft)
     draft.replace(file)
-    _sync(file.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_to_disk(file.parent)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def write_key(path: Path, key: bytes) -> None:
         finally:
             os.close(handle)
         os.link(draft, path)  # unlike a rename, it replaces nothing
-        _sync(path.parent)
+        sync_to_disk(path.parent)
     except FileExistsError:
         raise
     except OSError as error:
@@ -55,8 +55,9 @@ def write_key(path: Path, key: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def sync_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

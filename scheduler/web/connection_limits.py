@@ -128,6 +128,8 @@ class LimitedConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not subclasses of asyncio.Transport.
         self._transport = cast(asyncio.Transport, transport)
+        # A client that does not read its answers holds no more than one of them in memory.
+        self._transport.set_write_buffer_limits(high=0)
         self._set_deadline(self._limits.head_seconds)
         peer = transport.get_extra_info("peername")
         self._server.connection_made(cast(asyncio.Transport, _QuietTransport(self._transport)))

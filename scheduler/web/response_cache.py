@@ -6,6 +6,7 @@ it is sent again unchanged. Both are valid for one version of the data, which th
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -37,6 +38,9 @@ PUBLIC_PAGES = frozenset(
 
 _PUBLIC_PATHS = frozenset({"/subscribe"})
 _MAX_PAGES = 500
+_MAX_AT_ONCE = 8
+"""How many pages are made at the same time. More would not be made sooner, but would use more memory."""
+
 _LARGEST_PAGE = 256 * 1024
 _LONGEST_LANGUAGES = 100
 _CACHEABLE_STATUS = frozenset({200, 302})
@@ -69,7 +73,8 @@ class ResponseCache:
         self._app = app
         self._feed_cache = feed_cache
         self._pages: OrderedDict[Key, CachedPage] = OrderedDict()
-        self._in_progress: dict[Key, asyncio.Event] = {}
+        self._in_progress: dict[Key, asyncio.Future[CachedPage | None]] = {}
+        self._at_once = asyncio.Semaphore(_MAX_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
@@ -110,26 +115,50 @@ class ResponseCache:
         return True
 
     async def _make(self, key: Key, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have the application answer, and store its answer; wait where another request already does that."""
-        if in_progress := self._in_progress.get(key):
-            await in_progress.wait()
-            if await self._send_cached(key, scope, send):
-                return
-        if scope["method"] == "HEAD" or key in self._in_progress:
+        """Have the application answer, and store its answer; requests that arrive together share one answer."""
+        if scope["method"] == "HEAD":
             await self._app(scope, receive, send)
             return
-        finished = self._in_progress[key] = asyncio.Event()
-        try:
-            try:
-                await self._feed_cache.ensure_fresh()
-            except OUTAGES:
-                await self._app(scope, receive, send)  # which answers with the page about the outage
+        if begun_before := self._in_progress.get(key):
+            await asyncio.wait([begun_before])
+            if await self._send_cached(key, scope, send):
                 return
-            if not await self._send_cached(key, scope, send):
-                await self._app(scope, receive, _Recorder(self, key, scope, send))
+        # An answer begun after this request arrived is new enough for it, even if the data has changed since then.
+        if in_progress := self._in_progress.get(key):
+            await asyncio.wait([in_progress])
+            if (page := in_progress.result()) is None:
+                await self._app(scope, receive, send)
+            else:
+                await send_response(scope, send, page.status, page.headers, page.content)
+            return
+        finished = self._in_progress[key] = asyncio.get_running_loop().create_future()
+        page, messages = None, list[Message]()
+        try:
+            with contextlib.suppress(*OUTAGES):  # The application answers with the page about the outage.
+                await self._feed_cache.ensure_fresh()
+            version = self.version
+            messages = await self._record(scope, receive)
+            if page := _shared_page(version, scope, messages):
+                self.store(key, page)
         finally:
-            finished.set()
             del self._in_progress[key]
+            finished.set_result(page)
+        for message in messages:
+            await send(message)
+
+    async def _record(self, scope: Scope, receive: Receive) -> list[Message]:
+        """Return the application's whole answer.
+
+        It is sent only later, because a client that does not read would hold up all who wait for the same page.
+        """
+        messages: list[Message] = []
+
+        async def record(message: Message) -> None:
+            messages.append(message)
+
+        async with self._at_once:
+            await self._app(scope, receive, record)
+        return messages
 
 
 def _cache_key(scope: Scope) -> Key | None:
@@ -147,34 +176,20 @@ def _cache_key(scope: Scope) -> Key | None:
     return path, scope["query_string"], languages[:_LONGEST_LANGUAGES]
 
 
-class _Recorder:
-    """Pass an answer on to the client, and store it in the cache if it is the same for everybody."""
-
-    def __init__(self, cache: ResponseCache, key: Key, scope: Scope, send: Send) -> None:
-        self._cache, self._key, self._scope, self._send = cache, key, scope, send
-        self._version = cache.version
-        self._status, self._headers, self._content = 0, list[tuple[bytes, bytes]](), b""
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._status, self._headers = message["status"], list(message["headers"])
-        elif message["type"] == "http.response.body" and self._status:
-            self._content += message.get("body", b"")
-            if len(self._content) > _LARGEST_PAGE:
-                self._status = 0
-            elif not message.get("more_body", False) and self._is_cacheable():
-                route = getattr(self._scope.get("route"), "path", "none")
-                page = CachedPage(self._version, route, self._status, self._headers, self._content)
-                self._cache.store(self._key, page)
-        await self._send(message)
-
-    def _is_cacheable(self) -> bool:
-        headers = Headers(raw=self._headers)
-        cache_control = headers.get("cache-control", "")
-        return (
-            self._status in _CACHEABLE_STATUS
-            and "no-store" not in cache_control
-            and "private" not in cache_control
-            and "set-cookie" not in headers
-            and headers.get("vary", "accept-language").lower() == "accept-language"
-        )
+def _shared_page(version: int, scope: Scope, messages: list[Message]) -> CachedPage | None:
+    """Return the answer as a page to be cached; None if it is not the same for everybody."""
+    start, *rest = messages
+    content = b"".join(message.get("body", b"") for message in rest)
+    headers = Headers(raw=start["headers"])
+    cache_control = headers.get("cache-control", "")
+    if (
+        len(content) > _LARGEST_PAGE
+        or start["status"] not in _CACHEABLE_STATUS
+        or "no-store" in cache_control
+        or "private" in cache_control
+        or "set-cookie" in headers
+        or headers.get("vary", "accept-language").lower() != "accept-language"
+    ):
+        return None
+    route = getattr(scope.get("route"), "path", "none")
+    return CachedPage(version, route, start["status"], list(start["headers"]), content)

@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from scheduler.store import service_state
 from scheduler.web.feed_cache import FeedCache
@@ -278,3 +278,101 @@ async def test_what_is_no_plain_question_goes_the_usual_way(app: Starlette, port
         assert answer[1]["connection"] == "close"
         assert await reader.read() == b""
         await hang_up(writer)
+
+
+async def ask_application(cache: ResponseCache, path: str, send: Send) -> None:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [],
+    }
+    await cache(scope, receive, send)
+
+
+class SlowApplication:
+    """An application whose answers take as long as the test wants. It counts how many it makes at once."""
+
+    def __init__(self) -> None:
+        self.may_answer = asyncio.Event()
+        self.asked, self.at_once, self.most_at_once = 0, 0, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await self.may_answer.wait()
+        await all_others()
+        self.at_once -= 1
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"page"})
+
+
+async def all_others() -> None:
+    """Let all other tasks do what they can without waiting for anything."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_a_crowd_whose_page_is_outdated_before_it_is_made_has_it_made_twice_at_most(
+    installation: Installation, watched: FeedCache
+) -> None:
+    """Once, on a busy machine, each of 256 visitors then had it made, all at the same time."""
+    application = SlowApplication()
+    cache, answers = ResponseCache(application, feed_cache=watched), list[Message]()
+
+    async def send(message: Message) -> None:
+        answers.append(message)
+
+    await watched.refresh()
+    crowd = [asyncio.create_task(ask_application(cache, "/", send)) for _ in range(64)]
+    await all_others()
+    installation.clock.pass_(timedelta(minutes=1))
+    await watched.refresh()
+    application.may_answer.set()
+    await asyncio.gather(*crowd)
+    assert application.asked == 2
+    assert [message["body"] for message in answers if "body" in message] == [b"page"] * 64
+
+
+async def test_only_a_few_pages_are_made_at_the_same_time(watched: FeedCache) -> None:
+    application = SlowApplication()
+    cache = ResponseCache(application, feed_cache=watched)
+
+    async def send(message: Message) -> None:
+        pass
+
+    await watched.refresh()
+    crowd = [asyncio.create_task(ask_application(cache, f"/meetings/{n}", send)) for n in range(64)]
+    await all_others()
+    application.may_answer.set()
+    await asyncio.gather(*crowd)
+    assert application.asked == 64 and application.most_at_once == 8
+
+
+async def test_a_client_that_does_not_read_holds_up_nobody_who_asks_for_the_same_page(
+    watched: FeedCache,
+) -> None:
+    """Once, those who asked for the page that it was the first to ask for waited up to a minute."""
+    application = SlowApplication()
+    application.may_answer.set()
+    cache, sending, never = ResponseCache(application, feed_cache=watched), asyncio.Event(), asyncio.Event()
+
+    async def send_slowly(message: Message) -> None:
+        sending.set()
+        await never.wait()
+
+    async def send(message: Message) -> None:
+        pass
+
+    first = asyncio.create_task(ask_application(cache, "/", send_slowly))
+    await sending.wait()
+    async with asyncio.timeout(10):
+        await ask_application(cache, "/", send)
+    assert application.asked == 1
+    first.cancel()

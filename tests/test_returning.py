@@ -152,7 +152,7 @@ async def test_who_leaves_by_mail_gets_nothing_more_of_what_is_queued(tmp_path: 
             Change(topic="Listening"),
             now=installation.clock.now(),
         )
-        await tell(installation.database, amended, now=installation.clock.now())
+        await tell(installation.database, amended, now=installation.clock.now(), by_choice=())
         await installation.planner.tick()
         assert await installation.states(kind="update") == {"Ann": "queued", "Bo": "queued"}
         here.relay.taken.clear()

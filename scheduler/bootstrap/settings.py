@@ -133,14 +133,15 @@ def _check_policies(tables: Tables, sources: Sources) -> None:
                 accepted="a slug of its own",
             )
         seen.add(policy.slug)
-        if policy.series is not None and policy.series not in slugs:
+        chosen = policy.chosen_series
+        if unknown := sorted((chosen or frozenset()) - set(slugs)):
             raise settings_problem(
                 sources,
                 ("policies", number, "series"),
-                f"there is no series '{policy.series}'",
+                f"there is no series '{unknown[0]}'",
                 accepted=", ".join(slugs),
             )
-        for slug in slugs if policy.series is None else [policy.series]:
+        for slug in slugs if chosen is None else sorted(chosen):
             if policy.kind not in ONCE:
                 continue
             if earlier := once.get((policy.kind, slug)):

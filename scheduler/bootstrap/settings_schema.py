@@ -400,6 +400,7 @@ class SeriesTable(Table):
     minutes: int = Field(ge=1, le=1440, description="a whole number from 1 to 1440")
     first: Annotated[date, BeforeValidator(read_date)] = Field(description="a date as 2020-07-16")
     link: OptionalUrl = Field(default="", description=URL)
+    follow: Literal["everyone", "choice"] = Field(default="everyone", description='"everyone" or "choice"')
 
     @model_validator(mode="after")
     def _is_a_series(self) -> Self:
@@ -417,7 +418,13 @@ class SeriesTable(Table):
             first=self.first,
             description=self.description,
             link=self.link,
+            by_choice=self.follow == "choice",
         )
+
+
+def _read_slugs(value: object) -> object:
+    """Accept one slug in place of a list."""
+    return [value] if isinstance(value, str) else value
 
 
 class PolicyTable(Table):
@@ -434,7 +441,9 @@ class PolicyTable(Table):
     )
     days_after: int | None = Field(default=None, ge=0, le=60, description="a whole number from 0 to 60")
     at: WallTime | None = Field(default=None, description=TIME)
-    series: str | None = Field(default=None, description="the slug of a series")
+    series: Annotated[list[str] | None, BeforeValidator(_read_slugs)] = Field(
+        default=None, min_length=1, description="the slug of a series, or a list of slugs"
+    )
 
     @model_validator(mode="after")
     def _is_a_policy(self) -> Self:
@@ -450,8 +459,12 @@ class PolicyTable(Table):
             lag=self.lag,
             days_after=self.days_after,
             at=self.at,
-            series=self.series,
+            series=self.chosen_series,
         )
+
+    @property
+    def chosen_series(self) -> frozenset[str] | None:
+        return None if self.series is None else frozenset(self.series)
 
 
 def _validate(build: Callable[[], object]) -> None:

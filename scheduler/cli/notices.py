@@ -29,9 +29,10 @@ from scheduler.cli.command import (
 from scheduler.cli.reports import describe_duration
 from scheduler.delivery.compose.markdown import placeholders
 from scheduler.domain.address import address_key
-from scheduler.domain.audience import ACCEPTED, parse_audience
+from scheduler.domain.audience import ACCEPTED, Audience, parse_audience
 from scheduler.domain.clock import parse_duration
 from scheduler.domain.errors import Refused
+from scheduler.domain.occurrence import slugs_by_choice
 from scheduler.domain.table import decode_text
 from scheduler.service import notices as notice_service
 from scheduler.service.health import is_served
@@ -122,9 +123,11 @@ def send(
         if not lifetime:
             raise Refused(f"--expires {expires}: it would expire before it is sent; give a longer time")
         if not test_to:
-            terms = parse_audience(audience, read_list=read_list)
+            series = command_context(context).settings.series
+            terms = parse_audience(audience, all_series=series, read_list=read_list)
     if test_to:
-        audience, terms = f"test to {test_to}", {"address": [address_key(test_to)]}
+        audience = f"test to {test_to}"
+        terms = Audience(terms={"address": [address_key(test_to)]})
     text = _read_body(body)
     notice_service.require_words(subject, text)
     for placeholder in placeholders(f"{subject}\n{text}"):
@@ -333,10 +336,12 @@ def resend_missed(
     """Send a stopped or failed notice to the members who have not received it."""
 
     async def count(parts: Parts) -> int:
-        return await notice_service.count_missed(parts.database, _id(notice))
+        by_choice = slugs_by_choice(parts.series)
+        return await notice_service.count_missed(parts.database, _id(notice), by_choice=by_choice)
 
     async def act(parts: Parts) -> int:
-        return await notice_service.resend_missed(parts.database, _id(notice), parts.clock.now())
+        by_choice, now = slugs_by_choice(parts.series), parts.clock.now()
+        return await notice_service.resend_missed(parts.database, _id(notice), now, by_choice=by_choice)
 
     if (number := command_context(context).run(count)) > 1:
         question = f"Send notice {notice} to {counted(number, 'member')} who have not received it?"

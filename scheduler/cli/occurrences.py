@@ -28,7 +28,7 @@ from scheduler.cli.command import (
 )
 from scheduler.domain.code_page import require_encoding
 from scheduler.domain.errors import Refused, SettingsProblem
-from scheduler.domain.occurrence import OccurrenceKey, Series
+from scheduler.domain.occurrence import OccurrenceKey, Series, slugs_by_choice
 from scheduler.service import occurrences as occurrence_service
 from scheduler.service.occurrence_import import read_programme, take_programme
 from scheduler.service.occurrences import Amended, Extra, require_occurrence
@@ -115,13 +115,23 @@ def amend(
         preview = await occurrence_service.preview(
             parts.database, series, key, change, now=now, to_tell=to_tell
         )
-        return preview, await occurrence_service.count_told(parts.database, preview.after)
+        by_choice = slugs_by_choice(parts.series)
+        return preview, await occurrence_service.count_told(
+            parts.database, preview.after, by_choice=by_choice
+        )
 
     async def act(parts: Parts) -> None:
         now, series = parts.clock.now(), _series_by_slug(parts)
         amended = await occurrence_service.amend(parts.database, series, key, change, now=now)
         if tell and amended.changed:
-            notice = await occurrence_service.tell(parts.database, amended, now=now, words=text, hold=wait)
+            notice = await occurrence_service.tell(
+                parts.database,
+                amended,
+                by_choice=slugs_by_choice(parts.series),
+                now=now,
+                words=text,
+                hold=wait,
+            )
             typer.echo(f"notice {notice.notice} tells {counted(notice.recipients, 'member')}")
             if hold:
                 typer.echo(

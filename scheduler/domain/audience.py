@@ -1,15 +1,46 @@
-"""Parse the audience of a notice as a convenor writes it: terms joined by commas, meaning their union."""
+"""The audience of a notice: parse it as a convenor writes it, as terms joined by commas."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
 
 from scheduler.domain.address import address_key
 from scheduler.domain.country import require_country
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import require_locale
-from scheduler.domain.occurrence import OccurrenceKey
+from scheduler.domain.occurrence import OccurrenceKey, Series, slugs_by_choice
 from scheduler.domain.zone import canonical_zone, require_zone
 
-ACCEPTED = "all, convenors, coming:KEY, unanswered:KEY, country:XX, zone:Z, locale:L, list:FILE"
+ACCEPTED = (
+    "all, convenors, series:SLUG, coming:KEY, answered:KEY, declined:KEY, unanswered:KEY, country:XX, zone:Z, "
+    "locale:L, joined-since:DATE, list:FILE, except:TERM"
+)
+
+Terms = Mapping[str, Collection[str]]
+"""The values of each kind of term (`all`, `convenors`, `coming`, …)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audience:
+    """The members of any of `terms`, except those of any of `without`.
+
+    Three kinds are never written by convenors: `address` has the keys of addresses; `told-of` has occurrences, and
+    means the followers of their series and all who were sent their invitation; `other-zone` means any zone but these.
+    `by_choice` are the slugs of the series that only those members follow who say so.
+    """
+
+    terms: Terms
+    without: Terms = field(default_factory=dict)
+    by_choice: Collection[str] = ()
+
+    def meetings(self) -> list[tuple[str, str]]:
+        """Return the terms that name a meeting, as kind and key."""
+        return [
+            (kind, key)
+            for terms in (self.terms, self.without)
+            for kind in ("coming", "answered", "declined", "unanswered")
+            for key in terms.get(kind, ())
+        ]
 
 
 def _occurrence_key(text: str) -> str:
@@ -21,32 +52,53 @@ def _zone(text: str) -> str:
     return canonical_zone(require_zone(text))
 
 
+def _date(text: str) -> str:
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise Refused(f"audience joined-since: '{text}' is not a date; write it as 2026-11-19") from None
+
+
 _CHECKS: Mapping[str, Callable[[str], str]] = {
     "coming": _occurrence_key,
+    "answered": _occurrence_key,
+    "declined": _occurrence_key,
     "unanswered": _occurrence_key,
     "country": require_country,
     "zone": _zone,
     "locale": require_locale,
+    "joined-since": _date,
 }
 
 
-def parse_audience(text: str, *, read_list: Callable[[str], Sequence[str]]) -> dict[str, list[str]]:
-    """Return the values of the terms of an audience by their kind.
+def parse_audience(
+    text: str, *, all_series: Iterable[Series], read_list: Callable[[str], Sequence[str]]
+) -> Audience:
+    """Return the audience that `text` describes.
 
     `list:FILE` becomes `address`, with the keys of the addresses that `read_list` finds in the file.
     Raises Refused, naming the term and what is accepted.
     """
+    known = {series.slug: series for series in all_series}
     terms: dict[str, list[str]] = {}
+    without: dict[str, list[str]] = {}
     for term in filter(None, (part.strip() for part in text.split(","))):
-        kind, colon, value = term.partition(":")
+        is_exception = term.startswith("except:")
+        target = without if is_exception else terms
+        kind, colon, value = term.removeprefix("except:").partition(":")
         if kind in ("all", "convenors") and not colon:
-            terms.setdefault(kind, [])
+            target.setdefault(kind, [])
         elif kind == "list" and value:
-            terms.setdefault("address", []).extend(address_key(address) for address in read_list(value))
+            target.setdefault("address", []).extend(address_key(address) for address in read_list(value))
+        elif kind == "series" and value:
+            if value not in known:
+                raise Refused(f"audience '{term}': there is no such series; accepted: {', '.join(known)}")
+            target.setdefault(kind, []).append(value)
         elif kind in _CHECKS and value:
-            terms.setdefault(kind, []).append(_CHECKS[kind](value))
+            target.setdefault(kind, []).append(_CHECKS[kind](value))
         else:
             raise Refused(f"audience '{term}' is not known; accepted: {ACCEPTED}, several joined by commas")
     if not terms:
-        raise Refused(f"the audience is empty; accepted: {ACCEPTED}")
-    return terms
+        only = "it only has exceptions; write for example all,except:convenors" if without else "it is empty"
+        raise Refused(f"audience '{text}': {only}; accepted: {ACCEPTED}")
+    return Audience(terms=terms, without=without, by_choice=slugs_by_choice(known.values()))

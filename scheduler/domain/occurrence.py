@@ -1,7 +1,7 @@
 """The recurring meeting and its occurrences: turn the rule and wall time of a series into instants."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from datetime import date as Date  # noqa: N812 - `date` is the field of an occurrence
@@ -52,7 +52,8 @@ def in_gap(wall: datetime, zone: str) -> bool:
 class Series:
     """A recurring meeting: a rule on home dates, a wall-clock start in an IANA zone, a duration.
 
-    `rule` may be in English words; it is stored in the form of RFC 5545.
+    `rule` may be in English words; it is stored in the form of RFC 5545. Each member follows the series until they say
+    no, or with `by_choice` only after they say yes.
     """
 
     slug: str
@@ -64,6 +65,7 @@ class Series:
     first: Date
     description: str = ""
     link: str = ""
+    by_choice: bool = False
     _dates: rrule = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -115,6 +117,19 @@ class Series:
             ends=starts + self.duration,
             changed_at=adopted_at,
         )
+
+
+def slugs_by_choice(all_series: Iterable[Series]) -> frozenset[str]:
+    """Return the slugs of the series that only those members follow who say so."""
+    return frozenset(series.slug for series in all_series if series.by_choice)
+
+
+def followed(all_series: Iterable[Series], choices: Mapping[str, bool]) -> list[str]:
+    """Return the slugs of the series that a member follows, in the order of the settings.
+
+    `choices` are the member's explicit choices by slug; for every other series its default counts.
+    """
+    return [series.slug for series in all_series if choices.get(series.slug, not series.by_choice)]
 
 
 class Status(StrEnum):
@@ -176,6 +191,11 @@ class Occurrence:
         if self.cancelled:
             return Status.CANCELLED
         return Status.MOVED if self.starts != self.original else Status.SCHEDULED
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it takes place: it is neither cancelled nor orphaned."""
+        return not self.cancelled and not self.orphaned
 
     @property
     def home_date(self) -> Date:

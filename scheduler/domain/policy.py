@@ -81,7 +81,7 @@ class Policy:
 
     It has either a `lead` before the start, or a local time `at` on the day that is `days_before` the member's own
     date of the meeting. A follow-up has either a `lag` after the end, or a local time `days_after` that date.
-    `series` is the only series for which it applies; None means all.
+    `series` are the slugs of the only series for which it applies; None means all.
     """
 
     slug: str
@@ -91,7 +91,7 @@ class Policy:
     days_before: int | None = None
     days_after: int | None = None
     at: time | None = None
-    series: str | None = None
+    series: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         require_slug(self.slug, "policy slug")
@@ -195,17 +195,22 @@ def identity(kind: Kind, occurrence: Occurrence, policy: str) -> str:
 
 
 def wanted(
-    occurrence: Occurrence, policy: Policy, *, zones: frozenset[str], adopted_at: datetime, invite_now: bool
+    occurrence: Occurrence,
+    policy: Policy,
+    *,
+    zones: frozenset[str],
+    adopted_at: datetime,
+    invited_late: Mapping[str, datetime],
 ) -> Wanted | None:
     """Return the notice about `occurrence` that `policy` gives to members in `zones`, or None if there is none.
 
-    A due instant before `adopted_at` creates nothing, except for an invitation with `invite_now`, which says that this
-    is the next occurrence of a series that has just begun to send invitations. A follow-up needs materials that were
-    added while it was still useful.
+    A due instant before `adopted_at` creates nothing, except for an invitation to an occurrence in `invited_late`, the
+    result of `late_invitations`: it is due at the instant given there, if that is later. A follow-up needs materials
+    that were added while it was still useful.
     """
-    if occurrence.cancelled or occurrence.orphaned:
+    if not occurrence.is_held:
         return None
-    at_once = invite_now and policy.kind is Kind.INVITATION
+    late = invited_late.get(occurrence.key) if policy.kind is Kind.INVITATION else None
     dues = {zone: policy.due_about(occurrence, zone) for zone in policy.zones(zones)}
     expires = occurrence.starts
     if policy.kind is Kind.FOLLOW_UP:
@@ -219,17 +224,49 @@ def wanted(
         identity=identity(policy.kind, occurrence, policy.slug),
         starts=occurrence.starts,
         expires=expires,
-        dues={zone: due for zone, due in dues.items() if at_once or due >= adopted_at},
+        dues={
+            zone: due if due >= adopted_at or late is None else max(due, late)
+            for zone, due in dues.items()
+            if due >= adopted_at or late is not None
+        },
     )
+
+
+_AT_ONCE = datetime.min.replace(tzinfo=UTC)
+
+
+def late_invitations(
+    occurrences: Iterable[Occurrence], adopted_at: datetime, *, is_first: bool
+) -> dict[str, datetime]:
+    """Return, by key, from when (UTC) an invitation is sent that was already open when its policy was adopted.
+
+    `occurrences` are those of one series. With `is_first`, which says that the series has just begun to send
+    invitations, the one to the occurrence that was next is sent at once. The one to a later occurrence is sent when the
+    occurrence before it is over. That does not change when they are over.
+    """
+    late = {}
+    over = _AT_ONCE if is_first else None
+    for occurrence in sorted(occurrences, key=lambda occurrence: (occurrence.starts, occurrence.key)):
+        if occurrence.is_held and occurrence.starts > adopted_at:
+            if over:
+                late[occurrence.key] = over
+            over = max(over or occurrence.ends, occurrence.ends)
+    return late
+
+
+def occurrence_before(occurrences: Iterable[Occurrence], occurrence: Occurrence) -> Occurrence | None:
+    """Return the last of `occurrences` that is held in the same series and starts before `occurrence`."""
+    earlier = (
+        other
+        for other in occurrences
+        if other.series == occurrence.series and other.is_held and other.starts < occurrence.starts
+    )
+    return max(earlier, key=lambda other: (other.starts, other.key), default=None)
 
 
 def next_occurrence(occurrences: Iterable[Occurrence], after: datetime) -> Occurrence | None:
     """Return the first of `occurrences` that is neither cancelled nor orphaned and starts after `after`."""
-    upcoming = (
-        occurrence
-        for occurrence in occurrences
-        if not occurrence.cancelled and not occurrence.orphaned and occurrence.starts > after
-    )
+    upcoming = (occurrence for occurrence in occurrences if occurrence.is_held and occurrence.starts > after)
     return min(upcoming, key=lambda occurrence: (occurrence.starts, occurrence.key), default=None)
 
 

@@ -1,17 +1,27 @@
 """Forecast what will be sent, to how many members and when, as things are now. Sends nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import EVERY_ZONE, FOLLOW_UP_REACH, PLANNED, Kind, Policy, Wanted
-from scheduler.service.settings_sync import adoption, applies_to, first_invited, wanted_notices, with_derived
+from scheduler.domain.occurrence import Occurrence, Series, slugs_by_choice
+from scheduler.domain.policy import (
+    EVERY_ZONE,
+    FOLLOW_UP_REACH,
+    PLANNED,
+    Kind,
+    Policy,
+    Wanted,
+    late_invitations,
+    occurrence_before,
+)
+from scheduler.service.settings_sync import adoption, applies_to, horizon, wanted_notices, with_derived
 from scheduler.store import members, notices, occurrences
 from scheduler.store.database import Database
 from scheduler.store.ledger import reports
+from scheduler.store.ledger.fan_out import Reach
 from scheduler.store.ledger.reports import Waiting
 from scheduler.store.notices import Notice
 
@@ -54,11 +64,19 @@ async def forecast(
         active = await members.active_by_zone(connection)
         zones = await members.zones(connection)
         open_notices = {notice.identity: notice for notice in await notices.open_notices(connection)}
+        recent = await occurrences.all_occurrences(connection, since=now - horizon(policies))
+        befores = {occurrence.key: occurrence_before(recent, occurrence) for occurrence in recent}
         rows = [
             row
             for want in await _wants(connection, series, policies, zones=zones, until=until, now=now)
             for row in await _planned_rows(
-                connection, want, open_notices.get(want.identity), active=active, now=now
+                connection,
+                want,
+                open_notices.get(want.identity),
+                active=active,
+                by_choice=slugs_by_choice(series),
+                before=befores.get(want.occurrence) if want.kind is Kind.INVITATION else None,
+                now=now,
             )
         ]
         for notice in open_notices.values():
@@ -101,7 +119,7 @@ async def _wants(
                 _to_tell_of(planned, policy, now),
                 zones=zones,
                 adopted_at=adopted_at,
-                invited_at_once=first_invited(planned, adopted_at, is_first=is_first),
+                invited_late=late_invitations(planned, adopted_at, is_first=is_first),
             )
     return [want for want in wants if want.identity not in closed]
 
@@ -117,9 +135,15 @@ async def _planned_rows(
     notice: Notice | None,
     *,
     active: Mapping[tuple[str, str], int],
+    by_choice: Collection[str],
+    before: Occurrence | None,
     now: datetime,
 ) -> list[Forecast]:
-    """Return the rows of a notice that a policy wants; `notice` is None until it exists."""
+    """Return the rows of a notice that a policy wants; `notice` is None until it exists.
+
+    `before` is the meeting before the one that an invitation is about: until it is over, who came too late for the due
+    instant of the invitation is not invited.
+    """
     dues = {zone: (due, False) for zone, due in want.dues.items()}
     waiting = dict[str, Waiting]()
     if notice:
@@ -133,22 +157,15 @@ async def _planned_rows(
     number = notice.id if notice else None
     # Everybody on the list now is in time for any later due instant: one query serves all of them.
     missing_later = (
-        await reports.missing_later(connection, want, active, notice=number)
+        await reports.missing_later(connection, want, active, notice=number, by_choice=by_choice)
         if any(due > now and not fanned for due, fanned in dues.values())
         else {}
     )
+    awaited = before if before and before.ends > now else None
+    reach = Reach(by_choice=by_choice, awaits=awaited.starts if awaited else None)
     rows = []
-    for zone, (due, fanned) in dues.items():
-        if fanned:
-            missing = dict[str, int]()
-        elif due > now:
-            missing = missing_later
-        else:
-            only = None if zone == EVERY_ZONE else zone
-            missing = await reports.missing_by_zone(connection, want, notice=number, due=due, zone=only)
-        places = missing.keys() | waiting.keys() if zone == EVERY_ZONE else {zone}
-        fanned_out = [waiting[place] for place in places if place in waiting]
-        count = sum(group.count for group in fanned_out) + sum(missing.get(place, 0) for place in places)
+
+    def add(due: datetime, zone: str, count: int, ready: datetime | None) -> None:
         if count:
             rows.append(
                 Forecast(
@@ -160,9 +177,34 @@ async def _planned_rows(
                     expires=want.expires,
                     zone=None if zone == EVERY_ZONE else zone,
                     recipients=count,
-                    ready=min((group.ready for group in fanned_out), default=None),
+                    ready=ready,
                 )
             )
+
+    for zone, (due, fanned) in dues.items():
+        only = None if zone == EVERY_ZONE else zone
+        if fanned:
+            missing = dict[str, int]()
+        elif due > now:
+            missing = missing_later
+        else:
+            missing = await reports.missing_by_zone(
+                connection, want, notice=number, due=due, zone=only, reach=reach
+            )
+        places = missing.keys() | waiting.keys() if zone == EVERY_ZONE else {zone}
+        fanned_out = [waiting[place] for place in places if place in waiting]
+        count = sum(group.count for group in fanned_out) + sum(missing.get(place, 0) for place in places)
+        add(due, zone, count, min((group.ready for group in fanned_out), default=None))
+        if awaited and due <= now and due < awaited.ends:
+            latecomers = await reports.missing_by_zone(
+                connection,
+                want,
+                notice=number,
+                due=due,
+                zone=only,
+                reach=Reach(by_choice=by_choice, latecomers=True),
+            )
+            add(awaited.ends, zone, sum(latecomers.values()), None)
     return rows
 
 

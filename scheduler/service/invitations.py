@@ -1,30 +1,41 @@
 """Return which invitations are open, to invite new members at once, and what is due for an added occurrence."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
 
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import EVERY_ZONE, Kind, Policy, Wanted, due_in, identity
+from scheduler.domain.policy import (
+    EVERY_ZONE,
+    Kind,
+    Policy,
+    Wanted,
+    due_in,
+    identity,
+    late_invitations,
+    next_occurrence,
+)
 from scheduler.service.schedule import timeline
-from scheduler.service.settings_sync import adoption, applies_to, first_invited, horizon, wanted_notices
+from scheduler.service.settings_sync import adoption, applies_to, horizon, wanted_notices
 from scheduler.store import members, notices, occurrences
 from scheduler.store.database import Database
 from scheduler.store.ledger import reports
+from scheduler.store.ledger.fan_out import Reach
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invitation:
-    """The invitation to an occurrence as it is planned, or will be at the next tick.
+    """The invitation to the next occurrence of a series as it is planned, or will be at the next tick.
 
-    `at_once`: it is sent even if it was due before `adopted_at`. `dues` are the stored due instants (UTC) by zone.
+    `late` is from when it is sent if it was due before `adopted_at`; None: never. `dues` are the stored due instants
+    (UTC) by zone.
     """
 
     occurrence: Occurrence
     policy: Policy
     adopted_at: datetime
-    at_once: bool
+    late: datetime | None
     dues: Mapping[str, datetime]
 
     def is_open_in(self, zone: str, now: datetime) -> bool:
@@ -34,7 +45,7 @@ class Invitation:
             [self.occurrence],
             zones=frozenset({zone}),
             adopted_at=self.adopted_at,
-            invited_at_once=self.occurrence.key if self.at_once else "",
+            invited_late={self.occurrence.key: self.late} if self.late else {},
         )
         due = (due_in(wants[0].dues, zone) if wants else None) or due_in(self.dues, zone)
         return due is not None and due <= now < self.occurrence.starts
@@ -43,7 +54,8 @@ class Invitation:
 async def invitations(
     database: Database, *, series: Sequence[Series], policies: Sequence[Policy], now: datetime
 ) -> list[Invitation]:
-    """Return the invitations to coming meetings that may be open, whether or not a `serve` has ever run."""
+    """Return the invitation to the next meeting of each series, which may be open, whether or not a `serve` has ever
+    run. Invitations to later meetings are sent to new members only when that meeting is over."""
     until = now + horizon(policies)
     coming_invitations = []
     async with database.read() as connection:
@@ -59,22 +71,21 @@ async def invitations(
                 planned = list(
                     takewhile(lambda occurrence: occurrence.starts <= until, line.since(min(adopted_at, now)))
                 )
-                invited_at_once = first_invited(planned, adopted_at, is_first=is_first)
-                for occurrence in planned:
-                    notice = open_notices.get(identity(policy.kind, occurrence, policy.slug))
-                    stopped = notice is not None and notice.stopped_at is not None
-                    dropped = occurrence.cancelled or occurrence.orphaned or stopped
-                    if occurrence.starts > now and not dropped:
-                        stored_dues = dues.get(notice.id, {}) if notice else {}
-                        coming_invitations.append(
-                            Invitation(
-                                occurrence=occurrence,
-                                policy=policy,
-                                adopted_at=adopted_at,
-                                at_once=occurrence.key == invited_at_once,
-                                dues={zone: due.due for zone, due in stored_dues.items()},
-                            )
+                late = late_invitations(planned, adopted_at, is_first=is_first)
+                if (occurrence := next_occurrence(planned, now)) is None:
+                    continue
+                notice = open_notices.get(identity(policy.kind, occurrence, policy.slug))
+                if notice is None or notice.stopped_at is None:
+                    stored_dues = dues.get(notice.id, {}) if notice else {}
+                    coming_invitations.append(
+                        Invitation(
+                            occurrence=occurrence,
+                            policy=policy,
+                            adopted_at=adopted_at,
+                            late=late.get(occurrence.key),
+                            dues={zone: due.due for zone, due in stored_dues.items()},
                         )
+                    )
     return coming_invitations
 
 
@@ -99,18 +110,23 @@ async def wanted_for_added(
                 [added],
                 zones=zones,
                 adopted_at=adopted_at,
-                invited_at_once=first_invited([*before, added], adopted_at, is_first=is_first),
+                invited_late=late_invitations([*before, added], adopted_at, is_first=is_first),
             )
     return wants
 
 
-async def count_due_now(database: Database, want: Wanted, *, now: datetime) -> int:
-    """Return to how many members a notice that does not exist yet would be sent at once."""
+async def count_due_now(
+    database: Database, want: Wanted, *, by_choice: Collection[str], now: datetime
+) -> int:
+    """Return to how many members a notice that does not exist yet would be sent at once. `by_choice` are the slugs of
+    the series that only those members follow who say so."""
     recipients = 0
     async with database.read() as connection:
         for zone, due in want.dues.items():
             if due <= now:
                 only = None if zone == EVERY_ZONE else zone
-                missing = await reports.missing_by_zone(connection, want, notice=None, due=due, zone=only)
+                missing = await reports.missing_by_zone(
+                    connection, want, notice=None, due=due, zone=only, reach=Reach(by_choice=by_choice)
+                )
                 recipients += sum(missing.values())
     return recipients

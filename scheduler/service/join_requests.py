@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.address import address_key, require_address
+from scheduler.domain.audience import Audience
 from scheduler.domain.country import require_country
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import find_locale, hour_cycle, require_locale
@@ -31,6 +32,8 @@ log = structlog.get_logger()
 
 TAKEN_FOR = timedelta(days=3)
 """How long a request that one convenor has taken cannot be taken by another."""
+
+CONVENORS = Audience(terms={"convenors": []})
 
 PATIENCE = timedelta(days=5)
 """How long a request may wait before the convenors are reminded of it, once a day."""
@@ -156,13 +159,13 @@ async def remind_convenors(database: Database, *, now: datetime) -> int:
             for request in await join_requests.waiting(connection)
             if request.confirmed_at and now - request.confirmed_at >= PATIENCE
         ]
-        convenors = await members.count_audience(connection, {"convenors": []})
+        convenors = await members.count_audience(connection, CONVENORS)
         identity = f"nudge:{now:%Y-%m-%d}"
         if not late or not convenors or await notices.by_identity(connection, identity):
             return 0
     await publish_notice(
         database,
-        audience={"convenors": []},
+        audience=CONVENORS,
         audience_text="convenors",
         dues={EVERY_ZONE: now},
         now=now,

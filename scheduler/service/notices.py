@@ -1,7 +1,7 @@
 """Publish, stop and resend notices: ad-hoc notices to an audience, and service mails to one person."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,14 +9,16 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose.markdown import images
+from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Refused
+from scheduler.domain.occurrence import OccurrenceKey
 from scheduler.domain.policy import EVERY_ZONE, PERSONAL, PLANNED, Kind
 from scheduler.domain.text import require_line, require_prose
 from scheduler.service.planner import local_due
 from scheduler.store import members, notices, service_state
 from scheduler.store.database import Database
 from scheduler.store.ledger import fan_out, lifecycle, reports
-from scheduler.store.members import Audience, Member
+from scheduler.store.members import Member
 from scheduler.store.notices import Notice
 
 SERVICE_MAIL_USEFUL_FOR = {
@@ -219,10 +221,11 @@ async def stop(database: Database, number: int, now: datetime) -> dict[str, int]
         return await reports.states(connection, number)
 
 
-async def count_missed(database: Database, number: int) -> int:
+async def count_missed(database: Database, number: int, *, by_choice: Collection[str]) -> int:
     """Return to how many members at most `resend_missed` sends a notice.
 
-    If the notice was stopped before all its deliveries were created, that is everybody it may be for.
+    If the notice was stopped before all its deliveries were created, that is everybody it may be for. `by_choice`
+    are the slugs of the series that only those members follow who say so.
     """
     async with database.read() as connection:
         notice = await require_notice(connection, number)
@@ -230,13 +233,19 @@ async def count_missed(database: Database, number: int) -> int:
         missed = states.get("withdrawn", 0) + states.get("failed", 0)
         dues = (await notices.dues_of(connection, number)).values()
         if notice.kind in PLANNED and notice.stopped_at and any(due.fanned_at is None for due in dues):
-            everybody = await members.count_audience(connection, {"all": []}, kind=notice.kind)
+            assert notice.occurrence
+            followers = Audience(
+                terms={"series": [OccurrenceKey.parse(notice.occurrence).series]}, by_choice=by_choice
+            )
+            everybody = await members.count_audience(connection, followers, kind=notice.kind)
             missed = max(missed, everybody - sum(states.values()) + missed)
         return missed
 
 
-async def resend_missed(database: Database, number: int, now: datetime) -> int:
+async def resend_missed(database: Database, number: int, now: datetime, *, by_choice: Collection[str]) -> int:
     """Queue again the deliveries of a notice that were stopped before they were tried, or that failed; return how many.
+
+    `by_choice` are the slugs of the series that only those members follow who say so.
 
     Raises Refused if the notice has expired or was withdrawn: send a new one instead.
     """
@@ -247,7 +256,7 @@ async def resend_missed(database: Database, number: int, now: datetime) -> int:
         if notice.unwanted:
             raise Refused(f"notice {number} was withdrawn ({notice.unwanted}); send a new one")
         await notices.change(connection, number, stopped_at=None, closed_at=None)
-        requeued = await lifecycle.requeue(connection, number)
+        requeued = await lifecycle.requeue(connection, number, by_choice=by_choice)
         requeued += await lifecycle.retry_failed(connection, number, now)
         if not notice.frozen:
             await notices.fan_out_again(connection, number)

@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.address import require_url
+from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Refused
-from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, in_gap, instant
+from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, in_gap, instant, slugs_by_choice
 from scheduler.domain.policy import EVERY_ZONE, Kind, Policy, Wanted
 from scheduler.domain.text import require_line, require_prose
 from scheduler.service.invitations import count_due_now, wanted_for_added
@@ -19,11 +20,6 @@ from scheduler.service.schedule import find_occurrence
 from scheduler.store import members, notices, occurrences, service_state
 from scheduler.store.database import Database
 from scheduler.store.ledger import corrections, lifecycle, reports
-
-OF_MEETING = frozenset({"coming", "answered", "declined", "unanswered"})
-"""The audience terms that name an occurrence."""
-
-EVERYBODY: Mapping[str, list[str]] = {"all": []}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,17 +91,16 @@ async def require_occurrence(
 async def require_meetings(
     connection: AsyncConnection,
     all_series: Mapping[str, Series],
-    audience: Mapping[str, Collection[str]],
+    audience: Audience,
     *,
     now: datetime,
 ) -> None:
     """Raise Refused, naming the meeting, if an audience refers to one that does not exist."""
-    for term, values in audience.items():
-        for key in values if term in OF_MEETING else ():
-            try:
-                await require_occurrence(connection, all_series, key, now)
-            except Refused as refusal:
-                raise Refused(f"audience {term}:{key}: {refusal}") from None
+    for term, key in audience.meetings():
+        try:
+            await require_occurrence(connection, all_series, key, now)
+        except Refused as refusal:
+            raise Refused(f"audience {term}:{key}: {refusal}") from None
 
 
 async def preview(
@@ -213,27 +208,36 @@ async def _store(connection: AsyncConnection, series: Series, occurrence: Occurr
 
 
 async def tell(
-    database: Database, amended: Amended, *, now: datetime, words: str = "", hold: timedelta = timedelta()
+    database: Database,
+    amended: Amended,
+    *,
+    by_choice: Collection[str],
+    now: datetime,
+    words: str = "",
+    hold: timedelta = timedelta(),
 ) -> PublishedNotice:
-    """Tell all active members of a change, with an update or a cancellation. `words` (Markdown) begin the mail; the
-    first mail leaves after `hold`.
+    """Tell the followers of a series, and all who were sent the invitation, of a change to one of its meetings.
+
+    It is an update or a cancellation. `words` (Markdown) begin the mail; the first mail leaves after `hold`.
+    `by_choice` are the slugs of the series that only those members follow who say so.
 
     Earlier updates of the same meeting that have not left yet are withdrawn: this one replaces them. Raises Refused
     if nothing changed, or if the meeting is over.
     """
     if not amended.changed:
         raise Refused(f"{amended.after.key} did not change; nobody is told")
-    return await _publish_change(database, amended, now=now, words=words, hold=hold)
+    audience = _followers_and_invited(amended.after, by_choice)
+    return await _publish_change(database, amended, audience, now=now, words=words, hold=hold)
 
 
 async def _publish_change(
     database: Database,
     amended: Amended,
+    audience: Audience,
     *,
     now: datetime,
     words: str = "",
     hold: timedelta = timedelta(),
-    audience: Mapping[str, list[str]] = EVERYBODY,
 ) -> PublishedNotice:
     after = amended.after
     kind = _kind_of_change(after)
@@ -254,7 +258,7 @@ async def _publish_change(
     return await publish_notice(
         database,
         audience=audience,
-        audience_text=_audience_text(audience),
+        audience_text=f"series:{after.series}",
         dues={EVERY_ZONE: now + hold},
         now=now,
         identity=_change_identity(after),
@@ -275,13 +279,12 @@ def _change_identity(occurrence: Occurrence) -> str:
     return f"{_kind_of_change(occurrence)}:{occurrence.key}:{occurrence.revision}"
 
 
-def _audience_text(audience: Mapping[str, list[str]]) -> str:
-    """Return an audience as a convenor writes it."""
-    return ",".join(
-        text
-        for term, values in audience.items()
-        for text in ([f"{term}:{value}" for value in values] or [term])
-    )
+def _followers_and_invited(
+    occurrence: Occurrence, by_choice: Collection[str], *, zones: Collection[str] = ()
+) -> Audience:
+    """Return the audience of a change to a meeting; with `zones`, only its members there."""
+    without = {"other-zone": sorted(zones)} if zones else {}
+    return Audience(terms={"told-of": [occurrence.key]}, without=without, by_choice=by_choice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +292,7 @@ class Untold:
     """An occurrence about which members were last told something else, the audience to tell, and its size."""
 
     occurrence: Occurrence
-    audience: Mapping[str, list[str]]
+    audience: Audience
     recipients: int
 
 
@@ -320,11 +323,8 @@ async def _untold(
         raise Refused(f"{key}: members were told the present details; there is nothing to tell")
     _require_useful(occurrence, _useful_until(occurrence, occurrence), now)
     # If the present revision was told, only those who were told a wrong local time are told again.
-    audience = (
-        EVERYBODY
-        if told_revision < occurrence.revision
-        else {"zone": sorted({group.lives_in for group in wrong})}
-    )
+    zones = {group.lives_in for group in wrong} if told_revision == occurrence.revision else ()
+    audience = _followers_and_invited(occurrence, slugs_by_choice(all_series.values()), zones=zones)
     recipients = await members.count_audience(connection, audience, kind=_kind_of_change(occurrence))
     return Untold(occurrence, audience, recipients), told_revision
 
@@ -349,7 +349,7 @@ async def tell_again(
             await occurrences.amend(connection, after)
             await service_state.note_change(connection)
         before = await occurrences.at_revision(connection, key, told_revision) or occurrence
-    return await _publish_change(database, Amended(before, after), now=now, audience=pending.audience)
+    return await _publish_change(database, Amended(before, after), pending.audience, now=now)
 
 
 def _useful_until(after: Occurrence, before: Occurrence) -> datetime:
@@ -365,10 +365,11 @@ def _require_useful(after: Occurrence, expires: datetime, now: datetime) -> None
         )
 
 
-async def count_told(database: Database, after: Occurrence) -> int:
+async def count_told(database: Database, after: Occurrence, *, by_choice: Collection[str]) -> int:
     """Return to how many members a change that results in `after` would be sent now."""
+    audience = _followers_and_invited(after, by_choice)
     async with database.read() as connection:
-        return await members.count_audience(connection, EVERYBODY, kind=_kind_of_change(after))
+        return await members.count_audience(connection, audience, kind=_kind_of_change(after))
 
 
 def require_message(text: str) -> str:
@@ -387,7 +388,9 @@ async def foresee_extra(
     async with database.read() as connection:
         await _require_free(connection, series, extra, now)
     wants = await wanted_for_added(database, extra, series=series, policies=policies, now=now)
-    recipients = [await count_due_now(database, want, now=now) for want in wants]
+    recipients = [
+        await count_due_now(database, want, by_choice=slugs_by_choice([series]), now=now) for want in wants
+    ]
     return Extra(extra, max(recipients, default=0))
 
 

@@ -5,14 +5,14 @@ A tick is idempotent; several may run at once.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.clock import Clock
-from scheduler.domain.occurrence import Occurrence, Series
+from scheduler.domain.occurrence import Occurrence, Series, slugs_by_choice
 from scheduler.domain.policy import (
     CHANGES,
     EVERY_ZONE,
@@ -23,6 +23,7 @@ from scheduler.domain.policy import (
     Wanted,
     due_in,
     first_instant,
+    occurrence_before,
 )
 from scheduler.service.forecast import forecast
 from scheduler.service.send_schedule import SendScheduler
@@ -34,10 +35,17 @@ from scheduler.service.sending_pause import (
     note_outcome,
     pause_sending,
 )
-from scheduler.service.settings_sync import adopt, applies_to, horizon, stored_first_invited, wanted_notices
+from scheduler.service.settings_sync import (
+    adopt,
+    applies_to,
+    horizon,
+    stored_late_invitations,
+    wanted_notices,
+)
 from scheduler.store import members, notices, occurrences, service_state
 from scheduler.store.database import Database
 from scheduler.store.ledger import archive, claims, fan_out, lifecycle
+from scheduler.store.ledger.fan_out import Reach
 from scheduler.store.notices import Due, Notice
 
 log = structlog.get_logger()
@@ -56,6 +64,17 @@ class Tick:
 
     held: bool
     next_due: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """The start and end (UTC) of the meeting before the one that an invitation is about.
+
+    Who came after the invitation was due, and before that start, is invited at that end.
+    """
+
+    starts: datetime
+    over: datetime
 
 
 class Planner:
@@ -82,9 +101,11 @@ class Planner:
         self._database = database
         self._clock = clock
         self._series = {each_series.slug: each_series for each_series in series}
+        self._by_choice = slugs_by_choice(series)
         self._policies = policies
         self._domain = domain
         self._watch = ClockWatch(clock, longest_outage=longest_outage)
+        self._waits_end: list[datetime] = []
         self._scheduler = SendScheduler(database, series=series, policies=policies, rate=rate)
 
     async def tick(self) -> Tick:
@@ -100,14 +121,13 @@ class Planner:
             now = self._clock.now()
             if await service_state.detect_copy(connection):
                 await pause_sending(connection, RESTORED, now)
-            ticked, before_hold, watermark, swept = await service_state.read_several(
+            ticked, before_hold, watermark = await service_state.read_several(
                 connection,
                 service_state.LAST_TICK,
                 service_state.TICKED_BEFORE_HOLD,
                 service_state.WATERMARK,
-                service_state.SWEPT,
             )
-            last, swept_at = service_state.as_instant(ticked), service_state.as_instant(swept)
+            last = service_state.as_instant(ticked)
             if await self._watch.holds(connection, now, last=last):
                 return Tick(held=True, next_due=None)
             pause = await current_pause(connection)
@@ -120,6 +140,7 @@ class Planner:
                 await service_state.note_change(connection)
             await members.end_pauses(connection, now)
             mark = await service_state.current(connection, "change")
+            swept_at = await service_state.read_instant(connection, service_state.SWEPT)
             sweep = watermark is None or swept_at is None or now - swept_at >= SWEEP_EVERY
             members_changed = sweep or mark != watermark
             if changed or members_changed:
@@ -228,7 +249,7 @@ class Planner:
                     ],
                     zones=zones,
                     adopted_at=adopted.adopted_at,
-                    invited_at_once=await stored_first_invited(connection, series, adopted),
+                    invited_late=await stored_late_invitations(connection, series, adopted),
                 ):
                     wants[want.identity] = want
         return wants
@@ -259,7 +280,7 @@ class Planner:
             connection, notice.id, unwanted=None, closed_at=None, archived_at=None, tally=None
         )
         if not notice.stopped_at:
-            await lifecycle.requeue(connection, notice.id)
+            await lifecycle.requeue(connection, notice.id, by_choice=self._by_choice)
             await notices.fan_out_again(connection, notice.id)
         log.info("notice-wanted-again", notice=notice.id, kind=notice.kind, occurrence=notice.occurrence)
 
@@ -298,20 +319,47 @@ class Planner:
             ]
             dues = await notices.dues_of_open(connection)
             zones = await members.zones(connection)
-        pending = [
-            (notice, due)
-            for notice in followed
-            for due in dues.get(notice.id, {}).values()
-            if due.fanned_at is None
-            and self._scheduler.start(notice, due.zone, due.due) <= now + FAN_OUT_AHEAD
-        ]
+            waits = await self._waits(connection, followed, now)
+        self._waits_end = sorted(wait.over for wait in waits.values() if wait.over > now)
+        pending = []
+        for notice in followed:
+            reach = self._reach(notice, waits, now)
+            for due in dues.get(notice.id, {}).values():
+                if due.fanned_at is None:
+                    if self._scheduler.start(notice, due.zone, due.due) <= now + FAN_OUT_AHEAD:
+                        pending.append((notice, due, reach))
+                elif (wait := waits.get(notice.id)) and max(due.fanned_at, due.due) < wait.over <= now:
+                    pending.append((notice, due, replace(reach, latecomers=True)))
         # Latest first, so that a sender running meanwhile sees that the earlier ones are superseded.
-        for notice, due in sorted(pending, key=lambda pair: (pair[1].due, pair[0].id), reverse=True):
+        for notice, due, reach in sorted(pending, key=lambda row: (row[1].due, row[0].id), reverse=True):
             for zone in sorted(zones) if due.zone == EVERY_ZONE else [due.zone]:
                 start = self._scheduler.start(notice, due.zone, due.due)
-                await self._fan_out_zone(notice, zone, due.due, now, start=start, changed_since=None)
+                await self._fan_out_zone(
+                    notice, zone, due.due, now, start=start, changed_since=None, reach=reach
+                )
             async with self._database.tick() as connection:
                 await notices.mark_fanned(connection, notice.id, due.zone, now)
+
+    async def _waits(
+        self, connection: AsyncConnection, open_notices: Sequence[Notice], now: datetime
+    ) -> dict[int, Wait]:
+        """Return, by invitation, the meeting before the one it invites to."""
+        invitations = [notice for notice in open_notices if notice.kind is Kind.INVITATION]
+        if not invitations:
+            return {}
+        recent = await occurrences.all_occurrences(connection, since=now - horizon(self._policies))
+        by_key = {occurrence.key: occurrence for occurrence in recent}
+        waits = {}
+        for notice in invitations:
+            occurrence = by_key.get(notice.occurrence or "")
+            before = occurrence_before(recent, occurrence) if occurrence else None
+            if before:
+                waits[notice.id] = Wait(starts=before.starts, over=before.ends)
+        return waits
+
+    def _reach(self, notice: Notice, waits: Mapping[int, Wait], now: datetime) -> Reach:
+        wait = waits.get(notice.id)
+        return Reach(by_choice=self._by_choice, awaits=wait.starts if wait and wait.over > now else None)
 
     async def _fan_out_zone(
         self,
@@ -322,6 +370,7 @@ class Planner:
         *,
         start: datetime,
         changed_since: int | None,
+        reach: Reach,
     ) -> None:
         after: int | None = 0
         while after is not None:
@@ -335,13 +384,17 @@ class Planner:
                     now=now,
                     after=after,
                     changed_since=changed_since,
+                    reach=reach,
                 )
 
     async def _follow_members(self, now: datetime, *, changed_since: int | None) -> None:
         """Update the deliveries of open notices for members who joined, left, declined or changed zone."""
         async with self._database.tick() as connection:
-            await lifecycle.follow_members(connection, now, changed_since=changed_since)
+            await lifecycle.follow_members(
+                connection, now, changed_since=changed_since, by_choice=self._by_choice
+            )
             open_notices = await notices.open_notices(connection)
+            waits = await self._waits(connection, open_notices, now)
             for notice in open_notices:
                 await lifecycle.follow_dues(connection, notice.id)
             dues = await notices.dues_of_open(connection)
@@ -355,7 +408,13 @@ class Planner:
                         begun = self._scheduler.has_begun(notice, zone)
                         start = due if begun else self._scheduler.start(notice, zone, due)
                         await self._fan_out_zone(
-                            notice, zone, due, now, start=start, changed_since=changed_since
+                            notice,
+                            zone,
+                            due,
+                            now,
+                            start=start,
+                            changed_since=changed_since,
+                            reach=self._reach(notice, waits, now),
                         )
 
     async def _supersede(self, connection: AsyncConnection, now: datetime) -> int:
@@ -385,6 +444,7 @@ class Planner:
                 await notices.next_due(connection, now),
                 await claims.next_try(connection, now),
                 self._scheduler.next_start(now),
+                *self._waits_end[:1],
             ]
         return min((instant for instant in instants if instant), default=None)
 

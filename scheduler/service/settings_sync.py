@@ -8,8 +8,8 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.errors import SettingsProblem
-from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import Policy, Wanted, next_occurrence, wanted
+from scheduler.domain.occurrence import Occurrence, Series, slugs_by_choice
+from scheduler.domain.policy import Policy, Wanted, late_invitations, wanted
 from scheduler.domain.zone import tzdata_version
 from scheduler.store import occurrences, service_state
 from scheduler.store.ledger import corrections
@@ -24,7 +24,7 @@ def horizon(policies: Sequence[Policy]) -> timedelta:
 
 
 def applies_to(policy: Policy, series: Series) -> bool:
-    return policy.series is None or policy.series == series.slug
+    return policy.series is None or series.slug in policy.series
 
 
 async def check_frozen(connection: AsyncConnection, all_series: Sequence[Series], domain: str) -> None:
@@ -84,11 +84,26 @@ async def adopt(
             connection, series, since=adopted.derived_until, until=until, adopted_at=adopted.adopted_at
         )
         await _adopt_policies(connection, series, policies, adopted_policies, now=now)
+    if await _default_changed(connection, all_series):
+        changed = True
     version = tzdata_version()
     if used_version != version:
         await service_state.write(connection, service_state.TZDATA, version)
         changed |= await _apply_zone_data(connection, now)
     return changed
+
+
+async def _default_changed(connection: AsyncConnection, all_series: Sequence[Series]) -> bool:
+    """Store which series are followed by choice. If that has changed, let the next look at members be a full one."""
+    former, present = (
+        await service_state.read(connection, service_state.BY_CHOICE),
+        sorted(slugs_by_choice(all_series)),
+    )
+    if (former or []) == present:
+        return False
+    await service_state.write(connection, service_state.BY_CHOICE, present)
+    await service_state.write(connection, service_state.SWEPT, None)
+    return True
 
 
 async def _adopt_policies(
@@ -193,24 +208,14 @@ def adoption(
     return now, policy.kind not in kinds
 
 
-async def stored_first_invited(connection: AsyncConnection, series: Series, adopted: AdoptedPolicy) -> str:
-    """Return the same as `first_invited`, of the stored occurrences."""
-    if not adopted.first:
-        return ""
+async def stored_late_invitations(
+    connection: AsyncConnection, series: Series, adopted: AdoptedPolicy
+) -> dict[str, datetime]:
+    """Return `late_invitations` of the stored occurrences."""
     since_adoption = await occurrences.all_occurrences(
         connection, since=adopted.adopted_at, series=series.slug
     )
-    return first_invited(since_adoption, adopted.adopted_at, is_first=True)
-
-
-def first_invited(candidates: Iterable[Occurrence], adopted_at: datetime, *, is_first: bool) -> str:
-    """Return the key of the occurrence to which a policy invites at once, or an empty string.
-
-    A policy that is the first of its kind in the series invites to the occurrence that was next when it was adopted;
-    that does not change when the occurrence is over.
-    """
-    following = next_occurrence(candidates, adopted_at) if is_first else None
-    return following.key if following else ""
+    return late_invitations(since_adoption, adopted.adopted_at, is_first=adopted.first)
 
 
 def wanted_notices(
@@ -219,11 +224,11 @@ def wanted_notices(
     *,
     zones: frozenset[str],
     adopted_at: datetime,
-    invited_at_once: str,
+    invited_late: Mapping[str, datetime],
 ) -> list[Wanted]:
     """Return the notices that a policy wants of some occurrences of one series.
 
-    `zones` are those of members; `invited_at_once` is the key of the occurrence of `first_invited`.
+    `zones` are those of members; `invited_late` is the result of `late_invitations`.
     """
     wants = (
         wanted(
@@ -231,7 +236,7 @@ def wanted_notices(
             policy,
             zones=zones,
             adopted_at=adopted_at,
-            invite_now=occurrence.key == invited_at_once,
+            invited_late=invited_late,
         )
         for occurrence in candidates
     )

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from sqlalchemy import (
@@ -22,10 +22,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.audience import Audience
+from scheduler.domain.occurrence import OccurrenceKey
+from scheduler.domain.policy import Kind
 from scheduler.domain.zone import is_known_zone, names_of_country_zones
 from scheduler.store import service_state
 from scheduler.store.database import insert_into
-from scheduler.store.schema import answers, deliveries, members, mutes
+from scheduler.store.follows import is_follower
+from scheduler.store.schema import answers, deliveries, members, mutes, notices, past_deliveries
 
 Mute = tuple[str, str]
 """A kind of notice that a member does not want to be mailed, and for a reminder its policy's slug, else empty."""
@@ -294,48 +298,95 @@ async def suppressed(connection: AsyncConnection) -> int:
     return int(await connection.scalar(query) or 0)
 
 
-Audience = Mapping[str, Collection[str]]
-"""The values of each kind of term (`all`, `convenors`, `coming`, …); the audience is the union of all terms."""
-
-
 def in_audience(audience: Audience) -> ColumnElement[bool]:
     """Return the condition on `members` for an audience: only active members whose address is not suppressed."""
-    terms: list[ColumnElement[bool]] = []
-    for kind, values in audience.items():
-        match kind:
-            case "all":
-                terms.append(true())
-            case "convenors":
-                terms.append(members.c.convenor)
-            case "coming":
-                terms.append(members.c.id.in_(_answered(values).where(answers.c.answer == "coming")))
-            case "unanswered":
-                terms += [members.c.id.not_in(_answered([value])) for value in values]
-            case "country":
-                terms.append(members.c.country.in_(values))
-                if "GB" in values:
-                    terms.append(members.c.country.like("GB-%"))
-                # Members without a country count by their zone; a nation of the UK has no zone of its own.
-                zones = {
-                    name for value in values if "-" not in value for name in names_of_country_zones(value)
-                }
-                terms.append(
-                    and_(func.coalesce(members.c.country, "") == "", members.c.zone.in_(sorted(zones)))
+    terms = [term for kind, values in audience.terms.items() for term in _in_terms(kind, values, audience)]
+    excluded = [
+        term for kind, values in audience.without.items() for term in _in_terms(kind, values, audience)
+    ]
+    return and_(
+        members.c.status == "active",
+        members.c.suppressed_at.is_(None),
+        or_(*terms),
+        *([~or_(*excluded)] if excluded else []),
+    )
+
+
+def _in_terms(kind: str, values: Collection[str], audience: Audience) -> list[ColumnElement[bool]]:
+    """Return the conditions on `members`, any of which puts a member in the audience's terms of one kind."""
+    match kind:
+        case "all":
+            return [true()]
+        case "convenors":
+            return [members.c.convenor]
+        case "series":
+            return [is_follower(members.c.id, slug, audience.by_choice) for slug in values]
+        case "told-of":
+            return [
+                term
+                for key in values
+                for term in (
+                    is_follower(members.c.id, OccurrenceKey.parse(key).series, audience.by_choice),
+                    was_invited(members.c.id, key),
                 )
-            case "zone":
-                terms.append(members.c.zone.in_(values))
-            case "locale":
-                terms.append(members.c.locale.in_(values))
-                # A choice of the 12 or 24 hour clock extends the locale, as in en-GB-u-hc-h12.
-                terms += [members.c.locale.startswith(f"{value}-u-", autoescape=True) for value in values]
-            case "address":
-                terms += [
-                    members.c.address_key.in_(list(values)[start : start + BATCH])
-                    for start in range(0, len(values), BATCH)
-                ]
-            case _:
-                raise ValueError(f"unknown audience '{kind}'")
-    return and_(members.c.status == "active", members.c.suppressed_at.is_(None), or_(*terms))
+            ]
+        case "coming":
+            return [members.c.id.in_(_answered(values).where(answers.c.answer == "coming"))]
+        case "declined":
+            return [members.c.id.in_(_answered(values).where(answers.c.answer == "declined"))]
+        case "answered":
+            return [members.c.id.in_(_answered(values))]
+        case "unanswered":
+            return [members.c.id.not_in(_answered([value])) for value in values]
+        case "country":
+            # A nation of the UK has no zone of its own.
+            zones = {name for value in values if "-" not in value for name in names_of_country_zones(value)}
+            return [
+                members.c.country.in_(values),
+                members.c.zone.in_(sorted(zones)),
+                *([members.c.country.like("GB-%")] if "GB" in values else []),
+            ]
+        case "other-zone":
+            return [members.c.zone.not_in(values)]
+        case "zone":
+            return [members.c.zone.in_(values)]
+        case "locale":
+            # A choice of the 12 or 24 hour clock extends the locale, as in en-GB-u-hc-h12.
+            return [
+                members.c.locale.in_(values),
+                *(members.c.locale.startswith(f"{value}-u-", autoescape=True) for value in values),
+            ]
+        case "joined-since":
+            since = min(datetime.combine(date.fromisoformat(value), time(), UTC) for value in values)
+            return [members.c.created_at >= since]
+        case "address":
+            keys = list(values)
+            return [
+                members.c.address_key.in_(keys[start : start + BATCH]) for start in range(0, len(keys), BATCH)
+            ]
+    raise ValueError(f"unknown audience '{kind}'")
+
+
+def was_invited(
+    member: ColumnElement[int], occurrence: ColumnElement[str | None] | str
+) -> ColumnElement[bool]:
+    """Return the condition that a member was sent the invitation to an occurrence, or may have been.
+
+    A past meeting may be moved into the future: its invitations may be in the archive.
+    """
+    invitation = notices.alias("invitation")
+    return or_(
+        *(
+            exists().where(
+                invited.c.member == member,
+                invited.c.notice == invitation.c.id,
+                invitation.c.kind == Kind.INVITATION,
+                invitation.c.occurrence == occurrence,
+                or_(invited.c.state == "sent", invited.c.uncertain),
+            )
+            for invited in (deliveries.alias("invited"), past_deliveries.alias("invited_once"))
+        )
+    )
 
 
 def _answered(keys: Collection[str]) -> Select[tuple[int]]:

@@ -269,6 +269,19 @@ answers = Table(
     Index(None, "member"),
 )
 
+follows = Table(
+    "follows",
+    metadata,
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
+    # The settings may name a series that no occurrence has been stored of yet.
+    Column("series", String(40), primary_key=True),
+    Column("follows", Boolean, nullable=False),
+    Column("since", Instant, comment="when they chose this; null if it changed nothing"),
+    Index(None, "series", "follows", "member"),
+    sqlite_with_rowid=False,
+    comment="The members' explicit choices; without a row the default of the series counts",
+)
+
 mutes = Table(
     "mutes",
     metadata,
@@ -295,6 +308,11 @@ requests = Table(
     Column("zone", String(60), nullable=False),
     Column("locale", String(40), nullable=False),
     Column("words", Text, nullable=False, server_default="", comment="why they want to join"),
+    Column(
+        "follows",
+        JSON(none_as_null=True),
+        comment="the choice of series by slug; null if they were not asked",
+    ),
     Column("state", State(12), nullable=False),
     Column("asked_at", Instant, nullable=False, comment="when they agreed to the storage of their data"),
     Column("confirmed_at", Instant),

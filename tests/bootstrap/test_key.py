@@ -8,6 +8,7 @@ import pytest
 
 from scheduler.bootstrap.settings import load_settings
 from scheduler.bootstrap.wiring import open_parts
+from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Problem
 from scheduler.service.members import Details, add_member
 from scheduler.service.notices import send_notice
@@ -32,7 +33,7 @@ async def opened(*, key: str = "", upgrade: bool = False, new_key: bool = False,
                 parts.database,
                 subject="x",
                 body="x",
-                audience={"all": []},
+                audience=Audience(terms={"all": []}),
                 audience_text="all",
                 now=parts.clock.now(),
             )

@@ -15,6 +15,7 @@ from scheduler.bootstrap.settings import Settings, load_settings
 from scheduler.bootstrap.wiring import open_parts
 from scheduler.bootstrap.worker import consume_jobs, make_dispatcher, make_job_consumer
 from scheduler.delivery.send.maildir import read_outbox
+from scheduler.domain.audience import Audience
 from scheduler.domain.policy import Kind
 from scheduler.service.members import new_member_row
 from scheduler.service.notices import mail_one, send_notice
@@ -67,7 +68,12 @@ async def test_a_database_that_is_away_while_a_slot_of_the_rate_is_booked_costs_
         async with parts.database.write() as connection:
             await someone(connection, now)
         await send_notice(
-            parts.database, subject="Hello", body="All.", audience={"all": []}, audience_text="all", now=now
+            parts.database,
+            subject="Hello",
+            body="All.",
+            audience=Audience(terms={"all": []}),
+            audience_text="all",
+            now=now,
         )
         async with asyncio.timeout(20):
             assert await make_dispatcher(parts).send_due() == 1
@@ -102,7 +108,12 @@ async def test_what_waits_for_a_welcome_follows_it_without_waiting_for_a_tick(
             await someone(connection, now)
         # Its job is the first in the queue, and finds nothing that may go yet.
         await send_notice(
-            parts.database, subject="Hello", body="All.", audience={"all": []}, audience_text="all", now=now
+            parts.database,
+            subject="Hello",
+            body="All.",
+            audience=Audience(terms={"all": []}),
+            audience_text="all",
+            now=now,
         )
         async with parts.database.write() as connection:
             member = await members.by_key(connection, "maya@example.org")

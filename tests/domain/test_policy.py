@@ -81,7 +81,7 @@ def test_a_follow_up_is_due_after_the_end_and_at_the_members_own_hour_where_that
         policy,
         zones=frozenset({zone, "UTC"}),
         adopted_at=due,
-        invite_now=True,
+        invited_late={},
     )
     assert want and want.dues[zone] == due
     assert want.expires == max(due, policy.due_about(meeting, "UTC")) + timedelta(days=14)

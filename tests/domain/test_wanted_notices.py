@@ -12,6 +12,7 @@ from scheduler.domain.policy import (
     Wanted,
     due_in,
     identity,
+    late_invitations,
     next_occurrence,
     wanted,
 )
@@ -22,8 +23,9 @@ MEETING = SERIES.occurrence(date(2026, 11, 19), ADOPTED)
 ZONES = frozenset({"Europe/London", "Pacific/Auckland"})
 
 
-def want(policy: Policy, *, adopted_at: datetime = ADOPTED, invite_now: bool = False) -> Wanted:
-    found = wanted(MEETING, policy, zones=ZONES, adopted_at=adopted_at, invite_now=invite_now)
+def want(policy: Policy, *, adopted_at: datetime = ADOPTED, is_first: bool = False) -> Wanted:
+    late = late_invitations([MEETING], adopted_at, is_first=is_first)
+    found = wanted(MEETING, policy, zones=ZONES, adopted_at=adopted_at, invited_late=late)
     assert found
     return found
 
@@ -55,9 +57,9 @@ def test_an_invitation_and_a_reminder_are_of_use_until_the_start() -> None:
 def test_what_was_due_before_the_policy_was_adopted_is_wanted_only_as_the_next_invitation() -> None:
     late = MEETING.starts - timedelta(minutes=30)
     assert want(HOUR_BEFORE, adopted_at=late).dues == {}
-    assert want(HOUR_BEFORE, adopted_at=late, invite_now=True).dues == {}
+    assert want(HOUR_BEFORE, adopted_at=late, is_first=True).dues == {}
     assert want(INVITATION, adopted_at=late).dues == {}
-    assert set(want(INVITATION, adopted_at=late, invite_now=True).dues) == ZONES
+    assert set(want(INVITATION, adopted_at=late, is_first=True).dues) == ZONES
     # By London's clocks it was due before, by Auckland's (later by eleven hours) it was not.
     between = datetime(2026, 11, 18, 10, tzinfo=UTC)
     assert set(want(DAY_BEFORE, adopted_at=between).dues) == {"Pacific/Auckland"}
@@ -66,7 +68,29 @@ def test_what_was_due_before_the_policy_was_adopted_is_wanted_only_as_the_next_i
 @pytest.mark.parametrize("state", [{"cancelled": True}, {"orphaned": True}])
 def test_nothing_is_wanted_for_what_is_cancelled_or_orphaned(state: dict[str, bool]) -> None:
     gone = replace(MEETING, **state)  # type: ignore[arg-type]
-    assert wanted(gone, INVITATION, zones=ZONES, adopted_at=ADOPTED, invite_now=True) is None
+    assert wanted(gone, INVITATION, zones=ZONES, adopted_at=ADOPTED, invited_late={}) is None
+
+
+def test_an_invitation_already_open_at_adoption_comes_when_the_meeting_before_is_over() -> None:
+    weekly = replace(SERIES, rule="FREQ=WEEKLY;BYDAY=TH")
+    first, second, third = (weekly.occurrence(date(2026, 11, day), ADOPTED) for day in (5, 12, 19))
+    fortnight = Policy(slug="fortnight", kind=Kind.INVITATION, lead=timedelta(days=14))
+    adopted_at = datetime(2026, 11, 1, tzinfo=UTC)
+
+    def dues(*, is_first: bool, cancelled: bool = False) -> list[set[datetime]]:
+        meetings = [replace(first, cancelled=cancelled), second, third]
+        late = late_invitations(meetings, adopted_at, is_first=is_first)
+        wants = [
+            wanted(meeting, fortnight, zones=ZONES, adopted_at=adopted_at, invited_late=late)
+            for meeting in meetings
+        ]
+        return [set(want.dues.values()) for want in wants if want]
+
+    lead = timedelta(days=14)
+    assert dues(is_first=True) == [{first.starts - lead}, {first.ends}, {third.starts - lead}]
+    # A changed lead mails nobody for the past, but forgets no later meeting.
+    assert dues(is_first=False) == [set(), {first.ends}, {third.starts - lead}]
+    assert dues(is_first=True, cancelled=True) == [{second.starts - lead}, {third.starts - lead}]
 
 
 def test_the_next_occurrence_is_the_first_that_is_held() -> None:
@@ -77,7 +101,7 @@ def test_the_next_occurrence_is_the_first_that_is_held() -> None:
 
 
 def test_a_policy_without_members_wants_no_instant_of_its_own() -> None:
-    nobody = wanted(MEETING, DAY_BEFORE, zones=frozenset(), adopted_at=ADOPTED, invite_now=False)
+    nobody = wanted(MEETING, DAY_BEFORE, zones=frozenset(), adopted_at=ADOPTED, invited_late={})
     assert nobody
     assert nobody.dues == {}
 
@@ -94,7 +118,7 @@ def test_the_home_zone_may_lie_in_the_southern_hemisphere() -> None:
         DAY_BEFORE,
         zones=frozenset({"Australia/Sydney", "Europe/London"}),
         adopted_at=ADOPTED,
-        invite_now=False,
+        invited_late={},
     )
     assert found
     assert found.dues == {

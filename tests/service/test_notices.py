@@ -8,6 +8,7 @@ import pytest
 
 from scheduler.delivery.send.smtp import SmtpTransport
 from scheduler.delivery.send.transport import SmtpAddress
+from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Refused
 from scheduler.service.notices import PublishedNotice, resend_missed, send_notice, stop
 from scheduler.service.occurrences import Change, amend, tell
@@ -81,7 +82,10 @@ async def test_a_held_notice_can_be_stopped_and_sent_to_the_missed(installation:
     await stop(installation.database, published.notice, installation.clock.now())
     await installation.live(NOW + timedelta(hours=1))
     assert await installation.states() == {"Ann": "withdrawn: stopped", "Bo": "withdrawn: stopped"}
-    assert await resend_missed(installation.database, published.notice, installation.clock.now()) == 2
+    assert (
+        await resend_missed(installation.database, published.notice, installation.clock.now(), by_choice=())
+        == 2
+    )
     await installation.tick()
     assert await installation.states() == {"Ann": "sent", "Bo": "sent"}
 
@@ -92,7 +96,7 @@ async def test_an_expired_notice_is_not_sent_again(installation: Installation) -
     await installation.tick()
     assert await installation.states() == {"Ann": "expired: late", "Bo": "expired: late"}
     with pytest.raises(Refused, match="expired"):
-        await resend_missed(installation.database, published.notice, installation.clock.now())
+        await resend_missed(installation.database, published.notice, installation.clock.now(), by_choice=())
 
 
 @pytest.mark.parametrize(
@@ -128,7 +132,7 @@ async def test_an_amendment_without_a_change_tells_nobody(installation: Installa
     assert (first.after.revision, first.after.sequence) == (1, 0)
     assert not again.changed
     with pytest.raises(Refused, match="did not change"):
-        await tell(installation.database, again, now=NOW)
+        await tell(installation.database, again, now=NOW, by_choice=())
 
 
 async def test_a_newer_update_replaces_one_that_has_not_been_sent(installation: Installation) -> None:
@@ -140,7 +144,7 @@ async def test_a_newer_update_replaces_one_that_has_not_been_sent(installation: 
             Change(topic=topic),
             now=installation.clock.now(),
         )
-        await tell(installation.database, amended, now=installation.clock.now())
+        await tell(installation.database, amended, now=installation.clock.now(), by_choice=())
     await installation.tick()
     states = [row.state + row.reason for row in await installation.reports(name="Ann")]
     assert states == ["withdrawnsuperseded", "sent"]
@@ -166,12 +170,12 @@ async def test_a_start_that_moves_resets_answers(installation: Installation) -> 
     await installation.answer("Ann", KEY, "coming")
     await amend(installation.database, installation.by_slug, KEY, Change(topic="Care"), now=NOW)
     async with installation.database.read() as connection:
-        assert await members.count_audience(connection, {"coming": [KEY]}) == 1
+        assert await members.count_audience(connection, Audience(terms={"coming": [KEY]})) == 1
     await amend(
         installation.database, installation.by_slug, KEY, Change(move_to=datetime(2026, 11, 20, 18)), now=NOW
     )
     async with installation.database.read() as connection:
-        assert await members.count_audience(connection, {"coming": [KEY]}) == 0
+        assert await members.count_audience(connection, Audience(terms={"coming": [KEY]})) == 0
 
 
 async def test_a_permanent_failure_is_retried_only_by_a_convenor(tmp_path: Path) -> None:
@@ -185,7 +189,12 @@ async def test_a_permanent_failure_is_retried_only_by_a_convenor(tmp_path: Path)
             await installation.live(NOW + timedelta(hours=2))
             states = sorted(row.state for row in await installation.reports())
             assert states == ["failed", "sent"]
-            assert await resend_missed(installation.database, published.notice, installation.clock.now()) == 1
+            assert (
+                await resend_missed(
+                    installation.database, published.notice, installation.clock.now(), by_choice=()
+                )
+                == 1
+            )
             await installation.tick()
             assert set((await installation.states()).values()) == {"sent"}
             assert len(receiver.taken) == 2

@@ -34,7 +34,7 @@ async def publish(installation: Installation, change: Change, *, told: bool = Tr
         installation.database, installation.by_slug, KEY, change, now=installation.clock.now()
     )
     if told:
-        await tell(installation.database, amended, now=installation.clock.now())
+        await tell(installation.database, amended, now=installation.clock.now(), by_choice=())
     await installation.tick()
 
 

@@ -227,7 +227,7 @@ async def test_an_update_tells_all_active_members_once_and_carries_the_calendar_
         Change(move_to=datetime(2026, 11, 19, 17)),
         now=installation.clock.now(),
     )
-    await tell(installation.database, amended, now=installation.clock.now())
+    await tell(installation.database, amended, now=installation.clock.now(), by_choice=())
     await installation.tick()
     await installation.tick()
     updates = [mail for mail in installation.mails() if str(mail["Subject"]).startswith("Changed")]
@@ -246,7 +246,7 @@ async def test_a_cancellation_carries_cancel_only_to_those_who_were_sent_request
     amended = await amend(
         installation.database, installation.by_slug, KEY, Change(cancel=True), now=installation.clock.now()
     )
-    await tell(installation.database, amended, now=installation.clock.now())
+    await tell(installation.database, amended, now=installation.clock.now(), by_choice=())
     await installation.tick()
     mails = [mail for mail in installation.mails() if str(mail["Subject"]).startswith("Cancelled")]
     methods = {
@@ -535,6 +535,7 @@ async def test_each_kind_of_notice_expires_at_its_own_time(installation: Install
         installation.database,
         await amend(installation.database, installation.by_slug, KEY, moved, now=installation.clock.now()),
         now=installation.clock.now(),
+        by_choice=(),
     )
     await installation.tick()
     # A second move that nobody was told of: what members wait for ends when they were last told it would.
@@ -543,7 +544,7 @@ async def test_each_kind_of_notice_expires_at_its_own_time(installation: Install
     off = await amend(
         installation.database, installation.by_slug, KEY, Change(cancel=True), now=installation.clock.now()
     )
-    cancellation = await tell(installation.database, off, now=installation.clock.now())
+    cancellation = await tell(installation.database, off, now=installation.clock.now(), by_choice=())
     async with installation.database.read() as connection:
         changes = [await notices.by_id(connection, change.notice) for change in (update, cancellation)]
     assert [change.expires for change in changes if change] == [at(20, 12), at(20, 13)]

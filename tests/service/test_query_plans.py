@@ -97,9 +97,9 @@ async def live_a_month(installation: Installation) -> None:
     amended = await amend(
         database, installation.by_slug, KEY, Change(move_to=datetime(2026, 11, 19, 20)), now=clock.now()
     )
-    pressed = await tell(database, amended, now=clock.now())
+    pressed = await tell(database, amended, now=clock.now(), by_choice=())
     await notices.stop(database, pressed.notice, clock.now())
-    await notices.resend_missed(database, pressed.notice, clock.now())
+    await notices.resend_missed(database, pressed.notice, clock.now(), by_choice=())
     async with database.write() as connection:
         await claims.take_over(connection, now=clock.now(), run="lost")
         await lifecycle.begin_at(connection, pressed.notice, "Europe/London", clock.now(), clock.now())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Problem
 from scheduler.domain.token import Keys
 from scheduler.service.notices import send_notice
@@ -92,7 +93,7 @@ async def test_mail_that_was_being_sent_in_the_backup_is_ended(installation: Ins
         installation.database,
         subject="Hello",
         body="All.",
-        audience={"all": [""]},
+        audience=Audience(terms={"all": [""]}),
         audience_text="all",
         now=installation.clock.now(),
     )

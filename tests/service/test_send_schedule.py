@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from scheduler.domain.audience import Audience
 from scheduler.service.forecast import forecast
 from scheduler.service.notices import send_notice
 from scheduler.service.occurrences import Change, amend
@@ -238,7 +239,7 @@ async def test_a_convenors_notice_never_leaves_early_however_long_it_takes(tmp_p
             installation.database,
             subject="Hello",
             body="Hello.",
-            audience={"all": []},
+            audience=Audience(terms={"all": []}),
             audience_text="all",
             now=installation.clock.now(),
             at=DUE,
@@ -267,7 +268,7 @@ async def test_a_reminder_leaves_before_a_convenors_notice_that_would_make_it_la
             installation.database,
             subject="Hello",
             body="Hello.",
-            audience={"all": []},
+            audience=Audience(terms={"all": []}),
             audience_text="all",
             now=installation.clock.now(),
             at=START,

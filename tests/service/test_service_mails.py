@@ -196,7 +196,7 @@ async def test_a_failed_one_that_is_tried_again_and_stays_unsent_ends_with_its_u
         await connection.execute(update(deliveries).values(state="failed", reason="550 5.1.1 unknown"))
     await installation.planner.tick()
     (row,) = await installation.reports()
-    assert await resend_missed(installation.database, row.notice, installation.clock.now()) == 1
+    assert await resend_missed(installation.database, row.notice, installation.clock.now(), by_choice=()) == 1
     installation.clock.pass_(SERVICE_MAIL_USEFUL_FOR[Kind.SIGN_IN])
     await installation.planner.tick()
     assert await installation.states() == {"Ann": "expired: late"}

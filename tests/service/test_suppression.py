@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import delete, update
 
+from scheduler.domain.audience import Audience
 from scheduler.domain.policy import Kind
 from scheduler.domain.token import Purpose
 from scheduler.service import account
@@ -69,7 +70,7 @@ async def test_what_waits_for_such_an_address_is_skipped_and_nothing_new_is_made
         installation.database,
         subject="News",
         body="News",
-        audience={"all": []},
+        audience=Audience(terms={"all": []}),
         audience_text="all",
         now=installation.clock.now(),
     )
@@ -152,7 +153,7 @@ async def test_what_was_stopped_and_is_sent_to_the_missed_does_not_wait_for_such
     await stop(installation.database, row.notice, NOW)
     await installation.change("Bo", **GONE)
     await installation.planner.tick()
-    await resend_missed(installation.database, row.notice, NOW)
+    await resend_missed(installation.database, row.notice, NOW, by_choice=())
     assert await installation.states(policy="day-before") == {"Ann": "queued", "Bo": "withdrawn: stopped"}
 
 
@@ -168,7 +169,7 @@ async def refuse(
             installation.database,
             subject="News",
             body="News",
-            audience={"all": []},
+            audience=Audience(terms={"all": []}),
             audience_text="all",
             now=installation.clock.now(),
         )

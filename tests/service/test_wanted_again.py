@@ -135,7 +135,7 @@ class World:
         if amended.before.sequence != amended.after.sequence:
             self._untold.add(key)
         if told and amended.changed:
-            await tell(self.installation.database, amended, now=now)
+            await tell(self.installation.database, amended, now=now, by_choice=())
             self._untold.discard(key)
 
     async def check(self) -> None:

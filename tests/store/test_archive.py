@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, update
 
+from scheduler.domain.audience import Audience
 from scheduler.domain.policy import Kind
 from scheduler.store import erasures, members, notices
 from scheduler.store.database import Database
@@ -123,7 +124,12 @@ async def test_an_archived_invitation_still_counts_when_its_meeting_is_moved_int
         update_ = await notices.by_id(connection, number)
         assert update_
         await fan_out.fan_out(
-            connection, update_, zone="Europe/London", due=AFTER_END, now=AFTER_END, audience={"all": []}
+            connection,
+            update_,
+            zone="Europe/London",
+            due=AFTER_END,
+            now=AFTER_END,
+            audience=Audience(terms={"all": []}),
         )
     claimed = await ledger.claim(now=AFTER_END)
     # The invitation to the first member failed.

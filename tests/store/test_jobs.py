@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from scheduler.domain.audience import Audience
 from scheduler.domain.policy import Kind
 from scheduler.service.notices import mail_one, send_notice
 from scheduler.store import members, service_state
@@ -165,7 +166,7 @@ async def test_two_planners_at_once_create_each_delivery_once(installation: Inst
         installation.database,
         subject="Hello",
         body="All.",
-        audience={"all": []},
+        audience=Audience(terms={"all": []}),
         audience_text="all",
         now=NOW,
     )

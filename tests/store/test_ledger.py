@@ -10,12 +10,14 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
+from scheduler.domain.audience import Audience
 from scheduler.domain.policy import EVERY_ZONE, Kind, Wanted, identity
 from scheduler.store import answers, members, notices, occurrences, service_state
 from scheduler.store.database import Database
 from scheduler.store.ledger import claims, lifecycle, reports
 from scheduler.store.ledger import fan_out as ledger_fan_out
 from scheduler.store.ledger.claims import Claim, Settlement
+from scheduler.store.ledger.fan_out import Reach
 from scheduler.store.notices import Notice
 from scheduler.store.schema import deliveries
 from tests.installation import SERIES
@@ -39,8 +41,9 @@ class Ledger:
 
     async def fan_out(self, *, due: datetime = NOW, now: datetime = NOW, **options: Any) -> None:
         async with self.database.write() as connection:
+            reach: dict[str, Any] = {} if "audience" in options else {"reach": Reach(by_choice=())}
             await ledger_fan_out.fan_out(
-                connection, self.notice, zone="Europe/London", due=due, now=now, **options
+                connection, self.notice, zone="Europe/London", due=due, now=now, **reach, **options
             )
             await notices.mark_fanned(connection, self.notice.id, EVERY_ZONE, now)
 
@@ -151,11 +154,16 @@ async def test_an_invitation_is_for_members_active_before_the_start_a_reminder_f
     await ledger.fan_out(due=due)
     assert await ledger.states() == (["queued"] if gets else [])
     async with database.read() as connection:
-        foreseen = await reports.missing_by_zone(connection, want(kind), notice=None, due=due)
+        foreseen = await reports.missing_by_zone(
+            connection, want(kind), notice=None, due=due, reach=Reach(by_choice=())
+        )
         assert foreseen == ({"Europe/London": 1} if gets else {})
         if due > NOW:
             people = await members.active_by_zone(connection)
-            assert await reports.missing_later(connection, want(kind), people, notice=None) == foreseen
+            assert (
+                await reports.missing_later(connection, want(kind), people, notice=None, by_choice=())
+                == foreseen
+            )
 
 
 @pytest.mark.parametrize("kind", [Kind.INVITATION, Kind.REMINDER])
@@ -174,17 +182,27 @@ async def test_future_recipients_are_counted_without_reading_every_member(
         number = {member.address.partition("@")[0]: member.id async for member in members.every(connection)}
         await answers.set_answer(connection, number["declines"], MEETING.key, answer="declined", now=NOW)
         muted = {("invitation", ""), ("reminder", "day-before")}
-    await ledger.fan_out(audience={"address": ["has@example.org", "has-and-mutes@example.org"]})
+    await ledger.fan_out(
+        audience=Audience(terms={"address": ["has@example.org", "has-and-mutes@example.org"]})
+    )
     async with database.write() as connection:
         for name in ("mutes", "has-and-mutes"):
             await members.set_mutes(connection, number[name], muted)
         await members.set_mutes(connection, number["wants"], {("reminder", "hour-before")})
     async with database.read() as connection:
         later = await reports.missing_later(
-            connection, want(kind), await members.active_by_zone(connection), notice=ledger.notice.id
+            connection,
+            want(kind),
+            await members.active_by_zone(connection),
+            notice=ledger.notice.id,
+            by_choice=(),
         )
         exact = await reports.missing_by_zone(
-            connection, want(kind), notice=ledger.notice.id, due=NOW + timedelta(seconds=1)
+            connection,
+            want(kind),
+            notice=ledger.notice.id,
+            due=NOW + timedelta(seconds=1),
+            reach=Reach(by_choice=()),
         )
     assert later == exact == {"Europe/London": 2}
 
@@ -306,17 +324,17 @@ async def test_only_untried_withdrawn_deliveries_of_active_members_are_requeued(
         ann = await members.by_key(connection, "ann@example.org")
         assert ann
         await members.change(connection, ann.id, status="left", active_since=None)
-        assert await lifecycle.requeue(connection, ledger.notice.id) == 1
+        assert await lifecycle.requeue(connection, ledger.notice.id, by_choice=()) == 1
     assert await ledger.states() == ["withdrawn: cancelled", "queued"]
     await ledger.set(state="withdrawn", reason="cancelled", attempts=1)
     async with ledger.database.write() as connection:
-        assert await lifecycle.requeue(connection, ledger.notice.id) == 0
+        assert await lifecycle.requeue(connection, ledger.notice.id, by_choice=()) == 0
 
 
 async def test_a_member_who_left_during_a_cancellation_and_returned_is_reminded(ledger: Ledger) -> None:
     await ledger.set(state="withdrawn", reason="cancelled")
     async with ledger.database.write() as connection:
-        await lifecycle.follow_members(connection, NOW, changed_since=None)
+        await lifecycle.follow_members(connection, NOW, changed_since=None, by_choice=())
     assert await ledger.states() == ["queued", "queued"]
 
 
@@ -326,9 +344,9 @@ async def test_nothing_is_requeued_for_a_member_who_declined_until_they_undo_it(
         bo = await members.by_key(connection, "bo@example.org")
         assert bo
         await answers.set_answer(connection, bo.id, MEETING.key, answer="declined", now=NOW)
-        assert await lifecycle.requeue(connection, ledger.notice.id) == 1
+        assert await lifecycle.requeue(connection, ledger.notice.id, by_choice=()) == 1
         await answers.set_answer(connection, bo.id, MEETING.key, answer="coming", now=NOW)
-        await lifecycle.follow_members(connection, NOW, changed_since=0)
+        await lifecycle.follow_members(connection, NOW, changed_since=0, by_choice=())
     assert await ledger.states() == ["queued", "queued"]
 
 
@@ -338,7 +356,7 @@ async def test_a_requeued_delivery_has_its_members_current_zone(ledger: Ledger) 
         ann = await members.by_key(connection, "ann@example.org")
         assert ann
         await members.change(connection, ann.id, zone="Asia/Tokyo", locale="ja-JP")
-        await lifecycle.requeue(connection, ledger.notice.id)
+        await lifecycle.requeue(connection, ledger.notice.id, by_choice=())
     assert [(delivery.zone, delivery.locale) for delivery in await ledger.claim()] == [
         ("Asia/Tokyo", "ja-JP"),
         ("Europe/London", "en-GB"),
@@ -367,9 +385,9 @@ async def test_sent_and_expired_are_final(ledger: Ledger, state: str) -> None:
     await ledger.set(state=state, reason="late", sent_at=NOW if state == "sent" else None)
     async with ledger.database.write() as connection:
         await lifecycle.withdraw(connection, ledger.notice.id, reason="stopped")
-        await lifecycle.requeue(connection, ledger.notice.id)
+        await lifecycle.requeue(connection, ledger.notice.id, by_choice=())
         await lifecycle.retry_failed(connection, ledger.notice.id, NOW)
-        await lifecycle.follow_members(connection, NOW, changed_since=None)
+        await lifecycle.follow_members(connection, NOW, changed_since=None, by_choice=())
         await claims.take_over(connection, now=NOW)
     assert await ledger.states() == [f"{state}: late"] * 2
 
@@ -377,8 +395,8 @@ async def test_sent_and_expired_are_final(ledger: Ledger, state: str) -> None:
 async def test_a_failed_delivery_is_only_requeued_by_a_convenor(ledger: Ledger) -> None:
     await ledger.set(state="failed", reason="550", attempts=1)
     async with ledger.database.write() as connection:
-        await lifecycle.requeue(connection, ledger.notice.id)
-        await lifecycle.follow_members(connection, NOW, changed_since=None)
+        await lifecycle.requeue(connection, ledger.notice.id, by_choice=())
+        await lifecycle.follow_members(connection, NOW, changed_since=None, by_choice=())
     assert await ledger.states() == ["failed: 550"] * 2
     async with ledger.database.write() as connection:
         assert await lifecycle.retry_failed(connection, ledger.notice.id, NOW) == 2

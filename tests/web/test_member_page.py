@@ -8,6 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
+from scheduler.domain.audience import Audience
 from scheduler.domain.token import Purpose
 from scheduler.store import erasures, members, schema
 from scheduler.store.members import Member
@@ -87,7 +88,7 @@ async def test_the_hour_cycle_is_a_members_own_and_no_change_of_language(
     shown = (await visitor.get(link)).text
     assert "7:00 am" in shown and 'value="h12" checked' in shown
     async with installation.database.read() as connection:
-        assert await members.count_audience(connection, {"locale": ["en-GB"]}) == 3
+        assert await members.count_audience(connection, Audience(terms={"locale": ["en-GB"]})) == 3
     await visitor.post(link, data={**DETAILS, "locale": "de", "cycle": ""})
     assert (await person(installation)).locale == "de-GB"
 
@@ -147,8 +148,8 @@ async def test_what_is_not_ticked_is_not_mailed_even_where_it_waits_already(
     await installation.tick()
     assert (await installation.states(policy="day-before"))["Bo"] == "sent"
     async with installation.database.read() as connection:
-        assert await members.count_audience(connection, {"all": []}, kind="notice") == 2
-        assert await members.count_audience(connection, {"all": []}) == 3
+        assert await members.count_audience(connection, Audience(terms={"all": []}), kind="notice") == 2
+        assert await members.count_audience(connection, Audience(terms={"all": []})) == 3
     await visitor.post(link, data={"act": "notices", "wanted": [], "invitation_by": "feed"})
     assert (await person(installation)).invitation_by == "feed"
     installation.clock.pass_until(datetime(2026, 11, 19, 17, 30, tzinfo=UTC))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 
+from scheduler.domain.audience import Audience
 from scheduler.domain.policy import PERSONAL, Kind, Policy
 from scheduler.service.notices import mail_one, send_notice
 from scheduler.service.occurrences import Change, amend, tell
@@ -31,7 +32,7 @@ async def mail_every_kind(installation: Installation) -> None:
         amended = await amend(
             installation.database, installation.by_slug, KEY, change, now=installation.clock.now()
         )
-        await tell(installation.database, amended, now=installation.clock.now())
+        await tell(installation.database, amended, now=installation.clock.now(), by_choice=())
         await installation.tick()
     for change in (Change(restore=True), Change(materials="Notes")):
         await amend(installation.database, installation.by_slug, KEY, change, now=installation.clock.now())
@@ -40,7 +41,7 @@ async def mail_every_kind(installation: Installation) -> None:
         installation.database,
         subject="News",
         body=f"See {COMMUNITY.base_url}/next",
-        audience={"all": []},
+        audience=Audience(terms={"all": []}),
         audience_text="all",
         now=installation.clock.now(),
     )

@@ -409,7 +409,7 @@ class MessageWriter:
         reminders = [
             (policy.due(occurrence.starts, zone), policy.slug)
             for policy in self._room_policies
-            if policy.kind is Kind.REMINDER and policy.series in (None, occurrence.series)
+            if policy.kind is Kind.REMINDER and (policy.series is None or occurrence.series in policy.series)
         ]
         if notice.kind is not Kind.REMINDER or not reminders or max(reminders)[1] != notice.policy:
             return ""

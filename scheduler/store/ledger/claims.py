@@ -24,13 +24,22 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.policy import PERSONAL, REPLIES, Kind
+from scheduler.domain.policy import CHANGES, PERSONAL, REPLIES, Kind
 from scheduler.store import service_state
 from scheduler.store.answers import has_declined
 from scheduler.store.database import Work
+from scheduler.store.follows import chose
 from scheduler.store.ledger.lifecycle import later_reminder
-from scheduler.store.members import is_muted
-from scheduler.store.schema import Instant, deliveries, members, notices, occurrences, past_deliveries
+from scheduler.store.members import is_muted, was_invited
+from scheduler.store.schema import (
+    Instant,
+    deliveries,
+    follows,
+    members,
+    notices,
+    occurrences,
+    past_deliveries,
+)
 from scheduler.store.schema import facts as facts_table
 
 _FIRST_MAILS = 7437003
@@ -161,6 +170,13 @@ def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> Colum
         ),
         or_(notices.c.kind.in_(PERSONAL), ~_awaits_welcome(now)),
         ~is_muted(deliveries.c.member, notices.c.kind, notices.c.policy),
+        # The default of a series changes only when a service starts, which then checks what is queued.
+        or_(
+            notices.c.occurrence.is_(None),
+            deliveries.c.uncertain,
+            ~chose(deliveries.c.member, occurrences.c.series, ~follows.c.follows),
+            and_(notices.c.kind.in_(CHANGES), _requested),
+        ),
         or_(notices.c.kind != Kind.INVITATION, members.c.invitation_by == "mail", deliveries.c.uncertain),
         ~exists().where(facts_table.c.name == service_state.HOLD),
     )
@@ -249,24 +265,11 @@ def _claim_query() -> Select[Any]:
 
 # An uncertain message is repeated word for word, so from the revision that it was composed from.
 _revision = case((deliveries.c.uncertain, deliveries.c.revision), else_=occurrences.c.revision)
-# A past meeting may be moved into the future: its invitations may be in the archive.
-_invitation = notices.alias("invitation")
 _requested = and_(
     # Skip the search for notices without an occurrence and for the invitation itself.
     notices.c.occurrence.is_not(None),
     notices.c.kind != Kind.INVITATION,
-    or_(
-        *(
-            exists().where(
-                invited.c.member == deliveries.c.member,
-                invited.c.notice == _invitation.c.id,
-                _invitation.c.kind == Kind.INVITATION,
-                _invitation.c.occurrence == notices.c.occurrence,
-                or_(invited.c.state == "sent", invited.c.uncertain),
-            )
-            for invited in (deliveries.alias("invited"), past_deliveries.alias("invited_once"))
-        )
-    ),
+    was_invited(deliveries.c.member, notices.c.occurrence),
 ).label("requested")
 _other = deliveries.alias("other")
 _was_mailed = or_(

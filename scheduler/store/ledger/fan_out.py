@@ -1,16 +1,21 @@
 """Create the deliveries of a notice for the members it is for, with set-based statements of bounded size."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.audience import Audience
+from scheduler.domain.occurrence import OccurrenceKey
 from scheduler.domain.policy import CHANGES, PERSONAL, REPLIES, Kind
 from scheduler.store import service_state
 from scheduler.store.answers import has_declined
 from scheduler.store.database import insert_into
+from scheduler.store.follows import began_to_follow_after, is_follower
 from scheduler.store.ledger import jobs
-from scheduler.store.members import Audience, in_audience, is_muted
+from scheduler.store.members import in_audience, is_muted, was_invited
 from scheduler.store.notices import Notice
 from scheduler.store.schema import deliveries, dues, members, notices, past_deliveries
 
@@ -20,25 +25,55 @@ CHUNK = 500
 _can_be_mailed = and_(members.c.status == "active", members.c.suppressed_at.is_(None))
 
 
-def is_for(kind: Kind, occurrence: str | None, *, due: datetime, expires: datetime) -> ColumnElement[bool]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """Which members a planned notice is for, apart from its kind and instants.
+
+    `by_choice` are the slugs of the series that only those follow who say so. `awaits` is the start of the meeting
+    before, until that is over: who came after the invitation was due and before that start is not invited yet. With
+    `latecomers` the notice is only for those who came after its due instant.
+    """
+
+    by_choice: Collection[str]
+    awaits: datetime | None = None
+    latecomers: bool = False
+
+
+def is_for(
+    kind: Kind, occurrence: str, *, due: datetime, expires: datetime, reach: Reach
+) -> ColumnElement[bool]:
     """Return the condition that a planned notice, due at `due` and useful until `expires`, is for a member: an active
-    one whose address is not suppressed."""
-    terms = [_can_be_mailed, members.c.active_since < expires]
+    follower of the series whose address is not suppressed."""
+    series = OccurrenceKey.parse(occurrence).series
+    terms = [
+        _can_be_mailed,
+        members.c.active_since < expires,
+        is_follower(members.c.id, series, reach.by_choice),
+    ]
+
+    def came_after(moment: datetime) -> ColumnElement[bool]:
+        return or_(members.c.active_since > moment, began_to_follow_after(members.c.id, series, moment))
+
     if kind is Kind.INVITATION:
         terms.append(or_(members.c.uninvited_at.is_(None), members.c.uninvited_at < due))
         terms.append(members.c.invitation_by == "mail")
+        if reach.awaits:
+            terms.append(or_(~came_after(due), came_after(reach.awaits)))
+        if reach.latecomers:
+            terms.append(came_after(due))
     if kind in (Kind.REMINDER, Kind.FOLLOW_UP):
-        terms.append(members.c.active_since <= due)
+        terms.append(~came_after(due))
     if kind is Kind.REMINDER:
         terms.append(~has_declined(members.c.id, occurrence))
     return and_(*terms)
 
 
-def _is_for(notice: Notice, due: datetime) -> ColumnElement[bool]:
+def _is_for(notice: Notice, due: datetime, reach: Reach | None) -> ColumnElement[bool]:
     if notice.kind in CHANGES:
         return _missed_change(notice)
     if notice.member is None:
-        return is_for(notice.kind, notice.occurrence, due=due, expires=notice.expires)
+        assert notice.occurrence and reach
+        return is_for(notice.kind, notice.occurrence, due=due, expires=notice.expires, reach=reach)
     is_recipient = members.c.id == notice.member
     return is_recipient if notice.kind in REPLIES else and_(is_recipient, _can_be_mailed)
 
@@ -48,22 +83,18 @@ def _missed_change(notice: Notice) -> ColumnElement[bool]:
     they were away at that time, and their calendar still shows the old meeting."""
     revision = int(notice.identity.rpartition(":")[2])
 
-    def was_sent(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-        return or_(
-            *(
-                exists().where(
-                    table.c.member == members.c.id,
-                    table.c.notice == notices.c.id,
-                    notices.c.occurrence == notice.occurrence,
-                    or_(table.c.state == "sent", table.c.uncertain),
-                    *conditions,
-                    *([table.c.revision >= revision] if not conditions else []),
-                )
-                for table in (deliveries, past_deliveries)
-            )
+    since_change = [
+        exists().where(
+            table.c.member == members.c.id,
+            table.c.notice == notices.c.id,
+            notices.c.occurrence == notice.occurrence,
+            or_(table.c.state == "sent", table.c.uncertain),
+            table.c.revision >= revision,
         )
-
-    return and_(_can_be_mailed, was_sent(notices.c.kind == Kind.INVITATION), ~was_sent())
+        for table in (deliveries, past_deliveries)
+    ]
+    assert notice.occurrence
+    return and_(_can_be_mailed, was_invited(members.c.id, notice.occurrence), ~or_(*since_change))
 
 
 async def fan_out(
@@ -77,17 +108,19 @@ async def fan_out(
     after: int = 0,
     changed_since: int | None = None,
     audience: Audience | None = None,
+    reach: Reach | None = None,
 ) -> int | None:
     """Insert the missing deliveries for members of `zone`, for at most 20,000 members with a number above `after`.
 
-    They are for `audience`, or else for the members that the plan says, without those who do not want such notices;
+    They are for `audience`, or else for the members that the plan says, which for a planned notice takes its `reach`;
+    those who do not want such notices are left out;
     with `changed_since` only for members changed after that mark. They may be sent from `start` on if that is before
     `due`, else from `due` on. Deliveries of an expired notice are inserted as expired, so that convenors see them.
     Return the last member's number to continue after, or None if no more are left.
     """
     wanted = and_(
         members.c.zone == zone,
-        in_audience(audience) if audience is not None else _is_for(notice, due),
+        in_audience(audience) if audience is not None else _is_for(notice, due, reach),
         ~is_muted(members.c.id, notice.kind, notice.policy),
         ~exists().where(deliveries.c.notice == notice.id, deliveries.c.member == members.c.id),
         # A past meeting may be moved into the future: its earlier deliveries may be in the archive.

@@ -1,15 +1,16 @@
 """Keep waiting deliveries in step with their members, due instants and notices: set-based and idempotent."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.policy import EVERY_ZONE, PERSONAL, REPLIES, Kind
+from scheduler.domain.policy import CHANGES, EVERY_ZONE, PERSONAL, REPLIES, Kind
 from scheduler.store.answers import declines
+from scheduler.store.follows import is_follower
 from scheduler.store.ledger.reports import count_states, due_or_begun
-from scheduler.store.members import mute_fits
+from scheduler.store.members import mute_fits, was_invited
 from scheduler.store.notices import open_notice_ids
 from scheduler.store.schema import deliveries, dues, members, notices, occurrences, revisions
 
@@ -38,12 +39,26 @@ def is_unwanted() -> ColumnElement[bool]:
     )
 
 
-async def follow_members(connection: AsyncConnection, now: datetime, *, changed_since: int | None) -> None:
+def does_not_follow(by_choice: Collection[str]) -> ColumnElement[bool]:
+    """Return the condition that the member of a delivery does not follow the series that its notice is about. Who was
+    sent the invitation is told of a change all the same."""
+    return exists().where(
+        notices.c.id == deliveries.c.notice,
+        occurrences.c.key == notices.c.occurrence,
+        ~is_follower(deliveries.c.member, occurrences.c.series, by_choice),
+        or_(notices.c.kind.not_in(CHANGES), ~was_invited(deliveries.c.member, notices.c.occurrence)),
+    )
+
+
+async def follow_members(
+    connection: AsyncConnection, now: datetime, *, changed_since: int | None, by_choice: Collection[str]
+) -> None:
     """Update waiting deliveries after changes to their members.
 
     Withdraw those of members who left or paused. Skip those of members who declined, are invited by their feed only, do
-    not want them or have a suppressed address. Requeue both when the cause is gone. Change zone and locale with the
-    member's. With `changed_since`, only consider members changed after that mark.
+    not want them, do not follow the series or have a suppressed address. Requeue both when the cause is gone. Change
+    zone and locale with the member's. With `changed_since`, only consider members changed after that mark. `by_choice`
+    are the slugs of the series that only those follow who say so.
     """
     member_changed = _member_changed(changed_since)
     queued = deliveries.c.state == "queued"
@@ -82,6 +97,14 @@ async def follow_members(connection: AsyncConnection, now: datetime, *, changed_
         ("declined", deliveries.c.notice.in_(open_notice_ids(notices.c.kind == Kind.REMINDER)), declined),
         ("feed only", is_invitation, by_feed),
         ("unwanted", deliveries.c.notice.in_(open_notice_ids()), is_unwanted()),
+        (
+            "not following",
+            and_(
+                ~deliveries.c.uncertain,
+                deliveries.c.notice.in_(open_notice_ids(notices.c.occurrence.is_not(None))),
+            ),
+            does_not_follow(by_choice),
+        ),
         (
             "suppressed",
             deliveries.c.notice.in_(open_notice_ids(notices.c.kind.not_in(REPLIES))),
@@ -158,7 +181,7 @@ async def begin_at(
     await connection.execute(update(deliveries).where(waiting).values(next_try=start))
 
 
-MEMBERS_CAUSES = ("declined", "feed only", "unwanted", "suppressed")
+MEMBERS_CAUSES = ("declined", "feed only", "unwanted", "not following", "suppressed")
 """The reasons for a skipped delivery that depend on its member, and end when the member changes."""
 
 
@@ -180,7 +203,7 @@ async def withdraw(connection: AsyncConnection, number: int, *, reason: str) -> 
     return result.rowcount
 
 
-async def requeue(connection: AsyncConnection, number: int) -> int:
+async def requeue(connection: AsyncConnection, number: int, *, by_choice: Collection[str]) -> int:
     """Requeue the never tried deliveries of a notice that is usable again, if they were withdrawn or were skipped for a
     cause that is gone; return how many."""
     declined = exists().where(
@@ -205,6 +228,7 @@ async def requeue(connection: AsyncConnection, number: int) -> int:
             ~declined,
             ~by_feed,
             ~is_unwanted(),
+            ~does_not_follow(by_choice),
             ~is_suppressed,
         )
         .values(state="queued", reason="", zone=member_zone, locale=member_locale)

@@ -9,12 +9,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, tuple_, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.occurrence import OccurrenceKey
 from scheduler.domain.policy import Kind, Wanted
 from scheduler.store.answers import declines
-from scheduler.store.ledger.fan_out import is_for
+from scheduler.store.follows import chose
+from scheduler.store.ledger.fan_out import Reach, is_for
 from scheduler.store.members import is_muted, mute_fits
 from scheduler.store.notices import open_notice_ids
-from scheduler.store.schema import answers, deliveries, members, mutes, notices, past_deliveries
+from scheduler.store.schema import answers, deliveries, follows, members, mutes, notices, past_deliveries
 
 _COLUMNS = ("notice", "member", "state", "attempts", "due", "sent_at", "reason")
 
@@ -149,7 +151,13 @@ async def waiting_by_zone(connection: AsyncConnection, notice: int) -> dict[str,
 
 
 async def missing_by_zone(
-    connection: AsyncConnection, wanted: Wanted, *, notice: int | None, due: datetime, zone: str | None = None
+    connection: AsyncConnection,
+    wanted: Wanted,
+    *,
+    notice: int | None,
+    due: datetime,
+    reach: Reach,
+    zone: str | None = None,
 ) -> dict[str, int]:
     """Count by zone the deliveries that a planned notice due at `due` would still get, in all zones or only in `zone`.
 
@@ -157,7 +165,7 @@ async def missing_by_zone(
     """
     query = (
         select(members.c.zone, func.count())
-        .where(is_for(wanted.kind, wanted.occurrence, due=due, expires=wanted.expires))
+        .where(is_for(wanted.kind, wanted.occurrence, due=due, expires=wanted.expires, reach=reach))
         .where(~is_muted(members.c.id, wanted.kind, wanted.policy))
         .group_by(members.c.zone)
     )
@@ -174,6 +182,7 @@ async def missing_later(
     active: Mapping[tuple[str, str], int],
     *,
     notice: int | None,
+    by_choice: Collection[str],
 ) -> dict[str, int]:
     """Count as `missing_by_zone` does, for a notice that is due in the future.
 
@@ -181,7 +190,12 @@ async def missing_later(
     only these.
     """
     is_invitation = wanted.kind is Kind.INVITATION
+    series = OccurrenceKey.parse(wanted.occurrence).series
+    if series in by_choice:
+        active = await _active_followers(connection, series)
+    said_no = select(follows.c.member).where(follows.c.series == series, ~follows.c.follows)
     excluded = [
+        said_no,
         select(mutes.c.member).where(mute_fits(mutes.c.member, wanted.kind, wanted.policy)),
         select(members.c.id).where(members.c.suppressed_at.is_not(None)),
         *([_recipients(notice)] if notice is not None else []),
@@ -195,11 +209,25 @@ async def missing_later(
     )
     if is_invitation:
         query = query.where(members.c.invitation_by == "mail")
+    if series in by_choice:
+        query = query.where(chose(members.c.id, series, follows.c.follows))
     by_zone = Counter[str]()
     for (zone, invitation_by), count in active.items():
         by_zone[zone] += count if invitation_by == "mail" or not is_invitation else 0
     by_zone.subtract({row[0]: row[1] for row in await connection.execute(query)})
     return dict(+by_zone)
+
+
+async def _active_followers(connection: AsyncConnection, series: str) -> dict[tuple[str, str], int]:
+    """Count those who said that they follow a series, in the way of `members.active_by_zone`."""
+    key = (members.c.zone, members.c.invitation_by)
+    query = (
+        select(*key, func.count())
+        .join(follows, follows.c.member == members.c.id)
+        .where(follows.c.series == series, follows.c.follows, members.c.status == "active")
+        .group_by(*key)
+    )
+    return {(row[0], row[1]): row[2] for row in await connection.execute(query)}
 
 
 def _recipients(notice: int) -> Select[tuple[int]]:

@@ -1,0 +1,114 @@
+"""Which series members follow: their explicit choices, and conditions for the followers of a series."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from types import MappingProxyType
+
+from sqlalchemy import ColumnElement, and_, exists, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.store import service_state
+from scheduler.store.database import insert_into
+from scheduler.store.schema import follows, members
+
+_BATCH = 200
+"""The number of rows that one statement inserts."""
+
+
+def chose(
+    member: ColumnElement[int], series: ColumnElement[str] | str, *conditions: ColumnElement[bool]
+) -> ColumnElement[bool]:
+    """Return the condition that a member's row for a series, if there is one, meets `conditions`.
+
+    For a statement that selects from the tables of these columns itself.
+    """
+    return exists().where(follows.c.member == member, follows.c.series == series, *conditions)
+
+
+def is_follower(
+    member: ColumnElement[int], series: ColumnElement[str] | str, by_choice: Collection[str]
+) -> ColumnElement[bool]:
+    """Return the condition that a member follows a series. `by_choice` are the slugs of the series that only those
+    follow who say so."""
+    said_yes, said_no = chose(member, series, follows.c.follows), chose(member, series, ~follows.c.follows)
+    if isinstance(series, str):
+        return said_yes if series in by_choice else ~said_no
+    if not by_choice:
+        return ~said_no
+    return or_(said_yes, and_(series.not_in(by_choice), ~said_no))
+
+
+def began_to_follow_after(member: ColumnElement[int], series: str, moment: datetime) -> ColumnElement[bool]:
+    """Return the condition that a member's explicit choice to follow a series is later than `moment`."""
+    return chose(member, series, follows.c.follows, follows.c.since > moment)
+
+
+async def choices_of(connection: AsyncConnection, number: int) -> dict[str, bool]:
+    """Return a member's explicit choices by series."""
+    return (await choices_of_each(connection, [number])).get(number, {})
+
+
+async def choices_of_each(
+    connection: AsyncConnection, numbers: Collection[int]
+) -> dict[int, dict[str, bool]]:
+    """Return the explicit choices of the members with numbers from the lowest to the highest of `numbers`, by member
+    number and series."""
+    if not numbers:
+        return {}
+    query = select(follows.c.member, follows.c.series, follows.c.follows)
+    rows = await connection.execute(query.where(follows.c.member.between(min(numbers), max(numbers))))
+    choices: dict[int, dict[str, bool]] = {}
+    for member, series, value in rows:
+        choices.setdefault(member, {})[series] = value
+    return choices
+
+
+async def choose(
+    connection: AsyncConnection,
+    number: int,
+    choices: Mapping[str, bool],
+    *,
+    by_choice: Collection[str],
+    now: datetime,
+) -> dict[str, bool]:
+    """Store a member's explicit choices by series. Return those that change what the member follows.
+
+    A running service notices within about a second.
+    """
+    known = await choices_of(connection, number)
+    new = {series: value for series, value in choices.items() if known.get(series) is not value}
+    changing = {
+        series: value
+        for series, value in new.items()
+        if known.get(series, series not in by_choice) is not value
+    }
+    if new:
+        await store(connection, {number: new}, since=dict.fromkeys(changing, now))
+        change_mark = await service_state.note_change(connection)
+        await connection.execute(update(members).where(members.c.id == number).values(changed=change_mark))
+    return changing
+
+
+async def store(
+    connection: AsyncConnection,
+    choices: Mapping[int, Mapping[str, bool]],
+    *,
+    since: Mapping[str, datetime] = MappingProxyType({}),
+) -> None:
+    """Store explicit choices by member number and series, for members whose change the caller notes.
+
+    `since` is when a choice was made, by series, if it changes what the member follows.
+    """
+    rows = [
+        {"member": number, "series": series, "follows": value, "since": since.get(series)}
+        for number, by_series in choices.items()
+        for series, value in by_series.items()
+    ]
+    for start in range(0, len(rows), _BATCH):
+        insertion = insert_into(connection, follows).values(rows[start : start + _BATCH])
+        await connection.execute(
+            insertion.on_conflict_do_update(
+                index_elements=["member", "series"],
+                set_={"follows": insertion.excluded.follows, "since": insertion.excluded.since},
+            )
+        )

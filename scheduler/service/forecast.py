@@ -1,7 +1,7 @@
 """Forecast what will be sent, to how many members and when, as things are now. Sends nothing."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -162,7 +162,11 @@ async def _planned_rows(
         else {}
     )
     awaited = before if before and before.ends > now else None
-    reach = Reach(by_choice=by_choice, awaits=awaited.starts if awaited else None)
+    reach = Reach(
+        by_choice=by_choice,
+        planned_at=notice.created_at if notice else now,
+        awaits=awaited.starts if awaited else None,
+    )
     rows = []
 
     def add(due: datetime, zone: str, count: int, ready: datetime | None) -> None:
@@ -202,7 +206,7 @@ async def _planned_rows(
                 notice=number,
                 due=due,
                 zone=only,
-                reach=Reach(by_choice=by_choice, latecomers=True),
+                reach=replace(reach, awaits=None, latecomers=True),
             )
             add(awaited.ends, zone, sum(latecomers.values()), None)
     return rows

@@ -359,7 +359,11 @@ class Planner:
 
     def _reach(self, notice: Notice, waits: Mapping[int, Wait], now: datetime) -> Reach:
         wait = waits.get(notice.id)
-        return Reach(by_choice=self._by_choice, awaits=wait.starts if wait and wait.over > now else None)
+        return Reach(
+            by_choice=self._by_choice,
+            planned_at=notice.created_at,
+            awaits=wait.starts if wait and wait.over > now else None,
+        )
 
     async def _fan_out_zone(
         self,

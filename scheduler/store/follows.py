@@ -18,11 +18,10 @@ _BATCH = 200
 def chose(
     member: ColumnElement[int], series: ColumnElement[str] | str, *conditions: ColumnElement[bool]
 ) -> ColumnElement[bool]:
-    """Return the condition that a member's row for a series, if there is one, meets `conditions`.
-
-    For a statement that selects from the tables of these columns itself.
-    """
-    return exists().where(follows.c.member == member, follows.c.series == series, *conditions)
+    """Return the condition that a member has a row for a series that meets `conditions`."""
+    row = exists().where(follows.c.member == member, follows.c.series == series, *conditions)
+    # Inside another EXISTS, SQLAlchemy would otherwise search all rows of the outer table again.
+    return row.correlate_except(follows)
 
 
 def is_follower(

@@ -377,13 +377,15 @@ def was_invited(
     invitation = notices.alias("invitation")
     return or_(
         *(
-            exists().where(
+            exists()
+            .where(
                 invited.c.member == member,
                 invited.c.notice == invitation.c.id,
                 invitation.c.kind == Kind.INVITATION,
                 invitation.c.occurrence == occurrence,
                 or_(invited.c.state == "sent", invited.c.uncertain),
             )
+            .correlate_except(invited, invitation)
             for invited in (deliveries.alias("invited"), past_deliveries.alias("invited_once"))
         )
     )

@@ -31,7 +31,7 @@ from scheduler.delivery.send.transport import ACCEPTED, Envelope, Outcome, SendP
 from scheduler.domain.calendar import occurrence_uid
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Occurrence
-from scheduler.domain.policy import Kind
+from scheduler.domain.policy import Kind, occurrence_before
 from scheduler.service.occurrences import Change, add_extra, amend, tell
 from scheduler.store import members, occurrences
 from tests.clock import FakeClock
@@ -105,6 +105,8 @@ class World:
         self._recorder = recorder
         self._untold: set[str] = set()
         self._zones: dict[str, str] = {}
+        self._came: dict[str, datetime] = {}
+        self._kept: list[Occurrence] = []
 
     async def begin(self) -> None:
         await self.installation.tick()
@@ -116,6 +118,7 @@ class World:
     async def join(self, zone: str) -> None:
         self.names.append(f"Member {chr(65 + len(self.names) // 26)}{chr(65 + len(self.names) % 26)}")
         self.active.add(self.names[-1])
+        self._came[self.names[-1]] = self.installation.clock.now()
         await self.installation.join((self.names[-1], zone))
 
     async def set_status(self, name: str, status: str) -> None:
@@ -123,6 +126,8 @@ class World:
         if (name in self.active) == (status == "active"):
             return
         await self.installation.change(name, status=status, active_since=since)
+        if since:
+            self._came[name] = since
         (self.active.add if since else self.active.discard)(name)
 
     async def add(self, wall: datetime) -> None:
@@ -145,6 +150,7 @@ class World:
         now = self.installation.clock.now()
         async with self.installation.database.read() as connection:
             kept = {one.key: one for one in await occurrences.all_occurrences(connection)}
+        self._kept = list(kept.values())
         for key in self.keys:
             one = kept[key]
             for name in self.names if one.starts > now else []:
@@ -161,10 +167,16 @@ class World:
         if one.cancelled:
             assert not live, f"cancelled, and still in the calendar of {about}"
             return
-        is_open = INVITATION.due_about(one, self._zones[name]) <= now
-        assert len(live) == 1 or not is_open, f"not in the calendar of {about}"
+        assert len(live) == 1 or not self._is_open(name, one, now), f"not in the calendar of {about}"
         for event in live:
             assert (event["SEQUENCE"], event.start) == (one.sequence, one.starts), f"out of date: {about}"
+
+    def _is_open(self, name: str, one: Occurrence, now: datetime) -> bool:
+        """Whether a member must have been invited: who came late waits until the meeting before is over."""
+        due, came = INVITATION.due_about(one, self._zones[name]), self._came[name]
+        before = occurrence_before(self._kept, one)
+        waits = before and before.ends > now and due < came <= before.starts
+        return due <= now and not waits
 
     def _live(self, name: str, one: Occurrence) -> list[Event]:
         """What stands in a member's calendar of a meeting: the newest of each UID, where that is no CANCEL."""

@@ -29,12 +29,14 @@ _can_be_mailed = and_(members.c.status == "active", members.c.suppressed_at.is_(
 class Reach:
     """Which members a planned notice is for, apart from its kind and instants.
 
-    `by_choice` are the slugs of the series that only those follow who say so. `awaits` is the start of the meeting
-    before, until that is over: who came after the invitation was due and before that start is not invited yet. With
-    `latecomers` the notice is only for those who came after its due instant.
+    `by_choice` are the slugs of the series that only those follow who say so. An invitation opens when it is due, or
+    when it is planned (`planned_at`) if that is later. `awaits` is the start of the meeting before, until that is over:
+    who came after the invitation opened and before that start is not invited yet. With `latecomers` the notice is only
+    for those who came after it opened.
     """
 
     by_choice: Collection[str]
+    planned_at: datetime | None = None
     awaits: datetime | None = None
     latecomers: bool = False
 
@@ -57,10 +59,11 @@ def is_for(
     if kind is Kind.INVITATION:
         terms.append(or_(members.c.uninvited_at.is_(None), members.c.uninvited_at < due))
         terms.append(members.c.invitation_by == "mail")
+        opened = max(due, reach.planned_at or due)
         if reach.awaits:
-            terms.append(or_(~came_after(due), came_after(reach.awaits)))
+            terms.append(or_(~came_after(opened), came_after(reach.awaits)))
         if reach.latecomers:
-            terms.append(came_after(due))
+            terms.append(came_after(opened))
     if kind in (Kind.REMINDER, Kind.FOLLOW_UP):
         terms.append(~came_after(due))
     if kind is Kind.REMINDER:

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from scheduler.domain.address import address_key
-from scheduler.domain.country import require_country
 from scheduler.domain.errors import Refused
-from scheduler.domain.locale import require_locale
+from scheduler.domain.locale import require_country, require_locale
 from scheduler.domain.occurrence import OccurrenceKey
 from scheduler.domain.zone import canonical_zone, require_zone
 

@@ -13,7 +13,7 @@ from scheduler.domain.policy import Kind
 from scheduler.service import account, join_requests
 from scheduler.service.join_requests import JoinForm
 from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR
-from scheduler.store import form_queue, service_state
+from scheduler.store import forms, service_state
 from scheduler.store.database import OUTAGES, Database
 
 log = structlog.get_logger()
@@ -40,7 +40,7 @@ async def ask_for_link(database: Database, address: str, *, now: datetime) -> in
 async def _store(database: Database, what: str, fields: Mapping[str, str], now: datetime) -> int:
     # No member is looked up here, so that the time this takes does not show whether we know an address.
     async with database.write() as connection:
-        return await form_queue.add(connection, what, fields, now)
+        return await forms.add(connection, what, fields, now)
 
 
 async def run_form_queue(database: Database, clock: Clock) -> None:
@@ -77,7 +77,7 @@ async def process_form(database: Database, number: int, *, now: datetime) -> Non
 
 async def _process(database: Database, number: int, now: datetime) -> None:
     async with database.write() as connection:
-        submission = await form_queue.take(connection, number)
+        submission = await forms.take(connection, number)
         # After days without a mail the visitor has asked again, or is no longer waiting.
         if submission is None or submission.asked_at <= now - SERVICE_MAIL_USEFUL_FOR[Kind.CONFIRMATION]:
             return
@@ -92,6 +92,6 @@ async def _process(database: Database, number: int, now: datetime) -> None:
 async def process_forms(database: Database, *, now: datetime, asked_until: datetime | None = None) -> None:
     """Process every stored form, or only those submitted until an instant."""
     async with database.read() as connection:
-        numbers = await form_queue.pending(connection, until=asked_until or now)
+        numbers = await forms.pending(connection, until=asked_until or now)
     for number in numbers:
         await process_form(database, number, now=now)

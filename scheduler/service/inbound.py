@@ -30,11 +30,19 @@ from scheduler.domain.inbound import (
     text_of,
 )
 from scheduler.domain.rsvp import CalendarReply, newest, order_of, read_replies, read_uid
-from scheduler.domain.token import Keys, Purpose, token_subject
-from scheduler.domain.verp import ReturnPurpose, Token, is_bounce_of, leave_tokens_in, tokens_in
+from scheduler.domain.token import (
+    Keys,
+    Purpose,
+    ReturnPurpose,
+    ReturnToken,
+    is_bounce_of,
+    leave_tokens_in,
+    token_subject,
+    tokens_in,
+)
 from scheduler.service.personal_links import LinkStatus, resolve_link
+from scheduler.service.preferences import mark_left
 from scheduler.service.rsvp import RsvpStatus, rsvp_status
-from scheduler.service.unsubscribe import mark_left
 from scheduler.store import answers, members, occurrences, returns
 from scheduler.store.database import Database
 from scheduler.store.members import Member
@@ -101,7 +109,7 @@ class InboundMessage:
     so that it is not somebody's absence note."""
 
     digest: str
-    tokens: Sequence[Token]
+    tokens: Sequence[ReturnToken]
     author: str
     subject: str
     complaint: Complaint | None

@@ -31,8 +31,7 @@ from scheduler.domain.localtime import LocalTime
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import MEETING, REPLIES, Kind
 from scheduler.domain.text import require_line
-from scheduler.domain.token import Purpose
-from scheduler.domain.verp import leave_address
+from scheduler.domain.token import Purpose, leave_address
 from scheduler.domain.zone import city
 
 WITH_CALENDAR = (Kind.INVITATION, Kind.UPDATE, Kind.CANCELLATION)

@@ -30,7 +30,7 @@ from scheduler.domain.code_page import require_encoding
 from scheduler.domain.errors import Refused, SettingsProblem
 from scheduler.domain.occurrence import OccurrenceKey, Series
 from scheduler.service import occurrences as occurrence_service
-from scheduler.service.occurrence_import import read_programme, take_programme
+from scheduler.service.occurrence_import import import_programme, read_programme
 from scheduler.service.occurrences import Amended, Extra, require_occurrence
 from scheduler.store import answers as answer_store
 
@@ -229,7 +229,9 @@ def tell(
 
     async def count(parts: Parts) -> int:
         series = _series_by_slug(parts)
-        update = await occurrence_service.untold(parts.database, series, key, now=parts.clock.now())
+        update = await occurrence_service.find_unannounced_change(
+            parts.database, series, key, now=parts.clock.now()
+        )
         return update.recipients
 
     async def act(parts: Parts) -> None:
@@ -326,7 +328,9 @@ def import_(
             yes=yes or not is_terminal(),
             otherwise="",
         )
-        changed, refused = await take_programme(parts.database, series, programme.rows, now=parts.clock.now())
+        changed, refused = await import_programme(
+            parts.database, series, programme.rows, now=parts.clock.now()
+        )
         return changed, len(programme.rows) - len(refused) - changed, [*programme.problems, *refused]
 
     changed, same, problems = command_context(context).run(act)

@@ -201,7 +201,7 @@ class ReturnPurpose(StrEnum):
 class ReturnToken:
     """The purpose and the token of a return address, unverified."""
 
-    way: ReturnPurpose
+    purpose: ReturnPurpose
     token: str
 
 
@@ -243,5 +243,5 @@ def tokens_in(text: str) -> list[ReturnToken]:
 
 def leave_tokens_in(text: str) -> list[str]:
     """Return the tokens of the links and then of the addresses for leaving in a text, each in order."""
-    mailed = [token.token for token in tokens_in(text) if token.way is ReturnPurpose.LEAVE]
+    mailed = [token.token for token in tokens_in(text) if token.purpose is ReturnPurpose.LEAVE]
     return [*(match[1].lower() for match in _LINK.finditer(text)), *mailed]

@@ -44,7 +44,7 @@ async def _store(database: Database, what: str, fields: Mapping[str, str], now: 
 
 
 async def run_form_queue(database: Database, clock: Clock) -> None:
-    """Process stored forms, round after round, until cancelled; pause while sending is on hold.
+    """Process stored forms, round after round, until cancelled; do nothing while sending is paused.
 
     The rounds come at random moments that do not depend on requests. Work that began with a request would slow down
     the next one, and more so for a member's address: a visitor could measure who is a member.
@@ -53,8 +53,8 @@ async def run_form_queue(database: Database, clock: Clock) -> None:
         await clock.sleep(random.SystemRandom().uniform(*PAUSE_SECONDS))
         try:
             async with database.read() as connection:
-                hold = await service_state.read(connection, service_state.HOLD)
-            if not hold:
+                pause = await service_state.read(connection, service_state.PAUSE)
+            if not pause:
                 now = clock.now()
                 await process_forms(database, now=now, asked_until=now - _SOONEST)
         except OUTAGES as error:
@@ -82,9 +82,9 @@ async def _process(database: Database, number: int, now: datetime) -> None:
         if submission is None or submission.asked_at <= now - SERVICE_MAIL_USEFUL_FOR[Kind.CONFIRMATION]:
             return
         if submission.what == "join":
-            await join_requests.receive(connection, JoinForm(**submission.said), now)
+            await join_requests.receive(connection, JoinForm(**submission.fields), now)
         else:
-            await account.mail_link(connection, submission.said["email"], now)
+            await account.mail_link(connection, submission.fields["email"], now)
         # A tick follows in any case, so that it does not show whether a mail was sent.
         await service_state.note_change(connection)
 

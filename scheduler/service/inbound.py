@@ -135,7 +135,7 @@ def _read(octets: bytes, recipient: str) -> InboundMessage:
     message = read_message(octets)
     tokens = tokens_in(f"{recipient}\n{field(message, *_RECIPIENTS)}")
     failure_report, by_form, returned = read_bounce(message), False, False
-    if any(token.way is ReturnPurpose.BOUNCE for token in tokens):
+    if any(token.purpose is ReturnPurpose.BOUNCE for token in tokens):
         by_mail_system = is_by_mail_system(message)
         returned = by_mail_system or has_empty_return_path(message)
         if not failure_report:
@@ -293,7 +293,7 @@ async def _is_proven(context: _Context) -> bool:
 
 async def _act(context: _Context) -> str:
     message = context.message
-    if leaves := [token.token for token in message.tokens if token.way is ReturnPurpose.LEAVE]:
+    if leaves := [token.token for token in message.tokens if token.purpose is ReturnPurpose.LEAVE]:
         return await _leave(context, leaves[0])
     if message.complaint:
         return await _complained(context, message.complaint)
@@ -366,7 +366,7 @@ async def _claimed_member(context: _Context, token: str) -> Member | None:
 def _return_path_token(context: _Context) -> str:
     """Return the token of the address to which a bounce was sent; empty if there is none."""
     tokens = context.message.tokens
-    return next((token.token for token in tokens if token.way is ReturnPurpose.BOUNCE), "")
+    return next((token.token for token in tokens if token.purpose is ReturnPurpose.BOUNCE), "")
 
 
 async def _names_its_member(context: _Context, bounce: Bounce) -> bool:

@@ -106,7 +106,7 @@ def test_a_bounce_address_fits_a_local_part_in_any_case_and_is_of_one_member_and
     address = bounce_address(KEYS, member, "Ann@Example.org", "bounces.example.org")
     assert len(address.partition("@")[0]) == 36 <= 64
     (found,) = tokens_in(f"<{address.upper() if upper else address}>")
-    assert found.way is ReturnPurpose.BOUNCE and len(found.token) == TOKEN_LENGTH
+    assert found.purpose is ReturnPurpose.BOUNCE and len(found.token) == TOKEN_LENGTH
     assert is_bounce_of(KEYS, found.token, "ann@example.org")
     assert not is_bounce_of(KEYS, found.token, "bo@example.org")
     assert not is_bounce_of(Keys(b"x" * 32), found.token, "ann@example.org")

@@ -17,8 +17,16 @@ from scheduler.delivery.compose.calendar_part import CalendarPart
 from scheduler.delivery.compose.dkim import CohortSigner, DkimSigner
 from scheduler.delivery.compose.links import links_of, purposes_of
 from scheduler.delivery.compose.markdown import as_html, as_text
-from scheduler.delivery.compose.mime import CALENDAR, header, list_id_words, mailbox_words, mime, text_words
-from scheduler.delivery.compose.recipient import Recipient, recipient
+from scheduler.delivery.compose.mime import (
+    CALENDAR,
+    Recipient,
+    header,
+    list_id_words,
+    mailbox_words,
+    mime,
+    recipient,
+    text_words,
+)
 from scheduler.delivery.compose.templates import Blanks, Templates, TextTemplate
 from scheduler.delivery.compose.wording import as_told, describe_meeting
 from scheduler.domain.address import ascii_domain
@@ -362,7 +370,7 @@ def _calendar_part(occurrence: Occurrence, series: Series, *, community: Communi
             attendee_name=attendee_name,
             attendee_address=attendee_address,
             uid=invitation_uid(occurrence, uid, community.domain),
-            join_url=community.way_in(token, occurrence.key),
+            join_url=community.join_url(token, occurrence.key),
             rsvp=asks_for_answer,
         )
 

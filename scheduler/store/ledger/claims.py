@@ -162,7 +162,7 @@ def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> Colum
         or_(notices.c.kind.in_(PERSONAL), ~_awaits_welcome(now)),
         ~is_muted(deliveries.c.member, notices.c.kind, notices.c.policy),
         or_(notices.c.kind != Kind.INVITATION, members.c.invitation_by == "mail", deliveries.c.uncertain),
-        ~exists().where(facts_table.c.name == service_state.HOLD),
+        ~exists().where(facts_table.c.name == service_state.PAUSE),
     )
 
 

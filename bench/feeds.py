@@ -190,7 +190,7 @@ def filling() -> float:
             of,
             community,
             name=community.name,
-            join=lambda occurrence: community.way_in(token, occurrence.key),
+            join=lambda occurrence: community.join_url(token, occurrence.key),
         )
 
     ratios = []
@@ -200,7 +200,7 @@ def filling() -> float:
         seconds_each = (time.perf_counter() - begun) / SAMPLE
         begun = time.perf_counter()
         template = PrivateFeed(
-            occurrences, of, community, way_in=community.way_in, alarm=None, changed_at=adopted
+            occurrences, of, community, join_url=community.join_url, alarm=None, changed_at=adopted
         )
         for token in tokens:
             template.fill(token, {})

@@ -136,7 +136,7 @@ class Service:
             async with self._parts.database.read() as connection:
                 self._seen = await service_state.current(connection, "change")
             ticked = await self._planner.tick()
-            if not ticked.held and self._consumer:
+            if not ticked.stopped and self._consumer:
                 await enqueue_due_chunks(self._parts)
         if ticked.next_due:
             self._timer.add_job(

@@ -33,7 +33,7 @@ from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.visitor import Networks
 from scheduler.domain.zone import require_zone
 from scheduler.service.retention import Retention
-from scheduler.store.database_url import parse_url
+from scheduler.store.database import parse_url
 
 DOMAIN = re.compile(r"(?=.{1,190}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 MAIL_DOMAIN = re.compile(rf"(?=[^.]+\.){DOMAIN.pattern}")

@@ -24,10 +24,9 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 import scheduler
-from scheduler.bootstrap.logs import set_up_logs
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.settings_sources import bundled
-from scheduler.bootstrap.wiring import Parts, open_parts
+from scheduler.bootstrap.wiring import Parts, open_parts, set_up_logs
 from scheduler.domain.clock import Clock
 from scheduler.domain.errors import Problem
 from scheduler.service.form_limits import FormLimits

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from scheduler.bootstrap.logs import set_up_logs
 from scheduler.bootstrap.serve import make_planner
-from scheduler.bootstrap.wiring import Parts, restore_backup
+from scheduler.bootstrap.wiring import Parts, restore_backup, set_up_logs
 from scheduler.cli.command import (
     command_context,
     confirm,

@@ -12,9 +12,8 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from scheduler.bootstrap.logs import set_up_logs
 from scheduler.bootstrap.settings import Settings, load_settings, unnamed_settings
-from scheduler.bootstrap.wiring import Parts, open_parts
+from scheduler.bootstrap.wiring import Parts, open_parts, set_up_logs
 from scheduler.cli.app import EXIT_FAILED, EXIT_USAGE
 from scheduler.domain.errors import Problem, Refused, SettingsProblem
 from scheduler.store.database import OUTAGES

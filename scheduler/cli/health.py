@@ -65,7 +65,7 @@ def _document(state: ServiceHealth, troubles: list[str], rate: float) -> dict[st
     return {
         "healthy": not troubles,
         "troubles": troubles,
-        "held": state.hold.reason if state.hold else None,
+        "held": state.pause.reason if state.pause else None,
         "members": state.members,
         "deliveries": state.deliveries,
         "failures": state.failures,

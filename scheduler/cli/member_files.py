@@ -30,8 +30,7 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.zone import find_zone, require_zone
 from scheduler.service.invitations import invitations as find_invitations
 from scheduler.service.member_csv import MemberTable, read_members
-from scheduler.service.member_export import export_members
-from scheduler.service.member_import import Imported, import_members
+from scheduler.service.member_files import Imported, export_members, import_members
 
 
 def import_(

@@ -23,8 +23,8 @@ from scheduler.cli.command import (
     read_date,
     usage,
 )
-from scheduler.domain.country import country_name
 from scheduler.domain.errors import SettingsProblem
+from scheduler.domain.locale import country_name
 from scheduler.service.erasure import Erased, erase_member, find_erasable
 from scheduler.service.invitations import invitations as find_invitations
 from scheduler.service.members import (

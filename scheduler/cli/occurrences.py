@@ -30,7 +30,7 @@ from scheduler.domain.code_page import require_encoding
 from scheduler.domain.errors import Refused, SettingsProblem
 from scheduler.domain.occurrence import OccurrenceKey, Series, slugs_by_choice
 from scheduler.service import occurrences as occurrence_service
-from scheduler.service.occurrence_import import read_programme, take_programme
+from scheduler.service.occurrence_import import import_programme, read_programme
 from scheduler.service.occurrences import Amended, Extra, require_occurrence
 from scheduler.store import answers as answer_store
 
@@ -239,7 +239,9 @@ def tell(
 
     async def count(parts: Parts) -> int:
         series = _series_by_slug(parts)
-        update = await occurrence_service.untold(parts.database, series, key, now=parts.clock.now())
+        update = await occurrence_service.find_unannounced_change(
+            parts.database, series, key, now=parts.clock.now()
+        )
         return update.recipients
 
     async def act(parts: Parts) -> None:
@@ -336,7 +338,9 @@ def import_(
             yes=yes or not is_terminal(),
             otherwise="",
         )
-        changed, refused = await take_programme(parts.database, series, programme.rows, now=parts.clock.now())
+        changed, refused = await import_programme(
+            parts.database, series, programme.rows, now=parts.clock.now()
+        )
         return changed, len(programme.rows) - len(refused) - changed, [*programme.problems, *refused]
 
     changed, same, problems = command_context(context).run(act)

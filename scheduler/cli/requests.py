@@ -7,7 +7,7 @@ import typer
 
 from scheduler.bootstrap.wiring import Parts
 from scheduler.cli.command import AsJson, command_context, counted, make_app, parse_id, show_json
-from scheduler.domain.country import country_name
+from scheduler.domain.locale import country_name
 from scheduler.service import join_requests
 from scheduler.store import join_requests as join_requests_store
 from scheduler.store.join_requests import Request

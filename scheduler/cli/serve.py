@@ -6,8 +6,8 @@ import typer
 import uvloop
 
 from scheduler.bootstrap.demo import run_demo
-from scheduler.bootstrap.logs import set_up_logs
 from scheduler.bootstrap.serve import serve as run_service
+from scheduler.bootstrap.wiring import set_up_logs
 from scheduler.cli.command import command_context, make_app, outages_reported, run_async
 
 app = make_app()

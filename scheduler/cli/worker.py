@@ -2,7 +2,7 @@
 
 import typer
 
-from scheduler.bootstrap.logs import set_up_logs
+from scheduler.bootstrap.wiring import set_up_logs
 from scheduler.bootstrap.worker import work
 from scheduler.cli.command import command_context, make_app, run_async
 

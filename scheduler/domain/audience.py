@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from scheduler.domain.address import address_key
-from scheduler.domain.country import require_country
 from scheduler.domain.errors import Refused
-from scheduler.domain.locale import require_locale
+from scheduler.domain.locale import require_country, require_locale
 from scheduler.domain.occurrence import OccurrenceKey, Series, slugs_by_choice
 from scheduler.domain.zone import canonical_zone, require_zone
 

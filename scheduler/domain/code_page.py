@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain, pairwise
 
-from scheduler.domain.country import find_country
 from scheduler.domain.errors import Refused
+from scheduler.domain.locale import find_country
 from scheduler.domain.text import quoted
 
 _LATIN: Mapping[str, Mapping[str, str]] = {

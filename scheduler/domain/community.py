@@ -29,6 +29,6 @@ class Community:
     def feed_url(self) -> str:
         return f"{self.base_url}/calendar.ics"
 
-    def way_in(self, token: str, occurrence: str) -> str:
+    def join_url(self, token: str, occurrence: str) -> str:
         """Return a member's own link to the meeting with the key `occurrence`; `token` is theirs for joining."""
         return f"{self.base_url}/go/{token}/{occurrence}"

@@ -49,7 +49,7 @@ class FeedTemplate:
 class PrivateFeed:
     """Make the same feed of `occurrences` for a member as `calendar.feed`, without rendering it again.
 
-    `way_in` returns the URL of the join redirect for a token and the key of an occurrence. `alarm` is the alarm of
+    `join_url` returns the URL of the join redirect for a token and the key of an occurrence. `alarm` is the alarm of
     every event. `changed_at` is when any of this last changed.
     """
 
@@ -59,13 +59,13 @@ class PrivateFeed:
         series: Mapping[str, Series],
         community: Community,
         *,
-        way_in: Callable[[str, str], str],
+        join_url: Callable[[str, str], str],
         alarm: timedelta | None,
         changed_at: datetime,
     ) -> None:
         self.changed_at = changed_at
         self._occurrences = {occurrence.key: occurrence for occurrence in occurrences}
-        self._series, self._community, self._way_in, self._alarm = series, community, way_in, alarm
+        self._series, self._community, self._join_url, self._alarm = series, community, join_url, alarm
         whole = self._feed(occurrences, {})
         self._whole = FeedTemplate(whole)
         head, *events = _BETWEEN_EVENTS.split(whole.removesuffix(_END))
@@ -109,7 +109,7 @@ class PrivateFeed:
             self._series,
             self._community,
             name=self._community.name,
-            join=lambda occurrence: self._way_in(_PLACEHOLDER, occurrence.key),
+            join=lambda occurrence: self._join_url(_PLACEHOLDER, occurrence.key),
             answers=answers,
             alarm=self._alarm,
         )

@@ -1,8 +1,13 @@
-"""Languages and hour cycles of members, as BCP 47 locale tags."""
+"""Languages and hour cycles of members, as BCP 47 locale tags, and their countries, as ISO 3166 codes.
+
+The UK's nations count as countries.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from functools import cache, lru_cache
+from itertools import chain
 from typing import Literal, cast
 
 from babel import Locale, UnknownLocaleError
@@ -10,6 +15,7 @@ from babel.core import get_global
 
 from scheduler.domain.errors import Refused
 from scheduler.domain.text import folded, quoted
+from scheduler.domain.zone import country_table
 
 _TAG = re.compile(
     r"(?P<language>[a-z]{2,3})(?:-(?P<script>[a-z]{4}))?(?:-(?P<territory>[a-z]{2}|\d{3}))?"
@@ -124,3 +130,163 @@ def _named() -> Mapping[str, str]:
             folded(name): code.replace("_", "-") for code, name in english.items() if code not in _NO_LANGUAGE
         },
     }
+
+
+NATIONS = {"GB-ENG": "England", "GB-SCT": "Scotland", "GB-WLS": "Wales", "GB-NIR": "Northern Ireland"}
+
+# Short names for CLDR's long ones.
+_SHORT_NAMES = {"HK": "Hong Kong", "MO": "Macao", "PS": "Palestine", "MM": "Myanmar"}
+
+# What people write that is in no list of names.
+_ALTERNATIVES = {
+    "AE": "Emirates, UAE",
+    "BA": "Bosnia",
+    "BN": "Brunei Darussalam",
+    "BO": "Plurinational State of Bolivia",
+    "BQ": "Bonaire Sint Eustatius and Saba",
+    "CD": "DR Congo, DRC, Democratic Republic of the Congo, Congo Kinshasa, Zaire",
+    "CG": "Republic of the Congo, Congo Brazzaville",
+    "CI": "Ivory Coast",
+    "CN": "Mainland China, PR China, PRC",
+    "CV": "Cabo Verde, Cape Verde",
+    "CZ": "Czech Republic",
+    "FK": "Falkland Islands Malvinas, Falklands",
+    "FM": "Federated States of Micronesia",
+    "FO": "Faroes, Faeroe Islands",
+    "GB": "UK, Great Britain, Britain, United Kingdom of Great Britain and Northern Ireland",
+    "GB-ENG": "ENG",
+    "GB-NIR": "NIR, N Ireland, Ulster",
+    "GB-SCT": "SCT, Alba",
+    "GB-WLS": "WLS, Cymru",
+    "HK": "Hong Kong SAR, 香港",
+    "HM": "Heard and McDonald Islands",
+    "IE": "Eire, Irish Republic, Republic of Ireland, ROI",
+    "IR": "Islamic Republic of Iran",
+    "KP": "Democratic People's Republic of Korea, DPRK",
+    "KR": "Korea, Republic of Korea, ROK",
+    "LA": "Lao People's Democratic Republic, Lao PDR",
+    "LY": "Libyan Arab Jamahiriya",
+    "MD": "Republic of Moldova",
+    "MF": "St Martin French part",
+    "MK": "FYROM, Macedonia, Republic of North Macedonia",
+    "MM": "Burma",
+    "NL": "Holland, Kingdom of the Netherlands",
+    "PS": "State of Palestine",
+    "RU": "Russian Federation",
+    "SH": "St Helena Ascension and Tristan da Cunha",
+    "SX": "Sint Maarten Dutch part",
+    "SY": "Syrian Arab Republic",
+    "SZ": "Swaziland",
+    "TF": "French Southern Territories",
+    "TL": "East Timor",
+    "TR": "Turkey",
+    "TT": "Trinidad",
+    "TW": "Province of China Taiwan, ROC",
+    "TZ": "United Republic of Tanzania",
+    "UM": "United States Minor Outlying Islands",
+    "US": "America, The States, United States of America, US of A, USA",
+    "VA": "Holy See, Vatican, Vatican City State",
+    "VC": "St Vincent and the Grenadines",
+    "VE": "Bolivarian Republic of Venezuela",
+    "VN": "Viet Nam",
+}
+
+# Inverted names, as in ISO 3166: `Korea, Republic of` and `Netherlands (Kingdom of the)`.
+_INVERTED = re.compile(r"^([^,(]+?)\s*[,(]\s*([^,()]+?)\)?$")
+
+
+@lru_cache(maxsize=4096)
+def find_country(text: str) -> str | None:
+    """Return the ISO 3166 alpha-2 code, or `GB-ENG`, `GB-SCT`, `GB-WLS` or `GB-NIR`, that a text means, or None.
+
+    Accept codes (also alpha-3) and names, in English and many other languages, in any case and with or without accents
+    and punctuation. A name that means different countries in different languages means none.
+    """
+    for reading in (text, _INVERTED.sub(r"\2 \1", text.strip())):
+        plain = _plain(reading)
+        if code := _english().get(plain) or (plain and _foreign().get(plain)):
+            return code
+    return None
+
+
+def require_country(text: str, what: str = "country") -> str:
+    """Return the same as `find_country`. Raises Refused, naming `what` and the country with the nearest name."""
+    if code := find_country(text):
+        return code
+    near = nearest_country(text)
+    hint = f"did you mean {near}?" if near else "write its English name or its two-letter code"
+    raise Refused(f"{what} {quoted(text)} is not known; {hint}")
+
+
+@lru_cache(maxsize=1024)
+def nearest_country(text: str) -> str | None:
+    """Return the English name of the country whose name is most similar to `text`, or None; takes milliseconds."""
+    wanted = _plain(text[:60])
+    for codes in (_english(), _foreign()):
+        # Short names and codes are similar to almost everything.
+        if near := get_close_matches(wanted, [name for name in codes if len(name) > 3], n=1, cutoff=0.8):
+            return country_name(codes[near[0]])
+    return None
+
+
+def country_name(code: str) -> str:
+    """Return the English name of a code, or the code itself if it is unknown."""
+    return NATIONS.get(code) or _SHORT_NAMES.get(code) or Locale("en").territories.get(code) or code
+
+
+@cache
+def countries() -> tuple[tuple[str, str], ...]:
+    """Return (code, English name) of all countries and the UK's nations, ordered by name, for a picker."""
+    return tuple(sorted(((code, country_name(code)) for code in _codes()), key=lambda pair: folded(pair[1])))
+
+
+@cache
+def _codes() -> frozenset[str]:
+    # Kosovo has no code in ISO 3166; XK is in common use.
+    return frozenset({code for code, _ in country_table()} | NATIONS.keys() | {"XK"})
+
+
+def _plain(text: str) -> str:
+    """Fold `text` so that `The St. Kitts & Nevis` equals `Saint Kitts and Nevis`."""
+    words = re.sub(
+        r"^(the|saint)\b", lambda word: "st" if word[0] == "saint" else "", text.strip().casefold()
+    )
+    return folded(words)
+
+
+def _names_in(language: str) -> Iterator[tuple[str, str]]:
+    for code, name in Locale.parse(language).territories.items():
+        if code in _codes():
+            yield _plain(name), code
+
+
+@cache
+def _english() -> Mapping[str, str]:
+    """Return codes by folded codes and English names; a code has precedence over an equal name."""
+    aliases = cast(Mapping[str, list[str]], get_global("territory_aliases"))
+    return {
+        **{_plain(name): code for code, name in country_table()},
+        **dict(_names_in("en")),
+        **{_plain(name): code for code, names in _ALTERNATIVES.items() for name in names.split(", ")},
+        **{_plain(name): code for code, name in (_SHORT_NAMES | NATIONS).items()},
+        **{
+            old.casefold(): new[0]
+            for old, new in aliases.items()
+            if len(old) == 3 and old.isalpha() and len(new) == 1 and new[0] in _codes()
+        },
+        **{folded(code): code for code in _codes()},
+    }
+
+
+@cache
+def _foreign() -> Mapping[str, str]:
+    """Return codes by folded names that mean the same country in all languages that have them."""
+    shared = ((_plain(name.partition("(")[0]), code) for code, name in country_table())
+    return _unambiguous(chain(shared, *map(_names_in, LANGUAGES)))
+
+
+def _unambiguous(pairs: Iterable[tuple[str, str]]) -> Mapping[str, str]:
+    meanings: dict[str, set[str]] = {}
+    for name, code in pairs:
+        meanings.setdefault(name, set()).add(code)
+    return {name: codes.pop() for name, codes in meanings.items() if len(codes) == 1}

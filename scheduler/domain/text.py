@@ -1,7 +1,15 @@
-"""Check, quote and compare text from people: it is kept unchanged, or refused when it comes in."""
+"""Text from people: check it, quote it, compare spellings, and find out whether it names a person.
+
+It is kept unchanged, or refused when it comes in. A person is named by one of their addresses, or by their name in any
+spelling.
+"""
 
 import re
+import sys
 import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
 
 from scheduler.domain.errors import Refused
 
@@ -58,3 +66,55 @@ def folded(value: str) -> str:
     """Return a name without case, accents, spaces and punctuation, for comparing."""
     decomposed = unicodedata.normalize("NFKD", value.casefold().translate(_UNDECOMPOSED))
     return "".join(char for char in decomposed if char.isalnum())
+
+
+def folded_prose(text: str) -> str:
+    """Return a text for comparing spellings: without case, accents, invisible characters and line breaks."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold()).translate(
+            _without_marks()
+        )
+    return " ".join(text.lower().split())
+
+
+@cache
+def _without_marks() -> dict[int, None]:
+    """Return a table that removes combining accents and invisible characters, such as a soft hyphen."""
+    return {code: None for code in range(sys.maxunicode) if unicodedata.category(chr(code)) in ("Mn", "Cf")}
+
+
+@dataclass(frozen=True)
+class Person:
+    """The person to look for: a member, with all addresses that they have or had."""
+
+    addresses: Sequence[str]
+    name: str
+    shares_name: bool = False
+
+    @property
+    def is_distinctive(self) -> bool:
+        """Whether the name identifies this person: a single word such as Kim, or another member's name, does not."""
+        return not self.shares_name and len(folded_prose(self.name).split()) > 1
+
+    def is_addressed_in(self, text: str) -> bool:
+        """Return whether the folded `text` contains one of their addresses."""
+        return any(pattern.search(text) for pattern in self._addresses)
+
+    def is_named_in(self, text: str) -> bool:
+        """Return whether the folded `text` contains their name as whole words, also as `Last, First`."""
+        return self._name is not None and self._name.search(text) is not None
+
+    @cached_property
+    def _addresses(self) -> list[re.Pattern[str]]:
+        addresses = {folded_prose(address) for address in self.addresses if "@" in address}
+        return [re.compile(rf"(?<![\w.+-]){re.escape(text)}(?!\.?[\w-])") for text in sorted(addresses)]
+
+    @cached_property
+    def _name(self) -> re.Pattern[str] | None:
+        words = folded_prose(self.name).split()
+        if not words:
+            return None
+        forms = [r"\s".join(map(re.escape, words))]
+        if len(words) > 1:
+            forms.append(rf"{re.escape(words[-1])},?\s" + r"\s".join(map(re.escape, words[:-1])))
+        return re.compile(rf"(?<!\w)(?:{'|'.join(forms)})(?!\w)")

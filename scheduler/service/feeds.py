@@ -15,7 +15,7 @@ from scheduler.domain.feed_template import PrivateFeed
 from scheduler.domain.occurrence import Series
 from scheduler.domain.token import Keys, Purpose, token_subject
 from scheduler.service.personal_links import LinkStatus, resolve_link
-from scheduler.service.schedule import Published, in_feed
+from scheduler.service.schedule import CalendarFile, in_feed
 from scheduler.store import answers, members
 from scheduler.store.database import Database
 from scheduler.store.members import Member
@@ -99,22 +99,22 @@ async def private_feed(
         occurrences,
         {each.slug: each for each in series},
         community,
-        way_in=community.way_in,
+        join_url=community.join_url,
         alarm=alarm,
         changed_at=changed_at,
     )
 
 
-def personal_feed(common: PrivateFeed, subscriber: Subscriber) -> Published:
+def personal_feed(common: PrivateFeed, subscriber: Subscriber) -> CalendarFile:
     """Return the feed of a subscriber whose address works."""
     changes = [answer.at for answer in subscriber.answers.values()]
     if subscriber.changed_at:
         changes.append(subscriber.changed_at)
     content = common.fill(subscriber.join_token, subscriber.answers)
-    return Published(content, max([common.changed_at, *changes]))
+    return CalendarFile(content, max([common.changed_at, *changes]))
 
 
-def ended_member_feed(subscriber: Subscriber, community: Community, *, now: datetime) -> Published | None:
+def ended_member_feed(subscriber: Subscriber, community: Community, *, now: datetime) -> CalendarFile | None:
     """Return the feed shown at an address that has ended, because it was replaced or its member left; None once it
     ended more than NOTICE_DAYS ago."""
     ended_at = subscriber.changed_at or now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -130,7 +130,7 @@ def ended_member_feed(subscriber: Subscriber, community: Community, *, now: date
     words += f"\n\nEveryone can subscribe to the public calendar: {community.base_url}/subscribe"
     heading = f"{community.name}: this calendar has ended"
     content = ended_feed(community, ended_at=ended_at, days=NOTICE_DAYS, heading=heading, words=words)
-    return Published(content, ended_at)
+    return CalendarFile(content, ended_at)
 
 
 async def members_feed(
@@ -141,7 +141,7 @@ async def members_feed(
     *,
     keys: Keys,
     now: datetime,
-) -> Published:
+) -> CalendarFile:
     """Return the content of a member's own feed. Raises Refused for somebody who is not on the list."""
     if member.status not in ("active", "paused"):
         raise Refused(f"{member.address} is not on the list ({member.status}) and has no calendar")

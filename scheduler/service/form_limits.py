@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.policy import Kind
 from scheduler.domain.token import Keys
 from scheduler.service.notices import mailed_since
-from scheduler.store import form_queue, service_state
+from scheduler.store import forms, service_state
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
@@ -37,8 +37,8 @@ async def allow_form(
     hour = now.replace(minute=0, second=0, microsecond=0)
     key = keys.name("form", visitor)
     async with database.write() as connection:
-        await form_queue.forget_before(connection, hour)
-        total_so_far, visitor_so_far = await form_queue.lock_and_read(connection, hour, key)
+        await forms.forget_before(connection, hour)
+        total_so_far, visitor_so_far = await forms.lock_and_read(connection, hour, key)
         if visitor_so_far >= limits.per_visitor:
             return False
         if total_so_far >= limits.total:
@@ -46,8 +46,8 @@ async def allow_form(
                 connection, service_state.FORMS_LIMITED, {"at": now.isoformat(), "limit": limits.total}
             )
             return False
-        for counted in (form_queue.EVERYBODY, key):
-            await form_queue.count(connection, hour, counted)
+        for counted in (forms.EVERYBODY, key):
+            await forms.count(connection, hour, counted)
         return True
 
 

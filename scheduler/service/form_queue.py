@@ -13,7 +13,7 @@ from scheduler.domain.policy import Kind
 from scheduler.service import account, join_requests
 from scheduler.service.join_requests import JoinForm
 from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR
-from scheduler.store import form_queue, service_state
+from scheduler.store import forms, service_state
 from scheduler.store.database import OUTAGES, Database
 
 log = structlog.get_logger()
@@ -40,11 +40,11 @@ async def ask_for_link(database: Database, address: str, *, now: datetime) -> in
 async def _store(database: Database, what: str, fields: Mapping[str, str], now: datetime) -> int:
     # No member is looked up here, so that the time this takes does not show whether we know an address.
     async with database.write() as connection:
-        return await form_queue.add(connection, what, fields, now)
+        return await forms.add(connection, what, fields, now)
 
 
 async def run_form_queue(database: Database, clock: Clock) -> None:
-    """Process stored forms, round after round, until cancelled; pause while sending is on hold.
+    """Process stored forms, round after round, until cancelled; do nothing while sending is paused.
 
     The rounds come at random moments that do not depend on requests. Work that began with a request would slow down
     the next one, and more so for a member's address: a visitor could measure who is a member.
@@ -53,8 +53,8 @@ async def run_form_queue(database: Database, clock: Clock) -> None:
         await clock.sleep(random.SystemRandom().uniform(*PAUSE_SECONDS))
         try:
             async with database.read() as connection:
-                hold = await service_state.read(connection, service_state.HOLD)
-            if not hold:
+                pause = await service_state.read(connection, service_state.PAUSE)
+            if not pause:
                 now = clock.now()
                 await process_forms(database, now=now, asked_until=now - _SOONEST)
         except OUTAGES as error:
@@ -77,14 +77,14 @@ async def process_form(database: Database, number: int, *, now: datetime) -> Non
 
 async def _process(database: Database, number: int, now: datetime) -> None:
     async with database.write() as connection:
-        submission = await form_queue.take(connection, number)
+        submission = await forms.take(connection, number)
         # After days without a mail the visitor has asked again, or is no longer waiting.
         if submission is None or submission.asked_at <= now - SERVICE_MAIL_USEFUL_FOR[Kind.CONFIRMATION]:
             return
         if submission.what == "join":
-            await join_requests.receive(connection, JoinForm(**submission.said), now)
+            await join_requests.receive(connection, JoinForm(**submission.fields), now)
         else:
-            await account.mail_link(connection, submission.said["email"], now)
+            await account.mail_link(connection, submission.fields["email"], now)
         # A tick follows in any case, so that it does not show whether a mail was sent.
         await service_state.note_change(connection)
 
@@ -92,6 +92,6 @@ async def _process(database: Database, number: int, now: datetime) -> None:
 async def process_forms(database: Database, *, now: datetime, asked_until: datetime | None = None) -> None:
     """Process every stored form, or only those submitted until an instant."""
     async with database.read() as connection:
-        numbers = await form_queue.pending(connection, until=asked_until or now)
+        numbers = await forms.pending(connection, until=asked_until or now)
     for number in numbers:
         await process_form(database, number, now=now)

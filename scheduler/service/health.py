@@ -37,7 +37,7 @@ class ServiceHealth:
     """
 
     last_tick: datetime | None
-    hold: SendingPaused | None
+    pause: SendingPaused | None
     relay: str
     unwritable: str
     served: bool
@@ -62,15 +62,15 @@ class ServiceHealth:
         """Return what is wrong, a line each; empty if all is well. A lag above `late` counts as wrong."""
         lines = [self.unwritable] if self.unwritable else []
         # A wrong clock stops the ticks too.
-        by_clock = self.hold is not None and self.hold.reason in BY_CLOCK
+        by_clock = self.pause is not None and self.pause.reason in BY_CLOCK
         if not by_clock and _is_overdue(self.last_tick, now):
             lines.append(
                 "`serve` is running, but its work is not getting done: see its log"
                 if self.served
                 else "no `serve` is running: nothing is being sent"
             )
-        if self.hold:
-            lines.append(f"sending is held ({self.hold.reason}): {self.hold.advice}")
+        if self.pause:
+            lines.append(f"sending is held ({self.pause.reason}): {self.pause.advice}")
         if self.relay:
             lines.append(f"the relay takes no mail: {self.relay}")
         if self.turned_away:
@@ -200,7 +200,7 @@ async def health(database: Database, now: datetime, *, unwritable: Outage | None
         unkept = await returns.discarded(connection)
         return ServiceHealth(
             last_tick=last_tick,
-            hold=await current_pause(connection),
+            pause=await current_pause(connection),
             relay=f"{relay['reason']} (since {relay['since']})" if relay else "",
             unwritable="; ".join(map(str, faults)),
             served=_is_overdue(last_tick, now) and database.is_served,

@@ -30,11 +30,19 @@ from scheduler.domain.inbound import (
     text_of,
 )
 from scheduler.domain.rsvp import CalendarReply, newest, order_of, read_replies, read_uid
-from scheduler.domain.token import Keys, Purpose, token_subject
-from scheduler.domain.verp import ReturnPurpose, Token, is_bounce_of, leave_tokens_in, tokens_in
+from scheduler.domain.token import (
+    Keys,
+    Purpose,
+    ReturnPurpose,
+    ReturnToken,
+    is_bounce_of,
+    leave_tokens_in,
+    token_subject,
+    tokens_in,
+)
 from scheduler.service.personal_links import LinkStatus, resolve_link
+from scheduler.service.preferences import mark_left
 from scheduler.service.rsvp import RsvpStatus, rsvp_status
-from scheduler.service.unsubscribe import mark_left
 from scheduler.store import answers, members, occurrences, returns
 from scheduler.store.database import Database
 from scheduler.store.members import Member
@@ -101,7 +109,7 @@ class InboundMessage:
     so that it is not somebody's absence note."""
 
     digest: str
-    tokens: Sequence[Token]
+    tokens: Sequence[ReturnToken]
     author: str
     subject: str
     complaint: Complaint | None
@@ -127,7 +135,7 @@ def _read(octets: bytes, recipient: str) -> InboundMessage:
     message = read_message(octets)
     tokens = tokens_in(f"{recipient}\n{field(message, *_RECIPIENTS)}")
     failure_report, by_form, returned = read_bounce(message), False, False
-    if any(token.way is ReturnPurpose.BOUNCE for token in tokens):
+    if any(token.purpose is ReturnPurpose.BOUNCE for token in tokens):
         by_mail_system = is_by_mail_system(message)
         returned = by_mail_system or has_empty_return_path(message)
         if not failure_report:
@@ -285,7 +293,7 @@ async def _is_proven(context: _Context) -> bool:
 
 async def _act(context: _Context) -> str:
     message = context.message
-    if leaves := [token.token for token in message.tokens if token.way is ReturnPurpose.LEAVE]:
+    if leaves := [token.token for token in message.tokens if token.purpose is ReturnPurpose.LEAVE]:
         return await _leave(context, leaves[0])
     if message.complaint:
         return await _complained(context, message.complaint)
@@ -358,7 +366,7 @@ async def _claimed_member(context: _Context, token: str) -> Member | None:
 def _return_path_token(context: _Context) -> str:
     """Return the token of the address to which a bounce was sent; empty if there is none."""
     tokens = context.message.tokens
-    return next((token.token for token in tokens if token.way is ReturnPurpose.BOUNCE), "")
+    return next((token.token for token in tokens if token.purpose is ReturnPurpose.BOUNCE), "")
 
 
 async def _names_its_member(context: _Context, bounce: Bounce) -> bool:

@@ -9,9 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.address import address_key, require_address
 from scheduler.domain.audience import Audience
-from scheduler.domain.country import require_country
 from scheduler.domain.errors import Refused
-from scheduler.domain.locale import find_locale, hour_cycle, require_locale
+from scheduler.domain.locale import find_locale, hour_cycle, require_country, require_locale
 from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import EVERY_ZONE, Kind

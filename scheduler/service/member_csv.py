@@ -7,14 +7,12 @@ from typing import Literal, ParamSpec, TypeVar, cast
 
 from scheduler.domain.address import address_key, require_address
 from scheduler.domain.code_page import Guess
-from scheduler.domain.country import country_name, find_country, require_country
 from scheduler.domain.errors import Refused
-from scheduler.domain.locale import find_locale, require_locale
+from scheduler.domain.locale import country_name, find_country, find_locale, require_country, require_locale
 from scheduler.domain.mail_status import Kind, Status, known_status, read_status, status_kind, strictest
 from scheduler.domain.place import is_subdivision, zone_of_place
 from scheduler.domain.table import Record, open_table, unguard_cell
 from scheduler.domain.text import folded, quoted, require_line
-from scheduler.domain.windows_zone import windows_name
 from scheduler.domain.zone import (
     country_of_link,
     find_zone,
@@ -22,6 +20,7 @@ from scheduler.domain.zone import (
     is_zone_of,
     primary_zone,
     require_zone,
+    windows_name,
     zones_of_country,
 )
 

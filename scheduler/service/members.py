@@ -11,14 +11,19 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.address import address_key, require_address
-from scheduler.domain.country import country_name, require_country
 from scheduler.domain.errors import Refused
-from scheduler.domain.locale import require_locale
+from scheduler.domain.locale import country_name, require_country, require_locale
 from scheduler.domain.policy import first_instant
 from scheduler.domain.text import folded, quoted, require_line
 from scheduler.domain.token import Keys
-from scheduler.domain.windows_zone import windows_name
-from scheduler.domain.zone import find_zone, known_zone, primary_zone, require_zone, zones_of_country
+from scheduler.domain.zone import (
+    find_zone,
+    known_zone,
+    primary_zone,
+    require_zone,
+    windows_name,
+    zones_of_country,
+)
 from scheduler.store import erasures, members, returns
 from scheduler.store.database import Database
 from scheduler.store.members import Member

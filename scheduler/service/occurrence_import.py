@@ -67,7 +67,7 @@ def _only_series(series: Sequence[str]) -> str:
     return series[0]
 
 
-async def take_programme(
+async def import_programme(
     database: Database, series: Mapping[str, Series], rows: Sequence[Row], *, now: datetime
 ) -> tuple[int, list[str]]:
     """Amend the meeting of each row; return how many changed, and a line for each row that was refused."""

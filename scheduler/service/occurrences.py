@@ -288,7 +288,7 @@ def _followers_and_invited(
 
 
 @dataclass(frozen=True, slots=True)
-class Untold:
+class UnannouncedChange:
     """An occurrence about which members were last told something else, the audience to tell, and its size."""
 
     occurrence: Occurrence
@@ -296,19 +296,21 @@ class Untold:
     recipients: int
 
 
-async def untold(database: Database, all_series: Mapping[str, Series], key: str, *, now: datetime) -> Untold:
+async def find_unannounced_change(
+    database: Database, all_series: Mapping[str, Series], key: str, *, now: datetime
+) -> UnannouncedChange:
     """Return whom to tell the present state of an occurrence.
 
     Raises Refused if there is nothing to tell, or if it is too late.
     """
     async with database.read() as connection:
-        return (await _untold(connection, all_series, key, now))[0]
+        return (await _find_unannounced_change(connection, all_series, key, now))[0]
 
 
-async def _untold(
+async def _find_unannounced_change(
     connection: AsyncConnection, all_series: Mapping[str, Series], key: str, now: datetime
-) -> tuple[Untold, int]:
-    """Return the same as `untold`, and the revision that members were last told."""
+) -> tuple[UnannouncedChange, int]:
+    """Return the same as `find_unannounced_change`, and the revision that members were last told."""
     occurrence = await require_occurrence(connection, all_series, key, now)
     told_revision = await reports.last_told_revision(connection, key)
     if told_revision is None:
@@ -326,16 +328,16 @@ async def _untold(
     zones = {group.lives_in for group in wrong} if told_revision == occurrence.revision else ()
     audience = _followers_and_invited(occurrence, slugs_by_choice(all_series.values()), zones=zones)
     recipients = await members.count_audience(connection, audience, kind=_kind_of_change(occurrence))
-    return Untold(occurrence, audience, recipients), told_revision
+    return UnannouncedChange(occurrence, audience, recipients), told_revision
 
 
 async def tell_again(
     database: Database, all_series: Mapping[str, Series], key: str, *, now: datetime
 ) -> PublishedNotice:
     """Tell members the present state of an occurrence, if they were last told something else. Raises Refused as
-    `untold`."""
+    `find_unannounced_change`."""
     async with database.write() as connection:
-        pending, told_revision = await _untold(connection, all_series, key, now)
+        pending, told_revision = await _find_unannounced_change(connection, all_series, key, now)
         occurrence = after = pending.occurrence
         if told_revision == occurrence.revision or await notices.by_identity(
             connection, _change_identity(occurrence)

@@ -60,9 +60,9 @@ SWEEP_EVERY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """The outcome of a tick: whether sending is paused, and the next instant (UTC) at which something is due."""
+    """The outcome of a tick: whether a pause stopped it, and the next instant (UTC) at which something is due."""
 
-    held: bool
+    stopped: bool
     next_due: datetime | None
 
 
@@ -111,7 +111,7 @@ class Planner:
     async def tick(self) -> Tick:
         """Plan everything up to now in short transactions, and return when something is due next."""
         tick = await self._tick()
-        if tick.held:
+        if tick.stopped:
             await self._note_outcome_of_resuming()
         return tick
 
@@ -124,12 +124,12 @@ class Planner:
             ticked, before_hold, watermark = await service_state.read_several(
                 connection,
                 service_state.LAST_TICK,
-                service_state.TICKED_BEFORE_HOLD,
+                service_state.TICKED_BEFORE_PAUSE,
                 service_state.WATERMARK,
             )
             last = service_state.as_instant(ticked)
-            if await self._watch.holds(connection, now, last=last):
-                return Tick(held=True, next_due=None)
+            if await self._watch.stops_ticks(connection, now, last=last):
+                return Tick(stopped=True, next_due=None)
             pause = await current_pause(connection)
             last = last or service_state.as_instant(before_hold)
             changed = await adopt(
@@ -162,14 +162,14 @@ class Planner:
             if not pause:
                 archived = await archive.archive(connection, before=now - self._archive_after, now=now)
             await service_state.write(connection, service_state.LAST_TICK, now)
-            await service_state.write(connection, service_state.TICKED_BEFORE_HOLD, None)
+            await service_state.write(connection, service_state.TICKED_BEFORE_PAUSE, None)
         if sweep and self._daily and not pause:
             await self._daily(now)
         if expired or superseded:
             log.info("ended-unsent", expired=expired, superseded=superseded)
         if archived:
             log.info("archived", deliveries=archived)
-        return Tick(held=False, next_due=await self._next_due(now))
+        return Tick(stopped=False, next_due=await self._next_due(now))
 
     async def _note_outcome_of_resuming(self) -> None:
         """Store, with a pause after a long outage, how many mails resuming would send and how many it would give up."""

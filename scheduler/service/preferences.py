@@ -1,4 +1,7 @@
-"""What members choose themselves: their name, zone and language, which notices they get, their feed, and pauses."""
+"""What members choose themselves: their name, zone and language, which notices they get, their feed, and pauses.
+
+They may also leave, at once, by the link in every mail.
+"""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,7 +21,7 @@ from scheduler.domain.token import Keys, Purpose
 from scheduler.domain.zone import known_zone
 from scheduler.service.feeds import feed_preferences
 from scheduler.service.members import status_values, update_member
-from scheduler.service.personal_links import require_link
+from scheduler.service.personal_links import LinkStatus, require_link, resolve_link
 from scheduler.service.schedule import upcoming
 from scheduler.store import members
 from scheduler.store.database import Database
@@ -194,3 +197,27 @@ async def _update(connection: AsyncConnection, member: Member, values: Mapping[s
     change = await update_member(connection, member, values)
     if change.columns:
         log.info("member-changed-own", member=member.id, changed=sorted(change.columns))
+
+
+async def check_leave_link(database: Database, token: str, *, keys: Keys) -> LinkStatus:
+    """Return whether a link to leave works. Changes nothing."""
+    async with database.read() as connection:
+        return (await resolve_link(connection, token, Purpose.LEAVE, keys=keys))[0]
+
+
+async def leave(database: Database, token: str, *, keys: Keys, now: datetime) -> LinkStatus:
+    """Let the link's member leave, and withdraw mail that is queued for them; return the link's status before.
+
+    GOOD means that they have left just now, LEFT that they had left before; anything else, that nothing changed.
+    """
+    async with database.write() as connection:
+        status, member = await resolve_link(connection, token, Purpose.LEAVE, keys=keys)
+        if member and status is LinkStatus.GOOD:
+            await mark_left(connection, member, now=now)
+            log.info("member-left", member=member.id)
+    return status
+
+
+async def mark_left(connection: AsyncConnection, member: Member, *, now: datetime) -> None:
+    """Set a member's status to `left`."""
+    await members.change(connection, member.id, **status_values(member, "left", now=now))

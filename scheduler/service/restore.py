@@ -53,7 +53,7 @@ async def restore(
             backups.set_aside(secret, now)
             write_key(secret, key)
         return await asyncio.to_thread(
-            backups.restore_backup, file, path, facts={service_state.HOLD: as_state(RESTORED, now)}, now=now
+            backups.restore_backup, file, path, facts={service_state.PAUSE: as_state(RESTORED, now)}, now=now
         )
 
 

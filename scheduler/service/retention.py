@@ -10,8 +10,8 @@ import structlog
 from scheduler.delivery.send.maildir import erase_messages
 from scheduler.domain.policy import Kind
 from scheduler.domain.token import Keys
+from scheduler.service.erasure import Mentions, erase_mentions, find_mentions, person_of
 from scheduler.service.members import erasure_name
-from scheduler.service.mentions import Mentions, erase_mentions, find_mentions, person_of
 from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR
 from scheduler.store import erasures, join_requests, members, returns
 from scheduler.store.database import Database

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from scheduler.domain.inbound import readable, senders
-from scheduler.domain.mention import folded
+from scheduler.domain.text import folded_prose
 from scheduler.store import returns
 from scheduler.store.database import Database
 
@@ -24,9 +24,9 @@ async def find_waiting(
     numbers = []
     async with database.read() as connection:
         async for message in returns.waiting(connection, before=before):
-            if sender and folded(sender) not in folded(senders(message.content)):
+            if sender and folded_prose(sender) not in folded_prose(senders(message.content)):
                 continue
-            if containing and folded(containing) not in folded(
+            if containing and folded_prose(containing) not in folded_prose(
                 f"{message.words}\n{readable(message.content)}"
             ):
                 continue

@@ -355,7 +355,7 @@ def unmoved(occurrence: Occurrence) -> Occurrence:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class CalendarFile:
     """A calendar's bytes and the second (UTC) at which they last changed."""
 
     content: bytes
@@ -369,7 +369,7 @@ async def feed(
     *,
     now: datetime,
     only: str | None = None,
-) -> Published:
+) -> CalendarFile:
     """Return the public feed of all series, or of the one with the slug `only` (one of `series`).
 
     The bytes are the same for the same state within a month (UTC); the feed's window moves with the month.
@@ -383,7 +383,7 @@ async def feed(
         name=chosen[0].title if only else community.name,
         source=f"{community.base_url}/calendar/{only}.ics" if only else community.feed_url,
     )
-    return Published(content, changed_at)
+    return CalendarFile(content, changed_at)
 
 
 async def in_feed(
@@ -398,7 +398,7 @@ async def in_feed(
     return inside, max([month, *(occurrence.changed_at for occurrence in inside)])
 
 
-def meeting_calendar(occurrence: Occurrence, series: Series, community: Community) -> Published:
+def meeting_calendar(occurrence: Occurrence, series: Series, community: Community) -> CalendarFile:
     """Return a calendar of one occurrence only, to be added once."""
     content = calendar.feed([occurrence], {series.slug: series}, community, name=series.title)
-    return Published(content, occurrence.changed_at)
+    return CalendarFile(content, occurrence.changed_at)

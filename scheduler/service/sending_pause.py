@@ -79,7 +79,7 @@ def _mails(count: int) -> str:
 
 async def current_pause(connection: AsyncConnection) -> SendingPaused | None:
     """Return the present pause, or None."""
-    value = await service_state.read(connection, service_state.HOLD)
+    value = await service_state.read(connection, service_state.PAUSE)
     if not value:
         return None
     return SendingPaused(
@@ -100,15 +100,15 @@ async def pause_sending(
     connection: AsyncConnection, reason: str, now: datetime, *, last: datetime | None = None
 ) -> None:
     """Pause all sending; nothing expires meanwhile. `last` is the last tick (UTC)."""
-    await service_state.write(connection, service_state.HOLD, as_state(reason, now, last=last))
+    await service_state.write(connection, service_state.PAUSE, as_state(reason, now, last=last))
     log.error("sending-held", reason=reason)
 
 
 async def note_outcome(connection: AsyncConnection, *, sends: int, expires: int) -> None:
     """Store with the pause, if it has not ended, how many mails would be sent and given up if it ended now."""
-    if value := await service_state.read(connection, service_state.HOLD):
+    if value := await service_state.read(connection, service_state.PAUSE):
         await service_state.write(
-            connection, service_state.HOLD, {**value, "sends": sends, "expires": expires}
+            connection, service_state.PAUSE, {**value, "sends": sends, "expires": expires}
         )
 
 
@@ -116,14 +116,14 @@ async def end_sending_pause(connection: AsyncConnection) -> SendingPaused | None
     """End the pause, if there is one, and return it. The present clock is then taken to be right."""
     pause = await current_pause(connection)
     if pause:
-        await service_state.write(connection, service_state.HOLD, None)
+        await service_state.write(connection, service_state.PAUSE, None)
         # The daily work was not done, or was done too early by a wrong clock: do it again.
         await service_state.write(connection, service_state.SWEPT, None)
         await service_state.note_change(connection)
         if pause.reason in BY_CLOCK:
             # Plan what has been due since the last tick before the pause.
             last = await service_state.read(connection, service_state.LAST_TICK)
-            await service_state.write(connection, service_state.TICKED_BEFORE_HOLD, last)
+            await service_state.write(connection, service_state.TICKED_BEFORE_PAUSE, last)
             await service_state.write(connection, service_state.LAST_TICK, None)
         log.info("sending-resumed", reason=pause.reason)
     return pause
@@ -155,29 +155,29 @@ class ClockWatch:
         self._clock = clock
         self._longest_outage = longest_outage
         self._mark: tuple[datetime, float] | None = None
-        self._held = False
+        self._stopped = False
 
-    async def holds(self, connection: AsyncConnection, now: datetime, *, last: datetime | None) -> bool:
+    async def stops_ticks(self, connection: AsyncConnection, now: datetime, *, last: datetime | None) -> bool:
         """Return whether ticks are stopped at `now`; `last` is the instant of the last tick (UTC).
 
         Pauses sending if the clock is wrong, and ends the pause once a clock that was behind or far ahead is right
         again. After a restore ticks go on, so that `resume` can show what is waiting.
         """
         pause = await current_pause(connection)
-        if self._held and pause is None:
+        if self._stopped and pause is None:
             self._mark = None
         restored = pause.since if pause and pause.reason == RESTORED else None
         wrong = self._wrong(now, last, restored=restored)
         if pause and pause.reason in END_BY_THEMSELVES and not wrong:
-            await service_state.write(connection, service_state.HOLD, None)
+            await service_state.write(connection, service_state.PAUSE, None)
             log.info("sending-resumed", reason=pause.reason)
             pause = None
         elif wrong and (pause is None or (pause.reason in END_BY_THEMSELVES and pause.reason != wrong)):
             await pause_sending(connection, wrong, now, last=last)
-        self._held = bool(wrong) or (pause is not None and pause.reason != RESTORED)
-        if not self._held:
+        self._stopped = bool(wrong) or (pause is not None and pause.reason != RESTORED)
+        if not self._stopped:
             self._mark = (now, self._clock.boottime())
-        return self._held
+        return self._stopped
 
     def _wrong(self, now: datetime, last: datetime | None, *, restored: datetime | None) -> str:
         if last and now < last - TOLERANCE:

@@ -11,8 +11,8 @@ from scheduler.store.schema import counters, facts
 
 # The names of all values, which existing databases contain; instants are in ISO 8601.
 LAST_TICK = "last_tick"
-TICKED_BEFORE_HOLD = "ticked_before_hold"
-HOLD = "hold"
+TICKED_BEFORE_PAUSE = "ticked_before_hold"
+PAUSE = "hold"
 """Why and since when sending is paused; nothing is claimed while it is set."""
 WATERMARK = "watermark"
 """The counter `change` up to which ticks have processed the changes of members."""

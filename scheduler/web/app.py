@@ -7,7 +7,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -27,12 +27,12 @@ from scheduler.web import metrics as metrics_page
 from scheduler.web.feed_cache import FeedCache
 from scheduler.web.forms import LARGEST_FORM
 from scheduler.web.metrics import Metrics
-from scheduler.web.rate_limit import RateLimiter
 from scheduler.web.response_cache import ResponseCache
-from scheduler.web.same_origin import SameOrigin
 from scheduler.web.security import (
     BodySizeLimit,
+    RateLimiter,
     RequestLog,
+    SameOrigin,
     SecurityHeaders,
     TrimmedLinks,
     add_security_headers,
@@ -129,7 +129,7 @@ def create_app(
             Middleware(TrimmedLinks),
             Middleware(RequestLog, clock=clock),
             Middleware(SecurityHeaders, https=community.base_url.startswith("https:")),
-            Middleware(SameOrigin),
+            Middleware(SameOrigin, base_url=community.base_url, refuse=_from_another_site),
             Middleware(BodySizeLimit, largest=LARGEST_FORM, refuse=_too_large),
         ],
         exception_handlers={
@@ -197,6 +197,17 @@ async def _http_error(request: Request, error: Exception) -> Response:
     heading, words = _PROBLEMS.get(error.status_code, (error.detail, ""))
     return render_page(
         request, "problem.html", status=error.status_code, headers=error.headers, heading=heading, words=words
+    )
+
+
+def _from_another_site(request: HTTPConnection) -> Response:
+    return render_page(
+        request,
+        "problem.html",
+        status=403,
+        headers={"Cache-Control": "no-store"},
+        heading="This request came from another website",
+        words="Nothing has been changed. Open the page on our website and press the button there.",
     )
 
 

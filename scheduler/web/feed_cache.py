@@ -26,7 +26,7 @@ from scheduler.domain.occurrence import Series
 from scheduler.domain.token import Keys
 from scheduler.service.feeds import Subscriber, find_subscriber, private_feed
 from scheduler.service.personal_links import LinkStatus
-from scheduler.service.schedule import Published, feed, meeting_calendar, read_meeting
+from scheduler.service.schedule import CalendarFile, feed, meeting_calendar, read_meeting
 from scheduler.store import service_state
 from scheduler.store.database import OUTAGES, Database
 from scheduler.web.security import add_security_headers
@@ -297,7 +297,7 @@ class FeedCache:
         """Return the calendar of one meeting; None where there is no such meeting."""
         series = next(series for series in self._series if series.slug == slug)
 
-        async def make() -> Published | None:
+        async def make() -> CalendarFile | None:
             occurrence = await read_meeting(
                 self._database, {slug: series}, f"{slug}/{date}", now=self._clock.now()
             )
@@ -334,18 +334,18 @@ class FeedCache:
                     self._private_feeds[alarm] = common
             return common
 
-    def validators(self, published: Published) -> Validators:
+    def validators(self, calendar_file: CalendarFile) -> Validators:
         """Return the validators of a calendar. It may also have changed at the start, when the settings are read."""
-        return Validators.of(published.content, max(published.changed_at, self._started))
+        return Validators.of(calendar_file.content, max(calendar_file.changed_at, self._started))
 
-    def _feed(self, only: str | None) -> Callable[[], Awaitable[Published]]:
-        async def make() -> Published:
+    def _feed(self, only: str | None) -> Callable[[], Awaitable[CalendarFile]]:
+        async def make() -> CalendarFile:
             return await feed(self._database, self._series, self._community, now=self._clock.now(), only=only)
 
         return make
 
     async def _calendar(
-        self, path: str, route: str, filename: str, make: Callable[[], Awaitable[Published | None]]
+        self, path: str, route: str, filename: str, make: Callable[[], Awaitable[CalendarFile | None]]
     ) -> CachedResponse:
         """Return the calendar at `path`, made if it is not cached. Raises LookupError where `make` returns None."""
         key = path.encode()
@@ -353,12 +353,12 @@ class FeedCache:
             await self.ensure_fresh()
             if (calendar := self._calendars.get(key)) is None:
                 state = self._state
-                published = await make()
-                if published is None:
+                calendar_file = await make()
+                if calendar_file is None:
                     raise LookupError(path)
                 calendar = CachedResponse(
-                    published.content,
-                    self.validators(published),
+                    calendar_file.content,
+                    self.validators(calendar_file),
                     route=route,
                     filename=filename,
                     headers=PUBLIC_FEED,

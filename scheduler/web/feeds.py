@@ -17,7 +17,7 @@ from scheduler.service.feeds import (
     personal_feed,
 )
 from scheduler.service.personal_links import LinkStatus
-from scheduler.service.schedule import Published
+from scheduler.service.schedule import CalendarFile
 from scheduler.web.feed_cache import (
     PRIVATE_FEED,
     CachedResponse,
@@ -79,9 +79,9 @@ async def private_feed(request: Request) -> Response:
         return _private_response(request, site.feed_cache.validators(notice), notice)
     if subscription.validators and _is_current(request, subscription.validators):
         return _private_response(request, subscription.validators, None)
-    published = personal_feed(await site.feed_cache.private_feed(subscriber.alarm), subscriber)
-    subscription.validators = site.feed_cache.validators(published)
-    return _private_response(request, subscription.validators, published)
+    calendar_file = personal_feed(await site.feed_cache.private_feed(subscriber.alarm), subscriber)
+    subscription.validators = site.feed_cache.validators(calendar_file)
+    return _private_response(request, subscription.validators, calendar_file)
 
 
 def _is_current(request: Request, validators: Validators) -> bool:
@@ -92,13 +92,15 @@ def _is_current(request: Request, validators: Validators) -> bool:
     return validators.match(if_none_match, if_modified_since)
 
 
-def _private_response(request: Request, validators: Validators, published: Published | None) -> Response:
+def _private_response(
+    request: Request, validators: Validators, calendar_file: CalendarFile | None
+) -> Response:
     compressed = accepts_gzip(negotiation_headers(request.headers.raw)[2].decode("latin-1"))
     headers = {**validators.headers("gzip" if compressed else "identity"), **PRIVATE_FEED}
-    if published is None or _is_current(request, validators):
+    if calendar_file is None or _is_current(request, validators):
         return Response(status_code=304, headers=headers)
     headers["Content-Disposition"] = 'inline; filename="calendar.ics"'
-    content = published.content
+    content = calendar_file.content
     if compressed:
         content, headers["Content-Encoding"] = gzip.compress(content, mtime=0), "gzip"
     return Response(content, headers=headers, media_type="text/calendar")

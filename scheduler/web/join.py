@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scheduler.domain.country import countries
 from scheduler.domain.errors import Refused
+from scheduler.domain.locale import countries
 from scheduler.domain.zone import city, require_zone
 from scheduler.service import form_queue, join_requests
 from scheduler.service.join_requests import JoinForm

@@ -9,9 +9,9 @@ from scheduler.domain.token import Purpose
 from scheduler.service import preferences
 from scheduler.service import rsvp as rsvp_service
 from scheduler.service.personal_links import InvalidLink, JoinStatus, LinkStatus, resolve_join_link
+from scheduler.service.preferences import check_leave_link
+from scheduler.service.preferences import leave as leave_list
 from scheduler.service.rsvp import RsvpStatus
-from scheduler.service.unsubscribe import check_leave_link
-from scheduler.service.unsubscribe import leave as leave_list
 from scheduler.web.forms import field
 from scheduler.web.site import PRIVATE, render_page, site_of
 

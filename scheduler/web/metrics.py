@@ -43,7 +43,7 @@ class Metrics:
         numbers = {
             "lag_seconds": ("Seconds that sending is late.", status.lag(now).total_seconds()),
             "oldest_waiting_seconds": ("Seconds since the longest waiting email was due.", waited),
-            "held": ("1 while sending is paused.", float(status.hold is not None)),
+            "held": ("1 while sending is paused.", float(status.pause is not None)),
             "database_fails": (
                 "1 while something cannot be written.",
                 float(database_fails),

@@ -1,16 +1,24 @@
-"""ASGI middleware for every request: security headers, the size of the body, and a log line without tokens."""
+"""What protects the site: middleware for every request, and the rate limit on forms that send mail.
+
+The middleware adds security headers, limits the size of the body, logs requests without tokens, and refuses what
+another site makes a browser send: it checks Origin and Sec-Fetch-Site on every request that changes data.
+"""
 
 import re
 from collections.abc import Callable
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scheduler.domain.clock import Clock
+from scheduler.domain.token import Keys
+from scheduler.domain.visitor import Networks, network_of
+from scheduler.service.form_limits import FormLimits, allow_form
+from scheduler.store.database import Database
 
 log = structlog.get_logger()
 
@@ -127,3 +135,90 @@ class RequestLog:
                 method = scope["method"] if scope["method"] in _METHODS else "other"
                 milliseconds = round((self._clock.monotonic() - started) * 1000)
                 log.info("request", method=method, route=route, status=status, milliseconds=milliseconds)
+
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_ONE_CLICK_UNSUBSCRIBE = "/u/"
+"""Mail programs post to these paths from any origin (RFC 8058); the token in the path is enough to leave."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class SameOrigin:
+    """Let a request that changes data reach `app` only if it comes from our own pages, or not from a browser.
+
+    `base_url` is the URL of our site. Other requests get the page of `refuse`.
+    """
+
+    def __init__(self, app: ASGIApp, *, base_url: str, refuse: Callable[[HTTPConnection], Response]) -> None:
+        self._app = app
+        self._base_url = base_url
+        self._refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] != "http"
+            or scope["method"] in _SAFE_METHODS
+            or scope["path"].startswith(_ONE_CLICK_UNSUBSCRIBE)
+            or is_same_origin(HTTPConnection(scope), self._base_url)
+        ):
+            await self._app(scope, receive, send)
+            return
+        await self._refuse(HTTPConnection(scope))(scope, receive, send)
+
+
+def is_same_origin(request: HTTPConnection, base_url: str) -> bool:
+    """Return whether no header says that a site other than that of `base_url` sent the request.
+
+    All current browsers send Origin or Sec-Fetch-Site. A client that sends neither is not a browser, and another site
+    cannot make it act for somebody else.
+    """
+    fetch_sites, origins = request.headers.getlist("sec-fetch-site"), request.headers.getlist("origin")
+    if any(value.strip().lower() not in ("same-origin", "none") for value in fetch_sites):
+        return False
+    # A page without a referrer sends the origin "null" with its own forms too; Sec-Fetch-Site then says whose it is.
+    return all(
+        _is_ours(request, origin, base_url) or (origin == "null" and bool(fetch_sites)) for origin in origins
+    )
+
+
+def _is_ours(request: HTTPConnection, origin: str, base_url: str) -> bool:
+    parts = _parts(origin)
+    if parts is None:
+        return False
+    ours = _parts(base_url)
+    if parts == ours:
+        return True
+    scheme, host, _ = parts
+    if ours and ours[:2] == ("https", host) and scheme == "http":
+        return False
+    # The server may be used by another name or port, for example on this machine. Behind a proxy it does not know its
+    # scheme.
+    return parts == _parts(f"{scheme}://{request.headers.get('host', '')}")
+
+
+def _parts(url: str) -> tuple[str, str, int] | None:
+    """Return the scheme, host and port of an origin; None if the URL is not an origin."""
+    try:
+        split = urlsplit(url)
+        host, port = split.hostname, split.port or _DEFAULT_PORTS.get(split.scheme)
+    except ValueError:
+        return None
+    return (split.scheme, host, port) if host and port and split.scheme in _DEFAULT_PORTS else None
+
+
+class RateLimiter:
+    """Count in the database how many forms each network, and all visitors together, send in an hour."""
+
+    def __init__(
+        self, database: Database, clock: Clock, keys: Keys, *, limits: FormLimits, trusted: Networks
+    ) -> None:
+        self._database, self._clock, self._keys = database, clock, keys
+        self._limits, self._trusted = limits, trusted
+
+    async def allows(self, request: Request) -> bool:
+        """Count a form that sends mail, and return whether this visitor may send it now."""
+        visitor = network_of(self._trusted.visitor(request.scope))
+        return await allow_form(
+            self._database, visitor, keys=self._keys, limits=self._limits, now=self._clock.now()
+        )

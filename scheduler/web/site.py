@@ -17,7 +17,7 @@ from scheduler.service.personal_links import LinkStatus
 from scheduler.service.retention import Retention
 from scheduler.store.database import Database
 from scheduler.web.feed_cache import FeedCache
-from scheduler.web.rate_limit import RateLimiter
+from scheduler.web.security import RateLimiter
 
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "same-origin", "X-Robots-Tag": "noindex"}
 """Headers of a page that belongs to one person. Browsers do not send its address to other sites; "no-referrer" would

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from scheduler.domain.token import Keys, Purpose
-from scheduler.domain.verp import bounce_address, leave_address
+from scheduler.domain.token import Keys, Purpose, bounce_address, leave_address
 from tests import inbound_mail as returned
 from tests.cli.conftest import Command
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from icalendar import Calendar
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
-from scheduler.delivery.compose import recipient
+from scheduler.delivery.compose import mime
 from scheduler.delivery.compose.bytes_template import quoted_printable
 from scheduler.delivery.compose.composer import Composer, RecipientValues, template_values
 from scheduler.delivery.compose.templates import tidy
@@ -178,7 +178,7 @@ def test_the_shortcut_for_plain_names_and_addresses_gives_the_same_result(
     name: str, local: str, domain: str
 ) -> None:
     address = f"{local}@{domain}"
-    assert recipient.recipient(name, address) == recipient._encode(name, address)
+    assert mime.recipient(name, address) == mime._encode(name, address)
 
 
 @settings(max_examples=200, deadline=None)

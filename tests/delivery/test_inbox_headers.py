@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from scheduler.delivery.compose.composer import Composer
 from scheduler.delivery.compose.dkim import DkimSigner
 from scheduler.domain.policy import REPLIES
-from scheduler.domain.verp import leave_tokens_in
+from scheduler.domain.token import leave_tokens_in
 from tests.delivery.mails import COHORTS, COMMUNITY, DATE, EVERY_MAIL, TEMPLATES, message, personal
 
 WITH_INBOX = replace(COMMUNITY, inbox="bounces.kindness.example.org")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.delivery.receiver import Action, Receiver
 from tests.delivery.sending import transport
-from tests.delivery.test_refusals import ABOUT_OUR_ACCOUNT, ABOUT_THE_RECIPIENT
+from tests.delivery.test_smtp_replies import ABOUT_OUR_ACCOUNT, ABOUT_THE_RECIPIENT
 from tests.installation import INVITATION, Installation, open_installation
 
 OPEN = datetime(2026, 11, 5, 9, 30, tzinfo=UTC)

@@ -102,7 +102,7 @@ OCCURRENCES = [
 ]
 
 
-def way_in(occurrence: Occurrence) -> str:
+def join_url(occurrence: Occurrence) -> str:
     return f"{COMMUNITY.base_url}/go/{HASH}00000000/{occurrence.key}"
 
 
@@ -117,7 +117,7 @@ def invite(
         uid=invitation_uid(occurrence, HASH, COMMUNITY.domain),
         attendee_name=name,
         attendee_address="ama@example.org",
-        join_url=way_in(occurrence),
+        join_url=join_url(occurrence),
         **more,
     )
 
@@ -150,7 +150,7 @@ def test_private_feed_golden(golden: Callable[[str, bytes], None]) -> None:
         ALL,
         COMMUNITY,
         name="Third Thursdays",
-        join=way_in,
+        join=join_url,
         alarm=timedelta(minutes=30),
         answers={NOVEMBER.key: Answer("coming", CHANGED + timedelta(days=1))},
     )
@@ -228,7 +228,11 @@ def test_a_slug_and_domain_that_have_room_never_make_too_long_a_uid(
 
 @pytest.mark.parametrize(
     "octets",
-    [public(*OCCURRENCES), feed(OCCURRENCES, ALL, COMMUNITY, name="n", join=way_in), invite(OCCURRENCES[1])],
+    [
+        public(*OCCURRENCES),
+        feed(OCCURRENCES, ALL, COMMUNITY, name="n", join=join_url),
+        invite(OCCURRENCES[1]),
+    ],
 )
 def test_every_line_is_short_and_whole(octets: bytes) -> None:
     assert octets.endswith(b"END:VCALENDAR\r\n")
@@ -254,7 +258,7 @@ def test_the_public_feed_shows_no_way_in_and_no_person() -> None:
 
 
 def test_the_room_itself_stands_in_no_calendar() -> None:
-    private = feed(OCCURRENCES, ALL, COMMUNITY, name="n", join=way_in)
+    private = feed(OCCURRENCES, ALL, COMMUNITY, name="n", join=join_url)
     for octets in (private, invite(OCCURRENCES[1]), invite(CANCELLED, method="CANCEL")):
         assert "rooms.example.net" not in "\n".join(lines(octets))
 
@@ -280,8 +284,8 @@ def test_the_calendar_names_itself_and_has_no_uid() -> None:
 
 
 def test_the_private_feed_has_the_way_in_three_times_and_no_source() -> None:
-    text = lines(feed([NOVEMBER], ALL, COMMUNITY, name="n", join=way_in))
-    url = way_in(NOVEMBER)
+    text = lines(feed([NOVEMBER], ALL, COMMUNITY, name="n", join=join_url))
+    url = join_url(NOVEMBER)
     assert f"LOCATION:{url}" in text
     assert f"CONFERENCE;FEATURE=VIDEO;LABEL=Join the meeting;VALUE=URI:{url}" in text
     assert any(line.startswith("DESCRIPTION:") and url in line for line in text)
@@ -297,7 +301,7 @@ def test_an_answer_and_an_alarm_stand_in_a_private_feed_but_not_for_a_cancelled_
                 ALL,
                 COMMUNITY,
                 name="n",
-                join=way_in,
+                join=join_url,
                 alarm=timedelta(minutes=90),
                 answers={occurrence.key: Answer("declined", given_at)},
             )
@@ -312,7 +316,7 @@ def test_both_feeds_have_the_same_uids() -> None:
     def uids(octets: bytes) -> list[str]:
         return [line for line in lines(octets) if line.startswith("UID:")]
 
-    assert uids(public(*OCCURRENCES)) == uids(feed(OCCURRENCES, ALL, COMMUNITY, name="n", join=way_in))
+    assert uids(public(*OCCURRENCES)) == uids(feed(OCCURRENCES, ALL, COMMUNITY, name="n", join=join_url))
     assert len(set(uids(public(*OCCURRENCES)))) == len(OCCURRENCES)
 
 
@@ -347,7 +351,7 @@ def test_a_cancelled_meeting_says_so_where_every_program_looks() -> None:
 
 def test_a_cancelled_meeting_offers_no_way_in() -> None:
     for octets in (
-        feed([CANCELLED], ALL, COMMUNITY, name="n", join=way_in),
+        feed([CANCELLED], ALL, COMMUNITY, name="n", join=join_url),
         invite(CANCELLED, method="CANCEL"),
     ):
         assert "/go/" not in "\n".join(lines(octets))
@@ -458,7 +462,7 @@ def test_topic_speakers_materials_and_names_are_carried_faithfully(
 ) -> None:
     """Quotes, commas, semicolons, backslashes, both directions, emoji and 500 characters, in each kind of calendar."""
     occurrence = replace(NOVEMBER, topic=topic, materials=materials, speakers=name)
-    own = feed([occurrence], ALL, COMMUNITY, name=name, join=way_in)
+    own = feed([occurrence], ALL, COMMUNITY, name=name, join=join_url)
     calendar = read(own)
     if name:
         assert calendar.contents["name"][0].value == name
@@ -576,12 +580,12 @@ def test_the_window_never_holds_less_and_changes_only_with_the_month(now: dateti
 
 def test_an_event_without_a_room_has_no_way_in_but_says_that_it_follows() -> None:
     bare, roomless = replace(SERIES, link=""), replace(NOVEMBER, link="")
-    octets = feed([roomless], {bare.slug: bare}, COMMUNITY, name="x", join=way_in).replace(b"\r\n ", b"")
+    octets = feed([roomless], {bare.slug: bare}, COMMUNITY, name="x", join=join_url).replace(b"\r\n ", b"")
     assert b"/go/" not in octets
     assert b"CONFERENCE" not in octets
     assert b"LOCATION" not in octets
     assert b"the link follows" in octets
-    set_later = feed([replace(roomless, link=ROOM)], {bare.slug: bare}, COMMUNITY, name="x", join=way_in)
+    set_later = feed([replace(roomless, link=ROOM)], {bare.slug: bare}, COMMUNITY, name="x", join=join_url)
     assert b"/go/" in set_later.replace(b"\r\n ", b"")
     assert b"the link follows" not in public(roomless, series=bare)
 

@@ -39,7 +39,7 @@ def test_filled_in_is_the_same_as_made_for_the_member_wherever_the_folds_come(
     community = replace(COMMUNITY, base_url=f"https://{'m' * host}.example.org")
     occurrences = [replace(one, topic=topic) for one in OCCURRENCES]
     common = PrivateFeed(
-        occurrences, ALL, community, way_in=community.way_in, alarm=alarm, changed_at=CHANGED
+        occurrences, ALL, community, join_url=community.join_url, alarm=alarm, changed_at=CHANGED
     )
     made = feed(
         occurrences,
@@ -48,14 +48,16 @@ def test_filled_in_is_the_same_as_made_for_the_member_wherever_the_folds_come(
         name=community.name,
         alarm=alarm,
         answers=answers,
-        join=lambda one: community.way_in(token, one.key),
+        join=lambda one: community.join_url(token, one.key),
     )
     assert common.fill(token, answers) == made
     assert common.fill(token, answers) == made  # from what it remembers now
 
 
 def test_one_member_s_feed_leaves_nothing_in_the_next_one_s() -> None:
-    common = PrivateFeed(OCCURRENCES, ALL, COMMUNITY, way_in=COMMUNITY.way_in, alarm=None, changed_at=CHANGED)
+    common = PrivateFeed(
+        OCCURRENCES, ALL, COMMUNITY, join_url=COMMUNITY.join_url, alarm=None, changed_at=CHANGED
+    )
     before = common.fill(TOKEN, {})
     other = common.fill("b" * 34, {NOVEMBER.key: Answer("maybe", CHANGED)})
     assert TOKEN not in other.decode().replace("\r\n ", "")
@@ -64,7 +66,7 @@ def test_one_member_s_feed_leaves_nothing_in_the_next_one_s() -> None:
 
 
 def test_an_empty_feed_has_nothing_to_fill_in() -> None:
-    common = PrivateFeed([], ALL, COMMUNITY, way_in=COMMUNITY.way_in, alarm=None, changed_at=CHANGED)
+    common = PrivateFeed([], ALL, COMMUNITY, join_url=COMMUNITY.join_url, alarm=None, changed_at=CHANGED)
     assert common.fill(TOKEN, {}) == feed([], ALL, COMMUNITY, name=COMMUNITY.name)
     assert FeedTemplate(b"as it is").fill(b"x" * 34) == b"as it is"
 
@@ -72,6 +74,11 @@ def test_an_empty_feed_has_nothing_to_fill_in() -> None:
 def test_no_placeholder_stays_in_a_feed() -> None:
     series = replace(SERIES, description="0198")
     common = PrivateFeed(
-        OCCURRENCES, {series.slug: series}, COMMUNITY, way_in=COMMUNITY.way_in, alarm=None, changed_at=CHANGED
+        OCCURRENCES,
+        {series.slug: series},
+        COMMUNITY,
+        join_url=COMMUNITY.join_url,
+        alarm=None,
+        changed_at=CHANGED,
     )
     assert b"01980198" not in common.fill(TOKEN, {}).replace(b"\r\n ", b"")

@@ -94,7 +94,12 @@ def feeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
             for one, start in zip(held, instants(zone, walls), strict=True)
         }
         common = PrivateFeed(
-            held, series, COMMUNITY, way_in=COMMUNITY.way_in, alarm=timedelta(minutes=30), changed_at=ADOPTED
+            held,
+            series,
+            COMMUNITY,
+            join_url=COMMUNITY.join_url,
+            alarm=timedelta(minutes=30),
+            changed_at=ADOPTED,
         )
         for kind, octets in (
             ("public", feed(held, series, COMMUNITY, name=COMMUNITY.name, source=COMMUNITY.feed_url)),

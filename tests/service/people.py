@@ -7,7 +7,7 @@ from typing import Any
 from scheduler.domain.token import Keys
 from scheduler.service.invitations import Invitation
 from scheduler.service.member_csv import MemberRow
-from scheduler.service.member_import import Imported, import_members
+from scheduler.service.member_files import Imported, import_members
 from scheduler.store import members, service_state
 from scheduler.store.database import Database
 from scheduler.store.members import Member

@@ -9,8 +9,7 @@ import pytest
 
 from scheduler.domain.calendar import invitation_uid
 from scheduler.domain.errors import Refused
-from scheduler.domain.token import Keys, Purpose
-from scheduler.domain.verp import bounce_address, leave_address
+from scheduler.domain.token import Keys, Purpose, bounce_address, leave_address
 from scheduler.service import inbound
 from scheduler.service.health import health, troubles
 from scheduler.service.occurrences import Change, amend

@@ -17,7 +17,7 @@ from scheduler.service.join_requests import JoinForm, read_join_form
 from scheduler.service.members import erasure_name
 from scheduler.service.personal_links import LinkStatus
 from scheduler.store import erasures, members, notices
-from scheduler.store import form_queue as form_queue_store
+from scheduler.store import forms as form_queue_store
 from scheduler.store import join_requests as join_requests_store
 from scheduler.store.ledger import claims
 from scheduler.store.notices import Notice

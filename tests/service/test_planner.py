@@ -378,10 +378,10 @@ async def test_a_clock_behind_the_last_tick_pauses_sending_and_expires_nothing(
     await installation.live(at(18, 8, 30))
     installation.clock.jump(-timedelta(days=2))
     installation.restart()
-    assert (await installation.tick()).held
+    assert (await installation.tick()).stopped
     installation.clock.jump(timedelta(days=2, minutes=45))
     installation.restart()
-    assert not (await installation.tick()).held
+    assert not (await installation.tick()).stopped
     assert await installation.states(policy="day-before", name="Ann") == {"Ann": "sent"}
 
 
@@ -390,12 +390,12 @@ async def test_a_clock_that_jumps_while_running_pauses_sending_until_a_convenor_
 ) -> None:
     await installation.live(at(17, 12))
     installation.clock.jump(timedelta(days=3))
-    assert (await installation.tick()).held
+    assert (await installation.tick()).stopped
     assert await installation.reports(kind="reminder", state="expired") == []
     async with installation.database.write() as connection:
         assert await current_pause(connection)
         await end_sending_pause(connection)
-    assert not (await installation.tick()).held
+    assert not (await installation.tick()).stopped
 
 
 async def test_mail_left_by_a_killed_run_is_sent_again_with_the_same_message_id(

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from scheduler.domain.policy import Kind
 from scheduler.service.member_csv import read_members
-from scheduler.service.member_import import import_members
+from scheduler.service.member_files import import_members
 from scheduler.service.notices import mail_one
 from scheduler.service.occurrences import Change, amend
 from scheduler.store import members, service_state

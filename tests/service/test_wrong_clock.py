@@ -83,13 +83,13 @@ async def test_an_outage_within_the_longest_allowed_does_not_pause_sending(
 ) -> None:
     installation.clock.pass_(outage)
     installation.restart()
-    assert not (await installation.tick()).held
+    assert not (await installation.tick()).stopped
 
 
 async def test_the_first_and_second_starts_do_not_pause_sending(tmp_path: Path) -> None:
     async with open_installation(tmp_path, WED) as installation:
         for _ in range(2):
-            assert not (await installation.tick()).held
+            assert not (await installation.tick()).stopped
             installation.restart()
 
 
@@ -111,9 +111,9 @@ async def test_after_a_real_long_outage_resume_goes_on_and_shows_what_was_missed
 ) -> None:
     installation.clock.pass_(timedelta(days=120))
     installation.restart()
-    assert (await installation.tick()).held
+    assert (await installation.tick()).stopped
     assert await go_on(installation) == 0
-    assert not (await installation.tick()).held
+    assert not (await installation.tick()).stopped
     assert await installation.states(
         kind="invitation", occurrence="conversation-for-kindness/2027-03-18"
     ) == {
@@ -193,7 +193,7 @@ async def test_after_the_machine_was_suspended_sending_continues(
     installation: Installation, hours: int
 ) -> None:
     installation.clock.suspend(timedelta(hours=hours))
-    assert not (await installation.tick()).held
+    assert not (await installation.tick()).stopped
     assert await pause_of(installation) is None
 
 
@@ -202,7 +202,7 @@ async def test_a_clock_that_jumped_while_the_machine_was_suspended_pauses_sendin
 ) -> None:
     installation.clock.suspend(timedelta(hours=1))
     installation.clock.jump(timedelta(days=3))
-    assert (await installation.tick()).held
+    assert (await installation.tick()).stopped
 
 
 async def test_nothing_is_deleted_while_a_restored_backup_waits_for_resume(
@@ -215,9 +215,11 @@ async def test_nothing_is_deleted_while_a_restored_backup_waits_for_resume(
     installation.clock.pass_(timedelta(days=500))
     async with installation.database.write() as connection:
         restored = {"reason": "restored", "since": installation.clock.now().isoformat()}
-        await service_state.write(connection, service_state.HOLD, restored)
+        await service_state.write(connection, service_state.PAUSE, restored)
     installation.restart()
-    assert not (await installation.tick()).held, "`resume` is to show what waits, however old the backup is"
+    assert not (await installation.tick()).stopped, (
+        "`resume` is to show what waits, however old the backup is"
+    )
     async with installation.database.read() as connection:
         assert await members.by_key(connection, address_of("Bo"))
     await go_on(installation)

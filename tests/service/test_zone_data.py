@@ -20,7 +20,7 @@ from scheduler.domain.occurrence import Series
 from scheduler.service import settings_sync
 from scheduler.service.alerts import AlertNotifier
 from scheduler.service.health import health, unready
-from scheduler.service.occurrences import Change, amend, tell_again, untold
+from scheduler.service.occurrences import Change, amend, find_unannounced_change, tell_again
 from scheduler.store import members
 from tests.installation import SERIES, Installation, address_of, open_installation
 
@@ -167,7 +167,7 @@ async def test_the_next_reminder_says_what_was_told_and_once_is_enough(home: Ins
 async def test_an_update_that_is_queued_already_is_not_published_again(home: Installation) -> None:
     await tell_again(home.database, home.by_slug, KEY, now=home.clock.now())
     with pytest.raises(Refused, match="already tells members about it"):
-        await untold(home.database, home.by_slug, KEY, now=home.clock.now())
+        await find_unannounced_change(home.database, home.by_slug, KEY, now=home.clock.now())
 
 
 async def test_if_only_members_zones_changed_only_those_members_are_told(away: Installation) -> None:
@@ -254,7 +254,7 @@ async def test_a_meeting_nobody_was_told_of_or_all_know_is_not_told_again(away: 
         (f"{SERIES.slug}/2026-12-18", "no meeting"),
     ):
         with pytest.raises(Refused, match=words):
-            await untold(away.database, away.by_slug, key, now=away.clock.now())
+            await find_unannounced_change(away.database, away.by_slug, key, now=away.clock.now())
 
 
 async def test_a_change_that_was_made_without_telling_can_be_told_later(away: Installation) -> None:

@@ -196,4 +196,4 @@ async def test_a_tick_that_waited_for_another_does_not_consider_the_clock_wrong(
         await asyncio.sleep(0)
         installation.clock.pass_(timedelta(minutes=1))
         await service_state.write(connection, service_state.LAST_TICK, installation.clock.now())
-    assert not (await waiting).held
+    assert not (await waiting).stopped

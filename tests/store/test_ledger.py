@@ -251,7 +251,7 @@ async def test_a_claim_checks_the_member_last(ledger: Ledger, status: str) -> No
 async def test_nothing_is_claimed_while_sending_is_paused(ledger: Ledger) -> None:
     async with ledger.database.write() as connection:
         await service_state.write(
-            connection, service_state.HOLD, {"reason": "restored", "since": NOW.isoformat()}
+            connection, service_state.PAUSE, {"reason": "restored", "since": NOW.isoformat()}
         )
     assert await ledger.claim() == []
 

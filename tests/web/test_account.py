@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from scheduler.domain.token import Purpose
 from scheduler.service.member_csv import read_members
-from scheduler.service.member_import import import_members
+from scheduler.service.member_files import import_members
 from scheduler.service.occurrences import Change, amend
 from scheduler.store import members
 from tests.installation import Installation, address_of

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from scheduler.service import form_queue, sending_pause
-from scheduler.store import form_queue as form_queue_store
+from scheduler.store import forms as form_queue_store
 from scheduler.store import service_state
 from tests.clock import FakeClock
 from tests.installation import Installation, address_of

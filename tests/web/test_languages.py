@@ -4,8 +4,7 @@ import httpx
 import pytest
 from babel import Locale
 
-from scheduler.domain.country import countries
-from scheduler.domain.locale import find_locale, hour_cycle, require_locale
+from scheduler.domain.locale import countries, find_locale, hour_cycle, require_locale
 from scheduler.domain.token import Purpose
 from scheduler.service.join_requests import read_join_form
 from scheduler.web.forms import language_name, languages

@@ -53,9 +53,9 @@ async def test_a_private_feed_has_the_public_ones_meetings_with_the_members_own_
     assert "Set-Cookie" not in own.headers
     events = [Calendar.from_ical(one.content).events for one in (public, own)]
     assert [str(one["UID"]) for one in events[0]] == [str(one["UID"]) for one in events[1]]
-    way_in = COMMUNITY.way_in(installation.keys.token(Purpose.JOIN, bo.id, generation=0), KEY)
-    assert f"LOCATION:{way_in}\r\n" in unfolded(own) and f"VALUE=URI:{way_in}\r\n" in unfolded(own)
-    assert f"DESCRIPTION:Join: {way_in}\\n" in unfolded(own)
+    join_url = COMMUNITY.join_url(installation.keys.token(Purpose.JOIN, bo.id, generation=0), KEY)
+    assert f"LOCATION:{join_url}\r\n" in unfolded(own) and f"VALUE=URI:{join_url}\r\n" in unfolded(own)
+    assert f"DESCRIPTION:Join: {join_url}\\n" in unfolded(own)
     assert "SOURCE" not in own.text and ROOM not in unfolded(own)
 
 

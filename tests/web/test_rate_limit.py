@@ -15,7 +15,7 @@ from scheduler.domain.visitor import NO_NETWORKS, Networks, network_of
 from scheduler.service.form_limits import FormLimits, allow_form
 from scheduler.service.health import health, troubles
 from scheduler.store.database import Database
-from scheduler.web.rate_limit import RateLimiter
+from scheduler.web.security import RateLimiter
 from tests.clock import FakeClock
 from tests.installation import Installation
 from tests.web.conftest import make_app

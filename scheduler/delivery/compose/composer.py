@@ -17,8 +17,16 @@ from scheduler.delivery.compose.calendar_part import CalendarPart
 from scheduler.delivery.compose.dkim import CohortSigner, DkimSigner
 from scheduler.delivery.compose.links import links_of, purposes_of
 from scheduler.delivery.compose.markdown import as_html, as_text
-from scheduler.delivery.compose.mime import CALENDAR, header, list_id_words, mailbox_words, mime, text_words
-from scheduler.delivery.compose.recipient import Recipient, recipient
+from scheduler.delivery.compose.mime import (
+    CALENDAR,
+    Recipient,
+    header,
+    list_id_words,
+    mailbox_words,
+    mime,
+    recipient,
+    text_words,
+)
 from scheduler.delivery.compose.templates import Blanks, Templates, TextTemplate
 from scheduler.delivery.compose.wording import as_told, describe_meeting
 from scheduler.domain.address import ascii_domain
@@ -31,8 +39,7 @@ from scheduler.domain.localtime import LocalTime
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import MEETING, REPLIES, Kind
 from scheduler.domain.text import require_line
-from scheduler.domain.token import Purpose
-from scheduler.domain.verp import leave_address
+from scheduler.domain.token import Purpose, leave_address
 from scheduler.domain.zone import city
 
 WITH_CALENDAR = (Kind.INVITATION, Kind.UPDATE, Kind.CANCELLATION)
@@ -363,7 +370,7 @@ def _calendar_part(occurrence: Occurrence, series: Series, *, community: Communi
             attendee_name=attendee_name,
             attendee_address=attendee_address,
             uid=invitation_uid(occurrence, uid, community.domain),
-            join_url=community.way_in(token, occurrence.key),
+            join_url=community.join_url(token, occurrence.key),
             rsvp=asks_for_answer,
         )
 

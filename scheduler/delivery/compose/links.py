@@ -94,7 +94,7 @@ def _links_for(purpose: Purpose, kind: Kind, community: Community, occurrence: s
         case Purpose.RSVP:
             return {"rsvp_url": Link(f"{base}/rsvp/", purpose)}
         case Purpose.JOIN:
-            before, after = community.way_in("\n", occurrence).split("\n")
+            before, after = community.join_url("\n", occurrence).split("\n")
             return {"join_url": Link(before, purpose, after)}
         case _:
             return {"action_url": Link(f"{base}/{_ACTIONS[kind][1]}/", purpose)}

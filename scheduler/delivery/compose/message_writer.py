@@ -26,8 +26,7 @@ from scheduler.domain.errors import Problem
 from scheduler.domain.localtime import local_minute
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import CHANGES, PERSONAL, Kind, Policy
-from scheduler.domain.token import Keys
-from scheduler.domain.verp import bounce_address
+from scheduler.domain.token import Keys, bounce_address
 from scheduler.domain.zone import is_known_zone
 from scheduler.store import notices, occurrences
 from scheduler.store.database import Database

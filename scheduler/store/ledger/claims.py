@@ -178,7 +178,7 @@ def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> Colum
             and_(notices.c.kind.in_(CHANGES), _requested),
         ),
         or_(notices.c.kind != Kind.INVITATION, members.c.invitation_by == "mail", deliveries.c.uncertain),
-        ~exists().where(facts_table.c.name == service_state.HOLD),
+        ~exists().where(facts_table.c.name == service_state.PAUSE),
     )
 
 

@@ -15,10 +15,10 @@ EVERYBODY = ""
 
 
 class FormSubmission(NamedTuple):
-    """A submitted form: `what` is join or link, `said` holds the fields as they were typed."""
+    """A submitted form: `what` is join or link, `fields` is what was typed, in order."""
 
     what: str
-    said: Mapping[str, str]
+    fields: Mapping[str, str]
     asked_at: datetime
 
 

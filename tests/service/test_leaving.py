@@ -8,7 +8,7 @@ import pytest
 
 from scheduler.domain.token import Keys, Purpose
 from scheduler.service.personal_links import LinkStatus
-from scheduler.service.unsubscribe import check_leave_link, leave
+from scheduler.service.preferences import check_leave_link, leave
 from scheduler.store import erasures, members, service_state
 from scheduler.store.members import Member
 from tests.installation import Installation, address_of, open_installation

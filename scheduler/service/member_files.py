@@ -1,10 +1,14 @@
-"""Import members from a table: add new ones, fill in what is missing about known ones, and bring nobody back."""
+"""Import members from a table, and export them.
 
+An import adds new members, fills in what is missing about known ones, and brings nobody back.
+"""
+
+import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, TextIO
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.address import address_key
 from scheduler.domain.code_page import is_misread
 from scheduler.domain.errors import Refused
+from scheduler.domain.table import guard_cell
 from scheduler.domain.token import Keys
 from scheduler.service.invitations import Invitation
 from scheduler.service.member_csv import MemberRow
@@ -188,3 +193,35 @@ class _Importer:
         if member.zone_source == "assumed" and row.zone_source == "given":
             values |= {"zone": row.zone, "zone_source": "given"}
         return values
+
+
+HEADINGS = ("name", "email", "country", "timezone", "zone source", "locale", "status", "convenor")
+
+
+async def export_members(database: Database, out: TextIO) -> int:
+    """Write all members, including those who left, as CSV (RFC 4180) to `out`, which must not translate line ends.
+
+    Returns the number of members. No cell begins like a formula, and importing the file changes nothing.
+    """
+    # Quote everything and write names first: even a reader that splits at semicolons gets no cell inside a name.
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL)
+    writer.writerow(HEADINGS)
+    count = 0
+    async with database.read() as connection:
+        async for member in members.every(connection):
+            writer.writerow(map(guard_cell, _cells(member)))
+            count += 1
+    return count
+
+
+def _cells(member: Member) -> tuple[str, ...]:
+    return (
+        member.name,
+        member.address,
+        member.country or "",
+        member.zone,
+        member.zone_source,
+        member.locale,
+        member.status,
+        "yes" if member.convenor else "no",
+    )

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -41,12 +42,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def command(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Return a function that runs `third-thursday ARGUMENTS` in `folder`."""
+    """Return a function that runs `third-thursday ARGUMENTS` in `folder`, in this process.
 
-    def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["third-thursday", *arguments])
+    Starting a process takes a second or more; only what a process of its own must show needs one.
+    """
+
+    def run(*arguments: str, stdin: bytes | None = None, **environment: str) -> Ended:
         capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(sys, "argv", ["third-thursday", *arguments])
+            if stdin is not None:
+                patch.setattr(sys, "stdin", TextIOWrapper(BytesIO(stdin), encoding="utf-8"))
+            for name, value in environment.items():
+                patch.setenv(name, value)
             main()
         written = capsys.readouterr()
         code = ended.value.code

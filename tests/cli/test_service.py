@@ -20,7 +20,7 @@ from alembic.script import ScriptDirectory
 from scheduler.cli.app import COMMANDS, load_command
 from scheduler.store import upgrades
 from tests.cli.conftest import Command
-from tests.cli.test_errors import command as run
+from tests.cli.test_errors import run
 
 
 @contextmanager

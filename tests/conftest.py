@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FORBIDDEN = "the kernel does not allow"
 """Begins why a test is skipped where this machine's kernel, or the container that it runs in, forbids what it needs."""
 
-# Without bytecode, each process that a test starts compiles the program again, and Alembic each migration again and again.
+# Without bytecode, each process that a test starts compiles the program again, and Alembic each migration.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 

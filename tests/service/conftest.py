@@ -9,7 +9,6 @@ import pytest
 from tests.conftest import CopyDatabase
 from tests.installation import Installation, open_installation
 
-
 BEFORE_THE_REMINDER = datetime(2026, 11, 18, 8, 30, tzinfo=UTC)
 
 

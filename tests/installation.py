@@ -64,9 +64,6 @@ RETENTION = Retention(
     archive=timedelta(days=60),
 )
 
-IDLE = timedelta(days=4)
-"""How long `live` lets pass without a tick: they change nothing, and each of them takes a twentieth of a second."""
-
 LONGEST_OUTAGE = timedelta(days=30)
 
 INVITATION = Policy(slug="invitation", kind=Kind.INVITATION, days_before=14, at=time(9))
@@ -190,11 +187,11 @@ class Installation:
         await self.dispatcher.send_due()
         return ticked
 
-    async def live(self, until: datetime) -> None:
-        """Tick at every due instant from now to `until`, as a service that is up does; where nothing is due, seldom."""
+    async def live(self, until: datetime, *, idle: timedelta = timedelta(days=1)) -> None:
+        """Tick at every due instant from now to `until`, as a running service does; if nothing is due, every `idle`."""
         while True:
             ticked = await self.tick()
-            following = min(ticked.next_due or until, self.clock.now() + IDLE)
+            following = min(ticked.next_due or until, self.clock.now() + idle)
             if following >= until:
                 break
             # Sending at a rate takes its time.

@@ -14,6 +14,7 @@ from scheduler.service.occurrences import Change, add_extra, amend, tell
 from scheduler.service.sending_pause import current_pause, end_sending_pause
 from scheduler.store import notices, occurrences
 from scheduler.store.ledger import claims
+from tests.conftest import CopyDatabase
 from tests.installation import (
     DAY_BEFORE,
     HOUR_BEFORE,
@@ -30,16 +31,21 @@ START = datetime(2026, 11, 19, 18, tzinfo=UTC)
 OVER = datetime(2026, 11, 19, 20, tzinfo=UTC)
 
 
-@pytest.fixture
-async def installation(tmp_path: Path, database_url: str) -> AsyncIterator[Installation]:
-    """Adopted on the first of November, with members around the world."""
-    async with open_installation(
-        tmp_path, datetime(2026, 11, 1, 12, tzinfo=UTC), url=database_url
-    ) as installation:
+ADOPTED = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+async def fill(url: str, folder: Path) -> None:
+    async with open_installation(folder, ADOPTED, url=url) as installation:
         await installation.tick()
         await installation.join(
             ("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"), ("Cy", "America/New_York")
         )
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, copy_database: CopyDatabase) -> AsyncIterator[Installation]:
+    """Adopted on the first of November, with members around the world."""
+    async with open_installation(tmp_path, ADOPTED, url=await copy_database(fill)) as installation:
         yield installation
 
 

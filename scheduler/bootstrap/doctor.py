@@ -11,7 +11,7 @@ from scheduler.bootstrap.dns_check import Finding, Level, check_sender
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.settings_sources import bundled
 from scheduler.bootstrap.web_process import connection_limits, raise_descriptor_limit
-from scheduler.bootstrap.wiring import Parts, load_signer, open_parts
+from scheduler.bootstrap.wiring import Parts, backup_plan, load_signer, open_parts
 from scheduler.bootstrap.worker import make_transport
 from scheduler.delivery.compose.templates import Templates
 from scheduler.delivery.send.transport import ConnectProblem, MaildirAddress, SmtpAddress
@@ -21,6 +21,7 @@ from scheduler.domain.policy import next_occurrence
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.forecast import LOOK_AHEAD
 from scheduler.service.health import health, try_writing
+from scheduler.service.scheduled_backups import rehearsal_warning, setup_problem
 from scheduler.service.send_schedule import LateNotice, late_notices, schedule_sends
 from scheduler.service.settings_sync import check_frozen
 from scheduler.store import members, notices, occurrences
@@ -55,6 +56,7 @@ async def examine(settings: Settings, show: Callable[[Finding], None], *, resolv
     try:
         async with open_parts(settings) as parts:
             await _check_database(parts, note)
+            await _check_backups(parts, note)
             await _check_pace(parts, note)
     except Problem as problem:
         note(Level.WRONG, str(problem))
@@ -178,6 +180,29 @@ def _check_web(settings: Settings, note: Callable[[Level, str], None]) -> None:
             Level.NOTE,
             f"metrics: anyone who can reach {place} can read /metrics; allow only your Prometheus",
         )
+
+
+async def _check_backups(parts: Parts, note: Callable[[Level, str], None]) -> None:
+    """Check that backups can be made, and that one has been made and rehearsed."""
+    if (plan := backup_plan(parts.settings)) is None:
+        return
+    if problem := setup_problem(parts.database, plan):
+        note(Level.WRONG, problem)
+        return
+    made = plan.place.backups()
+    if made:
+        encrypted = ", encrypted" if plan.recipient else ""
+        note(
+            Level.FINE,
+            f"backups: {len(made)} in {plan.folder}, the newest of {made[0].made_at:%Y-%m-%d %H:%M} UTC{encrypted}",
+        )
+    else:
+        note(
+            Level.NOTE, f"backups: there is none in {plan.folder} yet; `serve` makes the first when it starts"
+        )
+    async with parts.database.read() as connection:
+        if warning := await rehearsal_warning(connection, parts.clock.now()):
+            note(Level.NOTE, warning)
 
 
 async def _check_pace(parts: Parts, note: Callable[[Level, str], None]) -> None:

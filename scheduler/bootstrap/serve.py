@@ -14,7 +14,7 @@ from prometheus_client import generate_latest
 
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.web_process import SenderReport, WebProcess, raise_descriptor_limit
-from scheduler.bootstrap.wiring import Parts, open_parts
+from scheduler.bootstrap.wiring import Parts, backup_plan, open_parts
 from scheduler.bootstrap.worker import (
     DRAIN_SECONDS,
     consume_jobs,
@@ -35,6 +35,7 @@ from scheduler.service.inbound import count_refusals
 from scheduler.service.join_requests import remind_convenors
 from scheduler.service.planner import Planner
 from scheduler.service.retention import forget_old
+from scheduler.service.scheduled_backups import ScheduledBackups, forget_backups
 from scheduler.store import service_state
 from scheduler.store.database import OUTAGES, Database
 
@@ -71,6 +72,15 @@ def make_planner(parts: Parts) -> Planner:
         rate=parts.settings.mail.rate,
         daily=daily,
     )
+
+
+async def _make_backups(parts: Parts) -> None:
+    """Make backups until cancelled, if the settings say so. No failure of one stops the service."""
+    if plan := backup_plan(parts.settings):
+        await ScheduledBackups(parts.database, parts.clock, plan, keys=parts.keys).run()
+    else:
+        with contextlib.suppress(*OUTAGES):
+            await forget_backups(parts.database)
 
 
 class Service:
@@ -264,6 +274,7 @@ async def serve(
         log.info("started", tzdata=tzdata_version(), database=parts.database.url.get_backend_name())
         sending = asyncio.create_task(service.send())
         form_queue = asyncio.create_task(run_form_queue(parts.database, parts.clock))
+        backing_up = asyncio.create_task(_make_backups(parts))
         tune_garbage_collector()
         say(f"Third Thursday is at http://{settings.web.host}:{settings.web.port}/")
         await asyncio.wait(
@@ -271,6 +282,7 @@ async def serve(
         )
         log.info("stopping")
         form_queue.cancel()
+        backing_up.cancel()
         ended_early = None if stopping.is_set() else sending
         await asyncio.gather(_stop_web(web, listeners), service.stop(sending))
         if ended_early:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from scheduler.bootstrap.settings_schema import (
+    BackupTable,
     DatabaseTable,
     DkimTable,
     InboxTable,
@@ -59,6 +60,7 @@ class Settings:
     web: WebTable
     watch: WatchTable
     security: SecurityTable
+    backup: BackupTable
     membership: MembershipTable
     retention: Retention
     series: tuple[Series, ...]
@@ -99,6 +101,7 @@ def load_settings(config: Path | None, environment: Mapping[str, str]) -> Settin
         web=tables.web,
         watch=tables.watch,
         security=tables.security,
+        backup=tables.backup,
         membership=tables.membership,
         retention=tables.privacy.retention(),
         series=tuple(table.series() for table in tables.series),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -33,6 +33,7 @@ from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.visitor import Networks
 from scheduler.domain.zone import require_zone
 from scheduler.service.retention import Retention
+from scheduler.store.age_files import parse_recipient
 from scheduler.store.database import parse_url
 
 DOMAIN = re.compile(r"(?=.{1,190}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
@@ -197,6 +198,24 @@ def require_place(value: str, what: str) -> str:
     if not 0 < int(port) < 65536:
         raise ValueError(f"{what}: '{port}' is not a port")
     return value
+
+
+def require_recipient(value: str, what: str) -> str:
+    parse_recipient(value)
+    return value
+
+
+def require_scratch(value: str, what: str) -> str:
+    if parse_url(value).get_backend_name() != "postgresql":
+        raise ValueError(f"{what}: is not a PostgreSQL database")
+    return value
+
+
+def read_interval(value: Any) -> Any:
+    """Parse a length of time, in which seconds are accepted too: `30s`."""
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9]{1,5})s\s*", value)):
+        return timedelta(seconds=int(match[1]))
+    return read_lead(value)
 
 
 def read_key(value: Any) -> Any:
@@ -364,6 +383,22 @@ class SecurityTable(Table):
     )
 
 
+class BackupTable(Table):
+    folder: Annotated[str, checked_by(require_line, empty=True)] = Field(
+        description='the path of a folder for backups only, as backups, or ""'
+    )
+    every: Annotated[
+        timedelta, BeforeValidator(read_interval), Ge(timedelta(seconds=1)), Le(timedelta(days=1))
+    ] = Field(description='a length of time up to a day, as "1d" or "6h"')
+    keep: int = Field(ge=1, le=10_000, description="a whole number from 1 to 10000")
+    recipient: Annotated[str, checked_by(require_recipient, empty=True)] = Field(
+        description='a public key of age, as age1…, an SSH key, as ssh-ed25519 …, or ""'
+    )
+    scratch_url: Annotated[str, checked_by(require_scratch, empty=True)] = Field(
+        repr=False, description='postgresql://USER:PASSWORD@HOST/NAME, or ""'
+    )
+
+
 class PrivacyTable(Table):
     declined_requests_days: int = Field(ge=1, le=3650, description=DAYS)
     left_members_days: int = Field(ge=1, le=3650, description=DAYS)
@@ -485,6 +520,7 @@ class Tables(Table):
     web: WebTable
     watch: WatchTable
     security: SecurityTable
+    backup: BackupTable
     membership: MembershipTable
     privacy: PrivacyTable
     series: list[SeriesTable] = Field(min_length=1)

@@ -24,7 +24,9 @@ from scheduler.domain.errors import Problem, Refused, SettingsProblem
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
 from scheduler.domain.token import Keys
+from scheduler.service.rehearsal import Rehearsal, newest_backup, rehearse
 from scheduler.service.restore import restore
+from scheduler.service.scheduled_backups import BackupPlan
 from scheduler.store import service_state
 from scheduler.store.database import Database
 from scheduler.store.key_file import read_key, write_key
@@ -135,7 +137,7 @@ async def load_keys(
         )
     else:
         keys = Keys(_secret_file(database.path.parent / "secret", may_create=new_key or not in_use))
-    fingerprint = keys.name("fingerprint", "")
+    fingerprint = keys.fingerprint
     if known is not None and known != fingerprint and not new_key:
         where = "[security] key" if settings.security.key else f"the key file {_secret_of(database)}"
         raise Problem(
@@ -173,7 +175,7 @@ def _secret_file(path: Path, *, may_create: bool) -> bytes:
     return made
 
 
-async def restore_backup(settings: Settings, file: Path) -> Path | None:
+async def restore_backup(settings: Settings, file: Path, *, identity: Path | None = None) -> Path | None:
     """Replace the database with a backup; see `service.restore`. Return where the previous one is kept, if any."""
     database = Database(settings.database.url)
     try:
@@ -183,9 +185,40 @@ async def restore_backup(settings: Settings, file: Path) -> Path | None:
             secret=(database.path or file).parent / "secret",
             settings_key=settings.security.key,
             now=SystemClock().now(),
+            identity=identity,
         )
     finally:
         await database.close()
+
+
+def backup_plan(settings: Settings) -> BackupPlan | None:
+    """Return where and how the service makes backups, or None if it makes none."""
+    backup = settings.backup
+    if not backup.folder:
+        return None
+    return BackupPlan(
+        folder=Path(backup.folder),
+        domain=settings.community.domain,
+        every=backup.every,
+        keep=backup.keep,
+        recipient=backup.recipient,
+    )
+
+
+async def rehearse_restore(parts: Parts, file: Path | None, *, identity: Path | None) -> Rehearsal:
+    """Rehearse restoring `file`, or the newest backup of the service; see `service.rehearsal`. Raises Problem."""
+    if file is None:
+        if (plan := backup_plan(parts.settings)) is None:
+            raise Problem("no backups are made; set [backup] folder, or name a backup with --file")
+        file = newest_backup(plan.place)
+    return await rehearse(
+        parts.database,
+        file,
+        keys=parts.keys,
+        clock=parts.clock,
+        identity=identity,
+        scratch_url=parts.settings.backup.scratch_url,
+    )
 
 
 class _SafeStandardError:

@@ -44,6 +44,7 @@ COMMANDS = {
     "migrate": LazyCommand("backups", "Upgrade the database to this version."),
     "backup": LazyCommand("backups", "Back up the database and the key into one file."),
     "restore": LazyCommand("backups", "Replace the database with a backup; sending is then held."),
+    "rehearse": LazyCommand("backups", "Restore a backup into a scratch place, and check it."),
     "resume": LazyCommand("backups", "Start sending again after it was held."),
 }  # in the order of `--help`
 

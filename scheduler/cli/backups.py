@@ -1,12 +1,13 @@
-"""Commands that upgrade, back up and restore the database, and that start sending again afterwards."""
+"""Commands that upgrade, back up and restore the database, try a backup, and start sending again afterwards."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from scheduler.bootstrap.serve import make_planner
-from scheduler.bootstrap.wiring import Parts, restore_backup, set_up_logs
+from scheduler.bootstrap.wiring import Parts, rehearse_restore, restore_backup, set_up_logs
 from scheduler.cli.command import (
     command_context,
     confirm,
@@ -16,6 +17,8 @@ from scheduler.cli.command import (
     make_app,
     run_async,
 )
+from scheduler.domain.clock import format_duration
+from scheduler.service.rehearsal import Rehearsal
 from scheduler.service.restore import MissedMail, back_up, missed, resume_without_missed
 from scheduler.service.sending_pause import CLOCK_AHEAD, RESTORED, SendingPaused, current_pause
 from scheduler.service.sending_pause import resume as resume_sending
@@ -56,20 +59,68 @@ def backup(context: typer.Context, file: Path) -> None:
     typer.echo(f"{file} holds all data and the key; keep it where only you can read it")
 
 
+Identity = Annotated[
+    Path | None,
+    typer.Option(
+        "--identity",
+        metavar="KEYFILE",
+        help="The file with the secret key of age, for an encrypted backup.",
+        show_default=False,
+    ),
+]
+
+
 @app.command()
-def restore(context: typer.Context, file: Path) -> None:
+def restore(context: typer.Context, file: Path, identity: Identity = None) -> None:
     """Replace the database with a backup; sending is then held.
 
     `resume` starts sending again.
     """
     set_up_logs()
-    previous = run_async(restore_backup(command_context(context).settings, file))
+    previous = run_async(restore_backup(command_context(context).settings, file, identity=identity))
     if previous:
         typer.echo(f"the previous database is kept as {previous}")
     typer.echo(
         "restored; sending is held. `third-thursday resume` shows which mails were due before the restore, "
         "and starts sending again without them"
     )
+
+
+@app.command()
+def rehearse(
+    context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", help="The backup to try, instead of the newest in [backup] folder.", show_default=False
+        ),
+    ] = None,
+    identity: Identity = None,
+) -> None:
+    """Restore a backup into a scratch place, and check it.
+
+    Sends nothing, and leaves the database as it is. Exit 1 if something is wrong.
+    """
+
+    async def try_restore(parts: Parts) -> tuple[Rehearsal, timedelta | None]:
+        done = await rehearse_restore(parts, file, identity=identity)
+        return done, parts.clock.now() - done.made_at if done.made_at else None
+
+    done, age = command_context(context).run(try_restore)
+    typer.echo(f"backup:      {done.file}")
+    if done.made_at is not None and age is not None:
+        typer.echo(
+            f"made:        {done.made_at:%Y-%m-%d %H:%M} UTC, {format_duration(max(age, timedelta()))} ago"
+        )
+    typer.echo(f"restored in: {done.took.total_seconds():.1f} s, into a scratch place that is deleted again")
+    typer.echo(f"schema:      {done.revision}")
+    for name, count in sorted(done.counts.items()):
+        typer.echo(f"{count:>11}  {name}")
+    if not done.compared:
+        typer.echo(
+            "warning:     the counts could not be compared: the backup does not say how many it should have"
+        )
+    typer.echo("all is well: the backup is intact and complete, and it fits the key in use")
 
 
 @app.command()

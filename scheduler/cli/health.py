@@ -11,6 +11,7 @@ from scheduler.bootstrap.wiring import Parts
 from scheduler.cli.command import AsJson, command_context, counted, fail, make_app, run_async, show_json
 from scheduler.service.health import ServiceHealth, health, try_writing
 from scheduler.service.schedule import without_room
+from scheduler.service.scheduled_backups import rehearsal_warning
 
 app = make_app()
 
@@ -41,6 +42,9 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
             f"`occurrence amend {occurrence.key} --link URL` sets it"
             for occurrence in roomless
         ]
+        if parts.settings.backup.folder:
+            async with parts.database.read() as connection:
+                warnings += filter(None, [await rehearsal_warning(connection, now)])
         return state, state.troubles(now, late=parts.settings.watch.late), rate, warnings
 
     state, troubles, rate, warnings = command_context(context).run(look)
@@ -60,6 +64,8 @@ def _document(state: ServiceHealth, troubles: list[str], rate: float) -> dict[st
             ("next_due", state.next_due),
             ("oldest_waiting", state.oldest_waiting),
             ("ready_since", state.ready_since),
+            ("last_backup", state.last_backup),
+            ("rehearsed", state.rehearsed),
         )
     }
     return {
@@ -97,6 +103,8 @@ def _print_state(state: ServiceHealth, troubles: list[str], rate: float, warning
         typer.echo(f"next due:    {state.next_due:%Y-%m-%d %H:%M} UTC")
     if state.oldest_waiting:
         typer.echo(f"waiting:     since {state.oldest_waiting:%Y-%m-%d %H:%M} UTC")
+    if state.last_backup:
+        typer.echo(f"last backup: {state.last_backup:%Y-%m-%d %H:%M} UTC")
     for warning in warnings:
         typer.echo(f"warning:     {warning}")
     for trouble in troubles:

@@ -66,6 +66,11 @@ class Keys:
         """Return the digest as 26 characters of lower-case base32: an opaque, stable name."""
         return _text(self.digest(purpose, subject))
 
+    @property
+    def fingerprint(self) -> str:
+        """A name for the key itself, from which it cannot be told."""
+        return self.name("fingerprint", "")
+
     def names(self, purpose: str, subjects: Iterable[str]) -> list[bytes]:
         """Return the same as `name` for many subjects at once, in ASCII."""
         return _texts(list(self._digests(purpose, subjects)))

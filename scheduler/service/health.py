@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.service.form_limits import form_limit_problem
+from scheduler.service.scheduled_backups import backup_trouble
 from scheduler.service.sending_pause import BY_CLOCK, SendingPaused, current_pause
 from scheduler.store import members, notices, occurrences, returns, service_state
 from scheduler.store.database import OUTAGES, Database
@@ -33,7 +34,8 @@ class ServiceHealth:
     counts the members whose address takes no mail, `to_review` the returned mails that wait for review, `unkept` those
     that were only counted because too many wait, `turned_away` the recent ones that were refused for the sender's
     reputation or policy. `wrongly_told` is a line for each meeting whose local time was changed by new zone data after
-    members were told. `forms_limited` says that visitors asked for too much mail by forms; empty if not.
+    members were told. `forms_limited` says that visitors asked for too much mail by forms; empty if not. `unbacked`
+    says that no backup has succeeded for too long; empty if one has, or if none are made.
     """
 
     last_tick: datetime | None
@@ -53,6 +55,9 @@ class ServiceHealth:
     unkept: int = 0
     wrongly_told: tuple[str, ...] = ()
     forms_limited: str = ""
+    unbacked: str = ""
+    last_backup: datetime | None = None
+    rehearsed: datetime | None = None
 
     def lag(self, now: datetime) -> timedelta:
         """Return how long mail that could be sent has been waiting."""
@@ -80,6 +85,8 @@ class ServiceHealth:
         lines += self.wrongly_told
         if self.forms_limited:
             lines.append(self.forms_limited)
+        if self.unbacked:
+            lines.append(self.unbacked)
         if self.lag(now) > late:
             lines.append(_lateness(self.lag(now)))
         return lines
@@ -162,6 +169,8 @@ async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelt
         troubles_by_kind["told"] = "; ".join(lines)
     if words := form_limit_problem(await service_state.read(connection, service_state.FORMS_LIMITED), now):
         troubles_by_kind["forms"] = words
+    if words := backup_trouble(await service_state.read(connection, service_state.BACKUPS), now):
+        troubles_by_kind["backup"] = words
     since = await reports.ready_since(connection, now)
     if since and now - since > late:
         troubles_by_kind["late"] = _lateness(now - since)
@@ -198,6 +207,9 @@ async def health(database: Database, now: datetime, *, unwritable: Outage | None
         relay = await service_state.read(connection, service_state.RELAY)
         last_tick = await service_state.read_instant(connection, service_state.LAST_TICK)
         unkept = await returns.discarded(connection)
+        backups, rehearsed = await service_state.read_several(
+            connection, service_state.BACKUPS, service_state.REHEARSED
+        )
         return ServiceHealth(
             last_tick=last_tick,
             pause=await current_pause(connection),
@@ -218,6 +230,9 @@ async def health(database: Database, now: datetime, *, unwritable: Outage | None
             forms_limited=form_limit_problem(
                 await service_state.read(connection, service_state.FORMS_LIMITED), now
             ),
+            unbacked=backup_trouble(backups, now),
+            last_backup=service_state.as_instant((backups or {}).get("succeeded")),
+            rehearsed=service_state.as_instant(rehearsed),
         )
 
 

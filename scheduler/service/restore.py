@@ -8,7 +8,7 @@ from pathlib import Path
 from scheduler.domain.errors import Problem
 from scheduler.domain.token import Keys
 from scheduler.service.sending_pause import RESTORED, as_state, current_pause, end_sending_pause
-from scheduler.store import backups, service_state
+from scheduler.store import age_files, backups, service_state
 from scheduler.store.database import Database
 from scheduler.store.key_file import read_key, write_key
 from scheduler.store.ledger import lifecycle, reports
@@ -31,30 +31,37 @@ async def back_up(database: Database, file: Path, *, keys: Keys, now: datetime) 
 
 
 async def restore(
-    database: Database, file: Path, *, secret: Path, settings_key: bytes | None, now: datetime
+    database: Database,
+    file: Path,
+    *,
+    secret: Path,
+    settings_key: bytes | None,
+    now: datetime,
+    identity: Path | None = None,
 ) -> Path | None:
     """Restore a backup, write its key to `secret`, and pause sending until `resume`.
 
-    Returns where the replaced database was moved to. Raises Problem if the file cannot be used, if a `serve` is
-    running, or if the settings have another key (`settings_key`) than the backup.
+    `identity` is the file with the secret key of age for an encrypted backup. Returns where the replaced database was
+    moved to. Raises Problem if the file cannot be used, if a `serve` is running, or if the settings have another key
+    (`settings_key`) than the backup.
     """
     path = _require_file(
         database, "pg_restore; the first tick notices it, and holds sending until `third-thursday resume`"
     )
     async with database.exclusive():
-        key = await asyncio.to_thread(backups.require_backup, file)
-        if settings_key is not None and settings_key != key:
-            raise Problem(
-                f"{file} was made with another key than [security] key: every link in its mails would break; "
-                "remove that setting, or set it to the key in the backup's table `backup`"
-            )
-        if settings_key is None and not _has_key(secret, key):
-            # Before the database: beside the wrong key, every link in a mail would be wrong.
-            backups.set_aside(secret, now)
-            write_key(secret, key)
-        return await asyncio.to_thread(
-            backups.restore_backup, file, path, facts={service_state.PAUSE: as_state(RESTORED, now)}, now=now
-        )
+        with backups.explain_failures(file), age_files.decrypted(file, identity, folder=path.parent) as plain:
+            key = await asyncio.to_thread(backups.require_backup, plain)
+            if settings_key is not None and settings_key != key:
+                raise Problem(
+                    f"{file} was made with another key than [security] key: every link in its mails would break; "
+                    "remove that setting, or set it to the key in the backup's table `backup`"
+                )
+            if settings_key is None and not _has_key(secret, key):
+                # Before the database: beside the wrong key, every link in a mail would be wrong.
+                backups.set_aside(secret, now)
+                write_key(secret, key)
+            facts = {service_state.PAUSE: as_state(RESTORED, now)}
+            return await asyncio.to_thread(backups.restore_backup, plain, path, facts=facts, now=now)
 
 
 async def missed(database: Database) -> MissedMail:

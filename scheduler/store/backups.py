@@ -5,6 +5,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,27 @@ from scheduler.store.upgrades import is_known
 FORMAT = 1
 """The version of the backup's own table, which is stored in its column `form`."""
 
-_CREATE_TABLE = "CREATE TABLE backup (form INTEGER NOT NULL, made_at TEXT NOT NULL, key TEXT NOT NULL)"
+_CREATE_TABLE = (
+    "CREATE TABLE backup (form INTEGER NOT NULL, made_at TEXT NOT NULL, key TEXT NOT NULL, counts TEXT)"
+)
+
+COUNTS = """
+SELECT 'members ' || status, count(*) FROM members GROUP BY status
+UNION ALL SELECT 'notices ' || kind, count(*) FROM notices GROUP BY kind
+UNION ALL SELECT 'deliveries ' || state, count(*) FROM deliveries GROUP BY state
+UNION ALL SELECT 'archived deliveries ' || state, count(*) FROM past_deliveries GROUP BY state
+"""
+"""Counts the rows that matter most, by name, on both kinds of database. A backup keeps the result, so that a rehearsal
+can see whether rows are missing from it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupRecord:
+    """What a backup says about itself. `counts` is the result of COUNTS, or None if an older version made it."""
+
+    made_at: datetime
+    key: bytes
+    counts: dict[str, int] | None
 
 
 def make_backup(source: Path, file: Path, *, key: bytes, now: datetime) -> None:
@@ -27,15 +48,48 @@ def make_backup(source: Path, file: Path, *, key: bytes, now: datetime) -> None:
     """
     if file.exists() and not _is_backup(file):
         raise Problem(f"{file} exists and is not a backup; choose another name")
-    with _explain_failures(file), _draft_of(file) as draft:
-        with _open(source, "rw") as reader, _open(draft, "rw") as writer:
-            reader.backup(writer)
-            # Without a write-ahead log beside it, the file alone is the whole backup.
-            writer.execute("PRAGMA journal_mode = DELETE")
-            writer.execute(_CREATE_TABLE)
-            writer.execute("INSERT INTO backup VALUES (?, ?, ?)", (FORMAT, now.isoformat(), key.hex()))
-            writer.commit()
-        _replace(draft, file)
+    with explain_failures(file), draft_of(file) as draft:
+        write_backup(source, draft, key=key, now=now)
+        replace_file(draft, file)
+
+
+def write_backup(source: Path, draft: Path, *, key: bytes, now: datetime) -> None:
+    """Write a consistent copy of `source` (SQLite) and the key into an empty file. Blocks."""
+    with _open(source, "rw") as reader, _open(draft, "rw") as writer:
+        reader.backup(writer)
+        # Without a write-ahead log beside it, the file alone is the whole backup.
+        writer.execute("PRAGMA journal_mode = DELETE")
+        counts = json.dumps(dict(writer.execute(COUNTS).fetchall()))
+        writer.execute(_CREATE_TABLE)
+        writer.execute("INSERT INTO backup VALUES (?, ?, ?, ?)", (FORMAT, now.isoformat(), key.hex(), counts))
+        writer.commit()
+
+
+def read_record(file: Path) -> BackupRecord:
+    """Return what a backup that `require_backup` has accepted says about itself. Raises Problem."""
+    with explain_failures(file), _open(file, "ro") as reader:
+        reader.row_factory = sqlite3.Row
+        row = dict(reader.execute("SELECT * FROM backup").fetchone())
+    return BackupRecord(
+        made_at=datetime.fromisoformat(row["made_at"]),
+        key=bytes.fromhex(row["key"]),
+        counts=json.loads(row["counts"]) if row.get("counts") else None,
+    )
+
+
+def count_rows(file: Path) -> dict[str, int]:
+    """Return the result of COUNTS for a SQLite database. Raises Problem."""
+    with explain_failures(file), _open(file, "ro") as reader:
+        return dict(reader.execute(COUNTS).fetchall())
+
+
+def require_references(file: Path) -> None:
+    """Raise Problem if a row of a SQLite database refers to one that does not exist. Blocks."""
+    with explain_failures(file), _open(file, "ro") as reader:
+        rows = reader.execute("PRAGMA foreign_key_check").fetchall()
+    if rows:
+        tables = ", ".join(sorted({str(row[0]) for row in rows}))
+        raise Problem(f"{len(rows)} rows of {tables} refer to rows that are missing")
 
 
 def require_backup(file: Path) -> bytes:
@@ -44,7 +98,7 @@ def require_backup(file: Path) -> bytes:
         raise Problem(f"there is no backup {file}; check the name")
     if not _is_backup(file):
         raise Problem(f"{file} is not a backup of Third Thursday, or it is damaged; choose another")
-    with _explain_failures(file), _open(file, "ro") as reader:
+    with explain_failures(file), _open(file, "ro") as reader:
         form, key = reader.execute("SELECT form, key FROM backup").fetchone()
         (schema,) = reader.execute("SELECT version_num FROM alembic_version").fetchone()
         if form > FORMAT or not is_known(schema):
@@ -63,7 +117,7 @@ def restore_backup(file: Path, database: Path, *, facts: Mapping[str, Any], now:
     Rename the existing database and return its new name, or None if there was none. Only for use while no `serve`
     runs. Blocks. Raises Problem.
     """
-    with _explain_failures(database), _draft_of(database) as draft:
+    with explain_failures(database), draft_of(database) as draft:
         with _open(file, "ro") as reader, _open(draft, "rw") as writer:
             reader.backup(writer)
             writer.execute("PRAGMA secure_delete = ON")
@@ -72,7 +126,7 @@ def restore_backup(file: Path, database: Path, *, facts: Mapping[str, Any], now:
                 writer.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
             writer.commit()
         former = set_aside(database, now)
-        _replace(draft, database)
+        replace_file(draft, database)
         return former
 
 
@@ -109,7 +163,7 @@ def _open(file: Path, mode: str) -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def _draft_of(file: Path) -> Iterator[Path]:
+def draft_of(file: Path) -> Iterator[Path]:
     """Create an empty file in the folder of `file` that nobody else may read; delete it at the end."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{os.getpid()}")
@@ -121,7 +175,7 @@ def _draft_of(file: Path) -> Iterator[Path]:
             draft.with_name(draft.name + suffix).unlink(missing_ok=True)
 
 
-def _replace(draft: Path, file: Path) -> None:
+def replace_file(draft: Path, file: Path) -> None:
     """Rename a finished draft to `file` durably: after a power cut the file is complete."""
     sync_to_disk(draft)
     draft.replace(file)
@@ -129,7 +183,7 @@ def _replace(draft: Path, file: Path) -> None:
 
 
 @contextmanager
-def _explain_failures(file: Path) -> Iterator[None]:
+def explain_failures(file: Path) -> Iterator[None]:
     """Turn a failure to read or write `file` into a Problem."""
     try:
         yield

@@ -37,6 +37,10 @@ RETURNS_FULL = "returns_full"
 """Since when returned mail is discarded because too much waits for review."""
 FORMS_LIMITED = "forms_limited"
 """When the limit of mails sent for all forms together was last reached."""
+BACKUPS = "backups"
+"""Since when backups are made, when the last one succeeded, and why a later one failed; absent if none are made."""
+REHEARSED = "rehearsed"
+"""When a backup was last restored into a scratch place and found to be right."""
 
 
 async def read(connection: AsyncConnection, name: str) -> Any:

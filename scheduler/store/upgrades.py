@@ -35,6 +35,11 @@ def is_known(revision: str) -> bool:
     return any(script.revision == revision for script in scripts)
 
 
+async def revision_of(connection: AsyncConnection) -> str:
+    """Return the schema revision of a database, or an empty string if it has none."""
+    return (await connection.run_sync(_state))[0] or ""
+
+
 def _upgrade(connection: Connection) -> None:
     config = _config()
     config.attributes["connection"] = connection

@@ -180,8 +180,15 @@ def _read_counts(file: Path) -> tuple[datetime | None, dict[str, int] | None]:
     beside = counts_file(file)
     try:
         record = json.loads(beside.read_text(encoding="utf-8"))
-        return datetime.fromisoformat(record["made_at"]), dict(record["counts"])
+        made_at, counts, digest = (
+            datetime.fromisoformat(record["made_at"]),
+            dict(record["counts"]),
+            record["sha256"],
+        )
     except FileNotFoundError:
         return None, None
     except (ValueError, KeyError, TypeError):
         raise Problem(f"{beside} is damaged; delete it to rehearse the dump without its counts") from None
+    if backups.sha256_of(file) != digest:
+        raise Problem(f"{file} is damaged: its SHA-256 is not the one in {beside.name}; choose another")
+    return made_at, counts

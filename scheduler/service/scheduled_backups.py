@@ -153,8 +153,10 @@ class ScheduledBackups:
             counts = await postgres_backups.dump_database(self._database, draft, recipient=recipient)
             if recipient is None:
                 await postgres_backups.check_dump(draft)
+            digest = await asyncio.to_thread(backups.sha256_of, draft)
+            record = {"made_at": now.isoformat(), "counts": counts, "sha256": digest}
             with backups.draft_of(beside) as counts_draft:
-                counts_draft.write_text(json.dumps({"made_at": now.isoformat(), "counts": counts}))
+                counts_draft.write_text(json.dumps(record))
                 await asyncio.to_thread(backups.replace_file, counts_draft, beside)
             await asyncio.to_thread(backups.replace_file, draft, file)
 

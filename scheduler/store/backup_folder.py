@@ -13,7 +13,6 @@ from pathlib import Path
 
 from scheduler.domain.errors import Problem
 
-_LOCK = ".lock"
 _INSTANT = "%Y%m%dT%H%M%SZ"
 _SPARE = 1.25
 """A backup needs this multiple of its size as free space, so that it never fills the disk of the database."""
@@ -88,7 +87,7 @@ class BackupFolder:
         )
 
     def _is_ours(self, file: Path) -> bool:
-        return file.name == _LOCK or bool(self._draft.fullmatch(file.name) or self._stored(file))
+        return bool(self._draft.fullmatch(file.name) or self._stored(file))
 
     def _stored(self, file: Path) -> StoredBackup | None:
         if not (match := self._name.fullmatch(file.name)) or file.is_symlink() or not file.is_file():
@@ -108,14 +107,9 @@ class BackupFolder:
     @contextmanager
     def locked(self) -> Iterator[bool]:
         """Yield whether nobody else is making a backup here; while this block runs, nobody else can."""
-        handle = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+            yield _lock(handle)
         finally:
             os.close(handle)
 
@@ -138,6 +132,17 @@ class BackupFolder:
         for backup in past[keep:]:
             backup.file.unlink(missing_ok=True)
             counts_file(backup.file).unlink(missing_ok=True)
+
+
+def _lock(folder: int) -> bool:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # A network file system may be unable to lock a folder. Two backups at once are then possible and harmless.
+        return True
+    return True
 
 
 def require_space(folder: Path, size: int) -> None:

@@ -1,5 +1,6 @@
 """Backups: copy the whole SQLite database and the key into one file, and restore from it."""
 
+import hashlib
 import json
 import os
 import sqlite3
@@ -29,6 +30,11 @@ UNION ALL SELECT 'archived deliveries ' || state, count(*) FROM past_deliveries 
 """
 """Counts the rows that matter most, by name, on both kinds of database. A backup keeps the result, so that a rehearsal
 can see whether rows are missing from it."""
+
+
+_SEAL = b"third-thursday sha256 "
+"""Before the SHA-256 at the end of a backup, after the last page of the database. SQLite does not read it."""
+_SEAL_LENGTH = len(_SEAL) + 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +69,9 @@ def write_backup(source: Path, draft: Path, *, key: bytes, now: datetime) -> Non
         writer.execute(_CREATE_TABLE)
         writer.execute("INSERT INTO backup VALUES (?, ?, ?, ?)", (FORMAT, now.isoformat(), key.hex(), counts))
         writer.commit()
+    digest = sha256_of(draft)
+    with draft.open("ab") as file:
+        file.write(_SEAL + digest.encode())
 
 
 def read_record(file: Path) -> BackupRecord:
@@ -105,10 +114,40 @@ def require_backup(file: Path) -> bytes:
             raise Problem(
                 f"{file} was made by a newer version (its schema is {schema}); install that version"
             )
+        if damage := _damage(file):
+            raise Problem(f"{file} is damaged: {damage}; choose another")
         (result,) = reader.execute("PRAGMA integrity_check(1)").fetchone()
         if result != "ok":
             raise Problem(f"{file} is damaged: {result.splitlines()[-1]}; choose another")
         return bytes.fromhex(key)
+
+
+def sha256_of(file: Path, size: int | None = None) -> str:
+    """Return the SHA-256 of a file, or of its first `size` bytes, in hexadecimal. Blocks. Raises OSError."""
+    digest, left = hashlib.sha256(), file.stat().st_size if size is None else size
+    with file.open("rb") as reader:
+        while left and (chunk := reader.read(min(left, 1 << 20))):
+            digest.update(chunk)
+            left -= len(chunk)
+    return digest.hexdigest()
+
+
+def _damage(file: Path) -> str:
+    """Return how a backup differs from what was written, or an empty string. SQLite itself notices little of that."""
+    size = file.stat().st_size
+    with file.open("rb") as reader:
+        header = reader.read(32)
+        page_size, pages = int.from_bytes(header[16:18]), int.from_bytes(header[28:32])
+        # SQLite writes a page size of 65536 as 1.
+        database = (65_536 if page_size == 1 else page_size) * pages
+        reader.seek(min(database, size))
+        seal = reader.read(_SEAL_LENGTH + 1)
+    if size < database:
+        return "its end is missing"
+    # A backup of an earlier version has no seal.
+    if seal and seal != _SEAL + sha256_of(file, database).encode():
+        return "its SHA-256 is not the one with which it was written"
+    return ""
 
 
 def restore_backup(file: Path, database: Path, *, facts: Mapping[str, Any], now: datetime) -> Path | None:

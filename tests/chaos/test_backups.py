@@ -1,0 +1,85 @@
+"""Backups by a real `serve`: killed in the middle of one, and on a disk that is full."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from scheduler.store import backups
+from tests.chaos.faults import Installation, Relay, fill, installed, small_disk, until
+
+pytestmark = [pytest.mark.proof, pytest.mark.short]
+
+MEMBERS = 3_000
+KEEP = 3
+KILLS = 4
+
+
+@asynccontextmanager
+async def backing_up(folder: Path, place: Path, **settings: str) -> AsyncIterator[tuple[Relay, Installation]]:
+    """An installation with members that makes a backup every second."""
+    async with Relay() as relay:
+        more = {
+            "THIRD_THURSDAY_BACKUP__FOLDER": str(place),
+            "THIRD_THURSDAY_BACKUP__EVERY": "1s",
+            "THIRD_THURSDAY_BACKUP__KEEP": str(KEEP),
+            **settings,
+        }
+        async with installed(folder, f"smtp://127.0.0.1:{relay.port}", **more) as installation:
+            yield relay, installation
+
+
+def complete(place: Path) -> list[Path]:
+    return sorted(place.glob("*.sqlite")) if place.exists() else []
+
+
+async def test_killed_at_any_moment_of_a_backup_no_half_file_is_taken_for_one(tmp_path: Path) -> None:
+    place = tmp_path / "backups"
+    chance = random.Random(19)
+    async with backing_up(tmp_path, place) as (relay, installation):
+        await installation.join(MEMBERS)
+        for _ in range(KILLS):
+            await installation.start()
+            made = len(complete(place))
+            # A draft exists only while a backup is being made.
+            await until(lambda: (place.exists() and list(place.glob(".*"))) or len(complete(place)) > made)
+            await asyncio.sleep(chance.random() * 0.05)
+            await installation.kill()
+            for file in complete(place):
+                backups.require_backup(file)
+        await installation.start()
+        newest = complete(place)[-1:]
+        await until(lambda: complete(place)[-1:] != newest)
+        await installation.all_sent(MEMBERS)
+        await installation.drain()
+        assert [file.name for file in place.iterdir() if file not in complete(place)] == []
+        assert len(complete(place)) <= KEEP
+        code, out, err = await installation.command("rehearse")
+        assert (code, err) == (0, ""), err
+        assert "members active" in out and "all is well" in out
+
+
+async def test_a_full_disk_for_backups_stops_no_mail_and_ends_by_itself(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        place = disk / "backups"
+        filler = fill(disk)
+        async with backing_up(tmp_path, place) as (relay, installation):
+            await installation.join(200)
+            await installation.start()
+            await until(lambda: installation.logged("backup-failed"))
+            await installation.all_sent(200)
+            await installation.well()
+            assert complete(place) == []
+            filler.unlink()
+            await until(lambda: len(complete(place)) == KEEP)
+            for _ in range(20):
+                fill(disk)
+                await asyncio.sleep(0.1)
+            for file in complete(place):
+                backups.require_backup(file)
+            relay.verdict(200)
+            await installation.drain()
+        assert not list(place.glob(".*"))

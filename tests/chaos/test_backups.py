@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,16 +20,15 @@ KILLS = 4
 
 
 @asynccontextmanager
-async def backing_up(folder: Path, place: Path, **settings: str) -> AsyncIterator[tuple[Relay, Installation]]:
+async def backing_up(folder: Path, place: Path) -> AsyncIterator[tuple[Relay, Installation]]:
     """An installation with members that makes a backup every second."""
     async with Relay() as relay:
-        more = {
-            "THIRD_THURSDAY_BACKUP__FOLDER": str(place),
-            "THIRD_THURSDAY_BACKUP__EVERY": "1s",
-            "THIRD_THURSDAY_BACKUP__KEEP": str(KEEP),
-            **settings,
-        }
-        async with installed(folder, f"smtp://127.0.0.1:{relay.port}", **more) as installation:
+        async with installed(folder, f"smtp://127.0.0.1:{relay.port}") as installation:
+            installation.more |= {
+                "THIRD_THURSDAY_BACKUP__FOLDER": str(place),
+                "THIRD_THURSDAY_BACKUP__EVERY": "1s",
+                "THIRD_THURSDAY_BACKUP__KEEP": str(KEEP),
+            }
             yield relay, installation
 
 
@@ -36,16 +36,19 @@ def complete(place: Path) -> list[Path]:
     return sorted(place.glob("*.sqlite")) if place.exists() else []
 
 
+def is_making(place: Path, before: list[Path]) -> bool:
+    """Return whether a backup is being made, for which there is a draft then, or has just been made."""
+    return (place.exists() and any(place.glob(".*"))) or complete(place) != before
+
+
 async def test_killed_at_any_moment_of_a_backup_no_half_file_is_taken_for_one(tmp_path: Path) -> None:
     place = tmp_path / "backups"
     chance = random.Random(19)
-    async with backing_up(tmp_path, place) as (relay, installation):
+    async with backing_up(tmp_path, place) as (_, installation):
         await installation.join(MEMBERS)
         for _ in range(KILLS):
             await installation.start()
-            made = len(complete(place))
-            # A draft exists only while a backup is being made.
-            await until(lambda: (place.exists() and list(place.glob(".*"))) or len(complete(place)) > made)
+            await until(partial(is_making, place, complete(place)))
             await asyncio.sleep(chance.random() * 0.05)
             await installation.kill()
             for file in complete(place):

@@ -1,5 +1,6 @@
 """Rehearsing a restore: a good backup passes, whatever is wrong is named, and nothing else is touched."""
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -17,7 +18,7 @@ from scheduler.domain.token import Keys
 from scheduler.service.rehearsal import Rehearsal, newest_backup, rehearse
 from scheduler.service.restore import restore
 from scheduler.service.scheduled_backups import BackupPlan, ScheduledBackups, setup_problem
-from scheduler.store import service_state
+from scheduler.store import age_files, service_state
 from scheduler.store.database import Database
 from tests.installation import COMMUNITY, Installation, open_installation
 from tests.postgres import execute
@@ -386,6 +387,28 @@ async def test_a_user_who_may_not_create_databases_is_told_what_to_do(
         await connection.execute(f"REASSIGN OWNED BY {name}_user TO postgres")
         await connection.close()
         await execute(postgres_server, f"DROP ROLE {name}_user")
+
+
+async def test_a_full_disk_while_a_dump_is_encrypted_is_said_and_leaves_nothing(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with open_installation(tmp_path, NOW, url=postgres_url) as installation:
+        of = plan(installation, str(pyrage.x25519.Identity.generate().to_public()))
+        # More than a pipe holds: pg_dump must not wait for a reader that has gone.
+        async with installation.database.write() as connection:
+            noise = "x" * 3_000_000
+            await service_state.write(connection, "noise", noise)
+        making = ScheduledBackups(installation.database, installation.clock, of, keys=installation.keys)
+        monkeypatch.setattr(age_files, "encrypt", full)
+        async with asyncio.timeout(30):
+            assert await making.look() is None
+        async with installation.database.read() as connection:
+            known = await service_state.read(connection, service_state.BACKUPS)
+        assert "No space left on device" in known["error"]
+        assert list(of.folder.iterdir()) == []
 
 
 async def test_a_missing_pg_dump_is_said_before_the_first_backup(

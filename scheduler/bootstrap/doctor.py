@@ -21,7 +21,7 @@ from scheduler.domain.policy import next_occurrence
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.forecast import LOOK_AHEAD
 from scheduler.service.health import health, try_writing
-from scheduler.service.scheduled_backups import rehearsal_warning, setup_problem
+from scheduler.service.scheduled_backups import backup_warnings, setup_problem
 from scheduler.service.send_schedule import LateNotice, late_notices, schedule_sends
 from scheduler.service.settings_sync import check_frozen
 from scheduler.store import members, notices, occurrences
@@ -189,20 +189,22 @@ async def _check_backups(parts: Parts, note: Callable[[Level, str], None]) -> No
     if problem := setup_problem(parts.database, plan):
         note(Level.WRONG, problem)
         return
-    made = plan.place.backups()
-    if made:
+    now = parts.clock.now()
+    newest = plan.place.newest(now)
+    if newest:
         encrypted = ", encrypted" if plan.recipient else ""
         note(
             Level.FINE,
-            f"backups: {len(made)} in {plan.folder}, the newest of {made[0].made_at:%Y-%m-%d %H:%M} UTC{encrypted}",
+            f"backups: {len(plan.place.backups())} in {plan.folder}, the newest of "
+            f"{newest.made_at:%Y-%m-%d %H:%M} UTC{encrypted}",
         )
     else:
         note(
             Level.NOTE, f"backups: there is none in {plan.folder} yet; `serve` makes the first when it starts"
         )
     async with parts.database.read() as connection:
-        if warning := await rehearsal_warning(connection, parts.clock.now()):
-            note(Level.NOTE, warning)
+        for warning in await backup_warnings(connection, now):
+            note(Level.NOTE, f"backups: {warning}")
 
 
 async def _check_pace(parts: Parts, note: Callable[[Level, str], None]) -> None:

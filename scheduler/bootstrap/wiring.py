@@ -210,7 +210,7 @@ async def rehearse_restore(parts: Parts, file: Path | None, *, identity: Path | 
     if file is None:
         if (plan := backup_plan(parts.settings)) is None:
             raise Problem("no backups are made; set [backup] folder, or name a backup with --file")
-        file = newest_backup(plan.place)
+        file = newest_backup(plan.place, parts.clock.now())
     return await rehearse(
         parts.database,
         file,

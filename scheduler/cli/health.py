@@ -11,7 +11,7 @@ from scheduler.bootstrap.wiring import Parts
 from scheduler.cli.command import AsJson, command_context, counted, fail, make_app, run_async, show_json
 from scheduler.service.health import ServiceHealth, health, try_writing
 from scheduler.service.schedule import without_room
-from scheduler.service.scheduled_backups import rehearsal_warning
+from scheduler.service.scheduled_backups import backup_warnings
 
 app = make_app()
 
@@ -44,7 +44,7 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
         ]
         if parts.settings.backup.folder:
             async with parts.database.read() as connection:
-                warnings += filter(None, [await rehearsal_warning(connection, now)])
+                warnings += await backup_warnings(connection, now)
         return state, state.troubles(now, late=parts.settings.watch.late), rate, warnings
 
     state, troubles, rate, warnings = command_context(context).run(look)

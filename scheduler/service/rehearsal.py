@@ -38,13 +38,13 @@ class Rehearsal:
     compared: bool
 
 
-def newest_backup(folder: BackupFolder) -> Path:
+def newest_backup(folder: BackupFolder, now: datetime) -> Path:
     """Return the newest backup in the folder. Raises Problem if there is none."""
     with backups.explain_failures(folder.path):
-        made = folder.backups()
-    if not made:
+        newest = folder.newest(now)
+    if not newest:
         raise Problem(f"there is no backup in {folder.path} yet; `serve` makes them, or name one with --file")
-    return made[0].file
+    return newest.file
 
 
 async def rehearse(
@@ -68,7 +68,7 @@ async def rehearse(
     ):
         folder = Path(scratch)
         if file.is_file():
-            require_space(folder, 2 * file.stat().st_size)
+            require_space(folder, 2 * file.stat().st_size, remedy="set TMPDIR to a folder on another disk")
         with age_files.decrypted(file, identity, folder=folder) as plain:
             beginning = _beginning(plain)
             if beginning.startswith(_SQLITE):

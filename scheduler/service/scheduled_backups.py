@@ -103,7 +103,13 @@ class ScheduledBackups:
         await asyncio.to_thread(self._folder.prepare)
         with self._folder.locked() as alone:
             now = self._clock.now()
-            if not alone or not self._is_due(await asyncio.to_thread(self._folder.backups), now):
+            newest = await asyncio.to_thread(self._folder.newest, now)
+            if not alone:
+                return None
+            if newest and not self._is_due(newest, now):
+                if newest.made_at > (_last_success(known) or newest.made_at):
+                    # The database was restored from an earlier backup.
+                    await self._record(succeeded=newest.made_at)
                 return None
             near = [self._database.path.parent] if self._database.path else []
             await asyncio.to_thread(self._folder.delete_leftovers, *near)
@@ -112,10 +118,10 @@ class ScheduledBackups:
             await asyncio.to_thread(self._folder.delete_old, keep=self._plan.keep, now=now)
             return file
 
-    def _is_due(self, made: list[StoredBackup], now: datetime) -> bool:
-        past = [backup.made_at for backup in made if backup.made_at <= now]
+    def _is_due(self, newest: StoredBackup, now: datetime) -> bool:
         # Names have whole seconds.
-        return not past or now.replace(microsecond=0) - past[0] >= self._plan.every
+        age = now.replace(microsecond=0) - newest.made_at
+        return age >= self._plan.every or newest.made_at > now
 
     async def _make(self, now: datetime) -> Path:
         recipient = age_files.parse_recipient(self._plan.recipient) if self._plan.recipient else None
@@ -129,7 +135,7 @@ class ScheduledBackups:
 
     def _copy_sqlite(self, source: Path, file: Path, recipient: Any, now: datetime) -> None:
         size = source.stat().st_size
-        require_space(file.parent, size)
+        require_space(file.parent, size, remedy="keep fewer backups")
         if recipient is None:
             with backups.explain_failures(file), backups.draft_of(file) as draft:
                 backups.write_backup(source, draft, key=self._keys.secret, now=now)
@@ -138,7 +144,7 @@ class ScheduledBackups:
             return
         # The copy that is not encrypted stays beside the database: the other folder may be anywhere.
         plain_name = source.with_name(file.name)
-        require_space(source.parent, size)
+        require_space(source.parent, size, remedy="make no encrypted backups")
         with backups.explain_failures(file), backups.draft_of(plain_name) as plain:
             backups.write_backup(source, plain, key=self._keys.secret, now=now)
             backups.require_backup(plain)
@@ -202,17 +208,24 @@ def backup_trouble(known: Mapping[str, str] | None, now: datetime) -> str:
     return f"no backup has succeeded for {(now - last).days} days{reason}"
 
 
-async def last_backup(connection: AsyncConnection) -> datetime | None:
-    """Return when the service last made a backup, or None."""
+def _last_success(known: Mapping[str, str] | None) -> datetime | None:
+    return service_state.as_instant((known or {}).get("succeeded"))
+
+
+async def backup_warnings(connection: AsyncConnection, now: datetime) -> list[str]:
+    """Return that the last backup failed and that none was rehearsed for too long, a line each, where that is so."""
     known = await service_state.read(connection, service_state.BACKUPS) or {}
-    return service_state.as_instant(known.get("succeeded"))
-
-
-async def rehearsal_warning(connection: AsyncConnection, now: datetime) -> str:
-    """Return that no backup has been rehearsed for too long, or an empty string. Only for a service with backups."""
+    failed = known.get("error") if not backup_trouble(known, now) else ""
+    warnings = [f"the last backup failed: {failed}"] if failed else []
     rehearsed = await service_state.read_instant(connection, service_state.REHEARSED)
+    if words := _rehearsal_warning(rehearsed, now, backed_up=_last_success(known) is not None):
+        warnings.append(words)
+    return warnings
+
+
+def _rehearsal_warning(rehearsed: datetime | None, now: datetime, *, backed_up: bool) -> str:
     if rehearsed is None:
-        if await last_backup(connection) is None:
+        if not backed_up:
             return ""
         return "no backup has been rehearsed yet; `third-thursday rehearse` restores the newest one to try it"
     if now - rehearsed < LONGEST_UNREHEARSED:

@@ -97,6 +97,11 @@ class BackupFolder:
         except ValueError:
             return None
 
+    def newest(self, now: datetime) -> StoredBackup | None:
+        """Return the newest complete backup; one from the future only if there is no other. Raises OSError."""
+        made = self.backups()
+        return next((backup for backup in made if backup.made_at <= now), made[0] if made else None)
+
     def backups(self) -> list[StoredBackup]:
         """Return the complete backups, the newest first. Raises OSError."""
         if not self.path.is_dir():
@@ -145,11 +150,11 @@ def _lock(folder: int) -> bool:
     return True
 
 
-def require_space(folder: Path, size: int) -> None:
-    """Raise Problem if writing `size` bytes would leave the disk of `folder` nearly full."""
+def require_space(folder: Path, size: int, *, remedy: str) -> None:
+    """Raise Problem with `remedy` if writing `size` bytes would leave the disk of `folder` nearly full."""
     needed = int(size * _SPARE)
     if shutil.disk_usage(folder).free < needed:
         raise Problem(
-            f"there is not enough space in {folder}: a backup needs {needed // 1_000_000 + 1} MB; make space on that "
-            "disk, or keep fewer backups"
+            f"there is not enough space in {folder}: {needed // 1_000_000 + 1} MB are needed; make space on that disk, "
+            f"or {remedy}"
         )

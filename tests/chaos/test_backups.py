@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -22,18 +22,17 @@ KILLS = 4
 @asynccontextmanager
 async def backing_up(folder: Path, place: Path) -> AsyncIterator[tuple[Relay, Installation]]:
     """An installation with members that makes a backup every second."""
-    async with Relay() as relay:
-        async with installed(folder, f"smtp://127.0.0.1:{relay.port}") as installation:
-            installation.more |= {
-                "THIRD_THURSDAY_BACKUP__FOLDER": str(place),
-                "THIRD_THURSDAY_BACKUP__EVERY": "1s",
-                "THIRD_THURSDAY_BACKUP__KEEP": str(KEEP),
-            }
-            yield relay, installation
+    async with Relay() as relay, installed(folder, f"smtp://127.0.0.1:{relay.port}") as installation:
+        installation.more |= {
+            "THIRD_THURSDAY_BACKUP__FOLDER": str(place),
+            "THIRD_THURSDAY_BACKUP__EVERY": "1s",
+            "THIRD_THURSDAY_BACKUP__KEEP": str(KEEP),
+        }
+        yield relay, installation
 
 
 def complete(place: Path) -> list[Path]:
-    return sorted(place.glob("*.sqlite")) if place.exists() else []
+    return sorted([*place.glob("*.sqlite"), *place.glob("*.dump")]) if place.exists() else []
 
 
 def is_making(place: Path, before: list[Path]) -> bool:
@@ -86,3 +85,28 @@ async def test_a_full_disk_for_backups_stops_no_mail_and_ends_by_itself(tmp_path
             relay.verdict(200)
             await installation.drain()
         assert not list(place.glob(".*"))
+
+
+async def test_killed_at_any_moment_of_a_dump_of_postgresql_no_half_file_is_taken_for_one(
+    tmp_path: Path, postgres_url: str, program: Callable[[str], str]
+) -> None:
+    program("pg_dump")
+    place = tmp_path / "backups"
+    async with backing_up(tmp_path, place) as (_, installation):
+        installation.url = postgres_url
+        await installation.join(300)
+        for _ in range(KILLS // 2):
+            await installation.start()
+            await until(partial(is_making, place, complete(place)))
+            await installation.kill()
+        await installation.start()
+        newest = complete(place)[-1:]
+        await until(lambda: complete(place)[-1:] != newest)
+        await installation.drain()
+        assert 1 <= len(complete(place)) <= KEEP
+        expected = {*complete(place), *(file.with_name(f"{file.name}.json") for file in complete(place))}
+        assert set(place.iterdir()) == expected
+        for file in complete(place):
+            code, out, err = await installation.command("rehearse", "--file", str(file))
+            assert (code, err) == (0, "")
+            assert "300  members active" in out

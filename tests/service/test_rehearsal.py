@@ -101,7 +101,7 @@ async def test_a_good_backup_passes_and_only_the_date_of_that_is_stored(
     file = await backed_up(installation)
     whole, before, mails = file.read_bytes(), await all_facts(installation), len(installation.mails())
     installation.clock.pass_(timedelta(hours=3))
-    assert newest_backup(plan(installation).place) == file
+    assert newest_backup(plan(installation).place, NOW + timedelta(days=1)) == file
     done = await rehearsed(installation, file)
     assert (done.made_at, done.compared) == (NOW, True)
     assert done.counts == COUNTS
@@ -116,12 +116,12 @@ async def test_a_good_backup_passes_and_only_the_date_of_that_is_stored(
 async def test_the_newest_by_its_name_is_rehearsed_and_none_is_said(installation: Installation) -> None:
     place = plan(installation).place
     with pytest.raises(Problem, match="there is no backup in"):
-        newest_backup(place)
+        newest_backup(place, installation.clock.now())
     first = await backed_up(installation)
     installation.clock.pass_(timedelta(days=1))
     second = await backed_up(installation)
     os.utime(first, (2e9, 2e9))
-    assert newest_backup(place) == second
+    assert newest_backup(place, installation.clock.now()) == second
 
 
 def change(file: Path, statement: str) -> None:

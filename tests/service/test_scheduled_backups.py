@@ -17,8 +17,8 @@ from scheduler.service import health
 from scheduler.service.scheduled_backups import (
     BackupPlan,
     ScheduledBackups,
+    backup_warnings,
     forget_backups,
-    rehearsal_warning,
     setup_problem,
 )
 from scheduler.service.sending_pause import CLOCK_AHEAD, RESTORED, end_sending_pause, pause_sending
@@ -298,7 +298,7 @@ async def test_two_services_with_one_folder_make_one_backup(installation: Instal
 async def test_no_warning_without_backups_and_one_when_none_was_rehearsed(installation: Installation) -> None:
     async def warning() -> str:
         async with installation.database.read() as connection:
-            return await rehearsal_warning(connection, installation.clock.now())
+            return "; ".join(await backup_warnings(connection, installation.clock.now()))
 
     assert await warning() == ""
     await scheduled(installation, plan(installation)).look()
@@ -333,3 +333,28 @@ async def test_a_backup_holds_a_state_of_one_moment_while_others_write(installat
     with sqlite3.connect(of.folder / names(of)[-1]) as copy:
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     copy.close()
+
+
+async def test_a_failure_is_a_warning_before_it_is_a_trouble(installation: Installation) -> None:
+    of = plan(installation)
+    of.folder.write_text("a file in its place")
+    assert await scheduled(installation, of).look() is None
+    async with installation.database.read() as connection:
+        (warning,) = await backup_warnings(connection, installation.clock.now())
+        assert "the last backup failed: [backup] folder" in warning
+        assert await backup_warnings(connection, installation.clock.now() + 2 * DAY) == []
+
+
+async def test_after_a_restore_the_backups_in_the_folder_still_count(installation: Installation) -> None:
+    of = plan(installation)
+    making = scheduled(installation, of)
+    assert await making.look()
+    async with installation.database.read() as connection:
+        before = await service_state.read(connection, service_state.BACKUPS)
+    installation.clock.pass_(3 * DAY)
+    assert await making.look()
+    async with installation.database.write() as connection:
+        await service_state.write(connection, service_state.BACKUPS, before)
+    assert "for 3 days" in await trouble(installation)
+    assert await making.look() is None
+    assert await trouble(installation) == ""

@@ -10,6 +10,7 @@ import trustme
 from sqlalchemy import Connection, text
 
 from scheduler.domain.errors import Problem, SettingsProblem
+from scheduler.store import postgres_backups
 from scheduler.store.database import Database, Work, connect_seconds, driver_address, parse_url, shown_address
 from scheduler.store.ledger import jobs
 from scheduler.store.ledger.jobs import JobConsumer, JobsLost
@@ -171,7 +172,9 @@ def tls_server() -> Iterator[tuple[int, Path]]:
 @pytest.mark.parametrize(
     "query", ["?ssl=require", "?sslmode=require", "", "?sslmode=verify-full&sslrootcert={ca}"]
 )
-async def test_tables_and_jobs_use_the_same_tls_settings(tls_server: tuple[int, Path], query: str) -> None:
+async def test_tables_jobs_and_backups_use_the_same_tls_settings(
+    tls_server: tuple[int, Path], query: str, tmp_path: Path
+) -> None:
     port, folder = tls_server
     server = f"postgresql://postgres:Geheim@127.0.0.1:{port}"
     name = f"tls_{abs(hash(query))}"
@@ -200,6 +203,12 @@ async def test_tables_and_jobs_use_the_same_tls_settings(tls_server: tuple[int, 
         await asyncio.wait_for(consumer.work(), 30)
         assert taken == [7]
         assert "Geheim" not in database.shown
+        dump = tmp_path / "dump"
+        dump.touch()
+        counts = await postgres_backups.dump_database(database, dump, recipient=None)
+        async with postgres_backups.scratch_database(database, "") as scratch:
+            await postgres_backups.restore_dump(dump, scratch)
+            assert await postgres_backups.count_rows(scratch) == counts
     finally:
         await database.close()
 
@@ -222,6 +231,9 @@ async def test_an_untrusted_server_is_refused_with_one_line(
         with pytest.raises(Problem) as caught:
             await open_database(database, upgrade=True)
         assert words in str(caught.value)
+        with pytest.raises(Problem) as of_dump:
+            await postgres_backups.dump_database(database, folder / "ca.pem", recipient=None)
+        assert "\n" not in str(of_dump.value) and "Geheim" not in str(of_dump.value)
         assert "\n" not in str(caught.value)
         assert "Geheim" not in str(caught.value)
     finally:

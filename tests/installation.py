@@ -26,7 +26,7 @@ from scheduler.service.inbound import count_refusals
 from scheduler.service.join_requests import remind_convenors
 from scheduler.service.planner import Planner, Tick
 from scheduler.service.retention import Retention, forget_old
-from scheduler.service.schedule import upcoming
+from scheduler.service.schedule import next_meetings_of
 from scheduler.store import answers, members
 from scheduler.store.database import Database
 from scheduler.store.ledger import reports
@@ -108,7 +108,9 @@ class Installation:
             series={one.slug: one for one in self.series},
             keys=self.keys,
             room_policies=self.policies,
-            next_meeting=lambda connection, now: upcoming(connection, self.series, now=now),
+            next_meetings=lambda connection, member, now: next_meetings_of(
+                connection, member, self.series, now=now
+            ),
         )
         self.runs = getattr(self, "runs", 0) + 1
         self.dispatcher = Dispatcher(

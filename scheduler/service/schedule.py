@@ -15,9 +15,9 @@ from scheduler.domain import calendar
 from scheduler.domain.community import Community
 from scheduler.domain.errors import Refused
 from scheduler.domain.localtime import LocalTime, local_time
-from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, following, preceding
+from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, followed, following, preceding
 from scheduler.service.settings_sync import apply_rule
-from scheduler.store import members, occurrences
+from scheduler.store import follows, members, occurrences
 from scheduler.store.database import Database
 from scheduler.store.occurrences import AdoptedSeries
 
@@ -315,6 +315,18 @@ async def upcoming(
 ) -> Occurrence | None:
     """Return the same as `next_meeting`, within a transaction."""
     return _next(await timeline(connection, series, now=now), now)
+
+
+async def next_meetings_of(
+    connection: AsyncConnection, member: int, all_series: Sequence[Series], *, now: datetime
+) -> dict[str, Occurrence | None]:
+    """Return the next meeting of each series that a member follows, by slug; None where there is none."""
+    slugs = followed(all_series, await follows.choices_of(connection, member))
+    return {
+        series.slug: await upcoming(connection, [series], now=now)
+        for series in all_series
+        if series.slug in slugs
+    }
 
 
 def _next(line: Timeline, now: datetime) -> Occurrence | None:

@@ -40,7 +40,9 @@ def ask(command: Command) -> Callable[[str], None]:
             member = await members.by_key(connection, email)
         assert member
         token = parts.keys.token(Purpose.CONFIRM, member.id, generation=0, expires=NOW + timedelta(days=2))
-        await join_requests.confirm(parts.database, token, keys=parts.keys, admits=False, now=NOW)
+        await join_requests.confirm(
+            parts.database, token, keys=parts.keys, admits=False, all_series=parts.series, now=NOW
+        )
 
     async def work(name: str) -> None:
         async with open_parts(load_settings(None, os.environ)) as parts:

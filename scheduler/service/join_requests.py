@@ -247,12 +247,14 @@ def read_join_form(
 
     `offered` are the series that the form asks about, if it does, and `wanted` the slugs of those that were chosen.
     """
+    follows = {series.slug: series.slug in wanted for series in offered} or None
     checks: Mapping[str, Callable[[str], str]] = {
         "name": _require_name,
         "email": _require_email,
         "country": _require_country,
         "zone": lambda text: require_zone(text.strip(), "") if text.strip() else "",
         "locale": lambda text: require_locale(text.strip(), ""),
+        "follows": lambda _: _require_series(follows),
         "words": lambda text: require_prose(text.strip(), "", longest=LONGEST_WORDS),
         "consent": _require_consent,
     }
@@ -263,14 +265,11 @@ def read_join_form(
             values[name] = check(typed.get(name, ""))
         except Refused as refusal:
             complaints[name] = str(refusal).removeprefix(":").strip()
-    follows = {series.slug: series.slug in wanted for series in offered} or None
-    if follows and not any(follows.values()):
-        complaints["follows"] = "You need to choose at least one kind of meeting."
     if complaints:
         return None, complaints
     if not values["zone"] and not zones_of_country(values["country"]):
         return None, {"zone": "You need to choose the place nearest to you."}
-    del values["consent"]
+    del values["consent"], values["follows"]
     language = values["locale"]
     if "-" not in language:
         # Somebody who chooses "English" wants the English of their country.
@@ -294,6 +293,12 @@ def _require_country(text: str) -> str:
     if not text.strip():
         raise Refused("You need to choose your country.")
     return require_country(text.strip(), "")
+
+
+def _require_series(follows: Mapping[str, bool] | None) -> str:
+    if follows and not any(follows.values()):
+        raise Refused("You need to choose at least one kind of meeting.")
+    return ""
 
 
 def _require_consent(text: str) -> str:

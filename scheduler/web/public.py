@@ -242,6 +242,7 @@ async def privacy(request: Request) -> Response:
     return render_page(
         request,
         "privacy.html",
+        has_choice=site.has_choice,
         declined_days=site.retention.declined_requests.days,
         return_days=RETURNS_KEPT.days,
         left_days=site.retention.left_members.days,

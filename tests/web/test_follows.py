@@ -496,6 +496,7 @@ async def test_the_page_to_subscribe_offers_the_calendar_of_all_and_of_each_seri
     assert "calendar%2Fjournal.ics" in one and "/calendar.ics" not in one
     assert "<h1>Add Journal club to your calendar</h1>" in one
     assert (await visitor.get("/subscribe?series=nothing")).status_code == 404
+    assert "which meetings you follow" in (await visitor.get("/privacy")).text
 
 
 async def test_series_pages_are_answered_from_memory_until_something_changes(

@@ -323,8 +323,8 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         ),
         (
             POLICY + "series = 7\n",
-            "my.toml: [[policies]] number 1 'soon', series: 7 is not accepted; accepted: the slug of a series, or a list "
-            "of slugs",
+            "my.toml: [[policies]] number 1 'soon', series: 7 is not accepted; accepted: the slug of a series, or "
+            "a list of slugs",
         ),
         (
             POLICY + "series = 'coffee'\n",

@@ -187,11 +187,11 @@ class Installation:
         await self.dispatcher.send_due()
         return ticked
 
-    async def live(self, until: datetime) -> None:
-        """Tick at every due instant from now to `until`, as a service that is up does."""
+    async def live(self, until: datetime, *, idle: timedelta = timedelta(days=1)) -> None:
+        """Tick at every due instant from now to `until`, as a running service does; if nothing is due, every `idle`."""
         while True:
             ticked = await self.tick()
-            following = min(ticked.next_due or until, self.clock.now() + timedelta(days=1))
+            following = min(ticked.next_due or until, self.clock.now() + idle)
             if following >= until:
                 break
             # Sending at a rate takes its time.

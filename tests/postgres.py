@@ -49,7 +49,7 @@ class Cluster:
         # Lost with the machine, which is no loss: it is as quick as it can be. A durable one is as it should be.
         swift = "-c shared_buffers=64MB"
         if not self._durable:
-            swift += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+            swift += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c autovacuum=off"
         for attempt in range(3):
             port = free_loopback_port()
             where = f"-c listen_addresses=127.0.0.1 -c unix_socket_directories= -p {port}"

@@ -262,7 +262,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         (
             SERIES + "room = 'https://room.example.org'\n",
             "my.toml: [[series]] number 1 'tea', room: unknown key; "
-            "accepted: slug, title, description, rule, start, zone, minutes, first, link",
+            "accepted: slug, title, description, rule, start, zone, minutes, first, link, follow",
         ),
         (
             SERIES.replace('title = "Tea"\n', ""),
@@ -311,6 +311,20 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         (
             POLICY + 'at = "09:00"\n',
             "my.toml: [[policies]] number 1 'soon': give either lead, or days_before and at, but not both",
+        ),
+        (
+            POLICY + "series = ['conversation-for-kindness', 'coffee']\n",
+            "my.toml: [[policies]] number 1 'soon', series: there is no series 'coffee'; "
+            "accepted: conversation-for-kindness",
+        ),
+        (
+            POLICY + "series = []\n",
+            "my.toml: [[policies]] number 1 'soon', series: there is none; accepted: one or more",
+        ),
+        (
+            POLICY + "series = 7\n",
+            "my.toml: [[policies]] number 1 'soon', series: 7 is not accepted; accepted: the slug of a series, or "
+            "a list of slugs",
         ),
         (
             POLICY + "series = 'coffee'\n",

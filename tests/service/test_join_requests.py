@@ -22,6 +22,7 @@ from scheduler.store import join_requests as join_requests_store
 from scheduler.store.ledger import claims
 from scheduler.store.notices import Notice
 from scheduler.store.schema import members as members_table
+from tests.conftest import CopyDatabase
 from tests.installation import Installation, address_of, open_installation
 
 NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
@@ -45,12 +46,16 @@ GOOD = {
 }
 
 
-@pytest.fixture
-async def installation(tmp_path: Path, database_url: str) -> AsyncIterator[Installation]:
-    """Nine days before a meeting: its invitation is out."""
-    async with open_installation(tmp_path, NOW, url=database_url) as installation:
+async def fill(url: str, folder: Path) -> None:
+    async with open_installation(folder, NOW, url=url) as installation:
         await installation.join(("Ann", "Europe/London"), ("Bo", "Europe/London"), convenor=True)
         await installation.tick()
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, copy_database: CopyDatabase) -> AsyncIterator[Installation]:
+    """Nine days before a meeting: its invitation is out."""
+    async with open_installation(tmp_path, NOW, url=await copy_database(fill)) as installation:
         yield installation
 
 
@@ -180,14 +185,14 @@ async def test_where_nobody_need_decide_who_confirms_is_in_at_once(installation:
     assert len([one for one in subjects(installation) if "Welcome" in one]) == 1
 
 
-async def test_ten_thousand_attempts_on_one_address_bring_it_two_mails_a_day(
+async def test_any_number_of_attempts_on_one_address_bring_it_two_mails_a_day(
     installation: Installation,
 ) -> None:
     await installation.join(("Cy", "Europe/London"))
     for form in (MAYA, replace(MAYA, email="cy@example.org")):
-        for _ in range(50):
+        for _ in range(20):
             await asyncio.gather(*(ask(installation, form) for _ in range(4)))
-            installation.clock.pass_(timedelta(minutes=11))
+            installation.clock.pass_(timedelta(minutes=27))
     await installation.tick()
     assert len(subjects(installation)) == 2
     assert ["already a member" in one for one in subjects(installation, "Cy")].count(True) == 2

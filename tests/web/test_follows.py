@@ -262,6 +262,8 @@ async def test_with_one_series_nobody_is_asked(installation: Installation) -> No
         for path in (f"/me/{own[Purpose.PREFERENCES]}", f"/u/{own[Purpose.LEAVE]}?series=rounds"):
             assert "follow" not in (await visitor.get(path)).text
         home = (await visitor.get("/")).text
+        page = await visitor.get("/series/rounds")
+        assert page.status_code == 200 and "Every Thursday, 18:00 to 19:00 in London" in page.text
         assert "/series/" not in home and home.count("<li>") > 12 and "Upcoming meetings" in home
 
 
@@ -303,6 +305,28 @@ async def test_members_see_first_which_series_they_follow_with_the_next_meetings
     none = await visitor.post(me, data={"act": "series"})
     assert "You do not follow any of our meetings" in (await visitor.get(none.headers["Location"])).text
     assert await followed(installation, "Bo") == [] and await status(installation, "Bo") == "active"
+
+
+@pytest.mark.parametrize(
+    "slug", ["event", "member", "choices", "level", "self", "next", "heading", "main", "feed"]
+)
+async def test_a_series_may_have_any_slug(tmp_path: Path, slug: str) -> None:
+    named = replace(JOURNAL, slug=slug)
+    begin = datetime(2026, 11, 4, 12, tzinfo=UTC)
+    async with open_installation(tmp_path, begin, series=(ROUNDS, named)) as installation:
+        await installation.join(("Bo", "Pacific/Auckland"))
+        own = await own_tokens(installation)
+        transport = httpx.ASGITransport(make_app(installation), client=("127.0.0.1", 50_000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as visitor:
+            saved = await visitor.post(
+                f"/me/{own[Purpose.PREFERENCES]}", data={"act": "series", "follows": slug}
+            )
+            assert saved.status_code == 303 and await followed(installation, "Bo") == [slug]
+            for path in ("/", f"/series/{slug}", "/subscribe", "/join"):
+                ids = re.findall(r' id="([^"]+)"', (await visitor.get(path)).text)
+                assert len(ids) == len(set(ids)), path
+            await visitor.post(f"/u/{own[Purpose.LEAVE]}?unfollow={slug}")
+            assert await followed(installation, "Bo") == []
 
 
 async def test_a_new_zone_is_compared_at_the_next_meeting_that_the_member_follows(
@@ -417,6 +441,16 @@ async def test_the_home_page_has_a_section_with_the_next_three_meetings_of_each_
     assert 'href="/series/rounds?zone=Asia%2FKolkata"' in kept and "23:30 in Kolkata" in kept
 
 
+async def test_the_page_of_a_meeting_leads_to_its_series_and_a_link_to_join_to_the_next_that_one_follows(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
+    assert 'href="/series/rounds"' in (await visitor.get("/meetings/rounds/2026-11-12")).text
+    own = await own_tokens(installation)
+    await visitor.post(f"/me/{own[Purpose.PREFERENCES]}", data={"act": "series", "follows": "ethics"})
+    over = (await visitor.get(f"/go/{own[Purpose.JOIN]}/rounds/2026-10-29")).text
+    assert "Tuesday 1 December 2026" in over and "Friday 6 November 2026" not in over
+
+
 async def test_each_series_has_a_page(installation: Installation, visitor: httpx.AsyncClient) -> None:
     answer = await visitor.get("/series/rounds")
     page = answer.text
@@ -480,7 +514,9 @@ async def test_a_series_that_ended_still_has_its_page(installation: Installation
         me = (await visitor.get(f"/me/{own[Purpose.PREFERENCES]}")).text
         assert "No meeting is planned at the moment." in me
         only = {**GOOD, "follows": "journal"}
-        assert "Is this the right time for you?" in (await visitor.post("/join", data=only)).text
+        time = (await visitor.post("/join", data=only)).text
+        assert "You are in the Auckland time zone, and no meeting is planned" in time
+        assert "the next meeting is" not in time
 
 
 async def test_the_page_to_subscribe_offers_the_calendar_of_all_and_of_each_series(

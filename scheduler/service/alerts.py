@@ -126,7 +126,7 @@ class AlertNotifier:
             async with self._database.tick() as connection:
                 queued = await service_state.read(connection, service_state.ALERTS) or []
                 await service_state.write(
-                    connection, service_state.ALERTS, [other for other in queued if other != alert] or None
+                    connection, service_state.ALERTS, [waiting for waiting in queued if waiting != alert] or None
                 )
 
     async def _claim(self) -> dict[str, Any] | None:

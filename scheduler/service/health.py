@@ -229,7 +229,7 @@ async def unready(database: Database, now: datetime) -> list[str]:
             served = await is_served(connection, now)
             pause = await current_pause(connection)
             relay = await service_state.read(connection, service_state.RELAY)
-            known = await service_state.read(connection, service_state.TROUBLES) or {}
+            reported = await service_state.read(connection, service_state.TROUBLES) or {}
     except OUTAGES:
         return faults or ["the database does not answer"]
     reasons = faults if served else ["there was no tick lately", *faults]
@@ -237,8 +237,8 @@ async def unready(database: Database, now: datetime) -> list[str]:
         reasons.append(f"sending is held: {pause.reason}")
     if relay:
         reasons.append(_in_brief(relay))
-    if "late" in known:
+    if "late" in reported:
         reasons.append("mail is late")
-    if "told" in known:
-        reasons.append(known["told"])
+    if "told" in reported:
+        reasons.append(reported["told"])
     return reasons

@@ -1,4 +1,4 @@
-"""Report the health of the service to convenors, monitoring and `doctor`."""
+"""Decide what counts as trouble, and report the health of the service to convenors, monitoring and `doctor`."""
 
 import asyncio
 from collections import Counter

@@ -48,8 +48,8 @@ def postgres_server() -> Iterator[str]:
 
     THIRD_THURSDAY_TEST_POSTGRES_URL, or a cluster of our own that ends with the tests.
     """
-    if given := os.environ.get("THIRD_THURSDAY_TEST_POSTGRES_URL"):
-        yield given.rstrip("/")
+    if url := os.environ.get("THIRD_THURSDAY_TEST_POSTGRES_URL"):
+        yield url.rstrip("/")
         return
     programs = postgres_programs()
     if not programs:
@@ -118,8 +118,8 @@ def free_port() -> int:
 def chromium() -> str:
     """The path of Debian's Chromium, or of another on the PATH."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     pytest.skip("needs Chromium (Debian's package chromium)")
 
 

@@ -105,7 +105,7 @@ class Installation:
             composer(self.community, self.signer),
             self.clock,
             community=self.community,
-            series={one.slug: one for one in self.series},
+            series={series.slug: series for series in self.series},
             keys=self.keys,
             room_policies=self.policies,
             next_meeting=lambda connection, now: upcoming(connection, self.series, now=now),
@@ -138,7 +138,7 @@ class Installation:
 
     @property
     def by_slug(self) -> dict[str, Series]:
-        return {one.slug: one for one in self.series}
+        return {series.slug: series for series in self.series}
 
     async def join(self, *people: tuple[str, str], **values: object) -> None:
         """Add active members, each a name and a zone; the address follows from the name."""
@@ -216,11 +216,13 @@ class Installation:
 
     def mails(self) -> list[EmailMessage]:
         """What lies in the Maildir."""
-        found = [
-            message_from_bytes(read_message(self.mail, one.name), _class=EmailMessage, policy=policy.default)
-            for one in (read_outbox(self.mail, newest=100_000) if self.mail.exists() else [])
+        messages = [
+            message_from_bytes(
+                read_message(self.mail, entry.name), _class=EmailMessage, policy=policy.default
+            )
+            for entry in (read_outbox(self.mail, newest=100_000) if self.mail.exists() else [])
         ]
-        return sorted(found, key=lambda mail: (str(mail["Date"]), str(mail["To"])))
+        return sorted(messages, key=lambda mail: (str(mail["Date"]), str(mail["To"])))
 
 
 def address_of(name: str) -> str:

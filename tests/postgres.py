@@ -13,8 +13,10 @@ import asyncpg
 
 def postgres_programs() -> Path | None:
     """The folder of the newest PostgreSQL server on this machine."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    initdb = str(found[-1]) if found else shutil.which("initdb")
+    candidates = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3])
+    )
+    initdb = str(candidates[-1]) if candidates else shutil.which("initdb")
     return Path(initdb).parent if initdb else None
 
 

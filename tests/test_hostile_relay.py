@@ -62,7 +62,7 @@ STEPS: dict[str, list[Action]] = {
     "DATA": [*EVERYWHERE, "554 5.5.1 no"],
     "BODY": [Do.DROP],
     # Whoever says 250 here in any shape has taken the message.
-    "DOT": [one for one in EVERYWHERE if not (isinstance(one, bytes) and one.startswith(b"250"))]
+    "DOT": [reply for reply in EVERYWHERE if not (isinstance(reply, bytes) and reply.startswith(b"250"))]
     + ["451 4.7.1 later", "554 5.7.1 looks like spam"],
     "RSET": EVERYWHERE,
     "QUIT": EVERYWHERE,
@@ -100,7 +100,7 @@ async def go_on(installation: Installation, *, turns: int) -> None:
 
 def open_sockets() -> int:
     """How many sockets this process has."""
-    names = [str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
+    names = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     return sum(name.startswith("socket:") for name in names)
 
 
@@ -130,8 +130,8 @@ async def test_whatever_the_relay_does_each_member_has_one_mail_or_a_reason_once
             rows = {row.address: row for row in await installation.reports()}
             assert len(rows) == MEMBERS
             assert {row.state for row in rows.values()} == {"sent", "failed"}
-            took = [one.rcpts[0].partition("<")[2].partition(">")[0] for one in receiver.taken]
-            assert sorted(took) == sorted(row.address for row in rows.values() if row.state == "sent")
+            recipients = [taken.rcpts[0].partition("<")[2].partition(">")[0] for taken in receiver.taken]
+            assert sorted(recipients) == sorted(row.address for row in rows.values() if row.state == "sent")
             assert all(row.reason for row in rows.values() if row.state == "failed")
             assert all(rows[f"{name}@example.org"].state == "failed" for name in REFUSED)
             gc.collect()

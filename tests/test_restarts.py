@@ -94,8 +94,8 @@ async def arrived(receiver: Receiver, count: int) -> list[Taken]:
     return receiver.taken
 
 
-def read(one: Taken) -> EmailMessage:
-    return message_from_bytes(one.content, _class=EmailMessage, policy=policy.default)
+def read(message: Taken) -> EmailMessage:
+    return message_from_bytes(message.content, _class=EmailMessage, policy=policy.default)
 
 
 HANDFUL = [(f"{zone[-4:]} {n}", zone) for zone, count in ZONES.items() for n in range(count)]
@@ -135,14 +135,14 @@ async def test_restarted_between_every_due_instant_each_member_gets_each_mail_wi
         for due, count in dues:
             async with here.serving(due - timedelta(seconds=4)):
                 taken = await arrived(receiver, expected + count)
-            for one in taken[expected:]:
-                late = parsedate_to_datetime(str(read(one)["Date"])) - due
+            for message in taken[expected:]:
+                late = parsedate_to_datetime(str(read(message)["Date"])) - due
                 assert timedelta(0) <= late <= timedelta(seconds=60)
             expected += count
         async with here.serving(datetime(2026, 11, 19, 17, 30, tzinfo=UTC)):
             pass
         assert len(receiver.taken) == 3 * COUNT
-        assert len({str(read(one)["Message-ID"]) for one in receiver.taken}) == 3 * COUNT
+        assert len({str(read(message)["Message-ID"]) for message in receiver.taken}) == 3 * COUNT
 
 
 @pytest.mark.short
@@ -154,8 +154,10 @@ async def test_stopped_over_the_due_instant_the_reminder_comes_late_or_expires(t
             await arrived(receiver, 2 * COUNT)
         async with here.serving(datetime(2026, 11, 19, 19, 30, tzinfo=UTC)):
             pass
-        found = await here.run(datetime(2026, 11, 19, 19, 31, tzinfo=UTC), "deliveries", "--state", "expired")
-        assert f"{COUNT} deliveries" in found
+        listing = await here.run(
+            datetime(2026, 11, 19, 19, 31, tzinfo=UTC), "deliveries", "--state", "expired"
+        )
+        assert f"{COUNT} deliveries" in listing
         assert len(receiver.taken) == 2 * COUNT
 
 
@@ -167,10 +169,10 @@ async def test_moved_by_a_week_after_the_invitation_the_reminders_follow_and_non
         async with here.serving(datetime(2026, 11, 6, tzinfo=UTC)):
             await arrived(receiver, COUNT)
         moved = datetime(2026, 11, 10, tzinfo=UTC)
-        told = await here.run(
+        printed = await here.run(
             moved, "occurrence", "amend", KEY, "--move-to", "2026-11-26 18:00", "--tell", "--yes"
         )
-        assert f"tells {COUNT} members" in told
+        assert f"tells {COUNT} members" in printed
         async with here.serving(moved + timedelta(minutes=1)):
             await arrived(receiver, 2 * COUNT)
         # Up after each old due instant, and past the old start.
@@ -181,7 +183,7 @@ async def test_moved_by_a_week_after_the_invitation_the_reminders_follow_and_non
             await arrived(receiver, 3 * COUNT)
         async with here.serving(datetime(2026, 11, 26, 16, 59, 56, tzinfo=UTC)):
             await arrived(receiver, 4 * COUNT)
-        kinds = by_kind([read(one) for one in receiver.taken])
+        kinds = by_kind([read(message) for message in receiver.taken])
         assert {kind: len(mails) for kind, mails in kinds.items()} == dict.fromkeys(
             ("invitation", "update", "day-before", "hour-before"), COUNT
         )
@@ -194,12 +196,14 @@ async def test_moved_by_a_week_after_the_invitation_the_reminders_follow_and_non
 def nine_o_clock(zone: str, days_before: int) -> datetime:
     """The instant at which the oracle's clocks in `zone` show 09:00, that many days before its date of the meeting."""
     meeting = datetime.fromisoformat(shown(zone, [START])[0].split()[0])
-    wanted = f"{(meeting - timedelta(days=days_before)):%Y-%m-%d}T09:00"
+    nine_o_clock_there = f"{(meeting - timedelta(days=days_before)):%Y-%m-%d}T09:00"
     quarters = [
         START - timedelta(days=days_before + 2) + timedelta(minutes=15 * n) for n in range(4 * 24 * 3)
     ]
     return next(
-        one for one, there in zip(quarters, shown(zone, quarters), strict=True) if there.startswith(wanted)
+        instant
+        for instant, local_time in zip(quarters, shown(zone, quarters), strict=True)
+        if local_time.startswith(nine_o_clock_there)
     )
 
 
@@ -218,15 +222,15 @@ async def test_fourteen_hundred_members_in_every_zone_get_each_mail_once_within_
         for due, count in sorted(dues.items()):
             async with here.serving(due - timedelta(seconds=4)):
                 taken = await arrived(receiver, expected + count)
-            for one in taken[expected:]:
-                late = parsedate_to_datetime(str(read(one)["Date"])) - due
+            for message in taken[expected:]:
+                late = parsedate_to_datetime(str(read(message)["Date"])) - due
                 assert timedelta(0) <= late <= timedelta(seconds=60)
             expected += count
         async with here.serving(datetime(2026, 11, 19, 17, 30, tzinfo=UTC)):
             pass
-        mails = [read(one) for one in receiver.taken]
+        mails = [read(message) for message in receiver.taken]
         assert len({str(mail["Message-ID"]) for mail in mails}) == len(mails) == 3 * len(everybody)
         kinds = by_kind(mails)
         assert sorted(kinds) == ["day-before", "hour-before", "invitation"]
-        for found in kinds.values():
-            check(found, len(everybody), START)
+        for mails_of_kind in kinds.values():
+            check(mails_of_kind, len(everybody), START)

@@ -11,12 +11,12 @@ TEXT = (Path(__file__).parents[2] / "compose.yaml").read_text(encoding="utf-8")
 
 def test_its_variables_are_settings_and_its_commands_exist() -> None:
     variables = set(re.findall(r"^ +THIRD_THURSDAY_([A-Z]+)__([A-Z_]+):", TEXT, re.MULTILINE))
-    known = {
+    settings_keys = {
         (section.upper(), key.upper())
         for section, field in Tables.model_fields.items()
         for key in table_of(field).model_fields
     }
-    assert {("DATABASE", "URL"), ("MAIL", "TRANSPORT"), ("SECURITY", "KEY")} <= variables <= known
+    assert {("DATABASE", "URL"), ("MAIL", "TRANSPORT"), ("SECURITY", "KEY")} <= variables <= settings_keys
     commands = re.findall(r'command: \["third-thursday", "([a-z]+)"\]', TEXT)
     assert set(commands) == {"serve", "worker"} <= set(COMMANDS)
 
@@ -32,8 +32,8 @@ def test_it_holds_no_password_asks_for_encryption_and_gives_containers_few_right
         "POSTGRES_PASSWORD: ${POSTGRES_PASSWORD:?" in TEXT and "third_thursday:${POSTGRES_PASSWORD:?" in TEXT
     )
     assert "never" not in TEXT
-    ours = TEXT.partition("x-node: &node")[2].partition("\nservices:")[0]
+    node = TEXT.partition("x-node: &node")[2].partition("\nservices:")[0]
     mail = TEXT.partition("\n  mail:")[2].partition("\n  serve-1:")[0]
-    for part in (ours, mail):
+    for part in (node, mail):
         assert "read_only: true" in part and "cap_drop: [ALL]" in part
     assert TEXT.count('security_opt: ["no-new-privileges:true"]') == 3

@@ -81,10 +81,10 @@ def test_every_key_is_documented_in_the_file_of_defaults() -> None:
     documented = set()
     section = ""
     for before, line in zip(["", *lines], lines, strict=False):
-        if found := re.fullmatch(r"\[\[?([a-z]+)\]\]?", line):
-            section = found[1]
-        elif (found := re.match(r"(?:# )?([a-z_]+) = ", line)) and before.startswith("# "):
-            documented.add((section, found[1]))
+        if match := re.fullmatch(r"\[\[?([a-z]+)\]\]?", line):
+            section = match[1]
+        elif (match := re.match(r"(?:# )?([a-z_]+) = ", line)) and before.startswith("# "):
+            documented.add((section, match[1]))
     assert documented == {
         (section, key)
         for section, field in Tables.model_fields.items()
@@ -161,9 +161,9 @@ def test_an_address_of_ours_has_no_slash_at_its_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", [KEY, KEY.upper(), "XV1d" * 10 + "XV0=", "XV1d" * 10 + "XV0", "_-1d" * 11])
 def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: str) -> None:
-    found = loaded(tmp_path, f'[security]\nkey = "{key}"\n').security.key
-    assert found is not None
-    assert len(found) >= 32
+    key_octets = loaded(tmp_path, f'[security]\nkey = "{key}"\n').security.key
+    assert key_octets is not None
+    assert len(key_octets) >= 32
 
 
 @pytest.mark.parametrize(
@@ -479,9 +479,9 @@ def test_a_signing_key_may_be_a_file_or_the_text_itself_and_is_never_shown(tmp_p
     path.write_bytes(octets)
     by_path = loaded(tmp_path, f'[dkim]\nkey = "{path}"\nselector = "third"\n')
     by_text = loaded(tmp_path, '[dkim]\nselector = "third"\n', {"THIRD_THURSDAY_DKIM__KEY": octets.decode()})
-    one, other = load_signer(by_path), load_signer(by_text)
-    assert one and other and one.record == other.record
-    assert one.name == "third._domainkey.conversation.example.org"
+    signer_by_path, signer_by_text = load_signer(by_path), load_signer(by_text)
+    assert signer_by_path and signer_by_text and signer_by_path.record == signer_by_text.record
+    assert signer_by_path.name == "third._domainkey.conversation.example.org"
     assert "PRIVATE" not in repr(by_text)
     for key, words in (
         (tmp_path / "none.pem", "cannot be read: No such file"),
@@ -576,8 +576,8 @@ def test_trusted_proxies_come_from_the_environment_too(given: str, found: tuple[
 def test_wrong_settings_of_the_open_web_name_their_key_and_what_is_accepted(
     tmp_path: Path, text: str
 ) -> None:
-    said = refusal(tmp_path, text)
-    assert text.split("\n")[1].split(" ")[0] in said and "accepted: " in said and "\n" not in said
+    message = refusal(tmp_path, text)
+    assert text.split("\n")[1].split(" ")[0] in message and "accepted: " in message and "\n" not in message
 
 
 @pytest.mark.parametrize(("given", "found"), [("true", True), ("false", False)])

@@ -111,8 +111,8 @@ async def test_that_a_relay_takes_mail_again_is_written_down_before_the_next_mes
         assert transport.sends == [["m0"], ["m1", "m2"]]
         async with installation.database.read() as connection:
             assert await service_state.read(connection, service_state.RELAY) is None
-        await send(installation, results, again := Steady(), seconds=60)
-        assert again.sends == [["m0", "m1", "m2"]]
+        await send(installation, results, second_transport := Steady(), seconds=60)
+        assert second_transport.sends == [["m0", "m1", "m2"]]
         assert [settlement.state for settlement in results.settlements] == ["sent"] * 6
 
 

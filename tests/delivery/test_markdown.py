@@ -98,7 +98,7 @@ def test_markdown_reads_well_in_both_forms(words: str, html: str, text: str) -> 
 def test_a_bare_address_is_one_link_and_unchanged_in_the_text(address: str, around: str) -> None:
     words = around.replace("{}", address)
     shown = re.findall(r"<a href=\"[^\"]*\">([^<]*)</a>", as_html(words))
-    assert [unescape(one) for one in shown] == [address] * around.count("{}")
+    assert [unescape(link_text) for link_text in shown] == [address] * around.count("{}")
     assert as_text(words) == words.replace("**", "*" if "**{}" in around else "**")
 
 

@@ -60,14 +60,14 @@ def names_of_headers(content: bytes) -> list[str]:
 
 def readable(html: str) -> str:
     """Return the text of a page as a program without styles shows it."""
-    found: list[str] = []
+    texts: list[str] = []
 
     class Reader(HTMLParser):
         def handle_data(self, data: str) -> None:
-            found.append(data)
+            texts.append(data)
 
     Reader(convert_charrefs=True).feed(html)
-    return "".join(found)
+    return "".join(texts)
 
 
 def fits_the_wire(content: bytes) -> bool:

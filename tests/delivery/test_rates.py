@@ -82,8 +82,8 @@ def check_rate(times: Sequence[float], rate: float) -> None:
             assert count <= rate * (moment - begun + MAX_CATCH_UP + TRANSIT), (
                 f"{count + 1} in {moment - begun:.3f} s"
             )
-    wanted = (len(times) - 1) / rate
-    assert times[-1] - times[0] <= wanted * 1.5 + 1
+    shortest = (len(times) - 1) / rate
+    assert times[-1] - times[0] <= shortest * 1.5 + 1
 
 
 @pytest.mark.parametrize("rate", [25, 100])

@@ -418,10 +418,10 @@ async def test_a_relay_may_close_at_any_time_and_its_words_are_kept() -> None:
         await receiver.say(b"421 4.4.2 too slow\r\n")
         outcome = await sending
         assert (outcome.reason, outcome.code, outcome.uncertain) == ("421 4.4.2 too slow", 421, False)
-        again = await smtp.connect()
-        assert (await again.send(first, pipeline=FakePipeline(second))).verdict is SENT
-        assert again.pipelined is second
-        await again.close()
+        second_connection = await smtp.connect()
+        assert (await second_connection.send(first, pipeline=FakePipeline(second))).verdict is SENT
+        assert second_connection.pipelined is second
+        await second_connection.close()
 
 
 async def test_a_connection_that_is_old_offers_nothing_more() -> None:

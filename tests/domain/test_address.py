@@ -73,7 +73,7 @@ def test_what_is_no_address_is_refused_in_one_short_line(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("spelling", "other_spelling"),
     [
         ("Anna@example.org", "anna@EXAMPLE.org"),
         ("ÅSA@example.org", "a\u030asa@example.org"),
@@ -81,8 +81,8 @@ def test_what_is_no_address_is_refused_in_one_short_line(text: str) -> None:
         ("STRASSE@example.org", "straße@example.org"),
     ],
 )
-def test_two_spellings_of_an_address_have_one_key(one: str, other: str) -> None:
-    assert address_key(require_address(one)) == address_key(require_address(other))
+def test_two_spellings_of_an_address_have_one_key(spelling: str, other_spelling: str) -> None:
+    assert address_key(require_address(spelling)) == address_key(require_address(other_spelling))
 
 
 def test_two_addresses_have_two_keys() -> None:

@@ -195,9 +195,9 @@ def test_an_invitation_has_a_uid_of_its_own_after_each_reinstatement() -> None:
         invitation_uid(NOVEMBER, HASH, "example.org")
         == f"conversation-for-kindness-20261119.{HASH}@example.org"
     )
-    again = replace(NOVEMBER, reinstated=2)
+    reinstated = replace(NOVEMBER, reinstated=2)
     assert (
-        invitation_uid(again, HASH, "example.org")
+        invitation_uid(reinstated, HASH, "example.org")
         == f"conversation-for-kindness-20261119.r2.{HASH}@example.org"
     )
 
@@ -518,9 +518,9 @@ def test_every_start_and_end_near_a_clock_change_is_read_as_the_instant_it_is(zo
         )
         for moment in moments
     ]
-    found = read(public(*occurrences, series=series)).vevent_list
-    assert [event.dtstart.value.astimezone(UTC) for event in found] == moments
-    assert {event.dtend.value.astimezone(UTC) - event.dtstart.value.astimezone(UTC) for event in found} == {
+    events = read(public(*occurrences, series=series)).vevent_list
+    assert [event.dtstart.value.astimezone(UTC) for event in events] == moments
+    assert {event.dtend.value.astimezone(UTC) - event.dtstart.value.astimezone(UTC) for event in events} == {
         timedelta(minutes=45)
     }
 
@@ -545,14 +545,16 @@ def test_a_start_that_the_clocks_skip_is_said_as_they_show_it() -> None:
 def test_the_home_zone_is_named_even_where_it_is_like_utc(zone: str) -> None:
     """icalendar would write zones with the offset of UTC as UTC."""
     series = replace(SERIES, zone=zone)
-    found = lines(public(held("2026-11-19", series), series=series))
-    assert {f"DTSTART;TZID={zone}:20261119T180000", f"TZID:{zone}", f"X-WR-TIMEZONE:{zone}"} <= set(found)
+    feed_lines = lines(public(held("2026-11-19", series), series=series))
+    assert {f"DTSTART;TZID={zone}:20261119T180000", f"TZID:{zone}", f"X-WR-TIMEZONE:{zone}"} <= set(
+        feed_lines
+    )
 
 
 def test_a_home_in_utc_needs_no_zone_block() -> None:
     series = replace(SERIES, zone="UTC")
-    found = lines(public(held("2026-11-19", series), series=series))
-    assert "DTSTART:20261119T180000Z" in found and "BEGIN:VTIMEZONE" not in found
+    feed_lines = lines(public(held("2026-11-19", series), series=series))
+    assert "DTSTART:20261119T180000Z" in feed_lines and "BEGIN:VTIMEZONE" not in feed_lines
 
 
 def test_several_home_zones_have_a_block_each() -> None:
@@ -616,17 +618,17 @@ def test_the_old_names_are_all_there() -> None:
 def test_a_calendar_names_a_zone_by_its_present_name_whatever_the_settings_call_it(name: str) -> None:
     """With America/Godthab, KDE's parser is an hour early on days on which clocks change."""
     series = replace(SERIES, zone=name)
-    one = series.occurrence(date(2026, 11, 19), ADOPTED)
+    occurrence = series.occurrence(date(2026, 11, 19), ADOPTED)
     present = canonical_zone(name)
     for octets in (
-        feed([one], {series.slug: series}, COMMUNITY, name="x"),
+        feed([occurrence], {series.slug: series}, COMMUNITY, name="x"),
         feed([], {series.slug: series}, COMMUNITY, name="x"),
         invitation(
-            one,
+            occurrence,
             series,
             COMMUNITY,
             method="REQUEST",
-            uid=invitation_uid(one, HASH, COMMUNITY.domain),
+            uid=invitation_uid(occurrence, HASH, COMMUNITY.domain),
             attendee_name="Ann",
             attendee_address="ann@example.org",
             join_url=ROOM,
@@ -638,8 +640,8 @@ def test_a_calendar_names_a_zone_by_its_present_name_whatever_the_settings_call_
         assert f":{name}\r\n" not in text and f"TZID={name}:" not in text
         if present != "UTC":
             assert f"BEGIN:VTIMEZONE\r\nTZID:{present}\r\n" in text
-    assert feed([one], {series.slug: series}, COMMUNITY, name="x") == feed(
-        [replace(one, zone=present)], {series.slug: replace(series, zone=present)}, COMMUNITY, name="x"
+    assert feed([occurrence], {series.slug: series}, COMMUNITY, name="x") == feed(
+        [replace(occurrence, zone=present)], {series.slug: replace(series, zone=present)}, COMMUNITY, name="x"
     )
 
 

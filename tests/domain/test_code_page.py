@@ -28,8 +28,8 @@ COUNTRIES = {"cp1254": "Turkey", "cp1255": "Israel", "big5": "Taiwan", "cp1257":
 )
 def test_one_name_is_enough_to_tell_the_code_page(codec: str, name: str) -> None:
     table = f"email,name,country\na@example.org,{name},{COUNTRIES.get(codec, '')}\n"
-    found = guess_code_page(table.encode(codec))
-    assert table.encode(codec).decode(found.codec) == table and found.sample == name
+    guess = guess_code_page(table.encode(codec))
+    assert table.encode(codec).decode(guess.codec) == table and guess.sample == name
 
 
 @pytest.mark.parametrize(

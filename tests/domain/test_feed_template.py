@@ -14,7 +14,7 @@ from scheduler.domain.token import Keys, Purpose
 from tests.domain.test_calendar import ALL, CHANGED, COMMUNITY, NOVEMBER, OCCURRENCES, SERIES
 
 TOKEN = Keys(b"k" * 32).token(Purpose.JOIN, 7, generation=0)
-KEYS = [one.key for one in OCCURRENCES]
+KEYS = [occurrence.key for occurrence in OCCURRENCES]
 answered = st.dictionaries(
     st.sampled_from([*KEYS, "conversation-for-kindness/2019-01-17"]),
     st.builds(
@@ -37,21 +37,21 @@ def test_filled_in_is_the_same_as_made_for_the_member_wherever_the_folds_come(
 ) -> None:
     """Topics and hosts of any length move the token to every position in a line of 75 octets."""
     community = replace(COMMUNITY, base_url=f"https://{'m' * host}.example.org")
-    occurrences = [replace(one, topic=topic) for one in OCCURRENCES]
+    occurrences = [replace(occurrence, topic=topic) for occurrence in OCCURRENCES]
     common = PrivateFeed(
         occurrences, ALL, community, join_url=community.join_url, alarm=alarm, changed_at=CHANGED
     )
-    made = feed(
+    expected = feed(
         occurrences,
         ALL,
         community,
         name=community.name,
         alarm=alarm,
         answers=answers,
-        join=lambda one: community.join_url(token, one.key),
+        join=lambda occurrence: community.join_url(token, occurrence.key),
     )
-    assert common.fill(token, answers) == made
-    assert common.fill(token, answers) == made  # from what it remembers now
+    assert common.fill(token, answers) == expected
+    assert common.fill(token, answers) == expected  # from what it remembers now
 
 
 def test_one_member_s_feed_leaves_nothing_in_the_next_one_s() -> None:
@@ -59,8 +59,8 @@ def test_one_member_s_feed_leaves_nothing_in_the_next_one_s() -> None:
         OCCURRENCES, ALL, COMMUNITY, join_url=COMMUNITY.join_url, alarm=None, changed_at=CHANGED
     )
     before = common.fill(TOKEN, {})
-    other = common.fill("b" * 34, {NOVEMBER.key: Answer("maybe", CHANGED)})
-    assert TOKEN not in other.decode().replace("\r\n ", "")
+    others_feed = common.fill("b" * 34, {NOVEMBER.key: Answer("maybe", CHANGED)})
+    assert TOKEN not in others_feed.decode().replace("\r\n ", "")
     assert common.fill(TOKEN, {}) == before
     assert "b" * 34 not in before.decode().replace("\r\n ", "")
 

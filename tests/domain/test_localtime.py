@@ -42,8 +42,10 @@ TWENTY_YEARS = occurrences(OURS, date(2026, 1, 1), 240)
 
 @pytest.mark.parametrize("zone", zone_tab_zones())
 def test_twenty_years_of_meetings_are_at_the_oracles_minute_and_weekday(zone: str) -> None:
-    for one, line in zip(TWENTY_YEARS, shown(zone, [one.starts for one in TWENTY_YEARS]), strict=True):
-        local = local_time(one, OURS, zone=zone)
+    for occurrence, line in zip(
+        TWENTY_YEARS, shown(zone, [occurrence.starts for occurrence in TWENTY_YEARS]), strict=True
+    ):
+        local = local_time(occurrence, OURS, zone=zone)
         # No zone has an offset with seconds after 2026.
         assert f"{local.starts_at.isoformat(timespec='minutes')} {local.weekday}" == line
 
@@ -64,9 +66,9 @@ def test_any_rule_starts_at_its_wall_time_by_the_oracles_home_clocks(
     rule: str, start: time, home: str
 ) -> None:
     held = occurrences(series(rule, start, home), date(2026, 1, 1), 60)
-    for one, line in zip(held, shown(home, [one.starts for one in held]), strict=True):
-        wall = datetime.combine(one.date, start)
-        in_gap = home == "Europe/London" and one.date.month == 3 and start == time(1, 30)
+    for occurrence, line in zip(held, shown(home, [occurrence.starts for occurrence in held]), strict=True):
+        wall = datetime.combine(occurrence.date, start)
+        in_gap = home == "Europe/London" and occurrence.date.month == 3 and start == time(1, 30)
         # RFC 5545 section 3.3.5: a time that the clocks skip uses the offset before the gap.
         expected = wall + timedelta(hours=1) if in_gap else wall
         assert line.startswith(f"{expected:%Y-%m-%dT%H:%M}")
@@ -90,24 +92,25 @@ def test_any_rule_starts_at_its_wall_time_by_the_oracles_home_clocks(
 )
 def test_the_times_to_know(zone: str, expected: list[str]) -> None:
     days = [date(2026, 11, 19), date(2027, 3, 18), date(2027, 4, 15), date(2027, 7, 15), date(2027, 10, 21)]
-    found = []
+    local_starts = []
     for day in days:
         local = local_time(OURS.occurrence(day, ADOPTED), None, zone=zone)
-        found.append(("F" if local.weekday == "Friday" else "") + local.starts)
-    assert found == expected
+        local_starts.append(("F" if local.weekday == "Friday" else "") + local.starts)
+    assert local_starts == expected
 
 
 @given(st.sampled_from(zone_tab_zones()), st.integers(0, 239))
 def test_the_shift_is_the_difference_of_what_two_wall_clocks_show(zone: str, number: int) -> None:
-    one = TWENTY_YEARS[number]
-    before = OURS.date_before(one.date)
+    occurrence = TWENTY_YEARS[number]
+    before = OURS.date_before(occurrence.date)
     assert before
-    there = ZoneInfo(zone)
+    local_zone = ZoneInfo(zone)
     wall, last = (
-        moment.astimezone(there).replace(tzinfo=None) for moment in (one.starts, OURS.starts_on(before))
+        moment.astimezone(local_zone).replace(tzinfo=None)
+        for moment in (occurrence.starts, OURS.starts_on(before))
     )
-    apart = timedelta(days=(one.date - before).days)
-    local = local_time(one, OURS, zone=zone)
+    apart = timedelta(days=(occurrence.date - before).days)
+    local = local_time(occurrence, OURS, zone=zone)
     assert timedelta(minutes=local.shift_minutes) == wall - last - apart
     assert bool(local.clock_note) == bool(local.shift_minutes)
     assert bool(local.day_note) == bool(local.day_shift)
@@ -186,8 +189,8 @@ NOV, DEC, MAR = date(2026, 11, 19), date(2026, 12, 17), date(2027, 3, 18)
 def test_a_changed_start_is_said_as_that_and_no_clocks_are_blamed(
     start: time, zone: str, shift: int, note: str
 ) -> None:
-    found = note_after(held(NOV), held(DEC, start), zone, series(start=start))
-    assert found == (shift, note)
+    shift_and_note = note_after(held(NOV), held(DEC, start), zone, series(start=start))
+    assert shift_and_note == (shift, note)
 
 
 def test_a_changed_start_and_changed_clocks_are_both_said_and_nothing_where_they_cancel_out() -> None:
@@ -248,7 +251,7 @@ def test_after_a_moved_or_cancelled_meeting_the_clock_is_compared_with_the_usual
 
 def test_a_time_that_the_home_clocks_skip_blames_neither_the_rule_nor_other_clocks() -> None:
     sundays = series("FREQ=WEEKLY;BYDAY=SU", time(1, 30))
-    found = [
+    notes = [
         local_time(sundays.occurrence(date(2027, month, day), ADOPTED), sundays, zone=zone).clock_note
         for zone, month, day in (
             ("Europe/London", 3, 28),
@@ -257,7 +260,7 @@ def test_a_time_that_the_home_clocks_skip_blames_neither_the_rule_nor_other_cloc
             ("Asia/Kolkata", 4, 4),
         )
     ]
-    assert found == [
+    assert notes == [
         "02:30 this time, an hour later than last time: the UK's clocks skip 01:30 that day.",
         "01:30 this time, an hour earlier than last time: last time the UK's clocks skipped 01:30.",
         "",
@@ -278,8 +281,8 @@ def test_clocks_are_blamed_only_where_an_offset_changed(
     now, last = TWENTY_YEARS[number].date, TWENTY_YEARS[number - 1].date
     old = series(start=time(former // 2, former % 2 * 30), zone=home)
     new = series(start=time(start // 2, start % 2 * 30), zone=home)
-    before, one = old.occurrence(last, ADOPTED), new.occurrence(now, ADOPTED)
-    shift, note = note_after(before, one, zone, new)
+    before, occurrence = old.occurrence(last, ADOPTED), new.occurrence(now, ADOPTED)
+    shift, note = note_after(before, occurrence, zone, new)
     for place, blamed in ((zone, "your clocks have changed"), (home, "s clocks have changed and yours")):
         if blamed in note:
             offsets = {

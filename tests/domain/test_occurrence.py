@@ -49,17 +49,17 @@ def test_a_wrong_series_is_refused_with_what_is_accepted(values: dict[str, objec
 
 
 def test_the_status_follows_from_what_was_changed() -> None:
-    one = series().occurrence(date(2026, 11, 19), NOW)
-    values = {name: getattr(one, name) for name in one.__dataclass_fields__}
-    later = {"starts": one.starts + timedelta(hours=1), "ends": one.ends + timedelta(hours=1)}
-    assert one.status is Status.SCHEDULED
+    occurrence = series().occurrence(date(2026, 11, 19), NOW)
+    values = {name: getattr(occurrence, name) for name in occurrence.__dataclass_fields__}
+    later = {"starts": occurrence.starts + timedelta(hours=1), "ends": occurrence.ends + timedelta(hours=1)}
+    assert occurrence.status is Status.SCHEDULED
     assert Occurrence(**{**values, **later}).status is Status.MOVED
     assert Occurrence(**{**values, **later, "cancelled": True}).status is Status.CANCELLED
 
 
 def test_a_naive_datetime_is_refused() -> None:
-    one = series().occurrence(date(2026, 11, 19), NOW)
-    values = {name: getattr(one, name) for name in one.__dataclass_fields__}
+    occurrence = series().occurrence(date(2026, 11, 19), NOW)
+    values = {name: getattr(occurrence, name) for name in occurrence.__dataclass_fields__}
     with pytest.raises(ValueError, match="naive"):
         Occurrence(**{**values, "starts": datetime(2026, 11, 19, 18)})
 

@@ -73,7 +73,12 @@ def test_a_place_that_may_be_in_several_zones_says_none(country: str, state: str
 def test_every_zone_of_the_generated_tables_is_one_of_today() -> None:
     from scheduler.domain import place
 
-    zones = {zone for code in place._subdivisions().values() for one in code.values() for zone in one.zones}
+    zones = {
+        zone
+        for code in place._subdivisions().values()
+        for subdivision in code.values()
+        for zone in subdivision.zones
+    }
     zones |= {zone.partition("=")[0] for row in place._rows("cities.tsv") for zone in row[2].split()}
     zones |= {row[2] for row in place._rows("windows_zones.tsv")}
     assert zones - set(zone_tab_zones()) <= {"UTC"}

@@ -103,8 +103,8 @@ def test_an_end_in_utc_is_compared_with_the_instant_of_the_meeting(until: str, l
 
 def test_an_end_in_utc_is_a_home_date_elsewhere() -> None:
     """08:00 in Auckland on the 18th is 19:00 UTC on the 17th."""
-    there = series("FREQ=DAILY;UNTIL=20261217T190000Z", zone="Pacific/Auckland", start=time(8))
-    assert list(there.dates(date(2026, 12, 1)))[-1] == date(2026, 12, 18)
+    in_auckland = series("FREQ=DAILY;UNTIL=20261217T190000Z", zone="Pacific/Auckland", start=time(8))
+    assert list(in_auckland.dates(date(2026, 12, 1)))[-1] == date(2026, 12, 18)
 
 
 @pytest.mark.parametrize(

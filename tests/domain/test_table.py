@@ -17,8 +17,8 @@ KNOWN = {"name", "email"}
 
 def read(data: bytes | str, encoding: str | None = None) -> tuple[tuple[str, ...], list[Record]]:
     octets = data.encode() if isinstance(data, str) else data
-    found = open_table(octets, known=KNOWN.__contains__, encoding=encoding)
-    return found.headings, list(found.records)
+    table = open_table(octets, known=KNOWN.__contains__, encoding=encoding)
+    return table.headings, list(table.records)
 
 
 def written(rows: list[list[str]], delimiter: str, line_end: str, encoding: str) -> bytes:

@@ -52,7 +52,10 @@ def test_what_is_quoted_in_a_message_stays_one_short_printable_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("Côte d’Ivoire", "cote divoire"), ("Łódź", "lodz"), ("Bosnia & H.", "bosnia and h")]
+    ("spelling", "other_spelling"),
+    [("Côte d’Ivoire", "cote divoire"), ("Łódź", "lodz"), ("Bosnia & H.", "bosnia and h")],
 )
-def test_names_that_differ_in_case_accents_and_punctuation_are_the_same_folded(one: str, other: str) -> None:
-    assert folded(one) == folded(other)
+def test_names_that_differ_in_case_accents_and_punctuation_are_the_same_folded(
+    spelling: str, other_spelling: str
+) -> None:
+    assert folded(spelling) == folded(other_spelling)

@@ -25,9 +25,9 @@ ZONES = frozenset({"Europe/London", "Pacific/Auckland"})
 
 def want(policy: Policy, *, adopted_at: datetime = ADOPTED, is_first: bool = False) -> Wanted:
     late = late_invitations([MEETING], adopted_at, is_first=is_first)
-    found = wanted(MEETING, policy, zones=ZONES, adopted_at=adopted_at, invited_late=late)
-    assert found
-    return found
+    notice = wanted(MEETING, policy, zones=ZONES, adopted_at=adopted_at, invited_late=late)
+    assert notice
+    return notice
 
 
 def test_a_reminder_is_one_by_occurrence_policy_and_start_an_invitation_by_occurrence_alone() -> None:
@@ -67,8 +67,8 @@ def test_what_was_due_before_the_policy_was_adopted_is_wanted_only_as_the_next_i
 
 @pytest.mark.parametrize("state", [{"cancelled": True}, {"orphaned": True}])
 def test_nothing_is_wanted_for_what_is_cancelled_or_orphaned(state: dict[str, bool]) -> None:
-    gone = replace(MEETING, **state)  # type: ignore[arg-type]
-    assert wanted(gone, INVITATION, zones=ZONES, adopted_at=ADOPTED, invited_late={}) is None
+    changed_meeting = replace(MEETING, **state)  # type: ignore[arg-type]
+    assert wanted(changed_meeting, INVITATION, zones=ZONES, adopted_at=ADOPTED, invited_late={}) is None
 
 
 def test_an_invitation_already_open_at_adoption_comes_when_the_meeting_before_is_over() -> None:
@@ -113,15 +113,15 @@ def test_the_home_zone_may_lie_in_the_southern_hemisphere() -> None:
     # Clocks there go forward at 02:00 on the first Sunday in October, and back at 03:00 on the first in April.
     meeting = south.occurrence(date(2026, 11, 30), ADOPTED)
     assert meeting.starts == datetime(2026, 11, 29, 15, 30, tzinfo=UTC)
-    found = wanted(
+    notice = wanted(
         meeting,
         DAY_BEFORE,
         zones=frozenset({"Australia/Sydney", "Europe/London"}),
         adopted_at=ADOPTED,
         invited_late={},
     )
-    assert found
-    assert found.dues == {
+    assert notice
+    assert notice.dues == {
         "Australia/Sydney": datetime(2026, 11, 28, 22, tzinfo=UTC),
         "Europe/London": datetime(
             2026, 11, 28, 9, tzinfo=UTC

@@ -77,6 +77,8 @@ def test_the_transitions_are_those_of_the_standard_library(name: str) -> None:
         ):
             local = moment.astimezone(zone)
             assert (local.utcoffset(), local.tzname()) == (expected.offset, expected.name)
-    for earlier, later in pairwise([datetime(1970, 1, 1, tzinfo=UTC), *(found.at for found in transitions)]):
+    for earlier, later in pairwise(
+        [datetime(1970, 1, 1, tzinfo=UTC), *(transition.at for transition in transitions)]
+    ):
         middle = earlier + (later - earlier) / 2
         assert middle.astimezone(zone).utcoffset() == earlier.astimezone(zone).utcoffset()

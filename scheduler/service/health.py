@@ -103,7 +103,7 @@ async def _turned_away_lately(connection: AsyncConnection, now: datetime) -> int
 
 
 async def _wrongly_told(connection: AsyncConnection, now: datetime) -> list[str]:
-    """Return a line for each coming meeting of which members were told a local time that new zone data has changed."""
+    """Return a line for each coming meeting whose local time members were told before new zone data changed it."""
     lines = []
     for key in await corrections.outdated_occurrences(connection):
         occurrence = await occurrences.occurrence_by_key(connection, key)

@@ -78,5 +78,9 @@ async def forget_old(
         await wipe(database, texts_to_wipe, encoded=bool(mentions.certain))
     if former_members or requesters or deleted or returned:
         log.info(
-            "forgotten", members=len(former_members), requests=len(requesters), deliveries=deleted, returns=returned
+            "forgotten",
+            members=len(former_members),
+            requests=len(requesters),
+            deliveries=deleted,
+            returns=returned,
         )

@@ -44,7 +44,7 @@ def texts(findings: list[Finding], level: Level) -> str:
     return "\n".join(finding.text for finding in findings if finding.level is level)
 
 
-async def test_a_fresh_installation_is_well_and_is_told_what_it_lacks() -> None:
+async def test_a_fresh_installation_is_fine_and_learns_what_is_missing() -> None:
     wrong, findings = await examined()
     assert not wrong
     assert "from the tzdata package" in texts(findings, Level.FINE)
@@ -62,7 +62,7 @@ async def test_a_template_that_cannot_be_read_is_wrong(folder: Path, monkeypatch
     assert f"template: {folder / 'subject.txt'}, line 1: " in texts(findings, Level.WRONG)
 
 
-async def test_a_page_at_another_hour_than_the_mails_is_wrong(
+async def test_a_page_that_shows_another_hour_than_the_mails_is_wrong(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "pages: they show the same times as the emails" in texts((await examined())[1], Level.FINE)
@@ -80,14 +80,14 @@ async def test_a_page_at_another_hour_than_the_mails_is_wrong(
     assert problem in texts(findings, Level.WRONG)
 
 
-async def test_zone_data_before_the_package_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_zone_data_found_before_the_package_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoneinfo, "TZPATH", ("/usr/share/zoneinfo",))
     wrong, findings = await examined()
     assert wrong
     assert "/usr/share/zoneinfo is used instead of the tzdata package" in texts(findings, Level.WRONG)
 
 
-async def test_a_key_that_others_may_read_is_wrong(folder: Path) -> None:
+async def test_a_key_that_other_users_can_read_is_wrong(folder: Path) -> None:
     await examined()
     secret = folder / "var" / "secret"
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
@@ -96,7 +96,7 @@ async def test_a_key_that_others_may_read_is_wrong(folder: Path) -> None:
     assert "chmod 600" in texts(findings, Level.WRONG)
 
 
-async def test_the_key_is_made_once_and_a_broken_one_is_never_replaced(folder: Path) -> None:
+async def test_the_key_is_created_once_and_a_broken_one_is_never_replaced(folder: Path) -> None:
     settings = load_settings(None, {})
     async with open_parts(settings) as first, open_parts(settings) as second:
         assert first.keys.name("message", "x") == second.keys.name("message", "x")
@@ -115,7 +115,7 @@ async def test_a_changed_domain_or_series_is_wrong() -> None:
     assert "set it back to 'conversation.example.org'" in texts(findings, Level.WRONG)
 
 
-async def test_members_who_were_told_an_hour_that_new_zone_data_proves_wrong_are_counted() -> None:
+async def test_members_whose_stated_time_new_zone_data_has_changed_are_counted() -> None:
     settings = load_settings(None, {})
     async with open_parts(settings) as parts:
         by_slug = {series.slug: series for series in parts.series}
@@ -145,7 +145,7 @@ async def test_members_in_a_zone_that_the_zone_data_does_not_know_are_counted() 
     assert "1 member lives in America/Nowhere, which IANA" in texts(findings, Level.WRONG)
 
 
-async def test_an_outbox_that_shows_everybodys_links_is_warned_of() -> None:
+async def test_doctor_warns_of_an_outbox_that_shows_everybodys_links() -> None:
     assert "outbox" not in texts((await examined())[1], Level.NOTE)
     shown = {"THIRD_THURSDAY_WEB__OUTBOX": "true"}
     wrong, findings = await examined(**shown)
@@ -154,7 +154,7 @@ async def test_an_outbox_that_shows_everybodys_links_is_warned_of() -> None:
     assert wrong and "/outbox shows every member's personal links" in texts(findings, Level.WRONG)
 
 
-async def test_the_open_files_that_are_allowed_are_said_and_half_are_kept_free(
+async def test_doctor_reports_the_allowed_open_files_of_which_half_stay_free(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert "open files are allowed, 1000 connections" in texts((await examined())[1], Level.FINE)
@@ -164,6 +164,6 @@ async def test_the_open_files_that_are_allowed_are_said_and_half_are_kept_free(
 
 
 @pytest.mark.parametrize("place", ["0.0.0.0:9464", "[::]:9464", "metrics.example.org:9464"])
-async def test_metrics_that_others_may_reach_are_said(place: str) -> None:
+async def test_doctor_reports_metrics_that_others_can_reach(place: str) -> None:
     _, findings = await examined(THIRD_THURSDAY_WATCH__METRICS_LISTEN=place)
     assert f"anyone who can reach {place} can read /metrics" in texts(findings, Level.NOTE)

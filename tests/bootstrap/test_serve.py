@@ -9,7 +9,7 @@ from scheduler.bootstrap.settings import load_settings
 from scheduler.domain.errors import Problem
 
 
-async def test_a_service_whose_sending_breaks_off_ends_and_says_so(
+async def test_a_service_whose_sending_fails_ends_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: int
 ) -> None:
     async def break_off(_: Service) -> None:

@@ -64,7 +64,7 @@ async def serve(tmp_path: Path, free_port: int) -> AsyncIterator[Serve]:
     await process.wait()
 
 
-async def test_the_web_comes_again_when_its_process_ends_and_sending_notices_nothing(serve: Serve) -> None:
+async def test_the_web_process_is_restarted_when_it_ends_and_sending_is_not_affected(serve: Serve) -> None:
     (first,) = serve.children()
     os.kill(first, signal.SIGKILL)
     await serve.answers()
@@ -77,7 +77,7 @@ async def test_the_web_comes_again_when_its_process_ends_and_sending_notices_not
     assert await serve.process.wait() == 0
 
 
-async def test_the_web_ends_with_a_serve_that_is_killed_and_leaves_the_port_free(serve: Serve) -> None:
+async def test_the_web_process_ends_with_a_killed_serve_and_frees_the_port(serve: Serve) -> None:
     (child,) = serve.children()
     serve.process.kill()
     await serve.process.wait()

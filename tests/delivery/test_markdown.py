@@ -182,7 +182,7 @@ def test_placeholders_of_other_programs_are_recognised(words: str, found: list[s
         "<!-- --><style>p{}</style>",
     ],
 )
-def test_nothing_that_could_run_or_load_becomes_html(words: str) -> None:
+def test_nothing_that_could_run_or_load_content_becomes_html(words: str) -> None:
     tags = re.findall(r"<[^>]*>", as_html(words))
     assert not [tag for tag in tags if re.search(r"script|img|style|\son|javascript|data:|relative", tag)]
 

@@ -87,7 +87,7 @@ def check_rate(times: Sequence[float], rate: float) -> None:
 
 
 @pytest.mark.parametrize("rate", [25, 100])
-async def test_over_all_connections_no_more_go_out_than_the_rate_and_not_much_fewer(
+async def test_all_connections_together_send_no_more_than_the_rate_and_not_much_less(
     tmp_path: Path, rate: int
 ) -> None:
     async with Watch() as receiver:

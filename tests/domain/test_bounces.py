@@ -48,11 +48,11 @@ def test_a_code_means_what_rfc_3463_says(code: str, failure: Failure) -> None:
         ("room 5.1.1", []),
     ],
 )
-def test_a_code_is_one_only_where_mail_systems_write_it(text: str, codes: list[str]) -> None:
+def test_a_code_counts_only_where_mail_systems_write_it(text: str, codes: list[str]) -> None:
     assert said_codes(text) == codes
 
 
-def test_a_particular_status_holds_and_a_general_one_is_made_particular_by_the_diagnosis() -> None:
+def test_a_specific_status_counts_and_the_diagnosis_makes_a_general_one_specific() -> None:
     for status_code, diagnosis, code in (
         ("5.2.2", "smtp; 550 5.1.1 no", "5.2.2"),
         ("5.0.0", "smtp; 550 5.1.1 no", "5.1.1"),
@@ -88,6 +88,6 @@ def test_the_international_form_and_one_without_an_action_are_read() -> None:
         assert bounce and (bounce.failure, bounce.addresses) == (Failure.HARD, ("a@example.org",)), kind
 
 
-def test_a_message_without_a_delivery_status_is_none() -> None:
+def test_a_message_without_a_delivery_status_is_not_a_bounce_report() -> None:
     assert read_bounce(read_message(b"Subject: Undelivered\r\n\r\n550 5.1.1 unknown")) is None
     assert read_bounce(read_message(status("nothing of interest"))) is None

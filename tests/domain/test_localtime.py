@@ -90,7 +90,7 @@ def test_any_rule_starts_at_its_wall_time_by_the_oracles_home_clocks(
         ("Pacific/Kiritimati", ["F08:00", "F08:00", "F07:00", "F07:00", "F07:00"]),
     ],
 )
-def test_the_times_to_know(zone: str, expected: list[str]) -> None:
+def test_well_known_meetings_have_the_times_that_we_know(zone: str, expected: list[str]) -> None:
     days = [date(2026, 11, 19), date(2027, 3, 18), date(2027, 4, 15), date(2027, 7, 15), date(2027, 10, 21)]
     local_starts = []
     for day in days:
@@ -138,7 +138,7 @@ def test_the_note_says_whose_clocks_have_changed() -> None:
     assert note(date(2026, 12, 17), "Europe/Paris") == ""
 
 
-def test_the_first_a_moved_and_an_extra_meeting_have_no_shift() -> None:
+def test_first_moved_and_extra_meetings_have_no_shift() -> None:
     first = OURS.occurrence(date(2020, 7, 16), ADOPTED)
     assert local_time(first, OURS, zone="Asia/Kolkata").shift_minutes == 0
     spring = OURS.occurrence(date(2027, 3, 18), ADOPTED)
@@ -186,14 +186,14 @@ NOV, DEC, MAR = date(2026, 11, 19), date(2026, 12, 17), date(2027, 3, 18)
         (time(18), "Africa/Nairobi", 0, ""),
     ],
 )
-def test_a_changed_start_is_said_as_that_and_no_clocks_are_blamed(
+def test_a_changed_start_is_explained_without_blaming_the_clocks(
     start: time, zone: str, shift: int, note: str
 ) -> None:
     shift_and_note = note_after(held(NOV), held(DEC, start), zone, series(start=start))
     assert shift_and_note == (shift, note)
 
 
-def test_a_changed_start_and_changed_clocks_are_both_said_and_nothing_where_they_cancel_out() -> None:
+def test_a_changed_start_and_changed_clocks_are_both_explained_unless_they_cancel_out() -> None:
     feb = date(2027, 2, 18)
     assert note_after(held(feb), held(MAR, time(19)), "America/New_York", series(start=time(19))) == (
         120,
@@ -218,12 +218,12 @@ def test_a_changed_start_and_changed_clocks_are_both_said_and_nothing_where_they
         ),
     ],
 )
-def test_a_changed_home_is_said_as_the_time_there(zone: str, shift: int, note: str) -> None:
+def test_a_changed_home_is_explained_by_the_time_there(zone: str, shift: int, note: str) -> None:
     settings = series(zone="Europe/Paris")
     assert note_after(held(NOV), held(DEC, zone="Europe/Paris"), zone, settings) == (shift, note)
 
 
-def test_a_home_that_is_renamed_or_has_the_same_clocks_is_no_change() -> None:
+def test_a_home_that_is_renamed_or_has_the_same_clocks_changes_nothing() -> None:
     settings = series(zone="Europe/Guernsey")
     assert note_after(held(NOV), held(DEC, zone="Europe/Guernsey"), "Asia/Kolkata", settings) == (0, "")
     spring = date(2027, 4, 15)
@@ -231,7 +231,7 @@ def test_a_home_that_is_renamed_or_has_the_same_clocks_is_no_change() -> None:
     assert (shift, note.partition(": ")[2]) == (-60, "the UK's clocks have changed and yours have not.")
 
 
-def test_a_meeting_that_kept_its_time_though_the_start_was_changed_shows_no_shift() -> None:
+def test_a_meeting_that_keeps_its_time_when_the_start_changes_shows_no_shift() -> None:
     assert note_after(held(NOV), held(DEC), "Africa/Nairobi", series(start=time(19))) == (0, "")
 
 
@@ -304,11 +304,11 @@ def test_clocks_are_blamed_only_where_an_offset_changed(
         (45, "45 minutes"),
     ],
 )
-def test_lengths_are_said_as_people_do(minutes: int, words: str) -> None:
+def test_lengths_are_written_in_everyday_words(minutes: int, words: str) -> None:
     assert format_length(minutes) == words
 
 
-def test_clocks_and_offsets_read_as_people_write_them() -> None:
+def test_clock_times_and_offsets_are_written_as_people_write_them() -> None:
     evening = datetime(2026, 11, 19, 18, tzinfo=UTC)
     assert format_clock(evening, "h12") == "6:00 pm"
     assert format_clock(evening.replace(hour=0), "h12") == "12:00 am"

@@ -87,7 +87,7 @@ def test_a_follow_up_is_due_after_the_end_and_at_the_members_own_hour_where_that
     assert want.expires == max(due, policy.due_about(meeting, "UTC")) + timedelta(days=14)
 
 
-def test_a_lag_counts_from_the_end_and_is_one_instant_for_all() -> None:
+def test_a_lag_counts_from_the_end_and_is_the_same_instant_for_all() -> None:
     meeting = SERIES.occurrence(date(2026, 11, 19), datetime(2026, 1, 1, tzinfo=UTC))
     policy = Policy(slug="after", kind=Kind.FOLLOW_UP, lag=timedelta(hours=2))
     assert policy.due_about(meeting, "Pacific/Auckland") == meeting.ends + timedelta(hours=2)

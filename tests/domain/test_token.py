@@ -28,7 +28,7 @@ KEYS = Keys(b"k" * 32)
 
 
 @given(st.integers(0, 2**40 - 1), st.sampled_from(Purpose), st.integers(0, 1000))
-def test_a_token_is_good_for_its_own_purpose_member_and_generation_only(
+def test_a_token_is_valid_only_for_its_own_purpose_member_and_generation(
     member: int, purpose: Purpose, generation: int
 ) -> None:
     token = KEYS.token(purpose, member, generation=generation)
@@ -86,7 +86,7 @@ def test_many_tokens_and_names_at_once_are_those_made_one_by_one(
 
 
 @given(st.text(max_size=60))
-def test_anything_else_is_no_token_and_never_an_error(text: str) -> None:
+def test_anything_else_is_not_a_token_and_never_an_error(text: str) -> None:
     assert not KEYS.matches(text, Purpose.LEAVE, generation=0)
 
 
@@ -95,7 +95,7 @@ def test_the_keys_do_not_show_themselves() -> None:
 
 
 @pytest.mark.parametrize("length", [32, 64, 65, 100])
-def test_digests_and_their_letters_are_those_of_the_standard_library(length: int) -> None:
+def test_digests_and_their_base32_equal_those_of_the_standard_library(length: int) -> None:
     secret = bytes(range(length))
     digest = hmac.digest(secret, b"7:messagesubject", "sha256")[:16]
     assert Keys(secret).digest("message", "subject") == digest

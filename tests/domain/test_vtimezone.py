@@ -195,7 +195,7 @@ def test_a_rule_is_not_used_for_years_before_it_held() -> None:
     assert all("RRULE" not in observance for observance in block_observances)
 
 
-def test_a_block_says_nothing_that_programs_stumble_over() -> None:
+def test_a_block_contains_nothing_that_programs_misread() -> None:
     allowed = {"BEGIN", "END", "TZID", "DTSTART", "RDATE", "RRULE", "TZNAME", "TZOFFSETFROM", "TZOFFSETTO"}
     for name in ZONES:
         lines = block(name)

@@ -188,7 +188,7 @@ class Installation:
         return ticked
 
     async def live(self, until: datetime) -> None:
-        """Tick at every due instant from now to `until`, as a running service does."""
+        """Tick at every due instant from now to `until`, as a service that is up does."""
         while True:
             ticked = await self.tick()
             following = min(ticked.next_due or until, self.clock.now() + timedelta(days=1))

@@ -14,7 +14,7 @@ from scheduler.domain.token import Keys, Purpose
 from tests.domain.test_calendar import ALL, CHANGED, COMMUNITY, NOVEMBER, OCCURRENCES, SERIES
 
 TOKEN = Keys(b"k" * 32).token(Purpose.JOIN, 7, generation=0)
-KEYS = [occurrence.key for occurrence in OCCURRENCES]
+KEYS = [one.key for one in OCCURRENCES]
 answered = st.dictionaries(
     st.sampled_from([*KEYS, "conversation-for-kindness/2019-01-17"]),
     st.builds(

@@ -80,18 +80,18 @@ def pair(zone: str) -> dict[str, Series]:
 def feeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
     """Files of a public and a private feed for each home, and what GNU date says of their events."""
     folder = tmp_path_factory.mktemp("feeds")
-    events_by_file: dict[str, Seen] = {}
+    found: dict[str, Seen] = {}
     for zone in HOMES:
         series = pair(zone)
         held = [
-            each_series.occurrence(day, ADOPTED)
-            for each_series in series.values()
-            for day in takewhile(lambda day: day < UNTIL, each_series.dates(SINCE))
+            one.occurrence(day, ADOPTED)
+            for one in series.values()
+            for day in takewhile(lambda day: day < UNTIL, one.dates(SINCE))
         ]
-        walls = [datetime.combine(occurrence.date, series[occurrence.series].start) for occurrence in held]
-        events = {
-            occurrence_uid(occurrence, COMMUNITY.domain): (start, start + HOUR)
-            for occurrence, start in zip(held, instants(zone, walls), strict=True)
+        walls = [datetime.combine(one.date, series[one.series].start) for one in held]
+        seen = {
+            occurrence_uid(one, COMMUNITY.domain): (start, start + HOUR)
+            for one, start in zip(held, instants(zone, walls), strict=True)
         }
         common = PrivateFeed(
             held,
@@ -107,12 +107,12 @@ def feeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
         ):
             path = folder / f"{named(zone)}.{kind}.ics"
             path.write_bytes(octets)
-            events_by_file[str(path)] = events
-    return events_by_file
+            found[str(path)] = seen
+    return found
 
 
 def lines(command: Sequence[str | Path], **environment: str) -> Iterator[tuple[str, str, int, int]]:
-    """Yield what a reader printed: file, UID, start, end. It must succeed."""
+    """What a reader printed: file, UID, start, end. It must find no fault."""
     done = subprocess.run(
         [str(part) for part in command],
         capture_output=True,
@@ -127,18 +127,18 @@ def lines(command: Sequence[str | Path], **environment: str) -> Iterator[tuple[s
 
 
 def check(feeds: dict[str, Seen], printed: Iterator[tuple[str, str, int, int]]) -> None:
-    """Check that no event is missing or doubled and that no instant differs."""
-    printed_events: dict[str, Seen] = {}
+    """Nothing is missing, nothing is there twice, and no instant differs."""
+    found: dict[str, Seen] = {}
     count = 0
     for file, uid, start, end in printed:
-        printed_events.setdefault(file, {})[uid] = start, end
+        found.setdefault(file, {})[uid] = start, end
         count += 1
-    assert printed_events.keys() == feeds.keys()
+    assert found.keys() == feeds.keys()
     wrong = [
-        f"{Path(file).name} {uid}: {printed_events[file].get(uid)} for {instant}"
-        for file, events in feeds.items()
-        for uid, instant in events.items()
-        if printed_events[file].get(uid) != instant
+        f"{Path(file).name} {uid}: {found[file].get(uid)} for {instant}"
+        for file, seen in feeds.items()
+        for uid, instant in seen.items()
+        if found[file].get(uid) != instant
     ]
     assert wrong == []
     assert count == sum(map(len, feeds.values()))
@@ -155,16 +155,14 @@ def of_known_homes(feeds: dict[str, Seen], clock: Sequence[str]) -> dict[str, Se
     whose hours that data has wrong. Only Casablanca may be one, where the rule was changed in 2026."""
     left_out = set()
     for zone in HOMES:
-        events = next(events for file, events in feeds.items() if named(zone) in file)
-        moments = [datetime.fromtimestamp(start, UTC) for start, _ in events.values()]
+        seen = next(seen for file, seen in feeds.items() if named(zone) in file)
+        moments = [datetime.fromtimestamp(start, UTC) for start, _ in seen.values()]
         seconds = [f"{moment.timestamp():.0f}" for moment in moments]
         printed = subprocess.run([*clock, zone, *seconds], capture_output=True, text=True, check=True).stdout
         if [line[:16] for line in printed.split()] != [line[:16] for line in shown(zone, moments)]:
             left_out.add(zone)
     assert left_out <= {"Africa/Casablanca"}
-    return {
-        file: events for file, events in feeds.items() if not any(named(zone) in file for zone in left_out)
-    }
+    return {file: seen for file, seen in feeds.items() if not any(named(zone) in file for zone in left_out)}
 
 
 def named(zone: str) -> str:
@@ -207,7 +205,7 @@ def test_vobject(feeds: dict[str, Seen]) -> None:
     def read() -> Iterator[tuple[str, str, int, int]]:
         for file in feeds:
             for event in vobject.readOne(Path(file).read_bytes().decode()).vevent_list:
-                start, end = (int(moment.value.timestamp()) for moment in (event.dtstart, event.dtend))
+                start, end = (int(one.value.timestamp()) for one in (event.dtstart, event.dtend))
                 yield file, event.uid.value, start, end
 
     check(feeds, read())
@@ -223,7 +221,7 @@ class _Server(uvicorn.Server):
 async def services(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
     """The running service of each home on a loopback port, by zone."""
     async with contextlib.AsyncExitStack() as stack:
-        urls = {}
+        found = {}
         for zone in HOMES:
             folder = tmp_path / named(zone)
             folder.mkdir()
@@ -253,8 +251,8 @@ async def services(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
                 await serving
 
             stack.push_async_callback(stop)
-            urls[zone] = f"http://127.0.0.1:{listener.getsockname()[1]}/calendar.ics"
-        yield urls
+            found[zone] = f"http://127.0.0.1:{listener.getsockname()[1]}/calendar.ics"
+        yield found
 
 
 _VDIRSYNCER = """
@@ -326,8 +324,8 @@ async def test_vdirsyncer_fetches_each_meeting_once_and_khal_shows_its_hour(
     await run(bin_ / "vdirsyncer", "discover")
     await run(bin_ / "vdirsyncer", "sync")
     for zone, name in names.items():
-        (events,) = (events for file, events in feeds.items() if f"{named(zone)}.public" in file)
-        assert len(list((tmp_path / name).glob("*.ics"))) == len(events)
+        (seen,) = (one for file, one in feeds.items() if f"{named(zone)}.public" in file)
+        assert len(list((tmp_path / name).glob("*.ics"))) == len(seen)
         (tmp_path / "khal").write_text(_KHAL.format(name=name, folder=tmp_path))
         shape = "{start-date-long}T{start-time} {end-date-long}T{end-time}"
         printed = await run(
@@ -342,10 +340,10 @@ async def test_vdirsyncer_fetches_each_meeting_once_and_khal_shows_its_hour(
             SINCE.isoformat(),
             (UNTIL - timedelta(days=1)).isoformat(),
         )
-        # Compare only the times: vdirsyncer gives the events new UIDs.
-        shown_times = [
+        # By their hours only: vdirsyncer gives what it fetches UIDs of its own.
+        found = [
             tuple(int(datetime.fromisoformat(f"{moment}+00:00").timestamp()) for moment in line.split(" "))
             for line in printed.splitlines()
             if line
         ]
-        assert sorted(shown_times) == sorted(events.values())
+        assert sorted(found) == sorted(seen.values())

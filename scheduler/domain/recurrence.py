@@ -111,14 +111,14 @@ def _require_parts(parts: Mapping[str, str], text: str) -> None:
 def _require_days(parts: Mapping[str, str], shown: str) -> None:
     farthest = 5 if parts["FREQ"] == "MONTHLY" or "BYMONTH" in parts else 53
     for day in parts["BYDAY"].split(",") if "BYDAY" in parts else []:
-        found = re.fullmatch(rf"([+-]?\d*)({'|'.join(_DAYS)})", day)
-        if not found:
+        match = re.fullmatch(rf"([+-]?\d*)({'|'.join(_DAYS)})", day)
+        if not match:
             raise Refused(f"rule '{shown}': BYDAY has days as MO, 3TH or -1FR, not '{day}'")
-        if found[1] and parts["FREQ"] in ("DAILY", "WEEKLY"):
+        if match[1] and parts["FREQ"] in ("DAILY", "WEEKLY"):
             raise Refused(
                 f"rule '{shown}': BYDAY={day} counts within a month; write FREQ=MONTHLY, or the day alone"
             )
-        if found[1] and not _is_number(found[1].lstrip("+-"), farthest):
+        if match[1] and not _is_number(match[1].lstrip("+-"), farthest):
             raise Refused(
                 f"rule '{shown}': BYDAY={day}: no month or year has such a day; up to {farthest} are counted"
             )
@@ -130,15 +130,15 @@ def _is_number(text: str, most: int) -> bool:
 
 def _last_date(value: str, text: str, *, start: time, zone: str) -> str:
     """Return the last home date on which a meeting that starts at `start` is not later than UNTIL."""
-    found = re.fullmatch(r"(\d{4})-?(\d\d)-?(\d\d)(?:T(\d\d):?(\d\d):?(\d\d)?(Z?))?", value)
+    match = re.fullmatch(r"(\d{4})-?(\d\d)-?(\d\d)(?:T(\d\d):?(\d\d):?(\d\d)?(Z?))?", value)
     try:
-        if not found:
+        if not match:
             raise ValueError
-        day = date(int(found[1]), int(found[2]), int(found[3]))
-        if found[4] is None:
+        day = date(int(match[1]), int(match[2]), int(match[3]))
+        if match[4] is None:
             return f"{day:%Y%m%d}"
-        wall = datetime.combine(day, time(int(found[4]), int(found[5]), int(found[6] or 0)))
-        if found[7]:
+        wall = datetime.combine(day, time(int(match[4]), int(match[5]), int(match[6] or 0)))
+        if match[7]:
             wall = wall.replace(tzinfo=UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
         return f"{wall.date() - timedelta(days=int(wall.time() < start)):%Y%m%d}"
     except (ValueError, OverflowError):
@@ -196,16 +196,16 @@ def _from_words(plain: str, text: str) -> str:
     frequency, interval, rest, after_every = "", 1, words, False
     if ending := _MONTHLY_END.search(f" {rest}"):
         frequency, rest = "MONTHLY", f" {rest}"[: ending.start()].strip()
-    if found := re.match(r"(monthly|weekly|daily|fortnightly)\b ?", rest):
-        frequency, interval = _unit(found[1].removesuffix("ly"), frequency, 1, text)
-        rest = rest[found.end() :]
-    elif found := _EVERY.match(rest):
-        number = found["number"]
+    if match := re.match(r"(monthly|weekly|daily|fortnightly)\b ?", rest):
+        frequency, interval = _unit(match[1].removesuffix("ly"), frequency, 1, text)
+        rest = rest[match.end() :]
+    elif match := _EVERY.match(rest):
+        number = match["number"]
         if number and not number.isdecimal() and number not in _NUMBERS:
             raise _not_understood(text)
         times = int(number) if number and number.isdecimal() else _NUMBERS.get(number or "", 1)
-        frequency, interval = _unit(found["unit"], frequency, times, text)
-        rest = rest[found.end() :]
+        frequency, interval = _unit(match["unit"], frequency, times, text)
+        rest = rest[match.end() :]
     elif rest.startswith("every other "):
         frequency, interval, rest = "WEEKLY", 2, rest.removeprefix("every other ")
     elif rest.startswith("every "):
@@ -222,12 +222,16 @@ def _from_words(plain: str, text: str) -> str:
 
 
 def _unit(unit: str, frequency: str, times: int, text: str) -> tuple[str, int]:
-    found = {"day": "DAILY", "dai": "DAILY", "week": "WEEKLY", "fortnight": "WEEKLY", "month": "MONTHLY"}[
-        unit
-    ]
-    if frequency and frequency != found:
+    unit_frequency = {
+        "day": "DAILY",
+        "dai": "DAILY",
+        "week": "WEEKLY",
+        "fortnight": "WEEKLY",
+        "month": "MONTHLY",
+    }[unit]
+    if frequency and frequency != unit_frequency:
         raise _not_understood(text)
-    return found, times * (2 if unit == "fortnight" else 1)
+    return unit_frequency, times * (2 if unit == "fortnight" else 1)
 
 
 def _which_days(words: str, frequency: str, text: str, *, after_every: bool) -> str:
@@ -251,12 +255,12 @@ def _which_days(words: str, frequency: str, text: str, *, after_every: bool) -> 
         else:
             raise _not_understood(text)
     numbered = bool(re.search(r"\d", "".join(days)))
-    if after_every and (found := re.fullmatch(r"([2-5])([A-Z]{2})", ",".join(days))):
-        name = next(word for word, day in _WEEKDAYS.items() if day == found[2]).capitalize()
-        nth = next(word for word, number in _ORDINALS.items() if number == int(found[1]))
+    if after_every and (nth_weekday := re.fullmatch(r"([2-5])([A-Z]{2})", ",".join(days))):
+        name = next(word for word, day in _WEEKDAYS.items() if day == nth_weekday[2]).capitalize()
+        nth = next(word for word, number in _ORDINALS.items() if number == int(nth_weekday[1]))
         raise Refused(
             f"rule '{_one_line(text)}' has two meanings; write '{nth} {name} of the month' or "
-            f"'every {found[1]} weeks on {name}'"
+            f"'every {nth_weekday[1]} weeks on {name}'"
         )
     if ordinals and (
         days

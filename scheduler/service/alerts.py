@@ -1,4 +1,7 @@
-"""Alert the operators to a trouble by webhook, never by mail: once when it begins, and once when it ends."""
+"""Alert the operators by webhook, never by mail, when a trouble begins and when it ends.
+
+`health.troubles` decides what counts as trouble.
+"""
 
 import asyncio
 import json
@@ -126,7 +129,9 @@ class AlertNotifier:
             async with self._database.tick() as connection:
                 queued = await service_state.read(connection, service_state.ALERTS) or []
                 await service_state.write(
-                    connection, service_state.ALERTS, [other for other in queued if other != alert] or None
+                    connection,
+                    service_state.ALERTS,
+                    [waiting for waiting in queued if waiting != alert] or None,
                 )
 
     async def _claim(self) -> dict[str, Any] | None:

@@ -70,7 +70,8 @@ class Tick:
 class Wait:
     """The start and end (UTC) of the meeting before the one that an invitation is about.
 
-    Who came after the invitation was due, and before that start, is invited at that end.
+    Who came after the invitation was due, and before that start, is invited at that end. If a meeting of the series was
+    cancelled or moved later than that, `over` is the instant of this change: nobody has to wait for it any more.
     """
 
     starts: datetime
@@ -240,16 +241,22 @@ class Planner:
                 if not applies_to(policy, series):
                     continue
                 adopted = adopted_policies[series.slug, policy.slug]
+                candidates = [
+                    occurrence
+                    for occurrence in stored
+                    if occurrence.series == series.slug and occurrence.starts <= until
+                ]
+                may_be_late = policy.kind is Kind.INVITATION and any(
+                    occurrence.starts - policy.longest_lead < adopted.adopted_at for occurrence in candidates
+                )
                 for want in wanted_notices(
                     policy,
-                    [
-                        occurrence
-                        for occurrence in stored
-                        if occurrence.series == series.slug and occurrence.starts <= until
-                    ],
+                    candidates,
                     zones=zones,
                     adopted_at=adopted.adopted_at,
-                    invited_late=await stored_late_invitations(connection, series, adopted),
+                    invited_late=(
+                        await stored_late_invitations(connection, series, adopted) if may_be_late else {}
+                    ),
                 ):
                     wants[want.identity] = want
         return wants
@@ -332,10 +339,22 @@ class Planner:
                     pending.append((notice, due, replace(reach, latecomers=True)))
         # Latest first, so that a sender running meanwhile sees that the earlier ones are superseded.
         for notice, due, reach in sorted(pending, key=lambda row: (row[1].due, row[0].id), reverse=True):
-            for zone in sorted(zones) if due.zone == EVERY_ZONE else [due.zone]:
+            firsts = dict.fromkeys(zones if due.zone == EVERY_ZONE else [due.zone], 1)
+            if reach.latecomers:
+                async with self._database.read() as connection:
+                    latecomers = await fan_out.first_latecomers(connection, notice, due.due, reach)
+                firsts = {zone: latecomers[zone] for zone in firsts if zone in latecomers}
+            for zone, first in sorted(firsts.items()):
                 start = self._scheduler.start(notice, due.zone, due.due)
                 await self._fan_out_zone(
-                    notice, zone, due.due, now, start=start, changed_since=None, reach=reach
+                    notice,
+                    zone,
+                    due.due,
+                    now,
+                    start=start,
+                    changed_since=None,
+                    reach=reach,
+                    after=first - 1,
                 )
             async with self._database.tick() as connection:
                 await notices.mark_fanned(connection, notice.id, due.zone, now)
@@ -352,9 +371,17 @@ class Planner:
         waits = {}
         for notice in invitations:
             occurrence = by_key.get(notice.occurrence or "")
-            before = occurrence_before(recent, occurrence) if occurrence else None
-            if before:
-                waits[notice.id] = Wait(starts=before.starts, over=before.ends)
+            if not occurrence:
+                continue
+            before = occurrence_before(recent, occurrence)
+            changes = [
+                other.changed_at
+                for other in recent
+                if other.series == occurrence.series and other.key != occurrence.key and other.revision
+            ]
+            over = max([*changes, *([before.ends] if before else [])], default=None)
+            if over:
+                waits[notice.id] = Wait(starts=before.starts if before else over, over=over)
         return waits
 
     def _reach(self, notice: Notice, waits: Mapping[int, Wait], now: datetime) -> Reach:
@@ -375,8 +402,8 @@ class Planner:
         start: datetime,
         changed_since: int | None,
         reach: Reach,
+        after: int | None = 0,
     ) -> None:
-        after: int | None = 0
         while after is not None:
             async with self._database.tick() as connection:
                 after = await fan_out.fan_out(

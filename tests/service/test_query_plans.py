@@ -37,7 +37,7 @@ def noted(database: Database) -> Iterator[Statements]:
     engines = [database._engine.sync_engine, *([database._sync_writer] if database.is_sqlite else [])]
 
     def note(_connection: Any, _cursor: Any, statement: str, given: Any, _context: Any, many: bool) -> None:
-        if re.search(r"\b(past_)?deliveries\b", statement):
+        if re.search(r"\b(past_)?deliveries|follows\b", statement):
             found[statement] = given[0] if many else given
 
     for engine in engines:

@@ -4,7 +4,7 @@ members.
 A tick is idempotent; several may run at once.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -148,9 +148,9 @@ class Planner:
                 await lifecycle.settle_changed(connection)
             await self._reconcile(connection, now, since=max(min(last or now, now), now - LONGEST_LOOK_BACK))
         await self._scheduler.look(now, ahead=FAN_OUT_AHEAD)
-        await self._fan_out(now)
+        fanned_out = await self._fan_out(now)
         if members_changed:
-            await self._follow_members(now, changed_since=None if sweep else watermark)
+            await self._follow_members(now, changed_since=None if sweep else watermark, fanned_out=fanned_out)
         async with self._database.tick() as connection:
             await service_state.write(connection, service_state.WATERMARK, mark)
             if sweep:
@@ -318,8 +318,9 @@ class Planner:
             withdrawn = await lifecycle.withdraw(connection, notice.id, reason=reason)
             log.info("notice-withdrawn", notice=notice.id, reason=reason, deliveries=withdrawn)
 
-    async def _fan_out(self, now: datetime) -> None:
-        """Insert the deliveries whose sending begins within FAN_OUT_AHEAD."""
+    async def _fan_out(self, now: datetime) -> set[tuple[int, str]]:
+        """Insert the deliveries whose sending begins within FAN_OUT_AHEAD. Return the notices and zones (of their due
+        instants) for which every member was considered."""
         async with self._database.read() as connection:
             followed = [
                 notice for notice in await notices.open_notices(connection) if _follows_audience(notice)
@@ -358,6 +359,7 @@ class Planner:
                 )
             async with self._database.tick() as connection:
                 await notices.mark_fanned(connection, notice.id, due.zone, now)
+        return {(notice.id, due.zone) for notice, due, reach in pending if not reach.latecomers}
 
     async def _waits(
         self, connection: AsyncConnection, open_notices: Sequence[Notice], now: datetime
@@ -418,8 +420,13 @@ class Planner:
                     reach=reach,
                 )
 
-    async def _follow_members(self, now: datetime, *, changed_since: int | None) -> None:
-        """Update the deliveries of open notices for members who joined, left, declined or changed zone."""
+    async def _follow_members(
+        self, now: datetime, *, changed_since: int | None, fanned_out: Collection[tuple[int, str]]
+    ) -> None:
+        """Update the deliveries of open notices for members who joined, left, declined or changed zone.
+
+        `fanned_out` are the notices and zones for which this tick has considered every member already.
+        """
         async with self._database.tick() as connection:
             await lifecycle.follow_members(
                 connection, now, changed_since=changed_since, by_choice=self._by_choice
@@ -432,7 +439,11 @@ class Planner:
             zones = await members.zones(connection)
         for notice in open_notices:
             if _follows_audience(notice) and notice.expires > now:
-                fanned = {zone: due.due for zone, due in dues.get(notice.id, {}).items() if due.fanned_at}
+                fanned = {
+                    zone: due.due
+                    for zone, due in dues.get(notice.id, {}).items()
+                    if due.fanned_at and (notice.id, zone) not in fanned_out
+                }
                 for zone in sorted(zones):
                     if due := due_in(fanned, zone):
                         # Once sending has begun, newcomers are sent the notice at its due instant.

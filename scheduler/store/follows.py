@@ -34,7 +34,8 @@ def is_follower(
         return said_yes if series in by_choice else ~said_no
     if not by_choice:
         return ~said_no
-    return or_(said_yes, and_(series.not_in(by_choice), ~said_no))
+    # A database looks at the member's choice only once.
+    return or_(and_(series.in_(by_choice), said_yes), and_(series.not_in(by_choice), ~said_no))
 
 
 def has_followed_since(

@@ -430,4 +430,6 @@ TestFollowing.settings = settings(max_examples=4, stateful_step_count=10, deadli
 @pytest.mark.proof
 @pytest.mark.short
 def test_members_are_told_what_they_follow_whatever_they_do() -> None:
-    run_state_machine_as_test(Following, settings=settings(max_examples=40, deadline=None))
+    run_state_machine_as_test(
+        Following, settings=settings(max_examples=25, stateful_step_count=10, deadline=None)
+    )

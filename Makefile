@@ -27,7 +27,7 @@ run: $(VENV)/.installed ## Run the demo on http://127.0.0.1:8000, with forty mad
 	@exec $(BIN)/third-thursday demo
 
 test: $(VENV)/.installed-dev ## Run the tests on all cores; tests that need PostgreSQL or a browser are skipped without it
-	$(BIN)/python -m pytest -n auto $(TESTS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
 
 check: $(VENV)/.installed-dev ## Run ruff, mypy --strict and import-linter
 	$(BIN)/ruff check

@@ -1,10 +1,11 @@
-"""What every test may lean on: a real PostgreSQL, a real browser, and a skip that can be forbidden."""
+"""Fixtures for all tests: a real PostgreSQL, a real browser, golden files; and skips that can be forbidden."""
 
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, settings
 
+from scheduler.store import service_state
 from scheduler.store.database import Database
 from tests.installation import empty_database, make_tables
 from tests.postgres import Cluster, execute, free_loopback_port, postgres_programs
@@ -20,7 +22,11 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 FORBIDDEN = "the kernel does not allow"
-"""Begins why a test is skipped where this machine's kernel, or the container that it runs in, forbids what it needs."""
+"""How the reason of a skip begins if the machine's kernel or container forbids what the test needs."""
+
+# Without bytecode, each process that a test starts compiles the program again, and Alembic each migration.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 _NOTHING_SKIPPED = os.environ.get("THIRD_THURSDAY_TEST_REQUIRE") == "all"
 
@@ -33,7 +39,7 @@ settings.load_profile(os.environ.get("THIRD_THURSDAY_TEST_PROFILE", "dev"))
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """THIRD_THURSDAY_TEST_REQUIRE=all: what would be skipped has failed, but for what no package can bring."""
+    """With THIRD_THURSDAY_TEST_REQUIRE=all, fail tests that would be skipped, unless no package could prevent it."""
     report = yield
     forbidden = call.excinfo is not None and str(call.excinfo.value).startswith(FORBIDDEN)
     if _NOTHING_SKIPPED and report.skipped and not forbidden and not hasattr(report, "wasxfail"):
@@ -44,12 +50,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """The URL of a server on which databases may be made; its path names none.
+    """Yield the URL of a server on which tests may create databases, without the name of a database.
 
-    THIRD_THURSDAY_TEST_POSTGRES_URL, or a cluster of our own that ends with the tests.
+    It is THIRD_THURSDAY_TEST_POSTGRES_URL, or that of a temporary cluster, which is stopped after the tests.
     """
-    if given := os.environ.get("THIRD_THURSDAY_TEST_POSTGRES_URL"):
-        yield given.rstrip("/")
+    if url := os.environ.get("THIRD_THURSDAY_TEST_POSTGRES_URL"):
+        yield url.rstrip("/")
         return
     programs = postgres_programs()
     if not programs:
@@ -62,7 +68,7 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
-    """The URL of an empty PostgreSQL database that is this test's own."""
+    """The URL of an empty PostgreSQL database for one test."""
     name = f"third_thursday_test_{uuid4().hex}"
     asyncio.run(execute(postgres_server, f"CREATE DATABASE {name}"))
     yield f"{postgres_server}/{name}"
@@ -87,22 +93,115 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+Fill = Callable[[str, Path], Awaitable[None]]
+"""Fills a database that has this version's tables, given its URL and a folder for what else an installation keeps."""
+
+CopyDatabase = Callable[..., Awaitable[str]]
+"""Makes this test's own database, and returns its URL. Given a Fill, the database and the test's folder are copies of
+what that made, which happens once for all tests."""
+
+
+@pytest.fixture(scope="session")
+def filled_on_sqlite() -> dict[Fill, Path]:
+    """The folder that each Fill filled, with its database."""
+    return {}
+
+
+@pytest.fixture
+def copy_sqlite(
+    sqlite_template: Path,
+    filled_on_sqlite: dict[Fill, Path],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> CopyDatabase:
+    """Makes a SQLite database in the test's folder."""
+
+    async def copy(fill: Fill | None = None) -> str:
+        if fill is None:
+            return f"sqlite:///{shutil.copy(sqlite_template, tmp_path)}"
+        if fill not in filled_on_sqlite:
+            folder = tmp_path_factory.mktemp("filled")
+            await fill(f"sqlite:///{shutil.copy(sqlite_template, folder)}", folder)
+            filled_on_sqlite[fill] = folder
+        shutil.copytree(filled_on_sqlite[fill], tmp_path, dirs_exist_ok=True)
+        return f"sqlite:///{tmp_path / sqlite_template.name}"
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def filled_on_postgres(postgres_server: str) -> Iterator[dict[Fill, tuple[str, Path]]]:
+    """The database, and the folder, that each Fill filled."""
+    filled: dict[Fill, tuple[str, Path]] = {}
+    yield filled
+    for name, _ in filled.values():
+        asyncio.run(execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def copy_postgres(
+    postgres_server: str,
+    postgres_template: str,
+    filled_on_postgres: dict[Fill, tuple[str, Path]],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[CopyDatabase]:
+    """Makes a PostgreSQL database, which is dropped at the end."""
+    made: list[str] = []
+
+    async def copy_of(template: str) -> str:
+        name = f"third_thursday_test_{uuid4().hex}"
+        await execute(postgres_server, f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    async def copy(fill: Fill | None = None) -> str:
+        template = postgres_template
+        if fill:
+            if fill not in filled_on_postgres:
+                template, folder = await copy_of(postgres_template), tmp_path_factory.mktemp("filled")
+                await fill(f"{postgres_server}/{template}", folder)
+                await _forget_where_it_is(f"{postgres_server}/{template}")
+                filled_on_postgres[fill] = template, folder
+            template, folder = filled_on_postgres[fill]
+            shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+        made.append(await copy_of(template))
+        return f"{postgres_server}/{made[-1]}"
+
+    yield copy
+    for name in made:
+        asyncio.run(execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _forget_where_it_is(url: str) -> None:
+    """Let a copy of this database pass for the original: the planner sends nothing from a copy until it is told to."""
+    database = Database(url)
+    async with database.write() as connection:
+        await service_state.write(connection, service_state.DATABASE_IDENTITY, None)
+    await database.close()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def copy_database(request: pytest.FixtureRequest) -> CopyDatabase:
+    """Makes databases: once SQLite's, once PostgreSQL's."""
+    copy: CopyDatabase = request.getfixturevalue(
+        "copy_sqlite" if request.param == "sqlite" else "copy_postgres"
+    )
+    return copy
+
+
+@pytest.fixture
+def database_url(copy_database: CopyDatabase) -> str:
     """The URL of a database with this version's tables that is this test's own: once SQLite's, once PostgreSQL's."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{shutil.copy(request.getfixturevalue('sqlite_template'), tmp_path)}"
-        return
-    server, template = (request.getfixturevalue(name) for name in ("postgres_server", "postgres_template"))
-    name = f"third_thursday_test_{uuid4().hex}"
-    asyncio.run(execute(server, f"CREATE DATABASE {name} TEMPLATE {template}"))
-    yield f"{server}/{name}"
-    asyncio.run(execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
+
+    async def made() -> str:
+        return await copy_database()
+
+    return asyncio.run(made())
 
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """An open database with this version's tables, once SQLite's, once PostgreSQL's."""
+    """An open database with this version's tables: first SQLite, then PostgreSQL."""
     database = Database(database_url)
     yield database
     await database.close()
@@ -118,14 +217,14 @@ def free_port() -> int:
 def chromium() -> str:
     """The path of Debian's Chromium, or of another on the PATH."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     pytest.skip("needs Chromium (Debian's package chromium)")
 
 
 @pytest.fixture
 async def browser(chromium: str) -> AsyncIterator["Browser"]:
-    """A headless browser of this test's own, by Playwright's asynchronous interface."""
+    """A headless browser for one test, through Playwright's asynchronous interface."""
     from playwright.async_api import async_playwright
 
     async with async_playwright() as playwright:
@@ -139,7 +238,7 @@ async def browser(chromium: str) -> AsyncIterator["Browser"]:
 
 @pytest.fixture(scope="session")
 def program() -> Callable[[str], str]:
-    """Finds a program by its name; a machine that lacks it skips the test."""
+    """Return a function that finds a program by its name, and skips the test if it is not installed."""
 
     def find(name: str) -> str:
         return shutil.which(name) or pytest.skip(f"needs the program {name}")
@@ -149,7 +248,7 @@ def program() -> Callable[[str], str]:
 
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, bytes], None]:
-    """Compares bytes with the golden file of that name beside the test, or writes it where UPDATE_GOLDENS is set."""
+    """Return a function that compares bytes with a golden file beside the test, or writes it with UPDATE_GOLDENS."""
 
     def compare(name: str, found: bytes) -> None:
         path = request.path.parent / "golden" / name

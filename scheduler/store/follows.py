@@ -34,7 +34,21 @@ def is_follower(
         return said_yes if series in by_choice else ~said_no
     if not by_choice:
         return ~said_no
-    return or_(said_yes, and_(series.not_in(by_choice), ~said_no))
+    # A database looks at the member's choice only once.
+    return or_(and_(series.in_(by_choice), said_yes), and_(series.not_in(by_choice), ~said_no))
+
+
+def has_followed_since(
+    member: ColumnElement[int], series: str, by_choice: Collection[str], moment: datetime
+) -> ColumnElement[bool]:
+    """Return the condition that a member follows a series and did not begin to after `moment`.
+
+    The same as `is_follower` without `began_to_follow_after`, in one look at the member's choice instead of two.
+    """
+    if series in by_choice:
+        in_time = or_(follows.c.since.is_(None), follows.c.since <= moment)
+        return chose(member, series, follows.c.follows, in_time)
+    return ~chose(member, series, or_(~follows.c.follows, follows.c.since > moment))
 
 
 def began_to_follow_after(member: ColumnElement[int], series: str, moment: datetime) -> ColumnElement[bool]:

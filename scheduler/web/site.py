@@ -61,6 +61,11 @@ class Site:
         """The series by their slugs."""
         return {series.slug: series for series in self.series}
 
+    @property
+    def has_choice(self) -> bool:
+        """Whether members choose which series they follow."""
+        return len(self.series) > 1 or any(series.by_choice for series in self.series)
+
 
 def site_of(connection: HTTPConnection) -> Site:
     """Return the site that a request is for."""

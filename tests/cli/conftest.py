@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -41,13 +43,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def command(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Return a function that runs `third-thursday ARGUMENTS` in `folder`."""
+    """Return a function that runs `third-thursday ARGUMENTS` in `folder`, in this process.
 
-    def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["third-thursday", *arguments])
+    Starting a process takes a second or more; only what a process of its own must show needs one.
+    """
+
+    def run(*arguments: str, stdin: bytes | None = None, **environment: str) -> Ended:
         capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["third-thursday", *arguments])
+            if stdin is not None:
+                patch.setattr(sys, "stdin", TextIOWrapper(BytesIO(stdin), encoding="utf-8"))
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                main()
         written = capsys.readouterr()
         code = ended.value.code
         return Ended(code if isinstance(code, int) else int(code is not None), written.out, written.err)
@@ -73,12 +83,21 @@ def clock(folder: Path) -> Iterator[time_machine.Traveller]:
         yield traveller
 
 
+@pytest.fixture(scope="session")
+def folder_with_members(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which `members` was first made, to be copied; empty until then."""
+    return tmp_path_factory.mktemp("members")
+
+
 @pytest.fixture
-def members(command: Command, folder: Path, clock: time_machine.Traveller) -> None:
+def members(command: Command, folder: Path, clock: time_machine.Traveller, folder_with_members: Path) -> None:
     """Four members who were not invited to the next meeting; Ann is a convenor."""
-    (folder / "people.csv").write_text(PEOPLE)
-    assert command("members", "import", "people.csv", "--no-invite").code == 0
-    assert command("members", "set", "ann@example.org", "--convenor").code == 0
+    if not any(folder_with_members.iterdir()):
+        (folder / "people.csv").write_text(PEOPLE)
+        assert command("members", "import", "people.csv", "--no-invite").code == 0
+        assert command("members", "set", "ann@example.org", "--convenor").code == 0
+        shutil.copytree(folder, folder_with_members, dirs_exist_ok=True)
+    shutil.copytree(folder_with_members, folder, dirs_exist_ok=True)
 
 
 @pytest.fixture

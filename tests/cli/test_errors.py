@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Command, Ended
+
 SERIES = "conversation-for-kindness"
 CODE = {"failed": 1, "usage": 2}
 
 
-def command(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `third-thursday ARGUMENTS` in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "scheduler", *arguments],
         cwd=folder,
@@ -26,9 +29,10 @@ def command(folder: Path, *arguments: str, **environment: str) -> subprocess.Com
     )
 
 
-def require_one_line(done: subprocess.CompletedProcess[str], kind: str, *words: str) -> None:
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("timestamp=")]
-    assert done.returncode == CODE[kind], done.stderr
+def require_one_line(done: Ended | subprocess.CompletedProcess[str], kind: str, *words: str) -> None:
+    code, err = (done.code, done.err) if isinstance(done, Ended) else (done.returncode, done.stderr)
+    lines = [line for line in err.splitlines() if not line.startswith("timestamp=")]
+    assert code == CODE[kind], err
     assert len(lines) == 1
     assert lines[0].startswith("third-thursday: ")
     for word in words:
@@ -38,6 +42,11 @@ def require_one_line(done: subprocess.CompletedProcess[str], kind: str, *words: 
 @pytest.mark.parametrize(
     ("arguments", "kind", "words"),
     [
+        (["shedule"], "usage", ["'schedule'", "third-thursday --help"]),
+        (["schedule", "--form", "2026-01-01"], "usage", ["--from", "third-thursday schedule --help"]),
+        (["notice", "send"], "usage", ["--subject"]),
+        (["schedule", "--count", "many"], "usage", ["--count"]),
+        (["members", "show"], "usage", ["EMAIL"]),
         (["schedule", "--zone", "EST"], "usage", ["--zone", "EST"]),
         (["schedule", "--zone", "Etc/GMT+5"], "usage", ["Etc/GMT+5"]),
         (["schedule", "--from", "2026-02-30"], "usage", ["--from", "YYYY-MM-DD"]),
@@ -63,15 +72,15 @@ def require_one_line(done: subprocess.CompletedProcess[str], kind: str, *words: 
     ],
 )
 def test_a_wrong_word_is_told_in_one_line(
-    tmp_path: Path, arguments: list[str], kind: str, words: list[str]
+    command: Command, arguments: list[str], kind: str, words: list[str]
 ) -> None:
-    require_one_line(command(tmp_path, *arguments), kind, *words)
+    require_one_line(command(*arguments), kind, *words)
 
 
 def test_a_wrong_setting_names_file_section_and_key(tmp_path: Path) -> None:
     (tmp_path / "my.toml").write_text("[web]\nprot = 80\n")
     require_one_line(
-        command(tmp_path, "--config", "my.toml", "plan"), "usage", "my.toml", "[web]", "prot", "port"
+        run(tmp_path, "--config", "my.toml", "plan"), "usage", "my.toml", "[web]", "prot", "port"
     )
 
 
@@ -80,43 +89,43 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        require_one_line(command(tmp_path, "serve", THIRD_THURSDAY_WEB__PORT=port), "failed", port)
+        require_one_line(run(tmp_path, "serve", THIRD_THURSDAY_WEB__PORT=port), "failed", port)
 
 
-def test_a_newer_database_is_refused_by_all(tmp_path: Path) -> None:
-    assert command(tmp_path, "migrate").returncode == 0
-    with sqlite3.connect(tmp_path / "var" / "third-thursday.sqlite") as database:
+def test_a_newer_database_is_refused_by_all(command: Command, folder: Path) -> None:
+    assert command("migrate").code == 0
+    with sqlite3.connect(folder / "var" / "third-thursday.sqlite") as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
     database.close()
     for name in ("plan", "migrate", "status"):
-        require_one_line(command(tmp_path, name), "failed", "newer version")
+        require_one_line(command(name), "failed", "newer version")
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "var").mkdir()
-    (tmp_path / "var" / "third-thursday.sqlite").write_text("what is this? " * 100)
-    require_one_line(command(tmp_path, "plan"), "failed", "third-thursday.sqlite")
+def test_a_file_that_is_no_database_is_refused(command: Command, folder: Path) -> None:
+    (folder / "var").mkdir()
+    (folder / "var" / "third-thursday.sqlite").write_text("what is this? " * 100)
+    require_one_line(command("plan"), "failed", "third-thursday.sqlite")
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "var").write_text("a file is in the way")
-    require_one_line(command(tmp_path, "plan"), "failed", "var")
+def test_a_folder_that_cannot_be_made_is_named(command: Command, folder: Path) -> None:
+    (folder / "var").write_text("a file is in the way")
+    require_one_line(command("plan"), "failed", "var")
 
 
 def test_a_mail_folder_that_cannot_be_written_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "mail").write_text("a file is in the way")
     port = str(_free_port())
-    done = command(
+    done = run(
         tmp_path, "serve", THIRD_THURSDAY_MAIL__TRANSPORT="maildir:mail", THIRD_THURSDAY_WEB__PORT=port
     )
     require_one_line(done, "failed", "mail")
 
 
-def test_a_relay_that_cannot_be_reached_is_named_by_doctor(tmp_path: Path) -> None:
-    done = command(tmp_path, "doctor", THIRD_THURSDAY_MAIL__TRANSPORT=f"smtp://127.0.0.1:{_free_port()}")
-    assert done.returncode == 1
-    assert "cannot be reached" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+def test_a_relay_that_cannot_be_reached_is_named_by_doctor(command: Command) -> None:
+    done = command("doctor", THIRD_THURSDAY_MAIL__TRANSPORT=f"smtp://127.0.0.1:{_free_port()}")
+    assert done.code == 1
+    assert "cannot be reached" in done.out
+    assert "Traceback" not in done.out + done.err
 
 
 def _free_port() -> int:
@@ -125,20 +134,18 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_what_a_command_logs_never_stands_on_standard_output(tmp_path: Path) -> None:
-    assert command(tmp_path, "migrate").returncode == 0
-    with sqlite3.connect(tmp_path / "var" / "third-thursday.sqlite") as database:
+def test_what_a_command_logs_never_stands_on_standard_output(command: Command, folder: Path) -> None:
+    assert command("migrate").code == 0
+    with sqlite3.connect(folder / "var" / "third-thursday.sqlite") as database:
         hold = '{"reason": "clock-jumped", "since": "2026-11-01T00:00:00+00:00"}'
         database.execute("INSERT INTO facts (name, value) VALUES ('hold', ?)", (hold,))
     database.close()
-    done = command(tmp_path, "resume")
+    done = run(folder, "resume")
     assert done.stdout == "sending continues; it was held (clock-jumped) since 2026-11-01 00:00 UTC\n"
     assert "sending-resumed" in done.stderr
 
 
-def test_the_database_and_the_key_are_for_nobody_else_to_read(tmp_path: Path) -> None:
-    assert command(tmp_path, "plan").returncode == 0
-    modes = {
-        path.name: path.stat().st_mode & 0o077 for path in [tmp_path / "var", *(tmp_path / "var").iterdir()]
-    }
+def test_the_database_and_the_key_are_for_nobody_else_to_read(command: Command, folder: Path) -> None:
+    assert command("plan").code == 0
+    modes = {path.name: path.stat().st_mode & 0o077 for path in [folder / "var", *(folder / "var").iterdir()]}
     assert modes == dict.fromkeys(("var", "third-thursday.sqlite", "secret"), 0)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +27,22 @@ class Piped:
     lines: list[str]
 
 
-def ingest(octets: bytes, *arguments: str, **environment: str) -> Piped:
-    """Run `third-thursday ingest < file` in a process of its own."""
+Ingest = Callable[..., Piped]
+
+
+@pytest.fixture
+def ingest(command: Command) -> Ingest:
+    """Return a function that runs `third-thursday ingest < file` in this process."""
+
+    def piped(octets: bytes, *arguments: str, **environment: str) -> Piped:
+        ended = command("ingest", *arguments, stdin=octets, **environment)
+        return Piped(ended.code, ended.out.encode(), ended.err.splitlines())
+
+    return piped
+
+
+def ingest_in_a_process(octets: bytes, *arguments: str, **environment: str) -> Piped:
+    """Run `third-thursday ingest < file` in a process of its own, as a mail server does."""
     ended = subprocess.run(
         [*CLIENT, "ingest", *arguments],
         input=octets,
@@ -49,7 +64,7 @@ def verp(keys: Keys) -> str:
 
 
 def test_a_bounce_a_wish_to_leave_and_a_letter_each_do_what_they_say_in_one_line(
-    keys: Keys, command: Command
+    keys: Keys, command: Command, ingest: Ingest
 ) -> None:
     for octets, arguments, line in (
         (
@@ -87,7 +102,7 @@ def test_a_bounce_a_wish_to_leave_and_a_letter_each_do_what_they_say_in_one_line
 
 
 def test_a_suppressed_address_is_shown_and_lifted(
-    keys: Keys, command: Command, clock: time_machine.Traveller
+    keys: Keys, command: Command, ingest: Ingest, clock: time_machine.Traveller
 ) -> None:
     ingest(returned.postfix(verp(keys), "bo@example.org"))
     assert "suppressed:  1 member, " in command("status").out
@@ -100,7 +115,7 @@ def test_a_suppressed_address_is_shown_and_lifted(
     assert "suppressed:" not in command("status").out
 
 
-def test_what_cannot_be_done_now_is_one_line_and_may_come_again(keys: Keys, folder: Path) -> None:
+def test_what_cannot_be_done_now_is_one_line_and_may_come_again(keys: Keys, ingest: Ingest) -> None:
     octets = returned.postfix(verp(keys), "bo@example.org")
     ended = ingest(octets, THIRD_THURSDAY_DATABASE__URL="sqlite:///var")
     assert (ended.code, len(ended.lines)) == (1, 1)
@@ -113,12 +128,12 @@ def test_what_cannot_be_done_now_is_one_line_and_may_come_again(keys: Keys, fold
 
 
 def test_whoever_pipes_in_more_than_is_read_is_not_cut_off(keys: Keys) -> None:
-    ended = ingest(b"Subject: long\r\n\r\n" + b"words\r\n" * 1_000_000)
+    ended = ingest_in_a_process(b"Subject: long\r\n\r\n" + b"words\r\n" * 1_000_000)
     assert (ended.code, len(ended.lines)) == (0, 1)
 
 
 def test_a_flooded_queue_costs_no_mail_server_an_error_and_is_dropped_in_bulk(
-    keys: Keys, command: Command, folder: Path
+    keys: Keys, command: Command, ingest: Ingest
 ) -> None:
     big = b"x" * 250_000
     several = [

@@ -109,7 +109,9 @@ NOTICE = Cohort(
     subject="A walk in March, and two questions",
     body=(Path(__file__).parent / "golden" / "notice.md").read_text(encoding="utf-8"),
 )
-COHORTS = {one.kind.value: one for one in (INVITATION, REMINDER, FOLLOW_UP, UPDATE, CANCELLATION, NOTICE)}
+COHORTS = {
+    cohort.kind.value: cohort for cohort in (INVITATION, REMINDER, FOLLOW_UP, UPDATE, CANCELLATION, NOTICE)
+}
 SERVICE_MAILS = {
     kind.value: Cohort(kind=kind, zone=MEI.zone, locale=MEI.locale)
     for kind in PERSONAL

@@ -229,10 +229,10 @@ def test_every_mail_says_who_we_are_how_to_subscribe_and_how_to_leave(kind: str)
 
 
 def test_only_a_member_whose_zone_we_assumed_is_asked_whether_it_is_right() -> None:
-    asked = received(message(at(INVITATION, "Europe/Berlin", "de-DE"), MEI._replace(assumed=True)))
+    mail = received(message(at(INVITATION, "Europe/Berlin", "de-DE"), MEI._replace(assumed=True)))
     question = "We worked out your time zone (Europe/Berlin) from your country. If it's wrong, "
-    assert question in asked.text and question in asked.html
-    assert "/me/" in asked.text and "/me/" in asked.html
+    assert question in mail.text and question in mail.html
+    assert "/me/" in mail.text and "/me/" in mail.html
     assert "worked out" not in received(message(at(INVITATION, "Europe/Berlin", "de-DE"))).text
 
 

@@ -45,35 +45,35 @@ answered = st.dictionaries(
     st.integers(1, 40),
     st.from_regex(r"[a-z2-7]{34}", fullmatch=True),
 )
-def test_filled_in_is_the_same_as_made_for_the_member_wherever_the_folds_come(
+def test_a_filled_template_equals_the_members_own_feed_wherever_lines_are_folded(
     answers: Mapping[str, Answer], alarm: timedelta | None, topic: str, host: int, token: str
 ) -> None:
     """Topics and hosts of any length move the token to every position in a line of 75 octets."""
     community = replace(COMMUNITY, base_url=f"https://{'m' * host}.example.org")
-    occurrences = [replace(one, topic=topic) for one in OCCURRENCES]
+    occurrences = [replace(occurrence, topic=topic) for occurrence in OCCURRENCES]
     common = PrivateFeed(
         occurrences, ALL, community, join_url=community.join_url, alarm=alarm, changed_at=CHANGED
     )
-    made = feed(
+    expected = feed(
         occurrences,
         ALL,
         community,
         name=community.name,
         alarm=alarm,
         answers=answers,
-        join=lambda one: community.join_url(token, one.key),
+        join=lambda occurrence: community.join_url(token, occurrence.key),
     )
-    assert common.fill(token, answers) == made
-    assert common.fill(token, answers) == made  # from what it remembers now
+    assert common.fill(token, answers) == expected
+    assert common.fill(token, answers) == expected  # from what it remembers now
 
 
-def test_one_member_s_feed_leaves_nothing_in_the_next_one_s() -> None:
+def test_one_members_feed_leaves_nothing_in_the_next_ones() -> None:
     common = PrivateFeed(
         OCCURRENCES, ALL, COMMUNITY, join_url=COMMUNITY.join_url, alarm=None, changed_at=CHANGED
     )
     before = common.fill(TOKEN, {})
-    other = common.fill("b" * 34, {NOVEMBER.key: Answer("maybe", CHANGED)})
-    assert TOKEN not in other.decode().replace("\r\n ", "")
+    others_feed = common.fill("b" * 34, {NOVEMBER.key: Answer("maybe", CHANGED)})
+    assert TOKEN not in others_feed.decode().replace("\r\n ", "")
     assert common.fill(TOKEN, {}) == before
     assert "b" * 34 not in before.decode().replace("\r\n ", "")
 
@@ -84,7 +84,7 @@ def test_an_empty_feed_has_nothing_to_fill_in() -> None:
     assert FeedTemplate(b"as it is").fill(b"x" * 34) == b"as it is"
 
 
-def test_no_placeholder_stays_in_a_feed() -> None:
+def test_no_placeholder_remains_in_a_feed() -> None:
     series = replace(SERIES, description="0198")
     common = PrivateFeed(
         OCCURRENCES,

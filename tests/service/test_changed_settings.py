@@ -11,19 +11,27 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.localtime import local_time
 from scheduler.service.occurrences import Change, amend, preview
 from scheduler.service.schedule import read_meeting, schedule
+from tests.conftest import CopyDatabase
 from tests.installation import SERIES, Installation, open_installation
 
 ZONES = ("Europe/London", "Africa/Nairobi")
 KEY = f"{SERIES.slug}/2027-01-21"
 
 
-@pytest.fixture
-async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
-    """Members were told of the meeting in December, but not yet of the one in January."""
-    async with open_installation(tmp_path, datetime(2026, 12, 1, 12, tzinfo=UTC)) as installation:
+NOW = datetime(2026, 12, 10, tzinfo=UTC)
+
+
+async def fill(url: str, folder: Path) -> None:
+    async with open_installation(folder, datetime(2026, 12, 1, 12, tzinfo=UTC), url=url) as installation:
         await installation.tick()
         await installation.join(("Ann", "Europe/London"), ("Nia", "Africa/Nairobi"))
-        await installation.live(datetime(2026, 12, 10, tzinfo=UTC))
+        await installation.live(NOW)
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, copy_sqlite: CopyDatabase) -> AsyncIterator[Installation]:
+    """Members were told of the meeting in December, but not yet of the one in January."""
+    async with open_installation(tmp_path, NOW, url=await copy_sqlite(fill)) as installation:
         yield installation
 
 

@@ -19,6 +19,7 @@ from scheduler.store import answers, members, occurrences, returns
 from scheduler.store.members import Member
 from tests import bounces
 from tests import inbound_mail as returned
+from tests.conftest import CopyDatabase
 from tests.installation import COMMUNITY, Installation, address_of, open_installation
 
 NOW = datetime(2026, 11, 10, 14, tzinfo=UTC)
@@ -27,12 +28,16 @@ DOMAIN = "bounces.example.org"
 STRANGER = Keys(b"x" * 32)
 
 
-@pytest.fixture
-async def installation(tmp_path: Path, database_url: str) -> AsyncIterator[Installation]:
-    async with open_installation(tmp_path, NOW, url=database_url) as installation:
+async def fill(url: str, folder: Path) -> None:
+    async with open_installation(folder, NOW, url=url) as installation:
         await installation.tick()
         await installation.join(("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"))
         await installation.planner.tick()
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, copy_database: CopyDatabase) -> AsyncIterator[Installation]:
+    async with open_installation(tmp_path, NOW, url=await copy_database(fill)) as installation:
         yield installation
 
 

@@ -22,6 +22,7 @@ from scheduler.store import join_requests as join_requests_store
 from scheduler.store.ledger import claims
 from scheduler.store.notices import Notice
 from scheduler.store.schema import members as members_table
+from tests.conftest import CopyDatabase
 from tests.installation import Installation, address_of, open_installation
 
 NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
@@ -45,12 +46,16 @@ GOOD = {
 }
 
 
-@pytest.fixture
-async def installation(tmp_path: Path, database_url: str) -> AsyncIterator[Installation]:
-    """Nine days before a meeting: its invitation is out."""
-    async with open_installation(tmp_path, NOW, url=database_url) as installation:
+async def fill(url: str, folder: Path) -> None:
+    async with open_installation(folder, NOW, url=url) as installation:
         await installation.join(("Ann", "Europe/London"), ("Bo", "Europe/London"), convenor=True)
         await installation.tick()
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, copy_database: CopyDatabase) -> AsyncIterator[Installation]:
+    """Nine days before a meeting: its invitation is out."""
+    async with open_installation(tmp_path, NOW, url=await copy_database(fill)) as installation:
         yield installation
 
 
@@ -77,6 +82,7 @@ async def confirm(installation: Installation, *, admits: bool = False) -> str:
         await link(installation),
         keys=installation.keys,
         admits=admits,
+        all_series=installation.series,
         now=installation.clock.now(),
     )
     assert link_status is LinkStatus.GOOD and request
@@ -145,6 +151,7 @@ async def test_the_whole_way_ends_with_a_welcome_and_then_the_invitation_that_is
         number,
         by="ann@example.org",
         message="Bring *tea*.",
+        all_series=installation.series,
         now=installation.clock.now(),
     )
     assert await status(installation) == "active"
@@ -178,14 +185,14 @@ async def test_where_nobody_need_decide_who_confirms_is_in_at_once(installation:
     assert len([one for one in subjects(installation) if "Welcome" in one]) == 1
 
 
-async def test_ten_thousand_attempts_on_one_address_bring_it_two_mails_a_day(
+async def test_any_number_of_attempts_on_one_address_bring_it_two_mails_a_day(
     installation: Installation,
 ) -> None:
     await installation.join(("Cy", "Europe/London"))
     for form in (MAYA, replace(MAYA, email="cy@example.org")):
-        for _ in range(50):
+        for _ in range(20):
             await asyncio.gather(*(ask(installation, form) for _ in range(4)))
-            installation.clock.pass_(timedelta(minutes=11))
+            installation.clock.pass_(timedelta(minutes=27))
     await installation.tick()
     assert len(subjects(installation)) == 2
     assert ["already a member" in one for one in subjects(installation, "Cy")].count(True) == 2
@@ -215,9 +222,21 @@ async def test_two_convenors_cannot_both_take_or_both_answer(installation: Insta
     holder = convenors[0 if not isinstance(taken[0], Refused) else 1]
     other = next(one for one in convenors if one != holder)
     with pytest.raises(Refused, match="was taken by"):
-        await join_requests.accept(installation.database, number, by=other, now=installation.clock.now())
+        await join_requests.accept(
+            installation.database,
+            number,
+            by=other,
+            all_series=installation.series,
+            now=installation.clock.now(),
+        )
     answered = await asyncio.gather(
-        join_requests.accept(installation.database, number, by=holder, now=installation.clock.now()),
+        join_requests.accept(
+            installation.database,
+            number,
+            by=holder,
+            all_series=installation.series,
+            now=installation.clock.now(),
+        ),
         join_requests.decline(installation.database, number, by=holder, now=installation.clock.now()),
         return_exceptions=True,
     )
@@ -252,7 +271,13 @@ async def test_who_is_declined_is_told_kindly_or_not_at_all_and_later_forgotten(
         installation.database, number, by=None, tells=tells, now=installation.clock.now()
     )
     with pytest.raises(Refused, match="already declined"):
-        await join_requests.accept(installation.database, number, by=None, now=installation.clock.now())
+        await join_requests.accept(
+            installation.database,
+            number,
+            by=None,
+            all_series=installation.series,
+            now=installation.clock.now(),
+        )
     await installation.tick()
     assert len(subjects(installation)) == mails
     assert await status(installation) == "pending"
@@ -326,7 +351,9 @@ async def test_who_left_or_was_erased_may_come_back_by_asking(installation: Inst
     await installation.join(("Maya", "Europe/London"), status="left", active_since=None)
     number = await wait_at_the_desk(installation)
     assert await status(installation) == "left"
-    await join_requests.accept(installation.database, number, by=None, now=installation.clock.now())
+    await join_requests.accept(
+        installation.database, number, by=None, all_series=installation.series, now=installation.clock.now()
+    )
     assert await status(installation) == "active"
     name = erasure_name(installation.keys, address_of("Maya"))
     async with installation.database.write() as connection:
@@ -347,7 +374,14 @@ async def test_an_old_link_to_confirm_says_that_it_has_run_out(installation: Ins
     old = await link(installation, made=NOW - timedelta(days=2))
     for act in (
         join_requests.check_confirmation_link(installation.database, old, keys=installation.keys, now=NOW),
-        join_requests.confirm(installation.database, old, keys=installation.keys, admits=True, now=NOW),
+        join_requests.confirm(
+            installation.database,
+            old,
+            keys=installation.keys,
+            admits=True,
+            all_series=installation.series,
+            now=NOW,
+        ),
     ):
         assert await act == (LinkStatus.EXPIRED, None)
     assert await status(installation) == "pending"

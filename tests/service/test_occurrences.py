@@ -9,20 +9,25 @@ import pytest
 from icalendar import Calendar, Event
 
 from scheduler.service.occurrences import Change, amend, tell
+from tests.conftest import CopyDatabase
 from tests.installation import SERIES, Installation, address_of, open_installation
 
 KEY = "conversation-for-kindness/2026-11-19"
 INVITED = datetime(2026, 11, 10, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
-    """Ann was sent her invitation; Di came later and was not."""
-    async with open_installation(tmp_path, datetime(2026, 11, 1, 12, tzinfo=UTC)) as installation:
+async def fill(url: str, folder: Path) -> None:
+    async with open_installation(folder, datetime(2026, 11, 1, 12, tzinfo=UTC), url=url) as installation:
         await installation.tick()
         await installation.join(("Ann", "Europe/London"))
         await installation.live(INVITED)
         await installation.join(("Di", "Europe/London"), uninvited_at=installation.clock.now())
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, copy_sqlite: CopyDatabase) -> AsyncIterator[Installation]:
+    """Ann was sent her invitation; Di came later and was not."""
+    async with open_installation(tmp_path, INVITED, url=await copy_sqlite(fill)) as installation:
         yield installation
 
 

@@ -94,7 +94,7 @@ async def test_an_archived_mail_was_a_mail(installation: Installation) -> None:
     await installation.join(("Ann", "Europe/London"))
     await installation.live(datetime(2026, 12, 18, tzinfo=UTC))
     await installation.change("Ann", status="paused", active_since=None)
-    await installation.live(datetime(2027, 3, 1, tzinfo=UTC))
+    await installation.live(datetime(2027, 3, 1, tzinfo=UTC), idle=timedelta(days=4))
     async with installation.database.read() as connection:
         assert not (await connection.scalars(select(deliveries.c.id))).all()
     await installation.change("Ann", status="active", active_since=installation.clock.now())

@@ -4,8 +4,8 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Awaitable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
@@ -34,7 +34,7 @@ from scheduler.domain.occurrence import Occurrence
 from scheduler.domain.policy import Kind, occurrence_before
 from scheduler.service.occurrences import Change, add_extra, amend, tell
 from scheduler.store import members, occurrences
-from tests.clock import FakeClock
+from tests.conftest import CopyDatabase
 from tests.installation import (
     COMMUNITY,
     DAY_BEFORE,
@@ -42,7 +42,6 @@ from tests.installation import (
     SERIES,
     Installation,
     address_of,
-    empty_database,
     make_tables,
     open_installation,
 )
@@ -55,6 +54,7 @@ BEGIN = datetime(2026, 11, 10, 12, tzinfo=UTC)
 """The invitation to the meeting of 19 November is open, that to the one of 17 December is not."""
 
 ZONES = ("Europe/London", "Pacific/Auckland", "America/New_York")
+TAKEN = "taken"
 AFTER_ALL = "will go ahead after all"
 ABOUT_A_MEETING = (Kind.INVITATION, Kind.UPDATE, Kind.CANCELLATION)
 
@@ -113,13 +113,23 @@ class World:
         for zone in ZONES[:2]:
             await self.join(zone)
         await self.installation.live(BEGIN)
+
+    def continue_from(self, folder: Path) -> None:
+        """Know what happened in `begin`, of which `fill` left the mails in this folder."""
+        for _ in ZONES[:2]:
+            self._add_name()
+            self._came[self.names[-1]] = ADOPTED
         self.keys = ["conversation-for-kindness/2026-11-19"]
+        self._recorder.taken = [path.read_bytes() for path in sorted((folder / TAKEN).iterdir())]
 
     async def join(self, zone: str) -> None:
+        self._add_name()
+        await self.installation.join((self.names[-1], zone))
+
+    def _add_name(self) -> None:
         self.names.append(f"Member {chr(65 + len(self.names) // 26)}{chr(65 + len(self.names) % 26)}")
         self.active.add(self.names[-1])
         self._came[self.names[-1]] = self.installation.clock.now()
-        await self.installation.join((self.names[-1], zone))
 
     async def set_status(self, name: str, status: str) -> None:
         since = self.installation.clock.now() if status == "active" else None
@@ -142,6 +152,10 @@ class World:
         if told and amended.changed:
             await tell(self.installation.database, amended, now=now, by_choice=())
             self._untold.discard(key)
+
+    @property
+    def taken(self) -> list[bytes]:
+        return self._recorder.taken
 
     async def check(self) -> None:
         """One tick after the last act, everybody's calendar is right, and so was each word on the way."""
@@ -237,10 +251,30 @@ def _order(mail: Mail) -> tuple[int, datetime]:
     return int(str(mail.event["SEQUENCE"])), stamp
 
 
+@asynccontextmanager
+async def open_world(folder: Path, now: datetime, url: str) -> AsyncIterator[World]:
+    recorder = Recorder()
+    async with open_installation(
+        folder, now, url=url, policies=(INVITATION, DAY_BEFORE), transport=recorder
+    ) as installation:
+        yield World(installation, recorder)
+
+
+async def fill(url: str, folder: Path) -> None:
+    """Let the world begin, and leave the mails in the folder."""
+    async with open_world(folder, ADOPTED, url) as world:
+        await world.begin()
+        (folder / TAKEN).mkdir()
+        for number, octets in enumerate(world.taken):
+            (folder / TAKEN / f"{number:03}").write_bytes(octets)
+
+
 class Meetings(RuleBasedStateMachine):
     """Anything that a convenor and members may do, in any order. What is to be tried too is one more rule."""
 
     url = ""
+    filled = Path()
+    """A folder that `fill` filled, where `url` names no server of PostgreSQL."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -252,25 +286,17 @@ class Meetings(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         async def make() -> World:
-            recorder = Recorder()
+            url = ""
             if self.url:
                 self._database = f"third_thursday_test_{uuid4().hex}"
                 await execute(self.url, f"CREATE DATABASE {self._database}")
-                await make_tables(f"{self.url}/{self._database}")
+                url = f"{self.url}/{self._database}"
+                await make_tables(url)
+                await fill(url, self._folder)
             else:
-                (self._folder / "test.sqlite").write_bytes(await empty_database())
-            installation = await self._stack.enter_async_context(
-                open_installation(
-                    self._folder,
-                    ADOPTED,
-                    url=f"{self.url}/{self._database}" if self.url else "",
-                    policies=(INVITATION, DAY_BEFORE),
-                    transport=recorder,
-                    clock=FakeClock(ADOPTED),
-                )
-            )
-            world = World(installation, recorder)
-            await world.begin()
+                shutil.copytree(self.filled, self._folder, dirs_exist_ok=True)
+            world = await self._stack.enter_async_context(open_world(self._folder, BEGIN, url))
+            world.continue_from(self._folder)
             return world
 
         self._world = self._do(make())
@@ -436,14 +462,11 @@ STORIES: dict[str, list[Act]] = {
 
 @pytest.mark.parametrize("story", STORIES)
 async def test_each_has_the_meeting_in_their_calendar_as_it_is_after(
-    story: str, database_url: str, tmp_path: Path
+    story: str, copy_database: CopyDatabase, tmp_path: Path
 ) -> None:
-    recorder = Recorder()
-    async with open_installation(
-        tmp_path, ADOPTED, url=database_url, policies=(INVITATION, DAY_BEFORE), transport=recorder
-    ) as installation:
-        world = World(installation, recorder)
-        await world.begin()
+    async with open_world(tmp_path, BEGIN, await copy_database(fill)) as world:
+        world.continue_from(tmp_path)
+        installation = world.installation
         for act in STORIES[story]:
             installation.clock.pass_(timedelta(minutes=1))
             match act:
@@ -467,14 +490,33 @@ def _examples(usual: int) -> int:
     return int(os.environ.get("THIRD_THURSDAY_TEST_EXAMPLES", usual))
 
 
-def test_whatever_was_done_everybody_invited_holds_each_meeting_exactly_once_and_as_it_is() -> None:
-    run_state_machine_as_test(Meetings, settings=settings(max_examples=_examples(5), stateful_step_count=15))
+@pytest.fixture
+def meetings(copy_sqlite: CopyDatabase, tmp_path: Path) -> type[Meetings]:
+    """The machine on copies of one SQLite database."""
+
+    async def made() -> None:
+        await copy_sqlite(fill)
+
+    asyncio.run(made())
+
+    class OnSqlite(Meetings):
+        filled = tmp_path
+
+    return OnSqlite
+
+
+def test_whatever_was_done_everybody_invited_holds_each_meeting_exactly_once_and_as_it_is(
+    meetings: type[Meetings],
+) -> None:
+    run_state_machine_as_test(meetings, settings=settings(max_examples=_examples(5), stateful_step_count=15))
 
 
 @pytest.mark.proof
-def test_whatever_was_done_everybody_invited_holds_each_meeting_exactly_once_proved_at_length() -> None:
+def test_whatever_was_done_everybody_invited_holds_each_meeting_exactly_once_proved_at_length(
+    meetings: type[Meetings],
+) -> None:
     run_state_machine_as_test(
-        Meetings, settings=settings(max_examples=_examples(200), stateful_step_count=30)
+        meetings, settings=settings(max_examples=_examples(200), stateful_step_count=30)
     )
 
 

@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 
 from scheduler.web.app import create_app
 from scheduler.web.metrics import Metrics
+from tests.conftest import CopyDatabase
 from tests.installation import COMMUNITY, RETENTION, Installation, open_installation
 
 PAGES = Path(__file__).parents[2] / "templates" / "web"
@@ -22,14 +23,21 @@ LINKS = (
 )
 
 
-@pytest.fixture
-async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
-    """Adopted on the fourth of November, with members around the world."""
-    async with open_installation(tmp_path, datetime(2026, 11, 4, 12, tzinfo=UTC)) as installation:
+NOW = datetime(2026, 11, 4, 12, tzinfo=UTC)
+
+
+async def fill(url: str, folder: Path) -> None:
+    async with open_installation(folder, NOW, url=url) as installation:
         await installation.tick()
         await installation.join(
             ("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"), ("Cy", "America/New_York")
         )
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, copy_sqlite: CopyDatabase) -> AsyncIterator[Installation]:
+    """Adopted on the fourth of November, with members around the world."""
+    async with open_installation(tmp_path, NOW, url=await copy_sqlite(fill)) as installation:
         yield installation
 
 

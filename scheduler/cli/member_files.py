@@ -97,12 +97,14 @@ def import_(
 
     if not (dry_run or no_invite or yes):
         preview = command_context(context).run(partial(import_rows, writes=False))
-        if preview.invited:
+        if invited := preview.invited + preview.invited_known:
+            whom = f"{invited} of them now"
+            if preview.invited_known:
+                whom = f"{counted(invited, 'member')} now, {preview.invited_known} of whom are already on the list"
             confirm(
-                f"Import {counted(preview.added, 'member')}, and invite {preview.invited} of them now? "
-                "(--no-invite does not invite them)",
+                f"Import {counted(preview.added, 'member')}, and invite {whom}? (--no-invite does not invite them)",
                 yes=False,
-                otherwise=f"{counted(preview.invited, 'member')} would be invited now; give --yes to do so, or "
+                otherwise=f"{counted(invited, 'member')} would be invited now; give --yes to do so, or "
                 "--no-invite to import without inviting",
             )
     imported = command_context(context).run(partial(import_rows, writes=not dry_run))
@@ -155,9 +157,9 @@ def _sentences(imported: Imported, table: MemberTable, *, invite: bool) -> Itera
         yield f"bad rows: {len({problem.line for problem in table.problems})}, listed above"
     if table.ignored:
         yield f"columns ignored: {', '.join(table.ignored)}"
-    if imported.added:
+    if imported.added or imported.invited_known:
         yield (
-            f"invited now: {imported.invited}"
+            f"invited now: {imported.invited + imported.invited_known}"
             if invite
             else "invited now: 0; later invitations are sent as planned"
         )

@@ -171,9 +171,9 @@ def read_members(
 
     Headings may be in any order and case, and in the words of other programs and languages. There must be one for the
     address, and one for the zone or country unless `zone` is given: it is assumed for everybody without either. A
-    column of series is used if `all_series` has any, and names them by slug or title. A row
-    with a problem is left out and all its problems are reported; other rows are not affected. Of several rows with one
-    address the first counts. Raises Refused if the file is not a table of people.
+    column of series names some of `all_series` by slug or title; without `all_series` it is ignored. A row with a
+    problem is left out and all its problems are reported; other rows are not affected. Of several rows with one address
+    the first counts. Raises Refused if the file is not a table of people.
     """
     table = open_table(data, known=lambda heading: _meaning(heading) is not None, encoding=encoding)
     columns = _columns(table.headings, has_zone=zone is not None)
@@ -250,6 +250,7 @@ class _Reader:
         self._default = default
         self._slugs = [series.slug for series in all_series]
         self._slug_by_name = _slugs_by_name(all_series)
+        self._most_parts = max((len(_NAME_SEPARATOR.split(series.title)) for series in all_series), default=1)
         self._line = 0
         # The column that each meaning was last read from.
         self._index: dict[str, int] = {}
@@ -480,20 +481,18 @@ class _Reader:
             return None
         if folded(text) == NO_SERIES and not self._find_series(text):
             return ()
-        named: set[str] = set()
-        while parts:
-            slug, used = self._first_series(parts)
-            named.add(slug)
-            parts = parts[used:]
+        # A title may contain a separator, so find names of one part or more that together are the whole cell.
+        rest: list[frozenset[str] | None] = [None] * len(parts) + [frozenset()]
+        for start in reversed(range(len(parts))):
+            for end in range(start + 1, min(start + self._most_parts, len(parts)) + 1):
+                slug, others = self._find_series("".join(parts[start:end])), rest[end]
+                if slug and others is not None:
+                    rest[start] = others | {slug}
+                    break
+        if (named := rest[0]) is None:
+            unknown = next((part for part in parts if not self._find_series(part)), text)
+            raise Refused(f"{quoted(unknown)}: there is no such series; accepted: {', '.join(self._slugs)}")
         return tuple(slug for slug in self._slugs if slug in named)
-
-    def _first_series(self, parts: Sequence[str]) -> tuple[str, int]:
-        """Return the series that the first parts of a cell name, and how many parts: a title may contain a
-        separator."""
-        for used in range(1, len(parts) + 1):
-            if slug := self._find_series("".join(parts[:used])):
-                return slug, used
-        raise Refused(f"{quoted(parts[0])}: there is no such series; accepted: {', '.join(self._slugs)}")
 
     def _find_series(self, name: str) -> str | None:
         slug = name.strip().casefold()

@@ -36,8 +36,9 @@ class Imported:
 
     `left` counts people who have left, according to the list or the table; `repaired` counts members of whom only a
     name was corrected that had been read in the wrong encoding. Of those in `added`, `invited` counts those who get an
-    open invitation at once, and `unmailed` those who were added as paused or pending. `still_mailed` counts active
-    members of whom the table says that they are not to be mailed: an import changes no member's status.
+    open invitation at once, and `unmailed` those who were added as paused or pending; of those in `filled`,
+    `invited_known` counts those who get one because they now follow a series. `still_mailed` counts active members of
+    whom the table says that they are not to be mailed: an import changes no member's status.
     """
 
     added: int = 0
@@ -47,6 +48,7 @@ class Imported:
     left: int = 0
     erased: int = 0
     invited: int = 0
+    invited_known: int = 0
     unmailed: int = 0
     still_mailed: int = 0
 
@@ -79,12 +81,12 @@ async def import_members(
     this file is only a guess (`encoding_known` is false), only by a name that reads better. Members who left or were
     erased are not brought back.
 
-    The series that a row names become the member's explicit choices, and so does not following the others that
-    everyone follows. A known member gets only those that change what they follow, and none in place of their own
-    choice. New members also follow the series in `follow`.
+    A row that names series makes explicit choices: yes to those, and no to the others that everyone follows. Of these,
+    a known member gets those that change what they follow, unless they have made a choice themselves. New members also
+    follow the series in `follow`.
 
-    Without `invite` the new members do not get invitations that are open at `now`, only
-    later ones. With `dry_run` nothing is written. `advance` is called with the number of rows just done.
+    Without `invite` nobody gets invitations that are open at `now` because of the import, only later ones. With
+    `dry_run` nothing is written. `advance` is called with the number of rows just done.
     """
     done = Imported()
     importer = _Importer(
@@ -150,8 +152,9 @@ class _Importer:
             if member.status != "left" and (values := self._missing_values(member, by_key[key]))
         }
         choices = await self._missing_choices(connection, known, by_key)
-        for number in choices:
-            changes.setdefault(number, {})["feed_changed_at"] = self.now
+        for number, chosen in choices.items():
+            uninvited = {"uninvited_at": self.now} if any(chosen.values()) and not self.invite else {}
+            changes.setdefault(number, {}).update(feed_changed_at=self.now, **uninvited)
         named = {member.id for member in known.values() if member.name}
         repaired = sum(number in named and list(values) == ["name"] for number, values in changes.items())
         if self.writes and new:
@@ -159,7 +162,7 @@ class _Importer:
         if self.writes and changes:
             await members.change_each(connection, changes)
             since = dict.fromkeys((series.slug for series in self.all_series), self.now)
-            await follows.store(connection, choices, since=since)
+            await follows.store(connection, choices, since=since, overwrite=False)
         return Imported(
             added=sum(row.status != "left" for row in new),
             filled=len(changes) - repaired,
@@ -172,6 +175,10 @@ class _Importer:
             ),
             unchanged=sum(member.status != "left" for member in known.values()) - len(changes),
             invited=sum(row.status == "active" and self._is_invited(row) for row in new),
+            invited_known=sum(
+                self._is_invited_since(member, by_key[key], choices.get(member.id, {}))
+                for key, member in known.items()
+            ),
         )
 
     async def _erased(self, connection: AsyncConnection, address_keys: Sequence[str]) -> set[str]:
@@ -235,15 +242,25 @@ class _Importer:
         )
 
     def _is_invited(self, row: MemberRow) -> bool:
-        if not self.invite:
+        return not self._open_in(row.zone).isdisjoint(followed(self.all_series, self._choices_of_new(row)))
+
+    def _is_invited_since(self, member: Member, row: MemberRow, choices: Mapping[str, bool]) -> bool:
+        """Return whether a known member is invited at once because of the choices that are filled in."""
+        begun = {slug for slug, value in choices.items() if value}
+        if not begun or member.status != "active" or member.suppressed_at or member.invitation_by != "mail":
             return False
-        if row.zone not in self.open_series:
-            self.open_series[row.zone] = frozenset(
+        zone = self._missing_values(member, row).get("zone", member.zone)
+        return not self._open_in(zone).isdisjoint(begun)
+
+    def _open_in(self, zone: str) -> frozenset[str]:
+        """Return the slugs of the series to whose next meeting a new follower in `zone` is invited at once."""
+        if zone not in self.open_series:
+            self.open_series[zone] = frozenset(
                 invitation.occurrence.series
                 for invitation in self.invitations
-                if invitation.is_open_in(row.zone, self.now)
+                if self.invite and invitation.is_open_in(zone, self.now)
             )
-        return not self.open_series[row.zone].isdisjoint(followed(self.all_series, self._choices_of_new(row)))
+        return self.open_series[zone]
 
     def _missing_values(self, member: Member, row: MemberRow) -> dict[str, Any]:
         """Return the columns that the row adds to what is known about a member."""

@@ -102,10 +102,12 @@ async def store(
     choices: Mapping[int, Mapping[str, bool]],
     *,
     since: Mapping[str, datetime] = MappingProxyType({}),
+    overwrite: bool = True,
 ) -> None:
     """Store explicit choices by member number and series, for members whose change the caller notes.
 
-    `since` is when a choice was made, by series, if it changes what the member follows.
+    `since` is when a choice was made, by series, if it changes what the member follows. Without `overwrite`, choices
+    that are stored already stay as they are.
     """
     rows = [
         {"member": number, "series": series, "follows": value, "since": since.get(series)}
@@ -114,9 +116,10 @@ async def store(
     ]
     for start in range(0, len(rows), _BATCH):
         insertion = insert_into(connection, follows).values(rows[start : start + _BATCH])
+        key = ["member", "series"]
+        values = {"follows": insertion.excluded.follows, "since": insertion.excluded.since}
         await connection.execute(
-            insertion.on_conflict_do_update(
-                index_elements=["member", "series"],
-                set_={"follows": insertion.excluded.follows, "since": insertion.excluded.since},
-            )
+            insertion.on_conflict_do_update(index_elements=key, set_=values)
+            if overwrite
+            else insertion.on_conflict_do_nothing(index_elements=key)
         )

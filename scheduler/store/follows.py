@@ -11,9 +11,6 @@ from scheduler.store import service_state
 from scheduler.store.database import insert_into
 from scheduler.store.schema import follows, members
 
-_BATCH = 200
-"""The number of rows that one statement inserts."""
-
 _MOST_NUMBERS = 500
 """The number of members that one statement names: SQLite and PostgreSQL limit a statement's parameters."""
 
@@ -114,12 +111,12 @@ async def store(
         for number, by_series in choices.items()
         for series, value in by_series.items()
     ]
-    for start in range(0, len(rows), _BATCH):
-        insertion = insert_into(connection, follows).values(rows[start : start + _BATCH])
-        key = ["member", "series"]
-        values = {"follows": insertion.excluded.follows, "since": insertion.excluded.since}
-        await connection.execute(
-            insertion.on_conflict_do_update(index_elements=key, set_=values)
-            if overwrite
-            else insertion.on_conflict_do_nothing(index_elements=key)
-        )
+    insertion, key = insert_into(connection, follows), ["member", "series"]
+    values = {"follows": insertion.excluded.follows, "since": insertion.excluded.since}
+    statement = (
+        insertion.on_conflict_do_update(index_elements=key, set_=values)
+        if overwrite
+        else insertion.on_conflict_do_nothing(index_elements=key)
+    )
+    if rows:
+        await connection.execute(statement, rows)

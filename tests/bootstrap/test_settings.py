@@ -262,7 +262,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         (
             SERIES + "room = 'https://room.example.org'\n",
             "my.toml: [[series]] number 1 'tea', room: unknown key; "
-            "accepted: slug, title, description, rule, start, zone, minutes, first, link",
+            "accepted: slug, title, description, rule, start, zone, minutes, first, link, follow",
         ),
         (
             SERIES.replace('title = "Tea"\n', ""),

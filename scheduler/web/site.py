@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse
 
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
-from scheduler.domain.occurrence import Series
+from scheduler.domain.occurrence import Series, offers_choice
 from scheduler.domain.policy import Policy
 from scheduler.domain.token import Keys
 from scheduler.service.personal_links import LinkStatus
@@ -64,7 +64,7 @@ class Site:
     @property
     def has_choice(self) -> bool:
         """Whether members choose which series they follow."""
-        return len(self.series) > 1 or any(series.by_choice for series in self.series)
+        return offers_choice(self.series)
 
 
 def site_of(connection: HTTPConnection) -> Site:

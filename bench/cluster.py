@@ -68,14 +68,14 @@ async def send(installation: Installation, target: Target, workers: int, members
     for process in fleet:
         await installation.logs(process, "started")
     fleet.append(await installation.start("serve"))
-    begun = seen = 0.0
-    while seen < members:
+    begun = accepted = 0.0
+    while accepted < members:
         await asyncio.sleep(0.02)
         now = target.count()
         if now and not begun:
-            begun, seen = time.perf_counter(), now
+            begun, accepted = time.perf_counter(), now
             first = now
-        seen = now
+        accepted = now
     rate = (members - first) / (time.perf_counter() - begun)
     for process in fleet:
         process.send_signal(signal.SIGTERM)
@@ -116,7 +116,7 @@ async def main(members: int = 20_000, rounds: int = 3) -> None:
             server.stop()
     base = rates["SQLite, serve"]
     for name, measured in rates.items():
-        ratio = statistics.median(rate / other for rate, other in zip(measured, base, strict=True))
+        ratio = statistics.median(rate / base_rate for rate, base_rate in zip(measured, base, strict=True))
         print(f"{name:<20} {statistics.median(measured):>6.0f} a second  {ratio:.2f} x")
 
 

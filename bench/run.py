@@ -80,10 +80,10 @@ def nodemailer(folder: Path) -> Path | None:
 
 def django(folder: Path) -> Path | None:
     python = folder / "django/bin/python"
-    made = run_quietly([sys.executable, "-m", "venv", "django"], folder)
+    venv_made = run_quietly([sys.executable, "-m", "venv", "django"], folder)
     return (
         python
-        if made and run_quietly([str(python), "-m", "pip", "install", "--quiet", "django"], folder)
+        if venv_made and run_quietly([str(python), "-m", "pip", "install", "--quiet", "django"], folder)
         else None
     )
 
@@ -125,19 +125,19 @@ def senders(folder: Path, members: int) -> Iterator[Sender]:
         yield Sender("smtp-source, 20 sessions", source(20), members)
     else:
         print("left out: smtp-source (needs apt-get and dpkg); ratios are to our own first row instead")
-    many = ("--connections", "100")
+    hundred_connections = ("--connections", "100")
     yield Sender("ours, 20 connections", ours(), members)
-    yield Sender("ours, 100 connections", ours(*many), members)
-    yield Sender("ours, 100, plain names", ours(*many, "--plain-names"), members)
+    yield Sender("ours, 100 connections", ours(*hundred_connections), members)
+    yield Sender("ours, 100, plain names", ours(*hundred_connections, "--plain-names"), members)
     yield Sender(
         "ours, 100, as `serve` runs",
         lambda port, count: [python, str(HERE / "served.py"), str(port), str(count)],
         members,
     )
-    yield Sender("ours, 100, an invitation", ours(*many, "--invitation"), members)
-    yield Sender("ours, 100, no PIPELINING", ours(*many), members, pipelining=False)
-    yield Sender("ours, 100, Ed25519 DKIM", ours(*many, "--dkim"), members)
-    yield Sender("ours, 100, 5 ms more a commit", ours(*many, "--commit-ms", "5"), members)
+    yield Sender("ours, 100, an invitation", ours(*hundred_connections, "--invitation"), members)
+    yield Sender("ours, 100, no PIPELINING", ours(*hundred_connections), members, pipelining=False)
+    yield Sender("ours, 100, Ed25519 DKIM", ours(*hundred_connections, "--dkim"), members)
+    yield Sender("ours, 100, 5 ms more a commit", ours(*hundred_connections, "--commit-ms", "5"), members)
     if postfix:
         yield Sender("smtp-source, 50, 20 ms away", source(50), members // 4, delay_ms=20)
     yield Sender(
@@ -239,9 +239,10 @@ def show(rows: Sequence[Sender], rounds: Sequence[dict[str, Result]]) -> None:
     print("|---|---|---|---|---|")
     for row in rows:
         results = [results[row.name] for results in rounds]
-        others = [results.get(row.compared_with, results[rows[0].name]) for results in rounds]
+        baselines = [results.get(row.compared_with, results[rows[0].name]) for results in rounds]
+        ratios = [rate(result) / rate(base) for result, base in zip(results, baselines, strict=True)]
         cells = (
-            f"{statistics.median(rate(ours) / rate(other) for ours, other in zip(results, others, strict=True)):.3g}",
+            f"{statistics.median(ratios):.3g}",
             f"{statistics.median(map(rate, results)):.0f}",
             f"{statistics.median(result['cpu'] / result['sent'] * 1000 for result in results):.3f}",
             f"{statistics.median(result['megabytes'] for result in results):.0f}",

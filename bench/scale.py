@@ -152,7 +152,7 @@ async def step(name: str, folder: Path, members: int, history: int, port: int) -
             installation.planner._archive_after = timedelta(days=3650)
             await STEPS[name](installation)
         result = {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - cpu_before}
-        await installation.database.flush_log()
+        await installation.database.checkpoint()
     print(json.dumps(result | {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 

@@ -1,4 +1,4 @@
-"""A clock that stands until it is moved: tests live in other years than the machine."""
+"""Fake clocks: they show the time that a test sets, so a test can run in any year."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ class FakeClock:
         return self.monotonic() + self._suspended
 
     async def sleep(self, seconds: float) -> None:
-        """Waiting is what makes time pass here."""
+        """Let `seconds` pass at once."""
         self.pass_(timedelta(seconds=seconds))
         await asyncio.sleep(0)
 
@@ -35,17 +35,17 @@ class FakeClock:
         self.pass_(moment - self._now)
 
     def suspend(self, span: timedelta) -> None:
-        """Let the machine sleep: the monotonic clock stands still meanwhile."""
+        """Suspend the machine: the monotonic clock stops meanwhile."""
         self._now += span
         self._suspended += span.total_seconds()
 
     def jump(self, span: timedelta) -> None:
-        """Set the wall clock only, as somebody who mistypes the date does."""
+        """Set the wall clock only, as when somebody mistypes the date."""
         self._now += span
 
 
 class PassingClock(FakeClock):
-    """Begins at `now`, and goes on by itself, as fast as the machine's own: for what must be true of real seconds."""
+    """Begins at `now` and runs as fast as the machine's clock, for tests that measure real seconds."""
 
     def __init__(self, now: datetime) -> None:
         super().__init__(now)

@@ -1,4 +1,4 @@
-"""What every test may lean on: a real PostgreSQL, a real browser, and a skip that can be forbidden."""
+"""Fixtures for all tests: a real PostgreSQL, a real browser, golden files; and skips that can be forbidden."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 FORBIDDEN = "the kernel does not allow"
-"""Begins why a test is skipped where this machine's kernel, or the container that it runs in, forbids what it needs."""
+"""How the reason of a skip begins if the machine's kernel or container forbids what the test needs."""
 
 # Without bytecode, each process that a test starts compiles the program again, and Alembic each migration.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -39,7 +39,7 @@ settings.load_profile(os.environ.get("THIRD_THURSDAY_TEST_PROFILE", "dev"))
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """THIRD_THURSDAY_TEST_REQUIRE=all: what would be skipped has failed, but for what no package can bring."""
+    """With THIRD_THURSDAY_TEST_REQUIRE=all, fail tests that would be skipped, unless no package could prevent it."""
     report = yield
     forbidden = call.excinfo is not None and str(call.excinfo.value).startswith(FORBIDDEN)
     if _NOTHING_SKIPPED and report.skipped and not forbidden and not hasattr(report, "wasxfail"):
@@ -50,12 +50,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """The URL of a server on which databases may be made; its path names none.
+    """Yield the URL of a server on which tests may create databases, without the name of a database.
 
-    THIRD_THURSDAY_TEST_POSTGRES_URL, or a cluster of our own that ends with the tests.
+    It is THIRD_THURSDAY_TEST_POSTGRES_URL, or that of a temporary cluster, which is stopped after the tests.
     """
-    if given := os.environ.get("THIRD_THURSDAY_TEST_POSTGRES_URL"):
-        yield given.rstrip("/")
+    if url := os.environ.get("THIRD_THURSDAY_TEST_POSTGRES_URL"):
+        yield url.rstrip("/")
         return
     programs = postgres_programs()
     if not programs:
@@ -68,7 +68,7 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
-    """The URL of an empty PostgreSQL database that is this test's own."""
+    """The URL of an empty PostgreSQL database for one test."""
     name = f"third_thursday_test_{uuid4().hex}"
     asyncio.run(execute(postgres_server, f"CREATE DATABASE {name}"))
     yield f"{postgres_server}/{name}"
@@ -201,7 +201,7 @@ def database_url(copy_database: CopyDatabase) -> str:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """An open database with this version's tables, once SQLite's, once PostgreSQL's."""
+    """An open database with this version's tables: first SQLite, then PostgreSQL."""
     database = Database(database_url)
     yield database
     await database.close()
@@ -217,14 +217,14 @@ def free_port() -> int:
 def chromium() -> str:
     """The path of Debian's Chromium, or of another on the PATH."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     pytest.skip("needs Chromium (Debian's package chromium)")
 
 
 @pytest.fixture
 async def browser(chromium: str) -> AsyncIterator["Browser"]:
-    """A headless browser of this test's own, by Playwright's asynchronous interface."""
+    """A headless browser for one test, through Playwright's asynchronous interface."""
     from playwright.async_api import async_playwright
 
     async with async_playwright() as playwright:
@@ -238,7 +238,7 @@ async def browser(chromium: str) -> AsyncIterator["Browser"]:
 
 @pytest.fixture(scope="session")
 def program() -> Callable[[str], str]:
-    """Finds a program by its name; a machine that lacks it skips the test."""
+    """Return a function that finds a program by its name, and skips the test if it is not installed."""
 
     def find(name: str) -> str:
         return shutil.which(name) or pytest.skip(f"needs the program {name}")
@@ -248,7 +248,7 @@ def program() -> Callable[[str], str]:
 
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, bytes], None]:
-    """Compares bytes with the golden file of that name beside the test, or writes it where UPDATE_GOLDENS is set."""
+    """Return a function that compares bytes with a golden file beside the test, or writes it with UPDATE_GOLDENS."""
 
     def compare(name: str, found: bytes) -> None:
         path = request.path.parent / "golden" / name

@@ -26,7 +26,7 @@ from scheduler.service.inbound import count_refusals
 from scheduler.service.join_requests import remind_convenors
 from scheduler.service.planner import Planner, Tick
 from scheduler.service.retention import Retention, forget_old
-from scheduler.service.schedule import upcoming
+from scheduler.service.schedule import next_meetings_of
 from scheduler.store import answers, members
 from scheduler.store.database import Database
 from scheduler.store.ledger import reports
@@ -74,7 +74,7 @@ POLICIES = (INVITATION, DAY_BEFORE, HOUR_BEFORE)
 
 @lru_cache(maxsize=8)
 def composer(community: Community, signer: DkimSigner | None) -> Composer:
-    """Kept from test to test, since its templates take 40 ms to load."""
+    """Shared by all tests, because loading its templates takes 40 ms."""
     return Composer(TEMPLATES, community, signer=signer)
 
 
@@ -99,16 +99,18 @@ class Installation:
         self.restart()
 
     def restart(self) -> None:
-        """What a new process begins with: nothing but what the database holds."""
+        """Build the parts as a new process would, with nothing but the database."""
         letters = MessageWriter(
             self.database,
             composer(self.community, self.signer),
             self.clock,
             community=self.community,
-            series={one.slug: one for one in self.series},
+            series={series.slug: series for series in self.series},
             keys=self.keys,
             room_policies=self.policies,
-            next_meeting=lambda connection, now: upcoming(connection, self.series, now=now),
+            next_meetings=lambda connection, member, now: next_meetings_of(
+                connection, member, self.series, now=now
+            ),
         )
         self.runs = getattr(self, "runs", 0) + 1
         self.dispatcher = Dispatcher(
@@ -138,7 +140,7 @@ class Installation:
 
     @property
     def by_slug(self) -> dict[str, Series]:
-        return {one.slug: one for one in self.series}
+        return {series.slug: series for series in self.series}
 
     async def join(self, *people: tuple[str, str], **values: object) -> None:
         """Add active members, each a name and a zone; the address follows from the name."""
@@ -181,7 +183,7 @@ class Installation:
             await answers.set_answer(connection, member.id, occurrence, answer=answer, now=self.clock.now())
 
     async def tick(self) -> Tick:
-        """Carry out what visitors asked for, then one tick, and what it found to send."""
+        """Carry out what visitors asked for, tick once, and send what is due."""
         await form_queue.process_forms(self.database, now=self.clock.now())
         ticked = await self.planner.tick()
         await self.dispatcher.send_due()
@@ -208,19 +210,21 @@ class Installation:
             ]
 
     async def states(self, **narrowed: object) -> dict[str, str]:
-        """Name to state (with its reason) of the deliveries that fit."""
+        """Return the state, with its reason, of the matching deliveries by member's name."""
         return {
             row.name: row.state + (f": {row.reason}" if row.reason else "")
             for row in await self.reports(**narrowed)
         }
 
     def mails(self) -> list[EmailMessage]:
-        """What lies in the Maildir."""
-        found = [
-            message_from_bytes(read_message(self.mail, one.name), _class=EmailMessage, policy=policy.default)
-            for one in (read_outbox(self.mail, newest=100_000) if self.mail.exists() else [])
+        """Return the messages in the Maildir."""
+        messages = [
+            message_from_bytes(
+                read_message(self.mail, entry.name), _class=EmailMessage, policy=policy.default
+            )
+            for entry in (read_outbox(self.mail, newest=100_000) if self.mail.exists() else [])
         ]
-        return sorted(found, key=lambda mail: (str(mail["Date"]), str(mail["To"])))
+        return sorted(messages, key=lambda mail: (str(mail["Date"]), str(mail["To"])))
 
 
 def address_of(name: str) -> str:
@@ -239,7 +243,7 @@ async def open_installation(
     rate: float = 0,
     clock: FakeClock | None = None,
 ) -> AsyncIterator[Installation]:
-    """A new installation at `now`, with an empty database (SQLite in `folder`, unless `url` names one)."""
+    """Open a new installation at `now`, with an empty database: `url`, or else SQLite in `folder`."""
     path = folder / "test.sqlite"
     if not url and not path.exists():
         path.write_bytes(await empty_database())
@@ -257,7 +261,7 @@ async def open_installation(
     try:
         yield installation
     finally:
-        # A test may have opened another in its place.
+        # A test may have replaced it with another one.
         await installation.database.close()
 
 
@@ -272,7 +276,7 @@ async def make_tables(url: str) -> None:
 
 
 async def empty_database() -> bytes:
-    """A SQLite file with this version's tables: made once, since all its migrations take a third of a second."""
+    """Return a SQLite file with this version's tables. Made once, because the migrations take a third of a second."""
     if not _empty:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "empty.sqlite"

@@ -1,4 +1,4 @@
-"""A throwaway PostgreSQL server for tests, where the machine has the programs for one."""
+"""A temporary PostgreSQL server for tests, if PostgreSQL is installed."""
 
 import os
 import shutil
@@ -12,14 +12,16 @@ import asyncpg
 
 
 def postgres_programs() -> Path | None:
-    """The folder of the newest PostgreSQL server on this machine."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    initdb = str(found[-1]) if found else shutil.which("initdb")
+    """Return the folder of the newest PostgreSQL server on this machine, or None."""
+    candidates = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3])
+    )
+    initdb = str(candidates[-1]) if candidates else shutil.which("initdb")
     return Path(initdb).parent if initdb else None
 
 
 class Cluster:
-    """A throwaway PostgreSQL cluster on a loopback port. The server refuses root, so root lends it a user."""
+    """A temporary PostgreSQL cluster on a loopback port. The server refuses to run as root, so root gives it a user."""
 
     def __init__(self, programs: Path, folder: Path, *, durable: bool = False) -> None:
         self._programs, self._data, self._log = programs, folder / "data", folder / "log"
@@ -30,14 +32,14 @@ class Cluster:
             shutil.chown(folder, "postgres", "postgres")
 
     def own(self, *files: Path) -> None:
-        """Give files to the user that the server runs as, readable by nobody else."""
+        """Make the server's user the owner of files, and nobody else able to read them."""
         for file in files:
             file.chmod(0o600)
             if os.geteuid() == 0:
                 shutil.chown(file, "postgres", "postgres")
 
     def start(self, options: str = "") -> int:
-        """Start it, with more `options` of the server's, and return its port."""
+        """Start it, with further `options`, and return its port."""
         self._run(
             "initdb",
             "--username=postgres",
@@ -46,7 +48,7 @@ class Cluster:
             "--locale=C.UTF-8",
             "--no-sync",
         )
-        # Lost with the machine, which is no loss: it is as quick as it can be. A durable one is as it should be.
+        # Without durability it is as fast as possible; with it, it has the usual settings.
         swift = "-c shared_buffers=64MB"
         if not self._durable:
             swift += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c autovacuum=off"
@@ -65,14 +67,14 @@ class Cluster:
         raise AssertionError
 
     def restart(self, mode: str) -> None:
-        """Stop it as `mode` says (fast, immediate) and start it again, on its port."""
+        """Stop it in `mode` (fast, immediate), and start it again on the same port."""
         self._run("pg_ctl", "restart", "--wait", f"--mode={mode}", f"--log={self._log}")
 
     def stop(self) -> None:
         self._run("pg_ctl", "stop", "--wait", "--mode=immediate")
 
     def _run(self, program: str, *arguments: str) -> None:
-        # To a file, not a pipe: the server would hold the pipe open.
+        # A file, because the server would keep a pipe open.
         with tempfile.TemporaryFile() as output:
             command = [str(self._programs / program), f"--pgdata={self._data}", *arguments]
             done = subprocess.run(

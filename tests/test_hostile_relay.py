@@ -1,4 +1,4 @@
-"""A relay from hell: everything that can be said or done wrong at every step, until it turns good."""
+"""A relay that gives every wrong answer at every step, until it works again."""
 
 import asyncio
 import gc
@@ -61,8 +61,8 @@ STEPS: dict[str, list[Action]] = {
     "RCPT": [*EVERYWHERE, "452 4.2.2 full", "550 5.7.1 blocked"],
     "DATA": [*EVERYWHERE, "554 5.5.1 no"],
     "BODY": [Do.DROP],
-    # Whoever says 250 here in any shape has taken the message.
-    "DOT": [one for one in EVERYWHERE if not (isinstance(one, bytes) and one.startswith(b"250"))]
+    # Any form of 250 at this step means that the relay has accepted the message.
+    "DOT": [reply for reply in EVERYWHERE if not (isinstance(reply, bytes) and reply.startswith(b"250"))]
     + ["451 4.7.1 later", "554 5.7.1 looks like spam"],
     "RSET": EVERYWHERE,
     "QUIT": EVERYWHERE,
@@ -70,7 +70,7 @@ STEPS: dict[str, list[Action]] = {
 
 
 class Hell(Receiver):
-    """Does something wrong at one step of eight, while `is_bad`; every seventh member is refused for good always."""
+    """While `is_bad`, does something wrong at one step in eight. Always refuses every seventh member permanently."""
 
     def __init__(self, choice: random.Random, *, extensions: list[str]) -> None:
         super().__init__(extensions=extensions)
@@ -89,9 +89,9 @@ REFUSED = [f"member.{number}" for number in range(0, MEMBERS, REFUSES)]
 
 
 async def go_on(installation: Installation, *, turns: int) -> None:
-    """Let time pass as a running service would, until nothing waits or for so many turns."""
+    """Let the service run until no mail waits, for at most `turns` turns."""
     for _ in range(turns):
-        async with asyncio.timeout(90):  # nothing may hang past the patience
+        async with asyncio.timeout(90):  # nothing may hang for longer
             await installation.tick()
         if not await installation.reports(state="queued"):
             return
@@ -99,8 +99,8 @@ async def go_on(installation: Installation, *, turns: int) -> None:
 
 
 def open_sockets() -> int:
-    """How many sockets this process has."""
-    names = [str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
+    """Return the number of open sockets of this process."""
+    names = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     return sum(name.startswith("socket:") for name in names)
 
 
@@ -108,7 +108,7 @@ def open_sockets() -> int:
     "extensions", [[], ["PIPELINING", "8BITMIME", "DSN"]], ids=["step by step", "at once"]
 )
 @pytest.mark.parametrize("seed", range(3))
-async def test_whatever_the_relay_does_each_member_has_one_mail_or_a_reason_once_it_is_good(
+async def test_after_any_misbehaviour_of_the_relay_each_member_has_one_mail_or_a_reason(
     tmp_path: Path, seed: int, extensions: list[str]
 ) -> None:
     async with Hell(random.Random(seed), extensions=extensions) as receiver:
@@ -130,8 +130,8 @@ async def test_whatever_the_relay_does_each_member_has_one_mail_or_a_reason_once
             rows = {row.address: row for row in await installation.reports()}
             assert len(rows) == MEMBERS
             assert {row.state for row in rows.values()} == {"sent", "failed"}
-            took = [one.rcpts[0].partition("<")[2].partition(">")[0] for one in receiver.taken]
-            assert sorted(took) == sorted(row.address for row in rows.values() if row.state == "sent")
+            recipients = [taken.rcpts[0].partition("<")[2].partition(">")[0] for taken in receiver.taken]
+            assert sorted(recipients) == sorted(row.address for row in rows.values() if row.state == "sent")
             assert all(row.reason for row in rows.values() if row.state == "failed")
             assert all(rows[f"{name}@example.org"].state == "failed" for name in REFUSED)
             gc.collect()

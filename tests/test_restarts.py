@@ -36,14 +36,14 @@ def faketime() -> None:
 
 
 class Installation:
-    """A folder in which the command runs as a person would run it, with the clock that `at` names."""
+    """A folder in which the command runs as a user runs it, with a clock that starts at `at`."""
 
     def __init__(self, folder: Path, relay: int) -> None:
         self._folder = folder
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        # The library without its wrapper: that one, ended together with the command, leaves a semaphore for each number
+        # The library without its wrapper: the wrapper, if it ends with the command, leaves a semaphore for each number
         # of a process, and refuses to start under such a number again.
         self._environment = {
             **os.environ,
@@ -67,7 +67,7 @@ class Installation:
         )
 
     async def run(self, at: datetime, *arguments: str) -> str:
-        """What a command printed; it has to succeed."""
+        """Run a command, which has to succeed, and return what it printed."""
         process = await self._start(at, *arguments, stderr=asyncio.subprocess.PIPE)
         out, err = await process.communicate()
         assert process.returncode == 0, err.decode()
@@ -75,7 +75,7 @@ class Installation:
 
     @asynccontextmanager
     async def serving(self, at: datetime) -> AsyncIterator[None]:
-        """`serve` from `at` on; ended by SIGTERM, as an init system does."""
+        """Run `serve` from `at` on; end it by SIGTERM, as an init system does."""
         process = await self._start(at, "serve")
         assert process.stdout
         async with asyncio.timeout(PATIENCE):
@@ -94,8 +94,8 @@ async def arrived(receiver: Receiver, count: int) -> list[Taken]:
     return receiver.taken
 
 
-def read(one: Taken) -> EmailMessage:
-    return message_from_bytes(one.content, _class=EmailMessage, policy=policy.default)
+def read(message: Taken) -> EmailMessage:
+    return message_from_bytes(message.content, _class=EmailMessage, policy=policy.default)
 
 
 HANDFUL = [(f"{zone[-4:]} {n}", zone) for zone, count in ZONES.items() for n in range(count)]
@@ -105,7 +105,7 @@ HANDFUL = [(f"{zone[-4:]} {n}", zone) for zone, count in ZONES.items() for n in 
 async def installed(
     folder: Path, members: Sequence[tuple[str, str]] = HANDFUL
 ) -> AsyncIterator[tuple[Installation, Receiver]]:
-    """Adopted on the first of November with a handful of members, or those given by name and zone."""
+    """An installation adopted on 1 November, with a few members or those given by name and zone."""
     async with Receiver() as receiver:
         here = Installation(folder, receiver.port)
         rows = [f"{address_of(name)},{name},{zone}" for name, zone in members]
@@ -118,7 +118,7 @@ async def installed(
 
 
 @pytest.mark.short
-async def test_restarted_between_every_due_instant_each_member_gets_each_mail_within_a_minute(
+async def test_a_service_restarted_between_all_due_instants_sends_each_mail_within_a_minute(
     tmp_path: Path,
 ) -> None:
     dues = [
@@ -135,18 +135,20 @@ async def test_restarted_between_every_due_instant_each_member_gets_each_mail_wi
         for due, count in dues:
             async with here.serving(due - timedelta(seconds=4)):
                 taken = await arrived(receiver, expected + count)
-            for one in taken[expected:]:
-                late = parsedate_to_datetime(str(read(one)["Date"])) - due
+            for message in taken[expected:]:
+                late = parsedate_to_datetime(str(read(message)["Date"])) - due
                 assert timedelta(0) <= late <= timedelta(seconds=60)
             expected += count
         async with here.serving(datetime(2026, 11, 19, 17, 30, tzinfo=UTC)):
             pass
         assert len(receiver.taken) == 3 * COUNT
-        assert len({str(read(one)["Message-ID"]) for one in receiver.taken}) == 3 * COUNT
+        assert len({str(read(message)["Message-ID"]) for message in receiver.taken}) == 3 * COUNT
 
 
 @pytest.mark.short
-async def test_stopped_over_the_due_instant_the_reminder_comes_late_or_expires(tmp_path: Path) -> None:
+async def test_a_reminder_comes_late_or_expires_if_the_service_was_stopped_at_its_due_instant(
+    tmp_path: Path,
+) -> None:
     async with installed(tmp_path) as (here, receiver):
         async with here.serving(datetime(2026, 11, 6, tzinfo=UTC)):
             await arrived(receiver, COUNT)
@@ -154,26 +156,28 @@ async def test_stopped_over_the_due_instant_the_reminder_comes_late_or_expires(t
             await arrived(receiver, 2 * COUNT)
         async with here.serving(datetime(2026, 11, 19, 19, 30, tzinfo=UTC)):
             pass
-        found = await here.run(datetime(2026, 11, 19, 19, 31, tzinfo=UTC), "deliveries", "--state", "expired")
-        assert f"{COUNT} deliveries" in found
+        listing = await here.run(
+            datetime(2026, 11, 19, 19, 31, tzinfo=UTC), "deliveries", "--state", "expired"
+        )
+        assert f"{COUNT} deliveries" in listing
         assert len(receiver.taken) == 2 * COUNT
 
 
 @pytest.mark.short
-async def test_moved_by_a_week_after_the_invitation_the_reminders_follow_and_none_is_for_the_old_time(
+async def test_reminders_follow_a_meeting_that_is_moved_by_a_week_after_the_invitation(
     tmp_path: Path,
 ) -> None:
     async with installed(tmp_path) as (here, receiver):
         async with here.serving(datetime(2026, 11, 6, tzinfo=UTC)):
             await arrived(receiver, COUNT)
         moved = datetime(2026, 11, 10, tzinfo=UTC)
-        told = await here.run(
+        printed = await here.run(
             moved, "occurrence", "amend", KEY, "--move-to", "2026-11-26 18:00", "--tell", "--yes"
         )
-        assert f"tells {COUNT} members" in told
+        assert f"tells {COUNT} members" in printed
         async with here.serving(moved + timedelta(minutes=1)):
             await arrived(receiver, 2 * COUNT)
-        # Up after each old due instant, and past the old start.
+        # Run it just after each old due instant and the old start.
         for old in (datetime(2026, 11, 18, 21, tzinfo=UTC), datetime(2026, 11, 19, 17, 30, tzinfo=UTC)):
             async with here.serving(old):
                 pass
@@ -181,7 +185,7 @@ async def test_moved_by_a_week_after_the_invitation_the_reminders_follow_and_non
             await arrived(receiver, 3 * COUNT)
         async with here.serving(datetime(2026, 11, 26, 16, 59, 56, tzinfo=UTC)):
             await arrived(receiver, 4 * COUNT)
-        kinds = by_kind([read(one) for one in receiver.taken])
+        kinds = by_kind([read(message) for message in receiver.taken])
         assert {kind: len(mails) for kind, mails in kinds.items()} == dict.fromkeys(
             ("invitation", "update", "day-before", "hour-before"), COUNT
         )
@@ -192,21 +196,23 @@ async def test_moved_by_a_week_after_the_invitation_the_reminders_follow_and_non
 
 
 def nine_o_clock(zone: str, days_before: int) -> datetime:
-    """The instant at which the oracle's clocks in `zone` show 09:00, that many days before its date of the meeting."""
+    """Return the instant of 09:00 in `zone`, by the oracle, this many days before the meeting's date there."""
     meeting = datetime.fromisoformat(shown(zone, [START])[0].split()[0])
-    wanted = f"{(meeting - timedelta(days=days_before)):%Y-%m-%d}T09:00"
+    nine_o_clock_there = f"{(meeting - timedelta(days=days_before)):%Y-%m-%d}T09:00"
     quarters = [
         START - timedelta(days=days_before + 2) + timedelta(minutes=15 * n) for n in range(4 * 24 * 3)
     ]
     return next(
-        one for one, there in zip(quarters, shown(zone, quarters), strict=True) if there.startswith(wanted)
+        instant
+        for instant, local_time in zip(quarters, shown(zone, quarters), strict=True)
+        if local_time.startswith(nine_o_clock_there)
     )
 
 
 async def test_fourteen_hundred_members_in_every_zone_get_each_mail_once_within_a_minute_of_its_due_instant(
     tmp_path: Path,
 ) -> None:
-    """The service is up around each due instant only, and restarted in between."""
+    """The service runs only around each due instant, and is restarted in between."""
     everybody = people(1_400)
     zones = Counter(zone for _, zone in everybody)
     dues = Counter({START - timedelta(hours=1): len(everybody)})
@@ -218,15 +224,15 @@ async def test_fourteen_hundred_members_in_every_zone_get_each_mail_once_within_
         for due, count in sorted(dues.items()):
             async with here.serving(due - timedelta(seconds=4)):
                 taken = await arrived(receiver, expected + count)
-            for one in taken[expected:]:
-                late = parsedate_to_datetime(str(read(one)["Date"])) - due
+            for message in taken[expected:]:
+                late = parsedate_to_datetime(str(read(message)["Date"])) - due
                 assert timedelta(0) <= late <= timedelta(seconds=60)
             expected += count
         async with here.serving(datetime(2026, 11, 19, 17, 30, tzinfo=UTC)):
             pass
-        mails = [read(one) for one in receiver.taken]
+        mails = [read(message) for message in receiver.taken]
         assert len({str(mail["Message-ID"]) for mail in mails}) == len(mails) == 3 * len(everybody)
         kinds = by_kind(mails)
         assert sorted(kinds) == ["day-before", "hour-before", "invitation"]
-        for found in kinds.values():
-            check(found, len(everybody), START)
+        for mails_of_kind in kinds.values():
+            check(mails_of_kind, len(everybody), START)

@@ -26,7 +26,7 @@ WITH_INBOX = replace(COMMUNITY, inbox="bounces.example.org")
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message as the relay took it."""
+    """A message as the relay received it."""
 
     sender: str
     parameters: str
@@ -34,14 +34,14 @@ class Sent:
 
     @property
     def calendar(self) -> Calendar:
-        part = next(one for one in self.message.walk() if one.get_content_type() == "text/calendar")
+        part = next(part for part in self.message.walk() if part.get_content_type() == "text/calendar")
         payload = part.get_payload(decode=True)
         assert isinstance(payload, bytes)
         return Calendar.from_ical(payload)
 
 
 @dataclass
-class World:
+class Returning:
     installation: Installation
     relay: Receiver
 
@@ -68,7 +68,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, *, inbox: bool = True) -> AsyncIterator[World]:
+async def returning_setup(folder: Path, *, inbox: bool = True) -> AsyncIterator[Returning]:
     """Ann and Bo, invited over SMTP."""
     async with (
         Receiver(extensions=EVERYTHING) as relay,
@@ -79,36 +79,40 @@ async def world(folder: Path, *, inbox: bool = True) -> AsyncIterator[World]:
         await installation.tick()
         await installation.join(("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"))
         await installation.tick()
-        yield World(installation, relay)
+        yield Returning(installation, relay)
 
 
-async def test_each_mail_goes_out_from_an_address_of_its_members_own(tmp_path: Path) -> None:
-    async with world(tmp_path) as here:
+async def test_each_mail_has_a_return_path_of_its_members_own(tmp_path: Path) -> None:
+    async with returning_setup(tmp_path) as here:
         sent = here.sent()
     assert sent.keys() == {"Ann", "Bo"}
-    for one in sent.values():
-        assert re.fullmatch(r"b\+[a-z2-7]{34}@bounces\.example\.org", one.sender)
-        assert len(one.sender.partition("@")[0]) <= 64
+    for mail in sent.values():
+        assert re.fullmatch(r"b\+[a-z2-7]{34}@bounces\.example\.org", mail.sender)
+        assert len(mail.sender.partition("@")[0]) <= 64
         for parameter in (" RET=HDRS", " ENVID=", " NOTIFY=FAILURE", " ORCPT=rfc822;"):
-            assert parameter in one.parameters
-        assert str(one.message["From"]) == "Conversation for Kindness <meetings@conversation.example.org>"
+            assert parameter in mail.parameters
+        assert str(mail.message["From"]) == "Conversation for Kindness <meetings@conversation.example.org>"
     assert sent["Ann"].sender != sent["Bo"].sender
 
 
 async def test_a_bounce_to_that_address_suppresses_exactly_that_member(tmp_path: Path) -> None:
-    async with world(tmp_path) as here:
+    async with returning_setup(tmp_path) as here:
         sent = here.sent()
         # Relays may change the case of what they return to.
         await here.ingest(returned.postfix(sent["Bo"].sender.upper(), address_of("Bo")))
         async with here.installation.database.read() as connection:
-            assert {one.name async for one in members.every(connection) if one.suppressed_at} == {"Bo"}
+            assert {member.name async for member in members.every(connection) if member.suppressed_at} == {
+                "Bo"
+            }
         here.relay.taken.clear()
         await here.installation.live(datetime(2026, 11, 19, 17, 30, tzinfo=UTC))
         assert here.sent().keys() == {"Ann"}
 
 
-async def test_the_address_is_the_same_in_every_mail_and_another_with_another_address(tmp_path: Path) -> None:
-    async with world(tmp_path) as here:
+async def test_the_return_path_is_the_same_in_every_mail_and_changes_with_the_members_address(
+    tmp_path: Path,
+) -> None:
+    async with returning_setup(tmp_path) as here:
         first = here.sent()["Bo"].sender
         here.relay.taken.clear()
         await here.installation.change("Bo", address="bo@example.com", address_key="bo@example.com")
@@ -119,8 +123,8 @@ async def test_the_address_is_the_same_in_every_mail_and_another_with_another_ad
         assert "suppressed" in await here.ingest(returned.postfix(second, "bo@example.com"))
 
 
-async def test_what_a_calendar_program_answers_to_the_invitation_is_the_members(tmp_path: Path) -> None:
-    async with world(tmp_path) as here:
+async def test_a_calendar_programs_reply_to_the_invitation_becomes_the_members_answer(tmp_path: Path) -> None:
+    async with returning_setup(tmp_path) as here:
         event = here.sent()["Bo"].calendar.events[0]
         attendee = event["ATTENDEE"]
         assert (attendee.params["RSVP"], attendee.params["PARTSTAT"]) == ("TRUE", "NEEDS-ACTION")
@@ -136,14 +140,14 @@ async def test_what_a_calendar_program_answers_to_the_invitation_is_the_members(
         assert here.sent().keys() == {"Ann"}
 
 
-async def test_who_leaves_by_mail_gets_nothing_more_of_what_is_queued(tmp_path: Path) -> None:
-    async with world(tmp_path) as here:
+async def test_a_member_who_leaves_by_mail_gets_none_of_the_queued_mail(tmp_path: Path) -> None:
+    async with returning_setup(tmp_path) as here:
         header = str(here.sent()["Bo"].message["List-Unsubscribe"])
-        found = re.fullmatch(
+        match = re.fullmatch(
             r"<(https://meet\.example\.org/u/[a-z2-7]{34})>,\s+<mailto:(u\+[a-z2-7]{34}@bounces\.example\.org)>",
             header,
         )
-        assert found, header
+        assert match, header
         installation = here.installation
         amended = await amend(
             installation.database,
@@ -156,7 +160,7 @@ async def test_who_leaves_by_mail_gets_nothing_more_of_what_is_queued(tmp_path: 
         await installation.planner.tick()
         assert await installation.states(kind="update") == {"Ann": "queued", "Bo": "queued"}
         here.relay.taken.clear()
-        await here.ingest(f"From: bo@example.org\r\nTo: {found[2]}\r\nSubject: unsubscribe\r\n\r\n".encode())
+        await here.ingest(f"From: bo@example.org\r\nTo: {match[2]}\r\nSubject: unsubscribe\r\n\r\n".encode())
         installation.clock.pass_(timedelta(seconds=1))
         await installation.dispatcher.send_due()
         await installation.tick()
@@ -164,8 +168,8 @@ async def test_who_leaves_by_mail_gets_nothing_more_of_what_is_queued(tmp_path: 
         assert await installation.states(kind="update") == {"Ann": "sent", "Bo": "withdrawn: left"}
 
 
-async def test_who_calls_our_mail_spam_has_left(tmp_path: Path) -> None:
-    async with world(tmp_path) as here:
+async def test_a_member_who_reports_our_mail_as_spam_has_left(tmp_path: Path) -> None:
+    async with returning_setup(tmp_path) as here:
         bo = here.sent()["Bo"]
         quoted = "\n        ".join(
             f"{name}: {' '.join(str(bo.message[name]).split())}"
@@ -173,15 +177,15 @@ async def test_who_calls_our_mail_spam_has_left(tmp_path: Path) -> None:
         )
         assert "has left" in await here.ingest(returned.complaint("fbl@example.org", enclosed=quoted))
         async with here.installation.database.read() as connection:
-            assert {one.name: one.status async for one in members.every(connection)} == {
+            assert {member.name: member.status async for member in members.every(connection)} == {
                 "Ann": "active",
                 "Bo": "left",
             }
 
 
-async def test_without_an_inbox_nothing_promises_that_mail_is_read(tmp_path: Path) -> None:
-    async with world(tmp_path, inbox=False) as here:
-        for one in here.sent().values():
-            assert one.sender == COMMUNITY.address
-            assert "mailto" not in str(one.message["List-Unsubscribe"])
-            assert one.calendar.events[0]["ATTENDEE"].params["RSVP"] == "FALSE"
+async def test_without_an_inbox_no_mail_promises_that_answers_are_read(tmp_path: Path) -> None:
+    async with returning_setup(tmp_path, inbox=False) as here:
+        for mail in here.sent().values():
+            assert mail.sender == COMMUNITY.address
+            assert "mailto" not in str(mail.message["List-Unsubscribe"])
+            assert mail.calendar.events[0]["ATTENDEE"].params["RSVP"] == "FALSE"

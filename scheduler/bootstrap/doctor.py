@@ -17,6 +17,7 @@ from scheduler.delivery.compose.templates import Templates
 from scheduler.delivery.send.transport import ConnectProblem, MaildirAddress, SmtpAddress
 from scheduler.domain.address import is_loopback
 from scheduler.domain.errors import Problem
+from scheduler.domain.occurrence import slugs_by_choice
 from scheduler.domain.policy import next_occurrence
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.forecast import LOOK_AHEAD
@@ -24,7 +25,7 @@ from scheduler.service.health import health, try_writing
 from scheduler.service.scheduled_backups import backup_warnings, setup_problem
 from scheduler.service.send_schedule import LateNotice, late_notices, schedule_sends
 from scheduler.service.settings_sync import check_frozen
-from scheduler.store import members, notices, occurrences
+from scheduler.store import follows, members, notices, occurrences
 from scheduler.store.ledger import reports
 from scheduler.web.public import shown_time
 from scheduler.web.site import read_templates
@@ -265,6 +266,13 @@ async def _check_database(parts: Parts, note: Callable[[Level, str], None]) -> N
                 f"zone data: {count} member{' lives' if count == 1 else 's live'} in {zone}, which IANA "
                 f"{tzdata_version()} does not know: they get no reminder; install a newer tzdata package",
             )
+        for slug in sorted(slugs_by_choice(parts.series)):
+            if not await follows.has_follower(connection, slug):
+                note(
+                    Level.NOTE,
+                    f"series: nobody follows {slug}, so its meetings are announced to nobody; members choose it on "
+                    f"their own pages, or run `members set EMAIL --follow {slug}`",
+                )
         await check_frozen(connection, parts.series, parts.community.domain)
         upcoming = await occurrences.all_occurrences(connection, since=now)
         for series in parts.series:

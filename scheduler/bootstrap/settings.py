@@ -234,7 +234,7 @@ def first_problem(error: ValidationError, sources: Sources) -> SettingsProblem:
             )
         case "too_short":
             return settings_problem(sources, place, "there is none", accepted="one or more")
-        case "list_type":
+        case "list_type" if len(place) == 1:
             return settings_problem(sources, place, "is not an array of tables", accepted=f"[[{place[0]}]]")
         case _ if not field or field.description is None:
             return settings_problem(

@@ -60,11 +60,11 @@ class SenderReport:
 def raise_descriptor_limit() -> int:
     """Raise the limit of open files for this process and its children as far as allowed, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(WANTED_DESCRIPTORS, hard)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return wanted if soft == resource.RLIM_INFINITY else soft
+    target = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(WANTED_DESCRIPTORS, hard)
+    if soft == resource.RLIM_INFINITY or soft >= target:
+        return target if soft == resource.RLIM_INFINITY else soft
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
@@ -129,11 +129,11 @@ class WebProcess:
             await asyncio.sleep(pause)
 
     async def _run_once(self, ready: asyncio.Event) -> int:
-        ours, theirs = socket.socketpair()
-        descriptors = [theirs.fileno(), *(listener.fileno() for listener in self._listeners)]
+        own_end, child_end = socket.socketpair()
+        descriptors = [child_end.fileno(), *(listener.fileno() for listener in self._listeners)]
         root = str(Path(scheduler.__file__).parent.parent)
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
-        with theirs:
+        with child_end:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",
@@ -145,7 +145,7 @@ class WebProcess:
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": path},
             )
-        reader, self._writer = await asyncio.open_connection(sock=ours)
+        reader, self._writer = await asyncio.open_connection(sock=own_end)
         try:
             settings = pickle.dumps(self._settings)
             self._writer.write(len(settings).to_bytes(8) + settings)
@@ -292,14 +292,14 @@ async def _serve(channel: socket.socket, listeners: Sequence[socket.socket]) -> 
         sender.say_ready()
         with contextlib.suppress(OSError):
             os.nice(NICENESS)
-        gone = asyncio.create_task(sender.gone.wait())
-        await asyncio.wait([gone, *serving], return_when=asyncio.FIRST_COMPLETED)
+        sender_ended = asyncio.create_task(sender.gone.wait())
+        await asyncio.wait([sender_ended, *serving], return_when=asyncio.FIRST_COMPLETED)
         for server in servers:
             server.should_exit = True
         await asyncio.wait(serving)
-        for task in (gone, *background):
+        for task in (sender_ended, *background):
             task.cancel()
-        await asyncio.wait([gone, *background])
+        await asyncio.wait([sender_ended, *background])
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from scheduler.delivery.send.send_queue import RateLimits
 from scheduler.delivery.send.smtp import SmtpTransport
 from scheduler.delivery.send.transport import MaildirAddress, Transport
 from scheduler.domain.errors import SettingsProblem
-from scheduler.service.schedule import upcoming
+from scheduler.service.schedule import next_meetings_of
 from scheduler.store.database import OUTAGES
 from scheduler.store.ledger import claims, jobs
 from scheduler.store.ledger.jobs import LEASE_SECONDS, JobConsumer, JobsLost
@@ -77,7 +77,9 @@ def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatc
         series={series.slug: series for series in parts.series},
         keys=parts.keys,
         room_policies=parts.policies if parts.settings.mail.room_in_last_reminder else (),
-        next_meeting=lambda connection, now: upcoming(connection, parts.series, now=now),
+        next_meetings=lambda connection, member, now: next_meetings_of(
+            connection, member, parts.series, now=now
+        ),
     )
     rate = parts.settings.mail.rate
     only_sender = parts.database.is_sqlite

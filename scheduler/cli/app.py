@@ -3,10 +3,11 @@
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import Abort, TyperException
 from typer.main import get_group
 
 from scheduler.domain.errors import Problem, SettingsProblem
@@ -103,7 +104,12 @@ def main() -> None:
     A problem is printed in one line on standard error.
     """
     try:
-        app()
+        # With `standalone_mode`, Typer would print a wrong usage itself, in four lines.
+        sys.exit(app(standalone_mode=False))
+    except TyperException as error:
+        _report_usage(error)
+    except Abort:
+        _exit("interrupted; nothing more was done", EXIT_FAILED)
     except SettingsProblem as problem:
         _exit(str(problem), EXIT_USAGE)
     except Problem as problem:
@@ -115,6 +121,19 @@ def main() -> None:
         sys.exit(EXIT_FAILED)
 
 
-def _exit(message: str, code: int) -> None:
+def _report_usage(error: TyperException) -> NoReturn:
+    """Report a wrong usage in one line, with the command whose help explains the right one.
+
+    A group of commands that is called without one of them shows its help.
+    """
+    message, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    if message.startswith("Usage:"):
+        typer.echo(message, err=True)
+        sys.exit(error.exit_code)
+    hint = f" (see `{context.command_path} --help`)" if context else ""
+    _exit(f"{message[:1].lower()}{message[1:]}{hint}", error.exit_code)
+
+
+def _exit(message: str, code: int) -> NoReturn:
     typer.echo(f"third-thursday: {message}", err=True)
     sys.exit(code)

@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,9 @@ from scheduler.cli.command import (
 )
 from scheduler.domain.code_page import require_encoding
 from scheduler.domain.errors import Refused
+from scheduler.domain.occurrence import Series
 from scheduler.domain.zone import find_zone, require_zone
+from scheduler.service.follows import require_series
 from scheduler.service.invitations import invitations as find_invitations
 from scheduler.service.member_csv import MemberTable, read_members
 from scheduler.service.member_files import Imported, export_members, import_members
@@ -36,7 +38,8 @@ from scheduler.service.member_files import Imported, export_members, import_memb
 def import_(
     context: typer.Context,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.csv", help="Columns: email, timezone or country, name, locale.")
+        Path,
+        typer.Argument(metavar="FILE.csv", help="Columns: email, timezone or country, name, locale, series."),
     ],
     dry_run: DryRun = False,
     no_invite: Annotated[
@@ -47,13 +50,22 @@ def import_(
         str | None,
         typer.Option("--zone", metavar="ZONE", help="The zone of rows with neither a zone nor a country."),
     ] = None,
+    follow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--follow", metavar="SLUG", help="A series that all new members follow; repeat it for several."
+        ),
+    ] = None,
     encoding: Encoding = None,
 ) -> None:
     """Add members from a table, and list the rows that are wrong.
 
     What members have set themselves is never changed.
     """
-    table = _read(file, encoding=encoding, zone=zone)
+    all_series = command_context(context).settings.series
+    with usage():
+        require_series(follow or [], all_series, "--follow")
+    table = _read(file, encoding=encoding, zone=zone, all_series=all_series)
     for problem in table.problems:
         column = f', column "{problem.column}"' if problem.column else ""
         typer.echo(f"{file}: line {problem.line}{column}: {problem.reason}", err=True)
@@ -75,6 +87,8 @@ def import_(
                 locale=parts.community.locale,
                 now=now,
                 invitations=invitations,
+                all_series=parts.series,
+                follow=follow or [],
                 invite=not no_invite,
                 dry_run=not writes,
                 encoding_known=table.guess is None,
@@ -83,12 +97,14 @@ def import_(
 
     if not (dry_run or no_invite or yes):
         preview = command_context(context).run(partial(import_rows, writes=False))
-        if preview.invited:
+        if invited := preview.invited + preview.invited_known:
+            whom = f"{invited} of them now"
+            if preview.invited_known:
+                whom = f"{counted(invited, 'member')} now, {preview.invited_known} of whom are already on the list"
             confirm(
-                f"Import {counted(preview.added, 'member')}, and invite {preview.invited} of them now? "
-                "(--no-invite does not invite them)",
+                f"Import {counted(preview.added, 'member')}, and invite {whom}? (--no-invite does not invite them)",
                 yes=False,
-                otherwise=f"{counted(preview.invited, 'member')} would be invited now; give --yes to do so, or "
+                otherwise=f"{counted(invited, 'member')} would be invited now; give --yes to do so, or "
                 "--no-invite to import without inviting",
             )
     imported = command_context(context).run(partial(import_rows, writes=not dry_run))
@@ -101,12 +117,12 @@ def import_(
         fail(f"{file}: {bad} {'row was' if bad == 1 else 'rows were'} not imported; correct and import again")
 
 
-def _read(file: Path, *, encoding: str | None, zone: str | None) -> MemberTable:
+def _read(file: Path, *, encoding: str | None, zone: str | None, all_series: Sequence[Series]) -> MemberTable:
     with usage():
         codec = require_encoding(encoding, "--encoding") if encoding else None
         default = (find_zone(zone) or require_zone(zone, "--zone")) if zone else None
     try:
-        return read_members(file.read_bytes(), encoding=codec, zone=default)
+        return read_members(file.read_bytes(), encoding=codec, zone=default, all_series=all_series)
     except OSError as error:
         raise Refused(f"{file} cannot be read: {error.strerror}") from None
     except Refused as refusal:
@@ -141,9 +157,9 @@ def _sentences(imported: Imported, table: MemberTable, *, invite: bool) -> Itera
         yield f"bad rows: {len({problem.line for problem in table.problems})}, listed above"
     if table.ignored:
         yield f"columns ignored: {', '.join(table.ignored)}"
-    if imported.added:
+    if imported.added or imported.invited_known:
         yield (
-            f"invited now: {imported.invited}"
+            f"invited now: {imported.invited + imported.invited_known}"
             if invite
             else "invited now: 0; later invitations are sent as planned"
         )
@@ -158,7 +174,7 @@ def export(
         with _open(file) as output:
 
             async def act(parts: Parts) -> int:
-                return await export_members(parts.database, output)
+                return await export_members(parts.database, output, all_series=parts.series)
 
             number = command_context(context).run(act)
     except BrokenPipeError:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter, deque
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -25,7 +26,9 @@ from scheduler.cli.command import (
 )
 from scheduler.domain.errors import SettingsProblem
 from scheduler.domain.locale import country_name
+from scheduler.domain.occurrence import followed, offers_choice
 from scheduler.service.erasure import Erased, erase_member, find_erasable
+from scheduler.service.follows import followed_by
 from scheduler.service.invitations import invitations as find_invitations
 from scheduler.service.members import (
     Changed,
@@ -33,12 +36,14 @@ from scheduler.service.members import (
     add_member,
     change_member,
     pause_member,
+    read_choices,
     remove_member,
     require_member,
     require_new,
     resolve_zone,
     rotate_member,
     search_members,
+    with_follows,
 )
 from scheduler.store import members
 from scheduler.store.ledger.reports import Report, reports
@@ -59,6 +64,16 @@ Country = Annotated[
 ]
 Zone = Annotated[str | None, typer.Option(help="Their time zone, for example Europe/London.")]
 Locale = Annotated[str | None, typer.Option(help="Language and country, for example en-GB.")]
+Follow = Annotated[
+    list[str] | None,
+    typer.Option("--follow", metavar="SLUG", help="A series that they follow; repeat it for several."),
+]
+Unfollow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--unfollow", metavar="SLUG", help="A series that they do not follow; repeat it for several."
+    ),
+]
 
 
 @app.command("list")
@@ -73,33 +88,36 @@ def list_(
     """Show all members, including those who have left."""
 
     async def print_list(parts: Parts) -> None:
+        has_series = offers_choice(parts.series)
         async with parts.database.read() as connection:
-            matches = search_members(members.every(connection), search)
+            found = search_members(members.every(connection), search)
+            matches = with_follows(connection, found, parts.series)
             if as_json:
                 # Write row by row: a long list must not be held in memory.
                 separator = "["
-                async for member in matches:
-                    sys.stdout.write(f"{separator}\n{json.dumps(_document(member), ensure_ascii=False)}")
+                async for member, slugs in matches:
+                    document = json.dumps(_document(member, slugs), ensure_ascii=False)
+                    sys.stdout.write(f"{separator}\n{document}")
                     separator = ","
                 sys.stdout.write("[]\n" if separator == "[" else "\n]\n")
                 return
             statuses = Counter[str]()
-            table: list[Member] = []
-            async for member in matches:
+            table: list[tuple[Member, list[str]]] = []
+            async for member, slugs in matches:
                 statuses[member.status] += 1
-                table.append(member)
+                table.append((member, slugs))
                 if len(table) == ROWS_PER_TABLE:
-                    _print_table(table)
+                    _print_table(table, has_series=has_series)
                     table.clear()
             if table:
-                _print_table(table)
+                _print_table(table, has_series=has_series)
             counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
             typer.echo(counted(statuses.total(), "member") + (f": {counts}" if counts else ""))
 
     command_context(context).run(print_list)
 
 
-def _document(member: Member) -> dict[str, object]:
+def _document(member: Member, slugs: Sequence[str]) -> dict[str, object]:
     return {
         "name": member.name,
         "email": member.address,
@@ -109,14 +127,23 @@ def _document(member: Member) -> dict[str, object]:
         "locale": member.locale,
         "status": member.status,
         "convenor": member.convenor,
+        "follows": list(slugs),
     }
 
 
-def _print_table(members: list[Member]) -> None:
+def _print_table(rows: Sequence[tuple[Member, list[str]]], *, has_series: bool) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("Name", "Email", "Country", "Zone", "Locale", "Status"):
+    for heading in (
+        "Name",
+        "Email",
+        "Country",
+        "Zone",
+        "Locale",
+        "Status",
+        *(["Follows"] if has_series else []),
+    ):
         table.add_column(heading, overflow="fold")
-    for member in members:
+    for member, slugs in rows:
         status = ", ".join(
             [
                 member.status,
@@ -125,7 +152,8 @@ def _print_table(members: list[Member]) -> None:
             ]
         )
         zone = member.zone if member.zone_source != "assumed" else f"{member.zone} (assumed)"
-        table.add_row(member.name, member.address, member.country or "", zone, member.locale, status)
+        cells = [member.name, member.address, member.country or "", zone, member.locale, status]
+        table.add_row(*cells, *([_listed(slugs)] if has_series else []))
     # Do not wrap lines in a pipe, so that grep finds whole rows.
     width = None if sys.stdout.isatty() else 1_000
     Console(markup=False, emoji=False, highlight=False, width=width).print(table)
@@ -135,17 +163,19 @@ def _print_table(members: list[Member]) -> None:
 def show(context: typer.Context, email: Email) -> None:
     """Show one member and the latest mails to them."""
 
-    async def look(parts: Parts) -> tuple[Member, Counter[str], list[Report]]:
+    async def look(parts: Parts) -> tuple[Member, list[str] | None, Counter[str], list[Report]]:
         states, latest = Counter[str](), deque[Report](maxlen=LATEST_MAILS)
         async with parts.database.read() as connection:
             member = await require_member(connection, email)
+            has_series = offers_choice(parts.series)
+            slugs = await followed_by(connection, member, parts.series) if has_series else None
             async for report in reports(connection, member=member.id):
                 states[report.state] += 1
                 latest.append(report)
-        return member, states, list(latest)
+        return member, slugs, states, list(latest)
 
-    member, states, latest = command_context(context).run(look)
-    _print_member(member)
+    member, slugs, states, latest = command_context(context).run(look)
+    _print_member(member, slugs)
     typer.echo(
         f"mails       {', '.join(f'{count} {state}' for state, count in sorted(states.items())) or 'none yet'}"
     )
@@ -157,7 +187,7 @@ def show(context: typer.Context, email: Email) -> None:
         )
 
 
-def _print_member(member: Member) -> None:
+def _print_member(member: Member, slugs: Sequence[str] | None) -> None:
     since = f" since {member.active_since:%Y-%m-%d}" if member.active_since else ""
     until = f" until {member.paused_until:%Y-%m-%d %H:%M} UTC" if member.paused_until else ""
     for label, value in (
@@ -168,10 +198,16 @@ def _print_member(member: Member) -> None:
         ("locale", member.locale),
         ("status", f"{member.status}{since}{until}"),
         ("convenor", "yes" if member.convenor else "no"),
+        *([("follows", _listed(slugs))] if slugs is not None else []),
         *([("no mail", _suppression(member))] if member.suppressed_at else []),
         ("on the list", f"since {member.created_at:%Y-%m-%d}"),
     ):
         typer.echo(f"{label:<12}{value}")
+
+
+def _joined(items: Sequence[str]) -> str:
+    """Return `a`, `a and b` or `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(items[:-1]), *items[-1:])))
 
 
 def _suppression(member: Member) -> str:
@@ -190,6 +226,8 @@ def add(
     country: Country = None,
     zone: Zone = None,
     locale: Locale = None,
+    follow: Follow = None,
+    unfollow: Unfollow = None,
     convenor: Annotated[bool, typer.Option("--convenor", help="Make them a convenor.")] = False,
     returning: Annotated[
         bool, typer.Option("--returning", help="They were erased before and have asked to come back.")
@@ -201,10 +239,19 @@ def add(
 ) -> None:
     """Add one member; ask before sending them an invitation that is already open."""
     with usage():
+        series = command_context(context).settings.series
+        choices = read_choices(follow or [], unfollow or [], series)
         details = Details(
-            name=name, address=email, country=country, zone=zone, locale=locale, convenor=convenor
+            name=name,
+            address=email,
+            country=country,
+            zone=zone,
+            locale=locale,
+            convenor=convenor,
+            choices=choices or None,
         )
         home, _ = resolve_zone(details)
+    slugs = followed(series, choices)
 
     async def look(parts: Parts) -> list[str]:
         now = parts.clock.now()
@@ -212,7 +259,11 @@ def add(
         invitations = await find_invitations(
             parts.database, series=parts.series, policies=parts.policies, now=now
         )
-        return [invitation.occurrence.key for invitation in invitations if invitation.is_open_in(home, now)]
+        return [
+            invitation.occurrence.key
+            for invitation in invitations
+            if invitation.occurrence.series in slugs and invitation.is_open_in(home, now)
+        ]
 
     async def act(parts: Parts) -> Member:
         return await add_member(
@@ -221,18 +272,21 @@ def add(
             keys=parts.keys,
             locale=parts.community.locale,
             now=parts.clock.now(),
+            all_series=parts.series,
             returning=returning,
             invite=not no_invite,
         )
 
     keys = [] if no_invite else command_context(context).run(look)
-    question = f"Add {email}, and invite them now to {' and '.join(keys)}? (--no-invite does not invite them)"
+    question = f"Add {email}, and invite them now to {_joined(keys)}? (--no-invite does not invite them)"
     confirm_mailing(
         question, 1 if keys else 0, yes=yes, instead="--no-invite to add them without an invitation"
     )
     member = command_context(context).run(act)
     source = ", assumed from the country" if member.zone_source == "assumed" else ""
     typer.echo(f"{member.address}: added, {member.zone}{source}, {member.locale}")
+    if offers_choice(series):
+        typer.echo(f"{member.address}: follows {_listed(slugs)}")
     for key in keys:
         typer.echo(f"{member.address}: invited now to {key}")
 
@@ -246,6 +300,8 @@ def set_(
     country: Country = None,
     zone: Zone = None,
     locale: Locale = None,
+    follow: Follow = None,
+    unfollow: Unfollow = None,
     convenor: Annotated[
         bool | None, typer.Option("--convenor/--no-convenor", help="Whether they are a convenor.")
     ] = None,
@@ -258,6 +314,8 @@ def set_(
 ) -> None:
     """Change a member's details."""
     with usage():
+        series = command_context(context).settings.series
+        choices = read_choices(follow or [], unfollow or [], series)
         details = Details(
             name=name,
             address=address,
@@ -267,21 +325,35 @@ def set_(
             convenor=convenor,
             status=status,
             deliverable=deliverable or None,
+            choices=choices or None,
         )
     if details.is_empty:
         raise SettingsProblem(
-            "nothing to change; give --name, --email, --country, --zone, --locale, --convenor, --status or "
-            "--deliverable"
+            "nothing to change; give --name, --email, --country, --zone, --locale, --follow, --unfollow, --convenor, "
+            "--status or --deliverable"
         )
 
     async def act(parts: Parts) -> Changed:
-        return await change_member(parts.database, email, details, keys=parts.keys, now=parts.clock.now())
+        return await change_member(
+            parts.database,
+            email,
+            details,
+            keys=parts.keys,
+            now=parts.clock.now(),
+            all_series=parts.series,
+        )
 
     change = command_context(context).run(act)
-    before, after = _document(change.before), _document(change.after)
+    followed_before = followed(series, change.choices_before)
+    before = _document(change.before, followed_before)
+    after = _document(change.after, followed(series, change.choices_after))
     for field, value in after.items():
         if value != before[field]:
             typer.echo(f"{change.before.address}: {field} {_shown(before[field])} → {_shown(value)}")
+    for slug, follows in change.choices_after.items():
+        if slug not in change.choices_before and follows is (slug in followed_before):
+            verb = "follows" if follows else "does not follow"
+            typer.echo(f"{change.before.address}: already {verb} {slug}; now stored as their own choice")
     if change.before.suppressed_at and not change.after.suppressed_at:
         typer.echo(f"{change.after.address}: gets mail again")
     if not change.changed:
@@ -291,7 +363,11 @@ def set_(
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value or "none")
+    return _listed(value) if isinstance(value, list) else str(value or "none")
+
+
+def _listed(slugs: Sequence[str]) -> str:
+    return ", ".join(slugs) or "none"
 
 
 @app.command()
@@ -370,8 +446,9 @@ def erase(
     erased = command_context(context).run(act)
     postgres = command_context(context).settings.database.url.startswith("postgres")
     deleted = [counted(erased.mails, "mail") + " in the mail folder"] if erased.mails else []
+    deleted += [counted(erased.choices, "choice") + " of series"] if erased.choices else []
     deleted += [counted(erased.returned, "returned message") + " naming them"] if erased.returned else []
-    also = f", with {' and '.join(deleted)}" if deleted else ""
+    also = f", with {_joined(deleted)}" if deleted else ""
     typer.echo(f"{'erased' if erased.was_member else 'already erased'}{also}")
     typer.echo("kept: a keyed hash of the address, so that no import adds the person again")
     for place in erased.remaining[:MOST_PLACES]:

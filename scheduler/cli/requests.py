@@ -62,6 +62,8 @@ def show(context: typer.Context, number: Number, as_json: AsJson = False) -> Non
     typer.echo(f"request {request.id}: {request.state}, {_age(request, now)}")
     typer.echo(f"  {request.name} <{request.address}>")
     typer.echo(f"  {_home(request)}, {request.locale}")
+    if request.follows is not None:
+        typer.echo(f"  would like to follow: {', '.join(_wanted(request))}")
     for heading, text in (("what brings them here", request.words), ("answered with", request.message)):
         if text:
             typer.echo(f"  {heading}:")
@@ -86,7 +88,12 @@ def accept(context: typer.Context, number: Number, message: Message = "", by: By
 
     async def act(parts: Parts) -> None:
         request = await join_requests.accept(
-            parts.database, _id(number), by=by, message=message, now=parts.clock.now()
+            parts.database,
+            _id(number),
+            by=by,
+            message=message,
+            all_series=parts.series,
+            now=parts.clock.now(),
         )
         typer.echo(f"{request.address} is now a member and will get a welcome mail")
 
@@ -121,6 +128,11 @@ def _home(request: Request) -> str:
     return f"{country_name(request.country)}, {request.zone}"
 
 
+def _wanted(request: Request) -> list[str]:
+    """Return the slugs of the series that the person chose."""
+    return [slug for slug, wanted in (request.follows or {}).items() if wanted]
+
+
 def _age(request: Request, now: datetime) -> str:
     assert request.confirmed_at
     hours = int((now - request.confirmed_at).total_seconds()) // 3600
@@ -138,6 +150,7 @@ def _document(request: Request, now: datetime) -> dict[str, object]:
         "zone": request.zone,
         "locale": request.locale,
         "words": request.words,
+        "follows": None if request.follows is None else _wanted(request),
         "confirmed_utc": request.confirmed_at.isoformat(),
         "age_hours": int((now - request.confirmed_at).total_seconds()) // 3600,
         "taken_utc": request.taken_at.isoformat() if request.taken_at else None,

@@ -78,7 +78,9 @@ def feed(
 ) -> None:
     """Print the public calendar feed, or a member's own."""
     if member is not None and series is not None:
-        raise SettingsProblem("give --member or --series, not both: a member's own feed has all series")
+        raise SettingsProblem(
+            "give --member or --series, not both: a member's own feed has the series they follow"
+        )
 
     async def make(parts: Parts) -> bytes:
         if member is not None:

@@ -42,6 +42,20 @@ class Audience:
         ]
 
 
+def series_of(text: str) -> str | None:
+    """Return the slug of the one series that an audience is about, as a convenor wrote it; None if there is none."""
+    slugs = set()
+    for term in filter(None, (part.strip() for part in text.split(","))):
+        kind, _, value = term.partition(":")
+        if kind == "series":
+            slugs.add(value)
+        elif kind in ("coming", "answered", "declined", "unanswered"):
+            slugs.add(value.partition("/")[0])
+        elif kind != "except":
+            return None
+    return slugs.pop() if len(slugs) == 1 else None
+
+
 def _occurrence_key(text: str) -> str:
     OccurrenceKey.parse(text)
     return text

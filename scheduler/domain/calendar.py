@@ -192,20 +192,7 @@ def feed(
     to a meeting, their `answers` by the key of the occurrence, and their `alarm`. `source` is the URL of a public feed.
     """
     ordered = sorted(occurrences, key=lambda occurrence: (occurrence.starts, occurrence.key))
-    # A calendar without any component would be invalid.
-    zones = _zones(ordered) or [
-        (canonical_zone(item.zone), item.starts_on(item.first)) for item in series.values()
-    ]
-    calendar = _calendar()
-    _add(calendar, ("NAME", "X-WR-CALNAME"), _line(name))
-    _add(calendar, ("DESCRIPTION", "X-WR-CALDESC"), _prose(community.description))
-    _add(calendar, ("X-WR-TIMEZONE",), zones[-1][0] if zones else "")
-    _add(calendar, ("X-PUBLISHED-TTL",), "PT1H")
-    _add(calendar, ("COLOR",), _line(community.color))
-    calendar.add("REFRESH-INTERVAL", timedelta(hours=1), {"VALUE": "DURATION"})
-    if source:
-        calendar.add("SOURCE", vUri(source, params={"VALUE": "URI"}))
-    _add_zones(calendar, zones)
+    calendar = _feed_calendar(ordered, series, community, name=name, source=source)
     for occurrence in ordered:
         calendar.add_component(
             event(
@@ -219,6 +206,14 @@ def feed(
             )
         )
     return _octets(calendar)
+
+
+def feed_without_events(
+    occurrences: Sequence[Occurrence], series: Mapping[str, Series], community: Community, *, name: str
+) -> bytes:
+    """Return the `feed` of `occurrences` without their events: its properties and time zones only."""
+    ordered = sorted(occurrences, key=lambda occurrence: (occurrence.starts, occurrence.key))
+    return _octets(_feed_calendar(ordered, series, community, name=name))
 
 
 def ended_feed(community: Community, *, ended_at: datetime, days: int, heading: str, words: str) -> bytes:
@@ -282,6 +277,31 @@ def invitation(
     _add_zones(calendar, _zones([occurrence]))
     calendar.add_component(vevent)
     return _octets(calendar, in_order=True)
+
+
+def _feed_calendar(
+    ordered: Sequence[Occurrence],
+    series: Mapping[str, Series],
+    community: Community,
+    *,
+    name: str,
+    source: str | None = None,
+) -> Calendar:
+    # A calendar without any component would be invalid.
+    zones = _zones(ordered) or [
+        (canonical_zone(item.zone), item.starts_on(item.first)) for item in series.values()
+    ]
+    calendar = _calendar()
+    _add(calendar, ("NAME", "X-WR-CALNAME"), _line(name))
+    _add(calendar, ("DESCRIPTION", "X-WR-CALDESC"), _prose(community.description))
+    _add(calendar, ("X-WR-TIMEZONE",), zones[-1][0] if zones else "")
+    _add(calendar, ("X-PUBLISHED-TTL",), "PT1H")
+    _add(calendar, ("COLOR",), _line(community.color))
+    calendar.add("REFRESH-INTERVAL", timedelta(hours=1), {"VALUE": "DURATION"})
+    if source:
+        calendar.add("SOURCE", vUri(source, params={"VALUE": "URI"}))
+    _add_zones(calendar, zones)
+    return calendar
 
 
 def _calendar() -> Calendar:

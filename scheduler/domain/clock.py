@@ -44,7 +44,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(span: timedelta) -> str:
-    """Return a length of time in smaller_unit two largest units, rounded up: `2 d 3 h`, `1 h 57 min`, `4 min 10 s`."""
+    """Return a length of time in its two largest units, rounded up: `2 d 3 h`, `1 h 57 min`, `4 min 10 s`."""
     seconds = -(-span // timedelta(seconds=1))
     for length, unit, smaller, smaller_unit in (
         (86_400, "d", 3_600, "h"),

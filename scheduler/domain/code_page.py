@@ -337,8 +337,8 @@ def _script_score(word: str, codec: str) -> float:
     score = 1.0
     if script == "CYRILLIC":
         needed = {char.lower() for char in letters}
-        known = [_CYRILLIC[language] for language in languages.split() if language in _CYRILLIC]
-        score = 1.0 if any(needed <= set(alphabet) for alphabet in known) else 0.5
+        alphabets = [_CYRILLIC[language] for language in languages.split() if language in _CYRILLIC]
+        score = 1.0 if any(needed <= set(alphabet) for alphabet in alphabets) else 0.5
     if script in ("CYRILLIC", "GREEK") and len(letters) > 2:
         vowels = sum(char.lower() in _VOWELS for char in letters) / len(letters)
         score *= 1 if vowels > 0.2 else 0.5

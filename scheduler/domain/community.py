@@ -29,6 +29,10 @@ class Community:
     def feed_url(self) -> str:
         return f"{self.base_url}/calendar.ics"
 
+    def series_feed_url(self, slug: str) -> str:
+        """Return the address of the public feed of one series."""
+        return f"{self.base_url}/calendar/{slug}.ics"
+
     def join_url(self, token: str, occurrence: str) -> str:
         """Return a member's own link to the meeting with the key `occurrence`; `token` is theirs for joining."""
         return f"{self.base_url}/go/{token}/{occurrence}"

@@ -1,12 +1,13 @@
 """Private feeds, rendered once for each state: only the member's token and answers are filled in."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 
-from scheduler.domain.calendar import Answer, feed
+from scheduler.domain.calendar import Answer, feed, feed_without_events
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.token import TOKEN_LENGTH
@@ -18,6 +19,8 @@ _FOLD = b"\r\n "
 _FOLDED_PLACEHOLDER = re.compile(rb"(?:\r\n )?".join(sign.encode() for sign in _PLACEHOLDER))
 _BETWEEN_EVENTS = re.compile(rb"(?<=\r\n)(?=BEGIN:VEVENT\r\n)")
 _END = b"END:VCALENDAR\r\n"
+_MAX_SELECTIONS = 256
+"""The number of sets of series whose feeds are kept. Each holds little of its own."""
 
 
 class FeedTemplate:
@@ -67,7 +70,7 @@ class PrivateFeed:
         self._occurrences = {occurrence.key: occurrence for occurrence in occurrences}
         self._series, self._community, self._join_url, self._alarm = series, community, join_url, alarm
         whole = self._feed(occurrences, {})
-        self._whole = FeedTemplate(whole)
+        self._whole: FeedTemplate | None = FeedTemplate(whole)
         head, *events = _BETWEEN_EVENTS.split(whole.removesuffix(_END))
         in_order = sorted(occurrences, key=lambda occurrence: (occurrence.starts, occurrence.key))
         self._head = head
@@ -75,12 +78,39 @@ class PrivateFeed:
             occurrence.key: FeedTemplate(octets) for occurrence, octets in zip(in_order, events, strict=True)
         }
         self._answer_templates: dict[tuple[str, str], FeedTemplate] = {}
+        self._selections: dict[frozenset[str], PrivateFeed] = {}
+
+    def of_series(self, slugs: Collection[str]) -> "PrivateFeed":
+        """Return the feed that has only the meetings of these series. It shares the events of this one."""
+        wanted = frozenset(slugs)
+        if wanted.issuperset(self._series):
+            return self
+        if (selection := self._selections.get(wanted)) is None:
+            selection = self._select(wanted)
+            if len(self._selections) >= _MAX_SELECTIONS:
+                self._selections.clear()
+            self._selections[wanted] = selection
+        return selection
+
+    def _select(self, slugs: frozenset[str]) -> "PrivateFeed":
+        selection = copy(self)
+        selection._whole = None
+        selection._events = {
+            key: event for key, event in self._events.items() if self._occurrences[key].series in slugs
+        }
+        selection._head = feed_without_events(
+            [self._occurrences[key] for key in selection._events],
+            self._series,
+            self._community,
+            name=self._community.name,
+        ).removesuffix(_END)
+        return selection
 
     def fill(self, token: str, answers: Mapping[str, Answer]) -> bytes:
         """Return the feed for a `token` for joining and the answers by the key of the occurrence."""
         own = token.encode()
         known = answers.keys() & self._events.keys() if answers else ()
-        if not known:
+        if self._whole and not known:
             return self._whole.fill(own)
         filled = [
             self._answer(key, answers[key], own) if key in known else event.fill(own)

@@ -58,15 +58,15 @@ class _Bounded(Compat32):
 
 
 def read_message(octets: bytes) -> Message:
-    """Return the message, of which at most LARGEST octets are read.
+    """Return the message; octets beyond the first LARGEST are not read.
 
     Delivery statuses and feedback reports become parts of STATUS_TYPE and COMPLAINT_TYPE, whose text can be decoded.
     Raises Refused for a message that would be too expensive to read or cannot be parsed.
     """
     octets = octets[:LARGEST]
-    for what, pattern, most in _BOUNDS:
+    for unit, pattern, most in _BOUNDS:
         if sum(1 for _ in islice(pattern.finditer(octets), most + 1)) > most:
-            raise Refused(f"it has more than {most} {what}")
+            raise Refused(f"it has more than {most} {unit}")
     if _HEAD.split(octets, 1)[0].count(b"\n") > MOST_HEADER_LINES:
         raise Refused(f"it has more than {MOST_HEADER_LINES} lines of headers")
     try:

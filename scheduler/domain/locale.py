@@ -221,10 +221,10 @@ def require_country(text: str, what: str = "country") -> str:
 @lru_cache(maxsize=1024)
 def nearest_country(text: str) -> str | None:
     """Return the English name of the country whose name is most similar to `text`, or None; takes milliseconds."""
-    wanted = _plain(text[:60])
+    plain = _plain(text[:60])
     for codes in (_english(), _foreign()):
         # Short names and codes are similar to almost everything.
-        if near := get_close_matches(wanted, [name for name in codes if len(name) > 3], n=1, cutoff=0.8):
+        if near := get_close_matches(plain, [name for name in codes if len(name) > 3], n=1, cutoff=0.8):
             return country_name(codes[near[0]])
     return None
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from dateutil.relativedelta import relativedelta
 
 from scheduler.domain.occurrence import Occurrence, Preceding, Series, in_gap, instant
+from scheduler.domain.recurrence import rule_in_words
 from scheduler.domain.zone import city, known_zone
 
 HourCycle = Literal["h12", "h23"]
@@ -184,6 +185,18 @@ def format_length(minutes: int) -> str:
         return "an hour and a half" if hours == 1 else f"{_number(hours)} and a half hours"
     whole = "an hour" if hours == 1 else f"{_number(hours)} hours"
     return f"{whole} and {rest} minutes" if rest else whole
+
+
+def format_rule(series: Series, cycle: HourCycle) -> str:
+    """Return when the meetings of a series are held, in words: `Every Thursday, 18:00 to 19:00 in London`.
+
+    A rule that cannot be said in a few words is left out; an end after midnight is not on the same day.
+    """
+    starts = datetime.combine(series.first, series.start)
+    ends = starts + series.duration
+    hours = f"{format_clock(starts, cycle)} to {format_clock(ends, cycle)} in {city(series.zone)}"
+    days = rule_in_words(series.rule, series.first)
+    return f"{days[:1].upper()}{days[1:]}, {hours}" if days else hours
 
 
 def local_minute(moment: datetime, zone: str) -> str:

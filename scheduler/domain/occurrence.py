@@ -1,7 +1,7 @@
 """The recurring meeting and its occurrences: turn the rule and wall time of a series into instants."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from datetime import date as Date  # noqa: N812 - `date` is the field of an occurrence
@@ -122,6 +122,11 @@ class Series:
 def slugs_by_choice(all_series: Iterable[Series]) -> frozenset[str]:
     """Return the slugs of the series that only those members follow who say so."""
     return frozenset(series.slug for series in all_series if series.by_choice)
+
+
+def offers_choice(all_series: Sequence[Series]) -> bool:
+    """Return whether there is anything to choose: more than one series, or one that only those follow who say so."""
+    return len(all_series) > 1 or bool(slugs_by_choice(all_series))
 
 
 def followed(all_series: Iterable[Series], choices: Mapping[str, bool]) -> list[str]:

@@ -86,9 +86,9 @@ def find_subdivision(country: str, text: str) -> Subdivision | None:
     plain = folded(text.strip().upper().removeprefix(f"{country}-"))
     if not plain:
         return None
-    known = _subdivisions().get(country, {})
+    subdivisions = _subdivisions().get(country, {})
     code = _ABBREVIATED.get(country, {}).get(plain, "").lower()
-    return known.get(code) or known.get(plain) or known.get(_plain(text))
+    return subdivisions.get(code) or subdivisions.get(plain) or subdivisions.get(_plain(text))
 
 
 def is_subdivision(text: str) -> bool:
@@ -112,8 +112,8 @@ def _plain(name: str) -> str:
 def _subdivisions() -> Mapping[str, Mapping[str, Subdivision]]:
     by_country: dict[str, dict[str, Subdivision]] = {}
     for country, code, zones, names in _rows("subdivisions.tsv"):
-        first, *others = zones.split()
-        all_zones = tuple(others) if first == "-" else (first, *others)
+        first, *zones_after_first = zones.split()
+        all_zones = tuple(zones_after_first) if first == "-" else (first, *zones_after_first)
         subdivision = Subdivision(None if first == "-" else first, all_zones)
         own = by_country.setdefault(country, {})
         for name in filter(None, names.split("|")):

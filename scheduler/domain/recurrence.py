@@ -111,14 +111,14 @@ def _require_parts(parts: Mapping[str, str], text: str) -> None:
 def _require_days(parts: Mapping[str, str], shown: str) -> None:
     farthest = 5 if parts["FREQ"] == "MONTHLY" or "BYMONTH" in parts else 53
     for day in parts["BYDAY"].split(",") if "BYDAY" in parts else []:
-        found = re.fullmatch(rf"([+-]?\d*)({'|'.join(_DAYS)})", day)
-        if not found:
+        match = re.fullmatch(rf"([+-]?\d*)({'|'.join(_DAYS)})", day)
+        if not match:
             raise Refused(f"rule '{shown}': BYDAY has days as MO, 3TH or -1FR, not '{day}'")
-        if found[1] and parts["FREQ"] in ("DAILY", "WEEKLY"):
+        if match[1] and parts["FREQ"] in ("DAILY", "WEEKLY"):
             raise Refused(
                 f"rule '{shown}': BYDAY={day} counts within a month; write FREQ=MONTHLY, or the day alone"
             )
-        if found[1] and not _is_number(found[1].lstrip("+-"), farthest):
+        if match[1] and not _is_number(match[1].lstrip("+-"), farthest):
             raise Refused(
                 f"rule '{shown}': BYDAY={day}: no month or year has such a day; up to {farthest} are counted"
             )
@@ -130,15 +130,15 @@ def _is_number(text: str, most: int) -> bool:
 
 def _last_date(value: str, text: str, *, start: time, zone: str) -> str:
     """Return the last home date on which a meeting that starts at `start` is not later than UNTIL."""
-    found = re.fullmatch(r"(\d{4})-?(\d\d)-?(\d\d)(?:T(\d\d):?(\d\d):?(\d\d)?(Z?))?", value)
+    match = re.fullmatch(r"(\d{4})-?(\d\d)-?(\d\d)(?:T(\d\d):?(\d\d):?(\d\d)?(Z?))?", value)
     try:
-        if not found:
+        if not match:
             raise ValueError
-        day = date(int(found[1]), int(found[2]), int(found[3]))
-        if found[4] is None:
+        day = date(int(match[1]), int(match[2]), int(match[3]))
+        if match[4] is None:
             return f"{day:%Y%m%d}"
-        wall = datetime.combine(day, time(int(found[4]), int(found[5]), int(found[6] or 0)))
-        if found[7]:
+        wall = datetime.combine(day, time(int(match[4]), int(match[5]), int(match[6] or 0)))
+        if match[7]:
             wall = wall.replace(tzinfo=UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
         return f"{wall.date() - timedelta(days=int(wall.time() < start)):%Y%m%d}"
     except (ValueError, OverflowError):
@@ -196,16 +196,16 @@ def _from_words(plain: str, text: str) -> str:
     frequency, interval, rest, after_every = "", 1, words, False
     if ending := _MONTHLY_END.search(f" {rest}"):
         frequency, rest = "MONTHLY", f" {rest}"[: ending.start()].strip()
-    if found := re.match(r"(monthly|weekly|daily|fortnightly)\b ?", rest):
-        frequency, interval = _unit(found[1].removesuffix("ly"), frequency, 1, text)
-        rest = rest[found.end() :]
-    elif found := _EVERY.match(rest):
-        number = found["number"]
+    if match := re.match(r"(monthly|weekly|daily|fortnightly)\b ?", rest):
+        frequency, interval = _unit(match[1].removesuffix("ly"), frequency, 1, text)
+        rest = rest[match.end() :]
+    elif match := _EVERY.match(rest):
+        number = match["number"]
         if number and not number.isdecimal() and number not in _NUMBERS:
             raise _not_understood(text)
         times = int(number) if number and number.isdecimal() else _NUMBERS.get(number or "", 1)
-        frequency, interval = _unit(found["unit"], frequency, times, text)
-        rest = rest[found.end() :]
+        frequency, interval = _unit(match["unit"], frequency, times, text)
+        rest = rest[match.end() :]
     elif rest.startswith("every other "):
         frequency, interval, rest = "WEEKLY", 2, rest.removeprefix("every other ")
     elif rest.startswith("every "):
@@ -222,12 +222,16 @@ def _from_words(plain: str, text: str) -> str:
 
 
 def _unit(unit: str, frequency: str, times: int, text: str) -> tuple[str, int]:
-    found = {"day": "DAILY", "dai": "DAILY", "week": "WEEKLY", "fortnight": "WEEKLY", "month": "MONTHLY"}[
-        unit
-    ]
-    if frequency and frequency != found:
+    unit_frequency = {
+        "day": "DAILY",
+        "dai": "DAILY",
+        "week": "WEEKLY",
+        "fortnight": "WEEKLY",
+        "month": "MONTHLY",
+    }[unit]
+    if frequency and frequency != unit_frequency:
         raise _not_understood(text)
-    return found, times * (2 if unit == "fortnight" else 1)
+    return unit_frequency, times * (2 if unit == "fortnight" else 1)
 
 
 def _which_days(words: str, frequency: str, text: str, *, after_every: bool) -> str:
@@ -251,12 +255,12 @@ def _which_days(words: str, frequency: str, text: str, *, after_every: bool) -> 
         else:
             raise _not_understood(text)
     numbered = bool(re.search(r"\d", "".join(days)))
-    if after_every and (found := re.fullmatch(r"([2-5])([A-Z]{2})", ",".join(days))):
-        name = next(word for word, day in _WEEKDAYS.items() if day == found[2]).capitalize()
-        nth = next(word for word, number in _ORDINALS.items() if number == int(found[1]))
+    if after_every and (nth_weekday := re.fullmatch(r"([2-5])([A-Z]{2})", ",".join(days))):
+        name = next(word for word, day in _WEEKDAYS.items() if day == nth_weekday[2]).capitalize()
+        nth = next(word for word, number in _ORDINALS.items() if number == int(nth_weekday[1]))
         raise Refused(
             f"rule '{_one_line(text)}' has two meanings; write '{nth} {name} of the month' or "
-            f"'every {found[1]} weeks on {name}'"
+            f"'every {nth_weekday[1]} weeks on {name}'"
         )
     if ordinals and (
         days
@@ -273,6 +277,119 @@ def _which_days(words: str, frequency: str, text: str, *, after_every: bool) -> 
     if ordinals:
         return f"BYMONTHDAY={','.join(map(str, dict.fromkeys(ordinals)))}"
     return f"BYDAY={','.join(dict.fromkeys(days))}" if days else ""
+
+
+_DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTH_NAMES = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+_NTH = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth", -1: "last", -2: "second to last"}
+_COUNTED = ("", "", "other", "third", "fourth", "fifth", "sixth")
+_ENDING_PARTS = frozenset(("UNTIL", "COUNT", "WKST"))
+
+
+def rule_in_words(rule: str, first: date) -> str:
+    """Return a rule from `read_rule` in English words, such as `the third Thursday of every month`.
+
+    Return an empty text for a rule that cannot be said in a few words. An end of the rule is not mentioned.
+    """
+    parts = dict(part.split("=", 1) for part in rule.split(";") if part)
+    by = {name: list(dict.fromkeys(parts[name].split(","))) for name in parts if name.startswith("BY")}
+    interval = int(parts.get("INTERVAL", 1))
+    if parts.keys() - _ENDING_PARTS - by.keys() - {"FREQ", "INTERVAL"}:
+        return ""
+    if parts["FREQ"] == "DAILY":
+        return _every(interval, "day") if not by else ""
+    if parts["FREQ"] == "WEEKLY":
+        days = by.pop("BYDAY", [_DAYS[first.weekday()]])
+        return _weekly(days, interval) if not by else ""
+    if parts["FREQ"] == "YEARLY" and interval > 1:
+        return ""
+    months = _months(by.pop("BYMONTH", None), parts["FREQ"], interval, first)
+    if "BYSETPOS" in by and parts["FREQ"] == "YEARLY":
+        return ""
+    days_of_month = _days_of_month(by, first)
+    if months == "every month" and days_of_month.startswith("every "):
+        return days_of_month
+    return f"{days_of_month} of {months}" if months and days_of_month else ""
+
+
+def _every(interval: int, unit: str) -> str:
+    if interval == 1:
+        return f"every {unit}"
+    return f"every {_COUNTED[interval]} {unit}" if interval < len(_COUNTED) else f"every {interval} {unit}s"
+
+
+def _weekly(days: list[str], interval: int) -> str:
+    days = sorted(days, key=_DAYS.index)
+    if days == list(_DAYS):
+        return _every(1, "day") if interval == 1 else ""
+    if days == list(_DAYS[:5]):
+        return "every weekday, Monday to Friday" if interval == 1 else ""
+    names = [_DAY_NAMES[_DAYS.index(day)] for day in days]
+    if interval == 1:
+        return f"every {_listed(names)}"
+    if len(names) == 1 and interval < len(_COUNTED):
+        return f"every {_COUNTED[interval]} {names[0]}"
+    return f"{_every(interval, 'week')} on {_listed(names)}"
+
+
+def _months(chosen: list[str] | None, frequency: str, interval: int, first: date) -> str:
+    """Return the months of a rule in words, or an empty text."""
+    if chosen is None and frequency == "YEARLY":
+        return ""
+    if chosen is None and 12 % interval:
+        return _every(interval, "month") if interval < 12 else ""
+    numbers = sorted(map(int, chosen)) if chosen else [*range(1, 13)]
+    if frequency == "MONTHLY" and interval > 1:
+        if 12 % interval:
+            return ""
+        numbers = [month for month in numbers if (month - first.month) % interval == 0]
+    if len(numbers) == 12:
+        return "every month"
+    return _listed([_MONTH_NAMES[number - 1] for number in numbers])
+
+
+def _days_of_month(by: dict[str, list[str]], first: date) -> str:
+    """Return the days of a month that BYDAY, BYMONTHDAY or BYDAY with BYSETPOS give, or an empty text."""
+    if not by:
+        return f"the {_ordinal(first.day)}" if first.day <= 28 else ""
+    if by.keys() == {"BYMONTHDAY"}:
+        days = sorted(map(int, by["BYMONTHDAY"]), key=lambda day: (day < 0, day))
+        if all(day > 0 or day in _NTH for day in days):
+            return f"the {_listed([_ordinal(day) if day > 0 else f'{_NTH[day]} day' for day in days])}"
+        return ""
+    if by.keys() == {"BYDAY", "BYSETPOS"} and len(by["BYDAY"]) == 1 and by["BYDAY"][0] in _DAYS:
+        return _nth_days([f"{position}{by['BYDAY'][0]}" for position in by["BYSETPOS"]])
+    return _nth_days(by["BYDAY"]) if by.keys() == {"BYDAY"} else ""
+
+
+def _nth_days(days: list[str]) -> str:
+    """Return BYDAY of a month in words: `the first and third Monday`, or `every Monday`."""
+    by_day: dict[str, list[int]] = {}
+    for day in days:
+        by_day.setdefault(day[-2:], []).append(int(day[:-2] or 0))
+    words = []
+    for day, numbers in sorted(by_day.items(), key=lambda pair: _DAYS.index(pair[0])):
+        name = _DAY_NAMES[_DAYS.index(day)]
+        if numbers == [0]:
+            words.append(f"every {name}")
+        elif all(number in _NTH for number in numbers):
+            ordered = sorted(numbers, key=lambda number: (number < 0, number))
+            words.append(f"the {_listed([_NTH[number] for number in ordered])} {name}")
+        else:
+            return ""
+    return _listed(words)
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if 10 < number % 100 < 14 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _not_understood(text: str) -> Refused:

@@ -110,8 +110,10 @@ class Keys:
         member = token_subject(token)
         if member is None:
             return False
-        made = self.token(purpose, member, generation=generation, about=about, expires=token_expiry(token))
-        return hmac.compare_digest(token.lower().encode(), made.encode())
+        expected = self.token(
+            purpose, member, generation=generation, about=about, expires=token_expiry(token)
+        )
+        return hmac.compare_digest(token.lower().encode(), expected.encode())
 
     def _tokens(
         self, purpose: str, members: Iterable[tuple[int, int]], about: str, expires: datetime | None

@@ -217,7 +217,9 @@ def vtimezone(zone: str, first: datetime, last: datetime) -> Timezone:
     file = zone_file(zone)
     block = Timezone()
     block.add("TZID", zone)
-    for observance in _yearly(file, first, last.year) or list(_each(file, first, last.year)):
+    for observance in _yearly(file, first, last.year) or list(
+        _observances_by_transition(file, first, last.year)
+    ):
         block.add_component(observance)
     return block
 
@@ -265,7 +267,7 @@ def yearly_rule(day: YearlyDay) -> vRecur | None:
     return _YearlyRule(FREQ="YEARLY", BYMONTH=month, BYMONTHDAY=days, BYDAY=_WEEKDAYS[(weekday + shift) % 7])
 
 
-def _each(file: ZoneFile, first: datetime, last: int) -> Iterator[Observance]:
+def _observances_by_transition(file: ZoneFile, first: datetime, last: int) -> Iterator[Observance]:
     """Yield an observance for the time type at `first`, and for each later transition until the end of `last`."""
     transitions = file.transitions(last)
     past = [transition for transition in transitions if transition.at <= first]

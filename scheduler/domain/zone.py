@@ -100,13 +100,13 @@ def find_zone(text: str, country: str | None = None) -> str | None:
     """
     plain = " ".join(text.split())
     bare = _NOTE_AFTER.sub("", _OFFSET_BEFORE.sub("", plain, count=1))
-    if found := _by_fold().get(_fold(plain)):
-        return canonical_zone(found)
+    if zone := _by_fold().get(_fold(plain)):
+        return canonical_zone(zone)
     # Some Windows names contain brackets that matter, so look them up with the brackets.
     if name := windows_name(plain):
         return windows_zone(name, country)
-    found = _by_fold().get(_fold(bare))
-    return canonical_zone(found) if found else None
+    zone = _by_fold().get(_fold(bare))
+    return canonical_zone(zone) if zone else None
 
 
 def country_of_link(text: str) -> str | None:
@@ -130,14 +130,14 @@ def nearest_zone(text: str) -> str | None:
 
     This takes milliseconds: use it for a message, not for every row of a list.
     """
-    wanted = text.strip()[:60]
-    if not wanted or has_no_place(wanted):
-        return find_zone(wanted)
-    if found := _by_fold().get(_fold(wanted)) or find_zone(wanted) or _places().get(folded(wanted)):
-        return found
-    if near := get_close_matches(_fold(wanted), _by_fold(), n=1, cutoff=0.8):
+    name = text.strip()[:60]
+    if not name or has_no_place(name):
+        return find_zone(name)
+    if zone := _by_fold().get(_fold(name)) or find_zone(name) or _places().get(folded(name)):
+        return zone
+    if near := get_close_matches(_fold(name), _by_fold(), n=1, cutoff=0.8):
         return _by_fold()[near[0]]
-    near = get_close_matches(folded(wanted.rpartition("/")[2]), _places(), n=1, cutoff=0.8)
+    near = get_close_matches(folded(name.rpartition("/")[2]), _places(), n=1, cutoff=0.8)
     return _places()[near[0]] if near else None
 
 

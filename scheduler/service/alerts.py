@@ -1,4 +1,7 @@
-"""Alert the operators to a trouble by webhook, never by mail: once when it begins, and once when it ends."""
+"""Alert the operators by webhook, never by mail, when a trouble begins and when it ends.
+
+`health.troubles` decides what counts as trouble.
+"""
 
 import asyncio
 import json
@@ -126,7 +129,9 @@ class AlertNotifier:
             async with self._database.tick() as connection:
                 queued = await service_state.read(connection, service_state.ALERTS) or []
                 await service_state.write(
-                    connection, service_state.ALERTS, [other for other in queued if other != alert] or None
+                    connection,
+                    service_state.ALERTS,
+                    [waiting for waiting in queued if waiting != alert] or None,
                 )
 
     async def _claim(self) -> dict[str, Any] | None:
@@ -144,6 +149,16 @@ class AlertNotifier:
             return first
 
 
+class _NoRedirectedAlert(urllib.request.HTTPRedirectHandler):
+    """Follows redirects of a GET only: a POST would be repeated as a GET without its body, and the alert lost."""
+
+    def redirect_request(self, req: urllib.request.Request, *reply: Any) -> urllib.request.Request | None:
+        return super().redirect_request(req, *reply) if req.data is None else None
+
+
+_opener = urllib.request.build_opener(_NoRedirectedAlert)
+
+
 async def _call(url: str, body: bytes | None = None) -> str:
     """POST `body`, or GET without one. Return an empty string on success, else the HTTP status or the error's name."""
 
@@ -154,7 +169,7 @@ async def _call(url: str, body: bytes | None = None) -> str:
         # The settings accept http and https URLs only.
         request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=LONGEST_CALL):  # noqa: S310
+            with _opener.open(request, timeout=LONGEST_CALL):
                 return ""
         except urllib.error.HTTPError as error:
             return str(error.code)

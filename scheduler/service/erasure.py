@@ -19,7 +19,7 @@ from scheduler.domain.text import Person, folded_prose
 from scheduler.domain.token import Keys
 from scheduler.service.health import is_served
 from scheduler.service.members import erasure_name, lookup_key, require_member
-from scheduler.store import erasures, members, returns, service_state
+from scheduler.store import erasures, follows, members, returns, service_state
 from scheduler.store.database import Database
 from scheduler.store.erasures import wipe
 from scheduler.store.members import Member
@@ -90,12 +90,13 @@ def _text(message: Waiting) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What was erased: whether the person was a member until now, how many mails to them were removed, and how many
-    returned messages that named them; `remaining` says where they are still named."""
+    """What was erased: whether the person was a member until now, how many mails to them were removed, how many
+    returned messages that named them, and how many choices of series; `remaining` says where they are still named."""
 
     was_member: bool
     mails: int
     returned: int = 0
+    choices: int = 0
     remaining: tuple[str, ...] = ()
 
 
@@ -123,6 +124,7 @@ async def erase_member(
         mentions = await find_mentions(connection, [person])
     async with database.write() as connection:
         member = await _find(connection, address, keys)
+        choices = await follows.choices_of(connection, member.id) if member else {}
         if member:
             await _require_not_being_mailed(connection, member, now)
             await erasures.erase(connection, member, erasure_name(keys, member.address_key), now)
@@ -133,7 +135,11 @@ async def erase_member(
     async with database.read() as connection:
         remaining = await remaining_mentions(connection, person, mentions)
     return Erased(
-        was_member=member is not None, mails=mails, returned=len(mentions.certain), remaining=tuple(remaining)
+        was_member=member is not None,
+        mails=mails,
+        returned=len(mentions.certain),
+        choices=len(choices),
+        remaining=tuple(remaining),
     )
 
 

@@ -1,6 +1,6 @@
 """Members' own calendar feeds: their addresses, their content, and the members' choices about them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.feed_template import PrivateFeed
 from scheduler.domain.occurrence import Series
 from scheduler.domain.token import Keys, Purpose, token_subject
+from scheduler.service.follows import followed_by
 from scheduler.service.personal_links import LinkStatus, resolve_link
 from scheduler.service.schedule import CalendarFile, in_feed
 from scheduler.store import answers, members
@@ -33,10 +34,12 @@ LONGEST_ALARM = 7 * 24 * 60
 class Subscriber:
     """The member's own part of a private feed; `status` says whether the feed's address works.
 
+    `series` are the slugs of the series that they follow; the feed has no others.
     `changed_at` is when the member last changed the feed, or when its address ended.
     """
 
     status: LinkStatus
+    series: Collection[str] = ()
     join_token: str = ""
     answers: Mapping[str, Answer] = field(default_factory=dict)
     alarm: timedelta | None = None
@@ -55,12 +58,14 @@ def subscribe_url(keys: Keys, community: Community, member: Member) -> str:
     return f"{community.base_url}/subscribe/{token}"
 
 
-async def find_subscriber(database: Database, token: str, *, keys: Keys, now: datetime) -> Subscriber:
+async def find_subscriber(
+    database: Database, token: str, *, all_series: Sequence[Series], keys: Keys, now: datetime
+) -> Subscriber:
     """Return the subscriber whose private feed has the token `token` in its address. Changes nothing."""
     async with database.read() as connection:
         status, member = await resolve_link(connection, token, Purpose.FEED, keys=keys)
         if status is LinkStatus.GOOD and member and member.status != "pending":
-            return await _subscriber(connection, member, keys=keys, now=now)
+            return await _subscriber(connection, member, all_series=all_series, keys=keys, now=now)
         if status is LinkStatus.REPLACED:
             member = await members.by_id(connection, token_subject(token) or 0)
     if member is None or member.status == "pending":
@@ -69,7 +74,7 @@ async def find_subscriber(database: Database, token: str, *, keys: Keys, now: da
 
 
 async def _subscriber(
-    connection: AsyncConnection, member: Member, *, keys: Keys, now: datetime
+    connection: AsyncConnection, member: Member, *, all_series: Sequence[Series], keys: Keys, now: datetime
 ) -> Subscriber:
     own_answers = {}
     if member.feed_answers:
@@ -78,6 +83,7 @@ async def _subscriber(
     minutes = member.feed_alarm_minutes
     return Subscriber(
         status=LinkStatus.GOOD,
+        series=await followed_by(connection, member, all_series),
         answers=own_answers,
         changed_at=member.feed_changed_at,
         join_token=keys.token(Purpose.JOIN, member.id, generation=member.generation),
@@ -110,7 +116,7 @@ def personal_feed(common: PrivateFeed, subscriber: Subscriber) -> CalendarFile:
     changes = [answer.at for answer in subscriber.answers.values()]
     if subscriber.changed_at:
         changes.append(subscriber.changed_at)
-    content = common.fill(subscriber.join_token, subscriber.answers)
+    content = common.of_series(subscriber.series).fill(subscriber.join_token, subscriber.answers)
     return CalendarFile(content, max([common.changed_at, *changes]))
 
 
@@ -146,7 +152,7 @@ async def members_feed(
     if member.status not in ("active", "paused"):
         raise Refused(f"{member.address} is not on the list ({member.status}) and has no calendar")
     async with database.read() as connection:
-        subscriber = await _subscriber(connection, member, keys=keys, now=now)
+        subscriber = await _subscriber(connection, member, all_series=series, keys=keys, now=now)
     common = await private_feed(database, series, community, alarm=subscriber.alarm, now=now)
     return personal_feed(common, subscriber)
 

@@ -51,7 +51,7 @@ async def follow(
     )
     if changed:
         await members.change(connection, member.id, feed_changed_at=now)
-        log.info("series-chosen", member=member.id, **changed)
+        log.info("series-chosen", member=member.id, choices=changed)
     return changed
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.occurrence import Occurrence, Series, slugs_by_choice
+from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, slugs_by_choice
 from scheduler.domain.policy import (
     EVERY_ZONE,
     FOLLOW_UP_REACH,
@@ -66,15 +66,22 @@ async def forecast(
         open_notices = {notice.identity: notice for notice in await notices.open_notices(connection)}
         recent = await occurrences.all_occurrences(connection, since=now - horizon(policies))
         befores = {occurrence.key: occurrence_before(recent, occurrence) for occurrence in recent}
+        by_choice = slugs_by_choice(series)
+        wants = await _wants(connection, series, policies, zones=zones, until=until, now=now)
+        followers = {
+            slug: await reports.active_followers(connection, slug)
+            for slug in sorted({OccurrenceKey.parse(want.occurrence).series for want in wants})
+            if slug in by_choice
+        }
         rows = [
             row
-            for want in await _wants(connection, series, policies, zones=zones, until=until, now=now)
+            for want in wants
             for row in await _planned_rows(
                 connection,
                 want,
                 open_notices.get(want.identity),
-                active=active,
-                by_choice=slugs_by_choice(series),
+                active=followers.get(OccurrenceKey.parse(want.occurrence).series, active),
+                by_choice=by_choice,
                 before=befores.get(want.occurrence) if want.kind is Kind.INVITATION else None,
                 now=now,
             )
@@ -141,8 +148,8 @@ async def _planned_rows(
 ) -> list[Forecast]:
     """Return the rows of a notice that a policy wants; `notice` is None until it exists.
 
-    `before` is the meeting before the one that an invitation is about: until it is over, who came too late for the due
-    instant of the invitation is not invited.
+    `active` are the counts that `reports.missing_later` subtracts from. `before` is the meeting before the one that an
+    invitation is about: until it is over, who came too late for the due instant of the invitation is not invited.
     """
     dues = {zone: (due, False) for zone, due in want.dues.items()}
     waiting = dict[str, Waiting]()

@@ -4,6 +4,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from sqlalchemy.exc import IntegrityError
@@ -37,7 +38,7 @@ async def ask_for_link(database: Database, address: str, *, now: datetime) -> in
     return await _store(database, "link", {"email": address}, now)
 
 
-async def _store(database: Database, what: str, fields: Mapping[str, str], now: datetime) -> int:
+async def _store(database: Database, what: str, fields: Mapping[str, Any], now: datetime) -> int:
     # No member is looked up here, so that the time this takes does not show whether we know an address.
     async with database.write() as connection:
         return await forms.add(connection, what, fields, now)

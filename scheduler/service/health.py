@@ -1,4 +1,4 @@
-"""Report the health of the service to convenors, monitoring and `doctor`."""
+"""Decide what counts as trouble, and report the health of the service to convenors, monitoring and `doctor`."""
 
 import asyncio
 from collections import Counter
@@ -110,7 +110,7 @@ async def _turned_away_lately(connection: AsyncConnection, now: datetime) -> int
 
 
 async def _wrongly_told(connection: AsyncConnection, now: datetime) -> list[str]:
-    """Return a line for each coming meeting of which members were told a local time that new zone data has changed."""
+    """Return a line for each coming meeting whose local time members were told before new zone data changed it."""
     lines = []
     for key in await corrections.outdated_occurrences(connection):
         occurrence = await occurrences.occurrence_by_key(connection, key)
@@ -244,7 +244,7 @@ async def unready(database: Database, now: datetime) -> list[str]:
             served = await is_served(connection, now)
             pause = await current_pause(connection)
             relay = await service_state.read(connection, service_state.RELAY)
-            known = await service_state.read(connection, service_state.TROUBLES) or {}
+            reported = await service_state.read(connection, service_state.TROUBLES) or {}
     except OUTAGES:
         return faults or ["the database does not answer"]
     reasons = faults if served else ["there was no tick lately", *faults]
@@ -252,8 +252,8 @@ async def unready(database: Database, now: datetime) -> list[str]:
         reasons.append(f"sending is held: {pause.reason}")
     if relay:
         reasons.append(_in_brief(relay))
-    if "late" in known:
+    if "late" in reported:
         reasons.append("mail is late")
-    if "told" in known:
-        reasons.append(known["told"])
+    if "told" in reported:
+        reasons.append(reported["told"])
     return reasons

@@ -1,6 +1,6 @@
 """Requests to join: received, confirmed by email, and accepted or declined by a convenor."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,6 +17,7 @@ from scheduler.domain.policy import EVERY_ZONE, Kind
 from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.token import Keys, Purpose
 from scheduler.domain.zone import require_zone, zones_of_country
+from scheduler.service.follows import follow
 from scheduler.service.form_limits import may_mail
 from scheduler.service.members import LONGEST_NAME, erasure_name, new_member_row, require_member
 from scheduler.service.notices import mail_one, publish_notice
@@ -70,12 +71,18 @@ async def take(database: Database, number: int, *, by: str | None, now: datetime
 
 
 async def accept(
-    database: Database, number: int, *, by: str | None, message: str = "", now: datetime
+    database: Database,
+    number: int,
+    *,
+    by: str | None,
+    message: str = "",
+    all_series: Sequence[Series],
+    now: datetime,
 ) -> Request:
     """Make the person a member and welcome them, with `message` (Markdown). Raises Refused if it was answered."""
     async with database.write() as connection:
         request = await _answer(connection, number, "accepted", by=by, message=message, now=now)
-        await admit(connection, request, now=now)
+        await admit(connection, request, all_series=all_series, now=now)
         return request
 
 
@@ -122,8 +129,10 @@ async def _unavailable(connection: AsyncConnection, request: Request) -> str:
     return f"request {request.id} was taken{who} at {request.taken_at:%Y-%m-%d %H:%M} UTC"
 
 
-async def admit(connection: AsyncConnection, request: Request, *, now: datetime) -> None:
-    """Make the person who sent a request an active member, with the details they gave, and welcome them.
+async def admit(
+    connection: AsyncConnection, request: Request, *, all_series: Sequence[Series], now: datetime
+) -> None:
+    """Make the person who sent a request an active member, with the details and the series they gave, and welcome them.
 
     An invitation that has already gone out is sent to them at the next tick, after the welcome.
     """
@@ -147,6 +156,10 @@ async def admit(connection: AsyncConnection, request: Request, *, now: datetime)
     )
     admitted = await members.by_id(connection, member.id)
     assert admitted
+    # A series may have been removed from the settings since they asked.
+    slugs = {series.slug for series in all_series}
+    choices = {slug: value for slug, value in (request.follows or {}).items() if slug in slugs}
+    await follow(connection, admitted, choices, all_series=all_series, now=now)
     await mail_one(connection, admitted, Kind.WELCOME, words=request.message, now=now)
 
 
@@ -215,7 +228,8 @@ _KINDS = (Kind.CONFIRMATION, Kind.ALREADY_MEMBER)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinForm:
-    """The checked fields of the form for joining; `zone` is empty while the visitor has not chosen one."""
+    """The checked fields of the form for joining. `zone` is empty while the visitor has not chosen one; `follows` is
+    the choice of series by slug, or None if the form did not ask."""
 
     name: str
     email: str
@@ -223,16 +237,24 @@ class JoinForm:
     zone: str
     locale: str
     words: str
+    follows: Mapping[str, bool] | None = None
 
 
-def read_join_form(typed: Mapping[str, str]) -> tuple[JoinForm | None, dict[str, str]]:
-    """Return the form that somebody filled in, or None and a complaint for each wrong field, by its name."""
+def read_join_form(
+    typed: Mapping[str, str], *, offered: Sequence[Series] = (), wanted: Collection[str] = ()
+) -> tuple[JoinForm | None, dict[str, str]]:
+    """Return the form that somebody filled in, or None and a complaint for each wrong field, by its name.
+
+    `offered` are the series that the form asks about, if it does, and `wanted` the slugs of those that were chosen.
+    """
+    follows = {series.slug: series.slug in wanted for series in offered} or None
     checks: Mapping[str, Callable[[str], str]] = {
         "name": _require_name,
         "email": _require_email,
         "country": _require_country,
         "zone": lambda text: require_zone(text.strip(), "") if text.strip() else "",
         "locale": lambda text: require_locale(text.strip(), ""),
+        "follows": lambda _: _require_series(follows),
         "words": lambda text: require_prose(text.strip(), "", longest=LONGEST_WORDS),
         "consent": _require_consent,
     }
@@ -247,12 +269,12 @@ def read_join_form(typed: Mapping[str, str]) -> tuple[JoinForm | None, dict[str,
         return None, complaints
     if not values["zone"] and not zones_of_country(values["country"]):
         return None, {"zone": "You need to choose the place nearest to you."}
-    del values["consent"]
+    del values["consent"], values["follows"]
     language = values["locale"]
     if "-" not in language:
         # Somebody who chooses "English" wants the English of their country.
         values["locale"] = find_locale(f"{language}-{values['country'][:2]}") or language
-    return JoinForm(**values), {}
+    return JoinForm(**values, follows=follows), {}
 
 
 def _require_name(text: str) -> str:
@@ -273,6 +295,12 @@ def _require_country(text: str) -> str:
     return require_country(text.strip(), "")
 
 
+def _require_series(follows: Mapping[str, bool] | None) -> str:
+    if follows and not any(follows.values()):
+        raise Refused("You need to choose at least one kind of meeting.")
+    return ""
+
+
 def _require_consent(text: str) -> str:
     if text != "yes":
         raise Refused("You need to tick this box: without your agreement we cannot keep your request.")
@@ -283,7 +311,9 @@ async def candidate_zones(
     database: Database, series: Sequence[Series], form: JoinForm, *, now: datetime
 ) -> list[tuple[str, LocalTime | None]]:
     """Return the zones that the person may live in, each with the next meeting by its clocks if one is planned: the
-    zone they chose, else the zones of their country."""
+    zone they chose, else the zones of their country. The next meeting is one of a series that they chose."""
+    if form.follows:
+        series = [each for each in series if form.follows.get(each.slug)]
     zones = [form.zone] if form.zone else list(zones_of_country(form.country))
     async with database.read() as connection:
         meeting = await upcoming(connection, series, now=now)
@@ -332,6 +362,7 @@ async def receive(connection: AsyncConnection, form: JoinForm, now: datetime) ->
             zone=form.zone,
             locale=form.locale,
             words=form.words,
+            follows=form.follows,
         )
     await mail_one(connection, member, Kind.CONFIRMATION, now=now)
     log.info("request-asked", member=member.id)
@@ -351,7 +382,13 @@ async def check_confirmation_link(
 
 
 async def confirm(
-    database: Database, token: str, *, keys: Keys, admits: bool, now: datetime
+    database: Database,
+    token: str,
+    *,
+    keys: Keys,
+    admits: bool,
+    all_series: Sequence[Series],
+    now: datetime,
 ) -> tuple[LinkStatus, Request | None]:
     """Confirm a request, so that it waits for a convenor's answer, and return it; with `admits` accept it at once.
 
@@ -366,7 +403,7 @@ async def confirm(
                 await join_requests.answer(
                     connection, request.id, state="accepted", by=None, now=now, message=""
                 )
-                await admit(connection, request, now=now)
+                await admit(connection, request, all_series=all_series, now=now)
             request = await join_requests.by_id(connection, request.id)
     return status, request
 

@@ -10,6 +10,7 @@ from scheduler.domain.code_page import Guess
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import country_name, find_country, find_locale, require_country, require_locale
 from scheduler.domain.mail_status import Kind, Status, known_status, read_status, status_kind, strictest
+from scheduler.domain.occurrence import Series
 from scheduler.domain.place import is_subdivision, zone_of_place
 from scheduler.domain.table import Record, open_table, unguard_cell
 from scheduler.domain.text import folded, quoted, require_line
@@ -62,6 +63,8 @@ _HEADINGS = {
         bundesland kanton bundeslandkanton provincia estado estadoprovincia estadooprovincia provinciaestado
         departement provincie lan landskap uf stato statoprovincia регион область""",
     "zone source": "zonesource",
+    "series": """series seriesslug seriesslugs seriesfollowed followedseries followsseries serie seriesuivie reihe
+        reihen reeks""",
 }
 _MEANINGS = {
     folded(heading): meaning for meaning, headings in _HEADINGS.items() for heading in headings.split()
@@ -74,6 +77,9 @@ _WEAK = {
     "region": "state",
     "username": "name",
     "nickname": "name",
+    "follows": "series",
+    "following": "series",
+    "follow": "series",
 }
 # These say which of several addresses it is. Of columns with the same meaning, the first filled one is used.
 _AFFIXES = re.compile(
@@ -97,11 +103,16 @@ _QUESTIONS = {
     "email": re.compile(r"^(?:what|your|enter|please)\b.*\be-?mail\b", re.IGNORECASE),
     "city": re.compile(r"^(?:what|which|in (?:what|which))\b.*\b(?:city|town)\b", re.IGNORECASE),
     "state": re.compile(r"^(?:what|which|in (?:what|which))\b.*\b(?:state|province)\b", re.IGNORECASE),
+    "series": re.compile(r"^(?:what|which)\b.*\b(?:series|meetings)\b.*\bfollow\b", re.IGNORECASE),
 }
+_NAME_SEPARATOR = re.compile("[;,]")
 _NOT_ZONES = re.compile(r"offset|abbreviation|source|utc|gmt|differ|birth", re.IGNORECASE)
 _NOTE = re.compile(r"\([^)]*\)|\[[^]]*\]")
 # Google Contacts puts several values of a person into one cell.
 _SEVERAL = " ::: "
+
+NO_SERIES = "none"
+"""The word in a series column for somebody who follows no series, unless a series has that name."""
 
 # Looking for the nearest name takes milliseconds, and hundreds of wrong rows usually share one mistake.
 _MOST_SUGGESTIONS = 200
@@ -110,7 +121,8 @@ _MOST_SUGGESTIONS = 200
 @dataclass(frozen=True, slots=True)
 class MemberRow:
     """A valid row. `address` is as `require_address` returns it; `zone_source` is `assumed` if the zone was derived
-    from the country; `locale` is None if the table has none; `status` is active unless the table says otherwise."""
+    from the country; `locale` is None if the table has none; `status` is active unless the table says otherwise;
+    `series` are the slugs of the series that they follow, None if the table does not say."""
 
     line: int
     name: str
@@ -120,6 +132,7 @@ class MemberRow:
     zone_source: Literal["given", "assumed"]
     locale: str | None
     status: Status = "active"
+    series: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,17 +160,26 @@ class MemberTable:
     guess: Guess | None = None
 
 
-def read_members(data: bytes, *, encoding: str | None = None, zone: str | None = None) -> MemberTable:
+def read_members(
+    data: bytes,
+    *,
+    encoding: str | None = None,
+    zone: str | None = None,
+    all_series: Sequence[Series] = (),
+) -> MemberTable:
     """Read a table of people from the bytes of a file (`open_table` says which formats, and how `encoding` is used).
 
     Headings may be in any order and case, and in the words of other programs and languages. There must be one for the
-    address, and one for the zone or country unless `zone` is given: it is assumed for everybody without either. A row
-    with a problem is left out and all its problems are reported; other rows are not affected. Of several rows with one
-    address the first counts. Raises Refused if the file is not a table of people.
+    address, and one for the zone or country unless `zone` is given: it is assumed for everybody without either. A
+    column of series names some of `all_series` by slug or title; without `all_series` it is ignored. A row with a
+    problem is left out and all its problems are reported; other rows are not affected. Of several rows with one address
+    the first counts. Raises Refused if the file is not a table of people.
     """
     table = open_table(data, known=lambda heading: _meaning(heading) is not None, encoding=encoding)
     columns = _columns(table.headings, has_zone=zone is not None)
-    reader = _Reader(table.headings, columns, zone)
+    if not all_series:
+        columns = {meaning: indexes for meaning, indexes in columns.items() if meaning != "series"}
+    reader = _Reader(table.headings, columns, zone, all_series)
     for record in table.records:
         reader.take(record)
     used = reader.used
@@ -217,11 +239,18 @@ class _Reader:
     """Turns records into rows and problems, one after the other."""
 
     def __init__(
-        self, headings: Sequence[str], columns: Mapping[str, Sequence[int]], default: str | None
+        self,
+        headings: Sequence[str],
+        columns: Mapping[str, Sequence[int]],
+        default: str | None,
+        all_series: Sequence[Series],
     ) -> None:
         self._headings = headings
         self._columns = columns
         self._default = default
+        self._slugs = [series.slug for series in all_series]
+        self._slug_by_name = _slugs_by_name(all_series)
+        self._most_parts = max((len(_NAME_SEPARATOR.split(series.title)) for series in all_series), default=1)
         self._line = 0
         # The column that each meaning was last read from.
         self._index: dict[str, int] = {}
@@ -279,10 +308,12 @@ class _Reader:
         locale_text = self._text("locale", cells)
         locale = self._try("locale", self._locale, locale_text, country) if locale_text else None
         status = self._status(cells)
+        series_text = self._text("series", cells)
+        series = self._try("series", self._series, series_text) if series_text else None
         source = self._text("zone source", cells)
         if len(self.problems) > before or address is None or zone is None:
             return None
-        row = MemberRow(self._line, name, address, country, *zone, locale, status)
+        row = MemberRow(self._line, name, address, country, *zone, locale, status, series)
         if self._blank and status == "active":
             self._blank_by_line[self._line] = tuple(self._blank)
         return replace(row, zone_source="assumed") if source == "assumed" else row
@@ -443,10 +474,43 @@ class _Reader:
             return find_locale(f"{tag}-{country[:2]}") or tag
         return tag
 
+    def _series(self, text: str) -> tuple[str, ...] | None:
+        """Return the slugs of the series that a cell names, in the order of the settings; None if it names nothing."""
+        parts = [part for part in _NAME_SEPARATOR.split(text) if part.strip()]
+        if not parts:
+            return None
+        if folded(text) == NO_SERIES and not self._find_series(text):
+            return ()
+        # A title may contain a separator, so find names of one part or more that together are the whole cell.
+        rest: list[frozenset[str] | None] = [None] * len(parts) + [frozenset()]
+        for start in reversed(range(len(parts))):
+            for end in range(start + 1, min(start + self._most_parts, len(parts)) + 1):
+                slug, others = self._find_series("".join(parts[start:end])), rest[end]
+                if slug and others is not None:
+                    rest[start] = others | {slug}
+                    break
+        if (named := rest[0]) is None:
+            unknown = next((part for part in parts if not self._find_series(part)), text)
+            raise Refused(f"{quoted(unknown)}: there is no such series; accepted: {', '.join(self._slugs)}")
+        return tuple(slug for slug in self._slugs if slug in named)
+
+    def _find_series(self, name: str) -> str | None:
+        slug = name.strip().casefold()
+        return slug if slug in self._slugs else self._slug_by_name.get(folded(name))
+
     def _unknown(self, require: Callable[[str, str], str], text: str) -> str:
         if len(self.problems) < _MOST_SUGGESTIONS:
             return require(text, "")
         raise Refused(f"{quoted(text)} is not known")
+
+
+def _slugs_by_name(all_series: Sequence[Series]) -> dict[str, str]:
+    """Return the series by their folded slugs and titles, without the names that several of them have."""
+    slugs: dict[str, set[str]] = {}
+    for series in all_series:
+        for name in (series.slug, series.title):
+            slugs.setdefault(folded(name), set()).add(series.slug)
+    return {name: having.pop() for name, having in slugs.items() if name and len(having) == 1}
 
 
 def _examples(country: str) -> str:

@@ -4,7 +4,7 @@ An import adds new members, fills in what is missing about known ones, and bring
 """
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from itertools import islice
@@ -16,12 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.address import address_key
 from scheduler.domain.code_page import is_misread
 from scheduler.domain.errors import Refused
+from scheduler.domain.occurrence import Series, followed, offers_choice
 from scheduler.domain.table import guard_cell
 from scheduler.domain.token import Keys
 from scheduler.service.invitations import Invitation
-from scheduler.service.member_csv import MemberRow
-from scheduler.service.members import erasure_name, new_member_row
-from scheduler.store import erasures, members
+from scheduler.service.member_csv import NO_SERIES, MemberRow
+from scheduler.service.members import erasure_name, new_member_row, with_follows
+from scheduler.store import erasures, follows, members
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
@@ -35,8 +36,9 @@ class Imported:
 
     `left` counts people who have left, according to the list or the table; `repaired` counts members of whom only a
     name was corrected that had been read in the wrong encoding. Of those in `added`, `invited` counts those who get an
-    open invitation at once, and `unmailed` those who were added as paused or pending. `still_mailed` counts active
-    members of whom the table says that they are not to be mailed: an import changes no member's status.
+    open invitation at once, and `unmailed` those who were added as paused or pending; of those in `filled`,
+    `invited_known` counts those who get one because they now follow a series. `still_mailed` counts active members of
+    whom the table says that they are not to be mailed: an import changes no member's status.
     """
 
     added: int = 0
@@ -46,6 +48,7 @@ class Imported:
     left: int = 0
     erased: int = 0
     invited: int = 0
+    invited_known: int = 0
     unmailed: int = 0
     still_mailed: int = 0
 
@@ -63,6 +66,8 @@ async def import_members(
     locale: str,
     invitations: Sequence[Invitation],
     now: datetime,
+    all_series: Sequence[Series],
+    follow: Collection[str] = (),
     invite: bool = True,
     dry_run: bool = False,
     encoding_known: bool = True,
@@ -74,8 +79,14 @@ async def import_members(
     `locale` is for rows without one. About a known member only what is missing is filled in: a name, a country, or a
     zone that was merely assumed. A name that was once read in the wrong encoding is corrected too; if the encoding of
     this file is only a guess (`encoding_known` is false), only by a name that reads better. Members who left or were
-    erased are not brought back. Without `invite` the new members do not get invitations that are open at `now`, only
-    later ones. With `dry_run` nothing is written. `advance` is called with the number of rows just done.
+    erased are not brought back.
+
+    A row that names series makes explicit choices: yes to those, and no to the others that everyone follows. Of these,
+    a known member gets those that change what they follow, unless they have made a choice themselves. New members also
+    follow the series in `follow`.
+
+    Without `invite` nobody gets invitations that are open at `now` because of the import, only later ones. With
+    `dry_run` nothing is written. `advance` is called with the number of rows just done.
     """
     done = Imported()
     importer = _Importer(
@@ -83,10 +94,12 @@ async def import_members(
         locale=locale,
         invitations=invitations,
         now=now,
+        all_series=all_series,
+        follow=follow,
         invite=invite,
         writes=not dry_run,
         encoding_known=encoding_known,
-        open_zones={},
+        open_series={},
     )
     for batch in _batches(rows):
         done += await _import_batch(database, importer, batch)
@@ -113,16 +126,18 @@ async def _import_batch(database: Database, importer: "_Importer", batch: Sequen
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Importer:
-    """The parameters of one import; `open_zones` caches in which zones an invitation is open."""
+    """The parameters of one import; `open_series` caches the series whose invitation is open, by zone."""
 
     keys: Keys
     locale: str
     invitations: Sequence[Invitation]
     now: datetime
+    all_series: Sequence[Series]
+    follow: Collection[str]
     invite: bool
     writes: bool
     encoding_known: bool
-    open_zones: dict[str, bool]
+    open_series: dict[str, frozenset[str]]
 
     async def import_rows(self, connection: AsyncConnection, rows: Sequence[MemberRow]) -> Imported:
         """Import some rows within a transaction."""
@@ -136,12 +151,18 @@ class _Importer:
             for key, member in known.items()
             if member.status != "left" and (values := self._missing_values(member, by_key[key]))
         }
+        choices = await self._missing_choices(connection, known, by_key)
+        for number, chosen in choices.items():
+            uninvited = {"uninvited_at": self.now} if any(chosen.values()) and not self.invite else {}
+            changes.setdefault(number, {}).update(feed_changed_at=self.now, **uninvited)
         named = {member.id for member in known.values() if member.name}
         repaired = sum(number in named and list(values) == ["name"] for number, values in changes.items())
         if self.writes and new:
-            await members.add(connection, map(self._new_row, new))
+            await self._add(connection, new)
         if self.writes and changes:
             await members.change_each(connection, changes)
+            since = dict.fromkeys((series.slug for series in self.all_series), self.now)
+            await follows.store(connection, choices, since=since, overwrite=False)
         return Imported(
             added=sum(row.status != "left" for row in new),
             filled=len(changes) - repaired,
@@ -153,7 +174,11 @@ class _Importer:
                 member.status == "active" and by_key[key].status != "active" for key, member in known.items()
             ),
             unchanged=sum(member.status != "left" for member in known.values()) - len(changes),
-            invited=sum(row.status == "active" and self._is_invited(row.zone) for row in new),
+            invited=sum(row.status == "active" and self._is_invited(row) for row in new),
+            invited_known=sum(
+                self._is_invited_since(member, by_key[key], choices.get(member.id, {}))
+                for key, member in known.items()
+            ),
         )
 
     async def _erased(self, connection: AsyncConnection, address_keys: Sequence[str]) -> set[str]:
@@ -161,6 +186,47 @@ class _Importer:
             return set()
         names = {erasure_name(self.keys, key): key for key in address_keys}
         return {names[name] for name in await erasures.find_erased(connection, list(names))}
+
+    async def _add(self, connection: AsyncConnection, rows: Sequence[MemberRow]) -> None:
+        await members.add(connection, map(self._new_row, rows))
+        if choices := {
+            address_key(row.address): chosen for row in rows if (chosen := self._choices_of_new(row))
+        }:
+            added = await members.by_keys(connection, list(choices))
+            await follows.store(connection, {added[key].id: chosen for key, chosen in choices.items()})
+
+    def _choices(self, row: MemberRow) -> dict[str, bool]:
+        """Return the explicit choices that a row makes."""
+        if row.series is None:
+            return {}
+        unnamed = (series.slug for series in self.all_series if not series.by_choice)
+        return dict.fromkeys(unnamed, False) | dict.fromkeys(row.series, True)
+
+    def _choices_of_new(self, row: MemberRow) -> dict[str, bool]:
+        return self._choices(row) | dict.fromkeys(self.follow, True)
+
+    async def _missing_choices(
+        self, connection: AsyncConnection, known: Mapping[str, Member], by_key: Mapping[str, MemberRow]
+    ) -> dict[int, dict[str, bool]]:
+        """Return the choices in the rows of known members that change what they follow, where they have made none."""
+        asked = {
+            member.id: choices
+            for key, member in known.items()
+            if member.status != "left" and (choices := self._choices(by_key[key]))
+        }
+        own = await follows.choices_of_each(connection, list(asked))
+        default = {series.slug: not series.by_choice for series in self.all_series}
+        return {
+            number: missing
+            for number, choices in asked.items()
+            if (
+                missing := {
+                    slug: value
+                    for slug, value in choices.items()
+                    if slug not in own.get(number, {}) and value is not default[slug]
+                }
+            )
+        }
 
     def _new_row(self, row: MemberRow) -> Mapping[str, Any]:
         return new_member_row(
@@ -175,11 +241,26 @@ class _Importer:
             uninvited_at=None if self.invite else self.now,
         )
 
-    def _is_invited(self, zone: str) -> bool:
-        if zone not in self.open_zones:
-            is_open = any(invitation.is_open_in(zone, self.now) for invitation in self.invitations)
-            self.open_zones[zone] = self.invite and is_open
-        return self.open_zones[zone]
+    def _is_invited(self, row: MemberRow) -> bool:
+        return not self._open_in(row.zone).isdisjoint(followed(self.all_series, self._choices_of_new(row)))
+
+    def _is_invited_since(self, member: Member, row: MemberRow, choices: Mapping[str, bool]) -> bool:
+        """Return whether a known member is invited at once because of the choices that are filled in."""
+        begun = {slug for slug, value in choices.items() if value}
+        if not begun or member.status != "active" or member.suppressed_at or member.invitation_by != "mail":
+            return False
+        zone = self._missing_values(member, row).get("zone", member.zone)
+        return not self._open_in(zone).isdisjoint(begun)
+
+    def _open_in(self, zone: str) -> frozenset[str]:
+        """Return the slugs of the series to whose next meeting a new follower in `zone` is invited at once."""
+        if zone not in self.open_series:
+            self.open_series[zone] = frozenset(
+                invitation.occurrence.series
+                for invitation in self.invitations
+                if self.invite and invitation.is_open_in(zone, self.now)
+            )
+        return self.open_series[zone]
 
     def _missing_values(self, member: Member, row: MemberRow) -> dict[str, Any]:
         """Return the columns that the row adds to what is known about a member."""
@@ -198,18 +279,21 @@ class _Importer:
 HEADINGS = ("name", "email", "country", "timezone", "zone source", "locale", "status", "convenor")
 
 
-async def export_members(database: Database, out: TextIO) -> int:
+async def export_members(database: Database, out: TextIO, *, all_series: Sequence[Series]) -> int:
     """Write all members, including those who left, as CSV (RFC 4180) to `out`, which must not translate line ends.
 
-    Returns the number of members. No cell begins like a formula, and importing the file changes nothing.
+    Returns the number of members. No cell begins like a formula, and importing the file changes nothing. There is a
+    column of series if there is anything to choose.
     """
+    has_series = offers_choice(all_series)
     # Quote everything and write names first: even a reader that splits at semicolons gets no cell inside a name.
     writer = csv.writer(out, quoting=csv.QUOTE_ALL)
-    writer.writerow(HEADINGS)
+    writer.writerow((*HEADINGS, "series") if has_series else HEADINGS)
     count = 0
     async with database.read() as connection:
-        async for member in members.every(connection):
-            writer.writerow(map(guard_cell, _cells(member)))
+        async for member, slugs in with_follows(connection, members.every(connection), all_series):
+            followed_series = [";".join(slugs) or NO_SERIES] if has_series else []
+            writer.writerow(map(guard_cell, (*_cells(member), *followed_series)))
             count += 1
     return count
 

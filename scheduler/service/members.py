@@ -1,7 +1,7 @@
 """How a convenor manages the list: members are added, changed, paused and removed."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, time
 from difflib import get_close_matches
 from functools import partial
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.address import address_key, require_address
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import country_name, require_country, require_locale
+from scheduler.domain.occurrence import Series, followed
 from scheduler.domain.policy import first_instant
 from scheduler.domain.text import folded, quoted, require_line
 from scheduler.domain.token import Keys
@@ -24,7 +25,8 @@ from scheduler.domain.zone import (
     windows_name,
     zones_of_country,
 )
-from scheduler.store import erasures, members, returns
+from scheduler.service.follows import follow, require_series
+from scheduler.store import erasures, follows, members, returns
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
@@ -37,7 +39,8 @@ STATUSES = ("active", "paused", "left")
 class Details:
     """What a convenor enters about a member; None leaves a value as it is. Raises Refused for a value not accepted.
 
-    The zone may be any name that an import accepts. `deliverable` means that the address takes mail again.
+    The zone may be any name that an import accepts. `deliverable` means that the address takes mail again. `choices`
+    are explicit choices to follow series or not, by slug.
     """
 
     name: str | None = None
@@ -48,6 +51,7 @@ class Details:
     convenor: bool | None = None
     status: str | None = None
     deliverable: bool | None = None
+    choices: Mapping[str, bool] | None = None
 
     def __post_init__(self) -> None:
         checks: Mapping[str, Callable[[str, str], str]] = {
@@ -85,6 +89,19 @@ def _require_status(text: str, option: str) -> str:
     if text in STATUSES:
         return text
     raise Refused(f"{option} {quoted(text)} is not accepted; give one of {', '.join(STATUSES)}")
+
+
+def read_choices(
+    wanted: Collection[str], unwanted: Collection[str], all_series: Sequence[Series]
+) -> dict[str, bool]:
+    """Return the explicit choices that --follow and --unfollow make, by slug. Raises Refused for a slug that no series
+    has, and for one that is in both."""
+    require_series(wanted, all_series, "--follow")
+    require_series(unwanted, all_series, "--unfollow")
+    for slug in wanted:
+        if slug in unwanted:
+            raise Refused(f"--follow {slug} and --unfollow {slug} contradict each other; give one of them")
+    return dict.fromkeys(wanted, True) | dict.fromkeys(unwanted, False)
 
 
 def new_member_row(
@@ -155,6 +172,32 @@ async def search_members(every: AsyncIterator[Member], text: str) -> AsyncIterat
             yield member
 
 
+_PAGE = 500
+"""The number of members whose choices one statement reads."""
+
+
+async def with_follows(
+    connection: AsyncConnection, every: AsyncIterator[Member], all_series: Sequence[Series]
+) -> AsyncIterator[tuple[Member, list[str]]]:
+    """Yield each member with the slugs of the series that they follow, in the order of the settings."""
+    page: list[Member] = []
+    async for member in every:
+        page.append(member)
+        if len(page) == _PAGE:
+            for pair in await _page_with_follows(connection, page, all_series):
+                yield pair
+            page.clear()
+    for pair in await _page_with_follows(connection, page, all_series):
+        yield pair
+
+
+async def _page_with_follows(
+    connection: AsyncConnection, page: Sequence[Member], all_series: Sequence[Series]
+) -> list[tuple[Member, list[str]]]:
+    choices = await follows.choices_of_each(connection, [member.id for member in page])
+    return [(member, followed(all_series, choices.get(member.id, {}))) for member in page]
+
+
 async def find_member(database: Database, address: str) -> Member:
     """Do the same as `require_member`, in a transaction of its own."""
     async with database.read() as connection:
@@ -168,11 +211,12 @@ async def add_member(
     keys: Keys,
     locale: str,
     now: datetime,
+    all_series: Sequence[Series] = (),
     returning: bool = False,
     invite: bool = True,
 ) -> Member:
     """Add one active member; `locale` is used if the details have none. Without `invite` they are not sent
-    invitations that are already open.
+    invitations that are already open. `all_series` is needed if the details have choices.
 
     Raises Refused if the address or zone is missing, if the address is on the list, and if it was erased, unless
     `returning` says that the person asked to come back.
@@ -201,7 +245,10 @@ async def add_member(
                     )
                 ],
             )
-            return await require_member(connection, details.address)
+            member = await require_member(connection, details.address)
+            if details.choices:
+                await follow(connection, member, details.choices, all_series=all_series, now=now)
+            return member
     except IntegrityError:
         raise Refused(f"{details.address} was put on the list by somebody else just now") from None
 
@@ -250,26 +297,35 @@ async def _check_erased(connection: AsyncConnection, keys: Keys, address: str, *
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A member before and after; equal where nothing had to be changed."""
+    """A member and their explicit choices of series before and after; equal where nothing had to be changed."""
 
     before: Member
     after: Member
+    choices_before: Mapping[str, bool] = field(default_factory=dict)
+    choices_after: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def changed(self) -> bool:
-        return self.before != self.after
+        return self.before != self.after or self.choices_before != self.choices_after
 
     @property
     def columns(self) -> set[str]:
         """The names of the columns that changed."""
-        names = (field.name for field in fields(self.before))
+        names = (column.name for column in fields(self.before))
         return {name for name in names if getattr(self.before, name) != getattr(self.after, name)}
 
 
 async def change_member(
-    database: Database, address: str, details: Details, *, keys: Keys, now: datetime
+    database: Database,
+    address: str,
+    details: Details,
+    *,
+    keys: Keys,
+    now: datetime,
+    all_series: Sequence[Series] = (),
 ) -> Changed:
-    """Change a member. A zone in `details` counts as `given`; an assumed zone follows a new country.
+    """Change a member. A zone in `details` counts as `given`; an assumed zone follows a new country. `all_series` is
+    needed if the details have choices.
 
     Raises Refused if the new address is another member's or was erased, or if the new country needs a zone.
     """
@@ -290,7 +346,12 @@ async def change_member(
                 values["zone"], values["zone_source"] = resolve_zone(details)
             if details.status is not None:
                 values |= status_values(member, details.status, now=now)
-            return await update_member(connection, member, values)
+            changed = await update_member(connection, member, values)
+            if not details.choices:
+                return changed
+            before = await follows.choices_of(connection, member.id)
+            await follow(connection, member, details.choices, all_series=all_series, now=now)
+            return replace(changed, choices_before=before, choices_after={**before, **details.choices})
     except IntegrityError:
         raise Refused(f"{details.address} was put on the list by somebody else just now") from None
 

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.errors import Problem
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import JOIN_OPENS, LocalTime, local_time
-from scheduler.domain.occurrence import Occurrence, Series, Status
+from scheduler.domain.occurrence import Occurrence, Series, Status, followed
 from scheduler.domain.token import Keys, Purpose, token_expiry, token_subject
 from scheduler.service.schedule import find_occurrence, unmoved, upcoming
-from scheduler.store import members
+from scheduler.store import follows, members
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
@@ -159,7 +159,8 @@ async def resolve_join_link(
         if member is None or link_status is not LinkStatus.GOOD:
             return JoinResult(status=_BY_LINK_STATUS[link_status])
         meeting = await find_occurrence(connection, series, key, now=now)
-        following = await upcoming(connection, list(series.values()), now=now)
+        slugs = followed(series.values(), await follows.choices_of(connection, member.id))
+        following = await upcoming(connection, [series[slug] for slug in slugs], now=now)
     if meeting is None:
         return JoinResult(status=JoinStatus.NO_MEETING, next=_when(following, series, member, locale))
     meeting_series = series[meeting.series]

@@ -4,7 +4,7 @@ members.
 A tick is idempotent; several may run at once.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -70,7 +70,8 @@ class Tick:
 class Wait:
     """The start and end (UTC) of the meeting before the one that an invitation is about.
 
-    Who came after the invitation was due, and before that start, is invited at that end.
+    Who came after the invitation was due, and before that start, is invited at that end. If a meeting of the series was
+    cancelled or moved later than that, `over` is the instant of this change: nobody has to wait for it any more.
     """
 
     starts: datetime
@@ -147,9 +148,9 @@ class Planner:
                 await lifecycle.settle_changed(connection)
             await self._reconcile(connection, now, since=max(min(last or now, now), now - LONGEST_LOOK_BACK))
         await self._scheduler.look(now, ahead=FAN_OUT_AHEAD)
-        await self._fan_out(now)
+        fanned_out = await self._fan_out(now)
         if members_changed:
-            await self._follow_members(now, changed_since=None if sweep else watermark)
+            await self._follow_members(now, changed_since=None if sweep else watermark, fanned_out=fanned_out)
         async with self._database.tick() as connection:
             await service_state.write(connection, service_state.WATERMARK, mark)
             if sweep:
@@ -240,16 +241,22 @@ class Planner:
                 if not applies_to(policy, series):
                     continue
                 adopted = adopted_policies[series.slug, policy.slug]
+                candidates = [
+                    occurrence
+                    for occurrence in stored
+                    if occurrence.series == series.slug and occurrence.starts <= until
+                ]
+                may_be_late = policy.kind is Kind.INVITATION and any(
+                    occurrence.starts - policy.longest_lead < adopted.adopted_at for occurrence in candidates
+                )
                 for want in wanted_notices(
                     policy,
-                    [
-                        occurrence
-                        for occurrence in stored
-                        if occurrence.series == series.slug and occurrence.starts <= until
-                    ],
+                    candidates,
                     zones=zones,
                     adopted_at=adopted.adopted_at,
-                    invited_late=await stored_late_invitations(connection, series, adopted),
+                    invited_late=(
+                        await stored_late_invitations(connection, series, adopted) if may_be_late else {}
+                    ),
                 ):
                     wants[want.identity] = want
         return wants
@@ -311,8 +318,9 @@ class Planner:
             withdrawn = await lifecycle.withdraw(connection, notice.id, reason=reason)
             log.info("notice-withdrawn", notice=notice.id, reason=reason, deliveries=withdrawn)
 
-    async def _fan_out(self, now: datetime) -> None:
-        """Insert the deliveries whose sending begins within FAN_OUT_AHEAD."""
+    async def _fan_out(self, now: datetime) -> set[tuple[int, str]]:
+        """Insert the deliveries whose sending begins within FAN_OUT_AHEAD. Return the notices and zones (of their due
+        instants) for which every member was considered."""
         async with self._database.read() as connection:
             followed = [
                 notice for notice in await notices.open_notices(connection) if _follows_audience(notice)
@@ -332,13 +340,26 @@ class Planner:
                     pending.append((notice, due, replace(reach, latecomers=True)))
         # Latest first, so that a sender running meanwhile sees that the earlier ones are superseded.
         for notice, due, reach in sorted(pending, key=lambda row: (row[1].due, row[0].id), reverse=True):
-            for zone in sorted(zones) if due.zone == EVERY_ZONE else [due.zone]:
+            firsts = dict.fromkeys(zones if due.zone == EVERY_ZONE else [due.zone], 1)
+            if reach.latecomers:
+                async with self._database.read() as connection:
+                    latecomers = await fan_out.first_latecomers(connection, notice, due.due, reach)
+                firsts = {zone: latecomers[zone] for zone in firsts if zone in latecomers}
+            for zone, first in sorted(firsts.items()):
                 start = self._scheduler.start(notice, due.zone, due.due)
                 await self._fan_out_zone(
-                    notice, zone, due.due, now, start=start, changed_since=None, reach=reach
+                    notice,
+                    zone,
+                    due.due,
+                    now,
+                    start=start,
+                    changed_since=None,
+                    reach=reach,
+                    after=first - 1,
                 )
             async with self._database.tick() as connection:
                 await notices.mark_fanned(connection, notice.id, due.zone, now)
+        return {(notice.id, due.zone) for notice, due, reach in pending if not reach.latecomers}
 
     async def _waits(
         self, connection: AsyncConnection, open_notices: Sequence[Notice], now: datetime
@@ -352,9 +373,17 @@ class Planner:
         waits = {}
         for notice in invitations:
             occurrence = by_key.get(notice.occurrence or "")
-            before = occurrence_before(recent, occurrence) if occurrence else None
-            if before:
-                waits[notice.id] = Wait(starts=before.starts, over=before.ends)
+            if not occurrence:
+                continue
+            before = occurrence_before(recent, occurrence)
+            changes = [
+                other.changed_at
+                for other in recent
+                if other.series == occurrence.series and other.key != occurrence.key and other.revision
+            ]
+            over = max([*changes, *([before.ends] if before else [])], default=None)
+            if over:
+                waits[notice.id] = Wait(starts=before.starts if before else over, over=over)
         return waits
 
     def _reach(self, notice: Notice, waits: Mapping[int, Wait], now: datetime) -> Reach:
@@ -375,8 +404,8 @@ class Planner:
         start: datetime,
         changed_since: int | None,
         reach: Reach,
+        after: int | None = 0,
     ) -> None:
-        after: int | None = 0
         while after is not None:
             async with self._database.tick() as connection:
                 after = await fan_out.fan_out(
@@ -391,8 +420,13 @@ class Planner:
                     reach=reach,
                 )
 
-    async def _follow_members(self, now: datetime, *, changed_since: int | None) -> None:
-        """Update the deliveries of open notices for members who joined, left, declined or changed zone."""
+    async def _follow_members(
+        self, now: datetime, *, changed_since: int | None, fanned_out: Collection[tuple[int, str]]
+    ) -> None:
+        """Update the deliveries of open notices for members who joined, left, declined or changed zone.
+
+        `fanned_out` are the notices and zones for which this tick has considered every member already.
+        """
         async with self._database.tick() as connection:
             await lifecycle.follow_members(
                 connection, now, changed_since=changed_since, by_choice=self._by_choice
@@ -405,7 +439,11 @@ class Planner:
             zones = await members.zones(connection)
         for notice in open_notices:
             if _follows_audience(notice) and notice.expires > now:
-                fanned = {zone: due.due for zone, due in dues.get(notice.id, {}).items() if due.fanned_at}
+                fanned = {
+                    zone: due.due
+                    for zone, due in dues.get(notice.id, {}).items()
+                    if due.fanned_at and (notice.id, zone) not in fanned_out
+                }
                 for zone in sorted(zones):
                     if due := due_in(fanned, zone):
                         # Once sending has begun, newcomers are sent the notice at its due instant.

@@ -20,9 +20,10 @@ from scheduler.domain.policy import Kind, Policy, first_instant
 from scheduler.domain.token import Keys, Purpose
 from scheduler.domain.zone import known_zone
 from scheduler.service.feeds import feed_preferences
+from scheduler.service.follows import followed_by
 from scheduler.service.members import status_values, update_member
 from scheduler.service.personal_links import LinkStatus, require_link, resolve_link
-from scheduler.service.schedule import upcoming
+from scheduler.service.schedule import upcoming, upcoming_of_each
 from scheduler.store import members
 from scheduler.store.database import Database
 from scheduler.store.members import Member, Mute
@@ -42,13 +43,21 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesChoice:
+    """A series, whether the member follows it, and its next meeting by their clocks, if there is one."""
+
+    series: Series
+    followed: bool
+    next: LocalTime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preferences:
-    """What a member sees on their own page. `next` is the next meeting by their clocks, where there is one."""
+    """What a member sees on their own page."""
 
     member: Member
     choices: Sequence[Choice]
-    title: str = ""
-    next: LocalTime | None = None
+    series: Sequence[SeriesChoice]
 
 
 async def read_preferences(
@@ -65,10 +74,21 @@ async def read_preferences(
     async with database.read() as connection:
         member = await require_link(connection, token, Purpose.PREFERENCES, keys=keys)
         muted = await members.mutes_of(connection, member.id)
-        title, when = await _next_meeting(
-            connection, series, zone=member.zone, locale=member.locale or locale, now=now
-        )
-    return Preferences(member=member, choices=choices(policies, muted), title=title, next=when)
+        followed = await followed_by(connection, member, series)
+        meetings = await upcoming_of_each(connection, series, now=now)
+    cycle = hour_cycle(member.locale or locale)
+    return Preferences(
+        member=member,
+        choices=choices(policies, muted),
+        series=[
+            SeriesChoice(
+                series=each,
+                followed=each.slug in followed,
+                next=local_time(meeting, each, zone=member.zone, cycle=cycle) if meeting else None,
+            )
+            for each, meeting in zip(series, meetings, strict=True)
+        ],
+    )
 
 
 def choices(policies: Sequence[Policy], muted: Collection[Mute]) -> list[Choice]:
@@ -92,10 +112,11 @@ async def compare_zones(
 ) -> list[LocalTime]:
     """Return the next meeting by the clocks of each zone; nothing where no meeting is planned."""
     async with database.read() as connection:
-        times = [
-            (await _next_meeting(connection, series, zone=zone, locale=locale, now=now))[1] for zone in zones
-        ]
-    return [when for when in times if when]
+        meeting = await upcoming(connection, series, now=now)
+    if meeting is None:
+        return []
+    meeting_series, cycle = {each.slug: each for each in series}[meeting.series], hour_cycle(locale)
+    return [local_time(meeting, meeting_series, zone=zone, cycle=cycle) for zone in zones]
 
 
 async def change_details(
@@ -180,17 +201,6 @@ async def _linked_member(
 ) -> AsyncIterator[tuple[AsyncConnection, Member]]:
     async with database.write() as connection:
         yield connection, await require_link(connection, token, Purpose.PREFERENCES, keys=keys)
-
-
-async def _next_meeting(
-    connection: AsyncConnection, series: Sequence[Series], *, zone: str, locale: str, now: datetime
-) -> tuple[str, LocalTime | None]:
-    meeting = await upcoming(connection, series, now=now)
-    if meeting is None:
-        return "", None
-    meeting_series = {each.slug: each for each in series}[meeting.series]
-    when = local_time(meeting, meeting_series, zone=zone, cycle=hour_cycle(locale))
-    return meeting_series.title, when
 
 
 async def _update(connection: AsyncConnection, member: Member, values: Mapping[str, Any]) -> None:

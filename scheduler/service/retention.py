@@ -47,10 +47,10 @@ async def forget_old(
     """
     texts_to_wipe: list[str] = []
     async with database.read() as connection:
-        left = await members.left_before(connection, now - retention.left_members)
-        people = [await person_of(connection, member) for member in left]
+        former_members = await members.left_before(connection, now - retention.left_members)
+        people = [await person_of(connection, member) for member in former_members]
         mentions = await find_mentions(connection, people) if people else Mentions()
-    for member, person in zip(left, people, strict=True):
+    for member, person in zip(former_members, people, strict=True):
         async with database.write() as connection:
             await erasures.erase(connection, member, erasure_name(keys, member.address_key), now)
         for address in person.addresses if outbox else ():
@@ -76,7 +76,11 @@ async def forget_old(
         deleted += last
     if texts_to_wipe:
         await wipe(database, texts_to_wipe, encoded=bool(mentions.certain))
-    if left or requesters or deleted or returned:
+    if former_members or requesters or deleted or returned:
         log.info(
-            "forgotten", members=len(left), requests=len(requesters), deliveries=deleted, returns=returned
+            "forgotten",
+            members=len(former_members),
+            requests=len(requesters),
+            deliveries=deleted,
+            returns=returned,
         )

@@ -64,7 +64,7 @@ async def respond(
 ) -> RsvpResult:
     """Save an answer, one of ANSWERS or NO_ANSWER; the last one before the start counts.
 
-    Changes nothing where no answer can be given, nor where `answer` is None. `locale` is for members who have chosen
+    Changes nothing if no answer can be given or `answer` is None. `locale` is for members who have chosen
     none. Raises Refused for any other answer.
     """
     if answer not in (*ANSWERS, NO_ANSWER, None):

@@ -15,13 +15,16 @@ from scheduler.domain import calendar
 from scheduler.domain.community import Community
 from scheduler.domain.errors import Refused
 from scheduler.domain.localtime import LocalTime, local_time
-from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, following, preceding
+from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, followed, following, preceding
 from scheduler.service.settings_sync import apply_rule
-from scheduler.store import members, occurrences
+from scheduler.store import follows, members, occurrences
 from scheduler.store.database import Database
 from scheduler.store.occurrences import AdoptedSeries
 
 MOST_COMING = 60
+MOST_COMING_EACH = 3
+"""How many coming meetings of each series are listed together with those of others."""
+
 _LONGEST_MEETING = timedelta(days=1)
 _ANYWHERE_ELSE = timedelta(days=2)
 """More than a local date can differ from the date in UTC."""
@@ -32,6 +35,10 @@ class Timeline:
     """Every occurrence of some series: the stored ones, and the later ones that the rules give."""
 
     _lines: Sequence["_SeriesTimeline"]
+
+    def of(self, slug: str) -> "Timeline":
+        """Return the timeline of one of the series."""
+        return Timeline([line for line in self._lines if line.series.slug == slug])
 
     def since(self, instant: datetime) -> Iterator[Occurrence]:
         """Return the occurrences with a start from `instant` (aware) on, by start; endless unless every rule ends."""
@@ -273,20 +280,35 @@ class Outlook:
 
 async def outlook(database: Database, series: Sequence[Series], *, now: datetime, until: datetime) -> Outlook:
     """Return the occurrences that are not over and start before `until`, cancelled ones too, at most MOST_COMING, and
-    the size of the community."""
+    the size of the community. With several series, return at most MOST_COMING_EACH of each, series by series."""
     async with database.read() as connection:
         line = await timeline(connection, series, now=now)
+        if len(series) > 1:
+            coming = [
+                occurrence
+                for each_series in series
+                for occurrence in _coming(line.of(each_series.slug), MOST_COMING_EACH, now=now, until=until)
+            ]
+        else:
+            coming = _coming(line, MOST_COMING, now=now, until=until)
         return Outlook(
             next=_next(line, now),
-            coming=list(
-                islice(
-                    takewhile(lambda occurrence: occurrence.starts < until, line.unfinished(now)),
-                    MOST_COMING,
-                )
-            ),
+            coming=coming,
             members=(await members.counts(connection)).get("active", 0),
             countries=await members.countries(connection),
         )
+
+
+def _coming(line: Timeline, most: int, *, now: datetime, until: datetime) -> list[Occurrence]:
+    return list(islice(takewhile(lambda occurrence: occurrence.starts < until, line.unfinished(now)), most))
+
+
+async def coming_meetings(
+    database: Database, series: Series, *, now: datetime, until: datetime, most: int
+) -> list[Occurrence]:
+    """Return the occurrences of one series that are not over and start before `until`, cancelled ones too."""
+    async with database.read() as connection:
+        return _coming(await timeline(connection, [series], now=now), most, now=now, until=until)
 
 
 async def past_meetings(
@@ -315,6 +337,24 @@ async def upcoming(
 ) -> Occurrence | None:
     """Return the same as `next_meeting`, within a transaction."""
     return _next(await timeline(connection, series, now=now), now)
+
+
+async def upcoming_of_each(
+    connection: AsyncConnection, series: Sequence[Series], *, now: datetime
+) -> list[Occurrence | None]:
+    """Return the first occurrence of each series that is held and not over."""
+    line = await timeline(connection, series, now=now)
+    return [_next(line.of(each_series.slug), now) for each_series in series]
+
+
+async def next_meetings_of(
+    connection: AsyncConnection, member: int, all_series: Sequence[Series], *, now: datetime
+) -> dict[str, Occurrence | None]:
+    """Return the next meeting of each series that a member follows, by slug; None where there is none."""
+    slugs = followed(all_series, await follows.choices_of(connection, member))
+    series = [each_series for each_series in all_series if each_series.slug in slugs]
+    meetings = await upcoming_of_each(connection, series, now=now) if series else []
+    return dict(zip(slugs, meetings, strict=True))
 
 
 def _next(line: Timeline, now: datetime) -> Occurrence | None:
@@ -381,7 +421,7 @@ async def feed(
         {each_series.slug: each_series for each_series in chosen},
         community,
         name=chosen[0].title if only else community.name,
-        source=f"{community.base_url}/calendar/{only}.ics" if only else community.feed_url,
+        source=community.series_feed_url(only) if only else community.feed_url,
     )
     return CalendarFile(content, changed_at)
 

@@ -65,8 +65,8 @@ async def blank_addresses(connection: AsyncConnection, addresses: Sequence[str])
 
 async def shares_name(connection: AsyncConnection, member: Member) -> bool:
     """Return whether another member has the same name."""
-    other = select(members.c.id).where(members.c.name == member.name, members.c.id != member.id).limit(1)
-    return await connection.scalar(other) is not None
+    namesake = select(members.c.id).where(members.c.name == member.name, members.c.id != member.id).limit(1)
+    return await connection.scalar(namesake) is not None
 
 
 async def texts_for_everybody(connection: AsyncConnection) -> AsyncIterator[tuple[str, str]]:
@@ -90,8 +90,11 @@ async def addresses_of(connection: AsyncConnection, member: Member) -> list[str]
     own = {member.address, member.address_key}
     query = select(notices.c.address).where(notices.c.member == member.id, notices.c.address.is_not(None))
     mailed = set((await connection.scalars(query.distinct())).all())
-    others = await by_keys(connection, [address_key(address) for address in mailed])
-    return [*own, *sorted(mailed - own - {address for address in mailed if address_key(address) in others})]
+    of_members = await by_keys(connection, [address_key(address) for address in mailed])
+    return [
+        *own,
+        *sorted(mailed - own - {address for address in mailed if address_key(address) in of_members}),
+    ]
 
 
 async def rows_about(connection: AsyncConnection, number: int) -> dict[str, list[dict[str, Any]]]:

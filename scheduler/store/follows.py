@@ -11,8 +11,8 @@ from scheduler.store import service_state
 from scheduler.store.database import insert_into
 from scheduler.store.schema import follows, members
 
-_BATCH = 200
-"""The number of rows that one statement inserts."""
+_MOST_NUMBERS = 500
+"""The number of members that one statement names: SQLite and PostgreSQL limit a statement's parameters."""
 
 
 def chose(
@@ -34,7 +34,21 @@ def is_follower(
         return said_yes if series in by_choice else ~said_no
     if not by_choice:
         return ~said_no
-    return or_(said_yes, and_(series.not_in(by_choice), ~said_no))
+    # A database looks at the member's choice only once.
+    return or_(and_(series.in_(by_choice), said_yes), and_(series.not_in(by_choice), ~said_no))
+
+
+def has_followed_since(
+    member: ColumnElement[int], series: str, by_choice: Collection[str], moment: datetime
+) -> ColumnElement[bool]:
+    """Return the condition that a member follows a series and did not begin to after `moment`.
+
+    The same as `is_follower` without `began_to_follow_after`, in one look at the member's choice instead of two.
+    """
+    if series in by_choice:
+        in_time = or_(follows.c.since.is_(None), follows.c.since <= moment)
+        return chose(member, series, follows.c.follows, in_time)
+    return ~chose(member, series, or_(~follows.c.follows, follows.c.since > moment))
 
 
 def began_to_follow_after(member: ColumnElement[int], series: str, moment: datetime) -> ColumnElement[bool]:
@@ -50,16 +64,22 @@ async def choices_of(connection: AsyncConnection, number: int) -> dict[str, bool
 async def choices_of_each(
     connection: AsyncConnection, numbers: Collection[int]
 ) -> dict[int, dict[str, bool]]:
-    """Return the explicit choices of the members with numbers from the lowest to the highest of `numbers`, by member
-    number and series."""
-    if not numbers:
-        return {}
+    """Return the explicit choices of several members, by member number and series."""
+    listed = list(numbers)
     query = select(follows.c.member, follows.c.series, follows.c.follows)
-    rows = await connection.execute(query.where(follows.c.member.between(min(numbers), max(numbers))))
     choices: dict[int, dict[str, bool]] = {}
-    for member, series, value in rows:
-        choices.setdefault(member, {})[series] = value
+    for start in range(0, len(listed), _MOST_NUMBERS):
+        is_listed = follows.c.member.in_(listed[start : start + _MOST_NUMBERS])
+        for member, series, value in await connection.execute(query.where(is_listed)):
+            choices.setdefault(member, {})[series] = value
     return choices
+
+
+async def has_follower(connection: AsyncConnection, series: str) -> bool:
+    """Return whether any active member has said that they follow a series."""
+    query = select(follows.c.member).join(members, members.c.id == follows.c.member)
+    said_yes = query.where(follows.c.series == series, follows.c.follows, members.c.status == "active")
+    return await connection.scalar(said_yes.limit(1)) is not None
 
 
 async def choose(
@@ -93,21 +113,24 @@ async def store(
     choices: Mapping[int, Mapping[str, bool]],
     *,
     since: Mapping[str, datetime] = MappingProxyType({}),
+    overwrite: bool = True,
 ) -> None:
     """Store explicit choices by member number and series, for members whose change the caller notes.
 
-    `since` is when a choice was made, by series, if it changes what the member follows.
+    `since` is when a choice was made, by series, if it changes what the member follows. Without `overwrite`, choices
+    that are stored already stay as they are.
     """
     rows = [
         {"member": number, "series": series, "follows": value, "since": since.get(series)}
         for number, by_series in choices.items()
         for series, value in by_series.items()
     ]
-    for start in range(0, len(rows), _BATCH):
-        insertion = insert_into(connection, follows).values(rows[start : start + _BATCH])
-        await connection.execute(
-            insertion.on_conflict_do_update(
-                index_elements=["member", "series"],
-                set_={"follows": insertion.excluded.follows, "since": insertion.excluded.since},
-            )
-        )
+    insertion, key = insert_into(connection, follows), ["member", "series"]
+    values = {"follows": insertion.excluded.follows, "since": insertion.excluded.since}
+    statement = (
+        insertion.on_conflict_do_update(index_elements=key, set_=values)
+        if overwrite
+        else insertion.on_conflict_do_nothing(index_elements=key)
+    )
+    if rows:
+        await connection.execute(statement, rows)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,11 +18,11 @@ class FormSubmission(NamedTuple):
     """A submitted form: `what` is join or link, `fields` is what was typed, in order."""
 
     what: str
-    fields: Mapping[str, str]
+    fields: Mapping[str, Any]
     asked_at: datetime
 
 
-async def add(connection: AsyncConnection, what: str, fields: Mapping[str, str], now: datetime) -> int:
+async def add(connection: AsyncConnection, what: str, fields: Mapping[str, Any], now: datetime) -> int:
     """Insert a submission and return its number."""
     row = insert(asks).values(what=what, said=dict(fields), asked_at=now)
     return int(await connection.scalar(row.returning(asks.c.id)) or 0)

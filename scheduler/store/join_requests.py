@@ -1,6 +1,6 @@
 """Requests to join: what people wrote about themselves, and the answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,8 @@ OPEN = ("waiting", "taken")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One request to join. `state` is unconfirmed, waiting, taken, accepted or declined; `taken_by` is the convenor's
-    member number, if known; `message` is what a convenor wrote to the person."""
+    member number, if known; `message` is what a convenor wrote to the person. `follows` is the choice of series by
+    slug, or None if they were not asked."""
 
     id: int
     member: int
@@ -28,6 +29,7 @@ class Request:
     zone: str
     locale: str
     words: str
+    follows: Mapping[str, bool] | None
     state: str
     asked_at: datetime
     confirmed_at: datetime | None
@@ -72,7 +74,7 @@ async def every(connection: AsyncConnection) -> list[Request]:
     return [_read(row) for row in await connection.execute(query)]
 
 
-async def add(connection: AsyncConnection, member: int, now: datetime, **fields: str) -> None:
+async def add(connection: AsyncConnection, member: int, now: datetime, **fields: Any) -> None:
     """Insert a request; it replaces the member's earlier one if that was never confirmed."""
     await connection.execute(
         delete(requests).where(requests.c.member == member, requests.c.state == "unconfirmed")

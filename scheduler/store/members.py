@@ -13,6 +13,7 @@ from sqlalchemy import (
     and_,
     delete,
     exists,
+    false,
     func,
     insert,
     or_,
@@ -308,7 +309,8 @@ def in_audience(audience: Audience) -> ColumnElement[bool]:
         members.c.status == "active",
         members.c.suppressed_at.is_(None),
         or_(*terms),
-        *([~or_(*excluded)] if excluded else []),
+        # A condition on a country that is not known is neither true nor false.
+        *([~func.coalesce(or_(*excluded), false())] if excluded else []),
     )
 
 

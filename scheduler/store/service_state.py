@@ -112,7 +112,7 @@ async def detect_copy(connection: AsyncConnection) -> bool:
             "WHERE datname = current_database()"
         )
     )
-    known = await read(connection, DATABASE_IDENTITY)
-    if known != identity:
+    stored = await read(connection, DATABASE_IDENTITY)
+    if stored != identity:
         await write(connection, DATABASE_IDENTITY, identity)
-    return known is not None and known != identity
+    return stored is not None and stored != identity

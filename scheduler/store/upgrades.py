@@ -70,7 +70,7 @@ async def open_database(database: Database, *, upgrade: bool) -> bool:
             raise DatabaseProblem(f"the database {database.path} cannot be opened: {cause}") from None
     try:
         async with database.read() as connection:
-            current, head, known = await connection.run_sync(_state)
+            current, head, is_known = await connection.run_sync(_state)
             tables = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
         if current == head:
             return False
@@ -78,7 +78,7 @@ async def open_database(database: Database, *, upgrade: bool) -> bool:
             raise DatabaseProblem(
                 f"{database.shown} contains another program's tables; name an empty database in [database] url"
             )
-        if not known:
+        if not is_known:
             raise DatabaseProblem(
                 f"{database.shown} was made by a newer version of Third Thursday (its schema is {current}); "
                 "install that version or restore an older backup"

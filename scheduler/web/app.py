@@ -153,6 +153,8 @@ def _routes(static: Path) -> list[BaseRoute]:
         Route("/next", public.next_meeting_page),
         Route("/meetings/{series}/{date}.ics", feeds.meeting),
         Route("/meetings/{series}/{date}", public.meeting),
+        Route("/series", public.series_list),
+        Route("/series/{series}", public.series_page),
         Route("/archive", public.archive),
         Route("/calendar.ics", feeds.all_series),
         Route("/calendar/{series}.ics", feeds.one_series),

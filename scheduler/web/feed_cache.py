@@ -314,7 +314,9 @@ class FeedCache:
         await self.ensure_fresh()
         if (subscription := self._subscriptions.get(token)) is None:
             state = self._state
-            owner = await find_subscriber(self._database, token, keys=self._keys, now=self._clock.now())
+            owner = await find_subscriber(
+                self._database, token, all_series=self._series, keys=self._keys, now=self._clock.now()
+            )
             subscription = Subscription(owner)
             if state == self._state and owner.status is not LinkStatus.UNKNOWN:
                 if len(self._subscriptions) >= _MAX_SUBSCRIPTIONS:

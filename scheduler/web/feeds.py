@@ -117,9 +117,14 @@ class SubscribeLinks:
     microsoft: str
 
 
+def webcal_url(url: str) -> str:
+    """Return the address of a calendar with the scheme at which programs subscribe to it."""
+    return "webcal:" + url.partition(":")[2]
+
+
 def subscribe_links(url: str, name: str) -> SubscribeLinks:
     """Return the links to subscribe to the calendar at `url` (https) under the name `name`."""
-    webcal = "webcal:" + url.partition(":")[2]
+    webcal = webcal_url(url)
     query = urlencode({"url": url, "name": name}, quote_via=quote)
     return SubscribeLinks(
         url=url,
@@ -132,10 +137,30 @@ def subscribe_links(url: str, name: str) -> SubscribeLinks:
 
 
 async def subscribe(request: Request) -> Response:
-    """Show how to subscribe to the public feed."""
-    community = site_of(request).community
+    """Show how to subscribe to the public feed of all series, or with `?series=` to that of one."""
+    site, slug = site_of(request), request.query_params.get("series", "")
+    community = site.community
+    if slug and slug not in site.by_slug:
+        raise HTTPException(404)
+    url = community.series_feed_url(slug) if slug else community.feed_url
+    title = site.by_slug[slug].title if slug else ""
     return render_page(
-        request, "subscribe.html", links=subscribe_links(community.feed_url, community.name), own=False
+        request,
+        "subscribe.html",
+        links=subscribe_links(url, title or community.name),
+        own=False,
+        title=title,
+        several=len(site.series) > 1,
+        each_series=[
+            {
+                "slug": series.slug,
+                "title": series.title,
+                "url": (series_url := community.series_feed_url(series.slug)),
+                "webcal": webcal_url(series_url),
+            }
+            for series in site.series
+            if len(site.series) > 1 and not slug
+        ],
     )
 
 
@@ -160,6 +185,9 @@ async def member_subscribe(request: Request) -> Response:
         "subscribe.html",
         headers=PRIVATE,
         own=True,
+        title="",
+        several=site.has_choice,
+        each_series=[],
         chosen=request.method == "POST",
         links=subscribe_links(feed_url(site.keys, site.community, member), site.community.name),
         by_feed=member.invitation_by == "feed",

@@ -3,19 +3,21 @@
 Only a POST changes anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.domain.errors import Refused
-from scheduler.domain.locale import countries
+from scheduler.domain.locale import countries, hour_cycle
+from scheduler.domain.localtime import format_rule
+from scheduler.domain.occurrence import Series
 from scheduler.domain.zone import city, require_zone
 from scheduler.service import form_queue, join_requests
 from scheduler.service.join_requests import JoinForm
 from scheduler.service.personal_links import LinkStatus
 from scheduler.web.forms import field_error, fields, language_name, languages, zones
-from scheduler.web.site import PRIVATE, link_closed, render_page, site_of
+from scheduler.web.site import PRIVATE, Site, link_closed, render_page, site_of
 
 _FIELDS = ("name", "email", "country", "zone", "locale", "words", "consent")
 _TRAP = "homepage"
@@ -29,15 +31,18 @@ async def join(request: Request) -> Response:
     """
     site = site_of(request)
     if request.method != "POST":
-        return _show_form(request, {"zone": request.query_params.get("zone", "")}, {})
+        asked = request.query_params.get("series", "")
+        wanted = [series.slug for series in site.series if series.slug == asked or not series.by_choice]
+        return _show_form(request, {"zone": request.query_params.get("zone", "")}, {}, wanted=wanted)
     form = await fields(request)
     typed = {name: form.get(name, [""])[-1] for name in (*_FIELDS, _TRAP, "confirmed", "act")}
-    application, refusals = join_requests.read_join_form(typed)
+    wanted = form.get("follows", [])
+    application, refusals = join_requests.read_join_form(typed, offered=_offered(site), wanted=wanted)
     complaints = {name: field_error(Refused(words), name) for name, words in refusals.items()}
     if application is None:
-        return _show_form(request, typed, complaints, status=422)
+        return _show_form(request, typed, complaints, wanted=wanted, status=422)
     if typed["act"] == "back":
-        return _show_form(request, typed, {})
+        return _show_form(request, typed, {}, wanted=wanted)
     if not application.zone or typed["confirmed"] != application.zone:
         return await _confirm_time(request, typed, application)
     if not await site.rate_limiter.allows(request):
@@ -54,9 +59,20 @@ async def join(request: Request) -> Response:
     return render_page(request, "join_requested.html", headers=PRIVATE, address=application.email)
 
 
+def _offered(site: Site) -> Sequence[Series]:
+    """Return the series that the form asks about."""
+    return site.series if site.has_choice else ()
+
+
 def _show_form(
-    request: Request, typed: Mapping[str, str], complaints: Mapping[str, str], *, status: int = 200
+    request: Request,
+    typed: Mapping[str, str],
+    complaints: Mapping[str, str],
+    *,
+    wanted: Collection[str],
+    status: int = 200,
 ) -> Response:
+    site = site_of(request)
     values = {name: typed.get(name, "") for name in _FIELDS}
     values["locale"] = values["locale"] or _preferred_language(request)
     offered = dict(languages())
@@ -67,6 +83,16 @@ def _show_form(
         headers=PRIVATE,
         values=values,
         complaints=complaints,
+        series=[
+            {
+                "slug": series.slug,
+                "title": series.title,
+                "about": series.description,
+                "rule": format_rule(series, hour_cycle(site.community.locale)),
+                "wanted": series.slug in wanted,
+            }
+            for series in _offered(site)
+        ],
         trap=_TRAP,
         again=request.method == "POST",
         countries=countries(),
@@ -102,7 +128,8 @@ async def _confirm_time(request: Request, typed: Mapping[str, str], application:
     offers = await join_requests.candidate_zones(
         site.database, site.series, application, now=site.clock.now()
     )
-    hidden = {name: typed[name] for name in (*_FIELDS, _TRAP) if name != "zone"}
+    hidden = [(name, typed[name]) for name in (*_FIELDS, _TRAP) if name != "zone"]
+    hidden += [("follows", slug) for slug, wanted in (application.follows or {}).items() if wanted]
     return render_page(
         request,
         "confirm_time.html",
@@ -119,7 +146,7 @@ async def confirm(request: Request) -> Response:
     if request.method == "POST":
         await request.body()
         link_status, join_request = await join_requests.confirm(
-            site.database, token, keys=site.keys, admits=site.admits, now=now
+            site.database, token, keys=site.keys, admits=site.admits, all_series=site.series, now=now
         )
     else:
         link_status, join_request = await join_requests.check_confirmation_link(
@@ -137,5 +164,10 @@ async def confirm(request: Request) -> Response:
         headers=PRIVATE,
         state=join_request.state,
         request=join_request,
+        follows=[
+            series.title
+            for series in site.series
+            if join_request.follows and join_request.follows.get(series.slug)
+        ],
         city=city(join_request.zone),
     )

@@ -1,13 +1,15 @@
 """Pages of the personal links in emails: leave, join the meeting, answer an invitation. GET changes nothing."""
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.domain.localtime import format_day, months_later
-from scheduler.domain.occurrence import ANSWERS
+from scheduler.domain.occurrence import ANSWERS, Series
 from scheduler.domain.token import Purpose
 from scheduler.service import preferences
 from scheduler.service import rsvp as rsvp_service
+from scheduler.service.follows import followed_by_link, stop_following
 from scheduler.service.personal_links import InvalidLink, JoinStatus, LinkStatus, resolve_join_link
 from scheduler.service.preferences import check_leave_link
 from scheduler.service.preferences import leave as leave_list
@@ -29,20 +31,43 @@ _JOIN_STATUS_CODES = {
 async def leave(request: Request) -> Response:
     """Ask on GET and leave on POST.
 
-    The POST may come from our page or from a mail program (RFC 8058), with any body and without a cookie.
+    The POST may come from our page or from a mail program (RFC 8058), with any body and without a cookie. It leaves the
+    list whatever series the address names in `series`; only `pause` and `unfollow`, which no mail carries, do less.
     """
     site, token = site_of(request), request.path_params["token"]
-    months = request.query_params.get("pause", "")
+    months, unfollowed = request.query_params.get("pause", ""), request.query_params.get("unfollow")
     if request.method != "POST":
         link_status = await check_leave_link(site.database, token, keys=site.keys)
-        return _leave_page(
+        return await _leave_page(
             request, link_status, "asks" if link_status is LinkStatus.GOOD else link_status.value
         )
     await request.body()
+    if unfollowed is not None:
+        return await _unfollow(request, unfollowed)
     if months in PAUSES:
         return await _pause(request, months)
     link_status = await leave_list(site.database, token, keys=site.keys, now=site.clock.now())
-    return _leave_page(request, link_status, "left" if link_status is LinkStatus.GOOD else link_status.value)
+    return await _leave_page(
+        request, link_status, "left" if link_status is LinkStatus.GOOD else link_status.value
+    )
+
+
+async def _unfollow(request: Request, slug: str) -> Response:
+    """Stop following one series; the link to leave is enough for that."""
+    site = site_of(request)
+    if slug not in site.by_slug:
+        raise HTTPException(404, headers=PRIVATE)
+    link_status = await stop_following(
+        site.database,
+        request.path_params["token"],
+        slug,
+        all_series=site.series,
+        keys=site.keys,
+        now=site.clock.now(),
+    )
+    if link_status is not LinkStatus.GOOD:
+        return await _leave_page(request, link_status, link_status.value)
+    return await _leave_page(request, link_status, "unfollowed", unfollowed=site.by_slug[slug].title)
 
 
 async def _pause(request: Request, months: str) -> Response:
@@ -60,11 +85,19 @@ async def _pause(request: Request, months: str) -> Response:
             purpose=Purpose.LEAVE,
         )
     except InvalidLink as closed:
-        return _leave_page(request, closed.status, closed.status.value)
-    return _leave_page(request, LinkStatus.GOOD, "paused", until=format_day(until))
+        return await _leave_page(request, closed.status, closed.status.value)
+    return await _leave_page(request, LinkStatus.GOOD, "paused", until=format_day(until))
 
 
-def _leave_page(request: Request, link_status: LinkStatus, state: str, *, until: str = "") -> Response:
+async def _leave_page(
+    request: Request, link_status: LinkStatus, state: str, *, until: str = "", unfollowed: str = ""
+) -> Response:
+    site, token = site_of(request), request.path_params["token"]
+    followed: list[Series] = []
+    if site.has_choice and state in ("asks", "unfollowed"):
+        slugs = await followed_by_link(site.database, token, all_series=site.series, keys=site.keys)
+        followed = [site.by_slug[slug] for slug in slugs]
+    of_mail = [series for series in followed if series.slug == request.query_params.get("series")]
     return render_page(
         request,
         "leave.html",
@@ -72,6 +105,9 @@ def _leave_page(request: Request, link_status: LinkStatus, state: str, *, until:
         headers=PRIVATE,
         link_status=state,
         until=until,
+        unfollowed=unfollowed,
+        followed=[series.title for series in followed],
+        offered=[(series.slug, series.title) for series in of_mail or followed],
         pauses=PAUSES,
     )
 

@@ -14,13 +14,14 @@ from starlette.responses import Response
 
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import hour_cycle, own_hour_cycle, plain_locale, require_locale, with_hour_cycle
-from scheduler.domain.localtime import format_clock, format_day, format_length
+from scheduler.domain.localtime import format_clock, format_day, format_length, format_rule
 from scheduler.domain.policy import Kind
 from scheduler.domain.text import require_line
 from scheduler.domain.token import Purpose
 from scheduler.domain.zone import city, known_zone, require_zone
 from scheduler.service import account, preferences
 from scheduler.service.feeds import subscribe_url
+from scheduler.service.follows import choose_series
 from scheduler.service.members import LONGEST_NAME
 from scheduler.service.personal_links import InvalidLink
 from scheduler.service.preferences import Choice, Preferences
@@ -29,6 +30,7 @@ from scheduler.web.forms import field_error, fields, language_name, languages, z
 from scheduler.web.site import PRIVATE, Site, link_closed, render_page, site_of
 
 _DONE = {
+    "series": "We have saved which meetings you follow.",
     "details": "We have saved your details.",
     "notices": "We have saved your choices.",
     "pause": "We have paused your emails until that day.",
@@ -109,8 +111,17 @@ async def _show(
         zones=zones(),
         city=city(member.zone),
         languages=_languages(language),
-        next=member_preferences.next,
-        title=member_preferences.title,
+        series=[
+            {
+                "slug": choice.series.slug,
+                "title": choice.series.title,
+                "rule": format_rule(choice.series, cycle),
+                "followed": choice.followed,
+                "next": choice.next,
+            }
+            for choice in member_preferences.series
+        ],
+        has_choice=site.has_choice,
         choices=[
             {"value": _value(choice.mute), "words": _choice_label(choice, cycle), "wanted": not choice.muted}
             for choice in member_preferences.choices
@@ -176,14 +187,16 @@ async def _change_details(request: Request, token: str, typed: Mapping[str, str]
         complaints["cycle"] = "You need to choose one of these."
     if complaints:
         return complaints
-    member = (await _read(site, token)).member
+    member_preferences = await _read(site, token)
+    member = member_preferences.member
     if "-" not in language and plain_locale(member.locale) != language and member.country:
         # A member who chooses plain English means the English of their country.
         language = _check({}, "", require_locale, f"{language}-{member.country[:2]}") or language
     locale = with_hour_cycle(plain_locale(language), cast(Literal["h12", "h23"] | None, cycle or None))
     if zone != member.zone and typed.get("confirmed") != zone:
+        followed = [choice.series for choice in member_preferences.series if choice.followed]
         times = await preferences.compare_zones(
-            site.database, site.series, [member.zone, zone], locale=locale, now=site.clock.now()
+            site.database, followed or site.series, [member.zone, zone], locale=locale, now=site.clock.now()
         )
         return render_page(
             request,
@@ -196,6 +209,19 @@ async def _change_details(request: Request, token: str, typed: Mapping[str, str]
         )
     await preferences.change_details(
         site.database, token, name=name, zone=zone, locale=locale, keys=site.keys
+    )
+    return {}
+
+
+async def _choose_series(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
+    site, wanted = site_of(request), (await fields(request)).get("follows", [])
+    await choose_series(
+        site.database,
+        token,
+        wanted=wanted,
+        all_series=site.series,
+        keys=site.keys,
+        now=site.clock.now(),
     )
     return {}
 
@@ -284,6 +310,7 @@ async def _cancel_links(request: Request, token: str, _: Mapping[str, str]) -> C
 
 
 _ACTIONS: Mapping[str, _Action] = {
+    "series": _choose_series,
     "details": _change_details,
     "notices": _choose_notices,
     "pause": _pause,

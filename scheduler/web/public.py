@@ -1,6 +1,6 @@
 """The public pages: the front page, the page of each meeting, the archive, the card for other sites, and privacy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import quote, urlencode
@@ -12,17 +12,29 @@ from starlette.responses import Response
 
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import hour_cycle
-from scheduler.domain.localtime import LocalTime, local_time
+from scheduler.domain.localtime import LocalTime, format_rule, local_time
 from scheduler.domain.occurrence import Occurrence, Series, Status
 from scheduler.domain.zone import city, require_zone
 from scheduler.service.retention import RETURNS_KEPT
-from scheduler.service.schedule import next_meeting, outlook, past_meetings, read_meeting, unmoved
+from scheduler.service.schedule import (
+    coming_meetings,
+    next_meeting,
+    outlook,
+    past_meetings,
+    read_meeting,
+    unmoved,
+)
+from scheduler.web.feeds import webcal_url
 from scheduler.web.forms import zones
 from scheduler.web.outbox import is_shown
 from scheduler.web.security import PAGE_POLICY
 from scheduler.web.site import Site, render_page, site_of
 
 LISTED_AHEAD = timedelta(days=365)
+SERIES_LISTED_AHEAD = timedelta(days=3 * 366)
+"""How far ahead the meetings of one series are listed: a rule may give only one each year."""
+
+MOST_ON_SERIES_PAGE = 12
 FEWEST_MEMBERS_SHOWN = 10
 """In a smaller community, the number of members could tell who they are."""
 _LONGEST_ZONE = 60
@@ -37,6 +49,7 @@ class MeetingView:
     """
 
     title: str
+    series_url: str
     about: str
     topic: str
     speakers: str
@@ -50,6 +63,19 @@ class MeetingView:
     begun: bool
     over: bool
     has_room: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesView:
+    """A series as the templates show it, with its next meetings; `rule` is in words, with the home time."""
+
+    slug: str
+    title: str
+    about: str
+    rule: str
+    url: str
+    next: MeetingView | None
+    coming: Sequence[MeetingView]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,19 +96,31 @@ async def home(request: Request) -> Response:
     """Show the front page of the community."""
     site, chosen = site_of(request), _zone_choice(request)
     now = site.clock.now()
-    schedule = await outlook(site.database, site.series, now=now, until=now + LISTED_AHEAD)
+    several = len(site.series) > 1
+    ahead = SERIES_LISTED_AHEAD if several else LISTED_AHEAD
+    schedule = await outlook(site.database, site.series, now=now, until=now + ahead)
     return render_page(
         request,
         "home.html",
         chosen=chosen,
         zones=zones(),
-        several=len(site.series) > 1,
         next=_meeting_view(site, schedule.next, chosen, now) if schedule.next else None,
-        coming=[_meeting_view(site, occurrence, chosen, now) for occurrence in schedule.coming],
+        coming=[] if several else [_meeting_view(site, one, chosen, now) for one in schedule.coming],
+        all_series=[
+            _series_view(
+                site,
+                series,
+                [occurrence for occurrence in schedule.coming if occurrence.series == series.slug],
+                chosen,
+                now,
+            )
+            for series in site.series
+            if several
+        ],
         members=f"{schedule.members:,}" if schedule.members >= FEWEST_MEMBERS_SHOWN else "",
         countries=schedule.countries,
         feed_url=site.community.feed_url,
-        subscribe_url=_subscribe_url(site.community.feed_url),
+        subscribe_url=webcal_url(site.community.feed_url),
         shows_outbox=is_shown(request),
         # The link to the outbox is shown only on this machine, so the page must not be cached.
         headers={"Cache-Control": "no-store"} if site.shows_outbox else None,
@@ -130,7 +168,44 @@ async def meeting(request: Request) -> Response:
     if occurrence is None:
         raise HTTPException(404)
     view = _meeting_view(site, occurrence, chosen, site.clock.now())
-    return render_page(request, "meeting.html", meeting=view, chosen=chosen, zones=zones())
+    return render_page(
+        request,
+        "meeting.html",
+        meeting=view,
+        chosen=chosen,
+        zones=zones(),
+        several=len(site.series) > 1,
+    )
+
+
+async def series_page(request: Request) -> Response:
+    """Show one series: its rule, its next meetings, its calendar, and its past meetings of a year."""
+    site, chosen = site_of(request), _zone_choice(request)
+    series, now = site.by_slug.get(request.path_params["series"]), site.clock.now()
+    if series is None:
+        raise HTTPException(404)
+    coming = await coming_meetings(
+        site.database, series, now=now, until=now + SERIES_LISTED_AHEAD, most=MOST_ON_SERIES_PAGE
+    )
+    by_year = await past_meetings(site.database, [series], now=now)
+    year = _year(request, by_year)
+    return render_page(
+        request,
+        "series.html",
+        chosen=chosen,
+        zones=zones(),
+        series=_series_view(site, series, coming, chosen, now),
+        feed_url=site.community.series_feed_url(series.slug),
+        subscribe_url=webcal_url(site.community.series_feed_url(series.slug)),
+        year=year,
+        years=list(by_year),
+        past=[_meeting_view(site, occurrence, chosen, now) for occurrence in by_year.get(year or 0, [])],
+    )
+
+
+async def series_list(request: Request) -> Response:
+    """Redirect to the front page, which lists the series."""
+    return Response(status_code=302, headers={"Location": "/" + _zone_choice(request).query})
 
 
 async def archive(request: Request) -> Response:
@@ -138,10 +213,7 @@ async def archive(request: Request) -> Response:
     site = site_of(request)
     now = site.clock.now()
     by_year = await past_meetings(site.database, site.series, now=now)
-    asked_year = request.query_params.get("year")
-    if asked_year is not None and asked_year not in map(str, by_year):
-        raise HTTPException(404)
-    year = int(asked_year) if asked_year else next(iter(by_year), None)
+    year = _year(request, by_year)
     return render_page(
         request,
         "archive.html",
@@ -154,12 +226,23 @@ async def archive(request: Request) -> Response:
     )
 
 
+def _year(request: Request, years: Iterable[int]) -> int | None:
+    """Return the year that the address asks for, or the first of `years`; answer 404 for a year without meetings."""
+    asked = request.query_params.get("year")
+    if asked is None:
+        return next(iter(years), None)
+    if asked not in map(str, years):
+        raise HTTPException(404)
+    return int(asked)
+
+
 async def privacy(request: Request) -> Response:
     """Show what is kept about people, why and for how long, and what they can do about it."""
     site = site_of(request)
     return render_page(
         request,
         "privacy.html",
+        has_choice=site.has_choice,
         declined_days=site.retention.declined_requests.days,
         return_days=RETURNS_KEPT.days,
         left_days=site.retention.left_members.days,
@@ -175,6 +258,7 @@ def _meeting_view(site: Site, occurrence: Occurrence, chosen: ZoneChoice, now: d
 
     return MeetingView(
         title=series.title,
+        series_url=f"/series/{series.slug}{chosen.query}",
         about=series.description,
         topic=occurrence.topic,
         speakers=occurrence.speakers,
@@ -188,6 +272,23 @@ def _meeting_view(site: Site, occurrence: Occurrence, chosen: ZoneChoice, now: d
         begun=occurrence.starts <= now,
         over=occurrence.ends <= now,
         has_room=bool(occurrence.link or series.link),
+    )
+
+
+def _series_view(
+    site: Site, series: Series, coming: Sequence[Occurrence], chosen: ZoneChoice, now: datetime
+) -> SeriesView:
+    return SeriesView(
+        slug=series.slug,
+        title=series.title,
+        about=series.description,
+        rule=format_rule(series, hour_cycle(site.community.locale)),
+        url=f"/series/{series.slug}{chosen.query}",
+        next=next(
+            (_meeting_view(site, occurrence, chosen, now) for occurrence in coming if occurrence.is_held),
+            None,
+        ),
+        coming=[_meeting_view(site, occurrence, chosen, now) for occurrence in coming],
     )
 
 
@@ -205,10 +306,6 @@ def shown_time(templates: Environment, occurrence: Occurrence, series: Series, z
 
 def _url(occurrence: Occurrence) -> str:
     return f"/meetings/{quote(occurrence.key)}"
-
-
-def _subscribe_url(url: str) -> str:
-    return "webcal:" + url.partition(":")[2]
 
 
 def _zone_choice(request: Request) -> ZoneChoice:

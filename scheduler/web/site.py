@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse
 
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
-from scheduler.domain.occurrence import Series
+from scheduler.domain.occurrence import Series, offers_choice
 from scheduler.domain.policy import Policy
 from scheduler.domain.token import Keys
 from scheduler.service.personal_links import LinkStatus
@@ -60,6 +60,11 @@ class Site:
     def by_slug(self) -> dict[str, Series]:
         """The series by their slugs."""
         return {series.slug: series for series in self.series}
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether members choose which series they follow."""
+        return offers_choice(self.series)
 
 
 def site_of(connection: HTTPConnection) -> Site:

@@ -16,7 +16,7 @@ def test_a_checkout_has_its_files_at_the_top_level() -> None:
     assert bundled("config/third-thursday.toml") == ROOT / "config/third-thursday.toml"
 
 
-def test_what_is_missing_is_named() -> None:
+def test_a_missing_file_is_named() -> None:
     with pytest.raises(Problem, match="templates/none is missing: the installation is incomplete"):
         bundled("templates/none")
 
@@ -25,7 +25,7 @@ def files(folder: Path) -> set[Path]:
     return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_wheel_brings_its_files_along_and_works_from_any_folder(tmp_path: Path) -> None:
+def test_a_wheel_contains_its_files_and_works_from_any_folder(tmp_path: Path) -> None:
     source, site = tmp_path / "source", tmp_path / "site"
     for name in ("scheduler", "config", "templates"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -72,7 +72,7 @@ async def found(zone: Mapping[str, list[str]], signer: DkimSigner | None, inbox:
 
 
 @pytest.mark.parametrize("rsa", [False, True])
-async def test_records_as_they_should_be_are_found_so(rsa: bool) -> None:
+async def test_correct_records_are_reported_as_fine(rsa: bool) -> None:
     ours = signer(rsa=rsa)
     lines = await found(
         {
@@ -86,7 +86,7 @@ async def test_records_as_they_should_be_are_found_so(rsa: bool) -> None:
     assert lines[1] == "ok DKIM: third._domainkey.talk.example.org holds the key that we sign with"
 
 
-async def test_what_is_missing_is_named_with_what_to_publish() -> None:
+async def test_missing_records_are_reported_with_what_to_publish() -> None:
     assert await found({}, signer()) == [
         'note SPF: talk.example.org has none; publish a TXT record "v=spf1 … ~all" that names the relay',
         "WRONG DKIM: third._domainkey.talk.example.org has no TXT record; publish the one above",
@@ -95,7 +95,7 @@ async def test_what_is_missing_is_named_with_what_to_publish() -> None:
     assert (await found({}, None))[1].startswith("note DKIM: [dkim] key is not set")
 
 
-async def test_where_mail_comes_back_to_has_to_be_found_and_to_name_the_relay_itself() -> None:
+async def test_the_inbox_domain_needs_an_mx_record_and_an_spf_record_of_its_own() -> None:
     published = {
         "MX back.talk.example.org": ["10 mx.example.org."],
         "back.talk.example.org": ["v=spf1 include:relay.example.net ~all"],
@@ -115,7 +115,7 @@ async def test_where_mail_comes_back_to_has_to_be_found_and_to_name_the_relay_it
     assert lines[2].startswith("note SPF: elsewhere.example has none")
 
 
-async def test_what_is_wrong_is_told() -> None:
+async def test_wrong_records_are_reported() -> None:
     elsewhere = signer(domain="other.example")
     lines = await found(
         {

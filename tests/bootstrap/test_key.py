@@ -45,14 +45,14 @@ def forget_fingerprint(folder: Path) -> None:
         connection.execute("DELETE FROM facts WHERE name = 'key_fingerprint'")
 
 
-async def test_a_key_is_made_once_and_readable_by_its_owner_alone(folder: Path) -> None:
+async def test_a_key_is_created_once_and_readable_by_its_owner_only(folder: Path) -> None:
     first = await opened()
     assert await opened() == first
     assert (folder / "var" / "secret").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in (folder / "var").glob(".secret*")] == []
 
 
-async def test_a_missing_key_is_not_made_anew_once_somebody_may_have_links(folder: Path) -> None:
+async def test_a_missing_key_is_not_created_again_once_members_may_have_links(folder: Path) -> None:
     await opened(link=True)
     forget_fingerprint(folder)
     (folder / "var" / "secret").unlink()
@@ -62,7 +62,7 @@ async def test_a_missing_key_is_not_made_anew_once_somebody_may_have_links(folde
     assert await opened(new_key=True) == await opened()
 
 
-async def test_the_key_that_the_database_knows_is_asked_for_though_nobody_is_on_the_list(
+async def test_the_key_that_the_database_knows_is_required_even_without_members(
     folder: Path,
 ) -> None:
     first = await opened()
@@ -75,7 +75,7 @@ async def test_the_key_that_the_database_knows_is_asked_for_though_nobody_is_on_
     assert first.hex() != OTHER
 
 
-async def test_a_database_from_before_fingerprints_takes_the_key_that_it_finds_when_it_is_served(
+async def test_an_old_database_without_a_fingerprint_adopts_the_present_key(
     folder: Path,
 ) -> None:
     first = await opened()
@@ -95,14 +95,14 @@ async def test_a_database_from_before_fingerprints_takes_the_key_that_it_finds_w
         ("é", "hexad"),
     ],
 )
-async def test_a_key_file_that_holds_no_key_is_named(folder: Path, text: str, words: str) -> None:
+async def test_a_key_file_without_a_key_is_named(folder: Path, text: str, words: str) -> None:
     await opened()
     (folder / "var" / "secret").write_text(text)
     with pytest.raises(Problem, match=words):
         await opened()
 
 
-async def test_a_full_disk_leaves_no_half_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_leaves_no_partial_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     monkeypatch.setattr(os, "write", lambda handle, octets: real(handle, octets[:10]))
     with pytest.raises(Problem, match="cannot be written"):

@@ -66,7 +66,7 @@ def test_the_defaults_describe_the_conversation_for_kindness() -> None:
     )
 
 
-def test_the_defaults_are_embedded_and_reach_nobody() -> None:
+def test_the_defaults_work_without_a_file_and_mail_nobody() -> None:
     settings = load_settings(None, {})
     assert settings.database.url == "sqlite:///var/third-thursday.sqlite"
     assert str(settings.mail.address) == "maildir:var/mail"
@@ -81,10 +81,10 @@ def test_every_key_is_documented_in_the_file_of_defaults() -> None:
     documented = set()
     section = ""
     for before, line in zip(["", *lines], lines, strict=False):
-        if found := re.fullmatch(r"\[\[?([a-z]+)\]\]?", line):
-            section = found[1]
-        elif (found := re.match(r"(?:# )?([a-z_]+) = ", line)) and before.startswith("# "):
-            documented.add((section, found[1]))
+        if match := re.fullmatch(r"\[\[?([a-z]+)\]\]?", line):
+            section = match[1]
+        elif (match := re.match(r"(?:# )?([a-z_]+) = ", line)) and before.startswith("# "):
+            documented.add((section, match[1]))
     assert documented == {
         (section, key)
         for section, field in Tables.model_fields.items()
@@ -100,12 +100,12 @@ def test_the_file_of_defaults_gives_every_key_of_every_table_its_value() -> None
             assert values[section].keys() == table_of(field).model_fields.keys()
 
 
-def test_every_key_says_what_it_accepts() -> None:
+def test_every_key_describes_what_it_accepts() -> None:
     for field in Tables.model_fields.values():
         assert all(key.description for key in table_of(field).model_fields.values())
 
 
-def test_links_keep_their_order_and_are_given_whole(tmp_path: Path) -> None:
+def test_links_keep_their_order_and_are_replaced_as_a_whole(tmp_path: Path) -> None:
     settings = loaded(
         tmp_path,
         "[community.links]\nTalks = 'https://example.org/b'\n'How & why' = 'https://example.org/a'\n",
@@ -122,7 +122,7 @@ def test_a_table_is_merged_key_by_key(tmp_path: Path) -> None:
     assert settings.community.locale == "en-GB"
 
 
-def test_series_and_policies_are_replaced_whole(tmp_path: Path) -> None:
+def test_series_and_policies_are_replaced_as_a_whole(tmp_path: Path) -> None:
     settings = loaded(tmp_path, SERIES + POLICY)
     assert [series.slug for series in settings.series] == ["tea"]
     assert [policy.slug for policy in settings.policies] == ["soon"]
@@ -134,14 +134,14 @@ def test_series_and_policies_are_replaced_whole(tmp_path: Path) -> None:
     assert loaded(tmp_path, "policies = []\n").policies == ()
 
 
-def test_the_environment_stands_above_the_file(tmp_path: Path) -> None:
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     environment = {"THIRD_THURSDAY_WEB__PORT": "8081", "THIRD_THURSDAY_MAIL__RATE": "2.5", "HOME": "/nowhere"}
     settings = loaded(tmp_path, "[web]\nport = 8080\n[mail]\nconnections = 2\n", environment)
     assert (settings.web.port, settings.mail.rate, settings.mail.connections) == (8081, 2.5, 2)
     assert settings.community.base_url == "http://127.0.0.1:8081"
 
 
-def test_variables_of_the_tests_are_no_settings() -> None:
+def test_variables_of_the_tests_are_not_settings() -> None:
     load_settings(None, {"THIRD_THURSDAY_TEST_REQUIRE": "all"})
 
 
@@ -154,16 +154,16 @@ def test_a_date_may_be_quoted_and_a_time_need_not_be(tmp_path: Path) -> None:
     assert loaded(tmp_path, text).series == loaded(tmp_path, SERIES).series
 
 
-def test_an_address_of_ours_has_no_slash_at_its_end(tmp_path: Path) -> None:
+def test_the_base_url_has_no_slash_at_its_end(tmp_path: Path) -> None:
     settings = loaded(tmp_path, '[web]\nbase_url = "https://meet.example.org/kindness/"\n')
     assert settings.community.base_url == "https://meet.example.org/kindness"
 
 
 @pytest.mark.parametrize("key", [KEY, KEY.upper(), "XV1d" * 10 + "XV0=", "XV1d" * 10 + "XV0", "_-1d" * 11])
 def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: str) -> None:
-    found = loaded(tmp_path, f'[security]\nkey = "{key}"\n').security.key
-    assert found is not None
-    assert len(found) >= 32
+    key_octets = loaded(tmp_path, f'[security]\nkey = "{key}"\n').security.key
+    assert key_octets is not None
+    assert len(key_octets) >= 32
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         (
             SERIES + "room = 'https://room.example.org'\n",
             "my.toml: [[series]] number 1 'tea', room: unknown key; "
-            "accepted: slug, title, description, rule, start, zone, minutes, first, link",
+            "accepted: slug, title, description, rule, start, zone, minutes, first, link, follow",
         ),
         (
             SERIES.replace('title = "Tea"\n', ""),
@@ -311,6 +311,20 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         (
             POLICY + 'at = "09:00"\n',
             "my.toml: [[policies]] number 1 'soon': give either lead, or days_before and at, but not both",
+        ),
+        (
+            POLICY + "series = ['conversation-for-kindness', 'coffee']\n",
+            "my.toml: [[policies]] number 1 'soon', series: there is no series 'coffee'; "
+            "accepted: conversation-for-kindness",
+        ),
+        (
+            POLICY + "series = []\n",
+            "my.toml: [[policies]] number 1 'soon', series: there is none; accepted: one or more",
+        ),
+        (
+            POLICY + "series = 7\n",
+            "my.toml: [[policies]] number 1 'soon', series: 7 is not accepted; accepted: the slug of a series, or "
+            "a list of slugs",
         ),
         (
             POLICY + "series = 'coffee'\n",
@@ -405,7 +419,7 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     assert str(caught.value) == f"{config}: is not UTF-8 (octet 24); save it as UTF-8"
 
 
-def test_mail_to_the_world_with_links_to_this_machine_is_refused(tmp_path: Path) -> None:
+def test_mail_to_a_relay_with_links_to_this_machine_is_refused(tmp_path: Path) -> None:
     relay = {"THIRD_THURSDAY_MAIL__TRANSPORT": "smtp://relay.example.org:25"}
     assert refusal(tmp_path, "", relay) == (
         "environment variable THIRD_THURSDAY_MAIL__TRANSPORT: [mail] transport: mail would be sent with "
@@ -479,9 +493,9 @@ def test_a_signing_key_may_be_a_file_or_the_text_itself_and_is_never_shown(tmp_p
     path.write_bytes(octets)
     by_path = loaded(tmp_path, f'[dkim]\nkey = "{path}"\nselector = "third"\n')
     by_text = loaded(tmp_path, '[dkim]\nselector = "third"\n', {"THIRD_THURSDAY_DKIM__KEY": octets.decode()})
-    one, other = load_signer(by_path), load_signer(by_text)
-    assert one and other and one.record == other.record
-    assert one.name == "third._domainkey.conversation.example.org"
+    signer_by_path, signer_by_text = load_signer(by_path), load_signer(by_text)
+    assert signer_by_path and signer_by_text and signer_by_path.record == signer_by_text.record
+    assert signer_by_path.name == "third._domainkey.conversation.example.org"
     assert "PRIVATE" not in repr(by_text)
     for key, words in (
         (tmp_path / "none.pem", "cannot be read: No such file"),
@@ -504,27 +518,25 @@ def test_a_signing_key_may_be_a_file_or_the_text_itself_and_is_never_shown(tmp_p
         ('name = "Choir', 'quotation mark (") is missing'),
     ],
 )
-def test_what_word_processors_make_of_quotation_marks_is_told_in_one_line(
-    tmp_path: Path, line: str, hint: str
-) -> None:
+def test_curly_quotation_marks_are_reported_in_one_line(tmp_path: Path, line: str, hint: str) -> None:
     refused = refusal(tmp_path, f"[community]\n{line}\n")
     assert refused.startswith("my.toml: line 2")
     assert hint in refused
 
 
 @pytest.mark.parametrize("text", ["9:00", "09:00", " 9:00 "])
-def test_a_time_may_leave_out_the_first_nought(tmp_path: Path, text: str) -> None:
+def test_a_time_may_leave_out_the_leading_zero(tmp_path: Path, text: str) -> None:
     policy = POLICY.replace('lead = "1h"', f'days_before = 1\nat = "{text}"')
     assert loaded(tmp_path, policy).policies[0].at == time(9)
     assert loaded(tmp_path, SERIES.replace("10:30", text)).series[0].start == time(9)
 
 
 @pytest.mark.parametrize("text", ["24:00", "9:60", "9", "9 am", "9.00 Uhr", "-9:00"])
-def test_what_is_no_time_is_refused(tmp_path: Path, text: str) -> None:
+def test_text_that_is_not_a_time_is_refused(tmp_path: Path, text: str) -> None:
     assert f"'{text}' is not a time" in refusal(tmp_path, SERIES.replace("10:30", text))
 
 
-def test_the_defaults_have_no_words_that_another_community_would_publish(tmp_path: Path) -> None:
+def test_the_defaults_contain_no_text_that_another_community_would_publish(tmp_path: Path) -> None:
     """Settings for another community keep no text of the default community that members would read."""
     community = loaded(tmp_path, "[community]\nname = 'Ward Round Choir'\n" + SERIES).community
     assert (community.description, community.website, community.links) == ("", "", ())
@@ -576,8 +588,8 @@ def test_trusted_proxies_come_from_the_environment_too(given: str, found: tuple[
 def test_wrong_settings_of_the_open_web_name_their_key_and_what_is_accepted(
     tmp_path: Path, text: str
 ) -> None:
-    said = refusal(tmp_path, text)
-    assert text.split("\n")[1].split(" ")[0] in said and "accepted: " in said and "\n" not in said
+    message = refusal(tmp_path, text)
+    assert text.split("\n")[1].split(" ")[0] in message and "accepted: " in message and "\n" not in message
 
 
 @pytest.mark.parametrize(("given", "found"), [("true", True), ("false", False)])

@@ -21,7 +21,7 @@ class Serve:
 
     def children(self) -> list[int]:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(one) for one in path.read_text().split()]
+        return [int(pid) for pid in path.read_text().split()]
 
     async def get(self, path: str, token: str = "") -> tuple[int, str]:
         def ask() -> tuple[int, str]:
@@ -64,20 +64,20 @@ async def serve(tmp_path: Path, free_port: int) -> AsyncIterator[Serve]:
     await process.wait()
 
 
-async def test_the_web_comes_again_when_its_process_ends_and_sending_notices_nothing(serve: Serve) -> None:
+async def test_the_web_process_is_restarted_when_it_ends_and_sending_is_not_affected(serve: Serve) -> None:
     (first,) = serve.children()
     os.kill(first, signal.SIGKILL)
     await serve.answers()
     (second,) = serve.children()
     assert second != first and serve.process.returncode is None
     assert (await serve.get("/readyz"))[0] == 200
-    status, told = await serve.get("/metrics", "t" * 16)
-    assert status == 200 and "third_thursday_relay_connections 0.0" in told
+    status, metrics = await serve.get("/metrics", "t" * 16)
+    assert status == 200 and "third_thursday_relay_connections 0.0" in metrics
     serve.process.send_signal(signal.SIGTERM)
     assert await serve.process.wait() == 0
 
 
-async def test_the_web_ends_with_a_serve_that_is_killed_and_leaves_the_port_free(serve: Serve) -> None:
+async def test_the_web_process_ends_with_a_killed_serve_and_frees_the_port(serve: Serve) -> None:
     (child,) = serve.children()
     serve.process.kill()
     await serve.process.wait()
@@ -88,16 +88,16 @@ async def test_the_web_ends_with_a_serve_that_is_killed_and_leaves_the_port_free
 
 
 async def test_a_serve_that_cannot_listen_says_so_in_one_line(serve: Serve, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    again = await asyncio.create_subprocess_exec(
+    folder = tmp_path / "other"
+    folder.mkdir()
+    second_serve = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "scheduler",
         "serve",
-        cwd=other,
+        cwd=folder,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "THIRD_THURSDAY_WEB__PORT": str(serve.port), "PYTHONPATH": str(Path.cwd())},
     )
-    _, said = await again.communicate()
-    assert again.returncode == 1 and b"cannot be listened on" in said and b"Traceback" not in said
+    _, errors = await second_serve.communicate()
+    assert second_serve.returncode == 1 and b"cannot be listened on" in errors and b"Traceback" not in errors

@@ -49,7 +49,7 @@ async def someone(connection: AsyncConnection, now: datetime) -> None:
     await members.add(connection, [maya])
 
 
-async def test_a_database_that_is_away_while_a_slot_of_the_rate_is_booked_costs_nobody_their_mail(
+async def test_a_database_outage_while_a_slot_of_the_rate_is_reserved_loses_no_mail(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries, book = [], jobs.reserve_slots
@@ -81,7 +81,7 @@ async def test_a_database_that_is_away_while_a_slot_of_the_rate_is_booked_costs_
         assert not parts.database.outages.current
 
 
-async def test_what_takes_no_notice_of_being_cancelled_is_not_waited_for(
+async def test_a_task_that_ignores_its_cancellation_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     released = asyncio.Event()
@@ -99,7 +99,7 @@ async def test_what_takes_no_notice_of_being_cancelled_is_not_waited_for(
     await task
 
 
-async def test_what_waits_for_a_welcome_follows_it_without_waiting_for_a_tick(
+async def test_mail_that_waits_for_a_welcome_follows_it_without_waiting_for_a_tick(
     postgres_url: str, tmp_path: Path
 ) -> None:
     async with open_parts(cluster(postgres_url, tmp_path), upgrade=True) as parts:

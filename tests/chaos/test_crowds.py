@@ -155,7 +155,7 @@ async def test_a_crowd_on_the_web_does_not_stop_the_mail(service: Service, kind:
 
 
 @pytest.mark.parametrize(("kind", "count"), [("idle", 256), ("slow", 256), ("busy", 256)])
-async def test_256_clients_cost_sending_less_than_a_third(service: Service, kind: str, count: int) -> None:
+async def test_256_clients_slow_sending_by_less_than_a_third(service: Service, kind: str, count: int) -> None:
     alone = max([await service.send_to_all(number) for number in range(2)])
     async with hostile_clients(kind, count, service.port):
         with_clients = max([await service.send_to_all(number) for number in range(2, 4)])

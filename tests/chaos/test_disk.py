@@ -55,7 +55,7 @@ async def filling(folder: Path, **settings: str) -> AsyncIterator[tuple[Path, Re
                 yield disk, relay, installation
 
 
-async def test_a_disk_that_fills_between_a_250_and_its_settlement_stops_all_until_there_is_space(
+async def test_a_disk_that_is_full_between_a_250_and_its_settlement_stops_sending_until_there_is_space(
     tmp_path: Path,
 ) -> None:
     async with (
@@ -97,7 +97,7 @@ async def test_a_disk_that_fills_between_a_250_and_its_settlement_stops_all_unti
         await installation.drain()
 
 
-async def test_killed_while_the_disk_is_full_it_repeats_only_what_its_connections_had_not_written_down(
+async def test_a_service_killed_on_a_full_disk_repeats_only_what_its_connections_had_not_recorded(
     tmp_path: Path,
 ) -> None:
     async with filling(tmp_path) as (disk, relay, installation):
@@ -114,7 +114,7 @@ async def test_killed_while_the_disk_is_full_it_repeats_only_what_its_connection
         await installation.drain()
 
 
-async def test_on_a_full_disk_nothing_can_be_begun_and_a_line_says_why(tmp_path: Path) -> None:
+async def test_on_a_full_disk_no_command_starts_and_a_line_says_why(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         fill(disk)
         async with installed(tmp_path, "maildir:mail", database=disk / "faults.sqlite") as installation:
@@ -130,7 +130,7 @@ def refuse(pid: int, *, most: int = 0) -> None:
         resource.prlimit(process, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
 
 
-async def test_a_disk_that_takes_nothing_for_a_while_not_even_the_log_costs_nobody_their_mail(
+async def test_a_disk_that_is_full_for_a_while_even_for_the_log_loses_no_mail(
     tmp_path: Path,
 ) -> None:
     async def then() -> None:
@@ -154,7 +154,7 @@ async def test_a_disk_that_takes_nothing_for_a_while_not_even_the_log_costs_nobo
         await installation.drain()
 
 
-async def test_a_disk_that_fails_while_nothing_is_sent_is_told_and_the_next_tick_goes_on(
+async def test_a_disk_failure_while_nothing_is_sent_is_reported_and_the_next_tick_works(
     tmp_path: Path,
 ) -> None:
     async with installed(tmp_path, "maildir:mail") as installation:
@@ -195,7 +195,7 @@ def repair(folder: Path) -> None:
     subprocess.run(["mount", "-o", "loop,errors=remount-ro", image, folder], check=True)
 
 
-async def test_a_file_system_that_turns_read_only_is_named_and_after_its_repair_the_rest_leaves(
+async def test_a_read_only_file_system_is_named_and_the_rest_is_sent_after_its_repair(
     tmp_path: Path,
 ) -> None:
     with own_disk(tmp_path / "disk") as device:

@@ -67,7 +67,7 @@ async def name_server(
 @pytest.mark.parametrize(
     "code", [dns.rcode.NXDOMAIN, dns.rcode.SERVFAIL, None], ids=["no such name", "server fails", "silence"]
 )
-async def test_while_the_relays_name_is_not_resolved_all_waits_and_it_is_said_and_then_all_leaves(
+async def test_while_the_relays_name_does_not_resolve_mail_waits_and_is_sent_afterwards(
     tmp_path: Path, code: dns.rcode.Rcode | None
 ) -> None:
     async with (

@@ -60,11 +60,11 @@ async def killed(folder: Path, total: int, scenario: Survive) -> None:
 
 
 @pytest.mark.short
-async def test_killed_twenty_times_it_loses_nothing(tmp_path: Path) -> None:
+async def test_a_service_killed_twenty_times_loses_nothing(tmp_path: Path) -> None:
     await killed(tmp_path, 20, survive)
 
 
-async def test_killed_two_hundred_times_it_loses_nothing(tmp_path: Path) -> None:
+async def test_a_service_killed_two_hundred_times_loses_nothing(tmp_path: Path) -> None:
     await killed(tmp_path, 200, survive)
 
 
@@ -114,7 +114,7 @@ async def survive_together(
 
 
 @pytest.mark.parametrize("kills", [pytest.param(6, marks=pytest.mark.short), 200])
-async def test_a_cluster_killed_part_by_part_loses_nothing(
+async def test_a_cluster_whose_processes_are_killed_in_turn_loses_nothing(
     tmp_path: Path, durable_postgres: tuple[Cluster, str], kills: int
 ) -> None:
     server, url = durable_postgres
@@ -127,7 +127,7 @@ async def test_a_cluster_killed_part_by_part_loses_nothing(
 
 
 @pytest.mark.short
-async def test_one_rate_holds_over_all_senders(tmp_path: Path, postgres_url: str) -> None:
+async def test_one_rate_applies_to_all_senders_together(tmp_path: Path, postgres_url: str) -> None:
     async with (
         relay(tmp_path / "taken") as target,
         Installation(tmp_path, postgres_url, target, random.Random(SEED), rate=40) as installation,

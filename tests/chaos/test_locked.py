@@ -20,7 +20,7 @@ ADVICE = f"{HELD}: end it, or wait until it has finished"
 
 @pytest.mark.short
 @pytest.mark.parametrize("fault_at", [1, 20], ids=["at the first", "in the midst"])
-async def test_a_database_held_by_another_while_mail_goes_out_stops_all_until_it_is_let_go(
+async def test_a_database_locked_during_sending_stops_sending_until_it_is_released(
     tmp_path: Path, fault_at: int
 ) -> None:
     taken_before = 0
@@ -54,7 +54,7 @@ async def test_a_database_held_by_another_while_mail_goes_out_stops_all_until_it
 
 
 @pytest.mark.short
-async def test_a_database_held_by_another_when_mail_is_to_be_claimed_lets_it_wait(tmp_path: Path) -> None:
+async def test_a_database_locked_before_a_claim_delays_the_claim(tmp_path: Path) -> None:
     async with Relay() as relay, installed(tmp_path, f"smtp://127.0.0.1:{relay.port}") as installation:
         # The relay refuses connections, so all mail goes back to the queue and is claimed again after a pause.
         refusals = relay.script["GREETING"] = deque(["421 4.3.2 busy"] * 100)
@@ -74,7 +74,7 @@ async def test_a_database_held_by_another_when_mail_is_to_be_claimed_lets_it_wai
 
 
 @pytest.mark.short
-async def test_a_database_held_by_another_when_it_is_time_to_tick_is_told_and_the_tick_comes_after(
+async def test_a_database_locked_at_a_tick_is_reported_and_the_tick_follows(
     tmp_path: Path,
 ) -> None:
     async with Relay() as relay, installed(tmp_path, f"smtp://127.0.0.1:{relay.port}") as installation:
@@ -92,7 +92,7 @@ async def test_a_database_held_by_another_when_it_is_time_to_tick_is_told_and_th
 
 
 @pytest.mark.short
-async def test_where_another_holds_the_database_nothing_starts_and_a_line_says_why(tmp_path: Path) -> None:
+async def test_on_a_locked_database_no_command_starts_and_a_line_says_why(tmp_path: Path) -> None:
     async with installed(tmp_path, "maildir:mail") as installation:
         await installation.join(1)
         with locked(tmp_path / "faults.sqlite"):
@@ -103,7 +103,7 @@ async def test_where_another_holds_the_database_nothing_starts_and_a_line_says_w
         await installation.drain()
 
 
-async def test_a_service_told_to_stop_while_another_holds_the_database_ends_well(tmp_path: Path) -> None:
+async def test_a_service_stopped_while_the_database_is_locked_ends_cleanly(tmp_path: Path) -> None:
     with contextlib.ExitStack() as held:
 
         async def then() -> None:

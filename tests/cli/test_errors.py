@@ -42,6 +42,11 @@ def require_one_line(done: Ended | subprocess.CompletedProcess[str], kind: str, 
 @pytest.mark.parametrize(
     ("arguments", "kind", "words"),
     [
+        (["shedule"], "usage", ["'schedule'", "third-thursday --help"]),
+        (["schedule", "--form", "2026-01-01"], "usage", ["--from", "third-thursday schedule --help"]),
+        (["notice", "send"], "usage", ["--subject"]),
+        (["schedule", "--count", "many"], "usage", ["--count"]),
+        (["members", "show"], "usage", ["EMAIL"]),
         (["schedule", "--zone", "EST"], "usage", ["--zone", "EST"]),
         (["schedule", "--zone", "Etc/GMT+5"], "usage", ["Etc/GMT+5"]),
         (["schedule", "--from", "2026-02-30"], "usage", ["--from", "YYYY-MM-DD"]),

@@ -97,6 +97,7 @@ def test_the_list_in_json_has_exactly_the_promised_keys(command: Command, people
             "locale": "en-GB",
             "status": "active",
             "convenor": False,
+            "follows": ["conversation-for-kindness"],
         },
         {
             "name": "Bo",
@@ -107,6 +108,7 @@ def test_the_list_in_json_has_exactly_the_promised_keys(command: Command, people
             "locale": "en-GB",
             "status": "active",
             "convenor": False,
+            "follows": ["conversation-for-kindness"],
         },
     ]
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 import pytest
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.usefixtures("members")
 
 
 @pytest.fixture
-def ask(command: Command) -> Callable[[str], None]:
+def ask(command: Command) -> Callable[..., None]:
     """Return a function that makes a person ask to join and confirm it."""
 
-    async def whole(parts: Parts, name: str) -> None:
+    async def whole(parts: Parts, name: str, follows: Mapping[str, bool] | None) -> None:
         email = f"{name.lower()}@example.org"
         said = JoinForm(
             name=name,
@@ -32,6 +32,7 @@ def ask(command: Command) -> Callable[[str], None]:
             zone="Europe/London",
             locale="cy-GB",
             words="Tea.\nAnd talk.",
+            follows=follows,
         )
         await form_queue.process_form(
             parts.database, await form_queue.ask_to_join(parts.database, said, now=NOW), now=NOW
@@ -40,13 +41,15 @@ def ask(command: Command) -> Callable[[str], None]:
             member = await members.by_key(connection, email)
         assert member
         token = parts.keys.token(Purpose.CONFIRM, member.id, generation=0, expires=NOW + timedelta(days=2))
-        await join_requests.confirm(parts.database, token, keys=parts.keys, admits=False, now=NOW)
+        await join_requests.confirm(
+            parts.database, token, keys=parts.keys, admits=False, all_series=parts.series, now=NOW
+        )
 
-    async def work(name: str) -> None:
+    async def work(name: str, follows: Mapping[str, bool] | None) -> None:
         async with open_parts(load_settings(None, os.environ)) as parts:
-            await whole(parts, name)
+            await whole(parts, name, follows)
 
-    return lambda name: asyncio.run(work(name))
+    return lambda name, follows=None: asyncio.run(work(name, follows))
 
 
 def test_a_convenor_sees_takes_and_answers_who_asks(
@@ -76,6 +79,19 @@ def test_a_convenor_sees_takes_and_answers_who_asks(
         ("Noor", "declined", ""),
     ]
     assert "welcome" not in command("notice", "list").out
+
+
+def test_a_convenor_sees_which_series_a_person_would_like_to_follow(
+    command: Command, ask: Callable[..., None]
+) -> None:
+    ask("Maya", {"rounds": True, "ethics": False, "journal": True})
+    ask("Noor")
+    assert "  would like to follow: rounds, journal\n" in command("requests", "show", "1").out
+    assert json.loads(command("requests", "show", "1", "--json").out)["follows"] == ["rounds", "journal"]
+    assert "follow" not in command("requests", "show", "2").out
+    assert json.loads(command("requests", "list", "--json").out)[1]["follows"] is None
+    # None of these series is in the settings now.
+    assert command("requests", "accept", "1").code == 0
 
 
 @pytest.mark.parametrize(

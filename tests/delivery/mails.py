@@ -109,13 +109,39 @@ NOTICE = Cohort(
     subject="A walk in March, and two questions",
     body=(Path(__file__).parent / "golden" / "notice.md").read_text(encoding="utf-8"),
 )
-COHORTS = {one.kind.value: one for one in (INVITATION, REMINDER, FOLLOW_UP, UPDATE, CANCELLATION, NOTICE)}
+COHORTS = {
+    cohort.kind.value: cohort for cohort in (INVITATION, REMINDER, FOLLOW_UP, UPDATE, CANCELLATION, NOTICE)
+}
 SERVICE_MAILS = {
     kind.value: Cohort(kind=kind, zone=MEI.zone, locale=MEI.locale)
     for kind in PERSONAL
     if kind is not Kind.WELCOME
 } | {"welcome": replace(REMINDER, kind=Kind.WELCOME, policy="", body="We begin on time, and end on time.")}
 EVERY_MAIL = COHORTS | SERVICE_MAILS
+
+ROUNDS, JOURNAL, ETHICS = (
+    replace(SERIES, slug=slug, title=title, rule=rule, start=start, zone=zone)
+    for slug, title, rule, start, zone in (
+        ("case-rounds", "Case rounds", "FREQ=WEEKLY;BYDAY=TU", time(12, 30), "America/New_York"),
+        ("journal-club", "Journal club", "FREQ=MONTHLY;BYDAY=1MO", time(9), "Europe/London"),
+        ("ethics-table", "Ethics table", "FREQ=MONTHLY;BYDAY=1SU", time(20), "Pacific/Auckland"),
+    )
+)
+"""The other series of a community with four."""
+_ADOPTED = datetime(2026, 1, 1, tzinfo=UTC)
+FOLLOWED = (
+    (SERIES, NOVEMBER),
+    (ROUNDS, replace(ROUNDS.occurrence(date(2026, 11, 24), _ADOPTED), topic="A cough that stayed")),
+    (ETHICS, ETHICS.occurrence(date(2026, 12, 6), _ADOPTED)),
+)
+WELCOME_OF_SEVERAL = replace(SERVICE_MAILS["welcome"], several_series=True, followed=FOLLOWED)
+OF_SEVERAL = {
+    "invitation-of-several": replace(INVITATION, several_series=True, introduces=True),
+    "cancellation-of-several": replace(CANCELLATION, several_series=True),
+    "welcome-of-several": WELCOME_OF_SEVERAL,
+    "welcome-of-none": Cohort(kind=Kind.WELCOME, zone=MEI.zone, locale=MEI.locale, several_series=True),
+}
+"""Mails of a community that has several series."""
 
 
 def composer(templates: Path = TEMPLATES, community: Community = COMMUNITY) -> Composer:

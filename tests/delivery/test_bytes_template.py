@@ -37,9 +37,9 @@ COMMUNITIES = [
     replace(COMMUNITY, base_url="https://meet.example.org/..a=1&amp;b=2,3;4'(5)%20" + "." * 90),
 ]
 COMPOSED = {
-    (kind, one): composer(community=one).compose(cohort)
+    (kind, community): composer(community=community).compose(cohort)
     for kind, cohort in EVERY_MAIL.items()
-    for one in COMMUNITIES
+    for community in COMMUNITIES
 }
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(TEMPLATES),
@@ -59,7 +59,7 @@ def _accepted(name: str) -> bool:
         return False
 
 
-def message_of_library(kind: str, community: Community, one: RecipientValues) -> EmailMessage:
+def message_of_library(kind: str, community: Community, recipient: RecipientValues) -> EmailMessage:
     """Return the message written for one member: every template rendered with all values, every part
     encoded by the standard library, the calendar by the calendar's."""
     cohort = EVERY_MAIL[kind]
@@ -67,26 +67,26 @@ def message_of_library(kind: str, community: Community, one: RecipientValues) ->
     values = template_values(cohort, community) | {
         "subject": COMPOSED[kind, community].subject,
         "zone": cohort.zone,
-        "assumed": one.assumed,
-        "name": one.name,
-        "address": one.address,
+        "assumed": recipient.assumed,
+        "name": recipient.name,
+        "address": recipient.address,
         **shown,
     }
     whole = EmailMessage()
     whole.set_content(tidy(_ENVIRONMENT.get_template(f"{kind}/body.txt").render(values)))
     html = _INLINER.inline(_ENVIRONMENT.get_template(f"{kind}/body.html").render(values))
     whole.add_alternative(html, subtype="html", cte="quoted-printable")
-    if one.uid:
+    if recipient.uid:
         assert cohort.occurrence and cohort.series
         octets = calendar.invitation(
             cohort.occurrence,
             cohort.series,
             community,
             method="CANCEL" if cohort.occurrence.cancelled else "REQUEST",
-            attendee_name=one.name,
-            attendee_address=one.address,
+            attendee_name=recipient.name,
+            attendee_address=recipient.address,
             join_url=shown.get("join_url", ""),
-            uid=calendar.invitation_uid(cohort.occurrence, one.uid.decode(), COMMUNITY.domain),
+            uid=calendar.invitation_uid(cohort.occurrence, recipient.uid.decode(), COMMUNITY.domain),
         )
         whole.add_alternative(octets, maintype="text", subtype="calendar")
     return whole
@@ -94,7 +94,7 @@ def message_of_library(kind: str, community: Community, one: RecipientValues) ->
 
 def contents(content: bytes) -> list[tuple[str, str]]:
     """Return content type and decoded content of each part, as a reader sees it."""
-    found = []
+    parts = []
     for part in message_from_bytes(content).walk():
         octets = part.get_payload(decode=True)
         if isinstance(octets, bytes):
@@ -106,8 +106,8 @@ def contents(content: bytes) -> list[tuple[str, str]]:
                 assert Calendar.from_ical(octets).events
                 # A CN that needs no quotation marks may have them (RFC 5545 section 3.2).
                 text = _BARE_CN.sub(r';CN="\1";', octets.replace(b"\r\n ", b"").decode())
-            found.append((kind, text.rstrip("\n")))
-    return found
+            parts.append((kind, text.rstrip("\n")))
+    return parts
 
 
 def fits_the_wire(content: bytes) -> bool:
@@ -154,10 +154,10 @@ def test_a_filled_in_message_is_the_one_written_for_that_member(
     if not invites:
         own = own._replace(uid=b"")
     filled = COMPOSED[kind, community].message(own, date=DATE)
-    found = contents(filled)
+    parts = contents(filled)
     assert fits_the_wire(filled), filled
-    assert found[:3] == contents(bytes(message_of_library(kind, community, own)))
-    assert found[3:] == ([("application/ics", found[2][1])] if own.uid else [])
+    assert parts[:3] == contents(bytes(message_of_library(kind, community, own)))
+    assert parts[3:] == ([("application/ics", parts[2][1])] if own.uid else [])
 
 
 @settings(max_examples=300, deadline=None)
@@ -193,10 +193,10 @@ def test_quoted_printable_decodes_to_the_same_text_and_no_line_needs_dot_stuffin
 
 
 def test_filling_in_renders_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = composer().compose(EVERY_MAIL["invitation"])
+    invitation = composer().compose(EVERY_MAIL["invitation"])
     own = personal(EVERY_MAIL["invitation"])
-    first = one.message(own, date=DATE)
+    first = invitation.message(own, date=DATE)
     for module, name in ((Composer, "compose"), (calendar, "event"), (Environment, "get_template")):
         monkeypatch.setattr(module, name, None)
-    second = one.message(own._replace(name="Ada"), date=DATE)
+    second = invitation.message(own._replace(name="Ada"), date=DATE)
     assert first != second and b"\r\nAda=\r\n" in second

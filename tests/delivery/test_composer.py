@@ -30,6 +30,7 @@ from tests.delivery.mails import (
     MOVED,
     NOTICE,
     NOVEMBER,
+    OF_SEVERAL,
     REMINDER,
     SERIES,
     UPDATE,
@@ -48,6 +49,43 @@ INSTANT = datetime(2026, 11, 19, 18, tzinfo=UTC)
 @pytest.mark.parametrize("kind", EVERY_MAIL)
 def test_each_kind_of_mail_matches_its_golden_file(kind: str, golden: Callable[[str, bytes], None]) -> None:
     golden(f"{kind}.eml", message(EVERY_MAIL[kind]))
+
+
+@pytest.mark.parametrize("name", OF_SEVERAL)
+def test_a_mail_of_a_community_with_several_series_matches_its_golden_file(
+    name: str, golden: Callable[[str, bytes], None]
+) -> None:
+    golden(f"{name}.eml", message(OF_SEVERAL[name]))
+
+
+@pytest.mark.parametrize("kind", COHORTS)
+def test_where_there_are_several_series_a_footer_names_its_own_and_offers_to_stop_it_alone(kind: str) -> None:
+    one = COHORTS[kind] if COHORTS[kind].series else replace(COHORTS[kind], series=SERIES)
+    mail, alone = received(message(replace(one, several_series=True))), received(message(COHORTS[kind]))
+    leave = links(one)["leave_url"]
+    stop = f"{leave}?series={SERIES.slug}"
+    for body, body_alone in ((mail.text, alone.text), (mail.html, alone.html)):
+        assert stop in body and leave in body.replace(stop, "")
+        assert "?series=" not in body_alone and "Stop following" not in body_alone
+    for header in ("List-Unsubscribe", "List-ID", "Subject"):
+        assert mail.whole[header] == alone.whole[header]
+
+
+def test_a_notice_to_everybody_names_no_series() -> None:
+    assert "Stop following" not in received(message(replace(NOTICE, several_series=True))).text
+
+
+def test_a_welcome_names_the_series_without_a_planned_meeting() -> None:
+    followed = (*mails.FOLLOWED[:1], (mails.JOURNAL, None), (mails.ETHICS, None))
+    mail = received(message(replace(mails.WELCOME_OF_SEVERAL, followed=followed)))
+    for body in (mail.text, mail.html):
+        assert "No meeting is planned yet for Journal club, Ethics table." in body
+
+
+def test_a_welcome_asks_only_once_whether_the_time_zone_is_right() -> None:
+    mail = received(message(mails.WELCOME_OF_SEVERAL, MEI._replace(assumed=True)))
+    for body in (mail.text, mail.html):
+        assert body.count("We worked out your time zone") == 1
 
 
 @pytest.mark.parametrize(
@@ -191,10 +229,10 @@ def test_every_mail_says_who_we_are_how_to_subscribe_and_how_to_leave(kind: str)
 
 
 def test_only_a_member_whose_zone_we_assumed_is_asked_whether_it_is_right() -> None:
-    asked = received(message(at(INVITATION, "Europe/Berlin", "de-DE"), MEI._replace(assumed=True)))
+    mail = received(message(at(INVITATION, "Europe/Berlin", "de-DE"), MEI._replace(assumed=True)))
     question = "We worked out your time zone (Europe/Berlin) from your country. If it's wrong, "
-    assert question in asked.text and question in asked.html
-    assert "/me/" in asked.text and "/me/" in asked.html
+    assert question in mail.text and question in mail.html
+    assert "/me/" in mail.text and "/me/" in mail.html
     assert "worked out" not in received(message(at(INVITATION, "Europe/Berlin", "de-DE"))).text
 
 

@@ -100,7 +100,7 @@ async def send(
     return late
 
 
-async def test_that_a_relay_takes_mail_again_is_written_down_before_the_next_message(tmp_path: Path) -> None:
+async def test_the_recovery_of_a_relay_is_stored_before_the_next_message(tmp_path: Path) -> None:
     async with installed(tmp_path) as (installation, results):
         async with installation.database.write() as connection:
             await service_state.write(
@@ -111,12 +111,12 @@ async def test_that_a_relay_takes_mail_again_is_written_down_before_the_next_mes
         assert transport.sends == [["m0"], ["m1", "m2"]]
         async with installation.database.read() as connection:
             assert await service_state.read(connection, service_state.RELAY) is None
-        await send(installation, results, again := Steady(), seconds=60)
-        assert again.sends == [["m0", "m1", "m2"]]
+        await send(installation, results, second_transport := Steady(), seconds=60)
+        assert second_transport.sends == [["m0", "m1", "m2"]]
         assert [settlement.state for settlement in results.settlements] == ["sent"] * 6
 
 
-async def test_a_message_whose_time_is_over_is_not_sent_behind_another_but_goes_back(tmp_path: Path) -> None:
+async def test_a_message_past_its_deadline_goes_back_instead_of_following_another(tmp_path: Path) -> None:
     async with installed(tmp_path) as (installation, results):
         await send(installation, results, Steady(), seconds=60)
         transport = Steady(then=lambda: installation.clock.pass_(timedelta(seconds=6)))
@@ -132,7 +132,7 @@ async def test_a_message_whose_time_is_over_is_not_sent_behind_another_but_goes_
         assert last[-1].reason == "claimed for too long"
 
 
-async def test_a_message_whose_time_is_over_once_the_one_before_is_written_down_goes_back(
+async def test_a_message_whose_deadline_passes_while_the_one_before_is_recorded_goes_back(
     tmp_path: Path,
 ) -> None:
     async with installed(tmp_path) as (installation, results):
@@ -149,7 +149,7 @@ async def test_a_message_whose_time_is_over_once_the_one_before_is_written_down_
         ]
 
 
-async def test_each_message_is_metered_once_without_the_time_that_our_ledger_takes(tmp_path: Path) -> None:
+async def test_each_message_is_measured_once_without_the_time_for_our_database(tmp_path: Path) -> None:
     async with installed(tmp_path) as (installation, results):
         metered = MeteredTransport(transport := Steady())
         for _ in range(2):

@@ -22,14 +22,14 @@ OPEN = datetime(2026, 11, 5, 9, 30, tzinfo=UTC)
 
 
 @given(st.integers(1, 1000))
-def test_a_try_that_failed_for_now_is_repeated_after_half_a_minute_at_first_and_within_a_quarter_of_an_hour(
+def test_a_temporary_failure_is_retried_after_half_a_minute_and_later_within_a_quarter_of_an_hour(
     attempts: int,
 ) -> None:
     usual = min(30 * 2 ** (attempts - 1), 900)
     assert timedelta(seconds=usual * 0.9) <= backoff(attempts) <= timedelta(seconds=usual * 1.1)
 
 
-async def test_a_settlement_for_which_nobody_waits_any_more_costs_the_others_of_its_commit_nothing(
+async def test_a_cancelled_settlement_does_not_affect_the_others_of_its_commit(
     tmp_path: Path,
 ) -> None:
     async with open_installation(tmp_path, OPEN) as installation:
@@ -87,7 +87,7 @@ class Watched(Receiver):
 
 
 @pytest.mark.parametrize("extensions", [[], ["PIPELINING"]])
-async def test_a_dispatcher_that_is_to_stop_sends_what_it_has_offered_and_gives_the_rest_back(
+async def test_a_stopping_dispatcher_sends_what_it_has_offered_and_requeues_the_rest(
     tmp_path: Path, extensions: Sequence[str]
 ) -> None:
     async with Watched(extensions=extensions) as receiver:

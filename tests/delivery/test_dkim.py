@@ -33,7 +33,8 @@ SIGNERS = {
 }
 SIGNED = {
     kind: {
-        name: Composer(TEMPLATES, COMMUNITY, signer=signer).compose(one) for name, one in EVERY_MAIL.items()
+        name: Composer(TEMPLATES, COMMUNITY, signer=signer).compose(cohort)
+        for name, cohort in EVERY_MAIL.items()
     }
     for kind, signer in SIGNERS.items()
 }

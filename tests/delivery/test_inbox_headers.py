@@ -27,7 +27,7 @@ def composed(kind: str, signer: DkimSigner | None = None) -> bytes:
 
 def calendar(octets: bytes) -> bytes:
     parts = message_from_bytes(octets, policy=policy.default).walk()
-    payload = next(one for one in parts if one.get_content_type() == "text/calendar").get_payload()
+    payload = next(part for part in parts if part.get_content_type() == "text/calendar").get_payload()
     assert isinstance(payload, str)
     return b64decode(payload)
 
@@ -42,8 +42,8 @@ def test_an_invitation_with_an_inbox_matches_its_golden_file(
 
 @pytest.mark.parametrize("kind", COHORTS)
 def test_an_inbox_changes_how_to_answer_and_to_leave_and_nothing_else(kind: str) -> None:
-    ours, plain = composed(kind), message(EVERY_MAIL[kind])
-    head, plain_head = ours.partition(b"\r\n\r\n")[0], plain.partition(b"\r\n\r\n")[0]
+    with_inbox, plain = composed(kind), message(EVERY_MAIL[kind])
+    head, plain_head = with_inbox.partition(b"\r\n\r\n")[0], plain.partition(b"\r\n\r\n")[0]
     changed = [
         line
         for line in difflib.ndiff(plain_head.decode().splitlines(), head.decode().splitlines())
@@ -55,9 +55,9 @@ def test_an_inbox_changes_how_to_answer_and_to_leave_and_nothing_else(kind: str)
         "+  <mailto:u+aaaaaaa",
     ]
     if kind not in ("invitation", "update"):
-        assert ours.partition(b"\r\n\r\n")[2] == plain.partition(b"\r\n\r\n")[2]
+        assert with_inbox.partition(b"\r\n\r\n")[2] == plain.partition(b"\r\n\r\n")[2]
         return
-    with_inbox, without = (calendar(octets).replace(b"\r\n ", b"") for octets in (ours, plain))
+    with_inbox, without = (calendar(octets).replace(b"\r\n ", b"") for octets in (with_inbox, plain))
     assert with_inbox.count(b"RSVP=TRUE") == 1
     assert with_inbox.replace(b"RSVP=TRUE", b"RSVP=FALSE") == without
 

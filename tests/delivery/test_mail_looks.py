@@ -22,12 +22,14 @@ def luminance(colour: str) -> float:
     """Return the relative luminance (WCAG 2.2)."""
     assert re.fullmatch("#[0-9a-f]{6}", colour), colour
     channels = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
-    red, green, blue = (one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels)
+    red, green, blue = (
+        channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4 for channel in channels
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def contrast(one: str, other: str) -> float:
-    low, high = sorted((luminance(one), luminance(other)))
+def contrast(colour: str, background: str) -> float:
+    low, high = sorted((luminance(colour), luminance(background)))
     return (high + 0.05) / (low + 0.05)
 
 
@@ -52,8 +54,8 @@ class Painter(HTMLParser):
         self._path: list[tuple[str, str, Colours]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        name, style = given.get("class") or "", given.get("style") or ""
+        attributes = dict(attrs)
+        name, style = attributes.get("class") or "", attributes.get("style") or ""
         colours = self._path[-1][2] if self._path else ("", "")
         painted: dict[str, str] = dict(
             re.findall(r"(?<![a-z-])(color|background-color): (#[0-9a-f]{6})", style)
@@ -79,12 +81,15 @@ class Painter(HTMLParser):
         def fits(selector: str, tag: str, name: str) -> bool:
             return selector.removeprefix(".") in name.split() if selector.startswith(".") else selector == tag
 
-        found: dict[str, str] = {}
+        colours: dict[str, str] = {}
         for selector, painted in sorted(self._dark, key=lambda rule: weight(rule[0])):
             *above, last = selector.split()
-            inside = all(any(fits(one, tag, name) for tag, name, _ in self._path) for one in above)
-            found |= painted if inside and fits(last, tag, name) else {}
-        return found
+            inside = all(
+                any(fits(selector_above, tag, name) for tag, name, _ in self._path)
+                for selector_above in above
+            )
+            colours |= painted if inside and fits(last, tag, name) else {}
+        return colours
 
 
 def texts(html: str, *, scheme: str) -> Iterator[tuple[str, str, str]]:
@@ -96,9 +101,13 @@ def texts(html: str, *, scheme: str) -> Iterator[tuple[str, str, str]]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("kind", EVERY_MAIL)
 def test_every_text_has_the_contrast_of_wcag_aa(kind: str, scheme: str) -> None:
-    found = list(texts(received(message(EVERY_MAIL[kind], MEI._replace(assumed=True))).html, scheme=scheme))
-    assert len(found) > 5
-    assert {text: contrast(ink, ground) for text, ink, ground in found if contrast(ink, ground) < 4.5} == {}
+    painted_texts = list(
+        texts(received(message(EVERY_MAIL[kind], MEI._replace(assumed=True))).html, scheme=scheme)
+    )
+    assert len(painted_texts) > 5
+    assert {
+        text: contrast(ink, ground) for text, ink, ground in painted_texts if contrast(ink, ground) < 4.5
+    } == {}
 
 
 def test_the_dark_scheme_sets_every_colour_that_the_light_one_sets() -> None:

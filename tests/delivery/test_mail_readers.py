@@ -44,9 +44,9 @@ def test_a_strict_parser_finds_no_defect_and_every_part_where_it_belongs(kind: s
     assert parsed.from_ == [("Conversation for Kindness", COMMUNITY.address)]
     assert (len(parsed.text_plain), len(parsed.text_html)) == (1, 1)
     calendar = kind in ("invitation", "update", "cancellation")
-    assert [(one["filename"], one["mail_content_type"]) for one in parsed.attachments] == (
-        [("invite.ics", "application/ics")] if calendar else []
-    )
+    assert [
+        (attachment["filename"], attachment["mail_content_type"]) for attachment in parsed.attachments
+    ] == ([("invite.ics", "application/ics")] if calendar else [])
     assert ["METHOD:" in text for text in parsed.text_not_managed] == [True] * calendar
     whole = message_from_bytes(content, _class=EmailMessage, policy=STRICT)
     for part in whole.walk():
@@ -103,4 +103,4 @@ async def test_a_spam_filter_gives_every_kind_of_mail_less_than_one_point() -> N
         return float(str(whole["X-Spam-Status"]).partition("score=")[2].split()[0])
 
     scores = {kind: await score(kind) for kind in EVERY_MAIL}
-    assert all(found < HIGHEST_SCORE for found in scores.values()), scores
+    assert all(score < HIGHEST_SCORE for score in scores.values()), scores

@@ -49,21 +49,21 @@ async def test_a_message_is_stored_whole_and_readable_as_any_maildir_is(folder: 
     assert message.get_payload() == ".dot\nFrom the start\n"
 
 
-async def test_what_is_stored_is_what_was_sent_with_two_lines_before_it(folder: Path) -> None:
+async def test_a_stored_message_is_the_sent_one_with_two_lines_before_it(folder: Path) -> None:
     await send(await opened(folder), envelope(content=CONTENT))
     (stored,) = read_outbox(folder, newest=10)
     head = b"Return-Path: <b+1@example.org>\nDelivered-To: ada@example.org\n"
     assert read_message(folder, stored.name) == head + CONTENT.replace(b"\r\n", b"\n")
 
 
-async def test_only_the_owner_can_read_and_nothing_half_written_stays(folder: Path) -> None:
+async def test_only_the_owner_can_read_and_no_partly_written_file_remains(folder: Path) -> None:
     await send(await opened(folder))
     assert [(folder / name).stat().st_mode & 0o777 for name in (".", "tmp", "new", "cur")] == [0o700] * 4
     assert [file.stat().st_mode & 0o777 for file in (folder / "new").iterdir()] == [0o600]
     assert not list((folder / "tmp").iterdir())
 
 
-async def test_an_uncertain_message_tried_again_stands_there_once(folder: Path) -> None:
+async def test_an_uncertain_message_that_is_tried_again_is_stored_once(folder: Path) -> None:
     connection = await opened(folder)
     await send(connection, envelope(identity="d1"))
     await send(await opened(folder), envelope(identity="d1"))
@@ -72,9 +72,7 @@ async def test_an_uncertain_message_tried_again_stands_there_once(folder: Path) 
 
 
 @pytest.mark.parametrize("identity", ["../../escape", "a/b", ".hidden", "a:2,S", "ü" * 200, "tab\there"])
-async def test_any_envelope_id_gives_a_file_in_the_folder_and_nowhere_else(
-    folder: Path, identity: str
-) -> None:
+async def test_any_envelope_id_gives_a_file_in_the_folder_only(folder: Path, identity: str) -> None:
     await send(await opened(folder), envelope(identity=identity))
     assert len(mailbox.Maildir(folder, create=False)) == 1
     assert len([path for path in folder.parents[1].rglob("*") if path.is_file()]) == 1
@@ -83,7 +81,7 @@ async def test_any_envelope_id_gives_a_file_in_the_folder_and_nowhere_else(
     assert read_message(folder, stored.name)
 
 
-async def test_the_outbox_shows_the_newest_first_with_who_got_what(folder: Path) -> None:
+async def test_the_outbox_shows_the_newest_first_with_recipient_and_subject(folder: Path) -> None:
     connection = await opened(folder)
     for number, recipient in enumerate(["ada@example.org", "użytkownik@bücher.example", "eve@example.org"]):
         await send(connection, envelope(recipient, content=CONTENT, identity=f"d{number}"))
@@ -104,7 +102,7 @@ async def test_a_message_that_a_mail_reader_has_moved_is_still_shown(folder: Pat
     assert read_message(folder, stored.name)
 
 
-async def test_a_file_that_is_no_proper_message_costs_no_other_its_place(folder: Path) -> None:
+async def test_a_file_that_is_not_a_message_hides_no_other(folder: Path) -> None:
     await send(await opened(folder))
     (folder / "new" / "odd").write_bytes(b"\xff\xfe\x00Subject: =?x-unknown?b?!!!?=\nDate: never\n")
     (folder / "new" / "broken").write_bytes(b"Subject: =?utf-8?b?a?=\nDate: Thu, 99 Nov 2026\n\n")
@@ -115,7 +113,7 @@ async def test_a_file_that_is_no_proper_message_costs_no_other_its_place(folder:
     assert names == {"md1", "odd", "broken", "empty"}
 
 
-def test_an_outbox_that_was_never_made_is_empty(folder: Path) -> None:
+def test_an_outbox_that_does_not_exist_is_empty(folder: Path) -> None:
     assert read_outbox(folder, newest=10) == []
 
 
@@ -146,7 +144,7 @@ async def test_only_a_message_of_the_folder_can_be_read(folder: Path, name: str)
     assert "\n" not in str(caught.value)
 
 
-async def test_erasing_a_member_leaves_none_of_their_mail_and_all_of_the_others(folder: Path) -> None:
+async def test_erasing_a_member_deletes_all_of_their_mail_and_nobody_elses(folder: Path) -> None:
     connection = await opened(folder)
     for number, recipient in enumerate(["Ada@example.org", "eve@example.org", "ada@example.org"]):
         await send(connection, envelope(recipient, identity=f"d{number}"))
@@ -178,7 +176,7 @@ async def test_a_folder_that_cannot_be_made_is_a_problem_that_names_it(tmp_path:
     )
 
 
-async def test_a_folder_that_goes_bad_holds_the_mail_back_and_recovers_by_itself(folder: Path) -> None:
+async def test_an_unwritable_folder_delays_the_mail_until_it_is_writable_again(folder: Path) -> None:
     connection = await opened(folder)
     (folder / "tmp").rmdir()
     (folder / "tmp").touch()
@@ -190,7 +188,7 @@ async def test_a_folder_that_goes_bad_holds_the_mail_back_and_recovers_by_itself
     assert (await send(await opened(folder))).verdict is Verdict.SENT
 
 
-async def test_a_full_disk_holds_the_mail_back_and_leaves_no_piece_of_it(folder: Path) -> None:
+async def test_a_full_disk_delays_the_mail_and_leaves_no_partial_file(folder: Path) -> None:
     connection = await opened(folder)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (16, before[1]))
@@ -203,7 +201,7 @@ async def test_a_full_disk_holds_the_mail_back_and_leaves_no_piece_of_it(folder:
     assert not list((folder / "new").iterdir())
 
 
-async def test_many_connections_store_side_by_side(folder: Path) -> None:
+async def test_many_connections_can_store_at_the_same_time(folder: Path) -> None:
     transport = MaildirTransport(folder, connections=8)
     connections = [await transport.connect() for _ in range(transport.connections)]
 

@@ -98,7 +98,7 @@ def test_markdown_reads_well_in_both_forms(words: str, html: str, text: str) -> 
 def test_a_bare_address_is_one_link_and_unchanged_in_the_text(address: str, around: str) -> None:
     words = around.replace("{}", address)
     shown = re.findall(r"<a href=\"[^\"]*\">([^<]*)</a>", as_html(words))
-    assert [unescape(one) for one in shown] == [address] * around.count("{}")
+    assert [unescape(link_text) for link_text in shown] == [address] * around.count("{}")
     assert as_text(words) == words.replace("**", "*" if "**{}" in around else "**")
 
 
@@ -182,7 +182,7 @@ def test_placeholders_of_other_programs_are_recognised(words: str, found: list[s
         "<!-- --><style>p{}</style>",
     ],
 )
-def test_nothing_that_could_run_or_load_becomes_html(words: str) -> None:
+def test_nothing_that_could_run_or_load_content_becomes_html(words: str) -> None:
     tags = re.findall(r"<[^>]*>", as_html(words))
     assert not [tag for tag in tags if re.search(r"script|img|style|\son|javascript|data:|relative", tag)]
 

@@ -60,14 +60,14 @@ def names_of_headers(content: bytes) -> list[str]:
 
 def readable(html: str) -> str:
     """Return the text of a page as a program without styles shows it."""
-    found: list[str] = []
+    texts: list[str] = []
 
     class Reader(HTMLParser):
         def handle_data(self, data: str) -> None:
-            found.append(data)
+            texts.append(data)
 
     Reader(convert_charrefs=True).feed(html)
-    return "".join(found)
+    return "".join(texts)
 
 
 def fits_the_wire(content: bytes) -> bool:
@@ -83,7 +83,7 @@ def fits_the_wire(content: bytes) -> bool:
 @example(name="Ж" * 500)
 @example(name="x" * 500)
 @example(name="a  b")
-def test_any_accepted_name_is_carried_faithfully_and_makes_no_header(name: str) -> None:
+def test_any_accepted_name_arrives_unchanged_and_makes_no_header(name: str) -> None:
     name = accepted(name)
     content = SETTING.message(personal(INVITATION, MEI._replace(name=name)), date=DATE)
     assert fits_the_wire(content)
@@ -105,7 +105,7 @@ def test_any_accepted_name_is_carried_faithfully_and_makes_no_header(name: str) 
 @given(topic=LINES)
 @example(topic="{{ 7 * 7 }} {% raw %} </bdi><img src=x onerror=alert(1)>")
 @example(topic="blank-00000000000000000000000000000000-name-")
-def test_any_accepted_topic_is_carried_faithfully(topic: str) -> None:
+def test_any_accepted_topic_arrives_unchanged(topic: str) -> None:
     topic = accepted(topic)
     cohort = replace(INVITATION, occurrence=replace(NOVEMBER, topic=topic))
     content = composer().compose(cohort).message(personal(cohort), date=DATE)
@@ -122,7 +122,7 @@ def test_any_accepted_topic_is_carried_faithfully(topic: str) -> None:
 @example(subject="word " * 99 + "end")
 @example(subject="a  b")
 @example(subject="x" * 500)
-def test_any_accepted_subject_is_carried_faithfully(subject: str) -> None:
+def test_any_accepted_subject_arrives_unchanged(subject: str) -> None:
     subject = accepted(subject)
     content = message(replace(NOTICE, subject=subject))
     assert fits_the_wire(content) and names_of_headers(content) == names_of_headers(message(NOTICE))

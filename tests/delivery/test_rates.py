@@ -82,12 +82,12 @@ def check_rate(times: Sequence[float], rate: float) -> None:
             assert count <= rate * (moment - begun + MAX_CATCH_UP + TRANSIT), (
                 f"{count + 1} in {moment - begun:.3f} s"
             )
-    wanted = (len(times) - 1) / rate
-    assert times[-1] - times[0] <= wanted * 1.5 + 1
+    shortest = (len(times) - 1) / rate
+    assert times[-1] - times[0] <= shortest * 1.5 + 1
 
 
 @pytest.mark.parametrize("rate", [25, 100])
-async def test_over_all_connections_no_more_go_out_than_the_rate_and_not_much_fewer(
+async def test_all_connections_together_send_no_more_than_the_rate_and_not_much_less(
     tmp_path: Path, rate: int
 ) -> None:
     async with Watch() as receiver:

@@ -68,7 +68,7 @@ async def all_sent_once_mended(folder: Path, answer: str, *, members: int, step:
 @pytest.mark.parametrize(
     "answer", ["550 5.7.1 not wanted", "550 5.1.1 no such user", "550 no", "554 5.7.1 spam message rejected"]
 )
-async def test_a_relay_that_refuses_everybody_for_good_is_not_believed_and_all_is_sent_when_it_is_mended(
+async def test_a_relay_that_permanently_refuses_everybody_is_not_believed_and_everything_is_sent_once_it_works(
     tmp_path: Path, answer: str, members: int
 ) -> None:
     await all_sent_once_mended(tmp_path, answer, members=members)
@@ -78,7 +78,7 @@ async def test_a_relay_that_refuses_everybody_for_good_is_not_believed_and_all_i
     ("step", "answer"),
     list(zip(itertools.cycle(["DOT", "RCPT", "DATA", "MAIL"]), ABOUT_OUR_ACCOUNT[::5], strict=False)),
 )
-async def test_a_limit_of_our_account_fails_nobody_of_a_small_list(
+async def test_a_limit_of_our_account_fails_nobody_in_a_small_list(
     tmp_path: Path, answer: str, step: str
 ) -> None:
     await all_sent_once_mended(tmp_path, answer, members=12, step=step)
@@ -93,7 +93,7 @@ async def test_the_first_few_that_a_relay_refuses_of_a_small_list_are_tried_agai
 
 
 @pytest.mark.parametrize("answer", ABOUT_THE_RECIPIENT[::3])
-async def test_a_recipients_own_refusal_fails_that_one_alone_and_soon(tmp_path: Path, answer: str) -> None:
+async def test_a_recipients_own_refusal_soon_fails_that_recipient_only(tmp_path: Path, answer: str) -> None:
     async with Refusing(extensions=["PIPELINING"]) as receiver:
         receiver.only, receiver.answer = "member.5@", answer
         async with small_list(tmp_path, receiver) as installation:
@@ -104,7 +104,9 @@ async def test_a_recipients_own_refusal_fails_that_one_alone_and_soon(tmp_path: 
             assert not installation.dispatcher.relay.is_failing
 
 
-async def test_a_refusal_that_may_be_anybodys_fails_one_at_last_who_alone_meets_it(tmp_path: Path) -> None:
+async def test_an_unclear_refusal_finally_fails_a_recipient_whom_nobody_else_shares_it_with(
+    tmp_path: Path,
+) -> None:
     async with Refusing(extensions=["PIPELINING"]) as receiver:
         receiver.only, receiver.answer = "member.5@", "550 no"
         async with small_list(tmp_path, receiver) as installation:
@@ -114,7 +116,7 @@ async def test_a_refusal_that_may_be_anybodys_fails_one_at_last_who_alone_meets_
             assert await live(installation, range(2)) == {"sent": 15, "failed": 1}
 
 
-async def test_one_who_is_alone_in_the_queue_and_whose_address_is_none_fails_at_the_second_try(
+async def test_the_only_recipient_in_the_queue_fails_at_the_second_try_if_the_address_does_not_exist(
     tmp_path: Path,
 ) -> None:
     async with Refusing() as receiver:

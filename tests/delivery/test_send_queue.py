@@ -64,7 +64,7 @@ async def drain(queue: SendQueue, clock: FakeClock, workers: int) -> list[tuple[
     return [(moment - begun, recipient) for moment, recipient in went]
 
 
-async def test_over_many_workers_no_two_messages_are_nearer_than_the_rate_allows_and_none_is_slower() -> None:
+async def test_many_workers_together_keep_exactly_to_the_rate() -> None:
     queue, clock = send_queue(rate=10)
     for number in range(50):
         assert await queue.put(message(queue, f"m{number}@example.org")) == 0
@@ -72,9 +72,7 @@ async def test_over_many_workers_no_two_messages_are_nearer_than_the_rate_allows
     assert [round(moment, 6) for moment in went] == [round(number / 10, 6) for number in range(50)]
 
 
-async def test_timers_that_are_a_little_late_do_not_make_a_rate_slower_and_a_long_standstill_is_not_made_up() -> (
-    None
-):
+async def test_slightly_late_timers_do_not_lower_the_rate_and_a_long_standstill_is_not_made_up_for() -> None:
     queue, clock = send_queue(rate=500)
     sleep = clock.sleep
 
@@ -95,7 +93,7 @@ async def test_timers_that_are_a_little_late_do_not_make_a_rate_slower_and_a_lon
         assert min(spans) >= count / 500 - MAX_CATCH_UP
 
 
-async def test_each_domain_has_a_rate_of_its_own_and_a_slow_one_keeps_nobody_else_waiting() -> None:
+async def test_each_domain_has_its_own_rate_and_a_slow_one_delays_no_other() -> None:
     queue, clock = send_queue(domain_rate=2)
     for number in range(8):
         assert await queue.put(message(queue, f"m{number}@slow.example")) == 0
@@ -106,7 +104,7 @@ async def test_each_domain_has_a_rate_of_its_own_and_a_slow_one_keeps_nobody_els
     assert [moment for moment, to in went if "slow" not in to] == [0, 0, 0]
 
 
-async def test_what_a_domains_rate_does_not_take_within_seconds_is_told_when_to_come_again() -> None:
+async def test_a_message_that_a_domains_rate_cannot_take_within_seconds_gets_a_time_to_come_back() -> None:
     queue, _ = send_queue(domain_rate=1)
     waits = [await queue.put(message(queue, f"m{number}@example.org")) for number in range(20)]
     queued = [wait for wait in waits if wait == 0]
@@ -134,9 +132,7 @@ async def test_no_more_connections_are_busy_for_a_domain_than_it_may_have() -> N
     assert await third
 
 
-async def test_a_domain_that_answers_4xx_is_left_alone_longer_each_time_and_forgiven_when_it_takes_one() -> (
-    None
-):
+async def test_a_domain_that_answers_4xx_is_paused_longer_each_time_until_it_accepts_a_message() -> None:
     queue, clock = send_queue()
     pauses = []
     for _ in range(8):
@@ -157,9 +153,7 @@ async def test_a_domain_that_answers_4xx_is_left_alone_longer_each_time_and_forg
     assert taken.domain.failures == 0
 
 
-async def test_what_waits_for_a_domain_when_it_is_paused_goes_back_to_the_queue_instead_of_being_held() -> (
-    None
-):
+async def test_messages_that_wait_for_a_paused_domain_go_back_to_the_queue() -> None:
     queue, _ = send_queue()
     for number in range(3):
         await queue.put(message(queue, f"m{number}@example.org"))
@@ -174,7 +168,7 @@ async def test_what_waits_for_a_domain_when_it_is_paused_goes_back_to_the_queue_
         assert queue.retry_after(taken) > MAX_WAIT
 
 
-async def test_without_limits_the_next_message_can_be_had_ahead() -> None:
+async def test_without_limits_the_next_message_can_be_fetched_ahead() -> None:
     queue, _ = send_queue()
     for number in range(2):
         await queue.put(message(queue, f"m{number}@example.org"))

@@ -24,7 +24,7 @@ def lines(sent: Envelope, extensions: Mapping[str, str]) -> tuple[str, str]:
     return result.mail.decode(), result.rcpt.decode()
 
 
-def test_a_relay_that_offers_nothing_is_told_the_addresses_alone() -> None:
+def test_a_relay_without_extensions_gets_only_the_addresses() -> None:
     assert lines(envelope(), {}) == ("MAIL FROM:<b+1@example.org>", "RCPT TO:<ada@example.org>")
 
 
@@ -44,14 +44,14 @@ def test_the_size_is_given_where_it_is_offered(announced: str) -> None:
     assert lines(envelope(), {"size": announced})[0] == f"MAIL FROM:<b+1@example.org> SIZE={len(CONTENT)}"
 
 
-def test_a_message_larger_than_the_relay_takes_is_refused_unsent() -> None:
+def test_a_message_larger_than_the_relay_accepts_is_refused_without_being_sent() -> None:
     outcome = commands(envelope(), Extensions({"size": str(len(CONTENT) - 1)}))
     assert isinstance(outcome, Outcome)
     assert (outcome.verdict, outcome.relay) == (Verdict.PERMANENT, False)
     assert "(SIZE)" in outcome.reason
 
 
-def test_a_non_ascii_domain_goes_out_in_ascii_and_needs_nothing_of_the_relay() -> None:
+def test_a_non_ascii_domain_is_sent_in_ascii_and_needs_no_extension() -> None:
     assert lines(envelope("ada@straße.example"), {})[1] == "RCPT TO:<ada@xn--strae-oqa.example>"
     assert lines(envelope(sender="b@bücher.example"), {})[0] == "MAIL FROM:<b@xn--bcher-kva.example>"
 
@@ -76,7 +76,7 @@ def test_a_domain_that_the_dns_cannot_hold_is_undeliverable() -> None:
 
 
 @given(rows=st.lists(st.sampled_from(["", ".", "..", ".x", "x.", "x", " .", "a.b"]), min_size=1))
-def test_whatever_the_dots_the_reader_gets_the_lines_that_were_meant(rows: list[str]) -> None:
+def test_lines_with_dots_arrive_as_they_were_written(rows: list[str]) -> None:
     content = "".join(f"{row}\r\n" for row in rows).encode()
     received = dot_stuffed(content).decode().split("\r\n")
     end = received.index(".")

@@ -34,7 +34,7 @@ SENT = Verdict.SENT
         ({"EHLO": ["502 what"], "HELO": ["550 not you"]}, True, "550 not you"),
     ],
 )
-async def test_a_relay_that_does_not_let_us_in_is_a_problem_of_one_line(
+async def test_a_relay_that_refuses_the_connection_is_a_problem_in_one_line(
     script: dict[str, list[Action]], permanent: bool, says: str
 ) -> None:
     async with Receiver(script) as receiver:
@@ -53,7 +53,7 @@ async def test_a_relay_from_before_extensions_is_greeted_with_helo() -> None:
         assert receiver.lines[:2] == ["EHLO list.example.org", "HELO list.example.org"]
 
 
-async def test_a_relay_that_is_not_there_is_a_problem_that_may_pass() -> None:
+async def test_a_relay_that_does_not_listen_is_a_temporary_problem() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(ConnectProblem, match="cannot be reached") as caught:
@@ -61,7 +61,7 @@ async def test_a_relay_that_is_not_there_is_a_problem_that_may_pass() -> None:
     assert not caught.value.permanent
 
 
-async def test_a_name_that_does_not_resolve_is_a_problem_that_may_pass() -> None:
+async def test_a_name_that_does_not_resolve_is_a_temporary_problem() -> None:
     address = SmtpAddress(host="relay.invalid", port=25)
     with pytest.raises(ConnectProblem, match=r"relay\.invalid:25: its name cannot be resolved \(") as caught:
         await SmtpTransport(address, hostname="list.example.org", timeouts=LONG).connect()
@@ -171,7 +171,7 @@ async def test_over_tls_too_messages_follow_each_other_in_one_send(authority: tr
 LOGIN: dict[str, Any] = {"user": "club", "password": "päss word"}
 
 
-async def test_auto_encrypts_where_it_is_offered_whoever_signed_the_certificate(
+async def test_auto_encrypts_if_it_is_offered_whoever_signed_the_certificate(
     authority: trustme.CA,
 ) -> None:
     async with daemon(authority, name="another.example.org") as (port, inbox):
@@ -179,20 +179,20 @@ async def test_auto_encrypts_where_it_is_offered_whoever_signed_the_certificate(
         assert inbox.taken == [("ada@example.org", True)]
 
 
-async def test_auto_sends_openly_where_nothing_is_offered(authority: trustme.CA) -> None:
+async def test_auto_sends_unencrypted_if_no_encryption_is_offered(authority: trustme.CA) -> None:
     async with daemon(authority, tls_context=None) as (port, inbox):
         assert (await send_over(port)).verdict is SENT
         assert inbox.taken == [("ada@example.org", False)]
 
 
-async def test_never_sends_openly_even_where_encryption_is_offered(authority: trustme.CA) -> None:
+async def test_never_sends_unencrypted_even_if_encryption_is_offered(authority: trustme.CA) -> None:
     async with daemon(authority) as (port, inbox):
         assert (await send_over(port, starttls="never")).verdict is SENT
         assert inbox.taken == [("ada@example.org", False)]
 
 
 @pytest.mark.usefixtures("trusted")
-async def test_require_encrypts_and_is_content_with_a_good_certificate(authority: trustme.CA) -> None:
+async def test_require_encrypts_and_accepts_a_good_certificate(authority: trustme.CA) -> None:
     async with daemon(authority) as (port, inbox):
         assert (await send_over(port, starttls="require")).verdict is SENT
         assert inbox.taken == [("ada@example.org", True)]
@@ -230,13 +230,13 @@ async def test_smtps_encrypts_from_the_first_byte(authority: trustme.CA) -> None
         assert inbox.taken == [("ada@example.org", True)]
 
 
-async def test_smtps_to_a_port_that_speaks_openly_is_a_clear_problem(authority: trustme.CA) -> None:
+async def test_smtps_to_an_unencrypted_port_is_a_clear_problem(authority: trustme.CA) -> None:
     async with daemon(authority) as (port, _):
         with pytest.raises(ConnectProblem, match="check the port"):
             await send_over(port, tls=True)
 
 
-async def test_a_relay_that_offers_starttls_and_then_will_not_is_not_sent_to_openly() -> None:
+async def test_a_relay_that_offers_starttls_and_then_refuses_gets_nothing_unencrypted() -> None:
     async with Receiver({"STARTTLS": ["454 4.7.0 not now"]}, extensions=["STARTTLS"]) as receiver:
         with pytest.raises(ConnectProblem, match=r"454 4\.7\.0 not now") as caught:
             await transport(receiver.port).connect()
@@ -244,7 +244,7 @@ async def test_a_relay_that_offers_starttls_and_then_will_not_is_not_sent_to_ope
 
 
 @pytest.mark.parametrize("answer", [b"220 go\r\nnot a handshake at all\r\n", Do.DROP, Do.HANG])
-async def test_a_handshake_that_fails_is_a_problem_that_may_pass(answer: Action) -> None:
+async def test_a_handshake_that_fails_is_a_temporary_problem(answer: Action) -> None:
     async with Receiver({"STARTTLS": [answer]}, extensions=["STARTTLS"]) as receiver:
         with pytest.raises(ConnectProblem) as caught:
             await transport(receiver.port, timeouts=SHORT).connect()
@@ -267,7 +267,7 @@ async def test_a_user_logs_in_after_starttls(authority: trustme.CA) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Requiring AUTH:UserWarning")
-async def test_a_user_logs_in_openly_to_this_machine(authority: trustme.CA) -> None:
+async def test_a_user_logs_in_unencrypted_on_this_machine(authority: trustme.CA) -> None:
     async with daemon(authority, tls_context=None, auth_require_tls=False, auth_required=True) as (
         port,
         inbox,
@@ -276,7 +276,7 @@ async def test_a_user_logs_in_openly_to_this_machine(authority: trustme.CA) -> N
         assert inbox.logins == ["club"]
 
 
-async def test_a_wrong_password_is_a_problem_for_a_person_and_is_not_repeated(authority: trustme.CA) -> None:
+async def test_a_wrong_password_is_a_permanent_problem_and_is_not_shown(authority: trustme.CA) -> None:
     async with daemon(authority, auth_required=True) as (port, inbox):
         with pytest.raises(ConnectProblem, match="does not accept the user and password: 535") as caught:
             await send_over(port, user="club", password="Geheim")
@@ -285,14 +285,14 @@ async def test_a_wrong_password_is_a_problem_for_a_person_and_is_not_repeated(au
         assert not inbox.taken
 
 
-async def test_a_login_that_fails_for_now_is_a_problem_that_may_pass() -> None:
+async def test_a_login_that_fails_temporarily_is_a_temporary_problem() -> None:
     async with Receiver({"AUTH": ["454 4.7.0 later"]}, extensions=["AUTH PLAIN"]) as receiver:
         with pytest.raises(ConnectProblem, match=r"454 4\.7\.0 later") as caught:
             await send_over(receiver.port, **LOGIN)
         assert not caught.value.permanent
 
 
-async def test_a_relay_that_takes_no_login_is_a_problem_for_a_person() -> None:
+async def test_a_relay_that_accepts_no_login_is_a_permanent_problem() -> None:
     async with Receiver() as receiver:
         with pytest.raises(ConnectProblem, match="does not offer a login method") as caught:
             await send_over(receiver.port, **LOGIN)

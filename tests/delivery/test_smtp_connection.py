@@ -26,7 +26,7 @@ SENT, TEMPORARY, PERMANENT = Verdict.SENT, Verdict.TEMPORARY, Verdict.PERMANENT
 
 
 @pytest.mark.parametrize("extensions", [[], EVERYTHING])
-async def test_what_is_sent_arrives_byte_for_byte_and_is_said_to_be_sent(extensions: list[str]) -> None:
+async def test_a_message_arrives_byte_for_byte_and_counts_as_sent(extensions: list[str]) -> None:
     async with Receiver(extensions=extensions) as receiver, connected(receiver) as connection:
         outcome = await send(connection)
         assert (outcome.verdict, outcome.relay) == (SENT, False)
@@ -35,7 +35,7 @@ async def test_what_is_sent_arrives_byte_for_byte_and_is_said_to_be_sent(extensi
         assert not connection.needs_reconnect
 
 
-async def test_a_relay_that_offers_dsn_and_size_is_told_both() -> None:
+async def test_a_relay_that_offers_dsn_and_size_gets_both() -> None:
     async with Receiver(extensions=EVERYTHING) as receiver, connected(receiver) as connection:
         await send(connection)
         assert receiver.taken[0].mail == (
@@ -46,9 +46,7 @@ async def test_a_relay_that_offers_dsn_and_size_is_told_both() -> None:
         )
 
 
-async def test_a_non_ascii_address_is_sent_where_the_relay_takes_it_and_costs_nobody_else_their_mail() -> (
-    None
-):
+async def test_a_non_ascii_address_is_sent_if_the_relay_accepts_it_and_affects_nobody_else() -> None:
     async with Receiver(extensions=["SMTPUTF8"]) as able, connected(able) as connection:
         assert (await send(connection, envelope("użytkownik@bücher.example"))).verdict is SENT
         assert able.taken[0].rcpts == ("RCPT TO:<użytkownik@xn--bcher-kva.example>",)
@@ -60,7 +58,7 @@ async def test_a_non_ascii_address_is_sent_where_the_relay_takes_it_and_costs_no
         assert len(unable.taken) == 1
 
 
-async def test_what_a_relay_offered_is_still_known_when_it_has_hung_up() -> None:
+async def test_the_extensions_of_a_relay_are_still_known_after_it_has_hung_up() -> None:
     async with (
         Receiver({"DOT": [Do.DROP]}, extensions=EVERYTHING) as receiver,
         connected(receiver) as connection,
@@ -70,7 +68,7 @@ async def test_what_a_relay_offered_is_still_known_when_it_has_hung_up() -> None
         assert (outcome.verdict, outcome.relay, outcome.uncertain) == (TEMPORARY, True, False)
 
 
-async def test_a_message_larger_than_the_relay_takes_is_refused_before_a_word_is_said() -> None:
+async def test_a_message_larger_than_the_relay_accepts_is_refused_before_any_command() -> None:
     async with Receiver(extensions=["SIZE 20"]) as receiver, connected(receiver) as connection:
         outcome = await send(connection)
         assert (outcome.verdict, outcome.relay) == (PERMANENT, False)
@@ -146,7 +144,7 @@ async def test_the_failure_table(
 
 
 @pytest.mark.parametrize(("step", "code"), [("MAIL", 252), ("RCPT", 251), ("RCPT", 252), ("DOT", 251)])
-async def test_any_reply_of_the_second_class_is_taken_for_yes(step: str, code: int) -> None:
+async def test_any_reply_of_the_second_class_counts_as_acceptance(step: str, code: int) -> None:
     async with Receiver({step: [f"{code} as you like"]}) as receiver, connected(receiver) as connection:
         assert (await send(connection)).verdict is SENT
         assert len(receiver.taken) == 1
@@ -164,7 +162,9 @@ async def test_a_refused_recipient_never_gets_the_next_members_message() -> None
 
 
 @pytest.mark.parametrize("answer", ["500 what", "421 closing", Do.DROP, Do.HANG, b"garbage\r\n"])
-async def test_a_connection_that_cannot_be_reset_is_spent_and_the_refusal_still_known(answer: Action) -> None:
+async def test_a_connection_that_cannot_be_reset_is_not_used_again_and_the_refusal_is_kept(
+    answer: Action,
+) -> None:
     async with (
         Receiver({"RCPT": ["550 5.1.1 nobody"], "RSET": [answer]}) as receiver,
         connected(receiver, timeouts=SHORT) as connection,
@@ -202,7 +202,9 @@ async def test_the_previous_message_is_settled_after_the_recipient_is_accepted_a
         assert verbs == ["EHLO", "MAIL", "RCPT", "DATA"]
 
 
-async def test_the_next_envelope_goes_out_behind_the_body_and_its_content_only_after_settlement() -> None:
+async def test_the_next_envelope_follows_the_content_at_once_and_its_own_content_only_after_settlement() -> (
+    None
+):
     ledger = asyncio.Event()
 
     async def committed() -> None:
@@ -227,7 +229,7 @@ def three() -> list[Envelope]:
     return [envelope(f"m{number}@example.org") for number in range(3)]
 
 
-async def test_messages_follow_each_other_in_one_send_each_after_the_settlement_of_the_one_before() -> None:
+async def test_messages_follow_each_other_in_one_send_each_after_the_previous_settlement() -> None:
     first, *others = three()
     async with Receiver(extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
         sending, pipeline = begin(connection, first, *others)
@@ -242,7 +244,7 @@ async def test_messages_follow_each_other_in_one_send_each_after_the_settlement_
         assert not connection.needs_reconnect
 
 
-async def test_a_connection_is_renewed_after_as_many_messages_as_it_may_take() -> None:
+async def test_a_connection_is_replaced_after_its_number_of_messages() -> None:
     first, *others = three()
     async with (
         Receiver(extensions=["PIPELINING"]) as receiver,
@@ -277,7 +279,7 @@ async def test_a_message_that_is_refused_behind_others_ends_the_send_and_the_nex
     ("answer", "verdict", "uncertain"),
     [("451 4.3.0 later", TEMPORARY, False), ("554 5.7.1 spam", PERMANENT, False), (Do.DROP, TEMPORARY, True)],
 )
-async def test_what_becomes_of_a_later_content_is_the_outcome_of_the_send(
+async def test_the_outcome_of_a_send_is_that_of_its_last_content(
     answer: Action, verdict: Verdict, uncertain: bool
 ) -> None:
     first, *others = three()
@@ -293,7 +295,7 @@ async def test_what_becomes_of_a_later_content_is_the_outcome_of_the_send(
 @pytest.mark.parametrize(
     "more", [b"250 nobody asked\r\n", b"250 o\r\n250 o\r\n250 o\r\n354 o\r\n", b"421 good night\r\n", None]
 )
-async def test_a_relay_that_says_more_or_hangs_up_while_a_message_is_settled_gets_no_other_content(
+async def test_a_relay_that_sends_more_or_hangs_up_during_a_settlement_gets_no_other_content(
     more: bytes | None,
 ) -> None:
     first, second, _ = three()
@@ -309,7 +311,7 @@ async def test_a_relay_that_says_more_or_hangs_up_while_a_message_is_settled_get
         assert len(receiver.seen) == 1
 
 
-async def test_a_relay_that_begins_to_say_more_while_a_message_is_settled_gets_no_other_content(
+async def test_a_relay_that_begins_another_reply_during_a_settlement_gets_no_other_content(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begun, receive = asyncio.Event(), SmtpProtocol.data_received
@@ -334,7 +336,7 @@ async def test_a_relay_that_begins_to_say_more_while_a_message_is_settled_gets_n
         assert len(receiver.seen) == 1
 
 
-async def test_a_settlement_that_fails_or_is_given_up_lets_nothing_go() -> None:
+async def test_nothing_is_sent_after_a_settlement_that_fails_or_is_cancelled() -> None:
     first, second, _ = three()
     for end in (asyncio.Future.cancel, lambda future: future.set_exception(OSError("disk full"))):
         async with Receiver(extensions=["PIPELINING"]) as receiver:
@@ -348,7 +350,7 @@ async def test_a_settlement_that_fails_or_is_given_up_lets_nothing_go() -> None:
             assert len(receiver.seen) == 1
 
 
-async def test_a_message_whose_time_is_over_once_the_one_before_is_settled_does_not_go() -> None:
+async def test_a_message_whose_deadline_passes_during_the_previous_settlement_is_not_sent() -> None:
     class Late(Exception):
         pass
 
@@ -369,7 +371,7 @@ async def test_a_message_whose_time_is_over_once_the_one_before_is_settled_does_
         assert len(receiver.seen) == 1
 
 
-async def test_where_what_comes_behind_a_message_cannot_be_noted_that_one_is_never_said_to_be_sent() -> None:
+async def test_a_message_does_not_count_as_sent_if_its_successor_cannot_be_recorded() -> None:
     class Broken(FakePipeline):
         def advance(self) -> "asyncio.Future[None] | None":
             super().advance()
@@ -386,7 +388,7 @@ async def test_where_what_comes_behind_a_message_cannot_be_noted_that_one_is_nev
 
 
 @pytest.mark.parametrize("extensions", [[], ["PIPELINING"]])
-async def test_what_comes_with_the_go_ahead_is_not_taken_for_the_answer_to_the_content(
+async def test_a_reply_that_comes_with_the_354_is_not_taken_for_the_reply_to_the_content(
     extensions: list[str],
 ) -> None:
     async with (
@@ -398,7 +400,7 @@ async def test_what_comes_with_the_go_ahead_is_not_taken_for_the_answer_to_the_c
         assert connection.needs_reconnect
 
 
-async def test_a_reply_whose_lines_have_different_codes_is_no_reply() -> None:
+async def test_a_reply_whose_lines_have_different_codes_is_not_valid() -> None:
     async with (
         Receiver({"DOT": [b"550-no\r\n250 yes\r\n"]}) as receiver,
         connected(receiver) as connection,
@@ -408,7 +410,7 @@ async def test_a_reply_whose_lines_have_different_codes_is_no_reply() -> None:
         assert connection.needs_reconnect
 
 
-async def test_a_relay_may_close_at_any_time_and_its_words_are_kept() -> None:
+async def test_a_relay_may_close_at_any_time_and_its_last_reply_is_kept() -> None:
     first, second, _ = three()
     async with Receiver(extensions=["PIPELINING"]) as receiver:
         smtp = transport(receiver.port)
@@ -418,13 +420,13 @@ async def test_a_relay_may_close_at_any_time_and_its_words_are_kept() -> None:
         await receiver.say(b"421 4.4.2 too slow\r\n")
         outcome = await sending
         assert (outcome.reason, outcome.code, outcome.uncertain) == ("421 4.4.2 too slow", 421, False)
-        again = await smtp.connect()
-        assert (await again.send(first, pipeline=FakePipeline(second))).verdict is SENT
-        assert again.pipelined is second
-        await again.close()
+        second_connection = await smtp.connect()
+        assert (await second_connection.send(first, pipeline=FakePipeline(second))).verdict is SENT
+        assert second_connection.pipelined is second
+        await second_connection.close()
 
 
-async def test_a_connection_that_is_old_offers_nothing_more() -> None:
+async def test_an_old_connection_offers_nothing_more() -> None:
     first, second, _ = three()
     async with (
         Receiver(extensions=["PIPELINING"]) as receiver,
@@ -435,7 +437,7 @@ async def test_a_connection_that_is_old_offers_nothing_more() -> None:
         assert connection.needs_reconnect
 
 
-async def test_our_own_ledger_may_take_longer_than_we_wait_for_a_relay() -> None:
+async def test_our_own_database_may_take_longer_than_we_wait_for_a_relay() -> None:
     first, second, _ = three()
     async with (
         Receiver(extensions=["PIPELINING"]) as receiver,
@@ -493,7 +495,9 @@ async def test_data_accepted_for_a_refused_recipient_is_ended_by_a_lone_dot_and_
         assert receiver.connections == 1
 
 
-async def test_a_connection_closed_while_the_next_envelope_is_offered_says_no_quit_into_its_body() -> None:
+async def test_a_connection_closed_while_the_next_envelope_is_offered_sends_no_quit_into_its_content() -> (
+    None
+):
     async with Receiver(extensions=["PIPELINING"]) as receiver, connected(receiver) as connection:
         await connection.send(envelope(), pipeline=FakePipeline(envelope("m2@example.org")))
         await receiver.heard("DATA", times=2)
@@ -503,7 +507,7 @@ async def test_a_connection_closed_while_the_next_envelope_is_offered_says_no_qu
         assert len(receiver.seen) == 1
 
 
-async def test_a_relay_that_breaks_pipelining_is_then_spoken_to_command_by_command() -> None:
+async def test_a_relay_that_breaks_pipelining_then_gets_one_command_at_a_time() -> None:
     async with Receiver({"RCPT": [Do.HANG]}, extensions=["PIPELINING"]) as receiver:
         smtp = transport(receiver.port, timeouts=SHORT)
         first = await smtp.connect()
@@ -577,7 +581,7 @@ async def test_a_send_cancelled_while_settling_breaks_the_connection() -> None:
         assert not receiver.seen
 
 
-async def test_a_connection_that_the_relay_closed_in_between_is_spent() -> None:
+async def test_a_connection_that_the_relay_has_closed_is_not_used_again() -> None:
     async with Receiver() as receiver, connected(receiver) as connection:
         assert (await send(connection)).verdict is SENT
         await receiver.hang_up()
@@ -587,7 +591,7 @@ async def test_a_connection_that_the_relay_closed_in_between_is_spent() -> None:
         assert (outcome.verdict, outcome.relay, outcome.uncertain) == (TEMPORARY, True, False)
 
 
-async def test_a_connection_is_spent_after_its_share_of_messages_or_of_time() -> None:
+async def test_a_connection_is_replaced_after_its_number_of_messages_or_its_time() -> None:
     async with Receiver() as receiver:
         async with connected(receiver, recycle_messages=2) as connection:
             await send(connection)
@@ -638,7 +642,7 @@ async def test_many_failures_leave_no_task_and_no_socket() -> None:
         assert len(receiver.taken) == 1
 
 
-async def test_a_wait_with_a_short_timeout_after_one_with_a_long_ends_in_its_own_time() -> None:
+async def test_a_short_timeout_after_a_long_one_ends_in_time() -> None:
     """One timer serves all waits of a connection: a long one must not prolong the next."""
     loop, begun = asyncio.get_running_loop(), asyncio.get_running_loop().time()
     async with Receiver({"EHLO": [Do.HANG]}) as receiver:

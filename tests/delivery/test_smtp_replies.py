@@ -147,9 +147,7 @@ UNCLEAR = ["550", "554 5.0.0 Transaction failed", "554 go away", "550 no", "550 
 
 @pytest.mark.parametrize("reply", ABOUT_OUR_ACCOUNT)
 @pytest.mark.parametrize("step", Step)
-def test_what_a_relay_says_of_our_account_fails_no_recipient_whatever_its_code_and_step(
-    reply: str, step: Step
-) -> None:
+def test_a_refusal_about_our_account_fails_no_recipient_at_any_code_and_step(reply: str, step: Step) -> None:
     outcome = refusal(step, int(reply[:3]), reply[4:])
     assert (outcome.verdict, outcome.relay) == (Verdict.TEMPORARY, True)
     soft = refusal(step, 450, reply[4:].replace("5.", "4.", 1) if reply[4:6] == "5." else reply[4:])
@@ -158,20 +156,20 @@ def test_what_a_relay_says_of_our_account_fails_no_recipient_whatever_its_code_a
 
 @pytest.mark.parametrize("reply", ABOUT_THE_RECIPIENT)
 @pytest.mark.parametrize("step", [Step.RCPT, Step.DATA, Step.DOT])
-def test_what_a_relay_says_of_the_recipient_fails_that_one(reply: str, step: Step) -> None:
+def test_a_refusal_about_the_recipient_fails_that_recipient(reply: str, step: Step) -> None:
     outcome = refusal(step, int(reply[:3]), reply[4:])
     assert (outcome.verdict, outcome.relay) == (Verdict.PERMANENT, False)
 
 
 @pytest.mark.parametrize("reply", MAILBOX_FULL)
 @pytest.mark.parametrize("step", [Step.RCPT, Step.DOT])
-def test_a_full_mailbox_is_tried_again_and_no_trouble_of_the_relay(reply: str, step: Step) -> None:
+def test_a_full_mailbox_is_tried_again_and_is_not_a_problem_of_the_relay(reply: str, step: Step) -> None:
     outcome = refusal(step, int(reply[:3]), reply[4:])
     assert (outcome.verdict, outcome.relay) == (Verdict.TEMPORARY, False)
 
 
 @pytest.mark.parametrize("reply", UNCLEAR)
-def test_what_may_be_about_anybody_may_be_the_relays(reply: str) -> None:
+def test_a_refusal_that_may_concern_anybody_may_be_the_relays(reply: str) -> None:
     outcome = refusal(Step.RCPT, int(reply[:3]), reply[4:])
     assert (outcome.verdict, outcome.relay) == (Verdict.PERMANENT, True)
 
@@ -252,7 +250,7 @@ def test_a_refusal_means(step: Step, code: int, text: str, verdict: Verdict, rel
 
 @pytest.mark.parametrize("step", Step)
 @pytest.mark.parametrize("code", [-1, 0, 199, 600])
-def test_an_answer_that_makes_no_sense_is_the_relays_fault_and_uncertain_after_the_dot(
+def test_a_nonsensical_answer_is_the_relays_fault_and_uncertain_after_the_final_dot(
     step: Step, code: int
 ) -> None:
     outcome = refusal(step, code, "what?")
@@ -268,9 +266,7 @@ def test_the_first_digit_decides_what_is_accepted() -> None:
 
 
 @given(step=st.sampled_from(Step), code=st.integers(-1, 700), text=st.text(max_size=400))
-def test_whatever_a_relay_says_there_is_an_outcome_and_never_that_it_was_sent(
-    step: Step, code: int, text: str
-) -> None:
+def test_every_refusal_has_an_outcome_that_is_not_sent(step: Step, code: int, text: str) -> None:
     if not accepted(step, code):
         assert refusal(step, code, text).verdict is not Verdict.SENT
 

@@ -105,7 +105,7 @@ def test_an_edited_template_is_used_for_the_next_cohort(folder: Path) -> None:
     assert text.startswith("Come! Friday 20 November 2026\n")
 
 
-def test_a_rendered_text_has_each_blank_in_its_place(tmp_path: Path) -> None:
+def test_a_rendered_text_has_every_value_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "notice").mkdir()
     (tmp_path / "notice" / "body.txt").write_text(
         "{{ name }}  {{ leave_url }}\n\n\n\n{{ name }}\n", encoding="utf-8"

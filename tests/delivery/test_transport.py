@@ -146,7 +146,7 @@ def test_only_a_temporary_outcome_can_be_uncertain() -> None:
         {"envelope_id": ""},
     ],
 )
-def test_an_envelope_that_could_break_out_of_its_place_cannot_be_built(
+def test_an_envelope_that_could_break_out_of_its_command_cannot_be_built(
     wrong: dict[str, str | list[bytes]],
 ) -> None:
     parts: dict[str, str | list[bytes]] = {

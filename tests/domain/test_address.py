@@ -66,14 +66,14 @@ def test_an_address_is_given_its_usual_spelling(text: str, address: str) -> None
         "Anna <anna>",
     ],
 )
-def test_what_is_no_address_is_refused_in_one_short_line(text: str) -> None:
+def test_text_that_is_not_an_address_is_refused_in_one_short_line(text: str) -> None:
     with pytest.raises(Refused, match=r"^member '.*' is not an email address: ") as refusal:
         require_address(text, "member")
     assert str(refusal.value).isprintable() and len(str(refusal.value)) < 300
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("spelling", "other_spelling"),
     [
         ("Anna@example.org", "anna@EXAMPLE.org"),
         ("ÅSA@example.org", "a\u030asa@example.org"),
@@ -81,8 +81,8 @@ def test_what_is_no_address_is_refused_in_one_short_line(text: str) -> None:
         ("STRASSE@example.org", "straße@example.org"),
     ],
 )
-def test_two_spellings_of_an_address_have_one_key(one: str, other: str) -> None:
-    assert address_key(require_address(one)) == address_key(require_address(other))
+def test_two_spellings_of_an_address_have_one_key(spelling: str, other_spelling: str) -> None:
+    assert address_key(require_address(spelling)) == address_key(require_address(other_spelling))
 
 
 def test_two_addresses_have_two_keys() -> None:
@@ -92,7 +92,7 @@ def test_two_addresses_have_two_keys() -> None:
 @given(
     st.from_regex(r"\A[a-z0-9._+-]{1,70}@[A-Za-z0-9.-]{1,30}\.(org|test|com|x)\Z") | st.text() | st.emails()
 )
-def test_the_short_way_for_plain_addresses_leads_where_the_long_one_does(text: str) -> None:
+def test_the_short_check_for_plain_addresses_gives_the_result_of_the_full_one(text: str) -> None:
     if any(mark in text for mark in "<>") or text[:7].lower() == "mailto:":
         return
     try:
@@ -103,7 +103,7 @@ def test_the_short_way_for_plain_addresses_leads_where_the_long_one_does(text: s
 
 
 @given(st.from_regex(r"\A[a-z0-9._+-]{1,70}@[A-Za-z0-9.-]{1,30}\.(org|test|com|x)\Z") | st.text())
-def test_whatever_is_accepted_is_an_address_and_its_own_usual_spelling(text: str) -> None:
+def test_an_accepted_address_is_its_own_usual_spelling(text: str) -> None:
     try:
         address = require_address(text)
     except Refused:

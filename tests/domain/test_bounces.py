@@ -48,21 +48,21 @@ def test_a_code_means_what_rfc_3463_says(code: str, failure: Failure) -> None:
         ("room 5.1.1", []),
     ],
 )
-def test_a_code_is_one_only_where_mail_systems_write_it(text: str, codes: list[str]) -> None:
+def test_a_code_counts_only_where_mail_systems_write_it(text: str, codes: list[str]) -> None:
     assert said_codes(text) == codes
 
 
-def test_a_particular_status_holds_and_a_general_one_is_made_particular_by_the_diagnosis() -> None:
-    for given, said, code in (
+def test_a_specific_status_counts_and_the_diagnosis_makes_a_general_one_specific() -> None:
+    for status_code, diagnosis, code in (
         ("5.2.2", "smtp; 550 5.1.1 no", "5.2.2"),
         ("5.0.0", "smtp; 550 5.1.1 no", "5.1.1"),
         ("5.0.0", "smtp; 550 no such user", "5.0.0"),
         ("nonsense", "smtp; 552-5.2.2 full", "5.2.2"),
     ):
         head = "Final-Recipient: rfc822; a@example.org\r\nAction: failed"
-        block = f"{head}\r\nStatus: {given}\r\nDiagnostic-Code: {said}"
-        found = read_bounce(read_message(status("Reporting-MTA: dns; x", block)))
-        assert found and (found.status, found.addresses) == (code, ("a@example.org",))
+        block = f"{head}\r\nStatus: {status_code}\r\nDiagnostic-Code: {diagnosis}"
+        bounce = read_bounce(read_message(status("Reporting-MTA: dns; x", block)))
+        assert bounce and (bounce.status, bounce.addresses) == (code, ("a@example.org",))
 
 
 def test_of_several_recipients_the_mildest_failure_counts() -> None:
@@ -77,17 +77,17 @@ def test_of_several_recipients_the_mildest_failure_counts() -> None:
         ((block("delivered", "2.0.0"), block("relayed", "2.0.0")), None),
         ((block("error", "5.1.1"),), Failure.HARD),
     ):
-        found = read_bounce(read_message(status("Reporting-MTA: dns; x", *blocks)))
-        assert found and found.failure is failure, blocks
+        bounce = read_bounce(read_message(status("Reporting-MTA: dns; x", *blocks)))
+        assert bounce and bounce.failure is failure, blocks
 
 
 def test_the_international_form_and_one_without_an_action_are_read() -> None:
     block = "Final-Recipient: utf-8; a@example.org\r\nStatus: 5.1.1"
     for kind in ("delivery-status", "global-delivery-status"):
-        found = read_bounce(read_message(status("Reporting-MTA: dns; x", block, kind=kind)))
-        assert found and (found.failure, found.addresses) == (Failure.HARD, ("a@example.org",)), kind
+        bounce = read_bounce(read_message(status("Reporting-MTA: dns; x", block, kind=kind)))
+        assert bounce and (bounce.failure, bounce.addresses) == (Failure.HARD, ("a@example.org",)), kind
 
 
-def test_a_message_without_a_delivery_status_is_none() -> None:
+def test_a_message_without_a_delivery_status_is_not_a_bounce_report() -> None:
     assert read_bounce(read_message(b"Subject: Undelivered\r\n\r\n550 5.1.1 unknown")) is None
     assert read_bounce(read_message(status("nothing of interest"))) is None

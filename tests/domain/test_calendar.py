@@ -177,7 +177,7 @@ def test_cancel_golden(golden: Callable[[str, bytes], None]) -> None:
 # Identity
 
 
-def test_the_uid_in_feeds_stays_whatever_becomes_of_the_date() -> None:
+def test_the_uid_in_feeds_stays_the_same_when_the_date_changes() -> None:
     uid = "conversation-for-kindness-20270121@kindness.example.org"
     assert occurrence_uid(held("2027-01-21"), COMMUNITY.domain) == uid
     assert occurrence_uid(MOVED, COMMUNITY.domain) == uid
@@ -185,7 +185,7 @@ def test_the_uid_in_feeds_stays_whatever_becomes_of_the_date() -> None:
     assert occurrence_uid(replace(MOVED, reinstated=3), COMMUNITY.domain) == uid
 
 
-def test_an_extra_meeting_has_a_uid_beside_that_of_the_rule_on_the_same_date() -> None:
+def test_an_extra_meeting_has_another_uid_than_the_rules_meeting_on_the_same_date() -> None:
     extra = replace(NOVEMBER, key=f"{SERIES.slug}/2026-11-19T0000", extra=True)
     assert occurrence_uid(extra, "example.org") == "conversation-for-kindness-20261119t0000@example.org"
 
@@ -195,14 +195,14 @@ def test_an_invitation_has_a_uid_of_its_own_after_each_reinstatement() -> None:
         invitation_uid(NOVEMBER, HASH, "example.org")
         == f"conversation-for-kindness-20261119.{HASH}@example.org"
     )
-    again = replace(NOVEMBER, reinstated=2)
+    reinstated = replace(NOVEMBER, reinstated=2)
     assert (
-        invitation_uid(again, HASH, "example.org")
+        invitation_uid(reinstated, HASH, "example.org")
         == f"conversation-for-kindness-20261119.r2.{HASH}@example.org"
     )
 
 
-def test_a_uid_that_would_be_cut_is_refused() -> None:
+def test_a_uid_that_programs_would_cut_is_refused() -> None:
     with pytest.raises(ValueError, match="octets"):
         invitation_uid(NOVEMBER, HASH, f"{'long.' * 12}example.org")
     with pytest.raises(ValueError, match="26"):
@@ -212,9 +212,7 @@ def test_a_uid_that_would_be_cut_is_refused() -> None:
 
 
 @given(st.integers(1, 40), st.integers(4, 60), st.integers(0, 99))
-def test_a_slug_and_domain_that_have_room_never_make_too_long_a_uid(
-    slug: int, domain: int, times: int
-) -> None:
+def test_an_accepted_slug_and_domain_never_make_too_long_a_uid(slug: int, domain: int, times: int) -> None:
     try:
         require_uid_room("s" * slug, "d" * domain)
     except Refused:
@@ -234,7 +232,7 @@ def test_a_slug_and_domain_that_have_room_never_make_too_long_a_uid(
         invite(OCCURRENCES[1]),
     ],
 )
-def test_every_line_is_short_and_whole(octets: bytes) -> None:
+def test_every_line_is_short_and_no_character_is_split(octets: bytes) -> None:
     assert octets.endswith(b"END:VCALENDAR\r\n")
     for line in octets.split(b"\r\n"):
         assert len(line) <= 75
@@ -242,7 +240,7 @@ def test_every_line_is_short_and_whole(octets: bytes) -> None:
         line.decode()
 
 
-def test_the_public_feed_shows_no_way_in_and_no_person() -> None:
+def test_the_public_feed_shows_no_join_link_and_no_person() -> None:
     text = "\n".join(lines(public(*OCCURRENCES)))
     for absent in (
         "METHOD",
@@ -257,7 +255,7 @@ def test_the_public_feed_shows_no_way_in_and_no_person() -> None:
         assert absent not in text
 
 
-def test_the_room_itself_stands_in_no_calendar() -> None:
+def test_no_calendar_contains_the_room_itself() -> None:
     private = feed(OCCURRENCES, ALL, COMMUNITY, name="n", join=join_url)
     for octets in (private, invite(OCCURRENCES[1]), invite(CANCELLED, method="CANCEL")):
         assert "rooms.example.net" not in "\n".join(lines(octets))
@@ -283,7 +281,7 @@ def test_the_calendar_names_itself_and_has_no_uid() -> None:
     }
 
 
-def test_the_private_feed_has_the_way_in_three_times_and_no_source() -> None:
+def test_the_private_feed_has_the_join_link_three_times_and_no_source() -> None:
     text = lines(feed([NOVEMBER], ALL, COMMUNITY, name="n", join=join_url))
     url = join_url(NOVEMBER)
     assert f"LOCATION:{url}" in text
@@ -292,7 +290,7 @@ def test_the_private_feed_has_the_way_in_three_times_and_no_source() -> None:
     assert not any(line.startswith("SOURCE") for line in text)
 
 
-def test_an_answer_and_an_alarm_stand_in_a_private_feed_but_not_for_a_cancelled_meeting() -> None:
+def test_a_private_feed_has_an_answer_and_an_alarm_except_for_a_cancelled_meeting() -> None:
     given_at = CHANGED + timedelta(hours=2)
     for occurrence in (NOVEMBER, CANCELLED):
         text = lines(
@@ -325,7 +323,7 @@ def test_the_same_state_gives_the_same_bytes(occurrences: list[Occurrence]) -> N
     assert public(*occurrences) == public(*OCCURRENCES)
 
 
-def test_a_name_with_a_line_break_breaks_no_line() -> None:
+def test_a_line_break_in_a_name_does_not_break_a_line() -> None:
     octets = feed([NOVEMBER], ALL, COMMUNITY, name="Ours\r\nMETHOD:REQUEST")
     assert "NAME:Ours METHOD:REQUEST" in lines(octets)
     assert "METHOD:REQUEST" not in lines(octets)
@@ -338,7 +336,7 @@ def test_a_feed_without_meetings_is_still_a_valid_calendar() -> None:
 # State
 
 
-def test_a_cancelled_meeting_says_so_where_every_program_looks() -> None:
+def test_a_cancelled_meeting_says_so_in_every_property_that_programs_read() -> None:
     event = lines(public(CANCELLED))
     for line in (
         "STATUS:CANCELLED",
@@ -349,7 +347,7 @@ def test_a_cancelled_meeting_says_so_where_every_program_looks() -> None:
         assert line in event
 
 
-def test_a_cancelled_meeting_offers_no_way_in() -> None:
+def test_a_cancelled_meeting_has_no_join_link() -> None:
     for octets in (
         feed([CANCELLED], ALL, COMMUNITY, name="n", join=join_url),
         invite(CANCELLED, method="CANCEL"),
@@ -357,7 +355,7 @@ def test_a_cancelled_meeting_offers_no_way_in() -> None:
         assert "/go/" not in "\n".join(lines(octets))
 
 
-def test_sequence_counts_only_what_moves_or_cancels_and_the_stamp_every_change() -> None:
+def test_sequence_changes_when_a_meeting_moves_or_is_cancelled_and_the_stamp_with_every_change() -> None:
     event = lines(public(OCCURRENCES[1]))
     assert {"SEQUENCE:0", "DTSTAMP:20261103T081542Z", "LAST-MODIFIED:20261103T081542Z"} <= set(event)
     never_amended = lines(public(NOVEMBER))
@@ -412,7 +410,7 @@ def test_a_cancellation_ends_the_invitation_that_was_sent() -> None:
     assert calendar.vevent.uid.value == invitation_uid(held("2026-12-17"), HASH, COMMUNITY.domain)
 
 
-def test_an_invitation_of_before_can_be_cancelled_when_the_meeting_stands_again() -> None:
+def test_an_earlier_invitation_can_be_cancelled_after_the_meeting_is_reinstated() -> None:
     assert "STATUS:CANCELLED" in lines(invite(held("2026-12-17", reinstated=1, sequence=2), method="CANCEL"))
 
 
@@ -421,7 +419,7 @@ def test_nobody_is_invited_to_a_cancelled_meeting() -> None:
         invite(CANCELLED)
 
 
-def test_an_address_with_signs_that_mean_something_in_mailto_is_escaped() -> None:
+def test_characters_with_a_meaning_in_mailto_are_escaped_in_an_address() -> None:
     octets = invitation(
         NOVEMBER,
         SERIES,
@@ -450,16 +448,14 @@ prose = st.text(max_size=500).map(lambda text: accepted(require_prose, text))
 nasty = st.text(st.sampled_from("\\nN,;:\"^'%=& \u05d0\u200f🌱é"), max_size=120)
 
 
-def test_what_no_calendar_can_carry_is_refused_where_it_enters() -> None:
+def test_text_that_no_calendar_can_contain_is_refused_on_input() -> None:
     for text in ("a\r\nATTENDEE:b", "a\nb", "\x00", "a\x1bb", "a\x85b", "a\u2028b", "a" * 501):
         with pytest.raises(Refused):
             require_line(text, "topic")
 
 
 @given(line_of_text | nasty.map(str.strip), prose | nasty, line_of_text | nasty.map(str.strip))
-def test_topic_speakers_materials_and_names_are_carried_faithfully(
-    topic: str, materials: str, name: str
-) -> None:
+def test_topic_speakers_materials_and_names_arrive_unchanged(topic: str, materials: str, name: str) -> None:
     """Quotes, commas, semicolons, backslashes, both directions, emoji and 500 characters, in each kind of calendar."""
     occurrence = replace(NOVEMBER, topic=topic, materials=materials, speakers=name)
     own = feed([occurrence], ALL, COMMUNITY, name=name, join=join_url)
@@ -477,7 +473,7 @@ def test_topic_speakers_materials_and_names_are_carried_faithfully(
 
 
 @given(line_of_text | nasty)
-def test_a_name_breaks_no_parameter_and_keeps_all_but_what_none_can_carry(name: str) -> None:
+def test_a_name_fits_a_parameter_and_loses_only_what_no_parameter_can_contain(name: str) -> None:
     event = read(invite(NOVEMBER, name=name)).vevent
     assert event.attendee.value == "mailto:ama@example.org"
     carried = name.strip().replace('"', "'").replace("\\", "/") or "ama@example.org"
@@ -486,7 +482,7 @@ def test_a_name_breaks_no_parameter_and_keeps_all_but_what_none_can_carry(name: 
 
 
 @given(st.text(st.characters(categories=("Cc", "Cs", "Zl", "Zp", "L")), max_size=50))
-def test_even_what_should_never_have_come_in_forges_no_line(text: str) -> None:
+def test_even_text_that_should_have_been_refused_forges_no_line(text: str) -> None:
     forged = f"{text}\r\nATTENDEE:mailto:eve@example.org"
     series = replace(SERIES, title=forged, description=forged)
     occurrence = replace(NOVEMBER, topic=forged, speakers=forged, materials=forged)
@@ -500,7 +496,7 @@ def test_even_what_should_never_have_come_in_forges_no_line(text: str) -> None:
 @pytest.mark.parametrize(
     "zone", ["Europe/London", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca"]
 )
-def test_every_start_and_end_near_a_clock_change_is_read_as_the_instant_it_is(zone: str) -> None:
+def test_every_start_and_end_near_a_clock_change_is_read_as_the_right_instant(zone: str) -> None:
     """A meeting every half hour through the changes of 2026: wall times shown once, twice, and around a gap."""
     moments = [
         datetime(2026, month, day, tzinfo=UTC) + timedelta(minutes=30 * half)
@@ -518,9 +514,9 @@ def test_every_start_and_end_near_a_clock_change_is_read_as_the_instant_it_is(zo
         )
         for moment in moments
     ]
-    found = read(public(*occurrences, series=series)).vevent_list
-    assert [event.dtstart.value.astimezone(UTC) for event in found] == moments
-    assert {event.dtend.value.astimezone(UTC) - event.dtstart.value.astimezone(UTC) for event in found} == {
+    events = read(public(*occurrences, series=series)).vevent_list
+    assert [event.dtstart.value.astimezone(UTC) for event in events] == moments
+    assert {event.dtend.value.astimezone(UTC) - event.dtstart.value.astimezone(UTC) for event in events} == {
         timedelta(minutes=45)
     }
 
@@ -536,23 +532,25 @@ def test_a_wall_time_that_comes_twice_is_written_in_utc() -> None:
         )
 
 
-def test_a_start_that_the_clocks_skip_is_said_as_they_show_it() -> None:
+def test_a_start_that_the_clocks_skip_is_written_as_they_show_it() -> None:
     series = replace(SERIES, rule="FREQ=DAILY", start=time(1, 30))
     assert "DTSTART;TZID=Europe/London:20260329T023000" in lines(public(held("2026-03-29", series)))
 
 
 @pytest.mark.parametrize("zone", ["Atlantic/Reykjavik", "Africa/Abidjan", "Asia/Kolkata", "Europe/London"])
-def test_the_home_zone_is_named_even_where_it_is_like_utc(zone: str) -> None:
+def test_the_home_zone_is_named_even_if_it_equals_utc(zone: str) -> None:
     """icalendar would write zones with the offset of UTC as UTC."""
     series = replace(SERIES, zone=zone)
-    found = lines(public(held("2026-11-19", series), series=series))
-    assert {f"DTSTART;TZID={zone}:20261119T180000", f"TZID:{zone}", f"X-WR-TIMEZONE:{zone}"} <= set(found)
+    feed_lines = lines(public(held("2026-11-19", series), series=series))
+    assert {f"DTSTART;TZID={zone}:20261119T180000", f"TZID:{zone}", f"X-WR-TIMEZONE:{zone}"} <= set(
+        feed_lines
+    )
 
 
 def test_a_home_in_utc_needs_no_zone_block() -> None:
     series = replace(SERIES, zone="UTC")
-    found = lines(public(held("2026-11-19", series), series=series))
-    assert "DTSTART:20261119T180000Z" in found and "BEGIN:VTIMEZONE" not in found
+    feed_lines = lines(public(held("2026-11-19", series), series=series))
+    assert "DTSTART:20261119T180000Z" in feed_lines and "BEGIN:VTIMEZONE" not in feed_lines
 
 
 def test_several_home_zones_have_a_block_each() -> None:
@@ -571,14 +569,14 @@ def test_the_window_is_a_year_back_and_two_ahead_in_whole_months() -> None:
 
 
 @given(st.datetimes(datetime(2020, 1, 1), datetime(2090, 1, 1), timezones=st.just(ZoneInfo("Europe/London"))))
-def test_the_window_never_holds_less_and_changes_only_with_the_month(now: datetime) -> None:
+def test_the_window_is_never_shorter_and_changes_only_with_the_month(now: datetime) -> None:
     since, until = feed_window(now)
     assert since <= now - timedelta(days=365)
     assert until >= now + timedelta(days=2 * 365)
     assert feed_window(now.astimezone(UTC).replace(day=1, hour=0, minute=0)) == (since, until)
 
 
-def test_an_event_without_a_room_has_no_way_in_but_says_that_it_follows() -> None:
+def test_an_event_without_a_room_says_that_the_join_link_will_follow() -> None:
     bare, roomless = replace(SERIES, link=""), replace(NOVEMBER, link="")
     octets = feed([roomless], {bare.slug: bare}, COMMUNITY, name="x", join=join_url).replace(b"\r\n ", b"")
     assert b"/go/" not in octets
@@ -605,7 +603,7 @@ OLD_NAMES = sorted(
 """All accepted former names of zones: more than a hundred."""
 
 
-def test_the_old_names_are_all_there() -> None:
+def test_all_old_zone_names_are_tested() -> None:
     assert len(OLD_NAMES) > 100
     assert {"America/Godthab", "Asia/Calcutta", "Europe/Kiev", "US/Pacific", "GB", "Asia/Katmandu"} <= set(
         OLD_NAMES
@@ -616,17 +614,17 @@ def test_the_old_names_are_all_there() -> None:
 def test_a_calendar_names_a_zone_by_its_present_name_whatever_the_settings_call_it(name: str) -> None:
     """With America/Godthab, KDE's parser is an hour early on days on which clocks change."""
     series = replace(SERIES, zone=name)
-    one = series.occurrence(date(2026, 11, 19), ADOPTED)
+    occurrence = series.occurrence(date(2026, 11, 19), ADOPTED)
     present = canonical_zone(name)
     for octets in (
-        feed([one], {series.slug: series}, COMMUNITY, name="x"),
+        feed([occurrence], {series.slug: series}, COMMUNITY, name="x"),
         feed([], {series.slug: series}, COMMUNITY, name="x"),
         invitation(
-            one,
+            occurrence,
             series,
             COMMUNITY,
             method="REQUEST",
-            uid=invitation_uid(one, HASH, COMMUNITY.domain),
+            uid=invitation_uid(occurrence, HASH, COMMUNITY.domain),
             attendee_name="Ann",
             attendee_address="ann@example.org",
             join_url=ROOM,
@@ -638,8 +636,8 @@ def test_a_calendar_names_a_zone_by_its_present_name_whatever_the_settings_call_
         assert f":{name}\r\n" not in text and f"TZID={name}:" not in text
         if present != "UTC":
             assert f"BEGIN:VTIMEZONE\r\nTZID:{present}\r\n" in text
-    assert feed([one], {series.slug: series}, COMMUNITY, name="x") == feed(
-        [replace(one, zone=present)], {series.slug: replace(series, zone=present)}, COMMUNITY, name="x"
+    assert feed([occurrence], {series.slug: series}, COMMUNITY, name="x") == feed(
+        [replace(occurrence, zone=present)], {series.slug: replace(series, zone=present)}, COMMUNITY, name="x"
     )
 
 

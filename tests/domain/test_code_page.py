@@ -28,8 +28,8 @@ COUNTRIES = {"cp1254": "Turkey", "cp1255": "Israel", "big5": "Taiwan", "cp1257":
 )
 def test_one_name_is_enough_to_tell_the_code_page(codec: str, name: str) -> None:
     table = f"email,name,country\na@example.org,{name},{COUNTRIES.get(codec, '')}\n"
-    found = guess_code_page(table.encode(codec))
-    assert table.encode(codec).decode(found.codec) == table and found.sample == name
+    guess = guess_code_page(table.encode(codec))
+    assert table.encode(codec).decode(guess.codec) == table and guess.sample == name
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_one_name_is_enough_to_tell_the_code_page(codec: str, name: str) -> None
         ("cp1253", "Άννα", "GR"),
     ],
 )
-def test_the_country_beside_a_name_helps_to_tell(codec: str, name: str, country: str) -> None:
+def test_the_country_beside_a_name_helps_to_tell_the_code_page(codec: str, name: str, country: str) -> None:
     assert (
         guess_code_page(f"email,name,country\na@example.org,{name},{country}\n".encode(codec)).sample == name
     )
@@ -66,12 +66,12 @@ def test_the_country_beside_a_name_helps_to_tell(codec: str, name: str, country:
         ("koi8-r", "koi8-r"),
     ],
 )
-def test_encodings_are_known_by_what_people_call_them(text: str, codec: str) -> None:
+def test_encodings_are_known_by_their_common_names(text: str, codec: str) -> None:
     assert require_encoding(text) == codec
 
 
 @pytest.mark.parametrize("text", ["", "klingon", "base64", "rot13", "zip", "9999", "idna\x00"])
-def test_what_is_no_encoding_of_text_is_refused(text: str) -> None:
+def test_a_name_of_no_text_encoding_is_refused(text: str) -> None:
     with pytest.raises(Refused, match="is not known; write, for example, utf-8"):
         require_encoding(text)
 
@@ -88,7 +88,7 @@ def test_what_is_no_encoding_of_text_is_refused(text: str) -> None:
         ("李娜", "gb18030", "cp949"),
     ],
 )
-def test_a_misread_name_is_known_from_the_right_one_and_never_the_other_way(
+def test_a_misread_name_is_recognised_and_the_right_one_is_not_taken_for_it(
     right: str, written: str, read: str
 ) -> None:
     wrong = right.encode(written).decode(read)
@@ -96,16 +96,16 @@ def test_a_misread_name_is_known_from_the_right_one_and_never_the_other_way(
     assert not is_misread(right, as_read=wrong, certain=False)
 
 
-def test_another_name_is_no_misread_one() -> None:
+def test_another_name_is_not_a_misread_one() -> None:
     assert not is_misread("Olga", as_read="Ольга", certain=True)
     assert not is_misread("Zoë Smith", as_read="Zoë", certain=True)
     assert not is_misread("Zoë", as_read="Zoë", certain=True)
 
 
 @given(st.binary(min_size=1, max_size=200))
-def test_no_bytes_break_the_guess(data: bytes) -> None:
+def test_any_bytes_can_be_guessed_without_an_error(data: bytes) -> None:
     assert guess_code_page(data).sample.isprintable()
 
 
-def test_ascii_is_plausible_anywhere() -> None:
+def test_ascii_is_plausible_in_every_code_page() -> None:
     assert plausibility("Ann Smith", "cp1251") == 1

@@ -9,7 +9,7 @@ from scheduler.domain.errors import Refused
 
 
 @given(st.integers(0, 9999), st.integers(0, 99999), st.integers(0, 999999))
-def test_days_hours_and_minutes_add_up(days: int, hours: int, minutes: int) -> None:
+def test_days_hours_and_minutes_are_added(days: int, hours: int, minutes: int) -> None:
     length = timedelta(days=days, hours=hours, minutes=minutes)
     assert parse_duration(f"{days}d {hours}h {minutes}m") == length
     assert parse_duration(f"{days}d{hours}h{minutes}m") == length
@@ -25,7 +25,7 @@ def test_days_hours_and_minutes_add_up(days: int, hours: int, minutes: int) -> N
         ("1d 30m", timedelta(days=1, minutes=30)),
     ],
 )
-def test_parts_may_be_left_out(text: str, length: timedelta) -> None:
+def test_any_part_of_a_duration_may_be_left_out(text: str, length: timedelta) -> None:
     assert parse_duration(text) == length
 
 
@@ -49,5 +49,5 @@ def test_anything_else_is_refused(text: str) -> None:
         (timedelta(days=400), "400 d"),
     ],
 )
-def test_a_length_of_time_is_told_in_its_two_largest_units(length: timedelta, words: str) -> None:
+def test_a_length_of_time_is_written_in_its_two_largest_units(length: timedelta, words: str) -> None:
     assert format_duration(length) == words

@@ -72,7 +72,7 @@ def test_a_tag_is_given_its_usual_form(text: str, tag: str) -> None:
         "x" * 9999,
     ],
 )
-def test_what_is_no_tag_is_refused_in_one_short_line(text: str) -> None:
+def test_text_that_is_not_a_tag_is_refused_in_one_short_line(text: str) -> None:
     with pytest.raises(
         Refused, match=r"^language '.* is not known; write a language and country, such as en-GB$"
     ) as refusal:
@@ -96,7 +96,7 @@ def test_lists_may_name_a_language_in_english_or_in_itself(text: str, tag: str) 
 
 
 @pytest.mark.parametrize("text", ["", " ", "Klingonese", "European Union", "root"])
-def test_what_names_no_language_gives_none(text: str) -> None:
+def test_text_that_names_no_language_gives_none(text: str) -> None:
     assert find_locale(text) is None
 
 
@@ -127,7 +127,7 @@ def test_the_hour_cycle_is_that_of_cldr(tag: str, cycle: str) -> None:
     assert hour_cycle(tag) == cycle
 
 
-def test_a_letter_h_in_quotation_marks_is_no_twelve_hour_clock() -> None:
+def test_a_letter_h_in_quotation_marks_does_not_mean_a_twelve_hour_clock() -> None:
     """Quebec writes 18 h 00."""
     assert hour_cycle("fr-CA") == "h23"
 
@@ -135,18 +135,18 @@ def test_a_letter_h_in_quotation_marks_is_no_twelve_hour_clock() -> None:
 @pytest.mark.parametrize(
     ("tag", "cycle"), [("no-NO", "h23"), ("en-NO", "h23"), ("en-EG", "h12"), ("tlh", "h23"), ("", "h23")]
 )
-def test_a_pair_that_cldr_lacks_has_the_clock_of_its_country(tag: str, cycle: str) -> None:
+def test_a_locale_that_cldr_does_not_know_has_the_clock_of_its_country(tag: str, cycle: str) -> None:
     assert hour_cycle(tag) == cycle
 
 
 @given(st.text() | st.from_regex(r"\A[A-Za-z]{1,4}([-_][A-Za-z0-9]{1,8}){0,3}\Z"))
-def test_no_text_breaks_the_look_up(text: str) -> None:
-    found = find_locale(text)
+def test_any_text_can_be_looked_up_without_an_error(text: str) -> None:
+    tag = find_locale(text)
     assert hour_cycle(text) in ("h12", "h23")
-    assert found is None or find_locale(found) == found
+    assert tag is None or find_locale(tag) == tag
 
 
-def test_a_wish_for_an_hour_cycle_is_part_of_the_tag_and_taken_off_again() -> None:
+def test_an_hour_cycle_is_added_to_the_tag_and_removed_again() -> None:
     """RFC 6067: Unicode extensions of a language tag come after -u-."""
     assert require_locale("en_GB-U-HC-H12") == "en-GB-u-hc-h12" == with_hour_cycle("en-GB", "h12")
     assert [hour_cycle(tag) for tag in ("en-GB", "en-GB-u-hc-h12", "en-US-u-hc-h23")] == ["h23", "h12", "h23"]
@@ -229,7 +229,7 @@ def test_a_country_is_known_by_its_codes_and_names(text: str, code: str) -> None
 @pytest.mark.parametrize(
     "text", ["", " ", "--", "(", ",", "XX", "EU", "Ruritania", "Congo", "Virgin Islands", "London"]
 )
-def test_what_means_none_or_several_is_refused(text: str) -> None:
+def test_a_text_that_means_no_country_or_several_is_refused(text: str) -> None:
     assert find_country(text) is None
     with pytest.raises(Refused, match="^country '"):
         require_country(text)
@@ -278,6 +278,6 @@ def test_every_name_and_code_of_the_picker_and_the_table_is_understood() -> None
 
 
 @given(st.text())
-def test_no_text_breaks_the_look_up_of_a_country(text: str) -> None:
-    found = find_country(text)
-    assert found is None or found in dict(countries())
+def test_any_text_can_be_looked_up_as_a_country_without_an_error(text: str) -> None:
+    code = find_country(text)
+    assert code is None or code in dict(countries())

@@ -42,8 +42,10 @@ TWENTY_YEARS = occurrences(OURS, date(2026, 1, 1), 240)
 
 @pytest.mark.parametrize("zone", zone_tab_zones())
 def test_twenty_years_of_meetings_are_at_the_oracles_minute_and_weekday(zone: str) -> None:
-    for one, line in zip(TWENTY_YEARS, shown(zone, [one.starts for one in TWENTY_YEARS]), strict=True):
-        local = local_time(one, OURS, zone=zone)
+    for occurrence, line in zip(
+        TWENTY_YEARS, shown(zone, [occurrence.starts for occurrence in TWENTY_YEARS]), strict=True
+    ):
+        local = local_time(occurrence, OURS, zone=zone)
         # No zone has an offset with seconds after 2026.
         assert f"{local.starts_at.isoformat(timespec='minutes')} {local.weekday}" == line
 
@@ -64,9 +66,9 @@ def test_any_rule_starts_at_its_wall_time_by_the_oracles_home_clocks(
     rule: str, start: time, home: str
 ) -> None:
     held = occurrences(series(rule, start, home), date(2026, 1, 1), 60)
-    for one, line in zip(held, shown(home, [one.starts for one in held]), strict=True):
-        wall = datetime.combine(one.date, start)
-        in_gap = home == "Europe/London" and one.date.month == 3 and start == time(1, 30)
+    for occurrence, line in zip(held, shown(home, [occurrence.starts for occurrence in held]), strict=True):
+        wall = datetime.combine(occurrence.date, start)
+        in_gap = home == "Europe/London" and occurrence.date.month == 3 and start == time(1, 30)
         # RFC 5545 section 3.3.5: a time that the clocks skip uses the offset before the gap.
         expected = wall + timedelta(hours=1) if in_gap else wall
         assert line.startswith(f"{expected:%Y-%m-%dT%H:%M}")
@@ -88,26 +90,27 @@ def test_any_rule_starts_at_its_wall_time_by_the_oracles_home_clocks(
         ("Pacific/Kiritimati", ["F08:00", "F08:00", "F07:00", "F07:00", "F07:00"]),
     ],
 )
-def test_the_times_to_know(zone: str, expected: list[str]) -> None:
+def test_well_known_meetings_have_the_times_that_we_know(zone: str, expected: list[str]) -> None:
     days = [date(2026, 11, 19), date(2027, 3, 18), date(2027, 4, 15), date(2027, 7, 15), date(2027, 10, 21)]
-    found = []
+    local_starts = []
     for day in days:
         local = local_time(OURS.occurrence(day, ADOPTED), None, zone=zone)
-        found.append(("F" if local.weekday == "Friday" else "") + local.starts)
-    assert found == expected
+        local_starts.append(("F" if local.weekday == "Friday" else "") + local.starts)
+    assert local_starts == expected
 
 
 @given(st.sampled_from(zone_tab_zones()), st.integers(0, 239))
 def test_the_shift_is_the_difference_of_what_two_wall_clocks_show(zone: str, number: int) -> None:
-    one = TWENTY_YEARS[number]
-    before = OURS.date_before(one.date)
+    occurrence = TWENTY_YEARS[number]
+    before = OURS.date_before(occurrence.date)
     assert before
-    there = ZoneInfo(zone)
+    local_zone = ZoneInfo(zone)
     wall, last = (
-        moment.astimezone(there).replace(tzinfo=None) for moment in (one.starts, OURS.starts_on(before))
+        moment.astimezone(local_zone).replace(tzinfo=None)
+        for moment in (occurrence.starts, OURS.starts_on(before))
     )
-    apart = timedelta(days=(one.date - before).days)
-    local = local_time(one, OURS, zone=zone)
+    apart = timedelta(days=(occurrence.date - before).days)
+    local = local_time(occurrence, OURS, zone=zone)
     assert timedelta(minutes=local.shift_minutes) == wall - last - apart
     assert bool(local.clock_note) == bool(local.shift_minutes)
     assert bool(local.day_note) == bool(local.day_shift)
@@ -135,7 +138,7 @@ def test_the_note_says_whose_clocks_have_changed() -> None:
     assert note(date(2026, 12, 17), "Europe/Paris") == ""
 
 
-def test_the_first_a_moved_and_an_extra_meeting_have_no_shift() -> None:
+def test_first_moved_and_extra_meetings_have_no_shift() -> None:
     first = OURS.occurrence(date(2020, 7, 16), ADOPTED)
     assert local_time(first, OURS, zone="Asia/Kolkata").shift_minutes == 0
     spring = OURS.occurrence(date(2027, 3, 18), ADOPTED)
@@ -183,14 +186,14 @@ NOV, DEC, MAR = date(2026, 11, 19), date(2026, 12, 17), date(2027, 3, 18)
         (time(18), "Africa/Nairobi", 0, ""),
     ],
 )
-def test_a_changed_start_is_said_as_that_and_no_clocks_are_blamed(
+def test_a_changed_start_is_explained_without_blaming_the_clocks(
     start: time, zone: str, shift: int, note: str
 ) -> None:
-    found = note_after(held(NOV), held(DEC, start), zone, series(start=start))
-    assert found == (shift, note)
+    shift_and_note = note_after(held(NOV), held(DEC, start), zone, series(start=start))
+    assert shift_and_note == (shift, note)
 
 
-def test_a_changed_start_and_changed_clocks_are_both_said_and_nothing_where_they_cancel_out() -> None:
+def test_a_changed_start_and_changed_clocks_are_both_explained_unless_they_cancel_out() -> None:
     feb = date(2027, 2, 18)
     assert note_after(held(feb), held(MAR, time(19)), "America/New_York", series(start=time(19))) == (
         120,
@@ -215,12 +218,12 @@ def test_a_changed_start_and_changed_clocks_are_both_said_and_nothing_where_they
         ),
     ],
 )
-def test_a_changed_home_is_said_as_the_time_there(zone: str, shift: int, note: str) -> None:
+def test_a_changed_home_is_explained_by_the_time_there(zone: str, shift: int, note: str) -> None:
     settings = series(zone="Europe/Paris")
     assert note_after(held(NOV), held(DEC, zone="Europe/Paris"), zone, settings) == (shift, note)
 
 
-def test_a_home_that_is_renamed_or_has_the_same_clocks_is_no_change() -> None:
+def test_a_home_that_is_renamed_or_has_the_same_clocks_changes_nothing() -> None:
     settings = series(zone="Europe/Guernsey")
     assert note_after(held(NOV), held(DEC, zone="Europe/Guernsey"), "Asia/Kolkata", settings) == (0, "")
     spring = date(2027, 4, 15)
@@ -228,7 +231,7 @@ def test_a_home_that_is_renamed_or_has_the_same_clocks_is_no_change() -> None:
     assert (shift, note.partition(": ")[2]) == (-60, "the UK's clocks have changed and yours have not.")
 
 
-def test_a_meeting_that_kept_its_time_though_the_start_was_changed_shows_no_shift() -> None:
+def test_a_meeting_that_keeps_its_time_when_the_start_changes_shows_no_shift() -> None:
     assert note_after(held(NOV), held(DEC), "Africa/Nairobi", series(start=time(19))) == (0, "")
 
 
@@ -248,7 +251,7 @@ def test_after_a_moved_or_cancelled_meeting_the_clock_is_compared_with_the_usual
 
 def test_a_time_that_the_home_clocks_skip_blames_neither_the_rule_nor_other_clocks() -> None:
     sundays = series("FREQ=WEEKLY;BYDAY=SU", time(1, 30))
-    found = [
+    notes = [
         local_time(sundays.occurrence(date(2027, month, day), ADOPTED), sundays, zone=zone).clock_note
         for zone, month, day in (
             ("Europe/London", 3, 28),
@@ -257,7 +260,7 @@ def test_a_time_that_the_home_clocks_skip_blames_neither_the_rule_nor_other_cloc
             ("Asia/Kolkata", 4, 4),
         )
     ]
-    assert found == [
+    assert notes == [
         "02:30 this time, an hour later than last time: the UK's clocks skip 01:30 that day.",
         "01:30 this time, an hour earlier than last time: last time the UK's clocks skipped 01:30.",
         "",
@@ -278,8 +281,8 @@ def test_clocks_are_blamed_only_where_an_offset_changed(
     now, last = TWENTY_YEARS[number].date, TWENTY_YEARS[number - 1].date
     old = series(start=time(former // 2, former % 2 * 30), zone=home)
     new = series(start=time(start // 2, start % 2 * 30), zone=home)
-    before, one = old.occurrence(last, ADOPTED), new.occurrence(now, ADOPTED)
-    shift, note = note_after(before, one, zone, new)
+    before, occurrence = old.occurrence(last, ADOPTED), new.occurrence(now, ADOPTED)
+    shift, note = note_after(before, occurrence, zone, new)
     for place, blamed in ((zone, "your clocks have changed"), (home, "s clocks have changed and yours")):
         if blamed in note:
             offsets = {
@@ -301,11 +304,11 @@ def test_clocks_are_blamed_only_where_an_offset_changed(
         (45, "45 minutes"),
     ],
 )
-def test_lengths_are_said_as_people_do(minutes: int, words: str) -> None:
+def test_lengths_are_written_in_everyday_words(minutes: int, words: str) -> None:
     assert format_length(minutes) == words
 
 
-def test_clocks_and_offsets_read_as_people_write_them() -> None:
+def test_clock_times_and_offsets_are_written_as_people_write_them() -> None:
     evening = datetime(2026, 11, 19, 18, tzinfo=UTC)
     assert format_clock(evening, "h12") == "6:00 pm"
     assert format_clock(evening.replace(hour=0), "h12") == "12:00 am"

@@ -64,7 +64,7 @@ from scheduler.domain.mail_status import Kind, known_status, read_status, status
         ("name", None),
     ],
 )
-def test_headings_of_other_systems_say_who_may_be_mailed(heading: str, kind: Kind | None) -> None:
+def test_headings_of_other_systems_are_recognised(heading: str, kind: Kind | None) -> None:
     assert status_kind(heading) == kind
 
 
@@ -74,7 +74,7 @@ def test_headings_of_other_systems_say_who_may_be_mailed(heading: str, kind: Kin
     abonniert; aktiv; Inscrit; abonnée; suscrito; iscritto; ativo; geabonneerd; Prenumererar;
     Email Marketing: subscribed""".split(";"),
 )
-def test_good_words_are_mailed(word: str) -> None:
+def test_words_of_consent_mean_that_a_person_may_be_mailed(word: str) -> None:
     assert read_status("status", word) == "active"
 
 
@@ -87,7 +87,7 @@ def test_good_words_are_mailed(word: str) -> None:
     descadastrado; afgemeld; niet bevestigd; avregistrerad; spärrad; afmeldt; wypisany; отписан; global_unsubscribe;
     AUTO-UNSUBSCRIBED; role bounce; Non-marketing contact; not subscribed; deceased""".split(";"),
 )
-def test_bad_words_are_not_mailed(word: str) -> None:
+def test_words_of_refusal_mean_that_a_person_may_not_be_mailed(word: str) -> None:
     assert read_status("status", word) in ("left", "paused", "pending")
 
 
@@ -139,7 +139,7 @@ def test_an_unknown_word_is_a_problem(word: str) -> None:
         ("status", "", "active"),
     ],
 )
-def test_flags_and_dates_are_read_by_what_their_column_is_about(kind: Kind, text: str, status: str) -> None:
+def test_flags_and_dates_are_read_by_the_kind_of_their_column(kind: Kind, text: str, status: str) -> None:
     assert read_status(kind, text) == status
 
 

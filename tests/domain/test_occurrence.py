@@ -43,23 +43,25 @@ def test_the_third_thursday_is_between_the_15th_and_the_21st() -> None:
         ({"start": time(18, 0, 30)}, "HH:MM"),
     ],
 )
-def test_a_wrong_series_is_refused_with_what_is_accepted(values: dict[str, object], complaint: str) -> None:
+def test_the_refusal_of_a_wrong_series_says_what_is_accepted(
+    values: dict[str, object], complaint: str
+) -> None:
     with pytest.raises(Refused, match=complaint):
         series(**values)
 
 
-def test_the_status_follows_from_what_was_changed() -> None:
-    one = series().occurrence(date(2026, 11, 19), NOW)
-    values = {name: getattr(one, name) for name in one.__dataclass_fields__}
-    later = {"starts": one.starts + timedelta(hours=1), "ends": one.ends + timedelta(hours=1)}
-    assert one.status is Status.SCHEDULED
+def test_the_status_follows_from_the_changes() -> None:
+    occurrence = series().occurrence(date(2026, 11, 19), NOW)
+    values = {name: getattr(occurrence, name) for name in occurrence.__dataclass_fields__}
+    later = {"starts": occurrence.starts + timedelta(hours=1), "ends": occurrence.ends + timedelta(hours=1)}
+    assert occurrence.status is Status.SCHEDULED
     assert Occurrence(**{**values, **later}).status is Status.MOVED
     assert Occurrence(**{**values, **later, "cancelled": True}).status is Status.CANCELLED
 
 
 def test_a_naive_datetime_is_refused() -> None:
-    one = series().occurrence(date(2026, 11, 19), NOW)
-    values = {name: getattr(one, name) for name in one.__dataclass_fields__}
+    occurrence = series().occurrence(date(2026, 11, 19), NOW)
+    values = {name: getattr(occurrence, name) for name in occurrence.__dataclass_fields__}
     with pytest.raises(ValueError, match="naive"):
         Occurrence(**{**values, "starts": datetime(2026, 11, 19, 18)})
 
@@ -67,12 +69,12 @@ def test_a_naive_datetime_is_refused() -> None:
 @pytest.mark.parametrize(
     "text", ["tea", "tea/2026-13-01", "tea/2026-11-19T2460", "Tea/2026-11-19", "tea/2026-11-19 "]
 )
-def test_what_is_no_key_is_refused(text: str) -> None:
+def test_text_that_is_not_a_key_is_refused(text: str) -> None:
     with pytest.raises(Refused, match="is not an occurrence"):
         OccurrenceKey.parse(text)
 
 
-def test_a_gap_is_known_and_read_with_the_offset_before_it() -> None:
+def test_a_start_in_a_gap_has_the_offset_before_it() -> None:
     skipped = datetime(2027, 3, 28, 1, 30)
     assert in_gap(skipped, "Europe/London")
     assert not in_gap(skipped, "Asia/Kolkata")

@@ -46,7 +46,7 @@ from scheduler.domain.zone import zone_tab_zones
         ("CD", "", "Lubumbashi", "Africa/Lubumbashi"),
     ],
 )
-def test_a_state_or_city_says_the_zone(country: str, state: str, city: str, zone: str) -> None:
+def test_a_state_or_city_gives_the_zone(country: str, state: str, city: str, zone: str) -> None:
     assert zone_of_place(country, state=state, city=city) == zone
 
 
@@ -66,14 +66,19 @@ def test_a_state_or_city_says_the_zone(country: str, state: str, city: str, zone
         ("CN", "", "Urumqi"),
     ],
 )
-def test_a_place_that_may_be_in_several_zones_says_none(country: str, state: str, city: str) -> None:
+def test_a_place_that_may_be_in_several_zones_gives_none(country: str, state: str, city: str) -> None:
     assert zone_of_place(country, state=state, city=city) is None
 
 
-def test_every_zone_of_the_generated_tables_is_one_of_today() -> None:
+def test_every_zone_in_the_generated_tables_exists_today() -> None:
     from scheduler.domain import place
 
-    zones = {zone for code in place._subdivisions().values() for one in code.values() for zone in one.zones}
+    zones = {
+        zone
+        for code in place._subdivisions().values()
+        for subdivision in code.values()
+        for zone in subdivision.zones
+    }
     zones |= {zone.partition("=")[0] for row in place._rows("cities.tsv") for zone in row[2].split()}
     zones |= {row[2] for row in place._rows("windows_zones.tsv")}
     assert zones - set(zone_tab_zones()) <= {"UTC"}

@@ -54,25 +54,25 @@ def test_a_due_time_in_a_gap_is_the_first_instant_after_it_and_in_a_fold_the_fir
 def test_the_first_instant_is_the_earliest_at_which_the_clocks_show_the_time_or_later(
     zone: str, wall: datetime
 ) -> None:
-    found = first_instant(wall, zone)
-    there = ZoneInfo(zone)
-    assert found.astimezone(there).replace(tzinfo=None) >= wall
-    assert (found - timedelta(seconds=1)).astimezone(there).replace(tzinfo=None) < wall
+    instant = first_instant(wall, zone)
+    tz = ZoneInfo(zone)
+    assert instant.astimezone(tz).replace(tzinfo=None) >= wall
+    assert (instant - timedelta(seconds=1)).astimezone(tz).replace(tzinfo=None) < wall
 
 
 @given(
     zone=st.sampled_from(zone_tab_zones()),
     day=st.dates(date(2026, 1, 1), date(2046, 1, 1)),
     days=st.integers(0, 60),
-    at=st.times().map(lambda one: one.replace(second=0, microsecond=0)),
+    at=st.times().map(lambda moment: moment.replace(second=0, microsecond=0)),
 )
 def test_a_follow_up_is_due_after_the_end_and_at_the_members_own_hour_where_that_is_after_it(
     zone: str, day: date, days: int, at: time
 ) -> None:
     meeting = SERIES.occurrence(day, datetime(2026, 1, 1, tzinfo=UTC))
     policy = Policy(slug="after", kind=Kind.FOLLOW_UP, days_after=days, at=at)
-    due, there = policy.due_about(meeting, zone), ZoneInfo(zone)
-    wall = datetime.combine(meeting.starts.astimezone(there).date() + timedelta(days=days), at)
+    due, tz = policy.due_about(meeting, zone), ZoneInfo(zone)
+    wall = datetime.combine(meeting.starts.astimezone(tz).date() + timedelta(days=days), at)
     assert due > meeting.ends
     assert due in (first_instant(wall, zone), meeting.ends + timedelta(hours=1))
     assert (due == first_instant(wall, zone)) or first_instant(wall, zone) <= meeting.ends
@@ -87,7 +87,7 @@ def test_a_follow_up_is_due_after_the_end_and_at_the_members_own_hour_where_that
     assert want.expires == max(due, policy.due_about(meeting, "UTC")) + timedelta(days=14)
 
 
-def test_a_lag_counts_from_the_end_and_is_one_instant_for_all() -> None:
+def test_a_lag_counts_from_the_end_and_is_the_same_instant_for_all() -> None:
     meeting = SERIES.occurrence(date(2026, 11, 19), datetime(2026, 1, 1, tzinfo=UTC))
     policy = Policy(slug="after", kind=Kind.FOLLOW_UP, lag=timedelta(hours=2))
     assert policy.due_about(meeting, "Pacific/Auckland") == meeting.ends + timedelta(hours=2)

@@ -56,7 +56,7 @@ def test_a_rule_may_be_written_in_words_or_as_calendars_export_it(words: str, ru
 @pytest.mark.parametrize(
     "words", ["every second Wednesday", "every third Thursday", "every 2nd Monday", "every fourth Friday"]
 )
-def test_words_with_two_meanings_are_asked_about(words: str) -> None:
+def test_words_with_two_meanings_are_refused_with_both_meanings(words: str) -> None:
     with pytest.raises(Refused, match=r"has two meanings; write '.* of the month' or 'every \d weeks on"):
         series(words)
 
@@ -103,8 +103,8 @@ def test_an_end_in_utc_is_compared_with_the_instant_of_the_meeting(until: str, l
 
 def test_an_end_in_utc_is_a_home_date_elsewhere() -> None:
     """08:00 in Auckland on the 18th is 19:00 UTC on the 17th."""
-    there = series("FREQ=DAILY;UNTIL=20261217T190000Z", zone="Pacific/Auckland", start=time(8))
-    assert list(there.dates(date(2026, 12, 1)))[-1] == date(2026, 12, 18)
+    in_auckland = series("FREQ=DAILY;UNTIL=20261217T190000Z", zone="Pacific/Auckland", start=time(8))
+    assert list(in_auckland.dates(date(2026, 12, 1)))[-1] == date(2026, 12, 18)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_rule_that_makes_no_sense_is_refused_at_once(rule: str, complaint: str
     assert str(caught.value).isprintable()
 
 
-def test_the_rarest_dates_are_still_given() -> None:
+def test_the_rarest_dates_are_found() -> None:
     """29 February on a Monday: 2044, 2072, and 2112 across the year 2100, which is not a leap year."""
     rare = series("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO")
     assert [day.year for day in islice(rare.dates(date(2030, 1, 1)), 3)] == [2044, 2072, 2112]

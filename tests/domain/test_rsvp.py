@@ -16,7 +16,7 @@ HASH = "abcdefghijklmnopqrstuvwxyz"
 
 
 @pytest.mark.parametrize("write", [returned.outlook, returned.google, returned.apple])
-def test_what_programs_write_is_read(write: object) -> None:
+def test_replies_of_common_calendar_programs_are_read(write: object) -> None:
     assert callable(write)
     for ends in ("\n", "\r\n"):
         text = write("uid@example.org", "bo@example.org", "DECLINED", sequence=2).replace("\n", ends)
@@ -31,22 +31,22 @@ def test_what_programs_write_is_read(write: object) -> None:
         ]
 
 
-def test_bad_values_are_passed_over() -> None:
+def test_bad_values_are_ignored() -> None:
     text = (
         returned.google("u", "bo@example.org")
         .replace("SEQUENCE:0", "SEQUENCE:x")
         .replace("20261110T130000Z", "2026")
     )
-    (one,) = read_replies(text)
-    assert (one.sequence, one.stamped) == (None, None)
-    (one,) = read_replies(returned.google("u", "bo@example.org", sequence=9 * 10**12))
-    assert one.sequence == 2**31 - 1
-    (one,) = read_replies(returned.google("u", "bo%2Btea@example.org?subject=x"))
-    assert one.attendees[0].addresses == ("bo+tea@example.org",)
+    (reply,) = read_replies(text)
+    assert (reply.sequence, reply.stamped) == (None, None)
+    (reply,) = read_replies(returned.google("u", "bo@example.org", sequence=9 * 10**12))
+    assert reply.sequence == 2**31 - 1
+    (reply,) = read_replies(returned.google("u", "bo%2Btea@example.org?subject=x"))
+    assert reply.attendees[0].addresses == ("bo+tea@example.org",)
     assert read_replies(returned.google("u", "nobody"))[0].attendees[0].addresses == ()
 
 
-def test_only_a_reply_is_one() -> None:
+def test_only_an_object_with_method_reply_is_a_reply() -> None:
     assert (
         read_replies(returned.google("u", "bo@example.org").replace("METHOD:REPLY", "METHOD:REQUEST")) == []
     )
@@ -54,11 +54,11 @@ def test_only_a_reply_is_one() -> None:
     assert read_replies("") == []
 
 
-def test_an_answer_in_the_zone_block_or_behind_the_event_is_not_the_events() -> None:
+def test_properties_in_the_zone_block_or_after_the_event_do_not_belong_to_the_event() -> None:
     text = returned.google("u", "bo@example.org").replace(
         "END:VCALENDAR", "UID:other\nSEQUENCE:9\nEND:VCALENDAR"
     )
-    assert [(one.uid, one.sequence) for one in read_replies(text)] == [("u", 0)]
+    assert [(reply.uid, reply.sequence) for reply in read_replies(text)] == [("u", 0)]
 
 
 @pytest.mark.parametrize(
@@ -76,16 +76,16 @@ def test_an_answer_in_the_zone_block_or_behind_the_event_is_not_the_events() -> 
         "DESCRIPTION:" + "x" * 20_000 + "\n",
     ],
 )
-def test_lines_that_are_bad_or_of_an_alarm_change_no_answer(lines: str) -> None:
+def test_bad_lines_and_lines_of_an_alarm_change_no_answer(lines: str) -> None:
     text = returned.google("u", "bo@example.org", "DECLINED").replace("DTSTART:", f"{lines}DTSTART:", 1)
-    (one,) = read_replies(text)
-    assert (one.uid, one.sequence, one.answer_of("bo@example.org")) == ("u", 0, "declined")
+    (reply,) = read_replies(text)
+    assert (reply.uid, reply.sequence, reply.answer_of("bo@example.org")) == ("u", 0, "declined")
 
 
-def test_a_uid_that_we_gave_names_its_meeting() -> None:
-    for day, again in ((date(2026, 11, 19), 0), (date(2027, 3, 18), 12)):
+def test_a_uid_of_our_own_identifies_its_meeting() -> None:
+    for day, reinstated in ((date(2026, 11, 19), 0), (date(2027, 3, 18), 12)):
         occurrence = SERIES.occurrence(day, NOW)
-        object.__setattr__(occurrence, "reinstated", again)
+        object.__setattr__(occurrence, "reinstated", reinstated)
         uid = invitation_uid(occurrence, HASH, "example.org")
         assert read_uid(uid, "example.org") == (occurrence.key, HASH)
         assert read_uid(f" {uid.upper()} ", "example.org") == (occurrence.key, HASH)
@@ -104,15 +104,15 @@ def test_a_uid_that_we_gave_names_its_meeting() -> None:
 
 
 def test_the_highest_sequence_and_then_the_latest_stamp_comes_last() -> None:
-    def one(sequence: int, stamped: datetime | None) -> CalendarReply:
+    def reply_of(sequence: int, stamped: datetime | None) -> CalendarReply:
         return CalendarReply(uid="u", attendees=(), sequence=sequence, stamped=stamped)
 
     early, late = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 2, tzinfo=UTC)
-    assert newest([one(1, early), one(0, late), one(0, None), one(0, early)], NOW) == [
-        one(0, early),
-        one(0, late),
-        one(0, None),
-        one(1, early),
+    assert newest([reply_of(1, early), reply_of(0, late), reply_of(0, None), reply_of(0, early)], NOW) == [
+        reply_of(0, early),
+        reply_of(0, late),
+        reply_of(0, None),
+        reply_of(1, early),
     ]
 
 
@@ -140,8 +140,8 @@ _LINES = st.sampled_from(
 
 
 @given(st.lists(_LINES | st.text(max_size=60), max_size=40).map("\r\n".join))
-def test_no_calendar_breaks_the_reading(text: str) -> None:
-    for one in read_replies(text):
-        assert all(address.isprintable() for line in one.attendees for address in line.addresses)
-        assert 0 <= (one.sequence or 0) < 2**31
-        read_uid(one.uid, "example.org")
+def test_any_calendar_can_be_read_without_an_error(text: str) -> None:
+    for reply in read_replies(text):
+        assert all(address.isprintable() for line in reply.attendees for address in line.addresses)
+        assert 0 <= (reply.sequence or 0) < 2**31
+        read_uid(reply.uid, "example.org")

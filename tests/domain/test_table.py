@@ -17,8 +17,8 @@ KNOWN = {"name", "email"}
 
 def read(data: bytes | str, encoding: str | None = None) -> tuple[tuple[str, ...], list[Record]]:
     octets = data.encode() if isinstance(data, str) else data
-    found = open_table(octets, known=KNOWN.__contains__, encoding=encoding)
-    return found.headings, list(found.records)
+    table = open_table(octets, known=KNOWN.__contains__, encoding=encoding)
+    return table.headings, list(table.records)
 
 
 def written(rows: list[list[str]], delimiter: str, line_end: str, encoding: str) -> bytes:
@@ -44,7 +44,7 @@ CELLS = st.text(st.sampled_from("abcåéß€ '\";,\t\n=+-@01"), max_size=12)
     st.sampled_from(["\n", "\r\n", "\r"]),
     st.sampled_from(ENCODINGS),
 )
-def test_what_was_written_is_read_back(
+def test_a_written_length_is_read_back(
     rows: list[tuple[str, str, str]], delimiter: str, line_end: str, encoding: str
 ) -> None:
     headings = ["name", "email", "other, things; é"]
@@ -58,7 +58,7 @@ def test_what_was_written_is_read_back(
 
 
 @given(st.binary(max_size=400) | st.text(max_size=200).map(str.encode))
-def test_no_bytes_break_the_reading(data: bytes) -> None:
+def test_any_bytes_can_be_read_without_an_error(data: bytes) -> None:
     try:
         headings, records = read(data)
     except Refused:
@@ -74,7 +74,7 @@ def test_a_record_has_the_line_on_which_it_starts() -> None:
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
-def test_a_stray_quotation_mark_costs_its_own_row_only(line_end: str) -> None:
+def test_a_stray_quotation_mark_spoils_only_its_own_row(line_end: str) -> None:
     rows = ["name,email", "A,a", '"B,b', "C,c", 'D,"d', "E,e", '"F" x,f', 'G "the" G,g', "H,h"]
     _, records = read(line_end.join(rows))
     assert [record.line for record in records if record.problem] == [3, 5, 7]
@@ -87,17 +87,17 @@ def test_a_stray_quotation_mark_costs_its_own_row_only(line_end: str) -> None:
     ]
 
 
-def test_an_endless_cell_costs_its_own_row_only() -> None:
+def test_an_endless_cell_spoils_only_its_own_row() -> None:
     _, records = read(f"name,email\nA,a\n{'b' * 1_000_000},b\nC,c\n")
     assert [(record.line, bool(record.problem)) for record in records] == [(2, False), (3, True), (4, False)]
 
 
-def test_many_stray_quotation_marks_take_no_longer_than_a_glance() -> None:
+def test_many_stray_quotation_marks_take_little_time() -> None:
     _, records = read("name,email\n" + '"A,a\n' + "B,b\n" * 20_000 + '"C,c\n' * 20_000)
     assert sum(not record.problem for record in records) == 20_000
 
 
-def test_the_separator_is_the_one_that_gives_known_headings() -> None:
+def test_the_separator_that_gives_known_headings_is_chosen() -> None:
     assert read("email;surname, first name, title, other\n")[0] == (
         "email",
         "surname, first name, title, other",
@@ -106,11 +106,11 @@ def test_the_separator_is_the_one_that_gives_known_headings() -> None:
     assert read("email\na@b.cd\n") == (("email",), [Record(2, ["a@b.cd"])])
 
 
-def test_a_spreadsheet_s_word_on_the_separator_is_taken_and_counts_as_a_line() -> None:
+def test_a_spreadsheets_line_that_names_the_separator_is_obeyed_and_counted() -> None:
     assert read("sep=;\r\nname;email\r\nA;a,a\r\n") == (("name", "email"), [Record(3, ["A", "a,a"])])
 
 
-def test_a_mark_before_the_text_is_no_part_of_the_first_heading() -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_heading() -> None:
     text = "email,name\nå,b\n"
     for mark, encoding in [
         (codecs.BOM_UTF8, "utf-8"),
@@ -120,12 +120,12 @@ def test_a_mark_before_the_text_is_no_part_of_the_first_heading() -> None:
         assert read(mark + text.encode(encoding)) == (("email", "name"), [Record(2, ["å", "b"])])
 
 
-def test_a_broken_character_spoils_no_other_name_of_a_file_in_utf_8() -> None:
+def test_a_broken_character_spoils_no_other_name_in_a_utf_8_file() -> None:
     data = "name,email\nÅsa,a\nZoë,z\n".encode() + b"Ren\xe9,r\n"
     assert [record.cells[0] for record in read(data)[1]] == ["Åsa", "Zoë", "Ren\N{REPLACEMENT CHARACTER}"]
 
 
-def test_what_windows_1252_has_no_character_for_is_told_and_costs_no_other_row() -> None:
+def test_an_octet_that_windows_1252_does_not_define_is_reported_and_spoils_no_other_row() -> None:
     data = b"name,email\n\xc5sa,a\nX\x81,x\n"
     assert [record.cells[0] for record in read(data)[1]] == ["Åsa", "X\N{REPLACEMENT CHARACTER}"]
 
@@ -147,7 +147,7 @@ def test_a_workbook_is_refused_with_what_to_do() -> None:
         read(b"PK\x03\x04\x14\x00")
 
 
-def test_headings_that_cannot_be_told_are_refused() -> None:
+def test_headings_that_cannot_be_read_are_refused() -> None:
     with pytest.raises(Refused, match="line 2: its quotation marks do not match"):
         read('\n"name,email\nA,a\n')
 

@@ -24,13 +24,13 @@ from scheduler.domain.text import folded, quoted, require_line, require_prose
         "\ufffe",
     ],
 )
-def test_what_could_forge_a_header_or_turn_text_around_is_refused_by_its_number(text: str) -> None:
+def test_a_character_that_could_forge_a_header_or_reverse_text_is_refused_by_its_number(text: str) -> None:
     with pytest.raises(Refused, match=r"topic: character U\+[0-9A-F]{4} is not allowed"):
         require_line(text, "topic")
 
 
 @given(st.text(st.characters(categories=["L", "M", "N", "P", "S", "Zs"]), max_size=500))
-def test_letters_marks_quotes_and_emoji_are_carried_as_they_are(text: str) -> None:
+def test_letters_marks_quotes_and_emoji_are_unchanged(text: str) -> None:
     assert require_line(text, "topic") == unicodedata.normalize("NFC", text.strip())
 
 
@@ -40,19 +40,22 @@ def test_a_line_may_have_five_hundred_characters_and_no_more() -> None:
         require_line("ü" * 501, "topic")
 
 
-def test_prose_has_lines_and_tabs_whatever_the_machine_that_wrote_it() -> None:
+def test_prose_has_lines_and_tabs_from_any_machine() -> None:
     assert require_prose("\r\none\r\ntwo\rthree\tfour\n", "body") == "one\ntwo\nthree\tfour"
     with pytest.raises(Refused, match=r"U\+0007"):
         require_prose("bell\a", "body")
 
 
-def test_what_is_quoted_in_a_message_stays_one_short_printable_line() -> None:
+def test_text_quoted_in_a_message_is_one_short_printable_line() -> None:
     assert quoted(" a\nb\x1b[31m ") == "'a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}[31m'"
     assert quoted("x" * 100, longest=10) == "'" + "x" * 9 + "…'"
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("Côte d’Ivoire", "cote divoire"), ("Łódź", "lodz"), ("Bosnia & H.", "bosnia and h")]
+    ("spelling", "other_spelling"),
+    [("Côte d’Ivoire", "cote divoire"), ("Łódź", "lodz"), ("Bosnia & H.", "bosnia and h")],
 )
-def test_names_that_differ_in_case_accents_and_punctuation_are_the_same_folded(one: str, other: str) -> None:
-    assert folded(one) == folded(other)
+def test_names_that_differ_in_case_accents_and_punctuation_are_the_same_folded(
+    spelling: str, other_spelling: str
+) -> None:
+    assert folded(spelling) == folded(other_spelling)

@@ -28,7 +28,7 @@ KEYS = Keys(b"k" * 32)
 
 
 @given(st.integers(0, 2**40 - 1), st.sampled_from(Purpose), st.integers(0, 1000))
-def test_a_token_is_good_for_its_own_purpose_member_and_generation_only(
+def test_a_token_is_valid_only_for_its_own_purpose_member_and_generation(
     member: int, purpose: Purpose, generation: int
 ) -> None:
     token = KEYS.token(purpose, member, generation=generation)
@@ -36,7 +36,10 @@ def test_a_token_is_good_for_its_own_purpose_member_and_generation_only(
     assert token_subject(token) == member
     assert KEYS.matches(token, purpose, generation=generation)
     assert KEYS.matches(token.upper(), purpose, generation=generation)
-    assert not any(KEYS.matches(token, other, generation=generation) for other in set(Purpose) - {purpose})
+    assert not any(
+        KEYS.matches(token, other_purpose, generation=generation)
+        for other_purpose in set(Purpose) - {purpose}
+    )
     assert not KEYS.matches(token, purpose, generation=generation, about="series/2026-11-19")
     assert not KEYS.matches(token, purpose, generation=generation + 1)
     assert not Keys(b"o" * 32).matches(token, purpose, generation=generation)
@@ -75,15 +78,15 @@ def test_many_tokens_and_names_at_once_are_those_made_one_by_one(
         KEYS.token(purpose, member, generation=generation, about=about, expires=expires)
         for member, generation in members
     ]
-    assert [one.decode() for one in KEYS.tokens(purpose, members, about=about, expires=expires)] == alone
+    assert [token.decode() for token in KEYS.tokens(purpose, members, about=about, expires=expires)] == alone
     subjects = [f"{member}:{about}" for member, _ in members]
-    assert [one.decode() for one in KEYS.names(purpose, subjects)] == [
-        KEYS.name(purpose, one) for one in subjects
+    assert [name.decode() for name in KEYS.names(purpose, subjects)] == [
+        KEYS.name(purpose, name) for name in subjects
     ]
 
 
 @given(st.text(max_size=60))
-def test_anything_else_is_no_token_and_never_an_error(text: str) -> None:
+def test_anything_else_is_not_a_token_and_never_an_error(text: str) -> None:
     assert not KEYS.matches(text, Purpose.LEAVE, generation=0)
 
 
@@ -92,7 +95,7 @@ def test_the_keys_do_not_show_themselves() -> None:
 
 
 @pytest.mark.parametrize("length", [32, 64, 65, 100])
-def test_digests_and_their_letters_are_those_of_the_standard_library(length: int) -> None:
+def test_digests_and_their_base32_equal_those_of_the_standard_library(length: int) -> None:
     secret = bytes(range(length))
     digest = hmac.digest(secret, b"7:messagesubject", "sha256")[:16]
     assert Keys(secret).digest("message", "subject") == digest
@@ -105,11 +108,11 @@ def test_a_bounce_address_fits_a_local_part_in_any_case_and_is_of_one_member_and
 ) -> None:
     address = bounce_address(KEYS, member, "Ann@Example.org", "bounces.example.org")
     assert len(address.partition("@")[0]) == 36 <= 64
-    (found,) = tokens_in(f"<{address.upper() if upper else address}>")
-    assert found.purpose is ReturnPurpose.BOUNCE and len(found.token) == TOKEN_LENGTH
-    assert is_bounce_of(KEYS, found.token, "ann@example.org")
-    assert not is_bounce_of(KEYS, found.token, "bo@example.org")
-    assert not is_bounce_of(Keys(b"x" * 32), found.token, "ann@example.org")
+    (returned,) = tokens_in(f"<{address.upper() if upper else address}>")
+    assert returned.purpose is ReturnPurpose.BOUNCE and len(returned.token) == TOKEN_LENGTH
+    assert is_bounce_of(KEYS, returned.token, "ann@example.org")
+    assert not is_bounce_of(KEYS, returned.token, "bo@example.org")
+    assert not is_bounce_of(Keys(b"x" * 32), returned.token, "ann@example.org")
 
 
 def test_tokens_of_other_purposes_are_no_return_path() -> None:
@@ -120,17 +123,24 @@ def test_tokens_of_other_purposes_are_no_return_path() -> None:
 
 def test_our_addresses_are_found_however_they_are_written() -> None:
     token = KEYS.token(Purpose.LEAVE, 7, generation=0)
-    ours = leave_address(token, "example.org")
+    address = leave_address(token, "example.org")
     for text in (
-        ours,
-        f'"{ours}"',
-        f"rfc822;{ours}",
-        f"Bo <{ours.upper()}>",
-        f"a@example.org,{ours}",
-        f"mailto:{ours}",
+        address,
+        f'"{address}"',
+        f"rfc822;{address}",
+        f"Bo <{address.upper()}>",
+        f"a@example.org,{address}",
+        f"mailto:{address}",
     ):
         assert tokens_in(text) == [ReturnToken(ReturnPurpose.LEAVE, token)], text
         assert leave_tokens_in(text) == [token]
-    for text in (f"x{ours}", f"x.{ours}", f"c+{token}@x", f"u+{token}a@x", f"u+{token[1:]}@x", f"u+{token}"):
+    for text in (
+        f"x{address}",
+        f"x.{address}",
+        f"c+{token}@x",
+        f"u+{token}a@x",
+        f"u+{token[1:]}@x",
+        f"u+{token}",
+    ):
         assert tokens_in(text) == [], text
     assert leave_tokens_in(f"<https://meet.example.org/u/{token.upper()}>") == [token]

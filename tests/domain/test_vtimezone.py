@@ -31,16 +31,16 @@ def block(zone: str, first: datetime = FIRST, last: datetime = LAST) -> list[str
 
 def observances(lines: list[str]) -> Iterator[dict[str, str]]:
     """Return the properties of each observance in a block; no property occurs twice in one."""
-    found: dict[str, str] = {}
+    properties: dict[str, str] = {}
     for line in lines[2:-1]:
         name, _, value = line.partition(":")
         if name == "BEGIN":
-            found = {"KIND": value}
+            properties = {"KIND": value}
         elif name == "END":
-            yield found
+            yield properties
         else:
-            assert name not in found
-            found[name] = value
+            assert name not in properties
+            properties[name] = value
 
 
 def span(text: str) -> timedelta:
@@ -51,7 +51,7 @@ def span(text: str) -> timedelta:
 
 def onsets(lines: list[str]) -> list[tuple[datetime, timedelta]]:
     """Evaluate a block by RFC 5545 section 3.6.5, independently of the code: return UTC onsets and their offsets."""
-    found = []
+    changes = []
     for observance in observances(lines):
         before, after = span(observance["TZOFFSETFROM"]), span(observance["TZOFFSETTO"])
         start = datetime.strptime(observance["DTSTART"], "%Y%m%dT%H%M%S")  # noqa: DTZ007
@@ -59,32 +59,32 @@ def onsets(lines: list[str]) -> list[tuple[datetime, timedelta]]:
         if rule := observance.get("RRULE"):
             walls = rrulestr(rule, dtstart=start).between(start, LAST.replace(tzinfo=None), inc=True)
             assert walls[0] == start, "DTSTART is not a date of its own rule"
-        found += [((wall - before).replace(tzinfo=UTC), after) for wall in walls]
-    return sorted(found)
+        changes += [((wall - before).replace(tzinfo=UTC), after) for wall in walls]
+    return sorted(changes)
 
 
 def tell_tale_instants(zone: ZoneInfo) -> list[datetime]:
     """Every third day, and both sides of every change of the offset."""
     days = [FIRST + timedelta(days=day) for day in range(0, (LAST - FIRST).days, 3)]
-    found = list(days)
+    instants = list(days)
     for start, end in pairwise(days):
         low, high = start, end
         if low.astimezone(zone).utcoffset() != high.astimezone(zone).utcoffset():
             while high - low > timedelta(seconds=1):
                 middle = low + (high - low) // 2
-                same = middle.astimezone(zone).utcoffset() == start.astimezone(zone).utcoffset()
-                low, high = (middle, high) if same else (low, middle)
-            found += [low - timedelta(seconds=1), high]
-    return found
+                is_before_change = middle.astimezone(zone).utcoffset() == start.astimezone(zone).utcoffset()
+                low, high = (middle, high) if is_before_change else (low, middle)
+            instants += [low - timedelta(seconds=1), high]
+    return instants
 
 
 def test_every_zone_has_the_offsets_of_the_zone_data_over_seven_years() -> None:
     for name in ZONES:
-        zone, known = ZoneInfo(name), onsets(block(name))
-        starts = [at for at, _ in known]
+        zone, changes = ZoneInfo(name), onsets(block(name))
+        starts = [at for at, _ in changes]
         for moment in tell_tale_instants(zone):
             expected = moment.astimezone(zone).utcoffset()
-            assert known[bisect_right(starts, moment) - 1][1] == expected, f"{name} at {moment}"
+            assert changes[bisect_right(starts, moment) - 1][1] == expected, f"{name} at {moment}"
 
 
 def test_every_zone_reads_the_same_to_dateutil() -> None:
@@ -93,8 +93,8 @@ def test_every_zone_reads_the_same_to_dateutil() -> None:
         read, zone = tzical(io.StringIO(calendar)).get(), ZoneInfo(name)
         for month in range(7 * 12):
             wall = datetime(2025 + month // 12, month % 12 + 1, 15, 18)
-            found, expected = (wall.replace(tzinfo=one).utcoffset() for one in (read, zone))
-            assert found == expected, f"{name} at {wall}"
+            offset, expected = (wall.replace(tzinfo=tz).utcoffset() for tz in (read, zone))
+            assert offset == expected, f"{name} at {wall}"
 
 
 def test_london_has_the_two_rules_that_every_program_reads_right() -> None:
@@ -120,8 +120,11 @@ END:VTIMEZONE"""
 
 
 def test_dublin_is_on_standard_time_in_winter_whatever_its_zone_data_call_it() -> None:
-    found = {(one["TZNAME"], one["KIND"], one["TZOFFSETTO"]) for one in observances(block("Europe/Dublin"))}
-    assert found == {("GMT", "STANDARD", "+0000"), ("IST", "DAYLIGHT", "+0100")}
+    names = {
+        (observance["TZNAME"], observance["KIND"], observance["TZOFFSETTO"])
+        for observance in observances(block("Europe/Dublin"))
+    }
+    assert names == {("GMT", "STANDARD", "+0000"), ("IST", "DAYLIGHT", "+0100")}
 
 
 @pytest.mark.parametrize(
@@ -153,7 +156,7 @@ def test_dublin_is_on_standard_time_in_winter_whatever_its_zone_data_call_it() -
     ],
 )
 def test_a_zone_that_follows_its_rule_gets_the_rule(zone: str, rules: set[str]) -> None:
-    assert {found["RRULE"] for found in observances(block(zone))} == rules
+    assert {observance["RRULE"] for observance in observances(block(zone))} == rules
 
 
 @pytest.mark.parametrize(
@@ -161,10 +164,10 @@ def test_a_zone_that_follows_its_rule_gets_the_rule(zone: str, rules: set[str]) 
 )
 def test_a_zone_that_leaves_its_rule_gets_each_transition_by_itself(zone: str) -> None:
     """Some programs use only the first RDATE, others only DTSTART: both are the same here."""
-    found = list(observances(block(zone)))
-    assert len(found) > 2
-    assert all("RRULE" not in observance for observance in found)
-    assert all(observance["RDATE"] == observance["DTSTART"] for observance in found)
+    block_observances = list(observances(block(zone)))
+    assert len(block_observances) > 2
+    assert all("RRULE" not in observance for observance in block_observances)
+    assert all(observance["RDATE"] == observance["DTSTART"] for observance in block_observances)
 
 
 def test_vancouver_stays_on_its_summer_offset_after_2026() -> None:
@@ -187,12 +190,12 @@ def test_a_zone_without_daylight_time_has_one_observance() -> None:
 
 def test_a_rule_is_not_used_for_years_before_it_held() -> None:
     first, last = datetime(1994, 6, 1, tzinfo=UTC), datetime(1997, 6, 1, tzinfo=UTC)
-    found = list(observances(block("Europe/London", first, last)))
-    assert "19951022T020000" in {observance["DTSTART"] for observance in found}
-    assert all("RRULE" not in observance for observance in found)
+    block_observances = list(observances(block("Europe/London", first, last)))
+    assert "19951022T020000" in {observance["DTSTART"] for observance in block_observances}
+    assert all("RRULE" not in observance for observance in block_observances)
 
 
-def test_a_block_says_nothing_that_programs_stumble_over() -> None:
+def test_a_block_contains_nothing_that_programs_misread() -> None:
     allowed = {"BEGIN", "END", "TZID", "DTSTART", "RDATE", "RRULE", "TZNAME", "TZOFFSETFROM", "TZOFFSETTO"}
     for name in ZONES:
         lines = block(name)

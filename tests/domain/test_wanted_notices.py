@@ -25,12 +25,14 @@ ZONES = frozenset({"Europe/London", "Pacific/Auckland"})
 
 def want(policy: Policy, *, adopted_at: datetime = ADOPTED, is_first: bool = False) -> Wanted:
     late = late_invitations([MEETING], adopted_at, is_first=is_first)
-    found = wanted(MEETING, policy, zones=ZONES, adopted_at=adopted_at, invited_late=late)
-    assert found
-    return found
+    notice = wanted(MEETING, policy, zones=ZONES, adopted_at=adopted_at, invited_late=late)
+    assert notice
+    return notice
 
 
-def test_a_reminder_is_one_by_occurrence_policy_and_start_an_invitation_by_occurrence_alone() -> None:
+def test_a_reminder_is_identified_by_occurrence_policy_and_start_and_an_invitation_by_occurrence_alone() -> (
+    None
+):
     moved = replace(MEETING, starts=MEETING.starts + timedelta(days=7), ends=MEETING.ends + timedelta(days=7))
     reminder = identity(Kind.REMINDER, MEETING, "day-before")
     assert reminder == f"reminder:{MEETING.key}:day-before:20261119T1800Z"
@@ -50,11 +52,11 @@ def test_a_local_time_gives_each_zone_its_due_instant_and_a_lead_one_to_all() ->
     assert due_in(want(DAY_BEFORE).dues, "Asia/Tokyo") is None
 
 
-def test_an_invitation_and_a_reminder_are_of_use_until_the_start() -> None:
+def test_an_invitation_and_a_reminder_are_useful_until_the_start() -> None:
     assert {want(policy).expires for policy in (INVITATION, DAY_BEFORE, HOUR_BEFORE)} == {MEETING.starts}
 
 
-def test_what_was_due_before_the_policy_was_adopted_is_wanted_only_as_the_next_invitation() -> None:
+def test_of_the_notices_due_before_the_policy_was_adopted_only_the_next_invitation_is_wanted() -> None:
     late = MEETING.starts - timedelta(minutes=30)
     assert want(HOUR_BEFORE, adopted_at=late).dues == {}
     assert want(HOUR_BEFORE, adopted_at=late, is_first=True).dues == {}
@@ -66,9 +68,9 @@ def test_what_was_due_before_the_policy_was_adopted_is_wanted_only_as_the_next_i
 
 
 @pytest.mark.parametrize("state", [{"cancelled": True}, {"orphaned": True}])
-def test_nothing_is_wanted_for_what_is_cancelled_or_orphaned(state: dict[str, bool]) -> None:
-    gone = replace(MEETING, **state)  # type: ignore[arg-type]
-    assert wanted(gone, INVITATION, zones=ZONES, adopted_at=ADOPTED, invited_late={}) is None
+def test_no_notice_is_wanted_for_a_cancelled_or_orphaned_meeting(state: dict[str, bool]) -> None:
+    changed_meeting = replace(MEETING, **state)  # type: ignore[arg-type]
+    assert wanted(changed_meeting, INVITATION, zones=ZONES, adopted_at=ADOPTED, invited_late={}) is None
 
 
 def test_an_invitation_already_open_at_adoption_comes_when_the_meeting_before_is_over() -> None:
@@ -93,35 +95,35 @@ def test_an_invitation_already_open_at_adoption_comes_when_the_meeting_before_is
     assert dues(is_first=True, cancelled=True) == [{second.starts - lead}, {third.starts - lead}]
 
 
-def test_the_next_occurrence_is_the_first_that_is_held() -> None:
+def test_the_next_occurrence_is_the_first_that_is_not_cancelled() -> None:
     later = SERIES.occurrence(date(2026, 12, 17), ADOPTED)
     assert next_occurrence([later, MEETING], ADOPTED) == MEETING
     assert next_occurrence([later, replace(MEETING, cancelled=True)], ADOPTED) == later
     assert next_occurrence([MEETING], MEETING.starts) is None
 
 
-def test_a_policy_without_members_wants_no_instant_of_its_own() -> None:
+def test_a_policy_without_members_has_no_due_instant() -> None:
     nobody = wanted(MEETING, DAY_BEFORE, zones=frozenset(), adopted_at=ADOPTED, invited_late={})
     assert nobody
     assert nobody.dues == {}
 
 
-def test_the_home_zone_may_lie_in_the_southern_hemisphere() -> None:
+def test_the_home_zone_may_be_in_the_southern_hemisphere() -> None:
     south = replace(
         SERIES, slug="south", rule="FREQ=MONTHLY;BYDAY=-1MO", start=time(2, 30), zone="Australia/Sydney"
     )
     # Clocks there go forward at 02:00 on the first Sunday in October, and back at 03:00 on the first in April.
     meeting = south.occurrence(date(2026, 11, 30), ADOPTED)
     assert meeting.starts == datetime(2026, 11, 29, 15, 30, tzinfo=UTC)
-    found = wanted(
+    notice = wanted(
         meeting,
         DAY_BEFORE,
         zones=frozenset({"Australia/Sydney", "Europe/London"}),
         adopted_at=ADOPTED,
         invited_late={},
     )
-    assert found
-    assert found.dues == {
+    assert notice
+    assert notice.dues == {
         "Australia/Sydney": datetime(2026, 11, 28, 22, tzinfo=UTC),
         "Europe/London": datetime(
             2026, 11, 28, 9, tzinfo=UTC

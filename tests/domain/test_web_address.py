@@ -13,7 +13,7 @@ from scheduler.domain.errors import Refused
         "https://xn--mnchen-3ya.example.org/@kindness",
     ],
 )
-def test_a_web_address_is_taken_as_it_is(url: str) -> None:
+def test_a_web_address_is_accepted_unchanged(url: str) -> None:
     assert require_url(f" {url}\n", "link") == url
 
 

@@ -47,13 +47,13 @@ def test_a_footer_may_leave_out_the_offset_of_its_daylight_time() -> None:
 
 
 @pytest.mark.parametrize("text", ["EST", "EST5EDT", "EST5EDT,M3.2.0", "12", "EST5EDT,M3.2.0,M11.1.0;"])
-def test_what_is_no_footer_is_refused(text: str) -> None:
+def test_text_that_is_not_a_footer_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="POSIX"):
         parse_footer(text)
 
 
 @pytest.mark.parametrize("data", [b"", b"TZif", b"TZif\0" + bytes(39), b"PK\3\4" + bytes(60)])
-def test_what_is_no_zone_file_is_refused(data: bytes) -> None:
+def test_data_that_is_not_a_zone_file_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="TZif"):
         parse_zone_file(data)
 
@@ -77,6 +77,8 @@ def test_the_transitions_are_those_of_the_standard_library(name: str) -> None:
         ):
             local = moment.astimezone(zone)
             assert (local.utcoffset(), local.tzname()) == (expected.offset, expected.name)
-    for earlier, later in pairwise([datetime(1970, 1, 1, tzinfo=UTC), *(found.at for found in transitions)]):
+    for earlier, later in pairwise(
+        [datetime(1970, 1, 1, tzinfo=UTC), *(transition.at for transition in transitions)]
+    ):
         middle = earlier + (later - earlier) / 2
         assert middle.astimezone(zone).utcoffset() == earlier.astimezone(zone).utcoffset()

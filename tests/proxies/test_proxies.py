@@ -67,7 +67,7 @@ backend ours
 
 
 class Front(NamedTuple):
-    """A proxy: its command, its file of settings, and whether it names the visitor."""
+    """A proxy: its command, its settings file, and whether it passes on the visitor's address."""
 
     command: tuple[str, ...]
     settings: str
@@ -146,7 +146,7 @@ def front(
 
 
 def answers(port: int) -> None:
-    """Wait until something answers there."""
+    """Wait until a server answers there."""
     for _ in range(600):
         with suppress(OSError):
             if ask(port, "/healthz").status == 200:
@@ -158,7 +158,7 @@ def answers(port: int) -> None:
 def ask(
     port: int, path: str, *, visitor: str = "127.0.0.1", method: str = "GET", body: str = "", **headers: str
 ) -> HTTPResponse:
-    """Ask from an address of this machine."""
+    """Send a request from an address of this machine."""
     connection = HTTPConnection("127.0.0.1", port, timeout=20, source_address=(visitor, 0))
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     if body:
@@ -171,7 +171,7 @@ def ask(
 
 
 def counts(folder: Path) -> dict[str, int]:
-    """How many mails each visitor asked for."""
+    """Return how many mails each visitor asked for."""
 
     async def read() -> dict[str, int]:
         database = Database(f"sqlite:///{folder}/t.sqlite")
@@ -204,12 +204,12 @@ def test_visitors_are_distinguished_and_forged_headers_have_no_effect(
     for number in range(12):
         forged = {name: value.format(number) for name, value in FORGED.items()}
         assert want_link(port, number, f"127.0.0.{2 + number % 3}", **forged) == 200
-    # Told apart where the proxy drops what it does not trust; where two headers disagree, all count as the proxy.
+    # Visitors are distinguished if the proxy drops untrusted headers; if two headers disagree, all count as the proxy.
     assert len(counts(service[0])) in (1, 3)
 
 
 @pytest.mark.parametrize("name", [*FORGED, ""])
-def test_forging_one_header_gives_nobody_more_than_an_hours_share(
+def test_forging_a_header_gives_nobody_more_than_the_hourly_limit(
     service: tuple[Path, int, int], front: tuple[Front, int], name: str
 ) -> None:
     if not front[0].names_visitors:
@@ -252,7 +252,9 @@ def test_the_outbox_and_the_metrics_are_closed(
     assert ask(service[2], "/outbox").status == 404
 
 
-def test_the_feeds_etags_arrive_intact(service: tuple[Path, int, int], front: tuple[Front, int]) -> None:
+def test_the_etags_of_feeds_arrive_unchanged(
+    service: tuple[Path, int, int], front: tuple[Front, int]
+) -> None:
     for coding in ({}, {"Accept-Encoding": "gzip"}):
         direct, through = (ask(port, "/calendar.ics", **coding) for port in (service[1], front[1]))
         assert through.status == 200
@@ -269,7 +271,7 @@ def test_what_another_site_sends_through_a_proxy_is_refused(front: tuple[Front, 
     assert want_link(front[1], 1, "127.0.0.2", Sec_Fetch_Site="cross-site") == 403
 
 
-def test_a_request_that_the_proxy_leaves_half_is_ended(service: tuple[Path, int, int]) -> None:
+def test_a_request_that_the_proxy_leaves_unfinished_is_ended(service: tuple[Path, int, int]) -> None:
     with socket.create_connection(("127.0.0.1", service[1])) as half:
         half.sendall(b"GET / HTTP/1.1\r\n")
         half.settimeout(20)

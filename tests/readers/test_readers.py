@@ -20,12 +20,16 @@ from scheduler.domain.feed_template import PrivateFeed
 from scheduler.domain.occurrence import Series
 from scheduler.web.app import create_app
 from tests.domain.oracle import instants, shown
+from tests.domain.test_calendar import COMMUNITY as COMMUNITY_OF_THREE
+from tests.domain.test_feed_template import OF_THREE, TWO
 from tests.installation import COMMUNITY, POLICIES, RETENTION, open_installation
 from tests.readers.tools import compiled, node_with, python_with
 
 pytestmark = [pytest.mark.proof, pytest.mark.short]
 
 HERE = Path(__file__).parent
+FOLLOWED = HERE.parent / "domain" / "golden" / "two-of-three.ics"
+"""The private feed of a member who follows two of three series."""
 HOMES = (
     "Europe/London",
     "America/New_York",
@@ -108,6 +112,14 @@ def feeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
             path = folder / f"{named(zone)}.{kind}.ics"
             path.write_bytes(octets)
             found[str(path)] = seen
+    followed = [one for one in OF_THREE if one.series in TWO]
+    found[str(FOLLOWED)] = {
+        occurrence_uid(one, COMMUNITY_OF_THREE.domain): (
+            int(one.starts.timestamp()),
+            int(one.ends.timestamp()),
+        )
+        for one in followed
+    }
     return found
 
 
@@ -347,3 +359,38 @@ async def test_vdirsyncer_fetches_each_meeting_once_and_khal_shows_its_hour(
             if line
         ]
         assert sorted(found) == sorted(seen.values())
+
+
+def test_khal_shows_the_hours_of_the_followed_series_alone(feeds: dict[str, Seen], tmp_path: Path) -> None:
+    bin_ = python_with("khal", ["khal", "vdirsyncer", "tzdata"]).parent
+    (tmp_path / "khal").write_text(_KHAL.format(name="followed", folder=tmp_path))
+    (tmp_path / "followed").mkdir()
+    environment = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "PYTHONTZPATH": str(files("tzdata") / "zoneinfo"),
+        "LC_ALL": "C.UTF-8",
+    }
+
+    def khal(*options: str | Path) -> str:
+        command = [str(part) for part in (bin_ / "khal", "-c", tmp_path / "khal", *options)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    khal("import", "--batch", FOLLOWED)
+    shape = "{uid} {start-date-long}T{start-time} {end-date-long}T{end-time}"
+    printed = khal(
+        "list",
+        "--day-format",
+        "",
+        "--format",
+        shape,
+        SINCE.isoformat(),
+        (UNTIL - timedelta(days=1)).isoformat(),
+    )
+    found = {}
+    for uid, *moments in (line.split(" ") for line in printed.splitlines() if line):
+        start, end = (int(datetime.fromisoformat(f"{moment}+00:00").timestamp()) for moment in moments)
+        found[uid] = start, end
+    assert found == feeds[str(FOLLOWED)]

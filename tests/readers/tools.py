@@ -1,4 +1,4 @@
-"""Programs that we did not write, each in a folder of its own under `.readers`, fetched when first wanted."""
+"""Programs by others, each in its own folder under `.readers`, which are downloaded when they are first needed."""
 
 import fcntl
 import platform
@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[2] / ".readers"
 
 
 def python_with(name: str, packages: Sequence[str]) -> Path:
-    """The interpreter of a virtual environment that has these packages, with their own pins."""
+    """Return the interpreter of a virtual environment with these packages and the versions that they pin."""
     folder = FOLDER / name
     with _made_once(folder) as lacking:
         if lacking:
@@ -24,7 +24,7 @@ def python_with(name: str, packages: Sequence[str]) -> Path:
 
 
 def node_with(version: str, packages: Sequence[str]) -> tuple[Path, Path]:
-    """Node of this version, as npm has it, and a folder in which a script may require these packages."""
+    """Return Node of this version, from npm, and a folder in which a script can require these packages."""
     machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x64"
     node = f"node-{platform.system().lower()}-{machine}"
     folder = npm_folder(f"node-{version}", [f"{node}@{version}", *packages])
@@ -32,7 +32,7 @@ def node_with(version: str, packages: Sequence[str]) -> tuple[Path, Path]:
 
 
 def npm_folder(name: str, packages: Sequence[str]) -> Path:
-    """Return a folder in whose `node_modules` npm has put these packages."""
+    """Return a folder with these packages in `node_modules`, installed by npm."""
     folder = FOLDER / name
     with _made_once(folder) as lacking:
         if lacking:
@@ -44,7 +44,7 @@ def npm_folder(name: str, packages: Sequence[str]) -> Path:
 
 
 def compiled(source: Path, *libraries: str) -> Path:
-    """The program that a C source makes with these libraries (by their pkg-config names)."""
+    """Compile a C source with these libraries (by their pkg-config names), and return the program."""
     program = FOLDER / source.stem
     with _made_once(program) as lacking:
         if lacking or program.stat().st_mtime < source.stat().st_mtime:
@@ -57,7 +57,7 @@ def compiled(source: Path, *libraries: str) -> Path:
 
 @contextmanager
 def _made_once(path: Path) -> Iterator[bool]:
-    """Whether `path` is still to be made; one process at a time finds out, and a half-made one is made anew."""
+    """Return whether `path` must still be made. Only one process at a time checks, and a partial one is made again."""
     FOLDER.mkdir(exist_ok=True)
     done = FOLDER / f"{path.name}.done"
     with (FOLDER / f"{path.name}.lock").open("w") as lock:

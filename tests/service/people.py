@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from scheduler.domain.occurrence import Series
 from scheduler.domain.token import Keys
 from scheduler.service.invitations import Invitation
 from scheduler.service.member_csv import MemberRow
@@ -11,6 +12,7 @@ from scheduler.service.member_files import Imported, import_members
 from scheduler.store import members, service_state
 from scheduler.store.database import Database
 from scheduler.store.members import Member
+from tests.installation import SERIES
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 KEYS = Keys(b"k" * 32)
@@ -34,11 +36,19 @@ async def take(
     *,
     invitations: Sequence[Invitation] = (),
     now: datetime = NOW,
+    all_series: Sequence[Series] = (SERIES,),
     **options: Any,
 ) -> Imported:
     """Import `rows` with the settings that tests need."""
     return await import_members(
-        database, rows, keys=KEYS, locale="cy-GB", invitations=invitations, now=now, **options
+        database,
+        rows,
+        keys=KEYS,
+        locale="cy-GB",
+        invitations=invitations,
+        now=now,
+        all_series=all_series,
+        **options,
     )
 
 

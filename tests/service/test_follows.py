@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from scheduler.domain.audience import Audience
 from scheduler.domain.occurrence import Occurrence, Series, slugs_by_choice
 from scheduler.domain.policy import Kind, Policy
 from scheduler.service.follows import follow
+from scheduler.service.forecast import forecast
+from scheduler.service.invitations import invitations
 from scheduler.service.occurrences import Change, amend, tell
 from scheduler.store import members, occurrences
 from tests.clock import FakeClock
@@ -127,6 +129,56 @@ async def test_at_the_first_start_a_weekly_series_invites_to_one_meeting_at_a_ti
     assert rounds == days("11-05", "11-12", "11-19")
 
 
+@pytest.mark.parametrize("change", [Change(cancel=True), Change(move_to=datetime(2026, 11, 20, 18))])
+async def test_who_waits_for_a_meeting_that_is_cancelled_or_moved_is_invited_to_the_next_one_at_once(
+    installation: Installation, change: Change
+) -> None:
+    await installation.live(datetime(2026, 11, 11, 12, tzinfo=UTC))
+    await installation.join(("Ann", "Europe/London"))
+    await installation.tick()
+    assert "rounds/2026-11-19" not in await told(installation, "Ann")
+    now = installation.clock.now()
+    await amend(installation.database, installation.by_slug, "rounds/2026-11-12", change, now=now)
+    installation.clock.pass_(timedelta(minutes=1))
+    await installation.tick()
+    assert "rounds/2026-11-19" in await told(installation, "Ann")
+
+
+async def test_the_plan_lists_latecomers_at_the_end_of_the_meeting_before(installation: Installation) -> None:
+    await installation.live(datetime(2026, 11, 11, 12, tzinfo=UTC))
+    await installation.join(("Ann", "Europe/London"), ("Bo", "Asia/Kolkata"))
+    await choose(installation, "Bo", rounds=False)
+    await installation.tick()
+    now = installation.clock.now()
+    rows = await forecast(
+        installation.database,
+        series=ALL,
+        policies=(FORTNIGHT, HOUR),
+        since=now,
+        until=now + timedelta(days=8),
+        now=now,
+    )
+    assert [(row.occurrence, row.due, row.recipients) for row in rows if row.kind == "invitation"] == [
+        ("rounds/2026-11-26", datetime(2026, 11, 12, 18, tzinfo=UTC), 1),
+        ("rounds/2026-11-19", datetime(2026, 11, 12, 19, tzinfo=UTC), 1),
+        ("ethics/2026-11-27", datetime(2026, 11, 13, 18, tzinfo=UTC), 2),
+        ("ethics/2026-11-20", datetime(2026, 11, 13, 19, tzinfo=UTC), 2),
+    ]
+    await installation.live(datetime(2026, 11, 12, 19, 1, tzinfo=UTC))
+    assert "rounds/2026-11-19" in await told(installation, "Ann")
+
+
+async def test_a_new_member_is_asked_about_the_next_meeting_only(installation: Installation) -> None:
+    await installation.live(datetime(2026, 11, 11, 12, tzinfo=UTC))
+    now = installation.clock.now()
+    found = await invitations(installation.database, series=ALL, policies=(FORTNIGHT, HOUR), now=now)
+    assert [one.occurrence.key for one in found if one.is_open_in("Europe/London", now)] == [
+        "rounds/2026-11-12",
+        "journal/2026-11-17",
+        "ethics/2026-11-13",
+    ]
+
+
 async def test_queued_mail_is_not_sent_to_who_stopped_following_and_is_once_they_follow_again(
     installation: Installation,
 ) -> None:
@@ -207,6 +259,11 @@ class Choice:
 
     follows: bool
     since: datetime
+    away: bool = False
+
+    @property
+    def is_told(self) -> bool:
+        return self.follows and not self.away
 
 
 class Following(RuleBasedStateMachine):
@@ -220,6 +277,7 @@ class Following(RuleBasedStateMachine):
         self._stack = AsyncExitStack()
         self._folder = Path(tempfile.mkdtemp(dir=os.environ.get("TMPDIR")))
         self._history: dict[tuple[str, str], list[Choice]] = {}
+        self._away: set[str] = set()
 
     def _do(self, act: Awaitable[object]) -> None:
         async def acted() -> None:
@@ -261,8 +319,31 @@ class Following(RuleBasedStateMachine):
             self._pass(timedelta(minutes=7))
             self._do(choose(self.installation, name, **{slug: follows}))
             if history[-1].follows is not follows:
-                history.append(Choice(follows, self.installation.clock.now()))
+                now = self.installation.clock.now()
+                history.append(Choice(follows, now, away=name in self._away))
             self._do(self.installation.tick())
+
+    @rule(name=st.sampled_from(names))
+    def pause_or_return(self, name: str) -> None:
+        """Pause; or come back, which counts as having joined at that moment."""
+        if (name, "rounds") not in self._history:
+            return
+        self._pass(timedelta(minutes=7))
+        now = self.installation.clock.now()
+        self._away ^= {name}
+        away = name in self._away
+        values = (
+            {"status": "paused", "active_since": None} if away else {"status": "active", "active_since": now}
+        )
+        self._do(self.installation.change(name, **values))
+        for series in ALL:
+            history = self._history[name, series.slug]
+            history.append(Choice(history[-1].follows, now, away=away))
+        self._do(self.installation.tick())
+
+    @rule()
+    def restart(self) -> None:
+        self.installation.restart()
 
     @rule(hours=st.sampled_from([1, 20, 50, 170]))
     def wait(self, hours: int) -> None:
@@ -301,13 +382,21 @@ class Following(RuleBasedStateMachine):
                     continue
                 reminded = (name, "reminder", one.key) in sent
                 due = one.starts - timedelta(hours=1)
-                assert reminded == self._followed_through(name, slug, due), f"{name}, reminder of {one.key}"
+                if self._followed_through(name, slug, due):
+                    assert reminded, f"{name}, reminder of {one.key}"
+                elif reminded:
+                    # It was queued, and waited until they followed again.
+                    queued = any(
+                        choice.is_told and choice.since <= due and end >= due - timedelta(hours=1)
+                        for choice, end in self._spells(name, slug, now)
+                    )
+                    assert queued, f"{name}, reminder of {one.key}"
                 opens = max(due - timedelta(days=14) + timedelta(hours=1), BEGIN)
                 if before and before.starts > BEGIN and opens <= BEGIN:
                     opens = before.ends
                 invited = (name, "invitation", one.key) in sent
                 expected = any(
-                    choice.follows
+                    choice.is_told
                     and self._opens_for(choice, opens, before) <= min(end, one.starts - timedelta(minutes=1))
                     for choice, end in self._spells(name, slug, now)
                 )
@@ -326,13 +415,21 @@ class Following(RuleBasedStateMachine):
         return list(zip(history, ends, strict=True))
 
     def _followed(self, name: str, slug: str, at: datetime) -> bool:
-        return [one.follows for one in self._history[name, slug] if one.since <= at][-1]
+        return [one.is_told for one in self._history[name, slug] if one.since <= at][-1]
 
     def _followed_through(self, name: str, slug: str, due: datetime) -> bool:
         """Whether a member followed a series when a reminder was due."""
-        earlier = [one.follows for one in self._history[name, slug] if one.since <= due]
+        earlier = [one.is_told for one in self._history[name, slug] if one.since <= due]
         return bool(earlier) and earlier[-1]
 
 
 TestFollowing = Following.TestCase
-TestFollowing.settings = settings(max_examples=15, stateful_step_count=12, deadline=None)
+TestFollowing.settings = settings(max_examples=4, stateful_step_count=10, deadline=None)
+
+
+@pytest.mark.proof
+@pytest.mark.short
+def test_members_are_told_what_they_follow_whatever_they_do() -> None:
+    run_state_machine_as_test(
+        Following, settings=settings(max_examples=25, stateful_step_count=10, deadline=None)
+    )

@@ -82,6 +82,7 @@ async def confirm(installation: Installation, *, admits: bool = False) -> str:
         await link(installation),
         keys=installation.keys,
         admits=admits,
+        all_series=installation.series,
         now=installation.clock.now(),
     )
     assert link_status is LinkStatus.GOOD and request
@@ -150,6 +151,7 @@ async def test_the_whole_way_ends_with_a_welcome_and_then_the_invitation_that_is
         number,
         by="ann@example.org",
         message="Bring *tea*.",
+        all_series=installation.series,
         now=installation.clock.now(),
     )
     assert await status(installation) == "active"
@@ -220,9 +222,21 @@ async def test_two_convenors_cannot_both_take_or_both_answer(installation: Insta
     holder = convenors[0 if not isinstance(taken[0], Refused) else 1]
     other = next(one for one in convenors if one != holder)
     with pytest.raises(Refused, match="was taken by"):
-        await join_requests.accept(installation.database, number, by=other, now=installation.clock.now())
+        await join_requests.accept(
+            installation.database,
+            number,
+            by=other,
+            all_series=installation.series,
+            now=installation.clock.now(),
+        )
     answered = await asyncio.gather(
-        join_requests.accept(installation.database, number, by=holder, now=installation.clock.now()),
+        join_requests.accept(
+            installation.database,
+            number,
+            by=holder,
+            all_series=installation.series,
+            now=installation.clock.now(),
+        ),
         join_requests.decline(installation.database, number, by=holder, now=installation.clock.now()),
         return_exceptions=True,
     )
@@ -257,7 +271,13 @@ async def test_who_is_declined_is_told_kindly_or_not_at_all_and_later_forgotten(
         installation.database, number, by=None, tells=tells, now=installation.clock.now()
     )
     with pytest.raises(Refused, match="already declined"):
-        await join_requests.accept(installation.database, number, by=None, now=installation.clock.now())
+        await join_requests.accept(
+            installation.database,
+            number,
+            by=None,
+            all_series=installation.series,
+            now=installation.clock.now(),
+        )
     await installation.tick()
     assert len(subjects(installation)) == mails
     assert await status(installation) == "pending"
@@ -331,7 +351,9 @@ async def test_who_left_or_was_erased_may_come_back_by_asking(installation: Inst
     await installation.join(("Maya", "Europe/London"), status="left", active_since=None)
     number = await wait_at_the_desk(installation)
     assert await status(installation) == "left"
-    await join_requests.accept(installation.database, number, by=None, now=installation.clock.now())
+    await join_requests.accept(
+        installation.database, number, by=None, all_series=installation.series, now=installation.clock.now()
+    )
     assert await status(installation) == "active"
     name = erasure_name(installation.keys, address_of("Maya"))
     async with installation.database.write() as connection:
@@ -352,7 +374,14 @@ async def test_an_old_link_to_confirm_says_that_it_has_run_out(installation: Ins
     old = await link(installation, made=NOW - timedelta(days=2))
     for act in (
         join_requests.check_confirmation_link(installation.database, old, keys=installation.keys, now=NOW),
-        join_requests.confirm(installation.database, old, keys=installation.keys, admits=True, now=NOW),
+        join_requests.confirm(
+            installation.database,
+            old,
+            keys=installation.keys,
+            admits=True,
+            all_series=installation.series,
+            now=NOW,
+        ),
     ):
         assert await act == (LinkStatus.EXPIRED, None)
     assert await status(installation) == "pending"

@@ -32,7 +32,7 @@ async def publish(installation: Installation, **values: object) -> PublishedNoti
     usual: dict[str, object] = {
         "subject": "Thank you",
         "body": "It was **good**.",
-        "audience": {"all": []},
+        "audience": Audience(terms={"all": []}),
         "audience_text": "all",
         "now": installation.clock.now(),
     }
@@ -106,7 +106,10 @@ async def test_an_expired_notice_is_not_sent_again(installation: Installation) -
         ({"subject": "a\r\nBcc: x@example.org"}, "subject"),
         ({"at": datetime(2026, 11, 1, tzinfo=UTC)}, "in the past"),
         ({"at": "local:2026-11-01T09:00"}, "in the past"),
-        ({"audience": {"country": ["FR"]}, "audience_text": "country:FR"}, "no active member"),
+        (
+            {"audience": Audience(terms={"country": ["FR"]}), "audience_text": "country:FR"},
+            "no active member",
+        ),
     ],
 )
 async def test_what_cannot_be_sent_is_refused_and_leaves_nothing(
@@ -120,8 +123,8 @@ async def test_what_cannot_be_sent_is_refused_and_leaves_nothing(
 async def test_coming_and_unanswered_are_audiences(installation: Installation) -> None:
     await amend(installation.database, installation.by_slug, KEY, Change(topic="Hope"), now=NOW)
     await installation.answer("Ann", KEY, "coming")
-    await publish(installation, audience={"coming": [KEY]})
-    await publish(installation, audience={"unanswered": [KEY]})
+    await publish(installation, audience=Audience(terms={"coming": [KEY]}))
+    await publish(installation, audience=Audience(terms={"unanswered": [KEY]}))
     assert [row.name for row in await installation.reports()] == ["Ann", "Bo"]
 
 

@@ -5,6 +5,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from sqlalchemy import event, text
 from scheduler.domain.policy import EVERY_ZONE, Kind
 from scheduler.service import health, notices
 from scheduler.service.erasure import erase_member
+from scheduler.service.follows import follow
 from scheduler.service.forecast import forecast
 from scheduler.service.occurrences import Change, amend, tell
 from scheduler.store import erasures, members, service_state
 from scheduler.store import notices as notices_store
 from scheduler.store.database import Database
 from scheduler.store.ledger import claims, jobs, lifecycle, reports
-from tests.installation import POLICIES, Installation, address_of, open_installation
+from tests.installation import POLICIES, SERIES, Installation, address_of, open_installation
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 KEY = "conversation-for-kindness/2026-11-19"
@@ -37,7 +39,7 @@ def noted(database: Database) -> Iterator[Statements]:
     engines = [database._engine.sync_engine, *([database._sync_writer] if database.is_sqlite else [])]
 
     def note(_connection: Any, _cursor: Any, statement: str, given: Any, _context: Any, many: bool) -> None:
-        if re.search(r"\b(past_)?deliveries\b", statement):
+        if re.search(r"\b(past_)?deliveries\b|\bfollows\b", statement):
             found[statement] = given[0] if many else given
 
     for engine in engines:
@@ -85,6 +87,10 @@ async def live_a_month(installation: Installation) -> None:
     database, clock = installation.database, installation.clock
     await installation.live(datetime(2026, 11, 18, 8, 30, tzinfo=UTC))
     await installation.answer("Bo", KEY, "declined")
+    async with database.write() as connection:
+        flo = await members.by_key(connection, address_of("Flo"))
+        assert flo
+        await follow(connection, flo, {"committee": True}, all_series=installation.series, now=clock.now())
     async with database.write() as connection:
         number = {one.name: one.id async for one in members.every(connection)}
         await members.set_mutes(connection, number["Cy"], [("reminder", "day-before")])
@@ -137,7 +143,7 @@ async def live_a_month(installation: Installation) -> None:
 
 def scans_of_sqlite(path: Path, statement: str, given: Any) -> list[str]:
     # An alias is shown in place of the table.
-    names = {"deliveries", "past_deliveries", *re.findall(r"deliveries AS (\w+)", statement)}
+    names = {"deliveries", "past_deliveries", "follows", *re.findall(r"deliveries AS (\w+)", statement)}
     with sqlite3.connect(path) as connection:
         steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", given)]
     return [
@@ -153,7 +159,7 @@ def scans_of_postgresql(node: dict[str, Any]) -> list[str]:
     found = [step for below in node.get("Plans", []) for step in scans_of_postgresql(below)]
     what = f"{node.get('Relation Name', '')} {node.get('Index Name', '')}"
     reads = node["Node Type"] == "Seq Scan" or ("Index" in node["Node Type"] and "Index Cond" not in node)
-    if reads and "deliveries" in what and not WAITING.search(what):
+    if reads and ("deliveries" in what or "follows" in what) and not WAITING.search(what):
         found.append(f"{node['Node Type']} {what}")
     return found
 
@@ -161,7 +167,9 @@ def scans_of_postgresql(node: dict[str, Any]) -> list[str]:
 async def test_nothing_that_is_done_again_and_again_reads_all_deliveries(
     tmp_path: Path, database_url: str
 ) -> None:
-    async with open_installation(tmp_path, NOW, url=database_url) as installation:
+    # The committee meets weekly, so that invitations wait for the meeting before.
+    committee = replace(SERIES, slug="committee", rule="FREQ=WEEKLY;BYDAY=FR", by_choice=True)
+    async with open_installation(tmp_path, NOW, url=database_url, series=(SERIES, committee)) as installation:
         await installation.join(*((name, "Europe/London") for name in ("Ann", "Bo", "Cy", "Di", "Ed", "Flo")))
         await installation.tick()
         await add_history(installation)
@@ -170,6 +178,8 @@ async def test_nothing_that_is_done_again_and_again_reads_all_deliveries(
         assert len(statements) > 40, "too little was noted"
         if installation.database.is_sqlite:
             statements[claims.SENT_IN_SQLITE] = {"ids": "[1]", "run_id": "run", "sent": 0}
+        # Who follows a series by choice is found without a look at other members.
+        assert any("FROM members JOIN follows" in statement for statement in statements)
         whole = {}
         async with installation.database.write() as connection:
             if not installation.database.is_sqlite:

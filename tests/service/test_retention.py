@@ -55,6 +55,7 @@ async def test_a_member_who_left_is_erased_after_the_set_time_and_no_import_adds
             keys=installation.keys,
             locale="en-GB",
             invitations=[],
+            all_series=installation.series,
             now=installation.clock.now(),
         )
         assert done.erased == 1

@@ -10,7 +10,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, Connection, inspect, text
 
-from scheduler.store import upgrades
+from scheduler.domain.audience import Audience
+from scheduler.store import follows, members, upgrades
 from scheduler.store.backups import make_backup, require_backup, restore_backup
 from scheduler.store.database import Database
 from scheduler.store.schema import metadata
@@ -134,6 +135,36 @@ async def test_an_old_database_keeps_its_rows_and_gets_all_constraints_of_a_new_
         assert checks[table.name] == {
             f"ck_{table.name}_{name.removeprefix(f'ck_{table.name}_')}" for name in wanted
         }
+
+
+async def test_after_an_upgrade_from_revision_0010_everybody_follows_what_they_did(
+    url: str,
+) -> None:
+    database = Database(url)
+    async with database.write() as connection:
+
+        def upgrade_to_former(sync: Connection) -> None:
+            config = upgrades._config()
+            config.attributes["connection"] = sync
+            command.upgrade(config, "0010")
+
+        await connection.run_sync(upgrade_to_former)
+        for statement in _ROWS:
+            await connection.execute(text(statement))
+    assert await open_database(database, upgrade=True)
+    async with database.read() as connection:
+        choices = await follows.choices_of(connection, 1)
+        sizes = [
+            await members.count_audience(
+                connection, Audience(terms={"series": [slug]}, by_choice=("committee",))
+            )
+            for slug in ("monthly", "committee")
+        ]
+        notice = await connection.scalar(text("SELECT state FROM deliveries"))
+    await database.close()
+    assert choices == {}
+    assert sizes == [1, 0]
+    assert notice == "queued"
 
 
 async def test_a_database_made_by_the_nine_former_migrations_gets_the_schema_of_a_new_one(

@@ -159,6 +159,7 @@ async def test_after_being_forgotten_nothing_names_them_and_an_import_says_that_
         keys=installation.keys,
         locale="en-GB",
         invitations=[],
+        all_series=installation.series,
         now=installation.clock.now(),
     )
     assert (done.erased, done.added) == (1, 0)

@@ -63,8 +63,10 @@ NAMES = [
     "months",
     "words",
     "homepage",
+    "follows",
 ]
 ACTS = [
+    "series",
     "details",
     "notices",
     "pause",
@@ -88,6 +90,7 @@ WHOLE = [
         "locale": "en",
         "cycle": "",
     },
+    {"act": "series", "follows": "conversation-for-kindness"},
     {"act": "notices", "wanted": "notice", "invitation_by": "mail"},
     {"act": "pause", "until": "2026-12-01"},
     {"act": "feed", "alarm": "60", "answers": "yes"},

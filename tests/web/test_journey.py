@@ -150,7 +150,13 @@ async def let_in(installation: Installation) -> None:
     """The convenor accepts."""
     async with installation.database.read() as connection:
         (waiting,) = await join_requests.waiting(connection)
-    await accept(installation.database, waiting.id, by=None, now=installation.clock.now())
+    await accept(
+        installation.database,
+        waiting.id,
+        by=None,
+        all_series=installation.series,
+        now=installation.clock.now(),
+    )
 
 
 async def read_feed(url: str) -> None:

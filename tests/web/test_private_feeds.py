@@ -1,7 +1,9 @@
 """Private feeds and the pages that lead to them, as calendar programs and browsers ask for them."""
 
 import gzip
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,11 +12,13 @@ from structlog.testing import capture_logs
 
 from scheduler.domain.token import Purpose
 from scheduler.service.feeds import feed_preferences, members_feed, subscribe_url
+from scheduler.service.follows import follow
 from scheduler.service.members import remove_member, rotate_member
 from scheduler.service.occurrences import Change, amend
 from scheduler.store import members
 from scheduler.store.members import Member
-from tests.installation import COMMUNITY, Installation, address_of
+from tests.installation import COMMUNITY, SERIES, Installation, address_of, open_installation
+from tests.web.conftest import make_app
 
 KEY = "conversation-for-kindness/2026-11-19"
 ROOM = "room.example.org"
@@ -121,6 +125,60 @@ async def test_what_a_member_answers_and_wants_changes_their_feed_alone_and_both
     assert "TRIGGER:-PT10M" in ringing.text and "Your answer" not in ringing.text
     tag = {"If-None-Match": other.headers["ETag"]}
     assert (await visitor.get(await address(installation, "Ann"), headers=tag)).status_code == 304
+
+
+async def test_a_private_feed_has_the_followed_series_and_a_series_followed_again_comes_back_as_it_was(
+    tmp_path: Path,
+) -> None:
+    ethics = replace(SERIES, slug="ethics-table", title="Ethics table", rule="FREQ=MONTHLY;BYDAY=1SA")
+    journal = replace(SERIES, slug="journal-club", title="Journal club", by_choice=True)
+    all_series = (SERIES, ethics, journal)
+    async with open_installation(
+        tmp_path, datetime(2026, 11, 4, 12, tzinfo=UTC), series=all_series
+    ) as installation:
+        await installation.tick()
+        await installation.join(("Bo", "Pacific/Auckland"), ("Ann", "Europe/London"))
+        transport = httpx.ASGITransport(make_app(installation), client=("127.0.0.1", 50_000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as visitor:
+            mine, anns = await address(installation), await address(installation, "Ann")
+
+            async def choose(**choices: bool) -> None:
+                await later(installation)
+                async with installation.database.write() as connection:
+                    bo = await members.by_key(connection, address_of("Bo"))
+                    assert bo
+                    now = installation.clock.now()
+                    chosen = {slug.replace("_", "-"): value for slug, value in choices.items()}
+                    await follow(connection, bo, chosen, all_series=all_series, now=now)
+
+            def series_of(answer: httpx.Response) -> set[str]:
+                return {
+                    str(one["UID"]).partition("-20")[0] for one in Calendar.from_ical(answer.content).events
+                }
+
+            await amend(
+                installation.database,
+                installation.by_slug,
+                "ethics-table/2026-12-05",
+                Change(move_to=datetime(2026, 12, 5, 20)),
+                now=installation.clock.now(),
+            )
+            first, other = await visitor.get(mine), await visitor.get(anns)
+            assert series_of(first) == {SERIES.slug, "ethics-table"}
+            assert series_of(await visitor.get("/calendar.ics")) == {one.slug for one in all_series}
+            await choose(ethics_table=False, journal_club=True)
+            since = {"If-Modified-Since": first.headers["Last-Modified"]}
+            second = await visitor.get(mine, headers=since)
+            assert second.status_code == 200 and second.headers["ETag"] != first.headers["ETag"]
+            assert series_of(second) == {SERIES.slug, "journal-club"}
+            await choose(ethics_table=True, journal_club=False)
+            third = await visitor.get(mine, headers={"If-Modified-Since": second.headers["Last-Modified"]})
+            assert third.content == first.content and b"SEQUENCE:1" in third.content
+            await choose(ethics_table=False, conversation_for_kindness=False)
+            none = await visitor.get(mine)
+            assert none.status_code == 200 and not Calendar.from_ical(none.content).events
+            tag = {"If-None-Match": other.headers["ETag"]}
+            assert (await visitor.get(anns, headers=tag)).status_code == 304
 
 
 async def test_an_address_that_was_replaced_or_whose_member_left_says_so_for_thirty_days(

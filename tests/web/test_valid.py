@@ -18,6 +18,7 @@ from tests.readers.tools import npm_folder
 from tests.web.conftest import make_app
 from tests.web.test_accessible import pages
 from tests.web.test_any_form import KEY, own_tokens
+from tests.web.test_follows import link_to_confirm
 from tests.web.test_join import GOOD, SURE
 from tests.web.test_member_page import DETAILS, fresh_token
 
@@ -164,6 +165,58 @@ async def test_every_page_is_valid_in_every_state(
         for path in ("/archive", f"/meetings/{KEY}", fresh):
             await get(path, "later")
     assert len(found) > 70
+    assert validate(found) == []
+
+
+async def test_every_page_of_several_series_is_valid_in_every_state(
+    installation: Installation, validate: Callable[[Mapping[str, str]], list[str]]
+) -> None:
+    ended = replace(NASTY, slug="ended", rule="FREQ=WEEKLY;BYDAY=TU;UNTIL=20261103")
+    installation.series = (NASTY, replace(NASTY, slug="weekly", rule="every Tuesday", by_choice=True), ended)
+    own = await own_tokens(installation)
+    me, leave = f"/me/{own[Purpose.PREFERENCES]}", f"/u/{own[Purpose.LEAVE]}"
+    slugs = ["weekly", "ended"]
+    found: dict[str, str] = {}
+    transport = httpx.ASGITransport(make_app(installation), client=("127.0.0.1", 50_000))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as visitor:
+        for path in (
+            "/",
+            "/?zone=Asia/Kathmandu",
+            "/series/weekly",
+            "/series/weekly?zone=Asia/Kathmandu",
+            "/series/ended",
+            f"/series/{SERIES.slug}?year=2025",
+            "/series/nothing",
+            f"/meetings/{KEY}",
+            "/archive",
+            "/subscribe",
+            "/subscribe?series=weekly",
+            f"/subscribe/{own[Purpose.SUBSCRIBE]}",
+            "/join",
+            "/join?series=weekly",
+            me,
+            f"{me}?done=series",
+            leave,
+            f"{leave}?series={SERIES.slug}",
+        ):
+            found[f"GET {path}"] = (await visitor.get(path)).text
+        for state, path, form in (
+            ("no series", "/join", SURE),
+            ("hours", "/join", {**GOOD, "zone": "", "follows": slugs}),
+            ("hour", "/join", {**GOOD, "follows": slugs}),
+            ("back", "/join", {**GOOD, "follows": slugs, "act": "back"}),
+            ("asked", "/join", {**SURE, "follows": slugs}),
+            ("unfollowed", f"{leave}?unfollow={SERIES.slug}", {}),
+            ("unfollowed all", f"{leave}?unfollow=ended", {}),
+            ("unknown", f"{leave}?unfollow=nothing", {}),
+            ("zone", me, {**DETAILS, "zone": "Asia/Tokyo"}),
+        ):
+            found[state] = (await visitor.post(path, data=form)).text
+        found["follows nothing"] = (await visitor.get(me)).text
+        found["nothing to unfollow"] = (await visitor.get(leave)).text
+        await installation.tick()
+        found["confirm"] = (await visitor.get(await link_to_confirm(installation))).text
+    assert len(found) > 25
     assert validate(found) == []
 
 

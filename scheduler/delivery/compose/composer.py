@@ -28,7 +28,7 @@ from scheduler.delivery.compose.mime import (
     text_words,
 )
 from scheduler.delivery.compose.templates import Blanks, Templates, TextTemplate
-from scheduler.delivery.compose.wording import as_told, describe_meeting
+from scheduler.delivery.compose.wording import Meeting, as_told, describe_meeting
 from scheduler.domain.address import ascii_domain
 from scheduler.domain.calendar import Method, invitation, invitation_uid
 from scheduler.domain.clock import require_aware
@@ -37,7 +37,7 @@ from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import LocalTime
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import MEETING, REPLIES, Kind
+from scheduler.domain.policy import CHANGES, MEETING, REPLIES, Kind
 from scheduler.domain.text import require_line
 from scheduler.domain.token import Purpose, leave_address
 from scheduler.domain.zone import city
@@ -52,10 +52,11 @@ class Cohort:
 
     `policy` is the slug of the policy behind a planned notice, else empty. `subject` and `body` (Markdown) are written
     by a convenor: a notice needs both and has no occurrence; an update, a cancellation or a service mail may add a
-    body. A welcome may have an occurrence, the next meeting. `before` is the occurrence as members were last told;
-    `room` is the room's own address, or empty where the message does not show it. `introduces` adds a paragraph that
-    says who we are, for a first mail. `told` is the wall-clock time that these members were told before new zone data
-    changed it; `shown` is the one that mails showed for `before`.
+    body. A welcome may have an occurrence, the next meeting; where there are `several_series`, `followed` has each that
+    its member follows, with its next meeting, by start. A notice may have a series that it is about. `before` is the
+    occurrence as members were last told; `room` is the room's own address, or empty where the message does not show it.
+    `introduces` adds a paragraph that says who we are, for a first mail. `told` is the wall-clock time that these
+    members were told before new zone data changed it; `shown` is the one that mails showed for `before`.
 
     Raises ValueError where the values do not fit together, so that no message can invite to a cancelled meeting.
     """
@@ -73,6 +74,8 @@ class Cohort:
     introduces: bool = False
     told: datetime | None = None
     shown: datetime | None = None
+    several_series: bool = False
+    followed: tuple[tuple[Series, Occurrence | None], ...] = ()
 
     def __post_init__(self) -> None:
         needs_occurrence = self.kind in MEETING
@@ -81,7 +84,7 @@ class Cohort:
             raise ValueError(f"{self.kind}: this kind has no occurrence, but got {self.occurrence.key}")
         if needs_occurrence and not self.occurrence:
             raise ValueError(f"{self.kind}: this kind needs an occurrence")
-        if (self.series is None) != (self.occurrence is None):
+        if (self.series is None) != (self.occurrence is None) and self.kind is not Kind.NOTICE:
             raise ValueError(f"{self.kind}: an occurrence and its series belong together")
         if self.kind is Kind.NOTICE and not (self.subject and self.body):
             raise ValueError(f"{self.kind}: a notice needs a subject and a body")
@@ -270,6 +273,8 @@ class Composer:
             require_agreement(
                 kind, when, subject=subject, bodies=bodies.values(), calendar_part=calendar_part
             )
+        for meeting in _next_meetings(cohort, self._community)[1:]:
+            require_agreement(kind, meeting.when, subject=None, bodies=bodies.values(), calendar_part=None)
         return CohortMessage(
             cohort,
             self._community,
@@ -288,6 +293,10 @@ def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
         "policy": cohort.policy,
         "room": cohort.room,
         "introduces": cohort.introduces,
+        "several_series": cohort.several_series,
+        # A welcome is about all series that its member follows.
+        "about_series": cohort.series if cohort.several_series and cohort.kind is not Kind.WELCOME else None,
+        "is_change": cohort.kind in CHANGES,
         "words_subject": cohort.subject,
         "words_text": as_text(cohort.body),
         "words_html": Markup(as_html(cohort.body)),  # noqa: S704 - as_html has cleaned it
@@ -305,21 +314,40 @@ def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
         values |= {"meeting": meeting, "when": meeting.when}
     elif cohort.kind is Kind.WELCOME:
         values["when"] = None
+    if cohort.kind is Kind.WELCOME:
+        values |= {
+            "follows_nothing": cohort.several_series and not cohort.followed,
+            "next_meetings": _next_meetings(cohort, community),
+            "unplanned": [series.title for series, occurrence in cohort.followed if occurrence is None],
+        }
     return values
+
+
+def _next_meetings(cohort: Cohort, community: Community) -> list[Meeting]:
+    """Return the next meetings of the series that the member of a welcome follows, in words."""
+    cycle = hour_cycle(cohort.locale or community.locale)
+    return [
+        describe_meeting(occurrence, series, before=None, zone=cohort.zone, cycle=cycle)
+        for series, occurrence in cohort.followed
+        if occurrence
+    ]
 
 
 def require_agreement(
     kind: str,
     when: LocalTime,
     *,
-    subject: str,
+    subject: str | None,
     bodies: Collection[tuple[TextTemplate, TextTemplate]],
     calendar_part: CalendarPart | None,
 ) -> None:
-    """Raise Problem unless every part of the message shows the instant at which the meeting starts."""
+    """Raise Problem unless every part of the message shows the instant at which the meeting starts.
+
+    `subject` is None where it is not about this meeting.
+    """
     start = f'datetime="{when.starts_iso}"'
     agreement = {
-        "subject": when.starts in subject,
+        "subject": subject is None or when.starts in subject,
         "text": all(when.starts in text.literal and when.day in text.literal for text, _ in bodies),
         "HTML": all(start in html.literal for _, html in bodies),
     }

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -20,6 +20,7 @@ from scheduler.delivery.compose.composer import (
 from scheduler.delivery.compose.links import UNCONFIRMED, tokens_for
 from scheduler.delivery.send.transport import Envelope
 from scheduler.domain.address import ascii_domain
+from scheduler.domain.audience import series_of
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.errors import Problem
@@ -52,7 +53,8 @@ class _NoticeContext:
     """A notice, with its occurrence as the notice shows it and, in `before`, as members were last told.
 
     `shown` is the local time that mails showed for `before`, by zone. `corrects` says that new zone data has changed
-    local times that members were told.
+    local times that members were told. For a welcome, `followed` has the series that its member follows, each with its
+    next meeting, the first meeting first; `occurrence` is the first of these meetings.
     """
 
     notice: Notice
@@ -60,6 +62,7 @@ class _NoticeContext:
     before: Occurrence | None
     shown: Mapping[str, str] = field(default_factory=dict)
     corrects: bool = False
+    followed: tuple[tuple[Series, Occurrence | None], ...] = ()
 
     def for_members_who_know(self, knowledge: "_Knowledge") -> "_NoticeContext":
         """Return the context of a change for members with this knowledge of the meeting.
@@ -113,10 +116,15 @@ def _count_renewals(mails: Sequence[tuple[Kind, int]], *, since: int, cancels: b
     )
 
 
-class NextMeeting(Protocol):
-    """Return the next meeting that is not cancelled, which a welcome shows."""
+class NextMeetings(Protocol):
+    """Return the next meeting of each series that a member follows, by slug, for a welcome; None where there is none.
 
-    async def __call__(self, connection: AsyncConnection, now: datetime, /) -> Occurrence | None: ...
+    None of them is cancelled.
+    """
+
+    async def __call__(
+        self, connection: AsyncConnection, member: int, now: datetime, /
+    ) -> Mapping[str, Occurrence | None]: ...
 
 
 class MessageWriter:
@@ -131,7 +139,7 @@ class MessageWriter:
         community: Community,
         series: Mapping[str, Series],
         keys: Keys,
-        next_meeting: NextMeeting | None = None,
+        next_meetings: NextMeetings | None = None,
         room_policies: Sequence[Policy] = (),
     ) -> None:
         """Show the room's own address in the last reminder before the start, if it is one of `room_policies`."""
@@ -142,7 +150,7 @@ class MessageWriter:
         self._series = series
         self._keys = keys
         self._room_policies = room_policies
-        self._next_meeting = next_meeting
+        self._next_meetings = next_meetings
         # Many notices may have the same text, such as those with a link to sign in.
         self._compose_once = lru_cache(maxsize=COHORTS_KEPT)(self._compose)
         self._messages: OrderedDict[_CohortKey, CohortMessage | Problem] = OrderedDict()
@@ -242,13 +250,16 @@ class MessageWriter:
             for number, revision in sorted(wanted, key=lambda pair: (pair[0], pair[1] or 0)):
                 if notice := await notices.by_id(connection, number):
                     occurrence, before = await self._load_occurrences(connection, notice, revision)
+                    followed = await self._load_followed(connection, notice)
+                    if followed:
+                        occurrence = followed[0][1]
                     shown, corrects = {}, False
                     if occurrence and notice.kind in _CORRECTING:
                         corrects = await corrections.is_outdated(connection, occurrence.key)
                         if before:
                             shown = await corrections.last_local_starts(connection, before.key, before.starts)
                     self._contexts[number, revision] = _NoticeContext(
-                        notice, occurrence, before, shown, corrects
+                        notice, occurrence, before, shown, corrects, followed
                     )
 
     async def _load_hours_told_before(self, batch: Sequence[Claim]) -> dict[int, str]:
@@ -320,12 +331,25 @@ class MessageWriter:
                     await notices.note_local_start(connection, key, zone, starts=starts, local_start=local)
             self._recorded |= new
 
+    async def _load_followed(
+        self, connection: AsyncConnection, notice: Notice
+    ) -> tuple[tuple[Series, Occurrence | None], ...]:
+        """Return the series that the member of a welcome follows, each with its next meeting, by start."""
+        if notice.kind is not Kind.WELCOME or notice.member is None or self._next_meetings is None:
+            return ()
+        meetings = await self._next_meetings(connection, notice.member, self._clock.now())
+        never = datetime.max.replace(tzinfo=UTC)
+        return tuple(
+            sorted(
+                ((self._series[slug], occurrence) for slug, occurrence in meetings.items()),
+                key=lambda pair: pair[1].starts if pair[1] else never,
+            )
+        )
+
     async def _load_occurrences(
         self, connection: AsyncConnection, notice: Notice, revision: int | None
     ) -> tuple[Occurrence | None, Occurrence | None]:
         """Return the occurrence as the notice shows it, and as members were told before."""
-        if notice.kind is Kind.WELCOME and self._next_meeting:
-            return await self._next_meeting(connection, self._clock.now()), None
         if notice.occurrence is None or revision is None:
             return None, None
         occurrence = await occurrences.at_revision(connection, notice.occurrence, revision)
@@ -389,12 +413,22 @@ class MessageWriter:
                 introduces=first and notice.kind not in PERSONAL,
                 told=datetime.fromisoformat(told) if told else None,
                 shown=datetime.fromisoformat(context.shown[zone]) if zone in context.shown else None,
-                series=self._series[occurrence.series] if occurrence else None,
+                series=self._series_about(notice, occurrence),
+                several_series=len(self._series) > 1,
+                followed=context.followed if len(self._series) > 1 else (),
                 room=self._room_address(notice, occurrence, zone) if occurrence else "",
             )
         except (ValueError, KeyError) as error:
             return Problem(f"{notice.kind}: {error}")
         return self._compose_once(cohort)
+
+    def _series_about(self, notice: Notice, occurrence: Occurrence | None) -> Series | None:
+        """Return the series that a notice is about. Raises KeyError where the settings lack that of its meeting."""
+        if occurrence:
+            return self._series[occurrence.series]
+        if notice.kind is Kind.NOTICE and len(self._series) > 1:
+            return self._series.get(series_of(notice.audience) or "")
+        return None
 
     def _compose(self, cohort: Cohort) -> CohortMessage | Problem:
         try:

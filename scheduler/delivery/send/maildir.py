@@ -122,11 +122,11 @@ def read_message(path: Path, name: str) -> bytes:
 
 def erase_messages(path: Path, *, recipient: str) -> int:
     """Delete all messages delivered to `recipient`, whatever the case, partly written ones too; return how many."""
-    wanted = recipient.casefold()
+    recipient_key = recipient.casefold()
     deleted = 0
     for _, _, file in list(_files(path, "new", "cur", "tmp")):
         with suppress(FileNotFoundError):
-            if _delivered_to(_header_bytes(file)).casefold() == wanted:
+            if _delivered_to(_header_bytes(file)).casefold() == recipient_key:
                 Path(file).unlink()
                 deleted += 1
     return deleted

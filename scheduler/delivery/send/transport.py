@@ -245,16 +245,16 @@ def parse_transport(text: str) -> TransportAddress:
     raise _invalid("the scheme is not known")
 
 
-def _parse_maildir(rest: str) -> MaildirAddress:
-    if not rest or not rest.isprintable():
+def _parse_maildir(folder: str) -> MaildirAddress:
+    if not folder or not folder.isprintable():
         raise _invalid("the folder is missing or contains a control character")
-    if rest.startswith("//") and not rest.startswith("///"):
+    if folder.startswith("//") and not folder.startswith("///"):
         raise _invalid("write the folder after maildir: without //")
-    return MaildirAddress(path=Path(rest))
+    return MaildirAddress(path=Path(folder))
 
 
-def _parse_smtp(rest: str, *, tls: bool) -> SmtpAddress:
-    credentials, at, host_and_port = rest.rpartition("@")
+def _parse_smtp(authority: str, *, tls: bool) -> SmtpAddress:
+    credentials, at, host_and_port = authority.rpartition("@")
     match = _HOST_AND_PORT.fullmatch(host_and_port)
     if not match:
         raise _invalid("the host and port cannot be read (write an IPv6 address in [brackets])")

@@ -92,7 +92,7 @@ SUBDIVISIONS = {
     "EC": "W Pacific/Galapagos",
 }
 
-# Names in the countries' own languages, of which CLDR has only some.
+# Names in the countries' own languages; CLDR has only some of them.
 LOCAL = """
     CA-BC=Colombie-Britannique CA-NS=Nouvelle-Écosse CA-NB=Nouveau-Brunswick CA-NL=Terre-Neuve-et-Labrador
     CA-PE=Île-du-Prince-Édouard CA-NT=Territoires_du_Nord-Ouest US-CA=Kalifornien US-CA=Californie

@@ -186,13 +186,11 @@ async def missing_later(
 ) -> dict[str, int]:
     """Count as `missing_by_zone` does, for a notice that is due in the future.
 
-    Subtracts from `active`, the result of `members.active_by_zone`, the members that the notice is not for, and reads
-    only these.
+    Subtracts from `active` the members that the notice is not for, and reads only these. `active` is the result of
+    `members.active_by_zone`, or of `active_followers` for a series that is followed by choice.
     """
     is_invitation = wanted.kind is Kind.INVITATION
     series = OccurrenceKey.parse(wanted.occurrence).series
-    if series in by_choice:
-        active = await _active_followers(connection, series)
     said_no = select(follows.c.member).where(follows.c.series == series, ~follows.c.follows)
     excluded = [
         said_no,
@@ -218,7 +216,7 @@ async def missing_later(
     return dict(+by_zone)
 
 
-async def _active_followers(connection: AsyncConnection, series: str) -> dict[tuple[str, str], int]:
+async def active_followers(connection: AsyncConnection, series: str) -> dict[tuple[str, str], int]:
     """Count those who said that they follow a series, in the way of `members.active_by_zone`."""
     key = (members.c.zone, members.c.invitation_by)
     query = (

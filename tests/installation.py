@@ -157,7 +157,7 @@ class Installation:
                         "zone_source": "given",
                         "locale": "en-GB",
                         "status": "active",
-                        "convenor": False,
+                        "role": None,
                         "created_at": self.clock.now(),
                         "active_since": self.clock.now(),
                         "paused_until": None,

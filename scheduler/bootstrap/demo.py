@@ -118,7 +118,7 @@ async def _add_members(parts: Parts) -> None:
                         "zone_source": "given",
                         "locale": locale,
                         "status": "active",
-                        "convenor": len(rows) == 30,
+                        "role": "convenor" if len(rows) == 30 else None,
                         "created_at": now,
                         "active_since": now,
                         "paused_until": None,

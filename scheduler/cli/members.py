@@ -147,7 +147,7 @@ def _print_table(rows: Sequence[tuple[Member, list[str]]], *, has_series: bool) 
         status = ", ".join(
             [
                 member.status,
-                *(["convenor"] if member.convenor else []),
+                *([member.role] if member.role else []),
                 *(["no mail"] if member.suppressed_at else []),
             ]
         )
@@ -197,7 +197,7 @@ def _print_member(member: Member, slugs: Sequence[str] | None) -> None:
         ("zone", f"{member.zone} ({member.zone_source})"),
         ("locale", member.locale),
         ("status", f"{member.status}{since}{until}"),
-        ("convenor", "yes" if member.convenor else "no"),
+        ("role", member.role or "none"),
         *([("follows", _listed(slugs))] if slugs is not None else []),
         *([("no mail", _suppression(member))] if member.suppressed_at else []),
         ("on the list", f"since {member.created_at:%Y-%m-%d}"),

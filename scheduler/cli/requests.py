@@ -15,7 +15,7 @@ from scheduler.store.join_requests import Request
 app = make_app("Answer requests to join.")
 
 Number = Annotated[str, typer.Argument(metavar="ID")]
-By = Annotated[str | None, typer.Option("--by", metavar="EMAIL", help="The convenor who answers.")]
+By = Annotated[str | None, typer.Option("--by", metavar="EMAIL", help="The convenor or helper who answers.")]
 Message = Annotated[
     str, typer.Option(help="A message to the person, in Markdown; it is stored with the request.")
 ]

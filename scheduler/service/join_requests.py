@@ -52,8 +52,8 @@ async def convenor_number(connection: AsyncConnection, address: str | None) -> i
     if address is None:
         return None
     member = await require_member(connection, address)
-    if not member.convenor:
-        raise Refused(f"{member.address} is not a convenor; see `members set --convenor`")
+    if not member.role:
+        raise Refused(f"{member.address} is neither a convenor nor a helper; see `convenors add`")
     return member.id
 
 

@@ -127,7 +127,7 @@ def new_member_row(
         "zone_source": zone_source,
         "locale": locale,
         "status": status,
-        "convenor": convenor,
+        "role": "convenor" if convenor else None,
         "created_at": now,
         "active_since": now if status == "active" else None,
         "paused_until": None,
@@ -334,7 +334,7 @@ async def change_member(
             member = await require_member(connection, address)
             values: dict[str, Any] = {
                 name: value
-                for name in ("name", "country", "locale", "convenor")
+                for name in ("name", "country", "locale")
                 if (value := getattr(details, name)) is not None
             }
             if details.deliverable:
@@ -346,6 +346,10 @@ async def change_member(
                 values["zone"], values["zone_source"] = resolve_zone(details)
             if details.status is not None:
                 values |= status_values(member, details.status, now=now)
+            if details.convenor is not None and details.convenor is not member.convenor:
+                if member.convenor:
+                    await require_another_convenor(connection, member)
+                values["role"] = "convenor" if details.convenor else None
             changed = await update_member(connection, member, values)
             if not details.choices:
                 return changed
@@ -354,6 +358,13 @@ async def change_member(
             return replace(changed, choices_before=before, choices_after={**before, **details.choices})
     except IntegrityError:
         raise Refused(f"{details.address} was put on the list by somebody else just now") from None
+
+
+async def require_another_convenor(connection: AsyncConnection, member: Member) -> None:
+    """Raise Refused if `member` is the only active convenor: nobody could appoint another one."""
+    others = [other for other in await members.with_role(connection, "convenor") if other.id != member.id]
+    if member.convenor and not any(other.status == "active" for other in others):
+        raise Refused(f"{member.address} is the only convenor; appoint another with `convenors add` first")
 
 
 async def _new_address(

@@ -90,7 +90,7 @@ class Member:
     zone_source: str
     locale: str
     status: str
-    convenor: bool
+    role: str | None
     created_at: datetime
     active_since: datetime | None
     paused_until: datetime | None
@@ -103,6 +103,10 @@ class Member:
     invitation_by: str
     suppressed_at: datetime | None = None
     suppressed_for: str | None = None
+
+    @property
+    def convenor(self) -> bool:
+        return self.role == "convenor"
 
 
 DELIVERABLE: Mapping[str, Any] = {"suppressed_at": None, "suppressed_for": None}
@@ -123,6 +127,12 @@ async def by_id(connection: AsyncConnection, number: int) -> Member | None:
 async def by_key(connection: AsyncConnection, address_key: str) -> Member | None:
     row = (await connection.execute(select(*_COLUMNS).where(members.c.address_key == address_key))).first()
     return _read(row) if row else None
+
+
+async def with_role(connection: AsyncConnection, role: str) -> list[Member]:
+    """Return the members with a role, by number."""
+    query = select(*_COLUMNS).where(members.c.role == role).order_by(members.c.id)
+    return [_read(row) for row in await connection.execute(query)]
 
 
 async def lock(connection: AsyncConnection, number: int) -> None:
@@ -320,7 +330,7 @@ def _in_terms(kind: str, values: Collection[str], audience: Audience) -> list[Co
         case "all":
             return [true()]
         case "convenors":
-            return [members.c.convenor]
+            return [func.coalesce(members.c.role, "") == "convenor"]
         case "series":
             return [is_follower(members.c.id, slug, audience.by_choice) for slug in values]
         case "told-of":

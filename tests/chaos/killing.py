@@ -99,7 +99,7 @@ async def join(url: str, count: int) -> None:
                 "zone_source": "given",
                 "locale": "en-GB",
                 "status": "active",
-                "convenor": False,
+                "role": None,
                 "created_at": now,
                 "active_since": now,
                 "paused_until": None,

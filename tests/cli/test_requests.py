@@ -100,7 +100,7 @@ def test_a_convenor_sees_which_series_a_person_would_like_to_follow(
         (("show", "9"), 1, "there is no request 9"),
         (("take", "x"), 2, "'x' is not the ID of a request"),
         (("accept", "9" * 40), 2, "is not the ID of a request"),
-        (("accept", "1", "--by", "bo@example.org"), 1, "is not a convenor"),
+        (("accept", "1", "--by", "bo@example.org"), 1, "neither a convenor nor a helper"),
         (("decline", "1", "--by", "zed@example.org"), 1, "no member"),
         (("decline", "1", "--no-tell", "--message", "Sorry"), 1, "give --message or --no-tell, not both"),
         (("accept", "1", "--message", "\u202e"), 1, "U+202E"),

@@ -48,7 +48,7 @@ GOOD = {
 
 async def fill(url: str, folder: Path) -> None:
     async with open_installation(folder, NOW, url=url) as installation:
-        await installation.join(("Ann", "Europe/London"), ("Bo", "Europe/London"), convenor=True)
+        await installation.join(("Ann", "Europe/London"), ("Bo", "Europe/London"), role="convenor")
         await installation.tick()
 
 

@@ -25,7 +25,7 @@ def row(address: str, **values: Any) -> dict[str, Any]:
         "zone_source": "given",
         "locale": "en-GB",
         "status": "active",
-        "convenor": False,
+        "role": None,
         "created_at": NOW,
         "active_since": NOW,
         "paused_until": None,
@@ -50,7 +50,7 @@ async def change_mark(database: Database) -> int:
 
 
 async def test_a_member_is_read_as_they_were_written(database: Database) -> None:
-    await add(database, row("Ann@example.org", uninvited_at=NOW, convenor=True))
+    await add(database, row("Ann@example.org", uninvited_at=NOW, role="convenor"))
     member = await find(database, "Ann@example.org")
     assert member and member.address == "Ann@example.org" and member.convenor
     assert member.active_since == member.uninvited_at == NOW

@@ -74,7 +74,7 @@ async def installation(tmp_path: Path, receiver: Receiver) -> AsyncIterator[Inst
     async with open_installation(
         tmp_path, datetime(2026, 11, 3, tzinfo=UTC), transport=relay
     ) as installation:
-        await installation.join(("Ann", "Europe/London"), convenor=True)
+        await installation.join(("Ann", "Europe/London"), role="convenor")
         await installation.live(datetime(2026, 11, 10, 12, tzinfo=UTC))
         yield installation
 

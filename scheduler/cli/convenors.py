@@ -1,0 +1,92 @@
+"""The `convenors` commands: show, appoint and dismiss those who run the community."""
+
+from typing import Annotated
+
+import typer
+
+from scheduler.bootstrap.wiring import Parts
+from scheduler.cli.command import AsJson, command_context, make_app, show_json, usage
+from scheduler.service import convenors
+from scheduler.service.convenors import ROLES, Role
+from scheduler.store import members
+from scheduler.store.members import Member
+
+app = make_app("Manage who runs the community.")
+
+Email = Annotated[str, typer.Argument(metavar="EMAIL")]
+
+
+@app.command("list")
+def list_(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show the convenors and helpers."""
+
+    async def look(parts: Parts) -> list[Member]:
+        async with parts.database.read() as connection:
+            return [member for role in ROLES for member in await members.with_role(connection, role)]
+
+    team = command_context(context).run(look)
+    if as_json:
+        show_json([_document(member) for member in team])
+        return
+    for member in team:
+        state = "" if member.status == "active" else f" ({member.status})"
+        typer.echo(f"{member.role:<10}{member.name} <{member.address}>{state}")
+    if not team:
+        typer.echo("there is none yet; `convenors add EMAIL` appoints a member")
+
+
+def _document(member: Member) -> dict[str, object]:
+    return {
+        "name": member.name,
+        "email": member.address,
+        "role": member.role,
+        "status": member.status,
+    }
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    email: Email,
+    role: Annotated[str, typer.Option(metavar="ROLE", help="convenor or helper.")] = "convenor",
+) -> None:
+    """Appoint a member: a convenor may do everything, a helper sends nothing."""
+    wanted = _role(role, "--role")
+
+    async def act(parts: Parts) -> Member:
+        return await convenors.appoint(parts.database, email, wanted)
+
+    member = command_context(context).run(act)
+    typer.echo(f"{member.address}: is now a {member.role}")
+
+
+@app.command()
+def role(
+    context: typer.Context,
+    email: Email,
+    new_role: Annotated[str, typer.Argument(metavar="ROLE", help="convenor or helper.")],
+) -> None:
+    """Change somebody's role."""
+    wanted = _role(new_role, "ROLE")
+
+    async def act(parts: Parts) -> tuple[Member, bool]:
+        return await convenors.change_role(parts.database, email, wanted)
+
+    member, changed = command_context(context).run(act)
+    typer.echo(f"{member.address}: is {'now' if changed else 'already'} a {member.role}")
+
+
+@app.command()
+def remove(context: typer.Context, email: Email) -> None:
+    """Take somebody's role; they stay a member."""
+
+    async def act(parts: Parts) -> Member:
+        return await convenors.dismiss(parts.database, email)
+
+    member = command_context(context).run(act)
+    typer.echo(f"{member.address}: has no role any more, and is still a member ({member.status})")
+
+
+def _role(text: str, where: str) -> Role:
+    with usage():
+        return convenors.require_role(text, where)

@@ -243,7 +243,7 @@ def test_an_import_fills_only_series_of_which_a_member_has_said_nothing(
     (folder / "people.csv").write_text(
         "email,timezone,follows\nann@example.org,Europe/London,journal\nbo@example.org,Europe/London,journal\n"
     )
-    first = run("members", "import", "people.csv", "--follow", "ethics-table")
+    first = run("members", "import", "people.csv", "--follow", "ethics-table", "--yes")
     assert first.out.startswith("0 added, 2 filled in, 0 unchanged\n")
     # --follow is for new members.
     assert follows(run) == {"ann": ["ethics-table"], "bo": ["journal"]}

@@ -220,5 +220,5 @@ def _key(name: str, kinds: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
     known += [*(f"{one}_FILE" for one in known), CONFIG_VARIABLE]
     raise SettingsProblem(
         f"environment variable {name}: sets no known key{nearest(name, known)}; "
-        f"accepted: {PREFIX} + section + __ + key (+ _FILE), of the sections {', '.join(kinds)}"
+        f"accepted: {PREFIX} + section + __ + key, of the sections {', '.join(kinds)}"
     )

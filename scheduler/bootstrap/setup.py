@@ -23,7 +23,8 @@ from scheduler.bootstrap.settings_sources import Values, bundled, read_file
 from scheduler.bootstrap.worker import make_transport
 from scheduler.delivery.send.transport import Envelope, Verdict
 from scheduler.domain.address import ascii_domain, is_loopback
-from scheduler.domain.errors import Problem
+from scheduler.domain.calendar import require_uid_room
+from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.occurrence import LONGEST_SLUG, Series
 from scheduler.domain.zone import is_known_zone
 from scheduler.store.database import OUTAGES, Database
@@ -60,11 +61,21 @@ COMMENTS: Mapping[tuple[str, str], str] = {
 }
 
 
-def slug_of(title: str) -> str:
-    """Return a slug for a title in any script."""
+def slug_of(title: str, domain: str) -> str:
+    """Return a slug for a title in any script, short enough for UIDs under `domain`."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:LONGEST_SLUG].strip("-")
-    return slug or "meeting"
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:LONGEST_SLUG].strip("-") or "meeting"
+    while len(slug) > 1 and not _fits(slug, domain):
+        slug = slug[:-1].strip("-")
+    return slug
+
+
+def _fits(slug: str, domain: str) -> bool:
+    try:
+        require_uid_room(slug, domain)
+    except Refused:
+        return False
+    return True
 
 
 def machine_zone() -> str:
@@ -194,7 +205,8 @@ def settings_text(values: Values) -> str:
     """Return the settings file with those of `values` that differ from the defaults."""
     defaults = read_file(bundled("config/third-thursday.toml"))
     parts = [HEAD.format(name=values["community"]["name"])]
-    for section, table in values.items():
+    for section in defaults:
+        table = values.get(section, {})
         if isinstance(table, list):
             parts += [_section(f"[[{section}]]", section, entry) for entry in table]
             continue

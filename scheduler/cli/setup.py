@@ -21,7 +21,7 @@ from scheduler.cli.app import EXIT_USAGE
 from scheduler.cli.command import fail, is_terminal, make_app, read_date, run_async
 from scheduler.domain.address import ascii_domain, is_loopback, require_address
 from scheduler.domain.errors import Problem
-from scheduler.domain.zone import find_zone
+from scheduler.domain.zone import find_zone, nearest_zone
 
 app = make_app()
 
@@ -74,7 +74,20 @@ class _Answers:
 
     def __init__(self, resolver: str) -> None:
         self._resolver = resolver
-        self.values: Values = {}
+        # The short slug leaves room for any domain until the meeting has a name.
+        self.values: Values = {
+            "series": [
+                {
+                    "slug": "m",
+                    "title": "Meeting",
+                    "rule": "third Thursday",
+                    "start": "18:00",
+                    "zone": "Europe/London",
+                    "minutes": 60,
+                    "first": date(2020, 7, 16),
+                }
+            ]
+        }
 
     def ask_community(self) -> None:
         _ask("What is the community's name?", lambda text: self._accept("community", name=text))
@@ -118,19 +131,11 @@ class _Answers:
 
     def ask_meeting(self) -> None:
         now, name = SystemClock().now(), self.values["community"]["name"]
-        series = {
-            "slug": checks.slug_of(name),
-            "title": name,
-            "rule": "third Thursday",
-            "start": "18:00",
-            "zone": checks.machine_zone(),
-            "minutes": 60,
-            "first": now.date(),
-        }
-        self._replace("series", [series])
+        domain = self.values["community"]["domain"]
+        self._accept_series(zone=checks.machine_zone(), first=now.date())
         _ask(
             "What is the meeting called?",
-            lambda text: self._accept_series(title=text, slug=checks.slug_of(text)),
+            lambda text: self._accept_series(title=text, slug=checks.slug_of(text, domain)),
             default=name,
         )
         while True:
@@ -166,7 +171,10 @@ class _Answers:
         _ask("From which date on (YYYY-MM-DD)?", self._accept_first, default=today.isoformat())
 
     def _accept_zone(self, text: str) -> None:
-        self._accept_series(zone=find_zone(text) or text)
+        zone = find_zone(text)
+        if zone is None and (near := nearest_zone(text)) and typer.confirm(f"Is that {near}?", default=True):
+            zone = near
+        self._accept_series(zone=zone or text)
 
     def _accept_first(self, text: str) -> None:
         since = read_date(text, "the date")
@@ -268,9 +276,6 @@ class _Answers:
         values = self._with_series(**keys)
         check_values(values)
         self.values = values
-
-    def _replace(self, section: str, value: Any) -> None:
-        self.values = {**self.values, section: value}
 
 
 def _ask(question: str, accept: Callable[[str], Result], *, default: str | None = None) -> Result:

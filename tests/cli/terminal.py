@@ -5,6 +5,7 @@ import pty
 import select
 import signal
 import sys
+import termios
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,12 @@ class Terminal:
         """Wait for each question, in this order, and type its answer."""
         for question, answer in dialogue:
             self._wait_for(question)
-            os.write(self._terminal, answer.encode() if answer == INTERRUPT else f"{answer}\n".encode())
+            while "password" in question and self._echoes():
+                pass  # what is typed before the echo is off is discarded
+            if answer == INTERRUPT:
+                self._interrupt()
+            else:
+                os.write(self._terminal, f"{answer}\n".encode())
 
     def end(self) -> int:
         """Wait until the command ends, and return its exit code."""
@@ -49,6 +55,18 @@ class Terminal:
         while (found := self.shown.find(question, self._seen)) < 0:
             assert time.monotonic() < deadline and self._read(), f"no '{question}' in: {self.shown}"
         self._seen = found + len(question)
+
+    def _interrupt(self) -> None:
+        """Press Ctrl-C until it is noticed: Python overlooks it just before it begins to wait for a line."""
+        while "Aborted" not in self.shown:
+            os.write(self._terminal, INTERRUPT.encode())
+            noticed_by = time.monotonic() + 2
+            while "Aborted" not in self.shown and time.monotonic() < noticed_by:
+                if select.select([self._terminal], [], [], 0.1)[0] and not self._read():
+                    return
+
+    def _echoes(self) -> bool:
+        return bool(termios.tcgetattr(self._terminal)[3] & termios.ECHO)
 
     def _read(self) -> bool:
         """Read more; return False when the command has ended."""

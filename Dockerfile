@@ -1,5 +1,5 @@
 # The service in a container; all its state lies in /var/lib/third-thursday.
-ARG PYTHON_IMAGE=python:3.13-slim
+ARG PYTHON_IMAGE=python:3.13.5-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build

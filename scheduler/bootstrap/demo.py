@@ -68,18 +68,15 @@ async def run_demo(
     """Serve from `var/demo` until stopped. Raises Problem if the service cannot start."""
     # The default settings have no description.
     description = {} if config else {"THIRD_THURSDAY_COMMUNITY__DESCRIPTION": _DESCRIPTION}
-    settings = load_settings(
-        config,
-        {
-            **description,
-            **environment,
-            "THIRD_THURSDAY_DATABASE__URL": "sqlite:///var/demo/third-thursday.sqlite",
-            "THIRD_THURSDAY_MAIL__TRANSPORT": "maildir:var/demo/mail",
-            # Start again after months without asking whether the clock is right.
-            "THIRD_THURSDAY_WATCH__LONGEST_OUTAGE": "9999d",
-            "THIRD_THURSDAY_WEB__OUTBOX": "true",
-        },
-    )
+    own = {
+        "THIRD_THURSDAY_DATABASE__URL": "sqlite:///var/demo/third-thursday.sqlite",
+        "THIRD_THURSDAY_MAIL__TRANSPORT": "maildir:var/demo/mail",
+        # Start again after months without asking whether the clock is right.
+        "THIRD_THURSDAY_WATCH__LONGEST_OUTAGE": "9999d",
+        "THIRD_THURSDAY_WEB__OUTBOX": "true",
+    }
+    given = {name: value for name, value in environment.items() if name.removesuffix("_FILE") not in own}
+    settings = load_settings(config, {**description, **given, **own})
     # Make the next meeting's invitation due on any day.
     invitations = [policy for policy in settings.policies if policy.kind is Kind.INVITATION]
     early = [

@@ -50,8 +50,58 @@ async def check_sender(
             note(Level.NOTE, "DKIM: [dkim] key is not set; check that the relay signs mail")
         _check_dmarc(domain, await _policy(dns, domain), note)
     except DNSException as error:
-        reason = str(error).partition(":")[0]
-        note(Level.NOTE, f"SPF, DKIM, DMARC: not checked, because the DNS does not answer: {reason}")
+        note(Level.NOTE, f"SPF, DKIM, DMARC: not checked, because the DNS does not answer: {_reason(error)}")
+
+
+async def check_mail_domain(address: str, note: Note, *, resolver: str = "") -> None:
+    """Report whether mail to `address` can arrive: an MX record of its domain, or an address (RFC 5321 section 5.1)."""
+    domain = ascii_domain(address).rpartition("@")[2].lower()
+    dns = _resolver(resolver)
+    try:
+        hosts = [str(record.exchange).rstrip(".") for record in await dns.resolve(domain, "MX")]
+        if hosts == [""]:
+            note(
+                Level.WRONG, f"{domain} accepts no mail (its MX record says so, RFC 7505); check the spelling"
+            )
+        else:
+            note(Level.FINE, f"mail for {domain} goes to {', '.join(sorted(hosts))}")
+    except NXDOMAIN:
+        note(Level.WRONG, f"{domain} does not exist in the DNS; check the spelling")
+    except NoAnswer:
+        if not await _has_address(dns, domain):
+            note(Level.WRONG, f"{domain} has no MX record: mail to it cannot arrive; check the spelling")
+        else:
+            note(Level.NOTE, f"{domain} has no MX record; mail goes to the machine of that name")
+    except DNSException as error:
+        note(Level.NOTE, f"{domain}: not checked, because the DNS does not answer: {_reason(error)}")
+
+
+async def check_host(host: str, note: Note, *, resolver: str = "") -> None:
+    """Report whether a host's name leads anywhere."""
+    try:
+        if await _has_address(_resolver(resolver), host):
+            note(
+                Level.FINE,
+                f"{host} has an address in the DNS; check that it is this server's or your proxy's",
+            )
+        else:
+            note(Level.NOTE, f"{host} has no address in the DNS yet; publish an A or AAAA record for it")
+    except DNSException as error:
+        note(Level.NOTE, f"{host}: not checked, because the DNS does not answer: {_reason(error)}")
+
+
+async def _has_address(resolver: Resolver, name: str) -> bool:
+    for kind in ("A", "AAAA"):
+        try:
+            await resolver.resolve(name, kind)
+        except (NXDOMAIN, NoAnswer):
+            continue
+        return True
+    return False
+
+
+def _reason(error: DNSException) -> str:
+    return str(error).partition(":")[0]
 
 
 def _resolver(place: str) -> Resolver:

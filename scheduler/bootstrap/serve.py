@@ -13,6 +13,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from prometheus_client import generate_latest
 
 from scheduler.bootstrap.settings import Settings
+from scheduler.bootstrap.systemd import systemd_notifier
 from scheduler.bootstrap.web_process import SenderReport, WebProcess, raise_descriptor_limit
 from scheduler.bootstrap.wiring import Parts, backup_plan, open_parts
 from scheduler.bootstrap.worker import (
@@ -44,6 +45,8 @@ log = structlog.get_logger()
 SAFETY_SECONDS = 30
 LISTEN_BACKLOG = 1_024
 WATCH_SECONDS = 1
+LONGEST_TICK_SECONDS = 15 * 60
+"""The longest time that a tick of a working service takes, with a very long list of members on a slow disk."""
 _FAULTS: tuple[type[Exception], ...] = (*OUTAGES, Problem)
 
 
@@ -107,6 +110,7 @@ class Service:
         self._ticking = asyncio.Lock()
         self._work = asyncio.Event()
         self._seen = -1
+        self._ticked = parts.clock.monotonic()
         self._consumer = None if parts.database.is_sqlite else make_job_consumer(parts, self._dispatcher)
 
     async def start(self) -> None:
@@ -129,6 +133,10 @@ class Service:
             metrics=generate_latest(self.transport.registry).decode(),
         )
 
+    def is_working(self) -> bool:
+        """Return whether ticks still end, with success or not: a database that is away is no reason to restart."""
+        return self._parts.clock.monotonic() - self._ticked < SAFETY_SECONDS + LONGEST_TICK_SECONDS
+
     async def tick(self) -> None:
         """Tick. If that fails, log it and try again soon."""
         try:
@@ -140,6 +148,7 @@ class Service:
             self._alert_soon()
         else:
             self._parts.database.outages.end("tick")
+        self._ticked = self._parts.clock.monotonic()
 
     async def _tick(self) -> None:
         async with self._ticking:
@@ -215,7 +224,7 @@ async def _until_cancelled(work: Callable[[], Awaitable[None]]) -> None:
 
 def _listeners(settings: Settings) -> list[socket.socket]:
     """Return the listening sockets of the pages and, if set, of /metrics. Raises Problem if an address is not free."""
-    pages = _listen(
+    pages = listen(
         settings.web.host,
         settings.web.port,
         f"[web] {settings.web.host} port {settings.web.port}",
@@ -225,10 +234,11 @@ def _listeners(settings: Settings) -> list[socket.socket]:
         return [pages]
     host, _, port = place.rpartition(":")
     name = f"[watch] metrics_listen {place}"
-    return [pages, _listen(host.strip("[]"), int(port), name, remedy="choose another port")]
+    return [pages, listen(host.strip("[]"), int(port), name, remedy="choose another port")]
 
 
-def _listen(host: str, port: int, name: str, *, remedy: str) -> socket.socket:
+def listen(host: str, port: int, name: str, *, remedy: str) -> socket.socket:
+    """Return a socket that listens. Raises Problem, which calls the address `name` and says to use `remedy`."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -261,7 +271,7 @@ async def serve(
     """
     raise_descriptor_limit()
     listeners = _listeners(settings)
-    database = Database(settings.database.url)
+    database, systemd = Database(settings.database.url), systemd_notifier()
     async with database.exclusive(), open_parts(settings, upgrade=True) as parts:
         if prepare:
             await prepare(parts)
@@ -275,16 +285,20 @@ async def serve(
         sending = asyncio.create_task(service.send())
         form_queue = asyncio.create_task(run_form_queue(parts.database, parts.clock))
         backing_up = asyncio.create_task(_make_backups(parts))
+        watchdog = asyncio.create_task(systemd.keep_watchdog(service.is_working))
         tune_garbage_collector()
         say(f"Third Thursday is at http://{settings.web.host}:{settings.web.port}/")
+        systemd.ready()
         await asyncio.wait(
             [asyncio.create_task(stopping.wait()), sending], return_when=asyncio.FIRST_COMPLETED
         )
         log.info("stopping")
+        systemd.stopping()
         form_queue.cancel()
         backing_up.cancel()
         ended_early = None if stopping.is_set() else sending
         await asyncio.gather(_stop_web(web, listeners), service.stop(sending))
+        watchdog.cancel()
         if ended_early:
             error = ended_early.exception()
             log.error("sending-ended", error=type(error).__name__)

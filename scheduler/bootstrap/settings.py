@@ -34,6 +34,7 @@ from scheduler.bootstrap.settings_sources import (
     Values,
     bundled,
     nearest,
+    read_file,
     read_sources,
     settings_files,
     variable,
@@ -79,7 +80,16 @@ def load_settings(config: Path | None, environment: Mapping[str, str]) -> Settin
         for name, section in Tables.model_fields.items()
         if not is_array(section)
     }
-    sources = read_sources(files, environment, kinds=kinds)
+    return _settings_from(read_sources(files, environment, kinds=kinds))
+
+
+def check_values(values: Values) -> Settings:
+    """Return the settings of a file with these values. Raises SettingsProblem, which names no file."""
+    defaults = bundled("config/third-thursday.toml")
+    return _settings_from(Sources(((str(defaults), read_file(defaults)), ("", values))))
+
+
+def _settings_from(sources: Sources) -> Settings:
     try:
         tables = Tables.model_validate(sources.merged())
     except ValidationError as error:

@@ -26,6 +26,8 @@ def bundled(name: str) -> Path:
 
 
 PREFIX = "THIRD_THURSDAY_"
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+"""Names the settings file where --config does not; it is not a setting."""
 # Variables of the tests are not settings.
 _TEST_PREFIX = f"{PREFIX}TEST_"
 
@@ -37,6 +39,11 @@ Place = tuple[str | int, ...]
 def variable(section: str, key: str) -> str:
     """Return the environment variable that sets a key."""
     return f"{PREFIX}{section}__{key}".upper()
+
+
+def file_variable(section: str, key: str) -> str:
+    """Return the environment variable that names a file with the value of a key, as containers keep secrets."""
+    return f"{variable(section, key)}_FILE"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -96,11 +103,16 @@ def read_sources(
     """
     layers = [(str(path), read_file(path)) for path in files]
     for name, value in sorted(environment.items()):
-        if name.startswith(PREFIX) and not name.startswith(_TEST_PREFIX):
-            section, key = _key(name, kinds)
-            layers.append(
-                (f"environment variable {name}", {section: {key: _read(value, kinds[section][key])}})
-            )
+        if name == CONFIG_VARIABLE or not name.startswith(PREFIX) or name.startswith(_TEST_PREFIX):
+            continue
+        section, key = _key(name, kinds)
+        if name == file_variable(section, key):
+            if variable(section, key) in environment:
+                raise SettingsProblem(
+                    f"environment variable {name}: {variable(section, key)} is set too; remove one of the two"
+                )
+            value = _read_value_file(name, value)
+        layers.append((f"environment variable {name}", {section: {key: _read(value, kinds[section][key])}}))
     return Sources(tuple(layers))
 
 
@@ -137,6 +149,26 @@ def read_file(path: Path) -> Values:
         raise SettingsProblem(
             f"{path}: {where}: not TOML: {' '.join(why.split())}{_toml_hint(text, where)}"
         ) from None
+
+
+def _read_value_file(name: str, path: str) -> str:
+    """Return the content of the file that a variable names, without the line end. Raises SettingsProblem."""
+    try:
+        with Path(path).open(encoding="utf-8-sig") as file:
+            text = file.read(LONGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsProblem(
+            f"environment variable {name}: the file '{path}' cannot be read: {reason}; "
+            "name a file that contains only the value, and that this user may read"
+        ) from None
+    value = text.rstrip("\r\n")
+    if not value or len(text) > LONGEST_FILE:
+        raise SettingsProblem(
+            f"environment variable {name}: the file '{path}' is {'too large' if value else 'empty'}; "
+            "name a file that contains only the value"
+        )
+    return value
 
 
 def _toml_hint(text: str, where: str) -> str:
@@ -177,11 +209,15 @@ def _key(name: str, kinds: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
     section, _, key = (part.lower() for part in name.removeprefix(PREFIX).partition("__"))
     if key in kinds.get(section, ()) and name == variable(section, key):
         return section, key
+    key = key.removesuffix("_file")
+    if key in kinds.get(section, ()) and name == file_variable(section, key):
+        return section, key
     if section in ("series", "policies"):
         raise SettingsProblem(
             f"environment variable {name}: [[{section}]] can only be set in a file; name one with --config"
         )
     known = [variable(section, key) for section, keys in kinds.items() for key in keys]
+    known += [*(f"{one}_FILE" for one in known), CONFIG_VARIABLE]
     raise SettingsProblem(
         f"environment variable {name}: sets no known key{nearest(name, known)}; "
         f"accepted: {PREFIX} + section + __ + key, of the sections {', '.join(kinds)}"

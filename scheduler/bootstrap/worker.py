@@ -13,6 +13,7 @@ import structlog
 
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.settings_sources import bundled
+from scheduler.bootstrap.systemd import systemd_notifier
 from scheduler.bootstrap.wiring import Parts, load_signer, open_parts
 from scheduler.delivery.compose.composer import Composer
 from scheduler.delivery.compose.message_writer import MessageWriter
@@ -181,19 +182,23 @@ async def work(settings: Settings, *, say: Callable[[str], None]) -> None:
         raise SettingsProblem(
             "`worker` needs PostgreSQL in [database] url; with SQLite, `serve` sends everything"
         )
-    stopping = stop_on_signal()
+    stopping, systemd = stop_on_signal(), systemd_notifier()
     async with open_parts(settings) as parts:
         dispatcher = make_dispatcher(parts)
         consumer = make_job_consumer(parts, dispatcher)
         working = asyncio.create_task(consume_jobs(dispatcher, consumer))
+        watchdog = asyncio.create_task(systemd.keep_watchdog(lambda: not working.done()))
         log.info("started", database=parts.database.url.get_backend_name())
         tune_garbage_collector()
         say("sending mail that `serve` has planned")
+        systemd.ready()
         await asyncio.wait(
             [asyncio.create_task(stopping.wait()), working], return_when=asyncio.FIRST_COMPLETED
         )
         log.info("stopping")
+        systemd.stopping()
         dispatcher.drain()
         consumer.stop()
         await finish_or_cancel(working, within=DRAIN_SECONDS)
+        watchdog.cancel()
     log.info("stopped")

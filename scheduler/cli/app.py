@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from typer.exceptions import Abort, TyperException
 from typer.main import get_group
 
+from scheduler import __version__
 from scheduler.domain.errors import Problem, SettingsProblem
 
 EXIT_FAILED = 1
@@ -27,6 +28,7 @@ class LazyCommand(NamedTuple):
 
 
 COMMANDS = {
+    "setup": LazyCommand("setup", "Ask a few questions and write the settings file."),
     "demo": LazyCommand("serve", "Try the service with made-up members."),
     "serve": LazyCommand("serve", "Run the service: plan, send mail and serve the web pages."),
     "worker": LazyCommand("worker", "Send mail that `serve` has planned (PostgreSQL only)."),
@@ -72,10 +74,15 @@ app = typer.Typer(
     name="third-thursday",
     help="Run a recurring online meeting, and tell every member about it in their own local time.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"third-thursday {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
@@ -84,9 +91,15 @@ def root(
     config: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="A settings file; its values override the defaults.", show_default=False
+            metavar="FILE",
+            envvar="THIRD_THURSDAY_CONFIG",
+            help="A settings file; its values override the defaults.",
+            show_default=False,
         ),
     ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     context.obj = config
 

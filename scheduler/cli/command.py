@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 
 from scheduler.bootstrap.settings import Settings, load_settings, unnamed_settings
+from scheduler.bootstrap.settings_sources import CONFIG_VARIABLE
 from scheduler.bootstrap.wiring import Parts, open_parts, set_up_logs
 from scheduler.cli.app import EXIT_FAILED, EXIT_USAGE
 from scheduler.domain.errors import Problem, Refused, SettingsProblem
@@ -80,15 +81,15 @@ class CommandContext:
         return run_async(run_action())
 
     def _warn_of_unused_settings(self) -> None:
-        """Warn once, before anything is written, if this folder has a settings file that --config does not name."""
+        """Warn once, before anything is written, if this folder has a settings file and none is named."""
         if self.config is not None or self._read_only or self._has_warned:
             return
         self._has_warned = True
         if files := unnamed_settings(Path()):
             typer.echo(
                 f"third-thursday: {', '.join(file.name for file in files)}: a settings file that is not read, because "
-                f"--config does not name it; the defaults are used. To use it: third-thursday --config "
-                f"{files[0].name} COMMAND",
+                f"neither --config nor {CONFIG_VARIABLE} names one; the defaults are used. To use it: "
+                f"third-thursday --config {files[0].name} COMMAND",
                 err=True,
             )
 

@@ -595,3 +595,38 @@ def test_wrong_settings_of_the_open_web_name_their_key_and_what_is_accepted(
 @pytest.mark.parametrize(("given", "found"), [("true", True), ("false", False)])
 def test_true_and_false_come_from_the_environment_too(given: str, *, found: bool) -> None:
     assert load_settings(None, {"THIRD_THURSDAY_WEB__OUTBOX": given}).web.outbox is found
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_value_can_be_in_a_file_that_a_variable_names(tmp_path: Path, end: str) -> None:
+    (tmp_path / "port").write_bytes(f"8123{end}".encode())
+    (tmp_path / "key").write_bytes(f"{'ab' * 32}{end}".encode())
+    settings = load_settings(
+        None,
+        {
+            "THIRD_THURSDAY_WEB__PORT_FILE": str(tmp_path / "port"),
+            "THIRD_THURSDAY_SECURITY__KEY_FILE": str(tmp_path / "key"),
+        },
+    )
+    assert (settings.web.port, settings.security.key) == (8123, b"\xab" * 32)
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "words"),
+    [
+        (None, {}, "cannot be read: No such file or directory"),
+        (b"", {}, "is empty"),
+        (b"\n", {}, "is empty"),
+        (b"\xff\xfe", {}, "it is not UTF-8"),
+        (b"short", {}, "environment variable THIRD_THURSDAY_SECURITY__KEY_FILE: [security] key"),
+        (b"ab" * 32, {"THIRD_THURSDAY_SECURITY__KEY": "cd" * 32}, "is set too; remove one of the two"),
+    ],
+)
+def test_a_file_with_a_value_that_cannot_be_used_is_named_and_its_content_is_not_shown(
+    tmp_path: Path, content: bytes | None, more: dict[str, str], words: str
+) -> None:
+    if content is not None:
+        (tmp_path / "key").write_bytes(content)
+    with pytest.raises(SettingsProblem) as refused:
+        load_settings(None, {"THIRD_THURSDAY_SECURITY__KEY_FILE": str(tmp_path / "key"), **more})
+    assert words in str(refused.value) and "short" not in str(refused.value)

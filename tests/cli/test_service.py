@@ -17,6 +17,7 @@ import pytest
 import time_machine
 from alembic.script import ScriptDirectory
 
+from scheduler import __version__
 from scheduler.cli.app import COMMANDS, load_command
 from scheduler.store import upgrades
 from tests.cli.conftest import Command
@@ -197,6 +198,53 @@ def test_a_settings_file_that_is_not_named_is_pointed_out(command: Command, fold
         assert command(*arguments).err == ""
     (folder / "my.toml").write_text("[web]\nport = 8001\n")
     assert "not read" not in command("--config", "my.toml", "migrate").err
+
+
+def test_a_variable_names_the_settings_file_and_the_option_wins(command: Command, folder: Path) -> None:
+    for name, town in (("one", "Dublin"), ("two", "Lisbon")):
+        (folder / f"{name}.toml").write_text(
+            f'[[series]]\nslug = "m"\ntitle = "M"\nrule = "third Thursday"\nstart = "18:00"\n'
+            f'zone = "Europe/{town}"\nminutes = 60\nfirst = 2026-01-15\n'
+        )
+    named = {"THIRD_THURSDAY_CONFIG": "one.toml"}
+    assert "Dublin" in command("schedule", **named).out
+    assert "Lisbon" in command("--config", "two.toml", "schedule", **named).out
+    assert command("migrate", **named).err == ""
+    assert "a settings file that is not read" in command("migrate", THIRD_THURSDAY_CONFIG="").err
+    missing = command("plan", THIRD_THURSDAY_CONFIG="none.toml")
+    assert (missing.code, "none.toml" in missing.err) == (2, True)
+    misspelt = command("plan", THIRD_THURSDAY_CONFIGS="one.toml")
+    assert (misspelt.code, "did you mean 'THIRD_THURSDAY_CONFIG'?" in misspelt.err) == (2, True)
+
+
+def test_the_version_is_shown(command: Command) -> None:
+    done = command("--version")
+    assert (done.code, done.out) == (0, f"third-thursday {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("third-thursday se", ["setup", "serve"]),
+        ("third-thursday members ad", ["add"]),
+        ("third-thursday plan --zo", ["--zones"]),
+    ],
+)
+def test_a_shell_completes_commands_and_options(folder: Path, words: str, offered: list[str]) -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("third-thursday")],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "_THIRD_THURSDAY_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        },
+    )
+    assert done.stdout.split() == offered
 
 
 def test_status_warns_of_a_meeting_without_a_room(

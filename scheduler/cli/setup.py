@@ -65,7 +65,7 @@ def setup(
     typer.echo(f"\nWrote {file}{' (it holds a secret: only you can read it)' if private else ''}.")
     typer.echo(f"Next, check the installation:  {command} doctor")
     typer.echo(f"Then add yourself as convenor: {command} members add --email YOU --zone ZONE")
-    typer.echo(f"                               {command} members set YOU --convenor")
+    typer.echo(f"                               {command} convenors add YOU")
     typer.echo(f"And start the service:         {command} serve")
 
 

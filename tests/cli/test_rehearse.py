@@ -133,6 +133,8 @@ def test_an_encrypted_backup_is_rehearsed_and_restored_with_the_identity(
         ("someone@example.org", "is not a public key of age"),
         (str(pyrage.x25519.Identity.generate()), "is a secret key, which must not be here"),
     ],
+    # The key is another one in each process, but all processes of a run must give a test the same name.
+    ids=["not a key", "a key of SSH", "an address", "a secret key"],
 )
 def test_a_recipient_that_cannot_be_used_is_refused_at_the_start(
     command: Command, recipient: str, words: str

@@ -23,7 +23,7 @@ from scheduler.store.database import Database
 from scheduler.store.ledger import reports
 from scheduler.store.ledger.fan_out import Reach
 from scheduler.store.ledger.reports import Waiting
-from scheduler.store.notices import Notice
+from scheduler.store.notices import Due, Notice
 
 LOOK_AHEAD = timedelta(days=42)
 
@@ -67,6 +67,8 @@ async def forecast(
         recent = await occurrences.all_occurrences(connection, since=now - horizon(policies))
         befores = {occurrence.key: occurrence_before(recent, occurrence) for occurrence in recent}
         by_choice = slugs_by_choice(series)
+        waiting = await reports.waiting_by_zone(connection)
+        dues = await notices.dues_of_open(connection)
         wants = await _wants(connection, series, policies, zones=zones, until=until, now=now)
         followers = {
             slug: await reports.active_followers(connection, slug)
@@ -80,6 +82,8 @@ async def forecast(
                 connection,
                 want,
                 open_notices.get(want.identity),
+                waiting=waiting,
+                stored_dues=dues,
                 active=followers.get(OccurrenceKey.parse(want.occurrence).series, active),
                 by_choice=by_choice,
                 before=befores.get(want.occurrence) if want.kind is Kind.INVITATION else None,
@@ -88,7 +92,7 @@ async def forecast(
         ]
         for notice in open_notices.values():
             if notice.kind not in PLANNED and not notice.stopped_at and not notice.unwanted:
-                rows += await _published_rows(connection, notice)
+                rows += _published_rows(notice, waiting.get(notice.id, {}), dues.get(notice.id, {}))
     chosen = [row for row in rows if row.expires > now and since <= max(row.due, now) and row.due <= until]
     return sorted(chosen, key=lambda row: (row.due, row.notice, row.zone or ""))
 
@@ -141,6 +145,8 @@ async def _planned_rows(
     want: Wanted,
     notice: Notice | None,
     *,
+    waiting: Mapping[int, Mapping[str, Waiting]],
+    stored_dues: Mapping[int, Mapping[str, Due]],
     active: Mapping[tuple[str, str], int],
     by_choice: Collection[str],
     before: Occurrence | None,
@@ -148,16 +154,17 @@ async def _planned_rows(
 ) -> list[Forecast]:
     """Return the rows of a notice that a policy wants; `notice` is None until it exists.
 
-    `active` are the counts that `reports.missing_later` subtracts from. `before` is the meeting before the one that an
-    invitation is about: until it is over, who came too late for the due instant of the invitation is not invited.
+    `waiting` and `stored_dues` are those of all open notices. `active` are the counts that `reports.missing_later`
+    subtracts from. `before` is the meeting before the one that an invitation is about: until it is over, who came too
+    late for the due instant of the invitation is not invited.
     """
     dues = {zone: (due, False) for zone, due in want.dues.items()}
-    waiting = dict[str, Waiting]()
+    own_waiting: Mapping[str, Waiting] = {}
     if notice:
         if notice.stopped_at:
             return []
-        waiting = await reports.waiting_by_zone(connection, notice.id)
-        stored = await notices.dues_of(connection, notice.id)
+        own_waiting = waiting.get(notice.id, {})
+        stored = stored_dues.get(notice.id, {})
         dues = {due.zone: (due.due, due.fanned_at is not None) for due in stored.values()} | {
             zone: pair for zone, pair in dues.items() if zone not in stored
         }
@@ -202,8 +209,8 @@ async def _planned_rows(
             missing = await reports.missing_by_zone(
                 connection, want, notice=number, due=due, zone=only, reach=reach
             )
-        places = missing.keys() | waiting.keys() if zone == EVERY_ZONE else {zone}
-        fanned_out = [waiting[place] for place in places if place in waiting]
+        places = missing.keys() | own_waiting.keys() if zone == EVERY_ZONE else {zone}
+        fanned_out = [own_waiting[place] for place in places if place in own_waiting]
         count = sum(group.count for group in fanned_out) + sum(missing.get(place, 0) for place in places)
         add(due, zone, count, min((group.ready for group in fanned_out), default=None))
         if awaited and due <= now and due < awaited.ends:
@@ -219,10 +226,10 @@ async def _planned_rows(
     return rows
 
 
-async def _published_rows(connection: AsyncConnection, notice: Notice) -> list[Forecast]:
+def _published_rows(
+    notice: Notice, waiting: Mapping[str, Waiting], dues: Mapping[str, Due]
+) -> list[Forecast]:
     """Return the rows of a notice that a convenor published: an update, a cancellation or an ad-hoc notice."""
-    waiting = await reports.waiting_by_zone(connection, notice.id)
-    dues = await notices.dues_of(connection, notice.id)
     rows = []
     for due in dues.values():
         fanned_out = [group for zone, group in waiting.items() if due.zone in (EVERY_ZONE, zone)]

@@ -514,7 +514,7 @@ deliveries = Table(
     Index(None, "member"),
     Index("ix_deliveries_waiting", "chunk", "next_try", **_where("state = 'queued'")),
     Index("ix_deliveries_sending", "run", **_where("state = 'sending'")),
-    Index(None, "notice", "state"),
+    Index(None, "notice", "state", "zone", "next_try"),
     sqlite_autoincrement=True,
 )
 

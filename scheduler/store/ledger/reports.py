@@ -140,14 +140,20 @@ async def count_states(
     return by_notice
 
 
-async def waiting_by_zone(connection: AsyncConnection, notice: int) -> dict[str, Waiting]:
-    """Return the queued and sending deliveries of a notice, by zone."""
+async def waiting_by_zone(connection: AsyncConnection) -> dict[int, dict[str, Waiting]]:
+    """Return the queued and sending deliveries of open notices, by notice and zone."""
+    # An index has the rows in the order of these groups, and all that is read of them.
     query = (
-        select(deliveries.c.zone, func.count(), func.min(deliveries.c.next_try))
-        .where(deliveries.c.notice == notice, deliveries.c.state.in_(("queued", "sending")))
-        .group_by(deliveries.c.zone)
+        select(deliveries.c.notice, deliveries.c.zone, func.count(), func.min(deliveries.c.next_try))
+        .where(deliveries.c.notice.in_(open_notice_ids()), deliveries.c.state.in_(("queued", "sending")))
+        .group_by(deliveries.c.notice, deliveries.c.state, deliveries.c.zone)
     )
-    return {row[0]: Waiting(row[1], row[2]) for row in await connection.execute(query)}
+    waiting: dict[int, dict[str, Waiting]] = {}
+    for notice, zone, count, ready in await connection.execute(query):
+        by_zone = waiting.setdefault(notice, {})
+        other = by_zone.get(zone, Waiting(0, ready))
+        by_zone[zone] = Waiting(other.count + count, min(other.ready, ready))
+    return waiting
 
 
 async def missing_by_zone(

@@ -1,4 +1,7 @@
-"""Let members follow the series they choose. Without a row, everybody follows what they did."""
+"""Let members follow the series they choose. Without a row, everybody follows what they did.
+
+Count what waits by an index.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -30,6 +33,11 @@ def upgrade() -> None:
         comment="The members' explicit choices; without a row the default of the series counts",
     )
     op.create_index("ix_follows_series_follows_member", "follows", ["series", "follows", "member"])
+    # `plan` counts what waits in each zone.
+    op.drop_index("ix_deliveries_notice_state", "deliveries")
+    op.create_index(
+        "ix_deliveries_notice_state_zone_next_try", "deliveries", ["notice", "state", "zone", "next_try"]
+    )
     op.add_column(
         "requests",
         sa.Column(

@@ -258,7 +258,7 @@ async def test_what_was_taken_and_forgotten_is_free_again(installation: Installa
     )
     assert taken.state == "taken"
     await installation.join(("Cy", "Europe/London"))
-    with pytest.raises(Refused, match="not a convenor"):
+    with pytest.raises(Refused, match="neither a convenor nor a helper"):
         await join_requests.take(installation.database, number, by="cy@example.org", now=NOW)
 
 

@@ -97,7 +97,7 @@ async def _leave_page(
     if site.has_choice and state in ("asks", "unfollowed"):
         slugs = await followed_by_link(site.database, token, all_series=site.series, keys=site.keys)
         followed = [site.by_slug[slug] for slug in slugs]
-    of_mail = [series for series in followed if series.slug == request.query_params.get("series")]
+    named = site.by_slug.get(request.query_params.get("series", "")) if site.has_choice else None
     return render_page(
         request,
         "leave.html",
@@ -106,8 +106,9 @@ async def _leave_page(
         link_status=state,
         until=until,
         unfollowed=unfollowed,
-        followed=[series.title for series in followed],
-        offered=[(series.slug, series.title) for series in of_mail or followed],
+        followed=followed,
+        of_mail=named if named in followed else None,
+        not_followed=named.title if named and named not in followed else "",
         pauses=PAUSES,
     )
 

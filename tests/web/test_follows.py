@@ -352,10 +352,17 @@ async def test_the_page_of_the_link_to_leave_offers_to_stop_following_the_series
     leave = f"/u/{own[Purpose.LEAVE]}"
     page = (await visitor.get(f"{leave}?series=ethics")).text
     assert re.findall(r'action="\?unfollow=(\w+)"', page) == ["ethics"]
-    assert "Or stop following just Ethics &amp; &#34;tea&#34; &lt;table&gt;" in page
+    # It is what they asked for, so it comes first: somebody in a hurry does not leave the list.
+    assert "<h1>Stop following Ethics &amp; &#34;tea&#34; &lt;table&gt;?</h1>" in page
+    assert page.index("unfollow=ethics") < page.index("Leave the list")
     assert "Leave the list" in page and "Pause for three months" in page
+    # A member who was invited is still told when the meeting is moved or cancelled.
+    assert "get no more invitations or reminders for these meetings." in page
+    assert "or other emails about" not in page
     for query in ("", "?series=journal", "?series=nothing", "?series="):
         page = (await visitor.get(leave + query)).text
+        assert ("You do not follow Journal club any more." in page) == (query == "?series=journal")
+        assert "<h1>Leave " in page
         assert re.findall(r'action="\?unfollow=(\w+)"', page) == ["rounds", "ethics"]
     assert await followed(installation, "Bo") == ["rounds", "ethics"]
 

@@ -31,7 +31,8 @@ class Limits:
     """The limits on connections. Sizes are in bytes.
 
     `connections` is the largest number of open connections, `of_one_network` the largest number from one network.
-    `most_at_once` is the largest number of pipelined requests that may arrive in one piece, since they wait in memory.
+    `most_waiting` is the largest number of pipelined requests of a connection that may wait for their answers, since
+    they wait in memory.
     """
 
     connections: int = 1_000
@@ -41,7 +42,7 @@ class Limits:
     drain_seconds: float = 60.0
     largest_head: int = 32 * 1024
     largest_body: int = 256 * 1024
-    most_at_once: int = 16
+    most_waiting: int = 16
 
 
 class ConnectionLimiter:
@@ -123,7 +124,7 @@ class LimitedConnection(asyncio.Protocol):
         self._deadline = _NO_DEADLINE
         self._stalled_since: float | None = None
         self._in_head, self._in_body = True, False
-        self._size, self._requests_at_once = 0, 0
+        self._size, self._waiting = 0, 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not subclasses of asyncio.Transport.
@@ -151,9 +152,9 @@ class LimitedConnection(asyncio.Protocol):
             self._refuse(b"413 Content Too Large")
             return
         self._size += len(data)
-        self._requests_at_once = 0
+        self._waiting = len(self._server.pipeline)
         self._parse(data)
-        if self._requests_at_once > self._limits.most_at_once:
+        if self._waiting > self._limits.most_waiting:
             self._refuse(b"429 Too Many Requests")
             return
         self._server.data_received(data)
@@ -171,9 +172,9 @@ class LimitedConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._in_head, self._in_body = True, False
-        self._requests_at_once += 1
-        if self._requests_at_once > self._limits.most_at_once:
-            raise _TooManyAtOnce
+        self._waiting += 1
+        if self._waiting > self._limits.most_waiting:
+            raise _TooManyWaiting
 
     def on_headers_complete(self) -> None:
         self._in_head, self._in_body, self._size = False, True, 0
@@ -246,5 +247,5 @@ class _QuietTransport:
             self._transport.write(data)
 
 
-class _TooManyAtOnce(Exception):
+class _TooManyWaiting(Exception):
     """Raised in a callback to stop the parser: reading the rest of a flood would hold up the other visitors."""

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scheduler.bootstrap.web_process import limited_server
 from scheduler.bootstrap.wiring import SystemClock
@@ -26,7 +27,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def served_with_limits(
-    app: Starlette, limits: Limits = QUICK, trusted: Networks = NO_NETWORKS
+    app: ASGIApp, limits: Limits = QUICK, trusted: Networks = NO_NETWORKS
 ) -> AsyncIterator[int]:
     """Serve `app` within these limits, and yield the port."""
     limiter = ConnectionLimiter(limits, SystemClock(), trusted=trusted)
@@ -84,7 +85,7 @@ HEAD = b"POST /me HTTP/1.1\r\nHost: x\r\n" + FORM
     ],
 )
 async def test_a_request_that_is_not_whole_in_time_or_too_large_is_refused_and_closed(
-    app: Starlette, pieces: list[bytes], pause: float, status: bytes
+    app: ASGIApp, pieces: list[bytes], pause: float, status: bytes
 ) -> None:
     async with served_with_limits(app) as port:
         answer = await exchange(port, *pieces, pause=pause)
@@ -97,20 +98,42 @@ async def test_a_request_that_is_not_whole_in_time_or_too_large_is_refused_and_c
         assert (await exchange(port, REQUEST.replace(b"Host", b"Connection: close\r\nHost")))[9:12] == b"200"
 
 
-async def test_a_second_request_on_the_same_connection_has_limits_too(app: Starlette) -> None:
+async def test_a_second_request_on_the_same_connection_has_limits_too(app: ASGIApp) -> None:
     async with served_with_limits(app) as port:
         assert (await exchange(port, REQUEST, b"GET / HTTP/1.1\r\nX", pause=0.1)).count(b"HTTP/1.1 408") == 1
         answer = await exchange(port, REQUEST + REQUEST, b"GET / HTTP/1.1\r\nX: " + b"a" * 5000, pause=0.1)
         assert answer.count(b"200 OK") == 2 and answer.count(b"HTTP/1.1 431") == 1
 
 
-async def test_an_upgrade_to_something_else_is_answered_and_closed(app: Starlette) -> None:
+async def test_requests_that_wait_for_their_answers_are_few_however_they_arrive() -> None:
+    begun, may_answer = asyncio.Semaphore(0), asyncio.Semaphore(0)
+
+    async def answer_slowly(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.release()
+        await may_answer.acquire()
+        await Response(status_code=204)(scope, receive, send)
+
+    async with served_with_limits(answer_slowly) as port, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        refused = asyncio.create_task(reader.readuntil(b"HTTP/1.1 429"))
+        while not refused.done():
+            writer.write(REQUEST * 8)
+            await asyncio.wait(
+                [refused, next_begun := asyncio.create_task(begun.acquire())], return_when="FIRST_COMPLETED"
+            )
+            next_begun.cancel()
+            may_answer.release()
+        assert (await refused).count(b"204") < 16
+        writer.close()
+
+
+async def test_an_upgrade_to_something_else_is_answered_and_closed(app: ASGIApp) -> None:
     upgrade = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     async with served_with_limits(app) as port:
         assert (await exchange(port, upgrade))[9:12] in (b"200", b"400", b"404")
 
 
-async def test_a_whole_request_of_the_usual_kind_is_served_piece_by_piece(app: Starlette) -> None:
+async def test_a_whole_request_of_the_usual_kind_is_served_piece_by_piece(app: ASGIApp) -> None:
     async with served_with_limits(app, replace(QUICK, head_seconds=5, body_seconds=5)) as port:
         body = b"email=nobody"
         request = HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
@@ -121,7 +144,7 @@ async def test_a_whole_request_of_the_usual_kind_is_served_piece_by_piece(app: S
 
 
 @pytest.mark.parametrize("first", [b"", b"GET / HTTP/1.1\r\n", REQUEST], ids=["idle", "half", "kept alive"])
-async def test_unused_connections_are_closed_for_visitors(app: Starlette, first: bytes) -> None:
+async def test_unused_connections_are_closed_for_visitors(app: ASGIApp, first: bytes) -> None:
     limits = replace(QUICK, head_seconds=60, connections=40)
     async with served_with_limits(app, limits) as port:
         held: list[asyncio.StreamWriter] = []

@@ -11,7 +11,7 @@ from sqlalchemy import Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.address import address_key
-from scheduler.store import service_state
+from scheduler.store import audit, service_state
 from scheduler.store.database import Database
 from scheduler.store.members import BATCH, Member, by_keys
 from scheduler.store.schema import erasures, members, notices, occurrences, returns, revisions
@@ -20,6 +20,7 @@ from scheduler.store.schema import erasures, members, notices, occurrences, retu
 async def erase(connection: AsyncConnection, member: Member, address_hash: str, now: datetime) -> None:
     """Delete a member and all rows that belong to them; only the keyed hash of the address remains."""
     await service_state.note_change(connection)
+    await audit.blank(connection, member.id)
     for table in _tables_of_member():
         await connection.execute(delete(table).where(table.c.member == member.id))
     await connection.execute(delete(members).where(members.c.id == member.id))

@@ -535,3 +535,32 @@ past_deliveries = Table(
     sqlite_with_rowid=False,
     comment="The archive: finished deliveries",
 )
+
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("at", Instant, nullable=False),
+    Column("channel", String(20), nullable=False),
+    Column("actor", ForeignKey("members.id", ondelete="SET NULL"), comment="the member who did it, if known"),
+    Column("actor_name", Text, nullable=False),
+    Column("act", String(40), nullable=False),
+    Column(
+        "subject",
+        Text,
+        nullable=False,
+        server_default="",
+        comment="an occurrence's key, a notice's number, …",
+    ),
+    Column("about", ForeignKey("members.id", ondelete="SET NULL"), comment="the member it was done to"),
+    Column("before", JSON, nullable=False),
+    Column("after", JSON, nullable=False),
+    _one_of("channel", "console", "command line", "service"),
+    Index(None, "at"),
+    Index(None, "actor", "id"),
+    Index(None, "act", "id"),
+    Index(None, "subject", "id"),
+    Index(None, "about"),
+    sqlite_autoincrement=True,
+    comment="The audit log: who did what, when, from what to what; never the text of a mail",
+)

@@ -62,6 +62,7 @@ RETENTION = Retention(
     left_members=timedelta(days=365),
     deliveries=timedelta(days=400),
     archive=timedelta(days=60),
+    audit=timedelta(days=730),
 )
 
 LONGEST_OUTAGE = timedelta(days=30)

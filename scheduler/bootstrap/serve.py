@@ -31,6 +31,7 @@ from scheduler.delivery.send.metrics import MeteredTransport
 from scheduler.domain.errors import Problem
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.alerts import AlertNotifier
+from scheduler.service.convenors import appoint_first
 from scheduler.service.form_queue import run_form_queue
 from scheduler.service.inbound import count_refusals
 from scheduler.service.join_requests import remind_convenors
@@ -275,6 +276,14 @@ async def serve(
     async with database.exclusive(), open_parts(settings, upgrade=True) as parts:
         if prepare:
             await prepare(parts)
+        await appoint_first(
+            parts.database,
+            settings.convenors.first,
+            keys=parts.keys,
+            zone=settings.series[0].zone,
+            locale=settings.community.locale,
+            now=parts.clock.now(),
+        )
         if settings.mail.outbox:
             await (await make_transport(settings).connect()).close()
         service = Service(parts)

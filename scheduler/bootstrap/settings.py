@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from scheduler.bootstrap.settings_schema import (
     BackupTable,
+    ConvenorsTable,
     DatabaseTable,
     DkimTable,
     InboxTable,
@@ -63,6 +64,7 @@ class Settings:
     security: SecurityTable
     backup: BackupTable
     membership: MembershipTable
+    convenors: ConvenorsTable
     retention: Retention
     series: tuple[Series, ...]
     policies: tuple[Policy, ...]
@@ -113,6 +115,7 @@ def _settings_from(sources: Sources) -> Settings:
         security=tables.security,
         backup=tables.backup,
         membership=tables.membership,
+        convenors=tables.convenors,
         retention=tables.privacy.retention(),
         series=tuple(table.series() for table in tables.series),
         policies=tuple(table.policy() for table in tables.policies),

@@ -404,6 +404,7 @@ class PrivacyTable(Table):
     left_members_days: int = Field(ge=1, le=3650, description=DAYS)
     archive_days: int = Field(ge=1, le=3650, description=DAYS)
     deliveries_days: int = Field(ge=60, le=3650, description="a whole number of days from 60 to 3650")
+    audit_days: int = Field(ge=1, le=3650, description=DAYS)
 
     def retention(self) -> Retention:
         return Retention(
@@ -411,6 +412,7 @@ class PrivacyTable(Table):
             left_members=timedelta(days=self.left_members_days),
             deliveries=timedelta(days=self.deliveries_days),
             archive=timedelta(days=self.archive_days),
+            audit=timedelta(days=self.audit_days),
         )
 
 
@@ -421,6 +423,10 @@ class MembershipTable(Table):
     def is_open(self) -> bool:
         """Whether people become members as soon as they confirm their address."""
         return self.approval == "open"
+
+
+class ConvenorsTable(Table):
+    first: list[Address] = Field(description="a list of email addresses")
 
 
 class SeriesTable(Table):
@@ -522,6 +528,7 @@ class Tables(Table):
     security: SecurityTable
     backup: BackupTable
     membership: MembershipTable
+    convenors: ConvenorsTable
     privacy: PrivacyTable
     series: list[SeriesTable] = Field(min_length=1)
     policies: list[PolicyTable]

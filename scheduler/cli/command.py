@@ -1,6 +1,7 @@
 """What all commands share: settings, an event loop, questions to the user, and errors in one line."""
 
 import asyncio
+import getpass
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ from scheduler.bootstrap.settings import Settings, load_settings, unnamed_settin
 from scheduler.bootstrap.settings_sources import CONFIG_VARIABLE
 from scheduler.bootstrap.wiring import Parts, open_parts, set_up_logs
 from scheduler.cli.app import EXIT_FAILED, EXIT_USAGE
+from scheduler.domain.actor import Actor
 from scheduler.domain.errors import Problem, Refused, SettingsProblem
 from scheduler.store.database import OUTAGES
 from scheduler.store.outage import outage_of
@@ -101,6 +103,15 @@ def command_context(context: typer.Context) -> CommandContext:
         existing = CommandContext(context.find_root().obj, read_only=context.info_name in READ_ONLY_COMMANDS)
         context.meta[__name__] = existing
     return existing
+
+
+def command_line_user() -> Actor:
+    """Return who runs this command, for the audit log: the person behind `sudo`, if there is one."""
+    try:
+        name = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        name = f"user {os.getuid()}"
+    return Actor(channel="command line", name=name)
 
 
 def run_async(coroutine: Coroutine[Any, Any, Result]) -> Result:

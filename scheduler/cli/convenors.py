@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from scheduler.bootstrap.wiring import Parts
-from scheduler.cli.command import AsJson, command_context, make_app, show_json, usage
+from scheduler.cli.command import AsJson, command_context, command_line_user, make_app, show_json, usage
 from scheduler.service import convenors
 from scheduler.service.convenors import ROLES, Role
 from scheduler.store import members
@@ -54,7 +54,9 @@ def add(
     wanted = _role(role, "--role")
 
     async def act(parts: Parts) -> Member:
-        return await convenors.appoint(parts.database, email, wanted)
+        return await convenors.appoint(
+            parts.database, email, wanted, by=command_line_user(), now=parts.clock.now()
+        )
 
     member = command_context(context).run(act)
     typer.echo(f"{member.address}: is now a {member.role}")
@@ -70,7 +72,9 @@ def role(
     wanted = _role(new_role, "ROLE")
 
     async def act(parts: Parts) -> tuple[Member, bool]:
-        return await convenors.change_role(parts.database, email, wanted)
+        return await convenors.change_role(
+            parts.database, email, wanted, by=command_line_user(), now=parts.clock.now()
+        )
 
     member, changed = command_context(context).run(act)
     typer.echo(f"{member.address}: is {'now' if changed else 'already'} a {member.role}")
@@ -81,7 +85,7 @@ def remove(context: typer.Context, email: Email) -> None:
     """Take somebody's role; they stay a member."""
 
     async def act(parts: Parts) -> Member:
-        return await convenors.dismiss(parts.database, email)
+        return await convenors.dismiss(parts.database, email, by=command_line_user(), now=parts.clock.now())
 
     member = command_context(context).run(act)
     typer.echo(f"{member.address}: has no role any more, and is still a member ({member.status})")

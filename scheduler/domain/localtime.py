@@ -167,6 +167,12 @@ def format_clock(moment: datetime, cycle: HourCycle) -> str:
     return f"{moment.hour % 12 or 12}:{moment.minute:02} {'am' if moment.hour < 12 else 'pm'}"
 
 
+def describe_instant(instant: datetime, *, zone: str, cycle: HourCycle) -> str:
+    """Return an instant in the time of a zone: `Thursday 19 November 2026, 18:00 in London`."""
+    local = instant.astimezone(ZoneInfo(zone))
+    return f"{format_day(local.date())}, {format_clock(local, cycle)} in {city(zone)}"
+
+
 def format_offset(moment: datetime) -> str:
     """Return `UTC`, `UTC+1`, `UTC+5:30` or `UTC-3`."""
     minutes = round((moment.utcoffset() or timedelta()).total_seconds() / 60)

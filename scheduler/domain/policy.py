@@ -32,6 +32,7 @@ class Kind(StrEnum):
     WELCOME = "welcome"
     DECLINE = "decline"
     SIGN_IN = "sign-in"
+    CONSOLE_SIGN_IN = "console-sign-in"
     ADDRESS_CHANGE = "address-change"
     ADDRESS_CHANGED = "address-changed"
 
@@ -49,6 +50,7 @@ REPLIES = (
     Kind.ALREADY_MEMBER,
     Kind.DECLINE,
     Kind.SIGN_IN,
+    Kind.CONSOLE_SIGN_IN,
     Kind.ADDRESS_CHANGE,
     Kind.ADDRESS_CHANGED,
 )

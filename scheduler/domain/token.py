@@ -32,6 +32,7 @@ class Purpose(StrEnum):
     SUBSCRIBE = "subscribe"
     CONFIRM = "confirm"
     SIGN_IN = "sign-in"
+    CONSOLE = "console"
     ADDRESS = "address"
     BOUNCE = "bounce"
 

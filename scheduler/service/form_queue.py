@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from scheduler.domain.clock import Clock
 from scheduler.domain.policy import Kind
-from scheduler.service import account, join_requests
+from scheduler.service import account, join_requests, sessions
 from scheduler.service.join_requests import JoinForm
 from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR
 from scheduler.store import forms, service_state
@@ -36,6 +36,11 @@ async def ask_to_join(database: Database, form: JoinForm, *, now: datetime) -> i
 async def ask_for_link(database: Database, address: str, *, now: datetime) -> int:
     """Store a request for a fresh link; return the number to process it by."""
     return await _store(database, "link", {"email": address}, now)
+
+
+async def ask_to_sign_in(database: Database, address: str, *, now: datetime) -> int:
+    """Store a convenor's request to sign in; return the number to process it by."""
+    return await _store(database, "link", {"email": address, "console": True}, now)
 
 
 async def _store(database: Database, what: str, fields: Mapping[str, Any], now: datetime) -> int:
@@ -84,6 +89,8 @@ async def _process(database: Database, number: int, now: datetime) -> None:
             return
         if submission.what == "join":
             await join_requests.receive(connection, JoinForm(**submission.fields), now)
+        elif submission.fields.get("console"):
+            await sessions.mail_sign_in(connection, submission.fields["email"], now)
         else:
             await account.mail_link(connection, submission.fields["email"], now)
         # A tick follows in any case, so that it does not show whether a mail was sent.

@@ -27,6 +27,7 @@ SERVICE_MAIL_USEFUL_FOR = {
     Kind.WELCOME: timedelta(days=7),
     Kind.DECLINE: timedelta(days=7),
     Kind.SIGN_IN: timedelta(hours=1),
+    Kind.CONSOLE_SIGN_IN: timedelta(minutes=15),
     Kind.ADDRESS_CHANGE: timedelta(days=2),
     Kind.ADDRESS_CHANGED: timedelta(days=7),
 }

@@ -13,7 +13,8 @@ from scheduler.domain.token import Keys
 from scheduler.service.erasure import Mentions, erase_mentions, find_mentions, person_of
 from scheduler.service.members import erasure_name
 from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR
-from scheduler.store import erasures, join_requests, members, returns
+from scheduler.service.sessions import forget_sessions
+from scheduler.store import audit, erasures, join_requests, members, returns
 from scheduler.store.database import Database
 from scheduler.store.erasures import wipe
 from scheduler.store.ledger import archive
@@ -22,12 +23,14 @@ from scheduler.store.ledger import archive
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
     """How long data is kept: a request after it was declined, a member after they left, a delivery after its notice
-    expired. `archive` is how long after its notice expired a delivery moves to the archive."""
+    expired, an entry of the audit log. `archive` is how long after its notice expired a delivery moves to the
+    archive."""
 
     declined_requests: timedelta
     left_members: timedelta
     deliveries: timedelta
     archive: timedelta
+    audit: timedelta
 
 
 RETURNS_KEPT = timedelta(days=90)
@@ -39,8 +42,8 @@ log = structlog.get_logger()
 async def forget_old(
     database: Database, retention: Retention, *, keys: Keys, outbox: Path | None, now: datetime
 ) -> None:
-    """Erase members who left long ago, and delete old deliveries, old returned mail, and requests that were not
-    confirmed or were declined.
+    """Erase members who left long ago, and delete old deliveries, old returned mail, old sessions and entries of the
+    audit log, and requests that were not confirmed or were declined.
 
     A keyed hash of an erased member's address is kept, so that no import adds them again. `outbox` is the folder that
     mail is written to, if there is one.
@@ -69,6 +72,8 @@ async def forget_old(
     texts_to_wipe += [text for requester in requesters for text in requester]
     async with database.write() as connection:
         returned = await returns.forget(connection, before=now - RETURNS_KEPT)
+        await audit.forget(connection, before=now - retention.audit)
+        await forget_sessions(connection, now)
     deleted, last = 0, -1
     while last:
         async with database.write() as connection:

@@ -564,3 +564,26 @@ audit_entries = Table(
     sqlite_autoincrement=True,
     comment="The audit log: who did what, when, from what to what; never the text of a mail",
 )
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), nullable=False),
+    Column("secret_hash", String(64), nullable=False, unique=True, comment="of the cookie's value"),
+    Column(
+        "sign_in_hash",
+        String(64),
+        unique=True,
+        comment="of the mailed link that it began with, so that a link works once; null with a passkey",
+    ),
+    Column("generation", Integer, nullable=False, comment="of the member's links when it began"),
+    Column("browser", String(60), nullable=False, comment="such as Firefox on Android"),
+    Column("created_at", Instant, nullable=False),
+    Column("used_at", Instant, nullable=False, comment="to within a few minutes"),
+    Column("ended_at", Instant),
+    Index(None, "member", "created_at"),
+    Index(None, "used_at"),
+    sqlite_autoincrement=True,
+    comment="Convenors and helpers who are signed in to the console, and those who were until lately",
+)

@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -22,12 +22,11 @@ from scheduler.service.form_limits import DEFAULT_LIMITS, FormLimits
 from scheduler.service.retention import Retention
 from scheduler.store.database import OUTAGES, Database
 from scheduler.store.outage import is_outage, outage_of
-from scheduler.web import account, feeds, join, links, member_page, outbox, public
-from scheduler.web import metrics as metrics_page
 from scheduler.web.feed_cache import FeedCache
 from scheduler.web.forms import LARGEST_FORM
 from scheduler.web.metrics import Metrics
 from scheduler.web.response_cache import ResponseCache
+from scheduler.web.routes import ENTRIES
 from scheduler.web.security import (
     BodySizeLimit,
     RateLimiter,
@@ -41,18 +40,6 @@ from scheduler.web.site import PRIVATE, Site, read_templates, render_page, site_
 
 log = structlog.get_logger()
 
-_DISALLOWED_PATHS = (
-    "/go/",
-    "/u/",
-    "/confirm/",
-    "/rsvp/",
-    "/me/",
-    "/sign-in/",
-    "/address/",
-    "/subscribe/",
-    "/outbox",
-)
-_ROBOTS_TXT = "User-agent: *\n" + "".join(f"Disallow: {path}\n" for path in _DISALLOWED_PATHS)
 _PROBLEMS = {
     400: (
         "We did not receive the whole form",
@@ -149,49 +136,10 @@ def _routes(static: Path) -> list[BaseRoute]:
         return FileResponse(static / "favicon.svg", media_type="image/svg+xml")
 
     return [
-        Route("/", public.home),
-        Route("/next", public.next_meeting_page),
-        Route("/meetings/{series}/{date}.ics", feeds.meeting),
-        Route("/meetings/{series}/{date}", public.meeting),
-        Route("/series", public.series_list),
-        Route("/series/{series}", public.series_page),
-        Route("/archive", public.archive),
-        Route("/calendar.ics", feeds.all_series),
-        Route("/calendar/{series}.ics", feeds.one_series),
-        Route("/cal/{token}.ics", feeds.private_feed),
-        Route("/subscribe", feeds.subscribe),
-        Route(
-            "/subscribe/{token}", feeds.member_subscribe, methods=["GET", "POST"], max_body_size=LARGEST_FORM
-        ),
-        Route("/go/{token}/{series}/{date}", links.join_meeting),
-        Route("/u/{token}", links.leave, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
-        Route("/rsvp/{token}", links.rsvp, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
-        Route("/join", join.join, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
-        Route("/confirm/{token}", join.confirm, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
-        Route("/embed/next", public.embed),
-        Route("/me", account.request_link, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
-        Route("/sign-in/{token}", account.sign_in, methods=["GET", "POST"], max_body_size=LARGEST_FORM),
-        Route(
-            "/address/{token}", account.confirm_address, methods=["GET", "POST"], max_body_size=LARGEST_FORM
-        ),
-        Route(
-            "/me/{token}", member_page.preferences_page, methods=["GET", "POST"], max_body_size=LARGEST_FORM
-        ),
-        Route("/outbox", outbox.mails),
-        Route("/outbox/{name}", outbox.mail),
-        Route("/outbox/{name}/html", outbox.html),
-        Route("/outbox/{name}/source", outbox.source),
-        Route("/healthz", metrics_page.alive),
-        Route("/readyz", metrics_page.ready),
-        Route("/privacy", public.privacy),
-        Route("/robots.txt", _robots),
+        *(entry.route() for entry in ENTRIES),
         Route("/favicon.ico", favicon),
         Mount("/static", StaticFiles(directory=static)),
     ]
-
-
-async def _robots(_: Request) -> Response:
-    return PlainTextResponse(_ROBOTS_TXT)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

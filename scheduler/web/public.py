@@ -247,6 +247,7 @@ async def privacy(request: Request) -> Response:
         return_days=RETURNS_KEPT.days,
         left_days=site.retention.left_members.days,
         delivery_days=site.retention.deliveries.days,
+        audit_days=site.retention.audit.days,
     )
 
 

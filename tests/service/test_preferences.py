@@ -92,6 +92,7 @@ async def test_what_is_old_is_forgotten_on_both_databases(installation: Installa
         left_members=timedelta(days=1),
         deliveries=timedelta(days=1),
         archive=timedelta(days=1),
+        audit=timedelta(days=730),
     )
     for later, rest in ((timedelta(hours=12), {"Ann", "Bo"}), (timedelta(days=3), set[str]())):
         now = left_at + later

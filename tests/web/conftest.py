@@ -74,9 +74,11 @@ async def arrive(app: Starlette) -> AsyncIterator[Arrive]:
     """Makes visitors: from which address, and by what name they call the site."""
     clients: list[httpx.AsyncClient] = []
 
-    def make(peer: str = "127.0.0.1", host: str = "127.0.0.1:8000") -> httpx.AsyncClient:
+    def make(
+        peer: str = "127.0.0.1", host: str = "127.0.0.1:8000", scheme: str = "http"
+    ) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(peer, 50_000))
-        clients.append(httpx.AsyncClient(transport=transport, base_url=f"http://{host}"))
+        clients.append(httpx.AsyncClient(transport=transport, base_url=f"{scheme}://{host}"))
         return clients[-1]
 
     yield make

@@ -12,6 +12,7 @@ from scheduler.store.ledger.claims import Claim
 _ACTIONS: Mapping[Kind, tuple[Purpose, str]] = {
     Kind.CONFIRMATION: (Purpose.CONFIRM, "confirm"),
     Kind.SIGN_IN: (Purpose.SIGN_IN, "sign-in"),
+    Kind.CONSOLE_SIGN_IN: (Purpose.CONSOLE, "convenor/sign-in"),
     Kind.ADDRESS_CHANGE: (Purpose.ADDRESS, "address"),
 }
 """Kinds that have one link to act on, valid until the notice expires: the purpose of its token, and its path."""

@@ -1,0 +1,167 @@
+"""Who may use a page: everybody, whoever has a personal link, or convenors and helpers who are signed in."""
+
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from urllib.parse import quote
+
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from scheduler.domain.actor import Actor
+from scheduler.domain.locale import hour_cycle
+from scheduler.domain.localtime import describe_instant
+from scheduler.service import sessions
+from scheduler.service.sessions import RECENT, Session
+from scheduler.web.site import PRIVATE, render_page, site_of
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+SIGN_IN_PATH = "/convenor/sign-in"
+_COOKIE_SECONDS = int(sessions.ABSOLUTE_LIMIT.total_seconds())
+_READS = ("GET", "HEAD")
+
+
+class Access(StrEnum):
+    """Who may use a page.
+
+    LINK pages check the personal token in their address themselves. CONVENOR_RECENTLY is for what cannot be undone: a
+    convenor who signed in a few minutes ago.
+    """
+
+    ANYONE = "anyone"
+    LINK = "link"
+    HELPER = "helper"
+    CONVENOR = "convenor"
+    CONVENOR_RECENTLY = "convenor, signed in recently"
+
+
+def guarded(endpoint: Endpoint, access: Access) -> Endpoint:
+    """Return an endpoint that calls `endpoint` only for those who may use it."""
+    if access in (Access.ANYONE, Access.LINK):
+        return endpoint
+
+    async def guarded_endpoint(request: Request) -> Response:
+        site = site_of(request)
+        now = site.clock.now()
+        secret = request.cookies.get(cookie_name(request), "")
+        session = await sessions.resume(site.database, secret, now=now) if secret else None
+        if session is None:
+            return _ask_to_sign_in(request, "You need to sign in")
+        if access is not Access.HELPER and session.role != "convenor":
+            return _refuse_helper(request)
+        if access is Access.CONVENOR_RECENTLY and not session.is_recent(now):
+            return _ask_to_sign_in(request, "You need to sign in again")
+        request.state.session = session
+        response = await endpoint(request)
+        for name, value in PRIVATE.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    return guarded_endpoint
+
+
+def session_of(request: Request) -> Session:
+    """Return the session of whoever is signed in; only for guarded endpoints."""
+    session = request.state.session
+    assert isinstance(session, Session)
+    return session
+
+
+def actor_of(request: Request) -> Actor:
+    """Return who is signed in, for the audit log; only for guarded endpoints."""
+    return session_of(request).actor
+
+
+def render_console(
+    request: Request, template: str, *, active: str = "", status: int = 200, **values: object
+) -> HTMLResponse:
+    """Return a page of the console. `active` names its part of the navigation.
+
+    The template gets the values, who is signed in, and `moment`, which writes an instant in their own time.
+    """
+    session = session_of(request)
+    zone, cycle = session.member.zone, hour_cycle(session.member.locale)
+    return render_page(
+        request,
+        template,
+        status=status,
+        headers=PRIVATE,
+        me=session.member,
+        role=session.role,
+        active=active,
+        now=site_of(request).clock.now(),
+        zone=zone,
+        moment=lambda instant: describe_instant(instant, zone=zone, cycle=cycle),
+        **values,
+    )
+
+
+def cookie_name(connection: HTTPConnection) -> str:
+    """Return the name of the session's cookie; with HTTPS, one that only this host can have set (RFC 6265bis)."""
+    return "__Host-session" if _is_https(connection) else "session"
+
+
+def set_session(request: Request, response: Response, secret: str) -> None:
+    """Sign the browser in with the secret of a new session."""
+    response.set_cookie(
+        cookie_name(request),
+        secret,
+        max_age=_COOKIE_SECONDS,
+        path="/",
+        secure=_is_https(request),
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def delete_session(request: Request, response: Response) -> None:
+    """Remove the session's cookie from the browser."""
+    response.delete_cookie(
+        cookie_name(request), path="/", secure=_is_https(request), httponly=True, samesite="lax"
+    )
+
+
+def safe_next(path: str) -> str:
+    """Return `path` if it is a page of the console to go to after signing in, else the console's first page."""
+    is_ours = path == "/convenor" or path.startswith(("/convenor/", "/convenor?"))
+    is_plain = path.isascii() and path.isprintable() and not any(mark in path for mark in "\\#")
+    return path if is_ours and is_plain and not path.startswith(SIGN_IN_PATH) else "/convenor/"
+
+
+def _ask_to_sign_in(request: Request, heading: str) -> Response:
+    if request.method in _READS:
+        query = request.scope["query_string"].decode("latin-1")
+        path = request.scope["path"] + (f"?{query}" if query else "")
+        again = "&again=1" if heading.endswith("again") else ""
+        return RedirectResponse(f"{SIGN_IN_PATH}?next={quote(path)}{again}", 303, headers=PRIVATE)
+    minutes = int(RECENT.total_seconds() // 60)
+    reason = (
+        f"For this you must have signed in within the last {minutes} minutes."
+        if heading.endswith("again")
+        else "You are not signed in any more."
+    )
+    return render_page(
+        request,
+        "console/refused.html",
+        status=401,
+        headers=PRIVATE,
+        heading=heading,
+        words=f"{reason} Nothing has been changed.",
+        sign_in=True,
+    )
+
+
+def _refuse_helper(request: Request) -> Response:
+    return render_page(
+        request,
+        "console/refused.html",
+        status=403,
+        headers=PRIVATE,
+        heading="Only convenors can do this",
+        words="You are a helper: you can edit meetings and answer requests to join. Ask a convenor to do this.",
+        sign_in=False,
+    )
+
+
+def _is_https(connection: HTTPConnection) -> bool:
+    return site_of(connection).community.base_url.startswith("https:")

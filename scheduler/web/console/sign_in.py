@@ -1,0 +1,145 @@
+"""Signing in to the console with a link by mail, and signing out."""
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from scheduler.domain.address import require_address
+from scheduler.domain.errors import Refused
+from scheduler.service import form_queue, sessions
+from scheduler.service.personal_links import InvalidLink
+from scheduler.web.access import (
+    SIGN_IN_PATH,
+    cookie_name,
+    delete_session,
+    render_console,
+    safe_next,
+    session_of,
+    set_session,
+)
+from scheduler.web.forms import field, field_error, fields
+from scheduler.web.site import PRIVATE, render_page, site_of
+
+_NEXT_COOKIE = "next"
+_NEXT_SECONDS = 15 * 60
+
+
+async def ask(request: Request) -> Response:
+    """Take an email address, to which a link is sent if it belongs to a convenor or helper.
+
+    The response is the same for every address, and is sent before the address is looked up.
+    """
+    site = site_of(request)
+    if request.method != "POST":
+        again = "again" in request.query_params
+        response = _page(request, again=again)
+        if wanted := request.query_params.get("next"):
+            response.set_cookie(
+                _NEXT_COOKIE,
+                safe_next(wanted),
+                max_age=_NEXT_SECONDS,
+                path=SIGN_IN_PATH,
+                secure=site.community.base_url.startswith("https:"),
+                httponly=True,
+                samesite="lax",
+            )
+        return response
+    typed = await field(request, "email")
+    try:
+        email = require_address(typed, "")
+    except Refused as refusal:
+        complaints = {"email": field_error(refusal, "email")}
+        return _page(request, status=422, typed=typed, complaints=complaints)
+    if not await site.rate_limiter.allows(request):
+        return render_page(
+            request,
+            "problem.html",
+            status=429,
+            headers=PRIVATE,
+            heading="There have been too many requests",
+            words="We can send only a limited number of emails each hour. Try again in an hour.",
+        )
+    await form_queue.ask_to_sign_in(site.database, email, now=site.clock.now())
+    return _page(request, asked=True)
+
+
+def _page(
+    request: Request,
+    *,
+    status: int = 200,
+    asked: bool = False,
+    again: bool = False,
+    typed: str = "",
+    complaints: dict[str, str] | None = None,
+) -> Response:
+    return render_page(
+        request,
+        "console/ask_sign_in.html",
+        status=status,
+        headers=PRIVATE,
+        asked=asked,
+        again=again,
+        out="out" in request.query_params,
+        typed=typed,
+        complaints=complaints or {},
+    )
+
+
+async def follow_link(request: Request) -> Response:
+    """Sign in with a mailed link: GET shows a button, because mail scanners follow links; POST signs in."""
+    site, token, now = site_of(request), request.path_params["token"], site_of(request).clock.now()
+    try:
+        if request.method != "POST":
+            member = await sessions.sign_in_member(site.database, token, keys=site.keys, now=now)
+            return render_page(request, "console/confirm_sign_in.html", headers=PRIVATE, name=member.name)
+        await request.body()
+        secret = await sessions.sign_in(
+            site.database,
+            token,
+            keys=site.keys,
+            user_agent=request.headers.get("user-agent", ""),
+            ends=request.cookies.get(cookie_name(request), ""),
+            now=now,
+        )
+    except InvalidLink:
+        return render_page(
+            request,
+            "console/refused.html",
+            status=410,
+            headers=PRIVATE,
+            heading="This link no longer works",
+            words="A link to sign in works once, for 15 minutes.",
+            sign_in=True,
+        )
+    response = RedirectResponse(safe_next(request.cookies.get(_NEXT_COOKIE, "")), 303, headers=PRIVATE)
+    response.delete_cookie(_NEXT_COOKIE, path=SIGN_IN_PATH)
+    set_session(request, response, secret)
+    return response
+
+
+async def sign_out(request: Request) -> Response:
+    """End the session of this browser."""
+    site, session = site_of(request), session_of(request)
+    await sessions.end_session(site.database, session, session.id, now=site.clock.now())
+    response = RedirectResponse(f"{SIGN_IN_PATH}?out=1", 303, headers=PRIVATE)
+    delete_session(request, response)
+    return response
+
+
+async def sessions_page(request: Request) -> Response:
+    """Show where somebody is signed in; POST ends one session, or all others."""
+    site, session, now = site_of(request), session_of(request), site_of(request).clock.now()
+    if request.method == "POST":
+        chosen = (await fields(request)).get("end", [""])[-1]
+        if chosen == "others":
+            await sessions.end_other_sessions(site.database, session, now=now)
+        elif chosen.isdecimal() and len(chosen) < 18:
+            await sessions.end_session(site.database, session, int(chosen), now=now)
+        return RedirectResponse("/convenor/sessions?done=ended", 303, headers=PRIVATE)
+    return render_console(
+        request,
+        "console/sessions.html",
+        active="sessions",
+        sessions=await sessions.open_sessions(site.database, session.member, now=now),
+        this=session.id,
+        ended="done" in request.query_params,
+    )

@@ -1,0 +1,96 @@
+"""Every page of the site, and who may use it. A route that is not here does not exist."""
+
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from scheduler.web import account, feeds, join, links, member_page, outbox, public
+from scheduler.web import metrics as metrics_page
+from scheduler.web.access import Access, Endpoint, guarded
+from scheduler.web.console import home, sign_in
+from scheduler.web.forms import LARGEST_FORM
+
+_READ = ("GET",)
+_FORM = ("GET", "POST")
+_POST = ("POST",)
+
+_DISALLOWED_PATHS = (
+    "/go/",
+    "/u/",
+    "/confirm/",
+    "/rsvp/",
+    "/me/",
+    "/sign-in/",
+    "/address/",
+    "/subscribe/",
+    "/convenor",
+    "/outbox",
+)
+_ROBOTS_TXT = "User-agent: *\n" + "".join(f"Disallow: {path}\n" for path in _DISALLOWED_PATHS)
+
+
+async def _robots(_: Request) -> Response:
+    return PlainTextResponse(_ROBOTS_TXT)
+
+
+class Entry(NamedTuple):
+    """A path, what answers it, who may use it, and with which methods."""
+
+    path: str
+    endpoint: Endpoint
+    access: Access
+    methods: tuple[str, ...] = _READ
+
+    def route(self) -> Route:
+        """Return the route, whose endpoint is reached only by those who may use it."""
+        return Route(
+            self.path,
+            guarded(self.endpoint, self.access),
+            methods=list(self.methods),
+            max_body_size=LARGEST_FORM,
+        )
+
+
+ENTRIES: tuple[Entry, ...] = (
+    # For everybody.
+    Entry("/", public.home, Access.ANYONE),
+    Entry("/next", public.next_meeting_page, Access.ANYONE),
+    Entry("/meetings/{series}/{date}.ics", feeds.meeting, Access.ANYONE),
+    Entry("/meetings/{series}/{date}", public.meeting, Access.ANYONE),
+    Entry("/series", public.series_list, Access.ANYONE),
+    Entry("/series/{series}", public.series_page, Access.ANYONE),
+    Entry("/archive", public.archive, Access.ANYONE),
+    Entry("/calendar.ics", feeds.all_series, Access.ANYONE),
+    Entry("/calendar/{series}.ics", feeds.one_series, Access.ANYONE),
+    Entry("/subscribe", feeds.subscribe, Access.ANYONE),
+    Entry("/join", join.join, Access.ANYONE, _FORM),
+    Entry("/embed/next", public.embed, Access.ANYONE),
+    Entry("/me", account.request_link, Access.ANYONE, _FORM),
+    Entry("/privacy", public.privacy, Access.ANYONE),
+    Entry("/robots.txt", _robots, Access.ANYONE),
+    Entry("/healthz", metrics_page.alive, Access.ANYONE),
+    Entry("/readyz", metrics_page.ready, Access.ANYONE),
+    # Only on this machine, with mail that goes to a folder; the pages check that themselves.
+    Entry("/outbox", outbox.mails, Access.ANYONE),
+    Entry("/outbox/{name}", outbox.mail, Access.ANYONE),
+    Entry("/outbox/{name}/html", outbox.html, Access.ANYONE),
+    Entry("/outbox/{name}/source", outbox.source, Access.ANYONE),
+    # For the owner of a personal link.
+    Entry("/cal/{token}.ics", feeds.private_feed, Access.LINK),
+    Entry("/subscribe/{token}", feeds.member_subscribe, Access.LINK, _FORM),
+    Entry("/go/{token}/{series}/{date}", links.join_meeting, Access.LINK),
+    Entry("/u/{token}", links.leave, Access.LINK, _FORM),
+    Entry("/rsvp/{token}", links.rsvp, Access.LINK, _FORM),
+    Entry("/confirm/{token}", join.confirm, Access.LINK, _FORM),
+    Entry("/sign-in/{token}", account.sign_in, Access.LINK, _FORM),
+    Entry("/address/{token}", account.confirm_address, Access.LINK, _FORM),
+    Entry("/me/{token}", member_page.preferences_page, Access.LINK, _FORM),
+    # The console.
+    Entry("/convenor/sign-in", sign_in.ask, Access.ANYONE, _FORM),
+    Entry("/convenor/sign-in/{token}", sign_in.follow_link, Access.LINK, _FORM),
+    Entry("/convenor/sign-out", sign_in.sign_out, Access.HELPER, _POST),
+    Entry("/convenor/sessions", sign_in.sessions_page, Access.HELPER, _FORM),
+    Entry("/convenor", home.home, Access.HELPER),
+)

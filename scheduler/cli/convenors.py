@@ -7,8 +7,7 @@ import typer
 from scheduler.bootstrap.wiring import Parts
 from scheduler.cli.command import AsJson, command_context, command_line_user, make_app, show_json, usage
 from scheduler.service import convenors
-from scheduler.service.convenors import ROLES, Role
-from scheduler.store import members
+from scheduler.service.convenors import Role
 from scheduler.store.members import Member
 
 app = make_app("Manage who runs the community.")
@@ -21,8 +20,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """Show the convenors and helpers."""
 
     async def look(parts: Parts) -> list[Member]:
-        async with parts.database.read() as connection:
-            return [member for role in ROLES for member in await members.with_role(connection, role)]
+        return await convenors.team(parts.database)
 
     team = command_context(context).run(look)
     if as_json:

@@ -6,9 +6,19 @@ from typing import Annotated
 import typer
 
 from scheduler.bootstrap.wiring import Parts
-from scheduler.cli.command import AsJson, command_context, counted, make_app, parse_id, show_json
+from scheduler.cli.command import (
+    AsJson,
+    command_context,
+    command_line_user,
+    counted,
+    make_app,
+    parse_id,
+    show_json,
+)
+from scheduler.domain.actor import Actor
 from scheduler.domain.locale import country_name
 from scheduler.service import join_requests
+from scheduler.service.convenors import command_line_actor
 from scheduler.store import join_requests as join_requests_store
 from scheduler.store.join_requests import Request
 
@@ -76,7 +86,9 @@ def take(context: typer.Context, number: Number, by: By = None) -> None:
     """Take a request, so that no other convenor answers it as well."""
 
     async def act(parts: Parts) -> None:
-        request = await join_requests.take(parts.database, _id(number), by=by, now=parts.clock.now())
+        request = await join_requests.take(
+            parts.database, _id(number), by=await _actor(parts, by), now=parts.clock.now()
+        )
         typer.echo(f"request {request.id} is yours; answer it with `requests accept` or `requests decline`")
 
     command_context(context).run(act)
@@ -90,7 +102,7 @@ def accept(context: typer.Context, number: Number, message: Message = "", by: By
         request = await join_requests.accept(
             parts.database,
             _id(number),
-            by=by,
+            by=await _actor(parts, by),
             message=message,
             all_series=parts.series,
             now=parts.clock.now(),
@@ -112,12 +124,21 @@ def decline(
 
     async def act(parts: Parts) -> None:
         request = await join_requests.decline(
-            parts.database, _id(number), by=by, message=message, tells=tell, now=parts.clock.now()
+            parts.database,
+            _id(number),
+            by=await _actor(parts, by),
+            message=message,
+            tells=tell,
+            now=parts.clock.now(),
         )
         outcome = "will get a mail" if tell else "is not told"
         typer.echo(f"request {request.id} is declined; {request.address} {outcome}")
 
     command_context(context).run(act)
+
+
+async def _actor(parts: Parts, by: str | None) -> Actor:
+    return await command_line_actor(parts.database, command_line_user(), by)
 
 
 def _id(text: str) -> int:

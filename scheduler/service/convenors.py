@@ -35,6 +35,26 @@ def require_role(text: str, where: str) -> Role:
     raise Refused(f"{where} {quoted(text)} is not a role; give one of {', '.join(ROLES)}")
 
 
+async def command_line_actor(database: Database, user: Actor, address: str | None) -> Actor:
+    """Return for whom the `user` of the command line acts: the convenor or helper with that address, if one is given.
+
+    Raises Refused for anybody else's address.
+    """
+    if address is None:
+        return user
+    async with database.read() as connection:
+        member = await require_member(connection, address)
+    if not member.role:
+        raise Refused(f"{member.address} is neither a convenor nor a helper; see `convenors add`")
+    return Actor(channel=user.channel, name=member.name or user.name, member=member.id)
+
+
+async def team(database: Database) -> list[Member]:
+    """Return the convenors, then the helpers."""
+    async with database.read() as connection:
+        return [member for role in ROLES for member in await members.with_role(connection, role)]
+
+
 async def appoint(database: Database, address: str, role: Role, *, by: Actor, now: datetime) -> Member:
     """Appoint a member who has no role yet. Raises Refused for somebody who is not on the list or has a role."""
     async with database.write() as connection:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.actor import Actor
 from scheduler.domain.address import address_key, require_address
 from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Refused
@@ -19,11 +20,11 @@ from scheduler.domain.token import Keys, Purpose
 from scheduler.domain.zone import require_zone, zones_of_country
 from scheduler.service.follows import follow
 from scheduler.service.form_limits import may_mail
-from scheduler.service.members import LONGEST_NAME, erasure_name, new_member_row, require_member
+from scheduler.service.members import LONGEST_NAME, erasure_name, new_member_row
 from scheduler.service.notices import mail_one, publish_notice
 from scheduler.service.personal_links import LinkStatus, resolve_link
 from scheduler.service.schedule import upcoming
-from scheduler.store import erasures, join_requests, members, notices, returns
+from scheduler.store import audit, erasures, join_requests, members, notices, returns
 from scheduler.store.database import Database
 from scheduler.store.join_requests import Request
 from scheduler.store.members import Member
@@ -47,26 +48,17 @@ async def require_request(connection: AsyncConnection, number: int) -> Request:
     return request
 
 
-async def convenor_number(connection: AsyncConnection, address: str | None) -> int | None:
-    """Return the number of the convenor with that address; None for None. Raises Refused for anybody else."""
-    if address is None:
-        return None
-    member = await require_member(connection, address)
-    if not member.role:
-        raise Refused(f"{member.address} is neither a convenor nor a helper; see `convenors add`")
-    return member.id
-
-
-async def take(database: Database, number: int, *, by: str | None, now: datetime) -> Request:
+async def take(database: Database, number: int, *, by: Actor, now: datetime) -> Request:
     """Reserve a request for one convenor. Raises Refused if another has taken it, or it was answered."""
     async with database.write() as connection:
-        convenor = await convenor_number(connection, by)
         await require_request(connection, number)
-        taken = await join_requests.take(connection, number, by=convenor, now=now, free_since=now - TAKEN_FOR)
+        taken = await join_requests.take(
+            connection, number, by=by.member, now=now, free_since=now - TAKEN_FOR
+        )
         request = await require_request(connection, number)
         if not taken:
             raise Refused(await _unavailable(connection, request))
-        log.info("request-taken", request=number)
+        await _record(connection, by, request, now)
         return request
 
 
@@ -74,7 +66,7 @@ async def accept(
     database: Database,
     number: int,
     *,
-    by: str | None,
+    by: Actor,
     message: str = "",
     all_series: Sequence[Series],
     now: datetime,
@@ -87,7 +79,7 @@ async def accept(
 
 
 async def decline(
-    database: Database, number: int, *, by: str | None, message: str = "", tells: bool = True, now: datetime
+    database: Database, number: int, *, by: Actor, message: str = "", tells: bool = True, now: datetime
 ) -> Request:
     """Decline a request, and with `tells` write to the person. Raises Refused if it was answered."""
     if message and not tells:
@@ -104,19 +96,30 @@ async def decline(
 
 
 async def _answer(
-    connection: AsyncConnection, number: int, state: str, *, by: str | None, message: str, now: datetime
+    connection: AsyncConnection, number: int, state: str, *, by: Actor, message: str, now: datetime
 ) -> Request:
     message = require_prose(message, "--message")
-    convenor = await convenor_number(connection, by)
     await require_request(connection, number)
     answered = await join_requests.answer(
-        connection, number, state=state, by=convenor, now=now, message=message
+        connection, number, state=state, by=by.member, now=now, message=message
     )
     request = await require_request(connection, number)
     if not answered:
         raise Refused(await _unavailable(connection, request))
-    log.info("request-answered", request=number, state=state)
+    await _record(connection, by, request, now)
     return request
+
+
+async def _record(connection: AsyncConnection, by: Actor, request: Request, now: datetime) -> None:
+    log.info(f"request-{request.state}", request=request.id)
+    await audit.record(
+        connection,
+        by,
+        f"request-{request.state}",
+        subject=f"request {request.id}",
+        about=request.member,
+        now=now,
+    )
 
 
 async def _unavailable(connection: AsyncConnection, request: Request) -> str:

@@ -10,9 +10,11 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.errors import Refused
 from scheduler.domain.token import Purpose
 from scheduler.service import form_queue, join_requests
+from scheduler.service.convenors import command_line_actor
 from scheduler.service.join_requests import JoinForm, read_join_form
 from scheduler.service.members import erasure_name
 from scheduler.service.personal_links import LinkStatus
@@ -26,6 +28,8 @@ from tests.conftest import CopyDatabase
 from tests.installation import Installation, address_of, open_installation
 
 NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
+ANN = Actor(channel="console", name="Ann", member=1)
+BO = Actor(channel="console", name="Bo", member=2)
 DAY = timedelta(days=1)
 MAYA = JoinForm(
     name="Maya",
@@ -143,13 +147,11 @@ async def test_the_whole_way_ends_with_a_welcome_and_then_the_invitation_that_is
     await installation.tick()
     assert len(subjects(installation)) == 1
     installation.clock.pass_(timedelta(minutes=1))
-    await join_requests.take(
-        installation.database, number, by="ann@example.org", now=installation.clock.now()
-    )
+    await join_requests.take(installation.database, number, by=ANN, now=installation.clock.now())
     await join_requests.accept(
         installation.database,
         number,
-        by="ann@example.org",
+        by=ANN,
         message="Bring *tea*.",
         all_series=installation.series,
         now=installation.clock.now(),
@@ -210,7 +212,7 @@ async def test_a_known_member_is_told_so_and_nothing_of_theirs_is_changed(instal
 
 async def test_two_convenors_cannot_both_take_or_both_answer(installation: Installation) -> None:
     number = await wait_at_the_desk(installation)
-    convenors = ["ann@example.org", "bo@example.org"]
+    convenors = [ANN, BO]
     taken = await asyncio.gather(
         *(
             join_requests.take(installation.database, number, by=one, now=installation.clock.now())
@@ -250,16 +252,16 @@ async def test_two_convenors_cannot_both_take_or_both_answer(installation: Insta
 
 async def test_what_was_taken_and_forgotten_is_free_again(installation: Installation) -> None:
     number = await wait_at_the_desk(installation)
-    await join_requests.take(installation.database, number, by="ann@example.org", now=NOW)
+    await join_requests.take(installation.database, number, by=ANN, now=NOW)
     with pytest.raises(Refused, match="taken by Ann"):
-        await join_requests.take(installation.database, number, by="bo@example.org", now=NOW + DAY)
+        await join_requests.take(installation.database, number, by=BO, now=NOW + DAY)
     taken = await join_requests.take(
-        installation.database, number, by="bo@example.org", now=NOW + join_requests.TAKEN_FOR + DAY
+        installation.database, number, by=BO, now=NOW + join_requests.TAKEN_FOR + DAY
     )
     assert taken.state == "taken"
     await installation.join(("Cy", "Europe/London"))
     with pytest.raises(Refused, match="neither a convenor nor a helper"):
-        await join_requests.take(installation.database, number, by="cy@example.org", now=NOW)
+        await command_line_actor(installation.database, SERVICE, "cy@example.org")
 
 
 @pytest.mark.parametrize(("tells", "mails"), [(True, 2), (False, 1)])
@@ -268,13 +270,13 @@ async def test_who_is_declined_is_told_kindly_or_not_at_all_and_later_forgotten(
 ) -> None:
     number = await wait_at_the_desk(installation)
     await join_requests.decline(
-        installation.database, number, by=None, tells=tells, now=installation.clock.now()
+        installation.database, number, by=SERVICE, tells=tells, now=installation.clock.now()
     )
     with pytest.raises(Refused, match="already declined"):
         await join_requests.accept(
             installation.database,
             number,
-            by=None,
+            by=SERVICE,
             all_series=installation.series,
             now=installation.clock.now(),
         )
@@ -352,7 +354,11 @@ async def test_who_left_or_was_erased_may_come_back_by_asking(installation: Inst
     number = await wait_at_the_desk(installation)
     assert await status(installation) == "left"
     await join_requests.accept(
-        installation.database, number, by=None, all_series=installation.series, now=installation.clock.now()
+        installation.database,
+        number,
+        by=SERVICE,
+        all_series=installation.series,
+        now=installation.clock.now(),
     )
     assert await status(installation) == "active"
     name = erasure_name(installation.keys, address_of("Maya"))

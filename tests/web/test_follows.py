@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import Engine, event
 from starlette.applications import Starlette
 
+from scheduler.domain.actor import SERVICE
 from scheduler.domain.occurrence import Series
 from scheduler.domain.token import Purpose
 from scheduler.service import join_requests
@@ -94,7 +95,7 @@ async def accept(installation: Installation) -> None:
     await join_requests.accept(
         installation.database,
         request.id,
-        by=None,
+        by=SERVICE,
         all_series=installation.series,
         now=installation.clock.now(),
     )

@@ -14,6 +14,7 @@ import vobject  # type: ignore[import-untyped]
 
 from scheduler.delivery.send.smtp import SmtpTransport
 from scheduler.delivery.send.transport import SmtpAddress
+from scheduler.domain.actor import SERVICE
 from scheduler.service.join_requests import accept
 from scheduler.store import join_requests
 from tests.delivery.receiver import Receiver
@@ -153,7 +154,7 @@ async def let_in(installation: Installation) -> None:
     await accept(
         installation.database,
         waiting.id,
-        by=None,
+        by=SERVICE,
         all_series=installation.series,
         now=installation.clock.now(),
     )

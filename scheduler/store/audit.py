@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.actor import Actor
-from scheduler.store.schema import audit_entries
+from scheduler.store.schema import audit_entries, members
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
     """One act. `act` is a word such as "meeting-moved"; `subject` says what it was done to: an occurrence's key, a
-    notice's number. `about` is the number of the member that it was done to, if it was a member. `before` and `after`
-    have only the values that changed."""
+    notice's number. `about` is the number of the member that it was done to, if it was a member, and `about_name`
+    their name. `before` and `after` have only the values that changed."""
 
     id: int
     at: datetime
@@ -26,6 +26,7 @@ class AuditEntry:
     act: str
     subject: str
     about: int | None
+    about_name: str
     before: Mapping[str, Any]
     after: Mapping[str, Any]
 
@@ -69,7 +70,12 @@ async def entries(
     limit: int = 100,
 ) -> list[AuditEntry]:
     """Return the newest entries that match, the newest first; `before_id` continues an earlier list."""
-    query = select(audit_entries).order_by(audit_entries.c.id.desc()).limit(limit)
+    query = (
+        select(audit_entries, func.coalesce(members.c.name, "").label("about_name"))
+        .outerjoin(members, members.c.id == audit_entries.c.about)
+        .order_by(audit_entries.c.id.desc())
+        .limit(limit)
+    )
     for column, value in (
         (audit_entries.c.actor, actor),
         (audit_entries.c.act, act),
@@ -80,6 +86,13 @@ async def entries(
     if before_id is not None:
         query = query.where(audit_entries.c.id < before_id)
     return [AuditEntry(**row._mapping) for row in await connection.execute(query)]
+
+
+async def acts(connection: AsyncConnection) -> list[str]:
+    """Return each act that the log has, sorted."""
+    return list(
+        await connection.scalars(select(audit_entries.c.act).distinct().order_by(audit_entries.c.act))
+    )
 
 
 async def blank(connection: AsyncConnection, member: int) -> None:

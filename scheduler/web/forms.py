@@ -16,6 +16,7 @@ from scheduler.domain.zone import city, zone_tab_zones
 
 LARGEST_FORM = 64 * 1024
 _MAX_FIELDS = 100
+_LONGEST_NUMBER = 18
 
 
 async def fields(request: Request) -> dict[str, list[str]]:
@@ -39,6 +40,11 @@ async def fields(request: Request) -> dict[str, list[str]]:
 async def field(request: Request, name: str) -> str:
     """Return the last text field of that name, stripped; empty if there is none."""
     return (await fields(request)).get(name, [""])[-1].strip()
+
+
+def number_of(text: str) -> int | None:
+    """Return the number that a visitor's text is; None if it is not one that a database can store."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER else None
 
 
 _ADVICE = {

@@ -9,7 +9,7 @@ from starlette.routing import Route
 from scheduler.web import account, feeds, join, links, member_page, outbox, public
 from scheduler.web import metrics as metrics_page
 from scheduler.web.access import Access, Endpoint, guarded
-from scheduler.web.console import home, sign_in
+from scheduler.web.console import audit_log, home, sign_in, team
 from scheduler.web.forms import LARGEST_FORM
 
 _READ = ("GET",)
@@ -93,4 +93,8 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/sign-out", sign_in.sign_out, Access.HELPER, _POST),
     Entry("/convenor/sessions", sign_in.sessions_page, Access.HELPER, _FORM),
     Entry("/convenor", home.home, Access.HELPER),
+    Entry("/convenor/team", team.team, Access.CONVENOR),
+    Entry("/convenor/team/appoint", team.appoint, Access.CONVENOR_RECENTLY, _FORM),
+    Entry("/convenor/team/{number}", team.member_role, Access.CONVENOR_RECENTLY, _FORM),
+    Entry("/convenor/audit", audit_log.audit_log, Access.CONVENOR),
 )

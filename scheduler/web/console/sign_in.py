@@ -16,7 +16,7 @@ from scheduler.web.access import (
     session_of,
     set_session,
 )
-from scheduler.web.forms import field, field_error, fields
+from scheduler.web.forms import field, field_error, fields, number_of
 from scheduler.web.site import PRIVATE, render_page, site_of
 
 _NEXT_COOKIE = "next"
@@ -132,8 +132,8 @@ async def sessions_page(request: Request) -> Response:
         chosen = (await fields(request)).get("end", [""])[-1]
         if chosen == "others":
             await sessions.end_other_sessions(site.database, session, now=now)
-        elif chosen.isdecimal() and len(chosen) < 18:
-            await sessions.end_session(site.database, session, int(chosen), now=now)
+        elif (number := number_of(chosen)) is not None:
+            await sessions.end_session(site.database, session, number, now=now)
         return RedirectResponse("/convenor/sessions?done=ended", 303, headers=PRIVATE)
     return render_console(
         request,

@@ -67,13 +67,18 @@ class Session:
         return now - self.signed_in_at < RECENT
 
 
+def new_secret() -> str:
+    """Return a new secret for the cookie of a session."""
+    return secrets.token_urlsafe(32)
+
+
 async def mail_sign_in(connection: AsyncConnection, address: str, now: datetime) -> None:
     """Mail a link to sign in to the convenor or helper with that address, if there is one.
 
     Nothing is returned: nobody may learn from it whether an address is known.
     """
     member = await members.by_key(connection, lookup_key(address))
-    if member and _may_sign_in(member):
+    if member and may_sign_in(member):
         kind = Kind.CONSOLE_SIGN_IN
         if await may_mail(connection, member, kind, cool_down=_COOL_DOWN, most_a_day=_MOST_A_DAY, now=now):
             await mail_one(connection, member, kind, now=now)
@@ -92,11 +97,13 @@ async def sign_in(
 
     `ends` is the secret of the session that the browser had before. Raises InvalidLink.
     """
-    secret = secrets.token_urlsafe(32)
+    secret = new_secret()
     try:
         async with database.write() as connection:
             member = await _require_unused(connection, token, keys=keys, now=now)
-            await _begin(connection, member, secret, sign_in=token, user_agent=user_agent, ends=ends, now=now)
+            await begin(
+                connection, member, secret, once=token.lower(), user_agent=user_agent, ends=ends, now=now
+            )
     except IntegrityError:
         raise InvalidLink(LinkStatus.EXPIRED) from None
     return secret
@@ -106,21 +113,23 @@ async def _require_unused(connection: AsyncConnection, token: str, *, keys: Keys
     member = await require_link(connection, token, Purpose.CONSOLE, keys=keys, now=now)
     if await sessions.is_used(connection, _hash(token.lower())):
         raise InvalidLink(LinkStatus.EXPIRED)
-    if not _may_sign_in(member):
+    if not may_sign_in(member):
         raise InvalidLink(LinkStatus.UNKNOWN)
     return member
 
 
-async def _begin(
+async def begin(
     connection: AsyncConnection,
     member: Member,
     secret: str,
     *,
-    sign_in: str | None,
+    once: str,
     user_agent: str,
     ends: str,
     now: datetime,
 ) -> None:
+    """Begin a session with this secret. `once` is the mailed link's token or the passkey's challenge; `ends` is the
+    secret of the session that the browser had before. Raises IntegrityError if `once` was used before."""
     previous = await sessions.by_secret(connection, _hash(ends)) if ends else None
     if previous:
         await sessions.end(connection, previous.member, number=previous.id, now=now)
@@ -129,7 +138,7 @@ async def _begin(
         member=member.id,
         generation=member.generation,
         secret_hash=_hash(secret),
-        sign_in_hash=_hash(sign_in.lower()) if sign_in else None,
+        sign_in_hash=_hash(once),
         browser=browser_name(user_agent),
         now=now,
     )
@@ -215,13 +224,14 @@ def _is_open(stored: StoredSession, member: Member, now: datetime) -> bool:
     return (
         stored.ended_at is None
         and stored.generation == member.generation
-        and _may_sign_in(member)
+        and may_sign_in(member)
         and now - stored.used_at < IDLE_LIMIT
         and now - stored.created_at < ABSOLUTE_LIMIT
     )
 
 
-def _may_sign_in(member: Member) -> bool:
+def may_sign_in(member: Member) -> bool:
+    """Return whether a member may use the console."""
     return member.role is not None and member.status in _ON_LIST
 
 

@@ -574,8 +574,9 @@ sessions = Table(
     Column(
         "sign_in_hash",
         String(64),
+        nullable=False,
         unique=True,
-        comment="of the mailed link that it began with, so that a link works once; null with a passkey",
+        comment="of the mailed link or the passkey's challenge that it began with, so that each works once",
     ),
     Column("generation", Integer, nullable=False, comment="of the member's links when it began"),
     Column("browser", String(60), nullable=False, comment="such as Firefox on Android"),
@@ -586,4 +587,19 @@ sessions = Table(
     Index(None, "used_at"),
     sqlite_autoincrement=True,
     comment="Convenors and helpers who are signed in to the console, and those who were until lately",
+)
+
+passkeys = Table(
+    "passkeys",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), nullable=False),
+    Column("credential", LargeBinary, nullable=False, unique=True, comment="the ID of the credential"),
+    Column("key_data", LargeBinary, nullable=False, comment="its attested data, with the public key"),
+    Column("name", String(60), nullable=False, comment="the browser that it was made with"),
+    Column("created_at", Instant, nullable=False),
+    Column("used_at", Instant),
+    Index(None, "member"),
+    sqlite_autoincrement=True,
+    comment="Passkeys with which convenors and helpers sign in (Web Authentication)",
 )

@@ -31,11 +31,11 @@ async def add(
     member: int,
     generation: int,
     secret_hash: str,
-    sign_in_hash: str | None,
+    sign_in_hash: str,
     browser: str,
     now: datetime,
 ) -> int:
-    """Insert a session and return its number. Raises IntegrityError if its mailed link was used before."""
+    """Insert a session and return its number. Raises IntegrityError if its mailed link or challenge was used before."""
     row = insert(sessions).values(
         member=member,
         generation=generation,

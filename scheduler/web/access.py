@@ -18,26 +18,34 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 SIGN_IN_PATH = "/convenor/sign-in"
 _COOKIE_SECONDS = int(sessions.ABSOLUTE_LIMIT.total_seconds())
+_NEXT_COOKIE = "next"
+_NEXT_SECONDS = 15 * 60
 _READS = ("GET", "HEAD")
 
 
 class Access(StrEnum):
     """Who may use a page.
 
-    LINK pages check the personal token in their address themselves. CONVENOR_RECENTLY is for what cannot be undone: a
-    convenor who signed in a few minutes ago.
+    LINK pages check the personal token in their address themselves. The pages in RECENTLY are for what cannot be
+    undone: they need somebody who signed in a few minutes ago.
     """
 
     ANYONE = "anyone"
     LINK = "link"
-    HELPER = "helper"
+    HELPER = "helper or convenor"
+    HELPER_RECENTLY = "helper or convenor, signed in recently"
     CONVENOR = "convenor"
     CONVENOR_RECENTLY = "convenor, signed in recently"
 
 
+OPEN = frozenset({Access.ANYONE, Access.LINK})
+CONVENORS_ONLY = frozenset({Access.CONVENOR, Access.CONVENOR_RECENTLY})
+RECENTLY = frozenset({Access.HELPER_RECENTLY, Access.CONVENOR_RECENTLY})
+
+
 def guarded(endpoint: Endpoint, access: Access) -> Endpoint:
     """Return an endpoint that calls `endpoint` only for those who may use it."""
-    if access in (Access.ANYONE, Access.LINK):
+    if access in OPEN:
         return endpoint
 
     async def guarded_endpoint(request: Request) -> Response:
@@ -47,9 +55,9 @@ def guarded(endpoint: Endpoint, access: Access) -> Endpoint:
         session = await sessions.resume(site.database, secret, now=now) if secret else None
         if session is None:
             return _ask_to_sign_in(request, "You need to sign in")
-        if access is not Access.HELPER and session.role != "convenor":
+        if access in CONVENORS_ONLY and session.role != "convenor":
             return _refuse_helper(request)
-        if access is Access.CONVENOR_RECENTLY and not session.is_recent(now):
+        if access in RECENTLY and not session.is_recent(now):
             return _ask_to_sign_in(request, "You need to sign in again")
         request.state.session = session
         response = await endpoint(request)
@@ -112,6 +120,7 @@ def set_session(request: Request, response: Response, secret: str) -> None:
         httponly=True,
         samesite="lax",
     )
+    response.delete_cookie(_NEXT_COOKIE, path=SIGN_IN_PATH)
 
 
 def delete_session(request: Request, response: Response) -> None:
@@ -119,6 +128,24 @@ def delete_session(request: Request, response: Response) -> None:
     response.delete_cookie(
         cookie_name(request), path="/", secure=_is_https(request), httponly=True, samesite="lax"
     )
+
+
+def remember_next(request: Request, response: Response, path: str) -> None:
+    """Remember which page to open after signing in; the mailed link does not say."""
+    response.set_cookie(
+        _NEXT_COOKIE,
+        safe_next(path),
+        max_age=_NEXT_SECONDS,
+        path=SIGN_IN_PATH,
+        secure=_is_https(request),
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def page_after_sign_in(request: Request) -> str:
+    """Return the path of the page to open after signing in."""
+    return safe_next(request.cookies.get(_NEXT_COOKIE, ""))
 
 
 def safe_next(path: str) -> str:

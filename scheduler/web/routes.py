@@ -9,7 +9,7 @@ from starlette.routing import Route
 from scheduler.web import account, feeds, join, links, member_page, outbox, public
 from scheduler.web import metrics as metrics_page
 from scheduler.web.access import Access, Endpoint, guarded
-from scheduler.web.console import audit_log, home, sign_in, team
+from scheduler.web.console import audit_log, home, passkeys, sign_in, team
 from scheduler.web.forms import LARGEST_FORM
 
 _READ = ("GET",)
@@ -89,9 +89,12 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/me/{token}", member_page.preferences_page, Access.LINK, _FORM),
     # The console.
     Entry("/convenor/sign-in", sign_in.ask, Access.ANYONE, _FORM),
+    Entry("/convenor/sign-in/passkey", passkeys.sign_in, Access.ANYONE, _POST),
+    Entry("/convenor/sign-in/challenge", passkeys.challenge, Access.ANYONE),
     Entry("/convenor/sign-in/{token}", sign_in.follow_link, Access.LINK, _FORM),
     Entry("/convenor/sign-out", sign_in.sign_out, Access.HELPER, _POST),
     Entry("/convenor/sessions", sign_in.sessions_page, Access.HELPER, _FORM),
+    Entry("/convenor/passkeys", passkeys.passkeys, Access.HELPER_RECENTLY, _FORM),
     Entry("/convenor", home.home, Access.HELPER),
     Entry("/convenor/team", team.team, Access.CONVENOR),
     Entry("/convenor/team/appoint", team.appoint, Access.CONVENOR_RECENTLY, _FORM),

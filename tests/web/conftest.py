@@ -42,9 +42,9 @@ async def installation(tmp_path: Path, copy_sqlite: CopyDatabase) -> AsyncIterat
 
 
 def make_app(installation: Installation, metrics: Metrics | None = None, **options: Any) -> Starlette:
-    """The site of a installation."""
+    """The site of an installation."""
+    options.setdefault("community", replace(COMMUNITY, links=LINKS))
     return create_app(
-        community=replace(COMMUNITY, links=LINKS),
         series=tuple(installation.series),
         policies=tuple(installation.policies),
         database=installation.database,

@@ -11,16 +11,15 @@ from scheduler.web.access import (
     SIGN_IN_PATH,
     cookie_name,
     delete_session,
+    page_after_sign_in,
+    remember_next,
     render_console,
-    safe_next,
     session_of,
     set_session,
 )
+from scheduler.web.console.passkeys import server_of
 from scheduler.web.forms import field, field_error, fields, number_of
 from scheduler.web.site import PRIVATE, render_page, site_of
-
-_NEXT_COOKIE = "next"
-_NEXT_SECONDS = 15 * 60
 
 
 async def ask(request: Request) -> Response:
@@ -33,15 +32,7 @@ async def ask(request: Request) -> Response:
         again = "again" in request.query_params
         response = _page(request, again=again)
         if wanted := request.query_params.get("next"):
-            response.set_cookie(
-                _NEXT_COOKIE,
-                safe_next(wanted),
-                max_age=_NEXT_SECONDS,
-                path=SIGN_IN_PATH,
-                secure=site.community.base_url.startswith("https:"),
-                httponly=True,
-                samesite="lax",
-            )
+            remember_next(request, response, wanted)
         return response
     typed = await field(request, "email")
     try:
@@ -79,6 +70,7 @@ def _page(
         asked=asked,
         again=again,
         out="out" in request.query_params,
+        has_passkeys=server_of(request).is_possible,
         typed=typed,
         complaints=complaints or {},
     )
@@ -110,8 +102,7 @@ async def follow_link(request: Request) -> Response:
             words="A link to sign in works once, for 15 minutes.",
             sign_in=True,
         )
-    response = RedirectResponse(safe_next(request.cookies.get(_NEXT_COOKIE, "")), 303, headers=PRIVATE)
-    response.delete_cookie(_NEXT_COOKIE, path=SIGN_IN_PATH)
+    response = RedirectResponse(page_after_sign_in(request), 303, headers=PRIVATE)
     set_session(request, response, secret)
     return response
 

@@ -11,7 +11,7 @@ from scheduler.domain.token import Purpose
 from scheduler.service import convenors, sessions
 from scheduler.service.sessions import browser_name
 from scheduler.store import audit
-from scheduler.web.access import Access, safe_next
+from scheduler.web.access import CONVENORS_ONLY, OPEN, RECENTLY, Access, safe_next
 from scheduler.web.routes import ENTRIES
 from tests.installation import Installation, address_of
 from tests.web.conftest import Arrive
@@ -20,7 +20,7 @@ from tests.web.console.conftest import SignIn, sign_in_link
 BY = Actor(channel="command line", name="root")
 VALUES = {"token": "a" * 40, "series": "monthly", "date": "2026-11-19", "number": "1", "name": "x"}
 CONSOLE = [entry for entry in ENTRIES if entry.path.startswith("/convenor")]
-GUARDED = [entry for entry in CONSOLE if entry.access not in (Access.ANYONE, Access.LINK)]
+GUARDED = [entry for entry in CONSOLE if entry.access not in OPEN]
 
 
 def address(path: str) -> str:
@@ -37,6 +37,8 @@ def test_every_route_is_on_the_map(app: Starlette) -> None:
     assert all("token" in entry.path for entry in ENTRIES if entry.access is Access.LINK)
     assert [entry.path for entry in CONSOLE if entry not in GUARDED] == [
         "/convenor/sign-in",
+        "/convenor/sign-in/passkey",
+        "/convenor/sign-in/challenge",
         "/convenor/sign-in/{token}",
     ]
 
@@ -66,9 +68,9 @@ async def test_a_helper_and_a_convenor_who_signed_in_long_ago_cannot_open_what_i
     installation.clock.pass_(timedelta(minutes=16))
     for entry in GUARDED:
         for method in entry.methods:
-            if entry.access is not Access.HELPER:
+            if entry.access in CONVENORS_ONLY:
                 assert (await helper.request(method, address(entry.path))).status_code == 403
-            if entry.access is Access.CONVENOR_RECENTLY:
+            if entry.access in RECENTLY:
                 refused = await convenor.request(method, address(entry.path))
                 assert refused.status_code == (401 if method == "POST" else 303)
 
@@ -102,11 +104,10 @@ async def test_a_link_signs_in_once_within_15_minutes_and_opening_it_changes_not
         assert "signing in as" in (await browser.get(link)).text
     signed_in = await browser.post(link)
     assert (signed_in.status_code, signed_in.headers["location"]) == (303, "/convenor/sessions")
-    cookie = signed_in.headers["set-cookie"]
-    assert all(
-        word in signed_in.headers.get_list("set-cookie")[-1]
-        for word in ("HttpOnly", "Secure", "SameSite=lax")
-    )
+    (cookie,) = [
+        line for line in signed_in.headers.get_list("set-cookie") if line.startswith("__Host-session=")
+    ]
+    assert all(word in cookie for word in ("HttpOnly", "Secure", "SameSite=lax", "Path=/;"))
     assert "Domain" not in cookie
     assert (await browser.get("/convenor")).status_code == 200
     assert (await other.post(link)).status_code == 410

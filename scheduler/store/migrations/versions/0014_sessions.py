@@ -39,8 +39,8 @@ def upgrade() -> None:
         sa.Column(
             "sign_in_hash",
             sa.String(length=64),
-            nullable=True,
-            comment="of the mailed link that it began with, so that a link works once; null with a passkey",
+            nullable=False,
+            comment="of the mailed link or the passkey's challenge that it began with, so that each works once",
         ),
         sa.Column("generation", sa.Integer(), nullable=False, comment="of the member's links when it began"),
         sa.Column("browser", sa.String(length=60), nullable=False, comment="such as Firefox on Android"),
@@ -58,3 +58,23 @@ def upgrade() -> None:
     )
     op.create_index("ix_sessions_member_created_at", "sessions", ["member", "created_at"])
     op.create_index("ix_sessions_used_at", "sessions", ["used_at"])
+    op.create_table(
+        "passkeys",
+        sa.Column("id", number, autoincrement=True, nullable=False),
+        sa.Column("member", number, nullable=False),
+        sa.Column("credential", sa.LargeBinary(), nullable=False, comment="the ID of the credential"),
+        sa.Column(
+            "key_data", sa.LargeBinary(), nullable=False, comment="its attested data, with the public key"
+        ),
+        sa.Column("name", sa.String(length=60), nullable=False, comment="the browser that it was made with"),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["member"], ["members.id"], name=op.f("fk_passkeys_member"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_passkeys")),
+        sa.UniqueConstraint("credential", name=op.f("uq_passkeys_credential")),
+        sqlite_autoincrement=True,
+        comment="Passkeys with which convenors and helpers sign in (Web Authentication)",
+    )
+    op.create_index("ix_passkeys_member", "passkeys", ["member"])

@@ -19,7 +19,6 @@ from scheduler.domain.actor import Actor
 from scheduler.domain.locale import country_name
 from scheduler.service import join_requests
 from scheduler.service.convenors import command_line_actor
-from scheduler.store import join_requests as join_requests_store
 from scheduler.store.join_requests import Request
 
 app = make_app("Answer requests to join.")
@@ -40,9 +39,7 @@ def list_(
     """Show confirmed requests that are waiting for an answer, oldest first."""
 
     async def look(parts: Parts) -> tuple[list[Request], datetime]:
-        async with parts.database.read() as connection:
-            requests = await (join_requests_store.every if every else join_requests_store.waiting)(connection)
-            return requests, parts.clock.now()
+        return await join_requests.at_the_desk(parts.database, every=every), parts.clock.now()
 
     requests, now = command_context(context).run(look)
     if as_json:

@@ -48,6 +48,19 @@ async def require_request(connection: AsyncConnection, number: int) -> Request:
     return request
 
 
+async def at_the_desk(database: Database, *, every: bool = False) -> list[Request]:
+    """Return the confirmed requests that wait for an answer, oldest first; with `every`, also those answered."""
+    async with database.read() as connection:
+        return await (join_requests.every if every else join_requests.waiting)(connection)
+
+
+async def find_request(database: Database, number: int) -> Request | None:
+    """Return the confirmed request with that number, if there is one."""
+    async with database.read() as connection:
+        request = await join_requests.by_id(connection, number)
+    return request if request and request.state != "unconfirmed" else None
+
+
 async def take(database: Database, number: int, *, by: Actor, now: datetime) -> Request:
     """Reserve a request for one convenor. Raises Refused if another has taken it, or it was answered."""
     async with database.write() as connection:

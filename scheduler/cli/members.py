@@ -37,12 +37,12 @@ from scheduler.service.members import (
     change_member,
     pause_member,
     read_choices,
+    read_search,
     remove_member,
     require_member,
     require_new,
     resolve_zone,
     rotate_member,
-    search_members,
     with_follows,
 )
 from scheduler.store import members
@@ -90,7 +90,7 @@ def list_(
     async def print_list(parts: Parts) -> None:
         has_series = offers_choice(parts.series)
         async with parts.database.read() as connection:
-            found = search_members(members.every(connection), search)
+            found = members.every(connection, read_search(search))
             matches = with_follows(connection, found, parts.series)
             if as_json:
                 # Write row by row: a long list must not be held in memory.

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.address import address_key, require_address
 from scheduler.domain.errors import Refused
-from scheduler.domain.locale import country_name, require_country, require_locale
+from scheduler.domain.locale import countries, country_name, require_country, require_locale
 from scheduler.domain.occurrence import Series, followed
 from scheduler.domain.policy import first_instant
 from scheduler.domain.text import folded, quoted, require_line
@@ -28,7 +28,7 @@ from scheduler.domain.zone import (
 from scheduler.service.follows import follow, require_series
 from scheduler.store import erasures, follows, members, returns
 from scheduler.store.database import Database
-from scheduler.store.members import Member
+from scheduler.store.members import Member, Search, Word
 
 LONGEST_NAME = 200
 STATUSES = ("active", "paused", "left")
@@ -160,16 +160,26 @@ def lookup_key(address: str) -> str:
         return address_key(address)
 
 
-async def search_members(every: AsyncIterator[Member], text: str) -> AsyncIterator[Member]:
-    """Yield the members who have all words of `text` in their name, address, country or zone; case and accents do not
-    matter."""
-    words = [folded(word) for word in text.split()]
-    async for member in every:
-        country = member.country or ""
-        values = (member.name, member.address, country, country_name(country), member.zone)
-        texts = [folded(value) for value in values]
-        if all(any(word in text for text in texts) for word in words):
-            yield member
+def read_search(text: str, *, status: str = "", country: str = "", zone: str = "") -> Search:
+    """Return the search for members who have all words of `text` in their name, address, country or zone, and the
+    status, country's code and zone if given. Case and accents do not matter."""
+    return Search(
+        words=tuple(
+            Word(
+                name=folded(word),
+                text=word.casefold(),
+                countries=tuple(
+                    code
+                    for code, name in countries()
+                    if folded(word) and (folded(word) in folded(name) or folded(word) == folded(code))
+                ),
+            )
+            for word in text.split()
+        ),
+        status=status,
+        country=country,
+        zone=zone,
+    )
 
 
 _PAGE = 500

@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.audience import Audience
 from scheduler.domain.occurrence import OccurrenceKey
 from scheduler.domain.policy import Kind
+from scheduler.domain.text import folded
 from scheduler.domain.zone import is_known_zone, names_of_country_zones
 from scheduler.store import service_state
 from scheduler.store.database import insert_into
@@ -148,11 +149,86 @@ async def by_keys(connection: AsyncConnection, address_keys: Sequence[str]) -> d
     return by_address_key
 
 
-async def every(connection: AsyncConnection, *, batch: int = 5_000) -> AsyncIterator[Member]:
-    """Yield all members by number, read in batches so that memory stays flat."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """A word to search for: in the name without case, accents and punctuation, in the address and zone without case.
+    `countries` are the codes of the countries whose name contains it."""
+
+    name: str
+    text: str
+    countries: Collection[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Which members to find: those who have every word, and the status, country and zone if given."""
+
+    words: Sequence[Word] = ()
+    status: str = ""
+    country: str = ""
+    zone: str = ""
+
+
+EVERYBODY = Search()
+
+
+def _found_by(search: Search) -> list[ColumnElement[bool]]:
+    """Return the conditions on `members` for a search. The index ix_members_search has all their columns."""
+    conditions = [
+        or_(
+            members.c.address_key.contains(word.text, autoescape=True),
+            func.lower(members.c.zone).contains(word.text, autoescape=True),
+            *([members.c.name_key.contains(word.name, autoescape=True)] if word.name else []),
+            *([members.c.country.in_(word.countries)] if word.countries else []),
+        )
+        for word in search.words
+    ]
+    conditions += [
+        column == value
+        for column, value in (
+            (members.c.status, search.status),
+            (members.c.country, search.country),
+            (members.c.zone, search.zone),
+        )
+        if value
+    ]
+    return conditions
+
+
+async def find(
+    connection: AsyncConnection, search: Search, *, after: tuple[str, str] | None = None, limit: int
+) -> list[tuple[Member, tuple[str, str]]]:
+    """Return the first members whom a search finds, by name, each with the place to continue `after`."""
+    place = (members.c.name_key, members.c.address_key)
+    numbers = select(members.c.id).where(*_found_by(search)).order_by(*place).limit(limit)
+    if after is not None:
+        numbers = numbers.where(or_(place[0] > after[0], and_(place[0] == after[0], place[1] > after[1])))
+    query = (
+        select(*_COLUMNS, members.c.name_key)
+        .where(members.c.id.in_(numbers.scalar_subquery()))
+        .order_by(*place)
+    )
+    return [
+        (
+            Member(**{name: row._mapping[name] for name in Member.__dataclass_fields__}),
+            (row.name_key, row.address_key),
+        )
+        for row in await connection.execute(query)
+    ]
+
+
+async def every(
+    connection: AsyncConnection, search: Search = EVERYBODY, *, batch: int = 5_000
+) -> AsyncIterator[Member]:
+    """Yield all members whom a search finds, by number, read in batches so that memory stays flat."""
     last = 0
     while True:
-        query = select(*_COLUMNS).where(members.c.id > last).order_by(members.c.id).limit(batch)
+        query = (
+            select(*_COLUMNS)
+            .where(members.c.id > last, *_found_by(search))
+            .order_by(members.c.id)
+            .limit(batch)
+        )
         rows = (await connection.execute(query)).all()
         for row in rows:
             yield _read(row)
@@ -179,7 +255,7 @@ async def add(connection: AsyncConnection, rows: Iterable[Mapping[str, Any]]) ->
     change_mark = await service_state.note_change(connection)
     pending: list[dict[str, Any]] = []
     for row in rows:
-        pending.append({**row, "changed": change_mark})
+        pending.append({**row, "name_key": folded(row["name"]), "changed": change_mark})
         if len(pending) == BATCH:
             await connection.execute(insert(members), pending)
             pending.clear()
@@ -196,6 +272,8 @@ async def change_each(connection: AsyncConnection, changes: Mapping[int, Mapping
     """Set columns of several members, by their numbers."""
     change_mark = await service_state.note_change(connection)
     for number, values in changes.items():
+        if "name" in values:
+            values = {**values, "name_key": folded(values["name"])}
         await connection.execute(
             update(members).where(members.c.id == number).values(**values, changed=change_mark)
         )

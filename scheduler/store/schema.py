@@ -188,6 +188,13 @@ members = Table(
     Column("address", Text, nullable=False),
     Column("address_key", Text, nullable=False, unique=True),
     Column("name", Text, nullable=False),
+    Column(
+        "name_key",
+        Text,
+        nullable=False,
+        server_default="",
+        comment="the name without case, accents and punctuation",
+    ),
     Column("country", String(6)),
     Column("zone", String(60), nullable=False),
     Column("zone_source", String(10), nullable=False),
@@ -240,6 +247,8 @@ members = Table(
     Index(None, "zone", "id"),
     Index(None, "zone", "status", "invitation_by"),
     Index(None, "changed"),
+    # A search reads all of this index, and nothing else.
+    Index("ix_members_search", "name_key", "address_key", "status", "country", "zone"),
     Index("ix_members_pausing", "paused_until", **_where("paused_until IS NOT NULL")),
     Index("ix_members_suppressed", "suppressed_at", **_where("suppressed_at IS NOT NULL")),
     sqlite_autoincrement=True,

@@ -17,6 +17,7 @@ from scheduler.cli.command import (
     AsJson,
     Yes,
     command_context,
+    command_line_user,
     confirm,
     confirm_mailing,
     counted,
@@ -275,6 +276,7 @@ def add(
             all_series=parts.series,
             returning=returning,
             invite=not no_invite,
+            by=command_line_user(),
         )
 
     keys = [] if no_invite else command_context(context).run(look)
@@ -341,6 +343,7 @@ def set_(
             keys=parts.keys,
             now=parts.clock.now(),
             all_series=parts.series,
+            by=command_line_user(),
         )
 
     change = command_context(context).run(act)
@@ -383,7 +386,9 @@ def pause(
     day = read_date(until, "--until") if until else None
 
     async def act(parts: Parts) -> Changed:
-        return await pause_member(parts.database, email, until=day, now=parts.clock.now())
+        return await pause_member(
+            parts.database, email, until=day, now=parts.clock.now(), by=command_line_user()
+        )
 
     member = command_context(context).run(act).after
     back = f"{day}" if day else f"`members set {member.address} --status active`"
@@ -398,7 +403,7 @@ def remove(context: typer.Context, email: Email) -> None:
     """
 
     async def act(parts: Parts) -> Changed:
-        return await remove_member(parts.database, email, now=parts.clock.now())
+        return await remove_member(parts.database, email, now=parts.clock.now(), by=command_line_user())
 
     change = command_context(context).run(act)
     typer.echo(
@@ -412,7 +417,7 @@ def rotate(context: typer.Context, email: Email) -> None:
     """Replace a member's personal links and feed address; the old ones stop working."""
 
     async def act(parts: Parts) -> Changed:
-        return await rotate_member(parts.database, email, now=parts.clock.now())
+        return await rotate_member(parts.database, email, now=parts.clock.now(), by=command_line_user())
 
     member = command_context(context).run(act).after
     typer.echo(f"{member.address}: the personal links sent so far no longer work; the next mail has new ones")
@@ -434,7 +439,12 @@ def erase(
 
     async def act(parts: Parts) -> Erased:
         return await erase_member(
-            parts.database, email, keys=parts.keys, outbox=parts.settings.mail.outbox, now=parts.clock.now()
+            parts.database,
+            email,
+            keys=parts.keys,
+            outbox=parts.settings.mail.outbox,
+            now=parts.clock.now(),
+            by=command_line_user(),
         )
 
     if member := command_context(context).run(look):

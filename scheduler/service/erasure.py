@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.send.maildir import erase_messages
+from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.address import address_key
 from scheduler.domain.errors import Refused
 from scheduler.domain.inbound import readable
@@ -19,7 +20,7 @@ from scheduler.domain.text import Person, folded_prose
 from scheduler.domain.token import Keys
 from scheduler.service.health import is_served
 from scheduler.service.members import erasure_name, lookup_key, require_member
-from scheduler.store import erasures, follows, members, returns, service_state
+from scheduler.store import audit, erasures, follows, members, returns, service_state
 from scheduler.store.database import Database
 from scheduler.store.erasures import wipe
 from scheduler.store.members import Member
@@ -107,7 +108,13 @@ async def find_erasable(database: Database, address: str, *, keys: Keys) -> Memb
 
 
 async def erase_member(
-    database: Database, address: str, *, keys: Keys, outbox: Path | None, now: datetime
+    database: Database,
+    address: str,
+    *,
+    keys: Keys,
+    outbox: Path | None,
+    now: datetime,
+    by: Actor = SERVICE,
 ) -> Erased:
     """Delete a person, everything known about them, and returned messages that name them.
 
@@ -129,6 +136,7 @@ async def erase_member(
             await _require_not_being_mailed(connection, member, now)
             await erasures.erase(connection, member, erasure_name(keys, member.address_key), now)
             await _clear_relay_reason(connection, member)
+            await audit.record(connection, by, "member-erased", now=now)
         mentions = await erase_mentions(connection, [person], mentions)
     mails = await asyncio.to_thread(_erase_mails, outbox, person.addresses) if outbox else 0
     await wipe(database, [*person.addresses, person.name], encoded=bool(mentions.certain))

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.address import address_key, require_address
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import countries, country_name, require_country, require_locale
@@ -26,7 +27,7 @@ from scheduler.domain.zone import (
     zones_of_country,
 )
 from scheduler.service.follows import follow, require_series
-from scheduler.store import erasures, follows, members, returns
+from scheduler.store import audit, erasures, follows, members, returns
 from scheduler.store.database import Database
 from scheduler.store.members import Member, Search, Word
 
@@ -224,6 +225,7 @@ async def add_member(
     all_series: Sequence[Series] = (),
     returning: bool = False,
     invite: bool = True,
+    by: Actor = SERVICE,
 ) -> Member:
     """Add one active member; `locale` is used if the details have none. Without `invite` they are not sent
     invitations that are already open. `all_series` is needed if the details have choices.
@@ -258,6 +260,7 @@ async def add_member(
             member = await require_member(connection, details.address)
             if details.choices:
                 await follow(connection, member, details.choices, all_series=all_series, now=now)
+            await audit.record(connection, by, "member-added", about=member.id, after={"zone": zone}, now=now)
             return member
     except IntegrityError:
         raise Refused(f"{details.address} was put on the list by somebody else just now") from None
@@ -333,6 +336,7 @@ async def change_member(
     keys: Keys,
     now: datetime,
     all_series: Sequence[Series] = (),
+    by: Actor = SERVICE,
 ) -> Changed:
     """Change a member. A zone in `details` counts as `given`; an assumed zone follows a new country. `all_series` is
     needed if the details have choices.
@@ -361,11 +365,11 @@ async def change_member(
                     await require_another_convenor(connection, member)
                 values["role"] = "convenor" if details.convenor else None
             changed = await update_member(connection, member, values)
-            if not details.choices:
-                return changed
-            before = await follows.choices_of(connection, member.id)
-            await follow(connection, member, details.choices, all_series=all_series, now=now)
-            return replace(changed, choices_before=before, choices_after={**before, **details.choices})
+            if details.choices:
+                before = await follows.choices_of(connection, member.id)
+                await follow(connection, member, details.choices, all_series=all_series, now=now)
+                changed = replace(changed, choices_before=before, choices_after={**before, **details.choices})
+            return await _record(connection, by, "member-changed", changed, now)
     except IntegrityError:
         raise Refused(f"{details.address} was put on the list by somebody else just now") from None
 
@@ -406,7 +410,9 @@ def status_values(
     }
 
 
-async def pause_member(database: Database, address: str, *, until: date | None, now: datetime) -> Changed:
+async def pause_member(
+    database: Database, address: str, *, until: date | None, now: datetime, by: Actor = SERVICE
+) -> Changed:
     """Send a member nothing until a day begins by their own clocks (None: until somebody sets them active).
 
     Raises Refused for a day that has begun, and for a member who has left or has not confirmed yet.
@@ -422,22 +428,64 @@ async def pause_member(database: Database, address: str, *, until: date | None, 
         if ends and ends <= now:
             raise Refused(f"--until {until} has already begun for {member.address}; choose a later day")
         values = status_values(member, "paused", now=now, until=ends)
-        return await update_member(connection, member, values)
+        return await _record(
+            connection, by, "member-paused", await update_member(connection, member, values), now
+        )
 
 
-async def remove_member(database: Database, address: str, *, now: datetime) -> Changed:
+async def remove_member(database: Database, address: str, *, now: datetime, by: Actor = SERVICE) -> Changed:
     """Let a member leave, and withdraw mail that is queued for them. Their row stays, so that no import adds them
     again."""
     async with database.write() as connection:
         member = await require_member(connection, address)
-        return await update_member(connection, member, status_values(member, "left", now=now))
+        return await _record(
+            connection,
+            by,
+            "member-removed",
+            await update_member(connection, member, status_values(member, "left", now=now)),
+            now,
+        )
 
 
-async def rotate_member(database: Database, address: str, *, now: datetime) -> Changed:
+async def rotate_member(database: Database, address: str, *, now: datetime, by: Actor = SERVICE) -> Changed:
     """End every personal link and the feed address of a member; the next mail brings new ones."""
     async with database.write() as connection:
         member = await require_member(connection, address)
-        return await update_member(connection, member, next_generations(member, now))
+        return await _record(
+            connection,
+            by,
+            "member-links-ended",
+            await update_member(connection, member, next_generations(member, now)),
+            now,
+        )
+
+
+async def _record(
+    connection: AsyncConnection, by: Actor, act: str, changed: Changed, now: datetime
+) -> Changed:
+    """Record a change of a member, if it changed anything, and return it."""
+    if changed.changed:
+        names = changed.columns
+        await audit.record(
+            connection,
+            by,
+            act,
+            about=changed.before.id,
+            before={
+                **{name: _for_log(getattr(changed.before, name)) for name in names},
+                **changed.choices_before,
+            },
+            after={
+                **{name: _for_log(getattr(changed.after, name)) for name in names},
+                **changed.choices_after,
+            },
+            now=now,
+        )
+    return changed
+
+
+def _for_log(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def next_generations(member: Member, now: datetime) -> dict[str, Any]:

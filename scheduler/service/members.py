@@ -1,5 +1,6 @@
 """How a convenor manages the list: members are added, changed, paused and removed."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, time
@@ -29,6 +30,8 @@ from scheduler.domain.zone import (
 from scheduler.service.follows import follow, require_series
 from scheduler.store import audit, erasures, follows, members, returns
 from scheduler.store.database import Database
+from scheduler.store.ledger import reports
+from scheduler.store.ledger.reports import Report
 from scheduler.store.members import Member, Search, Word
 
 LONGEST_NAME = 200
@@ -181,6 +184,39 @@ def read_search(text: str, *, status: str = "", country: str = "", zone: str = "
         country=country,
         zone=zone,
     )
+
+
+async def find_members(
+    database: Database, search: Search, *, after: int | None = None, limit: int
+) -> list[Member]:
+    """Return the first members whom a search finds, by name; `after` is the number of the last one already seen."""
+    async with database.read() as connection:
+        return await members.find(connection, search, after=after, limit=limit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberFile:
+    """A member, the slugs of the series that they follow, and their latest mails, the newest first."""
+
+    member: Member
+    follows: list[str]
+    mails: list[Report]
+
+
+async def read_member(
+    database: Database, number: int, *, all_series: Sequence[Series], most: int = 50
+) -> MemberFile | None:
+    """Return everything that a convenor sees about a member; None if there is none with that number."""
+    async with database.read() as connection:
+        member = await members.by_id(connection, number)
+        if member is None:
+            return None
+        latest: deque[Report] = deque(maxlen=most)
+        async for report in reports.reports(connection, member=number):
+            latest.append(report)
+        choices = await follows.choices_of(connection, number)
+    mails = sorted(latest, key=lambda report: report.sent_at or report.due, reverse=True)
+    return MemberFile(member=member, follows=followed(all_series, choices), mails=mails)
 
 
 _PAGE = 500

@@ -16,9 +16,11 @@ from sqlalchemy import (
     false,
     func,
     insert,
+    literal,
     or_,
     select,
     true,
+    tuple_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -195,26 +197,29 @@ def _found_by(search: Search) -> list[ColumnElement[bool]]:
     return conditions
 
 
-async def find(
-    connection: AsyncConnection, search: Search, *, after: tuple[str, str] | None = None, limit: int
-) -> list[tuple[Member, tuple[str, str]]]:
-    """Return the first members whom a search finds, by name, each with the place to continue `after`."""
+def found(search: Search, *, after: tuple[str, str] | None, limit: int) -> Select[tuple[int]]:
+    """Return the statement for the numbers of the first members whom a search finds, by name and address key.
+
+    It reads nothing but the index ix_members_search.
+    """
     place = (members.c.name_key, members.c.address_key)
-    numbers = select(members.c.id).where(*_found_by(search)).order_by(*place).limit(limit)
+    query = select(members.c.id).where(*_found_by(search)).order_by(*place).limit(limit)
+    return query if after is None else query.where(tuple_(*place) > tuple_(*map(literal, after)))
+
+
+async def find(
+    connection: AsyncConnection, search: Search, *, after: int | None = None, limit: int
+) -> list[Member]:
+    """Return the first members whom a search finds, by name; `after` is the number of the last one already seen."""
+    place, last = (members.c.name_key, members.c.address_key), None
     if after is not None:
-        numbers = numbers.where(or_(place[0] > after[0], and_(place[0] == after[0], place[1] > after[1])))
-    query = (
-        select(*_COLUMNS, members.c.name_key)
-        .where(members.c.id.in_(numbers.scalar_subquery()))
-        .order_by(*place)
-    )
-    return [
-        (
-            Member(**{name: row._mapping[name] for name in Member.__dataclass_fields__}),
-            (row.name_key, row.address_key),
-        )
-        for row in await connection.execute(query)
-    ]
+        row = (await connection.execute(select(*place).where(members.c.id == after))).first()
+        if row is None:
+            return []
+        last = (row.name_key, row.address_key)
+    numbers = found(search, after=last, limit=limit)
+    query = select(*_COLUMNS).where(members.c.id.in_(numbers)).order_by(*place)
+    return [_read(row) for row in await connection.execute(query)]
 
 
 async def every(

@@ -9,7 +9,7 @@ from starlette.routing import Route
 from scheduler.web import account, feeds, join, links, member_page, outbox, public
 from scheduler.web import metrics as metrics_page
 from scheduler.web.access import Access, Endpoint, guarded
-from scheduler.web.console import audit_log, desk, home, passkeys, sign_in, team
+from scheduler.web.console import audit_log, desk, home, members, passkeys, sign_in, team
 from scheduler.web.forms import LARGEST_FORM
 
 _READ = ("GET",)
@@ -99,6 +99,11 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/team", team.team, Access.CONVENOR),
     Entry("/convenor/team/appoint", team.appoint, Access.CONVENOR_RECENTLY, _FORM),
     Entry("/convenor/team/{number}", team.member_role, Access.CONVENOR_RECENTLY, _FORM),
+    Entry("/convenor/members", members.find, Access.CONVENOR),
+    Entry("/convenor/members/add", members.add, Access.CONVENOR, _FORM),
+    Entry("/convenor/members/{number}", members.member, Access.CONVENOR, _FORM),
+    Entry("/convenor/members/{number}/edit", members.edit, Access.CONVENOR, _FORM),
+    Entry("/convenor/members/{number}/erase", members.erase, Access.CONVENOR_RECENTLY, _FORM),
     Entry("/convenor/desk", desk.desk, Access.HELPER),
     Entry("/convenor/desk/{number}", desk.join_request, Access.HELPER, _FORM),
     Entry("/convenor/audit", audit_log.audit_log, Access.CONVENOR),

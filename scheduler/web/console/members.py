@@ -1,0 +1,297 @@
+"""The pages of the members: find one, see what they were sent, change, pause, remove or erase them, and add one."""
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from scheduler.domain.address import require_address
+from scheduler.domain.errors import Refused
+from scheduler.domain.locale import countries, country_name, plain_locale, require_country, require_locale
+from scheduler.domain.text import require_line
+from scheduler.domain.zone import city, require_zone
+from scheduler.service import members
+from scheduler.service.erasure import erase_member
+from scheduler.service.members import LONGEST_NAME, Details, MemberFile
+from scheduler.web.access import actor_of, render_console
+from scheduler.web.forms import field_error, fields, language_name, languages, number_of, zones
+from scheduler.web.site import PRIVATE, site_of
+
+PAGE = 50
+STATUSES = ("active", "paused", "pending", "left")
+
+_DONE = {
+    "saved": "The details have been saved.",
+    "added": "They have been added.",
+    "paused": "Their emails are paused.",
+    "active": "They get our emails again.",
+    "removed": "They have been removed from the list and get no more emails.",
+    "links": "Their old links no longer work. Our next email to them has new ones.",
+    "deliverable": "We will send emails to their address again.",
+}
+_CHECKS: Mapping[str, Callable[[str], object]] = {
+    "name": lambda text: require_line(text, "", longest=LONGEST_NAME),
+    "email": lambda text: require_address(text, ""),
+    "country": lambda text: require_country(text, "") if text else "",
+    "zone": lambda text: require_zone(text, "") if text else "",
+    "locale": lambda text: require_locale(text, "") if text else "",
+}
+
+
+async def find(request: Request) -> Response:
+    """Show the members who match a search, by name."""
+    site, query = site_of(request), request.query_params
+    wanted = {name: query.get(name, "").strip() for name in ("q", "status", "country", "zone")}
+    found = await members.find_members(
+        site.database,
+        members.read_search(
+            wanted["q"], status=wanted["status"], country=wanted["country"], zone=wanted["zone"]
+        ),
+        after=number_of(query.get("after", "")),
+        limit=PAGE + 1,
+    )
+    following = ""
+    if len(found) > PAGE:
+        following = "?" + urlencode({**wanted, "after": found[PAGE - 1].id})
+    return render_console(
+        request,
+        "console/members.html",
+        active="members",
+        people=[(member, country_name(member.country or "")) for member in found[:PAGE]],
+        wanted=wanted,
+        statuses=STATUSES,
+        countries=countries(),
+        zones=zones(),
+        following=following,
+        is_first="after" not in query,
+        erased="erased" in query,
+    )
+
+
+async def member(request: Request) -> Response:
+    """Show one member; POST pauses, reactivates or removes them, or ends their links."""
+    site, file = site_of(request), await _file(request)
+    complaints: dict[str, str] = {}
+    if request.method == "POST":
+        sent = await fields(request)
+        act, until = (sent.get(name, [""])[-1] for name in ("act", "until"))
+        try:
+            if done := await _act(request, file, act, until):
+                return _redirect(file.member.id, done)
+        except Refused as refusal:
+            complaints["until"] = f"You need to choose another day: {refusal}."
+        except ValueError:
+            complaints["until"] = "You need to enter a day, or leave the field empty."
+    return render_console(
+        request,
+        "console/member.html",
+        active="members",
+        status=422 if complaints else 200,
+        file=file,
+        member=file.member,
+        country=country_name(file.member.country or ""),
+        language=language_name(file.member.locale),
+        city=city(file.member.zone),
+        series=[series.title for series in site.series if series.slug in file.follows],
+        has_choice=site.has_choice,
+        complaints=complaints,
+        done=_DONE.get(request.query_params.get("done", ""), ""),
+    )
+
+
+async def _act(request: Request, file: MemberFile, act: str, until: str) -> str:
+    """Carry out an act on a member, and return the word for it; empty if there is no such act."""
+    site, address = site_of(request), file.member.address
+    options: dict[str, Any] = {"now": site.clock.now(), "by": actor_of(request)}
+    match act:
+        case "pause":
+            day = date.fromisoformat(until) if until else None
+            await members.pause_member(site.database, address, until=day, **options)
+            return "paused"
+        case "activate":
+            details = Details(status="active")
+            await members.change_member(site.database, address, details, keys=site.keys, **options)
+            return "active"
+        case "deliverable":
+            details = Details(deliverable=True)
+            await members.change_member(site.database, address, details, keys=site.keys, **options)
+            return "deliverable"
+        case "remove":
+            await members.remove_member(site.database, address, **options)
+            return "removed"
+        case "links":
+            await members.rotate_member(site.database, address, **options)
+            return "links"
+    return ""
+
+
+async def edit(request: Request) -> Response:
+    """Change a member's details: GET shows the form."""
+    site, file = site_of(request), await _file(request)
+    member = file.member
+    typed = {
+        "name": member.name,
+        "email": member.address,
+        "country": member.country or "",
+        "zone": member.zone,
+        "locale": plain_locale(member.locale),
+    }
+    follows, complaints = set(file.follows), dict[str, str]()
+    if request.method == "POST":
+        sent = await fields(request)
+        stored, typed = typed, _typed(sent)
+        follows = set(sent.get("follows", []))
+        complaints = _complaints(typed)
+        if not complaints:
+            changed = {name: value for name, value in typed.items() if value != stored[name] and value}
+            choices = {
+                series.slug: series.slug in follows
+                for series in site.series
+                if site.has_choice and (series.slug in follows) is not (series.slug in file.follows)
+            }
+            try:
+                await members.change_member(
+                    site.database,
+                    member.address,
+                    _details(changed, choices),
+                    keys=site.keys,
+                    now=site.clock.now(),
+                    all_series=site.series,
+                    by=actor_of(request),
+                )
+                return _redirect(member.id, "saved")
+            except Refused as refusal:
+                complaints["email"] = f"You need to look at the details again: {refusal}."
+    return _form(request, typed, follows, complaints, heading="Change the details", number=member.id)
+
+
+async def add(request: Request) -> Response:
+    """Add a member: GET shows the form."""
+    site = site_of(request)
+    typed = {"name": "", "email": "", "country": "", "zone": "", "locale": ""}
+    follows, complaints = {series.slug for series in site.series if not series.by_choice}, dict[str, str]()
+    if request.method == "POST":
+        sent = await fields(request)
+        typed, follows = _typed(sent), set(sent.get("follows", []))
+        complaints = _complaints(typed)
+        if not typed["zone"] and not typed["country"]:
+            complaints.setdefault("zone", "You need to choose a country or a time zone.")
+        if not complaints:
+            choices = {series.slug: series.slug in follows for series in site.series if site.has_choice}
+            try:
+                added = await members.add_member(
+                    site.database,
+                    _details({name: value for name, value in typed.items() if value}, choices),
+                    keys=site.keys,
+                    locale=site.community.locale,
+                    now=site.clock.now(),
+                    all_series=site.series,
+                    invite=sent.get("invite", [""])[-1] == "yes",
+                    by=actor_of(request),
+                )
+                return _redirect(added.id, "added")
+            except Refused as refusal:
+                complaints["email"] = f"You need to look at the details again: {refusal}."
+    return _form(request, typed, follows, complaints, heading="Add a member", number=None)
+
+
+async def erase(request: Request) -> Response:
+    """Erase a member and everything about them: GET asks."""
+    site, file = site_of(request), await _file(request)
+    complaints: dict[str, str] = {}
+    if request.method == "POST":
+        if (await fields(request)).get("sure", [""])[-1] != "yes":
+            complaints["sure"] = "You need to tick the box to confirm that you are sure."
+        else:
+            try:
+                await erase_member(
+                    site.database,
+                    file.member.address,
+                    keys=site.keys,
+                    outbox=site.outbox,
+                    now=site.clock.now(),
+                    by=actor_of(request),
+                )
+                return RedirectResponse("/convenor/members?erased=1", 303, headers=PRIVATE)
+            except Refused as refusal:
+                complaints["sure"] = f"You need to wait: {refusal}."
+    return render_console(
+        request,
+        "console/erase_member.html",
+        active="members",
+        status=422 if complaints else 200,
+        member=file.member,
+        complaints=complaints,
+    )
+
+
+async def _file(request: Request) -> MemberFile:
+    site, number = site_of(request), number_of(request.path_params["number"])
+    file = (
+        await members.read_member(site.database, number, all_series=site.series)
+        if number is not None
+        else None
+    )
+    if file is None:
+        raise HTTPException(404)
+    return file
+
+
+def _typed(sent: Mapping[str, list[str]]) -> dict[str, str]:
+    return {name: sent.get(name, [""])[-1].strip() for name in _CHECKS}
+
+
+def _complaints(typed: Mapping[str, str]) -> dict[str, str]:
+    complaints = {}
+    for name, check in _CHECKS.items():
+        try:
+            check(typed[name])
+        except Refused as refusal:
+            complaints[name] = field_error(refusal, name)
+    return complaints
+
+
+def _details(typed: Mapping[str, str], choices: Mapping[str, bool]) -> Details:
+    return Details(
+        name=typed.get("name"),
+        address=typed.get("email"),
+        country=typed.get("country"),
+        zone=typed.get("zone"),
+        locale=typed.get("locale"),
+        choices=choices or None,
+    )
+
+
+def _form(
+    request: Request,
+    typed: Mapping[str, str],
+    follows: set[str],
+    complaints: Mapping[str, str],
+    *,
+    heading: str,
+    number: int | None,
+) -> Response:
+    site = site_of(request)
+    return render_console(
+        request,
+        "console/member_form.html",
+        active="members",
+        status=422 if complaints else 200,
+        heading=heading,
+        number=number,
+        typed=typed,
+        follows=follows,
+        complaints=complaints,
+        series=site.series if site.has_choice else (),
+        countries=countries(),
+        zones=zones(),
+        languages=languages(),
+    )
+
+
+def _redirect(number: int, done: str) -> Response:
+    return RedirectResponse(f"/convenor/members/{number}?done={done}", 303, headers=PRIVATE)

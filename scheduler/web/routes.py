@@ -9,7 +9,7 @@ from starlette.routing import Route
 from scheduler.web import account, feeds, join, links, member_page, outbox, public
 from scheduler.web import metrics as metrics_page
 from scheduler.web.access import Access, Endpoint, guarded
-from scheduler.web.console import audit_log, desk, home, members, passkeys, sign_in, team
+from scheduler.web.console import audit_log, desk, home, members, passkeys, returns, sign_in, team
 from scheduler.web.forms import LARGEST_FORM
 
 _READ = ("GET",)
@@ -106,5 +106,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/members/{number}/erase", members.erase, Access.CONVENOR_RECENTLY, _FORM),
     Entry("/convenor/desk", desk.desk, Access.HELPER),
     Entry("/convenor/desk/{number}", desk.join_request, Access.HELPER, _FORM),
+    Entry("/convenor/returns", returns.returns, Access.HELPER),
+    Entry("/convenor/returns/{number}", returns.message, Access.HELPER, _FORM),
     Entry("/convenor/audit", audit_log.audit_log, Access.CONVENOR),
 )

@@ -9,6 +9,7 @@ from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.occurrence import OccurrenceKey, Series
 from scheduler.domain.table import open_table
 from scheduler.service.occurrences import Change, amend
+from scheduler.service.workbook import as_csv
 from scheduler.store.database import Database
 
 COLUMNS = ("topic", "speakers", "link", "materials")
@@ -32,11 +33,13 @@ class Programme:
 
 
 def read_programme(data: bytes, *, series: Sequence[str], encoding: str | None = None) -> Programme:
-    """Read a table (see `open_table` for its formats and `encoding`). Empty cells change nothing.
+    """Read a spreadsheet or a CSV file (see `open_table` for its kinds and `encoding`). Empty cells change nothing.
 
     Raises Refused if no column names the meeting.
     """
-    table = open_table(data, known=lambda heading: heading.strip().casefold() in _HEADINGS, encoding=encoding)
+    table = open_table(
+        as_csv(data), known=lambda heading: heading.strip().casefold() in _HEADINGS, encoding=encoding
+    )
     names = [heading.strip().casefold() for heading in table.headings]
     if not {"occurrence", "date"} & set(names):
         raise Refused(

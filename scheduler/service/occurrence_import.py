@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.code_page import Guess
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.occurrence import OccurrenceKey, Series
@@ -71,13 +72,18 @@ def _only_series(series: Sequence[str]) -> str:
 
 
 async def import_programme(
-    database: Database, series: Mapping[str, Series], rows: Sequence[Row], *, now: datetime
+    database: Database,
+    series: Mapping[str, Series],
+    rows: Sequence[Row],
+    *,
+    now: datetime,
+    by: Actor = SERVICE,
 ) -> tuple[int, list[str]]:
     """Amend the meeting of each row; return how many changed, and a line for each row that was refused."""
     changed, refused = 0, []
     for row in rows:
         try:
-            changed += (await amend(database, series, row.key, row.change, now=now)).changed
+            changed += (await amend(database, series, row.key, row.change, now=now, by=by)).changed
         except Problem as problem:
             refused.append(f"line {row.line}: {problem}")
     return changed, refused

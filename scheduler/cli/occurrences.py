@@ -281,7 +281,7 @@ def answers(
     with usage():
         OccurrenceKey.parse(key)
 
-    async def count(parts: Parts) -> tuple[dict[str, int], list[tuple[str, str, str]]]:
+    async def count(parts: Parts) -> tuple[dict[str, int], list[tuple[str, str, str, str]]]:
         series = _series_by_slug(parts)
         async with parts.database.read() as connection:
             await require_occurrence(connection, series, key, parts.clock.now())
@@ -293,14 +293,16 @@ def answers(
         document: dict[str, object] = {answer: counts.get(answer, 0) for answer in ANSWERS}
         if names:
             document["names"] = {
-                wanted: [{"name": name, "email": email} for answer, name, email in people if answer == wanted]
+                wanted: [
+                    {"name": name, "email": email} for answer, name, email, _ in people if answer == wanted
+                ]
                 for wanted in ANSWERS
             }
         show_json(document)
         return
     typer.echo(f"{key}: {describe_answers(counts)}")
     for wanted in ANSWERS if names else ():
-        for answer, name, email in people:
+        for answer, name, email, _ in people:
             if answer == wanted:
                 typer.echo(f"  {answer:<9} {name} <{email}>" if name else f"  {answer:<9} {email}")
 

@@ -13,14 +13,22 @@ from scheduler.domain.address import require_url
 from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Refused
 from scheduler.domain.localtime import LocalTime, local_time
-from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, in_gap, instant, slugs_by_choice
+from scheduler.domain.occurrence import (
+    ANSWERS,
+    Occurrence,
+    OccurrenceKey,
+    Series,
+    in_gap,
+    instant,
+    slugs_by_choice,
+)
 from scheduler.domain.policy import EVERY_ZONE, Kind, Policy, Wanted
 from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.zone import known_zone
 from scheduler.service.invitations import count_due_now, wanted_for_added
 from scheduler.service.notices import PublishedNotice, publish_notice
 from scheduler.service.schedule import find_occurrence
-from scheduler.store import audit, members, notices, occurrences, service_state
+from scheduler.store import answers, audit, members, notices, occurrences, service_state
 from scheduler.store.database import Database
 from scheduler.store.ledger import corrections, lifecycle, reports
 
@@ -106,6 +114,49 @@ async def require_meetings(
             await require_occurrence(connection, all_series, key, now)
         except Refused as refusal:
             raise Refused(f"audience {term}:{key}: {refusal}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeetingFile:
+    """An occurrence as a convenor sees it: how many gave each answer, how many were told something else and could be
+    told (`to_tell`), why nobody can be (`nothing_to_tell`), and whether it may be removed."""
+
+    occurrence: Occurrence
+    answers: Mapping[str, int]
+    to_tell: int
+    nothing_to_tell: str
+    can_remove: bool
+
+
+async def read_file(
+    database: Database, all_series: Mapping[str, Series], key: str, *, now: datetime
+) -> MeetingFile | None:
+    """Return what a convenor sees of an occurrence; None if there is none with that key."""
+    async with database.read() as connection:
+        occurrence = await find_occurrence(connection, all_series, key, now=now)
+        if occurrence is None:
+            return None
+        counts = await answers.count_answers(connection, key)
+        told = await reports.last_told_revision(connection, key)
+        to_tell, nothing = 0, ""
+        try:
+            pending, _ = await _find_unannounced_change(connection, all_series, key, now)
+            to_tell = pending.recipients
+        except Refused as refusal:
+            nothing = str(refusal).removeprefix(f"{key}: ")
+    return MeetingFile(
+        occurrence=occurrence,
+        answers={answer: counts.get(answer, 0) for answer in ANSWERS},
+        to_tell=to_tell,
+        nothing_to_tell=nothing,
+        can_remove=occurrence.extra and told is None,
+    )
+
+
+async def people_who_answered(database: Database, key: str) -> list[tuple[str, str, str, str]]:
+    """Return the answer, name, address and country of each member who answered, sorted by name."""
+    async with database.read() as connection:
+        return await answers.list_answers(connection, key)
 
 
 async def preview(

@@ -264,6 +264,29 @@ def occurrence_before(occurrences: Iterable[Occurrence], occurrence: Occurrence)
     return max(earlier, key=lambda other: (other.starts, other.key), default=None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """The start and end (UTC) of the meeting before the one that an invitation is about.
+
+    Who came after the invitation was due, and before that start, is invited at that end. If a meeting of the series was
+    cancelled or moved later than that, `over` is the instant of this change: nobody has to wait for it any more.
+    """
+
+    starts: datetime
+    over: datetime
+
+
+def wait_before(occurrences: Iterable[Occurrence], occurrence: Occurrence) -> Wait | None:
+    """Return what latecomers to the invitation to `occurrence` wait for, or None if they never had to wait."""
+    others = [
+        other for other in occurrences if other.series == occurrence.series and other.key != occurrence.key
+    ]
+    before = occurrence_before(others, occurrence)
+    changes = [other.changed_at for other in others if other.revision]
+    over = max([*changes, *([before.ends] if before else [])], default=None)
+    return Wait(starts=before.starts if before else over, over=over) if over else None
+
+
 def next_occurrence(occurrences: Iterable[Occurrence], after: datetime) -> Occurrence | None:
     """Return the first of `occurrences` that is neither cancelled nor orphaned and starts after `after`."""
     upcoming = (occurrence for occurrence in occurrences if occurrence.is_held and occurrence.starts > after)

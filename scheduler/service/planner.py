@@ -20,10 +20,11 @@ from scheduler.domain.policy import (
     PLANNED,
     Kind,
     Policy,
+    Wait,
     Wanted,
     due_in,
     first_instant,
-    occurrence_before,
+    wait_before,
 )
 from scheduler.service.forecast import forecast
 from scheduler.service.send_schedule import SendScheduler
@@ -64,18 +65,6 @@ class Tick:
 
     stopped: bool
     next_due: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """The start and end (UTC) of the meeting before the one that an invitation is about.
-
-    Who came after the invitation was due, and before that start, is invited at that end. If a meeting of the series was
-    cancelled or moved later than that, `over` is the instant of this change: nobody has to wait for it any more.
-    """
-
-    starts: datetime
-    over: datetime
 
 
 class Planner:
@@ -373,17 +362,8 @@ class Planner:
         waits = {}
         for notice in invitations:
             occurrence = by_key.get(notice.occurrence or "")
-            if not occurrence:
-                continue
-            before = occurrence_before(recent, occurrence)
-            changes = [
-                other.changed_at
-                for other in recent
-                if other.series == occurrence.series and other.key != occurrence.key and other.revision
-            ]
-            over = max([*changes, *([before.ends] if before else [])], default=None)
-            if over:
-                waits[notice.id] = Wait(starts=before.starts if before else over, over=over)
+            if occurrence and (wait := wait_before(recent, occurrence)):
+                waits[notice.id] = wait
         return waits
 
     def _reach(self, notice: Notice, waits: Mapping[int, Wait], now: datetime) -> Reach:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from scheduler.domain.clock import require_aware
 from scheduler.domain.errors import Refused
-from scheduler.domain.occurrence import Occurrence, require_slug
+from scheduler.domain.occurrence import Occurrence, OccurrenceKey, require_slug
 
 LONGEST_LEAD = timedelta(days=60)
 FOLLOW_UP_LASTS = timedelta(days=14)
@@ -185,6 +185,11 @@ class Wanted:
     starts: datetime
     expires: datetime
     dues: Mapping[str, datetime]
+
+    @property
+    def series(self) -> str:
+        """The slug of the series that the notice is about."""
+        return OccurrenceKey.parse(self.occurrence).series
 
 
 def identity(kind: Kind, occurrence: Occurrence, policy: str) -> str:

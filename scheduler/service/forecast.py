@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, slugs_by_choice
+from scheduler.domain.occurrence import Occurrence, Series, slugs_by_choice
 from scheduler.domain.policy import (
     EVERY_ZONE,
     FOLLOW_UP_REACH,
@@ -62,25 +62,21 @@ async def forecast(
     """Return the due instants from `since` to `until`, by time. What is late but still useful is sent at once, and
     counts as due now."""
     async with database.read() as connection:
-        active = await members.active_by_zone(connection)
         zones = await members.zones(connection)
         open_notices = {notice.identity: notice for notice in await notices.open_notices(connection)}
-        recent = await occurrences.all_occurrences(connection, since=now - horizon(policies))
+        stored = await occurrences.all_occurrences(connection)
         by_choice = slugs_by_choice(series)
         waiting = await reports.waiting_by_zone(connection)
         dues = await notices.dues_of_open(connection)
-        wants = await _wants(connection, series, policies, zones=zones, until=until, now=now)
+        wants = await _wants(connection, series, policies, stored, zones=zones, until=until, now=now)
+        recent = [occurrence for occurrence in stored if occurrence.ends > now - horizon(policies)]
         invited = {want.occurrence for want in wants if want.kind is Kind.INVITATION}
         waits = {
             occurrence.key: wait_before(recent, occurrence)
             for occurrence in recent
             if occurrence.key in invited
         }
-        followers = {
-            slug: await reports.active_followers(connection, slug)
-            for slug in sorted({OccurrenceKey.parse(want.occurrence).series for want in wants})
-            if slug in by_choice
-        }
+        followers = await reports.active_followers(connection, {want.series for want in wants}, by_choice)
         rows = [
             row
             for want in wants
@@ -90,7 +86,7 @@ async def forecast(
                 open_notices.get(want.identity),
                 waiting=waiting,
                 stored_dues=dues,
-                active=followers.get(OccurrenceKey.parse(want.occurrence).series, active),
+                active=followers[want.series],
                 by_choice=by_choice,
                 wait=waits.get(want.occurrence) if want.kind is Kind.INVITATION else None,
                 now=now,
@@ -107,6 +103,7 @@ async def _wants(
     connection: AsyncConnection,
     all_series: Sequence[Series],
     policies: Sequence[Policy],
+    stored: Sequence[Occurrence],
     *,
     zones: frozenset[str],
     until: datetime,
@@ -115,7 +112,6 @@ async def _wants(
     """Return the notices that the policies want of stored and derived occurrences, without those that are closed."""
     adopted_policies = await occurrences.adopted_policies(connection)
     adopted_series = await occurrences.adopted_series(connection)
-    stored = await occurrences.all_occurrences(connection)
     closed = {notice.identity for notice in await notices.every(connection) if notice.closed_at}
     wants = []
     for series in all_series:
@@ -160,8 +156,8 @@ async def _planned_rows(
 ) -> list[Forecast]:
     """Return the rows of a notice that a policy wants; `notice` is None until it exists.
 
-    `waiting` and `stored_dues` are those of all open notices. `active` are the counts that `reports.missing_later`
-    subtracts from. `wait` is what latecomers to an invitation wait for.
+    `waiting` and `stored_dues` are those of all open notices. `active` are the active followers of the series.
+    `wait` is what latecomers to an invitation wait for.
     """
     dues = {zone: (due, False) for zone, due in want.dues.items()}
     own_waiting: Mapping[str, Waiting] = {}

@@ -170,7 +170,8 @@ async def missing_by_zone(
 ) -> dict[str, int]:
     """Count by zone the deliveries that a planned notice due at `due` would still get, in all zones or only in `zone`.
 
-    `notice` is its number if it exists already. Reads every member.
+    `notice` is its number if it exists already. Reads every member, or those who said that they follow the series if it
+    is followed by choice.
     """
     query = (
         select(members.c.zone, func.count())
@@ -180,8 +181,13 @@ async def missing_by_zone(
     )
     if notice is not None:
         query = query.where(members.c.id.not_in(_recipients(notice)))
+    by_choice = wanted.series in reach.by_choice
+    if by_choice:
+        said_yes = select(follows.c.member).where(follows.c.series == wanted.series, follows.c.follows)
+        query = query.where(members.c.id.in_(said_yes))
     if zone is not None:
-        query = query.where(members.c.zone == zone)
+        # A database might prefer the index of zones to the list of followers.
+        query = query.where((members.c.zone.concat("") if by_choice else members.c.zone) == zone)
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 

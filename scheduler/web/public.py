@@ -24,6 +24,7 @@ from scheduler.service.schedule import (
     read_meeting,
     unmoved,
 )
+from scheduler.web.brand import stylesheet
 from scheduler.web.feeds import webcal_url
 from scheduler.web.forms import zones
 from scheduler.web.outbox import is_shown
@@ -38,6 +39,9 @@ MOST_ON_SERIES_PAGE = 12
 FEWEST_MEMBERS_SHOWN = 10
 """In a smaller community, the number of members could tell who they are."""
 _LONGEST_ZONE = 60
+_UNCHANGING = {"Cache-Control": "public, max-age=31536000, immutable"}
+_SAFE_PICTURE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
+"""An SVG file may contain scripts and load other files; these rules prevent both if it is opened by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +295,20 @@ def _series_view(
         ),
         coming=[_meeting_view(site, occurrence, chosen, now) for occurrence in coming],
     )
+
+
+async def theme(request: Request) -> Response:
+    """Answer with the community's colours; other colours have another address."""
+    css = stylesheet(site_of(request).community.palette)
+    return Response(css, media_type="text/css", headers=_UNCHANGING)
+
+
+async def logo(request: Request) -> Response:
+    """Answer with the community's logo."""
+    found = site_of(request).logo
+    if not found:
+        raise HTTPException(404)
+    return Response(found.content, media_type=found.media_type, headers=_SAFE_PICTURE)
 
 
 def shown_time(templates: Environment, occurrence: Occurrence, series: Series, zone: str) -> str:

@@ -19,13 +19,11 @@ from scheduler.bootstrap.wiring import Parts, open_parts, set_up_logs
 from scheduler.cli.app import EXIT_FAILED, EXIT_USAGE
 from scheduler.domain.actor import Actor
 from scheduler.domain.errors import Problem, Refused, SettingsProblem
+from scheduler.domain.recurrence import LAST_YEAR
 from scheduler.store.database import OUTAGES
 from scheduler.store.outage import outage_of
 
 Result = TypeVar("Result")
-
-LAST_YEAR = 2199
-"""The last year that a command accepts: expanding a rule up to then is fast."""
 
 LONGEST_ID = 18
 """The number of digits of an ID that every database can store."""

@@ -39,7 +39,10 @@ def import_(
     context: typer.Context,
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE.csv", help="Columns: email, timezone or country, name, locale, series."),
+        typer.Argument(
+            metavar="FILE",
+            help="Columns: email, timezone or country, name, locale, series.",
+        ),
     ],
     dry_run: DryRun = False,
     no_invite: Annotated[

@@ -15,6 +15,7 @@ from scheduler.cli.command import (
     Encoding,
     Yes,
     command_context,
+    command_line_user,
     confirm,
     confirm_mailing,
     counted,
@@ -122,7 +123,9 @@ def amend(
 
     async def act(parts: Parts) -> None:
         now, series = parts.clock.now(), _series_by_slug(parts)
-        amended = await occurrence_service.amend(parts.database, series, key, change, now=now)
+        amended = await occurrence_service.amend(
+            parts.database, series, key, change, now=now, by=command_line_user()
+        )
         if tell and amended.changed:
             notice = await occurrence_service.tell(
                 parts.database,
@@ -131,6 +134,7 @@ def amend(
                 now=now,
                 words=text,
                 hold=wait,
+                by=command_line_user(),
             )
             typer.echo(f"notice {notice.notice} tells {counted(notice.recipients, 'member')}")
             if hold:
@@ -187,6 +191,7 @@ def add(
             now=parts.clock.now(),
             policies=parts.policies,
             invite=not no_invite,
+            by=command_line_user(),
         )
 
     preview = command_context(context).run(look)
@@ -220,7 +225,9 @@ def remove(
 
     async def act(parts: Parts) -> None:
         series = _series_by_slug(parts)
-        await occurrence_service.remove_extra(parts.database, series, key, now=parts.clock.now())
+        await occurrence_service.remove_extra(
+            parts.database, series, key, now=parts.clock.now(), by=command_line_user()
+        )
 
     command_context(context).run(act)
     typer.echo(f"{key}: removed; nobody had been told about it")
@@ -246,7 +253,9 @@ def tell(
 
     async def act(parts: Parts) -> None:
         series = _series_by_slug(parts)
-        notice = await occurrence_service.tell_again(parts.database, series, key, now=parts.clock.now())
+        notice = await occurrence_service.tell_again(
+            parts.database, series, key, now=parts.clock.now(), by=command_line_user()
+        )
         typer.echo(f"notice {notice.notice} tells {counted(notice.recipients, 'member')}")
 
     number = command_context(context).run(count)
@@ -272,7 +281,7 @@ def answers(
     with usage():
         OccurrenceKey.parse(key)
 
-    async def count(parts: Parts) -> tuple[dict[str, int], list[tuple[str, str, str]]]:
+    async def count(parts: Parts) -> tuple[dict[str, int], list[tuple[str, str, str, str]]]:
         series = _series_by_slug(parts)
         async with parts.database.read() as connection:
             await require_occurrence(connection, series, key, parts.clock.now())
@@ -284,14 +293,16 @@ def answers(
         document: dict[str, object] = {answer: counts.get(answer, 0) for answer in ANSWERS}
         if names:
             document["names"] = {
-                wanted: [{"name": name, "email": email} for answer, name, email in people if answer == wanted]
+                wanted: [
+                    {"name": name, "email": email} for answer, name, email, _ in people if answer == wanted
+                ]
                 for wanted in ANSWERS
             }
         show_json(document)
         return
     typer.echo(f"{key}: {describe_answers(counts)}")
     for wanted in ANSWERS if names else ():
-        for answer, name, email in people:
+        for answer, name, email, _ in people:
             if answer == wanted:
                 typer.echo(f"  {answer:<9} {name} <{email}>" if name else f"  {answer:<9} {email}")
 
@@ -339,7 +350,7 @@ def import_(
             otherwise="",
         )
         changed, refused = await import_programme(
-            parts.database, series, programme.rows, now=parts.clock.now()
+            parts.database, series, programme.rows, now=parts.clock.now(), by=command_line_user()
         )
         return changed, len(programme.rows) - len(refused) - changed, [*programme.problems, *refused]
 

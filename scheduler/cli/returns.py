@@ -11,6 +11,7 @@ from scheduler.cli.command import (
     AsJson,
     Yes,
     command_context,
+    command_line_user,
     confirm,
     counted,
     fail,
@@ -21,8 +22,16 @@ from scheduler.cli.command import (
 )
 from scheduler.domain.clock import parse_duration
 from scheduler.domain.inbound import printable
-from scheduler.service.returned_mail import drop_waiting, find_waiting
+from scheduler.domain.occurrence import ANSWERS
+from scheduler.service.returned_mail import (
+    SETTLEMENTS,
+    drop_message,
+    drop_waiting,
+    find_waiting,
+    settle_message,
+)
 from scheduler.store import returns
+from scheduler.store.members import Member
 from scheduler.store.returns import Return
 
 app = make_app("Review mail that came back.")
@@ -106,10 +115,50 @@ def drop(
         _drop_matching(context, sender.strip(), older_than, containing.strip(), yes=yes)
 
 
+@app.command()
+def settle(
+    context: typer.Context,
+    number: Number,
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="The member it is about.")],
+    settlement: Annotated[
+        str, typer.Argument(metavar="WHAT", help="leave, suppress, lift, coming, maybe or declined.")
+    ],
+    meeting: Annotated[
+        str, typer.Option(metavar="KEY", help="The meeting that they answered, as SERIES/DATE.")
+    ] = "",
+) -> None:
+    """Do what a message waiting for review asks for, and delete it."""
+    if settlement not in SETTLEMENTS:
+        fail(f"'{settlement}' is unknown; give one of {', '.join(SETTLEMENTS)}", code=EXIT_USAGE)
+    if (settlement in ANSWERS) is not bool(meeting):
+        fail("give --meeting with an answer, and only then", code=EXIT_USAGE)
+
+    async def act(parts: Parts) -> Member:
+        return await settle_message(
+            parts.database,
+            _id(number),
+            address=email,
+            settlement=settlement,
+            key=meeting,
+            all_series={series.slug: series for series in parts.series},
+            by=command_line_user(),
+            now=parts.clock.now(),
+        )
+
+    member = command_context(context).run(act)
+    typer.echo(f"{member.address}: {_SETTLED.get(settlement, f'answered {settlement}')}; message deleted")
+
+
+_SETTLED = {
+    "leave": "has left",
+    "suppress": "gets no mail until the address works again",
+    "lift": "gets mail again",
+}
+
+
 def _drop_one(context: typer.Context, number: str) -> None:
     async def act(parts: Parts) -> bool:
-        async with parts.database.write() as connection:
-            return await returns.drop(connection, _id(number))
+        return await drop_message(parts.database, _id(number), by=command_line_user(), now=parts.clock.now())
 
     if not command_context(context).run(act):
         fail(_NO_SUCH_MESSAGE.format(number))

@@ -9,6 +9,9 @@ from dateutil.rrule import rrule, rrulestr
 
 from scheduler.domain.errors import Refused
 
+LAST_YEAR = 2199
+"""The last year that people may enter: expanding a rule up to then is fast."""
+
 _EXAMPLE = 'write it as "third Thursday of the month", or as in RFC 5545, e.g. FREQ=MONTHLY;BYDAY=3TH'
 
 _PARTS = frozenset(

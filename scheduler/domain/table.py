@@ -19,7 +19,6 @@ LARGEST = 200_000_000
 _DELIMITERS = ",;\t"
 _UTF8_CHARACTER = re.compile(rb"[\xc2-\xf4][\x80-\xbf]+")
 _DECLARED = re.compile(r"sep=([,;\t])[\r\n]*", re.IGNORECASE)
-_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 
 class Record(NamedTuple):
@@ -45,12 +44,10 @@ def open_table(data: bytes, *, known: Callable[[str], bool], encoding: str | Non
 
     The delimiter is the comma, semicolon or tab that gives the most headings that are `known`. UTF-8 and UTF-16, with
     or without a byte order mark, are recognised; any other code page is guessed unless `encoding` names it. Octets that
-    cannot be decoded become U+FFFD. Raises Refused for a file that is empty, a workbook, or larger than 200 MB.
+    cannot be decoded become U+FFFD. Raises Refused for a file that is empty or larger than 200 MB.
     """
     if len(data) > LARGEST:
         raise Refused(f"the file has {len(data):,} bytes; at most {LARGEST:,} are accepted")
-    if data.startswith(_WORKBOOKS):
-        raise Refused("the file is a workbook; save the sheet as CSV")
     guess = None
     encoding = encoding or _unicode(data)
     if encoding is None:

@@ -24,6 +24,7 @@ from scheduler.domain.zone import (
     windows_name,
     zones_of_country,
 )
+from scheduler.service.workbook import as_csv
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -167,7 +168,8 @@ def read_members(
     zone: str | None = None,
     all_series: Sequence[Series] = (),
 ) -> MemberTable:
-    """Read a table of people from the bytes of a file (`open_table` says which formats, and how `encoding` is used).
+    """Read a table of people from the bytes of a spreadsheet or a CSV file (`open_table` says of which kinds, and how
+    `encoding` is used).
 
     Headings may be in any order and case, and in the words of other programs and languages. There must be one for the
     address, and one for the zone or country unless `zone` is given: it is assumed for everybody without either. A
@@ -175,7 +177,7 @@ def read_members(
     problem is left out and all its problems are reported; other rows are not affected. Of several rows with one address
     the first counts. Raises Refused if the file is not a table of people.
     """
-    table = open_table(data, known=lambda heading: _meaning(heading) is not None, encoding=encoding)
+    table = open_table(as_csv(data), known=lambda heading: _meaning(heading) is not None, encoding=encoding)
     columns = _columns(table.headings, has_zone=zone is not None)
     if not all_series:
         columns = {meaning: indexes for meaning, indexes in columns.items() if meaning != "series"}

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.code_page import Guess
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.occurrence import OccurrenceKey, Series
 from scheduler.domain.table import open_table
 from scheduler.service.occurrences import Change, amend
+from scheduler.service.workbook import as_csv
 from scheduler.store.database import Database
 
 COLUMNS = ("topic", "speakers", "link", "materials")
@@ -32,11 +34,13 @@ class Programme:
 
 
 def read_programme(data: bytes, *, series: Sequence[str], encoding: str | None = None) -> Programme:
-    """Read a table (see `open_table` for its formats and `encoding`). Empty cells change nothing.
+    """Read a spreadsheet or a CSV file (see `open_table` for its kinds and `encoding`). Empty cells change nothing.
 
     Raises Refused if no column names the meeting.
     """
-    table = open_table(data, known=lambda heading: heading.strip().casefold() in _HEADINGS, encoding=encoding)
+    table = open_table(
+        as_csv(data), known=lambda heading: heading.strip().casefold() in _HEADINGS, encoding=encoding
+    )
     names = [heading.strip().casefold() for heading in table.headings]
     if not {"occurrence", "date"} & set(names):
         raise Refused(
@@ -68,13 +72,18 @@ def _only_series(series: Sequence[str]) -> str:
 
 
 async def import_programme(
-    database: Database, series: Mapping[str, Series], rows: Sequence[Row], *, now: datetime
+    database: Database,
+    series: Mapping[str, Series],
+    rows: Sequence[Row],
+    *,
+    now: datetime,
+    by: Actor = SERVICE,
 ) -> tuple[int, list[str]]:
     """Amend the meeting of each row; return how many changed, and a line for each row that was refused."""
     changed, refused = 0, []
     for row in rows:
         try:
-            changed += (await amend(database, series, row.key, row.change, now=now)).changed
+            changed += (await amend(database, series, row.key, row.change, now=now, by=by)).changed
         except Problem as problem:
             refused.append(f"line {row.line}: {problem}")
     return changed, refused

@@ -2,24 +2,37 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.address import require_url
 from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Refused
-from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, in_gap, instant, slugs_by_choice
+from scheduler.domain.localtime import LocalTime, local_time
+from scheduler.domain.occurrence import (
+    ANSWERS,
+    Occurrence,
+    OccurrenceKey,
+    Series,
+    in_gap,
+    instant,
+    slugs_by_choice,
+)
 from scheduler.domain.policy import EVERY_ZONE, Kind, Policy, Wanted
 from scheduler.domain.text import require_line, require_prose
+from scheduler.domain.zone import known_zone
 from scheduler.service.invitations import count_due_now, wanted_for_added
 from scheduler.service.notices import PublishedNotice, publish_notice
 from scheduler.service.schedule import find_occurrence
-from scheduler.store import members, notices, occurrences, service_state
+from scheduler.store import answers, audit, members, notices, occurrences, service_state
 from scheduler.store.database import Database
 from scheduler.store.ledger import corrections, lifecycle, reports
+
+_NIGHT_BEGINS, _NIGHT_ENDS = time(23), time(6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +116,49 @@ async def require_meetings(
             raise Refused(f"audience {term}:{key}: {refusal}") from None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeetingFile:
+    """An occurrence as a convenor sees it: how many gave each answer, how many were told something else and could be
+    told (`to_tell`), why nobody can be (`nothing_to_tell`), and whether it may be removed."""
+
+    occurrence: Occurrence
+    answers: Mapping[str, int]
+    to_tell: int
+    nothing_to_tell: str
+    can_remove: bool
+
+
+async def read_file(
+    database: Database, all_series: Mapping[str, Series], key: str, *, now: datetime
+) -> MeetingFile | None:
+    """Return what a convenor sees of an occurrence; None if there is none with that key."""
+    async with database.read() as connection:
+        occurrence = await find_occurrence(connection, all_series, key, now=now)
+        if occurrence is None:
+            return None
+        counts = await answers.count_answers(connection, key)
+        told = await reports.last_told_revision(connection, key)
+        to_tell, nothing = 0, ""
+        try:
+            pending, _ = await _find_unannounced_change(connection, all_series, key, now)
+            to_tell = pending.recipients
+        except Refused as refusal:
+            nothing = str(refusal).removeprefix(f"{key}: ")
+    return MeetingFile(
+        occurrence=occurrence,
+        answers={answer: counts.get(answer, 0) for answer in ANSWERS},
+        to_tell=to_tell,
+        nothing_to_tell=nothing,
+        can_remove=occurrence.extra and told is None,
+    )
+
+
+async def people_who_answered(database: Database, key: str) -> list[tuple[str, str, str, str]]:
+    """Return the answer, name, address and country of each member who answered, sorted by name."""
+    async with database.read() as connection:
+        return await answers.list_answers(connection, key)
+
+
 async def preview(
     database: Database,
     all_series: Mapping[str, Series],
@@ -126,11 +182,24 @@ async def preview(
 
 
 async def amend(
-    database: Database, all_series: Mapping[str, Series], key: str, change: Change, *, now: datetime
+    database: Database,
+    all_series: Mapping[str, Series],
+    key: str,
+    change: Change,
+    *,
+    now: datetime,
+    revision: int | None = None,
+    by: Actor = SERVICE,
 ) -> Amended:
-    """Change an occurrence without telling anybody. Raises Refused if the change is not possible."""
+    """Change an occurrence without telling anybody.
+
+    `revision` is the one that the change was made from. Raises Refused if the change is not possible, or if somebody
+    else has changed the occurrence since that revision.
+    """
     async with database.write() as connection:
         before = await require_occurrence(connection, all_series, key, now)
+        if revision is not None and before.revision != revision:
+            raise Refused(f"{key} was changed by somebody else meanwhile; look at it again")
         told_cancelled = await _was_told_cancelled(connection, key)
         after = _changed(before, change, now=now, told_cancelled=told_cancelled)
         if after.revision != before.revision:
@@ -139,7 +208,29 @@ async def amend(
             if after.starts != before.starts:
                 await occurrences.reset_answers(connection, key)
             await service_state.note_change(connection)
+            await _record_change(connection, by, before, after, now)
         return Amended(before, after)
+
+
+async def _record_change(
+    connection: AsyncConnection, by: Actor, before: Occurrence, after: Occurrence, now: datetime
+) -> None:
+    act = "meeting-changed"
+    if before.starts != after.starts:
+        act = "meeting-moved"
+    elif before.cancelled != after.cancelled:
+        act = "meeting-cancelled" if after.cancelled else "meeting-restored"
+    await audit.record(
+        connection, by, act, subject=after.key, before=_for_log(before), after=_for_log(after), now=now
+    )
+
+
+def _for_log(occurrence: Occurrence) -> dict[str, Any]:
+    return {
+        "start": f"{home_wall(occurrence)} {occurrence.zone}",
+        "cancelled": occurrence.cancelled,
+        **{name: getattr(occurrence, name) for name in ("topic", "speakers", "link", "materials")},
+    }
 
 
 async def _was_told_cancelled(connection: AsyncConnection, key: str) -> bool:
@@ -215,6 +306,7 @@ async def tell(
     now: datetime,
     words: str = "",
     hold: timedelta = timedelta(),
+    by: Actor = SERVICE,
 ) -> PublishedNotice:
     """Tell the followers of a series, and all who were sent the invitation, of a change to one of its meetings.
 
@@ -227,7 +319,7 @@ async def tell(
     if not amended.changed:
         raise Refused(f"{amended.after.key} did not change; nobody is told")
     audience = _followers_and_invited(amended.after, by_choice)
-    return await _publish_change(database, amended, audience, now=now, words=words, hold=hold)
+    return await _publish_change(database, amended, audience, now=now, words=words, hold=hold, by=by)
 
 
 async def _publish_change(
@@ -238,6 +330,7 @@ async def _publish_change(
     now: datetime,
     words: str = "",
     hold: timedelta = timedelta(),
+    by: Actor,
 ) -> PublishedNotice:
     after = amended.after
     kind = _kind_of_change(after)
@@ -255,6 +348,9 @@ async def _publish_change(
             if earlier.kind in (Kind.UPDATE, Kind.CANCELLATION) and not earlier.unwanted:
                 await notices.change(connection, earlier.id, unwanted="superseded")
                 await lifecycle.withdraw(connection, earlier.id, reason="superseded")
+        await audit.record(
+            connection, by, "change-told", subject=after.key, after={"mail": kind.value}, now=now
+        )
     return await publish_notice(
         database,
         audience=audience,
@@ -332,12 +428,25 @@ async def _find_unannounced_change(
 
 
 async def tell_again(
-    database: Database, all_series: Mapping[str, Series], key: str, *, now: datetime
+    database: Database,
+    all_series: Mapping[str, Series],
+    key: str,
+    *,
+    now: datetime,
+    words: str = "",
+    hold: timedelta = timedelta(),
+    recipients: int | None = None,
+    by: Actor = SERVICE,
 ) -> PublishedNotice:
-    """Tell members the present state of an occurrence, if they were last told something else. Raises Refused as
-    `find_unannounced_change`."""
+    """Tell members the present state of an occurrence, if they were last told something else.
+
+    `words` (Markdown) begin the mail; the first mail leaves after `hold`. Raises Refused as `find_unannounced_change`,
+    and if their number is not the `recipients` that the convenor was shown.
+    """
     async with database.write() as connection:
         pending, told_revision = await _find_unannounced_change(connection, all_series, key, now)
+        if recipients is not None and pending.recipients != recipients:
+            raise Refused(f"it would now go to {pending.recipients} members, not to {recipients}")
         occurrence = after = pending.occurrence
         if told_revision == occurrence.revision or await notices.by_identity(
             connection, _change_identity(occurrence)
@@ -351,7 +460,9 @@ async def tell_again(
             await occurrences.amend(connection, after)
             await service_state.note_change(connection)
         before = await occurrences.at_revision(connection, key, told_revision) or occurrence
-    return await _publish_change(database, Amended(before, after), pending.audience, now=now)
+    return await _publish_change(
+        database, Amended(before, after), pending.audience, now=now, words=words, hold=hold, by=by
+    )
 
 
 def _useful_until(after: Occurrence, before: Occurrence) -> datetime:
@@ -372,6 +483,43 @@ async def count_told(database: Database, after: Occurrence, *, by_choice: Collec
     audience = _followers_and_invited(after, by_choice)
     async with database.read() as connection:
         return await members.count_audience(connection, audience, kind=_kind_of_change(after))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceEffect:
+    """What a time means for the followers in one zone of a country: how many there are, the local time, what it would
+    become (None if nothing moves), and whether it is at night, between 23:00 and 06:00."""
+
+    country: str
+    count: int
+    now: LocalTime
+    then: LocalTime | None
+    at_night: bool
+
+
+async def effect_by_place(
+    database: Database, all_series: Mapping[str, Series], before: Occurrence, after: Occurrence
+) -> list[PlaceEffect]:
+    """Return what it means for the followers of a series, by country and zone, that a meeting is held as `after` and
+    not as `before`; the same occurrence for both says what its hour means. Most members first."""
+    series = all_series[after.series]
+    followers = Audience(terms={"series": [series.slug]}, by_choice=slugs_by_choice(all_series.values()))
+    async with database.read() as connection:
+        places = await members.count_by_place(connection, followers)
+    effects = []
+    for (country, zone), count in places.items():
+        known = known_zone(zone, series.zone)
+        then = local_time(after, series, zone=known)
+        effects.append(
+            PlaceEffect(
+                country=country,
+                count=count,
+                now=local_time(before, series, zone=known),
+                then=then if after.starts != before.starts else None,
+                at_night=then.starts_at.time() >= _NIGHT_BEGINS or then.starts_at.time() < _NIGHT_ENDS,
+            )
+        )
+    return sorted(effects, key=lambda effect: (-effect.count, effect.country, effect.now.zone))
 
 
 def require_message(text: str) -> str:
@@ -404,6 +552,7 @@ async def add_extra(
     now: datetime,
     policies: Sequence[Policy] = (),
     invite: bool = True,
+    by: Actor = SERVICE,
 ) -> Occurrence:
     """Add a meeting outside the rule at `wall`, in the home zone.
 
@@ -415,6 +564,9 @@ async def add_extra(
         await _require_free(connection, series, extra, now)
         await _store(connection, series, extra, now)
         await service_state.note_change(connection)
+        await audit.record(
+            connection, by, "meeting-added", subject=extra.key, after={"start": home_wall(extra)}, now=now
+        )
     if not invite:
         wants = await wanted_for_added(database, extra, series=series, policies=policies, now=now)
         async with database.write() as connection:
@@ -425,7 +577,7 @@ async def add_extra(
 
 
 async def remove_extra(
-    database: Database, all_series: Mapping[str, Series], key: str, *, now: datetime
+    database: Database, all_series: Mapping[str, Series], key: str, *, now: datetime, by: Actor = SERVICE
 ) -> None:
     """Remove a meeting that was added. Raises Refused if the rule gives it, or if members were told about it."""
     async with database.write() as connection:
@@ -440,6 +592,7 @@ async def remove_extra(
             )
         await occurrences.forget(connection, [key])
         await service_state.note_change(connection)
+        await audit.record(connection, by, "meeting-removed", subject=key, now=now)
 
 
 async def _stop_planned(connection: AsyncConnection, want: Wanted, now: datetime) -> None:

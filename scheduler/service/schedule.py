@@ -311,6 +311,12 @@ async def coming_meetings(
         return _coming(await timeline(connection, [series], now=now), most, now=now, until=until)
 
 
+async def stored_past(database: Database, *, now: datetime, most: int) -> list[Occurrence]:
+    """Return the latest stored occurrences that are over, cancelled ones too, the newest first."""
+    async with database.read() as connection:
+        return await occurrences.over(connection, now, most=most)
+
+
 async def past_meetings(
     database: Database, series: Sequence[Series], *, now: datetime
 ) -> dict[int, list[Occurrence]]:

@@ -87,15 +87,17 @@ async def count_answers(connection: AsyncConnection, occurrence: str) -> dict[st
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
-async def list_answers(connection: AsyncConnection, occurrence: str) -> list[tuple[str, str, str]]:
-    """Return the answer, name and address of each active or paused member who answered, sorted by name."""
+async def list_answers(connection: AsyncConnection, occurrence: str) -> list[tuple[str, str, str, str]]:
+    """Return the answer, name, address and country (empty if unknown) of each active or paused member who answered,
+    sorted by name."""
+    country = func.coalesce(members.c.country, "")
     query = (
-        select(answers.c.answer, members.c.name, members.c.address)
+        select(answers.c.answer, members.c.name, members.c.address, country)
         .join(members, members.c.id == answers.c.member)
         .where(answers.c.occurrence == occurrence, members.c.status.in_(("active", "paused")))
         .order_by(members.c.name, members.c.address)
     )
-    return [(row[0], row[1], row[2]) for row in await connection.execute(query)]
+    return [(row[0], row[1], row[2], row[3]) for row in await connection.execute(query)]
 
 
 async def answers_of(

@@ -498,6 +498,13 @@ async def audience_by_zone(connection: AsyncConnection, audience: Audience, *, k
     return {row[0]: row[1] for row in await connection.execute(query.group_by(members.c.zone))}
 
 
+async def count_by_place(connection: AsyncConnection, audience: Audience) -> dict[tuple[str, str], int]:
+    """Count an audience by country and zone; an unknown country is empty."""
+    key = (func.coalesce(members.c.country, ""), members.c.zone)
+    query = select(*key, func.count()).where(in_audience(audience)).group_by(*key)
+    return {(row[0], row[1]): row[2] for row in await connection.execute(query)}
+
+
 async def count_audience(connection: AsyncConnection, audience: Audience, *, kind: str = "") -> int:
     """Count an audience; with `kind`, without the members who do not want notices of this kind."""
     conditions = [in_audience(audience), *([~is_muted(members.c.id, kind, "")] if kind else [])]

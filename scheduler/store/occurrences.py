@@ -175,6 +175,13 @@ async def all_occurrences(
     return [_read(row) for row in await connection.execute(query)]
 
 
+async def over(connection: AsyncConnection, now: datetime, *, most: int) -> list[Occurrence]:
+    """Return the latest occurrences that are over, the newest first."""
+    query = select(occurrences).where(occurrences.c.ends <= now)
+    query = query.order_by(occurrences.c.starts.desc(), occurrences.c.key).limit(most)
+    return [_read(row) for row in await connection.execute(query)]
+
+
 async def occurrence_by_key(connection: AsyncConnection, key: str) -> Occurrence | None:
     row = (await connection.execute(select(occurrences).where(occurrences.c.key == key))).first()
     return _read(row) if row else None

@@ -73,12 +73,19 @@ class Waiting(NamedTuple):
 
 
 async def waiting(
-    connection: AsyncConnection, *, after: int = 0, before: datetime | None = None, batch: int = 50
+    connection: AsyncConnection,
+    *,
+    after: int = 0,
+    before: datetime | None = None,
+    batch: int = 50,
+    most: int | None = None,
 ) -> AsyncIterator[Waiting]:
-    """Yield the messages to review, by number, with a number above `after` and that came before `before`.
+    """Yield the messages to review, by number, with a number above `after` and that came before `before`; at most the
+    first `most`.
 
     Reads in batches, so that memory stays flat.
     """
+    yielded = 0
     while True:
         query = select(returns.c.id, returns.c.came_at, returns.c.words, returns.c.content)
         query = query.where(returns.c.kind == "review", returns.c.id > after)
@@ -87,7 +94,8 @@ async def waiting(
         rows = (await connection.execute(query.order_by(returns.c.id).limit(batch))).all()
         for row in rows:
             yield Waiting._make(row)
-        if len(rows) < batch:
+        yielded += len(rows)
+        if len(rows) < batch or (most is not None and yielded >= most):
             return
         after = rows[-1].id
 

@@ -9,7 +9,7 @@ from starlette.routing import Route
 from scheduler.web import account, feeds, join, links, member_page, outbox, public
 from scheduler.web import metrics as metrics_page
 from scheduler.web.access import Access, Endpoint, guarded
-from scheduler.web.console import audit_log, desk, home, members, passkeys, sign_in, team
+from scheduler.web.console import audit_log, desk, home, meetings, members, passkeys, returns, sign_in, team
 from scheduler.web.forms import LARGEST_FORM
 
 _READ = ("GET",)
@@ -101,6 +101,14 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/team", team.team, Access.CONVENOR),
     Entry("/convenor/team/appoint", team.appoint, Access.CONVENOR_RECENTLY, _FORM),
     Entry("/convenor/team/{number}", team.member_role, Access.CONVENOR_RECENTLY, _FORM),
+    Entry("/convenor/meetings", meetings.meetings, Access.HELPER),
+    Entry("/convenor/meetings/add", meetings.add, Access.CONVENOR, _FORM),
+    Entry("/convenor/meetings/{series}/{date}", meetings.meeting, Access.HELPER, _FORM),
+    Entry("/convenor/meetings/{series}/{date}/move", meetings.move, Access.HELPER, _FORM),
+    Entry("/convenor/meetings/{series}/{date}/cancel", meetings.cancel, Access.HELPER, _FORM),
+    Entry("/convenor/meetings/{series}/{date}/tell", meetings.tell, Access.CONVENOR, _FORM),
+    Entry("/convenor/meetings/{series}/{date}/answers", meetings.answers, Access.CONVENOR),
+    Entry("/convenor/meetings/{series}/{date}/answers.csv", meetings.answers_file, Access.CONVENOR),
     Entry("/convenor/members", members.find, Access.CONVENOR),
     Entry("/convenor/members/add", members.add, Access.CONVENOR, _FORM),
     Entry("/convenor/members/{number}", members.member, Access.CONVENOR, _FORM),
@@ -108,5 +116,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/members/{number}/erase", members.erase, Access.CONVENOR_RECENTLY, _FORM),
     Entry("/convenor/desk", desk.desk, Access.HELPER),
     Entry("/convenor/desk/{number}", desk.join_request, Access.HELPER, _FORM),
+    Entry("/convenor/returns", returns.returns, Access.HELPER),
+    Entry("/convenor/returns/{number}", returns.message, Access.HELPER, _FORM),
     Entry("/convenor/audit", audit_log.audit_log, Access.CONVENOR),
 )

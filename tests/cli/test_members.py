@@ -249,7 +249,7 @@ def test_yes_is_not_asked(command: Command, folder: Path, people: str, daily: st
         (None, "cannot be read: No such file"),
         (b"", "the file is empty"),
         (b"colour,shape\nred,round\n", "no heading for the address"),
-        (b"PK\x03\x04abc", "the file is a workbook"),
+        (b"PK\x03\x04abc", "cannot be read as a spreadsheet; save the sheet as CSV"),
     ],
 )
 def test_a_file_that_is_no_list_gives_one_line(

@@ -142,11 +142,6 @@ def test_an_empty_file_is_refused(data: bytes) -> None:
         read(data)
 
 
-def test_a_workbook_is_refused_with_what_to_do() -> None:
-    with pytest.raises(Refused, match="save the sheet as CSV"):
-        read(b"PK\x03\x04\x14\x00")
-
-
 def test_headings_that_cannot_be_read_are_refused() -> None:
     with pytest.raises(Refused, match="line 2: its quotation marks do not match"):
         read('\n"name,email\nA,a\n')

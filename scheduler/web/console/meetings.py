@@ -1,0 +1,416 @@
+"""The pages of the meetings: edit, move, cancel, restore, add and remove them, tell members, and see the answers."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from typing import TypeVar
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from scheduler.domain.address import require_url
+from scheduler.domain.errors import Refused
+from scheduler.domain.locale import country_name, hour_cycle
+from scheduler.domain.localtime import LocalTime, local_time
+from scheduler.domain.occurrence import ANSWERS, Occurrence, Series, in_gap
+from scheduler.domain.recurrence import LAST_YEAR
+from scheduler.domain.table import guard_cell
+from scheduler.domain.text import require_line, require_prose
+from scheduler.domain.zone import city, known_zone
+from scheduler.service import occurrences
+from scheduler.service.occurrences import Change, MeetingFile
+from scheduler.service.schedule import coming_meetings, stored_past
+from scheduler.web.access import actor_of, render_console, session_of
+from scheduler.web.forms import fields
+from scheduler.web.site import PRIVATE, site_of
+
+T = TypeVar("T")
+
+_AHEAD = timedelta(days=370)
+_MOST = 13
+_MOST_PAST = 200
+_LONGEST_MESSAGE = 1_000
+_CHECKS: Mapping[str, Callable[[str], object]] = {
+    "topic": lambda text: require_line(text, ""),
+    "speakers": lambda text: require_line(text, ""),
+    "link": lambda text: require_url(text, "") if text else "",
+    "materials": lambda text: require_prose(text, ""),
+}
+_DONE = {
+    "saved": "Saved. Nobody has been told: members see it on the website and in the next email.",
+    "moved": "The meeting has been moved. Nobody has been told yet.",
+    "cancelled": "The meeting has been cancelled. Nobody has been told yet.",
+    "restored": "The meeting takes place again. Nobody has been told yet.",
+    "added": "The meeting has been added.",
+    "told": "The emails are on their way.",
+}
+
+
+async def meetings(request: Request) -> Response:
+    """Show the coming meetings; with `?past=1`, those that are over."""
+    site, now = site_of(request), site_of(request).clock.now()
+    past = "past" in request.query_params
+    if past:
+        found = await stored_past(site.database, now=now, most=_MOST_PAST)
+    else:
+        found = sorted(
+            [
+                meeting
+                for series in site.series
+                for meeting in await coming_meetings(
+                    site.database, series, now=now, until=now + _AHEAD, most=_MOST
+                )
+            ],
+            key=lambda meeting: (meeting.starts, meeting.key),
+        )
+    return render_console(
+        request,
+        "console/meetings.html",
+        active="meetings",
+        meetings=[
+            (meeting, _home(request, meeting), site.by_slug[meeting.series].title)
+            for meeting in found
+            if meeting.series in site.by_slug
+        ],
+        past=past,
+        several=len(site.series) > 1,
+        removed="removed" in request.query_params,
+    )
+
+
+async def meeting(request: Request) -> Response:
+    """Show a meeting; POST saves its details, restores it, or removes one that was added by mistake."""
+    site, file = site_of(request), await _file(request)
+    occurrence = file.occurrence
+    typed = {name: getattr(occurrence, name) for name in _CHECKS}
+    complaints: dict[str, str] = {}
+    if request.method == "POST":
+        sent = await fields(request)
+        act, revision = (sent.get(name, [""])[-1] for name in ("act", "revision"))
+        try:
+            if act == "remove":
+                await occurrences.remove_extra(
+                    site.database, site.by_slug, occurrence.key, now=site.clock.now(), by=actor_of(request)
+                )
+                return RedirectResponse("/convenor/meetings?removed=1", 303, headers=PRIVATE)
+            if act == "restore":
+                await _amend(request, occurrence, Change(restore=True), revision)
+                return _redirect(occurrence, "restored")
+            typed = {name: sent.get(name, [""])[-1].strip() for name in _CHECKS}
+            complaints = _complaints(typed)
+            if not complaints:
+                await _amend(request, occurrence, Change(**typed), revision)
+                return _redirect(occurrence, "saved")
+        except Refused as refusal:
+            complaints["topic"] = f"You need to look again: {refusal}."
+    series = site.by_slug[occurrence.series]
+    return render_console(
+        request,
+        "console/meeting.html",
+        active="meetings",
+        status=422 if complaints else 200,
+        file=file,
+        meeting=occurrence,
+        title=series.title,
+        home=_home(request, occurrence),
+        own=_own(request, occurrence),
+        usual_room=series.link,
+        is_over=occurrence.ends <= site.clock.now(),
+        typed=typed,
+        complaints=complaints,
+        done=_DONE.get(request.query_params.get("done", ""), ""),
+        **await _hour(request, occurrence, occurrence),
+    )
+
+
+async def move(request: Request) -> Response:
+    """Move a meeting: first show what the new time means for members, then move it."""
+    site, file = site_of(request), await _file(request)
+    occurrence, series = file.occurrence, site.by_slug[file.occurrence.series]
+    wall = occurrence.starts.astimezone(ZoneInfo(series.zone))
+    typed = {"date": wall.date().isoformat(), "time": f"{wall:%H:%M}"}
+    complaints: dict[str, str] = {}
+    moved: Occurrence | None = None
+    if request.method == "POST":
+        sent = await fields(request)
+        typed = {name: sent.get(name, [""])[-1].strip() for name in typed}
+        revision = sent.get("revision", [""])[-1]
+        new_wall, complaints = _wall(typed, series)
+        if new_wall and not complaints:
+            change = Change(move_to=new_wall)
+            try:
+                amended = await occurrences.preview(
+                    site.database, site.by_slug, occurrence.key, change, now=site.clock.now()
+                )
+                if not amended.changed:
+                    complaints["time"] = "You need to choose another time: this is the time it has now."
+                elif sent.get("act", [""])[-1] == "move":
+                    await _amend(request, occurrence, change, revision)
+                    return _redirect(occurrence, "moved")
+                moved = amended.after
+            except Refused as refusal:
+                complaints["date"] = f"You need to choose another time: {refusal}."
+    hour = await _hour(request, occurrence, moved) if moved and not complaints else {}
+    return render_console(
+        request,
+        "console/move_meeting.html",
+        active="meetings",
+        status=422 if complaints else 200,
+        meeting=occurrence,
+        title=series.title,
+        home=_home(request, occurrence),
+        new=_home(request, moved) if moved else None,
+        city=city(series.zone),
+        typed=typed,
+        complaints=complaints,
+        **hour,
+    )
+
+
+async def cancel(request: Request) -> Response:
+    """Cancel a meeting: GET asks; the reason is taken along to the page on which members are told."""
+    site, file = site_of(request), await _file(request)
+    occurrence = file.occurrence
+    reason, complaints = "", dict[str, str]()
+    if request.method == "POST":
+        sent = await fields(request)
+        reason = sent.get("reason", [""])[-1].strip()
+        try:
+            if len(reason) > _LONGEST_MESSAGE:
+                raise Refused(f"the reason has more than {_LONGEST_MESSAGE} characters")
+            require_prose(reason, "")
+            await _amend(request, occurrence, Change(cancel=True), sent.get("revision", [""])[-1])
+            query = urlencode({"done": "cancelled", "message": reason})
+            return RedirectResponse(f"{_path(occurrence)}/tell?{query}", 303, headers=PRIVATE)
+        except Refused as refusal:
+            complaints["reason"] = f"You need to look again: {refusal}."
+    return render_console(
+        request,
+        "console/cancel_meeting.html",
+        active="meetings",
+        status=422 if complaints else 200,
+        meeting=occurrence,
+        title=site.by_slug[occurrence.series].title,
+        home=_home(request, occurrence),
+        reason=reason,
+        complaints=complaints,
+    )
+
+
+async def tell(request: Request) -> Response:
+    """Tell members the present state of a meeting: GET shows how many it would go to."""
+    site, file = site_of(request), await _file(request)
+    occurrence = file.occurrence
+    message = request.query_params.get("message", "")[:_LONGEST_MESSAGE]
+    complaints: dict[str, str] = {}
+    if request.method == "POST":
+        sent = await fields(request)
+        message, number = (sent.get(name, [""])[-1].strip() for name in ("message", "number"))
+        try:
+            if message:
+                occurrences.require_message(message)
+            await occurrences.tell_again(
+                site.database,
+                site.by_slug,
+                occurrence.key,
+                now=site.clock.now(),
+                words=message,
+                recipients=int(number) if number.isdecimal() else 0,
+                by=actor_of(request),
+            )
+            return _redirect(occurrence, "told")
+        except Refused as refusal:
+            reason = str(refusal).removeprefix("--message: ").removeprefix(f"{occurrence.key}: ")
+            complaints["message"] = f"You need to look again: {reason}."
+            file = await _file(request)
+    return render_console(
+        request,
+        "console/tell_meeting.html",
+        active="meetings",
+        status=422 if complaints else 200,
+        file=file,
+        meeting=occurrence,
+        title=site.by_slug[occurrence.series].title,
+        home=_home(request, occurrence),
+        message=message,
+        complaints=complaints,
+        done=_DONE.get(request.query_params.get("done", ""), ""),
+    )
+
+
+async def add(request: Request) -> Response:
+    """Add a meeting outside the rule: first show how many would be invited at once, then add it."""
+    site, now = site_of(request), site_of(request).clock.now()
+    typed = {"series": site.series[0].slug, "date": "", "time": "", "invite": "yes"}
+    complaints: dict[str, str] = {}
+    extra = None
+    if request.method == "POST":
+        sent = await fields(request)
+        typed = {name: sent.get(name, [""])[-1].strip() for name in typed}
+        series = site.by_slug.get(typed["series"], site.series[0])
+        wall, complaints = _wall(typed, series)
+        if wall and not complaints:
+            try:
+                extra = await occurrences.foresee_extra(site.database, series, site.policies, wall, now=now)
+                if sent.get("act", [""])[-1] == "add":
+                    added = await occurrences.add_extra(
+                        site.database,
+                        series,
+                        wall,
+                        now=now,
+                        policies=site.policies,
+                        invite=typed["invite"] == "yes",
+                        by=actor_of(request),
+                    )
+                    return _redirect(added, "added")
+            except Refused as refusal:
+                complaints["date"] = f"You need to choose another time: {refusal}."
+    chosen = site.by_slug.get(typed["series"], site.series[0])
+    return render_console(
+        request,
+        "console/add_meeting.html",
+        active="meetings",
+        status=422 if complaints else 200,
+        typed=typed,
+        series=site.series,
+        city=city(chosen.zone),
+        extra=extra if not complaints else None,
+        home=_home(request, extra.occurrence) if extra else None,
+        complaints=complaints,
+    )
+
+
+async def answers(request: Request) -> Response:
+    """Show who answered what, by name and country."""
+    site, file = site_of(request), await _file(request)
+    people = await occurrences.people_who_answered(site.database, file.occurrence.key)
+    return render_console(
+        request,
+        "console/answers.html",
+        active="meetings",
+        meeting=file.occurrence,
+        title=site.by_slug[file.occurrence.series].title,
+        home=_home(request, file.occurrence),
+        groups=[
+            (
+                answer,
+                [
+                    (name, address, country_name(country))
+                    for given, name, address, country in people
+                    if given == answer
+                ],
+            )
+            for answer in ANSWERS
+        ],
+    )
+
+
+async def answers_file(request: Request) -> Response:
+    """Return who answered what as a CSV file that is safe to open in a spreadsheet."""
+    site, file = site_of(request), await _file(request)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("answer", "name", "email", "country"))
+    for row in await occurrences.people_who_answered(site.database, file.occurrence.key):
+        writer.writerow(map(guard_cell, row))
+    name = file.occurrence.key.replace("/", "-")
+    return Response(
+        text.getvalue().encode("utf-8-sig"),
+        media_type="text/csv; charset=utf-8",
+        headers={**PRIVATE, "Content-Disposition": f'attachment; filename="answers-{name}.csv"'},
+    )
+
+
+async def _file(request: Request) -> MeetingFile:
+    site = site_of(request)
+    key = f"{request.path_params['series']}/{request.path_params['date']}"
+    file = await occurrences.read_file(site.database, site.by_slug, key, now=site.clock.now())
+    if file is None:
+        raise HTTPException(404)
+    return file
+
+
+async def _amend(request: Request, occurrence: Occurrence, change: Change, revision: str) -> None:
+    site = site_of(request)
+    await occurrences.amend(
+        site.database,
+        site.by_slug,
+        occurrence.key,
+        change,
+        now=site.clock.now(),
+        revision=int(revision) if revision.isdecimal() and len(revision) < 10 else -1,
+        by=actor_of(request),
+    )
+
+
+def _complaints(typed: dict[str, str]) -> dict[str, str]:
+    complaints = {}
+    for name, check in _CHECKS.items():
+        try:
+            check(typed[name])
+        except Refused as refusal:
+            complaints[name] = f"You need to change this: {str(refusal).removeprefix(':').strip()}"
+    return complaints
+
+
+def _wall(typed: dict[str, str], series: Series) -> tuple[datetime | None, dict[str, str]]:
+    """Return the wall time that a form's date and time are, or what is wrong with them."""
+    complaints: dict[str, str] = {}
+    day, clock = _parsed(date.fromisoformat, typed["date"]), _parsed(time.fromisoformat, typed["time"])
+    if day is None or day.year > LAST_YEAR:
+        complaints["date"] = "You need to enter a day."
+    if clock is None:
+        complaints["time"] = "You need to enter a time, such as 18:00."
+    if day is None or clock is None or complaints:
+        return None, complaints
+    wall = datetime.combine(day, clock.replace(second=0, microsecond=0, tzinfo=None))
+    if in_gap(wall, series.zone):
+        complaints["time"] = f"You need to choose another time: the clocks of {city(series.zone)} skip it."
+        return None, complaints
+    return wall, complaints
+
+
+def _parsed(parse: Callable[[str], T], text: str) -> T | None:
+    try:
+        return parse(text)
+    except ValueError:
+        return None
+
+
+async def _hour(request: Request, before: Occurrence, after: Occurrence) -> dict[str, object]:
+    """Return for a template what the hour of a meeting means for members, by country and city."""
+    site = site_of(request)
+    effects = await occurrences.effect_by_place(site.database, site.by_slug, before, after)
+    return {
+        "effects": [(effect, country_name(effect.country) or "country not known") for effect in effects],
+        "members": sum(effect.count for effect in effects),
+        "at_night": sum(effect.count for effect in effects if effect.at_night),
+    }
+
+
+def _home(request: Request, meeting: Occurrence) -> LocalTime:
+    """Return the time of a meeting in its home zone."""
+    return _time(request, meeting, meeting.zone)
+
+
+def _own(request: Request, meeting: Occurrence) -> LocalTime:
+    """Return the time of a meeting in the zone of whoever is signed in."""
+    return _time(request, meeting, session_of(request).member.zone)
+
+
+def _time(request: Request, meeting: Occurrence, zone: str) -> LocalTime:
+    site, member = site_of(request), session_of(request).member
+    series = site.by_slug[meeting.series]
+    return local_time(meeting, series, zone=known_zone(zone, series.zone), cycle=hour_cycle(member.locale))
+
+
+def _path(meeting: Occurrence) -> str:
+    return f"/convenor/meetings/{meeting.key}"
+
+
+def _redirect(meeting: Occurrence, done: str) -> Response:
+    return RedirectResponse(f"{_path(meeting)}?done={done}", 303, headers=PRIVATE)

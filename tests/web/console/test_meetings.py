@@ -1,0 +1,172 @@
+"""Convenors change meetings: nothing mails anybody but the button that says how many, and that once."""
+
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from scheduler.service.occurrences import read_file
+from tests.installation import Installation
+from tests.web.console.conftest import SignIn
+
+KEY = "conversation-for-kindness/2026-11-19"
+PATH = f"/convenor/meetings/{KEY}"
+
+
+@pytest.fixture
+async def ann(installation: Installation, sign_in: SignIn) -> httpx.AsyncClient:
+    """A convenor who is signed in after the invitations went out."""
+    browser = await sign_in("Ann")
+    installation.clock.pass_(timedelta(days=2))
+    await installation.tick()
+    return browser
+
+
+async def form(installation: Installation, **values: str) -> dict[str, str]:
+    """The fields of a form made now."""
+    file = await read_file(installation.database, installation.by_slug, KEY, now=installation.clock.now())
+    assert file
+    details = {name: getattr(file.occurrence, name) for name in ("topic", "speakers", "link", "materials")}
+    return {**details, "revision": str(file.occurrence.revision), **values}
+
+
+async def mailed(installation: Installation) -> list[str]:
+    """The kinds and recipients of the mails about changes."""
+    await installation.tick()
+    return sorted(
+        f"{row.kind} {row.name}"
+        for row in await installation.reports(state="sent")
+        if row.kind in ("update", "cancellation")
+    )
+
+
+async def test_details_are_saved_and_nobody_is_mailed_until_the_button_with_the_number(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    assert "No topic yet" in (await ann.get("/convenor/meetings")).text
+    saved = await ann.post(PATH, data=await form(installation, topic="Kindness & tea", act="save"))
+    page = (await ann.get(saved.headers["location"])).text
+    assert "Nobody has been told" in page and 'value="Kindness &amp; tea"' in page
+    assert "3 members were told something else" in page
+    assert await mailed(installation) == []
+    tell = (await ann.get(f"{PATH}/tell")).text
+    assert "Tell 3 members" in tell
+    wrong = await ann.post(f"{PATH}/tell", data={"number": "2", "message": "Hello"})
+    assert wrong.status_code == 422 and "it would now go to 3 members, not to 2" in wrong.text
+    assert "Hello" in wrong.text
+    told = await ann.post(f"{PATH}/tell", data={"number": "3", "message": "A **topic** at last"})
+    assert "on their way" in (await ann.get(told.headers["location"])).text
+    for _ in range(2):
+        again = await ann.post(f"{PATH}/tell", data={"number": "3", "message": "A **topic** at last"})
+        assert again.status_code == 422
+    assert await mailed(installation) == ["update Ann", "update Bo", "update Cy"]
+    assert "There is nobody to tell" in (await ann.get(f"{PATH}/tell")).text
+    log = (await ann.get("/convenor/audit")).text
+    assert "Change told" in log and "at last" not in log
+
+
+async def test_who_edits_an_older_state_is_told_and_loses_nothing(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    old = await form(installation, topic="Mine", act="save")
+    await ann.post(PATH, data=await form(installation, topic="Theirs", act="save"))
+    refused = await ann.post(PATH, data=old)
+    assert refused.status_code == 422 and "changed by somebody else meanwhile" in refused.text
+    assert 'value="Mine"' in refused.text
+    assert "Theirs" in (await ann.get("/convenor/meetings")).text
+
+
+async def test_a_move_shows_first_what_it_means_and_then_happens_once(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    wanted = await form(installation, date="2026-11-26", time="09:00", act="look")
+    looked = await ann.post(f"{PATH}/move", data=wanted)
+    assert looked.status_code == 200
+    assert "Thursday, 22:00" in looked.text, "Auckland"
+    assert "Thursday, 04:00 (night)" in looked.text, "New York"
+    assert "For 1 of 3 members it is at night" in looked.text
+    assert "2026-11-26" not in (await ann.get(PATH)).text
+    moved = await ann.post(f"{PATH}/move", data={**wanted, "act": "move"})
+    assert "has been moved" in (await ann.get(moved.headers["location"])).text
+    again = await ann.post(f"{PATH}/move", data={**wanted, "act": "move"})
+    assert again.status_code == 422
+    for bad in (
+        {"date": "soon"},
+        {"time": "late"},
+        {"date": "2020-01-01"},
+        {"date": "2027-03-28", "time": "01:30"},
+        {"date": "9999-12-31"},
+    ):
+        answer = await ann.post(f"{PATH}/move", data={**wanted, **bad})
+        assert answer.status_code == 422 and "-complaint" in answer.text, bad
+    assert await mailed(installation) == []
+
+
+async def test_a_meeting_is_cancelled_with_a_reason_told_and_held_after_all(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    cancelled = await ann.post(f"{PATH}/cancel", data=await form(installation, reason="We are ill & sorry"))
+    tell = (await ann.get(cancelled.headers["location"])).text
+    assert "We are ill &amp; sorry" in tell and "Tell 3 members" in tell
+    await ann.post(f"{PATH}/tell", data={"number": "3", "message": "We are ill & sorry"})
+    assert await mailed(installation) == ["cancellation Ann", "cancellation Bo", "cancellation Cy"]
+    assert "This meeting is cancelled." in (await ann.get(PATH)).text
+    restored = await ann.post(PATH, data=await form(installation, act="restore"))
+    assert "takes place again" in (await ann.get(restored.headers["location"])).text
+
+
+async def test_a_meeting_is_added_and_removed_while_nobody_knows_about_it(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    wanted = {"series": "conversation-for-kindness", "date": "2027-03-04", "time": "18:00", "act": "look"}
+    looked = (await ann.post("/convenor/meetings/add", data={**wanted, "invite": "yes"})).text
+    assert "Thursday 4 March 2027, 18:00" in looked and "Nobody gets an email now" in looked
+    added = await ann.post("/convenor/meetings/add", data={**wanted, "act": "add"})
+    path = added.headers["location"].partition("?")[0]
+    assert "added by mistake" in (await ann.get(path)).text
+    again = await ann.post("/convenor/meetings/add", data={**wanted, "act": "add"})
+    assert again.status_code == 422 and "exists already" in again.text
+    removed = await ann.post(path, data={"act": "remove"})
+    assert "has been removed" in (await ann.get(removed.headers["location"])).text
+    assert (await ann.get(path)).status_code == 404
+    regular = await ann.post(PATH, data=await form(installation, act="remove"))
+    assert regular.status_code == 422 and "given by the rule" in regular.text
+
+
+async def test_answers_are_listed_by_name_and_country_and_safe_in_a_spreadsheet(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    await installation.change("Bo", country="NZ")
+    await installation.answer("Bo", KEY, "coming")
+    await ann.post("/convenor/members/2/edit", data={"name": "=cmd|' /C calc'!A0", "email": "bo@example.org"})
+    page = (await ann.get(f"{PATH}/answers")).text
+    assert "Coming: 1" in page and "New Zealand" in page
+    sheet = await ann.get(f"{PATH}/answers.csv")
+    assert sheet.headers["content-disposition"].startswith("attachment") and "'=cmd" in sheet.text
+    assert "1 coming" in (await ann.get(PATH)).text
+
+
+async def test_a_helper_edits_and_moves_but_cannot_tell(installation: Installation, sign_in: SignIn) -> None:
+    helper = await sign_in("Bo", "helper")
+    saved = await helper.post(PATH, data=await form(installation, topic="Tea", act="save"))
+    assert saved.status_code == 303
+    assert (await helper.get(PATH)).text.count("/tell") == 0
+    for path in ("tell", "answers", "answers.csv"):
+        assert (await helper.get(f"{PATH}/{path}")).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "key", ["nothing/2026-11-19", "conversation-for-kindness/2026-11-20", "a/b", "a/%2e%2e"]
+)
+async def test_a_meeting_that_does_not_exist_is_not_found(ann: httpx.AsyncClient, key: str) -> None:
+    for rest in ("", "/move", "/tell", "/answers"):
+        assert (await ann.get(f"/convenor/meetings/{key}{rest}")).status_code == 404
+
+
+async def test_what_is_wrong_in_the_details_is_said_at_the_field(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    wrong = await form(installation, topic="a\x00b", link="javascript:alert(1)", act="save")
+    answer = await ann.post(PATH, data=wrong)
+    assert answer.status_code == 422
+    assert "topic-complaint" in answer.text and "link-complaint" in answer.text

@@ -18,6 +18,7 @@ from scheduler.domain.zone import city, require_zone
 from scheduler.service.retention import RETURNS_KEPT
 from scheduler.service.schedule import (
     coming_meetings,
+    neighbours,
     next_meeting,
     outlook,
     past_meetings,
@@ -171,11 +172,15 @@ async def meeting(request: Request) -> Response:
     occurrence = await read_meeting(site.database, site.by_slug, key, now=site.clock.now())
     if occurrence is None:
         raise HTTPException(404)
-    view = _meeting_view(site, occurrence, chosen, site.clock.now())
+    now, series = site.clock.now(), site.by_slug[occurrence.series]
+    near = await neighbours(site.database, series, occurrence, now=now)
+    earlier, later = (_meeting_view(site, one, chosen, now) if one else None for one in near)
     return render_page(
         request,
         "meeting.html",
-        meeting=view,
+        meeting=_meeting_view(site, occurrence, chosen, now),
+        earlier=earlier,
+        later=later,
         chosen=chosen,
         zones=zones(),
         several=len(site.series) > 1,

@@ -256,3 +256,23 @@ async def test_a_wrong_length_is_no_fault_of_ours(visitor: httpx.AsyncClient, le
     request = visitor.build_request("POST", "/join", content=b"name=Di")
     request.headers["Content-Length"] = length.encode("utf-8", "replace").decode("latin-1")
     assert (await visitor.send(request)).status_code in (413, 422)
+
+
+async def test_every_public_page_is_smaller_than_60_kb_with_its_style_and_scripts(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
+    for path in (
+        "/",
+        f"/meetings/{KEY}",
+        "/archive",
+        "/join",
+        "/subscribe",
+        "/privacy",
+        "/me",
+        "/embed/next",
+    ):
+        page = await visitor.get(path)
+        parts = re.findall(r'(?:<link rel="stylesheet" href|<script src)="([^"]+)"', page.text)
+        assert "/static/style.css" in parts
+        sizes = {part: len((await visitor.get(part)).content) for part in parts}
+        assert len(page.content) + sum(sizes.values()) < 60 * 1024, (path, len(page.content), sizes)

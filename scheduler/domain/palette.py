@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from scheduler.domain.errors import Refused
 
 LEAST_CONTRAST = 4.5
-_TINT_CONTRAST = 7.0
+_GOOD_CONTRAST, _BEST_CONTRAST = 7.0, 10.0
 _HEX = re.compile(r"#[0-9a-f]{6}")
 _STEPS = 100
 
@@ -67,19 +67,19 @@ def palette_of(accent: str) -> Palette:
     tint = _mix(accent, "#ffffff", _LIGHT_SHARE)
     dark_tint = _mix(accent, _DARK_GROUNDS[0], _DARK_SHARE)
     light_accent = _shade(accent, _darker, _LIGHT_GROUNDS, LEAST_CONTRAST)
-    dark_accent = _shade(accent, _lighter, _DARK_GROUNDS, _TINT_CONTRAST)
+    dark_accent = _shade(accent, _lighter, _DARK_GROUNDS, _GOOD_CONTRAST)
     return Palette(
         light=Shades(
             accent=light_accent,
             on_accent="#ffffff",
             tint=tint,
-            on_tint=_shade(accent, _darker, (tint,), _TINT_CONTRAST),
+            on_tint=_shade(accent, _darker, (tint,), _BEST_CONTRAST),
         ),
         dark=Shades(
             accent=dark_accent,
-            on_accent=_shade(accent, _darker, (dark_accent,), LEAST_CONTRAST),
+            on_accent=_shade(accent, _darker, (dark_accent,), _GOOD_CONTRAST),
             tint=dark_tint,
-            on_tint=_shade(accent, _lighter, (dark_tint,), _TINT_CONTRAST),
+            on_tint=_shade(accent, _lighter, (dark_tint,), _BEST_CONTRAST),
         ),
     )
 
@@ -91,7 +91,8 @@ def contrast(one: str, other: str) -> float:
 
 
 def _shade(color: str, move: Callable[[float, float], float], grounds: tuple[str, ...], least: float) -> str:
-    """Return the shade nearest to `color`, in the direction of `move`, with a contrast of `least` to all grounds."""
+    """Return the shade nearest to `color`, in the direction of `move`, with a contrast of `least` to all grounds;
+    black or white if there is none."""
     hue, lightness, saturation = colorsys.rgb_to_hls(*_channels(color))
     shades = [
         _hex(colorsys.hls_to_rgb(hue, move(lightness, step / _STEPS), saturation))

@@ -16,6 +16,7 @@ from scheduler.cli.command import (
     DryRun,
     Yes,
     command_context,
+    command_line_user,
     confirm,
     counted,
     describe_answers,
@@ -158,6 +159,7 @@ def send(
             at=moment,
             expires=lifetime,
             hold=timedelta(seconds=hold),
+            by=command_line_user(),
         )
         typer.echo(f"notice {published.notice} goes to {counted(published.recipients, 'member')}")
         if wait:
@@ -321,7 +323,9 @@ def stop(context: typer.Context, notice: str) -> None:
     """Stop a notice; mails that have not been sent yet are withdrawn."""
 
     async def act(parts: Parts) -> dict[str, int]:
-        return await notice_service.stop(parts.database, _id(notice), parts.clock.now())
+        return await notice_service.stop(
+            parts.database, _id(notice), parts.clock.now(), by=command_line_user()
+        )
 
     states = command_context(context).run(act)
     typer.echo(f"stopped: {states.get('withdrawn', 0)} withdrawn, {states.get('sent', 0)} already sent")
@@ -341,7 +345,9 @@ def resend_missed(
 
     async def act(parts: Parts) -> int:
         by_choice, now = slugs_by_choice(parts.series), parts.clock.now()
-        return await notice_service.resend_missed(parts.database, _id(notice), now, by_choice=by_choice)
+        return await notice_service.resend_missed(
+            parts.database, _id(notice), now, by_choice=by_choice, by=command_line_user()
+        )
 
     if (number := command_context(context).run(count)) > 1:
         question = f"Send notice {notice} to {counted(number, 'member')} who have not received it?"

@@ -9,13 +9,14 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose.markdown import images
+from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import OccurrenceKey
 from scheduler.domain.policy import EVERY_ZONE, PERSONAL, PLANNED, Kind
 from scheduler.domain.text import require_line, require_prose
 from scheduler.service.planner import local_due
-from scheduler.store import members, notices, service_state
+from scheduler.store import audit, members, notices, service_state
 from scheduler.store.database import Database
 from scheduler.store.ledger import fan_out, lifecycle, reports
 from scheduler.store.members import Member
@@ -131,23 +132,36 @@ async def send_notice(
     at: datetime | str | None = None,
     expires: timedelta = USEFUL_FOR,
     hold: timedelta = timedelta(),
+    identity: str = "",
+    recipients: int | None = None,
+    by: Actor = SERVICE,
 ) -> PublishedNotice:
     """Publish an ad-hoc notice (`body` is Markdown) to the members who are in `audience` now.
 
-    `expires` counts from the last due instant. Raises Refused if a text is empty or not allowed, or if the audience
-    is empty.
+    `expires` counts from the last due instant. With an `identity`, calling this again sends nothing twice: it completes
+    what an interrupted call began. Raises Refused if a text is empty or not allowed, if the audience is empty, and if
+    it is not the number of `recipients` that the convenor was shown.
     """
     subject, body = require_words(subject, body)
     async with database.read() as connection:
+        begun = await notices.by_identity(connection, identity) if identity else None
         dues = when_due(await members.zones(connection), at=at, hold=hold, now=now)
-        if not await members.count_audience(connection, audience, kind=Kind.NOTICE):
-            raise Refused(f"the audience '{audience_text}' has no active member; nobody was told")
+        number = await members.count_audience(connection, audience, kind=Kind.NOTICE)
+    if not number:
+        raise Refused(f"the audience '{audience_text}' has no active member; nobody was told")
+    if begun is None and recipients not in (None, number):
+        raise Refused(f"it would now go to {number} members, not to {recipients}")
+    if begun is None:
+        async with database.write() as connection:
+            await audit.record(
+                connection, by, "notice-sent", after={"to": audience_text, "members": number}, now=now
+            )
     return await publish_notice(
         database,
         audience=audience,
         dues=dues,
         now=now,
-        identity=f"notice:{secrets.token_hex(8)}",
+        identity=identity or f"notice:{secrets.token_hex(8)}",
         kind=Kind.NOTICE,
         subject=subject,
         body=body,
@@ -164,20 +178,35 @@ async def publish_notice(
     audience_text: str,
     dues: Mapping[str, datetime],
     now: datetime,
+    identity: str,
     **notice: Any,
 ) -> PublishedNotice:
     """Create a notice and its deliveries; nothing is sent before all of them exist.
 
-    `dues` are by zone (UTC). `notice` gives the other columns of the notice; its identity is unique.
+    `dues` are by zone (UTC). `notice` gives the other columns of the notice. Its identity is unique: another call with
+    the same one completes what an interrupted call began, and otherwise does nothing.
     """
     async with database.write() as connection:
-        number = await notices.add(
-            connection, **notice, audience=audience_text, created_at=now, frozen=True, ready=False
-        )
-        await notices.set_dues(connection, number, dues)
-        published = await notices.by_id(connection, number)
+        published = await notices.by_identity(connection, identity)
+        if published and published.ready:
+            states = await reports.states(connection, published.id)
+            return PublishedNotice(published.id, sum(states.values()))
+        if published is None:
+            number = await notices.add(
+                connection,
+                **notice,
+                identity=identity,
+                audience=audience_text,
+                created_at=now,
+                frozen=True,
+                ready=False,
+            )
+            await notices.set_dues(connection, number, dues)
+            published = await notices.by_id(connection, number)
+        assert published
+        number = published.id
+        dues = {zone: due.due for zone, due in (await notices.dues_of(connection, number)).items()}
         zones = await members.zones(connection)
-    assert published
     for zone in sorted(zones):
         after: int | None = 0
         while after is not None:
@@ -208,7 +237,7 @@ async def require_notice(connection: AsyncConnection, number: int) -> Notice:
     return notice
 
 
-async def stop(database: Database, number: int, now: datetime) -> dict[str, int]:
+async def stop(database: Database, number: int, now: datetime, *, by: Actor = SERVICE) -> dict[str, int]:
     """Withdraw the queued deliveries of a notice; return the number of its deliveries by state.
 
     A claim that is being sent already is not stopped; that takes a few seconds.
@@ -217,6 +246,7 @@ async def stop(database: Database, number: int, now: datetime) -> dict[str, int]
         notice = await require_notice(connection, number)
         if not notice.stopped_at:
             await notices.change(connection, number, stopped_at=now)
+            await audit.record(connection, by, "notice-stopped", subject=f"notice {number}", now=now)
         await lifecycle.withdraw(connection, number, reason="stopped")
         await service_state.note_change(connection)
         return await reports.states(connection, number)
@@ -243,7 +273,9 @@ async def count_missed(database: Database, number: int, *, by_choice: Collection
         return missed
 
 
-async def resend_missed(database: Database, number: int, now: datetime, *, by_choice: Collection[str]) -> int:
+async def resend_missed(
+    database: Database, number: int, now: datetime, *, by_choice: Collection[str], by: Actor = SERVICE
+) -> int:
     """Queue again the deliveries of a notice that were stopped before they were tried, or that failed; return how many.
 
     `by_choice` are the slugs of the series that only those members follow who say so.
@@ -261,5 +293,8 @@ async def resend_missed(database: Database, number: int, now: datetime, *, by_ch
         requeued += await lifecycle.retry_failed(connection, number, now)
         if not notice.frozen:
             await notices.fan_out_again(connection, number)
+        await audit.record(
+            connection, by, "notice-resent", subject=f"notice {number}", after={"members": requeued}, now=now
+        )
         await service_state.note_change(connection)
         return requeued

@@ -414,7 +414,13 @@ async def _find_unannounced_change(
             f"{key}: nobody has been told about it yet; its invitation will give the present details"
         )
     published = await notices.by_identity(connection, _change_identity(occurrence))
-    if published and told_revision < occurrence.revision and not (published.unwanted or published.stopped_at):
+    # One that is not ready was interrupted while its deliveries were created: nothing of it was sent.
+    if (
+        published
+        and published.ready
+        and told_revision < occurrence.revision
+        and not (published.unwanted or published.stopped_at)
+    ):
         raise Refused(f"{key}: notice {published.id} already tells members about it")
     wrong = [] if occurrence.cancelled else await corrections.wrongly_told(connection, occurrence)
     if told_revision == occurrence.revision and not wrong:

@@ -76,6 +76,27 @@ async def every(connection: AsyncConnection) -> list[Notice]:
     return [_read(row) for row in await connection.execute(query)]
 
 
+async def latest(connection: AsyncConnection, *, most: int) -> list[Notice]:
+    """Return the latest notices except service mails, the newest first."""
+    query = select(*_COLUMNS).where(notices.c.member.is_(None)).order_by(notices.c.id.desc()).limit(most)
+    return [_read(row) for row in await connection.execute(query)]
+
+
+async def latest_with_words(
+    connection: AsyncConnection, subject: str, body: str, *, since: datetime
+) -> Notice | None:
+    """Return the last ad-hoc notice with this subject and body that was created after `since`."""
+    query = select(*_COLUMNS).where(
+        notices.c.kind == Kind.NOTICE,
+        notices.c.subject == subject,
+        notices.c.body == body,
+        notices.c.created_at > since,
+        notices.c.ready,
+    )
+    row = (await connection.execute(query.order_by(notices.c.id.desc()).limit(1))).first()
+    return _read(row) if row else None
+
+
 async def count_to(
     connection: AsyncConnection, member: int, kinds: Collection[Kind], *, since: datetime
 ) -> int:

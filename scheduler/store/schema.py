@@ -612,3 +612,20 @@ passkeys = Table(
     sqlite_autoincrement=True,
     comment="Passkeys with which convenors and helpers sign in (Web Authentication)",
 )
+
+drafts = Table(
+    "drafts",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("subject", Text, nullable=False),
+    Column("body", Text, nullable=False, comment="Markdown"),
+    Column("audience", Text, nullable=False, comment="the terms, as the command line takes them"),
+    Column("at", String(40), nullable=False, comment="ISO 8601, or local:…; empty for as soon as it is sent"),
+    Column("author", ForeignKey("members.id", ondelete="SET NULL")),
+    Column("changed_at", Instant, nullable=False),
+    Column("revision", Integer, nullable=False, server_default="0"),
+    Column("notice", ForeignKey("notices.id", ondelete="CASCADE"), comment="what it was sent as"),
+    Index(None, "notice"),
+    sqlite_autoincrement=True,
+    comment="Notices that convenors are writing",
+)

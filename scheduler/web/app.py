@@ -23,6 +23,7 @@ from scheduler.service.retention import Retention
 from scheduler.store.database import OUTAGES, Database
 from scheduler.store.outage import is_outage, outage_of
 from scheduler.web.brand import Logo
+from scheduler.web.console.home import KeptFigures
 from scheduler.web.feed_cache import FeedCache
 from scheduler.web.forms import LARGEST_FORM
 from scheduler.web.metrics import Metrics
@@ -131,6 +132,7 @@ def create_app(
     # Redirects would go to whatever host the request names.
     app.router.redirect_slashes = False
     app.state.site = site
+    app.state.figures = KeptFigures()
     return app
 
 

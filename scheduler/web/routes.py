@@ -9,7 +9,18 @@ from starlette.routing import Route
 from scheduler.web import account, feeds, join, links, member_page, outbox, public
 from scheduler.web import metrics as metrics_page
 from scheduler.web.access import Access, Endpoint, guarded
-from scheduler.web.console import audit_log, desk, home, meetings, members, passkeys, returns, sign_in, team
+from scheduler.web.console import (
+    audit_log,
+    desk,
+    home,
+    meetings,
+    members,
+    notices,
+    passkeys,
+    returns,
+    sign_in,
+    team,
+)
 from scheduler.web.forms import LARGEST_FORM
 
 _READ = ("GET",)
@@ -109,6 +120,11 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/meetings/{series}/{date}/tell", meetings.tell, Access.CONVENOR, _FORM),
     Entry("/convenor/meetings/{series}/{date}/answers", meetings.answers, Access.CONVENOR),
     Entry("/convenor/meetings/{series}/{date}/answers.csv", meetings.answers_file, Access.CONVENOR),
+    Entry("/convenor/notices", notices.listing, Access.CONVENOR),
+    Entry("/convenor/notices/write", notices.write, Access.CONVENOR, _FORM),
+    Entry("/convenor/notices/{number}", notices.notice, Access.CONVENOR, _FORM),
+    Entry("/convenor/drafts/{number}", notices.draft, Access.CONVENOR, _FORM),
+    Entry("/convenor/drafts/{number}/edit", notices.edit, Access.CONVENOR, _FORM),
     Entry("/convenor/members", members.find, Access.CONVENOR),
     Entry("/convenor/members/add", members.add, Access.CONVENOR, _FORM),
     Entry("/convenor/members/{number}", members.member, Access.CONVENOR, _FORM),

@@ -254,9 +254,10 @@ async def ready_since(connection: AsyncConnection, now: datetime) -> datetime | 
     return ready
 
 
-async def failures(connection: AsyncConnection) -> dict[str, int]:
-    """Count the failed deliveries of open notices by cause, from the relay's enhanced code (RFC 3463): address (5.1),
-    mailbox (5.2), policy (5.7), refused (any other 5xx), or unsent if it was never offered to the relay."""
+async def failures(connection: AsyncConnection, notice: int | None = None) -> dict[str, int]:
+    """Count the failed deliveries of one notice, or of all open ones, by cause, from the relay's enhanced code
+    (RFC 3463): address (5.1), mailbox (5.2), policy (5.7), refused (any other 5xx), or unsent if it was never offered
+    to the relay."""
     cause = case(
         (deliveries.c.reason.like("%5.1._%"), "address"),
         (deliveries.c.reason.like("%5.2._%"), "mailbox"),
@@ -268,7 +269,9 @@ async def failures(connection: AsyncConnection) -> dict[str, int]:
         select(cause, func.count())
         .where(
             deliveries.c.state == "failed",
-            deliveries.c.notice.in_(open_notice_ids()),
+            deliveries.c.notice == notice
+            if notice is not None
+            else deliveries.c.notice.in_(open_notice_ids()),
         )
         .group_by(cause)
     )

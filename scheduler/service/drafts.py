@@ -1,0 +1,290 @@
+"""Notices that convenors write in the console: saved as drafts, looked at, and sent once."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.delivery.compose.markdown import as_html, as_text, placeholders
+from scheduler.domain.actor import Actor
+from scheduler.domain.audience import Audience, parse_audience
+from scheduler.domain.errors import Refused
+from scheduler.domain.occurrence import Series
+from scheduler.domain.policy import Kind
+from scheduler.domain.recurrence import LAST_YEAR
+from scheduler.domain.text import require_line, require_prose
+from scheduler.service.notices import (
+    LONGEST_SUBJECT,
+    USEFUL_FOR,
+    PublishedNotice,
+    require_words,
+    send_notice,
+    when_due,
+)
+from scheduler.service.occurrences import require_meetings
+from scheduler.store import drafts, members, notices
+from scheduler.store.database import Database
+from scheduler.store.drafts import Draft
+from scheduler.store.ledger import reports
+from scheduler.store.members import Member
+from scheduler.store.notices import Notice
+
+LONGEST_BODY = 50_000
+_SAME_DAY = timedelta(days=1)
+_LOCAL = re.compile(r"local:\d{4}-\d\d-\d\dT\d\d:\d\d")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What a convenor typed: `audience` in the command line's terms, `at` an instant in ISO 8601 or `local:…`, or empty
+    for as soon as it is sent."""
+
+    subject: str
+    body: str
+    audience: str
+    at: str = ""
+
+    def __post_init__(self) -> None:
+        require_line(self.subject, "subject", longest=LONGEST_SUBJECT)
+        require_prose(self.body, "body")
+        if len(self.body) > LONGEST_BODY:
+            raise Refused(
+                f"the text has {len(self.body):,} characters; at most {LONGEST_BODY:,} are accepted"
+            )
+        read_instant(self.at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """A draft before it is sent: whom it goes to, how it looks, and what to know first.
+
+    `problem` says why it cannot be sent. `same_words_at` is when the same words were sent less than a day ago.
+    """
+
+    draft: Draft
+    recipients: int
+    html: str
+    text: str
+    placeholders: Sequence[str]
+    problem: str
+    same_words_at: datetime | None
+
+
+def read_instant(text: str) -> datetime | str | None:
+    """Return the instant, or the text `local:YYYY-MM-DDTHH:MM`, that a draft is to be sent at; None for an empty text.
+
+    Raises Refused for anything else.
+    """
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.removeprefix("local:"))
+    except ValueError:
+        moment = None
+    if moment and moment.year <= LAST_YEAR:
+        if _LOCAL.fullmatch(text):
+            return text
+        if moment.tzinfo and not text.startswith("local:"):
+            return moment
+    raise Refused(f"'{text[:40]}' is not a day and time")
+
+
+async def unsent_drafts(database: Database) -> list[Draft]:
+    """Return the drafts that were not sent, the last changed first."""
+    async with database.read() as connection:
+        return await drafts.unsent(connection)
+
+
+async def find_draft(database: Database, number: int) -> Draft | None:
+    async with database.read() as connection:
+        return await drafts.by_id(connection, number)
+
+
+async def add_draft(database: Database, words: Words, *, by: Actor, now: datetime) -> int:
+    """Save a new draft and return its number."""
+    async with database.write() as connection:
+        return await drafts.add(
+            connection,
+            subject=words.subject,
+            body=words.body,
+            audience=words.audience,
+            at=words.at,
+            author=by.member,
+            now=now,
+        )
+
+
+async def save_draft(database: Database, number: int, words: Words, *, revision: int, now: datetime) -> None:
+    """Change a draft. Raises Refused if it was sent, or changed by somebody else since `revision`."""
+    async with database.write() as connection:
+        saved = await drafts.change(
+            connection,
+            number,
+            revision=revision,
+            subject=words.subject,
+            body=words.body,
+            audience=words.audience,
+            at=words.at,
+            now=now,
+        )
+        if not saved:
+            raise Refused("somebody else changed or sent it meanwhile; copy your words and open it again")
+
+
+async def remove_draft(database: Database, number: int) -> None:
+    """Delete a draft, if it was not sent."""
+    async with database.write() as connection:
+        await drafts.remove(connection, number)
+
+
+async def review(
+    database: Database, draft: Draft, *, all_series: Mapping[str, Series], now: datetime
+) -> Review:
+    """Return what a convenor looks at before sending a draft. Changes nothing."""
+    problem, recipients = "", 0
+    async with database.read() as connection:
+        try:
+            audience = await _audience(connection, draft.audience, all_series, now)
+            recipients = await members.count_audience(connection, audience, kind=Kind.NOTICE)
+            require_words(draft.subject, draft.body)
+            when_due(await members.zones(connection), at=read_instant(draft.at), hold=timedelta(), now=now)
+            if not recipients:
+                problem = "it would go to nobody"
+        except Refused as refusal:
+            problem = str(refusal).removeprefix("--at ")
+        same = await notices.latest_with_words(connection, draft.subject, draft.body, since=now - _SAME_DAY)
+    return Review(
+        draft=draft,
+        recipients=recipients,
+        html=as_html(draft.body),
+        text=as_text(draft.body),
+        placeholders=placeholders(f"{draft.subject}\n{draft.body}"),
+        problem=problem,
+        same_words_at=same.created_at if same and not same.audience.startswith("test to ") else None,
+    )
+
+
+async def send_draft(
+    database: Database,
+    draft: Draft,
+    *,
+    recipients: int,
+    hold: timedelta,
+    all_series: Mapping[str, Series],
+    by: Actor,
+    now: datetime,
+) -> PublishedNotice:
+    """Send a draft to the number of `recipients` that the convenor was shown; the first mail leaves after `hold`.
+
+    However often it is called, and wherever an earlier call was interrupted, each member gets one mail. Raises Refused
+    if the number has changed, or if it cannot be sent.
+    """
+    async with database.read() as connection:
+        audience = await _audience(connection, draft.audience, all_series, now)
+    send = partial(
+        send_notice,
+        database,
+        subject=draft.subject,
+        body=draft.body,
+        audience=audience,
+        audience_text=draft.audience,
+        now=now,
+        at=read_instant(draft.at),
+        expires=USEFUL_FOR,
+        hold=hold,
+        identity=f"notice:draft-{draft.id}-{draft.revision}",
+        recipients=recipients,
+        by=by,
+    )
+    try:
+        published = await send()
+    except IntegrityError:
+        # Another convenor pressed the button at the same moment; this time their notice is known.
+        published = await send()
+    async with database.write() as connection:
+        await drafts.note_sent(connection, draft.id, published.notice)
+    return published
+
+
+async def send_test(database: Database, draft: Draft, member: Member, *, by: Actor, now: datetime) -> None:
+    """Send a draft to one convenor only. Raises Refused if it cannot be sent."""
+    await send_notice(
+        database,
+        subject=draft.subject,
+        body=draft.body,
+        audience=Audience(terms={"address": [member.address_key]}),
+        audience_text=f"test to {member.address}",
+        now=now,
+        by=by,
+    )
+
+
+async def _audience(
+    connection: AsyncConnection, text: str, all_series: Mapping[str, Series], now: datetime
+) -> Audience:
+    audience = parse_audience(text, all_series=all_series.values(), read_list=_no_list)
+    await require_meetings(connection, all_series, audience, now=now)
+    return audience
+
+
+def _no_list(path: str) -> Sequence[str]:
+    raise Refused(f"audience list:{path[:40]}: files can only be named on the command line")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeProgress:
+    """A notice and what became of it so far. `states` counts its deliveries; `first_due` is when the first may leave,
+    and `failures` counts those that failed by cause, as `reports.failures`."""
+
+    notice: Notice
+    states: Mapping[str, int]
+    first_due: datetime | None
+    last_due: datetime | None
+    failures: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.states.values())
+
+    @property
+    def settled(self) -> int:
+        """How many deliveries have ended, one way or another."""
+        return self.total - self.states.get("queued", 0) - self.states.get("sending", 0)
+
+    @property
+    def missed(self) -> int:
+        """How many members did not get it, and may still be sent it."""
+        return self.states.get("withdrawn", 0) + self.states.get("failed", 0)
+
+    @property
+    def is_finished(self) -> bool:
+        return self.notice.ready and self.settled == self.total
+
+
+async def progress(database: Database, number: int) -> NoticeProgress | None:
+    """Return how far a notice is; None if there is none with that number, and for service mails."""
+    async with database.read() as connection:
+        notice = await notices.by_id(connection, number)
+        if notice is None or notice.member is not None:
+            return None
+        states = await reports.states(connection, number)
+        due = (await notices.due_spans(connection, number)).get(number)
+        failures = await reports.failures(connection, number)
+    return NoticeProgress(
+        notice=notice,
+        states=states,
+        first_due=due[0] if due else None,
+        last_due=due[1] if due else None,
+        failures=failures,
+    )
+
+
+async def latest_notices(database: Database, *, most: int) -> list[tuple[Notice, Mapping[str, int]]]:
+    """Return the latest notices, the newest first, each with its deliveries by state."""
+    async with database.read() as connection:
+        latest = await notices.latest(connection, most=most)
+        return [(notice, await reports.states(connection, notice.id)) for notice in latest]

@@ -1,0 +1,64 @@
+"""The first page says what is coming, what went out, and what needs somebody, each hour with its clock."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from tests.installation import Installation
+from tests.service.test_join_requests import wait_at_the_desk
+from tests.web.conftest import make_app
+from tests.web.console.conftest import SignIn
+
+
+async def test_a_convenor_sees_the_next_meeting_in_both_clocks_and_what_goes_out(
+    installation: Installation, sign_in: SignIn
+) -> None:
+    ann = await sign_in("Ann")
+    await sign_in("Bo")
+    page = (await ann.get("/convenor/")).text
+    assert "Thursday 19 November 2026, 18:00 to 19:00 in London" in page and "For you" not in page
+    assert "There is only one convenor" not in page
+    assert "Invitation, conversation-for-kindness/2026-11-19" in page
+    await installation.change("Ann", zone="Asia/Kolkata")
+    installation.clock.pass_(timedelta(days=2))
+    await installation.tick()
+    await installation.answer("Bo", "conversation-for-kindness/2026-11-19", "coming")
+    await wait_at_the_desk(installation)
+    await ann.get("/convenor/")
+    page = (await ann.get("/convenor/")).text
+    assert "For you: Thursday 19 November 2026, 23:30 to 00:30" in page and "in Kolkata" in page
+    assert "1 coming, 0 maybe, 0 declined" in page
+    assert "1 request to join" in page and "3 sent, 0 waiting, 0 failed" in page
+
+
+async def test_figures_are_counted_again_in_the_background(
+    installation: Installation, sign_in: SignIn
+) -> None:
+    ann = await sign_in("Ann")
+    assert "3 active members" in (await ann.get("/convenor/")).text
+    await installation.join(("Dee", "Europe/London"))
+    assert "3 active members" in (await ann.get("/convenor/")).text
+    installation.clock.pass_(timedelta(seconds=30))
+    pages = [(await ann.get("/convenor/")).text for _ in range(3)]
+    assert "4 active members" in pages[-1]
+
+
+async def test_what_is_missing_is_said_with_what_to_do(installation: Installation, sign_in: SignIn) -> None:
+    installation.series = [
+        replace(series, link="", rule="FREQ=MONTHLY;BYDAY=3TH;UNTIL=20261231")
+        for series in installation.series
+    ]
+    ann = await sign_in("Ann")
+    installation.clock.pass_(timedelta(days=10))
+    app = make_app(installation)
+    ann._transport = ann._transport.__class__(app, client=("127.0.0.1", 50_000))  # type: ignore[call-arg]
+    page = (await ann.get("/convenor/")).text
+    assert "has no link to its room: add it to the meeting" in page
+    assert "ends soon: only 2 more meetings are planned" in page
+    assert "There is only one convenor: appoint a second" in page
+    assert "no `serve` is running" in page
+
+
+async def test_a_helper_sees_no_numbers_of_mail(installation: Installation, sign_in: SignIn) -> None:
+    helper = await sign_in("Bo", "helper")
+    page = (await helper.get("/convenor/")).text
+    assert "What goes out" not in page and "requests to join" in page and ">Notices<" not in page

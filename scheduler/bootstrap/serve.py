@@ -40,6 +40,7 @@ from scheduler.service.retention import forget_old
 from scheduler.service.scheduled_backups import ScheduledBackups, forget_backups
 from scheduler.store import service_state
 from scheduler.store.database import OUTAGES, Database
+from scheduler.web.brand import read_logo
 
 log = structlog.get_logger()
 
@@ -271,6 +272,7 @@ async def serve(
     cannot start or ends by itself.
     """
     raise_descriptor_limit()
+    read_logo(settings.logo)
     listeners = _listeners(settings)
     database, systemd = Database(settings.database.url), systemd_notifier()
     async with database.exclusive(), open_parts(settings, upgrade=True) as parts:

@@ -46,6 +46,7 @@ from scheduler.domain.calendar import require_uid_room
 from scheduler.domain.community import Community
 from scheduler.domain.errors import Refused, SettingsProblem
 from scheduler.domain.occurrence import Series
+from scheduler.domain.palette import palette_of
 from scheduler.domain.policy import ONCE, Policy
 from scheduler.service.retention import Retention
 
@@ -55,6 +56,7 @@ class Settings:
     """All settings of an installation. Its repr contains no secrets."""
 
     community: Community
+    logo: str
     database: DatabaseTable
     mail: MailTable
     inbox: InboxTable
@@ -102,10 +104,12 @@ def _settings_from(sources: Sources) -> Settings:
     _check_dkim(tables, sources)
     return Settings(
         community=Community(
-            **tables.community.model_dump(),
+            **tables.community.model_dump(exclude={"accent", "logo"}),
+            palette=palette_of(tables.community.accent),
             inbox=tables.inbox.domain,
             base_url=tables.web.base_url or f"http://127.0.0.1:{tables.web.port}",
         ),
+        logo=tables.community.logo,
         database=tables.database,
         mail=tables.mail,
         inbox=tables.inbox,

@@ -28,6 +28,7 @@ from scheduler.domain.clock import parse_duration
 from scheduler.domain.errors import Problem
 from scheduler.domain.locale import require_locale
 from scheduler.domain.occurrence import Series, require_slug
+from scheduler.domain.palette import require_accent
 from scheduler.domain.policy import Kind, Policy
 from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.visitor import Networks
@@ -274,6 +275,8 @@ class CommunityTable(Table):
     links: Annotated[tuple[tuple[str, str], ...], BeforeValidator(read_links)] = Field(description=LINKS)
     locale: Annotated[str, checked_by(require_locale)] = Field(description="a language and country, as en-GB")
     color: Annotated[str, checked_by(require_color)] = Field(description="a CSS colour name, as teal")
+    accent: Annotated[str, checked_by(require_accent)] = Field(description="a colour as #14605a")
+    logo: Annotated[str, Field(description='the path of an SVG or PNG file, or ""')]
 
 
 class DatabaseTable(Table):

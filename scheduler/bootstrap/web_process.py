@@ -31,6 +31,7 @@ from scheduler.domain.clock import Clock
 from scheduler.domain.errors import Problem
 from scheduler.service.form_limits import FormLimits
 from scheduler.web.app import create_app
+from scheduler.web.brand import read_logo
 from scheduler.web.connection_limits import ConnectionLimiter, Limits
 from scheduler.web.metrics import Metrics
 
@@ -234,6 +235,7 @@ def _make_app(parts: Parts, sender: Sender) -> tuple[Starlette, Metrics]:
         trusted_proxies=settings.web.proxies,
         form_limits=FormLimits(total=settings.web.form_mails_an_hour),
         sender_faults=sender.faults,
+        logo=read_logo(settings.logo),
         metrics=metrics,
     )
     return app, metrics

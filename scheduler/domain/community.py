@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from scheduler.domain.palette import DEFAULT_PALETTE, Palette
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Community:
@@ -9,7 +11,8 @@ class Community:
 
     `address` is the From of every mail and the ORGANIZER of every invitation. `reply_to` is a convenor's address.
     `domain` is used in UIDs and Message-IDs and fixed at the first start. `base_url` has no slash at its end. `locale`
-    is for members who have not chosen one. `links` are its other web pages: pairs of label and URL. `inbox` is the
+    is for members who have not chosen one. `color` is that of its calendars, `palette` the colours
+    of pages and mails. `links` are its other web pages: pairs of label and URL. `inbox` is the
     domain of the return addresses, if we receive mail; then mail to them and to `address` reaches us.
     """
 
@@ -22,6 +25,7 @@ class Community:
     base_url: str
     locale: str = "en-GB"
     color: str = "teal"
+    palette: Palette = DEFAULT_PALETTE
     links: tuple[tuple[str, str], ...] = ()
     inbox: str = ""
 

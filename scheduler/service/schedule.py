@@ -25,6 +25,9 @@ MOST_COMING = 60
 MOST_COMING_EACH = 3
 """How many coming meetings of each series are listed together with those of others."""
 
+NEIGHBOURHOOD = timedelta(days=400)
+"""How far apart two meetings may be to lead to each other: a rule may give only one each year."""
+
 _LONGEST_MEETING = timedelta(days=1)
 _ANYWHERE_ELSE = timedelta(days=2)
 """More than a local date can differ from the date in UTC."""
@@ -301,6 +304,24 @@ async def outlook(database: Database, series: Sequence[Series], *, now: datetime
 
 def _coming(line: Timeline, most: int, *, now: datetime, until: datetime) -> list[Occurrence]:
     return list(islice(takewhile(lambda occurrence: occurrence.starts < until, line.unfinished(now)), most))
+
+
+async def neighbours(
+    database: Database, series: Series, occurrence: Occurrence, *, now: datetime
+) -> tuple[Occurrence | None, Occurrence | None]:
+    """Return the meetings of a series that are held next before and after one of its own; None if none is near."""
+    async with database.read() as connection:
+        line = await timeline(connection, [series], now=now)
+    before: Occurrence | None = None
+    for other in line.since(occurrence.starts - NEIGHBOURHOOD):
+        if other.starts - occurrence.starts > NEIGHBOURHOOD:
+            break
+        if other.key == occurrence.key or not other.is_held:
+            continue
+        if _order(other) > _order(occurrence):
+            return before, other
+        before = other
+    return before, None
 
 
 async def coming_meetings(

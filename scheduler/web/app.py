@@ -22,6 +22,7 @@ from scheduler.service.form_limits import DEFAULT_LIMITS, FormLimits
 from scheduler.service.retention import Retention
 from scheduler.store.database import OUTAGES, Database
 from scheduler.store.outage import is_outage, outage_of
+from scheduler.web.brand import Logo
 from scheduler.web.console.home import KeptFigures
 from scheduler.web.feed_cache import FeedCache
 from scheduler.web.forms import LARGEST_FORM
@@ -81,6 +82,7 @@ def create_app(
     retention: Retention,
     admits: bool,
     embedded_by: str,
+    logo: Logo | None = None,
     metrics: Metrics | None = None,
     shows_outbox: bool = False,
     trusted_proxies: Networks = NO_NETWORKS,
@@ -102,6 +104,7 @@ def create_app(
         keys=keys,
         outbox=outbox,
         templates=read_templates(templates),
+        logo=logo,
         retention=retention,
         admits=admits,
         embedded_by=embedded_by,

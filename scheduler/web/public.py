@@ -18,12 +18,14 @@ from scheduler.domain.zone import city, require_zone
 from scheduler.service.retention import RETURNS_KEPT
 from scheduler.service.schedule import (
     coming_meetings,
+    neighbours,
     next_meeting,
     outlook,
     past_meetings,
     read_meeting,
     unmoved,
 )
+from scheduler.web.brand import stylesheet
 from scheduler.web.feeds import webcal_url
 from scheduler.web.forms import zones
 from scheduler.web.outbox import is_shown
@@ -38,6 +40,9 @@ MOST_ON_SERIES_PAGE = 12
 FEWEST_MEMBERS_SHOWN = 10
 """In a smaller community, the number of members could tell who they are."""
 _LONGEST_ZONE = 60
+_UNCHANGING = {"Cache-Control": "public, max-age=31536000, immutable"}
+_SAFE_PICTURE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
+"""An SVG file may contain scripts and load other files; these rules prevent both if it is opened by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,11 +172,15 @@ async def meeting(request: Request) -> Response:
     occurrence = await read_meeting(site.database, site.by_slug, key, now=site.clock.now())
     if occurrence is None:
         raise HTTPException(404)
-    view = _meeting_view(site, occurrence, chosen, site.clock.now())
+    now, series = site.clock.now(), site.by_slug[occurrence.series]
+    near = await neighbours(site.database, series, occurrence, now=now)
+    earlier, later = (_meeting_view(site, one, chosen, now) if one else None for one in near)
     return render_page(
         request,
         "meeting.html",
-        meeting=view,
+        meeting=_meeting_view(site, occurrence, chosen, now),
+        earlier=earlier,
+        later=later,
         chosen=chosen,
         zones=zones(),
         several=len(site.series) > 1,
@@ -291,6 +300,20 @@ def _series_view(
         ),
         coming=[_meeting_view(site, occurrence, chosen, now) for occurrence in coming],
     )
+
+
+async def theme(request: Request) -> Response:
+    """Answer with the community's colours; other colours have another address."""
+    css = stylesheet(site_of(request).community.palette)
+    return Response(css, media_type="text/css", headers=_UNCHANGING)
+
+
+async def logo(request: Request) -> Response:
+    """Answer with the community's logo."""
+    found = site_of(request).logo
+    if not found:
+        raise HTTPException(404)
+    return Response(found.content, media_type=found.media_type, headers=_SAFE_PICTURE)
 
 
 def shown_time(templates: Environment, occurrence: Occurrence, series: Series, zone: str) -> str:

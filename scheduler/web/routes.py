@@ -80,6 +80,8 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/embed/next", public.embed, Access.ANYONE),
     Entry("/me", account.request_link, Access.ANYONE, _FORM),
     Entry("/privacy", public.privacy, Access.ANYONE),
+    Entry("/theme.css", public.theme, Access.ANYONE),
+    Entry("/logo", public.logo, Access.ANYONE),
     Entry("/robots.txt", _robots, Access.ANYONE),
     Entry("/healthz", metrics_page.alive, Access.ANYONE),
     Entry("/readyz", metrics_page.ready, Access.ANYONE),

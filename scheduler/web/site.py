@@ -16,6 +16,7 @@ from scheduler.domain.token import Keys
 from scheduler.service.personal_links import LinkStatus
 from scheduler.service.retention import Retention
 from scheduler.store.database import Database
+from scheduler.web.brand import Logo, stylesheet_url
 from scheduler.web.feed_cache import FeedCache
 from scheduler.web.security import RateLimiter
 
@@ -37,7 +38,8 @@ class Site:
 
     `outbox` is the Maildir that mail goes to, if there is one, and `shows_outbox` whether the site shows it. With
     `admits`, whoever confirms a request to join becomes a member at once. `embedded_by` names the sites that may show
-    the card of the next meeting in a frame. `sender_faults` asks the process that sends mail which of its work fails.
+    the card of the next meeting in a frame. `logo` stands in place of the community's name.
+    `sender_faults` asks the process that sends mail which of its work fails.
     """
 
     community: Community
@@ -52,6 +54,7 @@ class Site:
     admits: bool
     embedded_by: str
     templates: Environment
+    logo: Logo | None = None
     feed_cache: FeedCache
     rate_limiter: RateLimiter
     sender_faults: Callable[[], Awaitable[list[str]]]
@@ -95,7 +98,9 @@ def render_page(
 ) -> HTMLResponse:
     """Return the page that `template` makes of `values`. `status` is that of HTTP."""
     site = site_of(connection)
-    html = site.templates.get_template(template).render(values, community=site.community)
+    html = site.templates.get_template(template).render(
+        values, community=site.community, logo=site.logo, theme_url=stylesheet_url(site.community.palette)
+    )
     return HTMLResponse(html, status_code=status, headers=headers)
 
 

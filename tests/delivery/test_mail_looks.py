@@ -8,7 +8,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.delivery.mails import COHORTS, EVERY_MAIL, MEI, NOVEMBER, REMINDER, UPDATE, message, received
+from scheduler.domain.palette import palette_of
+from scheduler.domain.policy import Kind
+from tests.delivery.mails import (
+    COHORTS,
+    COMMUNITY,
+    DATE,
+    EVERY_MAIL,
+    MEI,
+    NOVEMBER,
+    REMINDER,
+    UPDATE,
+    composer,
+    message,
+    personal,
+    received,
+)
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -108,6 +123,18 @@ def test_every_text_has_the_contrast_of_wcag_aa(kind: str, scheme: str) -> None:
     assert {
         text: contrast(ink, ground) for text, ink, ground in painted_texts if contrast(ink, ground) < 4.5
     } == {}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("accent", ["#ffe600", "#001f5b", "#c2185b", "#000000", "#ffffff"])
+def test_a_mail_in_any_colour_of_a_community_can_be_read(accent: str, scheme: str) -> None:
+    community = replace(COMMUNITY, palette=palette_of(accent))
+    for kind in (Kind.INVITATION, Kind.UPDATE, Kind.NOTICE):
+        mail = composer(community=community).compose(EVERY_MAIL[kind])
+        html = received(mail.message(personal(EVERY_MAIL[kind]), date=DATE)).html
+        assert "#14605a" not in html and getattr(community.palette, scheme).accent in html
+        painted_texts = list(texts(html, scheme=scheme))
+        assert {text: ink for text, ink, ground in painted_texts if contrast(ink, ground) < 4.5} == {}
 
 
 def test_the_dark_scheme_sets_every_colour_that_the_light_one_sets() -> None:

@@ -41,6 +41,51 @@ async def test_a_meeting_leads_to_joining_whether_it_comes_is_cancelled_or_is_ov
     assert 'href="/join"' in over and 'href="/archive"' in over
 
 
+async def test_a_meeting_leads_to_those_held_before_and_after_it(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
+    path = "/meetings/conversation-for-kindness/"
+    await amend(
+        installation.database,
+        installation.by_slug,
+        "conversation-for-kindness/2026-12-17",
+        Change(cancel=True),
+        now=installation.clock.now(),
+    )
+    past = main(await visitor.get(f"{path}2026-10-15?zone=Asia/Tokyo"))
+    assert f'href="{path}2026-09-17?zone=Asia%2FTokyo" rel="prev"' in past
+    assert f'href="{path}2026-11-19?zone=Asia%2FTokyo" rel="next"' in past
+    coming = main(await visitor.get(path + "2026-11-19"))
+    assert f'href="{path}2026-10-15" rel="prev"' in coming
+    assert f'href="{path}2027-01-21" rel="next"' in coming, "a cancelled meeting leads nowhere"
+    cancelled = main(await visitor.get(path + "2026-12-17"))
+    assert f'href="{path}2026-11-19" rel="prev"' in cancelled
+    first = main(await visitor.get(path + "2020-07-16"))
+    assert 'rel="prev"' not in first and f'href="{path}2020-08-20" rel="next"' in first
+    distant = main(await visitor.get(path + "2099-12-17"))
+    assert (
+        f'href="{path}2099-11-19" rel="prev"' in distant and f'href="{path}2100-01-21" rel="next"' in distant
+    )
+
+
+async def test_each_page_leads_to_the_next_meeting_the_archive_joining_and_the_own_settings(
+    visitor: httpx.AsyncClient,
+) -> None:
+    for path, here in (
+        ("/", "/"),
+        ("/archive", "/archive"),
+        ("/join", "/join"),
+        ("/me", "/me"),
+        ("/privacy", ""),
+    ):
+        page = (await visitor.get(path)).text
+        navigation = page.partition("<nav")[2].partition("</nav>")[0]
+        assert re.findall('href="([^"]+)"', navigation) == ["/", "/archive", "/join", "/me"]
+        assert re.findall('href="([^"]+)" aria-current="page"', navigation) == [here][: bool(here)]
+        foot = page.partition("<footer")[2]
+        assert all(f'href="{target}"' in foot for target in ("/subscribe", "/privacy", "/convenor/"))
+
+
 async def test_privacy_leads_to_leaving_home_to_the_own_page_and_leaving_to_coming_back(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
@@ -211,3 +256,23 @@ async def test_a_wrong_length_is_no_fault_of_ours(visitor: httpx.AsyncClient, le
     request = visitor.build_request("POST", "/join", content=b"name=Di")
     request.headers["Content-Length"] = length.encode("utf-8", "replace").decode("latin-1")
     assert (await visitor.send(request)).status_code in (413, 422)
+
+
+async def test_every_public_page_is_smaller_than_60_kb_with_its_style_and_scripts(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
+    for path in (
+        "/",
+        f"/meetings/{KEY}",
+        "/archive",
+        "/join",
+        "/subscribe",
+        "/privacy",
+        "/me",
+        "/embed/next",
+    ):
+        page = await visitor.get(path)
+        parts = re.findall(r'(?:<link rel="stylesheet" href|<script src)="([^"]+)"', page.text)
+        assert "/static/style.css" in parts
+        sizes = {part: len((await visitor.get(part)).content) for part in parts}
+        assert len(page.content) + sum(sizes.values()) < 60 * 1024, (path, len(page.content), sizes)

@@ -41,6 +41,8 @@ async def address(app: Starlette) -> AsyncIterator[str]:
             role="convenor",
             active="notices",
             wrong=WRONG,
+            logo=None,
+            theme_url="",
         )
         return HTMLResponse(html)
 

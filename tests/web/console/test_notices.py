@@ -207,7 +207,7 @@ async def test_hostile_and_foreign_words_are_shown_as_meant_and_sent_without_an_
 ) -> None:
     path = await saved(ann, body=body)
     page = (await ann.get(path)).text
-    preview = page.partition('<div class="card prose"')[2].partition("</div>")[0]
+    preview = page.partition('<div class="card preview"')[2].partition("</div>")[0]
     assert shown in preview
     assert "<script" not in preview and 'href="javascript' not in preview and "<img" not in preview
     await press(ann, path)

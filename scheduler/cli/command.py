@@ -32,7 +32,19 @@ LONGEST_HOLD = 7 * 24 * 3600
 """The number of seconds that a notice may wait before its first mail."""
 
 READ_ONLY_COMMANDS = frozenset(
-    {"schedule", "plan", "feed", "deliveries", "status", "doctor", "list", "show", "answers", "export"}
+    {
+        "schedule",
+        "plan",
+        "feed",
+        "deliveries",
+        "status",
+        "doctor",
+        "list",
+        "show",
+        "answers",
+        "export",
+        "audit",
+    }
 )
 """The commands that change nothing, by the last word of their name."""
 

@@ -28,6 +28,7 @@ from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.occurrence import LONGEST_SLUG, Series
 from scheduler.domain.zone import is_known_zone
 from scheduler.store.database import OUTAGES, Database
+from scheduler.store.key_file import draft_name
 from scheduler.store.outage import outage_of
 
 TLS_PORT = 465
@@ -255,7 +256,8 @@ def write_settings(path: Path, text: str, *, private: bool, replace: bool) -> No
 
     Raises Problem if it cannot be written, or exists and is not to be replaced.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    path = path.resolve()  # a link stays a link
+    draft = draft_name(path)
     try:
         handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if private else 0o644)
         with os.fdopen(handle, "w", encoding="utf-8") as file:

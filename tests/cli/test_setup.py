@@ -1,6 +1,7 @@
 """`setup` asks, checks each answer against reality, and writes a settings file that works."""
 
 import asyncio
+import os
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -276,6 +277,15 @@ def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     assert file.read_text() == "mine" and list(tmp_path.iterdir()) == [file]
     checks.write_settings(file, "theirs", private=True, replace=True)
     assert file.read_text() == "theirs" and stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_draft_of_a_killed_setup_and_a_link_to_the_file_hinder_nothing(tmp_path: Path) -> None:
+    (tmp_path / f".my.toml.{os.getpid()}").write_text("half")
+    checks.write_settings(tmp_path / "my.toml", "mine", private=True, replace=False)
+    link = tmp_path / "link.toml"
+    link.symlink_to(tmp_path / "my.toml")
+    checks.write_settings(link, "theirs", private=True, replace=True)
+    assert link.is_symlink() and (tmp_path / "my.toml").read_text() == "theirs"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import os
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
@@ -119,7 +118,7 @@ async def test_what_a_killed_process_left_is_never_a_backup_and_is_cleared_away(
         of.folder / f".{name(3)}.4711-journal",
         of.folder / f".{name(3, 'dump.age')}.json.4711",
         of.folder / f"{name(3, 'dump')}.json",
-        installation.folder / f".{name(3, 'sqlite.age')}.{os.getpid()}",
+        installation.folder / f".{name(3, 'sqlite.age')}.815",
     ]
     for half in halves:
         half.write_text("half")

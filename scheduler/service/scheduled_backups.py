@@ -115,7 +115,8 @@ class ScheduledBackups:
             await asyncio.to_thread(self._folder.delete_leftovers, *near)
             file = await self._make(now)
             await self._record(succeeded=now)
-            await asyncio.to_thread(self._folder.delete_old, keep=self._plan.keep, now=now)
+            since = service_state.as_instant((known or {}).get("since")) or now
+            await asyncio.to_thread(self._folder.delete_old, keep=self._plan.keep, now=now, since=since)
             return file
 
     def _is_due(self, newest: StoredBackup, now: datetime) -> bool:

@@ -131,7 +131,7 @@ class BackupFolder:
     def _belongs_to_backup(self, file: Path) -> bool:
         return file.suffix == ".json" and file.with_suffix("").exists()
 
-    def delete_old(self, *, keep: int, now: datetime, since: datetime) -> None:
+    def delete_old(self, *, keep: int, now: datetime, since: datetime | None = None) -> None:
         """Delete all but the newest `keep` backups.
 
         Backups from the future were made with a wrong clock; they do not count and stay until their time has come.
@@ -140,7 +140,7 @@ class BackupFolder:
         """
         past = [backup for backup in self.backups() if backup.made_at <= now]
         for backup in past[keep:]:
-            if backup.made_at < since.replace(microsecond=0) and now - since < KEEP_OTHERS:
+            if since and backup.made_at < since.replace(microsecond=0) and now - since < KEEP_OTHERS:
                 continue
             backup.file.unlink(missing_ok=True)
             counts_file(backup.file).unlink(missing_ok=True)

@@ -60,7 +60,7 @@ async def test_axe_finds_nothing_on_any_page_of_the_console(
     async with httpx.AsyncClient(base_url=address) as asking:
         link = await sign_in_link(installation, asking, "Ann")
     found: dict[str, list[str]] = {}
-    session = None
+    session, messages = None, list[str]()
     for scheme, width in (("light", 1280), ("dark", 320)):
         context = await browser.new_context(
             color_scheme="dark" if scheme == "dark" else "light",
@@ -68,8 +68,7 @@ async def test_axe_finds_nothing_on_any_page_of_the_console(
             storage_state=session,
         )
         page = await context.new_page()
-        messages: list[str] = []
-        page.on("console", lambda message, messages=messages: messages.append(message.text))
+        page.on("console", lambda message: messages.append(message.text))
         if session is None:
             await page.goto(address + link)
             await page.get_by_role("button", name="Sign in").click()

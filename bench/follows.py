@@ -1,5 +1,6 @@
 """Compare a list with 12 series, 6 of them followed by choice, with an earlier version's list with one series:
-`python bench/follows.py BASE [--members N] [--rounds N]`, where BASE is a checkout of commit 96ddbd3.
+`python bench/follows.py BASE [--members N] [--rounds N] [--url URL --server PID]`, where BASE is a checkout of commit
+96ddbd3.
 
 Both have the same number of members, and invite to 4 meetings per member in one tick: the earlier version to 4 meetings
 of its series; the present one to 2 meetings of everybody, and to one of each of the series that 5 to 50 percent follow.
@@ -10,6 +11,7 @@ may use the machine.
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -86,6 +88,22 @@ _FOLLOWS = """
 INSERT INTO follows (member, series, follows, since)
 SELECT id, :series, :says, :at FROM members WHERE (id * 37 + :shift) % 100 < :percent
 """
+
+
+def server_cpu(postmaster: int) -> float:
+    """Return the CPU seconds that a PostgreSQL server has used until now, with its processes that have ended."""
+    ticks = 0
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, _, rest = file.read_text().partition(" (")
+        except OSError:  # it has ended
+            continue
+        fields = rest.rpartition(") ")[2].split()
+        if int(pid) == postmaster:
+            ticks += sum(map(int, fields[11:15]))
+        elif int(fields[1]) == postmaster:
+            ticks += sum(map(int, fields[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def microseconds(moment: datetime) -> int:
@@ -189,8 +207,11 @@ def run(name: str, folder: Path, version: str, root: str, options: argparse.Name
     url = options.url.replace("VERSION", version)
     command = [sys.executable, __file__, root, "--members", str(options.members), "--root", root]
     command += ["--step", name, "--folder", str(folder), "--version", version, "--url", url]
+    before = server_cpu(options.server) if options.server else 0
     process = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=root)
     result: dict[str, float] = json.loads(process.stdout)
+    if options.server:
+        result["cpu"] += server_cpu(options.server) - before
     return result
 
 
@@ -209,7 +230,7 @@ def measure(options: argparse.Namespace) -> None:
                 if name in results:
                     results[name].append((row["base"], row["present"]))
                 print(name, row, file=sys.stderr, flush=True)
-    measured = "seconds" if options.url else "cpu"
+    measured = "seconds" if options.url and not options.server else "cpu"
     print(f"| step | base, {measured} | present, {measured} | ratio |\n|---|---|---|---|")
     for name, rows in results.items():
         pairs = []
@@ -228,6 +249,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument(
         "--url", default="", help="of two PostgreSQL databases; VERSION becomes base or present"
+    )
+    parser.add_argument(
+        "--server",
+        type=int,
+        default=0,
+        help="the process id of the PostgreSQL server, to count its CPU time in (Linux)",
     )
     for hidden in ("--root", "--step", "--folder", "--version"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from scheduler.domain.clock import require_aware
 from scheduler.domain.errors import Refused
-from scheduler.domain.occurrence import Occurrence, require_slug
+from scheduler.domain.occurrence import Occurrence, OccurrenceKey, require_slug
 
 LONGEST_LEAD = timedelta(days=60)
 FOLLOW_UP_LASTS = timedelta(days=14)
@@ -188,6 +188,11 @@ class Wanted:
     expires: datetime
     dues: Mapping[str, datetime]
 
+    @property
+    def series(self) -> str:
+        """The slug of the series that the notice is about."""
+        return OccurrenceKey.parse(self.occurrence).series
+
 
 def identity(kind: Kind, occurrence: Occurrence, policy: str) -> str:
     """Return the identity of a notice. A reminder's includes the start, so that a moved meeting gets a new reminder."""
@@ -264,6 +269,29 @@ def occurrence_before(occurrences: Iterable[Occurrence], occurrence: Occurrence)
         if other.series == occurrence.series and other.is_held and other.starts < occurrence.starts
     )
     return max(earlier, key=lambda other: (other.starts, other.key), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """The start and end (UTC) of the meeting before the one that an invitation is about.
+
+    Who came after the invitation was due, and before that start, is invited at that end. If a meeting of the series was
+    cancelled or moved later than that, `over` is the instant of this change: nobody has to wait for it any more.
+    """
+
+    starts: datetime
+    over: datetime
+
+
+def wait_before(occurrences: Iterable[Occurrence], occurrence: Occurrence) -> Wait | None:
+    """Return what latecomers to the invitation to `occurrence` wait for, or None if they never had to wait."""
+    others = [
+        other for other in occurrences if other.series == occurrence.series and other.key != occurrence.key
+    ]
+    before = occurrence_before(others, occurrence)
+    changes = [other.changed_at for other in others if other.revision]
+    over = max([*changes, *([before.ends] if before else [])], default=None)
+    return Wait(starts=before.starts if before else over, over=over) if over else None
 
 
 def next_occurrence(occurrences: Iterable[Occurrence], after: datetime) -> Occurrence | None:

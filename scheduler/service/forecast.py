@@ -6,16 +6,17 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, slugs_by_choice
+from scheduler.domain.occurrence import Occurrence, Series, slugs_by_choice
 from scheduler.domain.policy import (
     EVERY_ZONE,
     FOLLOW_UP_REACH,
     PLANNED,
     Kind,
     Policy,
+    Wait,
     Wanted,
     late_invitations,
-    occurrence_before,
+    wait_before,
 )
 from scheduler.service.settings_sync import adoption, applies_to, horizon, wanted_notices, with_derived
 from scheduler.store import members, notices, occurrences
@@ -61,20 +62,21 @@ async def forecast(
     """Return the due instants from `since` to `until`, by time. What is late but still useful is sent at once, and
     counts as due now."""
     async with database.read() as connection:
-        active = await members.active_by_zone(connection)
         zones = await members.zones(connection)
         open_notices = {notice.identity: notice for notice in await notices.open_notices(connection)}
-        recent = await occurrences.all_occurrences(connection, since=now - horizon(policies))
-        befores = {occurrence.key: occurrence_before(recent, occurrence) for occurrence in recent}
+        stored = await occurrences.all_occurrences(connection)
         by_choice = slugs_by_choice(series)
         waiting = await reports.waiting_by_zone(connection)
         dues = await notices.dues_of_open(connection)
-        wants = await _wants(connection, series, policies, zones=zones, until=until, now=now)
-        followers = {
-            slug: await reports.active_followers(connection, slug)
-            for slug in sorted({OccurrenceKey.parse(want.occurrence).series for want in wants})
-            if slug in by_choice
+        wants = await _wants(connection, series, policies, stored, zones=zones, until=until, now=now)
+        recent = [occurrence for occurrence in stored if occurrence.ends > now - horizon(policies)]
+        invited = {want.occurrence for want in wants if want.kind is Kind.INVITATION}
+        waits = {
+            occurrence.key: wait_before(recent, occurrence)
+            for occurrence in recent
+            if occurrence.key in invited
         }
+        followers = await reports.active_followers(connection, {want.series for want in wants}, by_choice)
         rows = [
             row
             for want in wants
@@ -84,9 +86,9 @@ async def forecast(
                 open_notices.get(want.identity),
                 waiting=waiting,
                 stored_dues=dues,
-                active=followers.get(OccurrenceKey.parse(want.occurrence).series, active),
+                active=followers[want.series],
                 by_choice=by_choice,
-                before=befores.get(want.occurrence) if want.kind is Kind.INVITATION else None,
+                wait=waits.get(want.occurrence) if want.kind is Kind.INVITATION else None,
                 now=now,
             )
         ]
@@ -101,6 +103,7 @@ async def _wants(
     connection: AsyncConnection,
     all_series: Sequence[Series],
     policies: Sequence[Policy],
+    stored: Sequence[Occurrence],
     *,
     zones: frozenset[str],
     until: datetime,
@@ -109,7 +112,6 @@ async def _wants(
     """Return the notices that the policies want of stored and derived occurrences, without those that are closed."""
     adopted_policies = await occurrences.adopted_policies(connection)
     adopted_series = await occurrences.adopted_series(connection)
-    stored = await occurrences.all_occurrences(connection)
     closed = {notice.identity for notice in await notices.every(connection) if notice.closed_at}
     wants = []
     for series in all_series:
@@ -149,14 +151,13 @@ async def _planned_rows(
     stored_dues: Mapping[int, Mapping[str, Due]],
     active: Mapping[tuple[str, str], int],
     by_choice: Collection[str],
-    before: Occurrence | None,
+    wait: Wait | None,
     now: datetime,
 ) -> list[Forecast]:
     """Return the rows of a notice that a policy wants; `notice` is None until it exists.
 
-    `waiting` and `stored_dues` are those of all open notices. `active` are the counts that `reports.missing_later`
-    subtracts from. `before` is the meeting before the one that an invitation is about: until it is over, who came too
-    late for the due instant of the invitation is not invited.
+    `waiting` and `stored_dues` are those of all open notices. `active` are the active followers of the series.
+    `wait` is what latecomers to an invitation wait for.
     """
     dues = {zone: (due, False) for zone, due in want.dues.items()}
     own_waiting: Mapping[str, Waiting] = {}
@@ -175,7 +176,7 @@ async def _planned_rows(
         if any(due > now and not fanned for due, fanned in dues.values())
         else {}
     )
-    awaited = before if before and before.ends > now else None
+    awaited = wait if wait and wait.over > now else None
     reach = Reach(
         by_choice=by_choice,
         planned_at=notice.created_at if notice else now,
@@ -213,7 +214,7 @@ async def _planned_rows(
         fanned_out = [own_waiting[place] for place in places if place in own_waiting]
         count = sum(group.count for group in fanned_out) + sum(missing.get(place, 0) for place in places)
         add(due, zone, count, min((group.ready for group in fanned_out), default=None))
-        if awaited and due <= now and due < awaited.ends:
+        if awaited and due <= now and due < awaited.over:
             latecomers = await reports.missing_by_zone(
                 connection,
                 want,
@@ -222,7 +223,7 @@ async def _planned_rows(
                 zone=only,
                 reach=replace(reach, awaits=None, latecomers=True),
             )
-            add(awaited.ends, zone, sum(latecomers.values()), None)
+            add(awaited.over, zone, sum(latecomers.values()), None)
     return rows
 
 

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.clock import Clock
-from scheduler.domain.occurrence import Occurrence, Series, slugs_by_choice
+from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, slugs_by_choice
 from scheduler.domain.policy import (
     CHANGES,
     EVERY_ZONE,
@@ -20,10 +20,11 @@ from scheduler.domain.policy import (
     PLANNED,
     Kind,
     Policy,
+    Wait,
     Wanted,
     due_in,
     first_instant,
-    occurrence_before,
+    wait_before,
 )
 from scheduler.service.forecast import forecast
 from scheduler.service.send_schedule import SendScheduler
@@ -64,18 +65,6 @@ class Tick:
 
     stopped: bool
     next_due: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """The start and end (UTC) of the meeting before the one that an invitation is about.
-
-    Who came after the invitation was due, and before that start, is invited at that end. If a meeting of the series was
-    cancelled or moved later than that, `over` is the instant of this change: nobody has to wait for it any more.
-    """
-
-    starts: datetime
-    over: datetime
 
 
 class Planner:
@@ -341,7 +330,8 @@ class Planner:
         # Latest first, so that a sender running meanwhile sees that the earlier ones are superseded.
         for notice, due, reach in sorted(pending, key=lambda row: (row[1].due, row[0].id), reverse=True):
             firsts = dict.fromkeys(zones if due.zone == EVERY_ZONE else [due.zone], 1)
-            if reach.latecomers:
+            among = await self._missing_followers(notice)
+            if reach.latecomers and among is None:
                 async with self._database.read() as connection:
                     latecomers = await fan_out.first_latecomers(connection, notice, due.due, reach)
                 firsts = {zone: latecomers[zone] for zone in firsts if zone in latecomers}
@@ -356,10 +346,20 @@ class Planner:
                     changed_since=None,
                     reach=reach,
                     after=first - 1,
+                    among=among,
                 )
             async with self._database.tick() as connection:
                 await notices.mark_fanned(connection, notice.id, due.zone, now)
         return {(notice.id, due.zone) for notice, due, reach in pending if not reach.latecomers}
+
+    async def _missing_followers(self, notice: Notice) -> dict[str, list[int]] | None:
+        """Return `fan_out.missing_followers` of a planned notice if its series is followed by choice."""
+        if notice.kind not in PLANNED or not notice.occurrence:
+            return None
+        if OccurrenceKey.parse(notice.occurrence).series not in self._by_choice:
+            return None
+        async with self._database.read() as connection:
+            return await fan_out.missing_followers(connection, notice)
 
     async def _waits(
         self, connection: AsyncConnection, open_notices: Sequence[Notice], now: datetime
@@ -373,17 +373,8 @@ class Planner:
         waits = {}
         for notice in invitations:
             occurrence = by_key.get(notice.occurrence or "")
-            if not occurrence:
-                continue
-            before = occurrence_before(recent, occurrence)
-            changes = [
-                other.changed_at
-                for other in recent
-                if other.series == occurrence.series and other.key != occurrence.key and other.revision
-            ]
-            over = max([*changes, *([before.ends] if before else [])], default=None)
-            if over:
-                waits[notice.id] = Wait(starts=before.starts if before else over, over=over)
+            if occurrence and (wait := wait_before(recent, occurrence)):
+                waits[notice.id] = wait
         return waits
 
     def _reach(self, notice: Notice, waits: Mapping[int, Wait], now: datetime) -> Reach:
@@ -405,7 +396,11 @@ class Planner:
         changed_since: int | None,
         reach: Reach,
         after: int | None = 0,
+        among: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
+        """Fan a notice out in a zone; with `among`, only to the members whose numbers it gives for this zone."""
+        if among is not None and zone not in among:
+            return
         while after is not None:
             async with self._database.tick() as connection:
                 after = await fan_out.fan_out(
@@ -418,6 +413,7 @@ class Planner:
                     after=after,
                     changed_since=changed_since,
                     reach=reach,
+                    among=among[zone] if among is not None else None,
                 )
 
     async def _follow_members(
@@ -437,6 +433,11 @@ class Planner:
                 await lifecycle.follow_dues(connection, notice.id)
             dues = await notices.dues_of_open(connection)
             zones = await members.zones(connection)
+            changed = (
+                await fan_out.changed_members(connection, changed_since)
+                if changed_since is not None
+                else None
+            )
         for notice in open_notices:
             if _follows_audience(notice) and notice.expires > now:
                 fanned = {
@@ -444,6 +445,9 @@ class Planner:
                     for zone, due in dues.get(notice.id, {}).items()
                     if due.fanned_at and (notice.id, zone) not in fanned_out
                 }
+                among = changed
+                if fanned and changed_since is None:
+                    among = await self._missing_followers(notice)
                 for zone in sorted(zones):
                     if due := due_in(fanned, zone):
                         # Once sending has begun, newcomers are sent the notice at its due instant.
@@ -457,6 +461,7 @@ class Planner:
                             start=start,
                             changed_since=changed_since,
                             reach=self._reach(notice, waits, now),
+                            among=among,
                         )
 
     async def _supersede(self, connection: AsyncConnection, now: datetime) -> int:

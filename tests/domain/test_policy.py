@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.domain.errors import Refused
-from scheduler.domain.policy import Kind, Policy, first_instant, wanted
+from scheduler.domain.occurrence import Occurrence
+from scheduler.domain.policy import Kind, Policy, first_instant, wait_before, wanted
 from scheduler.domain.zone import zone_tab_zones
 from tests.installation import SERIES
 
@@ -126,3 +127,40 @@ def test_a_follow_up_has_either_a_lag_or_a_local_time_after_the_meeting(timing: 
 def test_a_policy_has_either_a_lead_or_a_local_time_within_bounds(timing: dict[str, object]) -> None:
     with pytest.raises(Refused, match="policy odd"):
         Policy(slug="odd", kind=Kind.REMINDER, **timing)  # type: ignore[arg-type]
+
+
+def meeting(day: int, series: str = "rounds", **changes: object) -> Occurrence:
+    starts = datetime(2026, 11, day, 18, tzinfo=UTC)
+    made = Occurrence(
+        key=f"{series}/2026-11-{day:02}",
+        series=series,
+        date=starts.date(),
+        zone="Europe/London",
+        original=starts,
+        starts=starts,
+        ends=starts + timedelta(hours=1),
+        changed_at=datetime(2026, 10, 1, tzinfo=UTC),
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+CHANGED = datetime(2026, 11, 9, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("others", "wait"),
+    [
+        ([], None),
+        ([meeting(5), meeting(12)], (12, datetime(2026, 11, 12, 19, tzinfo=UTC))),
+        ([meeting(26), meeting(17, "journal")], None),
+        ([meeting(5), meeting(12, orphaned=True)], (5, datetime(2026, 11, 5, 19, tzinfo=UTC))),
+        ([meeting(5), meeting(12, cancelled=True, revision=1, changed_at=CHANGED)], (5, CHANGED)),
+        ([meeting(12, cancelled=True, revision=1, changed_at=CHANGED)], (9, CHANGED)),
+        ([meeting(12, revision=1, changed_at=CHANGED)], (12, datetime(2026, 11, 12, 19, tzinfo=UTC))),
+    ],
+)
+def test_latecomers_wait_for_the_meeting_before_until_it_is_over_or_none_is_left_to_wait_for(
+    others: list[Occurrence], wait: tuple[int, datetime] | None
+) -> None:
+    found = wait_before([*others, meeting(19)], meeting(19))
+    assert (found and (found.starts.day, found.over)) == wait

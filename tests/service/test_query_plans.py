@@ -144,14 +144,17 @@ async def live_a_month(installation: Installation) -> None:
 def scans_of_sqlite(path: Path, statement: str, given: Any) -> list[str]:
     # An alias is shown in place of the table.
     names = {"deliveries", "past_deliveries", "follows", *re.findall(r"deliveries AS (\w+)", statement)}
-    with sqlite3.connect(path) as connection:
-        steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", given)]
     return [
         step
-        for step in steps
+        for step in steps_of_sqlite(path, statement, given)
         if (at := re.match(r"(SCAN|SEARCH) (\w+)", step)) and at[2] in names and not WAITING.search(step)
         if at[1] == "SCAN" or ("(" not in step)
     ]
+
+
+def steps_of_sqlite(path: Path, statement: str, given: Any) -> list[str]:
+    with sqlite3.connect(path) as connection:
+        return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", given)]
 
 
 def scans_of_postgresql(node: dict[str, Any]) -> list[str]:
@@ -196,3 +199,74 @@ async def test_nothing_that_is_done_again_and_again_reads_all_deliveries(
                 if found:
                     whole[statement] = found
         assert not whole, "\n\n".join(f"{statement[:1_000]}\n{found}" for statement, found in whole.items())
+
+
+def looks_at_members(node: dict[str, Any]) -> list[str]:
+    """Steps of a plan of PostgreSQL that read all members, or those of a zone."""
+    found = [step for below in node.get("Plans", []) for step in looks_at_members(below)]
+    what = f"{node['Node Type']} {node.get('Relation Name')} {node.get('Index Name', '')}"
+    if what.startswith("Seq Scan members") or "ix_members_zone" in what:
+        found.append(what)
+    return found
+
+
+async def test_a_series_that_few_chose_is_planned_without_a_look_at_other_members(
+    tmp_path: Path, database_url: str
+) -> None:
+    committee = replace(SERIES, slug="committee", rule="FREQ=WEEKLY;BYDAY=FR", by_choice=True)
+    async with open_installation(tmp_path, NOW, url=database_url, series=[committee]) as installation:
+        await installation.tick()
+        await installation.join(*((f"Member {number}", "Europe/London") for number in range(3_000)))
+        await installation.join(("Ann", "Europe/London"), ("Bo", "Asia/Kolkata"))
+
+        async def choose(name: str) -> None:
+            async with installation.database.write() as connection:
+                member = await members.by_key(connection, address_of(name))
+                assert member
+                now = installation.clock.now()
+                await follow(connection, member, {"committee": True}, all_series=[committee], now=now)
+
+        await choose("Member 7")
+        await choose("Ann")
+        await installation.tick()
+        if not installation.database.is_sqlite:
+            async with installation.database.write() as connection:
+                await connection.execute(text("ANALYZE"))
+        with noted(installation.database) as statements:
+            # The fan-outs at due instants, those for latecomers after a meeting, daily looks and plans.
+            for days in range(1, 16):
+                if days == 5:
+                    await choose("Bo")
+                await installation.live(NOW + timedelta(days=days))
+                now = installation.clock.now()
+                await forecast(
+                    installation.database,
+                    series=[committee],
+                    policies=POLICIES,
+                    since=now,
+                    until=now + timedelta(days=42),
+                    now=now,
+                )
+        rows = list(await installation.reports(kind="invitation", state="sent"))
+        assert {row.name for row in rows} == {"Member 7", "Ann", "Bo"}
+        looks = {}
+        async with installation.database.write() as connection:
+            if not installation.database.is_sqlite:
+                await connection.execute(text("SET LOCAL enable_seqscan = off"))
+            for statement, given in statements.items():
+                if installation.database.path:
+                    steps = steps_of_sqlite(installation.database.path, statement, given)
+                    found = [
+                        step
+                        for step in steps
+                        if re.match(r"(SCAN|SEARCH) members\b", step)
+                        if not re.search(r"\((rowid=|changed>|suppressed_at>)", step)
+                    ]
+                else:
+                    explain = f"EXPLAIN (FORMAT JSON) {statement}"
+                    plan = (await connection.exec_driver_sql(explain, given)).scalar_one()
+                    plan = json.loads(plan) if isinstance(plan, str) else plan
+                    found = looks_at_members(plan[0]["Plan"])
+                if found:
+                    looks[statement] = found
+        assert not looks, "\n\n".join(f"{statement[:1_500]}\n{found}" for statement, found in looks.items())

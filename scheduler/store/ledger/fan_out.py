@@ -1,8 +1,10 @@
 """Create the deliveries of a notice for the members it is for, with set-based statements of bounded size."""
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -106,6 +108,53 @@ async def first_latecomers(
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 
+async def missing_followers(connection: AsyncConnection, notice: Notice) -> dict[str, list[int]] | None:
+    """Return, by zone, the numbers of those who said that they follow the series of a planned notice, may be sent it
+    and have no delivery of it.
+
+    For a series that is followed by choice, a fan-out need look at no other members. Return None if they are more than
+    BATCH: then it costs less to look at all members of each zone.
+    """
+    assert notice.occurrence
+    query = (
+        select(members.c.id, members.c.zone)
+        .join(follows, follows.c.member == members.c.id)
+        .where(
+            follows.c.series == OccurrenceKey.parse(notice.occurrence).series,
+            follows.c.follows,
+            _can_be_mailed,
+            *([members.c.invitation_by == "mail"] if notice.kind is Kind.INVITATION else []),
+            *([~has_declined(members.c.id, notice.occurrence)] if notice.kind is Kind.REMINDER else []),
+            *_wants_and_misses(notice),
+        )
+        .limit(BATCH + 1)
+    )
+    return await _by_zone(connection, query)
+
+
+async def changed_members(connection: AsyncConnection, since: int) -> dict[str, list[int]] | None:
+    """Return, by zone, the numbers of the members who changed after a mark; None if they are more than BATCH."""
+    query = select(members.c.id, members.c.zone).where(members.c.changed > since).limit(BATCH + 1)
+    return await _by_zone(connection, query)
+
+
+async def _by_zone(connection: AsyncConnection, query: Select[Any]) -> dict[str, list[int]] | None:
+    by_zone: dict[str, list[int]] = {}
+    for number, zone in (found := (await connection.execute(query)).all()):
+        by_zone.setdefault(zone, []).append(number)
+    return by_zone if len(found) <= BATCH else None
+
+
+def _wants_and_misses(notice: Notice) -> list[ColumnElement[bool]]:
+    """Return the conditions that a member wants such notices, and has no delivery of this one."""
+    return [
+        ~is_muted(members.c.id, notice.kind, notice.policy),
+        ~exists().where(deliveries.c.notice == notice.id, deliveries.c.member == members.c.id),
+        # A past meeting may be moved into the future: its earlier deliveries may be in the archive.
+        ~exists().where(past_deliveries.c.notice == notice.id, past_deliveries.c.member == members.c.id),
+    ]
+
+
 def _is_for(notice: Notice, due: datetime, reach: Reach | None) -> ColumnElement[bool]:
     if notice.kind in CHANGES:
         return _missed_change(notice)
@@ -147,22 +196,28 @@ async def fan_out(
     changed_since: int | None = None,
     audience: Audience | None = None,
     reach: Reach | None = None,
+    among: Sequence[int] | None = None,
 ) -> int | None:
     """Insert the missing deliveries for members of `zone`, for at most 20,000 members with a number above `after`.
 
     They are for `audience`, or else for the members that the plan says, which for a planned notice takes its `reach`;
-    those who do not want such notices are left out;
-    with `changed_since` only for members changed after that mark. They may be sent from `start` on if that is before
-    `due`, else from `due` on. Deliveries of an expired notice are inserted as expired, so that convenors see them.
-    Return the last member's number to continue after, or None if no more are left.
+    those who do not want such notices are left out; with `changed_since` only for members changed after that mark; with
+    `among` only for members with these numbers. They may be sent from `start` on if that is before `due`, else from
+    `due` on. Deliveries of an expired notice are inserted as expired, so that convenors see them. Return the last
+    member's number to continue after, or None if no more are left.
     """
+    is_sqlite = connection.dialect.name == "sqlite"
+    # SQLite would prefer the index of zones to the numbers that are given.
+    member_zone = members.c.zone if among is None else members.c.zone.concat("")
     wanted = and_(
-        members.c.zone == zone,
+        member_zone == zone,
         in_audience(audience) if audience is not None else _is_for(notice, due, reach),
-        ~is_muted(members.c.id, notice.kind, notice.policy),
-        ~exists().where(deliveries.c.notice == notice.id, deliveries.c.member == members.c.id),
-        # A past meeting may be moved into the future: its earlier deliveries may be in the archive.
-        ~exists().where(past_deliveries.c.notice == notice.id, past_deliveries.c.member == members.c.id),
+        *_wants_and_misses(notice),
+        *(
+            [members.c.id.in_(_from_json(json.dumps(among), is_sqlite=is_sqlite))]
+            if among is not None
+            else []
+        ),
         *([members.c.changed > changed_since] if changed_since is not None else []),
     )
     page = (
@@ -172,7 +227,6 @@ async def fan_out(
         .limit(BATCH)
         .subquery()
     )
-    is_sqlite = connection.dialect.name == "sqlite"
     as_json = func.json_group_array(page.c.id) if is_sqlite else cast(func.json_agg(page.c.id), Text)
     last, count, numbers = (
         await connection.execute(select(func.max(page.c.id), func.count(), as_json).select_from(page))

@@ -1,14 +1,17 @@
 """Convenors and helpers who are signed in to the console."""
 
 import re
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import httpx
 import pytest
 
-from tests.installation import Installation, address_of
-from tests.web.conftest import Arrive
+from tests.installation import COMMUNITY, Installation, address_of
+from tests.web.conftest import Arrive, make_app
+from tests.web.serving import served
 
 SignIn = Callable[..., Awaitable[httpx.AsyncClient]]
 
@@ -40,3 +43,13 @@ def sign_in(installation: Installation, arrive: Arrive) -> SignIn:
         return browser
 
     return sign_in
+
+
+@pytest.fixture
+async def address(installation: Installation) -> AsyncIterator[str]:
+    """The console on a port of this machine, by a name, as browsers demand for passkeys."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"http://localhost:{listener.getsockname()[1]}"
+        app = make_app(installation, community=replace(COMMUNITY, base_url=address))
+        async with served(app, listener):
+            yield address

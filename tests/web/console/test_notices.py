@@ -56,7 +56,7 @@ async def test_a_notice_is_written_looked_at_tested_and_sent_after_a_pause(
     installation.clock.pass_(timedelta(seconds=21))
     assert await readers(installation) == ["Ann", "Ann", "Bo", "Cy"]
     page = (await ann.get(progress)).text
-    assert "Finished." in page and "3 of 3 emails went out" in page and "hx-get" not in page
+    assert "Finished." in page and "3 of 3 emails went out" in page and "data-hx-get" not in page
     assert (await ann.get(path)).headers["location"] == progress
 
 

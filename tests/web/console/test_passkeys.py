@@ -1,7 +1,6 @@
 """Convenors sign in with a passkey, in a real browser with a virtual authenticator; forged answers are refused."""
 
 import json
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,24 +13,12 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.token import Keys
 from scheduler.service.passkeys import PasskeyServer
 from tests.installation import COMMUNITY, Installation
-from tests.web.conftest import make_app
 from tests.web.console.conftest import SignIn, sign_in_link
-from tests.web.serving import served
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
 KEYS = Keys(b"k" * 32)
-
-
-@pytest.fixture
-async def address(installation: Installation) -> AsyncIterator[str]:
-    """The console on a port of this machine, by a name, as browsers demand for passkeys."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = f"http://localhost:{listener.getsockname()[1]}"
-        app = make_app(installation, community=replace(COMMUNITY, base_url=address))
-        async with served(app, listener):
-            yield address
 
 
 @pytest.fixture

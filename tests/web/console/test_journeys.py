@@ -1,0 +1,142 @@
+"""The console in a real browser: a convenor's tasks on a telephone and on a desktop, and every page for everybody."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.installation import Installation
+from tests.service.test_join_requests import wait_at_the_desk
+from tests.web.console.conftest import sign_in_link
+from tests.web.test_accessible import violations
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Page
+
+KEY = "conversation-for-kindness/2026-11-19"
+
+
+async def open_console(
+    browser: "Browser", address: str, installation: Installation, *, width: int, scheme: str = "light"
+) -> "Page":
+    """A browser in which Ann is signed in."""
+    await installation.change("Ann", role="convenor")
+    context = await browser.new_context(
+        viewport={"width": width, "height": 760}, color_scheme="dark" if scheme == "dark" else "light"
+    )
+    page = await context.new_page()
+    async with httpx.AsyncClient(base_url=address) as asking:
+        link = await sign_in_link(installation, asking, "Ann")
+    await page.goto(address + link)
+    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_role("heading", name="Hello, Ann").wait_for()
+    return page
+
+
+@pytest.fixture
+async def invited(installation: Installation) -> Installation:
+    """After the invitations went out."""
+    installation.clock.pass_(timedelta(days=2))
+    await installation.tick()
+    return installation
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+async def test_a_convenor_moves_a_meeting_tells_members_and_writes_a_notice_with_the_keyboard(
+    address: str, browser: "Browser", invited: Installation, width: int
+) -> None:
+    page = await open_console(browser, address, invited, width=width)
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    await page.get_by_role("link", name="The next meeting").press("Enter")
+    await page.get_by_role("link", name="Move it to another time").press("Enter")
+    await page.get_by_label("New day").fill("2026-11-26")
+    await page.get_by_role("button", name="Show what this means").press("Enter")
+    await page.get_by_text("means").first.wait_for()
+    await page.get_by_role("button", name="Move it to Thursday 26 November 2026, 18:00 in London").press(
+        "Enter"
+    )
+    await page.get_by_text("Nobody has been told yet").wait_for()
+    await page.get_by_role("link", name="Tell them").press("Enter")
+    await page.get_by_role("button", name="Tell 3 members").press("Enter")
+    await page.get_by_text("The emails are on their way.").wait_for()
+    await page.get_by_role("link", name="Notices").first.press("Enter")
+    await page.get_by_role("link", name="The recording is here").press("Enter")
+    await page.get_by_label("Subject").fill("Tea")
+    await page.get_by_label("Text", exact=True).fill("Bring **tea**.")
+    await page.get_by_role("button", name="Save and look at it").press("Enter")
+    await page.get_by_role("button", name="Send to 3 members").press("Enter")
+    await page.get_by_text("Not sent yet.").wait_for()
+    await page.get_by_role("button", name="Cancel sending").press("Enter")
+    await page.get_by_text("0 have it, 3 will not get it").wait_for()
+    await page.get_by_role("button", name="Send to the 3 who were missed").press("Enter")
+    await page.get_by_text("It is being sent to those who missed it.").wait_for()
+    invited.clock.pass_(timedelta(minutes=5))
+    await invited.tick()
+    await page.get_by_text("3 of 3 emails went out").wait_for()
+    sent = sorted(f"{row.kind} {row.name}" for row in await invited.reports(state="sent"))
+    assert [line for line in sent if line.startswith("notice ")] == ["notice Ann", "notice Bo", "notice Cy"]
+    assert [line for line in sent if line.startswith("update ")] == ["update Ann", "update Bo", "update Cy"]
+    assert messages == []
+    await page.context.close()
+
+
+@pytest.mark.proof
+@pytest.mark.short
+async def test_every_page_of_the_console_is_accessible_and_fits_the_smallest_phone(
+    address: str, browser: "Browser", invited: Installation
+) -> None:
+    request = await wait_at_the_desk(invited)
+    found: dict[str, list[str]] = {}
+    for scheme, width in (("light", 1280), ("dark", 320)):
+        page = await open_console(browser, address, invited, width=width, scheme=scheme)
+        await page.goto(f"{address}/convenor/notices/write")
+        await page.get_by_label("Subject").fill("A word")
+        await page.get_by_label("Text", exact=True).fill("## Tea\n\n- one\n\n| a | b |\n|---|---|\n| 1 | 2 |")
+        await page.get_by_role("button", name="Save and look at it").click()
+        await page.get_by_role("button", name="Send to 3 members").wait_for()
+        draft = page.url.removeprefix(address).partition("?")[0]
+        paths = [
+            "/convenor/",
+            "/convenor/meetings",
+            "/convenor/meetings?past=1",
+            f"/convenor/meetings/{KEY}",
+            f"/convenor/meetings/{KEY}/move",
+            f"/convenor/meetings/{KEY}/cancel",
+            f"/convenor/meetings/{KEY}/tell",
+            f"/convenor/meetings/{KEY}/answers",
+            "/convenor/meetings/add",
+            "/convenor/notices",
+            "/convenor/notices/1",
+            "/convenor/notices/write",
+            draft,
+            f"{draft}/edit",
+            "/convenor/members",
+            "/convenor/members?q=nobody",
+            "/convenor/members/add",
+            "/convenor/members/2",
+            "/convenor/members/2/edit",
+            "/convenor/members/2/erase",
+            "/convenor/desk",
+            f"/convenor/desk/{request}",
+            "/convenor/returns",
+            "/convenor/team",
+            "/convenor/team/appoint",
+            "/convenor/team/1",
+            "/convenor/audit",
+            "/convenor/sessions",
+            "/convenor/passkeys",
+            "/convenor/sign-in",
+            "/convenor/sign-in/x",
+        ]
+        for path in paths:
+            await page.goto(address + path)
+            assert await page.locator("h1").count() == 1, path
+            if wrong := await violations(page):
+                found[f"{scheme} {path}"] = wrong
+            if await page.evaluate("document.documentElement.scrollWidth") > width:
+                found[f"{scheme} {path} width"] = [str(width)]
+        await page.context.close()
+    assert found == {}

@@ -1,9 +1,6 @@
 """Every page of the console, light and dark, on a desktop and on the smallest phone: axe-core finds no violation."""
 
 import json
-import socket
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import httpx
@@ -12,10 +9,8 @@ import pytest
 from scheduler.domain.actor import SERVICE
 from scheduler.service.drafts import Words, add_draft
 from scheduler.web.routes import ENTRIES
-from tests.installation import COMMUNITY, Installation
-from tests.web.conftest import make_app
+from tests.installation import Installation
 from tests.web.console.conftest import sign_in_link
-from tests.web.serving import served
 from tests.web.test_accessible import violations
 from tests.web.test_any_form import KEY
 
@@ -26,15 +21,6 @@ SERIES, DATE = KEY.split("/")
 NO_PAGES = {"/convenor/sign-in/challenge", "/convenor/meetings/{series}/{date}/answers.csv"}
 OF_SOMETHING_ELSE = ("/convenor/sign-in/{token}", "/convenor/desk/{number}", "/convenor/returns/{number}")
 """Their own tests make the request, message or draft that they need."""
-
-
-@pytest.fixture
-async def address(installation: Installation) -> AsyncIterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = f"http://localhost:{listener.getsockname()[1]}"
-        app = make_app(installation, community=replace(COMMUNITY, base_url=address))
-        async with served(app, listener):
-            yield address
 
 
 def paths() -> list[str]:

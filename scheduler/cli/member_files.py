@@ -19,6 +19,7 @@ from scheduler.cli.command import (
     Encoding,
     Yes,
     command_context,
+    command_line_user,
     confirm,
     counted,
     fail,
@@ -32,7 +33,7 @@ from scheduler.domain.zone import find_zone, require_zone
 from scheduler.service.follows import require_series
 from scheduler.service.invitations import invitations as find_invitations
 from scheduler.service.member_csv import MemberTable, read_members
-from scheduler.service.member_files import Imported, export_members, import_members
+from scheduler.service.member_files import Imported, describe_import, export_members, import_members
 
 
 def import_(
@@ -96,6 +97,7 @@ def import_(
                 dry_run=not writes,
                 encoding_known=table.guess is None,
                 advance=advance,
+                by=command_line_user(),
             )
 
     if not (dry_run or no_invite or yes):
@@ -111,7 +113,7 @@ def import_(
                 "--no-invite to import without inviting",
             )
     imported = command_context(context).run(partial(import_rows, writes=not dry_run))
-    for line in _sentences(imported, table, invite=not no_invite):
+    for line in describe_import(imported, table, invite=not no_invite):
         typer.echo(line)
     if dry_run:
         typer.echo("this is what would happen; nothing was changed")
@@ -141,33 +143,6 @@ def _progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda rows: bar.advance(task, rows)
 
 
-def _sentences(imported: Imported, table: MemberTable, *, invite: bool) -> Iterator[str]:
-    yield f"{imported.added} added, {imported.filled} filled in, {imported.unchanged} unchanged"
-    if imported.repaired:
-        yield f"names repaired that had been imported in the wrong encoding: {imported.repaired}"
-    if imported.unmailed:
-        yield f"added, but not mailed because the file says paused or unconfirmed: {imported.unmailed}"
-    if imported.still_mailed:
-        yield (
-            f"still mailed, although the file says not to: {counted(imported.still_mailed, 'member')} on the list; "
-            "an import changes nobody's status, so use `members pause` or `members remove` if they left elsewhere"
-        )
-    if imported.left or imported.erased:
-        yield f"not added again: {imported.left} who left, {imported.erased} who were erased"
-    if table.duplicates:
-        yield f"duplicates: {table.duplicates} (the first row of each address is used)"
-    if table.problems:
-        yield f"bad rows: {len({problem.line for problem in table.problems})}, listed above"
-    if table.ignored:
-        yield f"columns ignored: {', '.join(table.ignored)}"
-    if imported.added or imported.invited_known:
-        yield (
-            f"invited now: {imported.invited + imported.invited_known}"
-            if invite
-            else "invited now: 0; later invitations are sent as planned"
-        )
-
-
 def export(
     context: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="- writes to standard output.")],
@@ -177,7 +152,13 @@ def export(
         with _open(file) as output:
 
             async def act(parts: Parts) -> int:
-                return await export_members(parts.database, output, all_series=parts.series)
+                return await export_members(
+                    parts.database,
+                    output,
+                    all_series=parts.series,
+                    by=command_line_user(),
+                    now=parts.clock.now(),
+                )
 
             number = command_context(context).run(act)
     except BrokenPipeError:

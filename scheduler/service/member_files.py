@@ -3,9 +3,10 @@
 An import adds new members, fills in what is missing about known ones, and brings nobody back.
 """
 
+import asyncio
 import csv
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from itertools import islice
 from typing import Any, TextIO
@@ -13,16 +14,19 @@ from typing import Any, TextIO
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.address import address_key
 from scheduler.domain.code_page import is_misread
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Series, followed, offers_choice
+from scheduler.domain.policy import Policy
 from scheduler.domain.table import guard_cell
 from scheduler.domain.token import Keys
 from scheduler.service.invitations import Invitation
-from scheduler.service.member_csv import NO_SERIES, MemberRow
+from scheduler.service.invitations import invitations as find_invitations
+from scheduler.service.member_csv import NO_SERIES, MemberRow, MemberTable, read_members
 from scheduler.service.members import erasure_name, new_member_row, with_follows
-from scheduler.store import erasures, follows, members
+from scheduler.store import audit, erasures, follows, members, uploads
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
@@ -72,6 +76,7 @@ async def import_members(
     dry_run: bool = False,
     encoding_known: bool = True,
     advance: Callable[[int], None] = lambda rows: None,
+    by: Actor = SERVICE,
 ) -> Imported:
     """Import `rows` (no address twice) in transactions of BATCH rows; an interrupted import may be repeated.
 
@@ -104,6 +109,10 @@ async def import_members(
     for batch in _batches(rows):
         done += await _import_batch(database, importer, batch)
         advance(len(batch))
+    if not dry_run:
+        async with database.write() as connection:
+            counts = {name: count for name, count in asdict(done).items() if count}
+            await audit.record(connection, by, "members-imported", after=counts, now=now)
     return done
 
 
@@ -279,7 +288,42 @@ class _Importer:
 HEADINGS = ("name", "email", "country", "timezone", "zone source", "locale", "status", "convenor")
 
 
-async def export_members(database: Database, out: TextIO, *, all_series: Sequence[Series]) -> int:
+def describe_import(imported: Imported, table: MemberTable, *, invite: bool) -> Iterator[str]:
+    """Yield what an import did, or would do, in a line each."""
+    yield f"{imported.added} added, {imported.filled} filled in, {imported.unchanged} unchanged"
+    if imported.repaired:
+        yield f"names repaired that had been imported in the wrong encoding: {imported.repaired}"
+    if imported.unmailed:
+        yield f"added, but not mailed because the file says paused or unconfirmed: {imported.unmailed}"
+    if imported.still_mailed:
+        yield (
+            f"still mailed, although the file says not to: {imported.still_mailed} "
+            f"{_members(imported.still_mailed)} on the list; an import changes nobody's status, so use "
+            "`members pause` or `members remove` if they left elsewhere"
+        )
+    if imported.left or imported.erased:
+        yield f"not added again: {imported.left} who left, {imported.erased} who were erased"
+    if table.duplicates:
+        yield f"duplicates: {table.duplicates} (the first row of each address is used)"
+    if table.problems:
+        yield f"bad rows: {len({problem.line for problem in table.problems})}, listed above"
+    if table.ignored:
+        yield f"columns ignored: {', '.join(table.ignored)}"
+    if imported.added or imported.invited_known:
+        yield (
+            f"invited now: {imported.invited + imported.invited_known}"
+            if invite
+            else "invited now: 0; later invitations are sent as planned"
+        )
+
+
+def _members(count: int) -> str:
+    return "member" if count == 1 else "members"
+
+
+async def export_members(
+    database: Database, out: TextIO, *, all_series: Sequence[Series], by: Actor = SERVICE, now: datetime
+) -> int:
     """Write all members, including those who left, as CSV (RFC 4180) to `out`, which must not translate line ends.
 
     Returns the number of members. No cell begins like a formula, and importing the file changes nothing. There is a
@@ -295,6 +339,8 @@ async def export_members(database: Database, out: TextIO, *, all_series: Sequenc
             followed_series = [";".join(slugs) or NO_SERIES] if has_series else []
             writer.writerow(map(guard_cell, (*_cells(member), *followed_series)))
             count += 1
+    async with database.write() as connection:
+        await audit.record(connection, by, "members-exported", after={"members": count}, now=now)
     return count
 
 
@@ -309,3 +355,55 @@ def _cells(member: Member) -> tuple[str, ...]:
         member.status,
         "yes" if member.convenor else "no",
     )
+
+
+async def keep_upload(database: Database, content: bytes, *, by: Actor, now: datetime) -> int:
+    """Keep a table that a convenor wants to import, until they have seen what it would do; return its number.
+
+    It replaces the one that they sent before. Raises Refused if it is not a table of people.
+    """
+    await asyncio.to_thread(read_members, content)
+    async with database.write() as connection:
+        await uploads.remove_of(connection, by.member or 0)
+        return await uploads.add(connection, member=by.member or 0, content=content, now=now)
+
+
+async def import_upload(
+    database: Database,
+    number: int,
+    *,
+    keys: Keys,
+    locale: str,
+    all_series: Sequence[Series],
+    policies: Sequence[Policy],
+    invite: bool,
+    dry_run: bool,
+    by: Actor,
+    now: datetime,
+) -> tuple[MemberTable, Imported] | None:
+    """Import a table that was kept, or with `dry_run` find out what that would do; None if it is no longer there.
+
+    It is deleted once it is imported, so that a second press does nothing.
+    """
+    async with database.read() as connection:
+        content = await uploads.content_of(connection, number, member=by.member or 0)
+    if content is None:
+        return None
+    table = await asyncio.to_thread(read_members, content, all_series=all_series)
+    imported = await import_members(
+        database,
+        table.rows,
+        keys=keys,
+        locale=locale,
+        invitations=await find_invitations(database, series=all_series, policies=policies, now=now),
+        now=now,
+        all_series=all_series,
+        invite=invite,
+        dry_run=dry_run,
+        encoding_known=table.guess is None,
+        by=by,
+    )
+    if not dry_run:
+        async with database.write() as connection:
+            await uploads.remove_of(connection, by.member or 0)
+    return table, imported

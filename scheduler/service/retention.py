@@ -14,7 +14,7 @@ from scheduler.service.erasure import Mentions, erase_mentions, find_mentions, p
 from scheduler.service.members import erasure_name
 from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR
 from scheduler.service.sessions import forget_sessions
-from scheduler.store import audit, erasures, join_requests, members, returns
+from scheduler.store import audit, erasures, join_requests, members, returns, uploads
 from scheduler.store.database import Database
 from scheduler.store.erasures import wipe
 from scheduler.store.ledger import archive
@@ -35,6 +35,9 @@ class Retention:
 
 RETURNS_KEPT = timedelta(days=90)
 """How long returned mail is kept: bounces, complaints, and messages that wait to be reviewed."""
+
+UPLOADS_KEPT = timedelta(hours=1)
+"""How long a table is kept that a convenor wants to import; it is deleted within a day after that."""
 
 log = structlog.get_logger()
 
@@ -74,6 +77,7 @@ async def forget_old(
         returned = await returns.forget(connection, before=now - RETURNS_KEPT)
         await audit.forget(connection, before=now - retention.audit)
         await forget_sessions(connection, now)
+        await uploads.forget(connection, before=now - UPLOADS_KEPT)
     deleted, last = 0, -1
     while last:
         async with database.write() as connection:

@@ -629,3 +629,15 @@ drafts = Table(
     sqlite_autoincrement=True,
     comment="Notices that convenors are writing",
 )
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("author", ForeignKey("members.id", ondelete="CASCADE"), nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Index(None, "author"),
+    sqlite_autoincrement=True,
+    comment="Tables that convenors want to import, until they have seen what that would do",
+)

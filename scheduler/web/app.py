@@ -25,7 +25,7 @@ from scheduler.store.outage import is_outage, outage_of
 from scheduler.web.brand import Logo
 from scheduler.web.console.home import KeptFigures
 from scheduler.web.feed_cache import FeedCache
-from scheduler.web.forms import LARGEST_FORM
+from scheduler.web.forms import largest_body
 from scheduler.web.metrics import Metrics
 from scheduler.web.response_cache import ResponseCache
 from scheduler.web.routes import ENTRIES
@@ -121,7 +121,7 @@ def create_app(
             Middleware(RequestLog, clock=clock),
             Middleware(SecurityHeaders, https=community.base_url.startswith("https:")),
             Middleware(SameOrigin, base_url=community.base_url, refuse=_from_another_site),
-            Middleware(BodySizeLimit, largest=LARGEST_FORM, refuse=_too_large),
+            Middleware(BodySizeLimit, largest=largest_body, refuse=_too_large),
         ],
         exception_handlers={
             HTTPException: _http_error,

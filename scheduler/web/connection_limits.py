@@ -32,7 +32,7 @@ class Limits:
 
     `connections` is the largest number of open connections, `of_one_network` the largest number from one network.
     `most_waiting` is the largest number of pipelined requests of a connection that may wait for their answers, since
-    they wait in memory.
+    they wait in memory. Only the paths in `uploads` may receive bodies of up to `largest_upload`.
     """
 
     connections: int = 1_000
@@ -43,6 +43,8 @@ class Limits:
     largest_head: int = 32 * 1024
     largest_body: int = 256 * 1024
     most_waiting: int = 16
+    largest_upload: int = 5 * 1024 * 1024
+    uploads: frozenset[bytes] = frozenset()
 
 
 class ConnectionLimiter:
@@ -125,6 +127,7 @@ class LimitedConnection(asyncio.Protocol):
         self._stalled_since: float | None = None
         self._in_head, self._in_body = True, False
         self._size, self._waiting = 0, 0
+        self._url, self._largest_body = b"", self._limits.largest_body
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not subclasses of asyncio.Transport.
@@ -148,7 +151,7 @@ class LimitedConnection(asyncio.Protocol):
             if data.find(_END_OF_HEAD, 0, max(0, self._limits.largest_head - self._size)) < 0:
                 self._refuse(b"431 Request Header Fields Too Large")
                 return
-        elif self._in_body and self._size + len(data) > self._limits.largest_body:
+        elif self._in_body and self._size + len(data) > self._largest_body:
             self._refuse(b"413 Content Too Large")
             return
         self._size += len(data)
@@ -172,11 +175,17 @@ class LimitedConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._in_head, self._in_body = True, False
+        self._url = b""
         self._waiting += 1
         if self._waiting > self._limits.most_waiting:
             raise _TooManyWaiting
 
+    def on_url(self, url: bytes) -> None:
+        self._url += url  # It may come in pieces; the limit on the head counts them.
+
     def on_headers_complete(self) -> None:
+        is_upload = self._url.partition(b"?")[0] in self._limits.uploads
+        self._largest_body = self._limits.largest_upload if is_upload else self._limits.largest_body
         self._in_head, self._in_body, self._size = False, True, 0
         self._set_deadline(self._limits.body_seconds)
 

@@ -6,7 +6,7 @@ from functools import cache, lru_cache
 from babel import Locale
 from babel.core import parse_locale
 from babel.localedata import locale_identifiers
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -15,6 +15,10 @@ from scheduler.domain.locale import LANGUAGES, plain_locale
 from scheduler.domain.zone import city, zone_tab_zones
 
 LARGEST_FORM = 64 * 1024
+LARGEST_UPLOAD = 5 * 1024 * 1024
+UPLOAD_PATHS = frozenset({"/convenor/members/import"})
+"""The paths to which a convenor may send a file."""
+
 _MAX_FIELDS = 100
 _LONGEST_NUMBER = 18
 
@@ -35,6 +39,28 @@ async def fields(request: Request) -> dict[str, list[str]]:
         if isinstance(value, str):
             texts.setdefault(name, []).append(value)
     return texts
+
+
+def largest_body(path: str) -> int:
+    """Return how many bytes a form at a path may have."""
+    return LARGEST_UPLOAD if path in UPLOAD_PATHS else LARGEST_FORM
+
+
+async def uploaded_file(request: Request, name: str) -> tuple[str, bytes] | None:
+    """Return the name and the content of the file in a field of a form; None if there is none."""
+    try:
+        form = await request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=LARGEST_UPLOAD)
+    except HTTPException as error:
+        if error.status_code != 400:
+            raise
+        return None
+    try:
+        file = form.get(name)
+        if not isinstance(file, UploadFile) or not file.filename:
+            return None
+        return file.filename, await file.read()
+    finally:
+        await form.close()
 
 
 async def field(request: Request, name: str) -> str:

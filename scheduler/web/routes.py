@@ -14,6 +14,7 @@ from scheduler.web.console import (
     desk,
     home,
     meetings,
+    member_files,
     members,
     notices,
     passkeys,
@@ -21,7 +22,7 @@ from scheduler.web.console import (
     sign_in,
     team,
 )
-from scheduler.web.forms import LARGEST_FORM
+from scheduler.web.forms import largest_body
 
 _READ = ("GET",)
 _FORM = ("GET", "POST")
@@ -60,7 +61,7 @@ class Entry(NamedTuple):
             self.path,
             guarded(self.endpoint, self.access),
             methods=list(self.methods),
-            max_body_size=LARGEST_FORM,
+            max_body_size=largest_body(self.path),
         )
 
 
@@ -127,6 +128,9 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/drafts/{number}/edit", notices.edit, Access.CONVENOR, _FORM),
     Entry("/convenor/members", members.find, Access.CONVENOR),
     Entry("/convenor/members/add", members.add, Access.CONVENOR, _FORM),
+    Entry("/convenor/members/import", member_files.import_file, Access.CONVENOR_RECENTLY, _FORM),
+    Entry("/convenor/members/import/{number}", member_files.confirm, Access.CONVENOR_RECENTLY, _FORM),
+    Entry("/convenor/members/export", member_files.export, Access.CONVENOR_RECENTLY, _FORM),
     Entry("/convenor/members/{number}", members.member, Access.CONVENOR, _FORM),
     Entry("/convenor/members/{number}/edit", members.edit, Access.CONVENOR, _FORM),
     Entry("/convenor/members/{number}/erase", members.erase, Access.CONVENOR_RECENTLY, _FORM),

@@ -74,19 +74,22 @@ class SecurityHeaders:
 
 
 class BodySizeLimit:
-    """Refuse a request whose Content-Length is more than `largest` bytes with the page of `refuse`, without reading it.
+    """Refuse a request whose Content-Length is more than `largest` of its path, without reading it, with the page of
+    `refuse`.
 
     The framework also counts the bytes that arrive, but its own refusal is two words of plain text.
     """
 
-    def __init__(self, app: ASGIApp, *, largest: int, refuse: Callable[[Request], Response]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, largest: Callable[[str], int], refuse: Callable[[Request], Response]
+    ) -> None:
         self._app = app
         self._largest = largest
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         length = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
-        too_large = length.isascii() and length.isdigit() and int(length[:20]) > self._largest
+        too_large = length.isascii() and length.isdigit() and int(length[:20]) > self._largest(scope["path"])
         await (self._refuse(Request(scope)) if too_large else self._app)(scope, receive, send)
 
 

@@ -334,7 +334,9 @@ async def fill(database: Database) -> None:
 
 async def exported(database: Database) -> str:
     out = io.StringIO(newline="")
-    assert await export_members(database, out, all_series=(SERIES,)) == len(await everybody(database))
+    assert await export_members(database, out, all_series=(SERIES,), now=NOW) == len(
+        await everybody(database)
+    )
     return out.getvalue()
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -208,3 +209,25 @@ async def test_the_connection_that_has_gone_longest_without_a_complete_request_i
     assert not second.closed
     connect(limiter, "127.0.0.1")
     assert second.closed and not first.closed
+
+
+async def test_only_the_paths_for_uploads_take_a_large_body() -> None:
+    async def count(scope: Scope, receive: Receive, send: Send) -> None:
+        body = await Request(scope, receive).body()
+        await Response(str(len(body)))(scope, receive, send)
+
+    limits = replace(QUICK, body_seconds=5, largest_upload=100_000, uploads=frozenset({b"/upload"}))
+    async with served_with_limits(count, limits) as port:
+        for path, size, answer in (
+            (b"/upload?x=1", 50_000, b"50000"),
+            (b"/upload", 200_000, b"413"),
+            (b"/other", 50_000, b"413"),
+            (b"/uploads", 50_000, b"413"),
+        ):
+            head = b"POST %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (
+                path,
+                size,
+            )
+            pieces = [b"a" * 5_000] * (size // 5_000)
+            given = await exchange(port, head, *pieces, pause=0.001)
+            assert answer in given or (answer == b"413" and not given), path

@@ -1,4 +1,4 @@
-"""Keep notices that convenors are writing."""
+"""Keep notices that convenors are writing, and tables that they want to import."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -38,3 +38,17 @@ def upgrade() -> None:
         comment="Notices that convenors are writing",
     )
     op.create_index("ix_drafts_notice", "drafts", ["notice"])
+    op.create_table(
+        "uploads",
+        sa.Column("id", number, autoincrement=True, nullable=False),
+        sa.Column("author", number, nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["author"], ["members.id"], name=op.f("fk_uploads_author"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
+        sqlite_autoincrement=True,
+        comment="Tables that convenors want to import, until they have seen what that would do",
+    )
+    op.create_index("ix_uploads_author", "uploads", ["author"])

@@ -1,0 +1,95 @@
+"""Importing members from a table, after a look at what it would do, and exporting the list."""
+
+import io
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from scheduler.domain.errors import Refused
+from scheduler.service import member_files
+from scheduler.service.member_files import describe_import
+from scheduler.web.access import actor_of, render_console
+from scheduler.web.forms import LARGEST_UPLOAD, fields, number_of, uploaded_file
+from scheduler.web.site import PRIVATE, site_of
+
+_MOST_PROBLEMS = 200
+
+
+async def import_file(request: Request) -> Response:
+    """Take a table of people; nothing is imported yet."""
+    complaints: dict[str, str] = {}
+    if request.method == "POST":
+        site, file = site_of(request), await uploaded_file(request, "file")
+        if file is None or not file[1]:
+            complaints["file"] = "You need to choose a file."
+        else:
+            try:
+                number = await member_files.keep_upload(
+                    site.database, file[1], by=actor_of(request), now=site.clock.now()
+                )
+                return RedirectResponse(f"/convenor/members/import/{number}", 303, headers=PRIVATE)
+            except Refused as refusal:
+                complaints["file"] = f"You need to choose another file: {refusal}."
+    return render_console(
+        request,
+        "console/import_members.html",
+        active="members",
+        status=422 if complaints else 200,
+        complaints=complaints,
+        megabytes=LARGEST_UPLOAD // (1024 * 1024),
+        gone="gone" in request.query_params,
+    )
+
+
+async def confirm(request: Request) -> Response:
+    """Show what the import would do; POST does it, once."""
+    site, number = site_of(request), number_of(request.path_params["number"])
+    invite = True
+    is_post = request.method == "POST"
+    if is_post:
+        invite = (await fields(request)).get("invite", [""])[-1] == "yes"
+    result = await member_files.import_upload(
+        site.database,
+        number or 0,
+        keys=site.keys,
+        locale=site.community.locale,
+        all_series=site.series,
+        policies=site.policies,
+        invite=invite,
+        dry_run=not is_post,
+        by=actor_of(request),
+        now=site.clock.now(),
+    )
+    if result is None:
+        return RedirectResponse("/convenor/members/import?gone=1", 303, headers=PRIVATE)
+    table, imported = result
+    return render_console(
+        request,
+        "console/imported_members.html",
+        active="members",
+        is_done=is_post,
+        number=number,
+        lines=list(describe_import(imported, table, invite=invite)),
+        added=imported.added,
+        invited=imported.invited + imported.invited_known,
+        problems=table.problems[:_MOST_PROBLEMS],
+        more=max(0, len(table.problems) - _MOST_PROBLEMS),
+        guess=str(table.guess) if table.guess else "",
+    )
+
+
+async def export(request: Request) -> Response:
+    """Return all members as a CSV file that is safe to open in a spreadsheet: GET asks."""
+    site = site_of(request)
+    if request.method != "POST":
+        return render_console(request, "console/export_members.html", active="members")
+    await request.body()
+    text = io.StringIO(newline="")
+    await member_files.export_members(
+        site.database, text, all_series=site.series, by=actor_of(request), now=site.clock.now()
+    )
+    return Response(
+        text.getvalue().encode("utf-8-sig"),
+        media_type="text/csv; charset=utf-8",
+        headers={**PRIVATE, "Content-Disposition": 'attachment; filename="members.csv"'},
+    )

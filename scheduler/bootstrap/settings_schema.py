@@ -430,6 +430,7 @@ class MembershipTable(Table):
 
 class ConvenorsTable(Table):
     first: list[Address] = Field(description="a list of email addresses")
+    hold_minutes: int = Field(ge=0, le=1440, description="a whole number of minutes from 0 to 1440")
 
 
 class SeriesTable(Table):

@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -235,6 +236,7 @@ def _make_app(parts: Parts, sender: Sender) -> tuple[Starlette, Metrics]:
         retention=settings.retention,
         admits=settings.membership.is_open,
         embedded_by=settings.web.embedded_by,
+        hold=timedelta(minutes=settings.convenors.hold_minutes),
         trusted_proxies=settings.web.proxies,
         form_limits=FormLimits(total=settings.web.form_mails_an_hour),
         sender_faults=sender.faults,

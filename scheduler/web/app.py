@@ -1,6 +1,7 @@
 """The web application: its routes, its middleware and its error pages."""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -82,6 +83,7 @@ def create_app(
     retention: Retention,
     admits: bool,
     embedded_by: str,
+    hold: timedelta = timedelta(minutes=2),
     logo: Logo | None = None,
     metrics: Metrics | None = None,
     shows_outbox: bool = False,
@@ -108,6 +110,7 @@ def create_app(
         retention=retention,
         admits=admits,
         embedded_by=embedded_by,
+        hold=hold,
         feed_cache=FeedCache(database, series, community, keys=keys, clock=clock, started=clock.now()),
         rate_limiter=RateLimiter(database, clock, keys, limits=form_limits, trusted=trusted_proxies),
         shows_outbox=shows_outbox,

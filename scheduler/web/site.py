@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -53,6 +54,7 @@ class Site:
     retention: Retention
     admits: bool
     embedded_by: str
+    hold: timedelta
     templates: Environment
     logo: Logo | None = None
     feed_cache: FeedCache

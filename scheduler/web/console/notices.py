@@ -21,9 +21,6 @@ from scheduler.web.access import actor_of, render_console, session_of
 from scheduler.web.forms import fields, number_of
 from scheduler.web.site import PRIVATE, site_of
 
-HOLD = timedelta(minutes=2)
-"""How long a notice waits after the press of the button, so that it can be cancelled."""
-
 _LATEST = 30
 _AHEAD = timedelta(days=100)
 _TEMPLATES = {
@@ -140,7 +137,7 @@ async def draft(request: Request) -> Response:
                         site.database,
                         found,
                         recipients=number_of(number) or 0,
-                        hold=HOLD,
+                        hold=site.hold,
                         all_series=site.by_slug,
                         by=by,
                         now=now,
@@ -157,7 +154,7 @@ async def draft(request: Request) -> Response:
         draft=found,
         review=looked,
         when=_when(request, found),
-        hold_minutes=int(HOLD.total_seconds() // 60),
+        hold_minutes=int(site.hold.total_seconds() // 60),
         complaints=complaints,
         done=_DONE.get(request.query_params.get("done", ""), ""),
     )
@@ -308,6 +305,7 @@ async def _form(
         groups=groups,
         others=[value for value in (typed["who"], typed["except"]) if value and value not in known],
         clock=f"{city(_zone(request))} time",
+        hold_minutes=int(site_of(request).hold.total_seconds() // 60),
         complaints=complaints,
     )
 

@@ -56,7 +56,8 @@ Brendan Power|CA|America/St_Johns|en-CA
 """
 
 _INTRODUCTION = (
-    "There are forty made-up members; /outbox shows their mail. No mail leaves this machine. Ctrl-C stops."
+    "There are forty made-up members; /outbox shows their mail. No mail leaves this machine. Ctrl-C stops.\n"
+    "To see the convenors' pages, sign in at /convenor/ as member31@gb-eng.example.org; the link is in /outbox."
 )
 
 _DESCRIPTION = "An hour of conversation about kindness, online, on the third Thursday of every month."

@@ -12,7 +12,7 @@ from scheduler.domain.occurrence import Series, followed, slugs_by_choice
 from scheduler.domain.text import quoted
 from scheduler.domain.token import Keys, Purpose
 from scheduler.service.personal_links import LinkStatus, require_link, resolve_link
-from scheduler.store import follows, members
+from scheduler.store import follows
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
@@ -50,7 +50,6 @@ async def follow(
         connection, member.id, choices, by_choice=slugs_by_choice(all_series), now=now
     )
     if changed:
-        await members.change(connection, member.id, feed_changed_at=now)
         log.info("series-chosen", member=member.id, choices=changed)
     return changed
 

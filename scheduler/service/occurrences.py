@@ -503,15 +503,20 @@ class PlaceEffect:
     at_night: bool
 
 
-async def effect_by_place(
-    database: Database, all_series: Mapping[str, Series], before: Occurrence, after: Occurrence
+async def count_places(
+    database: Database, series: Series, *, by_choice: Collection[str]
+) -> Mapping[tuple[str, str], int]:
+    """Count the followers of a series by country (empty if unknown) and zone."""
+    followers = Audience(terms={"series": [series.slug]}, by_choice=by_choice)
+    async with database.read() as connection:
+        return await members.count_by_place(connection, followers)
+
+
+def effect_by_place(
+    places: Mapping[tuple[str, str], int], series: Series, before: Occurrence, after: Occurrence
 ) -> list[PlaceEffect]:
     """Return what it means for the followers of a series, by country and zone, that a meeting is held as `after` and
     not as `before`; the same occurrence for both says what its hour means. Most members first."""
-    series = all_series[after.series]
-    followers = Audience(terms={"series": [series.slug]}, by_choice=slugs_by_choice(all_series.values()))
-    async with database.read() as connection:
-        places = await members.count_by_place(connection, followers)
     effects = []
     for (country, zone), count in places.items():
         known = known_zone(zone, series.zone)

@@ -26,6 +26,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from scheduler.domain.errors import Problem, SettingsProblem
 from scheduler.store.outage import Outages
 
+MOST_VALUES = 500
+"""The number of values that one statement may list: SQLite and PostgreSQL limit a statement's parameters."""
+
 OUTAGES: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
 """What a locked, full, missing or restarting database raises: trying again may help."""
 

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.address import address_key
 from scheduler.store import audit, service_state
-from scheduler.store.database import Database
-from scheduler.store.members import BATCH, Member, by_keys
+from scheduler.store.database import MOST_VALUES, Database
+from scheduler.store.members import Member, by_keys
 from scheduler.store.schema import erasures, members, notices, occurrences, returns, revisions
 
 
@@ -115,9 +115,9 @@ async def allow_return(connection: AsyncConnection, address_hash: str) -> None:
 async def find_erased(connection: AsyncConnection, hashes: Sequence[str]) -> set[str]:
     """Return those of the keyed hashes that belong to people who asked to be erased."""
     erased: set[str] = set()
-    for start in range(0, len(hashes), BATCH):
+    for start in range(0, len(hashes), MOST_VALUES):
         query = select(erasures.c.address_hash).where(
-            erasures.c.address_hash.in_(hashes[start : start + BATCH])
+            erasures.c.address_hash.in_(hashes[start : start + MOST_VALUES])
         )
         erased.update((await connection.scalars(query)).all())
     return erased

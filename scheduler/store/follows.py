@@ -8,11 +8,8 @@ from sqlalchemy import ColumnElement, and_, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.store import service_state
-from scheduler.store.database import insert_into
+from scheduler.store.database import MOST_VALUES, insert_into
 from scheduler.store.schema import follows, members
-
-_MOST_NUMBERS = 500
-"""The number of members that one statement names: SQLite and PostgreSQL limit a statement's parameters."""
 
 
 def chose(
@@ -68,8 +65,8 @@ async def choices_of_each(
     listed = list(numbers)
     query = select(follows.c.member, follows.c.series, follows.c.follows)
     choices: dict[int, dict[str, bool]] = {}
-    for start in range(0, len(listed), _MOST_NUMBERS):
-        is_listed = follows.c.member.in_(listed[start : start + _MOST_NUMBERS])
+    for start in range(0, len(listed), MOST_VALUES):
+        is_listed = follows.c.member.in_(listed[start : start + MOST_VALUES])
         for member, series, value in await connection.execute(query.where(is_listed)):
             choices.setdefault(member, {})[series] = value
     return choices
@@ -90,7 +87,8 @@ async def choose(
     by_choice: Collection[str],
     now: datetime,
 ) -> dict[str, bool]:
-    """Store a member's explicit choices by series. Return those that change what the member follows.
+    """Store a member's explicit choices by series. Return those that change what the member follows, and so their own
+    feed.
 
     A running service notices within about a second.
     """
@@ -104,7 +102,10 @@ async def choose(
     if new:
         await store(connection, {number: new}, since=dict.fromkeys(changing, now))
         change_mark = await service_state.note_change(connection)
-        await connection.execute(update(members).where(members.c.id == number).values(changed=change_mark))
+        feed = {"feed_changed_at": now} if changing else {}
+        await connection.execute(
+            update(members).where(members.c.id == number).values(changed=change_mark, **feed)
+        )
     return changing
 
 

@@ -31,7 +31,7 @@ from scheduler.domain.policy import Kind
 from scheduler.domain.text import folded
 from scheduler.domain.zone import is_known_zone, names_of_country_zones
 from scheduler.store import service_state
-from scheduler.store.database import insert_into
+from scheduler.store.database import MOST_VALUES, insert_into
 from scheduler.store.follows import is_follower
 from scheduler.store.schema import answers, deliveries, members, mutes, notices, past_deliveries
 
@@ -73,10 +73,6 @@ async def set_mutes(connection: AsyncConnection, number: int, wanted: Collection
         await connection.execute(insert_into(connection, mutes).values(rows).on_conflict_do_nothing())
     change_mark = await service_state.note_change(connection)
     await connection.execute(update(members).where(members.c.id == number).values(changed=change_mark))
-
-
-BATCH = 500
-"""The number of values that one statement may list: SQLite and PostgreSQL limit a statement's parameters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +130,9 @@ async def by_key(connection: AsyncConnection, address_key: str) -> Member | None
 
 async def with_role(connection: AsyncConnection, role: str) -> list[Member]:
     """Return the members with a role, by number."""
-    query = select(*_COLUMNS).where(members.c.role == role).order_by(members.c.id)
-    return [_read(row) for row in await connection.execute(query)]
+    # Only with the first condition is the index of those who have a role used.
+    query = select(*_COLUMNS).where(members.c.role.is_not(None), members.c.role == role)
+    return [_read(row) for row in await connection.execute(query.order_by(members.c.id))]
 
 
 async def lock(connection: AsyncConnection, number: int) -> None:
@@ -145,8 +142,8 @@ async def lock(connection: AsyncConnection, number: int) -> None:
 
 async def by_keys(connection: AsyncConnection, address_keys: Sequence[str]) -> dict[str, Member]:
     by_address_key: dict[str, Member] = {}
-    for start in range(0, len(address_keys), BATCH):
-        query = select(*_COLUMNS).where(members.c.address_key.in_(address_keys[start : start + BATCH]))
+    for start in range(0, len(address_keys), MOST_VALUES):
+        query = select(*_COLUMNS).where(members.c.address_key.in_(address_keys[start : start + MOST_VALUES]))
         by_address_key.update({row.address_key: _read(row) for row in await connection.execute(query)})
     return by_address_key
 
@@ -261,7 +258,7 @@ async def add(connection: AsyncConnection, rows: Iterable[Mapping[str, Any]]) ->
     pending: list[dict[str, Any]] = []
     for row in rows:
         pending.append({**row, "name_key": folded(row["name"]), "changed": change_mark})
-        if len(pending) == BATCH:
+        if len(pending) == MOST_VALUES:
             await connection.execute(insert(members), pending)
             pending.clear()
     if pending:
@@ -413,7 +410,7 @@ def _in_terms(kind: str, values: Collection[str], audience: Audience) -> list[Co
         case "all":
             return [true()]
         case "convenors":
-            return [func.coalesce(members.c.role, "") == "convenor"]
+            return [and_(members.c.role.is_not(None), members.c.role == "convenor")]
         case "series":
             return [is_follower(members.c.id, slug, audience.by_choice) for slug in values]
         case "told-of":
@@ -457,7 +454,8 @@ def _in_terms(kind: str, values: Collection[str], audience: Audience) -> list[Co
         case "address":
             keys = list(values)
             return [
-                members.c.address_key.in_(keys[start : start + BATCH]) for start in range(0, len(keys), BATCH)
+                members.c.address_key.in_(keys[start : start + MOST_VALUES])
+                for start in range(0, len(keys), MOST_VALUES)
             ]
     raise ValueError(f"unknown audience '{kind}'")
 

@@ -8,9 +8,9 @@ from sqlalchemy import ColumnElement, Select, String, cast, delete, func, litera
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.store import service_state
-from scheduler.store.database import insert_into
+from scheduler.store.database import MOST_VALUES, insert_into
 from scheduler.store.ledger.lifecycle import is_suppressed
-from scheduler.store.members import BATCH, DELIVERABLE
+from scheduler.store.members import DELIVERABLE
 from scheduler.store.schema import Instant, deliveries, members, notices, returns
 
 ROW_OCTETS = 500
@@ -127,8 +127,8 @@ async def discarded(connection: AsyncConnection) -> tuple[int, datetime] | None:
 async def drop_many(connection: AsyncConnection, numbers: Sequence[int]) -> int:
     """Delete messages that wait for review; return how many existed."""
     deleted = 0
-    for start in range(0, len(numbers), BATCH):
-        in_batch = returns.c.id.in_(numbers[start : start + BATCH])
+    for start in range(0, len(numbers), MOST_VALUES):
+        in_batch = returns.c.id.in_(numbers[start : start + MOST_VALUES])
         deleted += await _delete(connection, in_batch, returns.c.kind == "review")
     return deleted
 
@@ -185,10 +185,10 @@ async def suppress(connection: AsyncConnection, numbers: Sequence[int], now: dat
     )
     last = bounces.order_by(returns.c.came_at.desc(), returns.c.id.desc()).limit(1).scalar_subquery()
     change_mark = await service_state.note_change(connection)
-    for start in range(0, len(numbers), BATCH):
+    for start in range(0, len(numbers), MOST_VALUES):
         await connection.execute(
             update(members)
-            .where(members.c.id.in_(numbers[start : start + BATCH]))
+            .where(members.c.id.in_(numbers[start : start + MOST_VALUES]))
             .values(suppressed_at=now, suppressed_for=last, changed=change_mark)
         )
 

@@ -24,7 +24,9 @@ from scheduler.service.retention import Retention
 from scheduler.store.database import OUTAGES, Database
 from scheduler.store.outage import is_outage, outage_of
 from scheduler.web.brand import Logo
-from scheduler.web.console.home import KeptFigures
+from scheduler.web.console.home import FIGURES_FRESH
+from scheduler.web.console.kept import Kept
+from scheduler.web.console.meetings import PLACES_FRESH
 from scheduler.web.feed_cache import FeedCache
 from scheduler.web.forms import largest_body
 from scheduler.web.metrics import Metrics
@@ -135,7 +137,8 @@ def create_app(
     # Redirects would go to whatever host the request names.
     app.router.redirect_slashes = False
     app.state.site = site
-    app.state.figures = KeptFigures()
+    app.state.figures = Kept(FIGURES_FRESH)
+    app.state.places = {each.slug: Kept(PLACES_FRESH) for each in series}
     return app
 
 

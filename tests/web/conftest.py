@@ -61,9 +61,17 @@ def make_app(installation: Installation, metrics: Metrics | None = None, **optio
     )
 
 
+async def settle(app: Starlette) -> None:
+    """Wait for what the pages compute in the background."""
+    for kept in (app.state.figures, *app.state.places.values()):
+        await kept.settle()
+
+
 @pytest.fixture
-def app(installation: Installation) -> Starlette:
-    return make_app(installation)
+async def app(installation: Installation) -> AsyncIterator[Starlette]:
+    app = make_app(installation)
+    yield app
+    await settle(app)
 
 
 Arrive = Callable[..., httpx.AsyncClient]

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
+from functools import partial
 from typing import TypeVar
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -16,7 +17,7 @@ from scheduler.domain.address import require_url
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import country_name, hour_cycle
 from scheduler.domain.localtime import LocalTime, local_time
-from scheduler.domain.occurrence import ANSWERS, Occurrence, Series, in_gap
+from scheduler.domain.occurrence import ANSWERS, Occurrence, Series, in_gap, slugs_by_choice
 from scheduler.domain.recurrence import LAST_YEAR
 from scheduler.domain.table import guard_cell
 from scheduler.domain.text import require_line, require_prose
@@ -29,6 +30,9 @@ from scheduler.web.forms import fields
 from scheduler.web.site import PRIVATE, site_of
 
 T = TypeVar("T")
+
+PLACES_FRESH = timedelta(minutes=1)
+"""How old the numbers of members by country and zone may be: a million members take seconds to count."""
 
 _AHEAD = timedelta(days=370)
 _MOST = 13
@@ -383,8 +387,10 @@ def _parsed(parse: Callable[[str], T], text: str) -> T | None:
 
 async def _hour(request: Request, before: Occurrence, after: Occurrence) -> dict[str, object]:
     """Return for a template what the hour of a meeting means for members, by country and city."""
-    site = site_of(request)
-    effects = await occurrences.effect_by_place(site.database, site.by_slug, before, after)
+    site, series = site_of(request), site_of(request).by_slug[after.series]
+    count = partial(occurrences.count_places, site.database, series, by_choice=slugs_by_choice(site.series))
+    places = await request.app.state.places[series.slug].get(site.clock.now(), count)
+    effects = occurrences.effect_by_place(places, series, before, after)
     return {
         "effects": [(effect, country_name(effect.country) or "country not known") for effect in effects],
         "members": sum(effect.count for effect in effects),

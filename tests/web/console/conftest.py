@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.installation import COMMUNITY, Installation, address_of
-from tests.web.conftest import Arrive, make_app
+from tests.web.conftest import Arrive, make_app, settle
 from tests.web.serving import served
 
 SignIn = Callable[..., Awaitable[httpx.AsyncClient]]
@@ -53,3 +53,4 @@ async def address(installation: Installation) -> AsyncIterator[str]:
         app = make_app(installation, community=replace(COMMUNITY, base_url=address))
         async with served(app, listener):
             yield address
+        await settle(app)

@@ -1,4 +1,4 @@
-"""Search members by their names."""
+"""Search members by their names, and find those with a role."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -39,3 +39,10 @@ def upgrade() -> None:
         )
         last = rows[-1][0]
     op.create_index("ix_members_search", "members", ["name_key", "address_key", "status", "country", "zone"])
+    op.create_index(
+        "ix_members_with_role",
+        "members",
+        ["role"],
+        sqlite_where=sa.text("role IS NOT NULL"),
+        postgresql_where=sa.text("role IS NOT NULL"),
+    )

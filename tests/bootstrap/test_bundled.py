@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
@@ -27,20 +28,52 @@ def files(folder: Path) -> set[Path]:
     return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_wheel_contains_its_files_and_works_from_any_folder(tmp_path: Path) -> None:
-    source, site = tmp_path / "source", tmp_path / "site"
+def built_wheel(folder: Path) -> tuple[Path, Path]:
+    """Build the wheel as `python -m build` does; return it and the sources that it was built from."""
+    source = folder / "source"
     for name in ("scheduler", "config", "templates"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    # As `python -m build` does: first the sdist, then the wheel from what is in it.
+    # First the sdist, then the wheel from what is in it.
     subprocess.run([sys.executable, "-m", "hatchling", "build", "--target", "sdist"], cwd=source, check=True)
     (sdist,) = (source / "dist").glob("*.tar.gz")
     with tarfile.open(sdist) as packed:
-        packed.extractall(tmp_path / "unpacked", filter="data")
-    (source,) = (tmp_path / "unpacked").iterdir()
+        packed.extractall(folder / "unpacked", filter="data")
+    (source,) = (folder / "unpacked").iterdir()
     subprocess.run([sys.executable, "-m", "hatchling", "build", "--target", "wheel"], cwd=source, check=True)
     (wheel,) = (source / "dist").glob("*.whl")
+    return wheel, source
+
+
+@pytest.mark.proof
+@pytest.mark.short
+def test_the_wheel_can_be_installed_by_pip_and_its_command_works_from_any_folder(tmp_path: Path) -> None:
+    wheel, _ = built_wheel(tmp_path)
+    programs, elsewhere = tmp_path / "venv" / "bin", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    # Without a network: the libraries are those of the tests.
+    install = [str(programs / "pip"), "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run(install, check=True)
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": sysconfig.get_path("purelib")}
+    for words in (["migrate"], ["doctor"], ["members", "list"], ["schedule", "--count", "1"]):
+        done = subprocess.run(
+            [programs / "third-thursday", *words],
+            cwd=elsewhere,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert "Traceback" not in done.stderr
+        assert done.returncode == 0 or words == ["doctor"], done.stderr
+    assert (elsewhere / "var" / "third-thursday.sqlite").exists()
+    where = [str(programs / "python"), "-c", "import scheduler; print(scheduler.__file__)"]
+    assert str(tmp_path / "venv") in subprocess.check_output(where, cwd=elsewhere, env=environment, text=True)
+
+
+def test_a_wheel_contains_its_files_and_works_from_any_folder(tmp_path: Path) -> None:
+    (wheel, source), site = built_wheel(tmp_path), tmp_path / "site"
     with zipfile.ZipFile(wheel) as opened:
         opened.extractall(site)  # noqa: S202 - a wheel, which we built
     for name in ("config", "templates"):

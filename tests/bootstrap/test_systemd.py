@@ -63,20 +63,23 @@ def started(folder: Path, command: str, **environment: str) -> subprocess.Popen[
     )
 
 
-def test_serve_is_ready_keeps_the_watchdog_and_says_that_it_stops(
-    tmp_path: Path, manager: socket.socket, free_port: int
-) -> None:
-    process = started(tmp_path, "serve", THIRD_THURSDAY_WEB__PORT=str(free_port))
+def require_notifications(process: subprocess.Popen[bytes], manager: socket.socket) -> None:
+    """Require that a process says that it is ready, works twice, and stops when it is told to; then end it."""
     try:
-        wait_for(manager, "READY=1")
-        wait_for(manager, "WATCHDOG=1")
-        wait_for(manager, "WATCHDOG=1")
+        for state in ("READY=1", "WATCHDOG=1", "WATCHDOG=1"):
+            wait_for(manager, state)
         process.send_signal(signal.SIGTERM)
         wait_for(manager, "STOPPING=1")
         assert process.wait(timeout=60) == 0
     finally:
         process.kill()
         process.wait()
+
+
+def test_serve_is_ready_keeps_the_watchdog_and_says_that_it_stops(
+    tmp_path: Path, manager: socket.socket, free_port: int
+) -> None:
+    require_notifications(started(tmp_path, "serve", THIRD_THURSDAY_WEB__PORT=str(free_port)), manager)
 
 
 def test_a_worker_notifies_too(
@@ -89,16 +92,7 @@ def test_a_worker_notifies_too(
     subprocess.run(
         [sys.executable, "-m", "scheduler", "migrate"], cwd=tmp_path, env={**os.environ, **shared}, check=True
     )
-    process = started(tmp_path, "worker", **shared)
-    try:
-        wait_for(manager, "READY=1")
-        wait_for(manager, "WATCHDOG=1")
-        process.send_signal(signal.SIGTERM)
-        wait_for(manager, "STOPPING=1")
-        assert process.wait(timeout=60) == 0
-    finally:
-        process.kill()
-        process.wait()
+    require_notifications(started(tmp_path, "worker", **shared), manager)
 
 
 def notifier(manager: socket.socket, **environment: str) -> SystemdNotifier:

@@ -5,6 +5,7 @@ import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -14,6 +15,7 @@ from prometheus_client import generate_latest
 
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.systemd import systemd_notifier
+from scheduler.bootstrap.upgrading import back_up_before_upgrade, until_upgraded
 from scheduler.bootstrap.web_process import SenderReport, WebProcess, raise_descriptor_limit
 from scheduler.bootstrap.wiring import Parts, backup_plan, open_parts
 from scheduler.bootstrap.worker import (
@@ -275,7 +277,10 @@ async def serve(
     read_logo(settings.logo)
     listeners = _listeners(settings)
     database, systemd = Database(settings.database.url), systemd_notifier()
-    async with database.exclusive(), open_parts(settings, upgrade=True) as parts:
+    async with (
+        database.exclusive(),
+        open_parts(settings, upgrade=True, before_upgrade=partial(back_up_before_upgrade, settings)) as parts,
+    ):
         if prepare:
             await prepare(parts)
         await appoint_first(
@@ -297,19 +302,23 @@ async def serve(
         form_queue = asyncio.create_task(run_form_queue(parts.database, parts.clock))
         backing_up = asyncio.create_task(_make_backups(parts))
         watchdog = asyncio.create_task(systemd.keep_watchdog(service.is_working))
+        upgraded = asyncio.create_task(until_upgraded(parts.database, parts.clock))
         tune_garbage_collector()
         say(f"Third Thursday is at http://{settings.web.host}:{settings.web.port}/")
         systemd.ready()
         await asyncio.wait(
-            [asyncio.create_task(stopping.wait()), sending], return_when=asyncio.FIRST_COMPLETED
+            [asyncio.create_task(stopping.wait()), sending, upgraded], return_when=asyncio.FIRST_COMPLETED
         )
         log.info("stopping")
         systemd.stopping()
         form_queue.cancel()
         backing_up.cancel()
-        ended_early = None if stopping.is_set() else sending
+        ended_early = None if stopping.is_set() or upgraded.done() else sending
         await asyncio.gather(_stop_web(web, listeners), service.stop(sending))
         watchdog.cancel()
+        if upgraded.done():
+            raise Problem(upgraded.result())
+        upgraded.cancel()
         if ended_early:
             error = ended_early.exception()
             log.error("sending-ended", error=type(error).__name__)

@@ -28,6 +28,7 @@ from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.occurrence import LONGEST_SLUG, Series
 from scheduler.domain.zone import is_known_zone
 from scheduler.store.database import OUTAGES, Database
+from scheduler.store.key_file import draft_name
 from scheduler.store.outage import outage_of
 
 TLS_PORT = 465
@@ -39,25 +40,37 @@ HEAD = """\
 # config/third-thursday.toml of the installation.
 """
 
-COMMENTS: Mapping[tuple[str, str], str] = {
-    ("community", "address"): "The sender of all mail.",
-    ("community", "reply_to"): "Where members' replies go.",
-    ("community", "domain"): "In the IDs of meetings and mails; it must not change after the first start.",
-    ("database", "url"): "Where members, meetings and sent mails are kept.",
-    ("mail", "transport"): "The relay that sends the mail; keep the password in it secret.",
-    ("mail", "starttls"): '"require" sends nothing to a relay without a valid certificate.',
-    ("web", "base_url"): "Every link in every mail begins with it.",
-    ("web", "port"): "The port that a reverse proxy passes visitors to.",
-    (
-        "security",
-        "key",
-    ): "The secret for all personal links, the same on every machine. Keep a copy in a safe place.",
-    ("series", "slug"): "In links and calendars; it must not change after the first start.",
-    ("series", "rule"): "On which dates it is held.",
-    ("series", "start"): "When it starts, in its zone.",
-    ("series", "minutes"): "How long it lasts.",
-    ("series", "first"): "The date of the first meeting.",
-    ("series", "link"): "The online room, shown only to members.",
+ANOTHER_SERIES = """\
+# For another meeting, which members can follow too, add another [[series]] below with a slug of its own, and start
+# `serve` again.
+"""
+
+COMMENTS: Mapping[str, Mapping[str, str]] = {
+    "community": {
+        "address": "The sender of all mail.",
+        "reply_to": "Where members' replies go.",
+        "domain": "In the IDs of meetings and mails; it must not change after the first start.",
+    },
+    "database": {"url": "Where members, meetings and sent mails are kept."},
+    "mail": {
+        "transport": "The relay that sends the mail; keep the password in it secret.",
+        "starttls": '"require" sends nothing to a relay without a valid certificate.',
+    },
+    "web": {
+        "base_url": "Every link in every mail begins with it.",
+        "port": "The port that a reverse proxy passes visitors to.",
+    },
+    "security": {
+        "key": "The secret for all personal links, the same on every machine. Keep a copy in a safe place."
+    },
+    "series": {
+        "slug": "In links and calendars; it must not change after the first start.",
+        "rule": "On which dates it is held.",
+        "start": "When it starts, in its zone.",
+        "minutes": "How long it lasts.",
+        "first": "The date of the first meeting.",
+        "link": "The online room, shown only to members.",
+    },
 }
 
 
@@ -209,6 +222,8 @@ def settings_text(values: Values) -> str:
         table = values.get(section, {})
         if isinstance(table, list):
             parts += [_section(f"[[{section}]]", section, entry) for entry in table]
+            if section == "series":
+                parts.append(ANOTHER_SERIES)
             continue
         different = {key: value for key, value in table.items() if defaults[section][key] != value}
         if different:
@@ -222,7 +237,7 @@ def settings_text(values: Values) -> str:
 def _section(head: str, section: str, table: Values) -> str:
     lines = [head]
     for key, value in table.items():
-        if comment := COMMENTS.get((section, key)):
+        if comment := COMMENTS.get(section, {}).get(key):
             lines.append(f"# {comment}")
         lines.append(f"{key} = {_toml(value)}")
     return "\n".join(lines) + "\n"
@@ -255,7 +270,8 @@ def write_settings(path: Path, text: str, *, private: bool, replace: bool) -> No
 
     Raises Problem if it cannot be written, or exists and is not to be replaced.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    path = path.resolve()  # a link stays a link
+    draft = draft_name(path)
     try:
         handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if private else 0o644)
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -6,10 +6,11 @@ import logging
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -71,16 +72,25 @@ class Parts:
 
 @asynccontextmanager
 async def open_parts(
-    settings: Settings, *, clock: Clock | None = None, upgrade: bool = False, new_key: bool = False
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    upgrade: bool = False,
+    new_key: bool = False,
+    before_upgrade: Callable[[Database], Awaitable[object]] | None = None,
 ) -> AsyncIterator[Parts]:
     """Open the database, yield the parts, and close it.
 
-    An empty database is set up, but an older one is upgraded only with `upgrade`. `new_key` accepts a key other than
-    the one the database was created with. Raises Problem if something cannot be opened.
+    An empty database is set up, but an older one is upgraded only with `upgrade`, after `before_upgrade`. `new_key`
+    accepts a key other than the one the database was created with. Raises Problem if something cannot be opened.
     """
     database = Database(settings.database.url)
     try:
-        changed = await open_database(database, upgrade=upgrade)
+        changed = await open_database(
+            database,
+            upgrade=upgrade,
+            before_upgrade=partial(before_upgrade, database) if before_upgrade else None,
+        )
         keys = await load_keys(settings, database, fresh=changed or upgrade, new_key=new_key)
         yield Parts(
             settings=settings,
@@ -128,15 +138,7 @@ async def load_keys(
     async with database.read() as connection:
         known = await service_state.read(connection, service_state.KEY_FINGERPRINT)
         in_use = known is not None or await reports.has_any(connection)
-    if settings.security.key:
-        keys = Keys(settings.security.key)
-    elif database.path is None:
-        raise SettingsProblem(
-            "[security] key is needed with PostgreSQL: every host must have the same; "
-            "set THIRD_THURSDAY_SECURITY__KEY to 64 random hexadecimal digits"
-        )
-    else:
-        keys = Keys(_secret_file(database.path.parent / "secret", may_create=new_key or not in_use))
+    keys = Keys(secret_key(settings, database, may_create=new_key or not in_use))
     fingerprint = keys.fingerprint
     if known is not None and known != fingerprint and not new_key:
         where = "[security] key" if settings.security.key else f"the key file {_secret_of(database)}"
@@ -148,6 +150,18 @@ async def load_keys(
         async with database.write() as connection:
             await service_state.write(connection, service_state.KEY_FINGERPRINT, fingerprint)
     return keys
+
+
+def secret_key(settings: Settings, database: Database, *, may_create: bool) -> bytes:
+    """Return the key from the settings or from the file, which is created if need be and allowed. Raises Problem."""
+    if settings.security.key:
+        return settings.security.key
+    if database.path is None:
+        raise SettingsProblem(
+            "[security] key is needed with PostgreSQL: every host must have the same; "
+            "set THIRD_THURSDAY_SECURITY__KEY to 64 random hexadecimal digits"
+        )
+    return _secret_file(database.path.parent / "secret", may_create=may_create)
 
 
 _KEY_LOST = (

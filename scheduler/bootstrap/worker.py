@@ -14,6 +14,7 @@ import structlog
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.settings_sources import bundled
 from scheduler.bootstrap.systemd import systemd_notifier
+from scheduler.bootstrap.upgrading import until_upgraded
 from scheduler.bootstrap.wiring import Parts, load_signer, open_parts
 from scheduler.delivery.compose.composer import Composer
 from scheduler.delivery.compose.message_writer import MessageWriter
@@ -22,7 +23,7 @@ from scheduler.delivery.send.maildir import MaildirTransport
 from scheduler.delivery.send.send_queue import RateLimits
 from scheduler.delivery.send.smtp import SmtpTransport
 from scheduler.delivery.send.transport import MaildirAddress, Transport
-from scheduler.domain.errors import SettingsProblem
+from scheduler.domain.errors import Problem, SettingsProblem
 from scheduler.service.schedule import next_meetings_of
 from scheduler.store.database import OUTAGES
 from scheduler.store.ledger import claims, jobs
@@ -188,12 +189,13 @@ async def work(settings: Settings, *, say: Callable[[str], None]) -> None:
         consumer = make_job_consumer(parts, dispatcher)
         working = asyncio.create_task(consume_jobs(dispatcher, consumer))
         watchdog = asyncio.create_task(systemd.keep_watchdog(lambda: not working.done()))
+        upgraded = asyncio.create_task(until_upgraded(parts.database, parts.clock))
         log.info("started", database=parts.database.url.get_backend_name())
         tune_garbage_collector()
         say("sending mail that `serve` has planned")
         systemd.ready()
         await asyncio.wait(
-            [asyncio.create_task(stopping.wait()), working], return_when=asyncio.FIRST_COMPLETED
+            [asyncio.create_task(stopping.wait()), working, upgraded], return_when=asyncio.FIRST_COMPLETED
         )
         log.info("stopping")
         systemd.stopping()
@@ -201,4 +203,7 @@ async def work(settings: Settings, *, say: Callable[[str], None]) -> None:
         consumer.stop()
         await finish_or_cancel(working, within=DRAIN_SECONDS)
         watchdog.cancel()
+        if upgraded.done():
+            raise Problem(upgraded.result())
+        upgraded.cancel()
     log.info("stopped")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from scheduler.bootstrap.serve import make_planner
+from scheduler.bootstrap.upgrading import upgrade_database
 from scheduler.bootstrap.wiring import Parts, rehearse_restore, restore_backup, set_up_logs
 from scheduler.cli.command import (
     command_context,
@@ -35,13 +36,19 @@ def migrate(
             "--new-key", help="The key is lost: make a new one. Links in mails sent so far stop working."
         ),
     ] = False,
+    no_backup: Annotated[
+        bool, typer.Option("--no-backup", help="Make no backup first: you have one of your own.")
+    ] = False,
 ) -> None:
-    """Upgrade the database to this version."""
+    """Upgrade the database to this version.
 
-    async def describe_database(parts: Parts) -> str:
-        return parts.database.shown
-
-    database = command_context(context).run(describe_database, upgrade=True, new_key=new_key)
+    If that changes it, a backup is made first. Killed at any moment, it leaves the database as it was.
+    """
+    set_up_logs()
+    settings = command_context(context).settings
+    database, backup = run_async(upgrade_database(settings, new_key=new_key, back_up=not no_backup))
+    if backup:
+        typer.echo(f"{backup} is a backup from before the upgrade")
     typer.echo(f"{database} is up to date with this version")
 
 

@@ -32,7 +32,19 @@ LONGEST_HOLD = 7 * 24 * 3600
 """The number of seconds that a notice may wait before its first mail."""
 
 READ_ONLY_COMMANDS = frozenset(
-    {"schedule", "plan", "feed", "deliveries", "status", "doctor", "list", "show", "answers", "export"}
+    {
+        "schedule",
+        "plan",
+        "feed",
+        "deliveries",
+        "status",
+        "doctor",
+        "list",
+        "show",
+        "answers",
+        "export",
+        "audit",
+    }
 )
 """The commands that change nothing, by the last word of their name."""
 
@@ -68,14 +80,12 @@ class CommandContext:
         self._warn_of_unused_settings()
         return load_settings(self.config, os.environ)
 
-    def run(
-        self, action: Callable[[Parts], Awaitable[Result]], *, upgrade: bool = False, new_key: bool = False
-    ) -> Result:
+    def run(self, action: Callable[[Parts], Awaitable[Result]]) -> Result:
         """Open the parts, run `action` with them in an event loop, and close them. Raises Problem."""
         set_up_logs()
 
         async def run_action() -> Result:
-            async with open_parts(self.settings, upgrade=upgrade, new_key=new_key) as parts:
+            async with open_parts(self.settings) as parts:
                 return await action(parts)
 
         return run_async(run_action())

@@ -1,5 +1,6 @@
 """The `setup` command: ask a few questions in plain words, and write the settings file."""
 
+import os
 import secrets
 import shlex
 from collections.abc import Callable
@@ -63,6 +64,7 @@ def setup(
     checks.write_settings(file, checks.settings_text(answers.values), private=private, replace=replace)
     command = f"third-thursday --config {shlex.quote(str(file))}"
     typer.echo(f"\nWrote {file}{' (it holds a secret: only you can read it)' if private else ''}.")
+    typer.echo("To add another meeting, write another [[series]] into it; a comment there says how.")
     typer.echo(f"Next, check the installation:  {command} doctor")
     typer.echo(f"Then add yourself as convenor: {command} members add --email YOU --zone ZONE")
     typer.echo(f"                               {command} convenors add YOU")
@@ -201,7 +203,10 @@ class _Answers:
 
     def _accept_database(self, text: str) -> None:
         is_url = "://" in text
-        values = self._with("database", url=text if is_url else f"sqlite:///{text}")
+        if not is_url and ("?" in text or "#" in text):
+            raise Problem("the name of the file must not contain ? or #; give another path")
+        file = "" if is_url else os.path.expanduser(text)  # noqa: PTH111 - Path raises without a home folder
+        values = self._with("database", url=text if is_url else f"sqlite:///{file}")
         if is_url and not text.startswith("sqlite:"):
             values["security"] = {"key": secrets.token_hex(32)}
         run_async(checks.check_database(check_values(values)))

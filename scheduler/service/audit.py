@@ -32,11 +32,12 @@ async def read_log(
     actor: int | None = None,
     act: str = "",
     subject: str = "",
+    limit: int = PAGE,
 ) -> list[LogLine]:
-    """Return up to PAGE entries that match, the newest first; `before` is the number of the last entry seen."""
+    """Return up to `limit` entries that match, the newest first; `before` is the number of the last entry seen."""
     async with database.read() as connection:
         found = await audit.entries(
-            connection, before_id=before, actor=actor, act=act or None, subject=subject or None, limit=PAGE
+            connection, before_id=before, actor=actor, act=act or None, subject=subject or None, limit=limit
         )
     return [_line(entry) for entry in found]
 

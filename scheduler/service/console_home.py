@@ -17,6 +17,7 @@ from scheduler.store.notices import Notice
 LOOK_AHEAD = timedelta(days=14)
 _MOST_COMING = 8
 _MOST_RECENT = 5
+_MOST_LOOKED_AT = 20
 _ROOM_NEEDED = timedelta(days=7)
 _SERIES_AHEAD = timedelta(days=400)
 _FEW_MEETINGS = 3
@@ -99,6 +100,7 @@ async def read_home(database: Database, *, series: Sequence[Series], now: dateti
     }
     held = [meeting for meetings in ahead.values() for meeting in meetings if not meeting.cancelled]
     following = min(held, key=lambda meeting: (meeting.starts, meeting.key), default=None)
+    latest = await latest_notices(database, most=_MOST_LOOKED_AT)
     async with database.read() as connection:
         requests = await join_requests.waiting(connection)
         given = await answers.count_answers(connection, following.key) if following else {}
@@ -107,7 +109,7 @@ async def read_home(database: Database, *, series: Sequence[Series], now: dateti
     return Home(
         next=following,
         answers=given,
-        recent=await latest_notices(database, most=_MOST_RECENT),
+        recent=[(notice, states) for notice, states in latest if states][:_MOST_RECENT],
         waiting=len(requests),
         oldest_request=requests[0].confirmed_at if requests else None,
         to_review=to_review,

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from scheduler.service.sending_pause import RESTORED, as_state
 from scheduler.store import age_files, backups, postgres_backups, service_state
 from scheduler.store.backup_folder import BackupFolder, counts_file, require_space
 from scheduler.store.database import Database
+from scheduler.store.scratch_folder import scratch_folder
 from scheduler.store.upgrades import is_known, open_database, revision_of
 
 _SQLITE = b"SQLite format 3\x00"
@@ -62,38 +62,42 @@ async def rehearse(
     database for a dump. Sends nothing, and does not touch the database otherwise. Raises Problem with what is wrong.
     """
     began = clock.monotonic()
-    with (
-        backups.explain_failures(file),
-        tempfile.TemporaryDirectory(prefix="third-thursday-rehearsal-") as scratch,
-    ):
-        folder = Path(scratch)
+    with backups.explain_failures(file), scratch_folder("third-thursday-rehearsal-") as folder:
         if file.is_file():
             require_space(folder, 2 * file.stat().st_size, remedy="set TMPDIR to a folder on another disk")
-        with age_files.decrypted(file, identity, folder=folder) as plain:
+        with age_files.decrypted(file, identity, folder=folder / "decrypted") as plain:
             beginning = _beginning(plain)
             if beginning.startswith(_SQLITE):
-                found = await _rehearse_file(file, plain, folder, keys=keys, now=clock.now())
+                restored = await _rehearse_file(file, plain, folder, keys=keys, now=clock.now())
             elif beginning.startswith(_DUMP):
-                found = await _rehearse_dump(file, plain, database, scratch_url, keys=keys)
+                restored = await _rehearse_dump(file, plain, database, scratch_url, keys=keys)
             else:
                 raise Problem(f"{file} is not a backup of Third Thursday, or it is damaged; choose another")
-    made_at, revision, counts, compared = found
     async with database.write() as connection:
         await service_state.write(connection, service_state.REHEARSED, clock.now())
     return Rehearsal(
         file=file,
-        made_at=made_at,
+        made_at=restored.made_at,
         took=timedelta(seconds=clock.monotonic() - began),
-        revision=revision,
-        counts=counts,
-        compared=compared,
+        revision=restored.revision,
+        counts=restored.counts,
+        compared=restored.compared,
     )
 
 
-_Found = tuple[datetime | None, str, Mapping[str, int], bool]
+@dataclass(frozen=True, slots=True)
+class _RestoredCopy:
+    """What a restored copy contains; the names are those of Rehearsal."""
+
+    made_at: datetime | None
+    revision: str
+    counts: Mapping[str, int]
+    compared: bool
 
 
-async def _rehearse_file(file: Path, plain: Path, folder: Path, *, keys: Keys, now: datetime) -> _Found:
+async def _rehearse_file(
+    file: Path, plain: Path, folder: Path, *, keys: Keys, now: datetime
+) -> _RestoredCopy:
     copy = folder / "restored" / "scratch.sqlite"
     key = await asyncio.to_thread(backups.require_backup, plain)
     _require_key(file, Keys(key), keys)
@@ -103,15 +107,15 @@ async def _rehearse_file(file: Path, plain: Path, folder: Path, *, keys: Keys, n
     await asyncio.to_thread(backups.require_references, copy)
     counts = await asyncio.to_thread(backups.count_rows, copy)
     _require_counts(file, counts, record.counts)
-    async with _opened(Database(f"sqlite:///{copy}")) as scratch:
+    async with _closing(Database(f"sqlite:///{copy}")) as scratch:
         revision = await _require_usable(file, scratch, keys)
         await open_database(scratch, upgrade=True)
-    return record.made_at, revision, counts, record.counts is not None
+    return _RestoredCopy(record.made_at, revision, counts, record.counts is not None)
 
 
 async def _rehearse_dump(
     file: Path, plain: Path, database: Database, scratch_url: str, *, keys: Keys
-) -> _Found:
+) -> _RestoredCopy:
     made_at, expected = _read_counts(file)
     async with postgres_backups.scratch_database(database, scratch_url) as scratch:
         await postgres_backups.restore_dump(plain, scratch)
@@ -119,11 +123,11 @@ async def _rehearse_dump(
         counts = await postgres_backups.count_rows(scratch)
         _require_counts(file, counts, expected)
         await open_database(scratch, upgrade=True)
-    return made_at, revision, counts, expected is not None
+    return _RestoredCopy(made_at, revision, counts, expected is not None)
 
 
 @asynccontextmanager
-async def _opened(database: Database) -> AsyncIterator[Database]:
+async def _closing(database: Database) -> AsyncIterator[Database]:
     try:
         yield database
     finally:
@@ -158,14 +162,14 @@ def _wrong_key(file: Path) -> Problem:
     )
 
 
-def _require_counts(file: Path, found: Mapping[str, int], expected: Mapping[str, int] | None) -> None:
+def _require_counts(file: Path, counts: Mapping[str, int], expected: Mapping[str, int] | None) -> None:
     """Compare the rows that were restored with those that were counted when the backup was made."""
-    if expected is None or dict(found) == dict(expected):
+    if expected is None or dict(counts) == dict(expected):
         return
     differences = [
-        f"{name}: {found.get(name, 0)} instead of {expected.get(name, 0)}"
-        for name in sorted(found.keys() | expected.keys())
-        if found.get(name, 0) != expected.get(name, 0)
+        f"{name}: {counts.get(name, 0)} instead of {expected.get(name, 0)}"
+        for name in sorted(counts.keys() | expected.keys())
+        if counts.get(name, 0) != expected.get(name, 0)
     ]
     raise Problem(f"{file} does not contain what it should ({'; '.join(differences)}); choose another")
 

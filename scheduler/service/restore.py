@@ -49,7 +49,8 @@ async def restore(
         database, "pg_restore; the first tick notices it, and holds sending until `third-thursday resume`"
     )
     async with database.exclusive():
-        with backups.explain_failures(file), age_files.decrypted(file, identity, folder=path.parent) as plain:
+        decrypting = path.with_name(f".{path.name}.decrypted")
+        with backups.explain_failures(file), age_files.decrypted(file, identity, folder=decrypting) as plain:
             key = await asyncio.to_thread(backups.require_backup, plain)
             if settings_key is not None and settings_key != key:
                 raise Problem(

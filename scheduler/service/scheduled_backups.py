@@ -111,10 +111,27 @@ class ScheduledBackups:
                     # The database was restored from an earlier backup.
                     await self._record(succeeded=newest.made_at)
                 return None
-            near = [self._database.path.parent] if self._database.path else []
-            await asyncio.to_thread(self._folder.delete_leftovers, *near)
             file = await self._make(now)
             await self._record(succeeded=now)
+            since = service_state.as_instant((known or {}).get("since")) or now
+            await asyncio.to_thread(self._folder.delete_old, keep=self._plan.keep, now=now, since=since)
+            return file
+
+    async def make_now(self) -> Path:
+        """Make a backup whatever is due, and delete those that are too old. Writes nothing to the database.
+
+        Raises Problem or OSError.
+        """
+        if problem := setup_problem(self._database, self._plan):
+            raise Problem(problem)
+        await asyncio.to_thread(self._folder.prepare)
+        with self._folder.locked() as alone:
+            if not alone:
+                raise Problem(
+                    f"another process makes a backup in {self._plan.folder}; try again when it has ended"
+                )
+            now = self._clock.now()
+            file = await self._make(now)
             await asyncio.to_thread(self._folder.delete_old, keep=self._plan.keep, now=now)
             return file
 
@@ -124,6 +141,8 @@ class ScheduledBackups:
         return age >= self._plan.every or newest.made_at > now
 
     async def _make(self, now: datetime) -> Path:
+        near = [self._database.path.parent] if self._database.path else []
+        await asyncio.to_thread(self._folder.delete_leftovers, *near)
         recipient = age_files.parse_recipient(self._plan.recipient) if self._plan.recipient else None
         kind = ("sqlite" if self._database.path else "dump") + (".age" if recipient else "")
         file = self._folder.name(now, kind)

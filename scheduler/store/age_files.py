@@ -1,6 +1,6 @@
 """Encryption of backups with age (https://age-encryption.org), as the commands `age` and `rage` read and write it."""
 
-import tempfile
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +14,14 @@ _BEGINNINGS = (b"age-encryption.org/v1", b"-----BEGIN AGE ENCRYPTED FILE-----")
 
 
 def parse_recipient(text: str) -> Any:
-    """Return the public key that `text` is: `age1…`, or an SSH key. Raises Refused."""
-    if text.upper().startswith("AGE-SECRET-KEY-"):
+    """Return the public key that `text` is: `age1…`, or an SSH key. Raises Refused, which never repeats the text."""
+    if any(word in text.upper() for word in ("SECRET-KEY-", "PRIVATE KEY")):
         raise Refused("is a secret key, which must not be here; give the public one, age1…")
     kind = pyrage.ssh if text.startswith("ssh-") else pyrage.x25519
     try:
         return kind.Recipient.from_str(text)
     except pyrage.RecipientError:
-        raise Refused(f"'{text}' is not a public key of age") from None
+        raise Refused("is not a public key of age; copy the line that begins with age1 or ssh-") from None
 
 
 def read_identities(file: Path) -> list[Any]:
@@ -73,7 +73,8 @@ def decrypt(file: Path, target: Path, identities: Sequence[Any]) -> None:
 
 @contextmanager
 def decrypted(file: Path, identity: Path | None, *, folder: Path) -> Iterator[Path]:
-    """Yield `file` itself, or, if it is encrypted, a decrypted copy in `folder` that is deleted at the end.
+    """Yield `file` itself, or, if it is encrypted, a decrypted copy in the new folder `folder`, which is deleted at the
+    end. What a killed process left in `folder` is deleted first, so nobody else may use it.
 
     `identity` is the file with the secret key. Blocks. Raises Problem or OSError.
     """
@@ -85,7 +86,12 @@ def decrypted(file: Path, identity: Path | None, *, folder: Path) -> Iterator[Pa
     if identity is None:
         raise Problem(f"{file} is encrypted; name the file with the secret key: --identity KEYFILE")
     identities = read_identities(identity)
-    with tempfile.TemporaryDirectory(prefix=".decrypted-", dir=folder) as scratch:
-        plain = Path(scratch) / file.name.removesuffix(".age")
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(mode=0o700, parents=True)
+    try:
+        plain = folder / file.name.removesuffix(".age")
         decrypt(file, plain, identities)
         yield plain
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

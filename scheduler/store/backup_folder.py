@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from scheduler.domain.errors import Problem
@@ -16,6 +16,9 @@ from scheduler.domain.errors import Problem
 _INSTANT = "%Y%m%dT%H%M%SZ"
 _SPARE = 1.25
 """A backup needs this multiple of its size as free space, so that it never fills the disk of the database."""
+
+KEEP_OTHERS = timedelta(days=30)
+"""How long the backups of the database that was here before are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +131,17 @@ class BackupFolder:
     def _belongs_to_backup(self, file: Path) -> bool:
         return file.suffix == ".json" and file.with_suffix("").exists()
 
-    def delete_old(self, *, keep: int, now: datetime) -> None:
+    def delete_old(self, *, keep: int, now: datetime, since: datetime | None = None) -> None:
         """Delete all but the newest `keep` backups.
 
         Backups from the future were made with a wrong clock; they do not count and stay until their time has come.
+        Those from before `since`, when the database began to make backups, are another one's: they stay for a while,
+        so that an empty database in place of the right one does not push out all that is left of it.
         """
         past = [backup for backup in self.backups() if backup.made_at <= now]
         for backup in past[keep:]:
+            if since and backup.made_at < since.replace(microsecond=0) and now - since < KEEP_OTHERS:
+                continue
             backup.file.unlink(missing_ok=True)
             counts_file(backup.file).unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.domain.errors import Problem
-from scheduler.store.key_file import sync_to_disk
+from scheduler.store.key_file import draft_name, sync_to_disk
 from scheduler.store.upgrades import is_known
 
 FORMAT = 1
@@ -153,9 +154,11 @@ def _damage(file: Path) -> str:
 def restore_backup(file: Path, database: Path, *, facts: Mapping[str, Any], now: datetime) -> Path | None:
     """Replace the database with a checked backup, adding `facts` (service state) before anybody can see it.
 
-    Rename the existing database and return its new name, or None if there was none. Only for use while no `serve`
-    runs. Blocks. Raises Problem.
+    Rename the existing database and return its new name, or None if there was none. Delete what a killed restore left.
+    Only for use while no `serve` runs. Blocks. Raises Problem.
     """
+    with explain_failures(database):
+        _delete_drafts(database)
     with explain_failures(database), draft_of(database) as draft:
         with _open(file, "ro") as reader, _open(draft, "rw") as writer:
             reader.backup(writer)
@@ -205,13 +208,21 @@ def _open(file: Path, mode: str) -> Iterator[sqlite3.Connection]:
 def draft_of(file: Path) -> Iterator[Path]:
     """Create an empty file in the folder of `file` that nobody else may read; delete it at the end."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft = draft_name(file)
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
         yield draft
     finally:
         for suffix in ("", "-wal", "-shm", "-journal"):
             draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+
+
+def _delete_drafts(file: Path) -> None:
+    """Delete what killed processes left of `draft_of(file)`; only for use while nobody else can be writing one."""
+    draft = re.compile(rf"\.{re.escape(file.name)}\.\d+(-wal|-shm|-journal)?", re.ASCII)
+    for other in file.parent.iterdir() if file.parent.is_dir() else ():
+        if draft.fullmatch(other.name):
+            other.unlink(missing_ok=True)
 
 
 def replace_file(draft: Path, file: Path) -> None:

@@ -1,6 +1,7 @@
 """The file with the installation's key: written completely or not at all, and readable only by its owner."""
 
 import os
+import secrets
 from pathlib import Path
 
 from scheduler.domain.errors import Problem
@@ -32,7 +33,7 @@ def write_key(path: Path, key: bytes) -> None:
 
     Raises Problem if it cannot be written, FileExistsError if the file exists, as when another process was first.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = draft_name(path)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -53,6 +54,14 @@ def write_key(path: Path, key: bytes) -> None:
         ) from None
     finally:
         draft.unlink(missing_ok=True)
+
+
+def draft_name(path: Path) -> Path:
+    """Return a new name in the folder of `path`, for writing it before it gets that name.
+
+    It is random: in a container, every process has the ID of the one that was killed before it could delete its draft.
+    """
+    return path.with_name(f".{path.name}.{secrets.randbelow(10**12)}")
 
 
 def sync_to_disk(path: Path) -> None:

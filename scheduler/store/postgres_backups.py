@@ -77,6 +77,15 @@ async def _connect(database: Database) -> Any:
         return await database.connect_driver()
 
 
+@asynccontextmanager
+async def _connected(database: Database) -> AsyncIterator[Any]:
+    connection = await _connect(database)
+    try:
+        yield connection
+    finally:
+        connection.terminate()
+
+
 async def _dump_encrypted(arguments: list[str], url: URL, target: Any, recipient: Any) -> None:
     """Encrypt the output of pg_dump on its way, so that the plain dump is never on the disk."""
     reading, writing = os.pipe()
@@ -108,12 +117,9 @@ async def check_dump(file: Path) -> None:
 
 async def count_rows(database: Database) -> dict[str, int]:
     """Return the result of COUNTS. Raises Problem."""
-    connection = await _connect(database)
-    try:
+    async with _connected(database) as connection:
         with _failures_explained(database):
             return dict(await connection.fetch(COUNTS))
-    finally:
-        connection.terminate()
 
 
 async def restore_dump(file: Path, scratch: Database) -> None:
@@ -125,59 +131,83 @@ async def restore_dump(file: Path, scratch: Database) -> None:
 @asynccontextmanager
 async def scratch_database(live: Database, url: str) -> AsyncIterator[Database]:
     """Yield an empty database, which is emptied or dropped at the end: the one that `url` names, or, if that is empty,
-    a new one on the server of `live`. Raises Problem."""
+    a new one on the server of `live`. What a killed rehearsal left there is deleted first. Raises Problem."""
     if url:
         scratch = Database(url)
         try:
-            await _require_empty(scratch)
-            try:
+            async with _named_scratch(scratch):
                 yield scratch
-            finally:
-                await _execute(scratch, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
         finally:
             await scratch.close()
         return
     if live.is_sqlite:
         raise Problem("a PostgreSQL dump needs a scratch database; name an empty one in [backup] scratch_url")
-    name = f"third_thursday_rehearsal_{uuid4().hex[:12]}"
-    await _execute(live, f"CREATE DATABASE {name} TEMPLATE template0")
-    scratch = Database(
-        live.url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
-    )
-    try:
-        yield scratch
-    finally:
-        await scratch.close()
-        await _execute(live, f"DROP DATABASE {name} WITH (FORCE)")
+    # The advisory lock on the name of its database says that a rehearsal is running.
+    async with _connected(live) as connection:
+        with _failures_explained(live):
+            prefix = f"{_REHEARSAL}_{await connection.fetchval(_OWN_OID)}_"
+            for row in await connection.fetch(_DATABASES_OF_USER, prefix):
+                if await connection.fetchval(_TRY_LOCK, row["datname"]):
+                    await connection.execute(f'DROP DATABASE IF EXISTS "{row["datname"]}" WITH (FORCE)')
+            name = f"{prefix}{uuid4().hex[:12]}"
+            await connection.fetchval(_TRY_LOCK, name)
+            await connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        scratch = Database(
+            live.url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+        )
+        try:
+            yield scratch
+        finally:
+            await scratch.close()
+            await _execute(live, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def _require_empty(scratch: Database) -> None:
+_REHEARSAL = "third_thursday_rehearsal"
+_OWN_OID = "SELECT oid FROM pg_database WHERE datname = current_database()"
+_DATABASES_OF_USER = """
+SELECT datname FROM pg_database WHERE starts_with(datname::text, $1) AND pg_get_userbyid(datdba) = current_user
+"""
+_TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
+# One string is one transaction.
+_EMPTY = f"DROP SCHEMA public CASCADE; CREATE SCHEMA public; DROP SCHEMA {_REHEARSAL}"
+
+
+@asynccontextmanager
+async def _named_scratch(scratch: Database) -> AsyncIterator[None]:
+    """Use an empty database as a scratch database, and empty it at the end.
+
+    Meanwhile it has an empty schema of its own: if the rehearsal is killed, the next one sees by it that what it finds
+    may be deleted. Raises Problem.
+    """
     if scratch.is_sqlite:
         raise Problem("[backup] scratch_url must name a PostgreSQL database")
-    connection = await _connect(scratch)
-    try:
+    async with _connected(scratch) as connection:
         with _failures_explained(scratch):
+            if not await connection.fetchval(_TRY_LOCK, _REHEARSAL):
+                raise Problem(f"another rehearsal uses {scratch.shown}; try again when it has ended")
+            if await connection.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname = $1", _REHEARSAL):
+                await _execute(scratch, _EMPTY)
             tables = await connection.fetchval(
                 "SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
                 "WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'"
             )
-    finally:
-        connection.terminate()
-    if tables:
-        raise Problem(
-            f"the scratch database {scratch.shown} is not empty, and a rehearsal would delete what it contains; name "
-            "an empty one in [backup] scratch_url"
-        )
+            if tables:
+                raise Problem(
+                    f"the scratch database {scratch.shown} is not empty, and a rehearsal would delete what it "
+                    "contains; name an empty one in [backup] scratch_url"
+                )
+            await connection.execute(f"CREATE SCHEMA {_REHEARSAL}")
+        try:
+            yield
+        finally:
+            await _execute(scratch, _EMPTY)
 
 
 async def _execute(database: Database, *statements: str) -> None:
-    connection = await _connect(database)
-    try:
+    async with _connected(database) as connection:
         with _failures_explained(database):
             for statement in statements:
                 await connection.execute(statement)
-    finally:
-        connection.terminate()
 
 
 async def _run(program: str, *arguments: str, url: URL | None, stdout: int, file: Path | None = None) -> None:

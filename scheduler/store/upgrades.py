@@ -1,6 +1,7 @@
 """The database's schema version: create an empty database, upgrade an older one on request, refuse a newer one."""
 
 import sqlite3
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from alembic import command
@@ -40,6 +41,18 @@ async def revision_of(connection: AsyncConnection) -> str:
     return (await connection.run_sync(_state))[0] or ""
 
 
+async def schema_change(database: Database) -> str:
+    """Return that another version has changed the schema since the database was opened, or an empty string."""
+    async with database.read() as connection:
+        current, head, _ = await connection.run_sync(_state)
+    if current in (None, head):
+        return ""
+    return (
+        f"{database.shown} now has the schema of another version of Third Thursday ({current}, not {head}); install "
+        "the same version everywhere, and start again"
+    )
+
+
 def _upgrade(connection: Connection) -> None:
     config = _config()
     config.attributes["connection"] = connection
@@ -52,11 +65,14 @@ async def _lock(connection: AsyncConnection, database: Database) -> None:
         await connection.execute(text("SELECT pg_advisory_xact_lock(7437001)"))
 
 
-async def open_database(database: Database, *, upgrade: bool) -> bool:
+async def open_database(
+    database: Database, *, upgrade: bool, before_upgrade: Callable[[], Awaitable[object]] | None = None
+) -> bool:
     """Make sure that `database` has this version's schema; return whether it had to be created or upgraded.
 
-    An empty database gets its tables. An older one is upgraded if `upgrade` is true. Raises DatabaseProblem for an
-    older one otherwise, for a newer one, and for one that cannot be opened.
+    An empty database gets its tables. An older one is upgraded if `upgrade` is true, in one transaction, after
+    `before_upgrade` has run (which may read the database, but not write to it: nobody can meanwhile on SQLite). Raises
+    DatabaseProblem for an older one otherwise, for a newer one, and for one that cannot be opened.
     """
     if database.path:
         try:
@@ -89,6 +105,10 @@ async def open_database(database: Database, *, upgrade: bool) -> bool:
             )
         async with database.change_schema() as connection:
             await _lock(connection, database)
+            # Another process may have upgraded it meanwhile.
+            current, head, _ = await connection.run_sync(_state)
+            if before_upgrade and current not in (None, head):
+                await before_upgrade()
             await connection.run_sync(_upgrade)
         return True
     except (DBAPIError, OSError) as error:

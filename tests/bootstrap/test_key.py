@@ -111,3 +111,11 @@ async def test_a_full_disk_leaves_no_partial_key(folder: Path, monkeypatch: pyte
     os.chdir(folder)
     assert list((folder / "var").glob("*secret*")) == []
     assert await opened()
+
+
+async def test_a_draft_that_a_killed_process_with_the_same_id_left_does_not_hinder_the_first_start(
+    folder: Path,
+) -> None:
+    (folder / "var").mkdir()
+    (folder / "var" / f".secret.{os.getpid()}").write_text("half")
+    assert len(await opened()) == 32

@@ -128,13 +128,26 @@ def test_an_encrypted_backup_is_rehearsed_and_restored_with_the_identity(
 @pytest.mark.parametrize(
     ("recipient", "words"),
     [
-        ("age1nothing", "'age1nothing' is not a public key of age"),
+        ("age1nothing", "is not a public key of age"),
         ("ssh-ed25519 AAAA", "is not a public key of age"),
         ("someone@example.org", "is not a public key of age"),
         (str(pyrage.x25519.Identity.generate()), "is a secret key, which must not be here"),
+        (f" '{pyrage.x25519.Identity.generate()}'", "is a secret key, which must not be here"),
+        (f"# my key\n{pyrage.x25519.Identity.generate()}\n", "is a secret key, which must not be here"),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nSECRET-KEY-x", "is a secret key, which must not be here"),
+        (str(pyrage.x25519.Identity.generate())[6:-3], "is not a public key of age"),
     ],
     # The key is another one in each process, but all processes of a run must give a test the same name.
-    ids=["not a key", "a key of SSH", "an address", "a secret key"],
+    ids=[
+        "not a key",
+        "a key of SSH",
+        "an address",
+        "a secret key",
+        "a secret key in quotation marks",
+        "a file with a secret key",
+        "a secret key of SSH",
+        "a part of a secret key",
+    ],
 )
 def test_a_recipient_that_cannot_be_used_is_refused_at_the_start(
     command: Command, recipient: str, words: str
@@ -142,7 +155,7 @@ def test_a_recipient_that_cannot_be_used_is_refused_at_the_start(
     done = command("doctor", THIRD_THURSDAY_BACKUP__RECIPIENT=recipient)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert words in done.err
-    assert "AGE-SECRET-KEY-" not in done.err
+    assert "CRET-KEY-" not in done.err
     assert "THIRD_THURSDAY_BACKUP__RECIPIENT" in done.err
 
 

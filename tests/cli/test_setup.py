@@ -1,6 +1,7 @@
 """`setup` asks, checks each answer against reality, and writes a settings file that works."""
 
 import asyncio
+import os
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -171,6 +172,7 @@ async def test_each_wrong_answer_is_refused_in_one_line_and_asked_again(
             ("online room", "the usual one"),
             ("online room", "-"),
             ("database", "a-file/choir.sqlite"),
+            ("database", "choir?.sqlite"),
             ("database", f"postgresql://choir:secret@127.0.0.1:{nothing}/choir"),
             ("database", "var/choir.sqlite"),
             ("web address", "http://127.0.0.1:8000"),
@@ -197,7 +199,7 @@ async def test_each_wrong_answer_is_refused_in_one_line_and_asked_again(
     )
     assert code == 0, shown
     refused = [line for line in shown.splitlines() if line.lstrip().startswith("Not accepted: ")]
-    assert len(refused) == 19, shown
+    assert len(refused) == 20, shown
     for words in (
         "give another address",
         "whenever we like",
@@ -207,6 +209,7 @@ async def test_each_wrong_answer_is_refused_in_one_line_and_asked_again(
         "YYYY-MM-DD",
         "a-file is not a folder",
         "the database cannot be",
+        "must not contain ? or #",
         "members cannot open http://127.0.0.1:8000",
         "choose another port",
         "cannot be reached",
@@ -225,7 +228,9 @@ async def test_without_a_relay_nothing_is_secret(folder: Path) -> None:
             *COMMUNITY,
             *TIMES,
             ("Is that right?", ""),
-            *PLACES,
+            ("online room", ""),
+            ("database", "~/choir.sqlite"),
+            ("web address", "https://meet.choir.example.org"),
             ("which port", str(free_loopback_port())),
             ("relay's name", ""),
         ],
@@ -234,7 +239,17 @@ async def test_without_a_relay_nothing_is_secret(folder: Path) -> None:
     )
     assert code == 0, shown
     assert "Wrote choir.toml." in shown
-    assert "[mail]" not in (folder / "choir.toml").read_text()
+    assert "write another [[series]] into it" in shown
+    text = (folder / "choir.toml").read_text()
+    assert "[mail]" not in text and "another [[series]] below" in text
+    settings = load_settings(folder / "choir.toml", {})
+    assert settings.database.url == f"sqlite:///{Path.home()}/choir.sqlite"
+    table = text[text.index("[[series]]") :]
+    (folder / "choir.toml").write_text(f"{text}\n{table.replace('ward-round-chor', 'second')}")
+    assert [series.slug for series in load_settings(folder / "choir.toml", {}).series] == [
+        "ward-round-chor",
+        "second",
+    ]
 
 
 @pytest.mark.parametrize("asked", [0, 3, 6, 11])
@@ -276,6 +291,15 @@ def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     assert file.read_text() == "mine" and list(tmp_path.iterdir()) == [file]
     checks.write_settings(file, "theirs", private=True, replace=True)
     assert file.read_text() == "theirs" and stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_draft_of_a_killed_setup_and_a_link_to_the_file_hinder_nothing(tmp_path: Path) -> None:
+    (tmp_path / f".my.toml.{os.getpid()}").write_text("half")
+    checks.write_settings(tmp_path / "my.toml", "mine", private=True, replace=False)
+    link = tmp_path / "link.toml"
+    link.symlink_to(tmp_path / "my.toml")
+    checks.write_settings(link, "theirs", private=True, replace=True)
+    assert link.is_symlink() and (tmp_path / "my.toml").read_text() == "theirs"
 
 
 @pytest.mark.parametrize(

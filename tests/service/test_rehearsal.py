@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+import signal
 import sqlite3
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -18,8 +20,9 @@ from scheduler.domain.token import Keys
 from scheduler.service.rehearsal import Rehearsal, newest_backup, rehearse
 from scheduler.service.restore import restore
 from scheduler.service.scheduled_backups import BackupPlan, ScheduledBackups, setup_problem
-from scheduler.store import age_files, service_state
+from scheduler.store import age_files, postgres_backups, service_state
 from scheduler.store.database import Database
+from scheduler.store.scratch_folder import scratch_folder
 from tests.installation import COMMUNITY, Installation, open_installation
 from tests.postgres import execute
 
@@ -274,7 +277,22 @@ async def test_an_encrypted_backup_is_rehearsed_and_restored_with_its_secret_key
         identity=key,
     )
     assert set(await installation.states()) == {"Ann", "Bo"}
-    assert not list(installation.folder.glob(".decrypted-*"))
+    assert not list(installation.folder.glob("*.decrypted"))
+
+
+async def test_what_a_killed_rehearsal_left_is_deleted_by_the_next_one_but_not_what_a_running_one_uses(
+    installation: Installation, scratch: Path
+) -> None:
+    file = await backed_up(installation)
+    left = scratch / "third-thursday-rehearsal-left"
+    (left / "restored").mkdir(parents=True)
+    (left / "restored" / "scratch.sqlite").write_text("ann@example.org")
+    foreign = scratch / "third-thursday-rehearsal.txt"
+    foreign.write_text("mine")
+    with scratch_folder("third-thursday-rehearsal-") as running:
+        assert (await rehearsed(installation, file)).compared
+        assert set(scratch.iterdir()) == {running, foreign}
+    assert list(scratch.iterdir()) == [foreign]
 
 
 async def databases(server: str) -> set[str]:
@@ -361,6 +379,52 @@ async def test_a_scratch_database_that_is_named_must_be_empty_and_is_emptied_aga
             assert (await installation.states()) == {"Ann": "sent", "Bo": "sent"}
         async with open_installation(tmp_path, NOW) as installation:
             assert "needs a scratch database" in await refusal(installation, file, scratch)
+    finally:
+        await execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+KILLED_REHEARSAL = """
+import asyncio, os, pathlib, signal, sys
+from scheduler.store.database import Database
+from scheduler.store.postgres_backups import restore_dump, scratch_database
+
+async def main(live, file, url):
+    async with scratch_database(Database(live), url) as scratch:
+        await restore_dump(pathlib.Path(file), scratch)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+async def test_the_scratch_database_of_a_killed_rehearsal_is_deleted_by_the_next_one(
+    postgres_url: str, postgres_server: str, tmp_path: Path, *, is_named: bool
+) -> None:
+    name = f"{postgres_url.rpartition('/')[2]}_scratch"
+    await execute(postgres_server, f"CREATE DATABASE {name}")
+    url = f"{postgres_server}/{name}" if is_named else ""
+    try:
+        async with open_installation(tmp_path, NOW, url=postgres_url) as installation:
+            await filled(installation)
+            file = await backed_up(installation)
+            before = await databases(postgres_server)
+            killed = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", KILLED_REHEARSAL, postgres_url, str(file), url
+            )
+            assert await killed.wait() == -signal.SIGKILL
+            assert len(await databases(postgres_server) - before) == (0 if is_named else 1)
+            for _ in range(2):
+                assert (await rehearsed(installation, file, scratch_url=url)).compared
+            assert await databases(postgres_server) == before
+            # One that is running keeps its own.
+            async with postgres_backups.scratch_database(installation.database, url) as running:
+                if is_named:
+                    with pytest.raises(Problem, match="another rehearsal uses"):
+                        await rehearsed(installation, file, scratch_url=url)
+                else:
+                    assert (await rehearsed(installation, file)).compared
+                await postgres_backups.restore_dump(file, running)
     finally:
         await execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
 

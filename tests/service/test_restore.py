@@ -1,5 +1,6 @@
 """A backup taken while the service runs, and restoring it without mailing anybody twice."""
 
+import os
 import sqlite3
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -206,3 +207,22 @@ async def test_a_copy_of_a_postgresql_database_is_noticed_and_pauses_sending(
         await installation.tick()
         assert installation.mails() == []
     await execute(postgres_server, f"DROP DATABASE {name}_copy WITH (FORCE)")
+
+
+async def test_what_a_killed_restore_left_hinders_none_and_is_deleted_by_the_next_one(
+    installation: Installation,
+) -> None:
+    """In a container, every process may have the ID of the one that was killed."""
+    file = await keep(installation)
+    left = [
+        installation.folder / name
+        for name in (f".test.sqlite.{os.getpid()}", ".test.sqlite.4711-wal", f".secret.{os.getpid()}")
+    ]
+    foreign = installation.folder / ".other.sqlite.4711"
+    for half in (*left, foreign):
+        half.write_text("ann@example.org")
+    await put_back(installation, file)
+    assert not left[0].exists() and not left[1].exists() and foreign.exists()
+    async with installation.database.read() as connection:
+        pause = await current_pause(connection)
+    assert pause and (installation.folder / "secret").exists()

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import os
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
@@ -109,6 +108,25 @@ async def test_only_the_newest_are_kept_and_nothing_but_our_own_is_deleted(
     assert outside.read_text() == "mine"
 
 
+async def test_the_backups_of_a_new_database_push_out_those_of_the_former_one_only_after_a_month(
+    installation: Installation,
+) -> None:
+    """As after a start without the disk on which the database is."""
+    of = plan(installation)
+    of.folder.mkdir(mode=0o700)
+    former = [name(1), name(2), name(3)]
+    for file in former:
+        (of.folder / file).write_text("the right one")
+    making = scheduled(installation, of)
+    for _ in range(6):
+        assert await making.look()
+        installation.clock.pass_(DAY)
+    assert names(of) == [*former, name(7), name(8), name(9)]
+    installation.clock.pass_(30 * DAY)
+    assert await making.look()
+    assert len(names(of)) == 3 and not set(former) & set(names(of))
+
+
 async def test_what_a_killed_process_left_is_never_a_backup_and_is_cleared_away(
     installation: Installation,
 ) -> None:
@@ -119,7 +137,7 @@ async def test_what_a_killed_process_left_is_never_a_backup_and_is_cleared_away(
         of.folder / f".{name(3)}.4711-journal",
         of.folder / f".{name(3, 'dump.age')}.json.4711",
         of.folder / f"{name(3, 'dump')}.json",
-        installation.folder / f".{name(3, 'sqlite.age')}.{os.getpid()}",
+        installation.folder / f".{name(3, 'sqlite.age')}.815",
     ]
     for half in halves:
         half.write_text("half")

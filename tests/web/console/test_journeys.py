@@ -1,4 +1,4 @@
-"""The console in a real browser: a convenor's tasks on a telephone and on a desktop, and every page for everybody."""
+"""The console in a real browser: a convenor's tasks on a telephone and on a desktop."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -7,14 +7,10 @@ import httpx
 import pytest
 
 from tests.installation import Installation
-from tests.service.test_join_requests import wait_at_the_desk
 from tests.web.console.conftest import sign_in_link
-from tests.web.test_accessible import violations
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
-
-KEY = "conversation-for-kindness/2026-11-19"
 
 
 async def open_console(
@@ -81,62 +77,3 @@ async def test_a_convenor_moves_a_meeting_tells_members_and_writes_a_notice_with
     assert [line for line in sent if line.startswith("update ")] == ["update Ann", "update Bo", "update Cy"]
     assert messages == []
     await page.context.close()
-
-
-@pytest.mark.proof
-@pytest.mark.short
-async def test_every_page_of_the_console_is_accessible_and_fits_the_smallest_phone(
-    address: str, browser: "Browser", invited: Installation
-) -> None:
-    request = await wait_at_the_desk(invited)
-    found: dict[str, list[str]] = {}
-    for scheme, width in (("light", 1280), ("dark", 320)):
-        page = await open_console(browser, address, invited, width=width, scheme=scheme)
-        await page.goto(f"{address}/convenor/notices/write")
-        await page.get_by_label("Subject").fill("A word")
-        await page.get_by_label("Text", exact=True).fill("## Tea\n\n- one\n\n| a | b |\n|---|---|\n| 1 | 2 |")
-        await page.get_by_role("button", name="Save and look at it").click()
-        await page.get_by_role("button", name="Send to 3 members").wait_for()
-        draft = page.url.removeprefix(address).partition("?")[0]
-        paths = [
-            "/convenor/",
-            "/convenor/meetings",
-            "/convenor/meetings?past=1",
-            f"/convenor/meetings/{KEY}",
-            f"/convenor/meetings/{KEY}/move",
-            f"/convenor/meetings/{KEY}/cancel",
-            f"/convenor/meetings/{KEY}/tell",
-            f"/convenor/meetings/{KEY}/answers",
-            "/convenor/meetings/add",
-            "/convenor/notices",
-            "/convenor/notices/1",
-            "/convenor/notices/write",
-            draft,
-            f"{draft}/edit",
-            "/convenor/members",
-            "/convenor/members?q=nobody",
-            "/convenor/members/add",
-            "/convenor/members/2",
-            "/convenor/members/2/edit",
-            "/convenor/members/2/erase",
-            "/convenor/desk",
-            f"/convenor/desk/{request}",
-            "/convenor/returns",
-            "/convenor/team",
-            "/convenor/team/appoint",
-            "/convenor/team/1",
-            "/convenor/audit",
-            "/convenor/sessions",
-            "/convenor/passkeys",
-            "/convenor/sign-in",
-            "/convenor/sign-in/x",
-        ]
-        for path in paths:
-            await page.goto(address + path)
-            assert await page.locator("h1").count() == 1, path
-            if wrong := await violations(page):
-                found[f"{scheme} {path}"] = wrong
-            if await page.evaluate("document.documentElement.scrollWidth") > width:
-                found[f"{scheme} {path} width"] = [str(width)]
-        await page.context.close()
-    assert found == {}

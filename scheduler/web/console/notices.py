@@ -77,7 +77,7 @@ async def listing(request: Request) -> Response:
         active="notices",
         drafts=await drafts.unsent_drafts(site.database),
         notices=[
-            (notice, _about(notice.kind, notice.subject), sum(states.values()), states)
+            (notice, _about(notice.kind, notice.subject), sum(states.values()), states.get("sent", 0))
             for notice, states in latest
         ],
         templates=[(name, subject) for name, (subject, _) in _TEMPLATES.items()],

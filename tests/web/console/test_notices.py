@@ -58,6 +58,8 @@ async def test_a_notice_is_written_looked_at_tested_and_sent_after_a_pause(
     page = (await ann.get(progress)).text
     assert "Finished." in page and "3 of 3 emails went out" in page and "data-hx-get" not in page
     assert (await ann.get(path)).headers["location"] == progress
+    listed = (await ann.get("/convenor/notices")).text
+    assert re.search(r'>Tea<.*data-label="Sent">3</td>.*data-label="Members">3</td>', listed)
 
 
 async def test_pressing_again_reloading_and_two_convenors_send_it_once(

@@ -141,11 +141,12 @@ async def _search(connection: AsyncConnection, query: Select[Any]) -> Sequence[A
     what checks each inserted row must not be planned each time.
     """
     if connection.dialect.name == "sqlite":
-        return (await connection.execute(query)).all()
+        found: Sequence[Any] = (await connection.execute(query)).all()
+        return found
     await connection.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
-    rows = (await connection.execute(query)).all()
+    found = (await connection.execute(query)).all()
     await connection.execute(text("SET LOCAL plan_cache_mode = auto"))
-    return rows
+    return found
 
 
 async def changed_members(connection: AsyncConnection, since: int) -> dict[str, list[int]] | None:

@@ -319,6 +319,7 @@ class Planner:
             waits = await self._waits(connection, followed, now)
         self._waits_end = sorted(wait.over for wait in waits.values() if wait.over > now)
         pending = []
+        among_by_notice: dict[int, Mapping[str, Sequence[int]] | None] = {}
         for notice in followed:
             reach = self._reach(notice, waits, now)
             for due in dues.get(notice.id, {}).values():
@@ -330,7 +331,10 @@ class Planner:
         # Latest first, so that a sender running meanwhile sees that the earlier ones are superseded.
         for notice, due, reach in sorted(pending, key=lambda row: (row[1].due, row[0].id), reverse=True):
             firsts = dict.fromkeys(zones if due.zone == EVERY_ZONE else [due.zone], 1)
-            among = await self._missing_followers(notice)
+            if notice.id not in among_by_notice:
+                # One search finds those of all zones, which may each have a due instant of their own.
+                among_by_notice[notice.id] = await self._missing_followers(notice)
+            among = among_by_notice[notice.id]
             if reach.latecomers and among is None:
                 async with self._database.read() as connection:
                     latecomers = await fan_out.first_latecomers(connection, notice, due.due, reach)

@@ -17,18 +17,22 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from scheduler.domain.audience import Audience
 from scheduler.domain.occurrence import Occurrence, Series, slugs_by_choice
-from scheduler.domain.policy import Kind, Policy
+from scheduler.domain.policy import Kind, Policy, identity
 from scheduler.service.follows import follow
 from scheduler.service.forecast import forecast
 from scheduler.service.invitations import invitations
 from scheduler.service.occurrences import Change, amend, tell
 from scheduler.store import members, occurrences
+from scheduler.store.ledger.reports import Report
 from tests.clock import FakeClock
 from tests.installation import SERIES, Installation, address_of, empty_database, open_installation
 
 BEGIN = datetime(2026, 11, 2, 12, tzinfo=UTC)
 FORTNIGHT = Policy(slug="fortnight", kind=Kind.INVITATION, lead=timedelta(days=14))
 HOUR = Policy(slug="hour", kind=Kind.REMINDER, lead=timedelta(hours=1))
+FORTNIGHT_BEFORE = timedelta(days=14)
+QUEUED_AHEAD = timedelta(hours=1)
+"""How long before its due instant a mail is queued."""
 
 
 def weekly(slug: str, day: str, *, by_choice: bool = False) -> Series:
@@ -266,8 +270,28 @@ class Choice:
         return self.follows and not self.away
 
 
+@dataclass
+class Announced:
+    """A change of a meeting that members were told, and who had been invited but was away."""
+
+    notice: int
+    key: str
+    at: datetime
+    until: datetime
+    told: set[str]
+    missed: set[str]
+
+
 class Following(RuleBasedStateMachine):
-    """Members join, follow and stop following while a service runs; each is told exactly what the policies say."""
+    """Members join, follow and stop following, and meetings are moved and cancelled, while a service runs. Each member
+    is told exactly what the policies say.
+
+    A mail is queued for who follows the series an hour before it is due, or at a later moment if they may still be sent
+    it: a reminder if they have followed since before it was due, an invitation unless they came after it opened and the
+    meeting before is still to come or being held. It is sent at the first moment, from its due instant to the start of
+    the meeting, at which they follow, even if they stopped and came back in the meantime. A change goes to all who
+    follow at that moment, and to all who were sent the invitation; of these, who is away is told when they return.
+    """
 
     names = ("Ann", "Bo", "Cy")
 
@@ -278,6 +302,8 @@ class Following(RuleBasedStateMachine):
         self._folder = Path(tempfile.mkdtemp(dir=os.environ.get("TMPDIR")))
         self._history: dict[tuple[str, str], list[Choice]] = {}
         self._away: set[str] = set()
+        self._changes: dict[str, list[Occurrence]] = {}
+        self._announced: list[Announced] = []
 
     def _do(self, act: Awaitable[object]) -> None:
         async def acted() -> None:
@@ -341,6 +367,44 @@ class Following(RuleBasedStateMachine):
             history.append(Choice(history[-1].follows, now, away=away))
         self._do(self.installation.tick())
 
+    @rule(
+        slug=st.sampled_from([one.slug for one in ALL]),
+        later=st.booleans(),
+        hours=st.sampled_from([None, -3, 3, 26]),
+    )
+    def change_meeting(self, slug: str, later: bool, hours: int | None) -> None:
+        """Move or cancel the next meeting of a series, or the one after it, and tell members."""
+        self._pass(timedelta(minutes=7))
+        self._do(self._change_meeting(slug, 1 if later else 0, hours))
+
+    async def _change_meeting(self, slug: str, which: int, hours: int | None) -> None:
+        database, now = self.installation.database, self.installation.clock.now()
+        async with database.read() as connection:
+            stored = await occurrences.all_occurrences(connection, since=now, series=slug)
+        soon = now + timedelta(hours=4)
+        before = [one for one in stored if one.is_held and one.starts > soon][which]
+        if before.revision and hours is not None:
+            return
+        change = Change(cancel=True)
+        if hours is not None:
+            change = Change(move_to=before.starts.replace(tzinfo=None) + timedelta(hours=hours))
+        invited = {row.name for row in await self._sent("invitation", before.key)}
+        here = {name for name, _ in self._history} - self._away
+        amended = await amend(database, self.installation.by_slug, before.key, change, now=now)
+        self._changes.setdefault(before.key, [before]).append(amended.after)
+        published = await tell(database, amended, by_choice=slugs_by_choice(ALL), now=now)
+        await self.installation.tick()
+        followers = {name for name in here if self._history[name, slug][-1].follows}
+        told = {row.name for row in await self.installation.reports(notice=published.notice, state="sent")}
+        assert told == followers | invited & here, f"{before.key}, {change}"
+        until = before.ends if amended.after.cancelled else amended.after.starts
+        self._announced.append(
+            Announced(published.notice, before.key, now, until, told, invited & self._away)
+        )
+
+    async def _sent(self, kind: str, key: str) -> list[Report]:
+        return await self.installation.reports(kind=kind, occurrence=key, state="sent")
+
     @rule()
     def restart(self) -> None:
         self.installation.restart()
@@ -365,62 +429,104 @@ class Following(RuleBasedStateMachine):
             shutil.rmtree(self._folder)
 
     async def _check(self) -> None:
-        now = self.installation.clock.now()
-        sent = {
-            (row.name, row.kind, row.occurrence): row.sent_at
-            for row in await self.installation.reports(state="sent")
-        }
+        sent = await self.installation.reports(state="sent")
+        for row in sent:
+            assert row.occurrence and row.sent_at
+            if row.kind in ("invitation", "reminder"):
+                choice = self._choice(row.name, row.occurrence.partition("/")[0], row.sent_at)
+                assert choice and choice.is_told, f"{row.name} was sent the {row.kind} of {row.occurrence}"
+        invited = [(row.name, row.occurrence) for row in sent if row.kind == "invitation"]
+        assert len(invited) == len(set(invited))
+        reminded = {(row.name, row.identity) for row in sent if row.kind == "reminder"}
         async with self.installation.database.read() as connection:
             stored = await occurrences.all_occurrences(connection)
-        for (name, kind, key), at in sent.items():
-            assert key and at
-            assert self._followed(name, key.partition("/")[0], at), f"{name} was sent the {kind} of {key}"
+        for one in stored:
+            self._changes.setdefault(one.key, [one])
         for (name, slug), history in self._history.items():
-            meetings = [one for one in stored if one.series == slug]
-            for before, one in zip([None, *meetings], meetings, strict=False):
-                if history[0].since >= one.starts or one.starts > now:
-                    continue
-                reminded = (name, "reminder", one.key) in sent
-                due = one.starts - timedelta(hours=1)
-                if self._followed_through(name, slug, due):
-                    assert reminded, f"{name}, reminder of {one.key}"
-                elif reminded:
-                    # It was queued, and waited until they followed again.
-                    queued = any(
-                        choice.is_told and choice.since <= due and end >= due - timedelta(hours=1)
-                        for choice, end in self._spells(name, slug, now)
-                    )
-                    assert queued, f"{name}, reminder of {one.key}"
-                opens = max(due - timedelta(days=14) + timedelta(hours=1), BEGIN)
-                if before and before.starts > BEGIN and opens <= BEGIN:
-                    opens = before.ends
-                invited = (name, "invitation", one.key) in sent
-                expected = any(
-                    choice.is_told
-                    and self._opens_for(choice, opens, before) <= min(end, one.starts - timedelta(minutes=1))
-                    for choice, end in self._spells(name, slug, now)
-                )
-                assert invited == expected, f"{name}, invitation to {one.key}: {history}"
+            for key in (one.key for one in stored if one.series == slug):
+                told = f"{name} and {key}: {history}, {self._changes[key]}"
+                assert ((name, key) in invited) == self._is_invited(name, key), f"invitation of {told}"
+                for version in {one.starts: one for one in self._changes[key]}.values():
+                    reminder = identity(Kind.REMINDER, version, "hour")
+                    expected = self._is_reminded(name, key, version.starts)
+                    assert ((name, reminder) in reminded) == expected, f"{reminder} of {told}"
+        for change in self._announced:
+            told_later = {row.name for row in sent if row.notice == change.notice} - change.told
+            assert told_later == self._told_on_return(change), f"{change}"
 
-    @staticmethod
-    def _opens_for(choice: Choice, opens: datetime, before: Occurrence | None) -> datetime:
-        """When a member who follows since then is invited."""
-        if choice.since <= opens or before is None or choice.since > before.starts:
-            return max(opens, choice.since)
-        return max(choice.since, before.ends)
+    def _is_invited(self, name: str, key: str) -> bool:
+        """Whether there is a moment at which the invitation is queued, and one at which it is sent."""
+        slug = key.partition("/")[0]
+        queued = False
+        for at in self._moments(name, slug):
+            choice, meeting = self._choice(name, slug, at), self._meeting(key, at)
+            if choice and choice.is_told and meeting.is_held and at < meeting.starts:
+                earlier = [one for one in self._held(slug, at) if one.starts < meeting.starts]
+                opens = meeting.starts - FORTNIGHT_BEFORE
+                if opens < BEGIN:
+                    # It was open when the policy was adopted.
+                    opens = max([opens, BEGIN, *(one.ends for one in earlier if one.starts > BEGIN)])
+                before = max(earlier, key=lambda one: one.starts, default=None)
+                waits = before and before.ends > at and opens < choice.since <= before.starts
+                queued |= at >= opens - QUEUED_AHEAD and not waits
+                if queued and at >= opens:
+                    return True
+        return False
 
-    def _spells(self, name: str, slug: str, now: datetime) -> list[tuple[Choice, datetime]]:
-        history = self._history[name, slug]
-        ends = [*(choice.since for choice in history[1:]), now]
-        return list(zip(history, ends, strict=True))
+    def _is_reminded(self, name: str, key: str, starts: datetime) -> bool:
+        """Whether the same is true of the reminder of a meeting at `starts`."""
+        slug, due = key.partition("/")[0], starts - timedelta(hours=1)
+        queued = False
+        for at in self._moments(name, slug):
+            choice, meeting = self._choice(name, slug, at), self._meeting(key, at)
+            if choice and choice.is_told and meeting.is_held and meeting.starts == starts and at < starts:
+                queued |= at >= due - QUEUED_AHEAD and choice.since <= due
+                if queued and at >= due:
+                    return True
+        return False
 
-    def _followed(self, name: str, slug: str, at: datetime) -> bool:
-        return [one.is_told for one in self._history[name, slug] if one.since <= at][-1]
+    def _told_on_return(self, change: Announced) -> set[str]:
+        """Who was invited and away, and returned while that was the last change and still useful to know."""
+        later = (other.at for other in self._announced if other.key == change.key and other.at > change.at)
+        until = min([change.until, *later])
+        slug = change.key.partition("/")[0]
+        return {
+            name
+            for name in change.missed
+            if any(
+                not choice.away and change.at < choice.since < until for choice in self._history[name, slug]
+            )
+        }
 
-    def _followed_through(self, name: str, slug: str, due: datetime) -> bool:
-        """Whether a member followed a series when a reminder was due."""
-        earlier = [one.is_told for one in self._history[name, slug] if one.since <= due]
-        return bool(earlier) and earlier[-1]
+    def _moments(self, name: str, slug: str) -> list[datetime]:
+        """All moments until now at which anything may begin to be true, in their order."""
+        moments = {BEGIN} | {choice.since for choice in self._history[name, slug]}
+        for key, versions in self._changes.items():
+            if key.partition("/")[0] == slug:
+                moments |= {one.changed_at for one in versions if one.revision}
+                for one in versions:
+                    moments.add(one.ends)
+                    for due in (
+                        one.starts - FORTNIGHT_BEFORE,
+                        one.starts - timedelta(hours=1),
+                        # An invitation that was already open is due then.
+                        one.ends,
+                    ):
+                        moments |= {due, due - QUEUED_AHEAD}
+        return sorted(moment for moment in moments if BEGIN <= moment <= self.installation.clock.now())
+
+    def _meeting(self, key: str, at: datetime) -> Occurrence:
+        """A meeting as it was at a moment."""
+        first, *later = self._changes[key]
+        return [first, *(one for one in later if one.changed_at <= at)][-1]
+
+    def _held(self, slug: str, at: datetime) -> list[Occurrence]:
+        keys = [key for key in self._changes if key.partition("/")[0] == slug]
+        return [one for one in (self._meeting(key, at) for key in keys) if one.is_held]
+
+    def _choice(self, name: str, slug: str, at: datetime) -> Choice | None:
+        earlier = [choice for choice in self._history[name, slug] if choice.since <= at]
+        return earlier[-1] if earlier else None
 
 
 TestFollowing = Following.TestCase

@@ -7,18 +7,20 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
+    ARRAY,
+    BigInteger,
     ColumnElement,
-    Integer,
     Select,
     Text,
     and_,
+    any_,
     cast,
     exists,
     func,
     literal,
     or_,
     select,
+    text,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -132,6 +134,21 @@ async def missing_followers(connection: AsyncConnection, notice: Notice) -> dict
     return await _by_zone(connection, query)
 
 
+async def _search(connection: AsyncConnection, query: Select[Any]) -> Sequence[Any]:
+    """Execute a query that PostgreSQL plans for the present size of its tables.
+
+    Else it keeps a plan from before the first fan-out, which reads all deliveries for each member. Only for this query:
+    what checks each inserted row must not be planned each time.
+    """
+    if connection.dialect.name == "sqlite":
+        found: Sequence[Any] = (await connection.execute(query)).all()
+        return found
+    await connection.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
+    found = (await connection.execute(query)).all()
+    await connection.execute(text("SET LOCAL plan_cache_mode = auto"))
+    return found
+
+
 async def changed_members(connection: AsyncConnection, since: int) -> dict[str, list[int]] | None:
     """Return, by zone, the numbers of the members who changed after a mark; None if they are more than BATCH."""
     query = select(members.c.id, members.c.zone).where(members.c.changed > since).limit(BATCH + 1)
@@ -140,7 +157,7 @@ async def changed_members(connection: AsyncConnection, since: int) -> dict[str, 
 
 async def _by_zone(connection: AsyncConnection, query: Select[Any]) -> dict[str, list[int]] | None:
     by_zone: dict[str, list[int]] = {}
-    for number, zone in (found := (await connection.execute(query)).all()):
+    for number, zone in (found := await _search(connection, query)):
         by_zone.setdefault(zone, []).append(number)
     return by_zone if len(found) <= BATCH else None
 
@@ -213,11 +230,7 @@ async def fan_out(
         member_zone == zone,
         in_audience(audience) if audience is not None else _is_for(notice, due, reach),
         *_wants_and_misses(notice),
-        *(
-            [members.c.id.in_(_from_json(json.dumps(among), is_sqlite=is_sqlite))]
-            if among is not None
-            else []
-        ),
+        *([_is_one_of(json.dumps(among), is_sqlite=is_sqlite)] if among is not None else []),
         *([members.c.changed > changed_since] if changed_since is not None else []),
     )
     page = (
@@ -228,9 +241,8 @@ async def fan_out(
         .subquery()
     )
     as_json = func.json_group_array(page.c.id) if is_sqlite else cast(func.json_agg(page.c.id), Text)
-    last, count, numbers = (
-        await connection.execute(select(func.max(page.c.id), func.count(), as_json).select_from(page))
-    ).one()
+    summary = select(func.max(page.c.id), func.count(), as_json).select_from(page)
+    ((last, count, numbers),) = await _search(connection, summary)
     if not count:
         return None
     chunks = -(-count // CHUNK)
@@ -249,7 +261,7 @@ async def fan_out(
         literal("late" if is_late else ""),
         literal(due, dues.c.due.type),
         literal(ready, dues.c.due.type),
-    ).where(members.c.id.in_(_from_json(numbers, is_sqlite=is_sqlite)))
+    ).where(_is_one_of(numbers, is_sqlite=is_sqlite))
     columns = ["notice", "member", "zone", "locale", "chunk", "state", "reason", "due", "next_try"]
     insertion = insert_into(connection, deliveries).from_select(columns, rows)
     await connection.execute(insertion.on_conflict_do_nothing())
@@ -258,9 +270,8 @@ async def fan_out(
     return int(last) if count == BATCH else None
 
 
-def _from_json(numbers: str, *, is_sqlite: bool) -> Select[tuple[int]]:
-    """Return a query for the numbers in a JSON list, which is one parameter however long it is."""
+def _is_one_of(numbers: str, *, is_sqlite: bool) -> ColumnElement[bool]:
+    """Return the condition that a member's number is in a JSON list, which is one parameter however long it is."""
     if is_sqlite:
-        return select(func.json_each(numbers).table_valued("value").c.value)
-    elements = func.json_array_elements_text(cast(literal(numbers, Text), JSON))
-    return select(cast(elements.column_valued("number"), Integer))
+        return members.c.id.in_(select(func.json_each(numbers).table_valued("value").c.value))
+    return members.c.id == any_(cast(json.loads(numbers), ARRAY(BigInteger)))

@@ -151,11 +151,6 @@ async def send_notice(
         raise Refused(f"the audience '{audience_text}' has no active member; nobody was told")
     if begun is None and recipients not in (None, number):
         raise Refused(f"it would now go to {number} members, not to {recipients}")
-    if begun is None:
-        async with database.write() as connection:
-            await audit.record(
-                connection, by, "notice-sent", after={"to": audience_text, "members": number}, now=now
-            )
     return await publish_notice(
         database,
         audience=audience,
@@ -168,6 +163,8 @@ async def send_notice(
         audience_text=audience_text,
         at=at if isinstance(at, str) else None,
         expires=max(dues.values(), default=now) + expires,
+        by=by,
+        act="notice-sent",
     )
 
 
@@ -179,12 +176,15 @@ async def publish_notice(
     dues: Mapping[str, datetime],
     now: datetime,
     identity: str,
+    by: Actor = SERVICE,
+    act: str = "",
     **notice: Any,
 ) -> PublishedNotice:
     """Create a notice and its deliveries; nothing is sent before all of them exist.
 
     `dues` are by zone (UTC). `notice` gives the other columns of the notice. Its identity is unique: another call with
-    the same one completes what an interrupted call began, and otherwise does nothing.
+    the same one completes what an earlier call has begun, interrupted or not, and otherwise does nothing. With `act`,
+    the audit log says who did it, once.
     """
     async with database.write() as connection:
         published = await notices.by_identity(connection, identity)
@@ -203,6 +203,9 @@ async def publish_notice(
             )
             await notices.set_dues(connection, number, dues)
             published = await notices.by_id(connection, number)
+        elif notice.get("body") != published.body:
+            # Nothing of it was sent: the last words count.
+            await notices.change(connection, published.id, body=notice.get("body", ""))
         assert published
         number = published.id
         dues = {zone: due.due for zone, due in (await notices.dues_of(connection, number)).items()}
@@ -223,9 +226,18 @@ async def publish_notice(
     async with database.write() as connection:
         for zone in dues:
             await notices.mark_fanned(connection, number, zone, now)
-        await notices.change(connection, number, ready=True)
+        is_first = await notices.make_ready(connection, number)
         await service_state.note_change(connection)
         recipients = sum((await reports.states(connection, number)).values())
+        if act and is_first:
+            await audit.record(
+                connection,
+                by,
+                act,
+                subject=notice.get("occurrence") or f"notice {number}",
+                after={"to": audience_text, "members": recipients},
+                now=now,
+            )
     return PublishedNotice(number, recipients)
 
 

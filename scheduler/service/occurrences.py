@@ -32,6 +32,7 @@ from scheduler.store import answers, audit, members, notices, occurrences, servi
 from scheduler.store.database import Database
 from scheduler.store.ledger import corrections, lifecycle, reports
 
+_CANCELLED = "meeting-cancelled"
 _NIGHT_BEGINS, _NIGHT_ENDS = time(23), time(6)
 
 
@@ -119,13 +120,14 @@ async def require_meetings(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeetingFile:
     """An occurrence as a convenor sees it: how many gave each answer, how many were told something else and could be
-    told (`to_tell`), why nobody can be (`nothing_to_tell`), and whether it may be removed."""
+    told (`to_tell`), why nobody can be (`nothing_to_tell`), whether it may be removed, and why it was cancelled."""
 
     occurrence: Occurrence
     answers: Mapping[str, int]
     to_tell: int
     nothing_to_tell: str
     can_remove: bool
+    reason: str
 
 
 async def read_file(
@@ -144,12 +146,14 @@ async def read_file(
             to_tell = pending.recipients
         except Refused as refusal:
             nothing = str(refusal).removeprefix(f"{key}: ")
+        cancelled = await audit.entries(connection, act=_CANCELLED, subject=key, limit=1)
     return MeetingFile(
         occurrence=occurrence,
         answers={answer: counts.get(answer, 0) for answer in ANSWERS},
         to_tell=to_tell,
         nothing_to_tell=nothing,
         can_remove=occurrence.extra and told is None,
+        reason=str(cancelled[0].after.get("reason", "")) if cancelled and occurrence.cancelled else "",
     )
 
 
@@ -189,12 +193,13 @@ async def amend(
     *,
     now: datetime,
     revision: int | None = None,
+    reason: str = "",
     by: Actor = SERVICE,
 ) -> Amended:
     """Change an occurrence without telling anybody.
 
-    `revision` is the one that the change was made from. Raises Refused if the change is not possible, or if somebody
-    else has changed the occurrence since that revision.
+    `revision` is the one that the change was made from, `reason` why it is cancelled, for the audit log. Raises Refused
+    if the change is not possible, or if somebody else has changed the occurrence since that revision.
     """
     async with database.write() as connection:
         before = await require_occurrence(connection, all_series, key, now)
@@ -208,20 +213,31 @@ async def amend(
             if after.starts != before.starts:
                 await occurrences.reset_answers(connection, key)
             await service_state.note_change(connection)
-            await _record_change(connection, by, before, after, now)
+            await _record_change(connection, by, before, after, reason, now)
         return Amended(before, after)
 
 
 async def _record_change(
-    connection: AsyncConnection, by: Actor, before: Occurrence, after: Occurrence, now: datetime
+    connection: AsyncConnection,
+    by: Actor,
+    before: Occurrence,
+    after: Occurrence,
+    reason: str,
+    now: datetime,
 ) -> None:
     act = "meeting-changed"
     if before.starts != after.starts:
         act = "meeting-moved"
     elif before.cancelled != after.cancelled:
-        act = "meeting-cancelled" if after.cancelled else "meeting-restored"
+        act = _CANCELLED if after.cancelled else "meeting-restored"
     await audit.record(
-        connection, by, act, subject=after.key, before=_for_log(before), after=_for_log(after), now=now
+        connection,
+        by,
+        act,
+        subject=after.key,
+        before=_for_log(before),
+        after={**_for_log(after), **({"reason": reason} if reason else {})},
+        now=now,
     )
 
 
@@ -345,12 +361,10 @@ async def _publish_change(
         expires = _useful_until(after, before)
         _require_useful(after, expires, now + hold)
         for earlier in await notices.about(connection, after.key):
-            if earlier.kind in (Kind.UPDATE, Kind.CANCELLATION) and not earlier.unwanted:
+            is_change = earlier.kind in (Kind.UPDATE, Kind.CANCELLATION)
+            if is_change and not earlier.unwanted and earlier.identity != _change_identity(after):
                 await notices.change(connection, earlier.id, unwanted="superseded")
                 await lifecycle.withdraw(connection, earlier.id, reason="superseded")
-        await audit.record(
-            connection, by, "change-told", subject=after.key, after={"mail": kind.value}, now=now
-        )
     return await publish_notice(
         database,
         audience=audience,
@@ -364,6 +378,8 @@ async def _publish_change(
         before_revision=before_revision,
         body=require_prose(words, "words"),
         expires=expires,
+        by=by,
+        act="change-told",
     )
 
 
@@ -454,9 +470,9 @@ async def tell_again(
         if recipients is not None and pending.recipients != recipients:
             raise Refused(f"it would now go to {pending.recipients} members, not to {recipients}")
         occurrence = after = pending.occurrence
-        if told_revision == occurrence.revision or await notices.by_identity(
-            connection, _change_identity(occurrence)
-        ):
+        begun = await notices.by_identity(connection, _change_identity(occurrence))
+        is_over = begun is not None and bool(begun.ready or begun.unwanted or begun.stopped_at)
+        if told_revision == occurrence.revision or is_over:
             # Each update needs its own revision. The start is the same, so the answers remain.
             after = replace(
                 occurrence,

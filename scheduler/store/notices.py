@@ -136,6 +136,12 @@ async def add(connection: AsyncConnection, **values: Any) -> int:
     return int(await connection.scalar(insert(notices).values(**values).returning(notices.c.id)) or 0)
 
 
+async def make_ready(connection: AsyncConnection, number: int) -> bool:
+    """Let a notice be sent; return whether it was not ready before."""
+    ready = update(notices).where(notices.c.id == number, ~notices.c.ready).values(ready=True)
+    return bool((await connection.execute(ready)).rowcount)
+
+
 async def change(connection: AsyncConnection, number: int, **values: Any) -> None:
     await connection.execute(update(notices).where(notices.c.id == number).values(**values))
 

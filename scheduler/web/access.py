@@ -1,7 +1,8 @@
 """Who may use a page: everybody, whoever has a personal link, or convenors and helpers who are signed in."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
+from functools import partial
 from urllib.parse import quote
 
 from starlette.requests import HTTPConnection, Request
@@ -9,7 +10,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from scheduler.domain.actor import Actor
 from scheduler.domain.locale import hour_cycle
-from scheduler.domain.localtime import describe_instant
+from scheduler.domain.localtime import describe_instant, format_date
+from scheduler.domain.occurrence import OccurrenceKey, Series
 from scheduler.service import sessions
 from scheduler.service.sessions import RECENT, Session
 from scheduler.web.site import PRIVATE, render_page, site_of
@@ -85,7 +87,8 @@ def render_console(
 ) -> HTMLResponse:
     """Return a page of the console. `active` names its part of the navigation.
 
-    The template gets the values, who is signed in, and `moment`, which writes an instant in their own time.
+    The template gets the values, who is signed in, `moment`, which writes an instant in their own time, and
+    `meeting_name`, which names the meeting of a key.
     """
     session = session_of(request)
     zone, cycle = session.member.zone, hour_cycle(session.member.locale)
@@ -100,8 +103,17 @@ def render_console(
         now=site_of(request).clock.now(),
         zone=zone,
         moment=lambda instant: describe_instant(instant, zone=zone, cycle=cycle),
+        meeting_name=partial(_meeting_name, site_of(request).by_slug),
         **values,
     )
+
+
+def _meeting_name(all_series: Mapping[str, Series], key: str) -> str:
+    """Return the date of a meeting, with several series after the title, by its key, which a move does not change."""
+    parsed = OccurrenceKey.parse(key)
+    series = all_series.get(parsed.series)
+    title = f"{series.title}, " if series and len(all_series) > 1 else ""
+    return f"{title}{format_date(parsed.date)}"
 
 
 def cookie_name(connection: HTTPConnection) -> str:

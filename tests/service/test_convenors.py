@@ -30,7 +30,7 @@ async def test_while_there_is_no_convenor_those_of_the_settings_are_appointed(da
     async with database.read() as connection:
         bo = await members.by_key(connection, "bo@example.org")
         assert bo and (bo.status, bo.zone, bo.role) == ("active", "Europe/London", "convenor")
-        entries = await audit.entries(connection)
+        entries = await audit.entries(connection, act="role-changed")
     assert [(entry.act, entry.actor_name, entry.after) for entry in entries] == [
         ("role-changed", SERVICE.name, {"role": "convenor"})
     ] * 2

@@ -382,9 +382,10 @@ class Following(RuleBasedStateMachine):
         async with database.read() as connection:
             stored = await occurrences.all_occurrences(connection, since=now, series=slug)
         soon = now + timedelta(hours=4)
-        before = [one for one in stored if one.is_held and one.starts > soon][which]
-        if before.revision and hours is not None:
+        ahead = [one for one in stored if one.is_held and one.starts > soon]
+        if len(ahead) <= which or (ahead[which].revision and hours is not None):
             return
+        before = ahead[which]
         change = Change(cancel=True)
         if hours is not None:
             change = Change(move_to=before.starts.replace(tzinfo=None) + timedelta(hours=hours))

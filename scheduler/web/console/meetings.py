@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from functools import partial
 from typing import TypeVar
-from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from starlette.exceptions import HTTPException
@@ -37,7 +36,7 @@ PLACES_FRESH = timedelta(minutes=1)
 _AHEAD = timedelta(days=370)
 _MOST = 13
 _MOST_PAST = 200
-_LONGEST_MESSAGE = 1_000
+_LONGEST_REASON = 1_000
 _CHECKS: Mapping[str, Callable[[str], object]] = {
     "topic": lambda text: require_line(text, ""),
     "speakers": lambda text: require_line(text, ""),
@@ -92,6 +91,7 @@ async def meeting(request: Request) -> Response:
     occurrence = file.occurrence
     typed = {name: getattr(occurrence, name) for name in _CHECKS}
     complaints: dict[str, str] = {}
+    revision = str(occurrence.revision)
     if request.method == "POST":
         sent = await fields(request)
         act, revision = (sent.get(name, [""])[-1] for name in ("act", "revision"))
@@ -125,6 +125,9 @@ async def meeting(request: Request) -> Response:
         usual_room=series.link,
         is_over=occurrence.ends <= site.clock.now(),
         typed=typed,
+        # A form that was refused keeps the state that it was made from, so that pressing again overwrites nothing.
+        revision=revision,
+        is_stale=revision != str(occurrence.revision),
         complaints=complaints,
         done=_DONE.get(request.query_params.get("done", ""), ""),
         **await _hour(request, occurrence, occurrence),
@@ -176,7 +179,7 @@ async def move(request: Request) -> Response:
 
 
 async def cancel(request: Request) -> Response:
-    """Cancel a meeting: GET asks; the reason is taken along to the page on which members are told."""
+    """Cancel a meeting: GET asks; the page on which members are told begins with the reason."""
     site, file = site_of(request), await _file(request)
     occurrence = file.occurrence
     reason, complaints = "", dict[str, str]()
@@ -184,12 +187,12 @@ async def cancel(request: Request) -> Response:
         sent = await fields(request)
         reason = sent.get("reason", [""])[-1].strip()
         try:
-            if len(reason) > _LONGEST_MESSAGE:
-                raise Refused(f"the reason has more than {_LONGEST_MESSAGE} characters")
+            if len(reason) > _LONGEST_REASON:
+                raise Refused(f"the reason has more than {_LONGEST_REASON} characters")
             require_prose(reason, "")
-            await _amend(request, occurrence, Change(cancel=True), sent.get("revision", [""])[-1])
-            query = urlencode({"done": "cancelled", "message": reason})
-            return RedirectResponse(f"{_path(occurrence)}/tell?{query}", 303, headers=PRIVATE)
+            revision = sent.get("revision", [""])[-1]
+            await _amend(request, occurrence, Change(cancel=True), revision, reason=reason)
+            return RedirectResponse(f"{_path(occurrence)}/tell?done=cancelled", 303, headers=PRIVATE)
         except Refused as refusal:
             complaints["reason"] = f"You need to look again: {refusal}."
     return render_console(
@@ -209,7 +212,7 @@ async def tell(request: Request) -> Response:
     """Tell members the present state of a meeting: GET shows how many it would go to."""
     site, file = site_of(request), await _file(request)
     occurrence = file.occurrence
-    message = request.query_params.get("message", "")[:_LONGEST_MESSAGE]
+    message = file.reason
     complaints: dict[str, str] = {}
     if request.method == "POST":
         sent = await fields(request)
@@ -338,7 +341,9 @@ async def _file(request: Request) -> MeetingFile:
     return file
 
 
-async def _amend(request: Request, occurrence: Occurrence, change: Change, revision: str) -> None:
+async def _amend(
+    request: Request, occurrence: Occurrence, change: Change, revision: str, *, reason: str = ""
+) -> None:
     site = site_of(request)
     await occurrences.amend(
         site.database,
@@ -347,6 +352,7 @@ async def _amend(request: Request, occurrence: Occurrence, change: Change, revis
         change,
         now=site.clock.now(),
         revision=int(revision) if revision.isdecimal() and len(revision) < 10 else -1,
+        reason=reason,
         by=actor_of(request),
     )
 

@@ -1,11 +1,13 @@
 """Convenors change meetings: nothing mails anybody but the button that says how many, and that once."""
 
+import asyncio
 from datetime import timedelta
 
 import httpx
 import pytest
 
 from scheduler.service.occurrences import read_file
+from scheduler.store.ledger import fan_out
 from tests.installation import Installation
 from tests.web.console.conftest import SignIn
 
@@ -72,7 +74,8 @@ async def test_who_edits_an_older_state_is_told_and_loses_nothing(
     await ann.post(PATH, data=await form(installation, topic="Theirs", act="save"))
     refused = await ann.post(PATH, data=old)
     assert refused.status_code == 422 and "changed by somebody else meanwhile" in refused.text
-    assert 'value="Mine"' in refused.text
+    assert 'value="Mine"' in refused.text and "look at the meeting as it is now" in refused.text
+    assert f'name="revision" value="{old["revision"]}"' in refused.text, "pressing again overwrites nothing"
     assert "Theirs" in (await ann.get("/convenor/meetings")).text
 
 
@@ -113,6 +116,36 @@ async def test_a_meeting_is_cancelled_with_a_reason_told_and_held_after_all(
     assert "This meeting is cancelled." in (await ann.get(PATH)).text
     restored = await ann.post(PATH, data=await form(installation, act="restore"))
     assert "takes place again" in (await ann.get(restored.headers["location"])).text
+
+
+async def test_two_who_tell_at_once_and_one_who_was_interrupted_tell_each_member_once(
+    ann: httpx.AsyncClient, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ann.post(PATH, data=await form(installation, topic="Tea", act="save"))
+    tell = {"number": "3", "message": "First words"}
+    real = fan_out.fan_out
+
+    async def interrupted(*arguments: object, **options: object) -> object:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fan_out, "fan_out", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            await ann.post(f"{PATH}/tell", data=tell)
+    assert await mailed(installation) == []
+
+    async def slow(*arguments: object, **options: object) -> object:
+        await asyncio.sleep(0.01)
+        return await real(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fan_out, "fan_out", slow)
+    answers = await asyncio.gather(
+        *(ann.post(f"{PATH}/tell", data={**tell, "message": f"Words {number}"}) for number in range(3))
+    )
+    assert {answer.status_code for answer in answers} <= {303, 422}
+    assert await mailed(installation) == ["update Ann", "update Bo", "update Cy"]
+    log = (await ann.get("/convenor/audit?act=change-told")).text.partition("<ol")[2]
+    assert log.count("<strong>Change told") == 1
 
 
 async def test_a_meeting_is_added_and_removed_while_nobody_knows_about_it(

@@ -60,7 +60,7 @@ def rows(database: Database) -> dict[str, int]:
     "version",
     [
         *sorted(file.stem for file in RELEASES.glob("*.sqlite")),
-        pytest.param("this", marks=[pytest.mark.proof, pytest.mark.short]),
+        pytest.param("this", marks=pytest.mark.proof),
     ],
 )
 def test_a_database_of_every_release_can_be_upgraded(

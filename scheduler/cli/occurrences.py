@@ -237,12 +237,16 @@ def remove(
 def tell(
     context: typer.Context,
     key: Key,
+    message: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Your own text for the top of the mail, in Markdown.")
+    ] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
     """Tell members about a meeting if what they were last told is no longer right."""
     with usage():
         OccurrenceKey.parse(key)
+        text = "" if message is None else occurrence_service.require_message(message)
 
     async def count(parts: Parts) -> int:
         series = _series_by_slug(parts)
@@ -254,7 +258,7 @@ def tell(
     async def act(parts: Parts) -> None:
         series = _series_by_slug(parts)
         notice = await occurrence_service.tell_again(
-            parts.database, series, key, now=parts.clock.now(), by=command_line_user()
+            parts.database, series, key, now=parts.clock.now(), words=text, by=command_line_user()
         )
         typer.echo(f"notice {notice.notice} tells {counted(notice.recipients, 'member')}")
 

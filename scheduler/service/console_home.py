@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from scheduler.domain.localtime import format_date
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import Policy
 from scheduler.service.drafts import latest_notices
 from scheduler.service.forecast import forecast
 from scheduler.service.health import health
-from scheduler.service.schedule import coming_meetings
+from scheduler.service.schedule import coming_meetings, stored_past
 from scheduler.store import answers, join_requests, members, returns
 from scheduler.store.database import Database
 from scheduler.store.notices import Notice
@@ -21,6 +22,8 @@ _MOST_LOOKED_AT = 20
 _ROOM_NEEDED = timedelta(days=7)
 _SERIES_AHEAD = timedelta(days=400)
 _FEW_MEETINGS = 3
+_MATERIALS_EXPECTED = timedelta(days=3)
+_MATERIALS_FORGOTTEN = timedelta(days=21)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,7 @@ async def read_home(database: Database, *, series: Sequence[Series], now: dateti
     held = [meeting for meetings in ahead.values() for meeting in meetings if not meeting.cancelled]
     following = min(held, key=lambda meeting: (meeting.starts, meeting.key), default=None)
     latest = await latest_notices(database, most=_MOST_LOOKED_AT)
+    past = await stored_past(database, now=now, most=_MOST_LOOKED_AT)
     async with database.read() as connection:
         requests = await join_requests.waiting(connection)
         given = await answers.count_answers(connection, following.key) if following else {}
@@ -113,7 +117,10 @@ async def read_home(database: Database, *, series: Sequence[Series], now: dateti
         waiting=len(requests),
         oldest_request=requests[0].confirmed_at if requests else None,
         to_review=to_review,
-        warnings=_warnings(series, ahead, active_convenors=_active(convenors), now=now),
+        warnings=[
+            *_warnings(series, ahead, active_convenors=_active(convenors), now=now),
+            *_without_materials(series, past, now),
+        ],
     )
 
 
@@ -135,7 +142,7 @@ def _warnings(
             soon = meeting.starts - now <= _ROOM_NEEDED
             if soon and not meeting.cancelled and not (meeting.link or each.link):
                 warnings.append(
-                    f"{each.title} on {meeting.home_date.isoformat()} has no link to its room: add it to the meeting."
+                    f"{each.title} on {format_date(meeting.home_date)} has no link to its room: add it to the meeting."
                 )
         if len(meetings) < _FEW_MEETINGS:
             warnings.append(
@@ -145,3 +152,16 @@ def _warnings(
     if active_convenors < 2:
         warnings.append("There is only one convenor: appoint a second, so that somebody can step in.")
     return warnings
+
+
+def _without_materials(series: Sequence[Series], past: Sequence[Occurrence], now: datetime) -> list[str]:
+    """Return a line for each meeting that has been over for a few days and has no recording, slides or notes."""
+    titles = {each.slug: each.title for each in series}
+    return [
+        f"{titles[meeting.series]} on {format_date(meeting.home_date)} has no recording, slides or notes yet: "
+        "add them to the meeting."
+        for meeting in past
+        if meeting.series in titles
+        and not (meeting.cancelled or meeting.materials)
+        and _MATERIALS_EXPECTED <= now - meeting.ends < _MATERIALS_FORGOTTEN
+    ]

@@ -47,7 +47,6 @@ def built_wheel(folder: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.proof
-@pytest.mark.short
 def test_the_wheel_can_be_installed_by_pip_and_its_command_works_from_any_folder(tmp_path: Path) -> None:
     wheel, _ = built_wheel(tmp_path)
     programs, elsewhere = tmp_path / "venv" / "bin", tmp_path / "elsewhere"

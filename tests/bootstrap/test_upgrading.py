@@ -197,7 +197,6 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.proof
-@pytest.mark.short
 async def test_killed_before_any_statement_of_an_upgrade_the_database_is_as_before_and_can_be_upgraded(
     url: str,
 ) -> None:

@@ -360,5 +360,8 @@ def test_telling_later_of_a_change_says_how_many_and_asks(
     assert "would go to 4 members" in command("occurrence", "tell", KEY, "--dry-run").out
     asked = command("occurrence", "tell", KEY)
     assert asked.code == 2 and "this mails 4 members; give --yes" in asked.err
-    assert "tells 4 members" in command("occurrence", "tell", KEY, "--yes").out
+    assert command("occurrence", "tell", KEY, "--yes", "--message", " ").code == 2
+    told = command("occurrence", "tell", KEY, "--yes", "--message", "We found a *topic*.")
+    assert "tells 4 members" in told.out
+    assert "We found a *topic*." in command("notice", "show", told.out.split()[1]).out
     assert "already tells members about it" in command("occurrence", "tell", KEY, "--yes").err

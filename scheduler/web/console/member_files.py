@@ -1,9 +1,12 @@
 """Importing members from a table, after a look at what it would do, and exporting the list."""
 
 import io
+import tempfile
+from functools import partial
 
+from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from scheduler.domain.errors import Refused
 from scheduler.service import member_files
@@ -13,6 +16,7 @@ from scheduler.web.forms import LARGEST_UPLOAD, fields, number_of, uploaded_file
 from scheduler.web.site import PRIVATE, site_of
 
 _MOST_PROBLEMS = 200
+_KEPT_IN_MEMORY = 64 * 1024
 
 
 async def import_file(request: Request) -> Response:
@@ -84,12 +88,17 @@ async def export(request: Request) -> Response:
     if request.method != "POST":
         return render_console(request, "console/export_members.html", active="members")
     await request.body()
-    text = io.StringIO(newline="")
+    # A long list would fill the memory.
+    file = tempfile.SpooledTemporaryFile(max_size=_KEPT_IN_MEMORY)  # noqa: SIM115 - closed when it has been sent
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     await member_files.export_members(
         site.database, text, all_series=site.series, by=actor_of(request), now=site.clock.now()
     )
-    return Response(
-        text.getvalue().encode("utf-8-sig"),
+    text.flush()
+    file.seek(0)
+    return StreamingResponse(
+        iter(partial(file.read, _KEPT_IN_MEMORY), b""),
         media_type="text/csv; charset=utf-8",
         headers={**PRIVATE, "Content-Disposition": 'attachment; filename="members.csv"'},
+        background=BackgroundTask(text.close),
     )

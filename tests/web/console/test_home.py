@@ -1,10 +1,11 @@
 """The first page says what is coming, what went out, and what needs somebody, each hour with its clock."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from starlette.applications import Starlette
 
+from scheduler.service.occurrences import Change, amend
 from tests.installation import Installation
 from tests.service.test_join_requests import wait_at_the_desk
 from tests.web.conftest import make_app, settle
@@ -67,3 +68,18 @@ async def test_a_helper_sees_no_numbers_of_mail(installation: Installation, sign
     helper = await sign_in("Bo", "helper")
     page = (await helper.get("/convenor/")).text
     assert "What goes out" not in page and "requests to join" in page and ">Notices<" not in page
+
+
+async def test_materials_that_are_missing_after_three_days_are_pointed_out(
+    app: Starlette, installation: Installation, sign_in: SignIn
+) -> None:
+    installation.clock.pass_until(datetime(2026, 11, 21, 12, tzinfo=UTC))
+    ann = await sign_in("Ann")
+    words = "on 19 November 2026 has no recording, slides or notes yet"
+    assert words not in (await ann.get("/convenor/")).text
+    installation.clock.pass_until(datetime(2026, 11, 22, 20, tzinfo=UTC))
+    assert words in (await ann.get("/convenor/")).text
+    change = Change(materials="https://www.example.org/recording")
+    key = "conversation-for-kindness/2026-11-19"
+    await amend(installation.database, installation.by_slug, key, change, now=installation.clock.now())
+    assert words not in (await ann.get("/convenor/")).text

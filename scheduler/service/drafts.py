@@ -35,6 +35,7 @@ from scheduler.store.notices import Notice
 
 LONGEST_BODY = 50_000
 _SAME_DAY = timedelta(days=1)
+_PUBLISHING_TAKES = timedelta(minutes=5)
 _LOCAL = re.compile(r"local:\d{4}-\d\d-\d\dT\d\d:\d\d")
 
 
@@ -119,8 +120,12 @@ async def add_draft(database: Database, words: Words, *, by: Actor, now: datetim
 
 
 async def save_draft(database: Database, number: int, words: Words, *, revision: int, now: datetime) -> None:
-    """Change a draft. Raises Refused if it was sent, or changed by somebody else since `revision`."""
+    """Change a draft. Raises Refused if it was sent or is being sent, or changed by somebody else since `revision`."""
     async with database.write() as connection:
+        # The sending may have been interrupted before the draft was marked: with other words it would be sent again.
+        begun = await notices.by_identity(connection, _identity(number, revision))
+        if begun and (begun.ready or now - begun.created_at < _PUBLISHING_TAKES):
+            raise Refused("it has been sent, or is being sent at this moment")
         saved = await drafts.change(
             connection,
             number,
@@ -196,7 +201,7 @@ async def send_draft(
         at=read_instant(draft.at),
         expires=USEFUL_FOR,
         hold=hold,
-        identity=f"notice:draft-{draft.id}-{draft.revision}",
+        identity=_identity(draft.id, draft.revision),
         recipients=recipients,
         by=by,
     )
@@ -208,6 +213,11 @@ async def send_draft(
     async with database.write() as connection:
         await drafts.note_sent(connection, draft.id, published.notice)
     return published
+
+
+def _identity(number: int, revision: int) -> str:
+    """Return the identity of the notice that a draft is sent as."""
+    return f"notice:draft-{number}-{revision}"
 
 
 async def send_test(database: Database, draft: Draft, member: Member, *, by: Actor, now: datetime) -> None:

@@ -101,6 +101,25 @@ async def test_a_press_that_was_interrupted_is_completed_by_the_next_and_nobody_
     assert await readers(installation) == ["Ann", "Bo", "Cy"]
 
 
+async def test_a_draft_whose_sending_was_interrupted_at_the_end_cannot_be_sent_with_other_words(
+    ann: httpx.AsyncClient, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await saved(ann)
+
+    async def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("scheduler.store.drafts.note_sent", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            await press(ann, path)
+    installation.clock.pass_(timedelta(minutes=10))
+    refused = await ann.post(f"{path}/edit", data={**FORM, "body": "Other words", "revision": "0"})
+    assert refused.status_code == 422 and "it has been sent" in refused.text
+    assert (await press(ann, path, again="yes")).status_code == 303
+    assert await readers(installation) == ["Ann", "Bo", "Cy"]
+
+
 async def test_it_is_refused_if_the_audience_changed_since_the_page_was_made(
     ann: httpx.AsyncClient, installation: Installation
 ) -> None:

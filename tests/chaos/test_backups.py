@@ -12,7 +12,7 @@ import pytest
 from scheduler.store import backups
 from tests.chaos.faults import Installation, Relay, fill, installed, small_disk, until
 
-pytestmark = [pytest.mark.proof, pytest.mark.short]
+pytestmark = pytest.mark.proof
 
 MEMBERS = 3_000
 KEEP = 3

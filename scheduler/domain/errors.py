@@ -10,4 +10,13 @@ class SettingsProblem(Problem):
 
 
 class Refused(Problem):
-    """A value from outside is not acceptable: a date, a zone, an address, a text."""
+    """A value from outside is not acceptable: a date, a zone, an address, a text.
+
+    `option` is the option of the command line that the value came from, and `command` what to do there. They are part
+    of the text, but not of `message`, which is for pages.
+    """
+
+    def __init__(self, message: str, *, option: str = "", command: str = "") -> None:
+        text = f"{option} {message}" if option else message
+        super().__init__(f"{text}; {command}" if command else text)
+        self.message = message

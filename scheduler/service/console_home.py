@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from scheduler.domain.localtime import format_date
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import Policy
-from scheduler.service.drafts import latest_notices
 from scheduler.service.forecast import forecast
 from scheduler.service.health import health
+from scheduler.service.notices import latest_notices
 from scheduler.service.schedule import coming_meetings, stored_past
 from scheduler.store import answers, join_requests, members, returns
 from scheduler.store.database import Database
+from scheduler.store.members import Member
 from scheduler.store.notices import Notice
 
 LOOK_AHEAD = timedelta(days=14)
@@ -118,21 +119,16 @@ async def read_home(database: Database, *, series: Sequence[Series], now: dateti
         oldest_request=requests[0].confirmed_at if requests else None,
         to_review=to_review,
         warnings=[
-            *_warnings(series, ahead, active_convenors=_active(convenors), now=now),
+            *_warnings(series, ahead, convenors, now),
             *_without_materials(series, past, now),
         ],
     )
 
 
-def _active(convenors: Sequence[members.Member]) -> int:
-    return sum(convenor.status == "active" for convenor in convenors)
-
-
 def _warnings(
     series: Sequence[Series],
     ahead: Mapping[str, Sequence[Occurrence]],
-    *,
-    active_convenors: int,
+    convenors: Sequence[Member],
     now: datetime,
 ) -> list[str]:
     warnings = []
@@ -145,11 +141,16 @@ def _warnings(
                     f"{each.title} on {format_date(meeting.home_date)} has no link to its room: add it to the meeting."
                 )
         if len(meetings) < _FEW_MEETINGS:
-            warnings.append(
-                f"{each.title} ends soon: only {len(meetings)} more meetings are planned. Ask whoever runs the server "
-                "to extend its rule."
+            left = (
+                "no more meetings are",
+                "only one more meeting is",
+                f"only {len(meetings)} more meetings are",
             )
-    if active_convenors < 2:
+            warnings.append(
+                f"{each.title} ends soon: {left[min(len(meetings), 2)]} planned. Ask whoever runs the server to extend "
+                "its rule."
+            )
+    if sum(convenor.status == "active" for convenor in convenors) < 2:
         warnings.append("There is only one convenor: appoint a second, so that somebody can step in.")
     return warnings
 

@@ -22,7 +22,8 @@ log = structlog.get_logger()
 Role = Literal["convenor", "helper"]
 """A convenor may do everything. A helper edits meetings and answers requests to join, and sends nothing."""
 
-_ON_LIST = ("active", "paused")
+ON_LIST = ("active", "paused")
+"""The statuses in which a member may have a role."""
 
 ROLES: tuple[Role, ...] = get_args(Role)
 
@@ -45,7 +46,7 @@ async def command_line_actor(database: Database, user: Actor, address: str | Non
     async with database.read() as connection:
         member = await require_member(connection, address)
     if not member.role:
-        raise Refused(f"{member.address} is neither a convenor nor a helper; see `convenors add`")
+        raise Refused(f"{member.address} is neither a convenor nor a helper", command="see `convenors add`")
     return Actor(channel=user.channel, name=member.name or user.name, member=member.id)
 
 
@@ -60,7 +61,9 @@ async def appoint(database: Database, address: str, role: Role, *, by: Actor, no
     async with database.write() as connection:
         member = await _require_on_list(connection, address)
         if member.role:
-            raise Refused(f"{member.address} is a {member.role} already; `convenors role` changes it")
+            raise Refused(
+                f"{member.address} is a {member.role} already", command="`convenors role` changes it"
+            )
         return await _set(connection, member, role, by=by, now=now)
 
 
@@ -74,7 +77,7 @@ async def change_role(
     async with database.write() as connection:
         member = await require_member(connection, address)
         if not member.role:
-            raise Refused(f"{member.address} has no role; `convenors add` appoints a member")
+            raise Refused(f"{member.address} has no role", command="`convenors add` appoints a member")
         if member.role == role:
             return member, False
         await require_another_convenor(connection, member)
@@ -118,7 +121,7 @@ async def appoint_first(
 
 async def _require_on_list(connection: AsyncConnection, address: str) -> Member:
     member = await require_member(connection, address)
-    if member.status not in _ON_LIST:
+    if member.status not in ON_LIST:
         raise Refused(f"{member.address} is not on the list ({member.status}); only members can be appointed")
     return member
 

@@ -29,9 +29,7 @@ from scheduler.service.occurrences import require_meetings
 from scheduler.store import drafts, members, notices
 from scheduler.store.database import Database
 from scheduler.store.drafts import Draft
-from scheduler.store.ledger import reports
 from scheduler.store.members import Member
-from scheduler.store.notices import Notice
 
 LONGEST_BODY = 50_000
 _SAME_DAY = timedelta(days=1)
@@ -160,7 +158,7 @@ async def review(
             if not recipients:
                 problem = "it would go to nobody"
         except Refused as refusal:
-            problem = str(refusal).removeprefix("--at ")
+            problem = refusal.message
         same = await notices.latest_with_words(connection, draft.subject, draft.body, since=now - _SAME_DAY)
     return Review(
         draft=draft,
@@ -243,58 +241,3 @@ async def _audience(
 
 def _no_list(path: str) -> Sequence[str]:
     raise Refused(f"audience list:{path[:40]}: files can only be named on the command line")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoticeProgress:
-    """A notice and what became of it so far. `states` counts its deliveries; `first_due` is when the first may leave,
-    and `failures` counts those that failed by cause, as `reports.failures`."""
-
-    notice: Notice
-    states: Mapping[str, int]
-    first_due: datetime | None
-    last_due: datetime | None
-    failures: Mapping[str, int]
-
-    @property
-    def total(self) -> int:
-        return sum(self.states.values())
-
-    @property
-    def settled(self) -> int:
-        """How many deliveries have ended, one way or another."""
-        return self.total - self.states.get("queued", 0) - self.states.get("sending", 0)
-
-    @property
-    def missed(self) -> int:
-        """How many members did not get it, and may still be sent it."""
-        return self.states.get("withdrawn", 0) + self.states.get("failed", 0)
-
-    @property
-    def is_finished(self) -> bool:
-        return self.notice.ready and self.settled == self.total
-
-
-async def progress(database: Database, number: int) -> NoticeProgress | None:
-    """Return how far a notice is; None if there is none with that number, and for service mails."""
-    async with database.read() as connection:
-        notice = await notices.by_id(connection, number)
-        if notice is None or notice.member is not None:
-            return None
-        states = await reports.states(connection, number)
-        due = (await notices.due_spans(connection, number)).get(number)
-        failures = await reports.failures(connection, number)
-    return NoticeProgress(
-        notice=notice,
-        states=states,
-        first_due=due[0] if due else None,
-        last_due=due[1] if due else None,
-        failures=failures,
-    )
-
-
-async def latest_notices(database: Database, *, most: int) -> list[tuple[Notice, Mapping[str, int]]]:
-    """Return the latest notices, the newest first, each with its deliveries by state."""
-    async with database.read() as connection:
-        latest = await notices.latest(connection, most=most)
-        return [(notice, await reports.states(connection, notice.id)) for notice in latest]

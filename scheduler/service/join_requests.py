@@ -44,7 +44,7 @@ async def require_request(connection: AsyncConnection, number: int) -> Request:
     """Return the confirmed request with that number. Raises Refused if there is none."""
     request = await join_requests.by_id(connection, number)
     if request is None or request.state == "unconfirmed":
-        raise Refused(f"there is no request {number}; `requests list` shows them")
+        raise Refused(f"there is no request {number}", command="`requests list` shows them")
     return request
 
 

@@ -152,8 +152,10 @@ async def require_member(connection: AsyncConnection, address: str) -> Member:
     near = get_close_matches(
         key, map(address_key, await members.similar_addresses(connection, key)), n=1, cutoff=0.8
     )
-    hint = f"did you mean {near[0]}?" if near else "`members list` shows them"
-    raise Refused(f"there is no member {quoted(address)}; {hint}")
+    message = f"there is no member {quoted(address)}"
+    if near:
+        raise Refused(f"{message}; did you mean {near[0]}?")
+    raise Refused(message, command="`members list` shows them")
 
 
 def lookup_key(address: str) -> str:
@@ -313,7 +315,9 @@ async def require_new(database: Database, details: Details, *, keys: Keys, retur
 
 async def _require_unknown(connection: AsyncConnection, key: str) -> None:
     if member := await members.by_key(connection, key):
-        raise Refused(f"{member.address} is already on the list ({member.status}); see `members set`")
+        raise Refused(
+            f"{member.address} is already on the list ({member.status})", command="see `members set`"
+        )
 
 
 def resolve_zone(details: Details) -> tuple[str, str]:
@@ -330,7 +334,8 @@ def resolve_zone(details: Details) -> tuple[str, str]:
     zones = zones_of_country(details.country)
     examples = f" ({', '.join(zones[:4])}{', …' if len(zones) > 4 else ''})" if zones else ""
     raise Refused(
-        f"{country_name(details.country)} has {len(zones) or 'no'} time zones; give --zone too{examples}"
+        f"{country_name(details.country)} has {len(zones) or 'no'} time zones",
+        command=f"give --zone too{examples}",
     )
 
 
@@ -339,7 +344,8 @@ async def _check_erased(connection: AsyncConnection, keys: Keys, address: str, *
     if await erasures.find_erased(connection, [name]):
         if not returning:
             raise Refused(
-                f"{address} was erased; if that person asked to come back, use `members add` with --returning"
+                f"{address} was erased",
+                command="if that person asked to come back, use `members add` with --returning",
             )
         await erasures.allow_return(connection, name)
 
@@ -414,7 +420,9 @@ async def require_another_convenor(connection: AsyncConnection, member: Member) 
     """Raise Refused if `member` is the only active convenor: nobody could appoint another one."""
     others = [other for other in await members.with_role(connection, "convenor") if other.id != member.id]
     if member.convenor and not any(other.status == "active" for other in others):
-        raise Refused(f"{member.address} is the only convenor; appoint another with `convenors add` first")
+        raise Refused(
+            f"{member.address} is the only convenor", command="appoint another with `convenors add` first"
+        )
 
 
 async def _new_address(
@@ -424,7 +432,8 @@ async def _new_address(
     if key != member.address_key:
         if await members.by_key(connection, key):
             raise Refused(
-                f"{address} is another member's address; remove one of the two with `members remove`"
+                f"{address} is another member's address",
+                command="remove one of the two with `members remove`",
             )
         await _check_erased(connection, keys, address, returning=False)
     trust = await returns.clear_bounces(connection, member.id) if key != member.address_key else {}
@@ -462,7 +471,9 @@ async def pause_member(
             first_instant(datetime.combine(until, time()), known_zone(member.zone, "UTC")) if until else None
         )
         if ends and ends <= now:
-            raise Refused(f"--until {until} has already begun for {member.address}; choose a later day")
+            raise Refused(
+                f"{until} has already begun for {member.address}; choose a later day", option="--until"
+            )
         values = status_values(member, "paused", now=now, until=ends)
         return await _record(
             connection, by, "member-paused", await update_member(connection, member, values), now

@@ -100,11 +100,11 @@ def when_due(
         return {EVERY_ZONE: soonest}
     if isinstance(at, datetime):
         if at < now:
-            raise Refused(f"--at {at.isoformat()} is in the past")
+            raise Refused(f"{at.isoformat()} is in the past", option="--at")
         return {EVERY_ZONE: max(at, soonest)}
     dues = {zone: local_due(at, zone) for zone in zones}
     if dues and max(dues.values()) < now:
-        raise Refused(f"--at {at} is in the past in every member's zone")
+        raise Refused(f"{at} is in the past in every member's zone", option="--at")
     return {zone: max(due, soonest) for zone, due in dues.items()}
 
 
@@ -245,7 +245,7 @@ async def require_notice(connection: AsyncConnection, number: int) -> Notice:
     """Return the notice with that number. Raises Refused if there is none."""
     notice = await notices.by_id(connection, number)
     if not notice:
-        raise Refused(f"there is no notice {number}; `notice list` shows all notices")
+        raise Refused(f"there is no notice {number}", command="`notice list` shows all notices")
     return notice
 
 
@@ -310,3 +310,58 @@ async def resend_missed(
         )
         await service_state.note_change(connection)
         return requeued
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeProgress:
+    """A notice and what became of it so far. `states` counts its deliveries; `first_due` is when the first may leave,
+    and `failures` counts those that failed by cause, as `reports.failures`."""
+
+    notice: Notice
+    states: Mapping[str, int]
+    first_due: datetime | None
+    last_due: datetime | None
+    failures: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.states.values())
+
+    @property
+    def settled(self) -> int:
+        """How many deliveries have ended, one way or another."""
+        return self.total - self.states.get("queued", 0) - self.states.get("sending", 0)
+
+    @property
+    def missed(self) -> int:
+        """How many members did not get it, and may still be sent it."""
+        return self.states.get("withdrawn", 0) + self.states.get("failed", 0)
+
+    @property
+    def is_finished(self) -> bool:
+        return self.notice.ready and self.settled == self.total
+
+
+async def progress(database: Database, number: int) -> NoticeProgress | None:
+    """Return how far a notice is; None if there is none with that number, and for service mails."""
+    async with database.read() as connection:
+        notice = await notices.by_id(connection, number)
+        if notice is None or notice.member is not None:
+            return None
+        states = await reports.states(connection, number)
+        due = (await notices.due_spans(connection, number)).get(number)
+        failures = await reports.failures(connection, number)
+    return NoticeProgress(
+        notice=notice,
+        states=states,
+        first_due=due[0] if due else None,
+        last_due=due[1] if due else None,
+        failures=failures,
+    )
+
+
+async def latest_notices(database: Database, *, most: int) -> list[tuple[Notice, Mapping[str, int]]]:
+    """Return the latest notices, the newest first, each with its deliveries by state."""
+    async with database.read() as connection:
+        latest = await notices.latest(connection, most=most)
+        return [(notice, await reports.states(connection, notice.id)) for notice in latest]

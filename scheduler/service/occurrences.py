@@ -96,8 +96,8 @@ async def require_occurrence(
     occurrence = await find_occurrence(connection, all_series, key, now=now)
     if occurrence is None:
         raise Refused(
-            f"'{key}': {all_series[series_slug].title} has no meeting on that date; "
-            "`schedule` lists the meetings there are"
+            f"'{key}': {all_series[series_slug].title} has no meeting on that date",
+            command="`schedule` lists the meetings there are",
         )
     return occurrence
 
@@ -275,7 +275,9 @@ def _changed(before: Occurrence, change: Change, *, now: datetime, told_cancelle
     if change.move_to is not None:
         starts = _moved_start(before, change.move_to, now)
         if before.cancelled and not change.restore:
-            raise Refused(f"{before.key} is cancelled; give --restore too, to hold it at another time")
+            raise Refused(
+                f"{before.key} is cancelled", command="give --restore too, to hold it at another time"
+            )
         if starts != before.starts:
             values |= {"starts": starts, "ends": starts + (before.ends - before.starts)}
             retimed = True
@@ -299,11 +301,12 @@ def _next_change(before: Occurrence, now: datetime) -> datetime:
 def _moved_start(before: Occurrence, wall: datetime, now: datetime) -> datetime:
     if in_gap(wall, before.zone):
         raise Refused(
-            f"--move-to {wall:%Y-%m-%d %H:%M}: the clocks of {before.zone} skip that time; choose another"
+            f"{wall:%Y-%m-%d %H:%M}: the clocks of {before.zone} skip that time; choose another",
+            option="--move-to",
         )
     starts = instant(wall, before.zone)
     if starts <= now < before.starts:
-        raise Refused(f"--move-to {wall:%Y-%m-%d %H:%M} is in the past; choose a later time")
+        raise Refused(f"{wall:%Y-%m-%d %H:%M} is in the past; choose a later time", option="--move-to")
     return starts
 
 
@@ -611,11 +614,13 @@ async def remove_extra(
         occurrence = await require_occurrence(connection, all_series, key, now)
         if not occurrence.extra:
             raise Refused(
-                f"{key} is given by the rule of its series; `occurrence amend {key} --cancel` cancels it"
+                f"{key} is given by the rule of its series",
+                command=f"`occurrence amend {key} --cancel` cancels it",
             )
         if await reports.last_told_revision(connection, key) is not None:
             raise Refused(
-                f"members were told about {key}; `occurrence amend {key} --cancel --tell` cancels it and tells them"
+                f"members were told about {key}",
+                command=f"`occurrence amend {key} --cancel --tell` cancels it and tells them",
             )
         await occurrences.forget(connection, [key])
         await service_state.note_change(connection)
@@ -650,29 +655,33 @@ async def _require_free(
         for occurrence in await occurrences.all_occurrences(connection, series=series.slug)
     }
     if extra.key in existing:
-        raise Refused(f"{extra.key} exists already{_how_to_restore(existing[extra.key])}")
+        raise _taken(f"{extra.key} exists already", existing[extra.key])
     key_by_rule = f"{series.slug}/{extra.date}"
     if key_by_rule not in existing and series.gives(extra.date):
         existing[key_by_rule] = series.occurrence(extra.date, now)
     for occurrence in existing.values():
         if occurrence.starts == extra.starts:
-            raise Refused(f"{occurrence.key} is held at that time already{_how_to_restore(occurrence)}")
+            raise _taken(f"{occurrence.key} is held at that time already", occurrence)
 
 
-def _how_to_restore(occurrence: Occurrence) -> str:
+def _taken(message: str, occurrence: Occurrence) -> Refused:
+    """Return the error that a time is taken by an occurrence, even by a cancelled one."""
     if not occurrence.cancelled:
-        return ""
-    return f", but cancelled; `occurrence amend {occurrence.key} --restore` restores it"
+        return Refused(message)
+    return Refused(
+        f"{message}, but cancelled", command=f"`occurrence amend {occurrence.key} --restore` restores it"
+    )
 
 
 def _extra(series: Series, wall: datetime, now: datetime) -> Occurrence:
     if in_gap(wall, series.zone):
         raise Refused(
-            f"--at {wall:%Y-%m-%d %H:%M}: the clocks of {series.zone} skip that time; choose another"
+            f"{wall:%Y-%m-%d %H:%M}: the clocks of {series.zone} skip that time; choose another",
+            option="--at",
         )
     starts = instant(wall, series.zone)
     if starts <= now:
-        raise Refused(f"--at {wall:%Y-%m-%d %H:%M} is in the past; choose a later time")
+        raise Refused(f"{wall:%Y-%m-%d %H:%M} is in the past; choose a later time", option="--at")
     return Occurrence(
         key=f"{series.slug}/{wall:%Y-%m-%dT%H%M}",
         series=series.slug,

@@ -164,7 +164,7 @@ async def _save_answer(
     occurrence = await find_occurrence(connection, all_series, key, now=now)
     stored = await occurrences.occurrence_by_key(connection, key) if occurrence else None
     if stored is None:
-        raise Refused(f"there is no meeting {quoted(key)}; `schedule` shows them")
+        raise Refused(f"there is no meeting {quoted(key)}", command="`schedule` shows them")
     if rsvp_status(stored, now) is not RsvpStatus.OPEN:
         raise Refused(f"the meeting {key} takes no answers any more")
     await answers.set_answer(connection, member.id, key, answer=answer, now=now)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.actor import Actor
 from scheduler.domain.policy import Kind
 from scheduler.domain.token import Keys, Purpose
-from scheduler.service.convenors import Role, require_role
+from scheduler.service.convenors import ON_LIST, Role, require_role
 from scheduler.service.form_limits import may_mail
 from scheduler.service.members import lookup_key
 from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR, mail_one
@@ -37,7 +37,6 @@ RECENT = timedelta(minutes=15)
 _USE_NOTED_EVERY = timedelta(minutes=5)
 _COOL_DOWN = timedelta(minutes=1)
 _MOST_A_DAY = 20
-_ON_LIST = ("active", "paused")
 _SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Macintosh", "Linux")
 _BROWSERS = (
     ("Firefox", "Firefox"),
@@ -232,7 +231,7 @@ def _is_open(stored: StoredSession, member: Member, now: datetime) -> bool:
 
 def may_sign_in(member: Member) -> bool:
     """Return whether a member may use the console."""
-    return member.role is not None and member.status in _ON_LIST
+    return member.role is not None and member.status in ON_LIST
 
 
 def _hash(text: str) -> str:

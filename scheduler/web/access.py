@@ -100,8 +100,6 @@ def render_console(
         me=session.member,
         role=session.role,
         active=active,
-        now=site_of(request).clock.now(),
-        zone=zone,
         moment=lambda instant: describe_instant(instant, zone=zone, cycle=cycle),
         meeting_name=partial(_meeting_name, site_of(request).by_slug),
         **values,

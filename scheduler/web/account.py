@@ -12,7 +12,7 @@ from scheduler.service import account, form_queue
 from scheduler.service.account import own_data
 from scheduler.service.personal_links import InvalidLink
 from scheduler.web.forms import field, field_error, fields
-from scheduler.web.site import PRIVATE, link_closed, render_page, site_of
+from scheduler.web.site import PRIVATE, link_closed, render_page, see_other, site_of, too_many_requests
 
 
 async def request_link(request: Request) -> Response:
@@ -40,20 +40,9 @@ async def request_link(request: Request) -> Response:
             complaints={"email": field_error(refusal, "email")},
         )
     if not await site.rate_limiter.allows(request):
-        return _too_many_requests(request)
+        return too_many_requests(request)
     await form_queue.ask_for_link(site.database, email, now=site.clock.now())
     return render_page(request, "request_link.html", headers=PRIVATE, asked=True, typed="", complaints={})
-
-
-def _too_many_requests(request: Request) -> Response:
-    return render_page(
-        request,
-        "problem.html",
-        status=429,
-        headers=PRIVATE,
-        heading="There have been too many requests",
-        words="We can send only a limited number of emails each hour. Try again in an hour.",
-    )
 
 
 async def sign_in(request: Request) -> Response:
@@ -97,7 +86,7 @@ async def _cancel_links(request: Request, _: Mapping[str, str], __: dict[str, st
     token = await account.end_links_at_once(
         site.database, request.path_params["token"], keys=site.keys, now=site.clock.now()
     )
-    return Response(status_code=303, headers={**PRIVATE, "Location": f"/me/{token}?done=links"})
+    return see_other(f"/me/{token}?done=links")
 
 
 async def _change_address(
@@ -105,7 +94,7 @@ async def _change_address(
 ) -> Response | None:
     site, email = site_of(request), typed.get("email", "").strip()
     if not await site.rate_limiter.allows(request):
-        return _too_many_requests(request)
+        return too_many_requests(request)
     try:
         await account.request_address_change(
             site.database, request.path_params["token"], email, keys=site.keys, now=site.clock.now()

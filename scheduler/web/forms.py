@@ -1,6 +1,6 @@
 """Forms: the fields that a browser sends, error messages for them, and the choices of time zones and languages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 
 from babel import Locale
@@ -65,7 +65,12 @@ async def uploaded_file(request: Request, name: str) -> tuple[str, bytes] | None
 
 async def field(request: Request, name: str) -> str:
     """Return the last text field of that name, stripped; empty if there is none."""
-    return (await fields(request)).get(name, [""])[-1].strip()
+    return last(await fields(request), name).strip()
+
+
+def last(sent: Mapping[str, Sequence[str]], name: str) -> str:
+    """Return the last text field of that name in a form; empty if there is none."""
+    return sent.get(name, [""])[-1]
 
 
 def number_of(text: str) -> int | None:
@@ -87,7 +92,7 @@ _ADVICE = {
 
 def field_error(refusal: Refused, name: str) -> str:
     """Return the error message of the field of that name: what to do, then what is wrong."""
-    message = str(refusal).removeprefix(":").strip()
+    message = refusal.message.removeprefix(":").strip()
     return message if message.startswith("You need to ") else f"You need to {_ADVICE[name]}: {message}"
 
 

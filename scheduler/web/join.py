@@ -16,8 +16,8 @@ from scheduler.domain.zone import city, require_zone
 from scheduler.service import form_queue, join_requests
 from scheduler.service.join_requests import JoinForm
 from scheduler.service.personal_links import LinkStatus
-from scheduler.web.forms import field_error, fields, language_name, languages, zones
-from scheduler.web.site import PRIVATE, Site, link_closed, render_page, site_of
+from scheduler.web.forms import field_error, fields, language_name, languages, last, zones
+from scheduler.web.site import PRIVATE, Site, link_closed, render_page, site_of, too_many_requests
 
 _FIELDS = ("name", "email", "country", "zone", "locale", "words", "consent")
 _TRAP = "homepage"
@@ -35,7 +35,7 @@ async def join(request: Request) -> Response:
         wanted = [series.slug for series in site.series if series.slug == asked or not series.by_choice]
         return _show_form(request, {"zone": request.query_params.get("zone", "")}, {}, wanted=wanted)
     form = await fields(request)
-    typed = {name: form.get(name, [""])[-1] for name in (*_FIELDS, _TRAP, "confirmed", "act")}
+    typed = {name: last(form, name) for name in (*_FIELDS, _TRAP, "confirmed", "act")}
     wanted = form.get("follows", [])
     application, refusals = join_requests.read_join_form(typed, offered=_offered(site), wanted=wanted)
     complaints = {name: field_error(Refused(words), name) for name, words in refusals.items()}
@@ -46,14 +46,7 @@ async def join(request: Request) -> Response:
     if not application.zone or typed["confirmed"] != application.zone:
         return await _confirm_time(request, typed, application)
     if not await site.rate_limiter.allows(request):
-        return render_page(
-            request,
-            "problem.html",
-            status=429,
-            headers=PRIVATE,
-            heading="There have been too many requests",
-            words="We can take only a limited number of requests each hour. Try again in an hour.",
-        )
+        return too_many_requests(request, "We can take only a limited number of requests each hour.")
     if not typed[_TRAP]:
         await form_queue.ask_to_join(site.database, application, now=site.clock.now())
     return render_page(request, "join_requested.html", headers=PRIVATE, address=application.email)

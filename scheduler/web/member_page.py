@@ -27,7 +27,7 @@ from scheduler.service.personal_links import InvalidLink
 from scheduler.service.preferences import Choice, Preferences
 from scheduler.store.members import Mute
 from scheduler.web.forms import field_error, fields, language_name, languages, zones
-from scheduler.web.site import PRIVATE, Site, link_closed, render_page, site_of
+from scheduler.web.site import PRIVATE, Site, link_closed, render_page, see_other, site_of
 
 _DONE = {
     "series": "We have saved which meetings you follow.",
@@ -62,8 +62,7 @@ async def preferences_page(request: Request) -> Response:
         return result
     if result:
         return await _show(request, typed, result, status=422)
-    location = f"/me/{token}?done={typed['act']}"
-    return Response(status_code=303, headers={**PRIVATE, "Location": location})
+    return see_other(f"/me/{token}?done={typed['act']}")
 
 
 async def _read(site: Site, token: str) -> Preferences:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import HTTPConnection
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse
 
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
@@ -39,8 +39,9 @@ class Site:
 
     `outbox` is the Maildir that mail goes to, if there is one, and `shows_outbox` whether the site shows it. With
     `admits`, whoever confirms a request to join becomes a member at once. `embedded_by` names the sites that may show
-    the card of the next meeting in a frame. `logo` stands in place of the community's name.
-    `sender_faults` asks the process that sends mail which of its work fails.
+    the card of the next meeting in a frame. `hold` is how long a notice waits after a convenor has pressed the button.
+    `logo` stands in place of the community's name. `sender_faults` asks the process that sends mail which of its work
+    fails.
     """
 
     community: Community
@@ -104,6 +105,25 @@ def render_page(
         values, community=site.community, logo=site.logo, theme_url=stylesheet_url(site.community.palette)
     )
     return HTMLResponse(html, status_code=status, headers=headers)
+
+
+def see_other(path: str) -> RedirectResponse:
+    """Return the answer to a form that was carried out: the browser opens the page at `path`."""
+    return RedirectResponse(path, 303, headers=PRIVATE)
+
+
+def too_many_requests(
+    connection: HTTPConnection, words: str = "We can send only a limited number of emails each hour."
+) -> HTMLResponse:
+    """Return the page for a visitor whose form is not taken, because too many were sent within an hour."""
+    return render_page(
+        connection,
+        "problem.html",
+        status=429,
+        headers=PRIVATE,
+        heading="There have been too many requests",
+        words=f"{words} Try again in an hour.",
+    )
 
 
 def link_closed(connection: HTTPConnection, link_status: LinkStatus) -> HTMLResponse:

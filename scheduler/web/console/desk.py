@@ -2,15 +2,15 @@
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import country_name
 from scheduler.service import join_requests
 from scheduler.service.join_requests import PATIENCE
 from scheduler.web.access import actor_of, render_console, session_of
-from scheduler.web.forms import fields, language_name, number_of
-from scheduler.web.site import PRIVATE, site_of
+from scheduler.web.forms import fields, language_name, last, number_of
+from scheduler.web.site import see_other, site_of
 
 _DONE = {
     "accepted": "They are a member now, and will get a welcome email.",
@@ -43,13 +43,13 @@ async def join_request(request: Request) -> Response:
     if found is None:
         raise HTTPException(404)
     sent = await fields(request) if request.method == "POST" else {}
-    act, message = (sent.get(name, [""])[-1] for name in ("act", "message"))
+    act, message = (last(sent, name) for name in ("act", "message"))
     complaints: dict[str, str] = {}
     try:
         match act:
             case "take":
                 await join_requests.take(site.database, found.id, by=actor_of(request), now=now)
-                return RedirectResponse(f"/convenor/desk/{found.id}?done=taken", 303, headers=PRIVATE)
+                return see_other(f"/convenor/desk/{found.id}?done=taken")
             case "accept":
                 await join_requests.accept(
                     site.database,
@@ -59,7 +59,7 @@ async def join_request(request: Request) -> Response:
                     all_series=site.series,
                     now=now,
                 )
-                return RedirectResponse("/convenor/desk?done=accepted", 303, headers=PRIVATE)
+                return see_other("/convenor/desk?done=accepted")
             case "decline" | "decline-silently":
                 tells = act == "decline"
                 await join_requests.decline(
@@ -70,9 +70,9 @@ async def join_request(request: Request) -> Response:
                     tells=tells,
                     now=now,
                 )
-                return RedirectResponse("/convenor/desk?done=declined", 303, headers=PRIVATE)
+                return see_other("/convenor/desk?done=declined")
     except Refused as refusal:
-        complaints["message"] = f"You need to look again: {refusal}."
+        complaints["message"] = f"You need to check this: {refusal.message}."
         found = await join_requests.find_request(site.database, found.id) or found
     return render_console(
         request,

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from scheduler.domain.address import require_url
 from scheduler.domain.errors import Refused
@@ -25,8 +25,8 @@ from scheduler.service import occurrences
 from scheduler.service.occurrences import Change, MeetingFile
 from scheduler.service.schedule import coming_meetings, stored_past
 from scheduler.web.access import actor_of, render_console, session_of
-from scheduler.web.forms import fields
-from scheduler.web.site import PRIVATE, site_of
+from scheduler.web.forms import fields, last
+from scheduler.web.site import PRIVATE, see_other, site_of
 
 T = TypeVar("T")
 
@@ -94,23 +94,23 @@ async def meeting(request: Request) -> Response:
     revision = str(occurrence.revision)
     if request.method == "POST":
         sent = await fields(request)
-        act, revision = (sent.get(name, [""])[-1] for name in ("act", "revision"))
+        act, revision = (last(sent, name) for name in ("act", "revision"))
         try:
             if act == "remove":
                 await occurrences.remove_extra(
                     site.database, site.by_slug, occurrence.key, now=site.clock.now(), by=actor_of(request)
                 )
-                return RedirectResponse("/convenor/meetings?removed=1", 303, headers=PRIVATE)
+                return see_other("/convenor/meetings?removed=1")
             if act == "restore":
                 await _amend(request, occurrence, Change(restore=True), revision)
                 return _redirect(occurrence, "restored")
-            typed = {name: sent.get(name, [""])[-1].strip() for name in _CHECKS}
+            typed = {name: last(sent, name).strip() for name in _CHECKS}
             complaints = _complaints(typed)
             if not complaints:
                 await _amend(request, occurrence, Change(**typed), revision)
                 return _redirect(occurrence, "saved")
         except Refused as refusal:
-            complaints["topic"] = f"You need to look again: {refusal}."
+            complaints["topic"] = f"You need to check this: {refusal.message}."
     series = site.by_slug[occurrence.series]
     return render_console(
         request,
@@ -144,8 +144,8 @@ async def move(request: Request) -> Response:
     moved: Occurrence | None = None
     if request.method == "POST":
         sent = await fields(request)
-        typed = {name: sent.get(name, [""])[-1].strip() for name in typed}
-        revision = sent.get("revision", [""])[-1]
+        typed = {name: last(sent, name).strip() for name in typed}
+        revision = last(sent, "revision")
         new_wall, complaints = _wall(typed, series)
         if new_wall and not complaints:
             change = Change(move_to=new_wall)
@@ -155,12 +155,12 @@ async def move(request: Request) -> Response:
                 )
                 if not amended.changed:
                     complaints["time"] = "You need to choose another time: this is the time it has now."
-                elif sent.get("act", [""])[-1] == "move":
+                elif last(sent, "act") == "move":
                     await _amend(request, occurrence, change, revision)
                     return _redirect(occurrence, "moved")
                 moved = amended.after
             except Refused as refusal:
-                complaints["date"] = f"You need to choose another time: {refusal}."
+                complaints["date"] = f"You need to choose another time: {refusal.message}."
     hour = await _hour(request, occurrence, moved) if moved and not complaints else {}
     return render_console(
         request,
@@ -185,16 +185,16 @@ async def cancel(request: Request) -> Response:
     reason, complaints = "", dict[str, str]()
     if request.method == "POST":
         sent = await fields(request)
-        reason = sent.get("reason", [""])[-1].strip()
+        reason = last(sent, "reason").strip()
         try:
             if len(reason) > _LONGEST_REASON:
                 raise Refused(f"the reason has more than {_LONGEST_REASON} characters")
             require_prose(reason, "")
-            revision = sent.get("revision", [""])[-1]
+            revision = last(sent, "revision")
             await _amend(request, occurrence, Change(cancel=True), revision, reason=reason)
-            return RedirectResponse(f"{_path(occurrence)}/tell?done=cancelled", 303, headers=PRIVATE)
+            return see_other(f"{_path(occurrence)}/tell?done=cancelled")
         except Refused as refusal:
-            complaints["reason"] = f"You need to look again: {refusal}."
+            complaints["reason"] = f"You need to check this: {refusal.message}."
     return render_console(
         request,
         "console/cancel_meeting.html",
@@ -216,7 +216,7 @@ async def tell(request: Request) -> Response:
     complaints: dict[str, str] = {}
     if request.method == "POST":
         sent = await fields(request)
-        message, number = (sent.get(name, [""])[-1].strip() for name in ("message", "number"))
+        message, number = (last(sent, name).strip() for name in ("message", "number"))
         try:
             if message:
                 occurrences.require_message(message)
@@ -231,8 +231,8 @@ async def tell(request: Request) -> Response:
             )
             return _redirect(occurrence, "told")
         except Refused as refusal:
-            reason = str(refusal).removeprefix("--message: ").removeprefix(f"{occurrence.key}: ")
-            complaints["message"] = f"You need to look again: {reason}."
+            reason = refusal.message.removeprefix("--message: ").removeprefix(f"{occurrence.key}: ")
+            complaints["message"] = f"You need to check this: {reason}."
             file = await _file(request)
     return render_console(
         request,
@@ -257,13 +257,13 @@ async def add(request: Request) -> Response:
     extra = None
     if request.method == "POST":
         sent = await fields(request)
-        typed = {name: sent.get(name, [""])[-1].strip() for name in typed}
+        typed = {name: last(sent, name).strip() for name in typed}
         series = site.by_slug.get(typed["series"], site.series[0])
         wall, complaints = _wall(typed, series)
         if wall and not complaints:
             try:
                 extra = await occurrences.foresee_extra(site.database, series, site.policies, wall, now=now)
-                if sent.get("act", [""])[-1] == "add":
+                if last(sent, "act") == "add":
                     added = await occurrences.add_extra(
                         site.database,
                         series,
@@ -275,7 +275,7 @@ async def add(request: Request) -> Response:
                     )
                     return _redirect(added, "added")
             except Refused as refusal:
-                complaints["date"] = f"You need to choose another time: {refusal}."
+                complaints["date"] = f"You need to choose another time: {refusal.message}."
     chosen = site.by_slug.get(typed["series"], site.series[0])
     return render_console(
         request,
@@ -363,7 +363,7 @@ def _complaints(typed: dict[str, str]) -> dict[str, str]:
         try:
             check(typed[name])
         except Refused as refusal:
-            complaints[name] = f"You need to change this: {str(refusal).removeprefix(':').strip()}"
+            complaints[name] = f"You need to change this: {refusal.message.removeprefix(':').strip()}"
     return complaints
 
 
@@ -425,4 +425,4 @@ def _path(meeting: Occurrence) -> str:
 
 
 def _redirect(meeting: Occurrence, done: str) -> Response:
-    return RedirectResponse(f"{_path(meeting)}?done={done}", 303, headers=PRIVATE)
+    return see_other(f"{_path(meeting)}?done={done}")

@@ -6,14 +6,14 @@ from functools import partial
 
 from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from scheduler.domain.errors import Refused
 from scheduler.service import member_files
 from scheduler.service.member_files import describe_import
 from scheduler.web.access import actor_of, render_console
-from scheduler.web.forms import LARGEST_UPLOAD, fields, number_of, uploaded_file
-from scheduler.web.site import PRIVATE, site_of
+from scheduler.web.forms import LARGEST_UPLOAD, field, number_of, uploaded_file
+from scheduler.web.site import PRIVATE, see_other, site_of
 
 _MOST_PROBLEMS = 200
 _KEPT_IN_MEMORY = 64 * 1024
@@ -31,9 +31,9 @@ async def import_file(request: Request) -> Response:
                 number = await member_files.keep_upload(
                     site.database, file[1], by=actor_of(request), now=site.clock.now()
                 )
-                return RedirectResponse(f"/convenor/members/import/{number}", 303, headers=PRIVATE)
+                return see_other(f"/convenor/members/import/{number}")
             except Refused as refusal:
-                complaints["file"] = f"You need to choose another file: {refusal}."
+                complaints["file"] = f"You need to choose another file: {refusal.message}."
     return render_console(
         request,
         "console/import_members.html",
@@ -51,7 +51,7 @@ async def confirm(request: Request) -> Response:
     invite = True
     is_post = request.method == "POST"
     if is_post:
-        invite = (await fields(request)).get("invite", [""])[-1] == "yes"
+        invite = await field(request, "invite") == "yes"
     result = await member_files.import_upload(
         site.database,
         number or 0,
@@ -65,7 +65,7 @@ async def confirm(request: Request) -> Response:
         now=site.clock.now(),
     )
     if result is None:
-        return RedirectResponse("/convenor/members/import?gone=1", 303, headers=PRIVATE)
+        return see_other("/convenor/members/import?gone=1")
     table, imported = result
     return render_console(
         request,

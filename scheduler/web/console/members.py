@@ -7,19 +7,19 @@ from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from scheduler.domain.address import require_address
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import countries, country_name, plain_locale, require_country, require_locale
 from scheduler.domain.text import require_line
-from scheduler.domain.zone import city, require_zone
+from scheduler.domain.zone import city, primary_zone, require_zone
 from scheduler.service import members
 from scheduler.service.erasure import erase_member
 from scheduler.service.members import LONGEST_NAME, Details, MemberFile
 from scheduler.web.access import actor_of, render_console
-from scheduler.web.forms import field_error, fields, language_name, languages, number_of, zones
-from scheduler.web.site import PRIVATE, site_of
+from scheduler.web.forms import field, field_error, fields, language_name, languages, last, number_of, zones
+from scheduler.web.site import see_other, site_of
 
 PAGE = 50
 STATUSES = ("active", "paused", "pending", "left")
@@ -78,12 +78,12 @@ async def member(request: Request) -> Response:
     complaints: dict[str, str] = {}
     if request.method == "POST":
         sent = await fields(request)
-        act, until = (sent.get(name, [""])[-1] for name in ("act", "until"))
+        act, until = (last(sent, name) for name in ("act", "until"))
         try:
             if done := await _act(request, file, act, until):
                 return _redirect(file.member.id, done)
         except Refused as refusal:
-            complaints["until"] = f"You need to choose another day: {refusal}."
+            complaints["until"] = f"You need to choose another day: {refusal.message}."
         except ValueError:
             complaints["until"] = "You need to enter a day, or leave the field empty."
     return render_console(
@@ -165,7 +165,7 @@ async def edit(request: Request) -> Response:
                 )
                 return _redirect(member.id, "saved")
             except Refused as refusal:
-                complaints["email"] = f"You need to look at the details again: {refusal}."
+                complaints["email"] = f"You need to check the details: {refusal.message}."
     return _form(request, typed, follows, complaints, heading="Change the details", number=member.id)
 
 
@@ -178,8 +178,8 @@ async def add(request: Request) -> Response:
         sent = await fields(request)
         typed, follows = _typed(sent), set(sent.get("follows", []))
         complaints = _complaints(typed)
-        if not typed["zone"] and not typed["country"]:
-            complaints.setdefault("zone", "You need to choose a country or a time zone.")
+        if not complaints and not typed["zone"] and not primary_zone(typed["country"]):
+            complaints["zone"] = "You need to choose a time zone, or a country that has only one."
         if not complaints:
             choices = {series.slug: series.slug in follows for series in site.series if site.has_choice}
             try:
@@ -190,12 +190,12 @@ async def add(request: Request) -> Response:
                     locale=site.community.locale,
                     now=site.clock.now(),
                     all_series=site.series,
-                    invite=sent.get("invite", [""])[-1] == "yes",
+                    invite=last(sent, "invite") == "yes",
                     by=actor_of(request),
                 )
                 return _redirect(added.id, "added")
             except Refused as refusal:
-                complaints["email"] = f"You need to look at the details again: {refusal}."
+                complaints["email"] = f"You need to check the details: {refusal.message}."
     return _form(request, typed, follows, complaints, heading="Add a member", number=None)
 
 
@@ -204,7 +204,7 @@ async def erase(request: Request) -> Response:
     site, file = site_of(request), await _file(request)
     complaints: dict[str, str] = {}
     if request.method == "POST":
-        if (await fields(request)).get("sure", [""])[-1] != "yes":
+        if await field(request, "sure") != "yes":
             complaints["sure"] = "You need to tick the box to confirm that you are sure."
         else:
             try:
@@ -216,9 +216,9 @@ async def erase(request: Request) -> Response:
                     now=site.clock.now(),
                     by=actor_of(request),
                 )
-                return RedirectResponse("/convenor/members?erased=1", 303, headers=PRIVATE)
+                return see_other("/convenor/members?erased=1")
             except Refused as refusal:
-                complaints["sure"] = f"You need to wait: {refusal}."
+                complaints["sure"] = f"You need to wait: {refusal.message}."
     return render_console(
         request,
         "console/erase_member.html",
@@ -242,7 +242,7 @@ async def _file(request: Request) -> MemberFile:
 
 
 def _typed(sent: Mapping[str, list[str]]) -> dict[str, str]:
-    return {name: sent.get(name, [""])[-1].strip() for name in _CHECKS}
+    return {name: last(sent, name).strip() for name in _CHECKS}
 
 
 def _complaints(typed: Mapping[str, str]) -> dict[str, str]:
@@ -294,4 +294,4 @@ def _form(
 
 
 def _redirect(number: int, done: str) -> Response:
-    return RedirectResponse(f"/convenor/members/{number}?done={done}", 303, headers=PRIVATE)
+    return see_other(f"/convenor/members/{number}?done={done}")

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import countries, hour_cycle
@@ -14,12 +14,13 @@ from scheduler.domain.localtime import describe_instant, format_clock, format_da
 from scheduler.domain.occurrence import Occurrence, in_gap, instant, slugs_by_choice
 from scheduler.domain.zone import city, known_zone
 from scheduler.service import drafts, notices
-from scheduler.service.drafts import NoticeProgress, Words
+from scheduler.service.drafts import Words
+from scheduler.service.notices import NoticeProgress
 from scheduler.service.schedule import coming_meetings, stored_past
 from scheduler.store.drafts import Draft
 from scheduler.web.access import actor_of, render_console, session_of
-from scheduler.web.forms import fields, number_of
-from scheduler.web.site import PRIVATE, site_of
+from scheduler.web.forms import field, fields, last, number_of
+from scheduler.web.site import see_other, site_of
 
 _LATEST = 30
 _AHEAD = timedelta(days=100)
@@ -70,7 +71,7 @@ _CAUSES = {
 async def listing(request: Request) -> Response:
     """Show the drafts and the latest notices."""
     site = site_of(request)
-    latest = await drafts.latest_notices(site.database, most=_LATEST)
+    latest = await notices.latest_notices(site.database, most=_LATEST)
     return render_console(
         request,
         "console/notices.html",
@@ -95,7 +96,7 @@ async def write(request: Request) -> Response:
     subject, body = _TEMPLATES.get(request.query_params.get("template", ""), ("", ""))
     audience = "all"
     if earlier := number_of(request.query_params.get("from", "")):
-        found = await drafts.progress(site.database, earlier)
+        found = await notices.progress(site.database, earlier)
         if found and found.notice.kind == "notice":
             subject, body, audience = found.notice.subject, found.notice.body, found.notice.audience
     typed = {"subject": subject, "body": body, "who": audience, "except": "", **_NO_TIME}
@@ -113,16 +114,16 @@ async def draft(request: Request) -> Response:
     """Show a draft as it will look and to how many it goes; POST tests, sends or deletes it."""
     site, found = site_of(request), await _draft(request)
     if found.notice is not None:
-        return RedirectResponse(f"/convenor/notices/{found.notice}", 303, headers=PRIVATE)
+        return see_other(f"/convenor/notices/{found.notice}")
     now, complaints = site.clock.now(), dict[str, str]()
     if request.method == "POST":
         sent = await fields(request)
-        act, number, revision = (sent.get(name, [""])[-1] for name in ("act", "number", "revision"))
+        act, number, revision = (last(sent, name) for name in ("act", "number", "revision"))
         by = actor_of(request)
         try:
             if act == "delete":
                 await drafts.remove_draft(site.database, found.id)
-                return RedirectResponse("/convenor/notices?removed=1", 303, headers=PRIVATE)
+                return see_other("/convenor/notices?removed=1")
             if revision != str(found.revision):
                 raise Refused("somebody else changed it meanwhile; read it again")
             if act == "test":
@@ -130,7 +131,7 @@ async def draft(request: Request) -> Response:
                 return _redirect(f"/convenor/drafts/{found.id}", "tested")
             if act == "send":
                 looked = await drafts.review(site.database, found, all_series=site.by_slug, now=now)
-                if looked.same_words_at and sent.get("again", [""])[-1] != "yes":
+                if looked.same_words_at and last(sent, "again") != "yes":
                     complaints["again"] = "You need to tick the box: the same words were sent today."
                 else:
                     published = await drafts.send_draft(
@@ -142,9 +143,9 @@ async def draft(request: Request) -> Response:
                         by=by,
                         now=now,
                     )
-                    return RedirectResponse(f"/convenor/notices/{published.notice}", 303, headers=PRIVATE)
+                    return see_other(f"/convenor/notices/{published.notice}")
         except Refused as refusal:
-            complaints["send"] = f"You need to look again: {refusal}."
+            complaints["send"] = f"You need to check this: {refusal.message}."
     looked = await drafts.review(site.database, found, all_series=site.by_slug, now=now)
     return render_console(
         request,
@@ -164,13 +165,13 @@ async def edit(request: Request) -> Response:
     """Change a draft."""
     site, found = site_of(request), await _draft(request)
     if found.notice is not None:
-        return RedirectResponse(f"/convenor/notices/{found.notice}", 303, headers=PRIVATE)
+        return see_other(f"/convenor/notices/{found.notice}")
     if request.method == "POST":
         sent = await fields(request)
         typed = _typed(sent)
         words, complaints = _words(request, typed)
         if words:
-            revision = number_of(sent.get("revision", [""])[-1])
+            revision = number_of(last(sent, "revision"))
             try:
                 await drafts.save_draft(
                     site.database,
@@ -181,8 +182,8 @@ async def edit(request: Request) -> Response:
                 )
                 return _redirect(f"/convenor/drafts/{found.id}", "saved")
             except Refused as refusal:
-                complaints["subject"] = f"You need to look again: {refusal}."
-        return await _form(request, typed, complaints, found)
+                complaints["subject"] = f"You need to check this: {refusal.message}."
+        return await _form(request, typed, complaints, found, revision=last(sent, "revision"))
     who, _, exception = found.audience.partition(",except:")
     typed = {"subject": found.subject, "body": found.body, "who": who, "except": exception, **_NO_TIME}
     moment = drafts.read_instant(found.at)
@@ -197,12 +198,12 @@ async def edit(request: Request) -> Response:
 async def notice(request: Request) -> Response:
     """Show how far a notice is; POST stops it, or sends it to those who missed it."""
     site, number = site_of(request), number_of(request.path_params["number"])
-    found = await drafts.progress(site.database, number) if number is not None else None
+    found = await notices.progress(site.database, number) if number is not None else None
     if found is None:
         raise HTTPException(404)
     now, complaints = site.clock.now(), dict[str, str]()
     if request.method == "POST":
-        act = (await fields(request)).get("act", [""])[-1]
+        act = await field(request, "act")
         try:
             if act == "stop":
                 await notices.stop(site.database, found.notice.id, now, by=actor_of(request))
@@ -217,7 +218,7 @@ async def notice(request: Request) -> Response:
                 )
                 return _redirect(f"/convenor/notices/{found.notice.id}", "resent")
         except Refused as refusal:
-            complaints["act"] = f"You need to look again: {refusal}."
+            complaints["act"] = f"You need to check this: {refusal.message}."
     return render_console(
         request,
         "console/notice.html",
@@ -249,7 +250,7 @@ _NO_TIME = {"when": "now", "date": "", "time": ""}
 
 def _typed(sent: dict[str, list[str]]) -> dict[str, str]:
     names = ("subject", "body", "who", "except", "when", "date", "time")
-    return {name: sent.get(name, [""])[-1].replace("\r\n", "\n").strip() for name in names}
+    return {name: last(sent, name).replace("\r\n", "\n").strip() for name in names}
 
 
 def _words(request: Request, typed: dict[str, str]) -> tuple[Words | None, dict[str, str]]:
@@ -282,17 +283,26 @@ def _words(request: Request, typed: dict[str, str]) -> tuple[Words | None, dict[
         try:
             Words(audience=audience, **words)
         except Refused as refusal:
-            complaints[name] = f"You need to change this: {refusal}."
+            complaints[name] = f"You need to change this: {refusal.message}."
     try:
         return Words(subject=typed["subject"], body=typed["body"], audience=audience, at=at), complaints
     except Refused as refusal:
-        complaints.setdefault("date", f"You need to look again: {refusal}.")
+        complaints.setdefault("date", f"You need to check this: {refusal.message}.")
         return None, complaints
 
 
 async def _form(
-    request: Request, typed: dict[str, str], complaints: dict[str, str], found: Draft | None = None
+    request: Request,
+    typed: dict[str, str],
+    complaints: dict[str, str],
+    found: Draft | None = None,
+    *,
+    revision: str = "",
 ) -> Response:
+    """Return the form for a notice.
+
+    After a refusal it keeps the `revision` that it was made from, so that pressing again overwrites nothing.
+    """
     groups = await _audiences(request)
     known = {value for _, options in groups for value, _ in options}
     return render_console(
@@ -301,6 +311,7 @@ async def _form(
         active="notices",
         status=422 if complaints else 200,
         draft=found,
+        revision=revision or (found.revision if found else ""),
         typed=typed,
         groups=groups,
         others=[value for value in (typed["who"], typed["except"]) if value and value not in known],
@@ -373,4 +384,4 @@ async def _draft(request: Request) -> Draft:
 
 
 def _redirect(path: str, done: str) -> Response:
-    return RedirectResponse(f"{path}?{urlencode({'done': done})}", 303, headers=PRIVATE)
+    return see_other(f"{path}?{urlencode({'done': done})}")

@@ -3,13 +3,13 @@
 import json
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from scheduler.domain.errors import Refused
 from scheduler.service.passkeys import PasskeyServer, passkeys_of, remove_passkey
 from scheduler.web.access import cookie_name, page_after_sign_in, render_console, session_of, set_session
-from scheduler.web.forms import field, fields, number_of
-from scheduler.web.site import PRIVATE, render_page, site_of
+from scheduler.web.forms import field, fields, last, number_of
+from scheduler.web.site import PRIVATE, render_page, see_other, site_of
 
 _DONE = {
     "added": "You can now sign in with this passkey.",
@@ -29,19 +29,19 @@ async def passkeys(request: Request) -> Response:
     now, complaints = site.clock.now(), dict[str, str]()
     if request.method == "POST":
         typed = await fields(request)
-        number = number_of(typed.get("remove", [""])[-1])
+        number = number_of(last(typed, "remove"))
         if number is not None:
             await remove_passkey(site.database, session, number, now=now)
-            return RedirectResponse("/convenor/passkeys?done=removed", 303, headers=PRIVATE)
+            return see_other("/convenor/passkeys?done=removed")
         try:
             await server.register(
                 site.database,
                 session,
-                typed.get("answer", [""])[-1],
+                last(typed, "answer"),
                 user_agent=request.headers.get("user-agent", ""),
                 now=now,
             )
-            return RedirectResponse("/convenor/passkeys?done=added", 303, headers=PRIVATE)
+            return see_other("/convenor/passkeys?done=added")
         except Refused as refusal:
             complaints["add"] = str(refusal)
     options = "{}"
@@ -90,6 +90,6 @@ async def sign_in(request: Request) -> Response:
             words=str(refusal),
             sign_in=True,
         )
-    response = RedirectResponse(page_after_sign_in(request), 303, headers=PRIVATE)
+    response = see_other(page_after_sign_in(request))
     set_session(request, response, secret)
     return response

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import ANSWERS
@@ -12,8 +12,8 @@ from scheduler.service import returned_mail
 from scheduler.service.returned_mail import SETTLEMENTS
 from scheduler.service.schedule import coming_meetings
 from scheduler.web.access import actor_of, render_console
-from scheduler.web.forms import fields, number_of
-from scheduler.web.site import PRIVATE, site_of
+from scheduler.web.forms import fields, last, number_of
+from scheduler.web.site import see_other, site_of
 
 PAGE = 20
 _MEETINGS = 3
@@ -43,9 +43,9 @@ async def message(request: Request) -> Response:
     if found is None:
         raise HTTPException(404)
     sent = await fields(request) if request.method == "POST" else {}
-    act, address, key = (sent.get(name, [""])[-1].strip() for name in ("act", "email", "meeting"))
+    act, address, key = (last(sent, name).strip() for name in ("act", "email", "meeting"))
     complaints: dict[str, str] = {}
-    done = RedirectResponse("/convenor/returns?done=1", 303, headers=PRIVATE)
+    done = see_other("/convenor/returns?done=1")
     if act == "drop":
         await returned_mail.drop_message(site.database, found.id, by=actor_of(request), now=now)
         return done
@@ -68,7 +68,7 @@ async def message(request: Request) -> Response:
                 )
                 return done
             except Refused as refusal:
-                complaints["email"] = f"You need to look again: {refusal}."
+                complaints["email"] = f"You need to check this: {refusal.message}."
     meetings = [
         meeting
         for series in site.series

@@ -1,7 +1,7 @@
 """Signing in to the console with a link by mail, and signing out."""
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from scheduler.domain.address import require_address
 from scheduler.domain.errors import Refused
@@ -18,8 +18,8 @@ from scheduler.web.access import (
     set_session,
 )
 from scheduler.web.console.passkeys import server_of
-from scheduler.web.forms import field, field_error, fields, number_of
-from scheduler.web.site import PRIVATE, render_page, site_of
+from scheduler.web.forms import field, field_error, number_of
+from scheduler.web.site import PRIVATE, render_page, see_other, site_of, too_many_requests
 
 
 async def ask(request: Request) -> Response:
@@ -41,14 +41,7 @@ async def ask(request: Request) -> Response:
         complaints = {"email": field_error(refusal, "email")}
         return _page(request, status=422, typed=typed, complaints=complaints)
     if not await site.rate_limiter.allows(request):
-        return render_page(
-            request,
-            "problem.html",
-            status=429,
-            headers=PRIVATE,
-            heading="There have been too many requests",
-            words="We can send only a limited number of emails each hour. Try again in an hour.",
-        )
+        return too_many_requests(request)
     await form_queue.ask_to_sign_in(site.database, email, now=site.clock.now())
     return _page(request, asked=True)
 
@@ -102,7 +95,7 @@ async def follow_link(request: Request) -> Response:
             words="A link to sign in works once, for 15 minutes.",
             sign_in=True,
         )
-    response = RedirectResponse(page_after_sign_in(request), 303, headers=PRIVATE)
+    response = see_other(page_after_sign_in(request))
     set_session(request, response, secret)
     return response
 
@@ -111,7 +104,7 @@ async def sign_out(request: Request) -> Response:
     """End the session of this browser."""
     site, session = site_of(request), session_of(request)
     await sessions.end_session(site.database, session, session.id, now=site.clock.now())
-    response = RedirectResponse(f"{SIGN_IN_PATH}?out=1", 303, headers=PRIVATE)
+    response = see_other(f"{SIGN_IN_PATH}?out=1")
     delete_session(request, response)
     return response
 
@@ -120,12 +113,12 @@ async def sessions_page(request: Request) -> Response:
     """Show where somebody is signed in; POST ends one session, or all others."""
     site, session, now = site_of(request), session_of(request), site_of(request).clock.now()
     if request.method == "POST":
-        chosen = (await fields(request)).get("end", [""])[-1]
+        chosen = await field(request, "end")
         if chosen == "others":
             await sessions.end_other_sessions(site.database, session, now=now)
         elif (number := number_of(chosen)) is not None:
             await sessions.end_session(site.database, session, number, now=now)
-        return RedirectResponse("/convenor/sessions?done=ended", 303, headers=PRIVATE)
+        return see_other("/convenor/sessions?done=ended")
     return render_console(
         request,
         "console/sessions.html",

@@ -2,14 +2,14 @@
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from scheduler.domain.errors import Refused
 from scheduler.service import convenors
 from scheduler.store.members import Member
 from scheduler.web.access import actor_of, render_console
-from scheduler.web.forms import fields, number_of
-from scheduler.web.site import PRIVATE, site_of
+from scheduler.web.forms import field, fields, last, number_of
+from scheduler.web.site import see_other, site_of
 
 _DONE = {
     "appointed": "They have been appointed. They sign in with a link that we email them.",
@@ -28,7 +28,7 @@ async def team(request: Request) -> Response:
 async def appoint(request: Request) -> Response:
     """Appoint a member: GET shows the form."""
     sent = await fields(request)
-    typed = {name: sent.get(name, [""])[-1].strip() for name in ("email", "role")}
+    typed = {name: last(sent, name).strip() for name in ("email", "role")}
     complaints: dict[str, str] = {}
     if request.method == "POST":
         site = site_of(request)
@@ -48,7 +48,7 @@ async def appoint(request: Request) -> Response:
                 )
                 return _done("appointed")
             except Refused as refusal:
-                complaints["email"] = f"You need to give another address: {refusal}."
+                complaints["email"] = f"You need to give another address: {refusal.message}."
     return render_console(
         request,
         "console/appoint.html",
@@ -64,7 +64,7 @@ async def member_role(request: Request) -> Response:
     site, person = site_of(request), await _person(request)
     complaints: dict[str, str] = {}
     if request.method == "POST":
-        role = (await fields(request)).get("role", [""])[-1]
+        role = await field(request, "role")
         by, now = actor_of(request), site.clock.now()
         try:
             if role == "none":
@@ -98,4 +98,4 @@ async def _person(request: Request) -> Member:
 
 
 def _done(word: str) -> Response:
-    return RedirectResponse(f"/convenor/team?done={word}", 303, headers=PRIVATE)
+    return see_other(f"/convenor/team?done={word}")

@@ -163,7 +163,9 @@ async def test_a_meeting_is_added_and_removed_while_nobody_knows_about_it(
     assert "has been removed" in (await ann.get(removed.headers["location"])).text
     assert (await ann.get(path)).status_code == 404
     regular = await ann.post(PATH, data=await form(installation, act="remove"))
-    assert regular.status_code == 422 and "given by the rule" in regular.text
+    assert regular.status_code == 422 and "given by the rule of its series." in regular.text
+    past = await ann.post("/convenor/meetings/add", data={**wanted, "date": "2020-01-01"})
+    assert "choose a later time." in past.text and "--at" not in past.text
 
 
 async def test_answers_are_listed_by_name_and_country_and_safe_in_a_spreadsheet(

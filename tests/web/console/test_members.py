@@ -122,11 +122,13 @@ async def test_what_is_wrong_in_a_form_is_said_at_its_field_and_nothing_is_chang
         "zone": "Pacific/Auckland",
         "locale": "",
     }
-    assert "another member" in (await ann.post("/convenor/members/2/edit", data=taken)).text
-    assert "email-complaint" in (await ann.post("/convenor/members/add", data=taken)).text
+    assert "another member&#39;s address." in (await ann.post("/convenor/members/2/edit", data=taken)).text
+    assert "already on the list (active)." in (await ann.post("/convenor/members/add", data=taken)).text
+    several = {**taken, "email": "di@example.org", "country": "AU", "zone": ""}
+    assert "zone-complaint" in (await ann.post("/convenor/members/add", data=several)).text
     for until in ("2020-01-01", "soon"):
         late = await ann.post("/convenor/members/2", data={"act": "pause", "until": until})
-        assert late.status_code == 422 and "until-complaint" in late.text
+        assert late.status_code == 422 and "until-complaint" in late.text and "--until" not in late.text
     assert not installation.mails() or len(await installation.reports()) == 1
 
 

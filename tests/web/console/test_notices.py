@@ -172,6 +172,7 @@ async def test_a_draft_is_changed_by_one_at_a_time_and_deleted(
     assert (await ann.post(f"{path}/edit", data=changed)).status_code == 303
     refused = await ann.post(f"{path}/edit", data={**changed, "body": "Theirs"})
     assert refused.status_code == 422 and "Theirs" in refused.text and "somebody else changed" in refused.text
+    assert 'name="revision" value="0"' in refused.text
     stale = await press(ann, path, revision="0")
     assert stale.status_code == 422 and "read it again" in stale.text
     await press(ann, path, "delete")

@@ -15,6 +15,9 @@ async def test_a_convenor_appoints_a_helper_who_can_then_sign_in_and_is_dismisse
     assert "You need to choose a role." in wrong.text
     unknown = await ann.post("/convenor/team/appoint", data={"email": "nobody@example.org", "role": "helper"})
     assert "You need to give another address: there is no member" in unknown.text
+    again = await ann.post("/convenor/team/appoint", data={"email": "ann@example.org", "role": "helper"})
+    assert "is a convenor already." in again.text
+    assert all("`" not in page and "convenors add" not in page for page in (unknown.text, again.text))
     done = await ann.post("/convenor/team/appoint", data={"email": "bo@example.org", "role": "helper"})
     assert done.headers["location"] == "/convenor/team?done=appointed"
     page = (await ann.get("/convenor/team?done=appointed")).text

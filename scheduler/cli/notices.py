@@ -23,7 +23,6 @@ from scheduler.cli.command import (
     is_terminal,
     make_app,
     parse_id,
-    require_near,
     show_json,
     usage,
 )
@@ -48,7 +47,6 @@ POLL_SECONDS = 0.5
 POLLS_WITHOUT_SERVE = 10
 """How often --wait looks for a running `serve` before it gives up."""
 
-_LOCAL = re.compile(r"local:\d{4}-\d\d-\d\dT\d\d:\d\d")
 _ADDRESS = re.compile(r"[^\s,;<>\"]+@[^\s,;<>\"]+")
 
 
@@ -62,26 +60,6 @@ def read_list(path: str) -> list[str]:
     if not addresses:
         raise Refused(f"audience list:{path} has no address in it; write one on each line")
     return addresses
-
-
-def read_at(text: str | None) -> datetime | str | None:
-    """Return the instant, or the text `local:YYYY-MM-DDTHH:MM`, that --at names. Raises Refused if it is neither."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text.removeprefix("local:"))
-    except ValueError:
-        moment = None
-    if moment:
-        require_near(moment, "--at")
-    if moment and text.startswith("local:") and _LOCAL.fullmatch(text):
-        return text
-    if moment and moment.tzinfo:
-        return moment
-    raise Refused(
-        f"--at '{text}' is not an instant; write 2026-11-19T17:00+00:00, "
-        "or local:2026-11-19T09:00 for each member's own local time"
-    )
 
 
 @app.command()
@@ -120,7 +98,7 @@ def send(
 ) -> None:
     """Write a notice for members, to be sent now or later by the running `serve`."""
     with usage():
-        moment, lifetime = read_at(at), parse_duration(expires)
+        moment, lifetime = notice_service.read_due(at), parse_duration(expires)
         if not lifetime:
             raise Refused(f"--expires {expires}: it would expire before it is sent; give a longer time")
         if not test_to:

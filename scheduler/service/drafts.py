@@ -1,6 +1,5 @@
 """Notices that convenors write in the console: saved as drafts, looked at, and sent once."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,12 +14,12 @@ from scheduler.domain.audience import Audience, parse_audience
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Kind
-from scheduler.domain.recurrence import LAST_YEAR
 from scheduler.domain.text import require_line, require_prose
 from scheduler.service.notices import (
     LONGEST_SUBJECT,
     USEFUL_FOR,
     PublishedNotice,
+    read_due,
     require_words,
     send_notice,
     when_due,
@@ -34,7 +33,6 @@ from scheduler.store.members import Member
 LONGEST_BODY = 50_000
 _SAME_DAY = timedelta(days=1)
 _PUBLISHING_TAKES = timedelta(minutes=5)
-_LOCAL = re.compile(r"local:\d{4}-\d\d-\d\dT\d\d:\d\d")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +52,7 @@ class Words:
             raise Refused(
                 f"the text has {len(self.body):,} characters; at most {LONGEST_BODY:,} are accepted"
             )
-        read_instant(self.at)
+        read_due(self.at or None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,25 +69,6 @@ class Review:
     placeholders: Sequence[str]
     problem: str
     same_words_at: datetime | None
-
-
-def read_instant(text: str) -> datetime | str | None:
-    """Return the instant, or the text `local:YYYY-MM-DDTHH:MM`, that a draft is to be sent at; None for an empty text.
-
-    Raises Refused for anything else.
-    """
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text.removeprefix("local:"))
-    except ValueError:
-        moment = None
-    if moment and moment.year <= LAST_YEAR:
-        if _LOCAL.fullmatch(text):
-            return text
-        if moment.tzinfo and not text.startswith("local:"):
-            return moment
-    raise Refused(f"'{text[:40]}' is not a day and time")
 
 
 async def unsent_drafts(database: Database) -> list[Draft]:
@@ -154,7 +133,9 @@ async def review(
             audience = await _audience(connection, draft.audience, all_series, now)
             recipients = await members.count_audience(connection, audience, kind=Kind.NOTICE)
             require_words(draft.subject, draft.body)
-            when_due(await members.zones(connection), at=read_instant(draft.at), hold=timedelta(), now=now)
+            when_due(
+                await members.zones(connection), at=read_due(draft.at or None), hold=timedelta(), now=now
+            )
             if not recipients:
                 problem = "it would go to nobody"
         except Refused as refusal:
@@ -196,7 +177,7 @@ async def send_draft(
         audience=audience,
         audience_text=draft.audience,
         now=now,
-        at=read_instant(draft.at),
+        at=read_due(draft.at or None),
         expires=USEFUL_FOR,
         hold=hold,
         identity=_identity(draft.id, draft.revision),

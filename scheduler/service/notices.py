@@ -1,5 +1,6 @@
 """Publish, stop and resend notices: ad-hoc notices to an audience, and service mails to one person."""
 
+import re
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import OccurrenceKey
 from scheduler.domain.policy import EVERY_ZONE, PERSONAL, PLANNED, Kind
-from scheduler.domain.text import require_line, require_prose
+from scheduler.domain.recurrence import LAST_YEAR
+from scheduler.domain.text import quoted, require_line, require_prose
 from scheduler.service.planner import local_due
 from scheduler.store import audit, members, notices, service_state
 from scheduler.store.database import Database
@@ -80,6 +82,7 @@ async def mailed_since(connection: AsyncConnection, member: Member, *kinds: Kind
 
 USEFUL_FOR = timedelta(hours=48)
 LONGEST_SUBJECT = 200
+_LOCAL = re.compile(r"local:\d{4}-\d\d-\d\dT\d\d:\d\d", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,31 @@ class PublishedNotice:
 
     notice: int
     recipients: int
+
+
+def read_due(text: str | None) -> datetime | str | None:
+    """Return the aware instant that a convenor wrote, or `local:YYYY-MM-DDTHH:MM` unchanged; None for None.
+
+    Raises Refused for anything else.
+    """
+    if text is None:
+        return None
+    is_local = text.startswith("local:")
+    try:
+        moment = datetime.fromisoformat(text.removeprefix("local:"))
+    except ValueError:
+        moment = None
+    if moment and (_LOCAL.fullmatch(text) if is_local else moment.tzinfo):
+        if moment.year > LAST_YEAR:
+            raise Refused(
+                f"{quoted(text)} is too far ahead; give a date up to {LAST_YEAR}-12-31", option="--at"
+            )
+        return text if is_local else moment
+    raise Refused(
+        f"{quoted(text)} is not an instant; write 2026-11-19T17:00+00:00, "
+        "or local:2026-11-19T09:00 for each member's own local time",
+        option="--at",
+    )
 
 
 def when_due(

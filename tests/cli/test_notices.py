@@ -199,6 +199,8 @@ def test_on_a_terminal_the_number_is_asked(
         (["--yes", "--audience", f"coming:{KEY}"], 1, "no active member"),
         (["--yes", "--at", "2026-11-12T10:00"], 2, "--at"),
         (["--yes", "--at", "local:2026-11-12"], 2, "--at"),
+        (["--yes", "--at", "local:2026-11-12T10:00+00:00"], 2, "--at"),
+        (["--yes", "--at", ""], 2, "--at"),
         (["--yes", "--at", "2026-11-01T10:00Z"], 1, "in the past"),
         (["--yes", "--at", "9999-01-01T00:00Z"], 2, "2199"),
         (["--yes", "--expires", "soon"], 2, "90m"),

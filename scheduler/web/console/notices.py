@@ -186,7 +186,7 @@ async def edit(request: Request) -> Response:
         return await _form(request, typed, complaints, found, revision=last(sent, "revision"))
     who, _, exception = found.audience.partition(",except:")
     typed = {"subject": found.subject, "body": found.body, "who": who, "except": exception, **_NO_TIME}
-    moment = drafts.read_instant(found.at)
+    moment = notices.read_due(found.at or None)
     if isinstance(moment, datetime):
         local = moment.astimezone(ZoneInfo(_zone(request)))
         typed |= {"when": "instant", "date": f"{local:%Y-%m-%d}", "time": f"{local:%H:%M}"}
@@ -361,7 +361,7 @@ def _name(request: Request, meeting: Occurrence, *, several: bool) -> str:
 
 def _when(request: Request, found: Draft) -> str:
     """Return in words when a draft is to be sent, and by whose clock; empty for as soon as it is sent."""
-    moment = drafts.read_instant(found.at)
+    moment = notices.read_due(found.at or None)
     cycle = hour_cycle(session_of(request).member.locale)
     if isinstance(moment, datetime):
         return describe_instant(moment, zone=_zone(request), cycle=cycle)

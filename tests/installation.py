@@ -101,7 +101,7 @@ class Installation:
 
     def restart(self) -> None:
         """Build the parts as a new process would, with nothing but the database."""
-        letters = MessageWriter(
+        self.message_writer = MessageWriter(
             self.database,
             composer(self.community, self.signer),
             self.clock,
@@ -117,7 +117,7 @@ class Installation:
         self.dispatcher = Dispatcher(
             self.database,
             self.transport or MaildirTransport(self.mail),
-            letters,
+            self.message_writer,
             self.clock,
             run=f"run-{self.runs}",
             limits=self.limits or RateLimits(rate=self.rate),

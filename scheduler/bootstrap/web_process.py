@@ -28,13 +28,14 @@ import scheduler
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.settings_sources import bundled
 from scheduler.bootstrap.wiring import Parts, open_parts, set_up_logs
+from scheduler.bootstrap.worker import make_preview_writer
 from scheduler.domain.clock import Clock
 from scheduler.domain.errors import Problem
 from scheduler.service.form_limits import FormLimits
 from scheduler.web.app import create_app
 from scheduler.web.brand import read_logo
 from scheduler.web.connection_limits import ConnectionLimiter, Limits
-from scheduler.web.forms import LARGEST_UPLOAD, UPLOAD_PATHS
+from scheduler.web.forms import LARGEST_UPLOAD, UPLOAD_PATHS, WORDS_PATHS
 from scheduler.web.metrics import Metrics
 
 log = structlog.get_logger()
@@ -77,7 +78,7 @@ def connection_limits(settings: Settings, descriptors: int) -> Limits:
         connections=min(settings.web.connections, descriptors // 2),
         of_one_network=settings.web.connections_of_one_network,
         largest_upload=LARGEST_UPLOAD,
-        uploads=frozenset(path.encode() for path in UPLOAD_PATHS),
+        uploads=tuple(path.encode() for path in (*UPLOAD_PATHS, *WORDS_PATHS)),
     )
 
 
@@ -240,6 +241,7 @@ def _make_app(parts: Parts, sender: Sender) -> tuple[Starlette, Metrics]:
         trusted_proxies=settings.web.proxies,
         form_limits=FormLimits(total=settings.web.form_mails_an_hour),
         sender_faults=sender.faults,
+        message_writer=make_preview_writer(parts),
         logo=read_logo(settings.logo),
         metrics=metrics,
     )

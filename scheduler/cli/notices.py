@@ -27,16 +27,18 @@ from scheduler.cli.command import (
     usage,
 )
 from scheduler.cli.reports import describe_duration
-from scheduler.delivery.compose.markdown import placeholders
+from scheduler.delivery.compose.markdown import foreign_placeholders
 from scheduler.domain.address import address_key
 from scheduler.domain.audience import ACCEPTED, Audience, parse_audience
 from scheduler.domain.clock import parse_duration
 from scheduler.domain.errors import Refused
-from scheduler.domain.occurrence import slugs_by_choice
+from scheduler.domain.occurrence import Occurrence, slugs_by_choice
+from scheduler.domain.placeholder import suggest
 from scheduler.domain.table import decode_text
 from scheduler.service import notices as notice_service
 from scheduler.service.health import is_served
 from scheduler.service.occurrences import require_meetings
+from scheduler.service.placeholders import find_mentioned, store_mentioned
 from scheduler.store import answers, members, notices
 from scheduler.store.ledger import reports
 from scheduler.store.notices import Notice
@@ -92,6 +94,13 @@ def send(
         ),
     ] = 0,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is sent, and show progress.")] = False,
+    meeting: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY",
+            help="The meeting that placeholders such as {when} and {join_link} are about; else the next one.",
+        ),
+    ] = "",
     dry_run: DryRun = False,
     test_to: Annotated[str | None, typer.Option(metavar="EMAIL", help="Send it only to this member.")] = None,
     yes: Yes = False,
@@ -105,16 +114,28 @@ def send(
             series = command_context(context).settings.series
             terms = parse_audience(audience, all_series=series, read_list=read_list)
     if test_to:
-        audience = f"test to {test_to}"
+        audience = f"{notices.TEST_AUDIENCE}{test_to}"
         terms = Audience(terms={"address": [address_key(test_to)]})
     text = _read_body(body)
     notice_service.require_words(subject, text)
-    for placeholder in placeholders(f"{subject}\n{text}"):
-        typer.echo(
-            f"warning: '{placeholder}' is sent as you typed it; notices have no placeholders", err=True
-        )
+    for placeholder in foreign_placeholders(f"{subject}\n{text}"):
+        typer.echo(f"warning: '{placeholder}' is sent as you typed it; {suggest('')}", err=True)
+
+    async def mentioned(parts: Parts) -> Occurrence | None:
+        by_slug = {series.slug: series for series in parts.series}
+        async with parts.database.read() as connection:
+            return await find_mentioned(
+                connection,
+                by_slug,
+                subject=subject,
+                body=text,
+                meeting=meeting,
+                audience=terms,
+                now=parts.clock.now(),
+            )
 
     async def count(parts: Parts) -> tuple[int, str]:
+        await mentioned(parts)
         async with parts.database.read() as connection:
             await require_meetings(
                 connection, {series.slug: series for series in parts.series}, terms, now=parts.clock.now()
@@ -127,6 +148,9 @@ def send(
         )
 
     async def act(parts: Parts) -> None:
+        if about := await mentioned(parts):
+            by_slug = {series.slug: series for series in parts.series}
+            await store_mentioned(parts.database, by_slug, about, now=parts.clock.now())
         published = await notice_service.send_notice(
             parts.database,
             subject=subject,
@@ -137,6 +161,7 @@ def send(
             at=moment,
             expires=lifetime,
             hold=timedelta(seconds=hold),
+            mentions=about.key if about else None,
             by=command_line_user(),
         )
         typer.echo(f"notice {published.notice} goes to {counted(published.recipients, 'member')}")

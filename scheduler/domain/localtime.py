@@ -88,6 +88,16 @@ class LocalTime:
     clock_note: str
 
     @property
+    def clock(self) -> str:
+        """The start with the clock that it is by: `18:00 in London (UTC)`."""
+        return f"{self.starts} in {self.city} ({self.offset})"
+
+    @property
+    def span(self) -> str:
+        """Day, start, end and clock: `Thursday 19 November 2026, 18:00 to 19:00 in London (UTC)`."""
+        return f"{self.day}, {self.starts} to {self.ends} in {self.city} ({self.offset})"
+
+    @property
     def note(self) -> str:
         """Both notes as one sentence, or empty."""
         if self.day_note and self.clock_note:

@@ -8,11 +8,11 @@ from functools import partial
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.delivery.compose.markdown import as_html, as_text, placeholders
+from scheduler.delivery.compose.markdown import foreign_placeholders
 from scheduler.domain.actor import Actor
 from scheduler.domain.audience import Audience, parse_audience
 from scheduler.domain.errors import Refused
-from scheduler.domain.occurrence import Series
+from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import Kind
 from scheduler.domain.text import require_line, require_prose
 from scheduler.service.notices import (
@@ -25,12 +25,12 @@ from scheduler.service.notices import (
     when_due,
 )
 from scheduler.service.occurrences import require_meetings
+from scheduler.service.placeholders import find_mentioned, store_mentioned
 from scheduler.store import drafts, members, notices
 from scheduler.store.database import Database
 from scheduler.store.drafts import Draft
 from scheduler.store.members import Member
 
-LONGEST_BODY = 50_000
 _SAME_DAY = timedelta(days=1)
 _PUBLISHING_TAKES = timedelta(minutes=5)
 
@@ -38,35 +38,34 @@ _PUBLISHING_TAKES = timedelta(minutes=5)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
     """What a convenor typed: `audience` in the command line's terms, `at` an instant in ISO 8601 or `local:…`, or empty
-    for as soon as it is sent."""
+    for as soon as it is sent. `meeting` is the key of the one that placeholders are about, or empty for the next."""
 
     subject: str
     body: str
     audience: str
     at: str = ""
+    meeting: str = ""
 
     def __post_init__(self) -> None:
         require_line(self.subject, "subject", longest=LONGEST_SUBJECT)
         require_prose(self.body, "body")
-        if len(self.body) > LONGEST_BODY:
-            raise Refused(
-                f"the text has {len(self.body):,} characters; at most {LONGEST_BODY:,} are accepted"
-            )
         read_due(self.at or None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
-    """A draft before it is sent: whom it goes to, how it looks, and what to know first.
+    """A draft before it is sent: whom it goes to, and what to know first.
 
-    `problem` says why it cannot be sent. `same_words_at` is when the same words were sent less than a day ago.
+    `audience` is None if it cannot be understood. `meeting` is the one that its placeholders are about, if any needs
+    one. `foreign` are placeholders of other programs, which are sent as they were typed. `problem` says why it cannot
+    be sent. `same_words_at` is when the same words were sent less than a day ago.
     """
 
     draft: Draft
+    audience: Audience | None
     recipients: int
-    html: str
-    text: str
-    placeholders: Sequence[str]
+    meeting: Occurrence | None
+    foreign: Sequence[str]
     problem: str
     same_words_at: datetime | None
 
@@ -91,14 +90,30 @@ async def add_draft(database: Database, words: Words, *, by: Actor, now: datetim
             body=words.body,
             audience=words.audience,
             at=words.at,
+            meeting=words.meeting,
             author=by.member,
             now=now,
         )
 
 
-async def save_draft(database: Database, number: int, words: Words, *, revision: int, now: datetime) -> None:
-    """Change a draft. Raises Refused if it was sent or is being sent, or changed by somebody else since `revision`."""
+async def count_recipients(
+    database: Database, audience: str, *, all_series: Mapping[str, Series], now: datetime
+) -> int:
+    """Return how many members a notice to an audience would go to. Raises Refused if it cannot be understood."""
+    async with database.read() as connection:
+        terms = await _audience(connection, audience, all_series, now)
+        return await members.count_audience(connection, terms, kind=Kind.NOTICE)
+
+
+async def save_draft(database: Database, number: int, words: Words, *, revision: int, now: datetime) -> int:
+    """Change a draft and return its revision.
+
+    Raises Refused if it was sent or is being sent, or if somebody else changed it since `revision`.
+    """
     async with database.write() as connection:
+        stored = await drafts.by_id(connection, number)
+        if stored and stored.notice is None and _words_of(stored) == words:
+            return stored.revision
         # The sending may have been interrupted before the draft was marked: with other words it would be sent again.
         begun = await notices.by_identity(connection, _identity(number, revision))
         if begun and (begun.ready or now - begun.created_at < _PUBLISHING_TAKES):
@@ -111,10 +126,22 @@ async def save_draft(database: Database, number: int, words: Words, *, revision:
             body=words.body,
             audience=words.audience,
             at=words.at,
+            meeting=words.meeting,
             now=now,
         )
         if not saved:
             raise Refused("somebody else changed or sent it meanwhile; copy your words and open it again")
+        return revision + 1
+
+
+def _words_of(draft: Draft) -> Words:
+    return Words(
+        subject=draft.subject,
+        body=draft.body,
+        audience=draft.audience,
+        at=draft.at,
+        meeting=draft.meeting,
+    )
 
 
 async def remove_draft(database: Database, number: int) -> None:
@@ -127,12 +154,13 @@ async def review(
     database: Database, draft: Draft, *, all_series: Mapping[str, Series], now: datetime
 ) -> Review:
     """Return what a convenor looks at before sending a draft. Changes nothing."""
-    problem, recipients = "", 0
+    problem, audience, recipients, meeting = "", None, 0, None
     async with database.read() as connection:
         try:
             audience = await _audience(connection, draft.audience, all_series, now)
             recipients = await members.count_audience(connection, audience, kind=Kind.NOTICE)
             require_words(draft.subject, draft.body)
+            meeting = await _mentioned(connection, draft, audience, all_series, now)
             when_due(
                 await members.zones(connection), at=read_due(draft.at or None), hold=timedelta(), now=now
             )
@@ -143,12 +171,14 @@ async def review(
         same = await notices.latest_with_words(connection, draft.subject, draft.body, since=now - _SAME_DAY)
     return Review(
         draft=draft,
+        audience=audience,
         recipients=recipients,
-        html=as_html(draft.body),
-        text=as_text(draft.body),
-        placeholders=placeholders(f"{draft.subject}\n{draft.body}"),
+        meeting=meeting,
+        foreign=foreign_placeholders(f"{draft.subject}\n{draft.body}"),
         problem=problem,
-        same_words_at=same.created_at if same and not same.audience.startswith("test to ") else None,
+        same_words_at=same.created_at
+        if same and not same.audience.startswith(notices.TEST_AUDIENCE)
+        else None,
     )
 
 
@@ -169,6 +199,9 @@ async def send_draft(
     """
     async with database.read() as connection:
         audience = await _audience(connection, draft.audience, all_series, now)
+        meeting = await _mentioned(connection, draft, audience, all_series, now)
+    if meeting:
+        await store_mentioned(database, all_series, meeting, now=now)
     send = partial(
         send_notice,
         database,
@@ -182,6 +215,7 @@ async def send_draft(
         hold=hold,
         identity=_identity(draft.id, draft.revision),
         recipients=recipients,
+        mentions=meeting.key if meeting else None,
         by=by,
     )
     try:
@@ -199,16 +233,48 @@ def _identity(number: int, revision: int) -> str:
     return f"notice:draft-{number}-{revision}"
 
 
-async def send_test(database: Database, draft: Draft, member: Member, *, by: Actor, now: datetime) -> None:
+async def send_test(
+    database: Database,
+    draft: Draft,
+    member: Member,
+    *,
+    all_series: Mapping[str, Series],
+    by: Actor,
+    now: datetime,
+) -> None:
     """Send a draft to one convenor only. Raises Refused if it cannot be sent."""
+    async with database.read() as connection:
+        audience = await _audience(connection, draft.audience, all_series, now)
+        meeting = await _mentioned(connection, draft, audience, all_series, now)
+    if meeting:
+        await store_mentioned(database, all_series, meeting, now=now)
     await send_notice(
         database,
         subject=draft.subject,
         body=draft.body,
         audience=Audience(terms={"address": [member.address_key]}),
-        audience_text=f"test to {member.address}",
+        audience_text=f"{notices.TEST_AUDIENCE}{member.address}",
         now=now,
+        mentions=meeting.key if meeting else None,
         by=by,
+    )
+
+
+async def _mentioned(
+    connection: AsyncConnection,
+    draft: Draft,
+    audience: Audience,
+    all_series: Mapping[str, Series],
+    now: datetime,
+) -> Occurrence | None:
+    return await find_mentioned(
+        connection,
+        all_series,
+        subject=draft.subject,
+        body=draft.body,
+        meeting=draft.meeting,
+        audience=audience,
+        now=now,
     )
 
 

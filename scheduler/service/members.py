@@ -247,6 +247,26 @@ async def _page_with_follows(
     return [(member, followed(all_series, choices.get(member.id, {}))) for member in page]
 
 
+async def member_with_number(database: Database, number: int) -> Member | None:
+    async with database.read() as connection:
+        return await members.by_id(connection, number)
+
+
+@dataclass(frozen=True, slots=True)
+class PlacesAndLanguages:
+    """The zones and locales that members have, sorted."""
+
+    zones: list[str]
+    locales: list[str]
+
+
+async def places_and_languages(database: Database) -> PlacesAndLanguages:
+    """Return which zones and locales there are to choose an audience from."""
+    async with database.read() as connection:
+        zones, locales = await members.zones(connection), await members.locales(connection)
+    return PlacesAndLanguages(sorted(zones), sorted(locales))
+
+
 async def find_member(database: Database, address: str) -> Member:
     """Do the same as `require_member`, in a transaction of its own."""
     async with database.read() as connection:

@@ -9,11 +9,12 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.delivery.compose.markdown import images
+from scheduler.delivery.compose.markdown import images, placeholder_problem
 from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import OccurrenceKey
+from scheduler.domain.placeholder import Placeholder, in_subject, suggest, unknown_in_subject
 from scheduler.domain.policy import EVERY_ZONE, PERSONAL, PLANNED, Kind
 from scheduler.domain.recurrence import LAST_YEAR
 from scheduler.domain.text import quoted, require_line, require_prose
@@ -146,6 +147,13 @@ def require_words(subject: str, body: str) -> tuple[str, str]:
         raise Refused(
             f"body, line {lines[0]}: images are not sent; put the image on a web page and link to it"
         )
+    if problem := placeholder_problem(body):
+        raise Refused(f"body, {problem}")
+    if unknown := unknown_in_subject(subject):
+        raise Refused(f"subject: {{{unknown[0].strip()}}} is not a placeholder; {suggest(unknown[0])}")
+    for piece in in_subject(subject):
+        if isinstance(piece, Placeholder) and piece.purpose:
+            raise Refused(f"subject: {{{piece.name}}} is a link, which a subject cannot have")
     return subject, body
 
 
@@ -162,10 +170,12 @@ async def send_notice(
     hold: timedelta = timedelta(),
     identity: str = "",
     recipients: int | None = None,
+    mentions: str | None = None,
     by: Actor = SERVICE,
 ) -> PublishedNotice:
     """Publish an ad-hoc notice (`body` is Markdown) to the members who are in `audience` now.
 
+    `mentions` is the key of the stored meeting that its placeholders are about, if one needs a meeting.
     `expires` counts from the last due instant. With an `identity`, calling this again sends nothing twice: it completes
     what an interrupted call began. Raises Refused if a text is empty or not allowed, if the audience is empty, and if
     it is not the number of `recipients` that the convenor was shown.
@@ -190,6 +200,7 @@ async def send_notice(
         body=body,
         audience_text=audience_text,
         at=at if isinstance(at, str) else None,
+        mentions=mentions,
         expires=max(dues.values(), default=now) + expires,
         by=by,
         act="notice-sent",
@@ -314,14 +325,25 @@ async def count_missed(database: Database, number: int, *, by_choice: Collection
 
 
 async def resend_missed(
-    database: Database, number: int, now: datetime, *, by_choice: Collection[str], by: Actor = SERVICE
+    database: Database,
+    number: int,
+    now: datetime,
+    *,
+    by_choice: Collection[str],
+    expected: int | None = None,
+    by: Actor = SERVICE,
 ) -> int:
     """Queue again the deliveries of a notice that were stopped before they were tried, or that failed; return how many.
 
     `by_choice` are the slugs of the series that only those members follow who say so.
 
-    Raises Refused if the notice has expired or was withdrawn: send a new one instead.
+    Raises Refused if the notice has expired or was withdrawn: send a new one instead. Also if the number of those who
+    missed it is not the `expected` one that the convenor was shown.
     """
+    if expected is not None:
+        missed = await count_missed(database, number, by_choice=by_choice)
+        if missed != expected:
+            raise Refused(f"it would now go to {missed} members, not to {expected}")
     async with database.write() as connection:
         notice = await require_notice(connection, number)
         if notice.expires <= now:
@@ -364,6 +386,11 @@ class NoticeProgress:
     def missed(self) -> int:
         """How many members did not get it, and may still be sent it."""
         return self.states.get("withdrawn", 0) + self.states.get("failed", 0)
+
+    @property
+    def is_test(self) -> bool:
+        """Whether it was a test for one convenor."""
+        return self.notice.audience.startswith(notices.TEST_AUDIENCE)
 
     @property
     def is_finished(self) -> bool:

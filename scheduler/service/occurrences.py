@@ -142,7 +142,7 @@ async def read_file(
         told = await reports.last_told_revision(connection, key)
         to_tell, nothing = 0, ""
         try:
-            pending, _ = await _find_unannounced_change(connection, all_series, key, now)
+            pending = await _find_unannounced_change(connection, all_series, key, now)
             to_tell = pending.recipients
         except Refused as refusal:
             nothing = str(refusal).removeprefix(f"{key}: ")
@@ -208,7 +208,7 @@ async def amend(
         told_cancelled = await _was_told_cancelled(connection, key)
         after = _changed(before, change, now=now, told_cancelled=told_cancelled)
         if after.revision != before.revision:
-            await _store(connection, all_series[before.series], before, now)
+            await store_occurrence(connection, all_series[before.series], before, now)
             await occurrences.amend(connection, after)
             if after.starts != before.starts:
                 await occurrences.reset_answers(connection, key)
@@ -310,7 +310,9 @@ def _moved_start(before: Occurrence, wall: datetime, now: datetime) -> datetime:
     return starts
 
 
-async def _store(connection: AsyncConnection, series: Series, occurrence: Occurrence, now: datetime) -> None:
+async def store_occurrence(
+    connection: AsyncConnection, series: Series, occurrence: Occurrence, now: datetime
+) -> None:
     """Store the series and the occurrence unless they are stored already, so that the occurrence can be amended."""
     if series.slug not in await occurrences.adopted_series(connection):
         await occurrences.adopt_series(connection, series, now)
@@ -404,11 +406,13 @@ def _followers_and_invited(
 
 @dataclass(frozen=True, slots=True)
 class UnannouncedChange:
-    """An occurrence about which members were last told something else, the audience to tell, and its size."""
+    """An occurrence about which members were last told something else, the audience to tell, its size, and the
+    revision that members were last told."""
 
     occurrence: Occurrence
     audience: Audience
     recipients: int
+    told_revision: int
 
 
 async def find_unannounced_change(
@@ -419,13 +423,13 @@ async def find_unannounced_change(
     Raises Refused if there is nothing to tell, or if it is too late.
     """
     async with database.read() as connection:
-        return (await _find_unannounced_change(connection, all_series, key, now))[0]
+        return await _find_unannounced_change(connection, all_series, key, now)
 
 
 async def _find_unannounced_change(
     connection: AsyncConnection, all_series: Mapping[str, Series], key: str, now: datetime
-) -> tuple[UnannouncedChange, int]:
-    """Return the same as `find_unannounced_change`, and the revision that members were last told."""
+) -> UnannouncedChange:
+    """Return the same as `find_unannounced_change`, within a transaction."""
     occurrence = await require_occurrence(connection, all_series, key, now)
     told_revision = await reports.last_told_revision(connection, key)
     if told_revision is None:
@@ -449,7 +453,7 @@ async def _find_unannounced_change(
     zones = {group.lives_in for group in wrong} if told_revision == occurrence.revision else ()
     audience = _followers_and_invited(occurrence, slugs_by_choice(all_series.values()), zones=zones)
     recipients = await members.count_audience(connection, audience, kind=_kind_of_change(occurrence))
-    return UnannouncedChange(occurrence, audience, recipients), told_revision
+    return UnannouncedChange(occurrence, audience, recipients, told_revision)
 
 
 async def tell_again(
@@ -469,7 +473,8 @@ async def tell_again(
     and if their number is not the `recipients` that the convenor was shown.
     """
     async with database.write() as connection:
-        pending, told_revision = await _find_unannounced_change(connection, all_series, key, now)
+        pending = await _find_unannounced_change(connection, all_series, key, now)
+        told_revision = pending.told_revision
         if recipients is not None and pending.recipients != recipients:
             raise Refused(f"it would now go to {pending.recipients} members, not to {recipients}")
         occurrence = after = pending.occurrence
@@ -592,7 +597,7 @@ async def add_extra(
     extra = _extra(series, wall, now)
     async with database.write() as connection:
         await _require_free(connection, series, extra, now)
-        await _store(connection, series, extra, now)
+        await store_occurrence(connection, series, extra, now)
         await service_state.note_change(connection)
         await audit.record(
             connection, by, "meeting-added", subject=extra.key, after={"start": home_wall(extra)}, now=now

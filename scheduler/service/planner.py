@@ -207,6 +207,9 @@ class Planner:
             occurrence = known.get(notice.occurrence or "")
             if occurrence and notice.identity not in wants and notice.expires > now:
                 await self._withdraw_or_retarget(connection, notice, occurrence)
+            mentioned = by_key.get(notice.mentions or "")
+            if mentioned and mentioned.cancelled and not notice.unwanted:
+                await _withdraw(connection, notice, reason=CANCELLED)
             if notice.at and notice.expires > now:
                 await _add_local_dues(connection, notice, dues.get(notice.id, {}), zones)
 
@@ -303,9 +306,7 @@ class Planner:
         else:
             reason = "orphaned" if occurrence.orphaned else "policy"
         if notice.unwanted != reason:
-            await notices.change(connection, notice.id, unwanted=reason)
-            withdrawn = await lifecycle.withdraw(connection, notice.id, reason=reason)
-            log.info("notice-withdrawn", notice=notice.id, reason=reason, deliveries=withdrawn)
+            await _withdraw(connection, notice, reason=reason)
 
     async def _fan_out(self, now: datetime) -> set[tuple[int, str]]:
         """Insert the deliveries whose sending begins within FAN_OUT_AHEAD. Return the notices and zones (of their due
@@ -498,6 +499,12 @@ class Planner:
                 *self._waits_end[:1],
             ]
         return min((instant for instant in instants if instant), default=None)
+
+
+async def _withdraw(connection: AsyncConnection, notice: Notice, *, reason: str) -> None:
+    await notices.change(connection, notice.id, unwanted=reason)
+    withdrawn = await lifecycle.withdraw(connection, notice.id, reason=reason)
+    log.info("notice-withdrawn", notice=notice.id, reason=reason, deliveries=withdrawn)
 
 
 async def _insert(connection: AsyncConnection, want: Wanted, now: datetime) -> None:

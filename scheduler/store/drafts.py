@@ -12,7 +12,8 @@ from scheduler.store.schema import drafts
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """A notice that is being written. `audience` is in the command line's terms, `at` an instant in ISO 8601 or
-    `local:…`, or empty; `revision` rises with each change; `notice` is what it was sent as."""
+    `local:…`, or empty; `revision` rises with each change; `notice` is what it was sent as; `meeting` is the key of the
+    meeting that its placeholders are about, or empty for the next one."""
 
     id: int
     subject: str
@@ -23,6 +24,7 @@ class Draft:
     changed_at: datetime
     revision: int
     notice: int | None
+    meeting: str = ""
 
 
 async def add(
@@ -32,12 +34,13 @@ async def add(
     body: str,
     audience: str,
     at: str,
+    meeting: str,
     author: int | None,
     now: datetime,
 ) -> int:
     """Insert a draft and return its number."""
     row = insert(drafts).values(
-        subject=subject, body=body, audience=audience, at=at, author=author, changed_at=now
+        subject=subject, body=body, audience=audience, at=at, meeting=meeting, author=author, changed_at=now
     )
     return int(await connection.scalar(row.returning(drafts.c.id)) or 0)
 
@@ -62,13 +65,22 @@ async def change(
     body: str,
     audience: str,
     at: str,
+    meeting: str,
     now: datetime,
 ) -> bool:
     """Change a draft that was not sent and still has this revision; return whether it did."""
     changed = (
         update(drafts)
         .where(drafts.c.id == number, drafts.c.revision == revision, drafts.c.notice.is_(None))
-        .values(subject=subject, body=body, audience=audience, at=at, changed_at=now, revision=revision + 1)
+        .values(
+            subject=subject,
+            body=body,
+            audience=audience,
+            at=at,
+            meeting=meeting,
+            changed_at=now,
+            revision=revision + 1,
+        )
     )
     return bool((await connection.execute(changed)).rowcount)
 

@@ -345,15 +345,24 @@ async def unknown_zones(connection: AsyncConnection) -> dict[str, int]:
 
 
 async def _stored_zones(connection: AsyncConnection) -> frozenset[str]:
-    """Jump in the index from zone to zone instead of reading every member."""
-    walk = select(func.min(members.c.zone).label("zone")).cte("walk", recursive=True)
+    return await _distinct(connection, members.c.zone)
+
+
+async def locales(connection: AsyncConnection) -> frozenset[str]:
+    """Return the locales that members have."""
+    return await _distinct(connection, members.c.locale)
+
+
+async def _distinct(connection: AsyncConnection, column: ColumnElement[str]) -> frozenset[str]:
+    """Jump in the column's index from value to value instead of reading every member."""
+    walk = select(func.min(column).label("value")).cte("walk", recursive=True)
     walk = walk.union_all(
-        select(select(func.min(members.c.zone)).where(members.c.zone > walk.c.zone).scalar_subquery()).where(
-            walk.c.zone.is_not(None)
+        select(select(func.min(column)).where(column > walk.c.value).scalar_subquery()).where(
+            walk.c.value.is_not(None)
         )
     )
-    names = await connection.scalars(select(walk.c.zone).where(walk.c.zone.is_not(None)))
-    return frozenset(names.all())
+    values = await connection.scalars(select(walk.c.value).where(walk.c.value.is_not(None)))
+    return frozenset(values.all())
 
 
 async def counts(connection: AsyncConnection) -> dict[str, int]:
@@ -494,6 +503,16 @@ async def audience_by_zone(connection: AsyncConnection, audience: Audience, *, k
         in_audience(audience), ~is_muted(members.c.id, kind, "")
     )
     return {row[0]: row[1] for row in await connection.execute(query.group_by(members.c.zone))}
+
+
+async def some_in_audience(
+    connection: AsyncConnection, audience: Audience, *, kind: str, limit: int, zone: str = ""
+) -> list[Member]:
+    """Return any members of an audience, in one zone if it is given, who want notices of this kind."""
+    query = select(*_COLUMNS).where(in_audience(audience), ~is_muted(members.c.id, kind, ""))
+    if zone:
+        query = query.where(members.c.zone == zone)
+    return [_read(row) for row in await connection.execute(query.limit(limit))]
 
 
 async def count_by_place(connection: AsyncConnection, audience: Audience) -> dict[tuple[str, str], int]:

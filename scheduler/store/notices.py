@@ -18,7 +18,8 @@ class Notice:
     """A notice as stored. `starts` is the start of its occurrence that it announces; `unwanted` says why the plan no
     longer includes it.
 
-    A service mail is for one `member`, and goes to their own address unless it has an `address`.
+    A service mail is for one `member`, and goes to their own address unless it has an `address`. An ad-hoc notice may
+    have placeholders for values of the meeting that it `mentions`.
     """
 
     id: int
@@ -41,6 +42,7 @@ class Notice:
     stopped_at: datetime | None
     unwanted: str | None
     closed_at: datetime | None
+    mentions: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,9 @@ class Due:
 
 
 _COLUMNS = [notices.c[name] for name in Notice.__dataclass_fields__]
+TEST_AUDIENCE = "test to "
+"""How the audience of a test begins; the address follows."""
+
 OPEN: ColumnElement[bool] = notices.c.closed_at.is_(None)
 
 

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.occurrence import Occurrence, Series, following, instant
@@ -263,17 +263,18 @@ async def forget(connection: AsyncConnection, keys: Collection[str]) -> None:
 
 async def mailed_occurrences(connection: AsyncConnection) -> set[str]:
     """Return the keys of the occurrences about which at least one mail was tried."""
+    key = func.coalesce(notices.c.occurrence, notices.c.mentions)
     query = (
-        select(notices.c.occurrence)
+        select(key.label("key"))
         .where(
-            notices.c.occurrence.is_not(None),
+            key.is_not(None),
             select(deliveries.c.id)
             .where(deliveries.c.notice == notices.c.id, deliveries.c.attempts > 0)
             .exists(),
         )
         .distinct()
     )
-    return {row.occurrence for row in await connection.execute(query)}
+    return {row.key for row in await connection.execute(query)}
 
 
 async def retime(connection: AsyncConnection, now: datetime) -> list[str]:

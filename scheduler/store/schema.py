@@ -247,6 +247,7 @@ members = Table(
     Index(None, "zone", "id"),
     Index(None, "zone", "status", "invitation_by"),
     Index(None, "changed"),
+    Index(None, "locale"),
     # A search reads all of this index, and nothing else.
     Index("ix_members_search", "name_key", "address_key", "status", "country", "zone"),
     Index("ix_members_with_role", "role", **_where("role IS NOT NULL")),
@@ -441,6 +442,11 @@ notices = Table(
         JSON(none_as_null=True),
         comment="the counts of its deliveries by state when it was closed",
     ),
+    Column(
+        "mentions",
+        ForeignKey("occurrences.key", ondelete="SET NULL"),
+        comment="the meeting whose time, topic and links its placeholders show",
+    ),
     _one_of("kind", *_MEETING_KINDS, "notice", *_PERSONAL_KINDS),
     CheckConstraint(
         f"(kind IN ({_sql_list(*_MEETING_KINDS)})) = (occurrence IS NOT NULL)", name="meeting_has_occurrence"
@@ -455,6 +461,7 @@ notices = Table(
     ),
     Index(None, "occurrence"),
     Index(None, "closed_at"),
+    Index("ix_notices_mentions", "mentions", **_where("mentions IS NOT NULL")),
     Index("ix_notices_over", "expires", **_where("closed_at IS NOT NULL AND archived_at IS NULL")),
     Index(None, "member", "kind", "created_at"),
     sqlite_autoincrement=True,
@@ -626,6 +633,13 @@ drafts = Table(
     Column("changed_at", Instant, nullable=False),
     Column("revision", Integer, nullable=False, server_default="0"),
     Column("notice", ForeignKey("notices.id", ondelete="CASCADE"), comment="what it was sent as"),
+    Column(
+        "meeting",
+        String(60),
+        nullable=False,
+        server_default="",
+        comment="the meeting that its placeholders are about; empty for the next one",
+    ),
     Index(None, "notice"),
     sqlite_autoincrement=True,
     comment="Notices that convenors are writing",

@@ -32,7 +32,7 @@ class Limits:
 
     `connections` is the largest number of open connections, `of_one_network` the largest number from one network.
     `most_waiting` is the largest number of pipelined requests of a connection that may wait for their answers, since
-    they wait in memory. Only the paths in `uploads` may receive bodies of up to `largest_upload`.
+    they wait in memory. Only paths that begin with one of `uploads` may receive bodies of up to `largest_upload`.
     """
 
     connections: int = 1_000
@@ -44,7 +44,7 @@ class Limits:
     largest_body: int = 256 * 1024
     most_waiting: int = 16
     largest_upload: int = 5 * 1024 * 1024
-    uploads: frozenset[bytes] = frozenset()
+    uploads: tuple[bytes, ...] = ()
 
 
 class ConnectionLimiter:
@@ -184,7 +184,7 @@ class LimitedConnection(asyncio.Protocol):
         self._url += url  # It may come in pieces; the limit on the head counts them.
 
     def on_headers_complete(self) -> None:
-        is_upload = self._url.partition(b"?")[0] in self._limits.uploads
+        is_upload = self._url.startswith(self._limits.uploads)
         self._largest_body = self._limits.largest_upload if is_upload else self._limits.largest_body
         self._in_head, self._in_body, self._size = False, True, 0
         self._set_deadline(self._limits.body_seconds)

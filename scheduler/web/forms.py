@@ -19,6 +19,10 @@ LARGEST_UPLOAD = 5 * 1024 * 1024
 UPLOAD_PATHS = frozenset({"/convenor/members/import"})
 """The paths to which a convenor may send a file."""
 
+LARGEST_WORDS = 2 * 1024 * 1024
+WORDS_PATHS = ("/convenor/notices/", "/convenor/drafts/")
+"""How the paths begin to which the text of a notice is sent. A text that is too long is shown again, not lost."""
+
 _MAX_FIELDS = 100
 _LONGEST_NUMBER = 18
 
@@ -29,7 +33,9 @@ async def fields(request: Request) -> dict[str, list[str]]:
     Files are left out. A body that is not a form has no fields.
     """
     try:
-        form = await request.form(max_files=0, max_fields=_MAX_FIELDS, max_part_size=LARGEST_FORM)
+        form = await request.form(
+            max_files=0, max_fields=_MAX_FIELDS, max_part_size=largest_body(request.url.path)
+        )
     except HTTPException as error:
         if error.status_code != 400:
             raise
@@ -43,7 +49,9 @@ async def fields(request: Request) -> dict[str, list[str]]:
 
 def largest_body(path: str) -> int:
     """Return how many bytes a form at a path may have."""
-    return LARGEST_UPLOAD if path in UPLOAD_PATHS else LARGEST_FORM
+    if path in UPLOAD_PATHS:
+        return LARGEST_UPLOAD
+    return LARGEST_WORDS if path.startswith(WORDS_PATHS) else LARGEST_FORM
 
 
 async def uploaded_file(request: Request, name: str) -> tuple[str, bytes] | None:

@@ -161,7 +161,7 @@ def personal(cohort: Cohort, member: RecipientValues = MEI) -> RecipientValues:
         zone=cohort.zone,
         locale=cohort.locale,
         message=f"{cohort.kind}17".replace("-", "").encode(),
-        tokens=(TOKEN.encode(),) * len(purposes_of(cohort.kind)),
+        tokens=(TOKEN.encode(),) * len(purposes_of(cohort.kind, cohort.words)),
         invited=b"" if first else b"invitation17",
         uid=b"a" * 26 if calendar else b"",
     )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.delivery.compose.markdown import as_html, as_text, images, placeholders
+from scheduler.delivery.compose.markdown import as_html, as_text, foreign_placeholders, images
 
 
 @pytest.mark.parametrize(
@@ -149,9 +149,9 @@ def test_images_are_reported_with_their_lines(words: str, lines: list[int]) -> N
     [
         ("Dear {{name}}, dear {{ name }} and {{name}}", ["{{name}}", "{{ name }}"]),
         (
-            "{first_name} ${name} [[name]] %FNAME% %%name%% *|FNAME|* <<Name>> {% if a %}",
+            "{first name} ${name} [[name]] %FNAME% %%name%% *|FNAME|* <<Name>> {% if a %}",
             [
-                "{first_name}",
+                "{first name}",
                 "${name}",
                 "[[name]]",
                 "%FNAME%",
@@ -165,7 +165,7 @@ def test_images_are_reported_with_their_lines(words: str, lines: list[int]) -> N
     ],
 )
 def test_placeholders_of_other_programs_are_recognised(words: str, found: list[str]) -> None:
-    assert placeholders(words) == found
+    assert foreign_placeholders(words) == found
 
 
 @pytest.mark.parametrize(

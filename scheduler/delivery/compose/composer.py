@@ -19,6 +19,7 @@ from scheduler.delivery.compose.links import links_of, purposes_of
 from scheduler.delivery.compose.markdown import as_html, as_text
 from scheduler.delivery.compose.mime import (
     CALENDAR,
+    NAMELESS,
     Recipient,
     header,
     list_id_words,
@@ -27,6 +28,7 @@ from scheduler.delivery.compose.mime import (
     recipient,
     text_words,
 )
+from scheduler.delivery.compose.notice_words import isolated_in_subject, words_for_templates
 from scheduler.delivery.compose.templates import Blanks, Templates, TextTemplate
 from scheduler.delivery.compose.wording import Meeting, as_told, describe_meeting
 from scheduler.domain.address import ascii_domain
@@ -53,8 +55,9 @@ class Cohort:
     `policy` is the slug of the policy behind a planned notice, else empty. `subject` and `body` (Markdown) are written
     by a convenor: a notice needs both and has no occurrence; an update, a cancellation or a service mail may add a
     body. A welcome may have an occurrence, the next meeting; where there are `several_series`, `followed` has each that
-    its member follows, with its next meeting, by start. A notice may have a series that it is about. `before` is the
-    occurrence as members were last told; `room` is the room's own address, or empty where the message does not show it.
+    its member follows, with its next meeting, by start. A notice may have a series that it is about, and it may have
+    a meeting that it `mentions`: its placeholders show the values of that one. `before` is the occurrence as members
+    were last told; `room` is the room's own address, or empty where the message does not show it.
     `introduces` adds a paragraph that says who we are, for a first mail. `told` is the wall-clock time that these
     members were told before new zone data changed it; `shown` is the one that mails showed for `before`.
 
@@ -76,6 +79,7 @@ class Cohort:
     shown: datetime | None = None
     several_series: bool = False
     followed: tuple[tuple[Series, Occurrence | None], ...] = ()
+    mentions: tuple[Series, Occurrence] | None = None
 
     def __post_init__(self) -> None:
         needs_occurrence = self.kind in MEETING
@@ -90,6 +94,13 @@ class Cohort:
             raise ValueError(f"{self.kind}: a notice needs a subject and a body")
         if self.occurrence and self.occurrence.cancelled != (self.kind is Kind.CANCELLATION):
             raise ValueError(f"{self.kind}: {self.occurrence.key} is {self.occurrence.status}")
+        if self.mentions and (self.kind is not Kind.NOTICE or self.mentions[1].cancelled):
+            raise ValueError(f"{self.kind}: it cannot mention {self.mentions[1].key}")
+
+    @property
+    def words(self) -> str:
+        """The words of a notice, in which placeholders may ask for more links."""
+        return f"{self.subject}\n{self.body}"
 
 
 class RecipientValues(NamedTuple):
@@ -135,30 +146,32 @@ class _CompiledBody:
 
 
 class CohortMessage:
-    """The message of one cohort, complete but for the values of each member. All members get the same `subject`."""
+    """The message of one cohort, complete but for the values of each member. `subject` is without a member's name."""
 
     def __init__(
         self,
         cohort: Cohort,
         community: Community,
         *,
-        subject: str,
+        subject: TextTemplate,
         bodies: Mapping[bool, tuple[TextTemplate, TextTemplate]],
         calendar_part: CalendarPart | None,
         signer: DkimSigner | None,
     ) -> None:
         """`bodies` are text and HTML, by whether the members' zone is assumed."""
-        self.subject = subject
+        self.subject = subject.literal
+        self._own_subject = subject.pieces if len(subject.pieces) > 1 else ()
         self._cohort = cohort
         self._bodies = bodies
-        self._common = b"".join(_common_headers(cohort, community, subject))
-        self._boundary = sha256(repr((cohort.zone, cohort.locale, subject)).encode()).hexdigest()[:32]
+        shared_subject = "" if self._own_subject else self.subject
+        self._common = b"".join(_common_headers(cohort, community, shared_subject))
+        self._boundary = sha256(repr((cohort.zone, cohort.locale, self.subject)).encode()).hexdigest()[:32]
         self._calendar_part = calendar_part
         self._signer = signer
         self._compiled: dict[tuple[bool, bool], _CompiledBody] = {}
         self._date: tuple[datetime | None, bytes] = (None, b"")
         self._host = ascii_domain(community.domain).encode("ascii")
-        self._purposes = purposes_of(cohort.kind)
+        self._purposes = purposes_of(cohort.kind, cohort.words)
         self._leave = self._purposes.index(Purpose.LEAVE)
         self._join = self._purposes.index(Purpose.JOIN) if Purpose.JOIN in self._purposes else None
         self._unsubscribe = _unsubscribe_header(cohort, community) if cohort.kind not in REPLIES else ()
@@ -226,6 +239,9 @@ class CohortMessage:
             formatted = format_datetime(require_aware(date, "date").astimezone(UTC))
             self._date = date, b"Date: %b\r\n" % formatted.encode()
         headers = b"Message-ID: <%b@%b>\r\n%b%b" % (personal.message, self._host, self._date[1], to)
+        if self._own_subject:
+            name = isolated_in_subject(require_line(personal.name, "name") or NAMELESS)
+            headers += header("Subject", *text_words(name.join(self._own_subject[::2])))
         if personal.invited:
             invitation_id = b"<%b@%b>\r\n" % (personal.invited, self._host)
             headers += b"In-Reply-To: %bReferences: %b" % (invitation_id, invitation_id)
@@ -256,9 +272,15 @@ class Composer:
         part do not all show the start of the meeting.
         """
         kind, values = cohort.kind.value, template_values(cohort, self._community)
-        subject = require_line(self._templates.subject(kind, values), f"the subject of a {kind}")
-        values |= {"subject": subject, "zone": cohort.zone, "city_of_zone": city(cohort.zone)}
         text_blanks, html_blanks = _blanks(cohort, self._community)
+        in_subject = {"name": text_blanks["name"]} if cohort.kind is Kind.NOTICE else {}
+        subject = self._templates.subject(kind, values, in_subject)
+        require_line(subject.literal, f"the subject of a {kind}")
+        values |= {
+            "subject": _Title(subject.pieces[::2]) if in_subject else subject.literal,
+            "zone": cohort.zone,
+            "city_of_zone": city(cohort.zone),
+        }
         bodies = {
             assumed: (
                 self._templates.text(kind, values | {"assumed": assumed}, text_blanks),
@@ -271,7 +293,7 @@ class Composer:
             calendar_part = self._calendar_part(occurrence, series)
         if isinstance(when := values.get("when"), LocalTime):
             require_agreement(
-                kind, when, subject=subject, bodies=bodies.values(), calendar_part=calendar_part
+                kind, when, subject=subject.literal, bodies=bodies.values(), calendar_part=calendar_part
             )
         for meeting in _next_meetings(cohort, self._community)[1:]:
             require_agreement(kind, meeting.when, subject=None, bodies=bodies.values(), calendar_part=None)
@@ -283,6 +305,16 @@ class Composer:
             calendar_part=calendar_part,
             signer=self._signer,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Title:
+    """The subject as the title of the HTML part: its pieces, with the member's name between them."""
+
+    pieces: Sequence[str]
+
+    def with_blanks(self, marks: Mapping[str, str]) -> str:
+        return marks["name"].join(self.pieces)
 
 
 def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
@@ -297,7 +329,15 @@ def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
         # A welcome is about all series that its member follows.
         "about_series": cohort.series if cohort.several_series and cohort.kind is not Kind.WELCOME else None,
         "is_change": cohort.kind in CHANGES,
-        "words_subject": cohort.subject,
+    }
+    if cohort.kind is Kind.NOTICE:
+        meeting = None
+        if cohort.mentions:
+            series, occurrence = cohort.mentions
+            cycle = hour_cycle(cohort.locale or community.locale)
+            meeting = describe_meeting(occurrence, series, before=None, zone=cohort.zone, cycle=cycle)
+        return values | words_for_templates(cohort.subject, cohort.body, meeting)
+    values |= {
         "words_text": as_text(cohort.body),
         "words_html": Markup(as_html(cohort.body)),  # noqa: S704 - as_html has cleaned it
     }
@@ -365,10 +405,11 @@ def _blanks(cohort: Cohort, community: Community) -> tuple[Blanks, Blanks]:
 
     Raises Problem where a link is not a plain URL and could break out of its attribute.
     """
-    key = cohort.occurrence.key if cohort.occurrence else ""
+    occurrence = cohort.mentions[1] if cohort.mentions else cohort.occurrence
+    key = occurrence.key if occurrence else ""
     links: Blanks = {
         word: (link.before, link.purpose.value, link.after)
-        for word, link in links_of(cohort.kind, community, occurrence=key).items()
+        for word, link in links_of(cohort.kind, community, occurrence=key, words=cohort.words).items()
     }
     for word, link in links.items():
         if not _URL.fullmatch("".join(link)):
@@ -406,9 +447,11 @@ def _calendar_part(occurrence: Occurrence, series: Series, *, community: Communi
 
 
 def _common_headers(cohort: Cohort, community: Community, subject: str) -> Iterator[bytes]:
+    """Yield the headers that all members of a cohort get; `subject` is empty where each has one of their own."""
     yield header("From", *mailbox_words(community.name, community.address))
     yield header("Reply-To", ascii_domain(community.reply_to))
-    yield header("Subject", *text_words(subject))
+    if subject:
+        yield header("Subject", *text_words(subject))
     # A reply to a request may go to somebody who is not on the list, and who cannot leave it.
     is_list_mail = cohort.kind not in REPLIES
     if is_list_mail:

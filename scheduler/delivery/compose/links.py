@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from scheduler.domain.community import Community
+from scheduler.domain.placeholder import purposes_in
 from scheduler.domain.policy import Kind
 from scheduler.domain.token import Keys, Purpose
 from scheduler.store.ledger.claims import Claim
@@ -35,30 +36,44 @@ class Link(NamedTuple):
     after: str = ""
 
 
-def purposes_of(kind: Kind) -> tuple[Purpose, ...]:
-    """Return the purposes of the tokens that links of this kind hold, in the order of RecipientValues.tokens."""
+def purposes_of(kind: Kind, words: str = "") -> tuple[Purpose, ...]:
+    """Return the purposes of the tokens that links of this kind hold, in the order of RecipientValues.tokens.
+
+    The `words` of a notice may have placeholders for more links.
+    """
     if kind in _ACTIONS:
         return Purpose.LEAVE, _ACTIONS[kind][0]
     feed = (Purpose.FEED, Purpose.SUBSCRIBE) if kind in _OFFERS_FEED else ()
     answer = (Purpose.RSVP, Purpose.JOIN) if kind in _ASKS_FOR_ANSWER else ()
-    return Purpose.LEAVE, Purpose.PREFERENCES, *feed, *answer
+    usual = (Purpose.LEAVE, Purpose.PREFERENCES, *feed, *answer)
+    asked_for = purposes_in(words) if kind is Kind.NOTICE else ()
+    return *usual, *(purpose for purpose in asked_for if purpose not in usual)
 
 
-def links_of(kind: Kind, community: Community, *, occurrence: str = "") -> Mapping[str, Link]:
+def links_of(
+    kind: Kind, community: Community, *, occurrence: str = "", words: str = ""
+) -> Mapping[str, Link]:
     """Return the links that templates of this kind may use, by their names in the templates.
 
-    `occurrence` is the key of the meeting that the mail is about.
+    `occurrence` is the key of the meeting that the mail is about; `words` are those of a notice.
     """
     links: dict[str, Link] = {}
-    for purpose in purposes_of(kind):
+    for purpose in purposes_of(kind, words):
         links |= _links_for(purpose, kind, community, occurrence)
     return links
 
 
 def tokens_for(
-    kind: Kind, claims: Sequence[Claim], *, keys: Keys, address: str, expires: datetime, occurrence: str
+    kind: Kind,
+    claims: Sequence[Claim],
+    *,
+    keys: Keys,
+    address: str,
+    expires: datetime,
+    occurrence: str,
+    words: str = "",
 ) -> Iterator[tuple[bytes, ...]]:
-    """Yield the tokens of each claim's member, in the order of `purposes_of` this kind.
+    """Yield the tokens of each claim's member, in the order of `purposes_of` this kind and these words.
 
     `address` is the address that the notice goes to where it is not the member's own, else empty. The token of an
     action is bound to it and to `expires`, that of an answer to `occurrence`.
@@ -74,7 +89,7 @@ def tokens_for(
             return keys.tokens(purpose, members, about=address, expires=expires)
         return keys.tokens(purpose, members)
 
-    return zip(*map(tokens, purposes_of(kind)), strict=True)
+    return zip(*map(tokens, purposes_of(kind, words)), strict=True)
 
 
 def _links_for(purpose: Purpose, kind: Kind, community: Community, occurrence: str) -> Mapping[str, Link]:

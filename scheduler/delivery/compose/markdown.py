@@ -2,8 +2,9 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
+from typing import NamedTuple
 
 import nh3
 from linkify_it import LinkifyIt
@@ -12,41 +13,104 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.tree import SyntaxTreeNode
 
+from scheduler.domain.placeholder import PATTERN, find_placeholder, suggest
+
 _WWW = re.compile(r"(?<![\w/.@-])www\.[^\s<>]*", re.IGNORECASE)
 _IMAGE_TAG = re.compile(r"<img\b", re.IGNORECASE)
-# Placeholders as other programs write them: {{name}}, {name}, ${name}, [[name]], %name%, *|NAME|*, <<name>>.
-_PLACEHOLDER = re.compile(
-    r"\{\{[^{}\n]{0,60}\}\}|\{%[^{}\n]{0,60}%\}|(?<![\w/?&=])\$?\{[A-Za-z_][\w .-]{0,30}\}|"
+# Placeholders as other programs write them: {{name}}, ${name}, {first name}, [[name]], %name%, *|NAME|*, <<name>>.
+_FOREIGN = re.compile(
+    r"\{\{[^{}\n]{0,60}\}\}|\{%[^{}\n]{0,60}%\}|(?<![\w/?&=])\$\{[A-Za-z_][\w .-]{0,30}\}|"
+    r"(?<![\w/?&=])\{[A-Za-z_]\w* [\w .-]{0,30}\}|"
     r"\[\[[^\[\]\n]{1,60}\]\]|(?<![\w/?&=])%%?[A-Za-z]\w{0,30}%%?|\*\|[^|\n]{1,60}\|\*|<<[^<>\n]{1,60}>>"
 )
 
 
-def images(words: str) -> list[int]:
-    """Return the line numbers, from 1, of the images in `words`: images are not sent."""
-    lines = []
+_IN_ADDRESS = re.compile(r"%7B([A-Za-z_][\w.-]{0,30})%7D", re.ASCII)
+"""A placeholder that is the whole address of a link, as markdown-it encodes it."""
+
+
+class Filled(NamedTuple):
+    """What stands in the place of a placeholder: a text; an address, if it `is_link`; a time has its `instant` too."""
+
+    text: str
+    is_link: bool = False
+    instant: str = ""
+
+
+Filling = Mapping[str, Filled]
+"""What to fill in, by the names of placeholders; others stay as they were typed."""
+
+_NOTHING: Filling = {}
+
+
+class Found(NamedTuple):
+    """A placeholder as it was typed, its name, the line it is on, and whether it is the address of a link."""
+
+    typed: str
+    name: str
+    line: int
+    is_address: bool
+
+
+def _lines(words: str) -> Iterator[tuple[Token, int]]:
+    """Yield the tokens within paragraphs, cells and headings, each with its line number, from 1."""
+    row = 1
     for block in _MARKDOWN.parse(words):
-        line = block.map[0] + 1 if block.map else 1
+        row = block.map[0] + 1 if block.map else row
+        line = row
         for token in block.children or ():
             if token.type in ("softbreak", "hardbreak"):
                 line += 1
-            elif token.type == "image" or (token.type == "text" and _IMAGE_TAG.search(token.content)):
-                lines.append(line)
-    return lines
+            yield token, line
 
 
-def placeholders(words: str) -> list[str]:
-    """Return what looks like a placeholder of another program, such as {{name}}: it would be sent as it was typed."""
-    return list(dict.fromkeys(_PLACEHOLDER.findall(words)))
+def images(words: str) -> list[int]:
+    """Return the line numbers, from 1, of the images in `words`: images are not sent."""
+    return [
+        line
+        for token, line in _lines(words)
+        if token.type == "image" or (token.type == "text" and _IMAGE_TAG.search(token.content))
+    ]
 
 
-def as_html(words: str) -> str:
+def placeholders(words: str) -> list[Found]:
+    """Return the placeholders in `words`, known or not, in order. Those in code are text."""
+    found = []
+    for token, line in _lines(words):
+        if token.type == "placeholder":
+            found.append(Found(token.content, token.info, line, is_address=False))
+        elif token.type == "link_open" and (match := _IN_ADDRESS.fullmatch(str(token.attrs["href"]))):
+            found.append(Found(f"{{{match[1]}}}", match[1], line, is_address=True))
+    return found
+
+
+def placeholder_problem(words: str) -> str:
+    """Return what is wrong with the first placeholder that cannot be filled in, with its line; empty if all can be."""
+    for found in placeholders(words):
+        known = find_placeholder(found.name)
+        if known is None:
+            return (
+                f"line {found.line}: {found.typed} is not a placeholder; {suggest(found.name)} "
+                f"For the text itself, write \\{found.typed}"
+            )
+        if found.is_address and not known.purpose:
+            return f"line {found.line}: {found.typed} is not the address of a link"
+    return ""
+
+
+def foreign_placeholders(words: str) -> list[str]:
+    """Return what looks like a placeholder of another program, such as {{name}}: it is sent as it was typed."""
+    return list(dict.fromkeys(_FOREIGN.findall(words)))
+
+
+def as_html(words: str, filling: Filling = _NOTHING) -> str:
     """Return `words` as clean HTML: text, lists, tables, quotes and links. An image becomes a link to it."""
-    return _CLEANER.clean(_MARKDOWN.renderer.render(_parse(words), _MARKDOWN.options, {})).strip()
+    return _CLEANER.clean(_MARKDOWN.renderer.render(_parse(words, filling), _MARKDOWN.options, {})).strip()
 
 
-def as_text(words: str) -> str:
+def as_text(words: str, filling: Filling = _NOTHING) -> str:
     """Return `words` as plain text, with the address of each link in brackets after its text."""
-    return _block(SyntaxTreeNode(_parse(words)))
+    return _block(SyntaxTreeNode(_parse(words, filling)))
 
 
 class _Markdown(MarkdownIt):
@@ -61,7 +125,19 @@ def _markdown() -> MarkdownIt:
     markdown.linkify = _LINKS
     markdown.enable(["table", "linkify"])
     markdown.inline.ruler.before("escape", "www", _www)
+    markdown.inline.ruler.before("escape", "placeholder", _placeholder)
     return markdown
+
+
+def _placeholder(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - called by position
+    match = PATTERN.match(state.src, state.pos, state.posMax)
+    if not match:
+        return False
+    if not silent:
+        state.push("placeholder", "", 0).content = match[0]
+        state.tokens[-1].info = match[1]
+    state.pos = match.end()
+    return True
 
 
 def _www(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - called by position
@@ -104,9 +180,9 @@ for _scheme in ("http:", "https:", "webcal:"):
 _MARKDOWN = _markdown()
 _CLEANER = nh3.Cleaner(
     tags=set(
-        "p br strong em a ul ol li blockquote code pre h1 h2 h3 h4 h5 h6 hr table thead tbody tr th td".split()
+        "p br strong em a ul ol li blockquote code pre h1 h2 h3 h4 h5 h6 hr table thead tbody tr th td time".split()
     ),
-    attributes={"a": {"href"}, "ol": {"start"}},
+    attributes={"a": {"href"}, "ol": {"start"}, "time": {"datetime"}},
     url_schemes={"https", "http", "mailto", "tel", "webcal"},
     set_tag_attribute_values={"table": {"class": "grid"}},
     url_relative="deny",
@@ -114,19 +190,25 @@ _CLEANER = nh3.Cleaner(
 )
 
 
-def _parse(words: str) -> list[Token]:
+def _parse(words: str, filling: Filling) -> list[Token]:
     tokens = _MARKDOWN.parse(words)
     for token in tokens:
-        token.children = list(_linked(token.children)) if token.children else token.children
+        token.children = list(_linked(token.children, filling)) if token.children else token.children
     return tokens
 
 
-def _linked(children: list[Token]) -> Iterator[Token]:
-    """Yield the inline tokens, with images and addresses that begin with www. as links."""
+def _linked(children: list[Token], filling: Filling) -> Iterator[Token]:
+    """Yield the inline tokens, with images and addresses that begin with www. as links, and placeholders filled in."""
     inside = 0
     for token in children:
         inside += token.nesting if token.type.startswith("link_") else 0
-        if token.type == "image":
+        if token.type == "link_open" and (match := _IN_ADDRESS.fullmatch(str(token.attrs["href"]))):
+            if (filled := filling.get(match[1].lower())) and filled.is_link:
+                token.attrs["href"] = filled.text
+            yield token
+        elif token.type == "placeholder":
+            yield from _filled(token, filling.get(token.info.strip().lower()), in_link=inside > 0)
+        elif token.type == "image":
             url = str(token.attrs["src"])
             yield from _words(token.content or url) if inside else _link(token.content or url, url)
         elif token.type == "text" and not inside:
@@ -139,6 +221,19 @@ def _linked(children: list[Token]) -> Iterator[Token]:
             yield from _words(token.content[end:])
         else:
             yield token
+
+
+def _filled(token: Token, filled: Filled | None, *, in_link: bool) -> Iterator[Token]:
+    if filled is None:
+        yield from _words(token.content)
+    elif filled.is_link and not in_link:
+        yield from _link(filled.text, filled.text)
+    elif filled.instant:
+        yield Token("time_open", "time", 1, attrs={"datetime": filled.instant})
+        yield from _words(filled.text)
+        yield Token("time_close", "time", -1)
+    else:
+        yield from _words(filled.text)
 
 
 def _words(text: str) -> Iterator[Token]:

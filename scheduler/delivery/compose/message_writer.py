@@ -27,7 +27,7 @@ from scheduler.domain.errors import Problem
 from scheduler.domain.localtime import local_minute
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import CHANGES, PERSONAL, Kind, Policy
-from scheduler.domain.token import Keys, bounce_address
+from scheduler.domain.token import TOKEN_LENGTH, Keys, bounce_address
 from scheduler.domain.zone import is_known_zone
 from scheduler.store import notices, occurrences
 from scheduler.store.database import Database
@@ -54,7 +54,8 @@ class _NoticeContext:
 
     `shown` is the local time that mails showed for `before`, by zone. `corrects` says that new zone data has changed
     local times that members were told. For a welcome, `followed` has the series that its member follows, each with its
-    next meeting, the first meeting first; `occurrence` is the first of these meetings.
+    next meeting, the first meeting first; `occurrence` is the first of these meetings. A notice may have a meeting
+    that it mentions.
     """
 
     notice: Notice
@@ -63,6 +64,12 @@ class _NoticeContext:
     shown: Mapping[str, str] = field(default_factory=dict)
     corrects: bool = False
     followed: tuple[tuple[Series, Occurrence | None], ...] = ()
+    mentions: tuple[Series, Occurrence] | None = None
+
+    @property
+    def meeting(self) -> Occurrence | None:
+        """The meeting whose time the mail shows, if there is one."""
+        return self.mentions[1] if self.mentions else self.occurrence
 
     def for_members_who_know(self, knowledge: "_Knowledge") -> "_NoticeContext":
         """Return the context of a change for members with this knowledge of the meeting.
@@ -96,6 +103,12 @@ class _Knowledge(NamedTuple):
 
 
 _TOLD_NOTHING = _Knowledge()
+_Contexts = Mapping[tuple[int, int | None], _NoticeContext]
+"""By the number of the notice, and the revision of the meeting."""
+
+_INERT_TOKEN = (b"preview0" * TOKEN_LENGTH)[:TOKEN_LENGTH]
+"""What stands for a member's token in a preview. No token contains a 0."""
+
 _CohortKey = tuple[int, int | None, str, str, bool, _Knowledge, str]
 """What the members of a cohort share: notice, revision, zone, locale, whether this is their first mail, what they know
 of the meeting, and the outdated local time that they were told, or an empty string."""
@@ -114,6 +127,14 @@ def _count_renewals(mails: Sequence[tuple[Kind, int]], *, since: int, cancels: b
         kind is Kind.CANCELLATION and since < revision and (until is None or revision < until)
         for kind, revision in mails
     )
+
+
+def _in_known_zone(claim: Claim, contexts: _Contexts) -> Claim:
+    """Return a claim whose zone the zone data does not know in the home zone of its meeting, or in UTC."""
+    if is_known_zone(claim.zone):
+        return claim
+    context = contexts.get((claim.notice, claim.revision))
+    return claim._replace(zone=context.meeting.zone if context and context.meeting else "UTC")
 
 
 class NextMeetings(Protocol):
@@ -160,8 +181,9 @@ class MessageWriter:
     async def write(self, batch: Sequence[Claim]) -> list[Envelope | Problem]:
         """Return the envelope of each claim, or a Problem where its message cannot be written."""
         await self._load_contexts({(claim.notice, claim.revision) for claim in batch} - self._contexts.keys())
-        batch = [claim if is_known_zone(claim.zone) else self._in_home_zone(claim) for claim in batch]
-        knowledge, hours_told = await self._load_knowledge(batch), await self._load_hours_told_before(batch)
+        batch = [_in_known_zone(claim, self._contexts) for claim in batch]
+        knowledge = await self._load_knowledge(batch, self._contexts)
+        hours_told = await self._load_hours_told_before(batch, self._contexts)
         # A batch has many claims, but few cohorts.
         cohorts: dict[_CohortKey, list[int]] = {}
         for position, claim in enumerate(batch):
@@ -179,7 +201,7 @@ class MessageWriter:
         # The meeting of a welcome may not be in the database yet, so its hours cannot be recorded.
         await self._record_hours_told(
             {
-                (zone, context.occurrence)
+                (zone, context.meeting)
                 for (_, _, zone, *_), context in contexts.items()
                 if context and context.notice.kind is not Kind.WELCOME
             }
@@ -196,6 +218,39 @@ class MessageWriter:
                 for position, personal in zip(positions, recipients, strict=True):
                     written[position] = self._envelope(context.notice, personal, message, now)
         return written
+
+    async def preview(self, notice: Notice, claim: Claim, *, mentioned: Occurrence | None = None) -> bytes:
+        """Return the message of a notice, which need not be stored, as the member of `claim` would get it.
+
+        Its personal links have no token, so they open nothing. Nothing is recorded. `mentioned` is the meeting that
+        the notice mentions. Raises Problem where the message cannot be written.
+        """
+        async with self._database.read() as connection:
+            context = await self._load_context(connection, notice, claim.revision)
+            if mentioned:
+                series = self._series[mentioned.series]
+                meeting = await occurrences.with_preceding(connection, mentioned, series)
+                context = replace(context, mentions=(series, meeting))
+        contexts = {(claim.notice, claim.revision): context}
+        claim = _in_known_zone(claim, contexts)
+        if notice.kind in CHANGES:
+            knowledge = await self._load_knowledge([claim], contexts)
+            known = knowledge.get((claim.notice, claim.member), _TOLD_NOTHING)
+            context = context.for_members_who_know(known)
+        told = await self._load_hours_told_before([claim], contexts)
+        message = self._compose_for(
+            context, zone=claim.zone, locale=claim.locale, first=claim.first, told=told.get(claim.id, "")
+        )
+        if isinstance(message, Problem):
+            raise message
+        (personal,) = self._recipient_values(context, [claim])
+        inert = personal._replace(
+            tokens=(_INERT_TOKEN,) * len(personal.tokens),
+            message=_MESSAGE_ID.encode(),
+            invited=b"",
+            uid=b"0" * len(personal.uid),
+        )
+        return message.message(inert, date=self._clock.now())
 
     def _recipient_values(
         self, context: _NoticeContext, claims: Sequence[Claim]
@@ -217,7 +272,8 @@ class MessageWriter:
                 keys=self._keys,
                 address=notice.address or "",
                 expires=notice.expires,
-                occurrence=notice.occurrence or "",
+                occurrence=notice.occurrence or notice.mentions or "",
+                words=f"{notice.subject}\n{notice.body}",
             ),
             invited,
             uids,
@@ -237,11 +293,6 @@ class MessageWriter:
                 uid=uid if claim.requested or notice.kind is Kind.INVITATION else b"",
             )
 
-    def _in_home_zone(self, claim: Claim) -> Claim:
-        """Return a claim whose zone the zone data does not know in the home zone of its meeting, or in UTC."""
-        context = self._contexts.get((claim.notice, claim.revision))
-        return claim._replace(zone=context.occurrence.zone if context and context.occurrence else "UTC")
-
     async def _load_contexts(self, wanted: set[tuple[int, int | None]]) -> None:
         """Load notices and their meetings. They need no reloading: a change makes a new revision, or a new notice."""
         if not wanted:
@@ -249,27 +300,42 @@ class MessageWriter:
         async with self._database.read() as connection:
             for number, revision in sorted(wanted, key=lambda pair: (pair[0], pair[1] or 0)):
                 if notice := await notices.by_id(connection, number):
-                    occurrence, before = await self._load_occurrences(connection, notice, revision)
-                    followed = await self._load_followed(connection, notice)
-                    if followed:
-                        occurrence = followed[0][1]
-                    shown, corrects = {}, False
-                    if occurrence and notice.kind in _CORRECTING:
-                        corrects = await corrections.is_outdated(connection, occurrence.key)
-                        if before:
-                            shown = await corrections.last_local_starts(connection, before.key, before.starts)
-                    self._contexts[number, revision] = _NoticeContext(
-                        notice, occurrence, before, shown, corrects, followed
-                    )
+                    self._contexts[number, revision] = await self._load_context(connection, notice, revision)
 
-    async def _load_hours_told_before(self, batch: Sequence[Claim]) -> dict[int, str]:
+    async def _load_context(
+        self, connection: AsyncConnection, notice: Notice, revision: int | None
+    ) -> _NoticeContext:
+        occurrence, before = await self._load_occurrences(connection, notice, revision)
+        followed = await self._load_followed(connection, notice)
+        if followed:
+            occurrence = followed[0][1]
+        shown, corrects = {}, False
+        if occurrence and notice.kind in _CORRECTING:
+            corrects = await corrections.is_outdated(connection, occurrence.key)
+            if before:
+                shown = await corrections.last_local_starts(connection, before.key, before.starts)
+        mentions = await self._load_mentioned(connection, notice, revision)
+        return _NoticeContext(notice, occurrence, before, shown, corrects, followed, mentions)
+
+    async def _load_mentioned(
+        self, connection: AsyncConnection, notice: Notice, revision: int | None
+    ) -> tuple[Series, Occurrence] | None:
+        if notice.mentions is None or revision is None:
+            return None
+        occurrence = await occurrences.at_revision(connection, notice.mentions, revision)
+        series = self._series.get(occurrence.series) if occurrence else None
+        if occurrence is None or series is None:
+            return None
+        return series, await occurrences.with_preceding(connection, occurrence, series)
+
+    async def _load_hours_told_before(self, batch: Sequence[Claim], contexts: _Contexts) -> dict[int, str]:
         """Return, by claim, the local time that its member was told before new zone data changed it."""
         hours: dict[int, str] = {}
         claims_of: dict[tuple[int, int | None], list[Claim]] = {}
         for claim in batch:
             claims_of.setdefault((claim.notice, claim.revision), []).append(claim)
         for key, claims in claims_of.items():
-            context = self._contexts.get(key)
+            context = contexts.get(key)
             if context is None or context.occurrence is None or not context.corrects:
                 continue
             async with self._database.read() as connection:
@@ -286,11 +352,13 @@ class MessageWriter:
                     hours[claim.id] = local
         return hours
 
-    async def _load_knowledge(self, batch: Sequence[Claim]) -> dict[tuple[int, int], _Knowledge]:
+    async def _load_knowledge(
+        self, batch: Sequence[Claim], contexts: _Contexts
+    ) -> dict[tuple[int, int], _Knowledge]:
         """Return, by notice and member, what the recipients of a change know of its meeting."""
         recipients: dict[tuple[int, int], tuple[Notice, list[int]]] = {}
         for claim in batch:
-            context = self._contexts.get((claim.notice, claim.revision))
+            context = contexts.get((claim.notice, claim.revision))
             if context and context.notice.kind in CHANGES and claim.revision is not None:
                 key = (claim.notice, claim.revision)
                 recipients.setdefault(key, (context.notice, []))[1].append(claim.member)
@@ -416,6 +484,7 @@ class MessageWriter:
                 series=self._series_about(notice, occurrence),
                 several_series=len(self._series) > 1,
                 followed=context.followed if len(self._series) > 1 else (),
+                mentions=context.mentions,
                 room=self._room_address(notice, occurrence, zone) if occurrence else "",
             )
         except (ValueError, KeyError) as error:

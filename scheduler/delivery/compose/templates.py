@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol, runtime_checkable
 
 import css_inline
 from jinja2 import (
@@ -30,6 +31,14 @@ Blanks = Mapping[str, tuple[str, str, str]]
 """By the variable's name in the templates: the text before the blank, the name of the blank, and the text after it."""
 
 
+@runtime_checkable
+class WithBlanks(Protocol):
+    """A value for templates that has blanks of its own, for a member's values within a convenor's words."""
+
+    def with_blanks(self, marks: Mapping[str, str]) -> object:
+        """Return the value; `marks` has the text that stands for each blank, by the names of Blanks."""
+
+
 class TextTemplate:
     """A rendered text with blanks."""
 
@@ -41,6 +50,10 @@ class TextTemplate:
     def literal(self) -> str:
         """The text without its blanks."""
         return "".join(self.pieces[::2])
+
+
+def _on_one_line(text: str) -> str:
+    return _LINE_ENDS.sub(" ", text.strip())
 
 
 def tidy(text: str) -> str:
@@ -79,9 +92,9 @@ class Templates:
                 problems.append(problem)
         return problems
 
-    def subject(self, kind: str, values: Mapping[str, object]) -> str:
-        """Return the subject on one line."""
-        return _LINE_ENDS.sub(" ", self._render(f"{kind}/subject.txt", values).strip())
+    def subject(self, kind: str, values: Mapping[str, object], blanks: Blanks) -> TextTemplate:
+        """Return the subject on one line, with `blanks`."""
+        return self._render_with_blanks(f"{kind}/subject.txt", values, blanks, finish=_on_one_line)
 
     def text(self, kind: str, values: Mapping[str, object], blanks: Blanks) -> TextTemplate:
         """Return the text with `blanks`, without the surplus blank lines that conditions leave."""
@@ -110,7 +123,10 @@ class Templates:
         # The stem is a hash of all values, so no value can contain it.
         stem = f"blank-{sha256(repr(sorted(values.items())).encode()).hexdigest()[:32]}"
         marks = {word: f"{before}{stem}-{blank}-{after}" for word, (before, blank, after) in blanks.items()}
-        text = finish(self._render(name, {**values, **marks}))
+        own = {
+            word: value.with_blanks(marks) for word, value in values.items() if isinstance(value, WithBlanks)
+        }
+        text = finish(self._render(name, {**values, **own, **marks}))
         pieces = re.split(f"{stem}-({'|'.join({blank for _, blank, _ in blanks.values()})})-", text)
         if any(stem[:12] in literal.lower() for literal in pieces[::2]):
             raise Problem(

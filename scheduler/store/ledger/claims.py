@@ -164,6 +164,7 @@ def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> Colum
                 occurrences.c.cancelled == (notices.c.kind == Kind.CANCELLATION),
             ),
         ),
+        or_(notices.c.mentions.is_(None), ~occurrences.c.cancelled),
         or_(
             notices.c.kind != Kind.REMINDER,
             and_(~declined, or_(deliveries.c.uncertain, ~later_reminder(now))),
@@ -206,6 +207,21 @@ def claim(connection: Connection, chunk: int, *, run: str, now: datetime, limit:
             },
         )
     return claimed
+
+
+async def foresee(connection: AsyncConnection, member: int, occurrence: str | None) -> tuple[bool, bool]:
+    """Return what `requested` and `first` of a claim would be for a mail to a member, about an occurrence if given."""
+    key = literal(member)
+    was_mailed = or_(
+        exists().where(deliveries.c.member == key, or_(deliveries.c.state == "sent", deliveries.c.uncertain)),
+        exists().where(
+            past_deliveries.c.member == key,
+            or_(past_deliveries.c.state == "sent", past_deliveries.c.uncertain),
+        ),
+    )
+    requested = was_invited(key, occurrence) if occurrence else literal(False)
+    row = (await connection.execute(select(requested, ~was_mailed))).one()
+    return bool(row[0]), bool(row[1])
 
 
 def _id_list(connection: Connection, ids: list[int]) -> str | list[int]:
@@ -255,7 +271,7 @@ def _claim_query() -> Select[Any]:
         )
         .join(members, members.c.id == deliveries.c.member)
         .join(notices, notices.c.id == deliveries.c.notice)
-        .outerjoin(occurrences, occurrences.c.key == notices.c.occurrence)
+        .outerjoin(occurrences, occurrences.c.key == func.coalesce(notices.c.occurrence, notices.c.mentions))
         .where(_claimable(chunk, now))
         .order_by(deliveries.c.next_try, deliveries.c.id)
         .limit(bindparam("max_rows", type_=Integer))

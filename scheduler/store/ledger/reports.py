@@ -14,7 +14,7 @@ from scheduler.store.answers import declines
 from scheduler.store.follows import is_follower
 from scheduler.store.ledger.fan_out import Reach, is_for
 from scheduler.store.members import active_by_zone, is_muted, mute_fits
-from scheduler.store.notices import open_notice_ids
+from scheduler.store.notices import TEST_AUDIENCE, open_notice_ids
 from scheduler.store.schema import answers, deliveries, follows, members, mutes, notices, past_deliveries
 
 _COLUMNS = ("notice", "member", "state", "attempts", "due", "sent_at", "reason")
@@ -378,13 +378,17 @@ async def earlier_mails(
 
 
 async def last_told_revision(connection: AsyncConnection, occurrence: str) -> int | None:
-    """Return the newest revision of an occurrence about which a mail was tried; None if there is none."""
+    """Return the newest revision of an occurrence about which a mail was tried; None if there is none.
+
+    A notice that mentions it counts, but not a test of one.
+    """
+    mentions = and_(notices.c.mentions == occurrence, ~notices.c.audience.startswith(TEST_AUDIENCE))
     newest: list[int | None] = []
     for table in (deliveries, past_deliveries):
         query = (
             select(func.max(table.c.revision))
             .join_from(table, notices, notices.c.id == table.c.notice)
-            .where(notices.c.occurrence == occurrence, table.c.attempts > 0)
+            .where(or_(notices.c.occurrence == occurrence, mentions), table.c.attempts > 0)
         )
         newest.append(await connection.scalar(query))
     return max((revision for revision in newest if revision is not None), default=None)

@@ -2,10 +2,11 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from functools import partial
 from typing import TypeVar
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from starlette.exceptions import HTTPException
@@ -13,19 +14,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.domain.address import require_url
-from scheduler.domain.errors import Refused
+from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import country_name, hour_cycle
 from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import ANSWERS, Occurrence, Series, in_gap, slugs_by_choice
+from scheduler.domain.policy import Kind
 from scheduler.domain.recurrence import LAST_YEAR
 from scheduler.domain.table import guard_cell
 from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.zone import city, known_zone
-from scheduler.service import occurrences
+from scheduler.service import occurrences, preview
 from scheduler.service.occurrences import Change, MeetingFile
+from scheduler.service.preview import Preview
 from scheduler.service.schedule import coming_meetings, stored_past
+from scheduler.store.members import Member
 from scheduler.web.access import actor_of, render_console, session_of
+from scheduler.web.console import previews
 from scheduler.web.forms import fields, last
+from scheduler.web.mail_frame import mail_response
+from scheduler.web.security import is_same_origin
 from scheduler.web.site import PRIVATE, see_other, site_of
 
 T = TypeVar("T")
@@ -37,6 +44,9 @@ _AHEAD = timedelta(days=370)
 _MOST = 13
 _MOST_PAST = 200
 _LONGEST_REASON = 1_000
+_FRAMED = 2_000
+"""How many characters a message may have to be shown as HTML: it is part of the address of the frame."""
+
 _CHECKS: Mapping[str, Callable[[str], object]] = {
     "topic": lambda text: require_line(text, ""),
     "speakers": lambda text: require_line(text, ""),
@@ -209,10 +219,10 @@ async def cancel(request: Request) -> Response:
 
 
 async def tell(request: Request) -> Response:
-    """Tell members the present state of a meeting: GET shows how many it would go to."""
+    """Tell members the present state of a meeting: GET and `act=preview` show how many it would go to, and the mail."""
     site, file = site_of(request), await _file(request)
     occurrence = file.occurrence
-    message = file.reason
+    message, sent = file.reason, dict[str, list[str]]()
     complaints: dict[str, str] = {}
     if request.method == "POST":
         sent = await fields(request)
@@ -220,16 +230,17 @@ async def tell(request: Request) -> Response:
         try:
             if message:
                 occurrences.require_message(message)
-            await occurrences.tell_again(
-                site.database,
-                site.by_slug,
-                occurrence.key,
-                now=site.clock.now(),
-                words=message,
-                recipients=int(number) if number.isdecimal() else 0,
-                by=actor_of(request),
-            )
-            return _redirect(occurrence, "told")
+            if last(sent, "act") != "preview":
+                await occurrences.tell_again(
+                    site.database,
+                    site.by_slug,
+                    occurrence.key,
+                    now=site.clock.now(),
+                    words=message,
+                    recipients=int(number) if number.isdecimal() else 0,
+                    by=actor_of(request),
+                )
+                return _redirect(occurrence, "told")
         except Refused as refusal:
             reason = refusal.message.removeprefix("--message: ").removeprefix(f"{occurrence.key}: ")
             complaints["message"] = f"You need to check this: {reason}."
@@ -246,6 +257,72 @@ async def tell(request: Request) -> Response:
         message=message,
         complaints=complaints,
         done=_DONE.get(request.query_params.get("done", ""), ""),
+        **await _preview(request, occurrence, message, sent),
+    )
+
+
+async def mail(request: Request) -> Response:
+    """Return the HTML of what members would be told, as one of them (`?for=`) would get it, for a frame."""
+    site, query = site_of(request), request.query_params
+    # Another site could otherwise make us show its words as ours.
+    if not is_same_origin(request, site.community.base_url):
+        raise HTTPException(403)
+    file = await _file(request)
+    member = await previews.chosen_member(request, query.get("for", ""))
+    try:
+        return mail_response(
+            (await _compose(request, file.occurrence, query.get("message", ""), member)).html
+        )
+    except Problem:
+        raise HTTPException(404) from None
+
+
+async def _preview(
+    request: Request, occurrence: Occurrence, message: str, sent: Mapping[str, Sequence[str]]
+) -> dict[str, object]:
+    """Return for a template how the mail looks for the member that the form names, and whom else to choose."""
+    site, now = site_of(request), site_of(request).clock.now()
+    member = await previews.chosen_member(request, last(sent, "for"))
+    shown, problem, suggested = None, "", []
+    try:
+        shown = await _compose(request, occurrence, message, member)
+        pending = await occurrences.find_unannounced_change(
+            site.database, site.by_slug, occurrence.key, now=now
+        )
+        suggested = await preview.suggested_recipients(
+            site.database,
+            pending.audience,
+            kind=Kind.CANCELLATION if occurrence.cancelled else Kind.UPDATE,
+            home=occurrence.zone,
+            at=occurrence.starts,
+        )
+    except Problem as error:
+        problem = error.message if isinstance(error, Refused) else str(error)
+    query = {"for": member.id, "message": message}
+    return {
+        "frame_url": f"{_path(occurrence)}/mail?{urlencode(query)}" if len(message) <= _FRAMED else "",
+        **await previews.for_template(
+            request,
+            shown,
+            member,
+            problem=problem,
+            suggested=suggested,
+            at=occurrence.starts,
+            sought=last(sent, "q"),
+        ),
+    }
+
+
+async def _compose(request: Request, occurrence: Occurrence, message: str, member: Member) -> Preview:
+    site = site_of(request)
+    return await preview.preview_change(
+        site.database,
+        site.message_writer,
+        member,
+        all_series=site.by_slug,
+        key=occurrence.key,
+        words=message,
+        now=site.clock.now(),
     )
 
 

@@ -24,3 +24,17 @@ document.addEventListener("htmx:after:swap", () => {
   const words = document.querySelector("[data-announce]")?.dataset.announce;
   if (words && announcement && announcement.textContent !== words) announcement.textContent = words;
 });
+
+// Insert a placeholder where the cursor is, in the subject or the text, whichever was used last.
+let written = document.getElementById("body");
+for (const field of document.querySelectorAll("#subject, #body")) {
+  field.addEventListener("focus", () => { written = field; });
+}
+for (const button of document.querySelectorAll("[data-insert]")) {
+  button.hidden = !written;
+  button.addEventListener("click", () => {
+    written.setRangeText(button.dataset.insert, written.selectionStart, written.selectionEnd, "end");
+    written.dispatchEvent(new Event("input", { bubbles: true }));
+    written.focus();
+  });
+}

@@ -1,0 +1,509 @@
+"""The pages of drafts: write a notice, see it as any member would get it, test it, and send it."""
+
+from datetime import date, datetime, time, timedelta
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from scheduler.domain.errors import Problem, Refused
+from scheduler.domain.locale import countries, hour_cycle
+from scheduler.domain.localtime import describe_instant, format_clock, format_day, local_time
+from scheduler.domain.occurrence import Occurrence, in_gap, instant
+from scheduler.domain.placeholder import PLACEHOLDERS
+from scheduler.domain.policy import Kind
+from scheduler.domain.zone import city, known_zone
+from scheduler.service import convenors, drafts, members, notices, preview
+from scheduler.service.drafts import Review, Words
+from scheduler.service.schedule import coming_meetings, stored_past
+from scheduler.store.drafts import Draft
+from scheduler.store.members import Member
+from scheduler.web.access import actor_of, render_console, session_of
+from scheduler.web.console import previews
+from scheduler.web.forms import fields, language_name, last, number_of
+from scheduler.web.mail_frame import mail_response
+from scheduler.web.site import see_other, site_of
+
+TEMPLATES = {
+    "soon": (
+        "We meet on {day}",
+        """Dear {name},
+
+our next conversation is on **{when}**, and we would love to see you there.
+
+- [Join the meeting]({join_link})
+- [Tell us whether you can come]({answer_link})""",
+    ),
+    "recording": (
+        "The recording is here",
+        """Dear {name},
+
+thank you to everybody who came. If you could not join us, here is what you missed:
+
+- [Recording](https://)
+- [Notes](https://)""",
+    ),
+    "news": (
+        "Some news from us",
+        """Dear {name},
+
+there is something we would like to tell you.
+
+## What is new
+
+## What you can do""",
+    ),
+}
+"""Subjects and texts to begin from, by name."""
+
+_AHEAD = timedelta(days=100)
+_JOINED = (("30 days", 30), ("90 days", 90), ("year", 365))
+_DONE = {
+    "saved": "Saved. Nobody has been sent anything.",
+    "tested": "The test is on its way to {}.",
+}
+_EMPTY = {
+    "subject": "",
+    "body": "",
+    "who": "all",
+    "except": "",
+    "meeting": "",
+    "when": "now",
+    "date": "",
+    "time": "",
+}
+
+
+async def write(request: Request) -> Response:
+    """Write a new notice, from a template (`?template=`) or from one that was sent (`?from=`); POST saves it."""
+    site = site_of(request)
+    typed = dict(_EMPTY)
+    typed["subject"], typed["body"] = TEMPLATES.get(request.query_params.get("template", ""), ("", ""))
+    if earlier := number_of(request.query_params.get("from", "")):
+        found = await notices.progress(site.database, earlier)
+        if found and found.notice.kind == "notice":
+            typed |= {"subject": found.notice.subject, "body": found.notice.body}
+            if not found.is_test:
+                typed["who"] = found.notice.audience
+    if request.method == "POST":
+        sent = await fields(request)
+        # The draft may have been saved meanwhile, while it was written.
+        if begun := await _find(request, last(sent, "draft")):
+            return await _save(request, begun, sent)
+        typed = _typed(sent)
+        words, complaints = _words(request, typed)
+        if words:
+            number = await drafts.add_draft(site.database, words, by=actor_of(request), now=site.clock.now())
+            return _redirect(f"/convenor/drafts/{number}", done="saved")
+        return await _form(request, typed, complaints)
+    return await _form(request, typed, {})
+
+
+async def edit(request: Request) -> Response:
+    """Change a draft."""
+    found = await _draft(request)
+    if found.notice is not None:
+        return see_other(f"/convenor/notices/{found.notice}")
+    if request.method == "POST":
+        return await _save(request, found, await fields(request))
+    return await _form(request, _as_typed(request, found), {}, found)
+
+
+async def _save(request: Request, found: Draft, sent: dict[str, list[str]]) -> Response:
+    site = site_of(request)
+    typed = _typed(sent)
+    words, complaints = _words(request, typed)
+    if words:
+        revision = number_of(last(sent, "revision"))
+        try:
+            await drafts.save_draft(
+                site.database,
+                found.id,
+                words,
+                revision=-1 if revision is None else revision,
+                now=site.clock.now(),
+            )
+            return _redirect(f"/convenor/drafts/{found.id}", done="saved")
+        except Refused as refusal:
+            complaints["subject"] = f"You need to check this: {refusal.message}."
+    return await _form(request, typed, complaints, found, revision=last(sent, "revision"))
+
+
+async def autosave(request: Request) -> Response:
+    """Save what is being written, complete or not, and say when; the part replaces itself in the form."""
+    site, sent = site_of(request), await fields(request)
+    now, typed = site.clock.now(), _typed(sent)
+    found, problem = await _find(request, last(sent, "draft")), ""
+    number, revision = found.id if found else None, number_of(last(sent, "revision"))
+    at, _ = _at(request, typed)
+    try:
+        words = Words(
+            subject=typed["subject"],
+            body=typed["body"],
+            audience=_audience(typed),
+            # A day or a time that is half entered leaves the one that was saved.
+            at=found.at if at is None and found else at or "",
+            meeting=typed["meeting"],
+        )
+        if number is None:
+            number = await drafts.add_draft(site.database, words, by=actor_of(request), now=now)
+            revision = 0
+        else:
+            revision = await drafts.save_draft(
+                site.database, number, words, revision=-1 if revision is None else revision, now=now
+            )
+    except Refused as refusal:
+        problem = refusal.message
+    cycle, zone = hour_cycle(session_of(request).member.locale), _zone(request)
+    return render_console(
+        request,
+        "console/_saved.html",
+        number=number,
+        revision=revision,
+        problem=problem,
+        time=format_clock(now.astimezone(ZoneInfo(zone)), cycle),
+        clock=f"your time, {city(zone)}",
+    )
+
+
+async def count(request: Request) -> Response:
+    """Say how many members are in the audience that is chosen."""
+    site, query = site_of(request), request.query_params
+    audience = _audience({"who": query.get("who", ""), "except": query.get("except", "")})
+    number, problem = 0, ""
+    try:
+        number = await drafts.count_recipients(
+            site.database, audience, all_series=site.by_slug, now=site.clock.now()
+        )
+    except Refused as refusal:
+        problem = refusal.message
+    return render_console(request, "console/_count.html", number=number, problem=problem)
+
+
+async def draft(request: Request) -> Response:
+    """Show a draft as a member would get it (`?for=`) and to how many it goes; POST tests, sends or deletes it."""
+    site, found = site_of(request), await _draft(request)
+    if found.notice is not None:
+        return see_other(f"/convenor/notices/{found.notice}")
+    now, complaints = site.clock.now(), dict[str, str]()
+    if request.method == "POST":
+        sent = await fields(request)
+        act, number, revision = (last(sent, name) for name in ("act", "number", "revision"))
+        by = actor_of(request)
+        try:
+            if act == "delete":
+                await drafts.remove_draft(site.database, found.id)
+                return see_other("/convenor/notices?removed=1")
+            if revision != str(found.revision):
+                raise Refused("somebody else changed it meanwhile; read it again")
+            if act == "test":
+                tester = await _tester(request, last(sent, "tester"))
+                await drafts.send_test(site.database, found, tester, all_series=site.by_slug, by=by, now=now)
+                return _redirect(f"/convenor/drafts/{found.id}", done="tested", to=tester.id)
+            if act == "send":
+                looked = await drafts.review(site.database, found, all_series=site.by_slug, now=now)
+                if looked.same_words_at and last(sent, "again") != "yes":
+                    complaints["again"] = "You need to tick the box: the same words were sent today."
+                else:
+                    published = await drafts.send_draft(
+                        site.database,
+                        found,
+                        recipients=number_of(number) or 0,
+                        hold=site.hold,
+                        all_series=site.by_slug,
+                        by=by,
+                        now=now,
+                    )
+                    return see_other(f"/convenor/notices/{published.notice}")
+        except Refused as refusal:
+            complaints["send"] = f"You need to check this: {refusal.message}."
+    looked = await drafts.review(site.database, found, all_series=site.by_slug, now=now)
+    testers = [member for member in await convenors.team(site.database) if member.convenor]
+    tested = next((member for member in testers if str(member.id) == request.query_params.get("to")), None)
+    return render_console(
+        request,
+        "console/draft.html",
+        active="notices",
+        status=422 if complaints else 200,
+        draft=found,
+        review=looked,
+        when=_when(request, found),
+        meeting=_meeting(request, looked),
+        hold_minutes=int(site.hold.total_seconds() // 60),
+        testers=testers,
+        complaints=complaints,
+        done=_DONE.get(request.query_params.get("done", ""), "").format(_called(request, tested)),
+        **await _preview(request, found, looked),
+    )
+
+
+async def mail(request: Request) -> Response:
+    """Return the HTML of a draft as a member would get it (`?for=`), for the frame of its page."""
+    site, found = site_of(request), await _draft(request)
+    looked = await drafts.review(site.database, found, all_series=site.by_slug, now=site.clock.now())
+    member = await previews.chosen_member(request, request.query_params.get("for", ""))
+    try:
+        return mail_response((await _compose(request, found, looked, member)).html)
+    except Problem:
+        raise HTTPException(404) from None
+
+
+async def _preview(request: Request, found: Draft, looked: Review) -> dict[str, object]:
+    """Return for a template how a draft looks for the member that `?for=` names, and whom else to choose."""
+    site, query = site_of(request), request.query_params
+    member = await previews.chosen_member(request, query.get("for", ""))
+    shown, problem = None, ""
+    try:
+        shown = await _compose(request, found, looked, member)
+    except Problem as error:
+        problem = error.message if isinstance(error, Refused) else str(error)
+    at = looked.meeting.starts if looked.meeting else site.clock.now()
+    suggested = []
+    if looked.audience:
+        suggested = await preview.suggested_recipients(
+            site.database, looked.audience, kind=Kind.NOTICE, home=site.series[0].zone, at=at
+        )
+    return await previews.for_template(
+        request, shown, member, problem=problem, suggested=suggested, at=at, sought=query.get("q", "")
+    )
+
+
+async def _compose(request: Request, found: Draft, looked: Review, member: Member) -> preview.Preview:
+    site = site_of(request)
+    return await preview.preview_notice(
+        site.database,
+        site.message_writer,
+        member,
+        subject=found.subject,
+        body=found.body,
+        audience=found.audience,
+        mentioned=looked.meeting,
+        now=site.clock.now(),
+    )
+
+
+async def _tester(request: Request, number: str) -> Member:
+    """Return the convenor to send a test to: whoever is signed in, or the one with that number."""
+    me = session_of(request).member
+    if number in ("", str(me.id)):
+        return me
+    for member in await convenors.team(site_of(request).database):
+        if member.convenor and str(member.id) == number:
+            return member
+    raise Refused("a test goes to convenors only; choose one of them")
+
+
+def _called(request: Request, member: Member | None) -> str:
+    me = session_of(request).member
+    return "you" if member is None or member.id == me.id else member.name or member.address
+
+
+def _typed(sent: dict[str, list[str]]) -> dict[str, str]:
+    return {name: last(sent, name).replace("\r\n", "\n").strip() for name in _EMPTY}
+
+
+def _as_typed(request: Request, found: Draft) -> dict[str, str]:
+    """Return a draft as it was typed in the form."""
+    who, _, exception = found.audience.partition(",except:")
+    typed = _EMPTY | {
+        "subject": found.subject,
+        "body": found.body,
+        "who": who,
+        "except": exception,
+        "meeting": found.meeting,
+    }
+    moment = notices.read_due(found.at or None)
+    if isinstance(moment, datetime):
+        local = moment.astimezone(ZoneInfo(_zone(request)))
+        typed |= {"when": "instant", "date": f"{local:%Y-%m-%d}", "time": f"{local:%H:%M}"}
+    elif moment:
+        typed |= {"when": "local", "date": moment[6:16], "time": moment[17:22]}
+    return typed
+
+
+def _audience(typed: dict[str, str]) -> str:
+    return typed["who"] + (f",except:{typed['except']}" if typed["except"] else "")
+
+
+def _at(request: Request, typed: dict[str, str]) -> tuple[str | None, str]:
+    """Return when a form wants it sent, as drafts keep it, or None with what is wrong."""
+    if typed["when"] not in ("instant", "local"):
+        return "", ""
+    try:
+        wall = datetime.combine(date.fromisoformat(typed["date"]), time.fromisoformat(typed["time"]))
+        if typed["when"] == "local":
+            return f"local:{wall:%Y-%m-%dT%H:%M}", ""
+        if not in_gap(wall, _zone(request)):
+            return instant(wall, _zone(request)).isoformat(), ""
+    except ValueError:
+        pass
+    return None, "You need to enter a day and a time that exists."
+
+
+def _words(request: Request, typed: dict[str, str]) -> tuple[Words | None, dict[str, str]]:
+    """Return what a form says, or what is wrong with it."""
+    complaints: dict[str, str] = {}
+    if not typed["subject"]:
+        complaints["subject"] = "You need to enter a subject."
+    if not typed["body"]:
+        complaints["body"] = "You need to write something."
+    if not typed["who"]:
+        complaints["who"] = "You need to choose who gets it."
+    at, problem = _at(request, typed)
+    if at is None:
+        complaints["date"] = problem
+    if complaints or at is None:
+        return None, complaints
+    words = {"subject": typed["subject"], "body": typed["body"], "audience": _audience(typed)}
+    for name, valid in (("subject", {"body": "x"}), ("body", {"subject": "x"})):
+        try:
+            Words(**{**words, **valid})
+        except Refused as refusal:
+            complaints[name] = f"You need to change this: {refusal.message}."
+    try:
+        return Words(**words, at=at, meeting=typed["meeting"]), complaints
+    except Refused as refusal:
+        complaints.setdefault("date", f"You need to check this: {refusal.message}.")
+        return None, complaints
+
+
+async def _form(
+    request: Request,
+    typed: dict[str, str],
+    complaints: dict[str, str],
+    found: Draft | None = None,
+    *,
+    revision: str = "",
+) -> Response:
+    """Return the form for a notice.
+
+    After a refusal it keeps the `revision` that it was made from, so that pressing again overwrites nothing.
+    """
+    meetings = await _meetings(request)
+    groups = await _audiences(request, meetings)
+    known = {value for _, options in groups for value, _ in options}
+    keys = {meeting.key for meeting, _ in meetings}
+    return render_console(
+        request,
+        "console/notice_form.html",
+        active="notices",
+        status=422 if complaints else 200,
+        draft=found,
+        revision=revision or (found.revision if found else ""),
+        typed=typed,
+        groups=groups,
+        others=[value for value in (typed["who"], typed["except"]) if value and value not in known],
+        meetings=[
+            ("", "The one that “Who gets it” names, or else the next one"),
+            *((meeting.key, name) for meeting, name in meetings),
+            *([(typed["meeting"], typed["meeting"])] if typed["meeting"] not in keys | {""} else []),
+        ],
+        placeholders=PLACEHOLDERS.values(),
+        clock=f"{city(_zone(request))} time",
+        hold_minutes=int(site_of(request).hold.total_seconds() // 60),
+        complaints=complaints,
+    )
+
+
+async def _meetings(request: Request) -> list[tuple[Occurrence, str]]:
+    """Return the meetings that a notice is likely to be about, each with its name."""
+    site, now = site_of(request), site_of(request).clock.now()
+    meetings = [
+        meeting
+        for series in site.series
+        for meeting in await coming_meetings(site.database, series, now=now, until=now + _AHEAD, most=2)
+    ]
+    past = await stored_past(site.database, now=now, most=2)
+    meetings += [meeting for meeting in past if meeting.series in site.by_slug]
+    return [(meeting, _name(request, meeting)) for meeting in meetings]
+
+
+async def _audiences(
+    request: Request, meetings: list[tuple[Occurrence, str]]
+) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the audiences to choose from by group, each with the command line's term and words."""
+    site, now = site_of(request), site_of(request).clock.now()
+    groups = [("Everybody", [("all", "All members"), ("convenors", "Convenors only")])]
+    if len(site.series) > 1:
+        groups.append(
+            ("Followers", [(f"series:{series.slug}", f"Who follow {series.title}") for series in site.series])
+        )
+    for meeting, name in meetings:
+        groups.append(
+            (
+                name,
+                [
+                    (f"coming:{meeting.key}", f"Who are coming, {name}"),
+                    (f"answered:{meeting.key}", f"Who answered, {name}"),
+                    (f"declined:{meeting.key}", f"Who declined, {name}"),
+                    (f"unanswered:{meeting.key}", f"Who did not answer, {name}"),
+                ],
+            )
+        )
+    groups.append(
+        (
+            "New members",
+            [
+                (f"joined-since:{(now - timedelta(days=days)).date()}", f"Who joined in the last {words}")
+                for words, days in _JOINED
+            ],
+        )
+    )
+    groups.append(("Country", [(f"country:{code}", name) for code, name in countries()]))
+    places = await members.places_and_languages(site.database)
+    groups.append(("Time zone", [(f"zone:{zone}", f"{city(zone)} ({zone})") for zone in places.zones]))
+    groups.append(("Language", [(f"locale:{tag}", language_name(tag)) for tag in places.locales]))
+    return groups
+
+
+def _name(request: Request, meeting: Occurrence) -> str:
+    site = site_of(request)
+    series = site.by_slug[meeting.series]
+    day = local_time(meeting, series, zone=meeting.zone).date
+    return f"{series.title}, {day}" if len(site.series) > 1 else day
+
+
+def _meeting(request: Request, looked: Review) -> str:
+    """Return the meeting that the placeholders of a draft are about, in its home time; empty if there is none."""
+    if looked.meeting is None:
+        return ""
+    series = site_of(request).by_slug[looked.meeting.series]
+    cycle = hour_cycle(session_of(request).member.locale)
+    return local_time(looked.meeting, series, zone=looked.meeting.zone, cycle=cycle).span
+
+
+def _when(request: Request, found: Draft) -> str:
+    """Return in words when a draft is to be sent, and by whose clock; empty for as soon as it is sent."""
+    moment = notices.read_due(found.at or None)
+    cycle = hour_cycle(session_of(request).member.locale)
+    if isinstance(moment, datetime):
+        return describe_instant(moment, zone=_zone(request), cycle=cycle)
+    if moment:
+        wall = datetime.fromisoformat(moment.removeprefix("local:"))
+        return f"{format_day(wall.date())}, {format_clock(wall, cycle)} by each member's own clock"
+    return ""
+
+
+def _zone(request: Request) -> str:
+    return known_zone(session_of(request).member.zone, site_of(request).series[0].zone)
+
+
+async def _find(request: Request, text: str) -> Draft | None:
+    """Return the draft with that number, unless it was sent."""
+    number = number_of(text)
+    found = await drafts.find_draft(site_of(request).database, number) if number is not None else None
+    return found if found and found.notice is None else None
+
+
+async def _draft(request: Request) -> Draft:
+    number = number_of(request.path_params["number"])
+    found = await drafts.find_draft(site_of(request).database, number) if number is not None else None
+    if found is None:
+        raise HTTPException(404)
+    return found
+
+
+def _redirect(path: str, **query: object) -> Response:
+    return see_other(f"{path}?{urlencode(query)}")

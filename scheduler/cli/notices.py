@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from scheduler.bootstrap.wiring import Parts
+from scheduler.bootstrap.worker import make_preview_writer
 from scheduler.cli.command import (
     LONGEST_HOLD,
     AsJson,
@@ -26,6 +27,7 @@ from scheduler.cli.command import (
     show_json,
     usage,
 )
+from scheduler.cli.preview import PreviewFor, show_preview
 from scheduler.cli.reports import describe_duration
 from scheduler.delivery.compose.markdown import foreign_placeholders
 from scheduler.domain.address import address_key
@@ -37,8 +39,10 @@ from scheduler.domain.placeholder import suggest
 from scheduler.domain.table import decode_text
 from scheduler.service import notices as notice_service
 from scheduler.service.health import is_served
+from scheduler.service.members import find_member
 from scheduler.service.occurrences import require_meetings
 from scheduler.service.placeholders import find_mentioned, store_mentioned
+from scheduler.service.preview import Preview, preview_notice
 from scheduler.store import answers, members, notices
 from scheduler.store.ledger import reports
 from scheduler.store.notices import Notice
@@ -102,6 +106,7 @@ def send(
         ),
     ] = "",
     dry_run: DryRun = False,
+    preview_for: PreviewFor = "",
     test_to: Annotated[str | None, typer.Option(metavar="EMAIL", help="Send it only to this member.")] = None,
     yes: Yes = False,
 ) -> None:
@@ -168,6 +173,21 @@ def send(
         if wait:
             await _wait(parts, published.notice)
 
+    async def look(parts: Parts) -> Preview:
+        return await preview_notice(
+            parts.database,
+            make_preview_writer(parts),
+            await find_member(parts.database, preview_for),
+            subject=subject,
+            body=text,
+            audience=audience,
+            mentioned=await mentioned(parts),
+            now=parts.clock.now(),
+        )
+
+    if preview_for:
+        show_preview(command_context(context).run(look))
+        return
     number, duration = command_context(context).run(count)
     if not number and not dry_run:
         raise Refused(f"the audience '{audience}' has no active member; nothing was sent")

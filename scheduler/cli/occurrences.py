@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from scheduler.bootstrap.wiring import Parts
+from scheduler.bootstrap.worker import make_preview_writer
 from scheduler.cli.app import EXIT_USAGE
 from scheduler.cli.command import (
     LONGEST_HOLD,
@@ -27,12 +28,15 @@ from scheduler.cli.command import (
     show_json,
     usage,
 )
+from scheduler.cli.preview import PreviewFor, show_preview
 from scheduler.domain.code_page import require_encoding
 from scheduler.domain.errors import Refused, SettingsProblem
 from scheduler.domain.occurrence import OccurrenceKey, Series, slugs_by_choice
 from scheduler.service import occurrences as occurrence_service
+from scheduler.service.members import find_member
 from scheduler.service.occurrence_import import import_programme, read_programme
 from scheduler.service.occurrences import Amended, Extra, require_occurrence
+from scheduler.service.preview import Preview, preview_change
 from scheduler.store import answers as answer_store
 
 ANSWERS = ("coming", "maybe", "declined")
@@ -241,6 +245,7 @@ def tell(
         str | None, typer.Option(metavar="TEXT", help="Your own text for the top of the mail, in Markdown.")
     ] = None,
     dry_run: DryRun = False,
+    preview_for: PreviewFor = "",
     yes: Yes = False,
 ) -> None:
     """Tell members about a meeting if what they were last told is no longer right."""
@@ -262,6 +267,20 @@ def tell(
         )
         typer.echo(f"notice {notice.notice} tells {counted(notice.recipients, 'member')}")
 
+    async def look(parts: Parts) -> Preview:
+        return await preview_change(
+            parts.database,
+            make_preview_writer(parts),
+            await find_member(parts.database, preview_for),
+            all_series=_series_by_slug(parts),
+            key=key,
+            words=text,
+            now=parts.clock.now(),
+        )
+
+    if preview_for:
+        show_preview(command_context(context).run(look))
+        return
     number = command_context(context).run(count)
     if dry_run:
         typer.echo(f"would go to {counted(number, 'member')}; nothing was sent")

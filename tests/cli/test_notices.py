@@ -95,6 +95,23 @@ def test_a_test_goes_to_one_member_without_a_question(command: Command, send: Ca
     assert "no active member" in refused.err
 
 
+def test_placeholders_are_filled_in_and_previewed_as_for_one_member(
+    command: Command, folder: Path, send: Callable[..., Any], serve_once: Callable[[], None]
+) -> None:
+    (folder / "body.md").write_text("Dear {name}, until {when}: {join_link}")
+    shown = send("--preview-for", "bo@example.org")
+    assert "Until" not in shown.err and "nothing was sent" in shown.err
+    assert "Dear Bo, until Friday 20 November 2026, 7:00 am to 8:00 am in Auckland (UTC+13): " in shown.out
+    assert "/go/preview0preview0" in shown.out and deliveries(command) == {}
+    assert send("--audience", "country:NZ", "--meeting", f"{KEY[:-2]}20", "--yes").code == 1
+    assert send("--audience", "country:NZ", "--yes").code == 0
+    serve_once()
+    assert deliveries(command) == {"bo": "sent"}
+    (folder / "body.md").write_text("Dear\n{nmae}")
+    refused = send("--yes")
+    assert (refused.code, "body, line 2: {nmae} is not a placeholder" in refused.err) == (1, True)
+
+
 def test_an_instant_is_one_for_all_and_a_local_hour_each_zones_own(
     command: Command, send: Callable[..., Any], clock: time_machine.Traveller
 ) -> None:

@@ -11,7 +11,7 @@ from scheduler.delivery.send.transport import SmtpAddress
 from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Refused
 from scheduler.service.notices import PublishedNotice, resend_missed, send_notice, stop
-from scheduler.service.occurrences import Change, amend, tell
+from scheduler.service.occurrences import Change, amend, find_unannounced_change, tell
 from scheduler.store import members
 from tests.delivery.receiver import Receiver
 from tests.installation import Installation, open_installation
@@ -103,6 +103,10 @@ async def test_an_expired_notice_is_not_sent_again(installation: Installation) -
     ("values", "complaint"),
     [
         ({"subject": " "}, "a subject and a body"),
+        ({"subject": "{nmae}"}, "subject: {nmae} is not a placeholder; did you mean {name}"),
+        ({"subject": "{join_link}"}, "subject: {join_link} is a link"),
+        ({"body": "one\n{nmae}"}, "body, line 2: {nmae} is not a placeholder; did you mean {name}"),
+        ({"body": "[x]({topic})"}, "body, line 1: {topic} is not the address of a link"),
         ({"subject": "a\r\nBcc: x@example.org"}, "subject"),
         ({"at": datetime(2026, 11, 1, tzinfo=UTC)}, "in the past"),
         ({"at": "local:2026-11-01T09:00"}, "in the past"),
@@ -126,6 +130,39 @@ async def test_coming_and_unanswered_are_audiences(installation: Installation) -
     await publish(installation, audience=Audience(terms={"coming": [KEY]}))
     await publish(installation, audience=Audience(terms={"unanswered": [KEY]}))
     assert [row.name for row in await installation.reports()] == ["Ann", "Bo"]
+
+
+async def test_a_notice_shows_the_meeting_as_it_is_when_each_mail_leaves(installation: Installation) -> None:
+    words = {"subject": "We meet on {day}", "body": "Until {when}: [join]({join_link})"}
+    await amend(installation.database, installation.by_slug, KEY, Change(topic="Hope"), now=NOW)
+    await publish(installation, **words, mentions=KEY, hold=timedelta(minutes=5))
+    await installation.tick()
+    move = Change(move_to=datetime(2026, 11, 20, 18))
+    await amend(installation.database, installation.by_slug, KEY, move, now=installation.clock.now())
+    await installation.live(NOW + timedelta(hours=1))
+    subjects = {str(mail["To"]): str(mail["Subject"]) for mail in installation.mails()}
+    assert subjects == {
+        "Ann <ann@example.org>": "We meet on Friday 20 November 2026",
+        "Bo <bo@example.org>": "We meet on Saturday 21 November 2026",
+    }
+    # They were told this hour, so a later change can be told them.
+    back = Change(move_to=datetime(2026, 11, 19, 18))
+    await amend(installation.database, installation.by_slug, KEY, back, now=installation.clock.now())
+    pending = await find_unannounced_change(
+        installation.database, installation.by_slug, KEY, now=installation.clock.now()
+    )
+    assert pending.recipients == 2
+
+
+async def test_a_notice_is_withdrawn_if_the_meeting_that_it_mentions_is_cancelled(
+    installation: Installation,
+) -> None:
+    await amend(installation.database, installation.by_slug, KEY, Change(topic="Hope"), now=NOW)
+    await publish(installation, body="Until {when}", mentions=KEY, hold=timedelta(minutes=5))
+    await amend(installation.database, installation.by_slug, KEY, Change(cancel=True), now=NOW)
+    await installation.live(NOW + timedelta(hours=1))
+    assert await installation.states() == {"Ann": "withdrawn: cancelled", "Bo": "withdrawn: cancelled"}
+    assert installation.mails() == []
 
 
 async def test_an_amendment_without_a_change_tells_nobody(installation: Installation) -> None:

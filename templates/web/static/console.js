@@ -1,10 +1,11 @@
 // What the parts that htmx replaces need: the focus stays where it was, and screen readers hear what has changed.
-// The words to say are in data-announce, on the new part or within it; the same words are not said twice.
+// The words to say are in data-announce, on an element with an id; the same words are not said twice.
 "use strict";
 
 const focusable = "a[href], button, input, select, textarea, summary, [tabindex]";
 const announcement = document.getElementById("announcement");
 let focused = null;
+const said = {};
 
 // Move the focus to the error summary of a form, so that it is read first.
 document.querySelector("[data-problems]")?.focus();
@@ -21,19 +22,24 @@ document.addEventListener("htmx:after:swap", () => {
     if (!again) part.tabIndex = -1;
     (again ?? part).focus({ preventScroll: true });
   }
-  const words = document.querySelector("[data-announce]")?.dataset.announce;
-  if (words && announcement && announcement.textContent !== words) announcement.textContent = words;
+  for (const { id, dataset } of document.querySelectorAll("[data-announce]")) {
+    if (!dataset.announce || said[id] === dataset.announce) continue;
+    said[id] = dataset.announce;
+    if (announcement) announcement.textContent = dataset.announce;
+  }
 });
 
-// Insert a placeholder where the cursor is, in the subject or the text, whichever was used last.
+// Insert what was chosen from a menu where the cursor is, in the subject or the text, whichever was used last.
 let written = document.getElementById("body");
 for (const field of document.querySelectorAll("#subject, #body")) {
   field.addEventListener("focus", () => { written = field; });
 }
-for (const button of document.querySelectorAll("[data-insert]")) {
-  button.hidden = !written;
+for (const menu of document.querySelectorAll("[data-insert-menu]")) {
+  menu.hidden = false;
+  const button = menu.querySelector("[data-insert]");
   button.addEventListener("click", () => {
-    written.setRangeText(button.dataset.insert, written.selectionStart, written.selectionEnd, "end");
+    const words = document.getElementById(button.dataset.insert).value;
+    written.setRangeText(words, written.selectionStart, written.selectionEnd, "end");
     written.dispatchEvent(new Event("input", { bubbles: true }));
     written.focus();
   });

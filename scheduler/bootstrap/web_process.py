@@ -78,7 +78,8 @@ def connection_limits(settings: Settings, descriptors: int) -> Limits:
         connections=min(settings.web.connections, descriptors // 2),
         of_one_network=settings.web.connections_of_one_network,
         largest_upload=LARGEST_UPLOAD,
-        uploads=tuple(path.encode() for path in (*UPLOAD_PATHS, *WORDS_PATHS)),
+        uploads=frozenset(path.encode() for path in UPLOAD_PATHS),
+        upload_folders=tuple(path.encode() for path in WORDS_PATHS),
     )
 
 

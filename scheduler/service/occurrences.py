@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.delivery.compose.notice_words import known_placeholders
 from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.address import require_url
 from scheduler.domain.audience import Audience
@@ -562,6 +563,8 @@ def require_message(text: str) -> str:
     words = require_prose(text, "--message")
     if not words.strip():
         raise Refused("--message is empty; write what to say, or leave it out")
+    if used := known_placeholders("", words):
+        raise Refused(f"--message: {{{used[0].name}}} is filled in only in notices; leave it out")
     return words
 
 

@@ -89,6 +89,11 @@ async def note_sent(connection: AsyncConnection, number: int, notice: int) -> No
     await connection.execute(update(drafts).where(drafts.c.id == number).values(notice=notice))
 
 
+async def forget(connection: AsyncConnection, *, before: datetime) -> None:
+    """Delete the drafts, sent or not, that nobody has changed since an instant."""
+    await connection.execute(delete(drafts).where(drafts.c.changed_at < before))
+
+
 async def remove(connection: AsyncConnection, number: int) -> bool:
     """Delete a draft that was not sent; return whether there was one."""
     removed = delete(drafts).where(drafts.c.id == number, drafts.c.notice.is_(None))

@@ -14,7 +14,7 @@ from scheduler.domain.address import address_key
 from scheduler.store import audit, service_state
 from scheduler.store.database import MOST_VALUES, Database
 from scheduler.store.members import Member, by_keys
-from scheduler.store.schema import erasures, members, notices, occurrences, returns, revisions
+from scheduler.store.schema import drafts, erasures, members, notices, occurrences, returns, revisions
 
 
 async def erase(connection: AsyncConnection, member: Member, address_hash: str, now: datetime) -> None:
@@ -71,7 +71,8 @@ async def shares_name(connection: AsyncConnection, member: Member) -> bool:
 
 
 async def texts_for_everybody(connection: AsyncConnection) -> AsyncIterator[tuple[str, str]]:
-    """Yield the texts by convenors that may name anybody, in occurrences and notices: where each is, and the text."""
+    """Yield the texts by convenors that may name anybody, in occurrences, notices and drafts: where each is, and the
+    text."""
     texts = (occurrences.c.topic, occurrences.c.speakers, occurrences.c.materials)
     for row in await connection.execute(select(occurrences.c.key, *texts).order_by(occurrences.c.key)):
         yield f"the topic, speakers or materials of {row.key}", "\n".join(row[1:])
@@ -84,6 +85,9 @@ async def texts_for_everybody(connection: AsyncConnection) -> AsyncIterator[tupl
     )
     for number, subject, body in await connection.execute(with_text.order_by(notices.c.id)):
         yield f"notice {number}", f"{subject}\n{body}"
+    unsent = select(drafts.c.id, drafts.c.subject, drafts.c.body).where(drafts.c.notice.is_(None))
+    for number, subject, body in await connection.execute(unsent.order_by(drafts.c.id)):
+        yield f"draft {number}", f"{subject}\n{body}"
 
 
 async def addresses_of(connection: AsyncConnection, member: Member) -> list[str]:

@@ -444,7 +444,7 @@ notices = Table(
     ),
     Column(
         "mentions",
-        ForeignKey("occurrences.key", ondelete="SET NULL"),
+        String(60),
         comment="the meeting whose time, topic and links its placeholders show",
     ),
     _one_of("kind", *_MEETING_KINDS, "notice", *_PERSONAL_KINDS),

@@ -32,7 +32,8 @@ class Limits:
 
     `connections` is the largest number of open connections, `of_one_network` the largest number from one network.
     `most_waiting` is the largest number of pipelined requests of a connection that may wait for their answers, since
-    they wait in memory. Only paths that begin with one of `uploads` may receive bodies of up to `largest_upload`.
+    they wait in memory. Only the paths in `uploads`, and those below `upload_folders` (which end with a slash), may
+    receive bodies of up to `largest_upload`.
     """
 
     connections: int = 1_000
@@ -44,7 +45,8 @@ class Limits:
     largest_body: int = 256 * 1024
     most_waiting: int = 16
     largest_upload: int = 5 * 1024 * 1024
-    uploads: tuple[bytes, ...] = ()
+    uploads: frozenset[bytes] = frozenset()
+    upload_folders: tuple[bytes, ...] = ()
 
 
 class ConnectionLimiter:
@@ -184,10 +186,13 @@ class LimitedConnection(asyncio.Protocol):
         self._url += url  # It may come in pieces; the limit on the head counts them.
 
     def on_headers_complete(self) -> None:
-        is_upload = self._url.startswith(self._limits.uploads)
+        is_upload = self._is_for_uploads(self._url.partition(b"?")[0])
         self._largest_body = self._limits.largest_upload if is_upload else self._limits.largest_body
         self._in_head, self._in_body, self._size = False, True, 0
         self._set_deadline(self._limits.body_seconds)
+
+    def _is_for_uploads(self, path: bytes) -> bool:
+        return path in self._limits.uploads or path.startswith(self._limits.upload_folders)
 
     def on_message_complete(self) -> None:
         self._in_head, self._in_body, self._size = True, False, 0

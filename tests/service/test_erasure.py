@@ -15,7 +15,7 @@ from scheduler.service.erasure import Erased, erase_member, find_erasable
 from scheduler.service.members import remove_member
 from scheduler.service.occurrences import Change, amend
 from scheduler.service.retention import forget_old
-from scheduler.store import answers, members, notices, returns, service_state
+from scheduler.store import answers, drafts, members, notices, returns, service_state
 from scheduler.store.database import Database
 from scheduler.store.ledger import claims
 from tests import bounces
@@ -296,7 +296,18 @@ async def test_topics_speakers_and_notices_that_name_the_erased_are_told(tmp_pat
                 created_at=NINE,
                 expires=NINE,
             )
+            await drafts.add(
+                connection,
+                subject="",
+                body=f"Dear {NAME}",
+                audience="all",
+                at="",
+                meeting="",
+                author=None,
+                now=NINE,
+            )
         done = await erase(installation)
+        assert done.remaining[-1] == "draft 1"
         assert done.remaining[:2] == (
             f"the topic, speakers or materials of {key}",
             f"earlier versions of {key}",

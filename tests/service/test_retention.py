@@ -6,7 +6,9 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from scheduler.domain.actor import SERVICE
 from scheduler.domain.policy import Kind
+from scheduler.service.drafts import Words, add_draft, find_draft
 from scheduler.service.member_csv import read_members
 from scheduler.service.member_files import import_members
 from scheduler.service.notices import mail_one
@@ -134,3 +136,17 @@ async def test_old_deliveries_are_deleted_and_nobody_is_mailed_again(tmp_path: P
         assert not await installation.reports(kind="sign-in")
         after = [mail for mail in installation.mails()[sent:] if "19 November 2026" in str(mail)]
         assert not after
+
+
+async def test_a_draft_that_nobody_has_changed_for_half_a_year_is_deleted(tmp_path: Path) -> None:
+    async with open_installation(tmp_path, NOW) as installation:
+        await installation.tick()
+        words = Words(subject="Tea", body="Bring tea", audience="all")
+        old = await add_draft(installation.database, words, by=SERVICE, now=NOW)
+        installation.clock.pass_(timedelta(days=20))
+        await installation.tick()
+        new = await add_draft(installation.database, words, by=SERVICE, now=installation.clock.now())
+        installation.clock.pass_(timedelta(days=161))
+        await installation.tick()
+        assert await find_draft(installation.database, old) is None
+        assert await find_draft(installation.database, new)

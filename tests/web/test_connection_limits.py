@@ -216,13 +216,21 @@ async def test_only_the_paths_for_uploads_take_a_large_body() -> None:
         body = await Request(scope, receive).body()
         await Response(str(len(body)))(scope, receive, send)
 
-    limits = replace(QUICK, body_seconds=5, largest_upload=100_000, uploads=(b"/upload",))
+    limits = replace(
+        QUICK,
+        body_seconds=5,
+        largest_upload=100_000,
+        uploads=frozenset({b"/upload"}),
+        upload_folders=(b"/words/",),
+    )
     async with served_with_limits(count, limits) as port:
         for path, size, answer in (
             (b"/upload?x=1", 50_000, b"50000"),
             (b"/upload", 200_000, b"413"),
             (b"/other", 50_000, b"413"),
             (b"/uploads", 50_000, b"413"),
+            (b"/words/1", 50_000, b"50000"),
+            (b"/words", 50_000, b"413"),
         ):
             head = b"POST %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (
                 path,

@@ -16,6 +16,7 @@ from sqlalchemy import (
     bindparam,
     case,
     exists,
+    false,
     func,
     literal,
     or_,
@@ -164,7 +165,8 @@ def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> Colum
                 occurrences.c.cancelled == (notices.c.kind == Kind.CANCELLATION),
             ),
         ),
-        or_(notices.c.mentions.is_(None), ~occurrences.c.cancelled),
+        # If the meeting is gone, composing the message says so.
+        or_(notices.c.mentions.is_(None), ~func.coalesce(occurrences.c.cancelled, false())),
         or_(
             notices.c.kind != Kind.REMINDER,
             and_(~declined, or_(deliveries.c.uncertain, ~later_reminder(now))),

@@ -491,15 +491,13 @@ def _zone(request: Request) -> str:
 
 
 async def _find(request: Request, text: str) -> Draft | None:
-    """Return the draft with that number, unless it was sent."""
+    """Return the draft with that number, sent or not."""
     number = number_of(text)
-    found = await drafts.find_draft(site_of(request).database, number) if number is not None else None
-    return found if found and found.notice is None else None
+    return await drafts.find_draft(site_of(request).database, number) if number is not None else None
 
 
 async def _draft(request: Request) -> Draft:
-    number = number_of(request.path_params["number"])
-    found = await drafts.find_draft(site_of(request).database, number) if number is not None else None
+    found = await _find(request, request.path_params["number"])
     if found is None:
         raise HTTPException(404)
     return found

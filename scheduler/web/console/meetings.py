@@ -298,7 +298,8 @@ async def _preview(
         )
     except Problem as error:
         problem = error.message if isinstance(error, Refused) else str(error)
-    query = {"for": member.id, "message": message}
+    # Punctuation at the end of an address is cut off, so the message does not come last.
+    query = {"message": message, "for": member.id}
     return {
         "frame_url": f"{_path(occurrence)}/mail?{urlencode(query)}" if len(message) <= _FRAMED else "",
         **await previews.for_template(

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 SERIES, DATE = KEY.split("/")
-NO_PAGES = {"/convenor/sign-in/challenge", "/convenor/meetings/{series}/{date}/answers.csv"}
+NO_PAGES = {
+    "/convenor/sign-in/challenge",
+    "/convenor/meetings/{series}/{date}/answers.csv",
+    "/convenor/meetings/{series}/{date}/mail",
+    "/convenor/notices/count",
+    "/convenor/drafts/{number}/mail",
+}
 OF_SOMETHING_ELSE = ("/convenor/sign-in/{token}", "/convenor/desk/{number}", "/convenor/returns/{number}")
 """Their own tests make the request, message or draft that they need."""
 

@@ -1,12 +1,14 @@
 """Convenors change meetings: nothing mails anybody but the button that says how many, and that once."""
 
 import asyncio
-from datetime import timedelta
+import re
+from datetime import datetime, timedelta
+from html import unescape
 
 import httpx
 import pytest
 
-from scheduler.service.occurrences import read_file
+from scheduler.service.occurrences import Change, amend, read_file
 from scheduler.store.ledger import fan_out
 from tests.installation import Installation
 from tests.web.console.conftest import SignIn
@@ -116,6 +118,39 @@ async def test_a_meeting_is_cancelled_with_a_reason_told_and_held_after_all(
     assert "This meeting is cancelled." in (await ann.get(PATH)).text
     restored = await ann.post(PATH, data=await form(installation, act="restore"))
     assert "takes place again" in (await ann.get(restored.headers["location"])).text
+
+
+async def test_what_members_are_told_is_seen_first_as_one_of_them_gets_it(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    before = len(installation.mails())
+    move = Change(move_to=datetime(2026, 11, 20, 18))
+    await amend(installation.database, installation.by_slug, KEY, move, now=installation.clock.now())
+    form = {"act": "preview", "message": "We are **ill**", "for": "2"}
+    page = unescape((await ann.post(f"{PATH}/tell", data=form)).text)
+    assert "How it looks for Bo" in page and "Saturday 21 November, 07:00 Auckland (UTC+13)" in page
+    assert "It also carries the meeting for their calendar." in page and "We are *ill*" in page
+    frame = re.search(r'<iframe src="([^"]+)" sandbox ', page)
+    assert frame
+    shown = await ann.get(frame[1])
+    assert "We are <strong>ill</strong>" in shown.text and "Friday 20 November 2026" in shown.text
+    assert (await ann.get(frame[1], headers={"Sec-Fetch-Site": "cross-site"})).status_code == 403
+    refused = await ann.post(f"{PATH}/tell", data={"number": "3", "message": "Dear {name}"})
+    assert refused.status_code == 422 and "{name} is filled in only in notices" in refused.text
+    await installation.tick()
+    assert len(installation.mails()) == before
+    await ann.post(f"{PATH}/tell", data={"number": "3", "message": "We are **ill**"})
+    await installation.tick()
+    (mail,) = [
+        mail
+        for mail in installation.mails()
+        if "bo@" in str(mail["To"]) and str(mail["Subject"]).startswith("Changed")
+    ]
+    part = mail.get_body(("html",))
+    assert part
+    token = re.compile(r"/(go|u|me|rsvp)/\w+")
+    html = shown.text.replace("\r", "").replace('<base target="_blank">', "")
+    assert token.sub("", html) == token.sub("", part.get_content())
 
 
 async def test_two_who_tell_at_once_and_one_who_was_interrupted_tell_each_member_once(

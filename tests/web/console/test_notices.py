@@ -6,9 +6,11 @@ from html import unescape
 
 import httpx
 import pytest
+from sqlalchemy import select, update
 
 from scheduler.store import notices as notice_store
 from scheduler.store.ledger import fan_out
+from scheduler.store.schema import deliveries
 from tests.installation import Installation
 from tests.web.console.conftest import SignIn
 
@@ -333,6 +335,72 @@ async def test_a_draft_saves_itself_and_tells_who_was_too_late(
     assert "somebody else changed" in late and 'name="revision" value="0"' in late
     assert "Bring **tea**." in (await ann.get(f"{path}/edit")).text
     assert await readers(installation) == []
+
+
+async def test_a_draft_that_was_sent_meanwhile_is_not_saved_as_another_one(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    path = await saved(ann)
+    hidden = {"draft": path.rpartition("/")[2], "revision": "0"}
+    await press(ann, path)
+    late = (await ann.post("/convenor/notices/autosave", data={**FORM, **hidden, "body": "More"})).text
+    assert "Not saved" in late and f'value="{hidden["draft"]}"' in late
+    refused = await ann.post("/convenor/notices/write", data={**FORM, **hidden, "body": "More"})
+    assert refused.status_code == 422 and "More" in refused.text
+
+
+async def test_a_test_goes_to_any_convenor_and_to_nobody_else(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    await installation.change("Bo", role="convenor")
+    path = await saved(ann)
+    assert (
+        "The test is on its way to Bo."
+        in (await ann.get((await press(ann, path, "test", tester="2")).headers["location"])).text
+    )
+    assert (await press(ann, path, "test", tester="3")).status_code == 422
+    assert await readers(installation) == ["Bo"]
+
+
+async def test_those_whose_mail_may_surprise_come_first(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    await installation.join(
+        ("Dawa", "Asia/Kathmandu"), ("Eve", "Europe/Paris"), ("Fay", "Europe/London"), ("Gil", "Europe/Rome")
+    )
+    await installation.join(("Hal", "Europe/London"), locale="en-US")
+    page = (await ann.get(await saved(ann, body="{when}"))).text
+    names = re.findall(r"<li><a [^>]*><bdi>(\w+)</bdi></a>, ([^<]*)</li>", page)
+    assert [name for name, _ in names][:4] == ["Bo", "Dawa", "Hal", "Cy"]
+    assert names[0][1] == "Friday 20 November 2026, 07:00 in Auckland"
+    assert names[2][1] == "Thursday 19 November 2026, 6:00 pm in London"
+    found = (await ann.get(f"{await saved(ann)}?q=paris")).text
+    assert "eve@example.org, Europe/Paris" in found
+
+
+async def test_the_page_says_how_fast_it_goes_and_never_that_it_is_done_before_it_is(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    progress = (await press(ann, await saved(ann))).headers["location"]
+    installation.clock.pass_(timedelta(minutes=2, seconds=30))
+    number = int(progress.rpartition("/")[2])
+    async with installation.database.write() as connection:
+        two = select(deliveries.c.id).where(deliveries.c.notice == number).limit(2)
+        await connection.execute(
+            update(deliveries)
+            .where(deliveries.c.id.in_(two))
+            .values(state="sent", sent_at=installation.clock.now())
+        )
+    page = (await ann.get(progress)).text
+    assert "4 emails a minute" in page and "2 of 3" in page and 'data-announce="60% are done"' in page
+    since = re.search(r"\?since=(2-\d+)", page)
+    assert since and "Stop sending" in page and "Finished" not in page
+    installation.clock.pass_(timedelta(seconds=30))
+    assert "emails a minute" not in (await ann.get(f"{progress}?since={since[1]}")).text
+    await press(ann, progress, "stop")
+    assert "2 have it, 1 will not get it." in (await ann.get(progress)).text
+    late = await press(ann, progress, "resend", number="7")
+    assert late.status_code == 422 and "it would now go to 1 members, not to 7" in late.text
 
 
 async def test_the_number_of_an_audience_is_shown_while_it_is_chosen(ann: httpx.AsyncClient) -> None:

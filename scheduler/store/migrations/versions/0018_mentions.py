@@ -9,11 +9,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # Not Alembic's batch mode: it would drop the table, and with it all rows that refer to a notice.
-    op.execute(
-        "ALTER TABLE notices ADD COLUMN mentions VARCHAR(60) "
-        "CONSTRAINT fk_notices_mentions REFERENCES occurrences (key) ON DELETE SET NULL"
-    )
+    op.execute("ALTER TABLE notices ADD COLUMN mentions VARCHAR(60)")
     op.execute("CREATE INDEX ix_notices_mentions ON notices (mentions) WHERE mentions IS NOT NULL")
     op.execute("CREATE INDEX ix_members_locale ON members (locale)")
     op.execute("ALTER TABLE drafts ADD COLUMN meeting VARCHAR(60) DEFAULT '' NOT NULL")

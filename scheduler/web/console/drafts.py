@@ -1,6 +1,6 @@
 """The pages of drafts: write a notice, see it as any member would get it, test it, and send it."""
 
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
@@ -9,20 +9,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.domain.errors import Problem, Refused
-from scheduler.domain.locale import countries, hour_cycle
+from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import describe_instant, format_clock, format_day, local_time
-from scheduler.domain.occurrence import Occurrence, in_gap, instant
+from scheduler.domain.occurrence import in_gap, instant
 from scheduler.domain.placeholder import PLACEHOLDERS
 from scheduler.domain.policy import Kind
 from scheduler.domain.zone import city, known_zone
-from scheduler.service import convenors, drafts, members, notices, preview
+from scheduler.service import convenors, drafts, notices, preview
 from scheduler.service.drafts import Review, Words
-from scheduler.service.schedule import coming_meetings, stored_past
 from scheduler.store.drafts import Draft
 from scheduler.store.members import Member
 from scheduler.web.access import actor_of, render_console, session_of
 from scheduler.web.console import previews
-from scheduler.web.forms import fields, language_name, last, number_of
+from scheduler.web.console.audiences import audience_words, audiences, likely_meetings
+from scheduler.web.forms import fields, last, number_of
 from scheduler.web.mail_frame import mail_response
 from scheduler.web.site import see_other, site_of
 
@@ -58,8 +58,6 @@ there is something we would like to tell you.
 }
 """Subjects and texts to begin from, by name."""
 
-_AHEAD = timedelta(days=100)
-_JOINED = (("30 days", 30), ("90 days", 90), ("year", 365))
 _DONE = {
     "saved": "Saved. Nobody has been sent anything.",
     "tested": "The test is on its way to {}.",
@@ -229,6 +227,7 @@ async def draft(request: Request) -> Response:
         status=422 if complaints else 200,
         draft=found,
         review=looked,
+        to=audience_words(request, found.audience),
         when=_when(request, found),
         meeting=_meeting(request, looked),
         hold_minutes=int(site.hold.total_seconds() // 60),
@@ -381,8 +380,8 @@ async def _form(
 
     After a refusal it keeps the `revision` that it was made from, so that pressing again overwrites nothing.
     """
-    meetings = await _meetings(request)
-    groups = await _audiences(request, meetings)
+    meetings = await likely_meetings(request)
+    groups = await audiences(request, meetings)
     known = {value for _, options in groups for value, _ in options}
     keys = {meeting.key for meeting, _ in meetings}
     return render_console(
@@ -405,64 +404,6 @@ async def _form(
         hold_minutes=int(site_of(request).hold.total_seconds() // 60),
         complaints=complaints,
     )
-
-
-async def _meetings(request: Request) -> list[tuple[Occurrence, str]]:
-    """Return the meetings that a notice is likely to be about, each with its name."""
-    site, now = site_of(request), site_of(request).clock.now()
-    meetings = [
-        meeting
-        for series in site.series
-        for meeting in await coming_meetings(site.database, series, now=now, until=now + _AHEAD, most=2)
-    ]
-    past = await stored_past(site.database, now=now, most=2)
-    meetings += [meeting for meeting in past if meeting.series in site.by_slug]
-    return [(meeting, _name(request, meeting)) for meeting in meetings]
-
-
-async def _audiences(
-    request: Request, meetings: list[tuple[Occurrence, str]]
-) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return the audiences to choose from by group, each with the command line's term and words."""
-    site, now = site_of(request), site_of(request).clock.now()
-    groups = [("Everybody", [("all", "All members"), ("convenors", "Convenors only")])]
-    if len(site.series) > 1:
-        groups.append(
-            ("Followers", [(f"series:{series.slug}", f"Who follow {series.title}") for series in site.series])
-        )
-    for meeting, name in meetings:
-        groups.append(
-            (
-                name,
-                [
-                    (f"coming:{meeting.key}", f"Who are coming, {name}"),
-                    (f"answered:{meeting.key}", f"Who answered, {name}"),
-                    (f"declined:{meeting.key}", f"Who declined, {name}"),
-                    (f"unanswered:{meeting.key}", f"Who did not answer, {name}"),
-                ],
-            )
-        )
-    groups.append(
-        (
-            "New members",
-            [
-                (f"joined-since:{(now - timedelta(days=days)).date()}", f"Who joined in the last {words}")
-                for words, days in _JOINED
-            ],
-        )
-    )
-    groups.append(("Country", [(f"country:{code}", name) for code, name in countries()]))
-    places = await members.places_and_languages(site.database)
-    groups.append(("Time zone", [(f"zone:{zone}", f"{city(zone)} ({zone})") for zone in places.zones]))
-    groups.append(("Language", [(f"locale:{tag}", language_name(tag)) for tag in places.locales]))
-    return groups
-
-
-def _name(request: Request, meeting: Occurrence) -> str:
-    site = site_of(request)
-    series = site.by_slug[meeting.series]
-    day = local_time(meeting, series, zone=meeting.zone).date
-    return f"{series.title}, {day}" if len(site.series) > 1 else day
 
 
 def _meeting(request: Request, looked: Review) -> str:

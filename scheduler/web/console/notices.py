@@ -13,6 +13,7 @@ from scheduler.domain.occurrence import slugs_by_choice
 from scheduler.service import drafts, notices
 from scheduler.service.notices import NoticeProgress
 from scheduler.web.access import actor_of, render_console
+from scheduler.web.console.audiences import audience_words
 from scheduler.web.console.drafts import TEMPLATES
 from scheduler.web.forms import fields, last, number_of
 from scheduler.web.site import see_other, site_of
@@ -109,6 +110,7 @@ async def notice(request: Request) -> Response:
         progress=found,
         notice=found.notice,
         title=_about(found.notice.kind, found.notice.subject),
+        to=audience_words(request, found.notice.audience),
         phase=phase,
         now=now,
         announcement=_ANNOUNCED.get(phase, ""),

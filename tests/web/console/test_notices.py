@@ -349,6 +349,16 @@ async def test_a_draft_that_was_sent_meanwhile_is_not_saved_as_another_one(
     assert refused.status_code == 422 and "More" in refused.text
 
 
+async def test_an_audience_is_said_in_words(ann: httpx.AsyncClient) -> None:
+    who = "country:NZ,zone:Asia/Kathmandu,joined-since:2026-11-01,coming:conversation-for-kindness/2026-11-19,coming:x"
+    page = (await ann.get(await saved(ann, who=who, **{"except": "convenors"}))).text
+    words = (
+        "New Zealand; Kathmandu (Asia/Kathmandu); Who joined since 1 November 2026; "
+        "Who are coming, 19 November 2026; coming:x, but not: Convenors"
+    )
+    assert words in page
+
+
 async def test_a_test_goes_to_any_convenor_and_to_nobody_else(
     ann: httpx.AsyncClient, installation: Installation
 ) -> None:

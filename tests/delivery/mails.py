@@ -109,6 +109,19 @@ NOTICE = Cohort(
     subject="A walk in March, and two questions",
     body=(Path(__file__).parent / "golden" / "notice.md").read_text(encoding="utf-8"),
 )
+FILLED_NOTICE = Cohort(
+    kind=Kind.NOTICE,
+    zone=MEI.zone,
+    locale=MEI.locale,
+    subject="{name}: {when}",
+    body=(
+        "Dear {name}, {meeting} is on **{when}**: {topic}.\n\n"
+        "{day} {time} [Join]({join_link}) {answer_link} {my_page} {calendar_link}"
+    ),
+    mentions=(SERIES, NOVEMBER),
+)
+"""A notice with every placeholder."""
+
 COHORTS = {
     cohort.kind.value: cohort for cohort in (INVITATION, REMINDER, FOLLOW_UP, UPDATE, CANCELLATION, NOTICE)
 }

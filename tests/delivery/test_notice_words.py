@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler.delivery.compose.composer import Cohort, RecipientValues
+from scheduler.delivery.compose.composer import RecipientValues
 from scheduler.domain.errors import Problem
-from scheduler.domain.policy import Kind
 from tests.delivery.mails import (
     CANCELLED,
     DATE,
@@ -21,18 +20,7 @@ from tests.delivery.mails import (
     personal,
     received,
 )
-
-WORDS = Cohort(
-    kind=Kind.NOTICE,
-    zone=MEI.zone,
-    locale=MEI.locale,
-    subject="{name}: {when}",
-    body=(
-        "Dear {name}, {meeting} is on **{when}**: {topic}.\n\n"
-        "{day} {time} [Join]({join_link}) {answer_link} {my_page} {calendar_link}"
-    ),
-    mentions=(SERIES, NOVEMBER),
-)
+from tests.delivery.mails import FILLED_NOTICE as WORDS
 
 
 def test_each_placeholder_is_filled_in_by_the_members_own_clock() -> None:

@@ -70,7 +70,7 @@ def suggest(text: str) -> str:
     """Return what to write instead of an unknown placeholder, for an error message."""
     if near := get_close_matches(text.strip().lower(), PLACEHOLDERS, n=1):
         return f"did you mean {{{near[0]}}}?"
-    return f"there is {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}"
+    return f"there are {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}"
 
 
 def in_subject(subject: str) -> Iterator[str | Placeholder]:

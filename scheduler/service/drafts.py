@@ -12,7 +12,7 @@ from scheduler.delivery.compose.markdown import foreign_placeholders
 from scheduler.domain.actor import Actor
 from scheduler.domain.audience import Audience, parse_audience
 from scheduler.domain.errors import Refused
-from scheduler.domain.occurrence import Occurrence, Series
+from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series
 from scheduler.domain.policy import Kind
 from scheduler.domain.text import require_line, require_prose
 from scheduler.service.notices import (
@@ -50,6 +50,8 @@ class Words:
         require_line(self.subject, "subject", longest=LONGEST_SUBJECT)
         require_prose(self.body, "body")
         read_due(self.at or None)
+        if self.meeting:
+            OccurrenceKey.parse(self.meeting)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

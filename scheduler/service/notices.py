@@ -150,7 +150,7 @@ def require_words(subject: str, body: str) -> tuple[str, str]:
     if problem := placeholder_problem(body):
         raise Refused(f"body, {problem}")
     if unknown := unknown_in_subject(subject):
-        raise Refused(f"subject: {{{unknown[0].strip()}}} is not a placeholder; {suggest(unknown[0])}")
+        raise Refused(f"subject: {{{unknown[0].strip()}}} is not a placeholder ({suggest(unknown[0])})")
     for piece in in_subject(subject):
         if isinstance(piece, Placeholder) and piece.purpose:
             raise Refused(f"subject: {{{piece.name}}} is a link, which a subject cannot have")

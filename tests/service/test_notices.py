@@ -103,9 +103,9 @@ async def test_an_expired_notice_is_not_sent_again(installation: Installation) -
     ("values", "complaint"),
     [
         ({"subject": " "}, "a subject and a body"),
-        ({"subject": "{nmae}"}, "subject: {nmae} is not a placeholder; did you mean {name}"),
+        ({"subject": "{nmae}"}, "subject: {nmae} is not a placeholder .did you mean {name}"),
         ({"subject": "{join_link}"}, "subject: {join_link} is a link"),
-        ({"body": "one\n{nmae}"}, "body, line 2: {nmae} is not a placeholder; did you mean {name}"),
+        ({"body": "one\n{nmae}"}, "body, line 2: {nmae} is not a placeholder .did you mean {name}"),
         ({"body": "[x]({topic})"}, "body, line 1: {topic} is not the address of a link"),
         ({"subject": "a\r\nBcc: x@example.org"}, "subject"),
         ({"at": datetime(2026, 11, 1, tzinfo=UTC)}, "in the past"),

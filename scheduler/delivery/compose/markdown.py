@@ -90,8 +90,8 @@ def placeholder_problem(words: str) -> str:
         known = find_placeholder(found.name)
         if known is None:
             return (
-                f"line {found.line}: {found.typed} is not a placeholder; {suggest(found.name)} "
-                f"For the text itself, write \\{found.typed}"
+                f"line {found.line}: {found.typed} is not a placeholder ({suggest(found.name)}); "
+                f"for the text itself, write \\{found.typed}"
             )
         if found.is_address and not known.purpose:
             return f"line {found.line}: {found.typed} is not the address of a link"
@@ -317,5 +317,5 @@ def _inline(node: SyntaxTreeNode) -> str:
         case "link":
             url = str(node.attrs["href"])
             bare = (_MARKDOWN.normalizeLink(prefix + inside) for prefix in ("", "mailto:", "http://"))
-            return inside if url in bare else f"{inside} ({url})"
+            return inside if not url or url in bare else f"{inside} ({url})"
     return inside

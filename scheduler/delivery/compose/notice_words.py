@@ -136,7 +136,7 @@ def _shortened(pieces: Sequence[str]) -> Iterator[str]:
         if position % 2:
             yield piece
         elif len(piece) > left + _LEEWAY:
-            yield piece[: left - 3].rsplit(" ", 1)[0] + "..."
+            yield piece[: max(left - 3, 0)].rsplit(" ", 1)[0] + "..."
             return
         else:
             left -= len(piece)

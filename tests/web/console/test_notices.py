@@ -243,7 +243,7 @@ BODIES: tuple[tuple[str, list[str], str], ...] = (
     ("[bad](javascript:alert(1)) <a href='javascript:x'>", ["bad"], ""),
     ("<!-- --></pre></body></html>", ["&lt;/body&gt;"], ""),
     ("{{ name }} {% include 'x' %} ${x} {{ 7 * 7 }}", ["{{ name }} {% include", "{{ 7 * 7 }}"], ""),
-    ("one\n\ntwo {nmae}", [], "line 3: {nmae} is not a placeholder; did you mean {name}?"),
+    ("one\n\ntwo {nmae}", [], "line 3: {nmae} is not a placeholder (did you mean {name}?)"),
     ("one\n\n- [two]({somewhere})", [], "line 3: {somewhere} is not a placeholder"),
     ("a \\{nmae} in {first name}", ["a {nmae} in {first name}"], ""),
     ("text\n\n![x](https://example.org/x.png)", [], "line 3: images are not sent"),

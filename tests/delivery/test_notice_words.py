@@ -35,10 +35,10 @@ def test_each_placeholder_is_filled_in_by_the_members_own_clock() -> None:
     assert links in mail.text
     assert f'<time datetime="2026-11-19T23:45:00+05:45">{span}</time>' in mail.html
     start = mail.html.partition('class="preheader"')[2].partition(">")[2].partition("</div>")[0]
-    assert (
-        start.split()
-        == f"Dear Mei Lin, {SERIES.title} is on *Thursday 19 November 2026, 11:45 pm to 12:45 am on...".split()
+    assert start.strip().startswith(
+        f"Dear Mei Lin, {SERIES.title} is on *Thursday 19 November 2026, 11:45 pm"
     )
+    assert start.strip().endswith("...") and "()" not in start
     assert f'href="{join}"' in mail.html and "Dear \u2068Mei Lin\u2069, " in mail.html
 
 

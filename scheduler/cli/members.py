@@ -25,13 +25,17 @@ from scheduler.cli.command import (
     read_date,
     usage,
 )
-from scheduler.domain.errors import SettingsProblem
-from scheduler.domain.locale import country_name
+from scheduler.domain.errors import Refused, SettingsProblem
+from scheduler.domain.locale import country_name, require_country
 from scheduler.domain.occurrence import followed, offers_choice
+from scheduler.domain.text import quoted
+from scheduler.domain.zone import require_zone
+from scheduler.service.convenors import ROLES, require_role
 from scheduler.service.erasure import Erased, erase_member, find_erasable
-from scheduler.service.follows import followed_by
+from scheduler.service.follows import followed_by, require_series
 from scheduler.service.invitations import invitations as find_invitations
 from scheduler.service.members import (
+    EVERY_STATUS,
     Changed,
     Details,
     add_member,
@@ -84,14 +88,42 @@ def list_(
         str,
         typer.Option(metavar="TEXT", help="Only members whose name, address, country or zone contains TEXT."),
     ] = "",
+    status: Annotated[
+        str, typer.Option(help=f"Only members with this status: {', '.join(EVERY_STATUS)}.")
+    ] = "",
+    country: Annotated[
+        str, typer.Option(help="Only members from this country, by its name or ISO code.")
+    ] = "",
+    zone: Annotated[str, typer.Option(help="Only members in this time zone.")] = "",
+    role: Annotated[str, typer.Option(help=f"Only members with this role: {', '.join(ROLES)}.")] = "",
+    returned: Annotated[bool, typer.Option("--returned", help="Only members whose mail comes back.")] = False,
+    follows: Annotated[str, typer.Option(metavar="SLUG", help="Only members who follow this series.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Show all members, including those who have left."""
+    with usage():
+        if role:
+            require_role(role, "--role")
+        require_series([follows] if follows else [], command_context(context).settings.series, "--follows")
+        if status and status not in EVERY_STATUS:
+            raise Refused(f"--status {quoted(status)} is not known; give one of {', '.join(EVERY_STATUS)}")
+        code = require_country(country, "--country") if country else ""
+        place = require_zone(zone, "--zone") if zone else ""
 
     async def print_list(parts: Parts) -> None:
         has_series = offers_choice(parts.series)
+        wanted = read_search(
+            search,
+            status=status,
+            country=code,
+            zone=place,
+            role=role,
+            suppressed=returned,
+            series=follows,
+            all_series=parts.series,
+        )
         async with parts.database.read() as connection:
-            found = members.every(connection, read_search(search))
+            found = members.every(connection, wanted)
             matches = with_follows(connection, found, parts.series)
             if as_json:
                 # Write row by row: a long list must not be held in memory.

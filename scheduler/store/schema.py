@@ -248,7 +248,16 @@ members = Table(
     Index(None, "zone", "status", "invitation_by"),
     Index(None, "changed"),
     # A search reads all of this index, and nothing else.
-    Index("ix_members_search", "name_key", "address_key", "status", "country", "zone"),
+    Index(
+        "ix_members_search",
+        "name_key",
+        "address_key",
+        "status",
+        "country",
+        "zone",
+        "role",
+        "suppressed_at",
+    ),
     Index("ix_members_with_role", "role", **_where("role IS NOT NULL")),
     Index("ix_members_pausing", "paused_until", **_where("paused_until IS NOT NULL")),
     Index("ix_members_suppressed", "suppressed_at", **_where("suppressed_at IS NOT NULL")),

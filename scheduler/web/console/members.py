@@ -13,16 +13,18 @@ from scheduler.domain.address import require_address
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import countries, country_name, plain_locale, require_country, require_locale
 from scheduler.domain.text import require_line
-from scheduler.domain.zone import city, primary_zone, require_zone
+from scheduler.domain.zone import city, is_known_zone, primary_zone, require_zone
 from scheduler.service import members
+from scheduler.service.convenors import ROLES
 from scheduler.service.erasure import erase_member
-from scheduler.service.members import LONGEST_NAME, Details, MemberFile
+from scheduler.service.members import EVERY_STATUS, LONGEST_NAME, Details, MemberFile
 from scheduler.web.access import actor_of, render_console
 from scheduler.web.forms import field, field_error, fields, language_name, languages, last, number_of, zones
-from scheduler.web.site import see_other, site_of
+from scheduler.web.site import Site, see_other, site_of
 
 PAGE = 50
-STATUSES = ("active", "paused", "pending", "left")
+FILTERS = ("status", "country", "zone", "role", "mail", "series")
+"""The names of the menus beside the search."""
 
 _DONE = {
     "saved": "The details have been saved.",
@@ -43,33 +45,54 @@ _CHECKS: Mapping[str, Callable[[str], object]] = {
 
 
 async def find(request: Request) -> Response:
-    """Show the members who match a search, by name."""
+    """Show the members who match a search and its filters, by name."""
     site, query = site_of(request), request.query_params
-    wanted = {name: query.get(name, "").strip() for name in ("q", "status", "country", "zone")}
+    wanted = {name: query.get(name, "").strip() for name in ("q", *FILTERS)}
     found = await members.find_members(
         site.database,
         members.read_search(
-            wanted["q"], status=wanted["status"], country=wanted["country"], zone=wanted["zone"]
+            wanted["q"],
+            status=wanted["status"],
+            country=wanted["country"],
+            zone=wanted["zone"],
+            role=wanted["role"],
+            suppressed=wanted["mail"] == "returned",
+            series=wanted["series"] if wanted["series"] in site.by_slug else "",
+            all_series=site.series,
         ),
         after=number_of(query.get("after", "")),
         limit=PAGE + 1,
     )
-    following = ""
-    if len(found) > PAGE:
-        following = "?" + urlencode({**wanted, "after": found[PAGE - 1].id})
+    given = {name: value for name, value in wanted.items() if value}
+    following = urlencode({**given, "after": found[PAGE - 1].id}) if len(found) > PAGE else ""
     return render_console(
         request,
         "console/members.html",
         active="members",
         people=[(member, country_name(member.country or "")) for member in found[:PAGE]],
         wanted=wanted,
-        statuses=STATUSES,
-        countries=countries(),
+        is_filtered=any(wanted[name] for name in FILTERS),
+        menus=_menus(site),
         zones=zones(),
-        following=following,
+        city=city(wanted["zone"]) if is_known_zone(wanted["zone"]) else "",
+        following=f"/convenor/members?{following}" if following else "",
+        start="/convenor/members" + (f"?{urlencode(given)}" if given else ""),
         is_first="after" not in query,
         erased="erased" in query,
     )
+
+
+def _menus(site: Site) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """Return the menus beside the search but for the time zone: name, label, and options as value and words."""
+    menus: list[tuple[str, str, list[tuple[str, str]]]] = [
+        ("status", "Status", [(status, status.capitalize()) for status in EVERY_STATUS]),
+        ("country", "Country", list(countries())),
+        ("role", "Role", [(role, role.capitalize()) for role in ROLES]),
+        ("mail", "Our emails", [("returned", "They come back")]),
+    ]
+    if site.has_choice:
+        menus.append(("series", "Follows", [(series.slug, series.title) for series in site.series]))
+    return [(name, label, [("", "Any"), *options]) for name, label, options in menus]
 
 
 async def member(request: Request) -> Response:

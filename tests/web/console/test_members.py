@@ -1,14 +1,17 @@
 """Convenors find members, see what they were sent, and change, pause, remove and erase them."""
 
+import re
+from dataclasses import replace
 from datetime import timedelta
+from html import unescape
 
 import httpx
 import pytest
 
 from scheduler.domain.token import Purpose
 from scheduler.service.members import find_members, read_search
-from scheduler.store import members
-from tests.installation import Installation, address_of
+from scheduler.store import follows, members
+from tests.installation import SERIES, Installation, address_of
 from tests.web.console.conftest import SignIn
 
 
@@ -20,6 +23,11 @@ async def ann(installation: Installation, sign_in: SignIn) -> httpx.AsyncClient:
     )
     await installation.change("Bo", country="NZ")
     return await sign_in("Ann")
+
+
+def listed(page: str) -> list[str]:
+    """The names in a list of members."""
+    return re.findall(r'<a href="/convenor/members/\d+"><bdi>([^<]+)</bdi>', page)
 
 
 @pytest.mark.parametrize(
@@ -44,8 +52,8 @@ async def test_members_are_found_by_any_part_of_name_address_country_and_zone(
 ) -> None:
     found = await find_members(installation.database, read_search(query), limit=10)
     assert [member.name for member in found] == names
-    page = (await ann.get("/convenor/members", params={"q": query})).text
-    assert all(f"<bdi>{name}</bdi></a>" in page for name in names)
+    page = (await ann.get("/convenor/members", params={"q": query, "status": ""})).text
+    assert listed(page) == names
     assert ("Nobody matches." in page) is not bool(names)
 
 
@@ -56,16 +64,56 @@ async def test_a_long_list_continues_where_it_ended(
     seen, path = list[str](), "/convenor/members"
     for _ in range(3):
         page = (await ann.get(path)).text
-        seen += [name for name in ("Ann", "Åsa", "Bo", "Cy", "عائشة", "李小明") if f"<bdi>{name}" in page]
-        path = "/convenor/members" + page.partition('href="/convenor/members?')[2].partition('"')[0].join(
-            ("?", "")
-        )
-        path = path.replace("&amp;", "&")
-    assert seen == ["Ann", "Åsa", "Bo", "Cy", "عائشة", "李小明"]
+        seen += listed(page)
+        path = unescape(page.partition('<li class="next"><a href="')[2].partition('"')[0])
+    assert seen == ["Ann", "Åsa Lindström", "Bo", "Cy", "عائشة", "李小明"]
+
+
+async def test_the_list_is_filtered_by_each_menu_and_the_search_together(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    await installation.change("Cy", status="paused", active_since=None)
+    await installation.change("Bo", role="helper", suppressed_at=installation.clock.now())
+    for query, found in (
+        ("status=paused", ["Cy"]),
+        ("country=NZ", ["Bo"]),
+        ("zone=Africa/Cairo", ["عائشة"]),
+        ("role=convenor", ["Ann"]),
+        ("role=helper&mail=returned&q=bo", ["Bo"]),
+        ("role=helper&status=paused", []),
+    ):
+        page = (await ann.get(f"/convenor/members?{query}")).text
+        assert listed(page) == found, query
+        assert "<details open>" in page
+
+
+@pytest.mark.parametrize("few", [0, 20_000])
+async def test_the_list_is_filtered_by_the_series_that_members_follow(
+    ann: httpx.AsyncClient, installation: Installation, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr("scheduler.store.members._FEW", few)
+    chosen = replace(SERIES, slug="chosen", by_choice=True)
+    for name, slug, yes in (("Bo", "chosen", True), ("Cy", "chosen", False), ("Ann", SERIES.slug, False)):
+        async with installation.database.write() as connection:
+            member = await members.by_key(connection, address_of(name))
+            assert member
+            await follows.store(connection, {member.id: {slug: yes}})
+    for slug, names in (("chosen", ["Bo"]), (SERIES.slug, ["Åsa Lindström", "Bo", "Cy", "عائشة", "李小明"])):
+        search = read_search("", series=slug, all_series=[SERIES, chosen])
+        found = await find_members(installation.database, search, limit=10)
+        assert [member.name for member in found] == names
+
+
+async def test_an_address_keeps_its_order_beside_a_name_in_any_script(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    await installation.change("Bo", name="", address="عائشة@example.org")
+    for path in ("/convenor/members?q=auckland", "/convenor/members/2"):
+        assert '<bdi dir="ltr">عائشة@example.org</bdi>' in (await ann.get(path)).text
 
 
 async def test_the_index_has_everything_that_a_search_reads(installation: Installation) -> None:
-    search = read_search("asa", status="active", country="GB")
+    search = read_search("asa", status="active", country="GB", suppressed=True)
     plans: list[str] = []
     async with installation.database.read() as connection:
         statement = members.found(search, after=("a", "b"), limit=10).compile(

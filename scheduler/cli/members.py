@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scheduler.bootstrap.wiring import Parts
-from scheduler.cli import member_files
+from scheduler.cli import member_files, sent_mails
 from scheduler.cli.command import (
     AsJson,
     Yes,
@@ -57,6 +57,8 @@ from scheduler.store.members import Member
 app = make_app("Manage the list of members.")
 app.command("import")(member_files.import_)
 app.command()(member_files.export)
+app.command()(sent_mails.mail)
+app.command()(sent_mails.resend)
 
 ROWS_PER_TABLE = 500
 LATEST_MAILS = 10
@@ -214,9 +216,10 @@ def show(context: typer.Context, email: Email) -> None:
     )
     for report in latest:
         reason = f" ({report.reason})" if report.reason else ""
+        about = f"{report.occurrence or report.subject} (notice {report.notice})".strip()
         typer.echo(
             f"  {report.sent_at or report.due:%Y-%m-%d %H:%M} UTC  {report.state:<9}  "
-            f"{report.policy or report.kind:<12}  {report.occurrence or f'notice {report.notice}'}{reason}"
+            f"{report.policy or report.kind:<12}  {about}{reason}"
         )
 
 

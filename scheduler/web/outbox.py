@@ -10,22 +10,17 @@ from urllib.parse import quote, urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 from scheduler.delivery.send.maildir import NoSuchMessage, read_message, read_outbox
 from scheduler.delivery.send.transport import one_line
 from scheduler.domain.address import is_loopback
+from scheduler.web.mail_frame import LINKS_OPEN, framed
 from scheduler.web.site import PRIVATE, render_page, site_of
 
 NEWEST = 500
 
 _PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
-# An email brings its own styles; nothing else in it may run or load. Its links open in a new window.
-_SANDBOX = "allow-popups allow-popups-to-escape-sandbox"
-_EMAIL_CONTENT_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'; "
-    f"frame-ancestors 'self'; sandbox {_SANDBOX}"
-)
 
 
 def is_shown(request: Request) -> bool:
@@ -87,7 +82,7 @@ async def mail(request: Request) -> Response:
         calendar=_part(message, "text/calendar"),
         html_url=f"{url}/html" if _part(message, "text/html") else "",
         source_url=f"{url}/source",
-        sandbox=_SANDBOX,
+        sandbox=LINKS_OPEN,
     )
 
 
@@ -96,8 +91,7 @@ async def html(request: Request) -> Response:
     content = _part(_parse(await _read(request)), "text/html")
     if not content:
         raise HTTPException(404)
-    content = content.replace("<head>", '<head><base target="_blank">', 1)
-    return HTMLResponse(content, headers={**PRIVATE, "Content-Security-Policy": _EMAIL_CONTENT_POLICY})
+    return framed(content, sandbox=LINKS_OPEN)
 
 
 async def source(request: Request) -> Response:

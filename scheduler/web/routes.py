@@ -19,6 +19,7 @@ from scheduler.web.console import (
     notices,
     passkeys,
     returns,
+    sent_mails,
     sign_in,
     team,
 )
@@ -133,6 +134,9 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/members/export", member_files.export, Access.CONVENOR_RECENTLY, _FORM),
     Entry("/convenor/members/{number}", members.member, Access.CONVENOR, _FORM),
     Entry("/convenor/members/{number}/edit", members.edit, Access.CONVENOR, _FORM),
+    Entry("/convenor/members/{number}/mails/{notice}", sent_mails.mail, Access.CONVENOR),
+    Entry("/convenor/members/{number}/mails/{notice}/html", sent_mails.html, Access.CONVENOR),
+    Entry("/convenor/members/{number}/mails/{notice}/again", sent_mails.again, Access.CONVENOR, _FORM),
     Entry("/convenor/members/{number}/erase", members.erase, Access.CONVENOR_RECENTLY, _FORM),
     Entry("/convenor/desk", desk.desk, Access.HELPER),
     Entry("/convenor/desk/{number}", desk.join_request, Access.HELPER, _FORM),

@@ -33,6 +33,7 @@ _DONE = {
     "active": "They get our emails again.",
     "removed": "They have been removed from the list and get no more emails.",
     "links": "Their old links no longer work. Our next email to them has new ones.",
+    "again": "The email is on its way to them again.",
     "deliverable": "We will send emails to their address again.",
 }
 _CHECKS: Mapping[str, Callable[[str], object]] = {

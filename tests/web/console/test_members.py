@@ -212,3 +212,40 @@ async def test_the_page_of_a_member_says_what_they_were_sent_and_no_secret(
     assert "Invitation, 19 November 2026" in page and ">sent</td>" in page
     for purpose in (Purpose.PREFERENCES, Purpose.FEED, Purpose.LEAVE):
         assert installation.keys.token(purpose, 2, generation=0) not in page
+
+
+async def test_a_mail_is_read_as_it_was_sent_and_sent_again_once(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    installation.clock.pass_(timedelta(days=2))
+    await installation.tick()
+    page = (await ann.get("/convenor/members/2")).text
+    path = re.search(r'href="(/convenor/members/2/mails/\d+)">Invitation', page)
+    assert path
+    mail = await ann.get(path[1])
+    assert "Dear Bo" in mail.text and "It puts this meeting into their calendar" in mail.text
+    assert '<iframe src="' in mail.text and " sandbox referrerpolicy" in mail.text
+    frame = await ann.get(f"{path[1]}/html")
+    policy = frame.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and policy.endswith("sandbox")
+    tokens = [
+        installation.keys.token(purpose, 2, generation=0)
+        for purpose in Purpose
+        if purpose is not Purpose.ADDRESS
+    ]
+    for text in (mail.text, frame.text):
+        assert "Bo" in text and not any(token in text for token in tokens)
+    assert "…" in mail.text and 'href="https://meet.example.org/me/' not in frame.text
+    asked = await ann.get(f"{path[1]}/again")
+    assert "goes to" in asked.text
+    before = len(installation.mails())
+    for _ in range(2):
+        done = await ann.post(f"{path[1]}/again", data={"times": "0"})
+        assert "on its way to them again" in (await ann.get(done.headers["location"])).text
+        await installation.tick()
+    assert len(installation.mails()) == before + 1
+    assert "Invitation, 19 November 2026, sent again</a>" in (await ann.get("/convenor/members/2")).text
+    await installation.change("Bo", status="left", active_since=None)
+    refused = await ann.post(f"{path[1]}/again", data={"times": "1"})
+    assert refused.status_code == 422 and "they have left the list." in refused.text
+    assert (await ann.get("/convenor/members/2/mails/999")).status_code == 404

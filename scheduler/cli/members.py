@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scheduler.bootstrap.wiring import Parts
-from scheduler.cli import member_files, sent_mails
+from scheduler.cli import duplicates, member_files, sent_mails
 from scheduler.cli.command import (
     AsJson,
     Yes,
@@ -59,6 +59,7 @@ app.command("import")(member_files.import_)
 app.command()(member_files.export)
 app.command()(sent_mails.mail)
 app.command()(sent_mails.resend)
+app.command()(duplicates.duplicates)
 
 ROWS_PER_TABLE = 500
 LATEST_MAILS = 10

@@ -339,20 +339,24 @@ async def _require_unknown(connection: AsyncConnection, key: str) -> None:
         )
 
 
+class ZoneNeeded(Refused):
+    """The zone does not follow from the country, so it has to be given."""
+
+
 def resolve_zone(details: Details) -> tuple[str, str]:
     """Return the zone and its source: `given`, or `assumed` from a country with one main zone.
 
-    Raises Refused if neither is known.
+    Raises ZoneNeeded if neither is known.
     """
     if details.zone:
         return details.zone, "given"
     if not details.country:
-        raise Refused("--zone is missing: give it, or a --country with one time zone")
+        raise ZoneNeeded("--zone is missing: give it, or a --country with one time zone")
     if assumed := primary_zone(details.country):
         return assumed, "assumed"
     zones = zones_of_country(details.country)
     examples = f" ({', '.join(zones[:4])}{', …' if len(zones) > 4 else ''})" if zones else ""
-    raise Refused(
+    raise ZoneNeeded(
         f"{country_name(details.country)} has {len(zones) or 'no'} time zones",
         command=f"give --zone too{examples}",
     )

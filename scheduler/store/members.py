@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.address import mailbox_key
 from scheduler.domain.audience import Audience
 from scheduler.domain.occurrence import OccurrenceKey
 from scheduler.domain.policy import Kind
@@ -121,6 +122,15 @@ def _read(row: Row[Any]) -> Member:
 async def by_id(connection: AsyncConnection, number: int) -> Member | None:
     row = (await connection.execute(select(*_COLUMNS).where(members.c.id == number))).first()
     return _read(row) if row else None
+
+
+async def by_ids(connection: AsyncConnection, numbers: Collection[int]) -> dict[int, Member]:
+    """Return the members with these numbers, by number."""
+    listed, by_number = list(numbers), dict[int, Member]()
+    for start in range(0, len(listed), MOST_VALUES):
+        query = select(*_COLUMNS).where(members.c.id.in_(listed[start : start + MOST_VALUES]))
+        by_number.update({row.id: _read(row) for row in await connection.execute(query)})
+    return by_number
 
 
 async def by_key(connection: AsyncConnection, address_key: str) -> Member | None:
@@ -299,7 +309,8 @@ async def add(connection: AsyncConnection, rows: Iterable[Mapping[str, Any]]) ->
     change_mark = await service_state.note_change(connection)
     pending: list[dict[str, Any]] = []
     for row in rows:
-        pending.append({**row, "name_key": folded(row["name"]), "changed": change_mark})
+        keys = {"name_key": folded(row["name"]), "mailbox_key": mailbox_key(row["address_key"])}
+        pending.append({**row, **keys, "changed": change_mark})
         if len(pending) == MOST_VALUES:
             await connection.execute(insert(members), pending)
             pending.clear()
@@ -318,6 +329,8 @@ async def change_each(connection: AsyncConnection, changes: Mapping[int, Mapping
     for number, values in changes.items():
         if "name" in values:
             values = {**values, "name_key": folded(values["name"])}
+        if "address_key" in values:
+            values = {**values, "mailbox_key": mailbox_key(values["address_key"])}
         await connection.execute(
             update(members).where(members.c.id == number).values(**values, changed=change_mark)
         )

@@ -195,6 +195,11 @@ members = Table(
         server_default="",
         comment="the name without case, accents and punctuation",
     ),
+    Column(
+        "mailbox_key",
+        Text,
+        comment="the key of the plainest address of the same mailbox; null if that is their own",
+    ),
     Column("country", String(6)),
     Column("zone", String(60), nullable=False),
     Column("zone_source", String(10), nullable=False),
@@ -258,10 +263,21 @@ members = Table(
         "role",
         "suppressed_at",
     ),
+    Index("ix_members_mailbox_key", "mailbox_key", **_where("mailbox_key IS NOT NULL")),
     Index("ix_members_with_role", "role", **_where("role IS NOT NULL")),
     Index("ix_members_pausing", "paused_until", **_where("paused_until IS NOT NULL")),
     Index("ix_members_suppressed", "suppressed_at", **_where("suppressed_at IS NOT NULL")),
     sqlite_autoincrement=True,
+)
+
+different_people = Table(
+    "different_people",
+    metadata,
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
+    Column("other", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
+    CheckConstraint("member < other", name="lower_first"),
+    Index(None, "other"),
+    comment="Pairs of members who look like one person, and are two",
 )
 
 erasures = Table(

@@ -128,6 +128,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/drafts/{number}", notices.draft, Access.CONVENOR, _FORM),
     Entry("/convenor/drafts/{number}/edit", notices.edit, Access.CONVENOR, _FORM),
     Entry("/convenor/members", members.find, Access.CONVENOR),
+    Entry("/convenor/members/duplicates", members.duplicates, Access.CONVENOR, _FORM),
     Entry("/convenor/members/add", members.add, Access.CONVENOR, _FORM),
     Entry("/convenor/members/import", member_files.import_file, Access.CONVENOR_RECENTLY, _FORM),
     Entry("/convenor/members/import/{number}", member_files.confirm, Access.CONVENOR_RECENTLY, _FORM),

@@ -1,7 +1,8 @@
 """The pages of the members: find one, see what they were sent, change, pause, remove or erase them, and add one."""
 
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import date, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,11 +14,12 @@ from scheduler.domain.address import require_address
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import countries, country_name, plain_locale, require_country, require_locale
 from scheduler.domain.text import require_line
-from scheduler.domain.zone import city, is_known_zone, primary_zone, require_zone
+from scheduler.domain.zone import city, is_known_zone, require_zone, zones_of_country
 from scheduler.service import members
 from scheduler.service.convenors import ROLES
+from scheduler.service.duplicates import MOST, find_pairs, read_pairs, tell_apart
 from scheduler.service.erasure import erase_member
-from scheduler.service.members import EVERY_STATUS, LONGEST_NAME, Details, MemberFile
+from scheduler.service.members import EVERY_STATUS, LONGEST_NAME, Details, MemberFile, ZoneNeeded
 from scheduler.web.access import actor_of, render_console
 from scheduler.web.forms import field, field_error, fields, language_name, languages, last, number_of, zones
 from scheduler.web.site import Site, see_other, site_of
@@ -96,6 +98,43 @@ def _menus(site: Site) -> list[tuple[str, str, list[tuple[str, str]]]]:
     return [(name, label, [("", "Any"), *options]) for name, label, options in menus]
 
 
+DUPLICATES_FRESH = timedelta(minutes=5)
+"""How old the list of duplicates may be before they are looked for again: with a million members that takes a
+second."""
+
+
+async def duplicates(request: Request) -> Response:
+    """Show pairs of members who may be the same person; POST remembers that two are different people."""
+    site, now = site_of(request), site_of(request).clock.now()
+    if request.method == "POST":
+        sent = await fields(request)
+        try:
+            await tell_apart(
+                site.database, last(sent, "one"), last(sent, "other"), by=actor_of(request), now=now
+            )
+        except Refused:
+            # One of them has left or been erased meanwhile: then they are not a pair any more.
+            return see_other("/convenor/members/duplicates")
+        return see_other("/convenor/members/duplicates?done=different")
+    pairs = await request.app.state.duplicates.get(now, partial(find_pairs, site.database))
+    found = await read_pairs(site.database, pairs)
+    start = number_of(request.query_params.get("start", "")) or 0
+    return render_console(
+        request,
+        "console/duplicates.html",
+        active="members",
+        pairs=[
+            (pair, [(one, country_name(one.country or ""), city(one.zone)) for one in (pair.one, pair.other)])
+            for pair in found[start : start + PAGE]
+        ],
+        start=start,
+        total=len(found),
+        page=PAGE,
+        more=len(pairs) == MOST,
+        done="We will not point these two out again." if "done" in request.query_params else "",
+    )
+
+
 async def member(request: Request) -> Response:
     """Show one member; POST pauses, reactivates or removes them, or ends their links."""
     site, file = site_of(request), await _file(request)
@@ -172,6 +211,9 @@ async def edit(request: Request) -> Response:
         complaints = _complaints(typed)
         if not complaints:
             changed = {name: value for name, value in typed.items() if value != stored[name] and value}
+            if last(sent, "asked") == "zone" and typed["zone"]:
+                # They were asked for the zone: also the one that is stored is a choice.
+                changed["zone"] = typed["zone"]
             choices = {
                 series.slug: series.slug in follows
                 for series in site.series
@@ -188,6 +230,9 @@ async def edit(request: Request) -> Response:
                     by=actor_of(request),
                 )
                 return _redirect(member.id, "saved")
+            except ZoneNeeded:
+                complaints["zone"] = _zone_complaint(typed["country"])
+                typed["zone"] = ""
             except Refused as refusal:
                 complaints["email"] = f"You need to check the details: {refusal.message}."
     return _form(request, typed, follows, complaints, heading="Change the details", number=member.id)
@@ -202,8 +247,6 @@ async def add(request: Request) -> Response:
         sent = await fields(request)
         typed, follows = _typed(sent), set(sent.get("follows", []))
         complaints = _complaints(typed)
-        if not complaints and not typed["zone"] and not primary_zone(typed["country"]):
-            complaints["zone"] = "You need to choose a time zone, or a country that has only one."
         if not complaints:
             choices = {series.slug: series.slug in follows for series in site.series if site.has_choice}
             try:
@@ -218,6 +261,8 @@ async def add(request: Request) -> Response:
                     by=actor_of(request),
                 )
                 return _redirect(added.id, "added")
+            except ZoneNeeded:
+                complaints["zone"] = _zone_complaint(typed["country"])
             except Refused as refusal:
                 complaints["email"] = f"You need to check the details: {refusal.message}."
     return _form(request, typed, follows, complaints, heading="Add a member", number=None)
@@ -277,6 +322,14 @@ def _complaints(typed: Mapping[str, str]) -> dict[str, str]:
         except Refused as refusal:
             complaints[name] = field_error(refusal, name)
     return complaints
+
+
+def _zone_complaint(country: str) -> str:
+    """Return what to do where the time zone does not follow from the country."""
+    if not country:
+        return "You need to choose a time zone, or a country that has only one."
+    number = "several" if zones_of_country(country) else "none of its own"
+    return f"You need to choose a time zone, because {country_name(country)} has {number}."
 
 
 def _details(typed: Mapping[str, str], choices: Mapping[str, bool]) -> Details:

@@ -180,6 +180,51 @@ async def test_what_is_wrong_in_a_form_is_said_at_its_field_and_nothing_is_chang
     assert not installation.mails() or len(await installation.reports()) == 1
 
 
+async def test_a_country_with_several_zones_asks_for_one_at_the_field_of_the_zone(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    await installation.change("Bo", zone_source="assumed")
+    form = {
+        "name": "Bo",
+        "email": "bo@example.org",
+        "country": "BR",
+        "zone": "Pacific/Auckland",
+        "locale": "",
+    }
+    words = "You need to choose a time zone, because Brazil has several."
+    refused = await ann.post("/convenor/members/2/edit", data=form)
+    assert refused.status_code == 422 and f'<a href="#zone">{words}</a>' in refused.text
+    assert "email-complaint" not in refused.text and 'name="asked" value="zone"' in refused.text
+    # The zone that they have is as good an answer as any other.
+    saved = await ann.post("/convenor/members/2/edit", data={**form, "asked": "zone"})
+    assert saved.status_code == 303
+    async with installation.database.read() as connection:
+        bo = await members.by_key(connection, address_of("Bo"))
+    assert bo and (bo.country, bo.zone, bo.zone_source) == ("BR", "Pacific/Auckland", "given")
+    added = await ann.post("/convenor/members/add", data={**form, "email": "di@example.org", "zone": ""})
+    assert added.status_code == 422 and words in added.text
+
+
+async def test_two_who_may_be_one_are_shown_side_by_side_and_told_apart_or_removed(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    await installation.join(("", "Asia/Taipei"), address="bo+x@example.org", address_key="bo+x@example.org")
+    await installation.join(("李小明", "Asia/Taipei"), address="li@example.org", address_key="li@example.org")
+    page = (await ann.get("/convenor/members/duplicates")).text
+    assert page.count("They are different people") == 2
+    assert "lead to the same mailbox" in page and "They have the same name" in page
+    pair = {"one": "bo@example.org", "other": "bo+x@example.org"}
+    done = await ann.post("/convenor/members/duplicates", data=pair)
+    page = (await ann.get(done.headers["location"])).text
+    assert "We will not point these two out again." in page and "bo+x@example.org" not in page
+    form = re.search(r'action="(/convenor/members/\d+)"', page)
+    assert form
+    await ann.post(form[1], data={"act": "remove"})
+    page = (await ann.get("/convenor/members/duplicates")).text
+    assert "Nobody seems to be on the list twice." in page
+    assert "Members told apart" in (await ann.get("/convenor/audit")).text
+
+
 async def test_a_member_is_added_and_erased(ann: httpx.AsyncClient, installation: Installation) -> None:
     form = {
         "name": "Dee",

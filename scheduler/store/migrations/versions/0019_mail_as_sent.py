@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+from scheduler.domain.address import mailbox_key
 from scheduler.store.migrations.constraints import change_check
 
 revision = "0019"
@@ -20,6 +21,7 @@ def upgrade() -> None:
     _filter_members()
     _keep_renderings()
     _send_again()
+    _find_duplicates()
 
 
 def _filter_members() -> None:
@@ -121,3 +123,54 @@ def _send_again() -> None:
         f"({_PERSONAL}) = (member IS NOT NULL)",
         f"({_PERSONAL} OR again IS NOT NULL) = (member IS NOT NULL)",
     )
+
+
+_BATCH = 5_000
+
+
+def _find_duplicates() -> None:
+    op.add_column(
+        "members",
+        sa.Column(
+            "mailbox_key",
+            sa.Text(),
+            nullable=True,
+            comment="the key of the plainest address of the same mailbox; null if that is their own",
+        ),
+    )
+    connection = op.get_bind()
+    last = 0
+    # Only these have a key that differs from that of their address.
+    query = sa.text(
+        "SELECT id, address_key FROM members WHERE id > :last AND (address_key LIKE '%+%' OR "
+        "address_key LIKE '%@gmail.com' OR address_key LIKE '%@googlemail.com') ORDER BY id LIMIT :batch"
+    )
+    while rows := connection.execute(query, {"last": last, "batch": _BATCH}).all():
+        connection.execute(
+            sa.text("UPDATE members SET mailbox_key = :key WHERE id = :id"),
+            [{"id": number, "key": mailbox_key(key)} for number, key in rows],
+        )
+        last = rows[-1][0]
+    op.create_index(
+        "ix_members_mailbox_key",
+        "members",
+        ["mailbox_key"],
+        sqlite_where=sa.text("mailbox_key IS NOT NULL"),
+        postgresql_where=sa.text("mailbox_key IS NOT NULL"),
+    )
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    op.create_table(
+        "different_people",
+        sa.Column("member", number, nullable=False),
+        sa.Column("other", number, nullable=False),
+        sa.CheckConstraint("member < other", name=op.f("ck_different_people_lower_first")),
+        sa.ForeignKeyConstraint(
+            ["member"], ["members.id"], name=op.f("fk_different_people_member"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["other"], ["members.id"], name=op.f("fk_different_people_other"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("member", "other", name=op.f("pk_different_people")),
+        comment="Pairs of members who look like one person, and are two",
+    )
+    op.create_index("ix_different_people_other", "different_people", ["other"])

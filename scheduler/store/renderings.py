@@ -29,7 +29,9 @@ async def keep(connection: AsyncConnection, wording: Wording, content: bytes) ->
     """Keep a rendering. Return None if it is the first of its wording, by whichever process, else its number."""
     insertion = insert_into(connection, renderings)
     values = {**wording._asdict(), "content": content}
-    await connection.execute(insertion.values(**values, variant="").on_conflict_do_nothing())
+    inserted = insertion.values(**values, variant="").on_conflict_do_nothing().returning(renderings.c.id)
+    if await connection.scalar(inserted) is not None:
+        return None
     same = and_(*(renderings.c[name] == value for name, value in wording._asdict().items()))
     first = await connection.scalar(select(renderings.c.content).where(same, renderings.c.variant == ""))
     if first == content:

@@ -1,7 +1,7 @@
 """Keep the rendering of each cohort before its first message is sent, so that a convenor can see what was sent."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from scheduler.delivery.compose.composer import CohortMessage, RecipientValues
@@ -43,16 +43,24 @@ class KeptRenderings:
         batch: Batch,
         cohort: Hashable,
         message: CohortMessage,
-        sent: Iterable[tuple[Claim, RecipientValues]],
+        claims: Sequence[Claim],
+        recipients: Sequence[RecipientValues],
     ) -> None:
         """Add to `batch` that these claims are sent with the `message` of a cohort."""
-        groups: dict[tuple[str, bool, bool], list[tuple[Claim, RecipientValues]]] = {}
-        for claim, personal in sent:
-            groups.setdefault((claim.zone, personal.assumed, bool(personal.uid)), []).append(
-                (claim, personal)
-            )
-        for group, pairs in groups.items():
+        groups = {
+            (claim.zone, personal.assumed, bool(personal.uid))
+            for claim, personal in zip(claims, recipients, strict=True)
+        }
+        for group in groups:
             key = (cohort, *group)
+            if self._numbers.get(key, 0) is None:
+                # So it is for nearly all messages.
+                continue
+            pairs = [
+                (claim, personal)
+                for claim, personal in zip(claims, recipients, strict=True)
+                if (claim.zone, personal.assumed, bool(personal.uid)) == group
+            ]
             if key not in self._numbers:
                 claim, personal = pairs[0]
                 try:
@@ -60,8 +68,7 @@ class KeptRenderings:
                 except Problem:
                     # The messages of this group cannot be written either.
                     continue
-            if self._numbers.get(key, 0) is not None:
-                batch.others[key] = [claim.id for claim, _ in pairs]
+            batch.others[key] = [claim.id for claim, _ in pairs]
 
     async def store(self, batch: Batch) -> None:
         """Store what is new in a batch, before its messages are sent."""

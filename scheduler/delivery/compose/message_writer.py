@@ -203,7 +203,7 @@ class MessageWriter:
                     written[position] = self._envelope(context.notice, personal, message, now)
                 if isinstance(message, CohortMessage):
                     members = [claims[position] for position in positions]
-                    self._kept.note(kept, key, message, zip(members, recipients, strict=True))
+                    self._kept.note(kept, key, message, members, recipients)
         await self._kept.store(kept)
         return written
 

@@ -169,7 +169,7 @@ class Installation:
                 ],
             )
 
-    async def change(self, name: str, **values: object) -> None:
+    async def change(self, name: str, /, **values: object) -> None:
         """Change a member's columns."""
         async with self.database.write() as connection:
             member = await members.by_key(connection, address_of(name))

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scheduler.bootstrap.wiring import Parts
-from scheduler.cli import member_files
+from scheduler.cli import duplicates, member_files, sent_mails
 from scheduler.cli.command import (
     AsJson,
     Yes,
@@ -25,13 +25,17 @@ from scheduler.cli.command import (
     read_date,
     usage,
 )
-from scheduler.domain.errors import SettingsProblem
-from scheduler.domain.locale import country_name
+from scheduler.domain.errors import Refused, SettingsProblem
+from scheduler.domain.locale import country_name, require_country
 from scheduler.domain.occurrence import followed, offers_choice
+from scheduler.domain.text import quoted
+from scheduler.domain.zone import require_zone
+from scheduler.service.convenors import ROLES, require_role
 from scheduler.service.erasure import Erased, erase_member, find_erasable
-from scheduler.service.follows import followed_by
+from scheduler.service.follows import followed_by, require_series
 from scheduler.service.invitations import invitations as find_invitations
 from scheduler.service.members import (
+    EVERY_STATUS,
     Changed,
     Details,
     add_member,
@@ -53,6 +57,9 @@ from scheduler.store.members import Member
 app = make_app("Manage the list of members.")
 app.command("import")(member_files.import_)
 app.command()(member_files.export)
+app.command()(sent_mails.mail)
+app.command()(sent_mails.resend)
+app.command()(duplicates.duplicates)
 
 ROWS_PER_TABLE = 500
 LATEST_MAILS = 10
@@ -84,14 +91,42 @@ def list_(
         str,
         typer.Option(metavar="TEXT", help="Only members whose name, address, country or zone contains TEXT."),
     ] = "",
+    status: Annotated[
+        str, typer.Option(help=f"Only members with this status: {', '.join(EVERY_STATUS)}.")
+    ] = "",
+    country: Annotated[
+        str, typer.Option(help="Only members from this country, by its name or ISO code.")
+    ] = "",
+    zone: Annotated[str, typer.Option(help="Only members in this time zone.")] = "",
+    role: Annotated[str, typer.Option(help=f"Only members with this role: {', '.join(ROLES)}.")] = "",
+    returned: Annotated[bool, typer.Option("--returned", help="Only members whose mail comes back.")] = False,
+    follows: Annotated[str, typer.Option(metavar="SLUG", help="Only members who follow this series.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Show all members, including those who have left."""
+    with usage():
+        if role:
+            require_role(role, "--role")
+        require_series([follows] if follows else [], command_context(context).settings.series, "--follows")
+        if status and status not in EVERY_STATUS:
+            raise Refused(f"--status {quoted(status)} is not known; give one of {', '.join(EVERY_STATUS)}")
+        code = require_country(country, "--country") if country else ""
+        place = require_zone(zone, "--zone") if zone else ""
 
     async def print_list(parts: Parts) -> None:
         has_series = offers_choice(parts.series)
+        wanted = read_search(
+            search,
+            status=status,
+            country=code,
+            zone=place,
+            role=role,
+            suppressed=returned,
+            series=follows,
+            all_series=parts.series,
+        )
         async with parts.database.read() as connection:
-            found = members.every(connection, read_search(search))
+            found = members.every(connection, wanted)
             matches = with_follows(connection, found, parts.series)
             if as_json:
                 # Write row by row: a long list must not be held in memory.
@@ -182,9 +217,10 @@ def show(context: typer.Context, email: Email) -> None:
     )
     for report in latest:
         reason = f" ({report.reason})" if report.reason else ""
+        about = f"{report.occurrence or report.subject} (notice {report.notice})".strip()
         typer.echo(
             f"  {report.sent_at or report.due:%Y-%m-%d %H:%M} UTC  {report.state:<9}  "
-            f"{report.policy or report.kind:<12}  {report.occurrence or f'notice {report.notice}'}{reason}"
+            f"{report.policy or report.kind:<12}  {about}{reason}"
         )
 
 

@@ -49,6 +49,20 @@ def address_key(address: str) -> str:
     return unicodedata.normalize("NFC", folded)
 
 
+_IGNORES_DOTS = {"gmail.com", "googlemail.com"}
+
+
+def mailbox_key(key: str) -> str | None:
+    """Return the key of the plainest address of the same mailbox: without what follows a plus, and at Gmail without
+    dots. None if that is `key` itself."""
+    local, _, domain = key.rpartition("@")
+    plain = local.partition("+")[0] or local
+    if domain in _IGNORES_DOTS:
+        plain, domain = plain.replace(".", "") or plain, "gmail.com"
+    mailbox = f"{plain}@{domain}"
+    return None if mailbox == key else mailbox
+
+
 def ascii_domain(address: str) -> str:
     """Return an address, or a domain alone, with the domain as the DNS holds it (IDNA 2008).
 

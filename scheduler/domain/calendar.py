@@ -279,6 +279,30 @@ def invitation(
     return _octets(calendar, in_order=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalendarEntry:
+    """What a calendar program reads from an invitation or its cancellation."""
+
+    cancels: bool
+    title: str
+    starts: datetime
+    ends: datetime
+
+
+def read_entry(text: str) -> CalendarEntry:
+    """Return the entry of an iCalendar object that `invitation` made."""
+    calendar = Calendar.from_ical(text)
+    vevent = calendar.events[0]
+    starts, ends = vevent.start, vevent.end
+    assert isinstance(starts, datetime) and isinstance(ends, datetime)
+    return CalendarEntry(
+        cancels=str(calendar.get("METHOD", "")) == "CANCEL",
+        title=str(vevent.get("SUMMARY", "")),
+        starts=starts,
+        ends=ends,
+    )
+
+
 def _feed_calendar(
     ordered: Sequence[Occurrence],
     series: Mapping[str, Series],

@@ -183,6 +183,11 @@ def city(zone: str) -> str:
     return name.replace("’", "'").replace("St. ", "St ")
 
 
+def zones_named(text: str) -> tuple[str, ...]:
+    """Return the zones, and their other names, that contain `text` in any case."""
+    return tuple(sorted(name for name in _names() if text.casefold() in name.casefold()))
+
+
 @cache
 def zone_tab_zones() -> tuple[str, ...]:
     """Return the zones of `zone.tab`: one or more for every inhabited country."""

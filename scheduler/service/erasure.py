@@ -132,6 +132,8 @@ async def erase_member(
     async with database.write() as connection:
         member = await _find(connection, address, keys)
         choices = await follows.choices_of(connection, member.id) if member else {}
+        # Renderings are compressed: what remains of deleted ones cannot be searched for a name.
+        compressed = bool(member and await erasures.has_worded_mails(connection, member.id))
         if member:
             await _require_not_being_mailed(connection, member, now)
             await erasures.erase(connection, member, erasure_name(keys, member.address_key), now)
@@ -139,7 +141,7 @@ async def erase_member(
             await audit.record(connection, by, "member-erased", now=now)
         mentions = await erase_mentions(connection, [person], mentions)
     mails = await asyncio.to_thread(_erase_mails, outbox, person.addresses) if outbox else 0
-    await wipe(database, [*person.addresses, person.name], encoded=bool(mentions.certain))
+    await wipe(database, [*person.addresses, person.name], encoded=compressed or bool(mentions.certain))
     async with database.read() as connection:
         remaining = await remaining_mentions(connection, person, mentions)
     return Erased(

@@ -54,6 +54,19 @@ async def at_the_desk(database: Database, *, every: bool = False) -> list[Reques
         return await (join_requests.every if every else join_requests.waiting)(connection)
 
 
+def is_reserved(request: Request, now: datetime) -> bool:
+    """Return whether somebody has taken a request, and still has it for themselves."""
+    return request.state == "taken" and request.taken_at is not None and request.taken_at > now - TAKEN_FOR
+
+
+async def takers(database: Database, requests: Sequence[Request]) -> dict[int, Member]:
+    """Return those who have taken these requests, by their number."""
+    async with database.read() as connection:
+        return await members.by_ids(
+            connection, {request.taken_by for request in requests if request.taken_by is not None}
+        )
+
+
 async def find_request(database: Database, number: int) -> Request | None:
     """Return the confirmed request with that number, if there is one."""
     async with database.read() as connection:
@@ -114,7 +127,13 @@ async def _answer(
     message = require_prose(message, "--message")
     await require_request(connection, number)
     answered = await join_requests.answer(
-        connection, number, state=state, by=by.member, now=now, message=message
+        connection,
+        number,
+        state=state,
+        by=by.member,
+        now=now,
+        message=message,
+        free_since=now - TAKEN_FOR,
     )
     request = await require_request(connection, number)
     if not answered:
@@ -417,7 +436,7 @@ async def confirm(
             log.info("request-confirmed", request=request.id)
             if admits:
                 await join_requests.answer(
-                    connection, request.id, state="accepted", by=None, now=now, message=""
+                    connection, request.id, state="accepted", by=None, now=now, message="", free_since=now
                 )
                 await admit(connection, request, all_series=all_series, now=now)
             request = await join_requests.by_id(connection, request.id)

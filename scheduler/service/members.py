@@ -15,7 +15,7 @@ from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.address import address_key, require_address
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import countries, country_name, require_country, require_locale
-from scheduler.domain.occurrence import Series, followed
+from scheduler.domain.occurrence import Series, followed, slugs_by_choice
 from scheduler.domain.policy import first_instant
 from scheduler.domain.text import folded, quoted, require_line
 from scheduler.domain.token import Keys
@@ -25,6 +25,7 @@ from scheduler.domain.zone import (
     primary_zone,
     require_zone,
     windows_name,
+    zones_named,
     zones_of_country,
 )
 from scheduler.service.follows import follow, require_series
@@ -37,6 +38,8 @@ from scheduler.store.members import Member, Search, Word
 LONGEST_NAME = 200
 STATUSES = ("active", "paused", "left")
 """The statuses that a convenor can set; `pending` is for people who have asked to join and are not members yet."""
+
+EVERY_STATUS = ("active", "paused", "pending", "left")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,9 +169,20 @@ def lookup_key(address: str) -> str:
         return address_key(address)
 
 
-def read_search(text: str, *, status: str = "", country: str = "", zone: str = "") -> Search:
+def read_search(
+    text: str,
+    *,
+    status: str = "",
+    country: str = "",
+    zone: str = "",
+    role: str = "",
+    suppressed: bool = False,
+    series: str = "",
+    all_series: Sequence[Series] = (),
+) -> Search:
     """Return the search for members who have all words of `text` in their name, address, country or zone, and the
-    status, country's code and zone if given. Case and accents do not matter."""
+    status, country's code, zone, role and followed series if given; `suppressed` finds only those whose mail comes
+    back. Case and accents do not matter."""
     return Search(
         words=tuple(
             Word(
@@ -179,12 +193,17 @@ def read_search(text: str, *, status: str = "", country: str = "", zone: str = "
                     for code, name in countries()
                     if folded(word) and (folded(word) in folded(name) or folded(word) == folded(code))
                 ),
+                zones=zones_named(word),
             )
             for word in text.split()
         ),
         status=status,
         country=country,
         zone=zone,
+        role=role,
+        suppressed=suppressed,
+        series=series,
+        by_choice=slugs_by_choice(all_series),
     )
 
 
@@ -340,20 +359,24 @@ async def _require_unknown(connection: AsyncConnection, key: str) -> None:
         )
 
 
+class ZoneNeeded(Refused):
+    """The zone does not follow from the country, so it has to be given."""
+
+
 def resolve_zone(details: Details) -> tuple[str, str]:
     """Return the zone and its source: `given`, or `assumed` from a country with one main zone.
 
-    Raises Refused if neither is known.
+    Raises ZoneNeeded if neither is known.
     """
     if details.zone:
         return details.zone, "given"
     if not details.country:
-        raise Refused("--zone is missing: give it, or a --country with one time zone")
+        raise ZoneNeeded("--zone is missing: give it, or a --country with one time zone")
     if assumed := primary_zone(details.country):
         return assumed, "assumed"
     zones = zones_of_country(details.country)
     examples = f" ({', '.join(zones[:4])}{', …' if len(zones) > 4 else ''})" if zones else ""
-    raise Refused(
+    raise ZoneNeeded(
         f"{country_name(details.country)} has {len(zones) or 'no'} time zones",
         command=f"give --zone too{examples}",
     )

@@ -301,6 +301,9 @@ class Planner:
             reason = CANCELLED
         elif occurrence.starts != notice.starts:
             reason = "moved"
+        elif notice.again:
+            # No policy wants it, but a convenor.
+            return
         elif notice.kind is Kind.FOLLOW_UP and not occurrence.materials:
             reason = "no materials"
         else:
@@ -535,7 +538,7 @@ async def _add_local_dues(
 
 def _follows_audience(notice: Notice) -> bool:
     """Return whether members who come to be in the notice's audience later get a delivery too."""
-    follows = notice.kind in (*PLANNED, *CHANGES) and notice.ready
+    follows = notice.kind in (*PLANNED, *CHANGES) and notice.ready and notice.member is None
     return follows and not notice.unwanted and not notice.stopped_at
 
 

@@ -58,6 +58,7 @@ async def forget_old(
     async with database.read() as connection:
         former_members = await members.left_before(connection, now - retention.left_members)
         people = [await person_of(connection, member) for member in former_members]
+        compressed = [await erasures.has_worded_mails(connection, member.id) for member in former_members]
         mentions = await find_mentions(connection, people) if people else Mentions()
     for member, person in zip(former_members, people, strict=True):
         async with database.write() as connection:
@@ -88,7 +89,7 @@ async def forget_old(
             last = await archive.forget(connection, before=now - retention.deliveries)
         deleted += last
     if texts_to_wipe:
-        await wipe(database, texts_to_wipe, encoded=bool(mentions.certain))
+        await wipe(database, texts_to_wipe, encoded=any(compressed) or bool(mentions.certain))
     if former_members or requesters or deleted or returned:
         log.info(
             "forgotten",

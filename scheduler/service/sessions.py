@@ -214,7 +214,7 @@ async def forget_sessions(connection: AsyncConnection, now: datetime) -> int:
 def browser_name(user_agent: str) -> str:
     """Return what a person calls their browser, such as "Firefox on Android"; "a browser" if it is not known."""
     system = next((name for name in _SYSTEMS if name in user_agent), "")
-    browser = next((name for mark, name in _BROWSERS if re.search(rf"\b{mark}\w*/", user_agent)), "")
+    browser = next((name for mark, name in _BROWSERS if re.search(rf"{mark}\w*/", user_agent)), "")
     system = {"Macintosh": "a Mac"}.get(system, system)
     return f"{browser or 'a browser'} on {system}" if system else browser or "a browser"
 

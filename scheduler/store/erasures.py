@@ -111,6 +111,14 @@ async def rows_about(connection: AsyncConnection, number: int) -> dict[str, list
     return by_table
 
 
+async def has_worded_mails(connection: AsyncConnection, number: int) -> bool:
+    """Return whether a member was sent mails of their own with a convenor's words, which may name them."""
+    query = select(notices.c.id).where(
+        notices.c.member == number, notices.c.body != "", notices.c.again.is_(None)
+    )
+    return await connection.scalar(query.limit(1)) is not None
+
+
 async def allow_return(connection: AsyncConnection, address_hash: str) -> None:
     """Delete the record that the person with this keyed hash was erased, so that they can be added again."""
     await connection.execute(delete(erasures).where(erasures.c.address_hash == address_hash))

@@ -102,10 +102,19 @@ async def take(
 
 
 async def answer(
-    connection: AsyncConnection, number: int, *, state: str, by: int | None, now: datetime, message: str
+    connection: AsyncConnection,
+    number: int,
+    *,
+    state: str,
+    by: int | None,
+    now: datetime,
+    message: str,
+    free_since: datetime,
 ) -> bool:
-    """Accept or decline an open request; return False if it is no longer open or another convenor has taken it."""
-    is_own = [or_(requests.c.taken_by.is_(None), requests.c.taken_by == by)] if by is not None else []
+    """Accept or decline an open request; return False if it is no longer open or another convenor has taken it since
+    `free_since`."""
+    is_free = or_(requests.c.taken_by.is_(None), requests.c.taken_by == by, requests.c.taken_at < free_since)
+    is_own = [is_free] if by is not None else []
     return await _update_if(
         connection,
         number,

@@ -18,8 +18,9 @@ class Notice:
     """A notice as stored. `starts` is the start of its occurrence that it announces; `unwanted` says why the plan no
     longer includes it.
 
-    A service mail is for one `member`, and goes to their own address unless it has an `address`. An ad-hoc notice may
-    have placeholders for values of the meeting that it `mentions`.
+    A service mail is for one `member`, and goes to their own address unless it has an `address`. So is what a convenor
+    sends `again`: that is the number of the notice that they were sent before. An ad-hoc notice may have placeholders
+    for values of the meeting that it `mentions`.
     """
 
     id: int
@@ -43,6 +44,7 @@ class Notice:
     unwanted: str | None
     closed_at: datetime | None
     mentions: str | None = None
+    again: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,15 @@ async def count_to(
     """Count the service mails of these kinds that were created for a member after `since`."""
     query = select(func.count()).where(
         notices.c.member == member, notices.c.kind.in_(kinds), notices.c.created_at > since
+    )
+    return int(await connection.scalar(query) or 0)
+
+
+async def count_repeats(connection: AsyncConnection, number: int, member: int) -> int:
+    """Count how often a notice was sent to a member again."""
+    # Only with the first condition is the index of what was sent again used.
+    query = select(func.count()).where(
+        notices.c.again.is_not(None), notices.c.again == number, notices.c.member == member
     )
     return int(await connection.scalar(query) or 0)
 

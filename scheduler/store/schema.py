@@ -195,6 +195,11 @@ members = Table(
         server_default="",
         comment="the name without case, accents and punctuation",
     ),
+    Column(
+        "mailbox_key",
+        Text,
+        comment="the key of the plainest address of the same mailbox; null if that is their own",
+    ),
     Column("country", String(6)),
     Column("zone", String(60), nullable=False),
     Column("zone_source", String(10), nullable=False),
@@ -249,11 +254,31 @@ members = Table(
     Index(None, "changed"),
     Index(None, "locale"),
     # A search reads all of this index, and nothing else.
-    Index("ix_members_search", "name_key", "address_key", "status", "country", "zone"),
+    Index(
+        "ix_members_search",
+        "name_key",
+        "address_key",
+        "status",
+        "country",
+        "zone",
+        "role",
+        "suppressed_at",
+    ),
+    Index("ix_members_mailbox_key", "mailbox_key", **_where("mailbox_key IS NOT NULL")),
     Index("ix_members_with_role", "role", **_where("role IS NOT NULL")),
     Index("ix_members_pausing", "paused_until", **_where("paused_until IS NOT NULL")),
     Index("ix_members_suppressed", "suppressed_at", **_where("suppressed_at IS NOT NULL")),
     sqlite_autoincrement=True,
+)
+
+different_people = Table(
+    "different_people",
+    metadata,
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
+    Column("other", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
+    CheckConstraint("member < other", name="lower_first"),
+    Index(None, "other"),
+    comment="Pairs of members who look like one person, and are two",
 )
 
 erasures = Table(
@@ -414,7 +439,11 @@ notices = Table(
     Column("subject", Text, nullable=False, server_default=""),
     Column("body", Text, nullable=False, server_default=""),
     Column("audience", Text, nullable=False, server_default="all"),
-    Column("member", ForeignKey("members.id", ondelete="CASCADE"), comment="the recipient of a service mail"),
+    Column(
+        "member",
+        ForeignKey("members.id", ondelete="CASCADE"),
+        comment="the recipient of a service mail, or of a mail that is sent again",
+    ),
     Column("address", Text, comment="the recipient, if not the member's own address"),
     Column("at", String(40), comment="local:… for a time in each member's own zone"),
     Column("created_at", Instant, nullable=False),
@@ -447,12 +476,14 @@ notices = Table(
         String(60),
         comment="the meeting whose time, topic and links its placeholders show",
     ),
+    Column("again", BigInteger, comment="the number of the notice that a convenor sent again to the member"),
     _one_of("kind", *_MEETING_KINDS, "notice", *_PERSONAL_KINDS),
     CheckConstraint(
         f"(kind IN ({_sql_list(*_MEETING_KINDS)})) = (occurrence IS NOT NULL)", name="meeting_has_occurrence"
     ),
     CheckConstraint(
-        f"(kind IN ({_sql_list(*_PERSONAL_KINDS)})) = (member IS NOT NULL)", name="personal_has_member"
+        f"(kind IN ({_sql_list(*_PERSONAL_KINDS)}) OR again IS NOT NULL) = (member IS NOT NULL)",
+        name="personal_has_member",
     ),
     CheckConstraint("address IS NULL OR member IS NOT NULL", name="address_of_member"),
     CheckConstraint("(occurrence IS NULL) = (starts IS NULL)", name="occurrence_has_start"),
@@ -462,6 +493,7 @@ notices = Table(
     Index(None, "occurrence"),
     Index(None, "closed_at"),
     Index("ix_notices_mentions", "mentions", **_where("mentions IS NOT NULL")),
+    Index("ix_notices_again", "again", **_where("again IS NOT NULL")),
     Index("ix_notices_over", "expires", **_where("closed_at IS NOT NULL AND archived_at IS NULL")),
     Index(None, "member", "kind", "created_at"),
     sqlite_autoincrement=True,
@@ -519,6 +551,18 @@ deliveries = Table(
         server_default=false(),
         comment="its text, as last composed, introduces itself as our first mail",
     ),
+    Column(
+        "assumed",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="its text, as last composed, asks whether the assumed time zone is right",
+    ),
+    Column(
+        "rendering",
+        BigInteger,
+        comment="its rendering; null if it is the first with its revision, zone, locale, introduces and assumed",
+    ),
     Column("tried_at", Instant),
     Column("sent_at", Instant),
     UniqueConstraint("notice", "member"),
@@ -535,6 +579,37 @@ deliveries = Table(
     sqlite_autoincrement=True,
 )
 
+renderings = Table(
+    "renderings",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("notice", ForeignKey("notices.id", ondelete="CASCADE"), nullable=False),
+    Column("zone", String(60), nullable=False),
+    Column("locale", String(40), nullable=False),
+    Column("revision", Integer, nullable=False, comment="the occurrence's revision; -1 without one"),
+    Column("introduces", Boolean, nullable=False),
+    Column("assumed", Boolean, nullable=False),
+    Column(
+        "variant",
+        String(64),
+        nullable=False,
+        comment="empty for the first rendering of these; a hash of the content for others",
+    ),
+    Column("content", LargeBinary, nullable=False, comment="the message, compressed, with marks for names"),
+    UniqueConstraint(
+        "notice",
+        "zone",
+        "locale",
+        "revision",
+        "introduces",
+        "assumed",
+        "variant",
+        name="uq_renderings_wording",
+    ),
+    sqlite_autoincrement=True,
+    comment="The messages of cohorts as they were sent, without anything of a member's own",
+)
+
 past_deliveries = Table(
     "past_deliveries",
     metadata,
@@ -547,6 +622,7 @@ past_deliveries = Table(
     Column("uncertain", Boolean, nullable=False),
     Column("revision", Integer),
     Column("sent_at", Instant),
+    Column("rendering", BigInteger, comment="its rendering, if one was kept"),
     _one_of("state", *_FINAL_STATES),
     Index(None, "member"),
     sqlite_with_rowid=False,

@@ -15,13 +15,12 @@ from starlette.responses import PlainTextResponse, Response
 from scheduler.delivery.send.maildir import NoSuchMessage, read_message, read_outbox
 from scheduler.delivery.send.transport import one_line
 from scheduler.domain.address import is_loopback
-from scheduler.web.mail_frame import mail_response
+from scheduler.web.mail_frame import LINKS_OPEN, framed
 from scheduler.web.site import PRIVATE, render_page, site_of
 
 NEWEST = 500
 
 _PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
-_SANDBOX = "allow-popups allow-popups-to-escape-sandbox"
 
 
 def is_shown(request: Request) -> bool:
@@ -83,7 +82,7 @@ async def mail(request: Request) -> Response:
         calendar=_part(message, "text/calendar"),
         html_url=f"{url}/html" if _part(message, "text/html") else "",
         source_url=f"{url}/source",
-        sandbox=_SANDBOX,
+        sandbox=LINKS_OPEN,
     )
 
 
@@ -92,7 +91,7 @@ async def html(request: Request) -> Response:
     content = _part(_parse(await _read(request)), "text/html")
     if not content:
         raise HTTPException(404)
-    return mail_response(content, sandbox=_SANDBOX)
+    return framed(content, sandbox=LINKS_OPEN)
 
 
 async def source(request: Request) -> Response:

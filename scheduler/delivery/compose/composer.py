@@ -57,9 +57,10 @@ class Cohort:
     body. A welcome may have an occurrence, the next meeting; where there are `several_series`, `followed` has each that
     its member follows, with its next meeting, by start. A notice may have a series that it is about, and it may have
     a meeting that it `mentions`: its placeholders show the values of that one. `before` is the occurrence as members
-    were last told; `room` is the room's own address, or empty where the message does not show it.
-    `introduces` adds a paragraph that says who we are, for a first mail. `told` is the wall-clock time that these
-    members were told before new zone data changed it; `shown` is the one that mails showed for `before`.
+    were last told; `room` is the room's own address, or empty where the message does not show it. `introduces` adds a
+    paragraph that says who we are, for a first mail; `again` a line that says that a convenor sent it again. `told` is
+    the wall-clock time that these members were told before new zone data changed it; `shown` is the one that mails
+    showed for `before`.
 
     Raises ValueError where the values do not fit together, so that no message can invite to a cancelled meeting.
     """
@@ -80,6 +81,7 @@ class Cohort:
     several_series: bool = False
     followed: tuple[tuple[Series, Occurrence | None], ...] = ()
     mentions: tuple[Series, Occurrence] | None = None
+    again: bool = False
 
     def __post_init__(self) -> None:
         needs_occurrence = self.kind in MEETING
@@ -325,6 +327,7 @@ def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
         "policy": cohort.policy,
         "room": cohort.room,
         "introduces": cohort.introduces,
+        "again": cohort.again,
         "several_series": cohort.several_series,
         # A welcome is about all series that its member follows.
         "about_series": cohort.series if cohort.several_series and cohort.kind is not Kind.WELCOME else None,

@@ -17,6 +17,7 @@ from scheduler.delivery.compose.composer import (
     Composer,
     RecipientValues,
 )
+from scheduler.delivery.compose.kept_renderings import Batch, KeptRenderings
 from scheduler.delivery.compose.links import UNCONFIRMED, tokens_for
 from scheduler.delivery.send.transport import Envelope
 from scheduler.domain.address import ascii_domain
@@ -177,9 +178,11 @@ class MessageWriter:
         self._messages: OrderedDict[_CohortKey, CohortMessage | Problem] = OrderedDict()
         self._contexts: OrderedDict[tuple[int, int | None], _NoticeContext] = OrderedDict()
         self._recorded: set[tuple[str, str, datetime]] = set()
+        self._kept = KeptRenderings(database)
 
     async def write(self, batch: Sequence[Claim]) -> list[Envelope | Problem]:
         """Return the envelope of each claim, or a Problem where its message cannot be written."""
+        claims = batch
         await self._load_contexts({(claim.notice, claim.revision) for claim in batch} - self._contexts.keys())
         batch = [_in_known_zone(claim, self._contexts) for claim in batch]
         knowledge = await self._load_knowledge(batch, self._contexts)
@@ -210,13 +213,20 @@ class MessageWriter:
             self._contexts.popitem(last=False)
         now = self._clock.now()
         written: list[Envelope | Problem] = [Problem("the notice is gone")] * len(batch)
+        kept = Batch()
         for key, context in contexts.items():
             if context:
                 positions, message = cohorts[key], self._message_of(context, key)
                 # One call for the whole cohort, because making all identifiers and tokens at once is fastest.
-                recipients = self._recipient_values(context, [batch[position] for position in positions])
+                recipients = list(
+                    self._recipient_values(context, [batch[position] for position in positions])
+                )
                 for position, personal in zip(positions, recipients, strict=True):
                     written[position] = self._envelope(context.notice, personal, message, now)
+                if isinstance(message, CohortMessage):
+                    members = [claims[position] for position in positions]
+                    self._kept.note(kept, key, message, members, recipients)
+        await self._kept.store(kept)
         return written
 
     async def preview(self, notice: Notice, claim: Claim, *, mentioned: Occurrence | None = None) -> bytes:
@@ -285,7 +295,7 @@ class MessageWriter:
                 claim.address,
                 claim.zone,
                 claim.locale,
-                assumed=claim.zone_source == "assumed",
+                assumed=claim.assumes_zone,
                 message=message,
                 tokens=tokens,
                 # A change has a calendar part only for members who were sent the invitation.
@@ -485,6 +495,7 @@ class MessageWriter:
                 several_series=len(self._series) > 1,
                 followed=context.followed if len(self._series) > 1 else (),
                 mentions=context.mentions,
+                again=notice.again is not None,
                 room=self._room_address(notice, occurrence, zone) if occurrence else "",
             )
         except (ValueError, KeyError) as error:

@@ -5,15 +5,17 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, exists, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.store.schema import deliveries, notices, occurrences, past_deliveries
+from scheduler.store.renderings import rendering_of_delivery
+from scheduler.store.schema import deliveries, notices, occurrences, past_deliveries, renderings
 
 BATCH = 20_000
 NOTICES = 1_000
 _COLUMNS = [column.name for column in past_deliveries.c]
 _in_batch = deliveries.c.id.in_(bindparam("ids", expanding=True))
-_copy = insert(past_deliveries).from_select(
-    _COLUMNS, select(*(deliveries.c[name] for name in _COLUMNS)).where(_in_batch)
-)
+_stored = [
+    rendering_of_delivery().label(name) if name == "rendering" else deliveries.c[name] for name in _COLUMNS
+]
+_copy = insert(past_deliveries).from_select(_COLUMNS, select(*_stored).where(_in_batch))
 _remove = delete(deliveries).where(_in_batch)
 
 
@@ -59,7 +61,8 @@ def _is_archivable(before: datetime) -> ColumnElement[bool]:
 async def forget(connection: AsyncConnection, *, before: datetime) -> int:
     """Delete at most 20,000 deliveries of closed notices that expired before `before`, and return how many.
 
-    Once none is left, delete old service mails themselves. Other notices stay, so that they are not planned again.
+    Once none is left, delete their renderings, and old service mails themselves. Other notices stay, so that they are
+    not planned again.
     """
     is_old = and_(notices.c.closed_at.is_not(None), notices.c.expires < before)
     of_old = select(notices.c.id).where(is_old)
@@ -75,5 +78,6 @@ async def forget(connection: AsyncConnection, *, before: datetime) -> int:
     )
     result = await connection.execute(delete(past_deliveries).where(key.in_(past)))
     if not result.rowcount:
+        await connection.execute(delete(renderings).where(renderings.c.notice.in_(of_old)))
         await connection.execute(delete(notices).where(is_old, notices.c.member.is_not(None)))
     return result.rowcount

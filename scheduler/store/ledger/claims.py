@@ -71,6 +71,11 @@ class Claim(NamedTuple):
     requested: bool
     first: bool
 
+    @property
+    def assumes_zone(self) -> bool:
+        """Whether the zone was derived from the member's country."""
+        return self.zone_source == "assumed"
+
 
 class Settlement(NamedTuple):
     """The outcome of a claimed delivery: `state` is queued (with `next_try`), sent (with `sent_at`) or failed."""
@@ -206,6 +211,9 @@ def claim(connection: Connection, chunk: int, *, run: str, now: datetime, limit:
                 "at": now,
                 "current_revision": revision,
                 "first": _id_list(connection, [delivery.id for delivery in claimed if delivery.first]),
+                "assumed": _id_list(
+                    connection, [delivery.id for delivery in claimed if delivery.assumes_zone]
+                ),
             },
         )
     return claimed
@@ -322,6 +330,8 @@ def _mark_sending(dialect: str) -> Update:
             reason="",
             attempts=deliveries.c.attempts + 1,
             introduces=deliveries.c.id.in_(id_list("first")),
+            assumed=deliveries.c.id.in_(id_list("assumed")),
+            rendering=None,
             revision=case(
                 (deliveries.c.uncertain, deliveries.c.revision),
                 else_=bindparam("current_revision", type_=Integer),

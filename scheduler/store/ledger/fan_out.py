@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.audience import Audience
 from scheduler.domain.occurrence import OccurrenceKey
-from scheduler.domain.policy import CHANGES, PERSONAL, REPLIES, Kind
+from scheduler.domain.policy import CHANGES, REPLIES, Kind
 from scheduler.store import service_state
 from scheduler.store.answers import has_declined
 from scheduler.store.database import insert_into
@@ -173,7 +173,7 @@ def _wants_and_misses(notice: Notice) -> list[ColumnElement[bool]]:
 
 
 def _is_for(notice: Notice, due: datetime, reach: Reach | None) -> ColumnElement[bool]:
-    if notice.kind in CHANGES:
+    if notice.member is None and notice.kind in CHANGES:
         return _missed_change(notice)
     if notice.member is None:
         assert notice.occurrence and reach
@@ -266,7 +266,7 @@ async def fan_out(
     insertion = insert_into(connection, deliveries).from_select(columns, rows)
     await connection.execute(insertion.on_conflict_do_nothing())
     if not is_sqlite and notice.ready and ready <= now < notice.expires:
-        await jobs.enqueue(connection, range(base, base + chunks), urgent=notice.kind in PERSONAL)
+        await jobs.enqueue(connection, range(base, base + chunks), urgent=notice.member is not None)
     return int(last) if count == BATCH else None
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.policy import CHANGES, EVERY_ZONE, PERSONAL, REPLIES, Kind
+from scheduler.domain.policy import CHANGES, EVERY_ZONE, REPLIES, Kind
 from scheduler.store.answers import declines
 from scheduler.store.follows import is_follower
 from scheduler.store.ledger.reports import count_states, due_or_begun
@@ -50,6 +50,50 @@ def does_not_follow(by_choice: Collection[str]) -> ColumnElement[bool]:
     )
 
 
+_Cause = tuple[str, ColumnElement[bool], ColumnElement[bool]]
+
+
+def _causes_to_skip(by_choice: Collection[str]) -> tuple[_Cause, ...]:
+    """Return why a member may not get a delivery: the reason, the deliveries that it may apply to, and the condition on
+    the member."""
+    declined = exists().where(
+        notices.c.id == deliveries.c.notice, declines(deliveries.c.member, notices.c.occurrence)
+    )
+    by_feed = exists().where(members.c.id == deliveries.c.member, members.c.invitation_by == "feed")
+    is_invitation = and_(
+        ~deliveries.c.uncertain, deliveries.c.notice.in_(open_notice_ids(notices.c.kind == Kind.INVITATION))
+    )
+    return (
+        ("declined", deliveries.c.notice.in_(open_notice_ids(notices.c.kind == Kind.REMINDER)), declined),
+        ("feed only", is_invitation, by_feed),
+        ("unwanted", deliveries.c.notice.in_(open_notice_ids()), is_unwanted()),
+        (
+            "not following",
+            and_(
+                ~deliveries.c.uncertain,
+                deliveries.c.notice.in_(open_notice_ids(notices.c.occurrence.is_not(None))),
+            ),
+            does_not_follow(by_choice),
+        ),
+        (
+            "suppressed",
+            deliveries.c.notice.in_(open_notice_ids(notices.c.kind.not_in(REPLIES))),
+            is_suppressed,
+        ),
+    )
+
+
+async def cause_to_skip(
+    connection: AsyncConnection, number: int, *, by_choice: Collection[str]
+) -> str | None:
+    """Return the reason why the member of a notice's only delivery should not get it; None if there is none."""
+    for reason, applies_to, cause in _causes_to_skip(by_choice):
+        query = select(deliveries.c.id).where(deliveries.c.notice == number, applies_to, cause)
+        if await connection.scalar(query) is not None:
+            return reason
+    return None
+
+
 async def follow_members(
     connection: AsyncConnection, now: datetime, *, changed_since: int | None, by_choice: Collection[str]
 ) -> None:
@@ -62,10 +106,6 @@ async def follow_members(
     """
     member_changed = _member_changed(changed_since)
     queued = deliveries.c.state == "queued"
-    declined = exists().where(
-        notices.c.id == deliveries.c.notice, declines(deliveries.c.member, notices.c.occurrence)
-    )
-
     await connection.execute(
         update(deliveries)
         .where(
@@ -88,29 +128,7 @@ async def follow_members(
         )
         .values(state="queued", reason="")
     )
-    by_feed = exists().where(members.c.id == deliveries.c.member, members.c.invitation_by == "feed")
-    is_invitation = and_(
-        ~deliveries.c.uncertain, deliveries.c.notice.in_(open_notice_ids(notices.c.kind == Kind.INVITATION))
-    )
-    # Reason, deliveries that it may apply to, condition on the member.
-    causes = (
-        ("declined", deliveries.c.notice.in_(open_notice_ids(notices.c.kind == Kind.REMINDER)), declined),
-        ("feed only", is_invitation, by_feed),
-        ("unwanted", deliveries.c.notice.in_(open_notice_ids()), is_unwanted()),
-        (
-            "not following",
-            and_(
-                ~deliveries.c.uncertain,
-                deliveries.c.notice.in_(open_notice_ids(notices.c.occurrence.is_not(None))),
-            ),
-            does_not_follow(by_choice),
-        ),
-        (
-            "suppressed",
-            deliveries.c.notice.in_(open_notice_ids(notices.c.kind.not_in(REPLIES))),
-            is_suppressed,
-        ),
-    )
+    causes = _causes_to_skip(by_choice)
     # Requeue all before skipping any: when one cause is gone, another may remain.
     for reason, _, cause in causes:
         await connection.execute(
@@ -386,7 +404,7 @@ async def close_finished(connection: AsyncConnection, now: datetime) -> int:
         deliveries.c.notice == notices.c.id, deliveries.c.state.in_(("queued", "sending"))
     )
     withdrawn = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state == "withdrawn")
-    is_finished = or_(notices.c.expires <= now, and_(notices.c.kind.in_(PERSONAL), ~withdrawn))
+    is_finished = or_(notices.c.expires <= now, and_(notices.c.member.is_not(None), ~withdrawn))
     not_fanned_out = and_(
         exists().where(dues.c.notice == notices.c.id, dues.c.fanned_at.is_(None), dues.c.due <= now),
         # A stopped or unwanted notice is never fanned out.

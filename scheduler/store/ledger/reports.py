@@ -22,7 +22,8 @@ _COLUMNS = ("notice", "member", "state", "attempts", "due", "sent_at", "reason")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One delivery as convenors see it."""
+    """One delivery as convenors see it. `subject` is that of an ad-hoc notice; `again` is the number of the notice that
+    it repeats."""
 
     kind: str
     policy: str | None
@@ -30,6 +31,8 @@ class Report:
     identity: str
     name: str
     address: str
+    subject: str
+    again: int | None
     notice: int
     member: int
     state: str
@@ -86,6 +89,8 @@ async def reports(
                 notices.c.identity,
                 members.c.name,
                 members.c.address,
+                notices.c.subject,
+                notices.c.again,
                 *(table.c[name] for name in _COLUMNS),
                 *(column.label(None) for column in key),
             )

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import country_name
 from scheduler.service import join_requests
-from scheduler.service.join_requests import PATIENCE
+from scheduler.service.join_requests import PATIENCE, is_reserved
 from scheduler.web.access import actor_of, render_console, session_of
 from scheduler.web.forms import fields, language_name, last, number_of
 from scheduler.web.site import see_other, site_of
@@ -21,15 +21,18 @@ _TAKEN = "The request is yours now. Nobody else can answer it for the next three
 
 async def desk(request: Request) -> Response:
     """Show the requests that wait for an answer, the oldest first; with `?all=1`, also those that were answered."""
-    site = site_of(request)
+    site, now = site_of(request), site_of(request).clock.now()
     every = "all" in request.query_params
     requests = await join_requests.at_the_desk(site.database, every=every)
     return render_console(
         request,
         "console/desk.html",
         active="desk",
-        requests=[(waiting, country_name(waiting.country)) for waiting in requests],
-        late_before=site.clock.now() - PATIENCE,
+        requests=[
+            (waiting, country_name(waiting.country), is_reserved(waiting, now)) for waiting in requests
+        ],
+        takers=await join_requests.takers(site.database, requests),
+        late_before=now - PATIENCE,
         every=every,
         done=_DONE.get(request.query_params.get("done", ""), ""),
     )
@@ -83,6 +86,8 @@ async def join_request(request: Request) -> Response:
         country=country_name(found.country),
         language=language_name(found.locale),
         series=[series.title for series in site.series if (found.follows or {}).get(series.slug)],
+        reserved=is_reserved(found, now),
+        taker=(await join_requests.takers(site.database, [found])).get(found.taken_by or 0),
         mine=found.taken_by == session.member.id,
         message=message,
         complaints=complaints,

@@ -23,7 +23,7 @@ from scheduler.web.access import actor_of, render_console, session_of
 from scheduler.web.console import previews
 from scheduler.web.console.audiences import audience_words, audiences, likely_meetings
 from scheduler.web.forms import fields, last, number_of
-from scheduler.web.mail_frame import mail_response
+from scheduler.web.mail_frame import framed
 from scheduler.web.site import see_other, site_of
 
 TEMPLATES = {
@@ -244,7 +244,7 @@ async def mail(request: Request) -> Response:
     looked = await drafts.review(site.database, found, all_series=site.by_slug, now=site.clock.now())
     member = await previews.chosen_member(request, request.query_params.get("for", ""))
     try:
-        return mail_response((await _compose(request, found, looked, member)).html)
+        return framed((await _compose(request, found, looked, member)).html)
     except Problem:
         raise HTTPException(404) from None
 

@@ -31,7 +31,7 @@ from scheduler.store.members import Member
 from scheduler.web.access import actor_of, render_console, session_of
 from scheduler.web.console import previews
 from scheduler.web.forms import fields, last
-from scheduler.web.mail_frame import mail_response
+from scheduler.web.mail_frame import framed
 from scheduler.web.security import is_same_origin
 from scheduler.web.site import PRIVATE, see_other, site_of
 
@@ -270,9 +270,7 @@ async def mail(request: Request) -> Response:
     file = await _file(request)
     member = await previews.chosen_member(request, query.get("for", ""))
     try:
-        return mail_response(
-            (await _compose(request, file.occurrence, query.get("message", ""), member)).html
-        )
+        return framed((await _compose(request, file.occurrence, query.get("message", ""), member)).html)
     except Problem:
         raise HTTPException(404) from None
 

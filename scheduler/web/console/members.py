@@ -1,7 +1,8 @@
 """The pages of the members: find one, see what they were sent, change, pause, remove or erase them, and add one."""
 
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import date, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,16 +14,19 @@ from scheduler.domain.address import require_address
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import countries, country_name, plain_locale, require_country, require_locale
 from scheduler.domain.text import require_line
-from scheduler.domain.zone import city, primary_zone, require_zone
+from scheduler.domain.zone import city, is_known_zone, require_zone, zones_of_country
 from scheduler.service import members
+from scheduler.service.convenors import ROLES
+from scheduler.service.duplicates import MOST, find_pairs, read_pairs, tell_apart
 from scheduler.service.erasure import erase_member
-from scheduler.service.members import LONGEST_NAME, Details, MemberFile
+from scheduler.service.members import EVERY_STATUS, LONGEST_NAME, Details, MemberFile, ZoneNeeded
 from scheduler.web.access import actor_of, render_console
 from scheduler.web.forms import field, field_error, fields, language_name, languages, last, number_of, zones
-from scheduler.web.site import see_other, site_of
+from scheduler.web.site import Site, see_other, site_of
 
 PAGE = 50
-STATUSES = ("active", "paused", "pending", "left")
+FILTERS = ("status", "country", "zone", "role", "mail", "series")
+"""The names of the menus beside the search."""
 
 _DONE = {
     "saved": "The details have been saved.",
@@ -31,6 +35,7 @@ _DONE = {
     "active": "They get our emails again.",
     "removed": "They have been removed from the list and get no more emails.",
     "links": "Their old links no longer work. Our next email to them has new ones.",
+    "again": "The email is on its way to them again.",
     "deliverable": "We will send emails to their address again.",
 }
 _CHECKS: Mapping[str, Callable[[str], object]] = {
@@ -43,32 +48,90 @@ _CHECKS: Mapping[str, Callable[[str], object]] = {
 
 
 async def find(request: Request) -> Response:
-    """Show the members who match a search, by name."""
+    """Show the members who match a search and its filters, by name."""
     site, query = site_of(request), request.query_params
-    wanted = {name: query.get(name, "").strip() for name in ("q", "status", "country", "zone")}
+    wanted = {name: query.get(name, "").strip() for name in ("q", *FILTERS)}
     found = await members.find_members(
         site.database,
         members.read_search(
-            wanted["q"], status=wanted["status"], country=wanted["country"], zone=wanted["zone"]
+            wanted["q"],
+            status=wanted["status"],
+            country=wanted["country"],
+            zone=wanted["zone"],
+            role=wanted["role"],
+            suppressed=wanted["mail"] == "returned",
+            series=wanted["series"] if wanted["series"] in site.by_slug else "",
+            all_series=site.series,
         ),
         after=number_of(query.get("after", "")),
         limit=PAGE + 1,
     )
-    following = ""
-    if len(found) > PAGE:
-        following = "?" + urlencode({**wanted, "after": found[PAGE - 1].id})
+    given = {name: value for name, value in wanted.items() if value}
+    following = urlencode({**given, "after": found[PAGE - 1].id}) if len(found) > PAGE else ""
     return render_console(
         request,
         "console/members.html",
         active="members",
         people=[(member, country_name(member.country or "")) for member in found[:PAGE]],
         wanted=wanted,
-        statuses=STATUSES,
-        countries=countries(),
+        is_filtered=any(wanted[name] for name in FILTERS),
+        menus=_menus(site),
         zones=zones(),
-        following=following,
+        city=city(wanted["zone"]) if is_known_zone(wanted["zone"]) else "",
+        following=f"/convenor/members?{following}" if following else "",
+        start="/convenor/members" + (f"?{urlencode(given)}" if given else ""),
         is_first="after" not in query,
         erased="erased" in query,
+    )
+
+
+def _menus(site: Site) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """Return the menus beside the search but for the time zone: name, label, and options as value and words."""
+    menus: list[tuple[str, str, list[tuple[str, str]]]] = [
+        ("status", "Status", [(status, status.capitalize()) for status in EVERY_STATUS]),
+        ("country", "Country", list(countries())),
+        ("role", "Role", [(role, role.capitalize()) for role in ROLES]),
+        ("mail", "Our emails", [("returned", "They come back")]),
+    ]
+    if site.has_choice:
+        menus.append(("series", "Follows", [(series.slug, series.title) for series in site.series]))
+    return [(name, label, [("", "Any"), *options]) for name, label, options in menus]
+
+
+DUPLICATES_FRESH = timedelta(minutes=5)
+"""How old the list of duplicates may be before they are looked for again: with a million members that takes a
+second."""
+
+
+async def duplicates(request: Request) -> Response:
+    """Show pairs of members who may be the same person; POST remembers that two are different people."""
+    site, now = site_of(request), site_of(request).clock.now()
+    if request.method == "POST":
+        sent = await fields(request)
+        try:
+            await tell_apart(
+                site.database, last(sent, "one"), last(sent, "other"), by=actor_of(request), now=now
+            )
+        except Refused:
+            # One of them has left or been erased meanwhile: then they are not a pair any more.
+            return see_other("/convenor/members/duplicates")
+        return see_other("/convenor/members/duplicates?done=different")
+    pairs = await request.app.state.duplicates.get(now, partial(find_pairs, site.database))
+    found = await read_pairs(site.database, pairs)
+    start = number_of(request.query_params.get("start", "")) or 0
+    return render_console(
+        request,
+        "console/duplicates.html",
+        active="members",
+        pairs=[
+            (pair, [(one, country_name(one.country or ""), city(one.zone)) for one in (pair.one, pair.other)])
+            for pair in found[start : start + PAGE]
+        ],
+        start=start,
+        total=len(found),
+        page=PAGE,
+        more=len(pairs) == MOST,
+        done="We will not point these two out again." if "done" in request.query_params else "",
     )
 
 
@@ -148,6 +211,9 @@ async def edit(request: Request) -> Response:
         complaints = _complaints(typed)
         if not complaints:
             changed = {name: value for name, value in typed.items() if value != stored[name] and value}
+            if last(sent, "asked") == "zone" and typed["zone"]:
+                # They were asked for the zone: also the one that is stored is a choice.
+                changed["zone"] = typed["zone"]
             choices = {
                 series.slug: series.slug in follows
                 for series in site.series
@@ -164,6 +230,9 @@ async def edit(request: Request) -> Response:
                     by=actor_of(request),
                 )
                 return _redirect(member.id, "saved")
+            except ZoneNeeded:
+                complaints["zone"] = _zone_complaint(typed["country"])
+                typed["zone"] = ""
             except Refused as refusal:
                 complaints["email"] = f"You need to check the details: {refusal.message}."
     return _form(request, typed, follows, complaints, heading="Change the details", number=member.id)
@@ -178,8 +247,6 @@ async def add(request: Request) -> Response:
         sent = await fields(request)
         typed, follows = _typed(sent), set(sent.get("follows", []))
         complaints = _complaints(typed)
-        if not complaints and not typed["zone"] and not primary_zone(typed["country"]):
-            complaints["zone"] = "You need to choose a time zone, or a country that has only one."
         if not complaints:
             choices = {series.slug: series.slug in follows for series in site.series if site.has_choice}
             try:
@@ -194,6 +261,8 @@ async def add(request: Request) -> Response:
                     by=actor_of(request),
                 )
                 return _redirect(added.id, "added")
+            except ZoneNeeded:
+                complaints["zone"] = _zone_complaint(typed["country"])
             except Refused as refusal:
                 complaints["email"] = f"You need to check the details: {refusal.message}."
     return _form(request, typed, follows, complaints, heading="Add a member", number=None)
@@ -253,6 +322,14 @@ def _complaints(typed: Mapping[str, str]) -> dict[str, str]:
         except Refused as refusal:
             complaints[name] = field_error(refusal, name)
     return complaints
+
+
+def _zone_complaint(country: str) -> str:
+    """Return what to do where the time zone does not follow from the country."""
+    if not country:
+        return "You need to choose a time zone, or a country that has only one."
+    number = "several" if zones_of_country(country) else "none of its own"
+    return f"You need to choose a time zone, because {country_name(country)} has {number}."
 
 
 def _details(typed: Mapping[str, str], choices: Mapping[str, bool]) -> Details:

@@ -23,7 +23,9 @@ async def test_a_helper_takes_and_accepts_a_request_with_a_message(
     path = await open_request(installation, helper)
     taken = await helper.post(path, data={"act": "take"})
     assert "The request is yours now." in (await helper.get(taken.headers["location"])).text
-    assert "Somebody else took this request" in (await other.get(path)).text
+    assert "<bdi>Bo</bdi> took this request" in (await other.get(path)).text
+    assert "<bdi>Bo</bdi> is answering it" in (await other.get("/convenor/desk")).text
+    assert "You are answering it." in (await helper.get("/convenor/desk")).text
     refused = await other.post(path, data={"act": "accept", "message": "Hello!"})
     assert refused.status_code == 409 and "was taken by Bo" in refused.text and "Hello!" in refused.text
     accepted = await helper.post(path, data={"act": "accept", "message": "Bring *tea*."})
@@ -38,6 +40,22 @@ async def test_a_helper_takes_and_accepts_a_request_with_a_message(
     assert len(welcomes) == 1
     log = (await other.get("/convenor/audit")).text.partition("<ol")[2]
     assert "Request accepted" in log and "Bring" not in log
+
+
+async def test_a_request_that_was_taken_and_forgotten_is_free_again_and_shows_its_age(
+    installation: Installation, sign_in: SignIn
+) -> None:
+    helper, other = await sign_in("Bo", "helper"), await sign_in("Ann")
+    path = await open_request(installation, helper)
+    await helper.post(path, data={"act": "take"})
+    refused = await other.post(path, data={"act": "take"})
+    assert refused.status_code == 409 and "was taken by Bo" in refused.text
+    installation.clock.pass_(timedelta(days=6))
+    desk = (await other.get("/convenor/desk")).text
+    assert "has not answered. Anybody can now." in desk and "waiting for more than 5 days" in desk
+    taken = await other.post(path, data={"act": "take"})
+    assert "The request is yours now." in (await other.get(taken.headers["location"])).text
+    assert (await helper.post(path, data={"act": "accept"})).status_code == 409
 
 
 async def test_declining_writes_to_the_person_or_not(installation: Installation, sign_in: SignIn) -> None:

@@ -120,3 +120,32 @@ async def send_it_and_watch(page: "Page", installation: Installation) -> None:
         await page.get_by_text("4 of 4 emails went out").wait_for()
         recipients = sorted(recipient for taken in relay.taken for recipient in taken.rcpts)
         assert recipients == [f"RCPT TO:<{name}@example.org>" for name in ("ann", "bo", "cy", "dawa")]
+
+
+async def test_a_convenor_finds_a_member_reads_a_mail_as_it_was_sent_and_sends_it_again(
+    address: str, browser: "Browser", invited: Installation
+) -> None:
+    page = await open_console(browser, address, invited, width=360)
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    await page.get_by_role("link", name="Members").press("Enter")
+    await page.get_by_label("Name, address, country or city").fill("auckland")
+    await page.get_by_role("button", name="Search").press("Enter")
+    await page.get_by_role("link", name="Bo", exact=True).press("Enter")
+    await page.get_by_role("link", name="Invitation, 19 November 2026").press("Enter")
+    frame = page.frame_locator("iframe")
+    await frame.get_by_text("You're warmly invited to").wait_for()
+    # Nobody can answer for Bo from here.
+    assert not await frame.get_by_role("link", name="I'm coming").count()
+    await page.get_by_role("link", name="Send it again").press("Enter")
+    before = await invited.reports(name="Bo", state="sent")
+    await page.get_by_role("button", name="Send it again").press("Enter")
+    await page.get_by_text("The email is on its way to them again.").wait_for()
+    await page.reload()
+    await page.go_back()
+    await page.get_by_text("It has been sent to them again 1 time already.").wait_for()
+    await invited.tick()
+    (again,) = set(await invited.reports(name="Bo", state="sent")) - set(before)
+    assert (again.kind, again.occurrence) == (before[0].kind, before[0].occurrence)
+    assert messages == []
+    await page.context.close()

@@ -224,6 +224,10 @@ def test_after_signing_in_only_a_page_of_the_console_opens(wanted: str, page: st
             "Mozilla/5.0 (Macintosh; Intel Mac OS X 14) AppleWebKit/605 Version/17 Safari/605",
             "Safari on a Mac",
         ),
+        (
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 HeadlessChrome/126.0 Safari/537.36",
+            "Chrome on Linux",
+        ),
         ("curl/8", "a browser"),
         ("", "a browser"),
         ("<script>" * 1000, "a browser"),

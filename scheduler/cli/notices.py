@@ -35,6 +35,7 @@ from scheduler.domain.clock import parse_duration
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import slugs_by_choice
 from scheduler.domain.table import decode_text
+from scheduler.service import holds
 from scheduler.service import notices as notice_service
 from scheduler.service.health import is_served
 from scheduler.service.occurrences import require_meetings
@@ -241,6 +242,7 @@ def _row(
         "created_utc": notice.created_at.isoformat(),
         "expires_utc": notice.expires.isoformat(),
         "stopped": notice.stopped_at is not None,
+        "on_hold": notice.held_at is not None,
         "withdrawn": notice.unwanted or "",
         "deliveries": states,
         "due_utc": first,
@@ -283,6 +285,7 @@ def _print_row(row: dict[str, object]) -> None:
     assert isinstance(states, dict)
     about = row["occurrence"] or row["subject"]
     flags = " (stopped)" if row["stopped"] else f" ({row['withdrawn']})" if row["withdrawn"] else ""
+    flags = flags or (" (on hold)" if row["on_hold"] else "")
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no deliveries yet"
     first, last = (str(row[name] or "")[:16].replace("T", " ") for name in ("due_utc", "last_due_utc"))
     when = "not due" if not first else f"{first} UTC" if first == last else f"{first} to {last} UTC"
@@ -329,6 +332,53 @@ def stop(context: typer.Context, notice: str) -> None:
 
     states = command_context(context).run(act)
     typer.echo(f"stopped: {states.get('withdrawn', 0)} withdrawn, {states.get('sent', 0)} already sent")
+
+
+@app.command()
+def hold(context: typer.Context, notice: str) -> None:
+    """Hold what a policy is about to send, until you release or drop it; it expires all the same."""
+
+    async def act(parts: Parts) -> Notice:
+        return await holds.hold(parts.database, _id(notice), now=parts.clock.now(), by=command_line_user())
+
+    held = command_context(context).run(act)
+    typer.echo(
+        f"notice {held.id} is on hold: `notice release {held.id}` sends it, `notice drop {held.id}` drops it; "
+        f"it expires at {held.expires:%Y-%m-%d %H:%M} UTC"
+    )
+
+
+@app.command()
+def release(context: typer.Context, notice: str, yes: Yes = False) -> None:
+    """Let a notice be sent that is on hold; what is due of it leaves at once."""
+
+    async def count(parts: Parts) -> int:
+        async with parts.database.read() as connection:
+            states = await reports.states(connection, _id(notice))
+            due = (await notices.due_spans(connection, _id(notice))).get(_id(notice))
+        return states.get("queued", 0) if due and due[0] <= parts.clock.now() else 0
+
+    async def act(parts: Parts) -> Notice:
+        return await holds.release(parts.database, _id(notice), now=parts.clock.now(), by=command_line_user())
+
+    if (number := command_context(context).run(count)) > 1:
+        confirm(
+            f"Release notice {notice}, which is due, to {counted(number, 'member')}?",
+            yes=yes,
+            otherwise=f"this mails up to {number} members; give --yes to send without being asked",
+        )
+    released = command_context(context).run(act)
+    typer.echo(f"notice {released.id} is no longer on hold; `plan` shows when it is sent")
+
+
+@app.command()
+def drop(context: typer.Context, notice: str) -> None:
+    """Drop a notice that is on hold: nobody else gets it."""
+
+    async def act(parts: Parts) -> Notice:
+        return await holds.drop(parts.database, _id(notice), now=parts.clock.now(), by=command_line_user())
+
+    typer.echo(f"notice {command_context(context).run(act).id} is dropped; nobody else gets it")
 
 
 @app.command("resend-missed")

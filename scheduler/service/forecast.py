@@ -34,7 +34,8 @@ class Forecast:
     """One due instant of a notice. All instants are in UTC.
 
     `zone` is None if one instant serves all zones. `ready` is the instant from which the first of its deliveries may
-    be sent, None if there is no delivery yet. `number` is the notice's number if the notice exists.
+    be sent, None if there is no delivery yet. `number` is the notice's number if the notice exists. If it is `on_hold`,
+    nothing of it is sent until a convenor releases it.
     """
 
     notice: str
@@ -48,6 +49,7 @@ class Forecast:
     ready: datetime | None = None
     number: int | None = None
     subject: str = ""
+    on_hold: bool = False
 
 
 async def forecast(
@@ -197,6 +199,8 @@ async def _planned_rows(
                     zone=None if zone == EVERY_ZONE else zone,
                     recipients=count,
                     ready=ready,
+                    number=number,
+                    on_hold=notice is not None and notice.held_at is not None,
                 )
             )
 
@@ -248,6 +252,7 @@ def _published_rows(
                     ready=min(group.ready for group in fanned_out),
                     number=notice.id,
                     subject=notice.subject,
+                    on_hold=notice.held_at is not None,
                 )
             )
     return rows

@@ -15,6 +15,7 @@ from scheduler.store import members, notices, occurrences, returns, service_stat
 from scheduler.store.database import OUTAGES, Database
 from scheduler.store.ledger import corrections, reports
 from scheduler.store.ledger.corrections import WronglyTold
+from scheduler.store.notices import Notice
 from scheduler.store.outage import Outage, outage_of
 
 TICK_OVERDUE = timedelta(seconds=90)
@@ -35,7 +36,8 @@ class ServiceHealth:
     that were only counted because too many wait, `turned_away` the recent ones that were refused for the sender's
     reputation or policy. `wrongly_told` is a line for each meeting whose local time was changed by new zone data after
     members were told. `forms_limited` says that visitors asked for too much mail by forms; empty if not. `unbacked`
-    says that no backup has succeeded for too long; empty if one has, or if none are made.
+    says that no backup has succeeded for too long; empty if one has, or if none are made. `on_hold` are the notices
+    that convenors hold.
     """
 
     last_tick: datetime | None
@@ -58,6 +60,7 @@ class ServiceHealth:
     unbacked: str = ""
     last_backup: datetime | None = None
     rehearsed: datetime | None = None
+    on_hold: tuple[Notice, ...] = ()
 
     def lag(self, now: datetime) -> timedelta:
         """Return how long mail that could be sent has been waiting."""
@@ -233,6 +236,7 @@ async def health(database: Database, now: datetime, *, unwritable: Outage | None
             unbacked=backup_trouble(backups, now),
             last_backup=service_state.as_instant((backups or {}).get("succeeded")),
             rehearsed=service_state.as_instant(rehearsed),
+            on_hold=tuple(notice for notice in await notices.on_hold(connection) if notice.expires > now),
         )
 
 

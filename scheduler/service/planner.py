@@ -194,12 +194,18 @@ class Planner:
             followed_up = await occurrences.all_occurrences(connection, since=since - FOLLOW_UP_REACH)
         wants = await self._wants(connection, recent, zones, now, followed_up=followed_up)
         dues = await notices.dues_of_open(connection)
+        # A moved meeting has new reminders: whoever holds its last one expects no mail.
+        held = {
+            (notice.occurrence, notice.policy): notice.held_at
+            for notice in open_notices.values()
+            if notice.kind is Kind.REMINDER
+        }
         for want in wants.values():
             notice = open_notices.get(want.identity) or await notices.by_identity(connection, want.identity)
             if notice and (not notice.closed_at or want.expires > now):
                 await self._update(connection, notice, want, dues.get(notice.id, {}))
             elif want.dues and not notice:
-                await _insert(connection, want, now)
+                await _insert(connection, want, now, held_at=held.get((want.occurrence, want.policy)))
         by_key = {occurrence.key: occurrence for occurrence in recent}
         followed_up_by_key = {occurrence.key: occurrence for occurrence in followed_up}
         for notice in open_notices.values():
@@ -500,7 +506,9 @@ class Planner:
         return min((instant for instant in instants if instant), default=None)
 
 
-async def _insert(connection: AsyncConnection, want: Wanted, now: datetime) -> None:
+async def _insert(
+    connection: AsyncConnection, want: Wanted, now: datetime, *, held_at: datetime | None
+) -> None:
     number = await notices.add(
         connection,
         identity=want.identity,
@@ -511,6 +519,7 @@ async def _insert(connection: AsyncConnection, want: Wanted, now: datetime) -> N
         expires=want.expires,
         created_at=now,
         ready=True,
+        held_at=held_at,
     )
     await notices.set_dues(connection, number, want.dues)
     log.info("notice-planned", notice=number, kind=want.kind, occurrence=want.occurrence)

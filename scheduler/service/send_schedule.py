@@ -27,12 +27,12 @@ class ScheduledSend:
 def load_of(row: Forecast, now: datetime) -> Load:
     """Return the load that a row of the forecast puts on the relay.
 
-    The sending of what a policy wants may begin early; a convenor's own notice never does.
+    The sending of what a policy wants may begin early; a convenor's own notice never does. What is on hold is no load.
     """
     return Load(
         due=row.due,
         expires=row.expires,
-        recipients=row.recipients,
+        recipients=0 if row.on_hold else row.recipients,
         soonest=row.due - MOST_EARLY if row.kind in PLANNED else row.due,
         begun=row.ready is not None and row.ready <= now,
     )

@@ -1,0 +1,93 @@
+"""Hold what a policy is about to send, and release or drop it."""
+
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.domain.actor import SERVICE, Actor
+from scheduler.domain.errors import Refused
+from scheduler.domain.policy import PLANNED
+from scheduler.service.notices import require_notice
+from scheduler.store import audit, notices, service_state
+from scheduler.store.database import Database
+from scheduler.store.ledger import lifecycle, reports
+from scheduler.store.notices import Notice
+
+
+async def hold(database: Database, number: int, *, now: datetime, by: Actor = SERVICE) -> Notice:
+    """Put a notice on hold: nothing of it is sent until somebody releases it. It expires all the same.
+
+    What is being sent at this moment is not stopped; that takes a few seconds. Raises Refused for a notice that no
+    policy sends, and for one that was stopped or has nothing left to send.
+    """
+    async with database.write() as connection:
+        notice = await _require_open(connection, number, now)
+        if notice.held_at:
+            return notice
+        if reason := await why_not_held(connection, notice):
+            raise Refused(f"notice {number} {reason}")
+        return await _change(connection, notice, "notice-held", now=now, by=by, held_at=now)
+
+
+async def release(database: Database, number: int, *, now: datetime, by: Actor = SERVICE) -> Notice:
+    """Let a notice be sent again that is on hold; what is due of it leaves at once. Raises Refused if it is not on
+    hold, or too late."""
+    async with database.write() as connection:
+        notice = await _require_held(connection, number, now)
+        return await _change(connection, notice, "notice-released", now=now, by=by, held_at=None)
+
+
+async def drop(database: Database, number: int, *, now: datetime, by: Actor = SERVICE) -> Notice:
+    """Stop a notice that is on hold, so that nobody else gets it. Raises Refused if it is not on hold, or too late."""
+    async with database.write() as connection:
+        notice = await _require_held(connection, number, now)
+        await lifecycle.withdraw(connection, number, reason="dropped")
+        return await _change(
+            connection, notice, "notice-dropped", now=now, by=by, held_at=None, stopped_at=now
+        )
+
+
+async def on_hold(database: Database, now: datetime) -> list[Notice]:
+    """Return the notices on hold that may still be sent, the first to expire first."""
+    async with database.read() as connection:
+        return [notice for notice in await notices.on_hold(connection) if notice.expires > now]
+
+
+async def why_not_held(connection: AsyncConnection, notice: Notice) -> str:
+    """Return why an open notice cannot be held, as the end of a sentence; empty if it can."""
+    if notice.kind not in PLANNED:
+        return "is not sent by a policy; it can be stopped"
+    if notice.stopped_at:
+        return "was stopped"
+    if notice.unwanted:
+        return f"was withdrawn ({notice.unwanted})"
+    states = await reports.states(connection, notice.id)
+    dues = (await notices.dues_of(connection, notice.id)).values()
+    if all(due.fanned_at for due in dues) and not (states.get("queued") or states.get("sending")):
+        return "has gone out already"
+    return ""
+
+
+async def _require_open(connection: AsyncConnection, number: int, now: datetime) -> Notice:
+    notice = await require_notice(connection, number)
+    if notice.expires <= now:
+        raise Refused(f"notice {number} expired at {notice.expires:%Y-%m-%d %H:%M} UTC")
+    return notice
+
+
+async def _require_held(connection: AsyncConnection, number: int, now: datetime) -> Notice:
+    notice = await _require_open(connection, number, now)
+    if notice.held_at is None:
+        raise Refused(f"notice {number} is not on hold")
+    return notice
+
+
+async def _change(
+    connection: AsyncConnection, notice: Notice, act: str, *, now: datetime, by: Actor, **values: object
+) -> Notice:
+    await notices.change(connection, notice.id, **values)
+    subject = notice.occurrence or f"notice {notice.id}"
+    after = {"notice": f"{notice.id}, {notice.policy or notice.kind}"}
+    await audit.record(connection, by, act, subject=subject, after=after, now=now)
+    await service_state.note_change(connection)
+    return await require_notice(connection, notice.id)

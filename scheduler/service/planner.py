@@ -81,13 +81,17 @@ class Planner:
         archive_after: timedelta,
         longest_outage: timedelta,
         rate: float = 0,
+        tell_convenors: Callable[[datetime], Awaitable[datetime | None]] | None = None,
         daily: Callable[[datetime], Awaitable[None]] | None = None,
     ) -> None:
         """`archive_after` is how long after its end a notice's deliveries move to the archive, some with each tick.
         A start later than the last tick by more than `longest_outage` pauses sending. `rate` is the relay's, in
-        messages a second (0: no limit). `daily` is called once a day, except while sending is paused."""
+        messages a second (0: no limit). Except while sending is paused, each tick calls `tell_convenors`, which returns
+        when it has something to do next, and `daily` is called once a day."""
         self._archive_after = archive_after
         self._daily = daily
+        self._tell_convenors = tell_convenors
+        self._convenors_due: datetime | None = None
         self._database = database
         self._clock = clock
         self._series = {each_series.slug: each_series for each_series in series}
@@ -136,6 +140,8 @@ class Planner:
             if changed or members_changed:
                 await lifecycle.settle_changed(connection)
             await self._reconcile(connection, now, since=max(min(last or now, now), now - LONGEST_LOOK_BACK))
+        if self._tell_convenors and not pause:
+            self._convenors_due = await self._tell_convenors(now)
         await self._scheduler.look(now, ahead=FAN_OUT_AHEAD)
         fanned_out = await self._fan_out(now)
         if members_changed:
@@ -501,6 +507,7 @@ class Planner:
                 await notices.next_due(connection, now),
                 await claims.next_try(connection, now),
                 self._scheduler.next_start(now),
+                self._convenors_due,
                 *self._waits_end[:1],
             ]
         return min((instant for instant in instants if instant), default=None)

@@ -103,7 +103,7 @@ class Installation:
 
     def restart(self) -> None:
         """Build the parts as a new process would, with nothing but the database."""
-        letters = MessageWriter(
+        self.message_writer = MessageWriter(
             self.database,
             composer(self.community, self.signer),
             self.clock,
@@ -119,7 +119,7 @@ class Installation:
         self.dispatcher = Dispatcher(
             self.database,
             self.transport or MaildirTransport(self.mail),
-            letters,
+            self.message_writer,
             self.clock,
             run=f"run-{self.runs}",
             limits=self.limits or RateLimits(rate=self.rate),
@@ -230,7 +230,7 @@ class Installation:
             )
             for entry in (read_outbox(self.mail, newest=100_000) if self.mail.exists() else [])
         ]
-        return sorted(messages, key=lambda mail: (str(mail["Date"]), str(mail["To"])))
+        return sorted(messages, key=lambda mail: (mail["Date"].datetime, str(mail["To"])))
 
 
 def address_of(name: str) -> str:

@@ -28,6 +28,7 @@ import scheduler
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.settings_sources import bundled
 from scheduler.bootstrap.wiring import Parts, open_parts, set_up_logs
+from scheduler.bootstrap.worker import make_preview_writer
 from scheduler.domain.clock import Clock
 from scheduler.domain.errors import Problem
 from scheduler.service.form_limits import FormLimits
@@ -237,9 +238,11 @@ def _make_app(parts: Parts, sender: Sender) -> tuple[Starlette, Metrics]:
         admits=settings.membership.is_open,
         embedded_by=settings.web.embedded_by,
         hold=timedelta(minutes=settings.convenors.hold_minutes),
+        rate=settings.mail.rate,
         trusted_proxies=settings.web.proxies,
         form_limits=FormLimits(total=settings.web.form_mails_an_hour),
         sender_faults=sender.faults,
+        message_writer=make_preview_writer(parts),
         logo=read_logo(settings.logo),
         metrics=metrics,
     )

@@ -59,6 +59,27 @@ def make_limits(settings: Settings) -> RateLimits:
     )
 
 
+def make_message_writer(parts: Parts, composer: Composer) -> MessageWriter:
+    """Return what writes the messages of notices."""
+    return MessageWriter(
+        parts.database,
+        composer,
+        parts.clock,
+        community=parts.community,
+        series={series.slug: series for series in parts.series},
+        keys=parts.keys,
+        room_policies=parts.policies if parts.settings.mail.room_in_last_reminder else (),
+        next_meetings=lambda connection, member, now: next_meetings_of(
+            connection, member, parts.series, now=now
+        ),
+    )
+
+
+def make_preview_writer(parts: Parts) -> MessageWriter:
+    """Return what writes previews: the same messages, without a signature."""
+    return make_message_writer(parts, Composer(bundled("templates/email"), parts.community))
+
+
 def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatcher:
     """Return a dispatcher for this run of the process, with `transport` or the one that the settings name.
 
@@ -71,18 +92,7 @@ def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatc
     )
     for problem in composer.prepare():
         log.error("template-not-read", problem=str(problem))
-    message_writer = MessageWriter(
-        parts.database,
-        composer,
-        parts.clock,
-        community=parts.community,
-        series={series.slug: series for series in parts.series},
-        keys=parts.keys,
-        room_policies=parts.policies if parts.settings.mail.room_in_last_reminder else (),
-        next_meetings=lambda connection, member, now: next_meetings_of(
-            connection, member, parts.series, now=now
-        ),
-    )
+    message_writer = make_message_writer(parts, composer)
     rate = parts.settings.mail.rate
     only_sender = parts.database.is_sqlite
 

@@ -1,14 +1,18 @@
 """Hold what a policy is about to send, and release or drop it."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.errors import Refused
+from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import PLANNED
 from scheduler.service.notices import require_notice
-from scheduler.store import audit, notices, service_state
+from scheduler.service.schedule import find_occurrence
+from scheduler.store import audit, notices, occurrences, service_state
 from scheduler.store.database import Database
 from scheduler.store.ledger import lifecycle, reports
 from scheduler.store.notices import Notice
@@ -44,6 +48,43 @@ async def drop(database: Database, number: int, *, now: datetime, by: Actor = SE
         await lifecycle.withdraw(connection, number, reason="dropped")
         return await _change(
             connection, notice, "notice-dropped", now=now, by=by, held_at=None, stopped_at=now
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedNotice:
+    """A notice of a policy, its meeting, and its first and last due instant (UTC). `states` counts its deliveries so
+    far. `cannot_hold` says why it cannot be held, as the end of a sentence; it is empty if it can."""
+
+    notice: Notice
+    occurrence: Occurrence
+    first: datetime
+    last: datetime
+    states: Mapping[str, int]
+    cannot_hold: str
+
+
+async def read_planned(
+    database: Database, number: int, *, series: Mapping[str, Series], now: datetime
+) -> PlannedNotice | None:
+    """Return what convenors see of a notice before and while it is sent; None if no policy sends a notice with that
+    number, or if nothing of it was ever due."""
+    async with database.read() as connection:
+        notice = await notices.by_id(connection, number)
+        span = (await notices.due_spans(connection, number)).get(number)
+        if notice is None or notice.kind not in PLANNED or not notice.occurrence or not span:
+            return None
+        occurrence = await find_occurrence(connection, series, notice.occurrence, now=now)
+        if occurrence is None or occurrence.series not in series:
+            return None
+        cannot_hold = "has expired" if notice.expires <= now else await why_not_held(connection, notice)
+        return PlannedNotice(
+            notice=notice,
+            occurrence=await occurrences.with_preceding(connection, occurrence, series[occurrence.series]),
+            first=span[0],
+            last=span[1],
+            states=await reports.states(connection, number),
+            cannot_hold=cannot_hold,
         )
 
 

@@ -60,11 +60,14 @@ async def schedule_sends(
 class LateNotice:
     """A notice that is not all sent in time.
 
-    `about` names its policy and meeting, or the notice. `start` and `finish` (UTC) are when the first and last mail
-    leave. `misses` says that some members will not get it, because it will have expired (`expires`).
+    `about` names its policy and meeting, or the notice; `kind` and `occurrence` say what it is. `start` and `finish`
+    (UTC) are when the first and last mail leave. `misses` says that some members will not get it, because it will have
+    expired (`expires`).
     """
 
     about: str
+    kind: str
+    occurrence: str | None
     of_policy: bool
     recipients: int
     start: datetime
@@ -82,6 +85,8 @@ def late_notices(rows: Sequence[ScheduledSend]) -> list[LateNotice]:
     return [
         LateNotice(
             about=name_of(late[0].forecast),
+            kind=late[0].forecast.kind,
+            occurrence=late[0].forecast.occurrence,
             of_policy=late[0].forecast.kind in PLANNED,
             recipients=sum(row.forecast.recipients for row in late),
             start=min(row.span.start for row in late),

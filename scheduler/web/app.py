@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from scheduler.delivery.compose.message_writer import MessageWriter
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
@@ -86,7 +87,9 @@ def create_app(
     admits: bool,
     embedded_by: str,
     hold: timedelta = timedelta(minutes=2),
+    rate: float = 0,
     logo: Logo | None = None,
+    message_writer: MessageWriter,
     metrics: Metrics | None = None,
     shows_outbox: bool = False,
     trusted_proxies: Networks = NO_NETWORKS,
@@ -113,9 +116,11 @@ def create_app(
         admits=admits,
         embedded_by=embedded_by,
         hold=hold,
+        rate=rate,
         feed_cache=FeedCache(database, series, community, keys=keys, clock=clock, started=clock.now()),
         rate_limiter=RateLimiter(database, clock, keys, limits=form_limits, trusted=trusted_proxies),
         shows_outbox=shows_outbox,
+        message_writer=message_writer,
         sender_faults=sender_faults,
     )
     app = Starlette(

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from scheduler.delivery.compose.message_writer import MessageWriter
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series, offers_choice
@@ -40,8 +41,8 @@ class Site:
     `outbox` is the Maildir that mail goes to, if there is one, and `shows_outbox` whether the site shows it. With
     `admits`, whoever confirms a request to join becomes a member at once. `embedded_by` names the sites that may show
     the card of the next meeting in a frame. `hold` is how long a notice waits after a convenor has pressed the button.
-    `logo` stands in place of the community's name. `sender_faults` asks the process that sends mail which of its work
-    fails.
+    `message_writer` writes previews of mails. `logo` stands in place of the community's name. `sender_faults` asks the
+    process that sends mail which of its work fails. `rate` is the relay's, in messages a second (0: no limit).
     """
 
     community: Community
@@ -57,6 +58,8 @@ class Site:
     embedded_by: str
     hold: timedelta
     templates: Environment
+    message_writer: MessageWriter
+    rate: float
     logo: Logo | None = None
     feed_cache: FeedCache
     rate_limiter: RateLimiter

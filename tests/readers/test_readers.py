@@ -248,6 +248,7 @@ async def services(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
                 database=installation.database,
                 clock=installation.clock,
                 keys=installation.keys,
+                message_writer=installation.message_writer,
                 outbox=None,
                 templates=HERE.parents[1] / "templates" / "web",
                 retention=RETENTION,

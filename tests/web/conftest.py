@@ -50,6 +50,7 @@ def make_app(installation: Installation, metrics: Metrics | None = None, **optio
         database=installation.database,
         clock=installation.clock,
         keys=installation.keys,
+        message_writer=installation.message_writer,
         outbox=installation.mail,
         templates=PAGES,
         retention=RETENTION,

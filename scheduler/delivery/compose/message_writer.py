@@ -15,6 +15,7 @@ from scheduler.delivery.compose.composer import (
     Cohort,
     CohortMessage,
     Composer,
+    Preview,
     RecipientValues,
 )
 from scheduler.delivery.compose.links import UNCONFIRMED, tokens_for
@@ -200,6 +201,24 @@ class MessageWriter:
                 for position, personal in zip(positions, recipients, strict=True):
                     written[position] = self._envelope(context.notice, personal, message, now)
         return written
+
+    def planned_preview(
+        self, kind: Kind, policy: str | None, occurrence: Occurrence, *, name: str, zone: str, locale: str
+    ) -> Preview:
+        """Return how a notice of a policy about `occurrence` looks to a member. Raises Problem if it cannot be made."""
+        series = self._series[occurrence.series]
+        zone = zone if is_known_zone(zone) else series.zone
+        cohort = Cohort(
+            kind=kind,
+            policy=policy or "",
+            zone=zone,
+            locale=locale,
+            occurrence=occurrence,
+            series=series,
+            several_series=len(self._series) > 1,
+            room=self._room_address(kind, policy, occurrence, zone),
+        )
+        return self._composer.preview(cohort, name=name)
 
     def _recipient_values(
         self, context: _NoticeContext, claims: Sequence[Claim]

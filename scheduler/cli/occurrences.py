@@ -30,6 +30,7 @@ from scheduler.cli.command import (
 from scheduler.domain.code_page import require_encoding
 from scheduler.domain.errors import Refused, SettingsProblem
 from scheduler.domain.occurrence import OccurrenceKey, Series, slugs_by_choice
+from scheduler.service import follow_ups
 from scheduler.service import occurrences as occurrence_service
 from scheduler.service.occurrence_import import import_programme, read_programme
 from scheduler.service.occurrences import Amended, Extra, require_occurrence
@@ -268,6 +269,46 @@ def tell(
         return
     confirm(
         f"Tell {counted(number, 'member')} about {key}?",
+        yes=yes,
+        otherwise=f"this mails {counted(number, 'member')}; give --yes to send without being asked",
+    )
+    command_context(context).run(act)
+
+
+@app.command("follow-up")
+def follow_up(
+    context: typer.Context,
+    key: Key,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Send the recording, slides and notes of a meeting that is over to the followers of its series, once."""
+    with usage():
+        OccurrenceKey.parse(key)
+
+    async def count(parts: Parts) -> int:
+        series = _series_by_slug(parts)
+        return (
+            await follow_ups.find_follow_up(parts.database, series, key, now=parts.clock.now())
+        ).recipients
+
+    async def act(parts: Parts) -> None:
+        notice = await follow_ups.send_follow_up(
+            parts.database,
+            _series_by_slug(parts),
+            parts.policies,
+            key,
+            now=parts.clock.now(),
+            by=command_line_user(),
+        )
+        typer.echo(f"notice {notice.notice} goes to {counted(notice.recipients, 'member')}")
+
+    number = command_context(context).run(count)
+    if dry_run:
+        typer.echo(f"would go to {counted(number, 'member')}; nothing was sent")
+        return
+    confirm(
+        f"Send the follow-up of {key} to {counted(number, 'member')}?",
         yes=yes,
         otherwise=f"this mails {counted(number, 'member')}; give --yes to send without being asked",
     )

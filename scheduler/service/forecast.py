@@ -70,7 +70,11 @@ async def forecast(
         by_choice = slugs_by_choice(series)
         waiting = await reports.waiting_by_zone(connection)
         dues = await notices.dues_of_open(connection)
-        wants = await _wants(connection, series, policies, stored, zones=zones, until=until, now=now)
+        wants = [
+            want
+            for want in await _wants(connection, series, policies, stored, zones=zones, until=until, now=now)
+            if not (want.identity in open_notices and open_notices[want.identity].frozen)
+        ]
         recent = [occurrence for occurrence in stored if occurrence.ends > now - horizon(policies)]
         invited = {want.occurrence for want in wants if want.kind is Kind.INVITATION}
         waits = {
@@ -95,7 +99,11 @@ async def forecast(
             )
         ]
         for notice in open_notices.values():
-            if notice.kind not in PLANNED and not notice.stopped_at and not notice.unwanted:
+            if (
+                (notice.kind not in PLANNED or notice.frozen)
+                and not notice.stopped_at
+                and not notice.unwanted
+            ):
                 rows += _published_rows(notice, waiting.get(notice.id, {}), dues.get(notice.id, {}))
     chosen = [row for row in rows if row.expires > now and since <= max(row.due, now) and row.due <= until]
     return sorted(chosen, key=lambda row: (row.due, row.notice, row.zone or ""))

@@ -208,6 +208,9 @@ class Planner:
         }
         for want in wants.values():
             notice = open_notices.get(want.identity) or await notices.by_identity(connection, want.identity)
+            if notice and notice.frozen:
+                # A convenor has sent it by a button.
+                continue
             if notice and (not notice.closed_at or want.expires > now):
                 await self._update(connection, notice, want, dues.get(notice.id, {}))
             elif want.dues and not notice:
@@ -289,7 +292,9 @@ class Planner:
         )
         if not notice.stopped_at:
             await lifecycle.requeue(connection, notice.id, by_choice=self._by_choice)
-            await notices.fan_out_again(connection, notice.id)
+            # Updates and cancellations are frozen too, but follow their audience.
+            if not notice.frozen or notice.kind in CHANGES:
+                await notices.fan_out_again(connection, notice.id)
         log.info("notice-wanted-again", notice=notice.id, kind=notice.kind, occurrence=notice.occurrence)
 
     async def _withdraw_or_retarget(
@@ -312,6 +317,10 @@ class Planner:
             reason = "moved"
         elif notice.kind is Kind.FOLLOW_UP and not occurrence.materials:
             reason = "no materials"
+        elif notice.frozen and not occurrence.orphaned:
+            if notice.unwanted:
+                await self._reopen(connection, notice)
+            return
         else:
             reason = "orphaned" if occurrence.orphaned else "policy"
         if notice.unwanted != reason:
@@ -544,8 +553,8 @@ async def _add_local_dues(
 
 def _follows_audience(notice: Notice) -> bool:
     """Return whether members who come to be in the notice's audience later get a delivery too."""
-    follows = notice.kind in (*PLANNED, *CHANGES) and notice.ready
-    return follows and not notice.unwanted and not notice.stopped_at
+    follows = notice.kind in CHANGES or (notice.kind in PLANNED and not notice.frozen)
+    return follows and notice.ready and not notice.unwanted and not notice.stopped_at
 
 
 def local_due(at: str, zone: str) -> datetime:

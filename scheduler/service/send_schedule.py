@@ -33,7 +33,7 @@ def load_of(row: Forecast, now: datetime) -> Load:
         due=row.due,
         expires=row.expires,
         recipients=0 if row.on_hold else row.recipients,
-        soonest=row.due - MOST_EARLY if row.kind in PLANNED else row.due,
+        soonest=row.due - MOST_EARLY if row.policy else row.due,
         begun=row.ready is not None and row.ready <= now,
     )
 
@@ -228,7 +228,8 @@ class SendScheduler:
         applied, self._applied_starts = self._applied_starts, dict(self._starts)
         dues = await notices.dues_of_open(connection)
         for notice in await notices.open_notices(connection):
-            for due in dues.get(notice.id, {}).values() if notice.kind in PLANNED else ():
+            may_be_early = notice.kind in PLANNED and not notice.frozen
+            for due in dues.get(notice.id, {}).values() if may_be_early else ():
                 key = (notice.identity, due.zone)
                 start = self._starts.get(key, due.due)
                 if not due.fanned_at or due.due <= now or key in self._begun:

@@ -12,6 +12,7 @@ from scheduler.web.access import Access, Endpoint, guarded
 from scheduler.web.console import (
     audit_log,
     desk,
+    follow_ups,
     home,
     meetings,
     member_files,
@@ -120,6 +121,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/meetings/{series}/{date}/move", meetings.move, Access.HELPER, _FORM),
     Entry("/convenor/meetings/{series}/{date}/cancel", meetings.cancel, Access.HELPER, _FORM),
     Entry("/convenor/meetings/{series}/{date}/tell", meetings.tell, Access.CONVENOR, _FORM),
+    Entry("/convenor/meetings/{series}/{date}/follow-up", follow_ups.follow_up, Access.CONVENOR, _FORM),
     Entry("/convenor/meetings/{series}/{date}/answers", meetings.answers, Access.CONVENOR),
     Entry("/convenor/meetings/{series}/{date}/answers.csv", meetings.answers_file, Access.CONVENOR),
     Entry("/convenor/notices", notices.listing, Access.CONVENOR),

@@ -21,7 +21,7 @@ from scheduler.domain.recurrence import LAST_YEAR
 from scheduler.domain.table import guard_cell
 from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.zone import city, known_zone
-from scheduler.service import occurrences
+from scheduler.service import follow_ups, occurrences
 from scheduler.service.occurrences import Change, MeetingFile
 from scheduler.service.schedule import coming_meetings, stored_past
 from scheduler.web.access import actor_of, render_console, session_of
@@ -124,6 +124,7 @@ async def meeting(request: Request) -> Response:
         own=_own(request, occurrence),
         usual_room=series.link,
         is_over=occurrence.ends <= site.clock.now(),
+        follow_up=await follow_ups.notice_of(site.database, occurrence.key),
         typed=typed,
         # A form that was refused keeps the state that it was made from, so that pressing again overwrites nothing.
         revision=revision,

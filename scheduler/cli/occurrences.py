@@ -61,6 +61,7 @@ def amend(
     key: Key,
     topic: Annotated[str | None, typer.Option(help="The topic.")] = None,
     speakers: Annotated[str | None, typer.Option(help="The speakers.")] = None,
+    description: Annotated[str | None, typer.Option(help="A few sentences on what it is about.")] = None,
     link: Annotated[str | None, typer.Option(metavar="URL", help="The link of the online room.")] = None,
     move_to: Annotated[
         str | None, typer.Option(metavar='"YYYY-MM-DD HH:MM"', help="The new time, in the home zone.")
@@ -91,6 +92,7 @@ def amend(
         change = occurrence_service.Change(
             topic=topic,
             speakers=speakers,
+            description=description,
             link=link,
             cancel=cancel,
             restore=restore,
@@ -100,7 +102,7 @@ def amend(
 
     if change == occurrence_service.Change():
         raise SettingsProblem(
-            "nothing to change; give --topic, --speakers, --link, --move-to, --cancel or --restore"
+            "nothing to change; give --topic, --speakers, --description, --link, --move-to, --cancel or --restore"
         )
     if tell is False and (text or hold):
         raise SettingsProblem("--message and --hold only apply to a mail; give --tell, not --no-tell")
@@ -370,13 +372,14 @@ def import_(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE.csv", help="Columns: occurrence or date; topic, speakers, link, materials."
+            metavar="FILE.csv",
+            help="Columns: occurrence or date; topic, speakers, description, link, materials.",
         ),
     ],
     yes: Yes = False,
     encoding: Encoding = None,
 ) -> None:
-    """Import topics, speakers, links and materials of many meetings from a table; tell nobody."""
+    """Import topics, speakers, descriptions, links and materials of many meetings from a table; tell nobody."""
     with usage():
         codec = require_encoding(encoding, "--encoding") if encoding else None
     try:

@@ -48,6 +48,17 @@ def test_a_change_shows_at_once_and_mails_nobody(command: Command, amend: Callab
     assert notices(command) == []
 
 
+def test_a_description_is_one_more_revision_and_may_be_taken_away_again(
+    command: Command, amend: Callable[..., Ended]
+) -> None:
+    assert amend("--description", "An hour on hope.", "--no-tell").code == 0
+    assert "An hour on hope." in command("feed").out
+    assert amend("--description", "", "--no-tell").code == 0
+    assert "An hour on hope." not in command("feed").out
+    refused = amend("--description", "x" * 4001, "--no-tell")
+    assert refused.code == 2 and "at most 4000" in refused.err
+
+
 def test_a_move_is_by_the_home_clock_and_keeps_the_key(command: Command, amend: Callable[..., Ended]) -> None:
     assert amend("--move-to", "2026-11-26 19:30", "--no-tell").code == 0
     assert meeting(command) == ("2026-11-26T19:30:00+00:00", "moved", "")

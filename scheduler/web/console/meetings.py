@@ -40,6 +40,7 @@ _LONGEST_REASON = 1_000
 _CHECKS: Mapping[str, Callable[[str], object]] = {
     "topic": lambda text: require_line(text, ""),
     "speakers": lambda text: require_line(text, ""),
+    "description": lambda text: require_prose(text, "", longest=occurrences.LONGEST_DESCRIPTION),
     "link": lambda text: require_url(text, "") if text else "",
     "materials": lambda text: require_prose(text, ""),
 }
@@ -126,6 +127,7 @@ async def meeting(request: Request) -> Response:
         is_over=occurrence.ends <= site.clock.now(),
         follow_up=await follow_ups.notice_of(site.database, occurrence.key),
         typed=typed,
+        longest_description=occurrences.LONGEST_DESCRIPTION,
         # A form that was refused keeps the state that it was made from, so that pressing again overwrites nothing.
         revision=revision,
         is_stale=revision != str(occurrence.revision),
@@ -232,7 +234,7 @@ async def tell(request: Request) -> Response:
             )
             return _redirect(occurrence, "told")
         except Refused as refusal:
-            reason = refusal.message.removeprefix("--message: ").removeprefix(f"{occurrence.key}: ")
+            reason = refusal.message.removeprefix(f"{occurrence.key}: ")
             complaints["message"] = f"You need to check this: {reason}."
             file = await _file(request)
     return render_console(

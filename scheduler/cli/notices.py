@@ -247,6 +247,7 @@ def _row(
         "deliveries": states,
         "due_utc": first,
         "last_due_utc": last,
+        "about": notice.occurrence or notice.subject or (notice.details or {}).get("occurrence", ""),
     }
 
 
@@ -277,20 +278,19 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
 
 def _document(row: dict[str, object]) -> dict[str, object]:
     """Return the row as --json prints it."""
-    return {name: value for name, value in row.items() if name not in ("due_utc", "last_due_utc")}
+    return {name: value for name, value in row.items() if name not in ("due_utc", "last_due_utc", "about")}
 
 
 def _print_row(row: dict[str, object]) -> None:
     states = row["deliveries"]
     assert isinstance(states, dict)
-    about = row["occurrence"] or row["subject"]
     flags = " (stopped)" if row["stopped"] else f" ({row['withdrawn']})" if row["withdrawn"] else ""
     flags = flags or (" (on hold)" if row["on_hold"] else "")
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no deliveries yet"
     first, last = (str(row[name] or "")[:16].replace("T", " ") for name in ("due_utc", "last_due_utc"))
     when = "not due" if not first else f"{first} UTC" if first == last else f"{first} to {last} UTC"
     what = row["kind"] if row["policy"] in (None, row["kind"]) else f"{row['kind']} {row['policy']}"
-    typer.echo(f"{row['id']:>5}  {what:<22}  {when:<40}  {about}{flags}: {counts}")
+    typer.echo(f"{row['id']:>5}  {what:<22}  {when:<40}  {row['about']}{flags}: {counts}")
 
 
 def _id(text: str) -> int:

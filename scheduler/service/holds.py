@@ -28,7 +28,7 @@ async def hold(database: Database, number: int, *, now: datetime, by: Actor = SE
         notice = await _require_open(connection, number, now)
         if notice.held_at:
             return notice
-        if reason := await why_not_held(connection, notice):
+        if reason := await _why_not_held(connection, notice, await reports.states(connection, number)):
             raise Refused(f"notice {number} {reason}")
         return await _change(connection, notice, "notice-held", now=now, by=by, held_at=now)
 
@@ -77,13 +77,16 @@ async def read_planned(
         occurrence = await find_occurrence(connection, series, notice.occurrence, now=now)
         if occurrence is None or occurrence.series not in series:
             return None
-        cannot_hold = "has expired" if notice.expires <= now else await why_not_held(connection, notice)
+        states = await reports.states(connection, number)
+        cannot_hold = (
+            "has expired" if notice.expires <= now else await _why_not_held(connection, notice, states)
+        )
         return PlannedNotice(
             notice=notice,
             occurrence=await occurrences.with_preceding(connection, occurrence, series[occurrence.series]),
             first=span[0],
             last=span[1],
-            states=await reports.states(connection, number),
+            states=states,
             cannot_hold=cannot_hold,
         )
 
@@ -94,7 +97,7 @@ async def on_hold(database: Database, now: datetime) -> list[Notice]:
         return [notice for notice in await notices.on_hold(connection) if notice.expires > now]
 
 
-async def why_not_held(connection: AsyncConnection, notice: Notice) -> str:
+async def _why_not_held(connection: AsyncConnection, notice: Notice, states: Mapping[str, int]) -> str:
     """Return why an open notice cannot be held, as the end of a sentence; empty if it can."""
     if notice.kind not in PLANNED:
         return "is not sent by a policy; it can be stopped"
@@ -102,7 +105,6 @@ async def why_not_held(connection: AsyncConnection, notice: Notice) -> str:
         return "was stopped"
     if notice.unwanted:
         return f"was withdrawn ({notice.unwanted})"
-    states = await reports.states(connection, notice.id)
     dues = (await notices.dues_of(connection, notice.id)).values()
     if all(due.fanned_at for due in dues) and not (states.get("queued") or states.get("sending")):
         return "has gone out already"

@@ -140,6 +140,7 @@ class Planner:
             if changed or members_changed:
                 await lifecycle.settle_changed(connection)
             await self._reconcile(connection, now, since=max(min(last or now, now), now - LONGEST_LOOK_BACK))
+        self._convenors_due = None
         if self._tell_convenors and not pause:
             self._convenors_due = await self._tell_convenors(now)
         await self._scheduler.look(now, ahead=FAN_OUT_AHEAD)

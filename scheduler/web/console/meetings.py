@@ -55,16 +55,17 @@ _DONE = {
 
 
 async def meetings(request: Request) -> Response:
-    """Show the coming meetings; with `?past=1`, those that are over."""
+    """Show the coming meetings; with `?past=1`, those that are over; with `?series=`, only those of one series."""
     site, now = site_of(request), site_of(request).clock.now()
-    past = "past" in request.query_params
+    past, only = "past" in request.query_params, request.query_params.get("series", "")
+    shown = [series for series in site.series if only in ("", series.slug)] or site.series
     if past:
         found = await stored_past(site.database, now=now, most=_MOST_PAST)
     else:
         found = sorted(
             [
                 meeting
-                for series in site.series
+                for series in shown
                 for meeting in await coming_meetings(
                     site.database, series, now=now, until=now + _AHEAD, most=_MOST
                 )
@@ -78,10 +79,12 @@ async def meetings(request: Request) -> Response:
         meetings=[
             (meeting, _home(request, meeting), site.by_slug[meeting.series].title)
             for meeting in found
-            if meeting.series in site.by_slug
+            if meeting.series in {series.slug for series in shown}
         ],
         past=past,
         several=len(site.series) > 1,
+        series_options=[(series.slug, series.title) for series in site.series],
+        only=only if len(shown) == 1 else "",
         removed="removed" in request.query_params,
     )
 

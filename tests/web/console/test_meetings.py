@@ -1,6 +1,7 @@
 """Convenors change meetings: nothing mails anybody but the button that says how many, and that once."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import httpx
@@ -9,7 +10,8 @@ from icalendar import Calendar
 
 from scheduler.service.occurrences import DETAILS, LONGEST_DESCRIPTION, read_file
 from scheduler.store.ledger import fan_out
-from tests.installation import Installation
+from tests.installation import SERIES, Installation
+from tests.web.conftest import make_app
 from tests.web.console.conftest import SignIn
 
 KEY = "conversation-for-kindness/2026-11-19"
@@ -240,3 +242,18 @@ async def test_a_description_is_shown_to_visitors_in_feeds_and_in_mails_and_neve
     text, html = (mail.get_body((kind,)) for kind in ("plain", "html"))
     assert text and HOSTILE in text.get_content().replace("\r\n", "\n")
     assert html and "&lt;script&gt;alert(1)" in html.get_content() and "<script" not in html.get_content()
+
+
+async def test_the_list_shows_past_meetings_or_those_of_one_series(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    rounds = replace(SERIES, slug="rounds", title="Case rounds", rule="FREQ=MONTHLY;BYDAY=1MO")
+    installation.series = (SERIES, rounds)
+    app = make_app(installation)
+    ann._transport = ann._transport.__class__(app, client=("127.0.0.1", 50_000))  # type: ignore[call-arg]
+    for query, shown in (("", (True, True)), ("series=rounds", (False, True)), ("series=x", (True, True))):
+        page = (await ann.get(f"/convenor/meetings?{query}")).text
+        found = (f'href="/convenor/meetings/{KEY}"' in page, "/convenor/meetings/rounds/2026-12-07" in page)
+        assert found == shown, query
+    past = (await ann.get("/convenor/meetings?past=1&series=rounds")).text
+    assert 'aria-current="page">Past' in past and "There is none." in past

@@ -55,6 +55,8 @@ async def test_a_mail_in_advance_leads_by_signing_in_to_a_page_that_holds_and_re
     home = (await browser.get("/convenor/")).text
     assert "is on hold: nobody gets it." in home and f'href="{link}">Release it or drop it' in home
     assert '<span class="tag caution">On hold</span>' in home
+    for path in ("/convenor/notices", link.replace("planned", "notices")):
+        assert "On hold" in (await browser.get(path)).text
     await installation.live(datetime(2026, 11, 19, 10, tzinfo=UTC))
     assert not await installation.reports(policy="day-before", state="sent")
     assert "what is due leaves at once" in (await browser.get(link)).text

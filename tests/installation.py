@@ -22,6 +22,7 @@ from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Kind, Policy
 from scheduler.domain.token import Keys
 from scheduler.service import form_queue
+from scheduler.service.advance_notices import AdvanceNotices
 from scheduler.service.inbound import count_refusals
 from scheduler.service.join_requests import remind_convenors
 from scheduler.service.planner import Planner, Tick
@@ -93,6 +94,7 @@ class Installation:
     rate: float = 0
     community: Community = COMMUNITY
     limits: RateLimits | None = None
+    preflight: timedelta | None = None
 
     def __post_init__(self) -> None:
         self.keys = Keys(b"k" * 32)
@@ -131,6 +133,9 @@ class Installation:
             archive_after=RETENTION.archive,
             longest_outage=LONGEST_OUTAGE,
             rate=self.rate,
+            tell_convenors=AdvanceNotices(
+                self.database, series=self.series, policies=self.policies, preflight=self.preflight
+            ).plan,
             daily=self._daily,
         )
 
@@ -225,7 +230,7 @@ class Installation:
             )
             for entry in (read_outbox(self.mail, newest=100_000) if self.mail.exists() else [])
         ]
-        return sorted(messages, key=lambda mail: (str(mail["Date"]), str(mail["To"])))
+        return sorted(messages, key=lambda mail: (mail["Date"].datetime, str(mail["To"])))
 
 
 def address_of(name: str) -> str:

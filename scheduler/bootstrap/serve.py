@@ -32,6 +32,7 @@ from scheduler.bootstrap.worker import (
 from scheduler.delivery.send.metrics import MeteredTransport
 from scheduler.domain.errors import Problem
 from scheduler.domain.zone import tzdata_version
+from scheduler.service.advance_notices import AdvanceNotices
 from scheduler.service.alerts import AlertNotifier
 from scheduler.service.convenors import appoint_first
 from scheduler.service.form_queue import run_form_queue
@@ -77,6 +78,12 @@ def make_planner(parts: Parts) -> Planner:
         archive_after=parts.settings.retention.archive,
         longest_outage=parts.settings.watch.longest_outage,
         rate=parts.settings.mail.rate,
+        tell_convenors=AdvanceNotices(
+            parts.database,
+            series=parts.series,
+            policies=parts.policies,
+            preflight=parts.settings.convenors.preflight,
+        ).plan,
         daily=daily,
     )
 

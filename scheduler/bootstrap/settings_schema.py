@@ -33,6 +33,7 @@ from scheduler.domain.policy import Kind, Policy
 from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.visitor import Networks
 from scheduler.domain.zone import require_zone
+from scheduler.service.advance_notices import LONGEST_PREFLIGHT
 from scheduler.service.retention import Retention
 from scheduler.store.age_files import parse_recipient
 from scheduler.store.database import parse_url
@@ -158,6 +159,10 @@ def read_lead(value: Any) -> Any:
         return parse_duration(value) if isinstance(value, str) else value
     except Problem as problem:
         raise ValueError(problem) from None
+
+
+def read_preflight(value: Any) -> Any:
+    return None if value == "" else read_lead(value)
 
 
 def read_links(value: Any) -> Any:
@@ -431,6 +436,10 @@ class MembershipTable(Table):
 class ConvenorsTable(Table):
     first: list[Address] = Field(description="a list of email addresses")
     hold_minutes: int = Field(ge=0, le=1440, description="a whole number of minutes from 0 to 1440")
+    preflight: Annotated[
+        Annotated[timedelta, Ge(timedelta(hours=1)), Le(LONGEST_PREFLIGHT)] | None,
+        BeforeValidator(read_preflight),
+    ] = Field(description='a length of time from 1h to 2d, such as "1d"; "" for none')
 
 
 class SeriesTable(Table):

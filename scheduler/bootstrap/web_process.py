@@ -239,6 +239,7 @@ def _make_app(parts: Parts, sender: Sender) -> tuple[Starlette, Metrics]:
         admits=settings.membership.is_open,
         embedded_by=settings.web.embedded_by,
         hold=timedelta(minutes=settings.convenors.hold_minutes),
+        rate=settings.mail.rate,
         trusted_proxies=settings.web.proxies,
         form_limits=FormLimits(total=settings.web.form_mails_an_hour),
         sender_faults=sender.faults,

@@ -76,6 +76,7 @@ def _document(state: ServiceHealth, troubles: list[str], rate: float) -> dict[st
         "deliveries": state.deliveries,
         "failures": state.failures,
         "suppressed": state.suppressed,
+        "on_hold": [notice.id for notice in state.on_hold],
         "to_review": state.to_review,
         "rate": round(rate, 1),
         **instants,
@@ -105,6 +106,11 @@ def _print_state(state: ServiceHealth, troubles: list[str], rate: float, warning
         typer.echo(f"waiting:     since {state.oldest_waiting:%Y-%m-%d %H:%M} UTC")
     if state.last_backup:
         typer.echo(f"last backup: {state.last_backup:%Y-%m-%d %H:%M} UTC")
+    for notice in state.on_hold:
+        typer.echo(
+            f"on hold:     notice {notice.id}, {notice.policy or notice.kind} of {notice.occurrence}; "
+            f"`notice release {notice.id}` sends it, `notice drop {notice.id}` drops it"
+        )
     for warning in warnings:
         typer.echo(f"warning:     {warning}")
     for trouble in troubles:

@@ -37,6 +37,7 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Occurrence, slugs_by_choice
 from scheduler.domain.placeholder import suggest
 from scheduler.domain.table import decode_text
+from scheduler.service import holds
 from scheduler.service import notices as notice_service
 from scheduler.service.health import is_served
 from scheduler.service.members import find_member
@@ -264,10 +265,12 @@ def _row(
         "created_utc": notice.created_at.isoformat(),
         "expires_utc": notice.expires.isoformat(),
         "stopped": notice.stopped_at is not None,
+        "on_hold": notice.held_at is not None,
         "withdrawn": notice.unwanted or "",
         "deliveries": states,
         "due_utc": first,
         "last_due_utc": last,
+        "about": notice.occurrence or notice.subject or (notice.details or {}).get("occurrence", ""),
     }
 
 
@@ -298,19 +301,19 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
 
 def _document(row: dict[str, object]) -> dict[str, object]:
     """Return the row as --json prints it."""
-    return {name: value for name, value in row.items() if name not in ("due_utc", "last_due_utc")}
+    return {name: value for name, value in row.items() if name not in ("due_utc", "last_due_utc", "about")}
 
 
 def _print_row(row: dict[str, object]) -> None:
     states = row["deliveries"]
     assert isinstance(states, dict)
-    about = row["occurrence"] or row["subject"]
     flags = " (stopped)" if row["stopped"] else f" ({row['withdrawn']})" if row["withdrawn"] else ""
+    flags = flags or (" (on hold)" if row["on_hold"] else "")
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no deliveries yet"
     first, last = (str(row[name] or "")[:16].replace("T", " ") for name in ("due_utc", "last_due_utc"))
     when = "not due" if not first else f"{first} UTC" if first == last else f"{first} to {last} UTC"
     what = row["kind"] if row["policy"] in (None, row["kind"]) else f"{row['kind']} {row['policy']}"
-    typer.echo(f"{row['id']:>5}  {what:<22}  {when:<40}  {about}{flags}: {counts}")
+    typer.echo(f"{row['id']:>5}  {what:<22}  {when:<40}  {row['about']}{flags}: {counts}")
 
 
 def _id(text: str) -> int:
@@ -352,6 +355,53 @@ def stop(context: typer.Context, notice: str) -> None:
 
     states = command_context(context).run(act)
     typer.echo(f"stopped: {states.get('withdrawn', 0)} withdrawn, {states.get('sent', 0)} already sent")
+
+
+@app.command()
+def hold(context: typer.Context, notice: str) -> None:
+    """Hold what a policy is about to send, until you release or drop it; it expires all the same."""
+
+    async def act(parts: Parts) -> Notice:
+        return await holds.hold(parts.database, _id(notice), now=parts.clock.now(), by=command_line_user())
+
+    held = command_context(context).run(act)
+    typer.echo(
+        f"notice {held.id} is on hold: `notice release {held.id}` sends it, `notice drop {held.id}` drops it; "
+        f"it expires at {held.expires:%Y-%m-%d %H:%M} UTC"
+    )
+
+
+@app.command()
+def release(context: typer.Context, notice: str, yes: Yes = False) -> None:
+    """Let a notice be sent that is on hold; what is due of it leaves at once."""
+
+    async def count(parts: Parts) -> int:
+        async with parts.database.read() as connection:
+            states = await reports.states(connection, _id(notice))
+            due = (await notices.due_spans(connection, _id(notice))).get(_id(notice))
+        return states.get("queued", 0) if due and due[0] <= parts.clock.now() else 0
+
+    async def act(parts: Parts) -> Notice:
+        return await holds.release(parts.database, _id(notice), now=parts.clock.now(), by=command_line_user())
+
+    if (number := command_context(context).run(count)) > 1:
+        confirm(
+            f"Release notice {notice}, which is due, to {counted(number, 'member')}?",
+            yes=yes,
+            otherwise=f"this mails up to {number} members; give --yes to send without being asked",
+        )
+    released = command_context(context).run(act)
+    typer.echo(f"notice {released.id} is no longer on hold; `plan` shows when it is sent")
+
+
+@app.command()
+def drop(context: typer.Context, notice: str) -> None:
+    """Drop a notice that is on hold: nobody else gets it."""
+
+    async def act(parts: Parts) -> Notice:
+        return await holds.drop(parts.database, _id(notice), now=parts.clock.now(), by=command_line_user())
+
+    typer.echo(f"notice {command_context(context).run(act).id} is dropped; nobody else gets it")
 
 
 @app.command("resend-missed")

@@ -32,6 +32,7 @@ from scheduler.cli.preview import PreviewFor, show_preview
 from scheduler.domain.code_page import require_encoding
 from scheduler.domain.errors import Refused, SettingsProblem
 from scheduler.domain.occurrence import OccurrenceKey, Series, slugs_by_choice
+from scheduler.service import follow_ups
 from scheduler.service import occurrences as occurrence_service
 from scheduler.service.members import find_member
 from scheduler.service.occurrence_import import import_programme, read_programme
@@ -64,6 +65,7 @@ def amend(
     key: Key,
     topic: Annotated[str | None, typer.Option(help="The topic.")] = None,
     speakers: Annotated[str | None, typer.Option(help="The speakers.")] = None,
+    description: Annotated[str | None, typer.Option(help="A few sentences on what it is about.")] = None,
     link: Annotated[str | None, typer.Option(metavar="URL", help="The link of the online room.")] = None,
     move_to: Annotated[
         str | None, typer.Option(metavar='"YYYY-MM-DD HH:MM"', help="The new time, in the home zone.")
@@ -94,6 +96,7 @@ def amend(
         change = occurrence_service.Change(
             topic=topic,
             speakers=speakers,
+            description=description,
             link=link,
             cancel=cancel,
             restore=restore,
@@ -103,7 +106,7 @@ def amend(
 
     if change == occurrence_service.Change():
         raise SettingsProblem(
-            "nothing to change; give --topic, --speakers, --link, --move-to, --cancel or --restore"
+            "nothing to change; give --topic, --speakers, --description, --link, --move-to, --cancel or --restore"
         )
     if tell is False and (text or hold):
         raise SettingsProblem("--message and --hold only apply to a mail; give --tell, not --no-tell")
@@ -293,6 +296,46 @@ def tell(
     command_context(context).run(act)
 
 
+@app.command("follow-up")
+def follow_up(
+    context: typer.Context,
+    key: Key,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Send the recording, slides and notes of a meeting that is over to the followers of its series, once."""
+    with usage():
+        OccurrenceKey.parse(key)
+
+    async def count(parts: Parts) -> int:
+        series = _series_by_slug(parts)
+        return (
+            await follow_ups.find_follow_up(parts.database, series, key, now=parts.clock.now())
+        ).recipients
+
+    async def act(parts: Parts) -> None:
+        notice = await follow_ups.send_follow_up(
+            parts.database,
+            _series_by_slug(parts),
+            parts.policies,
+            key,
+            now=parts.clock.now(),
+            by=command_line_user(),
+        )
+        typer.echo(f"notice {notice.notice} goes to {counted(notice.recipients, 'member')}")
+
+    number = command_context(context).run(count)
+    if dry_run:
+        typer.echo(f"would go to {counted(number, 'member')}; nothing was sent")
+        return
+    confirm(
+        f"Send the follow-up of {key} to {counted(number, 'member')}?",
+        yes=yes,
+        otherwise=f"this mails {counted(number, 'member')}; give --yes to send without being asked",
+    )
+    command_context(context).run(act)
+
+
 @app.command()
 def answers(
     context: typer.Context,
@@ -348,13 +391,14 @@ def import_(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE.csv", help="Columns: occurrence or date; topic, speakers, link, materials."
+            metavar="FILE.csv",
+            help="Columns: occurrence or date; topic, speakers, description, link, materials.",
         ),
     ],
     yes: Yes = False,
     encoding: Encoding = None,
 ) -> None:
-    """Import topics, speakers, links and materials of many meetings from a table; tell nobody."""
+    """Import topics, speakers, descriptions, links and materials of many meetings from a table; tell nobody."""
     with usage():
         codec = require_encoding(encoding, "--encoding") if encoding else None
     try:

@@ -66,6 +66,7 @@ def plan(
                     "expires_utc": row.expires.isoformat(),
                     "zone": row.zone,
                     "recipients": row.recipients,
+                    **({"on_hold": True} if row.on_hold else {}),
                 }
                 for row in rows
             ]
@@ -161,6 +162,9 @@ def show_plan(rows: Sequence[ScheduledSend], *, rate: float, zones: bool, now: d
         pace = f"starts {_minute(first)}  ends {_minute(last)}  " if rate else ""
         late = "  LATE" if any(span.late for span in spans) else ""
         note = "  TOO LATE FOR SOME" if any(span.misses for span in spans) else late
+        if line[0].forecast.on_hold:
+            held = line[0].forecast.number
+            note = f"  ON HOLD: `notice release {held}` sends it, `notice drop {held}` drops it"
         number = sum(row.forecast.recipients for row in line)
         when = _range([max(row.forecast.due, now) for row in line], now=now)
         names = [row.forecast.zone for row in line]
@@ -168,7 +172,7 @@ def show_plan(rows: Sequence[ScheduledSend], *, rate: float, zones: bool, now: d
         typer.echo(
             f"{when:<{20 if zones else 40}}  {pace}{number:>7}  {name_of(line[0].forecast)}  {zone}{note}"
         )
-    number = sum(row.forecast.recipients for row in rows)
+    number = sum(row.forecast.recipients for row in rows if not row.forecast.on_hold)
     typer.echo(f"{number} mails in all{f', at {rate:g} a second' if rate else ''}; nothing was sent")
 
 

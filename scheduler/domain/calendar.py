@@ -411,6 +411,7 @@ def _description(
     paragraphs = (
         "This meeting is cancelled." if occurrence.cancelled else "",
         "\n".join(f"{label}: {text}" for label, text in facts.items() if text),
+        occurrence.description,
         series.description,
         f"About this meeting: {page}",
     )

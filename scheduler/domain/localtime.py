@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from dateutil.relativedelta import relativedelta
 
 from scheduler.domain.occurrence import Occurrence, Preceding, Series, in_gap, instant
+from scheduler.domain.policy import Kind, Policy
 from scheduler.domain.recurrence import rule_in_words
 from scheduler.domain.zone import city, known_zone
 
@@ -201,6 +202,21 @@ def format_length(minutes: int) -> str:
         return "an hour and a half" if hours == 1 else f"{_number(hours)} and a half hours"
     whole = "an hour" if hours == 1 else f"{_number(hours)} hours"
     return f"{whole} and {rest} minutes" if rest else whole
+
+
+def format_timing(policy: Policy, cycle: HourCycle) -> str:
+    """Return when a notice of a policy is due, in words: `an hour before the start`, `on the day before, at 09:00`. A
+    time of day is that of each member's own zone."""
+    event, direction = ("end", "after") if policy.kind is Kind.FOLLOW_UP else ("start", "before")
+    if policy.span is not None:
+        minutes = int(policy.span.total_seconds()) // 60
+        days = _number(minutes // 1440) + " days" if minutes % 1440 == 0 and minutes > 1440 else ""
+        return f"{days or format_length(minutes)} {direction} the {event}"
+    assert policy.at is not None
+    day = {0: "on the day", 1: f"on the day {direction}"}.get(
+        policy.days or 0, f"{_number(policy.days or 0)} days {direction}"
+    )
+    return f"{day}, at {format_clock(datetime.combine(date.min, policy.at), cycle)}"
 
 
 def format_rule(series: Series, cycle: HourCycle) -> str:

@@ -178,6 +178,7 @@ class Occurrence:
     orphaned: bool = False
     topic: str = ""
     speakers: str = ""
+    description: str = ""
     link: str = ""
     materials: str = ""
     revision: int = 0

@@ -27,6 +27,8 @@ class Kind(StrEnum):
     UPDATE = "update"
     CANCELLATION = "cancellation"
     NOTICE = "notice"
+    PREFLIGHT = "preflight"
+    ROOM_MISSING = "room-missing"
     CONFIRMATION = "confirmation"
     ALREADY_MEMBER = "already-member"
     WELCOME = "welcome"
@@ -45,6 +47,8 @@ CHANGES = (Kind.UPDATE, Kind.CANCELLATION)
 """The kinds that announce a convenor's change to a meeting."""
 MEETING = (*PLANNED, *CHANGES)
 """The kinds that are about one meeting."""
+TO_CONVENORS = (Kind.PREFLIGHT, Kind.ROOM_MISSING)
+"""The kinds that tell convenors what they need to know before a notice or a meeting."""
 REPLIES = (
     Kind.CONFIRMATION,
     Kind.ALREADY_MEMBER,

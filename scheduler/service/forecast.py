@@ -34,7 +34,8 @@ class Forecast:
     """One due instant of a notice. All instants are in UTC.
 
     `zone` is None if one instant serves all zones. `ready` is the instant from which the first of its deliveries may
-    be sent, None if there is no delivery yet. `number` is the notice's number if the notice exists.
+    be sent, None if there is no delivery yet. `number` is the notice's number if the notice exists. If it is `on_hold`,
+    nothing of it is sent until a convenor releases it.
     """
 
     notice: str
@@ -48,6 +49,7 @@ class Forecast:
     ready: datetime | None = None
     number: int | None = None
     subject: str = ""
+    on_hold: bool = False
 
 
 async def forecast(
@@ -68,7 +70,11 @@ async def forecast(
         by_choice = slugs_by_choice(series)
         waiting = await reports.waiting_by_zone(connection)
         dues = await notices.dues_of_open(connection)
-        wants = await _wants(connection, series, policies, stored, zones=zones, until=until, now=now)
+        wants = [
+            want
+            for want in await _wants(connection, series, policies, stored, zones=zones, until=until, now=now)
+            if not (want.identity in open_notices and open_notices[want.identity].frozen)
+        ]
         recent = [occurrence for occurrence in stored if occurrence.ends > now - horizon(policies)]
         invited = {want.occurrence for want in wants if want.kind is Kind.INVITATION}
         waits = {
@@ -93,7 +99,11 @@ async def forecast(
             )
         ]
         for notice in open_notices.values():
-            if notice.kind not in PLANNED and not notice.stopped_at and not notice.unwanted:
+            if (
+                (notice.kind not in PLANNED or notice.frozen)
+                and not notice.stopped_at
+                and not notice.unwanted
+            ):
                 rows += _published_rows(notice, waiting.get(notice.id, {}), dues.get(notice.id, {}))
     chosen = [row for row in rows if row.expires > now and since <= max(row.due, now) and row.due <= until]
     return sorted(chosen, key=lambda row: (row.due, row.notice, row.zone or ""))
@@ -197,6 +207,8 @@ async def _planned_rows(
                     zone=None if zone == EVERY_ZONE else zone,
                     recipients=count,
                     ready=ready,
+                    number=number,
+                    on_hold=notice is not None and notice.held_at is not None,
                 )
             )
 
@@ -248,6 +260,7 @@ def _published_rows(
                     ready=min(group.ready for group in fanned_out),
                     number=notice.id,
                     subject=notice.subject,
+                    on_hold=notice.held_at is not None,
                 )
             )
     return rows

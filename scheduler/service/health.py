@@ -15,6 +15,7 @@ from scheduler.store import members, notices, occurrences, returns, service_stat
 from scheduler.store.database import OUTAGES, Database
 from scheduler.store.ledger import corrections, reports
 from scheduler.store.ledger.corrections import WronglyTold
+from scheduler.store.notices import Notice
 from scheduler.store.outage import Outage, outage_of
 
 TICK_OVERDUE = timedelta(seconds=90)
@@ -35,7 +36,8 @@ class ServiceHealth:
     that were only counted because too many wait, `turned_away` the recent ones that were refused for the sender's
     reputation or policy. `wrongly_told` is a line for each meeting whose local time was changed by new zone data after
     members were told. `forms_limited` says that visitors asked for too much mail by forms; empty if not. `unbacked`
-    says that no backup has succeeded for too long; empty if one has, or if none are made.
+    says that no backup has succeeded for too long; empty if one has, or if none are made. `on_hold` are the notices
+    that convenors hold.
     """
 
     last_tick: datetime | None
@@ -53,11 +55,17 @@ class ServiceHealth:
     to_review: int
     turned_away: int
     unkept: int = 0
-    wrongly_told: tuple[str, ...] = ()
+    wrongly_told: tuple["WrongHour", ...] = ()
     forms_limited: str = ""
     unbacked: str = ""
     last_backup: datetime | None = None
     rehearsed: datetime | None = None
+    on_hold: tuple[Notice, ...] = ()
+
+    def is_overdue(self, now: datetime) -> bool:
+        """Return whether the work of `serve` is not getting done; a wrong clock stops it on purpose."""
+        by_clock = self.pause is not None and self.pause.reason in BY_CLOCK
+        return not by_clock and _is_overdue(self.last_tick, now)
 
     def lag(self, now: datetime) -> timedelta:
         """Return how long mail that could be sent has been waiting."""
@@ -66,9 +74,7 @@ class ServiceHealth:
     def troubles(self, now: datetime, *, late: timedelta = LATE) -> list[str]:
         """Return what is wrong, a line each; empty if all is well. A lag above `late` counts as wrong."""
         lines = [self.unwritable] if self.unwritable else []
-        # A wrong clock stops the ticks too.
-        by_clock = self.pause is not None and self.pause.reason in BY_CLOCK
-        if not by_clock and _is_overdue(self.last_tick, now):
+        if self.is_overdue(now):
             lines.append(
                 "`serve` is running, but its work is not getting done: see its log"
                 if self.served
@@ -82,7 +88,7 @@ class ServiceHealth:
             lines.append(_turned_away(self.turned_away))
         if self.unkept:
             lines.append(f"{_RETURNS_FULL}; so far {self.unkept} were only counted")
-        lines += self.wrongly_told
+        lines += map(str, self.wrongly_told)
         if self.forms_limited:
             lines.append(self.forms_limited)
         if self.unbacked:
@@ -109,7 +115,19 @@ async def _turned_away_lately(connection: AsyncConnection, now: datetime) -> int
     return await returns.count(connection, "policy", since=now - POLICY_REMEMBERED)
 
 
-async def _wrongly_told(connection: AsyncConnection, now: datetime) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class WrongHour:
+    """A coming meeting whose local time members were told before new zone data changed it. Its text says what to do on
+    the command line, too."""
+
+    occurrence: str
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.words}; `occurrence tell {self.occurrence}` sends the update"
+
+
+async def _wrongly_told(connection: AsyncConnection, now: datetime) -> list[WrongHour]:
     """Return a line for each coming meeting whose local time members were told before new zone data changed it."""
     lines = []
     for key in await corrections.outdated_occurrences(connection):
@@ -121,7 +139,7 @@ async def _wrongly_told(connection: AsyncConnection, now: datetime) -> list[str]
     return lines
 
 
-def _say_wrongly_told(key: str, groups: Sequence[WronglyTold]) -> str:
+def _say_wrongly_told(key: str, groups: Sequence[WronglyTold]) -> WrongHour:
     count_by_change: Counter[tuple[str, str, str]] = Counter()
     for group in groups:
         count_by_change[group.zone, group.told, group.right] += group.members
@@ -138,9 +156,10 @@ def _say_wrongly_told(key: str, groups: Sequence[WronglyTold]) -> str:
     if others := len(count_by_change) - len(changes):
         changes.append(f"and those of {others} more zone{'' if others == 1 else 's'}")
     total = count_by_change.total()
-    return (
+    return WrongHour(
+        key,
         f"{key}: new zone data has changed the local time that {total} member{' was' if total == 1 else 's were'} "
-        f"told ({'; '.join(changes)}); `occurrence tell {key}` sends the update"
+        f"told ({'; '.join(changes)})",
     )
 
 
@@ -166,7 +185,7 @@ async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelt
     if await returns.discarded(connection):
         troubles_by_kind["returns"] = _RETURNS_FULL
     if lines := await _wrongly_told(connection, now):
-        troubles_by_kind["told"] = "; ".join(lines)
+        troubles_by_kind["told"] = "; ".join(map(str, lines))
     if words := form_limit_problem(await service_state.read(connection, service_state.FORMS_LIMITED), now):
         troubles_by_kind["forms"] = words
     if words := backup_trouble(await service_state.read(connection, service_state.BACKUPS), now):
@@ -233,6 +252,7 @@ async def health(database: Database, now: datetime, *, unwritable: Outage | None
             unbacked=backup_trouble(backups, now),
             last_backup=service_state.as_instant((backups or {}).get("succeeded")),
             rehearsed=service_state.as_instant(rehearsed),
+            on_hold=tuple(notice for notice in await notices.on_hold(connection) if notice.expires > now),
         )
 
 

@@ -1,19 +1,20 @@
-"""Import a table of topics, speakers, links and materials, one meeting a row."""
+"""Import a table of topics, speakers, descriptions, links and materials, one meeting a row."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.code_page import Guess
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.occurrence import OccurrenceKey, Series
 from scheduler.domain.table import open_table
-from scheduler.service.occurrences import Change, amend
+from scheduler.service.occurrences import DETAILS, Change, amend
 from scheduler.service.workbook import as_csv
 from scheduler.store.database import Database
 
-COLUMNS = ("topic", "speakers", "link", "materials")
+COLUMNS = DETAILS
 _HEADINGS = {"occurrence", "date", *COLUMNS}
 
 
@@ -55,8 +56,8 @@ def read_programme(data: bytes, *, series: Sequence[str], encoding: str | None =
             cells = {name: cell.strip() for name, cell in zip(names, record.cells, strict=False)}
             key = cells.get("occurrence") or _only_series(series) + "/" + cells.get("date", "")
             OccurrenceKey.parse(key)
-            topic, speakers, link, materials = (cells.get(name) or None for name in COLUMNS)
-            change = Change(topic=topic, speakers=speakers, link=link, materials=materials)
+            values: Mapping[str, Any] = {name: cells.get(name) or None for name in COLUMNS}
+            change = Change(**values)
             rows.append(Row(record.line, key, change))
         except Problem as problem:
             problems.append(f"line {record.line}: {problem}")

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -33,6 +34,12 @@ from scheduler.store import answers, audit, members, notices, occurrences, servi
 from scheduler.store.database import Database
 from scheduler.store.ledger import corrections, lifecycle, reports
 
+DETAILS = ("topic", "speakers", "description", "link", "materials")
+"""What convenors say about a meeting. Changing it makes a new revision, but no new SEQUENCE in calendars."""
+
+LONGEST_DESCRIPTION = 4_000
+"""In characters: it is part of the feed, for each meeting."""
+
 _CANCELLED = "meeting-cancelled"
 _NIGHT_BEGINS, _NIGHT_ENDS = time(23), time(6)
 
@@ -43,6 +50,7 @@ class Change:
 
     topic: str | None = None
     speakers: str | None = None
+    description: str | None = None
     link: str | None = None
     materials: str | None = None
     move_to: datetime | None = None
@@ -55,6 +63,7 @@ class Change:
         for name, check in (
             ("topic", require_line),
             ("speakers", require_line),
+            ("description", partial(require_prose, longest=LONGEST_DESCRIPTION)),
             ("materials", require_prose),
         ):
             value = getattr(self, name)
@@ -246,7 +255,7 @@ def _for_log(occurrence: Occurrence) -> dict[str, Any]:
     return {
         "start": f"{home_wall(occurrence)} {occurrence.zone}",
         "cancelled": occurrence.cancelled,
-        **{name: getattr(occurrence, name) for name in ("topic", "speakers", "link", "materials")},
+        **{name: getattr(occurrence, name) for name in DETAILS},
     }
 
 
@@ -260,7 +269,7 @@ async def _was_told_cancelled(connection: AsyncConnection, key: str) -> bool:
 def _changed(before: Occurrence, change: Change, *, now: datetime, told_cancelled: bool) -> Occurrence:
     values: dict[str, Any] = {
         name: value
-        for name in ("topic", "speakers", "link", "materials")
+        for name in DETAILS
         if (value := getattr(change, name)) is not None and value != getattr(before, name)
     }
     retimed = False
@@ -560,11 +569,15 @@ def effect_by_place(
 
 def require_message(text: str) -> str:
     """Return a convenor's words that begin a mail. Raises Refused if they are empty or not allowed."""
-    words = require_prose(text, "--message")
+    try:
+        words = require_prose(text, "the text")
+    except Refused as refusal:
+        raise Refused(refusal.message, option="--message") from None
     if not words.strip():
-        raise Refused("--message is empty; write what to say, or leave it out")
+        raise Refused("the text is empty; write what to say, or leave it out", option="--message")
     if used := known_placeholders("", words):
-        raise Refused(f"--message: {{{used[0].name}}} is filled in only in notices; leave it out")
+        name = used[0].name
+        raise Refused(f"{{{name}}} is filled in only in notices; leave it out", option="--message")
     return words
 
 

@@ -81,13 +81,17 @@ class Planner:
         archive_after: timedelta,
         longest_outage: timedelta,
         rate: float = 0,
+        tell_convenors: Callable[[datetime], Awaitable[datetime | None]] | None = None,
         daily: Callable[[datetime], Awaitable[None]] | None = None,
     ) -> None:
         """`archive_after` is how long after its end a notice's deliveries move to the archive, some with each tick.
         A start later than the last tick by more than `longest_outage` pauses sending. `rate` is the relay's, in
-        messages a second (0: no limit). `daily` is called once a day, except while sending is paused."""
+        messages a second (0: no limit). Except while sending is paused, each tick calls `tell_convenors`, which returns
+        when it has something to do next, and `daily` is called once a day."""
         self._archive_after = archive_after
         self._daily = daily
+        self._tell_convenors = tell_convenors
+        self._convenors_due: datetime | None = None
         self._database = database
         self._clock = clock
         self._series = {each_series.slug: each_series for each_series in series}
@@ -136,6 +140,9 @@ class Planner:
             if changed or members_changed:
                 await lifecycle.settle_changed(connection)
             await self._reconcile(connection, now, since=max(min(last or now, now), now - LONGEST_LOOK_BACK))
+        self._convenors_due = None
+        if self._tell_convenors and not pause:
+            self._convenors_due = await self._tell_convenors(now)
         await self._scheduler.look(now, ahead=FAN_OUT_AHEAD)
         fanned_out = await self._fan_out(now)
         if members_changed:
@@ -194,12 +201,21 @@ class Planner:
             followed_up = await occurrences.all_occurrences(connection, since=since - FOLLOW_UP_REACH)
         wants = await self._wants(connection, recent, zones, now, followed_up=followed_up)
         dues = await notices.dues_of_open(connection)
+        # A moved meeting has new reminders: whoever holds its last one expects no mail.
+        held = {
+            (notice.occurrence, notice.policy): notice.held_at
+            for notice in open_notices.values()
+            if notice.kind is Kind.REMINDER
+        }
         for want in wants.values():
             notice = open_notices.get(want.identity) or await notices.by_identity(connection, want.identity)
+            if notice and notice.frozen:
+                # A convenor has sent it by a button.
+                continue
             if notice and (not notice.closed_at or want.expires > now):
                 await self._update(connection, notice, want, dues.get(notice.id, {}))
             elif want.dues and not notice:
-                await _insert(connection, want, now)
+                await _insert(connection, want, now, held_at=held.get((want.occurrence, want.policy)))
         by_key = {occurrence.key: occurrence for occurrence in recent}
         followed_up_by_key = {occurrence.key: occurrence for occurrence in followed_up}
         for notice in open_notices.values():
@@ -280,7 +296,9 @@ class Planner:
         )
         if not notice.stopped_at:
             await lifecycle.requeue(connection, notice.id, by_choice=self._by_choice)
-            await notices.fan_out_again(connection, notice.id)
+            # Updates and cancellations are frozen too, but follow their audience.
+            if not notice.frozen or notice.kind in CHANGES:
+                await notices.fan_out_again(connection, notice.id)
         log.info("notice-wanted-again", notice=notice.id, kind=notice.kind, occurrence=notice.occurrence)
 
     async def _withdraw_or_retarget(
@@ -306,6 +324,10 @@ class Planner:
             return
         elif notice.kind is Kind.FOLLOW_UP and not occurrence.materials:
             reason = "no materials"
+        elif notice.frozen and not occurrence.orphaned:
+            if notice.unwanted:
+                await self._reopen(connection, notice)
+            return
         else:
             reason = "orphaned" if occurrence.orphaned else "policy"
         if notice.unwanted != reason:
@@ -499,6 +521,7 @@ class Planner:
                 await notices.next_due(connection, now),
                 await claims.next_try(connection, now),
                 self._scheduler.next_start(now),
+                self._convenors_due,
                 *self._waits_end[:1],
             ]
         return min((instant for instant in instants if instant), default=None)
@@ -510,7 +533,9 @@ async def _withdraw(connection: AsyncConnection, notice: Notice, *, reason: str)
     log.info("notice-withdrawn", notice=notice.id, reason=reason, deliveries=withdrawn)
 
 
-async def _insert(connection: AsyncConnection, want: Wanted, now: datetime) -> None:
+async def _insert(
+    connection: AsyncConnection, want: Wanted, now: datetime, *, held_at: datetime | None
+) -> None:
     number = await notices.add(
         connection,
         identity=want.identity,
@@ -521,6 +546,7 @@ async def _insert(connection: AsyncConnection, want: Wanted, now: datetime) -> N
         expires=want.expires,
         created_at=now,
         ready=True,
+        held_at=held_at,
     )
     await notices.set_dues(connection, number, want.dues)
     log.info("notice-planned", notice=number, kind=want.kind, occurrence=want.occurrence)
@@ -538,8 +564,9 @@ async def _add_local_dues(
 
 def _follows_audience(notice: Notice) -> bool:
     """Return whether members who come to be in the notice's audience later get a delivery too."""
-    follows = notice.kind in (*PLANNED, *CHANGES) and notice.ready and notice.member is None
-    return follows and not notice.unwanted and not notice.stopped_at
+    follows = notice.kind in CHANGES or (notice.kind in PLANNED and not notice.frozen)
+    is_for_one = notice.member is not None
+    return follows and not is_for_one and notice.ready and not notice.unwanted and not notice.stopped_at
 
 
 def local_due(at: str, zone: str) -> datetime:

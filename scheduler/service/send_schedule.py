@@ -27,13 +27,13 @@ class ScheduledSend:
 def load_of(row: Forecast, now: datetime) -> Load:
     """Return the load that a row of the forecast puts on the relay.
 
-    The sending of what a policy wants may begin early; a convenor's own notice never does.
+    The sending of what a policy wants may begin early; a convenor's own notice never does. What is on hold is no load.
     """
     return Load(
         due=row.due,
         expires=row.expires,
-        recipients=row.recipients,
-        soonest=row.due - MOST_EARLY if row.kind in PLANNED else row.due,
+        recipients=0 if row.on_hold else row.recipients,
+        soonest=row.due - MOST_EARLY if row.policy else row.due,
         begun=row.ready is not None and row.ready <= now,
     )
 
@@ -60,11 +60,14 @@ async def schedule_sends(
 class LateNotice:
     """A notice that is not all sent in time.
 
-    `about` names its policy and meeting, or the notice. `start` and `finish` (UTC) are when the first and last mail
-    leave. `misses` says that some members will not get it, because it will have expired (`expires`).
+    `about` names its policy and meeting, or the notice; `kind` and `occurrence` say what it is. `start` and `finish`
+    (UTC) are when the first and last mail leave. `misses` says that some members will not get it, because it will have
+    expired (`expires`).
     """
 
     about: str
+    kind: str
+    occurrence: str | None
     of_policy: bool
     recipients: int
     start: datetime
@@ -82,6 +85,8 @@ def late_notices(rows: Sequence[ScheduledSend]) -> list[LateNotice]:
     return [
         LateNotice(
             about=name_of(late[0].forecast),
+            kind=late[0].forecast.kind,
+            occurrence=late[0].forecast.occurrence,
             of_policy=late[0].forecast.kind in PLANNED,
             recipients=sum(row.forecast.recipients for row in late),
             start=min(row.span.start for row in late),
@@ -223,7 +228,8 @@ class SendScheduler:
         applied, self._applied_starts = self._applied_starts, dict(self._starts)
         dues = await notices.dues_of_open(connection)
         for notice in await notices.open_notices(connection):
-            for due in dues.get(notice.id, {}).values() if notice.kind in PLANNED else ():
+            may_be_early = notice.kind in PLANNED and not notice.frozen
+            for due in dues.get(notice.id, {}).values() if may_be_early else ():
                 key = (notice.identity, due.zone)
                 start = self._starts.get(key, due.due)
                 if not due.fanned_at or due.due <= now or key in self._begun:

@@ -70,15 +70,18 @@ async def shares_name(connection: AsyncConnection, member: Member) -> bool:
     return await connection.scalar(namesake) is not None
 
 
+_TEXTS_OF_MEETING = ("topic", "speakers", "description", "materials")
+
+
 async def texts_for_everybody(connection: AsyncConnection) -> AsyncIterator[tuple[str, str]]:
     """Yield the texts by convenors that may name anybody, in occurrences, notices and drafts: where each is, and the
     text."""
-    texts = (occurrences.c.topic, occurrences.c.speakers, occurrences.c.materials)
+    texts = [occurrences.c[name] for name in _TEXTS_OF_MEETING]
     for row in await connection.execute(select(occurrences.c.key, *texts).order_by(occurrences.c.key)):
-        yield f"the topic, speakers or materials of {row.key}", "\n".join(row[1:])
+        yield f"the topic, speakers, description or materials of {row.key}", "\n".join(row[1:])
     states = select(revisions.c.occurrence, revisions.c.state).order_by(revisions.c.occurrence)
     for key, state in await connection.execute(states):
-        values = (state.get(name, "") for name in ("topic", "speakers", "materials"))
+        values = (state.get(name, "") for name in _TEXTS_OF_MEETING)
         yield f"earlier versions of {key}", "\n".join(map(str, values))
     with_text = select(notices.c.id, notices.c.subject, notices.c.body).where(
         notices.c.member.is_(None), (notices.c.subject != "") | (notices.c.body != "")

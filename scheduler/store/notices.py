@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.policy import Kind
+from scheduler.domain.policy import TO_CONVENORS, Kind
 from scheduler.store.database import insert_into
 from scheduler.store.schema import dues, notices, told
 
@@ -16,7 +16,7 @@ from scheduler.store.schema import dues, notices, told
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """A notice as stored. `starts` is the start of its occurrence that it announces; `unwanted` says why the plan no
-    longer includes it.
+    longer includes it, and `held_at` since when a convenor holds it.
 
     A service mail is for one `member`, and goes to their own address unless it has an `address`. So is what a convenor
     sends `again`: that is the number of the notice that they were sent before. An ad-hoc notice may have placeholders
@@ -41,8 +41,10 @@ class Notice:
     frozen: bool
     ready: bool
     stopped_at: datetime | None
+    held_at: datetime | None
     unwanted: str | None
     closed_at: datetime | None
+    details: Mapping[str, Any] | None = None
     mentions: str | None = None
     again: int | None = None
 
@@ -77,6 +79,12 @@ async def open_notices(connection: AsyncConnection) -> list[Notice]:
     return [_read(row) for row in rows]
 
 
+async def on_hold(connection: AsyncConnection) -> list[Notice]:
+    """Return the notices that convenors hold and that may still be of use, the first to expire first."""
+    query = select(*_COLUMNS).where(OPEN, notices.c.held_at.is_not(None), notices.c.unwanted.is_(None))
+    return [_read(row) for row in await connection.execute(query.order_by(notices.c.expires, notices.c.id))]
+
+
 async def every(connection: AsyncConnection) -> list[Notice]:
     """Return all notices except service mails."""
     query = select(*_COLUMNS).where(notices.c.member.is_(None)).order_by(notices.c.id)
@@ -84,8 +92,9 @@ async def every(connection: AsyncConnection) -> list[Notice]:
 
 
 async def latest(connection: AsyncConnection, *, most: int) -> list[Notice]:
-    """Return the latest notices except service mails, the newest first."""
-    query = select(*_COLUMNS).where(notices.c.member.is_(None)).order_by(notices.c.id.desc()).limit(most)
+    """Return the latest notices to members except service mails, the newest first."""
+    query = select(*_COLUMNS).where(notices.c.member.is_(None), notices.c.kind.not_in(TO_CONVENORS))
+    query = query.order_by(notices.c.id.desc()).limit(most)
     return [_read(row) for row in await connection.execute(query)]
 
 

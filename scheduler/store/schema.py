@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.operators import OperatorType
 
 from scheduler.domain.occurrence import ANSWERS
-from scheduler.domain.policy import MEETING, PERSONAL, PLANNED
+from scheduler.domain.policy import MEETING, PERSONAL, PLANNED, TO_CONVENORS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -83,6 +83,7 @@ metadata = MetaData(
 _PLANNED_KINDS = tuple(kind.value for kind in PLANNED)
 _MEETING_KINDS = tuple(kind.value for kind in MEETING)
 _PERSONAL_KINDS = tuple(kind.value for kind in PERSONAL)
+_CONVENORS_KINDS = tuple(kind.value for kind in TO_CONVENORS)
 
 
 _FINAL_STATES = ("sent", "failed", "expired", "withdrawn", "skipped")
@@ -160,6 +161,7 @@ occurrences = Table(
     Column("orphaned", Boolean, nullable=False, server_default=false()),
     Column("topic", Text, nullable=False, server_default=""),
     Column("speakers", Text, nullable=False, server_default=""),
+    Column("description", Text, nullable=False, server_default=""),
     Column("link", Text, nullable=False, server_default=""),
     Column("materials", Text, nullable=False, server_default=""),
     Column("revision", Integer, nullable=False, server_default="0"),
@@ -463,6 +465,7 @@ notices = Table(
         comment="false while its deliveries are being created: nothing is sent yet",
     ),
     Column("stopped_at", Instant),
+    Column("held_at", Instant, comment="since when a convenor holds it: nothing of it is sent meanwhile"),
     Column("unwanted", String(20), comment="why the plan no longer includes it: cancelled, moved, policy, …"),
     Column("closed_at", Instant, comment="when nothing was left to do for it"),
     Column("archived_at", Instant, comment="when its last delivery was moved to past_deliveries"),
@@ -472,12 +475,21 @@ notices = Table(
         comment="the counts of its deliveries by state when it was closed",
     ),
     Column(
+        "details",
+        JSON(none_as_null=True),
+        comment="what a mail to convenors says, as it was when the mail was planned",
+    ),
+    Column(
         "mentions",
         String(60),
         comment="the meeting whose time, topic and links its placeholders show",
     ),
     Column("again", BigInteger, comment="the number of the notice that a convenor sent again to the member"),
-    _one_of("kind", *_MEETING_KINDS, "notice", *_PERSONAL_KINDS),
+    _one_of("kind", *_MEETING_KINDS, "notice", *_CONVENORS_KINDS, *_PERSONAL_KINDS),
+    CheckConstraint(
+        f"(kind IN ({_sql_list(*_CONVENORS_KINDS)})) = (details IS NOT NULL)",
+        name="to_convenors_has_details",
+    ),
     CheckConstraint(
         f"(kind IN ({_sql_list(*_MEETING_KINDS)})) = (occurrence IS NOT NULL)", name="meeting_has_occurrence"
     ),

@@ -10,8 +10,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from scheduler.domain.actor import Actor
 from scheduler.domain.locale import hour_cycle
-from scheduler.domain.localtime import describe_instant, format_date
+from scheduler.domain.localtime import HourCycle, describe_instant, format_date, format_timing
 from scheduler.domain.occurrence import OccurrenceKey, Series
+from scheduler.domain.policy import Kind, Policy
 from scheduler.service import sessions
 from scheduler.service.sessions import RECENT, Session
 from scheduler.web.site import PRIVATE, render_page, site_of
@@ -87,8 +88,9 @@ def render_console(
 ) -> HTMLResponse:
     """Return a page of the console. `active` names its part of the navigation.
 
-    The template gets the values, who is signed in, `moment`, which writes an instant in their own time, and
-    `meeting_name`, which names the meeting of a key.
+    The template gets the values, who is signed in, `moment`, which writes an instant in their own time,
+    `meeting_name`, which names the meeting of a key, and `notice_name`, which names a notice by its kind, policy and
+    subject.
     """
     session = session_of(request)
     zone, cycle = session.member.zone, hour_cycle(session.member.locale)
@@ -101,6 +103,9 @@ def render_console(
         role=session.role,
         active=active,
         moment=lambda instant: describe_instant(instant, zone=zone, cycle=cycle),
+        notice_name=partial(
+            notice_name, {policy.slug: policy for policy in site_of(request).policies}, cycle
+        ),
         meeting_name=partial(_meeting_name, site_of(request).by_slug),
         **values,
     )
@@ -112,6 +117,18 @@ def _meeting_name(all_series: Mapping[str, Series], key: str) -> str:
     series = all_series.get(parsed.series)
     title = f"{series.title}, " if series and len(all_series) > 1 else ""
     return f"{title}{format_date(parsed.date)}"
+
+
+def notice_name(
+    policies: Mapping[str, Policy], cycle: HourCycle, kind: str, policy: str | None, subject: str = ""
+) -> str:
+    """Return what to call a notice: its subject, or its kind; a reminder also by when it is due, because a meeting may
+    have several."""
+    words = subject or kind[:1].upper() + kind[1:].replace("-", " ")
+    if kind != Kind.REMINDER or not policy:
+        return words
+    known = policies.get(policy)
+    return f"{words} ({format_timing(known, cycle) if known else policy})"
 
 
 def cookie_name(connection: HTTPConnection) -> str:

@@ -4,7 +4,7 @@ Only a POST changes anything.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, Literal, cast
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import hour_cycle, own_hour_cycle, plain_locale, require_locale, with_hour_cycle
-from scheduler.domain.localtime import format_clock, format_day, format_length, format_rule
+from scheduler.domain.localtime import format_day, format_rule, format_timing
 from scheduler.domain.policy import Kind
 from scheduler.domain.text import require_line
 from scheduler.domain.token import Purpose
@@ -154,13 +154,7 @@ def _choice_label(choice: Choice, cycle: Literal["h12", "h23"]) -> str:
         return "Recordings and notes after a meeting"
     if policy is None:
         return "Occasional messages from the convenors"
-    if policy.lead is not None:
-        return f"The reminder {format_length(int(policy.lead.total_seconds()) // 60)} before the start"
-    assert policy.at is not None
-    day = {0: "on the day", 1: "on the day before"}.get(
-        policy.days_before or 0, f"{policy.days_before} days before"
-    )
-    return f"The reminder {day}, at {format_clock(datetime.combine(date.min, policy.at), cycle)} your time"
+    return f"The reminder {format_timing(policy, cycle)}{' your time' if policy.at else ''}"
 
 
 Complaints = Mapping[str, str]

@@ -58,6 +58,7 @@ class MeetingView:
     about: str
     topic: str
     speakers: str
+    description: str
     materials: str
     url: str
     calendar_url: str
@@ -272,6 +273,7 @@ def _meeting_view(site: Site, occurrence: Occurrence, chosen: ZoneChoice, now: d
         about=series.description,
         topic=occurrence.topic,
         speakers=occurrence.speakers,
+        description=occurrence.description,
         materials=occurrence.materials,
         url=_url(occurrence) + chosen.query,
         calendar_url=f"{_url(occurrence)}.ics",

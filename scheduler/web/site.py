@@ -42,7 +42,7 @@ class Site:
     `admits`, whoever confirms a request to join becomes a member at once. `embedded_by` names the sites that may show
     the card of the next meeting in a frame. `hold` is how long a notice waits after a convenor has pressed the button.
     `message_writer` writes previews of mails. `logo` stands in place of the community's name. `sender_faults` asks the
-    process that sends mail which of its work fails.
+    process that sends mail which of its work fails. `rate` is the relay's, in messages a second (0: no limit).
     """
 
     community: Community
@@ -59,6 +59,7 @@ class Site:
     hold: timedelta
     templates: Environment
     message_writer: MessageWriter
+    rate: float
     logo: Logo | None = None
     feed_cache: FeedCache
     rate_limiter: RateLimiter

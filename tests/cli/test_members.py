@@ -398,5 +398,5 @@ def test_erasing_says_what_was_removed_and_where_the_name_still_is(
     assert command("occurrence", "amend", key, "--speakers", "Ann Smith", "--no-tell").code == 0
     said = command("members", "erase", "ann@example.org", "--yes").out.splitlines()
     assert said[0] == "erased, with 1 returned message naming them"
-    assert f"still named in: the topic, speakers or materials of {key}" in said
+    assert f"still named in: the topic, speakers, description or materials of {key}" in said
     assert "no message needs review" in command("returns", "list").out

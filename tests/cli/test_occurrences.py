@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -46,6 +47,17 @@ def test_a_change_shows_at_once_and_mails_nobody(command: Command, amend: Callab
     assert (done.code, done.out.splitlines()[-1]) == (0, "nobody was told")
     assert meeting(command) == ("2026-11-19T18:00:00+00:00", "scheduled", "Hope")
     assert notices(command) == []
+
+
+def test_a_description_is_one_more_revision_and_may_be_taken_away_again(
+    command: Command, amend: Callable[..., Ended]
+) -> None:
+    assert amend("--description", "An hour on hope.", "--no-tell").code == 0
+    assert "An hour on hope." in command("feed").out
+    assert amend("--description", "", "--no-tell").code == 0
+    assert "An hour on hope." not in command("feed").out
+    refused = amend("--description", "x" * 4001, "--no-tell")
+    assert refused.code == 2 and "at most 4000" in refused.err
 
 
 def test_a_move_is_by_the_home_clock_and_keeps_the_key(command: Command, amend: Callable[..., Ended]) -> None:
@@ -365,3 +377,18 @@ def test_telling_later_of_a_change_says_how_many_and_asks(
     assert "tells 4 members" in told.out
     assert "We found a *topic*." in command("notice", "show", told.out.split()[1]).out
     assert "already tells members about it" in command("occurrence", "tell", KEY, "--yes").err
+
+
+def test_the_follow_up_is_sent_once_when_the_meeting_is_over_and_has_materials(
+    command: Command, folder: Path, serve_once: Callable[[], None], clock: time_machine.Traveller
+) -> None:
+    (folder / "recordings.csv").write_text(f"occurrence,materials\n{KEY},https://www.example.org/recording\n")
+    assert command("occurrence", "import", "recordings.csv").code == 0
+    assert "not over yet" in command("occurrence", "follow-up", KEY, "--yes").err
+    clock.move_to(datetime(2026, 11, 20, 12, tzinfo=UTC))
+    serve_once()
+    assert "would go to 4 members" in command("occurrence", "follow-up", KEY, "--dry-run").out
+    assert command("occurrence", "follow-up", KEY).code == 2
+    assert "goes to 4 members" in command("occurrence", "follow-up", KEY, "--yes").out
+    again = command("occurrence", "follow-up", KEY, "--yes")
+    assert again.code == 1 and "is its follow-up" in again.err

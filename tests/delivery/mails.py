@@ -8,11 +8,12 @@ from pathlib import Path
 
 from icalendar import Calendar, Event
 
-from scheduler.delivery.compose.composer import Cohort, Composer, RecipientValues
+from scheduler.delivery.compose.composer import WITH_CALENDAR, Cohort, Composer, RecipientValues
 from scheduler.delivery.compose.links import links_of, purposes_of
+from scheduler.domain.advance_notice import Preflight, RoomMissing
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
-from scheduler.domain.policy import PERSONAL, Kind
+from scheduler.domain.policy import PERSONAL, TO_CONVENORS, Kind
 
 TEMPLATES = Path(__file__).parents[2] / "templates" / "email"
 DATE = datetime(2026, 11, 19, 17, tzinfo=UTC)
@@ -130,7 +131,34 @@ SERVICE_MAILS = {
     for kind in PERSONAL
     if kind is not Kind.WELCOME
 } | {"welcome": replace(REMINDER, kind=Kind.WELCOME, policy="", body="We begin on time, and end on time.")}
-EVERY_MAIL = COHORTS | SERVICE_MAILS
+CONVENORS_MAILS = {
+    "preflight": replace(
+        INVITATION,
+        kind=Kind.PREFLIGHT,
+        policy="",
+        occurrence=replace(NOVEMBER, topic=""),
+        about=Preflight(
+            notice=12,
+            kind=Kind.REMINDER,
+            policy="day-before",
+            timing="on the day before, at 09:00",
+            occurrence=NOVEMBER.key,
+            revision=1,
+            recipients=1372,
+            first=datetime(2026, 11, 17, 20, tzinfo=UTC),
+            last=datetime(2026, 11, 18, 19, tzinfo=UTC),
+            on_hold=False,
+        ),
+    ),
+    "room-missing": replace(
+        INVITATION,
+        kind=Kind.ROOM_MISSING,
+        policy="",
+        series=replace(SERIES, link=""),
+        about=RoomMissing(occurrence=NOVEMBER.key, revision=1, hours=24),
+    ),
+}
+EVERY_MAIL = COHORTS | SERVICE_MAILS | CONVENORS_MAILS
 
 ROUNDS, JOURNAL, ETHICS = (
     replace(SERIES, slug=slug, title=title, rule=rule, start=start, zone=zone)
@@ -168,8 +196,8 @@ def at(cohort: Cohort, zone: str, locale: str) -> Cohort:
 def personal(cohort: Cohort, member: RecipientValues = MEI) -> RecipientValues:
     """What is the member's own in a mail of the cohort: with a calendar part where its kind can have one."""
     occurrence = cohort.occurrence
-    calendar = occurrence and cohort.kind not in (Kind.REMINDER, Kind.WELCOME, Kind.FOLLOW_UP)
-    first = cohort.kind in (Kind.INVITATION, Kind.NOTICE, *PERSONAL)
+    calendar = occurrence and cohort.kind in WITH_CALENDAR
+    first = cohort.kind in (Kind.INVITATION, Kind.NOTICE, *PERSONAL, *TO_CONVENORS)
     return member._replace(
         zone=cohort.zone,
         locale=cohort.locale,

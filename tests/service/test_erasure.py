@@ -309,7 +309,7 @@ async def test_topics_speakers_and_notices_that_name_the_erased_are_told(tmp_pat
         done = await erase(installation)
         assert done.remaining[-1] == "draft 1"
         assert done.remaining[:2] == (
-            f"the topic, speakers or materials of {key}",
+            f"the topic, speakers, description or materials of {key}",
             f"earlier versions of {key}",
         )
         assert done.remaining[2] == f"earlier versions of {later}" and done.remaining[3].startswith("notice ")

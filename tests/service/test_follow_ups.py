@@ -1,16 +1,22 @@
 """Follow-ups after a meeting: to whom they are sent, and when."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
 
+from scheduler.domain.errors import Refused
 from scheduler.domain.policy import Kind, Policy
+from scheduler.service.follow_ups import find_follow_up, send_follow_up
 from scheduler.service.forecast import forecast
+from scheduler.service.notices import PublishedNotice
 from scheduler.service.occurrences import Change, amend
 from scheduler.service.preferences import choices
 from scheduler.store import members
+from scheduler.store.ledger import fan_out
 from tests.installation import POLICIES, Installation, address_of, open_installation
 
 KEY = "conversation-for-kindness/2026-11-19"
@@ -144,3 +150,91 @@ async def test_members_can_mute_the_follow_up_if_there_is_one(installation: Inst
     await give(installation, "Notes")
     await installation.live(at(30, 12))
     assert set(await times(installation)) == {"Bo", "Cy"}
+
+
+@pytest.fixture
+async def over(installation: Installation) -> Installation:
+    """After a meeting that has materials, where no policy sends a follow-up."""
+    installation.policies = ()
+    installation.restart()
+    await installation.live(at(20, 12))
+    await give(installation, "Notes")
+    await installation.tick()
+    return installation
+
+
+async def press(installation: Installation, recipients: int | None = None) -> PublishedNotice:
+    return await send_follow_up(
+        installation.database,
+        installation.by_slug,
+        installation.policies,
+        KEY,
+        now=installation.clock.now(),
+        hold=timedelta(minutes=2),
+        recipients=recipients,
+    )
+
+
+async def test_the_button_sends_the_follow_up_once_after_the_hold_whatever_happens(
+    over: Installation,
+) -> None:
+    with pytest.raises(Refused, match="now go to 3 members, not to 2"):
+        await press(over, 2)
+    found = await asyncio.gather(press(over, 3), press(over, 3), return_exceptions=True)
+    assert any(isinstance(one, PublishedNotice) for one in found)
+    await over.join(("Di", "Europe/London"))
+    await over.tick()
+    assert await times(over) == {}
+    with pytest.raises(Refused, match="is its follow-up"):
+        await press(over, 4)
+    over.policies = (replace(AFTER, days_after=5),)
+    over.restart()
+    await over.live(at(20, 13))
+    assert await times(over) == dict.fromkeys(("Ann", "Bo", "Cy"), at(20, 12) + timedelta(minutes=2))
+    await over.live(at(30, 12))
+    assert set(await times(over)) == {"Ann", "Bo", "Cy"}
+
+
+async def test_a_press_that_was_interrupted_sends_nothing_until_it_is_repeated(
+    over: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fan_out, "fan_out", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            await press(over)
+    await over.live(at(20, 14))
+    assert await times(over) == {}
+    await press(over)
+    await over.live(at(20, 15))
+    assert set(await times(over)) == {"Ann", "Bo", "Cy"}
+
+
+async def test_a_follow_up_by_button_waits_while_the_materials_are_gone(over: Installation) -> None:
+    await press(over)
+    await give(over, "")
+    await over.live(at(20, 14))
+    assert await over.states(kind="follow-up") == dict.fromkeys(
+        ("Ann", "Bo", "Cy"), "withdrawn: no materials"
+    )
+    await give(over, "Better notes")
+    await over.live(at(20, 15))
+    assert set(await times(over)) == {"Ann", "Bo", "Cy"}
+
+
+async def test_there_is_no_button_before_the_end_without_materials_or_where_a_policy_sends_it(
+    installation: Installation,
+) -> None:
+    await give(installation, "Notes")
+    with pytest.raises(Refused, match="not over yet"):
+        await press(installation)
+    await installation.live(at(19, 20))
+    with pytest.raises(Refused, match="is its follow-up"):
+        await press(installation)
+    earlier = "conversation-for-kindness/2026-10-15"
+    with pytest.raises(Refused, match="add them first"):
+        await find_follow_up(
+            installation.database, installation.by_slug, earlier, now=installation.clock.now()
+        )

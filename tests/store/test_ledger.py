@@ -114,6 +114,19 @@ async def ledger(database: Database) -> Ledger:
     return ledger
 
 
+async def test_what_is_on_hold_is_claimed_by_nobody_even_if_its_chunk_was_handed_out_before(
+    ledger: Ledger,
+) -> None:
+    await ledger.fan_out()
+    async with ledger.database.write() as connection:
+        (chunk,) = await claims.open_chunks(connection, NOW)
+        await notices.change(connection, ledger.notice.id, held_at=NOW)
+        assert await claims.open_chunks(connection, NOW) == []
+        assert not await connection.run_sync(claims.claim, chunk, run="run", now=NOW, limit=50)
+    await ledger.change(held_at=None)
+    assert await ledger.claim()
+
+
 async def test_fanning_out_again_creates_no_second_delivery(ledger: Ledger) -> None:
     await ledger.fan_out()
     assert await ledger.states() == ["queued", "queued"]

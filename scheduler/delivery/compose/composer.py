@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache, partial
@@ -32,14 +32,15 @@ from scheduler.delivery.compose.notice_words import isolated_in_subject, words_f
 from scheduler.delivery.compose.templates import Blanks, Templates, TextTemplate
 from scheduler.delivery.compose.wording import Meeting, as_told, describe_meeting
 from scheduler.domain.address import ascii_domain
+from scheduler.domain.advance_notice import AdvanceNotice, Preflight
 from scheduler.domain.calendar import Method, invitation, invitation_uid
 from scheduler.domain.clock import require_aware
 from scheduler.domain.community import Community
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import hour_cycle
-from scheduler.domain.localtime import LocalTime
+from scheduler.domain.localtime import LocalTime, describe_instant, format_date
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import CHANGES, MEETING, REPLIES, Kind
+from scheduler.domain.policy import CHANGES, MEETING, REPLIES, TO_CONVENORS, Kind
 from scheduler.domain.text import require_line
 from scheduler.domain.token import Purpose, leave_address
 from scheduler.domain.zone import city
@@ -60,7 +61,7 @@ class Cohort:
     were last told; `room` is the room's own address, or empty where the message does not show it. `introduces` adds a
     paragraph that says who we are, for a first mail; `again` a line that says that a convenor sent it again. `told` is
     the wall-clock time that these members were told before new zone data changed it; `shown` is the one that mails
-    showed for `before`.
+    showed for `before`. `about` is what convenors are told in advance.
 
     Raises ValueError where the values do not fit together, so that no message can invite to a cancelled meeting.
     """
@@ -82,9 +83,12 @@ class Cohort:
     followed: tuple[tuple[Series, Occurrence | None], ...] = ()
     mentions: tuple[Series, Occurrence] | None = None
     again: bool = False
+    about: AdvanceNotice | None = None
 
     def __post_init__(self) -> None:
-        needs_occurrence = self.kind in MEETING
+        needs_occurrence = self.kind in (*MEETING, *TO_CONVENORS)
+        if (self.about is not None) != (self.kind in TO_CONVENORS):
+            raise ValueError(f"{self.kind}: a mail to convenors, and no other, is about something in advance")
         may_have_occurrence = needs_occurrence or self.kind is Kind.WELCOME
         if self.occurrence and not may_have_occurrence:
             raise ValueError(f"{self.kind}: this kind has no occurrence, but got {self.occurrence.key}")
@@ -139,6 +143,18 @@ _URL = re.compile(r"(?:https?|webcal)://[!#-;=?-~]{1,900}")
 
 
 @dataclass(frozen=True, slots=True)
+class Preview:
+    """How a mail looks to one member: its subject, and its text without the foot."""
+
+    subject: str
+    text: str
+
+
+LINK_IN_PREVIEW = "[each member's own link]"
+_NAME_IN_PREVIEW = "\N{OBJECT REPLACEMENT CHARACTER}"
+
+
+@dataclass(frozen=True, slots=True)
 class _CompiledBody:
     """The headers that all messages of a cohort have in common, the body with its blanks, and the signer."""
 
@@ -176,7 +192,9 @@ class CohortMessage:
         self._purposes = purposes_of(cohort.kind, cohort.words)
         self._leave = self._purposes.index(Purpose.LEAVE)
         self._join = self._purposes.index(Purpose.JOIN) if Purpose.JOIN in self._purposes else None
-        self._unsubscribe = _unsubscribe_header(cohort, community) if cohort.kind not in REPLIES else ()
+        self._unsubscribe = (
+            _unsubscribe_header(cohort, community) if cohort.kind not in (*REPLIES, *TO_CONVENORS) else ()
+        )
 
     def message(self, personal: RecipientValues, *, date: datetime) -> bytes:
         """Return the whole message; see `pieces`."""
@@ -274,6 +292,8 @@ class Composer:
         part do not all show the start of the meeting.
         """
         kind, values = cohort.kind.value, template_values(cohort, self._community)
+        if isinstance(cohort.about, Preflight):
+            values |= self._preflight_values(cohort, cohort.about)
         text_blanks, html_blanks = _blanks(cohort, self._community)
         in_subject = {"name": text_blanks["name"]} if cohort.kind is Kind.NOTICE else {}
         subject = self._templates.subject(kind, values, in_subject)
@@ -307,6 +327,43 @@ class Composer:
             calendar_part=calendar_part,
             signer=self._signer,
         )
+
+    def preview(self, cohort: Cohort, *, name: str) -> Preview:
+        """Return the subject and the text of a cohort's message to a member with that name, without the foot of the
+        text. Words stand for the member's own links. Raises Problem as `compose`."""
+        kind, values = cohort.kind.value, template_values(cohort, self._community)
+        subject = require_line(self._templates.subject(kind, values, {}).literal, f"the subject of a {kind}")
+        values |= {
+            "subject": subject,
+            "zone": cohort.zone,
+            "city_of_zone": city(cohort.zone),
+            "assumed": False,
+        }
+        blanks: Blanks = {
+            word: ("", blank, "") for word, (_, blank, _) in _blanks(cohort, self._community)[0].items()
+        }
+        pieces = self._templates.text(kind, values, blanks).pieces
+        filled = (
+            piece if not place % 2 else name or "friend" if piece == _NAME else LINK_IN_PREVIEW
+            for place, piece in enumerate(pieces)
+        )
+        return Preview(subject, "".join(filled).rpartition("\n---\n")[0].strip("\n"))
+
+    def _preflight_values(self, cohort: Cohort, about: Preflight) -> dict[str, object]:
+        """Return how the mail that is about to be sent looks for a convenor, in pieces between which their name goes,
+        or why it cannot be composed."""
+        preview, problem = Preview("", ""), ""
+        try:
+            preview = self.preview(
+                replace(cohort, kind=about.kind, policy=about.policy, about=None), name=_NAME_IN_PREVIEW
+            )
+        except Problem as error:
+            problem = str(error)
+        return {
+            "preview_subject": preview.subject.split(_NAME_IN_PREVIEW),
+            "preview_text": preview.text.split(_NAME_IN_PREVIEW),
+            "preview_problem": problem,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +411,11 @@ def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
             told=cohort.told,
             shown=cohort.shown,
         )
-        values |= {"meeting": meeting, "when": meeting.when}
+        values["meeting"] = meeting
+        if cohort.kind is not Kind.PREFLIGHT:
+            values["when"] = meeting.when
+        if cohort.about:
+            values |= _convenors_values(cohort, cohort.about, cohort.occurrence, cohort.series, community)
     elif cohort.kind is Kind.WELCOME:
         values["when"] = None
     if cohort.kind is Kind.WELCOME:
@@ -364,6 +425,49 @@ def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
             "unplanned": [series.title for series, occurrence in cohort.followed if occurrence is None],
         }
     return values
+
+
+_WHAT = {
+    Kind.INVITATION: "invitation to",
+    Kind.REMINDER: "reminder of",
+    Kind.FOLLOW_UP: "follow-up to",
+}
+
+
+def _convenors_values(
+    cohort: Cohort, about: AdvanceNotice, occurrence: Occurrence, series: Series, community: Community
+) -> dict[str, object]:
+    """Return what a mail to convenors says in advance, each instant by their own clock and, if it is another, by the
+    home clock."""
+    cycle = hour_cycle(cohort.locale or community.locale)
+
+    def moment(instant: datetime) -> str:
+        own, home = (describe_instant(instant, zone=zone, cycle=cycle) for zone in (cohort.zone, series.zone))
+        return own if own == home else f"{own} ({home})"
+
+    values: dict[str, object] = {
+        "about": about,
+        "home_date": format_date(occurrence.home_date),
+        "meeting_url": f"{community.base_url}/convenor/meetings/{occurrence.key}",
+    }
+    if isinstance(about, Preflight):
+        values |= {
+            "recipients": "1 member" if about.recipients == 1 else f"{about.recipients:,} members",
+            "what": f"{_WHAT[about.kind]} {series.title}",
+            "first": moment(about.first),
+            "last": moment(about.last) if about.last != about.first else "",
+            "missing": missing_details(occurrence, series, about.kind),
+            "hold_url": f"{community.base_url}/convenor/planned/{about.notice}",
+        }
+    return values
+
+
+def missing_details(occurrence: Occurrence, series: Series, kind: Kind) -> list[str]:
+    """Return which details of a meeting a notice of this kind to members would not show."""
+    missing = [] if occurrence.topic else ["the topic"]
+    if kind is not Kind.FOLLOW_UP and not (occurrence.link or series.link):
+        missing.append("the link to the room")
+    return missing
 
 
 def _next_meetings(cohort: Cohort, community: Community) -> list[Meeting]:
@@ -456,7 +560,7 @@ def _common_headers(cohort: Cohort, community: Community, subject: str) -> Itera
     if subject:
         yield header("Subject", *text_words(subject))
     # A reply to a request may go to somebody who is not on the list, and who cannot leave it.
-    is_list_mail = cohort.kind not in REPLIES
+    is_list_mail = cohort.kind not in (*REPLIES, *TO_CONVENORS)
     if is_list_mail:
         yield header("List-ID", *list_id_words(community.name, community.domain))
         yield header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")

@@ -15,19 +15,21 @@ from scheduler.delivery.compose.composer import (
     Cohort,
     CohortMessage,
     Composer,
+    Preview,
     RecipientValues,
 )
 from scheduler.delivery.compose.kept_renderings import Batch, KeptRenderings
 from scheduler.delivery.compose.links import UNCONFIRMED, tokens_for
 from scheduler.delivery.send.transport import Envelope
 from scheduler.domain.address import ascii_domain
+from scheduler.domain.advance_notice import AdvanceNotice, Preflight, read_details
 from scheduler.domain.audience import series_of
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.errors import Problem
 from scheduler.domain.localtime import local_minute
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import CHANGES, PERSONAL, Kind, Policy
+from scheduler.domain.policy import CHANGES, PERSONAL, TO_CONVENORS, Kind, Policy
 from scheduler.domain.token import TOKEN_LENGTH, Keys, bounce_address
 from scheduler.domain.zone import is_known_zone
 from scheduler.store import notices, occurrences
@@ -56,7 +58,7 @@ class _NoticeContext:
     `shown` is the local time that mails showed for `before`, by zone. `corrects` says that new zone data has changed
     local times that members were told. For a welcome, `followed` has the series that its member follows, each with its
     next meeting, the first meeting first; `occurrence` is the first of these meetings. A notice may have a meeting
-    that it mentions.
+    that it mentions. `about` is what a mail tells convenors in advance.
     """
 
     notice: Notice
@@ -66,6 +68,7 @@ class _NoticeContext:
     corrects: bool = False
     followed: tuple[tuple[Series, Occurrence | None], ...] = ()
     mentions: tuple[Series, Occurrence] | None = None
+    about: AdvanceNotice | None = None
 
     @property
     def meeting(self) -> Occurrence | None:
@@ -201,12 +204,13 @@ class MessageWriter:
             )
             cohorts.setdefault(key, []).append(position)
         contexts = {key: self._contexts.get(key[:2]) for key in cohorts}
-        # The meeting of a welcome may not be in the database yet, so its hours cannot be recorded.
+        # The meeting of a welcome may not be in the database yet, so its hours cannot be recorded. Convenors are told
+        # more than members, and earlier.
         await self._record_hours_told(
             {
                 (zone, context.meeting)
                 for (_, _, zone, *_), context in contexts.items()
-                if context and context.notice.kind is not Kind.WELCOME
+                if context and context.notice.kind not in (Kind.WELCOME, *TO_CONVENORS)
             }
         )
         while len(self._contexts) > COHORTS_KEPT:
@@ -262,6 +266,24 @@ class MessageWriter:
         )
         return message.message(inert, date=self._clock.now())
 
+    def planned_preview(
+        self, kind: Kind, policy: str | None, occurrence: Occurrence, *, name: str, zone: str, locale: str
+    ) -> Preview:
+        """Return how a notice of a policy about `occurrence` looks to a member. Raises Problem if it cannot be made."""
+        series = self._series[occurrence.series]
+        zone = zone if is_known_zone(zone) else series.zone
+        cohort = Cohort(
+            kind=kind,
+            policy=policy or "",
+            zone=zone,
+            locale=locale,
+            occurrence=occurrence,
+            series=series,
+            several_series=len(self._series) > 1,
+            room=self._room_address(kind, policy, occurrence, zone),
+        )
+        return self._composer.preview(cohort, name=name)
+
     def _recipient_values(
         self, context: _NoticeContext, claims: Sequence[Claim]
     ) -> Iterator[RecipientValues]:
@@ -315,6 +337,10 @@ class MessageWriter:
     async def _load_context(
         self, connection: AsyncConnection, notice: Notice, revision: int | None
     ) -> _NoticeContext:
+        about = read_details(notice.kind, notice.details) if notice.details else None
+        if about:
+            occurrence = await self._load_occurrence(connection, about.occurrence, about.revision)
+            return _NoticeContext(notice, occurrence, None, about=about)
         occurrence, before = await self._load_occurrences(connection, notice, revision)
         followed = await self._load_followed(connection, notice)
         if followed:
@@ -430,14 +456,20 @@ class MessageWriter:
         """Return the occurrence as the notice shows it, and as members were told before."""
         if notice.occurrence is None or revision is None:
             return None, None
-        occurrence = await occurrences.at_revision(connection, notice.occurrence, revision)
-        if occurrence and (series := self._series.get(occurrence.series)):
-            occurrence = await occurrences.with_preceding(connection, occurrence, series)
+        occurrence = await self._load_occurrence(connection, notice.occurrence, revision)
         if notice.before_revision is None:
             return occurrence, None
         return occurrence, await occurrences.at_revision(
             connection, notice.occurrence, notice.before_revision
         )
+
+    async def _load_occurrence(
+        self, connection: AsyncConnection, key: str, revision: int
+    ) -> Occurrence | None:
+        occurrence = await occurrences.at_revision(connection, key, revision)
+        if occurrence and (series := self._series.get(occurrence.series)):
+            occurrence = await occurrences.with_preceding(connection, occurrence, series)
+        return occurrence
 
     def _envelope(
         self, notice: Notice, personal: RecipientValues, message: CohortMessage | Problem, now: datetime
@@ -477,7 +509,10 @@ class MessageWriter:
     def _compose_for(
         self, context: _NoticeContext, *, zone: str, locale: str, first: bool, told: str
     ) -> CohortMessage | Problem:
-        notice, occurrence = context.notice, context.occurrence
+        notice, occurrence, about = context.notice, context.occurrence, context.about
+        kind, policy = notice.kind, notice.policy
+        if isinstance(about, Preflight):
+            kind, policy = about.kind, about.policy
         try:
             cohort = Cohort(
                 kind=notice.kind,
@@ -488,7 +523,7 @@ class MessageWriter:
                 body=notice.body,
                 occurrence=occurrence,
                 before=context.before,
-                introduces=first and notice.kind not in PERSONAL,
+                introduces=first and notice.kind not in (*PERSONAL, *TO_CONVENORS),
                 told=datetime.fromisoformat(told) if told else None,
                 shown=datetime.fromisoformat(context.shown[zone]) if zone in context.shown else None,
                 series=self._series_about(notice, occurrence),
@@ -496,7 +531,8 @@ class MessageWriter:
                 followed=context.followed if len(self._series) > 1 else (),
                 mentions=context.mentions,
                 again=notice.again is not None,
-                room=self._room_address(notice, occurrence, zone) if occurrence else "",
+                room=self._room_address(kind, policy, occurrence, zone) if occurrence else "",
+                about=about,
             )
         except (ValueError, KeyError) as error:
             return Problem(f"{notice.kind}: {error}")
@@ -517,13 +553,13 @@ class MessageWriter:
             log.error("cohort-not-composed", kind=cohort.kind, zone=cohort.zone, problem=str(problem))
             return problem
 
-    def _room_address(self, notice: Notice, occurrence: Occurrence, zone: str) -> str:
+    def _room_address(self, kind: Kind, slug: str | None, occurrence: Occurrence, zone: str) -> str:
         """Return the room's own address if this is the last reminder before the start, else an empty string."""
         reminders = [
             (policy.due(occurrence.starts, zone), policy.slug)
             for policy in self._room_policies
             if policy.kind is Kind.REMINDER and (policy.series is None or occurrence.series in policy.series)
         ]
-        if notice.kind is not Kind.REMINDER or not reminders or max(reminders)[1] != notice.policy:
+        if kind is not Kind.REMINDER or not reminders or max(reminders)[1] != slug:
             return ""
         return occurrence.link or self._series[occurrence.series].link

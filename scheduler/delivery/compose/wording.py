@@ -28,16 +28,18 @@ class Fact:
 class Meeting:
     """One occurrence as a mail describes it.
 
-    `facts` are its details, `materials` what there is to watch or read afterwards. Without `has_room` there is nothing
-    to join yet. In an update for members who were told something different before, `was` is the old time, or None
-    with `same_time` true; `new_room` says that the link has changed, `reinstated` that the meeting had been cancelled.
-    `correction` says which time these members were told before new zone data changed it.
+    `facts` are its details, `description` what it is about, `materials` what there is to watch or read afterwards.
+    Without `has_room` there is nothing to join yet. In an update for members who were told something different before,
+    `was` is the old time, or None with `same_time` true; `new_room` says that the link has changed, `reinstated` that
+    the meeting had been cancelled. `correction` says which time these members were told before new zone data changed
+    it.
     """
 
     title: str
     when: LocalTime
     facts: tuple[Fact, ...]
     has_room: bool = True
+    description: str = ""
     materials: str = ""
     was: LocalTime | None = None
     same_time: bool = False
@@ -75,6 +77,7 @@ def describe_meeting(
         title=series.title,
         when=local_time(occurrence, series, zone=zone, cycle=cycle),
         facts=tuple(_facts(occurrence, before)),
+        description=occurrence.description,
         materials=occurrence.materials,
         has_room=bool(occurrence.link or series.link),
     )

@@ -99,7 +99,13 @@ async def open_chunks(connection: AsyncConnection, now: datetime) -> list[int]:
     query = (
         select(deliveries.c.chunk)
         .join(notices, notices.c.id == deliveries.c.notice)
-        .where(_ready(now), notices.c.ready, notices.c.stopped_at.is_(None), notices.c.unwanted.is_(None))
+        .where(
+            _ready(now),
+            notices.c.ready,
+            notices.c.stopped_at.is_(None),
+            notices.c.held_at.is_(None),
+            notices.c.unwanted.is_(None),
+        )
         .group_by(deliveries.c.chunk)
         .order_by(func.min(deliveries.c.due), deliveries.c.chunk)
     )
@@ -161,6 +167,7 @@ def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> Colum
         ),
         notices.c.ready,
         notices.c.stopped_at.is_(None),
+        notices.c.held_at.is_(None),
         notices.c.unwanted.is_(None),
         notices.c.expires > now,
         or_(

@@ -38,6 +38,8 @@ from scheduler.store.schema import deliveries, dues, follows, members, notices, 
 
 BATCH = 20_000
 CHUNK = 500
+LATE_ON_HOLD = "late: on hold"
+"""The reason for which deliveries expire because a convenor held their notice for too long."""
 
 _can_be_mailed = and_(members.c.status == "active", members.c.suppressed_at.is_(None))
 
@@ -258,7 +260,7 @@ async def fan_out(
         members.c.locale,
         base + (func.row_number().over(order_by=members.c.id) - 1) // CHUNK,
         literal("expired" if is_late else "queued"),
-        literal("late" if is_late else ""),
+        literal((LATE_ON_HOLD if notice.held_at else "late") if is_late else ""),
         literal(due, dues.c.due.type),
         literal(ready, dues.c.due.type),
     ).where(_is_one_of(numbers, is_sqlite=is_sqlite))

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.policy import CHANGES, EVERY_ZONE, REPLIES, Kind
 from scheduler.store.answers import declines
 from scheduler.store.follows import is_follower
+from scheduler.store.ledger.fan_out import LATE_ON_HOLD
 from scheduler.store.ledger.reports import count_states, due_or_begun
 from scheduler.store.members import mute_fits, was_invited
 from scheduler.store.notices import open_notice_ids
@@ -310,10 +311,15 @@ async def expire(connection: AsyncConnection, now: datetime) -> int:
         .where(waiting, ~never_tried)
         .values(state="expired", reason="late: " + deliveries.c.reason)
     )
+    held = await connection.execute(
+        update(deliveries)
+        .where(waiting, deliveries.c.notice.in_(open_notice_ids(notices.c.held_at.is_not(None))))
+        .values(state="expired", reason=LATE_ON_HOLD)
+    )
     untried = await connection.execute(
         update(deliveries).where(waiting).values(state="expired", reason="late")
     )
-    return tried.rowcount + untried.rowcount
+    return tried.rowcount + held.rowcount + untried.rowcount
 
 
 async def requeue_given_up(connection: AsyncConnection, now: datetime) -> int:
@@ -368,6 +374,8 @@ def later_reminder(now: datetime | ColumnElement[datetime]) -> ColumnElement[boo
         other_notice.c.kind == Kind.REMINDER,
         other_notice.c.occurrence == notices.c.occurrence,
         other_notice.c.starts == notices.c.starts,
+        # It may never be released.
+        other_notice.c.held_at.is_(None),
         other.c.state.in_(("queued", "sending", "sent")),
         or_(
             other.c.due > deliveries.c.due,

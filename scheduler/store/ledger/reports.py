@@ -273,9 +273,9 @@ def _recipients(notice: int) -> Select[tuple[int]]:
 
 
 async def oldest_waiting(connection: AsyncConnection, now: datetime) -> datetime | None:
-    """Return the earliest due instant of a queued delivery that is due; None if there is none."""
+    """Return the earliest due instant of a queued delivery that is due and not on hold; None if there is none."""
     query = select(func.min(deliveries.c.due)).where(deliveries.c.state == "queued", deliveries.c.due <= now)
-    due: datetime | None = await connection.scalar(query)
+    due: datetime | None = await connection.scalar(query.where(*await _not_on_hold(connection)))
     return due
 
 
@@ -284,8 +284,17 @@ async def ready_since(connection: AsyncConnection, now: datetime) -> datetime | 
     query = select(func.min(deliveries.c.next_try)).where(
         deliveries.c.state == "queued", deliveries.c.next_try <= now
     )
-    ready: datetime | None = await connection.scalar(query)
+    ready: datetime | None = await connection.scalar(query.where(*await _not_on_hold(connection)))
     return ready
+
+
+async def _not_on_hold(connection: AsyncConnection) -> list[ColumnElement[bool]]:
+    """Return the condition that no convenor holds a delivery's notice.
+
+    If nothing is on hold there is no condition, so that the index of what waits is enough.
+    """
+    held = (await connection.scalars(open_notice_ids(notices.c.held_at.is_not(None)))).all()
+    return [deliveries.c.notice.not_in(held)] if held else []
 
 
 async def failures(connection: AsyncConnection, notice: int | None = None) -> dict[str, int]:

@@ -17,13 +17,31 @@ FIGURES_FRESH = timedelta(seconds=20)
 """How old figures may be before they are counted again: with a million members that takes seconds."""
 
 
+CAUSES = {
+    "address": "the address does not exist",
+    "mailbox": "the mailbox is full or closed",
+    "policy": "their mail system does not accept our emails",
+    "refused": "their mail system refused it",
+    "unsent": "it could not be made or sent",
+}
+"""Why deliveries failed, by the cause that `reports.failures` counts."""
+
+
+async def figures_of(request: Request) -> Figures:
+    """Return the figures that were counted last; they are counted again in the background."""
+    site, now = site_of(request), site_of(request).clock.now()
+    count = partial(
+        count_figures, site.database, series=site.series, policies=site.policies, rate=site.rate, now=now
+    )
+    figures: Figures = await request.app.state.figures.get(now, count)
+    return figures
+
+
 async def home(request: Request) -> Response:
     """Show what is coming, what was sent, and what needs a convenor."""
     site, member, now = site_of(request), session_of(request).member, site_of(request).clock.now()
     seen = await read_home(site.database, series=site.series, now=now)
-    figures: Figures = await request.app.state.figures.get(
-        now, partial(count_figures, site.database, series=site.series, policies=site.policies, now=now)
-    )
+    figures = await figures_of(request)
     own = at_home = None
     if seen.next:
         series = site.by_slug[seen.next.series]
@@ -40,4 +58,5 @@ async def home(request: Request) -> Response:
         has_room=bool(seen.next and (seen.next.link or site.by_slug[seen.next.series].link)),
         at_home=at_home,
         own=own,
+        causes=CAUSES,
     )

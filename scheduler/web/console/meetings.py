@@ -23,7 +23,7 @@ from scheduler.domain.recurrence import LAST_YEAR
 from scheduler.domain.table import guard_cell
 from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.zone import city, known_zone
-from scheduler.service import occurrences, preview
+from scheduler.service import follow_ups, occurrences, preview
 from scheduler.service.occurrences import Change, MeetingFile
 from scheduler.service.preview import Preview
 from scheduler.service.schedule import coming_meetings, stored_past
@@ -50,6 +50,7 @@ _FRAMED = 2_000
 _CHECKS: Mapping[str, Callable[[str], object]] = {
     "topic": lambda text: require_line(text, ""),
     "speakers": lambda text: require_line(text, ""),
+    "description": lambda text: require_prose(text, "", longest=occurrences.LONGEST_DESCRIPTION),
     "link": lambda text: require_url(text, "") if text else "",
     "materials": lambda text: require_prose(text, ""),
 }
@@ -64,16 +65,17 @@ _DONE = {
 
 
 async def meetings(request: Request) -> Response:
-    """Show the coming meetings; with `?past=1`, those that are over."""
+    """Show the coming meetings; with `?past=1`, those that are over; with `?series=`, only those of one series."""
     site, now = site_of(request), site_of(request).clock.now()
-    past = "past" in request.query_params
+    past, only = "past" in request.query_params, request.query_params.get("series", "")
+    shown = [series for series in site.series if only in ("", series.slug)] or site.series
     if past:
         found = await stored_past(site.database, now=now, most=_MOST_PAST)
     else:
         found = sorted(
             [
                 meeting
-                for series in site.series
+                for series in shown
                 for meeting in await coming_meetings(
                     site.database, series, now=now, until=now + _AHEAD, most=_MOST
                 )
@@ -87,10 +89,12 @@ async def meetings(request: Request) -> Response:
         meetings=[
             (meeting, _home(request, meeting), site.by_slug[meeting.series].title)
             for meeting in found
-            if meeting.series in site.by_slug
+            if meeting.series in {series.slug for series in shown}
         ],
         past=past,
         several=len(site.series) > 1,
+        series_options=[(series.slug, series.title) for series in site.series],
+        only=only if len(shown) == 1 else "",
         removed="removed" in request.query_params,
     )
 
@@ -134,7 +138,9 @@ async def meeting(request: Request) -> Response:
         own=_own(request, occurrence),
         usual_room=series.link,
         is_over=occurrence.ends <= site.clock.now(),
+        follow_up=await follow_ups.notice_of(site.database, occurrence.key),
         typed=typed,
+        longest_description=occurrences.LONGEST_DESCRIPTION,
         # A form that was refused keeps the state that it was made from, so that pressing again overwrites nothing.
         revision=revision,
         is_stale=revision != str(occurrence.revision),
@@ -242,7 +248,7 @@ async def tell(request: Request) -> Response:
                 )
                 return _redirect(occurrence, "told")
         except Refused as refusal:
-            reason = refusal.message.removeprefix("--message: ").removeprefix(f"{occurrence.key}: ")
+            reason = refusal.message.removeprefix(f"{occurrence.key}: ")
             complaints["message"] = f"You need to check this: {reason}."
             file = await _file(request)
     return render_console(

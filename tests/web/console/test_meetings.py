@@ -2,15 +2,18 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from html import unescape
 
 import httpx
 import pytest
+from icalendar import Calendar
 
-from scheduler.service.occurrences import Change, amend, read_file
+from scheduler.service.occurrences import DETAILS, LONGEST_DESCRIPTION, Change, amend, read_file
 from scheduler.store.ledger import fan_out
-from tests.installation import Installation
+from tests.installation import SERIES, Installation
+from tests.web.conftest import make_app
 from tests.web.console.conftest import SignIn
 
 KEY = "conversation-for-kindness/2026-11-19"
@@ -30,7 +33,7 @@ async def form(installation: Installation, **values: str) -> dict[str, str]:
     """The fields of a form made now."""
     file = await read_file(installation.database, installation.by_slug, KEY, now=installation.clock.now())
     assert file
-    details = {name: getattr(file.occurrence, name) for name in ("topic", "speakers", "link", "materials")}
+    details = {name: getattr(file.occurrence, name) for name in DETAILS}
     return {**details, "revision": str(file.occurrence.revision), **values}
 
 
@@ -236,7 +239,56 @@ async def test_a_meeting_that_does_not_exist_is_not_found(ann: httpx.AsyncClient
 async def test_what_is_wrong_in_the_details_is_said_at_the_field(
     ann: httpx.AsyncClient, installation: Installation
 ) -> None:
-    wrong = await form(installation, topic="a\x00b", link="javascript:alert(1)", act="save")
+    wrong = await form(
+        installation,
+        topic="a\x00b",
+        link="javascript:alert(1)",
+        description="x" * (LONGEST_DESCRIPTION + 1),
+        act="save",
+    )
     answer = await ann.post(PATH, data=wrong)
     assert answer.status_code == 422
-    assert "topic-complaint" in answer.text and "link-complaint" in answer.text
+    for name in ("topic", "link", "description"):
+        assert f"{name}-complaint" in answer.text
+    assert "4001 characters; at most 4000 are accepted" in answer.text
+
+
+HOSTILE = "Come & <script>alert(1)</script>\n{{ community }} {% include 'x' %}\nhttps://www.example.org/more"
+
+
+async def test_a_description_is_shown_to_visitors_in_feeds_and_in_mails_and_never_taken_for_code(
+    installation: Installation, sign_in: SignIn
+) -> None:
+    ann = await sign_in("Ann")
+    saved = await ann.post(PATH, data=await form(installation, description=HOSTILE, act="save"))
+    assert saved.status_code == 303
+    assert "Come &amp; &lt;script&gt;" in (await ann.get(PATH)).text
+    page = (await ann.get(f"/meetings/{KEY}")).text
+    assert (
+        "Come &amp; &lt;script&gt;alert(1)&lt;/script&gt;\n{{ community }} {% include &#39;x&#39; %}" in page
+    )
+    assert '<a href="https://www.example.org/more"' in page and "<script>alert" not in page
+    feed = Calendar.from_ical((await ann.get("/calendar.ics")).text)
+    event = next(one for one in feed.events if "2026-11-19" in str(one.start))
+    assert HOSTILE in str(event["DESCRIPTION"]) and event.get("SEQUENCE", 0) == 0
+    installation.clock.pass_(timedelta(days=2))
+    await installation.tick()
+    mail = next(mail for mail in installation.mails() if "Bo" in str(mail["To"]))
+    text, html = (mail.get_body((kind,)) for kind in ("plain", "html"))
+    assert text and HOSTILE in text.get_content().replace("\r\n", "\n")
+    assert html and "&lt;script&gt;alert(1)" in html.get_content() and "<script" not in html.get_content()
+
+
+async def test_the_list_shows_past_meetings_or_those_of_one_series(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    rounds = replace(SERIES, slug="rounds", title="Case rounds", rule="FREQ=MONTHLY;BYDAY=1MO")
+    installation.series = (SERIES, rounds)
+    app = make_app(installation)
+    ann._transport = ann._transport.__class__(app, client=("127.0.0.1", 50_000))  # type: ignore[call-arg]
+    for query, shown in (("", (True, True)), ("series=rounds", (False, True)), ("series=x", (True, True))):
+        page = (await ann.get(f"/convenor/meetings?{query}")).text
+        found = (f'href="/convenor/meetings/{KEY}"' in page, "/convenor/meetings/rounds/2026-12-07" in page)
+        assert found == shown, query
+    past = (await ann.get("/convenor/meetings?past=1&series=rounds")).text
+    assert 'aria-current="page">Past' in past and "There is none." in past

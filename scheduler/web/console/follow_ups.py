@@ -1,0 +1,78 @@
+"""The page on which the follow-up of a meeting is looked at and sent."""
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from scheduler.domain.errors import Problem, Refused
+from scheduler.domain.policy import Kind
+from scheduler.domain.zone import known_zone
+from scheduler.service import follow_ups
+from scheduler.service.follow_ups import FollowUp
+from scheduler.service.occurrences import read_file
+from scheduler.web.access import actor_of, render_console, session_of
+from scheduler.web.forms import field, number_of
+from scheduler.web.site import see_other, site_of
+
+
+async def follow_up(request: Request) -> Response:
+    """Show how the follow-up looks and to how many it goes; POST sends it."""
+    site, now = site_of(request), site_of(request).clock.now()
+    key = f"{request.path_params['series']}/{request.path_params['date']}"
+    if await read_file(site.database, site.by_slug, key, now=now) is None:
+        raise HTTPException(404)
+    complaints = dict[str, str]()
+    if request.method == "POST":
+        number = number_of(await field(request, "number"))
+        try:
+            published = await follow_ups.send_follow_up(
+                site.database,
+                site.by_slug,
+                site.policies,
+                key,
+                now=now,
+                hold=site.hold,
+                recipients=number or 0,
+                by=actor_of(request),
+            )
+            return see_other(f"/convenor/notices/{published.notice}")
+        except Refused as refusal:
+            complaints["send"] = f"You need to check this: {refusal.message.removeprefix(f'{key}: ')}."
+    found, reason = None, ""
+    try:
+        found = await follow_ups.find_follow_up(site.database, site.by_slug, key, now=now)
+    except Refused as refusal:
+        reason = refusal.message.removeprefix(f"{key}: ").replace(key, "the meeting")
+    return render_console(
+        request,
+        "console/follow_up.html",
+        active="meetings",
+        status=422 if complaints else 200,
+        key=key,
+        title=site.by_slug[request.path_params["series"]].title,
+        found=found,
+        reason=reason,
+        sent=await follow_ups.notice_of(site.database, key),
+        hold_minutes=int(site.hold.total_seconds() // 60),
+        complaints=complaints,
+        **_preview(request, found),
+    )
+
+
+def _preview(request: Request, found: FollowUp | None) -> dict[str, object]:
+    """Return for a template how the follow-up looks to whoever is signed in, or why it cannot be made."""
+    if found is None:
+        return {"preview": None, "problem": ""}
+    site, member, occurrence = site_of(request), session_of(request).member, found.occurrence
+    try:
+        preview = site.message_writer.planned_preview(
+            Kind.FOLLOW_UP,
+            None,
+            occurrence,
+            name=member.name,
+            zone=known_zone(member.zone, occurrence.zone),
+            locale=member.locale,
+        )
+    except Problem as problem:
+        return {"preview": None, "problem": str(problem)}
+    return {"preview": preview, "problem": ""}

@@ -1,0 +1,37 @@
+"""After a meeting, a convenor adds the recording, and one button with a number sends the follow-up once."""
+
+from datetime import UTC, datetime
+
+from tests.installation import Installation
+from tests.web.console.conftest import SignIn
+from tests.web.console.test_meetings import KEY, PATH, form
+
+
+async def test_materials_are_added_and_the_follow_up_sent_with_one_button(
+    installation: Installation, sign_in: SignIn
+) -> None:
+    assert (await (await sign_in("Bo", "helper")).get(f"{PATH}/follow-up")).status_code == 403
+    installation.clock.pass_until(datetime(2026, 11, 19, 18, 30, tzinfo=UTC))
+    await installation.tick()
+    ann = await sign_in("Ann")
+    assert "is not over yet" in (await ann.get(f"{PATH}/follow-up")).text
+    installation.clock.pass_until(datetime(2026, 11, 20, 9, tzinfo=UTC))
+    await installation.tick()
+    assert "Send the recording" not in (await ann.get(PATH)).text
+    materials = "https://www.example.org/recording <b>"
+    await ann.post(PATH, data=await form(installation, materials=materials, act="save"))
+    assert f'href="{PATH}/follow-up">Send the recording and notes' in (await ann.get(PATH)).text
+    page = (await ann.get(f"{PATH}/follow-up")).text
+    assert "Send the follow-up to 3 members" in page and "https://www.example.org/recording &lt;b&gt;" in page
+    assert "Dear Ann," in page and "[each member&#39;s own link]" not in page
+    wrong = await ann.post(f"{PATH}/follow-up", data={"number": "2"})
+    assert wrong.status_code == 422 and "it would now go to 3 members, not to 2" in wrong.text
+    sent = await ann.post(f"{PATH}/follow-up", data={"number": "3"})
+    assert "Cancel sending" in (await ann.get(sent.headers["location"])).text
+    again = await ann.post(f"{PATH}/follow-up", data={"number": "3"})
+    assert again.status_code == 422 and "See what became of it" in again.text
+    await installation.live(datetime(2026, 11, 20, 10, tzinfo=UTC))
+    assert len(await installation.reports(kind="follow-up", state="sent")) == 3
+    assert f'href="{sent.headers["location"]}">see what became of it' in (await ann.get(PATH)).text
+    assert "Follow up sent" in (await ann.get("/convenor/audit")).text
+    assert (await ann.get(f"/convenor/meetings/{KEY[:-1]}8/follow-up")).status_code == 404

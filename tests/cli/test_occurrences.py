@@ -365,3 +365,23 @@ def test_telling_later_of_a_change_says_how_many_and_asks(
     assert "tells 4 members" in told.out
     assert "We found a *topic*." in command("notice", "show", told.out.split()[1]).out
     assert "already tells members about it" in command("occurrence", "tell", KEY, "--yes").err
+
+
+def test_what_an_hour_means_is_shown_by_country(command: Command) -> None:
+    assert (
+        command("members", "set", "bo@example.org", "--country", "NZ", "--zone", "Pacific/Auckland").code == 0
+    )
+    assert command("occurrence", "add", "--at", "2027-03-25 18:00", "--no-invite").code == 0
+    key = f"{SERIES}/2027-03-25T1800"
+    shown = command("occurrence", "hours", key)
+    assert "  New Zealand, 2027-03-26: Good Friday, 1 member" in shown.out.splitlines()
+    document = json.loads(command("occurrence", "hours", key, "--json").out)
+    assert document["at_night"] == 0
+    assert document["holidays"] == [
+        {
+            "country": "NZ",
+            "date": "2027-03-26",
+            "members": 1,
+            "holidays": [{"name": "Good Friday", "estimated": False}],
+        }
+    ]

@@ -101,9 +101,14 @@ def render_console(
         role=session.role,
         active=active,
         moment=lambda instant: describe_instant(instant, zone=zone, cycle=cycle),
-        meeting_name=partial(_meeting_name, site_of(request).by_slug),
+        meeting_name=names_of_meetings(request),
         **values,
     )
+
+
+def names_of_meetings(request: Request) -> Callable[[str], str]:
+    """Return the function that names the meeting of a key."""
+    return partial(_meeting_name, site_of(request).by_slug)
 
 
 def _meeting_name(all_series: Mapping[str, Series], key: str) -> str:

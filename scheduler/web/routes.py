@@ -17,6 +17,7 @@ from scheduler.web.console import (
     member_files,
     members,
     notices,
+    numbers,
     passkeys,
     returns,
     sign_in,
@@ -138,5 +139,6 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/desk/{number}", desk.join_request, Access.HELPER, _FORM),
     Entry("/convenor/returns", returns.returns, Access.HELPER),
     Entry("/convenor/returns/{number}", returns.message, Access.HELPER, _FORM),
+    Entry("/convenor/numbers", numbers.numbers, Access.HELPER),
     Entry("/convenor/audit", audit_log.audit_log, Access.CONVENOR),
 )

@@ -1,6 +1,7 @@
 """`plan` and `deliveries`; and that every command creates an empty database."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,3 +190,14 @@ def test_members_are_found_by_name_address_country_or_zone(
     rows = json.loads(command("members", "list", "--search", text, "--json").out)
     assert [row["email"].partition("@")[0] for row in rows] == found
     assert f"{len(found)} member" in command("members", "list", "--search", text).out.splitlines()[-1]
+
+
+def test_the_numbers_are_those_of_the_page(command: Command, serve_once: Callable[[], None]) -> None:
+    serve_once()
+    shown = command("numbers").out
+    assert re.search(
+        r"^\d+ members? on the list; months are by the clock of Europe/London$", shown, re.MULTILINE
+    )
+    document = json.loads(command("numbers", "--json").out)
+    assert document["members"] == sum(row["members"] for row in document["countries"])
+    assert [row["sent"] for row in document["mails"] if row["kind"] == "invitation"] == [document["members"]]

@@ -112,12 +112,13 @@ def _of_mails(counts: Counter[str]) -> tuple[int, ...]:
 
 
 def _top(counts: Iterable[tuple[str, int]]) -> list[Bar]:
-    """Return a bar for each of the first numbers, and one for all others."""
+    """Return a bar for each of the first numbers; all others have none, because it could be the longest."""
     rows = list(counts)
-    if len(rows) > _MOST_BARS + 1:
-        others = rows[_MOST_BARS:]
-        rows[_MOST_BARS:] = [(f"{len(others)} others", sum(count for _, count in others))]
-    return _bars(((label, (count,)) for label, count in rows), _PLAIN)
+    most = _MOST_BARS if len(rows) > _MOST_BARS + 1 else len(rows)
+    bars = _bars(((label, (count,)) for label, count in rows[:most]), _PLAIN)
+    if others := rows[most:]:
+        bars.append(Bar(f"{len(others)} others", f"{sum(count for _, count in others)}", ()))
+    return bars
 
 
 def _bars(
@@ -137,8 +138,10 @@ def _bars(
                 part = Part(0, 10 * place / len(counts), width, 10 / len(counts), colour)
             parts += [part] if count else []
             before += width
-        words = (f"{count} {words}".strip() for count, (_, words) in zip(counts, legend, strict=True))
-        bars.append(Bar(label, ", ".join(words), parts))
+        words = [
+            f"{count} {words}".strip() for count, (_, words) in zip(counts, legend, strict=True) if count
+        ]
+        bars.append(Bar(label, ", ".join(words) or "none", parts))
     return bars
 
 

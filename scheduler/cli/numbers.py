@@ -14,7 +14,7 @@ app = make_app()
 
 @app.command()
 def numbers(context: typer.Context, as_json: AsJson = False) -> None:
-    """Show numbers of members, answers and emails, by place and month."""
+    """Count members, answers and emails over time."""
 
     async def count(parts: Parts) -> Numbers:
         return await count_numbers(parts.database, series=parts.series, now=parts.clock.now())

@@ -42,6 +42,7 @@ PAGES = (
     "/convenor/members/500",
     "/convenor/desk",
     "/convenor/audit",
+    "/convenor/numbers",
 )
 
 

@@ -41,6 +41,7 @@ COMMANDS = {
     "requests": LazyCommand("requests", "Answer requests to join."),
     "returns": LazyCommand("returns", "Review mail that came back."),
     "deliveries": LazyCommand("reports", "Show what became of each mail."),
+    "numbers": LazyCommand("numbers", "Count members, answers and emails over time."),
     "audit": LazyCommand("audit", "Show who did what, the latest first."),
     "feed": LazyCommand("schedule", "Print the public calendar feed, or a member's own."),
     "ingest": LazyCommand("ingest", "Process one incoming mail from standard input."),

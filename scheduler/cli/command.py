@@ -42,6 +42,8 @@ READ_ONLY_COMMANDS = frozenset(
         "list",
         "show",
         "answers",
+        "hours",
+        "numbers",
         "export",
         "audit",
     }

@@ -31,9 +31,11 @@ from scheduler.cli.command import (
 from scheduler.cli.preview import PreviewFor, show_preview
 from scheduler.domain.code_page import require_encoding
 from scheduler.domain.errors import Refused, SettingsProblem
+from scheduler.domain.locale import country_name
 from scheduler.domain.occurrence import OccurrenceKey, Series, slugs_by_choice
 from scheduler.service import follow_ups
 from scheduler.service import occurrences as occurrence_service
+from scheduler.service.meeting_hours import MeetingHours, count_places, what_hours_mean
 from scheduler.service.members import find_member
 from scheduler.service.occurrence_import import import_programme, read_programme
 from scheduler.service.occurrences import Amended, Extra, require_occurrence
@@ -371,6 +373,76 @@ def answers(
         for answer, name, email, _ in people:
             if answer == wanted:
                 typer.echo(f"  {answer:<9} {name} <{email}>" if name else f"  {answer:<9} {email}")
+
+
+@app.command()
+def hours(context: typer.Context, key: Key, as_json: AsJson = False) -> None:
+    """Show what the hour of a meeting means for members: at night, or on a public holiday."""
+    with usage():
+        OccurrenceKey.parse(key)
+
+    async def look(parts: Parts) -> MeetingHours:
+        series = _series_by_slug(parts)
+        async with parts.database.read() as connection:
+            occurrence = await require_occurrence(connection, series, key, parts.clock.now())
+        own = series[occurrence.series]
+        places = await count_places(parts.database, own, by_choice=slugs_by_choice(parts.series))
+        return await what_hours_mean(places, own, occurrence, occurrence)
+
+    meaning = command_context(context).run(look)
+    if as_json:
+        show_json(_hours_document(meaning))
+        return
+    night = f"{meaning.at_night} of {counted(meaning.count, 'member')}"
+    typer.echo(f"{key}: at night (23:00 to 06:00 by their clock) for {night}")
+    for row in meaning.nights:
+        typer.echo(f"  {_country(row.country)}: {row.at_night} of {row.count}")
+    typer.echo(f"public holidays on their date: {'' if meaning.holidays else 'none known'}".rstrip())
+    for free in meaning.holidays:
+        names = ", ".join(
+            f"{holiday.name} (date estimated)" if holiday.is_estimated else holiday.name
+            for holiday in free.holidays
+        )
+        typer.echo(f"  {_country(free.country)}, {free.day}: {names}, {counted(free.count, 'member')}")
+    typer.echo("where members are, and their time:")
+    for place in meaning.places:
+        time = f"{place.now.weekday} {place.now.starts}{' (night)' if place.at_night else ''}"
+        typer.echo(f"  {_country(place.country)}, {place.now.city}: {place.count}, {time}")
+
+
+def _country(code: str) -> str:
+    return country_name(code) if code else "country not known"
+
+
+def _hours_document(meaning: MeetingHours) -> dict[str, object]:
+    return {
+        "members": meaning.count,
+        "at_night": meaning.at_night,
+        "nights": [
+            {"country": row.country, "at_night": row.at_night, "members": row.count} for row in meaning.nights
+        ],
+        "holidays": [
+            {
+                "country": free.country,
+                "date": free.day.isoformat(),
+                "members": free.count,
+                "holidays": [
+                    {"name": holiday.name, "estimated": holiday.is_estimated} for holiday in free.holidays
+                ],
+            }
+            for free in meaning.holidays
+        ],
+        "places": [
+            {
+                "country": place.country,
+                "zone": place.now.zone,
+                "members": place.count,
+                "starts": place.now.starts_iso,
+                "at_night": place.at_night,
+            }
+            for place in meaning.places
+        ],
+    }
 
 
 def choose_series(all_series: tuple[Series, ...], slug: str | None) -> Series:

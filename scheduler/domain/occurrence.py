@@ -2,17 +2,15 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from datetime import date as Date  # noqa: N812 - `date` is the field of an occurrence
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from dateutil.rrule import rrule
-
 from scheduler.domain.clock import require_aware
 from scheduler.domain.errors import Refused
-from scheduler.domain.recurrence import parse_rule, read_rule
+from scheduler.domain.recurrence import RuleDates, read_rule, rule_dates
 
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _KEY = re.compile(r"(?P<series>[a-z0-9-]+)/(?P<date>\d{4}-\d\d-\d\d)(T(?P<time>\d{4}))?")
@@ -66,7 +64,6 @@ class Series:
     description: str = ""
     link: str = ""
     by_choice: bool = False
-    _dates: rrule = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         require_slug(self.slug, "series slug")
@@ -78,7 +75,11 @@ class Series:
             raise Refused(f"series {self.slug}: the duration must be between a minute and a day")
         rule = read_rule(self.rule, start=self.start, zone=self.zone)
         object.__setattr__(self, "rule", rule)
-        object.__setattr__(self, "_dates", parse_rule(rule, self.first))
+        rule_dates(rule, self.first)
+
+    @property
+    def _dates(self) -> RuleDates:
+        return rule_dates(self.rule, self.first)
 
     @property
     def fingerprint(self) -> str:
@@ -87,18 +88,15 @@ class Series:
 
     def gives(self, day: Date) -> bool:
         """Return whether the rule has a meeting on the home date `day`."""
-        midnight = datetime.combine(day, time())
-        return any(True for _ in self._dates.xafter(midnight, count=1, inc=True) if _ == midnight)
+        return next(self._dates.since(day), None) == day
 
     def dates(self, since: Date) -> Iterator[Date]:
-        """Yield the home dates of the rule from `since` on, in order; endless unless the rule ends."""
-        for moment in self._dates.xafter(datetime.combine(since, time()), inc=True):
-            yield moment.date()
+        """Return the home dates of the rule from `since` on, in order; endless unless the rule ends."""
+        return self._dates.since(since)
 
     def date_before(self, day: Date) -> Date | None:
         """Return the last home date of the rule before `day`, or None if there is none."""
-        moment = self._dates.before(datetime.combine(day, time()))
-        return moment.date() if moment else None
+        return self._dates.before(day)
 
     def starts_on(self, day: Date) -> datetime:
         """Return the instant, in UTC, at which the rule's meeting on the home date `day` starts."""

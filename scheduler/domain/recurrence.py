@@ -1,8 +1,10 @@
 """Parse the rule of a series, from RFC 5545 or English words, and refuse rules that would never finish."""
 
 import re
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from dateutil.rrule import rrule, rrulestr
@@ -58,10 +60,48 @@ def read_rule(text: str, *, start: time, zone: str) -> str:
     return ";".join(f"{name}={value}" for name, value in parts.items())
 
 
-def parse_rule(text: str, first: date) -> rrule:
+class RuleDates:
+    """The dates of a rule in order, computed as far as somebody asked, and kept.
+
+    dateutil's own cache, before its version 4, waits forever if the last date is reached while another iteration is
+    under way.
+    """
+
+    def __init__(self, rule: rrule) -> None:
+        self._known: list[date] = []
+        self._following = iter(rule)
+
+    def since(self, day: date) -> Iterator[date]:
+        """Yield the dates from `day` on; endless unless the rule ends."""
+        self._extend_to(day)
+        position = bisect_left(self._known, day)
+        while position < len(self._known) or self._extend():
+            yield self._known[position]
+            position += 1
+
+    def before(self, day: date) -> date | None:
+        """Return the last date before `day`, or None if there is none."""
+        self._extend_to(day)
+        position = bisect_left(self._known, day)
+        return self._known[position - 1] if position else None
+
+    def _extend_to(self, day: date) -> None:
+        while (not self._known or self._known[-1] < day) and self._extend():
+            pass
+
+    def _extend(self) -> bool:
+        moment = next(self._following, None)
+        if moment is None:
+            return False
+        self._known.append(moment.date())
+        return True
+
+
+@lru_cache(maxsize=256)
+def rule_dates(text: str, first: date) -> RuleDates:
     """Return the dates of a rule from `read_rule`. Raises Refused if it has none."""
     try:
-        rule = rrulestr(text, dtstart=datetime.combine(first, time()), cache=True)
+        rule = rrulestr(text, dtstart=datetime.combine(first, time()))
         gives = _first_date(text, first)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise Refused(f"rule '{text}': {error}; {_EXAMPLE}") from None
@@ -69,7 +109,7 @@ def parse_rule(text: str, first: date) -> rrule:
     until = re.search(r"UNTIL=(\d+)", text)
     if gives is None or (until and f"{gives:%Y%m%d}" > until[1]):
         raise Refused(f"rule '{text}' never has a date")
-    return rule
+    return RuleDates(rule)
 
 
 def _first_date(text: str, first: date) -> date | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,7 +14,6 @@ from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.address import require_url
 from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Refused
-from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import (
     ANSWERS,
     Occurrence,
@@ -26,7 +25,6 @@ from scheduler.domain.occurrence import (
 )
 from scheduler.domain.policy import EVERY_ZONE, Kind, Policy, Wanted
 from scheduler.domain.text import require_line, require_prose
-from scheduler.domain.zone import known_zone
 from scheduler.service.invitations import count_due_now, wanted_for_added
 from scheduler.service.notices import PublishedNotice, publish_notice
 from scheduler.service.schedule import find_occurrence
@@ -41,7 +39,6 @@ LONGEST_DESCRIPTION = 4_000
 """In characters: it is part of the feed, for each meeting."""
 
 _CANCELLED = "meeting-cancelled"
-_NIGHT_BEGINS, _NIGHT_ENDS = time(23), time(6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -523,48 +520,6 @@ async def count_told(database: Database, after: Occurrence, *, by_choice: Collec
     audience = _followers_and_invited(after, by_choice)
     async with database.read() as connection:
         return await members.count_audience(connection, audience, kind=_kind_of_change(after))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlaceEffect:
-    """What a time means for the followers in one zone of a country: how many there are, the local time, what it would
-    become (None if nothing moves), and whether it is at night, between 23:00 and 06:00."""
-
-    country: str
-    count: int
-    now: LocalTime
-    then: LocalTime | None
-    at_night: bool
-
-
-async def count_places(
-    database: Database, series: Series, *, by_choice: Collection[str]
-) -> Mapping[tuple[str, str], int]:
-    """Count the followers of a series by country (empty if unknown) and zone."""
-    followers = Audience(terms={"series": [series.slug]}, by_choice=by_choice)
-    async with database.read() as connection:
-        return await members.count_by_place(connection, followers)
-
-
-def effect_by_place(
-    places: Mapping[tuple[str, str], int], series: Series, before: Occurrence, after: Occurrence
-) -> list[PlaceEffect]:
-    """Return what it means for the followers of a series, by country and zone, that a meeting is held as `after` and
-    not as `before`; the same occurrence for both says what its hour means. Most members first."""
-    effects = []
-    for (country, zone), count in places.items():
-        known = known_zone(zone, series.zone)
-        then = local_time(after, series, zone=known)
-        effects.append(
-            PlaceEffect(
-                country=country,
-                count=count,
-                now=local_time(before, series, zone=known),
-                then=then if after.starts != before.starts else None,
-                at_night=then.starts_at.time() >= _NIGHT_BEGINS or then.starts_at.time() < _NIGHT_ENDS,
-            )
-        )
-    return sorted(effects, key=lambda effect: (-effect.count, effect.country, effect.now.zone))
 
 
 def require_message(text: str) -> str:

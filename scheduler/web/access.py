@@ -106,9 +106,14 @@ def render_console(
         notice_name=partial(
             notice_name, {policy.slug: policy for policy in site_of(request).policies}, cycle
         ),
-        meeting_name=partial(_meeting_name, site_of(request).by_slug),
+        meeting_name=names_of_meetings(request),
         **values,
     )
+
+
+def names_of_meetings(request: Request) -> Callable[[str], str]:
+    """Return the function that names the meeting of a key."""
+    return partial(_meeting_name, site_of(request).by_slug)
 
 
 def _meeting_name(all_series: Mapping[str, Series], key: str) -> str:

@@ -29,6 +29,7 @@ from scheduler.web.console.home import FIGURES_FRESH
 from scheduler.web.console.kept import Kept
 from scheduler.web.console.meetings import PLACES_FRESH
 from scheduler.web.console.members import DUPLICATES_FRESH
+from scheduler.web.console.numbers import NUMBERS_FRESH
 from scheduler.web.feed_cache import FeedCache
 from scheduler.web.forms import largest_body
 from scheduler.web.metrics import Metrics
@@ -145,6 +146,7 @@ def create_app(
     app.state.site = site
     app.state.figures = Kept(FIGURES_FRESH)
     app.state.duplicates = Kept(DUPLICATES_FRESH)
+    app.state.numbers = Kept(NUMBERS_FRESH)
     app.state.places = {each.slug: Kept(PLACES_FRESH) for each in series}
     return app
 

@@ -19,6 +19,7 @@ from scheduler.web.console import (
     member_files,
     members,
     notices,
+    numbers,
     passkeys,
     planned,
     returns,
@@ -152,5 +153,6 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/desk/{number}", desk.join_request, Access.HELPER, _FORM),
     Entry("/convenor/returns", returns.returns, Access.HELPER),
     Entry("/convenor/returns/{number}", returns.message, Access.HELPER, _FORM),
+    Entry("/convenor/numbers", numbers.numbers, Access.HELPER),
     Entry("/convenor/audit", audit_log.audit_log, Access.CONVENOR),
 )

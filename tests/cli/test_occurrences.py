@@ -392,3 +392,23 @@ def test_the_follow_up_is_sent_once_when_the_meeting_is_over_and_has_materials(
     assert "goes to 4 members" in command("occurrence", "follow-up", KEY, "--yes").out
     again = command("occurrence", "follow-up", KEY, "--yes")
     assert again.code == 1 and "is its follow-up" in again.err
+
+
+def test_what_an_hour_means_is_shown_by_country(command: Command) -> None:
+    assert (
+        command("members", "set", "bo@example.org", "--country", "NZ", "--zone", "Pacific/Auckland").code == 0
+    )
+    assert command("occurrence", "add", "--at", "2027-03-25 18:00", "--no-invite").code == 0
+    key = f"{SERIES}/2027-03-25T1800"
+    shown = command("occurrence", "hours", key)
+    assert "  New Zealand, 2027-03-26: Good Friday, 1 member" in shown.out.splitlines()
+    document = json.loads(command("occurrence", "hours", key, "--json").out)
+    assert document["at_night"] == 0
+    assert document["holidays"] == [
+        {
+            "country": "NZ",
+            "date": "2027-03-26",
+            "members": 1,
+            "holidays": [{"name": "Good Friday", "estimated": False}],
+        }
+    ]

@@ -189,3 +189,12 @@ def test_members_are_found_by_name_address_country_or_zone(
     rows = json.loads(command("members", "list", "--search", text, "--json").out)
     assert [row["email"].partition("@")[0] for row in rows] == found
     assert f"{len(found)} member" in command("members", "list", "--search", text).out.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("members")
+def test_numbers_are_shown_by_place_and_month(command: Command) -> None:
+    shown = command("numbers").out.splitlines()
+    assert shown[0] == "4 members on the list; months are by the clock of Europe/London"
+    document = json.loads(command("numbers", "--json").out)
+    assert document["members"] == sum(row["members"] for row in document["countries"]) == 4
+    assert document["months"][-1] == {"month": "2026-11", "joined": 4, "left": 0}

@@ -150,3 +150,12 @@ def test_the_rarest_dates_are_found() -> None:
     """29 February on a Monday: 2044, 2072, and 2112 across the year 2100, which is not a leap year."""
     rare = series("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO")
     assert [day.year for day in islice(rare.dates(date(2030, 1, 1)), 3)] == [2044, 2072, 2112]
+
+
+def test_a_rule_that_ends_is_walked_twice_at_the_same_time() -> None:
+    """dateutil's own cache waits forever here before its version 4."""
+    meetings = series("FREQ=MONTHLY;BYDAY=3TH;COUNT=15")
+    walked = [(day, meetings.date_before(date(2028, 1, 1))) for day in meetings.dates(date(2026, 1, 1))]
+    assert walked[0] == (date(2026, 1, 15), date(2027, 3, 18)) and walked[-1][0] == date(2027, 3, 18)
+    assert meetings.gives(date(2027, 3, 18)) and not meetings.gives(date(2027, 4, 15))
+    assert meetings.date_before(date(2026, 1, 15)) is None

@@ -64,7 +64,7 @@ def make_app(installation: Installation, metrics: Metrics | None = None, **optio
 
 async def settle(app: Starlette) -> None:
     """Wait for what the pages compute in the background."""
-    for kept in (app.state.figures, app.state.duplicates, *app.state.places.values()):
+    for kept in (app.state.figures, app.state.duplicates, app.state.numbers, *app.state.places.values()):
         await kept.settle()
 
 

@@ -20,6 +20,16 @@ from scheduler.store.schema import answers, deliveries, follows, members, mutes,
 _COLUMNS = ("notice", "member", "state", "attempts", "due", "sent_at", "reason")
 
 
+FAILURE_CAUSE = case(
+    (deliveries.c.reason.like("%5.1._%"), "address"),
+    (deliveries.c.reason.like("%5.2._%"), "mailbox"),
+    (deliveries.c.reason.like("%5.7._%"), "policy"),
+    (deliveries.c.reason.like("5__ %"), "refused"),
+    else_="unsent",
+)
+"""Why a delivery failed, in a word; see `failures`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """One delivery as convenors see it. `subject` is that of an ad-hoc notice; `again` is the number of the notice that
@@ -301,22 +311,15 @@ async def failures(connection: AsyncConnection, notice: int | None = None) -> di
     """Count the failed deliveries of one notice, or of all open ones, by cause, from the relay's enhanced code
     (RFC 3463): address (5.1), mailbox (5.2), policy (5.7), refused (any other 5xx), or unsent if it was never offered
     to the relay."""
-    cause = case(
-        (deliveries.c.reason.like("%5.1._%"), "address"),
-        (deliveries.c.reason.like("%5.2._%"), "mailbox"),
-        (deliveries.c.reason.like("%5.7._%"), "policy"),
-        (deliveries.c.reason.like("5__ %"), "refused"),
-        else_="unsent",
-    )
     query = (
-        select(cause, func.count())
+        select(FAILURE_CAUSE, func.count())
         .where(
             deliveries.c.state == "failed",
             deliveries.c.notice == notice
             if notice is not None
             else deliveries.c.notice.in_(open_notice_ids()),
         )
-        .group_by(cause)
+        .group_by(FAILURE_CAUSE)
     )
     return {row[0]: row[1] for row in await connection.execute(query)}
 

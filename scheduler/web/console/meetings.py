@@ -24,6 +24,7 @@ from scheduler.domain.table import guard_cell
 from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.zone import city, known_zone
 from scheduler.service import follow_ups, occurrences, preview
+from scheduler.service.meeting_hours import MeetingHours, count_places, what_hours_mean
 from scheduler.service.occurrences import Change, MeetingFile
 from scheduler.service.preview import Preview
 from scheduler.service.schedule import coming_meetings, stored_past
@@ -146,7 +147,8 @@ async def meeting(request: Request) -> Response:
         is_stale=revision != str(occurrence.revision),
         complaints=complaints,
         done=_DONE.get(request.query_params.get("done", ""), ""),
-        **await _hour(request, occurrence, occurrence),
+        hours=await _hours(request, occurrence, occurrence),
+        country_words=_country_words,
     )
 
 
@@ -177,7 +179,6 @@ async def move(request: Request) -> Response:
                 moved = amended.after
             except Refused as refusal:
                 complaints["date"] = f"You need to choose another time: {refusal.message}."
-    hour = await _hour(request, occurrence, moved) if moved and not complaints else {}
     return render_console(
         request,
         "console/move_meeting.html",
@@ -190,7 +191,8 @@ async def move(request: Request) -> Response:
         city=city(series.zone),
         typed=typed,
         complaints=complaints,
-        **hour,
+        hours=await _hours(request, occurrence, moved) if moved and not complaints else None,
+        country_words=_country_words,
     )
 
 
@@ -473,17 +475,16 @@ def _parsed(parse: Callable[[str], T], text: str) -> T | None:
         return None
 
 
-async def _hour(request: Request, before: Occurrence, after: Occurrence) -> dict[str, object]:
-    """Return for a template what the hour of a meeting means for members, by country and city."""
+async def _hours(request: Request, before: Occurrence, after: Occurrence) -> MeetingHours:
+    """Return what the hour of a meeting means for members."""
     site, series = site_of(request), site_of(request).by_slug[after.series]
-    count = partial(occurrences.count_places, site.database, series, by_choice=slugs_by_choice(site.series))
+    count = partial(count_places, site.database, series, by_choice=slugs_by_choice(site.series))
     places = await request.app.state.places[series.slug].get(site.clock.now(), count)
-    effects = occurrences.effect_by_place(places, series, before, after)
-    return {
-        "effects": [(effect, country_name(effect.country) or "country not known") for effect in effects],
-        "members": sum(effect.count for effect in effects),
-        "at_night": sum(effect.count for effect in effects if effect.at_night),
-    }
+    return await what_hours_mean(places, series, before, after)
+
+
+def _country_words(code: str) -> str:
+    return country_name(code) if code else "Country not known"
 
 
 def _home(request: Request, meeting: Occurrence) -> LocalTime:

@@ -87,12 +87,15 @@ async def test_who_edits_an_older_state_is_told_and_loses_nothing(
 async def test_a_move_shows_first_what_it_means_and_then_happens_once(
     ann: httpx.AsyncClient, installation: Installation
 ) -> None:
+    await installation.change("Cy", country="US")
     wanted = await form(installation, date="2026-11-26", time="09:00", act="look")
     looked = await ann.post(f"{PATH}/move", data=wanted)
     assert looked.status_code == 200
     assert "Thursday, 22:00" in looked.text, "Auckland"
     assert "Thursday, 04:00 (night)" in looked.text, "New York"
-    assert "For 1 of 3 members it is at night" in looked.text
+    assert "For 1 of 3 members at least a part of it is at night" in looked.text
+    assert "<li>United States: 1</li>" in looked.text
+    assert "United States, Thursday 26 November 2026: Thanksgiving Day, 1 member<" in looked.text
     assert "2026-11-26" not in (await ann.get(PATH)).text
     moved = await ann.post(f"{PATH}/move", data={**wanted, "act": "move"})
     assert "has been moved" in (await ann.get(moved.headers["location"])).text

@@ -203,8 +203,7 @@ async def amend(
     """
     async with database.write() as connection:
         before = await require_occurrence(connection, all_series, key, now)
-        if revision is not None and before.revision != revision:
-            raise Refused(f"{key} was changed by somebody else meanwhile; look at it again")
+        _require_revision(before, revision)
         told_cancelled = await _was_told_cancelled(connection, key)
         after = _changed(before, change, now=now, told_cancelled=told_cancelled)
         if after.revision != before.revision:
@@ -215,6 +214,11 @@ async def amend(
             await service_state.note_change(connection)
             await _record_change(connection, by, before, after, reason, now)
         return Amended(before, after)
+
+
+def _require_revision(occurrence: Occurrence, revision: int | None) -> None:
+    if revision not in (None, occurrence.revision):
+        raise Refused(f"{occurrence.key} was changed by somebody else meanwhile; look at it again")
 
 
 async def _record_change(
@@ -461,14 +465,16 @@ async def tell_again(
     words: str = "",
     hold: timedelta = timedelta(),
     recipients: int | None = None,
+    revision: int | None = None,
     by: Actor = SERVICE,
 ) -> PublishedNotice:
     """Tell members the present state of an occurrence, if they were last told something else.
 
     `words` (Markdown) begin the mail; the first mail leaves after `hold`. Raises Refused as `find_unannounced_change`,
-    and if their number is not the `recipients` that the convenor was shown.
+    and if the occurrence or their number is not what the convenor was shown: `revision` and `recipients`.
     """
     async with database.write() as connection:
+        _require_revision(await require_occurrence(connection, all_series, key, now), revision)
         pending, told_revision = await _find_unannounced_change(connection, all_series, key, now)
         if recipients is not None and pending.recipients != recipients:
             raise Refused(f"it would now go to {pending.recipients} members, not to {recipients}")
@@ -582,14 +588,20 @@ async def add_extra(
     now: datetime,
     policies: Sequence[Policy] = (),
     invite: bool = True,
+    recipients: int | None = None,
     by: Actor = SERVICE,
 ) -> Occurrence:
     """Add a meeting outside the rule at `wall`, in the home zone.
 
     Without `invite`, its invitation and any other notice of `policies` that is already due are stopped before they are
-    sent. Raises Refused if the clocks skip that time, if it is in the past, or if a meeting is held then.
+    sent. Raises Refused if the clocks skip that time, if it is in the past, if a meeting is held then, or if it would
+    be mailed at once to another number of members than the `recipients` that the convenor was shown.
     """
     extra = _extra(series, wall, now)
+    if invite and recipients is not None:
+        foreseen = await foresee_extra(database, series, policies, wall, now=now)
+        if foreseen.recipients != recipients:
+            raise Refused(f"{foreseen.recipients} members would be invited now, not {recipients}")
     async with database.write() as connection:
         await _require_free(connection, series, extra, now)
         await _store(connection, series, extra, now)
@@ -607,11 +619,22 @@ async def add_extra(
 
 
 async def remove_extra(
-    database: Database, all_series: Mapping[str, Series], key: str, *, now: datetime, by: Actor = SERVICE
+    database: Database,
+    all_series: Mapping[str, Series],
+    key: str,
+    *,
+    now: datetime,
+    revision: int | None = None,
+    by: Actor = SERVICE,
 ) -> None:
-    """Remove a meeting that was added. Raises Refused if the rule gives it, or if members were told about it."""
+    """Remove a meeting that was added.
+
+    Raises Refused if the rule gives it, if members were told about it, or if somebody else has changed it since
+    `revision`.
+    """
     async with database.write() as connection:
         occurrence = await require_occurrence(connection, all_series, key, now)
+        _require_revision(occurrence, revision)
         if not occurrence.extra:
             raise Refused(
                 f"{key} is given by the rule of its series",

@@ -77,7 +77,9 @@ async def note_sent(connection: AsyncConnection, number: int, notice: int) -> No
     await connection.execute(update(drafts).where(drafts.c.id == number).values(notice=notice))
 
 
-async def remove(connection: AsyncConnection, number: int) -> bool:
-    """Delete a draft that was not sent; return whether there was one."""
-    removed = delete(drafts).where(drafts.c.id == number, drafts.c.notice.is_(None))
+async def remove(connection: AsyncConnection, number: int, *, revision: int) -> bool:
+    """Delete a draft that was not sent and still has this revision; return whether it did."""
+    removed = delete(drafts).where(
+        drafts.c.id == number, drafts.c.revision == revision, drafts.c.notice.is_(None)
+    )
     return bool((await connection.execute(removed)).rowcount)

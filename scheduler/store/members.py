@@ -140,6 +140,11 @@ async def lock(connection: AsyncConnection, number: int) -> None:
     await connection.execute(select(members.c.id).where(members.c.id == number).with_for_update())
 
 
+async def mark_of(connection: AsyncConnection, number: int) -> int:
+    """Return a number that every change of a member raises."""
+    return int(await connection.scalar(select(members.c.changed).where(members.c.id == number)) or 0)
+
+
 async def by_keys(connection: AsyncConnection, address_keys: Sequence[str]) -> dict[str, Member]:
     by_address_key: dict[str, Member] = {}
     for start in range(0, len(address_keys), MOST_VALUES):

@@ -83,15 +83,17 @@ async def latest(connection: AsyncConnection, *, most: int) -> list[Notice]:
 
 
 async def latest_with_words(
-    connection: AsyncConnection, subject: str, body: str, *, since: datetime
+    connection: AsyncConnection, subject: str, body: str, *, since: datetime, other_than: str
 ) -> Notice | None:
-    """Return the last ad-hoc notice with this subject and body that was created after `since`."""
+    """Return the last ad-hoc notice with this subject and body that was created after `since` and does not have the
+    identity `other_than`."""
     query = select(*_COLUMNS).where(
         notices.c.kind == Kind.NOTICE,
         notices.c.subject == subject,
         notices.c.body == body,
         notices.c.created_at > since,
         notices.c.ready,
+        notices.c.identity != other_than,
     )
     row = (await connection.execute(query.order_by(notices.c.id.desc()).limit(1))).first()
     return _read(row) if row else None

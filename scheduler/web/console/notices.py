@@ -19,7 +19,7 @@ from scheduler.service.notices import NoticeProgress
 from scheduler.service.schedule import coming_meetings, stored_past
 from scheduler.store.drafts import Draft
 from scheduler.web.access import actor_of, render_console, session_of
-from scheduler.web.forms import field, fields, last, number_of
+from scheduler.web.forms import fields, last, number_of
 from scheduler.web.site import see_other, site_of
 
 _LATEST = 30
@@ -96,7 +96,7 @@ async def write(request: Request) -> Response:
     subject, body = _TEMPLATES.get(request.query_params.get("template", ""), ("", ""))
     audience = "all"
     if earlier := number_of(request.query_params.get("from", "")):
-        found = await notices.progress(site.database, earlier)
+        found = await notices.progress(site.database, earlier, by_choice=slugs_by_choice(site.series))
         if found and found.notice.kind == "notice":
             subject, body, audience = found.notice.subject, found.notice.body, found.notice.audience
     typed = {"subject": subject, "body": body, "who": audience, "except": "", **_NO_TIME}
@@ -121,11 +121,11 @@ async def draft(request: Request) -> Response:
         act, number, revision = (last(sent, name) for name in ("act", "number", "revision"))
         by = actor_of(request)
         try:
-            if act == "delete":
-                await drafts.remove_draft(site.database, found.id)
-                return see_other("/convenor/notices?removed=1")
             if revision != str(found.revision):
                 raise Refused("somebody else changed it meanwhile; read it again")
+            if act == "delete":
+                await drafts.remove_draft(site.database, found.id, revision=found.revision)
+                return see_other("/convenor/notices?removed=1")
             if act == "test":
                 await drafts.send_test(site.database, found, session_of(request).member, by=by, now=now)
                 return _redirect(f"/convenor/drafts/{found.id}", "tested")
@@ -198,12 +198,14 @@ async def edit(request: Request) -> Response:
 async def notice(request: Request) -> Response:
     """Show how far a notice is; POST stops it, or sends it to those who missed it."""
     site, number = site_of(request), number_of(request.path_params["number"])
-    found = await notices.progress(site.database, number) if number is not None else None
+    by_choice = slugs_by_choice(site.series)
+    found = await notices.progress(site.database, number, by_choice=by_choice) if number is not None else None
     if found is None:
         raise HTTPException(404)
     now, complaints = site.clock.now(), dict[str, str]()
     if request.method == "POST":
-        act = await field(request, "act")
+        sent = await fields(request)
+        act = last(sent, "act")
         try:
             if act == "stop":
                 await notices.stop(site.database, found.notice.id, now, by=actor_of(request))
@@ -213,7 +215,8 @@ async def notice(request: Request) -> Response:
                     site.database,
                     found.notice.id,
                     now,
-                    by_choice=slugs_by_choice(site.series),
+                    by_choice=by_choice,
+                    recipients=number_of(last(sent, "number")) or 0,
                     by=actor_of(request),
                 )
                 return _redirect(f"/convenor/notices/{found.notice.id}", "resent")

@@ -10,6 +10,7 @@ from scheduler.service.occurrences import read_file
 from scheduler.store.ledger import fan_out
 from tests.installation import Installation
 from tests.web.console.conftest import SignIn
+from tests.web.console.forms import send_form
 
 KEY = "conversation-for-kindness/2026-11-19"
 PATH = f"/convenor/meetings/{KEY}"
@@ -53,13 +54,14 @@ async def test_details_are_saved_and_nobody_is_mailed_until_the_button_with_the_
     assert await mailed(installation) == []
     tell = (await ann.get(f"{PATH}/tell")).text
     assert "Tell 3 members" in tell
-    wrong = await ann.post(f"{PATH}/tell", data={"number": "2", "message": "Hello"})
+    wrong = await ann.post(f"{PATH}/tell", data=await form(installation, number="2", message="Hello"))
     assert wrong.status_code == 422 and "it would now go to 3 members, not to 2" in wrong.text
     assert "Hello" in wrong.text
-    told = await ann.post(f"{PATH}/tell", data={"number": "3", "message": "A **topic** at last"})
+    words = await form(installation, number="3", message="A **topic** at last")
+    told = await ann.post(f"{PATH}/tell", data=words)
     assert "on their way" in (await ann.get(told.headers["location"])).text
     for _ in range(2):
-        again = await ann.post(f"{PATH}/tell", data={"number": "3", "message": "A **topic** at last"})
+        again = await ann.post(f"{PATH}/tell", data=words)
         assert again.status_code == 422
     assert await mailed(installation) == ["update Ann", "update Bo", "update Cy"]
     assert "There is nobody to tell" in (await ann.get(f"{PATH}/tell")).text
@@ -89,9 +91,9 @@ async def test_a_move_shows_first_what_it_means_and_then_happens_once(
     assert "Thursday, 04:00 (night)" in looked.text, "New York"
     assert "For 1 of 3 members it is at night" in looked.text
     assert "2026-11-26" not in (await ann.get(PATH)).text
-    moved = await ann.post(f"{PATH}/move", data={**wanted, "act": "move"})
+    moved = await ann.post(f"{PATH}/move", data={**wanted, "act": "move", "shown": "2026-11-26 09:00"})
     assert "has been moved" in (await ann.get(moved.headers["location"])).text
-    again = await ann.post(f"{PATH}/move", data={**wanted, "act": "move"})
+    again = await ann.post(f"{PATH}/move", data={**wanted, "act": "move", "shown": "2026-11-26 09:00"})
     assert again.status_code == 422
     for bad in (
         {"date": "soon"},
@@ -111,7 +113,7 @@ async def test_a_meeting_is_cancelled_with_a_reason_told_and_held_after_all(
     cancelled = await ann.post(f"{PATH}/cancel", data=await form(installation, reason="We are ill & sorry"))
     tell = (await ann.get(cancelled.headers["location"])).text
     assert "We are ill &amp; sorry" in tell and "Tell 3 members" in tell
-    await ann.post(f"{PATH}/tell", data={"number": "3", "message": "We are ill & sorry"})
+    await ann.post(f"{PATH}/tell", data=await form(installation, number="3", message="We are ill & sorry"))
     assert await mailed(installation) == ["cancellation Ann", "cancellation Bo", "cancellation Cy"]
     assert "This meeting is cancelled." in (await ann.get(PATH)).text
     restored = await ann.post(PATH, data=await form(installation, act="restore"))
@@ -122,7 +124,7 @@ async def test_two_who_tell_at_once_and_one_who_was_interrupted_tell_each_member
     ann: httpx.AsyncClient, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await ann.post(PATH, data=await form(installation, topic="Tea", act="save"))
-    tell = {"number": "3", "message": "First words"}
+    tell = await form(installation, number="3", message="First words")
     real = fan_out.fan_out
 
     async def interrupted(*arguments: object, **options: object) -> object:
@@ -154,12 +156,13 @@ async def test_a_meeting_is_added_and_removed_while_nobody_knows_about_it(
     wanted = {"series": "conversation-for-kindness", "date": "2027-03-04", "time": "18:00", "act": "look"}
     looked = (await ann.post("/convenor/meetings/add", data={**wanted, "invite": "yes"})).text
     assert "Thursday 4 March 2027, 18:00" in looked and "Nobody gets an email now" in looked
-    added = await ann.post("/convenor/meetings/add", data={**wanted, "act": "add"})
+    shown = {**wanted, "act": "add", "shown": "conversation-for-kindness 2027-03-04 18:00", "number": "0"}
+    added = await ann.post("/convenor/meetings/add", data=shown)
     path = added.headers["location"].partition("?")[0]
     assert "added by mistake" in (await ann.get(path)).text
-    again = await ann.post("/convenor/meetings/add", data={**wanted, "act": "add"})
+    again = await ann.post("/convenor/meetings/add", data=shown)
     assert again.status_code == 422 and "exists already" in again.text
-    removed = await ann.post(path, data={"act": "remove"})
+    removed = await send_form(ann, path, "remove")
     assert "has been removed" in (await ann.get(removed.headers["location"])).text
     assert (await ann.get(path)).status_code == 404
     regular = await ann.post(PATH, data=await form(installation, act="remove"))
@@ -173,7 +176,7 @@ async def test_answers_are_listed_by_name_and_country_and_safe_in_a_spreadsheet(
 ) -> None:
     await installation.change("Bo", country="NZ")
     await installation.answer("Bo", KEY, "coming")
-    await ann.post("/convenor/members/2/edit", data={"name": "=cmd|' /C calc'!A0", "email": "bo@example.org"})
+    await send_form(ann, "/convenor/members/2/edit", name="=cmd|' /C calc'!A0")
     page = (await ann.get(f"{PATH}/answers")).text
     assert "Coming: 1" in page and "New Zealand" in page
     sheet = await ann.get(f"{PATH}/answers.csv")

@@ -141,7 +141,7 @@ async def test_a_notice_is_cancelled_in_the_pause_and_sent_to_those_who_missed_i
     assert "0 have it, 3 will not get it" in page and "Send to the 3 who were missed" in page
     installation.clock.pass_(timedelta(minutes=5))
     assert await readers(installation) == []
-    await ann.post(progress, data={"act": "resend"})
+    await press(ann, progress, "resend")
     assert await readers(installation) == ["Ann", "Bo", "Cy"]
     log = (await ann.get("/convenor/audit")).text
     assert (

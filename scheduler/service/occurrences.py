@@ -358,7 +358,7 @@ async def _publish_change(
     after = amended.after
     kind = _kind_of_change(after)
     async with database.write() as connection:
-        told_revision = await reports.last_told_revision(connection, after.key)
+        told_revision = await reports.last_told_revision(connection, after.key, present=after.revision)
         before_revision = (
             amended.before.revision
             if told_revision is None or told_revision == after.revision
@@ -431,7 +431,7 @@ async def _find_unannounced_change(
 ) -> tuple[UnannouncedChange, int]:
     """Return the same as `find_unannounced_change`, and the revision that members were last told."""
     occurrence = await require_occurrence(connection, all_series, key, now)
-    told_revision = await reports.last_told_revision(connection, key)
+    told_revision = await reports.last_told_revision(connection, key, present=occurrence.revision)
     if told_revision is None:
         raise Refused(
             f"{key}: nobody has been told about it yet; its invitation will give the present details"
@@ -446,14 +446,25 @@ async def _find_unannounced_change(
     ):
         raise Refused(f"{key}: notice {published.id} already tells members about it")
     wrong = [] if occurrence.cancelled else await corrections.wrongly_told(connection, occurrence)
-    if told_revision == occurrence.revision and not wrong:
+    told = await occurrences.at_revision(connection, key, told_revision)
+    is_told = told_revision == occurrence.revision or (told is not None and _is_same(told, occurrence))
+    if is_told and not wrong:
         raise Refused(f"{key}: members were told the present details; there is nothing to tell")
     _require_useful(occurrence, _useful_until(occurrence, occurrence), now)
-    # If the present revision was told, only those who were told a wrong local time are told again.
-    zones = {group.lives_in for group in wrong} if told_revision == occurrence.revision else ()
+    # If the present details were told, only those who were told a wrong local time are told again.
+    zones = {group.lives_in for group in wrong} if is_told else ()
     audience = _followers_and_invited(occurrence, slugs_by_choice(all_series.values()), zones=zones)
     recipients = await members.count_audience(connection, audience, kind=_kind_of_change(occurrence))
     return UnannouncedChange(occurrence, audience, recipients), told_revision
+
+
+def _is_same(told: Occurrence, present: Occurrence) -> bool:
+    """Return whether what was told is what holds now, as after a cancellation that nobody was told about."""
+    counters = {
+        name: getattr(present, name)
+        for name in ("revision", "sequence", "reinstated", "changed_at", "previous")
+    }
+    return replace(told, **counters) == present
 
 
 async def tell_again(

@@ -377,14 +377,23 @@ async def earlier_mails(
     return {member: sorted(mails, key=lambda mail: mail[1]) for member, mails in by_member.items()}
 
 
-async def last_told_revision(connection: AsyncConnection, occurrence: str) -> int | None:
-    """Return the newest revision of an occurrence about which a mail was tried; None if there is none."""
-    newest: list[int | None] = []
+async def last_told_revision(
+    connection: AsyncConnection, occurrence: str, *, present: int | None = None
+) -> int | None:
+    """Return the newest revision of an occurrence about which a mail was tried; None if there is none.
+
+    Invitations of the `present` revision do not count if there are earlier ones: they went to newcomers only.
+    """
+    told, tried = set[int](), set[int]()
     for table in (deliveries, past_deliveries):
+        is_for_newcomers = and_(notices.c.kind == Kind.INVITATION, table.c.revision == present)
+        newest = func.max(table.c.revision)
         query = (
-            select(func.max(table.c.revision))
+            select(newest.filter(~is_for_newcomers), newest)
             .join_from(table, notices, notices.c.id == table.c.notice)
             .where(notices.c.occurrence == occurrence, table.c.attempts > 0)
         )
-        newest.append(await connection.scalar(query))
-    return max((revision for revision in newest if revision is not None), default=None)
+        others, all_ = (await connection.execute(query)).one()
+        told |= {others} - {None}
+        tried |= {all_} - {None}
+    return max(told or tried, default=None)

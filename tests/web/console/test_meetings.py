@@ -50,7 +50,7 @@ async def test_details_are_saved_and_nobody_is_mailed_until_the_button_with_the_
     saved = await ann.post(PATH, data=await form(installation, topic="Kindness & tea", act="save"))
     page = (await ann.get(saved.headers["location"])).text
     assert "Nobody has been told" in page and 'value="Kindness &amp; tea"' in page
-    assert "3 members were told something else" in page
+    assert "3 members do not know about the latest change." in page
     assert await mailed(installation) == []
     tell = (await ann.get(f"{PATH}/tell")).text
     assert "Tell 3 members" in tell
@@ -118,6 +118,30 @@ async def test_a_meeting_is_cancelled_with_a_reason_told_and_held_after_all(
     assert "This meeting is cancelled." in (await ann.get(PATH)).text
     restored = await ann.post(PATH, data=await form(installation, act="restore"))
     assert "takes place again" in (await ann.get(restored.headers["location"])).text
+
+
+async def test_a_newcomer_who_is_invited_after_a_move_does_not_hide_that_the_others_know_the_old_time(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    wanted = {"date": "2026-11-19", "time": "20:00", "shown": "2026-11-19 20:00", "act": "move"}
+    await ann.post(f"{PATH}/move", data=await form(installation, **wanted))
+    await installation.join(("Di", "Europe/London"))
+    await installation.tick()
+    assert (await installation.states(kind="invitation"))["Di"] == "sent"
+    assert "4 members do not know about the latest change." in (await ann.get(PATH)).text
+    await send_form(ann, f"{PATH}/tell")
+    assert await mailed(installation) == ["update Ann", "update Bo", "update Cy", "update Di"]
+    assert "There is nobody to tell" in (await ann.get(f"{PATH}/tell")).text
+
+
+async def test_after_a_cancellation_that_nobody_was_told_about_and_its_undoing_there_is_nothing_to_tell(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    await send_form(ann, f"{PATH}/cancel")
+    assert "3 members do not know about the latest change." in (await ann.get(PATH)).text
+    await send_form(ann, PATH, "restore")
+    assert "do not know about the latest change" not in (await ann.get(PATH)).text
+    assert "There is nobody to tell" in (await ann.get(f"{PATH}/tell")).text
 
 
 async def test_two_who_tell_at_once_and_one_who_was_interrupted_tell_each_member_once(

@@ -175,7 +175,7 @@ async def review(
         text=as_text(draft.body),
         placeholders=placeholders(f"{draft.subject}\n{draft.body}"),
         problem=problem,
-        same_words_at=same.created_at if same and not same.audience.startswith("test to ") else None,
+        same_words_at=same.created_at if same else None,
     )
 
 

@@ -331,7 +331,10 @@ async def _audiences(request: Request) -> list[tuple[str, list[tuple[str, str]]]
     groups = [("Everybody", [("all", "All members"), ("convenors", "Convenors only")])]
     if several:
         groups.append(
-            ("Followers", [(f"series:{series.slug}", f"Who follow {series.title}") for series in site.series])
+            (
+                "Followers",
+                [(f"series:{series.slug}", f"Those who follow {series.title}") for series in site.series],
+            )
         )
     meetings = [
         meeting
@@ -345,10 +348,10 @@ async def _audiences(request: Request) -> list[tuple[str, list[tuple[str, str]]]
             (
                 name,
                 [
-                    (f"coming:{meeting.key}", f"Who are coming, {name}"),
-                    (f"answered:{meeting.key}", f"Who answered, {name}"),
-                    (f"declined:{meeting.key}", f"Who declined, {name}"),
-                    (f"unanswered:{meeting.key}", f"Who did not answer, {name}"),
+                    (f"coming:{meeting.key}", f"Those who are coming, {name}"),
+                    (f"answered:{meeting.key}", f"Those who answered, {name}"),
+                    (f"declined:{meeting.key}", f"Those who declined, {name}"),
+                    (f"unanswered:{meeting.key}", f"Those who have not answered, {name}"),
                 ],
             )
         )

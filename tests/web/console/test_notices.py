@@ -164,6 +164,20 @@ async def test_the_same_words_on_the_same_day_ask_first(
     assert "The same words" not in (await ann.get(await saved(ann))).text
 
 
+async def test_only_words_that_members_got_or_will_get_ask_before_they_are_sent_again(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    cancelled = (await press(ann, await saved(ann))).headers["location"]
+    await press(ann, cancelled, "stop")
+    path = await saved(ann)
+    await press(ann, path, "test")
+    assert "The same words" not in (await ann.get(path)).text
+    await press(ann, path)
+    path = await saved(ann)
+    await press(ann, path, "test")
+    assert "The same words were sent" in (await ann.get(path)).text
+
+
 async def test_a_draft_is_changed_by_one_at_a_time_and_deleted(
     ann: httpx.AsyncClient, installation: Installation
 ) -> None:

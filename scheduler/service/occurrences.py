@@ -139,7 +139,7 @@ async def read_file(
         if occurrence is None:
             return None
         counts = await answers.count_answers(connection, key)
-        told = await reports.last_told_revision(connection, key)
+        was_tried = await reports.was_tried(connection, key)
         to_tell, nothing = 0, ""
         try:
             pending, _ = await _find_unannounced_change(connection, all_series, key, now)
@@ -152,7 +152,7 @@ async def read_file(
         answers={answer: counts.get(answer, 0) for answer in ANSWERS},
         to_tell=to_tell,
         nothing_to_tell=nothing,
-        can_remove=occurrence.extra and told is None,
+        can_remove=occurrence.extra and not was_tried,
         reason=str(cancelled[0].after.get("reason", "")) if cancelled and occurrence.cancelled else "",
     )
 
@@ -651,7 +651,7 @@ async def remove_extra(
                 f"{key} is given by the rule of its series",
                 command=f"`occurrence amend {key} --cancel` cancels it",
             )
-        if await reports.last_told_revision(connection, key) is not None:
+        if await reports.was_tried(connection, key):
             raise Refused(
                 f"members were told about {key}",
                 command=f"`occurrence amend {key} --cancel --tell` cancels it and tells them",

@@ -377,6 +377,18 @@ async def earlier_mails(
     return {member: sorted(mails, key=lambda mail: mail[1]) for member, mails in by_member.items()}
 
 
+async def was_tried(connection: AsyncConnection, occurrence: str) -> bool:
+    """Return whether any mail about an occurrence was tried."""
+    for table in (deliveries, past_deliveries):
+        about = select(notices.c.id).where(notices.c.occurrence == occurrence)
+        tried = select(table.c.notice).where(table.c.notice.in_(about))
+        # An index finds what has been sent at once.
+        for query in (tried.where(table.c.state == "sent"), tried.where(table.c.attempts > 0)):
+            if await connection.scalar(query.limit(1)) is not None:
+                return True
+    return False
+
+
 async def last_told_revision(
     connection: AsyncConnection, occurrence: str, *, present: int | None = None
 ) -> int | None:
@@ -384,6 +396,9 @@ async def last_told_revision(
 
     Invitations of the `present` revision do not count if there are earlier ones: they went to newcomers only.
     """
+    if present == 0:
+        # Nothing has been changed. Reading the revision of every delivery takes long with a million members.
+        return 0 if await was_tried(connection, occurrence) else None
     told, tried = set[int](), set[int]()
     for table in (deliveries, past_deliveries):
         is_for_newcomers = and_(notices.c.kind == Kind.INVITATION, table.c.revision == present)

@@ -272,11 +272,13 @@ async def count_missed(database: Database, number: int, *, by_choice: Collection
     """
     async with database.read() as connection:
         notice = await require_notice(connection, number)
-        return await _count_missed(connection, notice, by_choice)
+        states = await reports.states(connection, number)
+        return await _count_missed(connection, notice, states, by_choice)
 
 
-async def _count_missed(connection: AsyncConnection, notice: Notice, by_choice: Collection[str]) -> int:
-    states = await reports.states(connection, notice.id)
+async def _count_missed(
+    connection: AsyncConnection, notice: Notice, states: Mapping[str, int], by_choice: Collection[str]
+) -> int:
     missed = states.get("withdrawn", 0) + states.get("failed", 0)
     dues = (await notices.dues_of(connection, notice.id)).values()
     if notice.kind in PLANNED and notice.stopped_at and any(due.fanned_at is None for due in dues):
@@ -307,9 +309,9 @@ async def resend_missed(
     """
     async with database.write() as connection:
         notice = await require_notice(connection, number)
-        if recipients is not None and recipients != (
-            missed := await _count_missed(connection, notice, by_choice)
-        ):
+        states = await reports.states(connection, number)
+        missed = await _count_missed(connection, notice, states, by_choice)
+        if recipients not in (None, missed):
             raise Refused(f"it would now go to {missed} members, not to {recipients}")
         if notice.expires <= now:
             raise Refused(f"notice {number} expired at {notice.expires:%Y-%m-%d %H:%M} UTC; send a new one")
@@ -364,7 +366,7 @@ async def progress(database: Database, number: int, *, by_choice: Collection[str
         states = await reports.states(connection, number)
         due = (await notices.due_spans(connection, number)).get(number)
         failures = await reports.failures(connection, number)
-        missed = await _count_missed(connection, notice, by_choice)
+        missed = await _count_missed(connection, notice, states, by_choice)
     return NoticeProgress(
         notice=notice,
         states=states,

@@ -510,5 +510,9 @@ async def count_by_place(connection: AsyncConnection, audience: Audience) -> dic
 
 async def count_audience(connection: AsyncConnection, audience: Audience, *, kind: str = "") -> int:
     """Count an audience; with `kind`, without the members who do not want notices of this kind."""
-    conditions = [in_audience(audience), *([~is_muted(members.c.id, kind, "")] if kind else [])]
+    conditions = [in_audience(audience)]
+    if kind:
+        # To read the muted members once is quicker than to look for each member.
+        muted = select(mutes.c.member).where(mute_fits(mutes.c.member, kind, ""))
+        conditions.append(members.c.id.not_in(muted))
     return int(await connection.scalar(select(func.count()).select_from(members).where(*conditions)) or 0)

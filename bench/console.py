@@ -1,75 +1,109 @@
-"""Time the convenors' pages with many members: the slowest of a hundred requests each, in seconds, and the mean.
+"""Time every page of the convenors' console with the running service, and sending while the pages are open.
 
-    .venv/bin/python bench/console.py [MEMBERS]
+    .venv/bin/python bench/console.py [MEMBERS...]
 
-The pages are asked for in one process with their own database, one request after the other.
+For each number of members (by default 1,400 and 1,000,000) a database is filled as after an invitation, and `serve` is
+started with a relay. Each page is opened a hundred times, for at most ten seconds; printed are the median and the 99th
+percentile of the time that the browser sees, and of the CPU time of the web process, which says more on a busy
+machine. With 1,400 members, a notice is then sent to all of them three times alone and three times while the pages are
+opened without a pause. A page on the map of routes that is not timed here is an error.
 """
 
 import asyncio
+import contextlib
+import os
 import secrets
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
+import structlog
+from sqlalchemy import select
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from scheduler.store import members, sessions
-from tests.chaos.killing import ZONES
-from tests.installation import Installation, open_installation
-from tests.web.conftest import NOW, make_app
+from bench.people import name
+from scheduler.bootstrap.serve import make_planner
+from scheduler.bootstrap.settings import load_settings
+from scheduler.bootstrap.wiring import Parts, SystemClock, open_parts
+from scheduler.domain.actor import Actor
+from scheduler.domain.audience import Audience
+from scheduler.service.drafts import Words, add_draft
+from scheduler.service.notices import send_notice
+from scheduler.store import join_requests, members, returns, sessions, uploads
+from scheduler.store.database import Database
+from scheduler.store.schema import deliveries, notices
+from scheduler.web.routes import ENTRIES
+from tests.chaos.killing import CONFIG, ZONES, Relay, relay
+from tests.postgres import free_loopback_port
 
-NAMES = ("Åsa", "李小明", "عائشة", "Zoë", "Jürgen", "Olúwáṣẹ́gun", "Ólöf", "Maria")
-COUNTRIES = ("SE", "TW", "EG", "NL", "DE", "NG", "IS", "BR")
-ROUNDS = 100
-KEY = "conversation-for-kindness/2026-11-19"
-PAGES = (
-    "/convenor/",
-    "/convenor/meetings",
-    f"/convenor/meetings/{KEY}",
-    f"/convenor/meetings/{KEY}/tell",
-    "/convenor/notices",
-    "/convenor/notices/1",
-    "/convenor/members",
-    "/convenor/members?q=asa",
-    "/convenor/members?q=m999999",
-    "/convenor/members?q=nobody%20at%20all",
-    "/convenor/members?status=left",
-    "/convenor/members/500",
-    "/convenor/desk",
-    "/convenor/audit",
-    "/convenor/numbers",
-)
+ROUNDS, LONGEST_ROUNDS = 100, 10
+SENDINGS = 3
+LARGEST_SENT = 20_000
+LONGEST = 0.2
+COUNTRIES = ("GB", "US", "IN", "NZ", "SE")
+MORE = {
+    "/convenor/members": (
+        "?q=medlem",
+        "?q=m99999",
+        "?q=nobody%20at%20all",
+        "?status=left",
+        "?country=NZ&q=a",
+    ),
+    "/convenor/meetings": ("?past=1",),
+    "/convenor/desk": ("?all=1",),
+}
+"""Pages that are timed with other queries, too."""
+NO_PAGE = {"/convenor/sign-in/{token}": "it is for those who have not signed in"}
+_RAW = b"From: m5@example.org\r\nTo: us@example.org\r\nSubject: A question\r\n\r\nMay I bring a friend?\r\n"
 
 
-async def fill(installation: Installation, count: int) -> str:
-    """Add the members and a session of the first, and return its secret."""
-    now = installation.clock.now()
-    rows = (
-        {
+def settings(folder: Path, port: int, web: int) -> dict[str, str]:
+    """The environment of the service."""
+    return {
+        "THIRD_THURSDAY_DATABASE__URL": f"sqlite:///{folder}/t.sqlite",
+        "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{port}",
+        "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32,
+        "THIRD_THURSDAY_WEB__PORT": str(web),
+        "THIRD_THURSDAY_WEB__BASE_URL": "https://meet.example.org",
+    }
+
+
+def people(count: int, now: datetime) -> Iterator[dict[str, object]]:
+    """Rows of members with names as in a list from many countries."""
+    for number in range(count):
+        yield {
             "address": f"m{number}@example.org",
             "address_key": f"m{number}@example.org",
-            "name": f"{NAMES[number % len(NAMES)]} {number}",
-            "country": COUNTRIES[number % len(COUNTRIES)],
+            "name": name(number),
+            "country": COUNTRIES[number % len(ZONES)],
             "zone": ZONES[number % len(ZONES)],
             "zone_source": "given",
             "locale": "en-GB",
-            "status": "active",
+            "status": "active" if number % 50 or not number else "left",
             "role": None if number else "convenor",
             "created_at": now,
-            "active_since": now,
+            "active_since": now if number % 50 or not number else None,
             "paused_until": None,
             "uninvited_at": None,
         }
-        for number in range(count)
-    )
-    secret = secrets.token_urlsafe(32)
-    async with installation.database.write() as connection:
-        await members.add(connection, rows)
+
+
+async def fill(parts: Parts, count: int) -> "Filled":
+    """Fill a database as after an invitation; return what the addresses of the pages need, and a session's secret."""
+    now, database, secret = SystemClock().now(), parts.database, secrets.token_urlsafe(32)
+    planner = make_planner(parts)
+    await planner.tick()
+    ann = Actor(channel="console", name="Ann", member=1)
+    async with database.write() as connection:
+        await members.add(connection, people(count, now))
         await sessions.add(
             connection,
             member=1,
@@ -79,29 +113,210 @@ async def fill(installation: Installation, count: int) -> str:
             browser="bench",
             now=now,
         )
-    return secret
+        person = {"name": "Noor", "country": "GB", "zone": "Europe/London", "locale": "en-GB"}
+        await join_requests.add(connection, 5, now, **person, words="I listen.", follows=None)
+        request = await join_requests.latest_of(connection, 5)
+        assert request
+        await join_requests.confirm(connection, request.id, now)
+        upload = await uploads.add(
+            connection, member=1, content=b"email,country\nx@example.org,SE\n", now=now
+        )
+        message = await returns.add(
+            connection, digest="x", kind="review", member=None, words="a question", now=now, content=_RAW
+        )
+    words = Words(subject="Tea", body="Bring **tea**.", audience="all")
+    draft = await add_draft(database, words, by=ann, now=now)
+    await planner.tick()
+    async with database.write() as connection:
+        await connection.execute(
+            deliveries.update()
+            .where(deliveries.c.due <= now)
+            .values(state="sent", sent_at=now, tried_at=now, attempts=1, revision=0)
+        )
+        notice, key = (
+            await connection.execute(
+                select(notices.c.id, notices.c.occurrence)
+                .where(notices.c.kind == "invitation")
+                .order_by(notices.c.id)
+                .limit(1)
+            )
+        ).one()
+    numbers = {
+        "notices": notice,
+        "drafts": draft,
+        "members/import": upload,
+        "members": min(count, 500),
+        "desk": request.id,
+        "returns": message,
+        "team": 1,
+    }
+    return Filled(secret, key, numbers)
 
 
-async def main(count: int) -> None:
-    """Fill a database, and time each page."""
-    with tempfile.TemporaryDirectory() as folder:
-        async with open_installation(Path(folder), NOW, url=f"sqlite:///{folder}/t.sqlite") as installation:
-            await installation.planner.tick()
-            secret = await fill(installation, count)
-            await installation.planner.tick()
-            transport = httpx.ASGITransport(make_app(installation))
-            async with httpx.AsyncClient(transport=transport, base_url="https://meet.example.org") as client:
-                client.cookies.set("__Host-session", secret, domain="meet.example.org")
-                await client.get("/convenor/", timeout=600)
-                for path in PAGES:
-                    times = []
-                    for _ in range(ROUNDS):
-                        began = time.perf_counter()
-                        answer = await client.get(path, timeout=600)
-                        times.append(time.perf_counter() - began)
-                        assert answer.status_code == 200, (path, answer.status_code)
-                    print(f"{path:<55} mean {statistics.mean(times):.3f}  slowest {max(times):.3f}")
+class Filled(NamedTuple):
+    """The secret of a session, the key of the next meeting, and the number in the address of each part's pages."""
+
+    secret: str
+    key: str
+    numbers: dict[str, int | None]
+
+    def pages(self) -> list[str]:
+        """The addresses of all pages of the console. Raises LookupError for one that cannot be opened here."""
+        series, date = self.key.split("/")
+        found = []
+        for path in (entry.path for entry in ENTRIES if "GET" in entry.methods):
+            if not path.startswith("/convenor") or path in NO_PAGE:
+                continue
+            part = path.removeprefix("/convenor/").partition("/{number}")[0]
+            values = {"series": series, "date": date, "number": self.numbers.get(part)}
+            if "{number}" in path and values["number"] is None:
+                raise LookupError(f"{path} is not timed: say in `fill` which number it has here")
+            address = path.format(**values)
+            found += [address, *(address + query for query in MORE.get(path, ()))]
+        return found
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path, environment: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The running service, once its pages answer."""
+    with (folder / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "scheduler",
+            "--config",
+            "bench.toml",
+            "serve",
+            cwd=folder,
+            env={**os.environ, **environment, "PYTHONPATH": str(Path.cwd())},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=log,
+        )
+    try:
+        async with httpx.AsyncClient() as client:
+            while True:
+                if process.returncode is not None:
+                    raise SystemExit((folder / "log").read_text())
+                with contextlib.suppress(httpx.TransportError):
+                    await client.get(f"http://127.0.0.1:{environment['THIRD_THURSDAY_WEB__PORT']}/healthz")
+                    break
+                await asyncio.sleep(0.1)
+        yield process
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def web_cpu(process: asyncio.subprocess.Process) -> float:
+    """Return the CPU seconds of the web process so far, to the nanosecond (proc(5), schedstat)."""
+    child = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
+    tasks = Path(f"/proc/{child}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+async def open_page(browser: httpx.AsyncClient, path: str) -> float:
+    """Open a page and return how many seconds it took."""
+    began = time.perf_counter()
+    answer = await browser.get(path)
+    took = time.perf_counter() - began
+    if answer.status_code not in (200, 303):
+        raise SystemExit(f"{path}: {answer.status_code}")
+    return took
+
+
+def figures(times: list[float]) -> str:
+    """Return the median and the 99th percentile in milliseconds."""
+    times = sorted(times)
+    late = times[min(len(times) - 1, round(0.99 * len(times)))]
+    return f"{statistics.median(times) * 1000:8.1f} {late * 1000:8.1f}"
+
+
+async def time_pages(
+    process: asyncio.subprocess.Process, browser: httpx.AsyncClient, paths: list[str]
+) -> None:
+    """Print what each page takes, one after the other: as the browser sees it, and of it the web process's CPU time."""
+    print(f"{'milliseconds':<66} {'median':>8} {'p99':>8} {'cpu':>8} {'cpu p99':>8}")
+    slow = []
+    for path in paths:
+        await open_page(browser, path)
+        times, spent = list[float](), list[float]()
+        began = time.monotonic()
+        while len(times) < ROUNDS and time.monotonic() < began + LONGEST_ROUNDS:
+            before = web_cpu(process)
+            times.append(await open_page(browser, path))
+            spent.append(web_cpu(process) - before)
+        print(f"{path:<66} {figures(times)} {figures(spent)}", flush=True)
+        if sorted(spent)[round(0.99 * len(spent)) - 1] > LONGEST:
+            slow.append(path)
+    print(f"pages with more than {LONGEST * 1000:.0f} ms of CPU time: {', '.join(slow) or 'none'}")
+
+
+async def send(database: Database, target: Relay, count: int) -> float:
+    """Send a notice to everybody; return the seconds from its due instant to the last mail that the relay accepted."""
+    had, now = len(target.times()), SystemClock().now()
+    hold = timedelta(seconds=3)
+    await send_notice(
+        database,
+        subject="Our next meeting",
+        body="We meet **soon**." * 40,
+        audience=Audience(terms={"all": []}),
+        audience_text="all",
+        now=now,
+        hold=hold,
+    )
+    due = time.monotonic() + (now + hold - SystemClock().now()).total_seconds()
+    while len(target.times()) < had + count:  # noqa: ASYNC110 - another process accepts them
+        await asyncio.sleep(0.2)
+    return target.times()[-1] - due
+
+
+async def time_sending(
+    database: Database, target: Relay, browser: httpx.AsyncClient, paths: list[str], count: int
+) -> None:
+    """Print how long sending takes alone and while the pages are opened, in turn, and what the pages take then."""
+    alone, together, times = list[float](), list[float](), dict[str, list[float]]()
+
+    async def look_around() -> None:
+        while True:
+            for path in paths:
+                times.setdefault(path, []).append(await open_page(browser, path))
+
+    for _ in range(SENDINGS):
+        alone.append(await send(database, target, count))
+        looking = asyncio.create_task(look_around())
+        together.append(await send(database, target, count))
+        looking.cancel()
+        await asyncio.wait([looking])
+    every = [took for some in times.values() for took in some]
+    print(f"{'all pages while mail is sent':<66} {figures(every)}")
+    slowest = max(times, key=lambda path: max(times[path]))
+    print(f"the slowest was {slowest}: {max(times[slowest]) * 1000:.0f} ms")
+    print(f"sending {count} mails alone: {', '.join(f'{took:.2f}' for took in alone)} seconds")
+    print(f"while pages are opened: {', '.join(f'{took:.2f}' for took in together)} seconds")
+    print(f"ratio of the medians: {statistics.median(together) / statistics.median(alone):.2f}")
+
+
+async def main(counts: list[int]) -> None:
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    for count in counts:
+        with tempfile.TemporaryDirectory() as home:
+            folder, web = Path(home), free_loopback_port()
+            async with relay(folder / "taken") as target:
+                environment, config = settings(folder, target.port, web), folder / "bench.toml"
+                config.write_text(CONFIG)
+                async with open_parts(load_settings(config, environment), upgrade=True) as parts:
+                    filled = await fill(parts, count)
+                    print(f"\n{count:,} members")
+                    headers = {"Cookie": f"__Host-session={filled.secret}"}
+                    browser = httpx.AsyncClient(
+                        base_url=f"http://127.0.0.1:{web}", headers=headers, timeout=60
+                    )
+                    async with serving(folder, environment) as process, browser:
+                        await time_pages(process, browser, filled.pages())
+                        if count <= LARGEST_SENT:
+                            active = count - (count - 1) // 50
+                            await time_sending(parts.database, target, browser, filled.pages(), active)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000))
+    asyncio.run(main([int(count) for count in sys.argv[1:]] or [1_400, 1_000_000]))

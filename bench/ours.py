@@ -31,6 +31,7 @@ from scheduler.bootstrap.worker import tune_garbage_collector
 from scheduler.delivery.compose.dkim import DkimSigner
 from scheduler.delivery.send.smtp import SmtpTransport
 from scheduler.delivery.send.transport import SmtpAddress
+from scheduler.domain.audience import Audience
 from scheduler.service.notices import send_notice
 from tests.installation import INVITATION, Installation, address_of, composer, open_installation
 
@@ -124,7 +125,7 @@ async def main(arguments: argparse.Namespace) -> None:
                     installation.database,
                     subject="Our next meeting",
                     body="\n\n".join([PARAGRAPH] * PARAGRAPHS),
-                    audience={"all": []},
+                    audience=Audience(terms={"all": []}),
                     audience_text="all",
                     now=installation.clock.now(),
                 )

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench.ours import PARAGRAPH, PARAGRAPHS
 from bench.people import name
 from scheduler.bootstrap.wiring import SystemClock
+from scheduler.domain.audience import Audience
 from scheduler.service.notices import send_notice
 from scheduler.store.database import Database
 from scheduler.store.schema import deliveries
@@ -101,7 +102,7 @@ async def main(arguments: argparse.Namespace) -> None:
                 database,
                 subject="Our next meeting",
                 body="\n\n".join([PARAGRAPH] * PARAGRAPHS),
-                audience={"all": []},
+                audience=Audience(terms={"all": []}),
                 audience_text="all",
                 now=due - hold,
                 hold=hold,

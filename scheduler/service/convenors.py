@@ -68,14 +68,17 @@ async def appoint(database: Database, address: str, role: Role, *, by: Actor, no
 
 
 async def change_role(
-    database: Database, address: str, role: Role, *, by: Actor, now: datetime
+    database: Database, address: str, role: Role, *, was: str | None = None, by: Actor, now: datetime
 ) -> tuple[Member, bool]:
     """Change the role of a convenor or helper, whose sessions end; return them, and whether that changed anything.
 
-    Raises Refused for somebody without a role, and for the last convenor.
+    Raises Refused for somebody without a role, for the last convenor, and if the role is not what it was when the
+    change was begun.
     """
     async with database.write() as connection:
         member = await require_member(connection, address)
+        if was not in (None, member.role):
+            raise Refused(f"somebody else changed the role of {member.address} meanwhile; look at it again")
         if not member.role:
             raise Refused(f"{member.address} has no role", command="`convenors add` appoints a member")
         if member.role == role:

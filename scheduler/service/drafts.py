@@ -146,10 +146,11 @@ def _words_of(draft: Draft) -> Words:
     )
 
 
-async def remove_draft(database: Database, number: int) -> None:
-    """Delete a draft, if it was not sent."""
+async def remove_draft(database: Database, number: int, *, revision: int) -> None:
+    """Delete a draft. Raises Refused if it was sent, or changed by somebody else since `revision`."""
     async with database.write() as connection:
-        await drafts.remove(connection, number)
+        if not await drafts.remove(connection, number, revision=revision):
+            raise Refused("somebody else changed or sent it meanwhile; read it again")
 
 
 async def review(
@@ -170,7 +171,14 @@ async def review(
                 problem = "it would go to nobody"
         except Refused as refusal:
             problem = refusal.message
-        same = await notices.latest_with_words(connection, draft.subject, draft.body, since=now - _SAME_DAY)
+        same = await notices.latest_with_words(
+            connection,
+            draft.subject,
+            draft.body,
+            since=now - _SAME_DAY,
+            # An earlier press that was interrupted at its end is completed by the next, not repeated.
+            other_than=_identity(draft.id, draft.revision),
+        )
     return Review(
         draft=draft,
         audience=audience,
@@ -178,9 +186,7 @@ async def review(
         meeting=meeting,
         foreign=foreign_placeholders(f"{draft.subject}\n{draft.body}"),
         problem=problem,
-        same_words_at=same.created_at
-        if same and not same.audience.startswith(notices.TEST_AUDIENCE)
-        else None,
+        same_words_at=same.created_at if same else None,
     )
 
 

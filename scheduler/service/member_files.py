@@ -8,6 +8,7 @@ import csv
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Any, TextIO
 
@@ -378,19 +379,22 @@ async def import_upload(
     policies: Sequence[Policy],
     invite: bool,
     dry_run: bool,
+    shown: tuple[int, int] | None = None,
     by: Actor,
     now: datetime,
 ) -> tuple[MemberTable, Imported] | None:
     """Import a table that was kept, or with `dry_run` find out what that would do; None if it is no longer there.
 
-    It is deleted once it is imported, so that a second press does nothing.
+    It is deleted once it is imported, so that a second press does nothing. Raises Refused if it would not add and
+    invite the numbers of people that the convenor was shown.
     """
     async with database.read() as connection:
         content = await uploads.content_of(connection, number, member=by.member or 0)
     if content is None:
         return None
     table = await asyncio.to_thread(read_members, content, all_series=all_series)
-    imported = await import_members(
+    load = partial(
+        import_members,
         database,
         table.rows,
         keys=keys,
@@ -398,11 +402,14 @@ async def import_upload(
         invitations=await find_invitations(database, series=all_series, policies=policies, now=now),
         now=now,
         all_series=all_series,
-        invite=invite,
-        dry_run=dry_run,
         encoding_known=table.guess is None,
         by=by,
     )
+    if shown and not dry_run:
+        foreseen = await load(invite=True, dry_run=True)
+        if shown != (foreseen.added, foreseen.invited + foreseen.invited_known):
+            raise Refused("the list of members has changed meanwhile; read again what the import would do")
+    imported = await load(invite=invite, dry_run=dry_run)
     if not dry_run:
         async with database.write() as connection:
             await uploads.remove_of(connection, by.member or 0)

@@ -217,9 +217,11 @@ async def find_members(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberFile:
-    """A member, the slugs of the series that they follow, and their latest mails, the newest first."""
+    """A member, the slugs of the series that they follow, and their latest mails, the newest first. Every change of the
+    member raises `mark`."""
 
     member: Member
+    mark: int
     follows: list[str]
     mails: list[Report]
 
@@ -236,8 +238,9 @@ async def read_member(
         async for report in reports.reports(connection, member=number):
             latest.append(report)
         choices = await follows.choices_of(connection, number)
+        mark = await members.mark_of(connection, number)
     mails = sorted(latest, key=lambda report: report.sent_at or report.due, reverse=True)
-    return MemberFile(member=member, follows=followed(all_series, choices), mails=mails)
+    return MemberFile(member=member, mark=mark, follows=followed(all_series, choices), mails=mails)
 
 
 _PAGE = 500
@@ -421,16 +424,21 @@ async def change_member(
     keys: Keys,
     now: datetime,
     all_series: Sequence[Series] = (),
+    mark: int | None = None,
     by: Actor = SERVICE,
 ) -> Changed:
     """Change a member. A zone in `details` counts as `given`; an assumed zone follows a new country. `all_series` is
-    needed if the details have choices.
+    needed if the details have choices. `mark` is the one that the member had when the change was begun.
 
-    Raises Refused if the new address is another member's or was erased, or if the new country needs a zone.
+    Raises Refused if the new address is another member's or was erased, if the new country needs a zone, or if the
+    member was changed since `mark`.
     """
     try:
         async with database.write() as connection:
             member = await require_member(connection, address)
+            await members.lock(connection, member.id)
+            if mark is not None and mark != await members.mark_of(connection, member.id):
+                raise Refused("somebody else, or they themselves, changed it meanwhile; look at it again")
             values: dict[str, Any] = {
                 name: value
                 for name in ("name", "country", "locale")

@@ -312,16 +312,22 @@ async def count_missed(database: Database, number: int, *, by_choice: Collection
     async with database.read() as connection:
         notice = await require_notice(connection, number)
         states = await reports.states(connection, number)
-        missed = states.get("withdrawn", 0) + states.get("failed", 0)
-        dues = (await notices.dues_of(connection, number)).values()
-        if notice.kind in PLANNED and notice.stopped_at and any(due.fanned_at is None for due in dues):
-            assert notice.occurrence
-            followers = Audience(
-                terms={"series": [OccurrenceKey.parse(notice.occurrence).series]}, by_choice=by_choice
-            )
-            everybody = await members.count_audience(connection, followers, kind=notice.kind)
-            missed = max(missed, everybody - sum(states.values()) + missed)
-        return missed
+        return await _count_missed(connection, notice, states, by_choice)
+
+
+async def _count_missed(
+    connection: AsyncConnection, notice: Notice, states: Mapping[str, int], by_choice: Collection[str]
+) -> int:
+    missed = states.get("withdrawn", 0) + states.get("failed", 0)
+    dues = (await notices.dues_of(connection, notice.id)).values()
+    if notice.kind in PLANNED and notice.stopped_at and any(due.fanned_at is None for due in dues):
+        assert notice.occurrence
+        followers = Audience(
+            terms={"series": [OccurrenceKey.parse(notice.occurrence).series]}, by_choice=by_choice
+        )
+        everybody = await members.count_audience(connection, followers, kind=notice.kind)
+        missed = max(missed, everybody - sum(states.values()) + missed)
+    return missed
 
 
 async def resend_missed(
@@ -330,22 +336,22 @@ async def resend_missed(
     now: datetime,
     *,
     by_choice: Collection[str],
-    expected: int | None = None,
+    recipients: int | None = None,
     by: Actor = SERVICE,
 ) -> int:
     """Queue again the deliveries of a notice that were stopped before they were tried, or that failed; return how many.
 
     `by_choice` are the slugs of the series that only those members follow who say so.
 
-    Raises Refused if the notice has expired or was withdrawn: send a new one instead. Also if the number of those who
-    missed it is not the `expected` one that the convenor was shown.
+    Raises Refused if the notice has expired or was withdrawn: send a new one instead; and if those who missed it are
+    not the number of `recipients` that the convenor was shown.
     """
-    if expected is not None:
-        missed = await count_missed(database, number, by_choice=by_choice)
-        if missed != expected:
-            raise Refused(f"it would now go to {missed} members, not to {expected}")
     async with database.write() as connection:
         notice = await require_notice(connection, number)
+        states = await reports.states(connection, number)
+        missed = await _count_missed(connection, notice, states, by_choice)
+        if recipients not in (None, missed):
+            raise Refused(f"it would now go to {missed} members, not to {recipients}")
         if notice.expires <= now:
             raise Refused(f"notice {number} expired at {notice.expires:%Y-%m-%d %H:%M} UTC; send a new one")
         if notice.unwanted:
@@ -365,12 +371,14 @@ async def resend_missed(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoticeProgress:
     """A notice and what became of it so far. `states` counts its deliveries; `first_due` is when the first may leave,
-    and `failures` counts those that failed by cause, as `reports.failures`."""
+    `missed` to how many at most it may still be sent, as `count_missed`, and `failures` counts those that failed by
+    cause, as `reports.failures`."""
 
     notice: Notice
     states: Mapping[str, int]
     first_due: datetime | None
     last_due: datetime | None
+    missed: int
     failures: Mapping[str, int]
 
     @property
@@ -383,10 +391,6 @@ class NoticeProgress:
         return self.total - self.states.get("queued", 0) - self.states.get("sending", 0)
 
     @property
-    def missed(self) -> int:
-        """How many members did not get it, and may still be sent it."""
-        return self.states.get("withdrawn", 0) + self.states.get("failed", 0)
-
     @property
     def is_test(self) -> bool:
         """Whether it was a test for one convenor."""
@@ -397,8 +401,9 @@ class NoticeProgress:
         return self.notice.ready and self.settled == self.total
 
 
-async def progress(database: Database, number: int) -> NoticeProgress | None:
-    """Return how far a notice is; None if there is none with that number, and for service mails."""
+async def progress(database: Database, number: int, *, by_choice: Collection[str]) -> NoticeProgress | None:
+    """Return how far a notice is; None if there is none with that number, and for service mails. `by_choice` as
+    `count_missed`."""
     async with database.read() as connection:
         notice = await notices.by_id(connection, number)
         if notice is None or notice.member is not None:
@@ -406,11 +411,13 @@ async def progress(database: Database, number: int) -> NoticeProgress | None:
         states = await reports.states(connection, number)
         due = (await notices.due_spans(connection, number)).get(number)
         failures = await reports.failures(connection, number)
+        missed = await _count_missed(connection, notice, states, by_choice)
     return NoticeProgress(
         notice=notice,
         states=states,
         first_due=due[0] if due else None,
         last_due=due[1] if due else None,
+        missed=missed,
         failures=failures,
     )
 

@@ -146,7 +146,7 @@ async def read_file(
         if occurrence is None:
             return None
         counts = await answers.count_answers(connection, key)
-        told = await reports.last_told_revision(connection, key)
+        was_tried = await reports.was_tried(connection, key)
         to_tell, nothing = 0, ""
         try:
             pending = await _find_unannounced_change(connection, all_series, key, now)
@@ -159,7 +159,7 @@ async def read_file(
         answers={answer: counts.get(answer, 0) for answer in ANSWERS},
         to_tell=to_tell,
         nothing_to_tell=nothing,
-        can_remove=occurrence.extra and told is None,
+        can_remove=occurrence.extra and not was_tried,
         reason=str(cancelled[0].after.get("reason", "")) if cancelled and occurrence.cancelled else "",
     )
 
@@ -210,8 +210,7 @@ async def amend(
     """
     async with database.write() as connection:
         before = await require_occurrence(connection, all_series, key, now)
-        if revision is not None and before.revision != revision:
-            raise Refused(f"{key} was changed by somebody else meanwhile; look at it again")
+        _require_revision(before, revision)
         told_cancelled = await _was_told_cancelled(connection, key)
         after = _changed(before, change, now=now, told_cancelled=told_cancelled)
         if after.revision != before.revision:
@@ -222,6 +221,11 @@ async def amend(
             await service_state.note_change(connection)
             await _record_change(connection, by, before, after, reason, now)
         return Amended(before, after)
+
+
+def _require_revision(occurrence: Occurrence, revision: int | None) -> None:
+    if revision not in (None, occurrence.revision):
+        raise Refused(f"{occurrence.key} was changed by somebody else meanwhile; look at it again")
 
 
 async def _record_change(
@@ -363,7 +367,7 @@ async def _publish_change(
     after = amended.after
     kind = _kind_of_change(after)
     async with database.write() as connection:
-        told_revision = await reports.last_told_revision(connection, after.key)
+        told_revision = await reports.last_told_revision(connection, after.key, present=after.revision)
         before_revision = (
             amended.before.revision
             if told_revision is None or told_revision == after.revision
@@ -438,7 +442,7 @@ async def _find_unannounced_change(
 ) -> UnannouncedChange:
     """Return the same as `find_unannounced_change`, within a transaction."""
     occurrence = await require_occurrence(connection, all_series, key, now)
-    told_revision = await reports.last_told_revision(connection, key)
+    told_revision = await reports.last_told_revision(connection, key, present=occurrence.revision)
     if told_revision is None:
         raise Refused(
             f"{key}: nobody has been told about it yet; its invitation will give the present details"
@@ -453,14 +457,25 @@ async def _find_unannounced_change(
     ):
         raise Refused(f"{key}: notice {published.id} already tells members about it")
     wrong = [] if occurrence.cancelled else await corrections.wrongly_told(connection, occurrence)
-    if told_revision == occurrence.revision and not wrong:
+    told = await occurrences.at_revision(connection, key, told_revision)
+    is_told = told_revision == occurrence.revision or (told is not None and _is_same(told, occurrence))
+    if is_told and not wrong:
         raise Refused(f"{key}: members were told the present details; there is nothing to tell")
     _require_useful(occurrence, _useful_until(occurrence, occurrence), now)
-    # If the present revision was told, only those who were told a wrong local time are told again.
-    zones = {group.lives_in for group in wrong} if told_revision == occurrence.revision else ()
+    # If the present details were told, only those who were told a wrong local time are told again.
+    zones = {group.lives_in for group in wrong} if is_told else ()
     audience = _followers_and_invited(occurrence, slugs_by_choice(all_series.values()), zones=zones)
     recipients = await members.count_audience(connection, audience, kind=_kind_of_change(occurrence))
     return UnannouncedChange(occurrence, audience, recipients, told_revision)
+
+
+def _is_same(told: Occurrence, present: Occurrence) -> bool:
+    """Return whether what was told is what holds now, as after a cancellation that nobody was told about."""
+    counters = {
+        name: getattr(present, name)
+        for name in ("revision", "sequence", "reinstated", "changed_at", "previous")
+    }
+    return replace(told, **counters) == present
 
 
 async def tell_again(
@@ -472,14 +487,16 @@ async def tell_again(
     words: str = "",
     hold: timedelta = timedelta(),
     recipients: int | None = None,
+    revision: int | None = None,
     by: Actor = SERVICE,
 ) -> PublishedNotice:
     """Tell members the present state of an occurrence, if they were last told something else.
 
     `words` (Markdown) begin the mail; the first mail leaves after `hold`. Raises Refused as `find_unannounced_change`,
-    and if their number is not the `recipients` that the convenor was shown.
+    and if the occurrence or their number is not what the convenor was shown: `revision` and `recipients`.
     """
     async with database.write() as connection:
+        _require_revision(await require_occurrence(connection, all_series, key, now), revision)
         pending = await _find_unannounced_change(connection, all_series, key, now)
         told_revision = pending.told_revision
         if recipients is not None and pending.recipients != recipients:
@@ -558,14 +575,20 @@ async def add_extra(
     now: datetime,
     policies: Sequence[Policy] = (),
     invite: bool = True,
+    recipients: int | None = None,
     by: Actor = SERVICE,
 ) -> Occurrence:
     """Add a meeting outside the rule at `wall`, in the home zone.
 
     Without `invite`, its invitation and any other notice of `policies` that is already due are stopped before they are
-    sent. Raises Refused if the clocks skip that time, if it is in the past, or if a meeting is held then.
+    sent. Raises Refused if the clocks skip that time, if it is in the past, if a meeting is held then, or if it would
+    be mailed at once to another number of members than the `recipients` that the convenor was shown.
     """
     extra = _extra(series, wall, now)
+    if invite and recipients is not None:
+        foreseen = await foresee_extra(database, series, policies, wall, now=now)
+        if foreseen.recipients != recipients:
+            raise Refused(f"{foreseen.recipients} members would be invited now, not {recipients}")
     async with database.write() as connection:
         await _require_free(connection, series, extra, now)
         await store_occurrence(connection, series, extra, now)
@@ -583,17 +606,28 @@ async def add_extra(
 
 
 async def remove_extra(
-    database: Database, all_series: Mapping[str, Series], key: str, *, now: datetime, by: Actor = SERVICE
+    database: Database,
+    all_series: Mapping[str, Series],
+    key: str,
+    *,
+    now: datetime,
+    revision: int | None = None,
+    by: Actor = SERVICE,
 ) -> None:
-    """Remove a meeting that was added. Raises Refused if the rule gives it, or if members were told about it."""
+    """Remove a meeting that was added.
+
+    Raises Refused if the rule gives it, if members were told about it, or if somebody else has changed it since
+    `revision`.
+    """
     async with database.write() as connection:
         occurrence = await require_occurrence(connection, all_series, key, now)
+        _require_revision(occurrence, revision)
         if not occurrence.extra:
             raise Refused(
                 f"{key} is given by the rule of its series",
                 command=f"`occurrence amend {key} --cancel` cancels it",
             )
-        if await reports.last_told_revision(connection, key) is not None:
+        if await reports.was_tried(connection, key):
             raise Refused(
                 f"members were told about {key}",
                 command=f"`occurrence amend {key} --cancel --tell` cancels it and tells them",

@@ -94,7 +94,9 @@ async def forget(connection: AsyncConnection, *, before: datetime) -> None:
     await connection.execute(delete(drafts).where(drafts.c.changed_at < before))
 
 
-async def remove(connection: AsyncConnection, number: int) -> bool:
-    """Delete a draft that was not sent; return whether there was one."""
-    removed = delete(drafts).where(drafts.c.id == number, drafts.c.notice.is_(None))
+async def remove(connection: AsyncConnection, number: int, *, revision: int) -> bool:
+    """Delete a draft that was not sent and still has this revision; return whether it did."""
+    removed = delete(drafts).where(
+        drafts.c.id == number, drafts.c.revision == revision, drafts.c.notice.is_(None)
+    )
     return bool((await connection.execute(removed)).rowcount)

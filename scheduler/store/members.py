@@ -150,6 +150,11 @@ async def lock(connection: AsyncConnection, number: int) -> None:
     await connection.execute(select(members.c.id).where(members.c.id == number).with_for_update())
 
 
+async def mark_of(connection: AsyncConnection, number: int) -> int:
+    """Return a number that every change of a member raises."""
+    return int(await connection.scalar(select(members.c.changed).where(members.c.id == number)) or 0)
+
+
 async def by_keys(connection: AsyncConnection, address_keys: Sequence[str]) -> dict[str, Member]:
     by_address_key: dict[str, Member] = {}
     for start in range(0, len(address_keys), MOST_VALUES):
@@ -579,5 +584,9 @@ async def count_by_place(connection: AsyncConnection, audience: Audience) -> dic
 
 async def count_audience(connection: AsyncConnection, audience: Audience, *, kind: str = "") -> int:
     """Count an audience; with `kind`, without the members who do not want notices of this kind."""
-    conditions = [in_audience(audience), *([~is_muted(members.c.id, kind, "")] if kind else [])]
+    conditions = [in_audience(audience)]
+    if kind:
+        # To read the muted members once is quicker than to look for each member.
+        muted = select(mutes.c.member).where(mute_fits(mutes.c.member, kind, ""))
+        conditions.append(members.c.id.not_in(muted))
     return int(await connection.scalar(select(func.count()).select_from(members).where(*conditions)) or 0)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import TO_CONVENORS, Kind
 from scheduler.store.database import insert_into
-from scheduler.store.schema import dues, notices, told
+from scheduler.store.schema import deliveries, dues, notices, told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,15 +99,22 @@ async def latest(connection: AsyncConnection, *, most: int) -> list[Notice]:
 
 
 async def latest_with_words(
-    connection: AsyncConnection, subject: str, body: str, *, since: datetime
+    connection: AsyncConnection, subject: str, body: str, *, since: datetime, other_than: str
 ) -> Notice | None:
-    """Return the last ad-hoc notice with this subject and body that was created after `since`."""
+    """Return the last ad-hoc notice with this subject and body that was created after `since` and went or goes to
+    members; not the one with the identity `other_than`, nor a test."""
+    is_for_anybody = exists().where(
+        deliveries.c.notice == notices.c.id, deliveries.c.state.in_(("queued", "sending", "sent"))
+    )
     query = select(*_COLUMNS).where(
         notices.c.kind == Kind.NOTICE,
         notices.c.subject == subject,
         notices.c.body == body,
         notices.c.created_at > since,
         notices.c.ready,
+        notices.c.identity != other_than,
+        notices.c.audience.not_like(f"{TEST_AUDIENCE}%"),
+        is_for_anybody,
     )
     row = (await connection.execute(query.order_by(notices.c.id.desc()).limit(1))).first()
     return _read(row) if row else None

@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -306,3 +307,39 @@ def locked(database: Path) -> Iterator[None]:
         yield
     finally:
         other.close()
+
+
+@contextmanager
+def stuck(database: Path, statement: str, *, rows: int) -> Iterator[None]:
+    """Let a statement, such as `INSERT ON notices WHEN new.frozen`, take as long as counting `rows` rows while its
+    process holds the database, so that the process can be killed at exactly this moment."""
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None, timeout=PATIENCE)) as other:
+        # SQLite allows no WITH in a trigger, but a view that has one.
+        other.execute(
+            f"CREATE VIEW long_work AS WITH RECURSIVE n(i) AS "
+            f"(SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT {rows}) SELECT i FROM n"
+        )
+        action, _, condition = statement.partition(" WHEN ")
+        other.execute(
+            f"CREATE TRIGGER stuck BEFORE {action} WHEN {condition or 'true'} BEGIN SELECT count(*) FROM long_work; END"
+        )
+    try:
+        yield
+    finally:
+        with contextlib.closing(sqlite3.connect(database, isolation_level=None, timeout=PATIENCE)) as other:
+            other.executescript("DROP TRIGGER stuck; DROP VIEW long_work;")
+
+
+async def held(database: Path, *, seconds: float = 0.5) -> None:
+    """Wait until a process has held the database for some time, which no transaction of ours does by itself."""
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None, timeout=0)) as other:
+        async with asyncio.timeout(PATIENCE):
+            since = None
+            while since is None or time.monotonic() - since < seconds:
+                try:
+                    other.execute("BEGIN IMMEDIATE")
+                    other.execute("ROLLBACK")
+                    since = None
+                except sqlite3.OperationalError:
+                    since = since or time.monotonic()
+                await asyncio.sleep(0.02)

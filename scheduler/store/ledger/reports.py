@@ -394,18 +394,44 @@ async def earlier_mails(
     return {member: sorted(mails, key=lambda mail: mail[1]) for member, mails in by_member.items()}
 
 
-async def last_told_revision(connection: AsyncConnection, occurrence: str) -> int | None:
+def _is_about(occurrence: str) -> ColumnElement[bool]:
+    """Return whether a notice is about an occurrence, or mentions it; a test of a notice does not count."""
+    mentions = and_(notices.c.mentions == occurrence, ~notices.c.audience.startswith(TEST_AUDIENCE))
+    return or_(notices.c.occurrence == occurrence, mentions)
+
+
+async def was_tried(connection: AsyncConnection, occurrence: str) -> bool:
+    """Return whether any mail about an occurrence was tried."""
+    for table in (deliveries, past_deliveries):
+        about = select(notices.c.id).where(_is_about(occurrence))
+        tried = select(table.c.notice).where(table.c.notice.in_(about))
+        # An index finds what has been sent at once.
+        for query in (tried.where(table.c.state == "sent"), tried.where(table.c.attempts > 0)):
+            if await connection.scalar(query.limit(1)) is not None:
+                return True
+    return False
+
+
+async def last_told_revision(
+    connection: AsyncConnection, occurrence: str, *, present: int | None = None
+) -> int | None:
     """Return the newest revision of an occurrence about which a mail was tried; None if there is none.
 
-    A notice that mentions it counts, but not a test of one.
+    Invitations of the `present` revision do not count if there are earlier ones: they went to newcomers only.
     """
-    mentions = and_(notices.c.mentions == occurrence, ~notices.c.audience.startswith(TEST_AUDIENCE))
-    newest: list[int | None] = []
+    if present == 0:
+        # Nothing has been changed. Reading the revision of every delivery takes long with a million members.
+        return 0 if await was_tried(connection, occurrence) else None
+    told, tried = set[int](), set[int]()
     for table in (deliveries, past_deliveries):
+        is_for_newcomers = and_(notices.c.kind == Kind.INVITATION, table.c.revision == present)
+        newest = func.max(table.c.revision)
         query = (
-            select(func.max(table.c.revision))
+            select(newest.filter(~is_for_newcomers), newest)
             .join_from(table, notices, notices.c.id == table.c.notice)
-            .where(or_(notices.c.occurrence == occurrence, mentions), table.c.attempts > 0)
+            .where(_is_about(occurrence), table.c.attempts > 0)
         )
-        newest.append(await connection.scalar(query))
-    return max((revision for revision in newest if revision is not None), default=None)
+        others, all_ = (await connection.execute(query)).one()
+        told |= {others} - {None}
+        tried |= {all_} - {None}
+    return max(told or tried, default=None)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import describe_instant, format_clock, format_day, local_time
-from scheduler.domain.occurrence import in_gap, instant
+from scheduler.domain.occurrence import in_gap, instant, slugs_by_choice
 from scheduler.domain.placeholder import PLACEHOLDERS
 from scheduler.domain.policy import Kind
 from scheduler.domain.zone import city, known_zone
@@ -80,7 +80,7 @@ async def write(request: Request) -> Response:
     typed = dict(_EMPTY)
     typed["subject"], typed["body"] = TEMPLATES.get(request.query_params.get("template", ""), ("", ""))
     if earlier := number_of(request.query_params.get("from", "")):
-        found = await notices.progress(site.database, earlier)
+        found = await notices.progress(site.database, earlier, by_choice=slugs_by_choice(site.series))
         if found and found.notice.kind == "notice":
             typed |= {"subject": found.notice.subject, "body": found.notice.body}
             if not found.is_test:
@@ -191,11 +191,11 @@ async def draft(request: Request) -> Response:
         act, number, revision = (last(sent, name) for name in ("act", "number", "revision"))
         by = actor_of(request)
         try:
-            if act == "delete":
-                await drafts.remove_draft(site.database, found.id)
-                return see_other("/convenor/notices?removed=1")
             if revision != str(found.revision):
                 raise Refused("somebody else changed it meanwhile; read it again")
+            if act == "delete":
+                await drafts.remove_draft(site.database, found.id, revision=found.revision)
+                return see_other("/convenor/notices?removed=1")
             if act == "test":
                 tester = await _tester(request, last(sent, "tester"))
                 await drafts.send_test(site.database, found, tester, all_series=site.by_slug, by=by, now=now)

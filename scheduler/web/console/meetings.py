@@ -31,7 +31,7 @@ from scheduler.service.schedule import coming_meetings, stored_past
 from scheduler.store.members import Member
 from scheduler.web.access import actor_of, render_console, session_of
 from scheduler.web.console import previews
-from scheduler.web.forms import fields, last
+from scheduler.web.forms import fields, last, number_of
 from scheduler.web.mail_frame import framed
 from scheduler.web.security import is_same_origin
 from scheduler.web.site import PRIVATE, see_other, site_of
@@ -113,7 +113,12 @@ async def meeting(request: Request) -> Response:
         try:
             if act == "remove":
                 await occurrences.remove_extra(
-                    site.database, site.by_slug, occurrence.key, now=site.clock.now(), by=actor_of(request)
+                    site.database,
+                    site.by_slug,
+                    occurrence.key,
+                    now=site.clock.now(),
+                    revision=_revision(revision),
+                    by=actor_of(request),
                 )
                 return see_other("/convenor/meetings?removed=1")
             if act == "restore":
@@ -173,7 +178,7 @@ async def move(request: Request) -> Response:
                 )
                 if not amended.changed:
                     complaints["time"] = "You need to choose another time: this is the time it has now."
-                elif last(sent, "act") == "move":
+                elif last(sent, "act") == "move" and last(sent, "shown") == _shown(typed):
                     await _amend(request, occurrence, change, revision)
                     return _redirect(occurrence, "moved")
                 moved = amended.after
@@ -188,6 +193,7 @@ async def move(request: Request) -> Response:
         title=series.title,
         home=_home(request, occurrence),
         new=_home(request, moved) if moved else None,
+        shown=_shown(typed),
         city=city(series.zone),
         typed=typed,
         complaints=complaints,
@@ -234,7 +240,7 @@ async def tell(request: Request) -> Response:
     complaints: dict[str, str] = {}
     if request.method == "POST":
         sent = await fields(request)
-        message, number = (last(sent, name).strip() for name in ("message", "number"))
+        message, number, revision = (last(sent, name).strip() for name in ("message", "number", "revision"))
         try:
             if message:
                 occurrences.require_message(message)
@@ -245,7 +251,8 @@ async def tell(request: Request) -> Response:
                     occurrence.key,
                     now=site.clock.now(),
                     words=message,
-                    recipients=int(number) if number.isdecimal() else 0,
+                    recipients=number_of(number) or 0,
+                    revision=_revision(revision),
                     by=actor_of(request),
                 )
                 return _redirect(occurrence, "told")
@@ -342,12 +349,15 @@ async def add(request: Request) -> Response:
     if request.method == "POST":
         sent = await fields(request)
         typed = {name: last(sent, name).strip() for name in typed}
+        if "shown" not in sent:
+            # The box is only on the page that shows what a time means.
+            typed["invite"] = "yes"
         series = site.by_slug.get(typed["series"], site.series[0])
         wall, complaints = _wall(typed, series)
         if wall and not complaints:
             try:
                 extra = await occurrences.foresee_extra(site.database, series, site.policies, wall, now=now)
-                if last(sent, "act") == "add":
+                if last(sent, "act") == "add" and last(sent, "shown") == _shown(typed):
                     added = await occurrences.add_extra(
                         site.database,
                         series,
@@ -355,6 +365,7 @@ async def add(request: Request) -> Response:
                         now=now,
                         policies=site.policies,
                         invite=typed["invite"] == "yes",
+                        recipients=number_of(last(sent, "number")) or 0,
                         by=actor_of(request),
                     )
                     return _redirect(added, "added")
@@ -370,9 +381,16 @@ async def add(request: Request) -> Response:
         series=site.series,
         city=city(chosen.zone),
         extra=extra if not complaints else None,
+        shown=_shown(typed),
         home=_home(request, extra.occurrence) if extra else None,
         complaints=complaints,
     )
+
+
+def _shown(typed: Mapping[str, str]) -> str:
+    """Return for which day and time a page shows what they mean. If the fields were changed since, it is shown again
+    before anything is done."""
+    return " ".join(value for name, value in typed.items() if name != "invite")
 
 
 async def answers(request: Request) -> Response:
@@ -435,10 +453,16 @@ async def _amend(
         occurrence.key,
         change,
         now=site.clock.now(),
-        revision=int(revision) if revision.isdecimal() and len(revision) < 10 else -1,
+        revision=_revision(revision),
         reason=reason,
         by=actor_of(request),
     )
+
+
+def _revision(text: str) -> int:
+    """Return the revision that a form was made from; one that no meeting has if it does not say."""
+    revision = number_of(text)
+    return -1 if revision is None else revision
 
 
 def _complaints(typed: dict[str, str]) -> dict[str, str]:

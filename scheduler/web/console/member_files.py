@@ -12,7 +12,7 @@ from scheduler.domain.errors import Refused
 from scheduler.service import member_files
 from scheduler.service.member_files import describe_import
 from scheduler.web.access import actor_of, render_console
-from scheduler.web.forms import LARGEST_UPLOAD, field, number_of, uploaded_file
+from scheduler.web.forms import LARGEST_UPLOAD, fields, last, number_of, uploaded_file
 from scheduler.web.site import PRIVATE, see_other, site_of
 
 _MOST_PROBLEMS = 200
@@ -48,22 +48,28 @@ async def import_file(request: Request) -> Response:
 async def confirm(request: Request) -> Response:
     """Show what the import would do; POST does it, once."""
     site, number = site_of(request), number_of(request.path_params["number"])
-    invite = True
+    invite, shown, complaints = True, (0, 0), dict[str, str]()
     is_post = request.method == "POST"
-    if is_post:
-        invite = await field(request, "invite") == "yes"
-    result = await member_files.import_upload(
+    load = partial(
+        member_files.import_upload,
         site.database,
         number or 0,
         keys=site.keys,
         locale=site.community.locale,
         all_series=site.series,
         policies=site.policies,
-        invite=invite,
-        dry_run=not is_post,
         by=actor_of(request),
         now=site.clock.now(),
     )
+    if is_post:
+        sent = await fields(request)
+        invite = last(sent, "invite") == "yes"
+        shown = (number_of(last(sent, "added")) or 0, number_of(last(sent, "invited")) or 0)
+    try:
+        result = await load(invite=invite, dry_run=not is_post, shown=shown)
+    except Refused as refusal:
+        complaints["import"] = f"You need to check this: {refusal.message}."
+        is_post, result = False, await load(invite=True, dry_run=True)
     if result is None:
         return see_other("/convenor/members/import?gone=1")
     table, imported = result
@@ -71,6 +77,8 @@ async def confirm(request: Request) -> Response:
         request,
         "console/imported_members.html",
         active="members",
+        status=422 if complaints else 200,
+        complaints=complaints,
         is_done=is_post,
         number=number,
         lines=list(describe_import(imported, table, invite=invite)),

@@ -141,12 +141,17 @@ async def member(request: Request) -> Response:
     complaints: dict[str, str] = {}
     if request.method == "POST":
         sent = await fields(request)
-        act, until = (last(sent, name) for name in ("act", "until"))
+        act, until, mark = (last(sent, name) for name in ("act", "until", "mark"))
         try:
-            if done := await _act(request, file, act, until):
+            if done := await _act(request, file, act, until, mark=number_of(mark) or 0):
                 return _redirect(file.member.id, done)
         except Refused as refusal:
-            complaints["until"] = f"You need to choose another day: {refusal.message}."
+            complaints["until" if act == "pause" else "acts-heading"] = (
+                f"You need to choose another day: {refusal.message}."
+                if act == "pause"
+                else f"You need to check this: {refusal.message}."
+            )
+            file = await _file(request)
         except ValueError:
             complaints["until"] = "You need to enter a day, or leave the field empty."
     return render_console(
@@ -166,7 +171,7 @@ async def member(request: Request) -> Response:
     )
 
 
-async def _act(request: Request, file: MemberFile, act: str, until: str) -> str:
+async def _act(request: Request, file: MemberFile, act: str, until: str, *, mark: int) -> str:
     """Carry out an act on a member, and return the word for it; empty if there is no such act."""
     site, address = site_of(request), file.member.address
     options: dict[str, Any] = {"now": site.clock.now(), "by": actor_of(request)}
@@ -176,8 +181,9 @@ async def _act(request: Request, file: MemberFile, act: str, until: str) -> str:
             await members.pause_member(site.database, address, until=day, **options)
             return "paused"
         case "activate":
+            # Somebody whose page says "paused" may have left since.
             details = Details(status="active")
-            await members.change_member(site.database, address, details, keys=site.keys, **options)
+            await members.change_member(site.database, address, details, keys=site.keys, mark=mark, **options)
             return "active"
         case "deliverable":
             details = Details(deliverable=True)
@@ -203,10 +209,10 @@ async def edit(request: Request) -> Response:
         "zone": member.zone,
         "locale": plain_locale(member.locale),
     }
-    follows, complaints = set(file.follows), dict[str, str]()
+    follows, complaints, mark = set(file.follows), dict[str, str](), file.mark
     if request.method == "POST":
         sent = await fields(request)
-        stored, typed = typed, _typed(sent)
+        stored, typed, mark = typed, _typed(sent), number_of(last(sent, "mark")) or 0
         follows = set(sent.get("follows", []))
         complaints = _complaints(typed)
         if not complaints:
@@ -227,6 +233,7 @@ async def edit(request: Request) -> Response:
                     keys=site.keys,
                     now=site.clock.now(),
                     all_series=site.series,
+                    mark=mark,
                     by=actor_of(request),
                 )
                 return _redirect(member.id, "saved")
@@ -235,7 +242,7 @@ async def edit(request: Request) -> Response:
                 typed["zone"] = ""
             except Refused as refusal:
                 complaints["email"] = f"You need to check the details: {refusal.message}."
-    return _form(request, typed, follows, complaints, heading="Change the details", number=member.id)
+    return _form(request, typed, follows, complaints, heading="Change the details", file=file, mark=mark)
 
 
 async def add(request: Request) -> Response:
@@ -265,7 +272,7 @@ async def add(request: Request) -> Response:
                 complaints["zone"] = _zone_complaint(typed["country"])
             except Refused as refusal:
                 complaints["email"] = f"You need to check the details: {refusal.message}."
-    return _form(request, typed, follows, complaints, heading="Add a member", number=None)
+    return _form(request, typed, follows, complaints, heading="Add a member")
 
 
 async def erase(request: Request) -> Response:
@@ -350,8 +357,11 @@ def _form(
     complaints: Mapping[str, str],
     *,
     heading: str,
-    number: int | None,
+    file: MemberFile | None = None,
+    mark: int = 0,
 ) -> Response:
+    """Return the form for a member. After a refusal it keeps the `mark` that it was made from, so that pressing again
+    overwrites nothing."""
     site = site_of(request)
     return render_console(
         request,
@@ -359,7 +369,9 @@ def _form(
         active="members",
         status=422 if complaints else 200,
         heading=heading,
-        number=number,
+        number=file.member.id if file else None,
+        mark=mark,
+        is_stale=file is not None and file.mark != mark,
         typed=typed,
         follows=follows,
         complaints=complaints,

@@ -73,7 +73,8 @@ def _about(kind: str, subject: str) -> str:
 async def notice(request: Request) -> Response:
     """Show how far a notice is; POST stops it, or sends it to those who missed it."""
     site, number = site_of(request), number_of(request.path_params["number"])
-    found = await notices.progress(site.database, number) if number is not None else None
+    by_choice = slugs_by_choice(site.series)
+    found = await notices.progress(site.database, number, by_choice=by_choice) if number is not None else None
     if found is None:
         raise HTTPException(404)
     now, complaints = site.clock.now(), dict[str, str]()
@@ -89,19 +90,15 @@ async def notice(request: Request) -> Response:
                     site.database,
                     found.notice.id,
                     now,
-                    by_choice=slugs_by_choice(site.series),
-                    expected=number_of(last(sent, "number")),
+                    by_choice=by_choice,
+                    recipients=number_of(last(sent, "number")) or 0,
                     by=actor_of(request),
                 )
                 return _redirect(f"/convenor/notices/{found.notice.id}", "resent")
         except Refused as refusal:
             complaints["act"] = f"You need to check this: {refusal.message}."
     phase = _phase(found, now)
-    missed = 0
-    if phase in ("stopped", "finished") and now < found.notice.expires and not found.notice.unwanted:
-        missed = await notices.count_missed(
-            site.database, found.notice.id, by_choice=slugs_by_choice(site.series)
-        )
+    may_resend = phase in ("stopped", "finished") and now < found.notice.expires
     return render_console(
         request,
         "console/notice.html",
@@ -114,7 +111,7 @@ async def notice(request: Request) -> Response:
         phase=phase,
         now=now,
         announcement=_ANNOUNCED.get(phase, ""),
-        missed=missed,
+        missed=found.missed if may_resend else 0,
         pace=_pace(request, found, now) if phase == "sending" else None,
         causes=[(_CAUSES[cause], count) for cause, count in sorted(found.failures.items())],
         withdrawn=_WITHDRAWN.get(found.notice.unwanted or "", "it is no longer needed"),

@@ -8,7 +8,7 @@ from scheduler.domain.errors import Refused
 from scheduler.service import convenors
 from scheduler.store.members import Member
 from scheduler.web.access import actor_of, render_console
-from scheduler.web.forms import field, fields, last, number_of
+from scheduler.web.forms import fields, last, number_of
 from scheduler.web.site import see_other, site_of
 
 _DONE = {
@@ -64,7 +64,8 @@ async def member_role(request: Request) -> Response:
     site, person = site_of(request), await _person(request)
     complaints: dict[str, str] = {}
     if request.method == "POST":
-        role = await field(request, "role")
+        sent = await fields(request)
+        role, was = last(sent, "role"), last(sent, "was")
         by, now = actor_of(request), site.clock.now()
         try:
             if role == "none":
@@ -72,12 +73,15 @@ async def member_role(request: Request) -> Response:
                 return _done("dismissed")
             if role in convenors.ROLES:
                 new_role = convenors.require_role(role, "role")
-                await convenors.change_role(site.database, person.address, new_role, by=by, now=now)
+                await convenors.change_role(site.database, person.address, new_role, was=was, by=by, now=now)
                 return _done("changed")
             complaints["role"] = "You need to choose a role."
-        except Refused:
+        except Refused as refusal:
+            person = await _person(request)
             complaints["role"] = (
-                "You need to appoint another convenor first: there must always be one who can sign in."
+                f"You need to check this: {refusal.message}."
+                if was != person.role
+                else "You need to appoint another convenor first: there must always be one who can sign in."
             )
     return render_console(
         request,

@@ -1,22 +1,31 @@
-"""Every page of the console, light and dark, on a desktop and on the smallest phone: axe-core finds no violation."""
+"""Every page of the console, light and dark, on a desktop and on the smallest phone: axe-core finds no violation, text
+may be twice as large, and everything can be reached with the Tab key."""
 
 import json
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from scheduler.domain.actor import SERVICE
+from scheduler.domain.actor import SERVICE, Actor
+from scheduler.service import member_files
 from scheduler.service.drafts import Words, add_draft
+from scheduler.service.inbound import ingest
+from scheduler.store import returns
 from scheduler.web.routes import ENTRIES
-from tests.installation import Installation
+from tests.installation import COMMUNITY, Installation
+from tests.service.test_join_requests import wait_at_the_desk
+from tests.web.conftest import PAGES
 from tests.web.console.conftest import sign_in_link
+from tests.web.console.test_member_files import CSV
+from tests.web.console.test_returns import HOSTILE
 from tests.web.test_accessible import violations
 from tests.web.test_any_form import KEY
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser
+    from playwright.async_api import Browser, Page
 
 SERIES, DATE = KEY.split("/")
 NO_PAGES = {
@@ -27,19 +36,65 @@ NO_PAGES = {
     "/convenor/drafts/{number}/mail",
     "/convenor/members/{number}/mails/{notice}/html",
 }
-OF_SOMETHING_ELSE = ("/convenor/sign-in/{token}", "/convenor/desk/{number}", "/convenor/returns/{number}")
-"""Their own tests make the request, message or draft that they need."""
+"""What answers with data, not with a page."""
+WITH_TOKEN = {"/convenor/sign-in/{token}"}
+"""Pages for those who have not signed in; they are looked at first."""
+TAB_THROUGH = """() => {
+  const shown = (element) => element.checkVisibility({visibilityProperty: true}) && !element.disabled;
+  const wanted = [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary")]
+    .filter((element) => shown(element) && !(element.type === "radio" && !element.checked
+      && document.querySelector(`input[type=radio][name="${element.name}"]:checked`)));
+  return wanted.filter((element) => {
+    element.focus({focusVisible: true});
+    const style = getComputedStyle(element);
+    const isSeen = style.outlineStyle !== "none" || style.boxShadow !== "none";
+    return document.activeElement !== element || element.tabIndex !== 0 || !isSeen;
+  }).map((element) => element.outerHTML.slice(0, 120));
+}"""
+"""Returns what cannot be reached with the Tab key, or does not show that it has the focus."""
 
 
-def paths(notice: int) -> list[str]:
-    return [
-        entry.path.format(series=SERIES, date=DATE, number=1, notice=notice)
-        for entry in ENTRIES
-        if entry.path.startswith("/convenor")
-        and "GET" in entry.methods
-        and entry.path not in NO_PAGES
-        and entry.path not in OF_SOMETHING_ELSE
-    ]
+async def paths(installation: Installation) -> list[str]:
+    """The address of every page of the console, with what it needs to be opened."""
+    database, now = installation.database, installation.clock.now()
+    ann = Actor(channel="console", name="Ann", member=1)
+    words = Words(subject="News", body="# Hello\n\nOne, [two](https://www.example.org/).", audience="all")
+    await ingest(database, HOSTILE, keys=installation.keys, domain=COMMUNITY.domain, now=now)
+    async with database.read() as connection:
+        message = (await returns.every(connection, ("review",)))[-1].id
+    invitation = next(report.notice for report in await installation.reports() if report.member == 1)
+    numbers = {
+        "members": 1,
+        "planned": invitation,
+        "notices": 1,
+        "team": 1,
+        "drafts": await add_draft(database, words, by=SERVICE, now=now),
+        "members/import": await member_files.keep_upload(database, CSV, by=ann, now=now),
+        "desk": await wait_at_the_desk(installation),
+        "returns": message,
+    }
+    found = []
+    for entry in ENTRIES:
+        part = entry.path.removeprefix("/convenor/").partition("/{")[0]
+        is_page = entry.path.startswith("/convenor") and "GET" in entry.methods
+        if is_page and entry.path not in NO_PAGES | WITH_TOKEN:
+            assert "{number}" not in entry.path or part in numbers, f"nothing to show at {entry.path}"
+            number = numbers.get(part)
+            found.append(entry.path.format(series=SERIES, date=DATE, number=number, notice=invitation))
+    return found
+
+
+async def faults(page: "Page", width: int) -> list[str]:
+    """What is wrong with a page: violations, what is too wide, also with text twice as large, and the keyboard."""
+    found = await violations(page)
+    for size, shown in (("100%", width), ("200%", max(width, 640))):
+        await page.set_viewport_size({"width": shown, "height": 700})
+        await page.evaluate("size => document.documentElement.style.fontSize = size", size)
+        wide = await page.evaluate("document.documentElement.scrollWidth")
+        found += [f"{wide} pixels wide of {shown}, text at {size}"] if wide > shown else []
+    await page.evaluate("document.documentElement.style.fontSize = ''")
+    await page.set_viewport_size({"width": width, "height": 700})
+    return found + [f"no focus: {control}" for control in await page.evaluate(TAB_THROUGH)]
 
 
 @pytest.mark.proof
@@ -51,10 +106,7 @@ async def test_axe_finds_nothing_on_any_page_of_the_console(
     # The invitation, whose mail has a page.
     installation.clock.pass_(timedelta(days=2))
     await installation.tick()
-    invitation = next(report for report in await installation.reports() if report.member == 1)
-    words = Words(subject="News", body="# Hello\n\nOne, [two](https://www.example.org/).", audience="all")
-    draft = await add_draft(installation.database, words, by=SERVICE, now=installation.clock.now())
-    assert draft == 1
+    every = await paths(installation)
     async with httpx.AsyncClient(base_url=address) as asking:
         link = await sign_in_link(installation, asking, "Ann")
     found: dict[str, list[str]] = {}
@@ -69,19 +121,35 @@ async def test_axe_finds_nothing_on_any_page_of_the_console(
         page.on("console", lambda message: messages.append(message.text))
         if session is None:
             await page.goto(address + link)
+            found[f"{scheme} {link}"] = await faults(page, width)
             await page.get_by_role("button", name="Sign in").click()
             await page.wait_for_url(f"{address}/convenor/")
             session = await context.storage_state()
-        for path in paths(invitation.notice):
+        for path in every:
             answer = await page.goto(address + path)
             assert answer
-            if answer.status != 200:
-                found[f"{scheme} {path}"] = [str(answer.status)]
-                continue
-            wide = await page.evaluate("document.documentElement.scrollWidth")
-            wrong = [*await violations(page), *messages, *(["too wide"] if wide > width else [])]
-            if wrong:
-                found[f"{scheme} {path}"] = wrong
+            is_there = answer.status == 200 and page.url == address + path
+            found[f"{scheme} {path}"] = (
+                [*await faults(page, width), *messages] if is_there else [f"{answer.status} {page.url}"]
+            )
             messages.clear()
         await context.close()
-    assert found == {}, json.dumps(found, indent=1)
+    wrong = {path: faults for path, faults in found.items() if faults}
+    assert not wrong, json.dumps(wrong, indent=1)
+
+
+def test_every_part_that_htmx_replaces_keeps_the_focus_and_says_what_has_changed() -> None:
+    """See static/console.js: the focus returns into a part with an id and data-live; data-announce is read out."""
+    for template in (PAGES / "console").glob("*.html"):
+        for tag in re.findall(r"<\w[^>]*data-hx-(?:get|post)[^>]*>", template.read_text(encoding="utf-8")):
+            target = re.search(r'data-hx-target="#(\w+)"', tag)
+            part = (
+                re.search(rf'<\w+ id="{target[1]}"[^>]*>', template.read_text(encoding="utf-8"))
+                if target
+                else None
+            )
+            replaced = part[0] if part else tag
+            assert all(word in replaced for word in ("id=", "data-live", "data-announce")), (
+                template.name,
+                tag,
+            )

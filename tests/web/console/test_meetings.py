@@ -15,6 +15,7 @@ from scheduler.store.ledger import fan_out
 from tests.installation import SERIES, Installation
 from tests.web.conftest import make_app
 from tests.web.console.conftest import SignIn
+from tests.web.console.forms import send_form
 
 KEY = "conversation-for-kindness/2026-11-19"
 PATH = f"/convenor/meetings/{KEY}"
@@ -54,17 +55,18 @@ async def test_details_are_saved_and_nobody_is_mailed_until_the_button_with_the_
     saved = await ann.post(PATH, data=await form(installation, topic="Kindness & tea", act="save"))
     page = (await ann.get(saved.headers["location"])).text
     assert "Nobody has been told" in page and 'value="Kindness &amp; tea"' in page
-    assert "3 members were told something else" in page
+    assert "3 members do not know about the latest change." in page
     assert await mailed(installation) == []
     tell = (await ann.get(f"{PATH}/tell")).text
     assert "Tell 3 members" in tell
-    wrong = await ann.post(f"{PATH}/tell", data={"number": "2", "message": "Hello"})
+    wrong = await ann.post(f"{PATH}/tell", data=await form(installation, number="2", message="Hello"))
     assert wrong.status_code == 422 and "it would now go to 3 members, not to 2" in wrong.text
     assert "Hello" in wrong.text
-    told = await ann.post(f"{PATH}/tell", data={"number": "3", "message": "A **topic** at last"})
+    words = await form(installation, number="3", message="A **topic** at last")
+    told = await ann.post(f"{PATH}/tell", data=words)
     assert "on their way" in (await ann.get(told.headers["location"])).text
     for _ in range(2):
-        again = await ann.post(f"{PATH}/tell", data={"number": "3", "message": "A **topic** at last"})
+        again = await ann.post(f"{PATH}/tell", data=words)
         assert again.status_code == 422
     assert await mailed(installation) == ["update Ann", "update Bo", "update Cy"]
     assert "There is nobody to tell" in (await ann.get(f"{PATH}/tell")).text
@@ -97,9 +99,9 @@ async def test_a_move_shows_first_what_it_means_and_then_happens_once(
     assert "<li>United States: 1</li>" in looked.text
     assert "United States, Thursday 26 November 2026: Thanksgiving Day, 1 member<" in looked.text
     assert "2026-11-26" not in (await ann.get(PATH)).text
-    moved = await ann.post(f"{PATH}/move", data={**wanted, "act": "move"})
+    moved = await ann.post(f"{PATH}/move", data={**wanted, "act": "move", "shown": "2026-11-26 09:00"})
     assert "has been moved" in (await ann.get(moved.headers["location"])).text
-    again = await ann.post(f"{PATH}/move", data={**wanted, "act": "move"})
+    again = await ann.post(f"{PATH}/move", data={**wanted, "act": "move", "shown": "2026-11-26 09:00"})
     assert again.status_code == 422
     for bad in (
         {"date": "soon"},
@@ -119,7 +121,7 @@ async def test_a_meeting_is_cancelled_with_a_reason_told_and_held_after_all(
     cancelled = await ann.post(f"{PATH}/cancel", data=await form(installation, reason="We are ill & sorry"))
     tell = (await ann.get(cancelled.headers["location"])).text
     assert "We are ill &amp; sorry" in tell and "Tell 3 members" in tell
-    await ann.post(f"{PATH}/tell", data={"number": "3", "message": "We are ill & sorry"})
+    await ann.post(f"{PATH}/tell", data=await form(installation, number="3", message="We are ill & sorry"))
     assert await mailed(installation) == ["cancellation Ann", "cancellation Bo", "cancellation Cy"]
     assert "This meeting is cancelled." in (await ann.get(PATH)).text
     restored = await ann.post(PATH, data=await form(installation, act="restore"))
@@ -159,11 +161,35 @@ async def test_what_members_are_told_is_seen_first_as_one_of_them_gets_it(
     assert token.sub("", html) == token.sub("", part.get_content())
 
 
+async def test_a_newcomer_who_is_invited_after_a_move_does_not_hide_that_the_others_know_the_old_time(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    wanted = {"date": "2026-11-19", "time": "20:00", "shown": "2026-11-19 20:00", "act": "move"}
+    await ann.post(f"{PATH}/move", data=await form(installation, **wanted))
+    await installation.join(("Di", "Europe/London"))
+    await installation.tick()
+    assert (await installation.states(kind="invitation"))["Di"] == "sent"
+    assert "4 members do not know about the latest change." in (await ann.get(PATH)).text
+    await send_form(ann, f"{PATH}/tell")
+    assert await mailed(installation) == ["update Ann", "update Bo", "update Cy", "update Di"]
+    assert "There is nobody to tell" in (await ann.get(f"{PATH}/tell")).text
+
+
+async def test_after_a_cancellation_that_nobody_was_told_about_and_its_undoing_there_is_nothing_to_tell(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    await send_form(ann, f"{PATH}/cancel")
+    assert "3 members do not know about the latest change." in (await ann.get(PATH)).text
+    await send_form(ann, PATH, "restore")
+    assert "do not know about the latest change" not in (await ann.get(PATH)).text
+    assert "There is nobody to tell" in (await ann.get(f"{PATH}/tell")).text
+
+
 async def test_two_who_tell_at_once_and_one_who_was_interrupted_tell_each_member_once(
     ann: httpx.AsyncClient, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await ann.post(PATH, data=await form(installation, topic="Tea", act="save"))
-    tell = {"number": "3", "message": "First words"}
+    tell = await form(installation, number="3", message="First words")
     real = fan_out.fan_out
 
     async def interrupted(*arguments: object, **options: object) -> object:
@@ -195,12 +221,13 @@ async def test_a_meeting_is_added_and_removed_while_nobody_knows_about_it(
     wanted = {"series": "conversation-for-kindness", "date": "2027-03-04", "time": "18:00", "act": "look"}
     looked = (await ann.post("/convenor/meetings/add", data={**wanted, "invite": "yes"})).text
     assert "Thursday 4 March 2027, 18:00" in looked and "Nobody gets an email now" in looked
-    added = await ann.post("/convenor/meetings/add", data={**wanted, "act": "add"})
+    shown = {**wanted, "act": "add", "shown": "conversation-for-kindness 2027-03-04 18:00", "number": "0"}
+    added = await ann.post("/convenor/meetings/add", data=shown)
     path = added.headers["location"].partition("?")[0]
     assert "added by mistake" in (await ann.get(path)).text
-    again = await ann.post("/convenor/meetings/add", data={**wanted, "act": "add"})
+    again = await ann.post("/convenor/meetings/add", data=shown)
     assert again.status_code == 422 and "exists already" in again.text
-    removed = await ann.post(path, data={"act": "remove"})
+    removed = await send_form(ann, path, "remove")
     assert "has been removed" in (await ann.get(removed.headers["location"])).text
     assert (await ann.get(path)).status_code == 404
     regular = await ann.post(PATH, data=await form(installation, act="remove"))
@@ -214,7 +241,7 @@ async def test_answers_are_listed_by_name_and_country_and_safe_in_a_spreadsheet(
 ) -> None:
     await installation.change("Bo", country="NZ")
     await installation.answer("Bo", KEY, "coming")
-    await ann.post("/convenor/members/2/edit", data={"name": "=cmd|' /C calc'!A0", "email": "bo@example.org"})
+    await send_form(ann, "/convenor/members/2/edit", name="=cmd|' /C calc'!A0")
     page = (await ann.get(f"{PATH}/answers")).text
     assert "Coming: 1" in page and "New Zealand" in page
     sheet = await ann.get(f"{PATH}/answers.csv")

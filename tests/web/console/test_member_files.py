@@ -6,6 +6,7 @@ import pytest
 from tests.installation import Installation
 from tests.service.test_workbook import rows, xlsx
 from tests.web.console.conftest import SignIn
+from tests.web.console.forms import send_form
 
 PEOPLE = (
     ("Name", "Email", "Country"),
@@ -32,7 +33,7 @@ async def test_a_table_is_looked_at_first_and_imported_once(
     assert "1 added" in page and "Import 1 new member" in page
     assert 'data-label="Column">Email' in page and '<th scope="row">3</th>' in page
     assert "Åsa" not in (await ann.get("/convenor/members")).text
-    done = await ann.post(path, data={"invite": "yes"})
+    done = await send_form(ann, path)
     assert "The import is done." in done.text and "1 added" in done.text
     assert "Åsa" in (await ann.get("/convenor/members")).text
     again = await ann.post(path, data={"invite": "yes"})

@@ -13,6 +13,7 @@ from scheduler.service.members import find_members, read_search
 from scheduler.store import follows, members
 from tests.installation import SERIES, Installation, address_of
 from tests.web.console.conftest import SignIn
+from tests.web.console.forms import send_form
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ async def test_a_member_is_changed_paused_removed_and_put_back_and_it_is_recorde
         "locale": "sv-SE",
     }
     assert 'value="Bo"' in (await ann.get("/convenor/members/2/edit")).text
-    saved = await ann.post("/convenor/members/2/edit", data=form)
+    saved = await send_form(ann, "/convenor/members/2/edit", **form)
     assert "The details have been saved." in (await ann.get(saved.headers["location"])).text
     for act, words in (
         ("pause", "paused"),
@@ -144,7 +145,7 @@ async def test_a_member_is_changed_paused_removed_and_put_back_and_it_is_recorde
         ("remove", "left"),
         ("activate", "active"),
     ):
-        done = await ann.post("/convenor/members/2", data={"act": act})
+        done = await send_form(ann, "/convenor/members/2", act)
         assert done.status_code == 303, act
         assert f"<dd>{words}" in (await ann.get(done.headers["location"])).text
     async with installation.database.read() as connection:
@@ -170,7 +171,7 @@ async def test_what_is_wrong_in_a_form_is_said_at_its_field_and_nothing_is_chang
         "zone": "Pacific/Auckland",
         "locale": "",
     }
-    assert "another member&#39;s address." in (await ann.post("/convenor/members/2/edit", data=taken)).text
+    assert "another member&#39;s address." in (await send_form(ann, "/convenor/members/2/edit", **taken)).text
     assert "already on the list (active)." in (await ann.post("/convenor/members/add", data=taken)).text
     several = {**taken, "email": "di@example.org", "country": "AU", "zone": ""}
     assert "zone-complaint" in (await ann.post("/convenor/members/add", data=several)).text

@@ -144,7 +144,7 @@ async def test_a_notice_is_cancelled_in_the_pause_and_sent_to_those_who_missed_i
     assert "0 have it, 3 will not get it" in page and "Send to the 3 who were missed" in page
     installation.clock.pass_(timedelta(minutes=5))
     assert await readers(installation) == []
-    await ann.post(progress, data={"act": "resend"})
+    await press(ann, progress, "resend")
     assert await readers(installation) == ["Ann", "Bo", "Cy"]
     log = (await ann.get("/convenor/audit")).text
     assert (
@@ -165,6 +165,20 @@ async def test_the_same_words_on_the_same_day_ask_first(
     assert await readers(installation) == ["Ann", "Ann", "Bo", "Bo", "Cy", "Cy"]
     installation.clock.pass_(timedelta(days=1))
     assert "The same words" not in (await ann.get(await saved(ann))).text
+
+
+async def test_only_words_that_members_got_or_will_get_ask_before_they_are_sent_again(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    cancelled = (await press(ann, await saved(ann))).headers["location"]
+    await press(ann, cancelled, "stop")
+    path = await saved(ann)
+    await press(ann, path, "test")
+    assert "The same words" not in (await ann.get(path)).text
+    await press(ann, path)
+    path = await saved(ann)
+    await press(ann, path, "test")
+    assert "The same words were sent" in (await ann.get(path)).text
 
 
 async def test_a_draft_is_changed_by_one_at_a_time_and_deleted(

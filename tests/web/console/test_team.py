@@ -35,7 +35,7 @@ async def test_the_last_convenor_cannot_be_dismissed_or_made_a_helper(
     ann = await sign_in("Ann")
     assert "There is only one convenor." in (await ann.get("/convenor/team")).text
     for role in ("none", "helper"):
-        refused = await ann.post("/convenor/team/1", data={"role": role})
+        refused = await ann.post("/convenor/team/1", data={"role": role, "was": "convenor"})
         assert refused.status_code == 422 and "You need to appoint another convenor first" in refused.text
     assert (await ann.get("/convenor")).status_code == 200
 

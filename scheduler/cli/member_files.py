@@ -106,10 +106,12 @@ def import_(
             whom = f"{invited} of them now"
             if preview.invited_known:
                 whom = f"{counted(invited, 'member')} now, {preview.invited_known} of whom are already on the list"
+            mails = f", with {preview.invitations} mails" if preview.invitations != invited else ""
             confirm(
-                f"Import {counted(preview.added, 'member')}, and invite {whom}? (--no-invite does not invite them)",
+                f"Import {counted(preview.added, 'member')}, and invite {whom}{mails}? "
+                "(--no-invite does not invite them)",
                 yes=False,
-                otherwise=f"{counted(invited, 'member')} would be invited now; give --yes to do so, or "
+                otherwise=f"{counted(invited, 'member')} would be invited now{mails}; give --yes to do so, or "
                 "--no-invite to import without inviting",
             )
     imported = command_context(context).run(partial(import_rows, writes=not dry_run))

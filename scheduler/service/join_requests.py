@@ -338,8 +338,9 @@ async def candidate_zones(
         return None, [(zone, None) for zone in zones]
     meeting_series = {each.slug: each for each in series}[meeting.series]
     cycle = hour_cycle(form.locale)
-    offers = [(zone, local_time(meeting, meeting_series, zone=zone, cycle=cycle)) for zone in zones]
-    return meeting_series, offers
+    return meeting_series, [
+        (zone, local_time(meeting, meeting_series, zone=zone, cycle=cycle)) for zone in zones
+    ]
 
 
 async def receive(connection: AsyncConnection, form: JoinForm, now: datetime) -> None:

@@ -145,7 +145,7 @@ def erasure_name(keys: Keys, key: str) -> str:
 
 
 async def require_member(connection: AsyncConnection, address: str, *, suggests: bool = True) -> Member:
-    """Return the member with that address, in any spelling. Raises Refused, and with `suggests` names a similar address.
+    """Return the member with that address, in any spelling. Raises Refused, which with `suggests` names a similar one.
 
     Do not suggest one to those who may not see the list of members, or where a wrong person would get a role.
     """

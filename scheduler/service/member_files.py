@@ -22,7 +22,7 @@ from scheduler.domain.occurrence import Series, followed, offers_choice
 from scheduler.domain.policy import Policy
 from scheduler.domain.table import guard_cell
 from scheduler.domain.token import Keys
-from scheduler.service.invitations import Invitation
+from scheduler.service.invitations import Invitation, with_mails
 from scheduler.service.invitations import invitations as find_invitations
 from scheduler.service.member_csv import NO_SERIES, MemberRow, MemberTable, read_members
 from scheduler.service.members import erasure_name, new_member_row, with_follows
@@ -320,9 +320,8 @@ def describe_import(imported: Imported, table: MemberTable, *, invite: bool) -> 
         yield f"columns ignored: {', '.join(table.ignored)}"
     if imported.added or imported.invited_known:
         people = imported.invited + imported.invited_known
-        mails = f", with {imported.invitations} mails" if imported.invitations != people else ""
         yield (
-            f"invited now: {people}{mails}"
+            f"invited now: {people}{with_mails(imported.invitations, people)}"
             if invite
             else "invited now: 0; later invitations are sent as planned"
         )

@@ -536,9 +536,18 @@ TestFollowing = Following.TestCase
 TestFollowing.settings = settings(max_examples=4, stateful_step_count=10, deadline=None)
 
 
+def run_following(examples: int) -> None:
+    run_state_machine_as_test(
+        Following, settings=settings(max_examples=examples, stateful_step_count=10, deadline=None)
+    )
+
+
 @pytest.mark.proof
 @pytest.mark.short
 def test_members_are_told_what_they_follow_whatever_they_do() -> None:
-    run_state_machine_as_test(
-        Following, settings=settings(max_examples=25, stateful_step_count=10, deadline=None)
-    )
+    run_following(25)
+
+
+@pytest.mark.proof
+def test_members_are_told_what_they_follow_whatever_they_do_proved_at_length() -> None:
+    run_following(2_000)

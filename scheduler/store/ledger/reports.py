@@ -14,6 +14,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    exists,
     func,
     literal,
     or_,
@@ -191,6 +192,13 @@ def _groups(state: str) -> Select[Any]:
     ).where(walk.c.zone.is_not(None))
 
 
+async def notices_with_deliveries(connection: AsyncConnection) -> frozenset[int]:
+    """Return the numbers of the open notices that have any delivery."""
+    has_any = exists().where(deliveries.c.notice == notices.c.id)
+    query = select(notices.c.id).where(notices.c.closed_at.is_(None), has_any)
+    return frozenset((await connection.scalars(query)).all())
+
+
 async def missing_by_zone(
     connection: AsyncConnection,
     wanted: Wanted,
@@ -202,8 +210,8 @@ async def missing_by_zone(
 ) -> dict[str, int]:
     """Count by zone the deliveries that a planned notice due at `due` would still get, in all zones or only in `zone`.
 
-    `notice` is its number if it exists already. Reads every member, or those who said that they follow the series if it
-    is followed by choice.
+    `notice` is its number if it has deliveries already. Reads every member, or those who said that they follow the
+    series if it is followed by choice.
     """
     query = (
         select(members.c.zone, func.count())

@@ -32,6 +32,7 @@ from scheduler.domain.occurrence import Series
 from scheduler.domain.zone import find_zone, require_zone
 from scheduler.service.follows import require_series
 from scheduler.service.invitations import invitations as find_invitations
+from scheduler.service.invitations import with_mails
 from scheduler.service.member_csv import MemberTable, read_members
 from scheduler.service.member_files import Imported, describe_import, export_members, import_members
 
@@ -106,10 +107,12 @@ def import_(
             whom = f"{invited} of them now"
             if preview.invited_known:
                 whom = f"{counted(invited, 'member')} now, {preview.invited_known} of whom are already on the list"
+            mails = with_mails(preview.invitations, invited)
             confirm(
-                f"Import {counted(preview.added, 'member')}, and invite {whom}? (--no-invite does not invite them)",
+                f"Import {counted(preview.added, 'member')}, and invite {whom}{mails}? "
+                "(--no-invite does not invite them)",
                 yes=False,
-                otherwise=f"{counted(invited, 'member')} would be invited now; give --yes to do so, or "
+                otherwise=f"{counted(invited, 'member')} would be invited now{mails}; give --yes to do so, or "
                 "--no-invite to import without inviting",
             )
     imported = command_context(context).run(partial(import_rows, writes=not dry_run))

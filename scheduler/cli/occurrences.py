@@ -35,6 +35,7 @@ from scheduler.domain.locale import country_name
 from scheduler.domain.occurrence import OccurrenceKey, Series, slugs_by_choice
 from scheduler.service import follow_ups
 from scheduler.service import occurrences as occurrence_service
+from scheduler.service.invitations import with_mails
 from scheduler.service.meeting_hours import MeetingHours, count_places, what_hours_mean
 from scheduler.service.members import find_member
 from scheduler.service.occurrence_import import import_programme, read_programme
@@ -205,20 +206,19 @@ def add(
 
     preview = command_context(context).run(look)
     extra, number = preview.occurrence, 0 if no_invite else preview.recipients
+    mails = with_mails(preview.mails, number) if number else ""
     if dry_run:
         typer.echo(
-            f"{extra.key}: would be added, and {counted(number, 'member')} invited now; nothing was changed"
+            f"{extra.key}: would be added, and {counted(number, 'member')} invited now{mails}; nothing was changed"
         )
         return
-    question = (
-        f"Add {extra.key}, and invite {counted(number, 'member')} to it now? (--no-invite invites nobody)"
-    )
+    question = f"Add {extra.key}, and invite {counted(number, 'member')} to it now{mails}? (--no-invite invites nobody)"
     confirm_mailing(question, number, yes=yes, instead="--no-invite to add it without inviting anybody")
     command_context(context).run(act)
     if no_invite:
         typer.echo(f"{extra.key}: added; nobody is invited to it")
     elif number:
-        typer.echo(f"{extra.key}: added; {counted(number, 'member')} invited now")
+        typer.echo(f"{extra.key}: added; {counted(number, 'member')} invited now{mails}")
     else:
         typer.echo(f"{extra.key}: added; `plan` shows when its notices will be sent")
 

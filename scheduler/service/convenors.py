@@ -123,7 +123,7 @@ async def appoint_first(
 
 
 async def _require_on_list(connection: AsyncConnection, address: str) -> Member:
-    member = await require_member(connection, address)
+    member = await require_member(connection, address, suggests=False)
     if member.status not in ON_LIST:
         raise Refused(f"{member.address} is not on the list ({member.status}); only members can be appointed")
     return member

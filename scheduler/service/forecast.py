@@ -69,6 +69,7 @@ async def forecast(
         stored = await occurrences.all_occurrences(connection)
         by_choice = slugs_by_choice(series)
         waiting = await reports.waiting_by_zone(connection)
+        begun = await reports.notices_with_deliveries(connection)
         dues = await notices.dues_of_open(connection)
         wants = [
             want
@@ -91,6 +92,7 @@ async def forecast(
                 want,
                 open_notices.get(want.identity),
                 waiting=waiting,
+                begun=begun,
                 stored_dues=dues,
                 active=followers[want.series],
                 by_choice=by_choice,
@@ -158,6 +160,7 @@ async def _planned_rows(
     notice: Notice | None,
     *,
     waiting: Mapping[int, Mapping[str, Waiting]],
+    begun: Collection[int],
     stored_dues: Mapping[int, Mapping[str, Due]],
     active: Mapping[tuple[str, str], int],
     by_choice: Collection[str],
@@ -166,8 +169,8 @@ async def _planned_rows(
 ) -> list[Forecast]:
     """Return the rows of a notice that a policy wants; `notice` is None until it exists.
 
-    `waiting` and `stored_dues` are those of all open notices. `active` are the active followers of the series.
-    `wait` is what latecomers to an invitation wait for.
+    `waiting` and `stored_dues` are those of all open notices; those in `begun` have deliveries. `active` are the active
+    followers of the series. `wait` is what latecomers to an invitation wait for.
     """
     dues = {zone: (due, False) for zone, due in want.dues.items()}
     own_waiting: Mapping[str, Waiting] = {}
@@ -179,7 +182,7 @@ async def _planned_rows(
         dues = {due.zone: (due.due, due.fanned_at is not None) for due in stored.values()} | {
             zone: pair for zone, pair in dues.items() if zone not in stored
         }
-    number = notice.id if notice else None
+    number = notice.id if notice and notice.id in begun else None
     # Everybody on the list now is in time for any later due instant: one query serves all of them.
     missing_later = (
         await reports.missing_later(connection, want, active, notice=number, by_choice=by_choice)

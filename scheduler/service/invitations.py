@@ -51,6 +51,11 @@ class Invitation:
         return due is not None and due <= now < self.occurrence.starts
 
 
+def with_mails(mails: int, members: int) -> str:
+    """Return `, with 5 mails` if `members` do not get one each, else nothing."""
+    return f", with {mails} mails" if mails != members else ""
+
+
 async def invitations(
     database: Database, *, series: Sequence[Series], policies: Sequence[Policy], now: datetime
 ) -> list[Invitation]:

@@ -344,19 +344,22 @@ def _require_consent(text: str) -> str:
 
 async def candidate_zones(
     database: Database, series: Sequence[Series], form: JoinForm, *, now: datetime
-) -> list[tuple[str, LocalTime | None]]:
+) -> tuple[Series | None, list[tuple[str, LocalTime | None]]]:
     """Return the zones that the person may live in, each with the next meeting by its clocks if one is planned: the
-    zone they chose, else the zones of their country. The next meeting is one of a series that they chose."""
+    zone they chose, else the zones of their country. The next meeting is one of a series that they chose; that series
+    is returned too."""
     if form.follows:
         series = [each for each in series if form.follows.get(each.slug)]
     zones = [form.zone] if form.zone else list(zones_of_country(form.country))
     async with database.read() as connection:
         meeting = await upcoming(connection, series, now=now)
     if meeting is None:
-        return [(zone, None) for zone in zones]
+        return None, [(zone, None) for zone in zones]
     meeting_series = {each.slug: each for each in series}[meeting.series]
     cycle = hour_cycle(form.locale)
-    return [(zone, local_time(meeting, meeting_series, zone=zone, cycle=cycle)) for zone in zones]
+    return meeting_series, [
+        (zone, local_time(meeting, meeting_series, zone=zone, cycle=cycle)) for zone in zones
+    ]
 
 
 async def receive(connection: AsyncConnection, form: JoinForm, now: datetime) -> None:

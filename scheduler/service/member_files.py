@@ -23,7 +23,7 @@ from scheduler.domain.occurrence import Series, followed, offers_choice
 from scheduler.domain.policy import Policy
 from scheduler.domain.table import guard_cell
 from scheduler.domain.token import Keys
-from scheduler.service.invitations import Invitation
+from scheduler.service.invitations import Invitation, with_mails
 from scheduler.service.invitations import invitations as find_invitations
 from scheduler.service.member_csv import NO_SERIES, MemberRow, MemberTable, read_members
 from scheduler.service.members import erasure_name, new_member_row, with_follows
@@ -42,8 +42,9 @@ class Imported:
     `left` counts people who have left, according to the list or the table; `repaired` counts members of whom only a
     name was corrected that had been read in the wrong encoding. Of those in `added`, `invited` counts those who get an
     open invitation at once, and `unmailed` those who were added as paused or pending; of those in `filled`,
-    `invited_known` counts those who get one because they now follow a series. `still_mailed` counts active members of
-    whom the table says that they are not to be mailed: an import changes no member's status.
+    `invited_known` counts those who get one because they now follow a series. `invitations` counts the mails to both:
+    one for each series. `still_mailed` counts active members of whom the table says that they are not to be mailed: an
+    import changes no member's status.
     """
 
     added: int = 0
@@ -54,6 +55,7 @@ class Imported:
     erased: int = 0
     invited: int = 0
     invited_known: int = 0
+    invitations: int = 0
     unmailed: int = 0
     still_mailed: int = 0
 
@@ -165,6 +167,12 @@ class _Importer:
         for number, chosen in choices.items():
             uninvited = {"uninvited_at": self.now} if any(chosen.values()) and not self.invite else {}
             changes.setdefault(number, {}).update(feed_changed_at=self.now, **uninvited)
+        invited = [count for row in new if (count := self._invitations_of(row))]
+        invited_known = [
+            count
+            for key, member in known.items()
+            if (count := self._invitations_since(member, by_key[key], choices.get(member.id, {})))
+        ]
         named = {member.id for member in known.values() if member.name}
         repaired = sum(number in named and list(values) == ["name"] for number, values in changes.items())
         if self.writes and new:
@@ -184,11 +192,9 @@ class _Importer:
                 member.status == "active" and by_key[key].status != "active" for key, member in known.items()
             ),
             unchanged=sum(member.status != "left" for member in known.values()) - len(changes),
-            invited=sum(row.status == "active" and self._is_invited(row) for row in new),
-            invited_known=sum(
-                self._is_invited_since(member, by_key[key], choices.get(member.id, {}))
-                for key, member in known.items()
-            ),
+            invited=len(invited),
+            invited_known=len(invited_known),
+            invitations=sum(invited) + sum(invited_known),
         )
 
     async def _erased(self, connection: AsyncConnection, address_keys: Sequence[str]) -> set[str]:
@@ -251,16 +257,19 @@ class _Importer:
             uninvited_at=None if self.invite else self.now,
         )
 
-    def _is_invited(self, row: MemberRow) -> bool:
-        return not self._open_in(row.zone).isdisjoint(followed(self.all_series, self._choices_of_new(row)))
+    def _invitations_of(self, row: MemberRow) -> int:
+        """Return how many invitations a new member gets at once."""
+        if row.status != "active":
+            return 0
+        return len(self._open_in(row.zone).intersection(followed(self.all_series, self._choices_of_new(row))))
 
-    def _is_invited_since(self, member: Member, row: MemberRow, choices: Mapping[str, bool]) -> bool:
-        """Return whether a known member is invited at once because of the choices that are filled in."""
+    def _invitations_since(self, member: Member, row: MemberRow, choices: Mapping[str, bool]) -> int:
+        """Return how many invitations a known member gets at once because of the choices that are filled in."""
         begun = {slug for slug, value in choices.items() if value}
         if not begun or member.status != "active" or member.suppressed_at or member.invitation_by != "mail":
-            return False
+            return 0
         zone = self._missing_values(member, row).get("zone", member.zone)
-        return not self._open_in(zone).isdisjoint(begun)
+        return len(self._open_in(zone).intersection(begun))
 
     def _open_in(self, zone: str) -> frozenset[str]:
         """Return the slugs of the series to whose next meeting a new follower in `zone` is invited at once."""
@@ -311,8 +320,9 @@ def describe_import(imported: Imported, table: MemberTable, *, invite: bool) -> 
     if table.ignored:
         yield f"columns ignored: {', '.join(table.ignored)}"
     if imported.added or imported.invited_known:
+        people = imported.invited + imported.invited_known
         yield (
-            f"invited now: {imported.invited + imported.invited_known}"
+            f"invited now: {people}{with_mails(imported.invitations, people)}"
             if invite
             else "invited now: 0; later invitations are sent as planned"
         )

@@ -147,15 +147,22 @@ def erasure_name(keys: Keys, key: str) -> str:
     return keys.name("erased", key)
 
 
-async def require_member(connection: AsyncConnection, address: str) -> Member:
-    """Return the member with that address, in any spelling. Raises Refused, with a similar address from the list."""
+async def require_member(connection: AsyncConnection, address: str, *, suggests: bool = True) -> Member:
+    """Return the member with that address, in any spelling. Raises Refused, which with `suggests` names a similar one.
+
+    Do not suggest one to those who may not see the list of members, or where a wrong person would get a role.
+    """
     key = lookup_key(address)
     if member := await members.by_key(connection, key):
         return member
-    near = get_close_matches(
-        key, map(address_key, await members.similar_addresses(connection, key)), n=1, cutoff=0.8
-    )
     message = f"there is no member {quoted(address)}"
+    near = (
+        get_close_matches(
+            key, map(address_key, await members.similar_addresses(connection, key)), n=1, cutoff=0.8
+        )
+        if suggests
+        else []
+    )
     if near:
         raise Refused(f"{message}; did you mean {near[0]}?")
     raise Refused(message, command="`members list` shows them")

@@ -84,10 +84,12 @@ class Amended:
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """A meeting outside the rule, and the number of members who would be mailed about it at once."""
+    """A meeting outside the rule, the number of members who would be mailed about it at once, and with how many mails:
+    shortly before it, reminders are due too."""
 
     occurrence: Occurrence
     recipients: int
+    mails: int
 
 
 async def require_occurrence(
@@ -556,15 +558,17 @@ def require_message(text: str) -> str:
 async def foresee_extra(
     database: Database, series: Series, policies: Sequence[Policy], wall: datetime, *, now: datetime
 ) -> Extra:
-    """Return the meeting that `add_extra` would add, and how many members would be mailed about it at once."""
+    """Return the meeting that `add_extra` would add, and who would be mailed about it at once."""
     extra = _extra(series, wall, now)
     async with database.read() as connection:
         await _require_free(connection, series, extra, now)
     wants = await wanted_for_added(database, extra, series=series, policies=policies, now=now)
-    recipients = [
-        await count_due_now(database, want, by_choice=slugs_by_choice([series]), now=now) for want in wants
-    ]
-    return Extra(extra, max(recipients, default=0))
+    by_kind = dict.fromkeys((want.kind for want in wants), 0)
+    for want in wants:
+        recipients = await count_due_now(database, want, by_choice=slugs_by_choice([series]), now=now)
+        # Of several reminders, each member is sent one.
+        by_kind[want.kind] = max(by_kind[want.kind], recipients)
+    return Extra(extra, max(by_kind.values(), default=0), sum(by_kind.values()))
 
 
 async def add_extra(

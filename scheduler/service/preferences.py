@@ -109,14 +109,15 @@ def choices(policies: Sequence[Policy], muted: Collection[Mute]) -> list[Choice]
 
 async def compare_zones(
     database: Database, series: Sequence[Series], zones: Sequence[str], *, locale: str, now: datetime
-) -> list[LocalTime]:
-    """Return the next meeting by the clocks of each zone; nothing where no meeting is planned."""
+) -> tuple[Series | None, list[LocalTime]]:
+    """Return the series of the next meeting, and that meeting by the clocks of each zone; nothing where no meeting is
+    planned."""
     async with database.read() as connection:
         meeting = await upcoming(connection, series, now=now)
     if meeting is None:
-        return []
+        return None, []
     meeting_series, cycle = {each.slug: each for each in series}[meeting.series], hour_cycle(locale)
-    return [local_time(meeting, meeting_series, zone=zone, cycle=cycle) for zone in zones]
+    return meeting_series, [local_time(meeting, meeting_series, zone=zone, cycle=cycle) for zone in zones]
 
 
 async def change_details(

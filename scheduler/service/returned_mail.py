@@ -124,7 +124,8 @@ async def settle_message(
     if settlement not in SETTLEMENTS:
         raise Refused(f"{quoted(settlement)} is unknown; give one of {', '.join(SETTLEMENTS)}")
     async with database.write() as connection:
-        member = await require_member(connection, address)
+        # Helpers do this too, and may not see the list of members.
+        member = await require_member(connection, address, suggests=False)
         if settlement in ANSWERS:
             await _save_answer(connection, member, settlement, key, all_series, now)
         elif settlement == "leave":

@@ -118,7 +118,7 @@ def _preferred_language(request: Request) -> str:
 async def _confirm_time(request: Request, typed: Mapping[str, str], application: JoinForm) -> Response:
     """Show the time of the next meeting in the visitor's time zone, and ask whether that is right."""
     site = site_of(request)
-    offers = await join_requests.candidate_zones(
+    series, offers = await join_requests.candidate_zones(
         site.database, site.series, application, now=site.clock.now()
     )
     hidden = [(name, typed[name]) for name in (*_FIELDS, _TRAP) if name != "zone"]
@@ -128,6 +128,7 @@ async def _confirm_time(request: Request, typed: Mapping[str, str], application:
         "confirm_time.html",
         headers=PRIVATE,
         hidden=hidden,
+        series=series.title if series and site.has_choice else "",
         offers=[{"zone": zone, "city": city(zone), "when": when} for zone, when in offers],
     )
 

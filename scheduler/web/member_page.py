@@ -188,7 +188,7 @@ async def _change_details(request: Request, token: str, typed: Mapping[str, str]
     locale = with_hour_cycle(plain_locale(language), cast(Literal["h12", "h23"] | None, cycle or None))
     if zone != member.zone and typed.get("confirmed") != zone:
         followed = [choice.series for choice in member_preferences.series if choice.followed]
-        times = await preferences.compare_zones(
+        series, times = await preferences.compare_zones(
             site.database, followed or site.series, [member.zone, zone], locale=locale, now=site.clock.now()
         )
         return render_page(
@@ -197,6 +197,7 @@ async def _change_details(request: Request, token: str, typed: Mapping[str, str]
             headers=PRIVATE,
             old=city(member.zone),
             new=city(zone),
+            series=series.title if series and site.has_choice else "",
             times=times,
             values={"name": name, "zone": zone, "locale": plain_locale(locale), "cycle": cycle},
         )

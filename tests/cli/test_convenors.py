@@ -32,6 +32,14 @@ def test_convenors_and_helpers_are_appointed_changed_and_dismissed(command: Comm
     assert "Bo <bo@example.org>" in command("convenors", "list").out
 
 
+def test_nobody_else_is_suggested_as_convenor_for_an_address_that_is_unknown(
+    command: Command, members: object
+) -> None:
+    refused = command("convenors", "add", "bob@example.org")
+    assert refused.code == 1 and "there is no member 'bob@example.org'" in refused.err
+    assert BO not in refused.err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

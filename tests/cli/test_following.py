@@ -288,6 +288,15 @@ def test_the_preview_counts_only_members_who_follow_a_series_with_an_open_invita
     assert "invited now: 3" in run("members", "import", "people.csv", "--yes").out
 
 
+def test_an_import_says_how_many_mails_go_out_and_not_only_to_how_many_members(
+    run: Command, folder: Path
+) -> None:
+    (folder / "people.csv").write_text(PEOPLE.rpartition("fay")[0])
+    refused = run("members", "import", "people.csv")
+    assert refused.code == 2 and "4 members would be invited now, with 7 mails; give --yes" in refused.err
+    assert "invited now: 4, with 7 mails\n" in run("members", "import", "people.csv", "--yes").out
+
+
 def test_importing_an_export_changes_nothing_here_and_gives_the_same_elsewhere(
     run: Command, add: Callable[..., Ended], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

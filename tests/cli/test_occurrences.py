@@ -302,6 +302,22 @@ def test_adding_a_meeting_asks_before_it_invites_anybody(
     assert ("invitation", {"sent": 4}) in notices(command)
 
 
+def test_adding_a_meeting_that_is_soon_counts_the_mails_of_a_reminder_too(
+    command: Command, members: object, clock: time_machine.Traveller, serve_once: Callable[[], None]
+) -> None:
+    command("members", "add", "--email", "new@example.org", "--zone", "UTC", "--yes")
+    serve_once()
+    clock.shift(86_400)
+    at = ["occurrence", "add", "--at", "2026-11-11 12:30"]
+    # Those of before are not sent invitations that were open when they were imported.
+    added = "5 members invited now, with 6 mails"
+    assert added in command(*at, "--dry-run").out
+    assert added in command(*at, "--yes").out
+    serve_once()
+    sent = json.loads(command("deliveries", "--state", "sent", "--json").out)
+    assert len([row for row in sent if row["occurrence"] == f"{SERIES}/2026-11-11T1230"]) == 6
+
+
 def test_a_meeting_is_not_added_where_one_is_held_already(
     command: Command, amend: Callable[..., Ended]
 ) -> None:

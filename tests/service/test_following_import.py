@@ -138,9 +138,11 @@ async def test_known_and_new_members_are_counted_as_invited_exactly_if_they_will
         ]
         assert foreseen == done
         await installation.tick()
-        invited = {address for address, _ in await sent(installation) - before}
+        mails = await sent(installation) - before
+        invited = {address for address, _ in mails}
         assert done.invited == len({one for one in invited if one.startswith("new")}) > 0
         assert done.invited_known == len({one for one in invited if one.startswith("known")}) > 0
+        assert done.invitations == len(mails) > len(invited)
         mark = await change_mark(installation.database)
         again = await take(installation.database, rows, all_series=ALL, invitations=open_invitations, now=now)
         assert again == Imported(unchanged=60)

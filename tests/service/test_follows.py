@@ -304,6 +304,7 @@ class Following(RuleBasedStateMachine):
         self._away: set[str] = set()
         self._changes: dict[str, list[Occurrence]] = {}
         self._announced: list[Announced] = []
+        self._moments: dict[tuple[str, str], list[datetime]] = {}
 
     def _do(self, act: Awaitable[object]) -> None:
         async def acted() -> None:
@@ -443,6 +444,7 @@ class Following(RuleBasedStateMachine):
             stored = await occurrences.all_occurrences(connection)
         for one in stored:
             self._changes.setdefault(one.key, [one])
+        self._moments = {(name, slug): self._moments_of(name, slug) for name, slug in self._history}
         for (name, slug), history in self._history.items():
             for key in (one.key for one in stored if one.series == slug):
                 told = f"{name} and {key}: {history}, {self._changes[key]}"
@@ -459,7 +461,7 @@ class Following(RuleBasedStateMachine):
         """Whether there is a moment at which the invitation is queued, and one at which it is sent."""
         slug = key.partition("/")[0]
         queued = False
-        for at in self._moments(name, slug):
+        for at in self._moments[name, slug]:
             choice, meeting = self._choice(name, slug, at), self._meeting(key, at)
             if choice and choice.is_told and meeting.is_held and at < meeting.starts:
                 earlier = [one for one in self._held(slug, at) if one.starts < meeting.starts]
@@ -478,7 +480,7 @@ class Following(RuleBasedStateMachine):
         """Whether the same is true of the reminder of a meeting at `starts`."""
         slug, due = key.partition("/")[0], starts - timedelta(hours=1)
         queued = False
-        for at in self._moments(name, slug):
+        for at in self._moments[name, slug]:
             choice, meeting = self._choice(name, slug, at), self._meeting(key, at)
             if choice and choice.is_told and meeting.is_held and meeting.starts == starts and at < starts:
                 queued |= at >= due - QUEUED_AHEAD and choice.since <= due
@@ -499,7 +501,7 @@ class Following(RuleBasedStateMachine):
             )
         }
 
-    def _moments(self, name: str, slug: str) -> list[datetime]:
+    def _moments_of(self, name: str, slug: str) -> list[datetime]:
         """All moments until now at which anything may begin to be true, in their order."""
         moments = {BEGIN} | {choice.since for choice in self._history[name, slug]}
         for key, versions in self._changes.items():
@@ -534,9 +536,18 @@ TestFollowing = Following.TestCase
 TestFollowing.settings = settings(max_examples=4, stateful_step_count=10, deadline=None)
 
 
+def run_following(examples: int) -> None:
+    run_state_machine_as_test(
+        Following, settings=settings(max_examples=examples, stateful_step_count=10, deadline=None)
+    )
+
+
 @pytest.mark.proof
 @pytest.mark.short
 def test_members_are_told_what_they_follow_whatever_they_do() -> None:
-    run_state_machine_as_test(
-        Following, settings=settings(max_examples=25, stateful_step_count=10, deadline=None)
-    )
+    run_following(25)
+
+
+@pytest.mark.proof
+def test_members_are_told_what_they_follow_whatever_they_do_proved_at_length() -> None:
+    run_following(2_000)

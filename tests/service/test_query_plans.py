@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import EVERY_ZONE, Kind
 from scheduler.service import health, notices
@@ -22,6 +23,7 @@ from scheduler.store import erasures, members, service_state
 from scheduler.store import notices as notices_store
 from scheduler.store.database import Database
 from scheduler.store.ledger import claims, jobs, lifecycle, reports
+from tests.conftest import CopyDatabase
 from tests.installation import POLICIES, SERIES, Installation, address_of, open_installation
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -157,6 +159,12 @@ def steps_of_sqlite(path: Path, statement: str, given: Any) -> list[str]:
         return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", given)]
 
 
+async def plan_of_postgresql(connection: AsyncConnection, statement: str, given: Any) -> dict[str, Any]:
+    plan = (await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", given)).scalar_one()
+    root: dict[str, Any] = (json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]
+    return root
+
+
 def scans_of_postgresql(node: dict[str, Any]) -> list[str]:
     """Steps of a plan that read all deliveries: without an index, or the whole of one."""
     found = [step for below in node.get("Plans", []) for step in scans_of_postgresql(below)]
@@ -192,10 +200,7 @@ async def test_nothing_that_is_done_again_and_again_reads_all_deliveries(
                 if installation.database.path:
                     found = scans_of_sqlite(installation.database.path, statement, given)
                 else:
-                    explain = f"EXPLAIN (FORMAT JSON) {statement}"
-                    plan = (await connection.exec_driver_sql(explain, given)).scalar_one()
-                    plan = json.loads(plan) if isinstance(plan, str) else plan
-                    found = scans_of_postgresql(plan[0]["Plan"])
+                    found = scans_of_postgresql(await plan_of_postgresql(connection, statement, given))
                 if found:
                     whole[statement] = found
         assert not whole, "\n\n".join(f"{statement[:1_000]}\n{found}" for statement, found in whole.items())
@@ -263,10 +268,35 @@ async def test_a_series_that_few_chose_is_planned_without_a_look_at_other_member
                         if not re.search(r"\((rowid=|changed>|suppressed_at>)", step)
                     ]
                 else:
-                    explain = f"EXPLAIN (FORMAT JSON) {statement}"
-                    plan = (await connection.exec_driver_sql(explain, given)).scalar_one()
-                    plan = json.loads(plan) if isinstance(plan, str) else plan
-                    found = looks_at_members(plan[0]["Plan"])
+                    found = looks_at_members(await plan_of_postgresql(connection, statement, given))
                 if found:
                     looks[statement] = found
         assert not looks, "\n\n".join(f"{statement[:1_500]}\n{found}" for statement, found in looks.items())
+
+
+async def test_a_claim_on_postgresql_reads_only_deliveries_of_its_chunk_and_members(
+    tmp_path: Path, copy_postgres: CopyDatabase
+) -> None:
+    """As PostgreSQL plans it, with what it knows about many deliveries: it expected to find a welcome mail, of which
+    there was none, by reading a few of all deliveries."""
+    async with open_installation(tmp_path, NOW, url=await copy_postgres()) as installation:
+        await installation.tick()
+        await installation.join(*((f"Member {number}", "Europe/London") for number in range(1_500)))
+        installation.clock.pass_until(datetime(2026, 11, 5, 9, tzinfo=UTC))
+        await installation.planner.tick()
+        async with installation.database.write() as connection:
+            await connection.execute(text("ANALYZE"))
+        async with installation.database.write() as connection:
+            (chunk, *_) = await claims.open_chunks(connection, installation.clock.now())
+            with noted(installation.database) as statements:
+                claimed = await connection.run_sync(
+                    claims.claim, chunk, run="run", now=installation.clock.now(), limit=5
+                )
+            assert len(claimed) == 5
+            found = [
+                step
+                for statement, given in statements.items()
+                for step in scans_of_postgresql(await plan_of_postgresql(connection, statement, given))
+            ]
+        # The other tables are empty.
+        assert not [step for step in found if " deliveries" in step]

@@ -172,7 +172,7 @@ async def test_an_invitation_is_for_members_active_before_the_start_a_reminder_f
         )
         assert foreseen == ({"Europe/London": 1} if gets else {})
         if due > NOW:
-            people = await reports.active_followers(connection, [want(kind).series], ())
+            people = await reports.active_followers(connection, {want(kind).series}, frozenset())
             later = await reports.missing_later(
                 connection, want(kind), people[want(kind).series], notice=None, by_choice=()
             )
@@ -206,7 +206,7 @@ async def test_future_recipients_are_counted_without_reading_every_member(
         later = await reports.missing_later(
             connection,
             want(kind),
-            (await reports.active_followers(connection, [want(kind).series], ()))[want(kind).series],
+            (await reports.active_followers(connection, {want(kind).series}, frozenset()))[want(kind).series],
             notice=ledger.notice.id,
             by_choice=(),
         )

@@ -1,6 +1,7 @@
 """The pages on which visitors and members choose the series they follow, and the pages of each series."""
 
 import asyncio
+import html
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -160,6 +161,7 @@ async def test_the_chosen_series_outlast_errors_the_page_of_the_time_and_the_way
     assert "Is this the right time for you?" in time.text
     # The first Monday or Tuesday, not the Thursday of the series that was not chosen.
     assert "Wednesday 18 November 2026" in time.text
+    assert f"the next meeting of {JOURNAL.title} is:" in time.text
     kept = [value for name, value in hidden(time.text) if name == "follows"]
     assert kept == slugs
     fields: dict[str, list[str]] = {}
@@ -169,6 +171,7 @@ async def test_the_chosen_series_outlast_errors_the_page_of_the_time_and_the_way
     assert checked(back.text) == wanted
     offers = await visitor.post("/join", data={**GOOD, "zone": "", "follows": slugs})
     assert "Which is your time zone?" in offers.text
+    assert f"when the next meeting of {JOURNAL.title} starts there" in offers.text
     assert [value for name, value in hidden(offers.text) if name == "follows"] == slugs
     sent = await visitor.post("/join", data={**fields, "confirmed": "Pacific/Auckland"})
     assert "Check your email" in sent.text
@@ -337,7 +340,9 @@ async def test_a_new_zone_is_compared_at_the_next_meeting_that_the_member_follow
     me = f"/me/{own[Purpose.PREFERENCES]}"
     await visitor.post(me, data={"act": "series", "follows": "ethics"})
     details = {"act": "details", "name": "Bo", "zone": "Asia/Tokyo", "locale": "en-GB", "cycle": ""}
-    assert "Tuesday 1 December 2026" in (await visitor.post(me, data=details)).text
+    page = (await visitor.post(me, data=details)).text
+    assert f"The next meeting of {ETHICS.title} is at:" in html.unescape(page)
+    assert "Tuesday 1 December 2026" in page
 
 
 # The page behind the link to leave

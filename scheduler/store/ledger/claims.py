@@ -140,6 +140,8 @@ def _awaits_welcome(now: ColumnElement[datetime]) -> ColumnElement[bool]:
         welcome.c.kind == Kind.WELCOME,
         welcome.c.expires > now,
         welcome_delivery.c.notice == welcome.c.id,
+        # Else PostgreSQL expects to find one soon by reading all deliveries.
+        welcome_delivery.c.member == deliveries.c.member,
         welcome_delivery.c.state.in_(("queued", "sending")),
     )
 

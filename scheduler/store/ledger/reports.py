@@ -1,12 +1,28 @@
 """Deliveries and counts of them, as reports for convenors."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select, tuple_, union, union_all
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Executable,
+    Select,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    union,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import Kind, Wanted
@@ -156,22 +172,46 @@ async def count_states(
 
 async def waiting_by_zone(connection: AsyncConnection) -> dict[int, dict[str, Waiting]]:
     """Return the queued and sending deliveries of open notices, by notice and zone."""
-    # An index has the rows in the order of these groups, and all that is read of them. The first of a group is found by
-    # one search; comparing all its rows would take a quarter of the time.
-    key = (deliveries.c.notice, deliveries.c.state, deliveries.c.zone)
-    same = deliveries.alias()
-    first = select(func.min(same.c.next_try)).where(*(same.c[column.name] == column for column in key))
-    query = (
-        select(deliveries.c.notice, deliveries.c.zone, func.count(), first.scalar_subquery())
-        .where(deliveries.c.notice.in_(open_notice_ids()), deliveries.c.state.in_(("queued", "sending")))
-        .group_by(*key)
-    )
     waiting: dict[int, dict[str, Waiting]] = {}
-    for notice, zone, count, ready in await connection.execute(query):
-        by_zone = waiting.setdefault(notice, {})
-        other = by_zone.get(zone, Waiting(0, ready))
-        by_zone[zone] = Waiting(other.count + count, min(other.ready, ready))
+    for state in ("queued", "sending"):
+        for notice, zone, count, ready in await connection.execute(_groups(state)):
+            by_zone = waiting.setdefault(notice, {})
+            other = by_zone.get(zone, Waiting(0, ready))
+            by_zone[zone] = Waiting(other.count + count, min(other.ready, ready))
     return waiting
+
+
+def _groups(state: str) -> Select[Any]:
+    """Return a query for the number and the first `next_try` of the deliveries in a state, by open notice and zone.
+
+    It jumps in the index from zone to zone, and counts each. Grouping all rows takes twice the time on SQLite, and four
+    times on PostgreSQL.
+    """
+    column = deliveries.c
+    first = select(func.min(column.zone)).where(column.notice == notices.c.id, column.state == state)
+    walk = (
+        select(notices.c.id.label("notice"), first.scalar_subquery().label("zone"))
+        .where(notices.c.closed_at.is_(None))
+        .cte("walk", recursive=True)
+    )
+    following = select(func.min(column.zone)).where(
+        column.notice == walk.c.notice, column.state == state, column.zone > walk.c.zone
+    )
+    walk = walk.union_all(select(walk.c.notice, following.scalar_subquery()).where(walk.c.zone.is_not(None)))
+    same = (column.notice == walk.c.notice, column.state == state, column.zone == walk.c.zone)
+    return select(
+        walk.c.notice,
+        walk.c.zone,
+        select(func.count()).select_from(deliveries).where(*same).scalar_subquery(),
+        select(func.min(column.next_try)).where(*same).scalar_subquery(),
+    ).where(walk.c.zone.is_not(None))
+
+
+async def notices_with_deliveries(connection: AsyncConnection) -> frozenset[int]:
+    """Return the numbers of the open notices that have any delivery."""
+    has_any = exists().where(deliveries.c.notice == notices.c.id)
+    query = select(notices.c.id).where(notices.c.closed_at.is_(None), has_any)
+    return frozenset((await connection.scalars(query)).all())
 
 
 async def missing_by_zone(
@@ -185,8 +225,8 @@ async def missing_by_zone(
 ) -> dict[str, int]:
     """Count by zone the deliveries that a planned notice due at `due` would still get, in all zones or only in `zone`.
 
-    `notice` is its number if it exists already. Reads every member, or those who said that they follow the series if it
-    is followed by choice.
+    `notice` is its number if it has deliveries already. Reads every member, or those who said that they follow the
+    series if it is followed by choice.
     """
     query = (
         select(members.c.zone, func.count())
@@ -246,7 +286,7 @@ async def missing_later(
 
 
 async def active_followers(
-    connection: AsyncConnection, all_series: Collection[str], by_choice: Collection[str]
+    connection: AsyncConnection, all_series: Set[str], by_choice: Set[str]
 ) -> dict[str, dict[tuple[str, str], int]]:
     """Count the active followers of each series by zone and by how they are invited (mail or feed).
 
@@ -254,24 +294,40 @@ async def active_followers(
     """
     if not all_series:
         return {}
-    by_mail = func.count().filter(members.c.invitation_by == "mail")
-    # A part for each series: grouping by two columns, or all series in one, takes a third more.
-    parts = [
-        select(literal(series), members.c.zone, func.count(), by_mail)
-        .join(follows, follows.c.member == members.c.id)
-        .where(
-            follows.c.series == series,
-            follows.c.follows == (series in by_choice),
-            members.c.status == "active",
+    counted = [members.c.zone, func.count(), func.count().filter(members.c.invitation_by == "mail")]
+    if connection.dialect.name == "sqlite":
+        # A part for each series: grouping by two columns takes half as long again.
+        parts = [
+            select(literal(series), *counted)
+            .join(follows, follows.c.member == members.c.id)
+            .where(
+                follows.c.series == series,
+                follows.c.follows == (series in by_choice),
+                members.c.status == "active",
+            )
+            .group_by(members.c.zone)
+            for series in sorted(all_series)
+        ]
+        query: Executable = union_all(*parts)
+    else:
+        # For each part, PostgreSQL would read all members.
+        query = (
+            select(follows.c.series, *counted)
+            .join(members, members.c.id == follows.c.member)
+            .where(
+                or_(
+                    and_(follows.c.series.in_(all_series & by_choice), follows.c.follows),
+                    and_(follows.c.series.in_(all_series - by_choice), ~follows.c.follows),
+                ),
+                members.c.status == "active",
+            )
+            .group_by(follows.c.series, members.c.zone)
         )
-        .group_by(members.c.zone)
-        for series in sorted(all_series)
-    ]
     active = await active_by_zone(connection)
     counts = {
         series: Counter[tuple[str, str]]({} if series in by_choice else active) for series in all_series
     }
-    for series, zone, count, mailed in await connection.execute(union_all(*parts)):
+    for series, zone, count, mailed in await connection.execute(query):
         sign = 1 if series in by_choice else -1
         counts[series][zone, "mail"] += sign * mailed
         counts[series][zone, "feed"] += sign * (count - mailed)
@@ -279,7 +335,9 @@ async def active_followers(
 
 
 def _recipients(notice: int) -> Select[tuple[int]]:
-    return select(deliveries.c.member).where(deliveries.c.notice == notice)
+    # As a parameter, PostgreSQL would soon ignore it, and expect as many deliveries as of any other notice.
+    number: BindParameter[int] = bindparam("notice", notice, unique=True, literal_execute=True)
+    return select(deliveries.c.member).where(deliveries.c.notice == number)
 
 
 async def oldest_waiting(connection: AsyncConnection, now: datetime) -> datetime | None:

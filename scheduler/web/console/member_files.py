@@ -84,6 +84,7 @@ async def confirm(request: Request) -> Response:
         lines=list(describe_import(imported, table, invite=invite)),
         added=imported.added,
         invited=imported.invited + imported.invited_known,
+        invitations=imported.invitations,
         problems=table.problems[:_MOST_PROBLEMS],
         more=max(0, len(table.problems) - _MOST_PROBLEMS),
         guess=str(table.guess) if table.guess else "",

@@ -97,6 +97,14 @@ async def test_a_message_stays_if_the_form_is_wrong(helper: httpx.AsyncClient, r
     assert (await helper.get(path)).status_code == 404
 
 
+async def test_a_helper_is_not_shown_the_address_of_a_member_who_is_called_nearly_the_same(
+    helper: httpx.AsyncClient, receive: Receive
+) -> None:
+    page = await helper.post(await receive(b"x"), data={"act": "leave", "email": "cyn@example.org"})
+    assert page.status_code == 422 and "there is no member" in page.text
+    assert "cy@example.org" not in page.text
+
+
 @pytest.mark.parametrize(
     "octets", [b"x", b"\xff\xfe\x00", b"Subject: =?broken", b"x\r\n" * 5_000], ids=range(4)
 )

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from scheduler.store import service_state
 from scheduler.store.database import Database
+from tests import process_caches
 from tests.installation import empty_database, make_tables
 from tests.postgres import Cluster, execute, free_loopback_port, postgres_programs
 
@@ -27,6 +28,8 @@ FORBIDDEN = "the kernel does not allow"
 # Without bytecode, each process that a test starts compiles the program again, and Alembic each migration.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+process_caches.install()
 
 _NOTHING_SKIPPED = os.environ.get("THIRD_THURSDAY_TEST_REQUIRE") == "all"
 

@@ -13,6 +13,7 @@ from scheduler.domain.errors import Refused
 from scheduler.service.notices import PublishedNotice, resend_missed, send_notice, stop
 from scheduler.service.occurrences import Change, amend, tell
 from scheduler.store import members
+from tests.conftest import CopyDatabase
 from tests.delivery.receiver import Receiver
 from tests.installation import Installation, open_installation
 
@@ -20,11 +21,16 @@ NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
 KEY = "conversation-for-kindness/2026-11-19"
 
 
-@pytest.fixture
-async def installation(tmp_path: Path, database_url: str) -> AsyncIterator[Installation]:
-    async with open_installation(tmp_path, NOW, url=database_url, policies=()) as installation:
+async def fill(url: str, folder: Path) -> None:
+    async with open_installation(folder, NOW, url=url, policies=()) as installation:
         await installation.tick()
         await installation.join(("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"))
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, copy_database: CopyDatabase) -> AsyncIterator[Installation]:
+    url = await copy_database(fill)
+    async with open_installation(tmp_path, NOW, url=url, policies=()) as installation:
         yield installation
 
 

@@ -14,15 +14,20 @@ from scheduler.service.personal_links import LinkStatus, resolve_link
 from scheduler.store import erasures, members
 from scheduler.store.members import Member
 from scheduler.store.schema import deliveries, notices
+from tests.conftest import CopyDatabase
 from tests.installation import Installation, address_of, open_installation
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-async def installation(tmp_path: Path, database_url: str) -> AsyncIterator[Installation]:
-    async with open_installation(tmp_path, NOW, url=database_url) as installation:
+async def fill(url: str, folder: Path) -> None:
+    async with open_installation(folder, NOW, url=url) as installation:
         await installation.tick()
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, copy_database: CopyDatabase) -> AsyncIterator[Installation]:
+    async with open_installation(tmp_path, NOW, url=await copy_database(fill)) as installation:
         yield installation
 
 

@@ -63,6 +63,7 @@ async def test_each_member_is_followed_up_once_on_the_morning_after_by_their_own
     assert "https://example.org/recording" in first.get_body(("plain",)).get_content()  # type: ignore[union-attr]
 
 
+@pytest.mark.both_databases
 async def test_late_materials_are_sent_at_once_to_members_from_when_the_follow_up_was_due(
     installation: Installation,
 ) -> None:

@@ -118,6 +118,7 @@ async def test_an_expired_notice_is_not_sent_again(installation: Installation) -
         ),
     ],
 )
+@pytest.mark.both_databases
 async def test_what_cannot_be_sent_is_refused_and_leaves_nothing(
     installation: Installation, values: dict[str, object], complaint: str
 ) -> None:
@@ -126,6 +127,7 @@ async def test_what_cannot_be_sent_is_refused_and_leaves_nothing(
     assert await installation.reports() == []
 
 
+@pytest.mark.both_databases
 async def test_coming_and_unanswered_are_audiences(installation: Installation) -> None:
     await amend(installation.database, installation.by_slug, KEY, Change(topic="Hope"), now=NOW)
     await installation.answer("Ann", KEY, "coming")
@@ -174,6 +176,7 @@ async def test_an_impossible_change_is_refused(
         await amend(installation.database, installation.by_slug, KEY, change, now=NOW)
 
 
+@pytest.mark.both_databases
 async def test_a_start_that_moves_resets_answers(installation: Installation) -> None:
     await amend(installation.database, installation.by_slug, KEY, Change(topic="Hope"), now=NOW)
     await installation.answer("Ann", KEY, "coming")

@@ -317,6 +317,7 @@ async def test_changing_a_lead_mails_nobody_for_the_past(installation: Installat
     assert len(installation.mails()) == before
 
 
+@pytest.mark.both_databases
 async def test_renaming_a_policy_mails_nobody_for_the_past(installation: Installation) -> None:
     await installation.live(at(18, 23))
     before = len(installation.mails())
@@ -327,6 +328,7 @@ async def test_renaming_a_policy_mails_nobody_for_the_past(installation: Install
     assert len(installation.mails()) == before
 
 
+@pytest.mark.both_databases
 async def test_a_changed_rule_moves_only_meetings_that_nobody_was_told_of(
     installation: Installation,
 ) -> None:

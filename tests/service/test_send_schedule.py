@@ -75,7 +75,7 @@ async def test_at_a_rate_the_first_reminders_leave_early_and_the_last_are_still_
         tmp_path, BEGIN, url=database_url, policies=(HOUR_BEFORE,), rate=A_MINUTE
     ) as installation:
         await people(installation)
-        await installation.live(OVER)
+        await installation.live(OVER, idle=timedelta(days=1))
         rows = await reminders(installation)
         instants = sent_at(rows)
         assert len(instants) == len(installation.mails()) == COUNT

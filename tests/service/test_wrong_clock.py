@@ -156,6 +156,7 @@ async def test_mail_that_expired_by_a_wrong_clock_is_queued_again_on_resume(
     assert (await installation.states(policy="hour-before")) == {"Ann": "sent", "Bo": "sent"}
 
 
+@pytest.mark.both_databases
 async def test_a_members_pause_that_a_wrong_clock_ended_continues_after_resume(
     installation: Installation,
 ) -> None:
@@ -184,6 +185,7 @@ async def test_mail_that_really_expired_or_was_stopped_is_not_queued_again(
     assert await installation.reports(kind="reminder", state="sent") == []
 
 
+@pytest.mark.both_databases
 async def test_mail_left_by_a_killed_run_is_not_delayed_by_a_start_with_a_wrong_clock(
     installation: Installation,
 ) -> None:

@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Which long proofs `make proof` runs: all, or the short ones with ONLY="proof and short".
-ONLY ?= proof
+# What `make proof` runs: all long proofs, and the tests of `make test` that try many examples with ten times as many;
+# or only the short proofs with ONLY="proof and short".
+ONLY ?= proof or hypothesis
 
 # Which tests to run, for example: make test TESTS=tests/domain
 TESTS ?=
@@ -41,7 +42,7 @@ bench: $(VENV)/.installed-dev ## Run the benchmarks; results are ratios
 	$(BIN)/python bench/latency.py
 
 proof: $(VENV)/.installed-dev ## Run the long proofs
-	$(BIN)/python -m pytest -n 2 -m "$(ONLY)" $(TESTS) || [ $$? -eq 5 ]  # exit code 5: no test was selected
+	THIRD_THURSDAY_TEST_PROFILE=$${THIRD_THURSDAY_TEST_PROFILE:-proof} $(BIN)/python -m pytest -n 2 -m "$(ONLY)" $(TESTS) || [ $$? -eq 5 ]  # exit code 5: no test was selected
 
 lock: ## Update the lock files; UPGRADE=1 also takes newer versions
 	$(PYTHON) -m venv .venv-lock

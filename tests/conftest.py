@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from scheduler.store import service_state
 from scheduler.store.database import Database
+from tests import process_caches
 from tests.installation import empty_database, make_tables
 from tests.postgres import Cluster, execute, free_loopback_port, postgres_programs
 
@@ -28,13 +29,39 @@ FORBIDDEN = "the kernel does not allow"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a folder in it that only this user can read
+
+process_caches.install()
+
 _NOTHING_SKIPPED = os.environ.get("THIRD_THURSDAY_TEST_REQUIRE") == "all"
 
 # The time that an example takes says nothing on a shared machine.
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("dev", _PATIENT)
-settings.register_profile("ci", _PATIENT, derandomize=True, database=None, print_blob=True)
+settings.register_profile("dev", _PATIENT, max_examples=30)
+settings.register_profile("ci", _PATIENT, max_examples=30, derandomize=True, database=None, print_blob=True)
+settings.register_profile("proof", _PATIENT, max_examples=300)
 settings.load_profile(os.environ.get("THIRD_THURSDAY_TEST_PROFILE", "dev"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the files of all tests but the proofs in memory, if there is room: no commit waits for the disk."""
+    proofs = config.getoption("markexpr") != "not proof"
+    if not proofs and _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 4 * 1024**3:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave tests on PostgreSQL to `make proof`, but for those of the store and those marked with `both_databases`."""
+    for item in items:
+        parameters = (
+            item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        )
+        store = item.path.parent.name == "store"
+        if parameters.get("copy_database") == "postgresql" and not (
+            store or item.get_closest_marker("both_databases")
+        ):
+            item.add_marker(pytest.mark.proof)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -182,7 +209,7 @@ async def _forget_where_it_is(url: str) -> None:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def copy_database(request: pytest.FixtureRequest) -> CopyDatabase:
-    """Makes databases: once SQLite's, once PostgreSQL's."""
+    """Makes databases: once SQLite's, once PostgreSQL's. `pytest_collection_modifyitems` says which are proofs."""
     copy: CopyDatabase = request.getfixturevalue(
         "copy_sqlite" if request.param == "sqlite" else "copy_postgres"
     )

@@ -71,7 +71,8 @@ class Cluster:
         self._run("pg_ctl", "restart", "--wait", f"--mode={mode}", f"--log={self._log}")
 
     def stop(self) -> None:
-        self._run("pg_ctl", "stop", "--wait", "--mode=immediate")
+        # An immediate stop would leave shared memory behind.
+        self._run("pg_ctl", "stop", "--wait", "--mode=fast")
 
     def _run(self, program: str, *arguments: str) -> None:
         # A file, because the server would keep a pipe open.

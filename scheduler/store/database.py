@@ -63,7 +63,9 @@ class Database:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.outages = Outages()
-        options: dict[str, Any] = {}
+        # Turn the driver's own transaction handling off: `_begin_sqlite` decides. Otherwise a read transaction that
+        # turns into a write fails at once, whatever the timeout.
+        options: dict[str, Any] = {"connect_args": {"isolation_level": None}}
         if not self.is_sqlite:
             options = {"pool_size": 5, "max_overflow": 15, "async_creator": self.connect_driver}
         # Parameters contain addresses and names: keep them out of messages and logs.
@@ -74,7 +76,7 @@ class Database:
                 "the PostgreSQL driver is not installed; run pip install 'third-thursday[postgres]'"
             ) from None
         if self.is_sqlite:
-            sync_engine = create_engine(self.url.set(drivername="sqlite"), hide_parameters=True)
+            sync_engine = create_engine(self.url.set(drivername="sqlite"), hide_parameters=True, **options)
             for engine in (self._engine.sync_engine, sync_engine):
                 event.listen(engine, "connect", _prepare_sqlite)
                 event.listen(engine, "begin", _begin_sqlite)
@@ -279,9 +281,6 @@ def _file_lock(path: Path, busy: DatabaseProblem) -> Iterator[None]:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    # Turn the driver's own transaction handling off: `_begin_sqlite` decides. Otherwise a read transaction that
-    # turns into a write fails at once, whatever the timeout.
-    connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
         "journal_mode = WAL",

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from email import message_from_bytes
 from email.message import EmailMessage
+from functools import cache
 from html import unescape
 
 import css_inline
@@ -16,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from scheduler.delivery.compose import mime
 from scheduler.delivery.compose.bytes_template import quoted_printable
-from scheduler.delivery.compose.composer import Composer, RecipientValues, template_values
+from scheduler.delivery.compose.composer import CohortMessage, Composer, RecipientValues, template_values
 from scheduler.delivery.compose.templates import tidy
 from scheduler.domain import calendar
 from scheduler.domain.community import Community
@@ -36,11 +37,6 @@ COMMUNITIES = [
     COMMUNITY,
     replace(COMMUNITY, base_url="https://meet.example.org/..a=1&amp;b=2,3;4'(5)%20" + "." * 90),
 ]
-COMPOSED = {
-    (kind, community): composer(community=community).compose(cohort)
-    for kind, cohort in EVERY_MAIL.items()
-    for community in COMMUNITIES
-}
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(TEMPLATES),
     autoescape=select_autoescape(("html",)),
@@ -50,6 +46,11 @@ _ENVIRONMENT = Environment(
 )
 _BARE_CN = re.compile(r';CN=([^";:,]+);')
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False)
+
+
+@cache
+def composed(kind: str, community: Community) -> CohortMessage:
+    return composer(community=community).compose(EVERY_MAIL[kind])
 
 
 def _accepted(name: str) -> bool:
@@ -65,7 +66,7 @@ def message_of_library(kind: str, community: Community, recipient: RecipientValu
     cohort = EVERY_MAIL[kind]
     shown = links(cohort, community)
     values = template_values(cohort, community) | {
-        "subject": COMPOSED[kind, community].subject,
+        "subject": composed(kind, community).subject,
         "zone": cohort.zone,
         "assumed": recipient.assumed,
         "name": recipient.name,
@@ -153,7 +154,7 @@ def test_a_filled_in_message_is_the_one_written_for_that_member(
     own = personal(EVERY_MAIL[kind], member)
     if not invites:
         own = own._replace(uid=b"")
-    filled = COMPOSED[kind, community].message(own, date=DATE)
+    filled = composed(kind, community).message(own, date=DATE)
     parts = contents(filled)
     assert fits_the_wire(filled), filled
     assert parts[:3] == contents(bytes(message_of_library(kind, community, own)))

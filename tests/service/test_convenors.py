@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
 from scheduler.domain.actor import SERVICE
 from scheduler.domain.token import Keys
 from scheduler.service.convenors import appoint_first
@@ -20,6 +22,7 @@ async def first(database: Database, *addresses: str) -> list[str]:
     return [member.address for member in appointed]
 
 
+@pytest.mark.both_databases
 async def test_while_there_is_no_convenor_those_of_the_settings_are_appointed(database: Database) -> None:
     await add(database, row("ann@example.org"), row("cy@example.org", status="left", active_since=None))
     assert await first(database, "Ann@example.org", "bo@example.org", "cy@example.org") == [

@@ -315,6 +315,7 @@ async def test_topics_speakers_and_notices_that_name_the_erased_are_told(tmp_pat
         assert done.remaining[2] == f"earlier versions of {later}" and done.remaining[3].startswith("notice ")
 
 
+@pytest.mark.both_databases
 async def test_what_mail_systems_said_of_others_mail_no_longer_names_the_erased(database: Database) -> None:
     await take(database, [row(ADDRESS, name=NAME), row("bo@example.org", name="Bo")])
     async with database.write() as connection:

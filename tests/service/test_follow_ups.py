@@ -17,20 +17,26 @@ from scheduler.service.occurrences import Change, amend
 from scheduler.service.preferences import choices
 from scheduler.store import members
 from scheduler.store.ledger import fan_out
+from tests.conftest import CopyDatabase
 from tests.installation import POLICIES, Installation, address_of, open_installation
 
 KEY = "conversation-for-kindness/2026-11-19"
 AFTER = Policy(slug="after", kind=Kind.FOLLOW_UP, days_after=1, at=time(9))
 
 
-@pytest.fixture
-async def installation(tmp_path: Path, database_url: str) -> AsyncIterator[Installation]:
-    """Adopted on the tenth of November, with follow-ups on the morning after."""
-    async with open_installation(tmp_path, at(10, 12), url=database_url, policies=(AFTER,)) as installation:
+async def fill(url: str, folder: Path) -> None:
+    async with open_installation(folder, at(10, 12), url=url, policies=(AFTER,)) as installation:
         await installation.tick()
         await installation.join(
             ("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"), ("Cy", "America/New_York")
         )
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, copy_database: CopyDatabase) -> AsyncIterator[Installation]:
+    """Adopted on the tenth of November, with follow-ups on the morning after."""
+    url = await copy_database(fill)
+    async with open_installation(tmp_path, at(10, 12), url=url, policies=(AFTER,)) as installation:
         yield installation
 
 
@@ -57,12 +63,13 @@ async def test_each_member_is_followed_up_once_on_the_morning_after_by_their_own
 ) -> None:
     await give(installation, "https://example.org/recording")
     await installation.answer("Cy", KEY, "declined")
-    await installation.live(at(30, 12))
+    await installation.live(at(30, 12), idle=timedelta(days=1))
     assert await times(installation) == {"Ann": at(20, 9), "Bo": at(20, 20), "Cy": at(20, 14)}
     (first, *_) = installation.mails()
     assert "https://example.org/recording" in first.get_body(("plain",)).get_content()  # type: ignore[union-attr]
 
 
+@pytest.mark.both_databases
 async def test_late_materials_are_sent_at_once_to_members_from_when_the_follow_up_was_due(
     installation: Installation,
 ) -> None:

@@ -172,6 +172,7 @@ async def test_without_an_invitation_a_known_member_is_only_invited_to_later_mee
         assert sorted(journal) == ["journal/2026-11-17", "journal/2026-11-24"]
 
 
+@pytest.mark.both_databases
 async def test_a_choice_made_while_an_import_runs_is_kept(database: Database) -> None:
     await take(database, [row("ann@example.org")], all_series=ALL)
     async with database.write() as connection:

@@ -308,6 +308,7 @@ async def test_the_same_bounce_counts_once_whatever_was_written_above_it_on_its_
     assert await kept_kinds(installation) == ["soft"]
 
 
+@pytest.mark.both_databases
 async def test_a_bounce_of_a_known_form_with_a_full_mailbox_in_words_is_soft(
     installation: Installation,
 ) -> None:
@@ -369,6 +370,7 @@ async def test_a_note_of_absence_is_discarded(installation: Installation, header
     assert (await suppressed(installation), await kept_kinds(installation)) == (set(), [])
 
 
+@pytest.mark.both_databases
 async def test_what_a_person_writes_is_kept_whole_for_a_convenor(installation: Installation) -> None:
     octets = returned.absence("meetings@conversation.example.org", "Auto-Submitted: no")
     words = await ingest(installation, octets)
@@ -399,6 +401,7 @@ async def flood(
     )
 
 
+@pytest.mark.both_databases
 async def test_what_does_not_fit_into_the_queue_is_accepted_and_counted_and_told_of_once(
     installation: Installation,
 ) -> None:
@@ -435,6 +438,7 @@ async def test_a_flood_of_strangers_leaves_room_for_what_comes_back_to_our_retur
     assert "kept for" in await flood(installation, 12, to=await verp(installation))
 
 
+@pytest.mark.both_databases
 async def test_dropping_makes_room_again_and_ends_the_alert(installation: Installation) -> None:
     for number in range(10):
         await flood(installation, number)
@@ -659,6 +663,7 @@ OTHERS = (
         ("ATTENDEE;CN=bo@example.org;PARTSTAT=DECLINED;;X=:mailto:bo@example.org", "bo@example.org"),
     ],
 )
+@pytest.mark.both_databases
 async def test_an_answer_counts_by_the_key_in_its_uid_whatever_address_answers(
     installation: Installation, lines: str, sender: str
 ) -> None:

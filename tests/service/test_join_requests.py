@@ -124,6 +124,7 @@ def subjects(installation: Installation, name: str = "Maya") -> list[str]:
     return [str(one["Subject"]) for one in installation.mails() if address_of(name) in str(one["To"])]
 
 
+@pytest.mark.both_databases
 async def test_who_asks_gets_a_mail_that_says_nothing_they_typed(installation: Installation) -> None:
     await ask(installation, replace(MAYA, name="Buy pills", words="http://spam.example.org"))
     assert await status(installation) == "pending"
@@ -210,6 +211,7 @@ async def test_a_known_member_is_told_so_and_nothing_of_theirs_is_changed(instal
         assert await join_requests_store.latest_of(connection, ann.id) is None
 
 
+@pytest.mark.both_databases
 async def test_two_convenors_cannot_both_take_or_both_answer(installation: Installation) -> None:
     number = await wait_at_the_desk(installation)
     convenors = [ANN, BO]
@@ -330,6 +332,7 @@ async def test_an_ask_that_was_left_for_days_is_dropped(installation: Installati
         assert await form_queue_store.pending(connection, until=installation.clock.now()) == []
 
 
+@pytest.mark.both_databases
 async def test_what_nobody_confirms_is_forgotten(installation: Installation) -> None:
     await ask(installation)
     installation.clock.pass_(timedelta(days=2, hours=1))
@@ -339,6 +342,7 @@ async def test_what_nobody_confirms_is_forgotten(installation: Installation) -> 
         assert await connection.scalar(select(func.count()).select_from(members_table)) == 2
 
 
+@pytest.mark.both_databases
 async def test_convenors_are_reminded_once_a_day_in_one_mail(installation: Installation) -> None:
     await wait_at_the_desk(installation)
     for days in range(1, 8):
@@ -349,6 +353,7 @@ async def test_convenors_are_reminded_once_a_day_in_one_mail(installation: Insta
     assert len(nudges) == 3
 
 
+@pytest.mark.both_databases
 async def test_who_left_or_was_erased_may_come_back_by_asking(installation: Installation) -> None:
     await installation.join(("Maya", "Europe/London"), status="left", active_since=None)
     number = await wait_at_the_desk(installation)

@@ -102,6 +102,7 @@ async def test_who_came_back_can_leave_again_by_the_same_link(installation: Inst
     )
 
 
+@pytest.mark.both_databases
 async def test_a_rotated_link_is_known_for_what_it_was(installation: Installation) -> None:
     token = await link(installation, "Bo")
     await installation.change("Bo", generation=3)

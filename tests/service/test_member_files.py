@@ -70,6 +70,7 @@ async def test_an_address_in_another_case_is_the_same_member(database: Database)
     assert [member.name for member in await everybody(database)] == ["Ann"]
 
 
+@pytest.mark.both_databases
 async def test_blanks_are_filled(database: Database) -> None:
     await take(database, [row("ann@example.org", name="", country=None)])
     assert await take(database, [row("ann@example.org", country="GB-SCT")]) == Imported(filled=1)
@@ -122,6 +123,7 @@ async def test_a_name_that_somebody_edited_since_is_not_repaired(database: Datab
     assert (await one(database, "ann@example.org")).name == "Olga"
 
 
+@pytest.mark.both_databases
 async def test_a_zone_that_the_member_set_stays(database: Database) -> None:
     await take(database, [row("ann@example.org", zone_source="assumed")])
     await change_member(database, "ann@example.org", Details(zone="Asia/Kolkata"), keys=KEYS, now=NOW)
@@ -138,6 +140,7 @@ async def test_who_left_is_not_brought_back_nor_filled_in(database: Database) ->
     assert (ann.status, ann.name) == ("left", "") and await change_mark(database) == mark
 
 
+@pytest.mark.both_databases
 async def test_who_was_erased_is_not_brought_back(database: Database) -> None:
     rows = [row("Ann@example.org"), row("bo@example.org")]
     await take(database, rows)
@@ -340,6 +343,7 @@ async def exported(database: Database) -> str:
     return out.getvalue()
 
 
+@pytest.mark.both_databases
 async def test_no_cell_begins_as_a_formula_does_whatever_separates_them(database: Database) -> None:
     await fill(database)
     text = await exported(database)

@@ -130,6 +130,7 @@ async def test_who_was_erased_is_added_only_when_they_asked_to_come_back(databas
     assert [member.status for member in await everybody(database)] == ["left"]
 
 
+@pytest.mark.both_databases
 async def test_only_what_is_said_changes(database: Database) -> None:
     before = await add(database, name="Ann", country="GB")
     done = await change(database, name="Anne", convenor=True)
@@ -165,12 +166,14 @@ async def test_every_change_is_noticed_by_a_running_service(database: Database) 
     assert marks == sorted(set(marks))
 
 
+@pytest.mark.both_databases
 async def test_a_zone_set_by_hand_is_given(database: Database) -> None:
     await add(database, zone=None, country="GB")
     await change(database, zone="Europe/London")
     assert (await one(database, ANN)).zone_source == "given"
 
 
+@pytest.mark.both_databases
 async def test_an_assumed_zone_follows_a_new_country_and_a_given_one_does_not(database: Database) -> None:
     await take(database, [row(ANN, zone_source="assumed"), row("bo@example.org")])
     for address in (ANN, "bo@example.org"):
@@ -185,6 +188,7 @@ async def test_an_assumed_zone_follows_a_new_country_and_a_given_one_does_not(da
     assert (await one(database, ANN)).zone == "America/Manaus"
 
 
+@pytest.mark.both_databases
 async def test_another_address_may_not_be_somebody_elses(database: Database) -> None:
     await take(database, [row(ANN), row("bo@example.org")])
     with pytest.raises(Refused, match="another member's address"):
@@ -211,6 +215,7 @@ async def test_set_active_brings_back_who_paused_or_left(database: Database, sta
     assert (ann.status, ann.active_since, ann.paused_until) == ("active", LATER, None)
 
 
+@pytest.mark.both_databases
 async def test_a_pause_lasts_until_the_day_begins_where_the_member_is(database: Database) -> None:
     await add(database, zone="Pacific/Auckland")
     await pause_member(database, ANN, until=date(2026, 11, 20), now=NOW)
@@ -242,6 +247,7 @@ async def test_removing_is_leaving_and_may_be_done_twice(database: Database) -> 
     assert (ann.status, ann.active_since) == ("left", None)
 
 
+@pytest.mark.both_databases
 async def test_rotating_makes_all_links_new(database: Database) -> None:
     await add(database)
     await rotate_member(database, ANN, now=NOW)
@@ -258,6 +264,7 @@ async def test_an_address_is_known_however_it_is_written(database: Database, ema
     assert (await find_member(database, email)).address == ANN
 
 
+@pytest.mark.both_databases
 async def test_an_unknown_address_names_one_that_is_like_it(database: Database) -> None:
     await take(database, [row("member1@example.org"), row("someone@other.example.org")])
     with pytest.raises(Refused, match="no member 'membre1@example.org'; did you mean member1@example.org"):

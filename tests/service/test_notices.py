@@ -13,6 +13,7 @@ from scheduler.domain.errors import Refused
 from scheduler.service.notices import PublishedNotice, resend_missed, send_notice, stop
 from scheduler.service.occurrences import Change, amend, find_unannounced_change, tell
 from scheduler.store import members
+from tests.conftest import CopyDatabase
 from tests.delivery.receiver import Receiver
 from tests.installation import Installation, open_installation
 
@@ -20,11 +21,16 @@ NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
 KEY = "conversation-for-kindness/2026-11-19"
 
 
-@pytest.fixture
-async def installation(tmp_path: Path, database_url: str) -> AsyncIterator[Installation]:
-    async with open_installation(tmp_path, NOW, url=database_url, policies=()) as installation:
+async def fill(url: str, folder: Path) -> None:
+    async with open_installation(folder, NOW, url=url, policies=()) as installation:
         await installation.tick()
         await installation.join(("Ann", "Europe/London"), ("Bo", "Pacific/Auckland"))
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, copy_database: CopyDatabase) -> AsyncIterator[Installation]:
+    url = await copy_database(fill)
+    async with open_installation(tmp_path, NOW, url=url, policies=()) as installation:
         yield installation
 
 
@@ -116,6 +122,7 @@ async def test_an_expired_notice_is_not_sent_again(installation: Installation) -
         ),
     ],
 )
+@pytest.mark.both_databases
 async def test_what_cannot_be_sent_is_refused_and_leaves_nothing(
     installation: Installation, values: dict[str, object], complaint: str
 ) -> None:
@@ -124,6 +131,7 @@ async def test_what_cannot_be_sent_is_refused_and_leaves_nothing(
     assert await installation.reports() == []
 
 
+@pytest.mark.both_databases
 async def test_coming_and_unanswered_are_audiences(installation: Installation) -> None:
     await amend(installation.database, installation.by_slug, KEY, Change(topic="Hope"), now=NOW)
     await installation.answer("Ann", KEY, "coming")
@@ -205,6 +213,7 @@ async def test_an_impossible_change_is_refused(
         await amend(installation.database, installation.by_slug, KEY, change, now=NOW)
 
 
+@pytest.mark.both_databases
 async def test_a_start_that_moves_resets_answers(installation: Installation) -> None:
     await amend(installation.database, installation.by_slug, KEY, Change(topic="Hope"), now=NOW)
     await installation.answer("Ann", KEY, "coming")

@@ -65,7 +65,7 @@ async def sent(installation: Installation) -> dict[tuple[str, str], datetime]:
 async def test_each_member_gets_one_invitation_and_two_reminders_at_their_local_times(
     installation: Installation,
 ) -> None:
-    await installation.live(OVER)
+    await installation.live(OVER, idle=timedelta(days=1))
     assert await sent(installation) == {
         ("Ann", "invitation"): at(5, 9),
         ("Bo", "invitation"): at(5, 20),  # 09:00 on the 6th: two weeks before their Friday
@@ -317,6 +317,7 @@ async def test_changing_a_lead_mails_nobody_for_the_past(installation: Installat
     assert len(installation.mails()) == before
 
 
+@pytest.mark.both_databases
 async def test_renaming_a_policy_mails_nobody_for_the_past(installation: Installation) -> None:
     await installation.live(at(18, 23))
     before = len(installation.mails())
@@ -327,6 +328,7 @@ async def test_renaming_a_policy_mails_nobody_for_the_past(installation: Install
     assert len(installation.mails()) == before
 
 
+@pytest.mark.both_databases
 async def test_a_changed_rule_moves_only_meetings_that_nobody_was_told_of(
     installation: Installation,
 ) -> None:

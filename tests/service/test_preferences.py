@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from scheduler.domain.token import Purpose
 from scheduler.service import form_queue
 from scheduler.service.forecast import forecast
@@ -42,6 +44,7 @@ async def foreseen(installation: Installation, policy: str) -> int:
     return sum(row.recipients for row in rows if row.policy == policy)
 
 
+@pytest.mark.both_databases
 async def test_what_a_member_does_without_is_not_foreseen_made_or_sent(installation: Installation) -> None:
     assert await foreseen(installation, "hour-before") == 2
     await mute(installation, "Bo", ("reminder", DAY_BEFORE.slug), ("reminder", "hour-before"))

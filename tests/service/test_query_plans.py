@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -175,6 +176,7 @@ def scans_of_postgresql(node: dict[str, Any]) -> list[str]:
     return found
 
 
+@pytest.mark.both_databases
 async def test_nothing_that_is_done_again_and_again_reads_all_deliveries(
     tmp_path: Path, database_url: str
 ) -> None:
@@ -215,6 +217,7 @@ def looks_at_members(node: dict[str, Any]) -> list[str]:
     return found
 
 
+@pytest.mark.both_databases
 async def test_a_series_that_few_chose_is_planned_without_a_look_at_other_members(
     tmp_path: Path, database_url: str
 ) -> None:

@@ -23,6 +23,7 @@ from scheduler.service.scheduled_backups import BackupPlan, ScheduledBackups, se
 from scheduler.store import age_files, postgres_backups, service_state
 from scheduler.store.database import Database
 from scheduler.store.scratch_folder import scratch_folder
+from tests.conftest import CopyDatabase
 from tests.installation import COMMUNITY, Installation, open_installation
 from tests.postgres import execute
 
@@ -48,10 +49,14 @@ async def filled(installation: Installation) -> None:
     await installation.tick()
 
 
-@pytest.fixture
-async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
-    async with open_installation(tmp_path, NOW) as installation:
+async def fill(url: str, folder: Path) -> None:
+    async with open_installation(folder, NOW, url=url) as installation:
         await filled(installation)
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, copy_sqlite: CopyDatabase) -> AsyncIterator[Installation]:
+    async with open_installation(tmp_path, NOW, url=await copy_sqlite(fill)) as installation:
         yield installation
 
 

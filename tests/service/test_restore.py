@@ -15,6 +15,7 @@ from scheduler.service.notices import send_notice
 from scheduler.service.restore import back_up, missed, restore, resume_without_missed
 from scheduler.service.sending_pause import current_pause, end_sending_pause
 from scheduler.store.database import Database
+from tests.conftest import CopyDatabase
 from tests.installation import Installation, open_installation
 from tests.postgres import execute
 
@@ -22,12 +23,16 @@ BEGIN = datetime(2026, 11, 4, 12, tzinfo=UTC)  # the invitation is due on the fi
 PEOPLE = (("Ann", "Europe/London"), ("Bo", "Europe/Paris"))
 
 
-@pytest.fixture
-async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
-    async with open_installation(tmp_path, BEGIN) as installation:
+async def fill(url: str, folder: Path) -> None:
+    async with open_installation(folder, BEGIN, url=url) as installation:
         await installation.tick()
         await installation.join(*PEOPLE)
         await installation.tick()
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, copy_sqlite: CopyDatabase) -> AsyncIterator[Installation]:
+    async with open_installation(tmp_path, BEGIN, url=await copy_sqlite(fill)) as installation:
         yield installation
 
 

@@ -14,15 +14,20 @@ from scheduler.service.personal_links import LinkStatus, resolve_link
 from scheduler.store import erasures, members
 from scheduler.store.members import Member
 from scheduler.store.schema import deliveries, notices
+from tests.conftest import CopyDatabase
 from tests.installation import Installation, address_of, open_installation
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-async def installation(tmp_path: Path, database_url: str) -> AsyncIterator[Installation]:
-    async with open_installation(tmp_path, NOW, url=database_url) as installation:
+async def fill(url: str, folder: Path) -> None:
+    async with open_installation(folder, NOW, url=url) as installation:
         await installation.tick()
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, copy_database: CopyDatabase) -> AsyncIterator[Installation]:
+    async with open_installation(tmp_path, NOW, url=await copy_database(fill)) as installation:
         yield installation
 
 
@@ -40,6 +45,7 @@ async def mail(installation: Installation, name: str, *kinds: Kind, **options: s
             await mail_one(connection, member, kind, now=installation.clock.now(), **options)
 
 
+@pytest.mark.both_databases
 async def test_each_kind_reaches_its_one_person_and_is_then_done_with(installation: Installation) -> None:
     await installation.join(("Ann", "Pacific/Auckland"), ("Bo", "Europe/London"))
     await mail(installation, "Ann", *PERSONAL)
@@ -90,6 +96,7 @@ async def test_who_joins_between_two_reminders_is_introduced_to_us_by_the_first_
     assert all(sum(said) == 1 and len(said) > 1 for said in found.values())
 
 
+@pytest.mark.both_databases
 async def test_an_archived_mail_was_a_mail(installation: Installation) -> None:
     await installation.join(("Ann", "Europe/London"))
     await installation.live(datetime(2026, 12, 18, tzinfo=UTC))
@@ -177,6 +184,7 @@ async def test_nobody_can_be_mailed_without_end(installation: Installation) -> N
             assert await mailed_since(connection, member, *kinds, since=since) == count
 
 
+@pytest.mark.both_databases
 async def test_with_an_erased_member_go_the_mails_to_them(installation: Installation) -> None:
     await installation.join(("Ann", "Europe/London"))
     await mail(installation, "Ann", Kind.ADDRESS_CHANGE, address="new@example.org")

@@ -86,6 +86,7 @@ async def test_the_claim_asks_once_more(installation: Installation) -> None:
     assert await installation.states(policy="day-before") == {"Ann": "sent", "Bo": "queued"}
 
 
+@pytest.mark.both_databases
 async def test_what_is_foreseen_does_not_count_such_addresses(installation: Installation) -> None:
     async def foreseen() -> dict[str | None, int]:
         rows = await forecast(
@@ -104,6 +105,7 @@ async def test_what_is_foreseen_does_not_count_such_addresses(installation: Inst
 
 
 @pytest.mark.parametrize("how", ["convenor", "convenor's new address", "own new address"])
+@pytest.mark.both_databases
 async def test_another_address_or_a_convenor_lifts_it_and_what_is_still_of_use_goes_out(
     installation: Installation, how: str
 ) -> None:
@@ -131,6 +133,7 @@ async def test_another_address_or_a_convenor_lifts_it_and_what_is_still_of_use_g
         assert await members.suppressed(connection) == 0
 
 
+@pytest.mark.both_databases
 async def test_the_same_address_in_another_spelling_lifts_nothing(installation: Installation) -> None:
     await installation.change("Bo", **GONE)
     await set_(installation, "Bo", Details(address="Bo@example.org", name="Bob"))
@@ -146,6 +149,7 @@ async def test_who_asks_for_a_link_is_answered_all_the_same(installation: Instal
     assert await installation.states(kind="sign-in") == {"Bo": "sent"}
 
 
+@pytest.mark.both_databases
 async def test_what_was_stopped_and_is_sent_to_the_missed_does_not_wait_for_such_an_address(
     installation: Installation,
 ) -> None:
@@ -239,6 +243,7 @@ async def test_refusals_and_bounces_count_together_and_are_forgotten_when_a_conv
     assert (bo.suppressed_at, await returned(installation)) == (None, [])
 
 
+@pytest.mark.both_databases
 async def test_a_new_address_that_is_refused_says_nothing_of_the_old_one(installation: Installation) -> None:
     await refuse(installation, "Bo", days=0)
     bo = await person(installation, "Bo")

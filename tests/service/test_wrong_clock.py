@@ -9,6 +9,8 @@ import pytest
 from scheduler.service.occurrences import Change, amend
 from scheduler.service.sending_pause import SendingPaused, current_pause, resume
 from scheduler.store import members, service_state
+from tests.clock import FakeClock
+from tests.conftest import CopyDatabase
 from tests.installation import LONGEST_OUTAGE, Installation, address_of, open_installation
 
 KEY = "conversation-for-kindness/2026-11-19"
@@ -16,14 +18,23 @@ WED = datetime(2026, 11, 18, 8, 30, tzinfo=UTC)
 """Half an hour before the reminder of the day before."""
 
 
-@pytest.fixture
-async def installation(tmp_path: Path, database_url: str) -> AsyncIterator[Installation]:
-    async with open_installation(
-        tmp_path, datetime(2026, 11, 1, 12, tzinfo=UTC), url=database_url
-    ) as installation:
+BEGIN = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+async def fill(url: str, folder: Path) -> None:
+    async with open_installation(folder, BEGIN, url=url) as installation:
         await installation.tick()
         await installation.join(("Ann", "Europe/London"), ("Bo", "America/New_York"))
         await installation.live(WED)
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, copy_database: CopyDatabase) -> AsyncIterator[Installation]:
+    clock = FakeClock(BEGIN)
+    clock.pass_until(WED)
+    url = await copy_database(fill)
+    async with open_installation(tmp_path, WED, url=url, clock=clock) as installation:
+        await installation.tick()
         yield installation
 
 
@@ -145,6 +156,7 @@ async def test_mail_that_expired_by_a_wrong_clock_is_queued_again_on_resume(
     assert (await installation.states(policy="hour-before")) == {"Ann": "sent", "Bo": "sent"}
 
 
+@pytest.mark.both_databases
 async def test_a_members_pause_that_a_wrong_clock_ended_continues_after_resume(
     installation: Installation,
 ) -> None:
@@ -173,6 +185,7 @@ async def test_mail_that_really_expired_or_was_stopped_is_not_queued_again(
     assert await installation.reports(kind="reminder", state="sent") == []
 
 
+@pytest.mark.both_databases
 async def test_mail_left_by_a_killed_run_is_not_delayed_by_a_start_with_a_wrong_clock(
     installation: Installation,
 ) -> None:

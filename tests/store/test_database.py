@@ -8,14 +8,22 @@ from pathlib import Path
 import pytest
 import trustme
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from scheduler.domain.errors import Problem, SettingsProblem
+from scheduler.store import database as database_module
 from scheduler.store import postgres_backups
 from scheduler.store.database import Database, Work, connect_seconds, driver_address, parse_url, shown_address
 from scheduler.store.ledger import jobs
 from scheduler.store.ledger.jobs import JobConsumer, JobsLost
 from scheduler.store.upgrades import open_database
 from tests.postgres import Cluster, postgres_programs
+
+
+@pytest.fixture(autouse=True)
+def aiosqlite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connect to SQLite as the service does, through threads."""
+    monkeypatch.setattr(database_module, "create_async_engine", create_async_engine)
 
 
 async def names(database: Database) -> list[str]:

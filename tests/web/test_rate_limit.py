@@ -143,6 +143,7 @@ def test_a_visitor_is_an_ipv4_address_or_an_ipv6_network(host: str, network: str
     assert network_of(host) == network
 
 
+@pytest.mark.both_databases
 async def test_a_visitor_that_asks_too_often_waits_for_the_next_hour_and_no_other_does(
     database: Database,
 ) -> None:
@@ -155,6 +156,7 @@ async def test_a_visitor_that_asks_too_often_waits_for_the_next_hour_and_no_othe
     assert await limiter.allows(request(REAL))
 
 
+@pytest.mark.both_databases
 async def test_the_limit_over_all_visitors_holds_and_is_a_trouble_for_an_hour(database: Database) -> None:
     limits = FormLimits(per_visitor=30, total=5)
     asked = [
@@ -177,6 +179,7 @@ async def test_the_limit_over_all_visitors_holds_and_is_a_trouble_for_an_hour(da
         assert len((await connection.execute(text("SELECT * FROM form_counts"))).all()) == 2
 
 
+@pytest.mark.both_databases
 async def test_counts_hold_over_several_serve_that_ask_at_once(database_url: str) -> None:
     limits = FormLimits(per_visitor=7, total=100)
     several = [Database(database_url) for _ in range(3)]

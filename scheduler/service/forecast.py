@@ -210,7 +210,7 @@ async def _planned_rows(
                     zone=None if zone == EVERY_ZONE else zone,
                     recipients=count,
                     ready=ready,
-                    number=number,
+                    number=notice.id if notice else None,
                     on_hold=notice is not None and notice.held_at is not None,
                 )
             )

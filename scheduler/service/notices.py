@@ -391,7 +391,6 @@ class NoticeProgress:
         return self.total - self.states.get("queued", 0) - self.states.get("sending", 0)
 
     @property
-    @property
     def is_test(self) -> bool:
         """Whether it was a test for one convenor."""
         return self.notice.audience.startswith(notices.TEST_AUDIENCE)

@@ -41,9 +41,9 @@ class Notice:
     frozen: bool
     ready: bool
     stopped_at: datetime | None
-    held_at: datetime | None
     unwanted: str | None
     closed_at: datetime | None
+    held_at: datetime | None = None
     details: Mapping[str, Any] | None = None
     mentions: str | None = None
     again: int | None = None

@@ -160,6 +160,7 @@ def test_what_is_shown_of_a_notice(command: Command, send: Callable[..., Any]) -
         "created_utc",
         "expires_utc",
         "stopped",
+        "on_hold",
         "withdrawn",
         "deliveries",
     }

@@ -126,8 +126,10 @@ def test_a_notice_says_which_reminder_it_would_make_late(
 
 
 def test_serve_plans_by_the_rate_of_the_settings(
-    at_rate: Callable[[str], None], clock: time_machine.Traveller
+    command: Command, at_rate: Callable[[str], None], clock: time_machine.Traveller
 ) -> None:
+    # Without a room, the planner would look again two hours before the meeting.
+    assert command("occurrence", "amend", KEY, "--link", "https://rooms.example.org/1", "--no-tell").code == 0
     at_rate(AN_HOUR)
     clock.move_to(datetime(2026, 11, 19, 15, 30, tzinfo=UTC))
 

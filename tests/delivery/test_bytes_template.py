@@ -129,7 +129,8 @@ def fits_the_wire(content: bytes) -> bool:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    kind=st.sampled_from(sorted(EVERY_MAIL)),
+    # A preflight mail contains another mail, whose text only the composer knows.
+    kind=st.sampled_from(sorted(EVERY_MAIL.keys() - {"preflight"})),
     name=NAMES,
     local=LOCAL_PARTS,
     community=st.sampled_from(COMMUNITIES),

@@ -157,7 +157,7 @@ async def test_who_was_invited_and_no_longer_follows_is_told_of_a_change_and_why
     await tell(installation.database, amended, by_choice=slugs_by_choice(ALL), now=now)
     await installation.tick()
     text, _ = unwrapped(installation, "Ann", kind)
-    assert "even if they no longer follow the series" in text
+    assert "even if they no longer follow it" in text
     (mail,) = (mail for mail in installation.mails() if kind in str(mail["Subject"]))
     (calendar,) = (part for part in mail.walk() if part.get_content_type() == "text/calendar")
     assert calendar.get_param("method") == method

@@ -176,7 +176,7 @@ async def test_a_member_whose_address_bounces_sees_it(
 ) -> None:
     assert "came back" not in (await visitor.get(link)).text
     await installation.change("Bo", suppressed_at=installation.clock.now(), suppressed_for="5.1.1")
-    assert "Our emails to bo@example.org came back" in (await visitor.get(link)).text
+    assert 'Our emails to <bdi dir="ltr">bo@example.org</bdi> came back' in (await visitor.get(link)).text
     assert "came back to us: for 90 days" in (await visitor.get("/privacy")).text
 
 

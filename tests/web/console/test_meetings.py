@@ -147,7 +147,7 @@ async def test_what_members_are_told_is_seen_first_as_one_of_them_gets_it(
     assert refused.status_code == 422 and "{name} is filled in only in notices" in refused.text
     await installation.tick()
     assert len(installation.mails()) == before
-    await ann.post(f"{PATH}/tell", data={"number": "3", "message": "We are **ill**"})
+    await send_form(ann, f"{PATH}/tell", "tell", message="We are **ill**")
     await installation.tick()
     (mail,) = [
         mail

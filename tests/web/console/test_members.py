@@ -13,7 +13,7 @@ from scheduler.service.members import find_members, read_search
 from scheduler.store import follows, members
 from tests.installation import SERIES, Installation, address_of
 from tests.web.console.conftest import SignIn
-from tests.web.console.forms import send_form
+from tests.web.console.forms import form_with, send_form
 
 
 @pytest.fixture
@@ -192,6 +192,7 @@ async def test_a_country_with_several_zones_asks_for_one_at_the_field_of_the_zon
         "zone": "Pacific/Auckland",
         "locale": "",
     }
+    form = (await form_with(ann, "/convenor/members/2/edit")).values | form
     words = "You need to choose a time zone, because Brazil has several."
     refused = await ann.post("/convenor/members/2/edit", data=form)
     assert refused.status_code == 422 and f'<a href="#zone">{words}</a>' in refused.text

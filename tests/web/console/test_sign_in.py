@@ -18,7 +18,14 @@ from tests.web.conftest import Arrive
 from tests.web.console.conftest import SignIn, sign_in_link
 
 BY = Actor(channel="command line", name="root")
-VALUES = {"token": "a" * 40, "series": "monthly", "date": "2026-11-19", "number": "1", "name": "x"}
+VALUES = {
+    "token": "a" * 40,
+    "series": "monthly",
+    "date": "2026-11-19",
+    "number": "1",
+    "notice": "1",
+    "name": "x",
+}
 CONSOLE = [entry for entry in ENTRIES if entry.path.startswith("/convenor")]
 GUARDED = [entry for entry in CONSOLE if entry.access not in OPEN]
 

@@ -219,6 +219,7 @@ async def test_what_is_wrong_with_a_backup_is_named(
             change(file, "UPDATE deliveries SET state = 'queued', sent_at = NULL")
         case "a lost notice":
             change(file, "DELETE FROM deliveries")
+            change(file, "DELETE FROM renderings")
             change(file, "DELETE FROM dues WHERE notice = 1")
             change(file, "DELETE FROM notices WHERE id = 1")
         case "rows without their member":

@@ -104,11 +104,10 @@ async def test_a_key_file_without_a_key_is_named(folder: Path, text: str, words:
 
 async def test_a_full_disk_leaves_no_partial_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
-    monkeypatch.setattr(os, "write", lambda handle, octets: real(handle, octets[:10]))
-    with pytest.raises(Problem, match="cannot be written"):
-        await opened()
-    monkeypatch.undo()
-    os.chdir(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda handle, octets: real(handle, octets[:10]))
+        with pytest.raises(Problem, match="cannot be written"):
+            await opened()
     assert list((folder / "var").glob("*secret*")) == []
     assert await opened()
 

@@ -195,7 +195,7 @@ class Installation:
         await self.dispatcher.send_due()
         return ticked
 
-    async def live(self, until: datetime, *, idle: timedelta = timedelta(days=7)) -> None:
+    async def live(self, until: datetime, *, idle: timedelta = timedelta(days=1)) -> None:
         """Tick at every due instant from now to `until`, as a running service does; if nothing is due, every `idle`."""
         while True:
             ticked = await self.tick()

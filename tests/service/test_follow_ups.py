@@ -63,7 +63,7 @@ async def test_each_member_is_followed_up_once_on_the_morning_after_by_their_own
 ) -> None:
     await give(installation, "https://example.org/recording")
     await installation.answer("Cy", KEY, "declined")
-    await installation.live(at(30, 12), idle=timedelta(days=1))
+    await installation.live(at(30, 12))
     assert await times(installation) == {"Ann": at(20, 9), "Bo": at(20, 20), "Cy": at(20, 14)}
     (first, *_) = installation.mails()
     assert "https://example.org/recording" in first.get_body(("plain",)).get_content()  # type: ignore[union-attr]

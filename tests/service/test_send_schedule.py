@@ -75,7 +75,7 @@ async def test_at_a_rate_the_first_reminders_leave_early_and_the_last_are_still_
         tmp_path, BEGIN, url=database_url, policies=(HOUR_BEFORE,), rate=A_MINUTE
     ) as installation:
         await people(installation)
-        await installation.live(OVER, idle=timedelta(days=1))
+        await installation.live(OVER)
         rows = await reminders(installation)
         instants = sent_at(rows)
         assert len(instants) == len(installation.mails()) == COUNT
@@ -87,7 +87,7 @@ async def test_at_a_rate_the_first_reminders_leave_early_and_the_last_are_still_
 async def test_without_a_rate_nothing_leaves_before_its_due_instant(tmp_path: Path) -> None:
     async with open_installation(tmp_path, BEGIN, policies=(HOUR_BEFORE,)) as installation:
         await people(installation)
-        await installation.live(OVER, idle=timedelta(days=1))
+        await installation.live(OVER)
         assert set(sent_at(await reminders(installation))) == {DUE}
 
 
@@ -96,7 +96,7 @@ async def test_a_rate_that_changes_re_times_what_has_not_begun(tmp_path: Path, d
         tmp_path, BEGIN, url=database_url, policies=(HOUR_BEFORE,), rate=A_MINUTE
     ) as installation:
         await people(installation)
-        await installation.live(at(15, 40), idle=timedelta(days=1))
+        await installation.live(at(15, 40))
         assert await forecast_ready(installation) == {START}
         installation.rate = A_MINUTE * 1.2
         installation.restart()
@@ -130,7 +130,7 @@ async def test_members_who_join_or_leave_while_a_reminder_is_being_sent_are_foll
         tmp_path, BEGIN, policies=(HOUR_BEFORE,), rate=A_MINUTE, clock=clock
     ) as installation:
         await people(installation)
-        await installation.live(at(16), idle=timedelta(days=1))
+        await installation.live(at(16))
 
         ready: list[datetime | None] = []
 
@@ -143,7 +143,7 @@ async def test_members_who_join_or_leave_while_a_reminder_is_being_sent_are_foll
                 ready.append(await claims.next_try(connection, clock.now()))
 
         clock.at(at(16, 45), change)
-        await installation.live(OVER, idle=timedelta(days=1))
+        await installation.live(OVER)
         states = [row.state for row in await reminders(installation)]
         assert (states.count("sent"), states.count("withdrawn"), len(states)) == (COUNT, 1, COUNT + 1)
         assert ready == [DUE], "who joins is in time when it is due"
@@ -179,7 +179,7 @@ async def test_a_meeting_that_moves_while_its_reminder_is_being_sent_has_a_new_r
         tmp_path, BEGIN, policies=(HOUR_BEFORE,), rate=A_MINUTE, clock=clock
     ) as installation:
         await people(installation)
-        await installation.live(at(16), idle=timedelta(days=1))
+        await installation.live(at(16))
 
         async def move() -> None:
             later = Change(move_to=datetime(2026, 11, 19, 22))
@@ -187,7 +187,7 @@ async def test_a_meeting_that_moves_while_its_reminder_is_being_sent_has_a_new_r
             await installation.planner.tick()
 
         clock.at(at(16, 45), move)
-        await installation.live(at(23), idle=timedelta(days=1))
+        await installation.live(at(23))
         rows = await reminders(installation)
         old = [row for row in rows if row.due == DUE]
         new = [row for row in rows if row.due == at(21)]
@@ -204,7 +204,7 @@ async def test_after_a_restore_mail_that_had_begun_early_is_not_sent_again(tmp_p
         await people(installation)
         await installation.tick()
         await back_up(installation.database, tmp_path / "backup", keys=installation.keys, now=clock.now())
-        await installation.live(at(16), idle=timedelta(days=1))
+        await installation.live(at(16))
 
         async def stop() -> None:
             installation.dispatcher.drain()
@@ -228,7 +228,7 @@ async def test_after_a_restore_mail_that_had_begun_early_is_not_sent_again(tmp_p
         await installation.tick()
         assert [row.count for row in (await missed(installation.database)).notices] == [COUNT]
         assert await resume_without_missed(installation.database) == COUNT
-        await installation.live(OVER, idle=timedelta(days=1))
+        await installation.live(OVER)
         assert len(installation.mails()) == gone
 
 
@@ -255,7 +255,7 @@ async def test_a_convenors_notice_never_leaves_early_however_long_it_takes(tmp_p
         )
         assert (row.span.start, row.span.finish) == (DUE, MEETING)
         assert (row.span.late, row.span.misses) == (True, False)
-        await installation.live(OVER, idle=timedelta(days=1))
+        await installation.live(OVER)
         assert is_about(sent_at(await installation.reports(kind="notice"))[0], DUE)
 
 
@@ -273,7 +273,7 @@ async def test_a_reminder_leaves_before_a_convenors_notice_that_would_make_it_la
             now=installation.clock.now(),
             at=START,
         )
-        await installation.live(OVER, idle=timedelta(days=1))
+        await installation.live(OVER)
         assert is_about(sent_at(await reminders(installation))[0], START - timedelta(hours=1))
         assert is_about(sent_at(await installation.reports(kind="notice"))[0], START)
         assert len(installation.mails()) == 2 * COUNT
@@ -290,7 +290,7 @@ async def test_the_plan_shows_when_the_first_and_the_last_mail_leave(tmp_path: P
             until=OVER,
             now=installation.clock.now(),
         )
-        await installation.live(OVER, idle=timedelta(days=1))
+        await installation.live(OVER)
         instants = sent_at(await reminders(installation))
         assert is_about(instants[0], row.span.start)
         assert timedelta() <= row.span.finish - instants[-1] <= timedelta(minutes=1)
@@ -302,7 +302,7 @@ async def test_at_a_slow_rate_little_is_claimed_before_it_can_go(tmp_path: Path)
         tmp_path, BEGIN, policies=(HOUR_BEFORE,), rate=A_MINUTE, clock=clock
     ) as installation:
         await people(installation)
-        await installation.live(at(16), idle=timedelta(days=1))
+        await installation.live(at(16))
 
         async def cancel() -> None:
             await amend(
@@ -311,5 +311,5 @@ async def test_at_a_slow_rate_little_is_claimed_before_it_can_go(tmp_path: Path)
             await installation.planner.tick()
 
         clock.at(at(16, 45), cancel)
-        await installation.live(OVER, idle=timedelta(days=1))
+        await installation.live(OVER)
         assert sent_at(await reminders(installation))[-1] <= at(16, 50)

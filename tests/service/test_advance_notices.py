@@ -186,6 +186,7 @@ async def test_a_mail_on_hold_is_told_as_such_and_one_for_nobody_or_without_the_
     assert await told(installation) == before
 
 
+@pytest.mark.both_databases
 async def test_convenors_are_told_a_day_and_two_hours_before_a_meeting_that_has_no_room(
     on_both: Installation,
 ) -> None:

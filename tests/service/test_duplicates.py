@@ -76,6 +76,7 @@ async def point_out(installation: Installation) -> None:
     assert await pairs(installation) == same_mailbox | names
 
 
+@pytest.mark.both_databases
 async def test_two_whom_a_convenor_told_apart_or_removed_are_not_pointed_out_again(
     installation: Installation,
 ) -> None:

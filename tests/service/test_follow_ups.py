@@ -202,6 +202,7 @@ async def test_the_button_sends_the_follow_up_once_after_the_hold_whatever_happe
     assert set(await times(over)) == {"Ann", "Bo", "Cy"}
 
 
+@pytest.mark.both_databases
 async def test_a_press_that_was_interrupted_sends_nothing_until_it_is_repeated(
     over: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

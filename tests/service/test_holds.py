@@ -62,6 +62,7 @@ async def sent(installation: Installation, policy: str) -> set[str]:
     return {row.name for row in await installation.reports(policy=policy, state="sent")}
 
 
+@pytest.mark.both_databases
 async def test_what_is_on_hold_waits_and_after_the_release_goes_to_those_to_whom_it_is_still_of_use(
     on_both: Installation,
 ) -> None:

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
 from scheduler.service.members import remove_member
 from scheduler.service.numbers import MeetingAnswers, MonthOfMembers, NotSent, count_numbers
 from tests.installation import Installation, address_of
@@ -9,6 +11,7 @@ from tests.installation import Installation, address_of
 KEY = "conversation-for-kindness/2026-11-19"
 
 
+@pytest.mark.both_databases
 async def test_members_answers_and_mails_are_counted_by_place_meeting_and_month(
     installation: Installation,
 ) -> None:

@@ -68,6 +68,7 @@ def body(mail: EmailMessage, subtype: str) -> str:
     return str(part.get_content())
 
 
+@pytest.mark.both_databases
 async def test_every_mail_is_shown_as_it_was_sent_but_for_its_secrets(
     tmp_path: Path, database_url: str
 ) -> None:

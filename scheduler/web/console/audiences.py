@@ -17,10 +17,10 @@ from scheduler.web.site import site_of
 _AHEAD = timedelta(days=100)
 _JOINED = (("30 days", 30), ("90 days", 90), ("year", 365))
 _ANSWERS = {
-    "coming": "Who are coming",
-    "answered": "Who answered",
-    "declined": "Who declined",
-    "unanswered": "Who did not answer",
+    "coming": "Those who are coming",
+    "answered": "Those who answered",
+    "declined": "Those who declined",
+    "unanswered": "Those who have not answered",
 }
 
 
@@ -55,7 +55,10 @@ async def audiences(
     groups = [("Everybody", [("all", "All members"), ("convenors", "Convenors only")])]
     if len(site.series) > 1:
         groups.append(
-            ("Followers", [(f"series:{series.slug}", f"Who follow {series.title}") for series in site.series])
+            (
+                "Followers",
+                [(f"series:{series.slug}", f"Those who follow {series.title}") for series in site.series],
+            )
         )
     for meeting, name in meetings:
         groups.append(
@@ -65,7 +68,10 @@ async def audiences(
         (
             "New members",
             [
-                (f"joined-since:{(now - timedelta(days=days)).date()}", f"Who joined in the last {words}")
+                (
+                    f"joined-since:{(now - timedelta(days=days)).date()}",
+                    f"Those who joined in the last {words}",
+                )
                 for words, days in _JOINED
             ],
         )
@@ -96,7 +102,7 @@ def _term(request: Request, term: str) -> str:
             case "convenors":
                 return "Convenors"
             case "series" if value in series:
-                return f"Who follow {series[value].title}"
+                return f"Those who follow {series[value].title}"
             case "country":
                 return country_name(value)
             case "zone":
@@ -104,7 +110,7 @@ def _term(request: Request, term: str) -> str:
             case "locale":
                 return language_name(value)
             case "joined-since":
-                return f"Who joined since {format_date(date.fromisoformat(value))}"
+                return f"Those who joined since {format_date(date.fromisoformat(value))}"
             case _ if kind in _ANSWERS:
                 key = OccurrenceKey.parse(value)
                 return f"{_ANSWERS[kind]}, {_with_series(request, key.series, format_date(key.date))}"

@@ -367,8 +367,8 @@ async def test_an_audience_is_said_in_words(ann: httpx.AsyncClient) -> None:
     who = "country:NZ,zone:Asia/Kathmandu,joined-since:2026-11-01,coming:conversation-for-kindness/2026-11-19,coming:x"
     page = (await ann.get(await saved(ann, who=who, **{"except": "convenors"}))).text
     words = (
-        "New Zealand; Kathmandu (Asia/Kathmandu); Who joined since 1 November 2026; "
-        "Who are coming, 19 November 2026; coming:x, but not: Convenors"
+        "New Zealand; Kathmandu (Asia/Kathmandu); Those who joined since 1 November 2026; "
+        "Those who are coming, 19 November 2026; coming:x, but not: Convenors"
     )
     assert words in page
 

@@ -1,12 +1,10 @@
 """Tell convenors in advance: what a policy is about to send, and that a meeting has no link to its room."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy.exc import IntegrityError
 
 from scheduler.domain.advance_notice import AdvanceNotice, Preflight, RoomMissing, as_details
 from scheduler.domain.audience import Audience
@@ -145,20 +143,18 @@ class AdvanceNotices:
         about = await self._describe(mail, now)
         if about is None:
             return
-        # Another `serve` may publish it at the same moment.
-        with suppress(IntegrityError):
-            await publish_notice(
-                self._database,
-                audience=_CONVENORS,
-                audience_text="convenors",
-                dues={EVERY_ZONE: now},
-                now=now,
-                identity=mail.identity,
-                kind=mail.kind,
-                details=as_details(about),
-                expires=mail.expires,
-            )
-            log.info("convenors-told", kind=mail.kind, occurrence=mail.occurrence.key)
+        await publish_notice(
+            self._database,
+            audience=_CONVENORS,
+            audience_text="convenors",
+            dues={EVERY_ZONE: now},
+            now=now,
+            identity=mail.identity,
+            kind=mail.kind,
+            details=as_details(about),
+            expires=mail.expires,
+        )
+        log.info("convenors-told", kind=mail.kind, occurrence=mail.occurrence.key)
 
     async def _describe(self, mail: _Mail, now: datetime) -> AdvanceNotice | None:
         """Return what a mail is to say; None if it comes too late, or if nobody is to get the notice it is about."""

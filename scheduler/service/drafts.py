@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose.markdown import foreign_placeholders
@@ -210,8 +208,7 @@ async def send_draft(
         meeting = await _mentioned(connection, draft, audience, all_series, now)
     if meeting:
         await store_mentioned(database, all_series, meeting, now=now)
-    send = partial(
-        send_notice,
+    published = await send_notice(
         database,
         subject=draft.subject,
         body=draft.body,
@@ -226,11 +223,6 @@ async def send_draft(
         mentions=meeting.key if meeting else None,
         by=by,
     )
-    try:
-        published = await send()
-    except IntegrityError:
-        # Another convenor pressed the button at the same moment; this time their notice is known.
-        published = await send()
     async with database.write() as connection:
         await drafts.note_sent(connection, draft.id, published.notice)
     return published

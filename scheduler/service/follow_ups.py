@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.actor import SERVICE, Actor
@@ -75,8 +73,7 @@ async def send_follow_up(
     if recipients is not None and found.recipients != recipients:
         raise Refused(f"it would now go to {found.recipients:,} members, not to {recipients:,}")
     occurrence = found.occurrence
-    publish = partial(
-        publish_notice,
+    return await publish_notice(
         database,
         audience=_followers(occurrence, all_series),
         audience_text=f"series:{occurrence.series}",
@@ -91,11 +88,6 @@ async def send_follow_up(
         by=by,
         act="follow-up-sent",
     )
-    try:
-        return await publish()
-    except IntegrityError:
-        # Another convenor pressed the button at the same moment; this time their notice is known.
-        return await publish()
 
 
 async def _require_ready(

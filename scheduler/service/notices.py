@@ -5,8 +5,10 @@ import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose.markdown import images, placeholder_problem
@@ -222,9 +224,40 @@ async def publish_notice(
     """Create a notice and its deliveries; nothing is sent before all of them exist.
 
     `dues` are by zone (UTC). `notice` gives the other columns of the notice. Its identity is unique: another call with
-    the same one completes what an earlier call has begun, interrupted or not, and otherwise does nothing. With `act`,
-    the audit log says who did it, once.
+    the same one completes what an earlier call has begun, interrupted or not, and otherwise does nothing. So does one
+    at the same moment. With `act`, the audit log says who did it, once.
     """
+    publish = partial(
+        _publish,
+        database,
+        audience=audience,
+        audience_text=audience_text,
+        dues=dues,
+        now=now,
+        identity=identity,
+        by=by,
+        act=act,
+        **notice,
+    )
+    try:
+        return await publish()
+    except IntegrityError:
+        # Somebody else created it at the same moment; this time it is known.
+        return await publish()
+
+
+async def _publish(
+    database: Database,
+    *,
+    audience: Audience,
+    audience_text: str,
+    dues: Mapping[str, datetime],
+    now: datetime,
+    identity: str,
+    by: Actor,
+    act: str,
+    **notice: Any,
+) -> PublishedNotice:
     async with database.write() as connection:
         published = await notices.by_identity(connection, identity)
         if published and published.ready:

@@ -81,6 +81,12 @@ def last(sent: Mapping[str, Sequence[str]], name: str) -> str:
     return sent.get(name, [""])[-1]
 
 
+def revision_of(text: str) -> int:
+    """Return the revision that a form was made from; one that nothing has if the form does not say."""
+    revision = number_of(text)
+    return -1 if revision is None else revision
+
+
 def number_of(text: str) -> int | None:
     """Return the number that a visitor's text is; None if it is not one that a database can store."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER else None

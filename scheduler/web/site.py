@@ -66,6 +66,10 @@ class Site:
     sender_faults: Callable[[], Awaitable[list[str]]]
 
     @property
+    def hold_minutes(self) -> int:
+        return int(self.hold.total_seconds() // 60)
+
+    @property
     def by_slug(self) -> dict[str, Series]:
         """The series by their slugs."""
         return {series.slug: series for series in self.series}

@@ -358,11 +358,9 @@ class MessageWriter:
     ) -> tuple[Series, Occurrence] | None:
         if notice.mentions is None or revision is None:
             return None
-        occurrence = await occurrences.at_revision(connection, notice.mentions, revision)
+        occurrence = await self._load_occurrence(connection, notice.mentions, revision)
         series = self._series.get(occurrence.series) if occurrence else None
-        if occurrence is None or series is None:
-            return None
-        return series, await occurrences.with_preceding(connection, occurrence, series)
+        return (series, occurrence) if occurrence and series else None
 
     async def _load_hours_told_before(self, batch: Sequence[Claim], contexts: _Contexts) -> dict[int, str]:
         """Return, by claim, the local time that its member was told before new zone data changed it."""

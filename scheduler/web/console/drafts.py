@@ -22,7 +22,7 @@ from scheduler.store.members import Member
 from scheduler.web.access import actor_of, render_console, session_of
 from scheduler.web.console import previews
 from scheduler.web.console.audiences import audience_words, audiences, likely_meetings
-from scheduler.web.forms import fields, last, number_of
+from scheduler.web.forms import fields, last, number_of, revision_of
 from scheduler.web.mail_frame import framed
 from scheduler.web.site import see_other, site_of
 
@@ -114,13 +114,12 @@ async def _save(request: Request, found: Draft, sent: dict[str, list[str]]) -> R
     typed = _typed(sent)
     words, complaints = _words(request, typed)
     if words:
-        revision = number_of(last(sent, "revision"))
         try:
             await drafts.save_draft(
                 site.database,
                 found.id,
                 words,
-                revision=-1 if revision is None else revision,
+                revision=revision_of(last(sent, "revision")),
                 now=site.clock.now(),
             )
             return _redirect(f"/convenor/drafts/{found.id}", done="saved")
@@ -134,7 +133,7 @@ async def autosave(request: Request) -> Response:
     site, sent = site_of(request), await fields(request)
     now, typed = site.clock.now(), _typed(sent)
     found, problem = await _find(request, last(sent, "draft")), ""
-    number, revision = found.id if found else None, number_of(last(sent, "revision"))
+    number, revision = found.id if found else None, revision_of(last(sent, "revision"))
     at, _ = _at(request, typed)
     try:
         words = Words(
@@ -149,9 +148,7 @@ async def autosave(request: Request) -> Response:
             number = await drafts.add_draft(site.database, words, by=actor_of(request), now=now)
             revision = 0
         else:
-            revision = await drafts.save_draft(
-                site.database, number, words, revision=-1 if revision is None else revision, now=now
-            )
+            revision = await drafts.save_draft(site.database, number, words, revision=revision, now=now)
     except Refused as refusal:
         problem = refusal.message
     cycle, zone = hour_cycle(session_of(request).member.locale), _zone(request)
@@ -230,7 +227,7 @@ async def draft(request: Request) -> Response:
         to=audience_words(request, found.audience),
         when=_when(request, found),
         meeting=_meeting(request, looked),
-        hold_minutes=int(site.hold.total_seconds() // 60),
+        hold_minutes=site.hold_minutes,
         testers=testers,
         complaints=complaints,
         done=_DONE.get(request.query_params.get("done", ""), "").format(_called(request, tested)),
@@ -401,7 +398,7 @@ async def _form(
         ],
         placeholders=PLACEHOLDERS.values(),
         clock=f"{city(_zone(request))} time",
-        hold_minutes=int(site_of(request).hold.total_seconds() // 60),
+        hold_minutes=site_of(request).hold_minutes,
         complaints=complaints,
     )
 

@@ -4,13 +4,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scheduler.domain.errors import Problem, Refused
+from scheduler.domain.errors import Refused
 from scheduler.domain.policy import Kind
-from scheduler.domain.zone import known_zone
 from scheduler.service import follow_ups
-from scheduler.service.follow_ups import FollowUp
 from scheduler.service.occurrences import read_file
-from scheduler.web.access import actor_of, render_console, session_of
+from scheduler.web.access import actor_of, render_console
+from scheduler.web.console.previews import planned_mail
 from scheduler.web.forms import field, number_of
 from scheduler.web.site import see_other, site_of
 
@@ -53,26 +52,11 @@ async def follow_up(request: Request) -> Response:
         found=found,
         reason=reason,
         sent=await follow_ups.notice_of(site.database, key),
-        hold_minutes=int(site.hold.total_seconds() // 60),
+        hold_minutes=site.hold_minutes,
         complaints=complaints,
-        **_preview(request, found),
+        **(
+            planned_mail(request, Kind.FOLLOW_UP, None, found.occurrence)
+            if found
+            else {"preview": None, "problem": ""}
+        ),
     )
-
-
-def _preview(request: Request, found: FollowUp | None) -> dict[str, object]:
-    """Return for a template how the follow-up looks to whoever is signed in, or why it cannot be made."""
-    if found is None:
-        return {"preview": None, "problem": ""}
-    site, member, occurrence = site_of(request), session_of(request).member, found.occurrence
-    try:
-        preview = site.message_writer.planned_preview(
-            Kind.FOLLOW_UP,
-            None,
-            occurrence,
-            name=member.name,
-            zone=known_zone(member.zone, occurrence.zone),
-            locale=member.locale,
-        )
-    except Problem as problem:
-        return {"preview": None, "problem": str(problem)}
-    return {"preview": preview, "problem": ""}

@@ -31,7 +31,7 @@ from scheduler.service.schedule import coming_meetings, stored_past
 from scheduler.store.members import Member
 from scheduler.web.access import actor_of, render_console, session_of
 from scheduler.web.console import previews
-from scheduler.web.forms import fields, last, number_of
+from scheduler.web.forms import fields, last, number_of, revision_of
 from scheduler.web.mail_frame import framed
 from scheduler.web.security import is_same_origin
 from scheduler.web.site import PRIVATE, see_other, site_of
@@ -117,7 +117,7 @@ async def meeting(request: Request) -> Response:
                     site.by_slug,
                     occurrence.key,
                     now=site.clock.now(),
-                    revision=_revision(revision),
+                    revision=revision_of(revision),
                     by=actor_of(request),
                 )
                 return see_other("/convenor/meetings?removed=1")
@@ -252,7 +252,7 @@ async def tell(request: Request) -> Response:
                     now=site.clock.now(),
                     words=message,
                     recipients=number_of(number) or 0,
-                    revision=_revision(revision),
+                    revision=revision_of(revision),
                     by=actor_of(request),
                 )
                 return _redirect(occurrence, "told")
@@ -453,16 +453,10 @@ async def _amend(
         occurrence.key,
         change,
         now=site.clock.now(),
-        revision=_revision(revision),
+        revision=revision_of(revision),
         reason=reason,
         by=actor_of(request),
     )
-
-
-def _revision(text: str) -> int:
-    """Return the revision that a form was made from; one that no meeting has if it does not say."""
-    revision = number_of(text)
-    return -1 if revision is None else revision
 
 
 def _complaints(typed: dict[str, str]) -> dict[str, str]:

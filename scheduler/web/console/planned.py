@@ -4,15 +4,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scheduler.delivery.compose.composer import Preview, missing_details
-from scheduler.domain.errors import Problem, Refused
+from scheduler.delivery.compose.composer import missing_details
+from scheduler.domain.errors import Refused
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import describe_instant, format_timing
-from scheduler.domain.zone import known_zone
 from scheduler.service import holds
 from scheduler.service.holds import PlannedNotice
 from scheduler.web.access import actor_of, render_console, session_of
 from scheduler.web.console.home import figures_of
+from scheduler.web.console.previews import planned_mail
 from scheduler.web.forms import field, number_of
 from scheduler.web.site import see_other, site_of
 
@@ -61,7 +61,6 @@ async def planned(request: Request) -> Response:
     series = site.by_slug[found.occurrence.series]
     member, notice = session_of(request).member, found.notice
     cycle = hour_cycle(member.locale)
-    preview, problem = _preview(request, found)
     policy = next((policy for policy in site.policies if policy.slug == notice.policy), None)
     figures = await figures_of(request)
     phase = _phase(found, is_over=notice.expires <= now)
@@ -85,10 +84,13 @@ async def planned(request: Request) -> Response:
         missing=missing_details(found.occurrence, series, notice.kind),
         is_due=found.first <= now,
         withdrawn=_WITHDRAWN.get(notice.unwanted or "", "the plan has changed"),
-        preview=preview,
-        problem=problem,
         complaints=complaints,
         done=_DONE.get(request.query_params.get("done", ""), ""),
+        **(
+            planned_mail(request, notice.kind, notice.policy, found.occurrence)
+            if found.occurrence.is_held
+            else {"preview": None, "problem": ""}
+        ),
     )
 
 
@@ -112,22 +114,3 @@ def _phase(found: PlannedNotice, *, is_over: bool) -> str:
     if found.cannot_hold:
         return "sent"
     return "sending" if sent else "planned"
-
-
-def _preview(request: Request, found: PlannedNotice) -> tuple[Preview | None, str]:
-    """Return how the notice looks to whoever is signed in, or why it cannot be made."""
-    site, member, notice = site_of(request), session_of(request).member, found.notice
-    if not found.occurrence.is_held:
-        return None, ""
-    try:
-        preview = site.message_writer.planned_preview(
-            notice.kind,
-            notice.policy,
-            found.occurrence,
-            name=member.name,
-            zone=known_zone(member.zone, found.occurrence.zone),
-            locale=member.locale,
-        )
-    except Problem as problem:
-        return None, str(problem)
-    return preview, ""

@@ -5,8 +5,11 @@ from datetime import datetime
 
 from starlette.requests import Request
 
+from scheduler.domain.errors import Problem
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import describe_instant
+from scheduler.domain.occurrence import Occurrence
+from scheduler.domain.policy import Kind
 from scheduler.domain.zone import known_zone
 from scheduler.service import members
 from scheduler.service.preview import Preview
@@ -25,6 +28,20 @@ async def chosen_member(request: Request, number: str) -> Member:
         await members.member_with_number(site_of(request).database, wanted) if wanted is not None else None
     )
     return found or session_of(request).member
+
+
+def planned_mail(
+    request: Request, kind: Kind, policy: str | None, occurrence: Occurrence
+) -> dict[str, object]:
+    """Return for a template how a notice of a policy looks to whoever is signed in, or why it cannot be made."""
+    member = session_of(request).member
+    try:
+        preview = site_of(request).message_writer.planned_preview(
+            kind, policy, occurrence, name=member.name, zone=member.zone, locale=member.locale
+        )
+    except Problem as problem:
+        return {"preview": None, "problem": str(problem)}
+    return {"preview": preview, "problem": ""}
 
 
 async def for_template(

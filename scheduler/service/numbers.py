@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from scheduler.domain.occurrence import ANSWERS, Occurrence, Series
 from scheduler.domain.policy import PERSONAL
+from scheduler.service.delivery_reasons import REASONS
 from scheduler.service.schedule import coming_meetings, stored_past
 from scheduler.store import numbers as store
 from scheduler.store.database import Database
@@ -24,33 +25,6 @@ _SERVICE = "service mail"
 
 _STATES = {"queued": "waiting", "sending": "waiting"}
 OUTCOMES = ("sent", "waiting", "failed", "expired", "withdrawn", "skipped")
-
-_REASONS: Mapping[tuple[str, str], str] = {
-    ("failed", "address"): "the address does not exist",
-    ("failed", "mailbox"): "the mailbox is full or closed",
-    ("failed", "policy"): "their mail system does not accept our emails",
-    ("failed", "refused"): "their mail system refused it",
-    ("failed", "unsent"): "it could not be made or sent",
-    ("expired", "late"): "it would have come too late",
-    ("expired", "restored"): "it was due before a backup was restored",
-    ("withdrawn", "left"): "they had left",
-    ("withdrawn", "paused"): "they had paused their emails",
-    ("withdrawn", "pending"): "they had not confirmed their address",
-    ("withdrawn", "cancelled"): "the meeting was cancelled",
-    ("withdrawn", "moved"): "the meeting was moved",
-    ("withdrawn", "restored"): "the meeting takes place after all",
-    ("withdrawn", "superseded"): "a newer email replaced it",
-    ("withdrawn", "stopped"): "a convenor stopped it",
-    ("withdrawn", "policy"): "the settings do not plan it any more",
-    ("withdrawn", "orphaned"): "the series has no such meeting any more",
-    ("withdrawn", "no materials"): "the meeting has no recording, slides or notes",
-    ("skipped", "declined"): "they had said that they are not coming",
-    ("skipped", "feed only"): "they see invitations in their calendar only",
-    ("skipped", "unwanted"): "they do not want such emails",
-    ("skipped", "not following"): "they do not follow the series",
-    ("skipped", "suppressed"): "emails to their address come back",
-    ("skipped", "superseded"): "a later reminder replaced it",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +185,7 @@ def _not_sent(causes: Iterable[Outcome], zone: ZoneInfo) -> list[NotSent]:
     """Add up by month, kind and reason, the latest month first."""
     counted = Counter[tuple[str, str, str, str]]()
     for cause in causes:
-        reason = _REASONS.get((cause.state, cause.reason), "another reason")
+        reason = REASONS.get((cause.state, cause.reason), "another reason")
         counted[_month(cause.due, zone), _kind(cause), cause.state, reason] += cause.count
     by_month = sorted(sorted(counted.items()), key=lambda item: item[0][0], reverse=True)
     return [

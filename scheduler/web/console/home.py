@@ -10,21 +10,12 @@ from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import local_time
 from scheduler.domain.zone import known_zone
 from scheduler.service.console_home import Figures, count_figures, read_home
+from scheduler.service.delivery_reasons import FAILURES
 from scheduler.web.access import render_console, session_of
 from scheduler.web.site import site_of
 
 FIGURES_FRESH = timedelta(seconds=20)
 """How old figures may be before they are counted again: with a million members that takes seconds."""
-
-
-CAUSES = {
-    "address": "the address does not exist",
-    "mailbox": "the mailbox is full or closed",
-    "policy": "their mail system does not accept our emails",
-    "refused": "their mail system refused it",
-    "unsent": "it could not be made or sent",
-}
-"""Why deliveries failed, by the cause that `reports.failures` counts."""
 
 
 async def figures_of(request: Request) -> Figures:
@@ -58,5 +49,5 @@ async def home(request: Request) -> Response:
         has_room=bool(seen.next and (seen.next.link or site.by_slug[seen.next.series].link)),
         at_home=at_home,
         own=own,
-        causes=CAUSES,
+        causes=FAILURES,
     )

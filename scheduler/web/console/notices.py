@@ -11,6 +11,7 @@ from starlette.responses import Response
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import slugs_by_choice
 from scheduler.service import drafts, notices
+from scheduler.service.delivery_reasons import FAILURES, REASONS
 from scheduler.service.notices import NoticeProgress
 from scheduler.web.access import actor_of, render_console
 from scheduler.web.console.audiences import audience_words
@@ -33,20 +34,6 @@ _ANNOUNCED = {
 }
 """What screen readers are told when a notice comes to a phase."""
 
-_WITHDRAWN = {
-    "cancelled": "the meeting was cancelled",
-    "moved": "the meeting was moved",
-    "restored": "the meeting takes place after all",
-    "superseded": "a newer email replaced it",
-}
-_CAUSES = {
-    "address": "the address does not exist",
-    "mailbox": "the mailbox is full or closed",
-    "policy": "their mail system does not accept our emails",
-    "refused": "their mail system refused it",
-    "unsent": "it could not be made or sent",
-}
-
 
 async def listing(request: Request) -> Response:
     """Show the drafts and the latest notices."""
@@ -57,17 +44,10 @@ async def listing(request: Request) -> Response:
         "console/notices.html",
         active="notices",
         drafts=await drafts.unsent_drafts(site.database),
-        notices=[
-            (notice, _about(notice.kind, notice.subject), sum(states.values()), states.get("sent", 0))
-            for notice, states in latest
-        ],
+        notices=[(notice, sum(states.values()), states.get("sent", 0)) for notice, states in latest],
         templates=[(name, subject) for name, (subject, _) in TEMPLATES.items()],
         removed="removed" in request.query_params,
     )
-
-
-def _about(kind: str, subject: str) -> str:
-    return subject or kind[:1].upper() + kind[1:].replace("-", " ")
 
 
 async def notice(request: Request) -> Response:
@@ -106,15 +86,14 @@ async def notice(request: Request) -> Response:
         status=422 if complaints else 200,
         progress=found,
         notice=found.notice,
-        title=_about(found.notice.kind, found.notice.subject),
         to=audience_words(request, found.notice.audience),
         phase=phase,
         now=now,
         announcement=_ANNOUNCED.get(phase, ""),
         missed=found.missed if may_resend else 0,
         pace=_pace(request, found, now) if phase == "sending" else None,
-        causes=[(_CAUSES[cause], count) for cause, count in sorted(found.failures.items())],
-        withdrawn=_WITHDRAWN.get(found.notice.unwanted or "", "it is no longer needed"),
+        causes=[(FAILURES[cause], count) for cause, count in sorted(found.failures.items())],
+        withdrawn=REASONS.get(("withdrawn", found.notice.unwanted or ""), "it is no longer needed"),
         complaints=complaints,
         done=_DONE.get(request.query_params.get("done", ""), ""),
     )

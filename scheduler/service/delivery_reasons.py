@@ -1,0 +1,36 @@
+"""Why a delivery failed or was not sent, in words for convenors."""
+
+from collections.abc import Mapping
+
+FAILURES: Mapping[str, str] = {
+    "address": "the address does not exist",
+    "mailbox": "the mailbox is full or closed",
+    "policy": "their mail system does not accept our emails",
+    "refused": "their mail system refused it",
+    "unsent": "it could not be made or sent",
+}
+"""By the cause that `store.ledger.reports.failures` counts."""
+
+REASONS: Mapping[tuple[str, str], str] = {
+    **{("failed", cause): words for cause, words in FAILURES.items()},
+    ("expired", "late"): "it would have come too late",
+    ("expired", "restored"): "it was due before a backup was restored",
+    ("withdrawn", "left"): "they had left",
+    ("withdrawn", "paused"): "they had paused their emails",
+    ("withdrawn", "pending"): "they had not confirmed their address",
+    ("withdrawn", "cancelled"): "the meeting was cancelled",
+    ("withdrawn", "moved"): "the meeting was moved",
+    ("withdrawn", "restored"): "the meeting takes place after all",
+    ("withdrawn", "superseded"): "a newer email replaced it",
+    ("withdrawn", "stopped"): "a convenor stopped it",
+    ("withdrawn", "policy"): "the settings do not plan it any more",
+    ("withdrawn", "orphaned"): "the series has no such meeting any more",
+    ("withdrawn", "no materials"): "the meeting has no recording, slides or notes",
+    ("skipped", "declined"): "they had said that they are not coming",
+    ("skipped", "feed only"): "they see invitations in their calendar only",
+    ("skipped", "unwanted"): "they do not want such emails",
+    ("skipped", "not following"): "they do not follow the series",
+    ("skipped", "suppressed"): "emails to their address come back",
+    ("skipped", "superseded"): "a later reminder replaced it",
+}
+"""By the state of a delivery and its reason; for a failure its cause."""

@@ -14,6 +14,7 @@ FAILURES: Mapping[str, str] = {
 REASONS: Mapping[tuple[str, str], str] = {
     **{("failed", cause): words for cause, words in FAILURES.items()},
     ("expired", "late"): "it would have come too late",
+    ("expired", "late: on hold"): "it was on hold for too long",
     ("expired", "restored"): "it was due before a backup was restored",
     ("withdrawn", "left"): "they had left",
     ("withdrawn", "paused"): "they had paused their emails",
@@ -23,6 +24,8 @@ REASONS: Mapping[tuple[str, str], str] = {
     ("withdrawn", "restored"): "the meeting takes place after all",
     ("withdrawn", "superseded"): "a newer email replaced it",
     ("withdrawn", "stopped"): "a convenor stopped it",
+    ("withdrawn", "dropped"): "a convenor held it and then dropped it",
+    ("withdrawn", "no longer true"): "what it said was no longer true",
     ("withdrawn", "policy"): "the settings do not plan it any more",
     ("withdrawn", "orphaned"): "the series has no such meeting any more",
     ("withdrawn", "no materials"): "the meeting has no recording, slides or notes",

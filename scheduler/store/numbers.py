@@ -6,9 +6,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, case, exists, func, literal_column, or_, select, type_coerce
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    and_,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    type_coerce,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.store.ledger.fan_out import LATE_ON_HOLD
 from scheduler.store.ledger.reports import FAILURE_CAUSE, states_by_notice
 from scheduler.store.schema import answers, deliveries, dues, members, notices, past_deliveries
 
@@ -144,7 +156,10 @@ async def causes(connection: AsyncConnection, *, since: datetime) -> list[Outcom
     due_by_notice = await _first_dues(connection, since)
     reason = case(
         (deliveries.c.state == "failed", FAILURE_CAUSE),
-        (deliveries.c.reason.like("late%"), literal_column("'late'")),
+        (
+            and_(deliveries.c.reason.like("late%"), deliveries.c.reason != LATE_ON_HOLD),
+            literal_column("'late'"),
+        ),
         else_=deliveries.c.reason,
     ).label("cause")
     unarchived = select(notices.c.id).where(notices.c.archived_at.is_(None))

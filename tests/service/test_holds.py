@@ -11,6 +11,7 @@ from scheduler.service.forecast import forecast
 from scheduler.service.health import health
 from scheduler.service.holds import drop, hold, on_hold, release
 from scheduler.service.notices import resend_missed
+from scheduler.service.numbers import count_numbers
 from scheduler.service.occurrences import Change, amend
 from scheduler.store import audit, notices
 from tests.conftest import CopyDatabase
@@ -106,6 +107,12 @@ async def test_what_is_on_hold_for_too_long_expires_with_that_reason(on_both: In
     assert await installation.states(policy="hour-before") == dict.fromkeys(
         ("Ann", "Bo", "Cy"), "expired: late: on hold"
     )
+    numbers = await count_numbers(
+        installation.database, series=installation.series, now=installation.clock.now()
+    )
+    assert ("reminder", "it was on hold for too long", 3) in {
+        (row.kind, row.reason, row.count) for row in numbers.not_sent
+    }
     for act in (hold, release, drop):
         with pytest.raises(Refused, match="expired"):
             await act(installation.database, number, now=installation.clock.now())

@@ -61,7 +61,7 @@ def read_rule(text: str, *, start: time, zone: str) -> str:
 
 
 class RuleDates:
-    """The dates of a rule in order, computed as far as somebody asked, and kept.
+    """The dates of a rule in order, computed as far as somebody asked, and kept. Only one thread may use it.
 
     dateutil's own cache, before its version 4, waits forever if the last date is reached while another iteration is
     under way.

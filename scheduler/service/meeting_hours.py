@@ -78,11 +78,6 @@ async def what_hours_mean(
 ) -> MeetingHours:
     """Return what it means for the followers of a series that a meeting is held as `after` and not as `before`; the
     same occurrence for both says what its hour means."""
-    # The first public holiday takes 0.4 s; other requests are answered meanwhile.
-    return await asyncio.to_thread(_hours, places, series, before, after)
-
-
-def _hours(places: Places, series: Series, before: Occurrence, after: Occurrence) -> MeetingHours:
     effects = []
     total, at_night, by_day = Counter[str](), Counter[str](), Counter[tuple[str, date]]()
     for (country, zone), count in places.items():
@@ -102,6 +97,8 @@ def _hours(places: Places, series: Series, before: Occurrence, after: Occurrence
         total[country] += count
         at_night[country] += count if is_night else 0
         by_day[country, starts.date()] += count
+    # The first public holiday takes 0.4 s; other requests are answered meanwhile.
+    holidays = await asyncio.to_thread(_holidays, by_day)
     return MeetingHours(
         count=total.total(),
         at_night=at_night.total(),
@@ -110,12 +107,17 @@ def _hours(places: Places, series: Series, before: Occurrence, after: Occurrence
             CountryNight(country=country, at_night=count, count=total[country])
             for country, count in sorted((+at_night).items(), key=_most_first)
         ],
-        holidays=[
-            CountryHoliday(country=country, day=day, count=count, holidays=holidays)
-            for (country, day), count in sorted(by_day.items(), key=_most_first)
-            if (holidays := public_holidays(country, day))
-        ],
+        holidays=holidays,
     )
+
+
+def _holidays(by_day: Mapping[tuple[str, date], int]) -> list[CountryHoliday]:
+    """Return the holidays of the countries on the days on which so many of their members meet."""
+    return [
+        CountryHoliday(country=country, day=day, count=count, holidays=holidays)
+        for (country, day), count in sorted(by_day.items(), key=_most_first)
+        if (holidays := public_holidays(country, day))
+    ]
 
 
 def _most_first(counted: tuple[object, int]) -> tuple[int, object]:

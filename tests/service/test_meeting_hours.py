@@ -1,5 +1,6 @@
 """What the hour of a meeting means for its members: who meets at night, and who has a public holiday."""
 
+import threading
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -7,6 +8,7 @@ import pytest
 
 from scheduler.domain.occurrence import Occurrence
 from scheduler.domain.public_holidays import PublicHoliday
+from scheduler.service import meeting_hours
 from scheduler.service.meeting_hours import CountryHoliday, CountryNight, what_hours_mean
 from tests.installation import SERIES
 
@@ -78,3 +80,19 @@ async def test_a_meeting_is_at_night_if_a_part_of_it_is_between_23_and_6(
     meeting = replace(MEETING, starts=starts, ends=starts + timedelta(minutes=minutes))
     hours = await what_hours_mean({("GB", "Europe/London"): 1}, SERIES, meeting, meeting)
     assert bool(hours.at_night) is at_night
+
+
+async def test_only_holidays_are_looked_up_in_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dates of a series are shared by all that needs them, and not safe for several threads."""
+    used: dict[str, set[int]] = {"local_time": set(), "public_holidays": set()}
+    for name, threads in used.items():
+        real = getattr(meeting_hours, name)
+
+        def noted(*arguments: object, real=real, threads=threads, **options: object) -> object:  # type: ignore[no-untyped-def]
+            threads.add(threading.get_ident())
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(meeting_hours, name, noted)
+    await what_hours_mean({("GB", "Europe/London"): 1}, SERIES, MEETING, MEETING)
+    assert used["local_time"] == {threading.get_ident()}
+    assert used["public_holidays"].isdisjoint(used["local_time"])

@@ -273,14 +273,16 @@ def tell(
         typer.echo(f"notice {notice.notice} tells {counted(notice.recipients, 'member')}")
 
     async def look(parts: Parts) -> Preview:
+        now = parts.clock.now()
         return await preview_change(
             parts.database,
             make_preview_writer(parts),
             await find_member(parts.database, preview_for),
-            all_series=_series_by_slug(parts),
-            key=key,
+            await occurrence_service.find_unannounced_change(
+                parts.database, _series_by_slug(parts), key, now=now
+            ),
             words=text,
-            now=parts.clock.now(),
+            now=now,
         )
 
     if preview_for:

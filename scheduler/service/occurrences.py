@@ -128,15 +128,20 @@ async def require_meetings(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeetingFile:
-    """An occurrence as a convenor sees it: how many gave each answer, how many were told something else and could be
-    told (`to_tell`), why nobody can be (`nothing_to_tell`), whether it may be removed, and why it was cancelled."""
+    """An occurrence as a convenor sees it: how many gave each answer, the change that members could be told
+    (`pending`) or why there is none (`nothing_to_tell`), whether it may be removed, and why it was cancelled."""
 
     occurrence: Occurrence
     answers: Mapping[str, int]
-    to_tell: int
+    pending: "UnannouncedChange | None"
     nothing_to_tell: str
     can_remove: bool
     reason: str
+
+    @property
+    def to_tell(self) -> int:
+        """How many members were told something else, and could be told."""
+        return self.pending.recipients if self.pending else 0
 
 
 async def read_file(
@@ -149,17 +154,16 @@ async def read_file(
             return None
         counts = await answers.count_answers(connection, key)
         was_tried = await reports.was_tried(connection, key)
-        to_tell, nothing = 0, ""
+        pending, nothing = None, ""
         try:
             pending = await _find_unannounced_change(connection, all_series, key, now)
-            to_tell = pending.recipients
         except Refused as refusal:
             nothing = str(refusal).removeprefix(f"{key}: ")
         cancelled = await audit.entries(connection, act=_CANCELLED, subject=key, limit=1)
     return MeetingFile(
         occurrence=occurrence,
         answers={answer: counts.get(answer, 0) for answer in ANSWERS},
-        to_tell=to_tell,
+        pending=pending,
         nothing_to_tell=nothing,
         can_remove=occurrence.extra and not was_tried,
         reason=str(cancelled[0].after.get("reason", "")) if cancelled and occurrence.cancelled else "",

@@ -1,7 +1,6 @@
 """Mails as a member would get them, before anything is sent: composed as when sent, with links that open nothing."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email import message_from_bytes, policy
@@ -13,12 +12,12 @@ from zoneinfo import ZoneInfo
 from scheduler.delivery.compose.message_writer import MessageWriter
 from scheduler.domain.audience import Audience
 from scheduler.domain.locale import hour_cycle
-from scheduler.domain.occurrence import Occurrence, Series
+from scheduler.domain.occurrence import Occurrence
 from scheduler.domain.policy import Kind
 from scheduler.domain.text import require_prose
 from scheduler.domain.zone import known_zone
 from scheduler.service.notices import require_words
-from scheduler.service.occurrences import find_unannounced_change
+from scheduler.service.occurrences import UnannouncedChange
 from scheduler.store import members
 from scheduler.store.database import Database
 from scheduler.store.ledger import claims
@@ -67,24 +66,22 @@ async def preview_change(
     database: Database,
     writer: MessageWriter,
     member: Member,
+    pending: UnannouncedChange,
     *,
-    all_series: Mapping[str, Series],
-    key: str,
     words: str,
     now: datetime,
 ) -> Preview:
     """Return what a member would get if members were told the present state of a meeting.
 
-    `words` (Markdown) begin the mail. Raises Refused if there is nothing to tell.
+    `words` (Markdown) begin the mail. Raises Refused if they are not allowed.
     """
-    pending = await find_unannounced_change(database, all_series, key, now=now)
     occurrence = pending.occurrence
     notice = _notice(
         Kind.CANCELLATION if occurrence.cancelled else Kind.UPDATE,
         now,
         body=require_prose(words, "words"),
         audience=f"series:{occurrence.series}",
-        occurrence=key,
+        occurrence=occurrence.key,
         starts=occurrence.starts,
         before_revision=pending.told_revision,
     )

@@ -102,27 +102,27 @@ async def test_each_convenor_is_told_once_a_day_before_the_first_zone_of_each_ma
 
 
 async def test_a_restart_before_during_or_after_tells_nobody_twice(installation: Installation) -> None:
-    await installation.live(at(4, 8), idle=DAY)
+    await installation.live(at(4, 8))
     begin(installation)
     installation.clock.pass_until(at(4, 9))
     await installation.planner.tick()
     begin(installation)
     await installation.tick()
     begin(installation)
-    await installation.live(at(4, 20), idle=DAY)
+    await installation.live(at(4, 20))
     assert await told(installation) == [("Ann", at(4, 9)), ("Bo", at(4, 9))]
 
 
 async def test_what_becomes_known_late_is_told_at_once_if_there_is_time_and_waits_for_nobody(
     installation: Installation,
 ) -> None:
-    await installation.live(at(10, 12), idle=DAY)
+    await installation.live(at(10, 12))
     invited = await installation.reports(kind=Kind.INVITATION, state="sent")
     before = await told(installation)
     soon = Policy(slug="soon", kind=Kind.REMINDER, lead=timedelta(days=9))
     sooner = Policy(slug="sooner", kind=Kind.REMINDER, lead=timedelta(days=9, hours=5, minutes=51))
     begin(installation, policies=(INVITATION, soon, sooner))
-    await installation.live(at(11, 12), idle=DAY)
+    await installation.live(at(11, 12))
     assert len(invited) == 4
     assert [row for row in await told(installation) if row not in before] == [
         ("Ann", at(10, 12)),
@@ -137,10 +137,10 @@ async def test_what_becomes_known_late_is_told_at_once_if_there_is_time_and_wait
 async def test_a_moved_meeting_is_told_anew_and_a_cancelled_one_no_more(installation: Installation) -> None:
     installation.policies = (HOUR_BEFORE,)
     begin(installation)
-    await installation.live(at(18, 18), idle=DAY)
+    await installation.live(at(18, 18))
     for change in (Change(move_to=datetime(2026, 11, 20, 18)), Change(cancel=True)):
         await amend(installation.database, installation.by_slug, KEY, change, now=installation.clock.now())
-        await installation.live(installation.clock.now() + DAY, idle=DAY)
+        await installation.live(installation.clock.now() + DAY)
     assert await told(installation) == [
         (name, instant) for name in ("Ann", "Bo") for instant in (at(18, 17), at(19, 17))
     ]
@@ -153,7 +153,7 @@ async def test_what_could_not_be_sent_is_withdrawn_when_it_is_no_longer_true(
 ) -> None:
     installation.policies = (HOUR_BEFORE,)
     begin(installation)
-    await installation.live(at(18, 16), idle=DAY)
+    await installation.live(at(18, 16))
     installation.clock.pass_until(at(18, 17))
     await installation.planner.tick()
     for change, state in (
@@ -168,21 +168,21 @@ async def test_what_could_not_be_sent_is_withdrawn_when_it_is_no_longer_true(
 async def test_a_mail_on_hold_is_told_as_such_and_one_for_nobody_or_without_the_setting_not_at_all(
     installation: Installation,
 ) -> None:
-    await installation.live(at(2, 12), idle=DAY)
+    await installation.live(at(2, 12))
     async with installation.database.read() as connection:
         number = max(one.id for one in await notices.about(connection, KEY) if one.kind is Kind.INVITATION)
     await hold(installation.database, number, now=installation.clock.now())
-    await installation.live(at(4, 12), idle=DAY)
+    await installation.live(at(4, 12))
     (first, _) = texts(installation, "On hold: the invitation")
     assert "As soon as a convenor releases it, it goes to 4 members." in first
     before = await told(installation)
     for name in ("Ann", "Bo", "Cy", "Di"):
         await installation.answer(name, KEY, "declined")
-    await installation.live(at(17, 12), idle=DAY)
+    await installation.live(at(17, 12))
     begin(installation, policies=(INVITATION, DAY_BEFORE), preflight=None)
     for name in ("Ann", "Bo", "Cy", "Di"):
         await installation.answer(name, KEY, "coming")
-    await installation.live(at(18, 12), idle=DAY)
+    await installation.live(at(18, 12))
     assert await told(installation) == before
 
 
@@ -192,7 +192,7 @@ async def test_convenors_are_told_a_day_and_two_hours_before_a_meeting_that_has_
 ) -> None:
     installation = on_both
     begin(installation, policies=(), series=(replace(SERIES, link=""),))
-    await installation.live(at(20, 12), idle=DAY)
+    await installation.live(at(20, 12))
     assert await told(installation, Kind.ROOM_MISSING) == [
         (name, instant) for name in ("Ann", "Bo") for instant in (at(18, 18), at(19, 16))
     ]
@@ -203,8 +203,8 @@ async def test_convenors_are_told_a_day_and_two_hours_before_a_meeting_that_has_
 
 async def test_once_the_room_is_known_convenors_are_not_told_again(installation: Installation) -> None:
     begin(installation, policies=(), series=(replace(SERIES, link=""),))
-    await installation.live(at(18, 20), idle=DAY)
+    await installation.live(at(18, 20))
     change = Change(link="https://room.example.org/other")
     await amend(installation.database, installation.by_slug, KEY, change, now=installation.clock.now())
-    await installation.live(at(20, 12), idle=DAY)
+    await installation.live(at(20, 12))
     assert {instant for _, instant in await told(installation, Kind.ROOM_MISSING)} == {at(18, 18)}

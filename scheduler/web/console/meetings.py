@@ -25,7 +25,7 @@ from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.zone import city, known_zone
 from scheduler.service import follow_ups, occurrences, preview
 from scheduler.service.meeting_hours import MeetingHours, count_places, what_hours_mean
-from scheduler.service.occurrences import Change, MeetingFile
+from scheduler.service.occurrences import Change, MeetingFile, UnannouncedChange
 from scheduler.service.preview import Preview
 from scheduler.service.schedule import coming_meetings, stored_past
 from scheduler.store.members import Member
@@ -272,7 +272,7 @@ async def tell(request: Request) -> Response:
         message=message,
         complaints=complaints,
         done=_DONE.get(request.query_params.get("done", ""), ""),
-        **await _preview(request, occurrence, message, sent),
+        **await _preview(request, file, message, sent),
     )
 
 
@@ -283,34 +283,34 @@ async def mail(request: Request) -> Response:
     if not is_same_origin(request, site.community.base_url):
         raise HTTPException(403)
     file = await _file(request)
+    if file.pending is None:
+        raise HTTPException(404)
     member = await previews.chosen_member(request, query.get("for", ""))
     try:
-        return framed((await _compose(request, file.occurrence, query.get("message", ""), member)).html)
+        return framed((await _compose(request, file.pending, query.get("message", ""), member)).html)
     except Problem:
         raise HTTPException(404) from None
 
 
 async def _preview(
-    request: Request, occurrence: Occurrence, message: str, sent: Mapping[str, Sequence[str]]
+    request: Request, file: MeetingFile, message: str, sent: Mapping[str, Sequence[str]]
 ) -> dict[str, object]:
     """Return for a template how the mail looks for the member that the form names, and whom else to choose."""
-    site, now = site_of(request), site_of(request).clock.now()
+    occurrence = file.occurrence
     member = await previews.chosen_member(request, last(sent, "for"))
-    shown, problem, suggested = None, "", []
-    try:
-        shown = await _compose(request, occurrence, message, member)
-        pending = await occurrences.find_unannounced_change(
-            site.database, site.by_slug, occurrence.key, now=now
-        )
-        suggested = await preview.suggested_recipients(
-            site.database,
-            pending.audience,
-            kind=Kind.CANCELLATION if occurrence.cancelled else Kind.UPDATE,
-            home=occurrence.zone,
-            at=occurrence.starts,
-        )
-    except Problem as error:
-        problem = error.message if isinstance(error, Refused) else str(error)
+    shown, problem, suggested = None, file.nothing_to_tell, []
+    if file.pending:
+        try:
+            shown = await _compose(request, file.pending, message, member)
+            suggested = await preview.suggested_recipients(
+                site_of(request).database,
+                file.pending.audience,
+                kind=Kind.CANCELLATION if occurrence.cancelled else Kind.UPDATE,
+                home=occurrence.zone,
+                at=occurrence.starts,
+            )
+        except Problem as error:
+            problem = error.message if isinstance(error, Refused) else str(error)
     # Punctuation at the end of an address is cut off, so the message does not come last.
     query = {"message": message, "for": member.id}
     return {
@@ -327,14 +327,13 @@ async def _preview(
     }
 
 
-async def _compose(request: Request, occurrence: Occurrence, message: str, member: Member) -> Preview:
+async def _compose(request: Request, pending: UnannouncedChange, message: str, member: Member) -> Preview:
     site = site_of(request)
     return await preview.preview_change(
         site.database,
         site.message_writer,
         member,
-        all_series=site.by_slug,
-        key=occurrence.key,
+        pending,
         words=message,
         now=site.clock.now(),
     )

@@ -146,11 +146,10 @@ async def member(request: Request) -> Response:
             if done := await _act(request, file, act, until, mark=number_of(mark) or 0):
                 return _redirect(file.member.id, done)
         except Refused as refusal:
-            complaints["until" if act == "pause" else "acts-heading"] = (
-                f"You need to choose another day: {refusal.message}."
-                if act == "pause"
-                else f"You need to check this: {refusal.message}."
+            place, advice = (
+                ("until", "choose another day") if act == "pause" else ("acts-heading", "check this")
             )
+            complaints[place] = f"You need to {advice}: {refusal.message}."
             file = await _file(request)
         except ValueError:
             complaints["until"] = "You need to enter a day, or leave the field empty."

@@ -252,7 +252,7 @@ async def health(database: Database, now: datetime, *, unwritable: Outage | None
             unbacked=backup_trouble(backups, now),
             last_backup=service_state.as_instant((backups or {}).get("succeeded")),
             rehearsed=service_state.as_instant(rehearsed),
-            on_hold=tuple(notice for notice in await notices.on_hold(connection) if notice.expires > now),
+            on_hold=tuple(await notices.on_hold(connection, now)),
         )
 
 

@@ -94,7 +94,7 @@ async def read_planned(
 async def on_hold(database: Database, now: datetime) -> list[Notice]:
     """Return the notices on hold that may still be sent, the first to expire first."""
     async with database.read() as connection:
-        return [notice for notice in await notices.on_hold(connection) if notice.expires > now]
+        return await notices.on_hold(connection, now)
 
 
 async def _why_not_held(connection: AsyncConnection, notice: Notice, states: Mapping[str, int]) -> str:

@@ -79,9 +79,11 @@ async def open_notices(connection: AsyncConnection) -> list[Notice]:
     return [_read(row) for row in rows]
 
 
-async def on_hold(connection: AsyncConnection) -> list[Notice]:
+async def on_hold(connection: AsyncConnection, now: datetime) -> list[Notice]:
     """Return the notices that convenors hold and that may still be of use, the first to expire first."""
-    query = select(*_COLUMNS).where(OPEN, notices.c.held_at.is_not(None), notices.c.unwanted.is_(None))
+    query = select(*_COLUMNS).where(
+        OPEN, notices.c.held_at.is_not(None), notices.c.unwanted.is_(None), notices.c.expires > now
+    )
     return [_read(row) for row in await connection.execute(query.order_by(notices.c.expires, notices.c.id))]
 
 

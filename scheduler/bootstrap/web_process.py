@@ -6,6 +6,7 @@ the web process receives its settings and asks for what only `serve` knows. It s
 
 import asyncio
 import contextlib
+import gc
 import json
 import math
 import os
@@ -300,6 +301,8 @@ async def _serve(channel: socket.socket, listeners: Sequence[socket.socket]) -> 
         for task in serving:
             if task.done():
                 raise Problem(f"the web pages cannot be served: {task.exception() or 'their server ended'}")
+        gc.collect()
+        gc.freeze()  # a full collection would otherwise keep a visitor waiting for a tenth of a second
         sender.say_ready()
         with contextlib.suppress(OSError):
             os.nice(NICENESS)

@@ -14,7 +14,7 @@ from scheduler.service.erasure import Mentions, erase_mentions, find_mentions, p
 from scheduler.service.members import erasure_name
 from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR
 from scheduler.service.sessions import forget_sessions
-from scheduler.store import audit, drafts, erasures, join_requests, members, returns, uploads
+from scheduler.store import archive_entries, audit, drafts, erasures, join_requests, members, returns, uploads
 from scheduler.store.database import Database
 from scheduler.store.erasures import wipe
 from scheduler.store.ledger import archive
@@ -83,6 +83,7 @@ async def forget_old(
         await forget_sessions(connection, now)
         await uploads.forget(connection, before=now - UPLOADS_KEPT)
         await drafts.forget(connection, before=now - DRAFTS_KEPT)
+        await archive_entries.forget_deleted_words(connection)
     deleted, last = 0, -1
     while last:
         async with database.write() as connection:

@@ -92,6 +92,22 @@ def number_of(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER else None
 
 
+def asked_number(request: Request, name: str) -> int | None:
+    """Return the number that the address asks for by a name, such as `?page=2`; None if it does not.
+
+    Raises HTTPException 404 for anything else.
+    """
+    asked = request.query_params.get(name)
+    if asked is None:
+        return None
+    number = number_of(asked)
+    if number is None or not 1 <= number <= _LARGEST_ASKED:
+        raise HTTPException(404)
+    return number
+
+
+_LARGEST_ASKED = 100_000
+
 _ADVICE = {
     "name": "change the name",
     "email": "check the email address",

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from scheduler.web import account, feeds, join, links, member_page, outbox, public
+from scheduler.web import account, archive, feeds, join, links, member_page, outbox, public
 from scheduler.web import metrics as metrics_page
 from scheduler.web.access import Access, Endpoint, guarded
 from scheduler.web.console import (
@@ -78,7 +78,11 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/meetings/{series}/{date}", public.meeting, Access.ANYONE),
     Entry("/series", public.series_list, Access.ANYONE),
     Entry("/series/{series}", public.series_page, Access.ANYONE),
-    Entry("/archive", public.archive, Access.ANYONE),
+    Entry("/archive", archive.archive, Access.ANYONE),
+    Entry("/archive.atom", archive.atom, Access.ANYONE),
+    Entry("/archive.json", archive.json, Access.ANYONE),
+    Entry("/speakers/{speaker}", archive.speaker, Access.ANYONE),
+    Entry("/themes/{theme}", archive.theme, Access.ANYONE),
     Entry("/calendar.ics", feeds.all_series, Access.ANYONE),
     Entry("/calendar/{series}.ics", feeds.one_series, Access.ANYONE),
     Entry("/subscribe", feeds.subscribe, Access.ANYONE),

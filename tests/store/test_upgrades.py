@@ -39,7 +39,9 @@ _FILLED = ("series", "occurrences", "members", "notices", "deliveries", "dues", 
 
 def is_ours(_: object, name: str | None, kind: str, *_rest: object) -> bool:
     # PgQueuer's tables are its own; databases report the condition of a partial index in their own words.
-    return kind != "index" and not (kind == "table" and str(name).startswith("pgqueuer"))
+    # The index that searches the archive is not part of the metadata: each database has its own kind.
+    is_index = kind == "index" or name == "vector" or str(name).startswith("archive_search")
+    return not is_index and not (kind == "table" and str(name).startswith("pgqueuer"))
 
 
 def schema_of(connection: Connection) -> dict[str, object]:

@@ -1,0 +1,286 @@
+"""The archive as everybody sees it: past meetings by year, theme and speaker, the search, and single meetings.
+
+A meeting is in it when it is over, was not cancelled, and anything is recorded about it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.domain import search
+from scheduler.domain.meeting_record import MeetingRecord, Speaker, Theme
+from scheduler.domain.occurrence import Occurrence, Series
+from scheduler.store import archive_entries, meeting_records, occurrences
+from scheduler.store.archive_entries import Filter, Listed
+from scheduler.store.database import Database
+
+PAGE = 20
+"""How many meetings a page of the archive lists."""
+
+FEWEST_COUNTRIES = 3
+"""From fewer, one could guess who was there."""
+
+IN_FEED = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastMeeting:
+    """A meeting of the archive, with what is recorded about it. `themes` are those of the record.
+
+    `excerpt` is the plain text of its summary and insights; `changed_at` is when any of this last changed.
+    """
+
+    occurrence: Occurrence
+    record: MeetingRecord
+    themes: Sequence[Theme]
+    excerpt: str
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchivePage:
+    """A page of the archive. `pages` is how many there are, `total` how many meetings they list.
+
+    `year` is the year that is listed, if one is, and `years` are those that there are. For a search, `terms` are the
+    beginnings of words to mark, and `meant` are the words that were looked for instead of those typed.
+    """
+
+    meetings: Sequence[PastMeeting]
+    page: int
+    pages: int
+    total: int
+    year: int | None = None
+    years: Sequence[int] = ()
+    theme: Theme | None = None
+    themes: Sequence[Theme] = ()
+    terms: Sequence[str] = ()
+    meant: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to list of the archive: a `year`, or a `theme` by its slug, or what was `typed` into the search."""
+
+    year: int | None = None
+    theme: str = ""
+    typed: str = ""
+    page: int = 1
+
+
+async def read_archive(
+    database: Database, all_series: Sequence[Series], asked: Request, *, now: datetime
+) -> ArchivePage | None:
+    """Return a page of the archive; None if there is no such theme, year or page.
+
+    Without theme or search it is of a year, the latest if none is given. A search covers all years.
+    """
+    wanted = _filter(all_series, now, theme=asked.theme)
+    async with database.read() as connection:
+        used = await meeting_records.all_themes(connection)
+        themes = {one.item.slug: one.item for one in used}
+        if asked.theme and asked.theme not in themes:
+            return None
+        years, year = await archive_entries.years(connection, wanted), asked.year
+        if year is not None and year not in years:
+            return None
+        terms: Sequence[str] = ()
+        meant = ""
+        skip = (asked.page - 1) * PAGE
+        if asked.typed.strip():
+            year = None
+            listed, total, terms, meant = await _search(connection, asked.typed, wanted, skip=skip)
+        else:
+            if year is None and not asked.theme:
+                year = years[0] if years else None
+            wanted = _filter(all_series, now, theme=asked.theme, year=year)
+            total = await archive_entries.count(connection, wanted)
+            listed = await archive_entries.listed(connection, wanted, most=PAGE, skip=skip)
+        pages = max(1, -(-total // PAGE))
+        if not 1 <= asked.page <= pages:
+            return None
+        return ArchivePage(
+            meetings=await _meetings(connection, listed, themes),
+            page=asked.page,
+            pages=pages,
+            total=total,
+            year=year,
+            years=years,
+            theme=themes.get(asked.theme),
+            themes=[one.item for one in used if one.meetings],
+            terms=terms,
+            meant=meant,
+        )
+
+
+def _filter(
+    all_series: Sequence[Series],
+    now: datetime,
+    *,
+    theme: str = "",
+    speaker: str = "",
+    year: int | None = None,
+) -> Filter:
+    slugs = [series.slug for series in all_series]
+    return Filter(over=now, series=slugs, year=year, theme=theme, speaker=speaker)
+
+
+async def _search(
+    connection: AsyncConnection, typed: str, wanted: Filter, *, skip: int
+) -> tuple[list[Listed], int, Sequence[str], str]:
+    """Return what matches, how many do, the beginnings of words to mark, and what was meant if it was mistyped.
+
+    Each word that was typed must occur, or begin a word. If nothing matches, words that differ by a letter count too.
+    """
+    words = search.query_words(typed)
+    if not words:
+        return [], 0, (), ""
+    groups = [[f"{word}*"] for word in words]
+    found, total = await archive_entries.search(connection, groups, wanted, most=PAGE, skip=skip)
+    if total:
+        return found, total, words, ""
+    near = {
+        word: search.nearest(word, await archive_entries.similar_words(connection, word)) for word in words
+    }
+    groups = [[f"{word}*", *near[word]] for word in words]
+    found, total = await archive_entries.search(connection, groups, wanted, most=PAGE, skip=skip)
+    meant = " ".join(near[word][0] if near[word] else word for word in words)
+    terms = [term for word in words for term in (word, *near[word])]
+    return found, total, terms, meant if total else ""
+
+
+async def _meetings(
+    connection: AsyncConnection, listed: Sequence[Listed], themes: Mapping[str, Theme]
+) -> list[PastMeeting]:
+    keys = [one.key for one in listed]
+    stored = await occurrences.occurrences_by_key(connection, keys)
+    records = await meeting_records.records_of(connection, keys)
+    return [
+        PastMeeting(
+            occurrence=stored[one.key],
+            record=records[one.key],
+            themes=[themes[slug] for slug in records[one.key].themes if slug in themes],
+            excerpt=one.excerpt,
+            changed_at=one.changed_at,
+        )
+        for one in listed
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Theirs:
+    """A speaker or a theme, with the meetings of the archive that are theirs, of one page."""
+
+    meetings: Sequence[PastMeeting]
+    page: int
+    pages: int
+    speaker: Speaker | None = None
+    theme: Theme | None = None
+
+
+async def read_speaker(
+    database: Database, all_series: Sequence[Series], slug: str, *, page: int, now: datetime
+) -> Theirs | None:
+    """Return a speaker with their past meetings; None if none of them is in the archive, or there is no such page."""
+    async with database.read() as connection:
+        speaker = await meeting_records.speaker_of(connection, slug)
+        if speaker is None:
+            return None
+        wanted = _filter(all_series, now, speaker=slug)
+        found = await _theirs(connection, wanted, page, speaker=speaker)
+        return found if found and found.meetings else None
+
+
+async def read_theme(
+    database: Database, all_series: Sequence[Series], slug: str, *, page: int, now: datetime
+) -> Theirs | None:
+    """Return a theme with its past meetings; None if there is no such theme or page."""
+    async with database.read() as connection:
+        theme = await meeting_records.theme_of(connection, slug)
+        if theme is None:
+            return None
+        return await _theirs(connection, _filter(all_series, now, theme=slug), page, theme=theme)
+
+
+async def _theirs(
+    connection: AsyncConnection,
+    wanted: Filter,
+    page: int,
+    *,
+    speaker: Speaker | None = None,
+    theme: Theme | None = None,
+) -> Theirs | None:
+    pages = max(1, -(-await archive_entries.count(connection, wanted) // PAGE))
+    if not 1 <= page <= pages:
+        return None
+    listed = await archive_entries.listed(connection, wanted, most=PAGE, skip=(page - 1) * PAGE)
+    themes = {one.item.slug: one.item for one in await meeting_records.all_themes(connection)}
+    return Theirs(
+        meetings=await _meetings(connection, listed, themes),
+        page=page,
+        pages=pages,
+        speaker=speaker,
+        theme=theme,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeetingDetails:
+    """What is recorded about one meeting, past or to come. `countries` is in how many countries members were coming, 0
+    if they are too few to tell. `earlier` and `later` are its neighbours in the archive, if it is over."""
+
+    record: MeetingRecord
+    themes: Sequence[Theme] = ()
+    countries: int = 0
+    earlier: Occurrence | None = None
+    later: Occurrence | None = None
+
+
+async def read_details(
+    database: Database, all_series: Sequence[Series], occurrence: Occurrence, *, now: datetime
+) -> MeetingDetails:
+    """Return what is recorded about a meeting, and for one that is over the numbers and neighbours."""
+    async with database.read() as connection:
+        record = await meeting_records.record_of(connection, occurrence.key)
+        themes = {one.item.slug: one.item for one in await meeting_records.all_themes(connection)}
+        of_meeting = [themes[slug] for slug in record.themes if slug in themes]
+        if occurrence.ends > now:
+            return MeetingDetails(record=record, themes=of_meeting)
+        countries = await meeting_records.count_countries(connection, occurrence.key)
+        near = await archive_entries.neighbours(
+            connection, _filter(all_series, now), starts=occurrence.starts, key=occurrence.key
+        )
+        stored = await occurrences.occurrences_by_key(connection, [key for key in near if key])
+    return MeetingDetails(
+        record=record,
+        themes=of_meeting,
+        countries=countries if countries >= FEWEST_COUNTRIES and not occurrence.cancelled else 0,
+        earlier=stored.get(near[0] or ""),
+        later=stored.get(near[1] or ""),
+    )
+
+
+async def series_archive(
+    database: Database, series: Series, *, year: int | None, now: datetime
+) -> tuple[list[int], list[PastMeeting]] | None:
+    """Return the years in which a series has meetings in the archive, and those of a year, at most a page; None if
+    there is none in that year."""
+    async with database.read() as connection:
+        years = await archive_entries.years(connection, _filter([series], now))
+        if year is not None and year not in years:
+            return None
+        shown = year if year is not None else next(iter(years), None)
+        wanted = _filter([series], now, year=shown)
+        listed = await archive_entries.listed(connection, wanted, most=10 * PAGE) if years else []
+        return years, await _meetings(connection, listed, {})
+
+
+async def latest(
+    database: Database, all_series: Sequence[Series], *, now: datetime, most: int = IN_FEED
+) -> list[PastMeeting]:
+    """Return the latest meetings of the archive, the newest first."""
+    async with database.read() as connection:
+        listed = await archive_entries.listed(connection, _filter(all_series, now), most=most)
+        themes = {one.item.slug: one.item for one in await meeting_records.all_themes(connection)}
+        return await _meetings(connection, listed, themes)

@@ -1,0 +1,268 @@
+"""The archive: which meetings are in it, and the index by which they are searched."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, column, delete, func, insert, select, table, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.domain.search import forms
+from scheduler.store.database import MOST_VALUES, insert_into
+from scheduler.store.schema import (
+    archive_entries,
+    archive_misspellings,
+    archive_words,
+    meeting_speakers,
+    meeting_themes,
+    speakers,
+)
+
+_TEXTS = ("topic", "names", "titles", "words")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A meeting in the archive. `topic`, `names`, `titles` and `words` are searched; `excerpt` is shown."""
+
+    occurrence: str
+    series: str
+    starts: datetime
+    ends: datetime
+    year: int
+    month_only: bool
+    changed_at: datetime
+    excerpt: str
+    topic: str
+    names: str
+    titles: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A meeting in a list of the archive; `excerpt` is the text to show of it."""
+
+    key: str
+    changed_at: datetime
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which meetings of the archive: those that ended by `over`, of some `series`, a `year`, a `theme`, a `speaker`."""
+
+    over: datetime
+    series: Sequence[str]
+    year: int | None = None
+    theme: str = ""
+    speaker: str = ""
+
+
+async def put(connection: AsyncConnection, entry: Entry) -> None:
+    """Insert or replace the entry of a meeting, and keep the words of the archive up to date."""
+    entries = archive_entries
+    before = await _words_of(connection, entry.occurrence)
+    values = {name: getattr(entry, name) for name in Entry.__slots__}
+    if before is None:
+        await connection.execute(insert(entries).values(**values))
+    else:
+        await connection.execute(
+            update(entries).where(entries.c.occurrence == entry.occurrence).values(**values)
+        )
+    after = _words(getattr(entry, name) for name in _TEXTS)
+    await _count(connection, added=after - (before or set()), removed=(before or set()) - after)
+
+
+async def remove(connection: AsyncConnection, key: str) -> None:
+    """Delete the entry of a meeting, if it has one."""
+    before = await _words_of(connection, key)
+    if before is not None:
+        await connection.execute(delete(archive_entries).where(archive_entries.c.occurrence == key))
+        await _count(connection, added=set(), removed=before)
+
+
+async def _words_of(connection: AsyncConnection, key: str) -> set[str] | None:
+    columns = [archive_entries.c[name] for name in _TEXTS]
+    row = (await connection.execute(select(*columns).where(archive_entries.c.occurrence == key))).first()
+    return _words(row) if row else None
+
+
+def _words(texts: Iterable[str]) -> set[str]:
+    return {word for words in texts for word in words.split()}
+
+
+async def _count(connection: AsyncConnection, *, added: set[str], removed: set[str]) -> None:
+    vocabulary = archive_words
+    # In one order, so that two transactions do not wait for each other.
+    for some in _batches(sorted(added)):
+        statement = insert_into(connection, vocabulary).values(
+            [{"word": word, "entries": 1} for word in some]
+        )
+        await connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[vocabulary.c.word], set_={"entries": vocabulary.c.entries + 1}
+            )
+        )
+    misspelt = [(form, word) for word in sorted(added) for form in sorted(forms(word))]
+    for pairs in _batches(misspelt):
+        await connection.execute(
+            insert_into(connection, archive_misspellings)
+            .values([{"form": form, "word": word} for form, word in pairs])
+            .on_conflict_do_nothing()
+        )
+    for some in _batches(sorted(removed)):
+        is_one = vocabulary.c.word.in_(some)
+        await connection.execute(update(vocabulary).where(is_one).values(entries=vocabulary.c.entries - 1))
+        await connection.execute(delete(vocabulary).where(is_one, vocabulary.c.entries <= 0))
+
+
+def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return (items[start : start + MOST_VALUES] for start in range(0, len(items), MOST_VALUES))
+
+
+# Lists.
+
+
+def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+    entries = archive_entries
+    conditions = [entries.c.ends <= wanted.over, entries.c.series.in_(wanted.series)]
+    if wanted.year is not None:
+        conditions.append(entries.c.year == wanted.year)
+    if wanted.theme:
+        with_theme = select(meeting_themes.c.occurrence).where(meeting_themes.c.theme == wanted.theme)
+        conditions.append(entries.c.occurrence.in_(with_theme))
+    if wanted.speaker:
+        with_speaker = (
+            select(meeting_speakers.c.occurrence)
+            .join(speakers, speakers.c.id == meeting_speakers.c.speaker)
+            .where(speakers.c.slug == wanted.speaker)
+        )
+        conditions.append(entries.c.occurrence.in_(with_speaker))
+    return conditions
+
+
+async def listed(connection: AsyncConnection, wanted: Filter, *, most: int, skip: int = 0) -> list[Listed]:
+    """Return meetings of the archive, the newest first."""
+    entries = archive_entries
+    query = (
+        select(entries.c.occurrence, entries.c.changed_at, entries.c.excerpt)
+        .where(*_conditions(wanted))
+        .order_by(entries.c.starts.desc(), entries.c.occurrence)
+        .limit(most)
+        .offset(skip)
+    )
+    return [_listed(row) for row in await connection.execute(query)]
+
+
+def _listed(row: Any) -> Listed:
+    return Listed(key=row.occurrence, changed_at=row.changed_at, excerpt=row.excerpt)
+
+
+async def count(connection: AsyncConnection, wanted: Filter) -> int:
+    """Return how many meetings of the archive there are."""
+    query = select(func.count()).select_from(archive_entries).where(*_conditions(wanted))
+    return await connection.scalar(query) or 0
+
+
+async def years(connection: AsyncConnection, wanted: Filter) -> list[int]:
+    """Return the years in which meetings of the archive were held, the latest first."""
+    entries = archive_entries
+    query = select(entries.c.year).where(*_conditions(wanted)).group_by(entries.c.year)
+    return list(await connection.scalars(query.order_by(entries.c.year.desc())))
+
+
+async def neighbours(
+    connection: AsyncConnection, wanted: Filter, *, starts: datetime, key: str
+) -> tuple[str | None, str | None]:
+    """Return the keys of the meetings of the archive before and after one of that start and key."""
+    entries = archive_entries
+    same = entries.c.starts == starts
+    earlier = (entries.c.starts < starts) | (same & (entries.c.occurrence < key))
+    later = (entries.c.starts > starts) | (same & (entries.c.occurrence > key))
+    # Without the second condition the databases do not begin in the index at that start.
+    before = select(entries.c.occurrence).where(*_conditions(wanted), entries.c.starts <= starts, earlier)
+    after = select(entries.c.occurrence).where(*_conditions(wanted), entries.c.starts >= starts, later)
+    return (
+        await connection.scalar(
+            before.order_by(entries.c.starts.desc(), entries.c.occurrence.desc()).limit(1)
+        ),
+        await connection.scalar(after.order_by(entries.c.starts, entries.c.occurrence).limit(1)),
+    )
+
+
+# Searching.
+
+
+_INDEX = table("archive_search", column("rowid"))
+"""The full-text index on SQLite."""
+
+
+def _matching(connection: AsyncConnection, groups: Sequence[Sequence[str]]) -> tuple[Any, Any, Any]:
+    """Return what to select from, the condition, and what to sort by, for texts that have a word of each group.
+
+    A word that ends with * stands for those that begin with it. Words have only letters and digits.
+    """
+    if connection.dialect.name == "sqlite":
+        query = " AND ".join(
+            "(" + " OR ".join(f'"{word.rstrip("*")}"{"*" * word.endswith("*")}' for word in group) + ")"
+            for group in groups
+        )
+        return (
+            _INDEX.join(archive_entries, archive_entries.c.number == _INDEX.c.rowid),
+            text("archive_search MATCH :query").bindparams(query=query),
+            text("bm25(archive_search, 8.0, 6.0, 4.0, 1.0)"),
+        )
+    query = " & ".join(
+        "(" + " | ".join(f"'{word.rstrip('*')}'{':*' * word.endswith('*')}" for word in group) + ")"
+        for group in groups
+    )
+    return (
+        archive_entries,
+        text("archive_entries.vector @@ CAST(:query AS tsquery)").bindparams(query=query),
+        text("ts_rank(archive_entries.vector, CAST(:query AS tsquery)) DESC"),
+    )
+
+
+async def search(
+    connection: AsyncConnection,
+    groups: Sequence[Sequence[str]],
+    wanted: Filter,
+    *,
+    most: int,
+    skip: int = 0,
+) -> tuple[list[Listed], int]:
+    """Return the meetings of the archive that have a word of each group, the best first, and how many there are.
+
+    A word that ends with * stands for all that begin with it.
+    """
+    entries = archive_entries
+    source, condition, rank = _matching(connection, groups)
+    matching = [condition, *_conditions(wanted)]
+    total = await connection.scalar(select(func.count()).select_from(source).where(*matching)) or 0
+    if not total:
+        return [], 0
+    query = (
+        select(entries.c.occurrence, entries.c.changed_at, entries.c.excerpt)
+        .select_from(source)
+        .where(*matching)
+        .order_by(rank, entries.c.starts.desc(), entries.c.occurrence)
+        .limit(most)
+        .offset(skip)
+    )
+    return [_listed(row) for row in await connection.execute(query)], total
+
+
+async def similar_words(connection: AsyncConnection, word: str) -> list[tuple[str, int]]:
+    """Return the words of the archive that have a form in common with `word` (see `forms`), and how often each
+    occurs."""
+    alike = select(archive_misspellings.c.word).where(archive_misspellings.c.form.in_(sorted(forms(word))))
+    query = select(archive_words.c.word, archive_words.c.entries).where(archive_words.c.word.in_(alike))
+    return [(row.word, row.entries) for row in await connection.execute(query)]
+
+
+async def forget_deleted_words(connection: AsyncConnection) -> None:
+    """Make SQLite's index forget what was deleted from it; PostgreSQL does so itself."""
+    if connection.dialect.name == "sqlite":
+        await connection.execute(text("INSERT INTO archive_search (archive_search) VALUES ('optimize')"))

@@ -38,6 +38,8 @@ COMMANDS = {
     "convenors": LazyCommand("convenors", "Manage who runs the community."),
     "notice": LazyCommand("notices", "Send notices, and see or stop what is being sent."),
     "occurrence": LazyCommand("occurrences", "Change or add a meeting, and tell the members."),
+    "themes": LazyCommand("themes", "Manage the themes of meetings."),
+    "speakers": LazyCommand("speakers", "Manage the speakers of meetings."),
     "requests": LazyCommand("requests", "Answer requests to join."),
     "returns": LazyCommand("returns", "Review mail that came back."),
     "deliveries": LazyCommand("reports", "Show what became of each mail."),

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from urllib.parse import urlsplit
 
 from scheduler.domain.address import require_url
@@ -19,6 +20,7 @@ LONGEST_NAME = 120
 LONGEST_WORDS = 50_000
 """In characters: the longest summary, and the longest insights."""
 
+LONGEST_PARAGRAPH = 5_000
 MOST_SPEAKERS = 30
 MOST_MATERIALS = 50
 MOST_THEMES = 20
@@ -55,6 +57,11 @@ class Speaker:
     def key(self) -> str:
         """What makes two spellings one person: the name without case, accents and spaces."""
         return folded(self.name)
+
+    @property
+    def fingerprint(self) -> str:
+        """A text that changes whenever anything about them does."""
+        return _fingerprint(self.name, self.role, self.organisation, self.link)
 
     @property
     def text(self) -> str:
@@ -101,13 +108,22 @@ class Theme:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", require_line(self.name, "the name", longest=LONGEST_NAME))
-        object.__setattr__(self, "words", require_prose(self.words, "the text", longest=LONGEST_WORDS))
+        object.__setattr__(self, "words", require_prose(self.words, "the text", longest=LONGEST_PARAGRAPH))
         if not folded(self.name):
             raise Refused("a theme needs a name")
 
     @property
     def key(self) -> str:
         return folded(self.name)
+
+    @property
+    def fingerprint(self) -> str:
+        """A text that changes whenever the name or the words do."""
+        return _fingerprint(self.name, self.words)
+
+
+def _fingerprint(*texts: str) -> str:
+    return sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

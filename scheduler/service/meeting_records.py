@@ -139,7 +139,7 @@ async def _known(
         for name in ("role", "organisation", "link"):
             new, old = getattr(speaker, name), getattr(stored, name)
             details[name] = new if is_whole else (old or new if fills_blanks else new or old)
-        found.append(replace(stored, name=stored.name if fills_blanks else speaker.name, **details))
+        found.append(replace(stored, name=speaker.name if is_whole else stored.name, **details))
     return tuple(found)
 
 
@@ -303,12 +303,17 @@ async def change_theme(
     *,
     name: str | None = None,
     words: str | None = None,
+    fingerprint: str | None = None,
     now: datetime,
     by: Actor = SERVICE,
 ) -> Theme:
-    """Rename or describe a theme, given by slug or name. Its address stays. Raises Refused."""
+    """Rename or describe a theme, given by slug or name. Its address stays.
+
+    Raises Refused, also if it was changed since it had the `fingerprint`.
+    """
     async with database.write() as connection:
         before = await require_theme(connection, theme)
+        _require_unchanged(before, fingerprint)
         after = replace(
             before,
             name=before.name if name is None else name,
@@ -332,6 +337,11 @@ async def change_theme(
         )
         await service_state.note_change(connection)
         return after
+
+
+def _require_unchanged(before: Theme | Speaker, fingerprint: str | None) -> None:
+    if fingerprint not in (None, before.fingerprint):
+        raise Refused("this was changed by somebody else meanwhile; look at it again")
 
 
 async def _require_new_name(connection: AsyncConnection, theme: Theme) -> None:
@@ -399,14 +409,22 @@ async def require_speaker(connection: AsyncConnection, name: str) -> Speaker:
 
 
 async def change_speaker(
-    database: Database, speaker: str, *, values: Mapping[str, str], now: datetime, by: Actor = SERVICE
+    database: Database,
+    speaker: str,
+    *,
+    values: Mapping[str, str],
+    fingerprint: str | None = None,
+    now: datetime,
+    by: Actor = SERVICE,
 ) -> Speaker:
     """Change the name, role, organisation or link of a speaker, given by slug or name, at all their meetings.
 
-    Nobody is told. Raises Refused if somebody else has that name.
+    Nobody is told. Raises Refused if somebody else has that name, or if they were changed since they had the
+    `fingerprint`.
     """
     async with database.write() as connection:
         before = await require_speaker(connection, speaker)
+        _require_unchanged(before, fingerprint)
         after = replace(before, **values)
         if after == before:
             return before

@@ -239,10 +239,7 @@ async def preview(
     """
     async with database.read() as connection:
         before = await require_occurrence(connection, all_series, key, now)
-        told_cancelled = await _was_told_cancelled(connection, key)
-        recorded = await meeting_records.resolve(connection, before, change.record)
-        after = _changed(before, change, recorded, now=now, told_cancelled=told_cancelled)
-        amended = Amended(before, after, recorded.changed)
+        amended, _ = await foresee(connection, before, change, now=now)
         if to_tell and amended.changed:
             _require_useful(amended.after, _useful_until(amended.after, before), to_tell)
         return amended
@@ -292,14 +289,12 @@ async def amend_in(
     by: Actor = SERVICE,
 ) -> Amended:
     """Change an occurrence as `amend` does, within a transaction."""
-    told_cancelled = await _was_told_cancelled(connection, before.key)
-    recorded = await meeting_records.resolve(connection, before, change.record)
+    amended, recorded = await foresee(connection, before, change, now=now)
     if record_revision not in (None, recorded.before.revision):
         raise _changed_meanwhile(before)
-    after = _changed(before, change, recorded, now=now, told_cancelled=told_cancelled)
-    amended = Amended(before, after, recorded.changed)
     if not amended.saved:
         return amended
+    after = amended.after
     await store_occurrence(connection, all_series[before.series], before, now)
     if amended.changed:
         await occurrences.amend(connection, after)
@@ -312,6 +307,16 @@ async def amend_in(
     await service_state.note_change(connection)
     await _record_change(connection, by, amended, recorded, reason, now)
     return amended
+
+
+async def foresee(
+    connection: AsyncConnection, before: Occurrence, change: Change, *, now: datetime
+) -> tuple[Amended, Recorded]:
+    """Return what a change would make of an occurrence and of its record. Raises Refused if it is not possible."""
+    told_cancelled = await _was_told_cancelled(connection, before.key)
+    recorded = await meeting_records.resolve(connection, before, change.record)
+    after = _changed(before, change, recorded, now=now, told_cancelled=told_cancelled)
+    return Amended(before, after, recorded.changed), recorded
 
 
 def _require_revision(occurrence: Occurrence, revision: int | None) -> None:

@@ -16,14 +16,15 @@ from scheduler.domain.zone import city, zone_tab_zones
 
 LARGEST_FORM = 64 * 1024
 LARGEST_UPLOAD = 5 * 1024 * 1024
-UPLOAD_PATHS = frozenset({"/convenor/members/import"})
+UPLOAD_PATHS = frozenset({"/convenor/members/import", "/convenor/archive/import"})
 """The paths to which a convenor may send a file."""
 
 LARGEST_WORDS = 2 * 1024 * 1024
-WORDS_PATHS = ("/convenor/notices/", "/convenor/drafts/")
-"""How the paths begin to which the text of a notice is sent. A text that is too long is shown again, not lost."""
+WORDS_PATHS = ("/convenor/notices/", "/convenor/drafts/", "/convenor/meetings/", "/convenor/themes/")
+"""How the paths begin to which the text of a notice, or the summary of a meeting, is sent. A text that is too long is
+shown again, not lost."""
 
-_MAX_FIELDS = 100
+_MAX_FIELDS = 400
 _LONGEST_NUMBER = 18
 
 

@@ -176,7 +176,7 @@ def test_a_programme_is_taken_row_by_row_and_its_bad_rows_are_told(command: Comm
     done = command("occurrence", "import", "programme.csv")
     assert done.code == 1
     assert "1 meeting changed, 1 unchanged" in done.out
-    assert [line.partition(": ")[2][:6] for line in done.err.splitlines()[1:3]] == ["line 5", "line 3"]
+    assert [line.partition(": ")[2][:6] for line in done.err.splitlines()[1:3]] == ["line 3", "line 5"]
     assert meeting(command)[2] == "Größe"
     assert notices(command) == []
 

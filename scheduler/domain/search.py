@@ -19,7 +19,7 @@ _UNDECOMPOSED = str.maketrans(
 # Scripts without spaces between words: each character is a word.
 _WITHOUT_SPACES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_WITHOUT_SPACES}]|[^\W_{_WITHOUT_SPACES}]+")
-_WRITTEN = re.compile(rf"[{_WITHOUT_SPACES}]|(?:(?![{_WITHOUT_SPACES}])[^\W_]|(?<=\w)[\u0300-\u036f])+")
+_WITHOUT_SPACES_ONE = re.compile(f"[{_WITHOUT_SPACES}]")
 
 
 def search_words(text: str) -> list[str]:
@@ -104,10 +104,29 @@ def passage(text: str, terms: Collection[str], *, length: int = 240) -> list[Par
 
 
 def _matches(text: str, terms: Collection[str]) -> Iterator[tuple[int, int]]:
-    beginnings = tuple(terms)
-    for match in _WRITTEN.finditer(text) if beginnings else ():
-        if any(word.startswith(beginnings) for word in search_words(match[0])):
-            yield match.start(), match.end()
+    """Yield where each word begins and ends that begins with one of `terms`."""
+    if not terms:
+        return
+    pattern = "|".join(
+        re.escape(term) if _WITHOUT_SPACES_ONE.fullmatch(term) else rf"(?<![^\W_]){re.escape(term)}[^\W_]*"
+        for term in sorted(terms, key=len, reverse=True)
+    )
+    folded, places = _folded_in_place(text)
+    for match in re.finditer(pattern, folded):
+        start, end = match.span()
+        yield (start, end) if places is None else (places[start], places[end - 1] + 1)
+
+
+def _folded_in_place(text: str) -> tuple[str, Sequence[int] | None]:
+    """Return a text as it is searched, and for each of its characters the place in `text`; None: it is the same."""
+    if text.isascii():
+        return text.lower(), None
+    folded, places = [], list[int]()
+    for place, char in enumerate(text):
+        plain = _folded(char)
+        folded.append(plain)
+        places += [place] * len(plain)
+    return "".join(folded), places
 
 
 def as_text(words: Iterable[str]) -> str:

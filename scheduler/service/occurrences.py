@@ -790,18 +790,16 @@ async def _require_free(
     connection: AsyncConnection, series: Series, extra: Occurrence, now: datetime
 ) -> None:
     """Raise Refused if the series already has a meeting at that instant, even a cancelled one."""
-    existing = {
-        occurrence.key: occurrence
-        for occurrence in await occurrences.all_occurrences(connection, series=series.slug)
-    }
-    if extra.key in existing:
-        raise _taken(f"{extra.key} exists already", existing[extra.key])
+    if existing := await occurrences.occurrence_by_key(connection, extra.key):
+        raise _taken(f"{extra.key} exists already", existing)
+    held_then = await occurrences.occurrence_at(connection, series.slug, extra.starts)
     key_by_rule = f"{series.slug}/{extra.date}"
-    if key_by_rule not in existing and series.gives(extra.date):
-        existing[key_by_rule] = series.occurrence(extra.date, now)
-    for occurrence in existing.values():
-        if occurrence.starts == extra.starts:
-            raise _taken(f"{occurrence.key} is held at that time already", occurrence)
+    if held_then is None and series.gives(extra.date):
+        by_rule = series.occurrence(extra.date, now)
+        is_stored = await occurrences.occurrence_by_key(connection, key_by_rule) is not None
+        held_then = by_rule if by_rule.starts == extra.starts and not is_stored else None
+    if held_then:
+        raise _taken(f"{held_then.key} is held at that time already", held_then)
 
 
 def _taken(message: str, occurrence: Occurrence) -> Refused:

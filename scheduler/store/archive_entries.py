@@ -5,7 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, column, delete, func, insert, select, table, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    column,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    table,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.search import forms
@@ -96,21 +108,16 @@ def _words(texts: Iterable[str]) -> set[str]:
 async def _count(connection: AsyncConnection, *, added: set[str], removed: set[str]) -> None:
     vocabulary = archive_words
     # In one order, so that two transactions do not wait for each other.
-    for some in _batches(sorted(added)):
-        statement = insert_into(connection, vocabulary).values(
-            [{"word": word, "entries": 1} for word in some]
-        )
+    if added:
         await connection.execute(
-            statement.on_conflict_do_update(
+            insert_into(connection, vocabulary).on_conflict_do_update(
                 index_elements=[vocabulary.c.word], set_={"entries": vocabulary.c.entries + 1}
-            )
+            ),
+            [{"word": word, "entries": 1} for word in sorted(added)],
         )
-    misspelt = [(form, word) for word in sorted(added) for form in sorted(forms(word))]
-    for pairs in _batches(misspelt):
         await connection.execute(
-            insert_into(connection, archive_misspellings)
-            .values([{"form": form, "word": word} for form, word in pairs])
-            .on_conflict_do_nothing()
+            insert_into(connection, archive_misspellings).on_conflict_do_nothing(),
+            [{"form": form, "word": word} for word in sorted(added) for form in sorted(forms(word))],
         )
     for some in _batches(sorted(removed)):
         is_one = vocabulary.c.word.in_(some)
@@ -199,30 +206,25 @@ _INDEX = table("archive_search", column("rowid"))
 """The full-text index on SQLite."""
 
 
-def _matching(connection: AsyncConnection, groups: Sequence[Sequence[str]]) -> tuple[Any, Any, Any]:
-    """Return what to select from, the condition, and what to sort by, for texts that have a word of each group.
-
-    A word that ends with * stands for those that begin with it. Words have only letters and digits.
-    """
+def _matches(connection: AsyncConnection, groups: Sequence[Sequence[str]]) -> Any:
+    """Return the query for the number and rank, the best first, of the texts that have a word of each group."""
     if connection.dialect.name == "sqlite":
         query = " AND ".join(
             "(" + " OR ".join(f'"{word.rstrip("*")}"{"*" * word.endswith("*")}' for word in group) + ")"
             for group in groups
         )
-        return (
-            _INDEX.join(archive_entries, archive_entries.c.number == _INDEX.c.rowid),
-            text("archive_search MATCH :query").bindparams(query=query),
-            text("bm25(archive_search, 8.0, 6.0, 4.0, 1.0)"),
-        )
+        rank = literal_column("bm25(archive_search, 8.0, 6.0, 4.0, 1.0)", Float)
+        matching = text("archive_search MATCH :query").bindparams(query=query)
+        found = select(_INDEX.c.rowid.label("number"), rank.label("rank")).where(matching)
+        # Else SQLite may search the index once for each entry.
+        return found.cte("matches").prefix_with("MATERIALIZED")
     query = " & ".join(
         "(" + " | ".join(f"'{word.rstrip('*')}'{':*' * word.endswith('*')}" for word in group) + ")"
         for group in groups
     )
-    return (
-        archive_entries,
-        text("archive_entries.vector @@ CAST(:query AS tsquery)").bindparams(query=query),
-        text("ts_rank(archive_entries.vector, CAST(:query AS tsquery)) DESC"),
-    )
+    rank = literal_column("-ts_rank(archive_entries.vector, CAST(:query AS tsquery))", Float)
+    matching = text("archive_entries.vector @@ CAST(:query AS tsquery)").bindparams(query=query)
+    return select(archive_entries.c.number, rank.label("rank")).where(matching).cte("matches")
 
 
 async def search(
@@ -235,23 +237,23 @@ async def search(
 ) -> tuple[list[Listed], int]:
     """Return the meetings of the archive that have a word of each group, the best first, and how many there are.
 
-    A word that ends with * stands for all that begin with it.
+    A word that ends with * stands for all that begin with it. Words have only letters and digits.
     """
-    entries = archive_entries
-    source, condition, rank = _matching(connection, groups)
-    matching = [condition, *_conditions(wanted)]
-    total = await connection.scalar(select(func.count()).select_from(source).where(*matching)) or 0
-    if not total:
-        return [], 0
+    entries, matches = archive_entries, _matches(connection, groups)
     query = (
-        select(entries.c.occurrence, entries.c.changed_at, entries.c.excerpt)
-        .select_from(source)
-        .where(*matching)
-        .order_by(rank, entries.c.starts.desc(), entries.c.occurrence)
-        .limit(most)
-        .offset(skip)
+        select(
+            entries.c.occurrence, entries.c.changed_at, entries.c.excerpt, func.count().over().label("total")
+        )
+        .join(matches, matches.c.number == entries.c.number)
+        .where(*_conditions(wanted))
+        .order_by(matches.c.rank, entries.c.starts.desc(), entries.c.occurrence)
     )
-    return [_listed(row) for row in await connection.execute(query)], total
+    rows = (await connection.execute(query.limit(most).offset(skip))).all()
+    if not rows and skip:
+        # The page does not exist, but there may be others.
+        rows = (await connection.execute(query.limit(1))).all()
+        return [], rows[0].total if rows else 0
+    return [_listed(row) for row in rows], rows[0].total if rows else 0
 
 
 async def similar_words(connection: AsyncConnection, word: str) -> list[tuple[str, int]]:

@@ -227,6 +227,13 @@ async def occurrences_by_key(connection: AsyncConnection, keys: Sequence[str]) -
     return found
 
 
+async def occurrence_at(connection: AsyncConnection, series: str, starts: datetime) -> Occurrence | None:
+    """Return a stored occurrence of a series that starts at an instant."""
+    query = select(occurrences).where(occurrences.c.series == series, occurrences.c.starts == starts)
+    row = (await connection.execute(query.limit(1))).first()
+    return _read(row) if row else None
+
+
 async def at_revision(connection: AsyncConnection, key: str, revision: int) -> Occurrence | None:
     """Return the occurrence as it was at a revision."""
     state = await connection.scalar(

@@ -66,7 +66,12 @@ class Speaker:
     @property
     def text(self) -> str:
         """The name, role and organisation in one line."""
-        return ", ".join(filter(None, (self.name, self.role, self.organisation)))
+        return ", ".join(filter(None, (self.name, self.about)))
+
+    @property
+    def about(self) -> str:
+        """The role and organisation."""
+        return ", ".join(filter(None, (self.role, self.organisation)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +95,14 @@ class Material:
         return ": ".join(filter(None, (self.title, self.link)))
 
     @property
+    def host(self) -> str:
+        """The site that it is on."""
+        return (urlsplit(self.link).hostname or "").removeprefix("www.")
+
+    @property
     def words(self) -> str:
-        """What to call it on a page: its title, or its kind and the site it is on."""
-        if self.title:
-            return self.title
-        host = (urlsplit(self.link).hostname or "").removeprefix("www.")
-        return host if self.kind is MaterialKind.OTHER else f"{self.kind.capitalize()} ({host})"
+        """What to call it on a page: its title, or its kind, or the site that it is on."""
+        return self.title or (self.host if self.kind is MaterialKind.OTHER else self.kind.capitalize())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.delivery.compose.markdown import as_text
+from scheduler.delivery.compose.markdown import as_words
 from scheduler.domain import search
 from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.errors import Refused
@@ -221,7 +221,7 @@ async def enter(
     if occurrence.cancelled or not (any(texts) or has_record):
         await archive_entries.remove(connection, occurrence.key)
         return
-    excerpt = "\n\n".join(filter(None, (as_text(record.summary), as_text(record.insights))))
+    excerpt = "\n".join(filter(None, (as_words(record.summary), as_words(record.insights))))
     names = [
         *(speaker.text for speaker in record.speakers),
         *(() if record.speakers else (occurrence.speakers,)),

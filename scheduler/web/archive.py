@@ -165,14 +165,17 @@ def section_html(words: str) -> str:
 
 def _entry_view(site: Site, past: PastMeeting, terms: Sequence[str] = ()) -> EntryView:
     occurrence = past.occurrence
-    names = "; ".join(speaker.text for speaker in past.record.speakers) or occurrence.speakers
+    names = ", ".join(
+        f"{speaker.name} ({speaker.about})" if speaker.about else speaker.name
+        for speaker in past.record.speakers
+    )
     return EntryView(
         url=meeting_url(occurrence),
         day=_day(occurrence, month_only=past.record.month_only),
         iso=f"{occurrence.home_date:%Y-%m}" if past.record.month_only else f"{occurrence.home_date}",
         title=site.by_slug[occurrence.series].title,
         topic=marked(occurrence.topic, terms),
-        names=marked(names, terms),
+        names=marked(names or occurrence.speakers, terms),
         passage=passage(past.excerpt or occurrence.description, terms, length=_EXCERPT),
         themes=past.themes,
         materials=past.record.materials,

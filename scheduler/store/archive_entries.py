@@ -8,16 +8,19 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Float,
+    cast,
     column,
     delete,
     func,
     insert,
+    literal,
     literal_column,
     select,
     table,
     text,
     update,
 )
+from sqlalchemy.dialects.postgresql import TSQUERY, TSVECTOR
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.search import forms
@@ -213,18 +216,19 @@ def _matches(connection: AsyncConnection, groups: Sequence[Sequence[str]]) -> An
             "(" + " OR ".join(f'"{word.rstrip("*")}"{"*" * word.endswith("*")}' for word in group) + ")"
             for group in groups
         )
-        rank = literal_column("bm25(archive_search, 8.0, 6.0, 4.0, 1.0)", Float)
+        best_first: ColumnElement[float] = literal_column("bm25(archive_search, 8.0, 6.0, 4.0, 1.0)", Float)
         matching = text("archive_search MATCH :query").bindparams(query=query)
-        found = select(_INDEX.c.rowid.label("number"), rank.label("rank")).where(matching)
+        found = select(_INDEX.c.rowid.label("number"), best_first.label("rank")).where(matching)
         # Else SQLite may search the index once for each entry.
         return found.cte("matches").prefix_with("MATERIALIZED")
     query = " & ".join(
         "(" + " | ".join(f"'{word.rstrip('*')}'{':*' * word.endswith('*')}" for word in group) + ")"
         for group in groups
     )
-    rank = literal_column("-ts_rank(archive_entries.vector, CAST(:query AS tsquery))", Float)
-    matching = text("archive_entries.vector @@ CAST(:query AS tsquery)").bindparams(query=query)
-    return select(archive_entries.c.number, rank.label("rank")).where(matching).cte("matches")
+    vector, wanted = literal_column("archive_entries.vector", TSVECTOR), cast(literal(query), TSQUERY)
+    best_first = -func.ts_rank(vector, wanted)
+    found = select(archive_entries.c.number, best_first.label("rank")).where(vector.op("@@")(wanted))
+    return found.cte("matches")
 
 
 async def search(

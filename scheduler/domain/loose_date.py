@@ -128,8 +128,8 @@ def _by_name(typed: str, text: str, year: int | None) -> When | None:
         full = _full_year(years[0].strip("'’"))
     elif len(others) == 2:
         full = _full_year(others.pop())
-    elif len(others) == 1 and year is None:
-        # `May-21` is how spreadsheets show a month.
+    elif len(others) == 1 and (year is None or int(others[0]) == year % 100):
+        # `May-21` is how spreadsheets show a month, also below a row with the year.
         full = _full_year(others.pop())
     elif year is not None:
         full = year

@@ -44,6 +44,7 @@ def test_a_time_a_year_from_above_and_the_first_of_a_month_are_understood() -> N
     assert read_when("20 May 2021, 6:30 pm").start == time(18, 30)
     assert read_when("2021-05-20 00:00:00").start is None, "a day as spreadsheets show it"
     assert read_when("May", year=2021).month == (2021, 5)
+    assert read_when("May-21", year=2021).days == (), "the year again, not a day"
     assert read_when("20 May", year=2021).days == (DAY,)
     assert read_when("2021-05-01", is_month=True).days == ()
 

@@ -85,7 +85,7 @@ def read_form(sent: Mapping[str, Sequence[str]], record: MeetingRecord) -> Recor
             require_prose(texts[name], "", longest=LONGEST_WORDS)
         except Refused as refusal:
             complaints[name] = _advice(refusal)
-    themes = tuple(sent.get("theme", ()))
+    themes = tuple(filter(None, sent.get("theme", ())))
     return RecordForm(
         speakers=[row for row in speaker_rows if any(row.values())],
         materials=[row for row in material_rows if any(row.values())],

@@ -3,7 +3,7 @@
 A meeting is in it when it is over, was not cancelled, and anything is recorded about it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,6 +23,10 @@ FEWEST_COUNTRIES = 3
 """From fewer, one could guess who was there."""
 
 IN_FEED = 30
+MOST_OF_SERIES = 60
+"""How many meetings of a year the page of a series lists."""
+
+_SHORTEST_BEGINNING = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,18 +73,15 @@ class Request:
     page: int = 1
 
 
-async def read_archive(
-    database: Database, all_series: Sequence[Series], asked: Request, *, now: datetime
-) -> ArchivePage | None:
+async def read_archive(database: Database, asked: Request, *, now: datetime) -> ArchivePage | None:
     """Return a page of the archive; None if there is no such theme, year or page.
 
     Without theme or search it is of a year, the latest if none is given. A search covers all years.
     """
-    wanted = _filter(all_series, now, theme=asked.theme)
+    wanted = Filter(over=now, theme=asked.theme)
     async with database.read() as connection:
-        used = await meeting_records.all_themes(connection)
-        themes = {one.item.slug: one.item for one in used}
-        if asked.theme and asked.theme not in themes:
+        theme = await meeting_records.theme_of(connection, asked.theme) if asked.theme else None
+        if asked.theme and theme is None:
             return None
         years, year = await archive_entries.years(connection, wanted), asked.year
         if year is not None and year not in years:
@@ -94,36 +95,24 @@ async def read_archive(
         else:
             if year is None and not asked.theme:
                 year = years[0] if years else None
-            wanted = _filter(all_series, now, theme=asked.theme, year=year)
+            wanted = Filter(over=now, theme=asked.theme, year=year)
             total = await archive_entries.count(connection, wanted)
             listed = await archive_entries.listed(connection, wanted, most=PAGE, skip=skip)
         pages = max(1, -(-total // PAGE))
         if not 1 <= asked.page <= pages:
             return None
         return ArchivePage(
-            meetings=await _meetings(connection, listed, themes),
+            meetings=await _meetings(connection, listed),
             page=asked.page,
             pages=pages,
             total=total,
             year=year,
             years=years,
-            theme=themes.get(asked.theme),
-            themes=[one.item for one in used if one.meetings],
+            theme=theme,
+            themes=[] if theme else await meeting_records.themes_in_use(connection),
             terms=terms,
             meant=meant,
         )
-
-
-def _filter(
-    all_series: Sequence[Series],
-    now: datetime,
-    *,
-    theme: str = "",
-    speaker: str = "",
-    year: int | None = None,
-) -> Filter:
-    slugs = [series.slug for series in all_series]
-    return Filter(over=now, series=slugs, year=year, theme=theme, speaker=speaker)
 
 
 async def _search(
@@ -131,12 +120,14 @@ async def _search(
 ) -> tuple[list[Listed], int, Sequence[str], str]:
     """Return what matches, how many do, the beginnings of words to mark, and what was meant if it was mistyped.
 
-    Each word that was typed must occur, or begin a word. If nothing matches, words that differ by a letter count too.
+    Each word that was typed must occur, or begin a word. If nothing matches, words that differ by a letter count
+    too.
     """
     words = search.query_words(typed)
     if not words:
         return [], 0, (), ""
-    groups = [[f"{word}*"] for word in words]
+    # So many words begin with one or two letters that they are searched for as they are first.
+    groups = [[f"{word}*" if len(word) >= _SHORTEST_BEGINNING else word] for word in words]
     found, total = await archive_entries.search(connection, groups, wanted, most=PAGE, skip=skip)
     if total:
         return found, total, words, ""
@@ -150,17 +141,17 @@ async def _search(
     return found, total, terms, meant if total else ""
 
 
-async def _meetings(
-    connection: AsyncConnection, listed: Sequence[Listed], themes: Mapping[str, Theme]
-) -> list[PastMeeting]:
+async def _meetings(connection: AsyncConnection, listed: Sequence[Listed]) -> list[PastMeeting]:
     keys = [one.key for one in listed]
     stored = await occurrences.occurrences_by_key(connection, keys)
     records = await meeting_records.records_of(connection, keys)
+    slugs = {slug for record in records.values() for slug in record.themes}
+    themes = await meeting_records.themes_by_slug(connection, slugs)
     return [
         PastMeeting(
             occurrence=stored[one.key],
             record=records[one.key],
-            themes=[themes[slug] for slug in records[one.key].themes if slug in themes],
+            themes=[themes[slug] for slug in records[one.key].themes],
             excerpt=one.excerpt,
             changed_at=one.changed_at,
         )
@@ -179,28 +170,24 @@ class Theirs:
     theme: Theme | None = None
 
 
-async def read_speaker(
-    database: Database, all_series: Sequence[Series], slug: str, *, page: int, now: datetime
-) -> Theirs | None:
+async def read_speaker(database: Database, slug: str, *, page: int, now: datetime) -> Theirs | None:
     """Return a speaker with their past meetings; None if none of them is in the archive, or there is no such page."""
     async with database.read() as connection:
         speaker = await meeting_records.speaker_of(connection, slug)
         if speaker is None:
             return None
-        wanted = _filter(all_series, now, speaker=slug)
+        wanted = Filter(over=now, speaker=slug)
         found = await _theirs(connection, wanted, page, speaker=speaker)
         return found if found and found.meetings else None
 
 
-async def read_theme(
-    database: Database, all_series: Sequence[Series], slug: str, *, page: int, now: datetime
-) -> Theirs | None:
+async def read_theme(database: Database, slug: str, *, page: int, now: datetime) -> Theirs | None:
     """Return a theme with its past meetings; None if there is no such theme or page."""
     async with database.read() as connection:
         theme = await meeting_records.theme_of(connection, slug)
         if theme is None:
             return None
-        return await _theirs(connection, _filter(all_series, now, theme=slug), page, theme=theme)
+        return await _theirs(connection, Filter(over=now, theme=slug), page, theme=theme)
 
 
 async def _theirs(
@@ -215,9 +202,8 @@ async def _theirs(
     if not 1 <= page <= pages:
         return None
     listed = await archive_entries.listed(connection, wanted, most=PAGE, skip=(page - 1) * PAGE)
-    themes = {one.item.slug: one.item for one in await meeting_records.all_themes(connection)}
     return Theirs(
-        meetings=await _meetings(connection, listed, themes),
+        meetings=await _meetings(connection, listed),
         page=page,
         pages=pages,
         speaker=speaker,
@@ -237,19 +223,17 @@ class MeetingDetails:
     later: Occurrence | None = None
 
 
-async def read_details(
-    database: Database, all_series: Sequence[Series], occurrence: Occurrence, *, now: datetime
-) -> MeetingDetails:
+async def read_details(database: Database, occurrence: Occurrence, *, now: datetime) -> MeetingDetails:
     """Return what is recorded about a meeting, and for one that is over the numbers and neighbours."""
     async with database.read() as connection:
         record = await meeting_records.record_of(connection, occurrence.key)
-        themes = {one.item.slug: one.item for one in await meeting_records.all_themes(connection)}
-        of_meeting = [themes[slug] for slug in record.themes if slug in themes]
+        themes = await meeting_records.themes_by_slug(connection, record.themes)
+        of_meeting = [themes[slug] for slug in record.themes]
         if occurrence.ends > now:
             return MeetingDetails(record=record, themes=of_meeting)
         countries = await meeting_records.count_countries(connection, occurrence.key)
         near = await archive_entries.neighbours(
-            connection, _filter(all_series, now), starts=occurrence.starts, key=occurrence.key
+            connection, Filter(over=now), starts=occurrence.starts, key=occurrence.key
         )
         stored = await occurrences.occurrences_by_key(connection, [key for key in near if key])
     return MeetingDetails(
@@ -264,23 +248,20 @@ async def read_details(
 async def series_archive(
     database: Database, series: Series, *, year: int | None, now: datetime
 ) -> tuple[list[int], list[PastMeeting]] | None:
-    """Return the years in which a series has meetings in the archive, and those of a year, at most a page; None if
-    there is none in that year."""
+    """Return the years in which a series has meetings in the archive, and those of a year, at most MOST_OF_SERIES;
+    None if there is none in that year."""
     async with database.read() as connection:
-        years = await archive_entries.years(connection, _filter([series], now))
+        years = await archive_entries.years(connection, Filter(over=now, series=series.slug))
         if year is not None and year not in years:
             return None
         shown = year if year is not None else next(iter(years), None)
-        wanted = _filter([series], now, year=shown)
-        listed = await archive_entries.listed(connection, wanted, most=10 * PAGE) if years else []
-        return years, await _meetings(connection, listed, {})
+        wanted = Filter(over=now, series=series.slug, year=shown)
+        listed = await archive_entries.listed(connection, wanted, most=MOST_OF_SERIES) if years else []
+        return years, await _meetings(connection, listed)
 
 
-async def latest(
-    database: Database, all_series: Sequence[Series], *, now: datetime, most: int = IN_FEED
-) -> list[PastMeeting]:
+async def latest(database: Database, *, now: datetime, most: int = IN_FEED) -> list[PastMeeting]:
     """Return the latest meetings of the archive, the newest first."""
     async with database.read() as connection:
-        listed = await archive_entries.listed(connection, _filter(all_series, now), most=most)
-        themes = {one.item.slug: one.item for one in await meeting_records.all_themes(connection)}
-        return await _meetings(connection, listed, themes)
+        listed = await archive_entries.listed(connection, Filter(over=now), most=most)
+        return await _meetings(connection, listed)

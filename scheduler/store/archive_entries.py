@@ -66,10 +66,10 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which meetings of the archive: those that ended by `over`, of some `series`, a `year`, a `theme`, a `speaker`."""
+    """Which meetings of the archive: those that ended by `over`, of one `series`, a `year`, a `theme`, a `speaker`."""
 
     over: datetime
-    series: Sequence[str]
+    series: str = ""
     year: int | None = None
     theme: str = ""
     speaker: str = ""
@@ -137,7 +137,9 @@ def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
 
 def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
     entries = archive_entries
-    conditions = [entries.c.ends <= wanted.over, entries.c.series.in_(wanted.series)]
+    conditions = [entries.c.ends <= wanted.over]
+    if wanted.series:
+        conditions.append(entries.c.series == wanted.series)
     if wanted.year is not None:
         conditions.append(entries.c.year == wanted.year)
     if wanted.theme:
@@ -244,10 +246,9 @@ async def search(
     A word that ends with * stands for all that begin with it. Words have only letters and digits.
     """
     entries, matches = archive_entries, _matches(connection, groups)
+    # Sorting texts takes longer than finding them: only keys are sorted.
     query = (
-        select(
-            entries.c.occurrence, entries.c.changed_at, entries.c.excerpt, func.count().over().label("total")
-        )
+        select(entries.c.occurrence, func.count().over().label("total"))
         .join(matches, matches.c.number == entries.c.number)
         .where(*_conditions(wanted))
         .order_by(matches.c.rank, entries.c.starts.desc(), entries.c.occurrence)
@@ -257,7 +258,13 @@ async def search(
         # The page does not exist, but there may be others.
         rows = (await connection.execute(query.limit(1))).all()
         return [], rows[0].total if rows else 0
-    return [_listed(row) for row in rows], rows[0].total if rows else 0
+    keys = [row.occurrence for row in rows]
+    texts = select(entries.c.occurrence, entries.c.changed_at, entries.c.excerpt)
+    found = {
+        row.occurrence: _listed(row)
+        for row in await connection.execute(texts.where(entries.c.occurrence.in_(keys)))
+    }
+    return [found[key] for key in keys], rows[0].total if rows else 0
 
 
 async def similar_words(connection: AsyncConnection, word: str) -> list[tuple[str, int]]:

@@ -270,6 +270,21 @@ async def all_themes(connection: AsyncConnection) -> list[Used]:
     return [Used(_theme(row), row.meetings) for row in await connection.execute(query)]
 
 
+async def themes_by_slug(connection: AsyncConnection, slugs: Collection[str]) -> dict[str, Theme]:
+    """Return some themes by slug."""
+    if not slugs:
+        return {}
+    query = select(themes).where(themes.c.slug.in_(sorted(slugs)))
+    return {row.slug: _theme(row) for row in await connection.execute(query)}
+
+
+async def themes_in_use(connection: AsyncConnection) -> list[Theme]:
+    """Return the themes that any meeting has, by name."""
+    is_used = exists().where(meeting_themes.c.theme == themes.c.slug)
+    query = select(themes).where(is_used).order_by(themes.c.name_key, themes.c.slug)
+    return [_theme(row) for row in await connection.execute(query)]
+
+
 async def theme_of(connection: AsyncConnection, slug: str) -> Theme | None:
     """Return the theme with a slug."""
     return await _one_theme(connection, themes.c.slug == slug)

@@ -181,6 +181,8 @@ occurrences = Table(
     CheckConstraint("ends > starts", name="ends_after_start"),
     CheckConstraint("sequence <= revision", name="sequence_within_revision"),
     Index(None, "series", "starts"),
+    Index(None, "series", "date"),
+    Index(None, "ends"),
 )
 
 revisions = Table(
@@ -287,9 +289,10 @@ archive_entries = Table(
     Column("names", Text, nullable=False, comment="of speakers and themes"),
     Column("titles", Text, nullable=False, comment="of materials"),
     Column("words", Text, nullable=False, comment="of summary, insights and description"),
-    Index(None, "year", "starts"),
+    # The years are read from these two indexes alone.
+    Index(None, "year", "starts", "ends"),
+    Index(None, "series", "year", "starts", "ends"),
     Index(None, "starts"),
-    Index(None, "series", "year", "starts"),
     sqlite_autoincrement=True,
     comment="The meetings in the archive: those that are not cancelled and have anything recorded",
 )

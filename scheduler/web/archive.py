@@ -48,7 +48,6 @@ async def archive(request: Request) -> Response:
     theme = request.query_params.get("theme", "")
     page = await service.read_archive(
         site.database,
-        site.series,
         service.Request(
             year=asked_number(request, "year"),
             theme=theme,
@@ -76,7 +75,7 @@ async def speaker(request: Request) -> Response:
     """Show a speaker, with their past meetings."""
     site, slug = site_of(request), request.path_params["speaker"]
     page = await service.read_speaker(
-        site.database, site.series, slug, page=asked_number(request, "page") or 1, now=site.clock.now()
+        site.database, slug, page=asked_number(request, "page") or 1, now=site.clock.now()
     )
     return _theirs(request, f"/speakers/{quote(slug)}", page)
 
@@ -85,7 +84,7 @@ async def theme(request: Request) -> Response:
     """Show a theme, with its past meetings."""
     site, slug = site_of(request), request.path_params["theme"]
     page = await service.read_theme(
-        site.database, site.series, slug, page=asked_number(request, "page") or 1, now=site.clock.now()
+        site.database, slug, page=asked_number(request, "page") or 1, now=site.clock.now()
     )
     return _theirs(request, f"/themes/{quote(slug)}", page)
 
@@ -109,7 +108,7 @@ def _theirs(request: Request, path: str, page: service.Theirs | None) -> Respons
 async def past_meeting(request: Request, occurrence: Occurrence, *, view: object, query: str) -> Response:
     """Show a meeting that was held. `view` is its MeetingView, and `query` keeps the time zone that was chosen."""
     site = site_of(request)
-    details = await service.read_details(site.database, site.series, occurrence, now=site.clock.now())
+    details = await service.read_details(site.database, occurrence, now=site.clock.now())
     record = details.record
     series = site.by_slug[occurrence.series]
     return render_page(
@@ -137,7 +136,7 @@ async def atom(request: Request) -> Response:
     site = site_of(request)
 
     async def make() -> bytes:
-        meetings = await service.latest(site.database, site.series, now=site.clock.now())
+        meetings = await service.latest(site.database, now=site.clock.now())
         return atom_feed(meetings, site.by_slug, site.community, empty=site.feed_cache.started)
 
     return CalendarResponse(await site.feed_cache.archive_feed("/archive.atom", "application/atom+xml", make))
@@ -148,7 +147,7 @@ async def json(request: Request) -> Response:
     site = site_of(request)
 
     async def make() -> bytes:
-        meetings = await service.latest(site.database, site.series, now=site.clock.now())
+        meetings = await service.latest(site.database, now=site.clock.now())
         return json_feed(meetings, site.by_slug, site.community)
 
     return CalendarResponse(

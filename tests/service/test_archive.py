@@ -57,7 +57,6 @@ async def change(installation: Installation, key: str, **values: object) -> None
 async def look(installation: Installation, **asked: object) -> ArchivePage:
     page = await read_archive(
         installation.database,
-        installation.series,
         Request(**asked),  # type: ignore[arg-type]
         now=installation.clock.now(),
     )
@@ -136,7 +135,7 @@ async def test_speakers_and_themes_are_merged_and_removed_and_each_act_is_in_the
     await meeting_records.merge_speakers(database, kept="Bo Ray", other="b-ray", now=NOW)
     (bo,) = await meeting_records.list_speakers(database)
     assert (bo.item.text, bo.meetings) == ("Bo Ray, poet", 2)
-    theirs = await read_speaker(database, installation.series, "bo-ray", page=1, now=NOW)
+    theirs = await read_speaker(database, "bo-ray", page=1, now=NOW)
     assert theirs and [past.occurrence.key for past in theirs.meetings] == [JULY, MAY]
     with pytest.raises(Refused, match="is a theme of 2 meetings"):
         await meeting_records.remove_theme(database, "language", now=NOW)
@@ -186,7 +185,7 @@ async def test_countries_are_counted_from_three_on_and_nobody_is_named(installat
         async with installation.database.read() as connection:
             meeting = await occurrences.occurrence_by_key(connection, MAY)
         assert meeting
-        return (await read_details(installation.database, installation.series, meeting, now=NOW)).countries
+        return (await read_details(installation.database, meeting, now=NOW)).countries
 
     assert await countries() == 0
     await installation.answer("Cy", MAY, "maybe")
@@ -217,7 +216,6 @@ async def test_pages_hold_twenty_and_there_is_none_after_the_last(installation: 
     for asked in ({"typed": "tea", "page": 4}, {"year": 2019}, {"theme": "x"}, {"year": 2022, "page": 2}):
         page = await read_archive(
             installation.database,
-            installation.series,
             Request(**asked),
             now=NOW + timedelta(days=1),
         )

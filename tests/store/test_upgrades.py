@@ -191,7 +191,7 @@ async def test_the_texts_of_meetings_are_recorded_and_found_and_stay_as_they_wer
     async with database.read() as connection:
         (meeting,) = await occurrences.all_occurrences(connection)
         record = await meeting_records.record_of(connection, meeting.key)
-        over = Filter(over=meeting.ends, series=[meeting.series])
+        over = Filter(over=meeting.ends, series=meeting.series)
         found = await archive_entries.search(connection, [["clean*"], ["ray*"]], over, most=5)
         similar = await archive_entries.similar_words(connection, "langage")
     await database.close()

@@ -35,6 +35,8 @@ def upgrade() -> None:
             comment="an extra that was added for the archive: nobody is mailed about it",
         ),
     )
+    op.create_index("ix_occurrences_ends", "occurrences", ["ends"])
+    op.create_index("ix_occurrences_series_date", "occurrences", ["series", "date"])
     op.create_table(
         "speakers",
         sa.Column("id", number, autoincrement=True, nullable=False),
@@ -146,9 +148,11 @@ def _create_archive(number: sa.types.TypeEngine[int]) -> None:
         sqlite_autoincrement=True,
         comment="The meetings in the archive: those that are not cancelled and have anything recorded",
     )
-    op.create_index("ix_archive_entries_year", "archive_entries", ["year", "starts"])
+    op.create_index("ix_archive_entries_year_starts_ends", "archive_entries", ["year", "starts", "ends"])
     op.create_index("ix_archive_entries_starts", "archive_entries", ["starts"])
-    op.create_index("ix_archive_entries_series", "archive_entries", ["series", "year", "starts"])
+    op.create_index(
+        "ix_archive_entries_series_year_starts_ends", "archive_entries", ["series", "year", "starts", "ends"]
+    )
     op.create_table(
         "archive_words",
         sa.Column("word", sa.String(length=60), nullable=False),

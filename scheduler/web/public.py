@@ -26,10 +26,13 @@ from scheduler.service.schedule import (
     unmoved,
 )
 from scheduler.web.brand import stylesheet
+from scheduler.web.countries import countries_view
 from scheduler.web.feeds import webcal_url
 from scheduler.web.forms import zones
 from scheduler.web.outbox import is_shown
+from scheduler.web.pictures import SAFE_SVG
 from scheduler.web.security import PAGE_POLICY
+from scheduler.web.sharing import community_sharing, meeting_sharing
 from scheduler.web.site import Site, render_page, site_of
 
 LISTED_AHEAD = timedelta(days=365)
@@ -41,8 +44,6 @@ FEWEST_MEMBERS_SHOWN = 10
 """In a smaller community, the number of members could tell who they are."""
 _LONGEST_ZONE = 60
 _UNCHANGING = {"Cache-Control": "public, max-age=31536000, immutable"}
-_SAFE_PICTURE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
-"""An SVG file may contain scripts and load other files; these rules prevent both if it is opened by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +126,11 @@ async def home(request: Request) -> Response:
         ],
         members=f"{schedule.members:,}" if schedule.members >= FEWEST_MEMBERS_SHOWN else "",
         countries=schedule.countries,
+        where=await countries_view(request),
         feed_url=site.community.feed_url,
         subscribe_url=webcal_url(site.community.feed_url),
         shows_outbox=is_shown(request),
+        **community_sharing(site),
         # The link to the outbox is shown only on this machine, so the page must not be cached.
         headers={"Cache-Control": "no-store"} if site.shows_outbox else None,
     )
@@ -185,6 +188,7 @@ async def meeting(request: Request) -> Response:
         chosen=chosen,
         zones=zones(),
         several=len(site.series) > 1,
+        **meeting_sharing(site, occurrence, now),
     )
 
 
@@ -315,7 +319,7 @@ async def logo(request: Request) -> Response:
     found = site_of(request).logo
     if not found:
         raise HTTPException(404)
-    return Response(found.content, media_type=found.media_type, headers=_SAFE_PICTURE)
+    return Response(found.content, media_type=found.media_type, headers=SAFE_SVG)
 
 
 def shown_time(templates: Environment, occurrence: Occurrence, series: Series, zone: str) -> str:

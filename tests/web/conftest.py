@@ -64,7 +64,14 @@ def make_app(installation: Installation, metrics: Metrics | None = None, **optio
 
 async def settle(app: Starlette) -> None:
     """Wait for what the pages compute in the background."""
-    for kept in (app.state.figures, app.state.duplicates, app.state.numbers, *app.state.places.values()):
+    state = app.state
+    for kept in (
+        state.figures,
+        state.duplicates,
+        state.numbers,
+        state.countries,
+        *state.places.values(),
+    ):
         await kept.settle()
 
 

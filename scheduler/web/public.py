@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from html import escape
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, TemplateError
@@ -14,6 +15,7 @@ from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import LocalTime, format_rule, local_time
 from scheduler.domain.occurrence import Occurrence, Series, Status
+from scheduler.domain.palette import DEFAULT_ACCENT, palette_of, require_accent
 from scheduler.domain.zone import city, require_zone
 from scheduler.service.retention import RETURNS_KEPT
 from scheduler.service.schedule import (
@@ -137,21 +139,59 @@ async def home(request: Request) -> Response:
 
 
 async def embed(request: Request) -> Response:
-    """Show the next meeting as a small card, for a frame on another site."""
+    """Show the next meeting as a card, for a frame on another site. `?theme=` and `?accent=` choose its colours."""
     site, chosen = site_of(request), _zone_choice(request)
     now = site.clock.now()
+    theme, accent = _card_colors(request)
     occurrence = await next_meeting(site.database, site.series, now=now)
+    colors = {"accent": accent[1:], "scheme": "" if theme == "auto" else theme}
     return render_page(
         request,
         "embed.html",
         next=_meeting_view(site, occurrence, chosen, now) if occurrence else None,
+        scheme=colors["scheme"],
+        colors_url="" if accent == DEFAULT_ACCENT else f"/theme.css?{urlencode(colors)}",
         headers={
             "Content-Security-Policy": PAGE_POLICY.replace(
-                "frame-ancestors 'none'", "frame-ancestors " + (site.embedded_by or "'none'")
+                "frame-ancestors 'none'", f"frame-ancestors 'self' {site.embedded_by}".rstrip()
             ),
             "Cross-Origin-Resource-Policy": "cross-origin",
         },
     )
+
+
+async def embed_code(request: Request) -> Response:
+    """Show the code that puts the card of the next meeting on another site, and the card."""
+    site = site_of(request)
+    theme, accent = _card_colors(request)
+    choice = {
+        **({"theme": theme} if theme != "auto" else {}),
+        **({"accent": accent[1:]} if accent != site.community.palette.light.accent else {}),
+    }
+    path = "/embed/next" + (f"?{urlencode(choice)}" if choice else "")
+    return render_page(
+        request,
+        "embed_code.html",
+        theme=theme,
+        accent=accent,
+        embedded_by=site.embedded_by,
+        card_path=path,
+        code=(
+            f'<iframe src="{escape(site.community.base_url + path)}" title="{escape(site.community.name)}" '
+            'width="100%" height="340" loading="lazy" style="border: 0; border-radius: 12px"></iframe>'
+        ),
+    )
+
+
+def _card_colors(request: Request) -> tuple[str, str]:
+    """Return the theme and the accent that the address asks for: `auto` and the community's, if it asks for none."""
+    theme = request.query_params.get("theme", "")
+    accent = "#" + request.query_params.get("accent", "").removeprefix("#")
+    try:
+        accent = require_accent(accent, "accent")
+    except Refused:
+        accent = site_of(request).community.palette.light.accent
+    return theme if theme in ("light", "dark") else "auto", accent
 
 
 async def next_meeting_page(request: Request) -> Response:
@@ -309,8 +349,12 @@ def _series_view(
 
 
 async def theme(request: Request) -> Response:
-    """Answer with the community's colours; other colours have another address."""
-    css = stylesheet(site_of(request).community.palette)
+    """Answer with the community's colours, or with those of a card on another site; each has an address."""
+    palette, scheme = site_of(request).community.palette, request.query_params.get("scheme", "")
+    _, accent = _card_colors(request)
+    if accent != palette.light.accent:
+        palette = palette_of(accent)
+    css = stylesheet(palette, scheme if scheme in ("light", "dark") else "")
     return Response(css, media_type="text/css", headers=_UNCHANGING)
 
 

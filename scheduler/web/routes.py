@@ -84,6 +84,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/calendar/{series}.ics", feeds.one_series, Access.ANYONE),
     Entry("/subscribe", feeds.subscribe, Access.ANYONE),
     Entry("/join", join.join, Access.ANYONE, _FORM),
+    Entry("/embed", public.embed_code, Access.ANYONE),
     Entry("/embed/next", public.embed, Access.ANYONE),
     Entry("/me", account.request_link, Access.ANYONE, _FORM),
     Entry("/privacy", public.privacy, Access.ANYONE),

@@ -44,6 +44,7 @@ async def installation(tmp_path: Path, copy_sqlite: CopyDatabase) -> AsyncIterat
 def make_app(installation: Installation, metrics: Metrics | None = None, **options: Any) -> Starlette:
     """The site of an installation."""
     options.setdefault("community", replace(COMMUNITY, links=LINKS))
+    options.setdefault("embedded_by", "https://www.example.org")
     return create_app(
         series=tuple(installation.series),
         policies=tuple(installation.policies),
@@ -55,7 +56,6 @@ def make_app(installation: Installation, metrics: Metrics | None = None, **optio
         templates=PAGES,
         retention=RETENTION,
         admits=False,
-        embedded_by="https://www.example.org",
         metrics=metrics,
         shows_outbox=True,
         **options,

@@ -8,7 +8,7 @@ from scheduler.domain.community import Community
 from scheduler.domain.localtime import HourCycle, LocalTime, format_rule, local_time
 from scheduler.domain.occurrence import Occurrence, Series, Status
 
-_ELSEWHERE = (
+_OTHER_ZONES = (
     "America/New_York",
     "Europe/Berlin",
     "Asia/Kolkata",
@@ -63,7 +63,7 @@ def meeting_card(
         mark=_MARKS[occurrence.status],
         day=home.day,
         time=f"{home.starts} to {home.ends} in {home.city} ({home.offset})",
-        elsewhere=_elsewhere(occurrence, series, cycle) if ahead else (),
+        elsewhere=elsewhere(occurrence, series, cycle=cycle) if ahead else (),
     )
 
 
@@ -80,11 +80,11 @@ def community_card(community: Community, series: tuple[Series, ...], *, cycle: H
     )
 
 
-def _elsewhere(occurrence: Occurrence, series: Series, cycle: HourCycle) -> tuple[str, ...]:
+def elsewhere(occurrence: Occurrence, series: Series, *, cycle: HourCycle) -> tuple[str, ...]:
     """Return the hour in some places around the world whose clocks differ from the home zone's and each other's."""
     home = local_time(occurrence, series, zone=occurrence.zone, cycle=cycle)
     shown: dict[str, LocalTime] = {}
-    for zone in _ELSEWHERE:
+    for zone in _OTHER_ZONES:
         local = local_time(occurrence, series, zone=zone, cycle=cycle)
         if local.offset != home.offset and len(shown) < _MOST_ELSEWHERE:
             shown.setdefault(local.offset, local)

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from scheduler.domain.card import elsewhere
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import LocalTime, format_rule, local_time
@@ -53,7 +54,7 @@ class MeetingView:
     """A meeting as the templates show it.
 
     `home` is its time in its own zone, `local` its time in the visitor's zone if that is another one, and `was` the
-    time in its own zone from which it was moved.
+    time in its own zone from which it was moved. `elsewhere` is the hour in other places, for one that is to come.
     """
 
     title: str
@@ -68,6 +69,7 @@ class MeetingView:
     home: LocalTime
     local: LocalTime | None
     was: LocalTime | None
+    elsewhere: Sequence[str]
     cancelled: bool
     begun: bool
     over: bool
@@ -324,6 +326,9 @@ def _meeting_view(site: Site, occurrence: Occurrence, chosen: ZoneChoice, now: d
         home=when(occurrence, occurrence.zone),
         local=when(occurrence, chosen.zone) if chosen.zone and chosen.zone != occurrence.zone else None,
         was=when(unmoved(occurrence), occurrence.zone) if occurrence.status is Status.MOVED else None,
+        elsewhere=()
+        if occurrence.ends <= now or occurrence.cancelled
+        else elsewhere(occurrence, series, cycle=cycle),
         cancelled=occurrence.cancelled,
         begun=occurrence.starts <= now,
         over=occurrence.ends <= now,

@@ -377,8 +377,8 @@ def shown_time(templates: Environment, occurrence: Occurrence, series: Series, z
     Raises Problem if the template has an error.
     """
     try:
-        moment: Callable[[LocalTime], str] = templates.get_template("_when.html").module.moment  # type: ignore[attr-defined]
-        return moment(local_time(occurrence, series, zone=zone, cycle="h23"))
+        hour: Callable[[LocalTime], str] = templates.get_template("_when.html").module.hour  # type: ignore[attr-defined]
+        return hour(local_time(occurrence, series, zone=zone, cycle="h23"))
     except TemplateError as error:
         raise Problem(f"templates/web/_when.html: {error}") from None
 

@@ -321,4 +321,4 @@ async def test_the_list_shows_past_meetings_or_those_of_one_series(
         found = (f'href="/convenor/meetings/{KEY}"' in page, "/convenor/meetings/rounds/2026-12-07" in page)
         assert found == shown, query
     past = (await ann.get("/convenor/meetings?past=1&series=rounds")).text
-    assert 'aria-current="page">Past' in past and "There is none." in past
+    assert 'aria-current="page">Past' in past and "There are no past meetings yet." in past

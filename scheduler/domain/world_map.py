@@ -29,7 +29,7 @@ def draw_map(countries: Collection[str], palette: Palette) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}">'
         f"<style>path,circle{{stroke:{_BORDER};stroke-width:.7;fill:{_LAND}}}g *{{fill:{palette.light.accent}}}"
-        f"@media (prefers-color-scheme:dark){{path,circle{{stroke:{_DARK_BORDER};fill:{_DARK_LAND}}}"
+        f"@media screen and (prefers-color-scheme:dark){{path,circle{{stroke:{_DARK_BORDER};fill:{_DARK_LAND}}}"
         f"g *{{fill:{palette.dark.accent}}}}}</style>{land}<g>{ours}</g></svg>"
     )
 

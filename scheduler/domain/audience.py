@@ -23,8 +23,10 @@ Terms = Mapping[str, Collection[str]]
 class Audience:
     """The members of any of `terms`, except those of any of `without`.
 
-    Three kinds are never written by convenors: `address` has the keys of addresses; `told-of` has occurrences, and
-    means the followers of their series and all who were sent their invitation; `other-zone` means any zone but these.
+    Four kinds are never written by convenors: `address` has the keys of addresses; `told-of` has occurrences, and
+    means the followers of their series and all who were sent their invitation; `invited-to` has the revisions of
+    occurrences, as KEY@REVISION, and means all who were sent the invitation to one of them as it was then; `other-zone`
+    means any zone but these.
     `by_choice` are the slugs of the series that only those members follow who say so.
     """
 

@@ -356,7 +356,7 @@ async def tell(
     """
     if not amended.changed:
         raise Refused(f"{amended.after.key} did not change; nobody is told")
-    audience = _followers_and_invited(amended.after, by_choice)
+    audience = _to_tell(amended.after, by_choice, but_invited=True)
     return await _publish_change(database, amended, audience, now=now, words=words, hold=hold, by=by)
 
 
@@ -413,11 +413,22 @@ def _change_identity(occurrence: Occurrence) -> str:
     return f"{_kind_of_change(occurrence)}:{occurrence.key}:{occurrence.revision}"
 
 
-def _followers_and_invited(
-    occurrence: Occurrence, by_choice: Collection[str], *, zones: Collection[str] = ()
+def _to_tell(
+    occurrence: Occurrence,
+    by_choice: Collection[str],
+    *,
+    zones: Collection[str] = (),
+    but_invited: bool = False,
 ) -> Audience:
-    """Return the audience of a change to a meeting; with `zones`, only its members there."""
-    without = {"other-zone": sorted(zones)} if zones else {}
+    """Return the audience of a change to a meeting: the followers of its series, and who was sent the invitation.
+
+    With `zones`, only those there; with `but_invited`, without those who were sent the invitation to the meeting as it
+    is now, and so know already.
+    """
+    without = {
+        **({"other-zone": sorted(zones)} if zones else {}),
+        **({"invited-to": [f"{occurrence.key}@{occurrence.revision}"]} if but_invited else {}),
+    }
     return Audience(terms={"told-of": [occurrence.key]}, without=without, by_choice=by_choice)
 
 
@@ -465,13 +476,17 @@ async def _find_unannounced_change(
     wrong = [] if occurrence.cancelled else await corrections.wrongly_told(connection, occurrence)
     told = await occurrences.at_revision(connection, key, told_revision)
     is_told = told_revision == occurrence.revision or (told is not None and _is_same(told, occurrence))
+    nothing_to_tell = Refused(f"{key}: members were told the present details; there is nothing to tell")
     if is_told and not wrong:
-        raise Refused(f"{key}: members were told the present details; there is nothing to tell")
+        raise nothing_to_tell
     _require_useful(occurrence, _useful_until(occurrence, occurrence), now)
     # If the present details were told, only those who were told a wrong local time are told again.
     zones = {group.lives_in for group in wrong} if is_told else ()
-    audience = _followers_and_invited(occurrence, slugs_by_choice(all_series.values()), zones=zones)
+    by_choice = slugs_by_choice(all_series.values())
+    audience = _to_tell(occurrence, by_choice, zones=zones, but_invited=not wrong)
     recipients = await members.count_audience(connection, audience, kind=_kind_of_change(occurrence))
+    if not recipients:
+        raise nothing_to_tell
     return UnannouncedChange(occurrence, audience, recipients, told_revision)
 
 
@@ -540,7 +555,7 @@ def _require_useful(after: Occurrence, expires: datetime, now: datetime) -> None
 
 async def count_told(database: Database, after: Occurrence, *, by_choice: Collection[str]) -> int:
     """Return to how many members a change that results in `after` would be sent now."""
-    audience = _followers_and_invited(after, by_choice)
+    audience = _to_tell(after, by_choice)
     async with database.read() as connection:
         return await members.count_audience(connection, audience, kind=_kind_of_change(after))
 

@@ -146,6 +146,26 @@ def _awaits_welcome(now: ColumnElement[datetime]) -> ColumnElement[bool]:
     )
 
 
+def _awaits_update(now: ColumnElement[datetime]) -> ColumnElement[bool]:
+    """Return the condition that the delivery's member has an update about the same meeting queued, which is sent first.
+
+    To somebody who was told that the meeting is cancelled, an invitation or a reminder makes sense only afterwards.
+    """
+    change, change_delivery = notices.alias("change"), deliveries.alias("change_delivery")
+    return exists().where(
+        change.c.occurrence == notices.c.occurrence,
+        change.c.kind == Kind.UPDATE,
+        # What nobody will send is not waited for.
+        change.c.ready,
+        change.c.stopped_at.is_(None),
+        change.c.unwanted.is_(None),
+        change.c.expires > now,
+        change_delivery.c.notice == change.c.id,
+        change_delivery.c.member == deliveries.c.member,
+        change_delivery.c.state.in_(("queued", "sending")),
+    )
+
+
 async def has_welcome(connection: AsyncConnection, chunk: int) -> bool:
     """Return whether a chunk contains a welcome mail."""
     query = select(deliveries.c.id).join(notices, notices.c.id == deliveries.c.notice)
@@ -186,6 +206,11 @@ def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> Colum
             and_(~declined, or_(deliveries.c.uncertain, ~later_reminder(now))),
         ),
         or_(notices.c.kind.in_(PERSONAL), ~_awaits_welcome(now)),
+        or_(
+            notices.c.kind.not_in((Kind.INVITATION, Kind.REMINDER)),
+            deliveries.c.uncertain,
+            ~_awaits_update(now),
+        ),
         ~is_muted(deliveries.c.member, notices.c.kind, notices.c.policy),
         # The default of a series changes only when a service starts, which then checks what is queued.
         or_(

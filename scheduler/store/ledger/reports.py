@@ -434,7 +434,8 @@ async def earlier_mails(
     connection: AsyncConnection, occurrence: str, people: Collection[int], *, before: int
 ) -> dict[int, list[tuple[Kind, int]]]:
     """Return the kind and revision of each mail about an occurrence's revisions below `before` that these members were
-    sent, by member number, the lowest revision first."""
+    sent, by member number, the lowest revision first. An invitation of the revision `before` counts too: it may have
+    been sent after the change was made and before it was announced."""
     by_member: dict[int, list[tuple[Kind, int]]] = {}
     for table in (past_deliveries, deliveries):
         query = (
@@ -443,7 +444,10 @@ async def earlier_mails(
             .where(
                 notices.c.occurrence == occurrence,
                 table.c.member.in_(people),
-                table.c.revision < before,
+                or_(
+                    table.c.revision < before,
+                    and_(table.c.revision == before, notices.c.kind == Kind.INVITATION),
+                ),
                 or_(table.c.state == "sent", table.c.uncertain),
             )
         )

@@ -264,21 +264,22 @@ class Convenor:
         the service runs again."""
         if not before:
             assert (await self.post(press.path, press.form)).status_code == 303
-            await self._kill(victim)
+            await self.kill(victim)
         else:
-            # A web process whose `serve` was killed ends by itself, once it has done what it is doing.
+            # A web process whose `serve` was killed may first do what it is doing.
             rows = FOR_A_WHILE if victim == "serve" else ENDLESS
             with stuck(self.installation.database, before, rows=rows):
                 pressing = asyncio.create_task(self.post(press.path, press.form))
                 await held(self.installation.database)
                 assert not pressing.done(), "the statement is not part of this press"
-                await self._kill(victim)
+                await self.kill(victim)
                 with contextlib.suppress(httpx.TransportError):
                     await pressing
         if self.installation.serve is None:
             await self.installation.start()
 
-    async def _kill(self, victim: str) -> None:
+    async def kill(self, victim: str) -> None:
+        """Kill a process, and wait until the web process has ended, too."""
         serve = self.installation.serve
         assert serve
         web = [int(pid) for pid in Path(f"/proc/{serve.pid}/task/{serve.pid}/children").read_text().split()]
@@ -373,3 +374,16 @@ async def test_a_notice_whose_press_was_killed_in_the_midst_or_at_the_end_is_sen
         presses = [await survive(convenor, "send", moment, "both") for moment in moments]
         await convenor.installation.drain()
         verdict(convenor.relay, presses, repeats=CONNECTIONS)
+
+
+async def test_the_web_process_of_a_killed_serve_ends_in_the_middle_of_an_endless_statement(
+    tmp_path: Path,
+) -> None:
+    async with at_the_console(tmp_path) as convenor:
+        press, installation = await convenor.prepare("send"), convenor.installation
+        with stuck(installation.database, MOMENTS["send"]["nothing is stored"], rows=ENDLESS):
+            pressing = asyncio.create_task(convenor.post(press.path, press.form))
+            await held(installation.database)
+            await convenor.kill("serve")
+            with contextlib.suppress(httpx.TransportError):
+                assert (await pressing).status_code == 500

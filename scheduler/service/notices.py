@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose.markdown import images, placeholder_problem
 from scheduler.domain.actor import SERVICE, Actor
-from scheduler.domain.audience import Audience
+from scheduler.domain.audience import Audience, lasting_reasons
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import OccurrenceKey
 from scheduler.domain.placeholder import Placeholder, in_subject, suggest, unknown_in_subject
@@ -390,7 +390,12 @@ async def resend_missed(
         if notice.unwanted:
             raise Refused(f"notice {number} was withdrawn ({notice.unwanted}); send a new one")
         await notices.change(connection, number, stopped_at=None, closed_at=None)
-        requeued = await lifecycle.requeue(connection, number, by_choice=by_choice)
+        requeued = await lifecycle.requeue(
+            connection,
+            number,
+            by_choice=by_choice,
+            reasons=lasting_reasons(notice.audience, by_choice=by_choice),
+        )
         requeued += await lifecycle.retry_failed(connection, number, now)
         if not notice.frozen:
             await notices.fan_out_again(connection, number)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.audience import lasting_reasons
 from scheduler.domain.clock import Clock
 from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, slugs_by_choice
 from scheduler.domain.policy import (
@@ -454,10 +455,19 @@ class Planner:
         `fanned_out` are the notices and zones for which this tick has considered every member already.
         """
         async with self._database.tick() as connection:
-            await lifecycle.follow_members(
-                connection, now, changed_since=changed_since, by_choice=self._by_choice
-            )
             open_notices = await notices.open_notices(connection)
+            await lifecycle.follow_members(
+                connection,
+                now,
+                changed_since=changed_since,
+                by_choice=self._by_choice,
+                reasons_by_notice={
+                    notice.id: reasons
+                    for notice in open_notices
+                    if notice.kind is Kind.NOTICE and notice.member is None
+                    if (reasons := lasting_reasons(notice.audience, by_choice=self._by_choice))
+                },
+            )
             waits = await self._waits(connection, open_notices, now)
             for notice in open_notices:
                 await lifecycle.follow_dues(connection, notice.id)

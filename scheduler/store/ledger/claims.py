@@ -7,14 +7,17 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Integer,
     Select,
+    Text,
     Update,
     and_,
     bindparam,
     case,
+    cast,
     exists,
     false,
     func,
@@ -29,7 +32,7 @@ from scheduler.domain.policy import CHANGES, PERSONAL, REPLIES, Kind
 from scheduler.store import service_state
 from scheduler.store.answers import has_declined
 from scheduler.store.database import Work
-from scheduler.store.follows import chose
+from scheduler.store.follows import chose, stopped_following_since
 from scheduler.store.ledger.lifecycle import later_reminder
 from scheduler.store.members import is_muted, was_invited
 from scheduler.store.schema import (
@@ -173,6 +176,15 @@ async def has_welcome(connection: AsyncConnection, chunk: int) -> bool:
     return await connection.scalar(query) is not None
 
 
+_watermark = func.coalesce(
+    select(cast(cast(facts_table.c.value, Text), BigInteger))
+    .where(facts_table.c.name == service_state.WATERMARK)
+    .scalar_subquery(),
+    0,
+)
+"""The mark up to which ticks have followed the changes of members."""
+
+
 def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> ColumnElement[bool]:
     """Return the last check before sending, a condition on deliveries, members, notices and (outer) occurrences."""
     declined = has_declined(deliveries.c.member, notices.c.occurrence)
@@ -218,6 +230,13 @@ def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> Colum
             deliveries.c.uncertain,
             ~chose(deliveries.c.member, occurrences.c.series, ~follows.c.follows),
             and_(notices.c.kind.in_(CHANGES), _requested),
+        ),
+        # Whether an ad-hoc notice is still for them, the next tick finds out.
+        or_(
+            notices.c.kind != Kind.NOTICE,
+            deliveries.c.uncertain,
+            members.c.changed <= _watermark,
+            ~stopped_following_since(deliveries.c.member, notices.c.created_at),
         ),
         or_(notices.c.kind != Kind.INVITATION, members.c.invitation_by == "mail", deliveries.c.uncertain),
         ~exists().where(facts_table.c.name == service_state.PAUSE),

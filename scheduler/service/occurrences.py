@@ -28,9 +28,10 @@ from scheduler.domain.text import require_line, require_prose
 from scheduler.service.invitations import count_due_now, wanted_for_added
 from scheduler.service.notices import PublishedNotice, publish_notice
 from scheduler.service.schedule import find_occurrence
+from scheduler.service.withdrawals import SUPERSEDED, withdraw
 from scheduler.store import answers, audit, members, notices, occurrences, service_state
 from scheduler.store.database import Database
-from scheduler.store.ledger import corrections, lifecycle, reports
+from scheduler.store.ledger import corrections, reports
 
 DETAILS = ("topic", "speakers", "description", "link", "materials")
 """What convenors say about a meeting. Changing it makes a new revision, but no new SEQUENCE in calendars."""
@@ -385,8 +386,7 @@ async def _publish_change(
         for earlier in await notices.about(connection, after.key):
             is_change = earlier.kind in (Kind.UPDATE, Kind.CANCELLATION)
             if is_change and not earlier.unwanted and earlier.identity != _change_identity(after):
-                await notices.change(connection, earlier.id, unwanted="superseded")
-                await lifecycle.withdraw(connection, earlier.id, reason="superseded")
+                await withdraw(connection, earlier, reason=SUPERSEDED)
     return await publish_notice(
         database,
         audience=audience,

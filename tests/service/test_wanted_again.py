@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -547,6 +548,21 @@ async def test_telling_again_leaves_out_whoever_was_invited_since_the_meeting_wa
         assert [kind for member, kind in about if member == by_feed] == [Kind.CANCELLATION, Kind.UPDATE]
         with pytest.raises(Refused, match="nothing to tell"):
             await find_unannounced_change(installation.database, installation.by_slug, key, now=now)
+
+
+async def test_an_update_that_another_one_replaced_is_not_sent_after_a_quiet_cancellation(
+    copy_sqlite: CopyDatabase, tmp_path: Path
+) -> None:
+    async with open_world(tmp_path, BEGIN, await copy_sqlite(fill)) as world:
+        world.continue_from(tmp_path)
+        for change, told in ((LATER, TELL), (Change(topic="Hope"), TELL), (CANCEL, HUSH), (RESTORE, HUSH)):
+            world.installation.clock.pass_(timedelta(minutes=1))
+            await world.change(world.keys[-1], change, told=told)
+            await world.installation.planner.tick()
+        await world.check()
+        assert Counter(mail.member for mail in world.mails if mail.kind is Kind.UPDATE) == dict.fromkeys(
+            world.names, 1
+        )
 
 
 def _examples(usual: int) -> int:

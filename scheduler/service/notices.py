@@ -410,7 +410,8 @@ async def resend_missed(
 class NoticeProgress:
     """A notice and what became of it so far. `states` counts its deliveries; `first_due` is when the first may leave,
     `missed` to how many at most it may still be sent, as `count_missed`, and `failures` counts those that failed by
-    cause, as `reports.failures`."""
+    cause, as `reports.failures`. If it was stopped or withdrawn, `uncertain` is how many of the sent ones may not have
+    arrived: they were being sent when the service ended."""
 
     notice: Notice
     states: Mapping[str, int]
@@ -418,6 +419,12 @@ class NoticeProgress:
     last_due: datetime | None
     missed: int
     failures: Mapping[str, int]
+    uncertain: int = 0
+
+    @property
+    def certain(self) -> int:
+        """How many members certainly have it."""
+        return self.states.get("sent", 0) - self.uncertain
 
     @property
     def total(self) -> int:
@@ -449,6 +456,9 @@ async def progress(database: Database, number: int, *, by_choice: Collection[str
         due = (await notices.due_spans(connection, number)).get(number)
         failures = await reports.failures(connection, number)
         missed = await _count_missed(connection, notice, states, by_choice)
+        # Looking at each delivery of a notice that was sent to the end would take long.
+        is_over = notice.stopped_at or notice.unwanted
+        uncertain = await reports.count_uncertain(connection, number) if is_over else 0
     return NoticeProgress(
         notice=notice,
         states=states,
@@ -456,6 +466,7 @@ async def progress(database: Database, number: int, *, by_choice: Collection[str
         last_due=due[1] if due else None,
         missed=missed,
         failures=failures,
+        uncertain=uncertain,
     )
 
 

@@ -154,6 +154,7 @@ class Planner:
             if sweep:
                 await service_state.write(connection, service_state.SWEPT, now)
             await self._scheduler.retime(connection, now, moved=members_changed)
+            await lifecycle.withdraw_rest(connection)
             expired = await lifecycle.expire(connection, now)
             superseded = await self._supersede(connection, now)
             await lifecycle.close_finished(connection, now)

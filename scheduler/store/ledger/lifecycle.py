@@ -247,6 +247,22 @@ async def withdraw(connection: AsyncConnection, number: int, *, reason: str) -> 
     return result.rowcount
 
 
+async def withdraw_rest(connection: AsyncConnection) -> None:
+    """Withdraw what is queued of notices that were stopped or became unwanted: it was being sent at that moment, and
+    then failed or was taken over. What may have arrived is settled as sent (uncertain), as `withdraw` does."""
+    over = open_notice_ids(or_(notices.c.stopped_at.is_not(None), notices.c.unwanted.is_not(None)))
+    queued = and_(deliveries.c.notice.in_(over), deliveries.c.state == "queued")
+    await connection.execute(
+        update(deliveries)
+        .where(queued, deliveries.c.uncertain)
+        .values(state="sent", reason="uncertain", sent_at=deliveries.c.tried_at)
+    )
+    reason = select(func.coalesce(notices.c.unwanted, "stopped")).where(notices.c.id == deliveries.c.notice)
+    await connection.execute(
+        update(deliveries).where(queued).values(state="withdrawn", reason=reason.scalar_subquery())
+    )
+
+
 async def requeue(
     connection: AsyncConnection, number: int, *, by_choice: Collection[str], reasons: Audience | None = None
 ) -> int:

@@ -150,6 +150,18 @@ async def states(connection: AsyncConnection, notice: int | None = None) -> dict
     return dict(total)
 
 
+async def count_uncertain(connection: AsyncConnection, notice: int) -> int:
+    """Count the deliveries of a notice that count as sent, but may not have arrived: their sender ended meanwhile, or
+    the connection did."""
+    total = 0
+    for table in (deliveries, past_deliveries):
+        query = select(func.count()).where(
+            table.c.notice == notice, table.c.state == "sent", table.c.reason == "uncertain"
+        )
+        total += int(await connection.scalar(query) or 0)
+    return total
+
+
 async def states_by_notice(connection: AsyncConnection) -> dict[int, dict[str, int]]:
     """Count deliveries by notice and state, except for service mails. Closed notices have their counts stored."""
     uncounted = select(notices.c.id).where(notices.c.member.is_(None), notices.c.tally.is_(None))

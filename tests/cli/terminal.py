@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 60
 INTERRUPT = "\x03"
 """Ctrl-C."""
 
-# Its processes are copies of one that has imported the program, which takes longer than what the commands do.
+# Processes are copies of one that has imported the program: importing it takes longer than what the commands do.
 _processes = multiprocessing.get_context("forkserver")
 
 
@@ -37,8 +37,9 @@ class Terminal:
             target=_run,
             args=(os.ttyname(of_command), theirs, folder, arguments, {**os.environ, **(environment or {})}),
         )
-        with ours, theirs:
+        with ours:
             self._process.start()
+            theirs.close()  # so that `recv` fails if the process ends before it has opened the terminal
             ours.recv()
         os.close(of_command)
 

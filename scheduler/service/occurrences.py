@@ -357,7 +357,9 @@ async def tell(
     """
     if not amended.changed:
         raise Refused(f"{amended.after.key} did not change; nobody is told")
-    audience = _to_tell(amended.after, by_choice, but_invited=True)
+    async with database.read() as connection:
+        invited = await reports.has_invited_to(connection, amended.after.key, amended.after.revision)
+    audience = _to_tell(amended.after, by_choice, but_invited=invited)
     return await _publish_change(database, amended, audience, now=now, words=words, hold=hold, by=by)
 
 
@@ -483,7 +485,9 @@ async def _find_unannounced_change(
     # If the present details were told, only those who were told a wrong local time are told again.
     zones = {group.lives_in for group in wrong} if is_told else ()
     by_choice = slugs_by_choice(all_series.values())
-    audience = _to_tell(occurrence, by_choice, zones=zones, but_invited=not wrong)
+    # Looking for who was invited takes long with a million members, and is rarely needed.
+    invited = not wrong and await reports.has_invited_to(connection, key, occurrence.revision)
+    audience = _to_tell(occurrence, by_choice, zones=zones, but_invited=invited)
     recipients = await members.count_audience(connection, audience, kind=_kind_of_change(occurrence))
     if not recipients:
         raise nothing_to_tell

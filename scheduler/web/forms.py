@@ -40,6 +40,10 @@ async def fields(request: Request) -> dict[str, list[str]]:
         if error.status_code != 400:
             raise
         form = FormData()
+    return _texts(form)
+
+
+def _texts(form: FormData) -> dict[str, list[str]]:
     texts: dict[str, list[str]] = {}
     for name, value in form.multi_items():
         if isinstance(value, str):
@@ -56,17 +60,24 @@ def largest_body(path: str) -> int:
 
 async def uploaded_file(request: Request, name: str) -> tuple[str, bytes] | None:
     """Return the name and the content of the file in a field of a form; None if there is none."""
+    return (await fields_and_file(request, name))[1]
+
+
+async def fields_and_file(
+    request: Request, name: str
+) -> tuple[dict[str, list[str]], tuple[str, bytes] | None]:
+    """Return the text fields of a form, and the name and the content of its file of that name if there is one."""
     try:
         form = await request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=LARGEST_UPLOAD)
     except HTTPException as error:
         if error.status_code != 400:
             raise
-        return None
+        return {}, None
     try:
         file = form.get(name)
         if not isinstance(file, UploadFile) or not file.filename:
-            return None
-        return file.filename, await file.read()
+            return _texts(form), None
+        return _texts(form), (file.filename, await file.read())
     finally:
         await form.close()
 

@@ -136,6 +136,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/planned/{number}", planned.planned, Access.CONVENOR, _FORM),
     Entry("/convenor/drafts/{number}", drafts.draft, Access.CONVENOR, _FORM),
     Entry("/convenor/drafts/{number}/edit", drafts.edit, Access.CONVENOR, _FORM),
+    Entry("/convenor/drafts/{number}/list", drafts.address_list, Access.CONVENOR, _FORM),
     Entry("/convenor/drafts/{number}/mail", drafts.mail, Access.CONVENOR),
     Entry("/convenor/members", members.find, Access.CONVENOR),
     Entry("/convenor/members/duplicates", members.duplicates, Access.CONVENOR, _FORM),

@@ -1,6 +1,7 @@
 """The pages of notices: what was sent and what became of it, the progress of one, and stopping it."""
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -46,6 +47,7 @@ async def listing(request: Request) -> Response:
         drafts=await drafts.unsent_drafts(site.database),
         notices=[(notice, sum(states.values()), states.get("sent", 0)) for notice, states in latest],
         templates=[(name, subject) for name, (subject, _) in TEMPLATES.items()],
+        audience_words=partial(audience_words, request),
         removed="removed" in request.query_params,
     )
 

@@ -381,7 +381,7 @@ async def _publish_change(
         )
         before = await occurrences.at_revision(connection, after.key, before_revision) or amended.before
         expires = _useful_until(after, before)
-        _require_useful(after, expires, now + hold)
+        _require_useful(after, expires, now, hold)
         for earlier in await notices.about(connection, after.key):
             is_change = earlier.kind in (Kind.UPDATE, Kind.CANCELLATION)
             if is_change and not earlier.unwanted and earlier.identity != _change_identity(after):
@@ -531,11 +531,15 @@ def _useful_until(after: Occurrence, before: Occurrence) -> datetime:
     return before.ends if after.cancelled else after.starts
 
 
-def _require_useful(after: Occurrence, expires: datetime, now: datetime) -> None:
+def _require_useful(
+    after: Occurrence, expires: datetime, now: datetime, hold: timedelta = timedelta()
+) -> None:
     if expires <= now:
         raise Refused(
             f"{after.key} {'is over' if after.ends <= now else 'has begun'}; it is too late to tell anybody"
         )
+    if expires <= now + hold:
+        raise Refused(f"{after.key} begins before the first mail would leave; it is too late to tell anybody")
 
 
 async def count_told(database: Database, after: Occurrence, *, by_choice: Collection[str]) -> int:

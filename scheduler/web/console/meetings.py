@@ -61,7 +61,6 @@ _DONE = {
     "cancelled": "The meeting has been cancelled. Nobody has been told yet.",
     "restored": "The meeting takes place again. Nobody has been told yet.",
     "added": "The meeting has been added.",
-    "told": "The emails are on their way.",
 }
 
 
@@ -245,17 +244,18 @@ async def tell(request: Request) -> Response:
             if message:
                 occurrences.require_message(message)
             if last(sent, "act") != "preview":
-                await occurrences.tell_again(
+                published = await occurrences.tell_again(
                     site.database,
                     site.by_slug,
                     occurrence.key,
                     now=site.clock.now(),
                     words=message,
+                    hold=site.hold,
                     recipients=number_of(number) or 0,
                     revision=revision_of(revision),
                     by=actor_of(request),
                 )
-                return _redirect(occurrence, "told")
+                return see_other(f"/convenor/notices/{published.notice}")
         except Refused as refusal:
             reason = refusal.message.removeprefix(f"{occurrence.key}: ")
             complaints["message"] = f"You need to check this: {reason}."
@@ -270,6 +270,7 @@ async def tell(request: Request) -> Response:
         title=site.by_slug[occurrence.series].title,
         home=_home(request, occurrence),
         message=message,
+        hold_minutes=site.hold_minutes,
         complaints=complaints,
         done=_DONE.get(request.query_params.get("done", ""), ""),
         **await _preview(request, file, message, sent),

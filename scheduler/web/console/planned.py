@@ -11,8 +11,8 @@ from scheduler.domain.localtime import describe_instant, format_timing
 from scheduler.service import holds
 from scheduler.service.holds import PlannedNotice
 from scheduler.web.access import actor_of, render_console, session_of
+from scheduler.web.console import previews
 from scheduler.web.console.home import figures_of
-from scheduler.web.console.previews import planned_mail
 from scheduler.web.forms import field, number_of
 from scheduler.web.site import see_other, site_of
 
@@ -87,11 +87,19 @@ async def planned(request: Request) -> Response:
         complaints=complaints,
         done=_DONE.get(request.query_params.get("done", ""), ""),
         **(
-            planned_mail(request, notice.kind, notice.policy, found.occurrence)
+            await previews.preview_planned(request, notice.kind, notice.policy, found.occurrence)
             if found.occurrence.is_held
-            else {"preview": None, "problem": ""}
+            else {}
         ),
     )
+
+
+async def mail(request: Request) -> Response:
+    """Return the HTML of what a policy sends as a member (`?for=`) would get it, for the frame of its page."""
+    found = await _find(request, number_of(request.path_params["number"]))
+    if found is None or not found.occurrence.is_held:
+        raise HTTPException(404)
+    return await previews.planned_mail(request, found.notice.kind, found.notice.policy, found.occurrence)
 
 
 async def _find(request: Request, number: int | None) -> PlannedNotice | None:

@@ -62,8 +62,10 @@ async def test_a_convenor_moves_a_meeting_tells_members_and_writes_a_notice_with
     await page.get_by_text("Nobody has been told yet").wait_for()
     await page.get_by_role("link", name="Tell them").press("Enter")
     await page.get_by_role("button", name="Tell 4 members").press("Enter")
-    await page.get_by_text("The emails are on their way.").wait_for()
+    await page.get_by_role("button", name="Cancel sending").wait_for()
+    invited.clock.pass_(timedelta(minutes=2))
     await invited.tick()
+    await page.get_by_text("4 of 4 emails went out").wait_for()
     updates = [row.name for row in await invited.reports(state="sent") if row.kind == "update"]
     assert sorted(updates) == ["Ann", "Bo", "Cy", "Dawa"]
     await write_a_notice(page)

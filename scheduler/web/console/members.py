@@ -17,6 +17,7 @@ from scheduler.domain.text import require_line
 from scheduler.domain.zone import city, is_known_zone, require_zone, zones_of_country
 from scheduler.service import members
 from scheduler.service.convenors import ROLES
+from scheduler.service.delivery_reasons import outcome
 from scheduler.service.duplicates import MOST, find_pairs, read_pairs, tell_apart
 from scheduler.service.erasure import erase_member
 from scheduler.service.members import EVERY_STATUS, LONGEST_NAME, Details, MemberFile, ZoneNeeded
@@ -159,6 +160,7 @@ async def member(request: Request) -> Response:
         active="members",
         status=422 if complaints else 200,
         file=file,
+        outcome=outcome,
         member=file.member,
         country=country_name(file.member.country or ""),
         language=language_name(file.member.locale),

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import slugs_by_choice
 from scheduler.service import drafts, notices
-from scheduler.service.delivery_reasons import FAILURES, REASONS
+from scheduler.service.delivery_reasons import FAILURES, reason_in_words
 from scheduler.service.notices import NoticeProgress
 from scheduler.web.access import actor_of, render_console
 from scheduler.web.console.audiences import audience_words
@@ -95,7 +95,7 @@ async def notice(request: Request) -> Response:
         missed=found.missed if may_resend else 0,
         pace=_pace(request, found, now) if phase == "sending" else None,
         causes=[(FAILURES[cause], count) for cause, count in sorted(found.failures.items())],
-        withdrawn=REASONS.get(("withdrawn", found.notice.unwanted or ""), "it is no longer needed"),
+        withdrawn=reason_in_words("withdrawn", found.notice.unwanted or ""),
         complaints=complaints,
         done=_DONE.get(request.query_params.get("done", ""), ""),
     )

@@ -9,6 +9,7 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import describe_instant, format_timing
 from scheduler.service import holds
+from scheduler.service.delivery_reasons import reason_in_words
 from scheduler.service.holds import PlannedNotice
 from scheduler.web.access import actor_of, render_console, session_of
 from scheduler.web.console import previews
@@ -30,15 +31,6 @@ _PHASES = {
     "sending": ("Being sent", "accent"),
     "sent": ("Sent", "good"),
     "planned": ("Planned", ""),
-}
-
-
-_WITHDRAWN = {
-    "cancelled": "the meeting was cancelled",
-    "moved": "the meeting was moved; there is a new one for the new time",
-    "no materials": "the meeting has no recording, slides or notes any more",
-    "orphaned": "the meeting is not part of the series any more",
-    "policy": "the settings do not ask for it any more",
 }
 
 
@@ -83,7 +75,7 @@ async def planned(request: Request) -> Response:
         ],
         missing=missing_details(found.occurrence, series, notice.kind),
         is_due=found.first <= now,
-        withdrawn=_WITHDRAWN.get(notice.unwanted or "", "the plan has changed"),
+        withdrawn=reason_in_words("withdrawn", notice.unwanted or ""),
         complaints=complaints,
         done=_DONE.get(request.query_params.get("done", ""), ""),
         **(

@@ -256,7 +256,7 @@ async def test_the_page_of_a_member_says_what_they_were_sent_and_no_secret(
     installation.clock.pass_(timedelta(days=2))
     await installation.tick()
     page = (await ann.get("/convenor/members/2")).text
-    assert "Invitation, 19 November 2026" in page and ">sent</td>" in page
+    assert "Invitation, 19 November 2026" in page and ">Sent</td>" in page
     for purpose in (Purpose.PREFERENCES, Purpose.FEED, Purpose.LEAVE):
         assert installation.keys.token(purpose, 2, generation=0) not in page
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.act import Act
 from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Occurrence, Series
@@ -127,7 +128,7 @@ async def _require_held(connection: AsyncConnection, number: int, now: datetime)
 
 
 async def _change(
-    connection: AsyncConnection, notice: Notice, act: str, *, now: datetime, by: Actor, **values: object
+    connection: AsyncConnection, notice: Notice, act: Act, *, now: datetime, by: Actor, **values: object
 ) -> Notice:
     await notices.change(connection, notice.id, **values)
     subject = notice.occurrence or f"notice {notice.id}"

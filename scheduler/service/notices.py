@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose.markdown import images, placeholder_problem
+from scheduler.domain.act import Act
 from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Refused
@@ -219,7 +220,7 @@ async def publish_notice(
     now: datetime,
     identity: str,
     by: Actor = SERVICE,
-    act: str = "",
+    act: Act | None = None,
     **notice: Any,
 ) -> PublishedNotice:
     """Create a notice and its deliveries; nothing is sent before all of them exist.
@@ -256,7 +257,7 @@ async def _publish(
     now: datetime,
     identity: str,
     by: Actor,
-    act: str,
+    act: Act | None,
     **notice: Any,
 ) -> PublishedNotice:
     async with database.write() as connection:

@@ -4,12 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose.notice_words import known_placeholders
+from scheduler.domain.act import Act
 from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.address import require_url
 from scheduler.domain.audience import Audience
@@ -38,7 +39,7 @@ DETAILS = ("topic", "speakers", "description", "link", "materials")
 LONGEST_DESCRIPTION = 4_000
 """In characters: it is part of the feed, for each meeting."""
 
-_CANCELLED = "meeting-cancelled"
+_CANCELLED: Final = "meeting-cancelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +243,7 @@ async def _record_change(
     reason: str,
     now: datetime,
 ) -> None:
-    act = "meeting-changed"
+    act: Act = "meeting-changed"
     if before.starts != after.starts:
         act = "meeting-moved"
     elif before.cancelled != after.cancelled:

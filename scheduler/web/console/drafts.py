@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.domain.address import addresses_in, first_addresses
+from scheduler.domain.audience import join_audience, split_audience
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import describe_instant, format_clock, format_day, local_time
@@ -20,19 +21,14 @@ from scheduler.domain.policy import Kind
 from scheduler.domain.table import decode_text
 from scheduler.domain.zone import city, known_zone
 from scheduler.service import convenors, drafts, notices, preview
+from scheduler.service.audience_words import audience_words
 from scheduler.service.drafts import Review, Words
 from scheduler.service.workbook import as_csv
 from scheduler.store.drafts import Draft
 from scheduler.store.members import Member
 from scheduler.web.access import actor_of, render_console, session_of
 from scheduler.web.console import previews
-from scheduler.web.console.audiences import (
-    audience_words,
-    audiences,
-    join_audience,
-    likely_meetings,
-    split_audience,
-)
+from scheduler.web.console.audiences import audiences, likely_meetings
 from scheduler.web.forms import LARGEST_WORDS, fields, fields_and_file, last, number_of, revision_of
 from scheduler.web.mail_frame import framed
 from scheduler.web.site import see_other, site_of
@@ -326,7 +322,7 @@ async def draft(request: Request) -> Response:
         status=422 if complaints else 200,
         draft=found,
         review=looked,
-        to=audience_words(request, found.audience),
+        to=audience_words(found.audience, site.by_slug),
         when=_when(request, found),
         meeting=_meeting(request, looked),
         hold_minutes=site.hold_minutes,
@@ -507,7 +503,8 @@ async def _form(
         typed=typed,
         groups=groups,
         chosen={
-            name: [(term, audience_words(request, term)) for term in terms] for name, terms in chosen.items()
+            name: [(term, audience_words(term, site_of(request).by_slug)) for term in terms]
+            for name, terms in chosen.items()
         },
         meetings=[
             ("", "The one that “Who gets it” names, or else the next one"),

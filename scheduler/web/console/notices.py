@@ -12,10 +12,10 @@ from starlette.responses import Response
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import slugs_by_choice
 from scheduler.service import drafts, notices
+from scheduler.service.audience_words import audience_words
 from scheduler.service.delivery_reasons import FAILURES, reason_in_words
 from scheduler.service.notices import NoticeProgress
 from scheduler.web.access import actor_of, render_console
-from scheduler.web.console.audiences import audience_words
 from scheduler.web.console.drafts import TEMPLATES
 from scheduler.web.forms import fields, last, number_of
 from scheduler.web.site import see_other, site_of
@@ -47,7 +47,7 @@ async def listing(request: Request) -> Response:
         drafts=await drafts.unsent_drafts(site.database),
         notices=[(notice, sum(states.values()), states.get("sent", 0)) for notice, states in latest],
         templates=[(name, subject) for name, (subject, _) in TEMPLATES.items()],
-        audience_words=partial(audience_words, request),
+        audience_words=partial(audience_words, all_series=site.by_slug),
         removed="removed" in request.query_params,
     )
 
@@ -88,7 +88,7 @@ async def notice(request: Request) -> Response:
         status=422 if complaints else 200,
         progress=found,
         notice=found.notice,
-        to=audience_words(request, found.notice.audience),
+        to=audience_words(found.notice.audience, site.by_slug),
         phase=phase,
         now=now,
         announcement=_ANNOUNCED.get(phase, ""),

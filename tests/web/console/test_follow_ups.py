@@ -35,5 +35,5 @@ async def test_materials_are_added_and_the_follow_up_sent_with_one_button(
     await installation.live(datetime(2026, 11, 20, 10, tzinfo=UTC))
     assert len(await installation.reports(kind="follow-up", state="sent")) == 3
     assert f'href="{sent.headers["location"]}">see what became of it' in (await ann.get(PATH)).text
-    assert "Follow up sent" in (await ann.get("/convenor/audit")).text
+    assert "Sent the recording and notes of a meeting" in (await ann.get("/convenor/audit")).text
     assert (await ann.get(f"/convenor/meetings/{KEY[:-1]}8/follow-up")).status_code == 404

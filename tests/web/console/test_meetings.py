@@ -73,7 +73,7 @@ async def test_details_are_saved_and_nobody_is_mailed_until_the_button_with_the_
     assert await mailed(installation) == ["update Ann", "update Bo", "update Cy"]
     assert "There is nobody to tell" in (await ann.get(f"{PATH}/tell")).text
     log = (await ann.get("/convenor/audit")).text
-    assert "Change told" in log and "at last" not in log
+    assert "Told members about a change" in log and "at last" not in log
 
 
 async def test_who_edits_an_older_state_is_told_and_loses_nothing(
@@ -228,7 +228,7 @@ async def test_two_who_tell_at_once_and_one_who_was_interrupted_tell_each_member
     assert {answer.status_code for answer in answers} <= {303, 422}
     assert await mailed(installation) == ["update Ann", "update Bo", "update Cy"]
     log = (await ann.get("/convenor/audit?act=change-told")).text.partition("<ol")[2]
-    assert log.count("<strong>Change told") == 1
+    assert log.count("<strong>Told members") == 1
 
 
 async def test_a_meeting_is_added_and_removed_while_nobody_knows_about_it(

@@ -151,7 +151,8 @@ async def test_a_notice_is_cancelled_in_the_pause_and_sent_to_those_who_missed_i
     assert await readers(installation) == ["Ann", "Bo", "Cy"]
     log = (await ann.get("/convenor/audit")).text
     assert (
-        all(act in log for act in ("Notice sent", "Notice stopped", "Notice resent")) and "Bring" not in log
+        all(act in log for act in ("Sent a notice", "Stopped a notice", "to those who missed it"))
+        and "Bring" not in log
     )
 
 

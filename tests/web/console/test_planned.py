@@ -88,4 +88,4 @@ async def test_what_is_dropped_is_shown_as_stopped_and_a_helper_cannot_even_look
     page = (await ann.get(link)).text
     assert '<span class="tag bad">Stopped</span>' in page and "Hold it" not in page
     log = (await ann.get("/convenor/audit")).text
-    assert "Notice held" in log and "Notice dropped" in log
+    assert "Put an email on hold" in log and "Dropped an email that was on hold" in log

@@ -43,7 +43,7 @@ PLACES_FRESH = timedelta(minutes=1)
 
 _AHEAD = timedelta(days=370)
 _MOST = 13
-_MOST_PAST = 200
+_LATEST_PAST, _MOST_PAST = 12, 200
 _LONGEST_REASON = 1_000
 _FRAMED = 2_000
 """How many characters a message may have to be shown as HTML: it is part of the address of the frame."""
@@ -69,8 +69,12 @@ async def meetings(request: Request) -> Response:
     site, now = site_of(request), site_of(request).clock.now()
     past, only = "past" in request.query_params, request.query_params.get("series", "")
     shown = [series for series in site.series if only in ("", series.slug)] or site.series
+    earlier = False
     if past:
-        found = await stored_past(site.database, now=now, most=_MOST_PAST)
+        most = _MOST_PAST if "all" in request.query_params else _LATEST_PAST
+        found = await stored_past(site.database, now=now, most=most + 1)
+        earlier = len(found) > most and most == _LATEST_PAST
+        found = found[:most]
     else:
         found = sorted(
             [
@@ -92,6 +96,7 @@ async def meetings(request: Request) -> Response:
             if meeting.series in {series.slug for series in shown}
         ],
         past=past,
+        earlier=earlier,
         several=len(site.series) > 1,
         series_options=[(series.slug, series.title) for series in site.series],
         only=only if len(shown) == 1 else "",

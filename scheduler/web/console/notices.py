@@ -45,7 +45,12 @@ async def listing(request: Request) -> Response:
         "console/notices.html",
         active="notices",
         drafts=await drafts.unsent_drafts(site.database),
-        notices=[(notice, sum(states.values()), states.get("sent", 0)) for notice, states in latest],
+        # What is planned and has no deliveries yet is on the first page.
+        notices=[
+            (notice, sum(states.values()), states.get("sent", 0))
+            for notice, states in latest
+            if states or notice.held_at or notice.frozen
+        ],
         templates=[(name, subject) for name, (subject, _) in TEMPLATES.items()],
         audience_words=partial(audience_words, all_series=site.by_slug),
         removed="removed" in request.query_params,

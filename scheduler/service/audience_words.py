@@ -36,12 +36,12 @@ def _all_of(terms: Sequence[str], all_series: Mapping[str, Series]) -> str:
     for term in dict.fromkeys(terms):
         begin, value = _phrase(term, all_series)
         phrases.setdefault(begin, []).append(value)
-    return _listed([f"{begin} {_listed(values)}".strip() for begin, values in phrases.items()])
+    return _listed([f"{begin} {_listed(values)}".strip() for begin, values in phrases.items()], last=", and ")
 
 
-def _listed(words: Sequence[str]) -> str:
-    """Return `a`, `a and b`, or `a, b and c`."""
-    return " and ".join(filter(None, (", ".join(words[:-1]), "".join(words[-1:]))))
+def _listed(words: Sequence[str], *, last: str = " and ") -> str:
+    """Return `a`, `a and b`, or `a, b and c`; `last` is what the last one follows."""
+    return last.join(filter(None, (", ".join(words[:-1]), "".join(words[-1:]))))
 
 
 def _phrase(term: str, all_series: Mapping[str, Series]) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from scheduler.domain.localtime import format_date
 from scheduler.domain.occurrence import OccurrenceKey, Series
 from scheduler.domain.zone import city
 from scheduler.service.audience_words import audience_words
+from scheduler.service.notice_kinds import kind_in_words
 from scheduler.store import audit
 from scheduler.store.audit import AuditEntry
 from scheduler.store.database import Database
@@ -252,7 +253,7 @@ def _value(name: str, value: Any, all_series: Mapping[str, Series]) -> str:
             case "meeting":
                 return subject_in_words(text, all_series)
             case "kind":
-                return text.replace("-", " ")
+                return kind_in_words(text)
             case "start":
                 day, clock, zone = text.split(" ")
                 return f"{format_date(datetime.fromisoformat(day))}, {clock} in {city(zone)}"

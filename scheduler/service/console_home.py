@@ -9,6 +9,7 @@ from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series
 from scheduler.domain.policy import TO_CONVENORS, Policy
 from scheduler.service.health import LATE, ServiceHealth, health
 from scheduler.service.holds import on_hold
+from scheduler.service.notice_kinds import kind_in_words
 from scheduler.service.notices import latest_notices
 from scheduler.service.schedule import coming_meetings, stored_past
 from scheduler.service.send_schedule import LateNotice, late_notices, schedule_sends
@@ -216,7 +217,8 @@ def _late_about(notice: LateNotice, series: Sequence[Series]) -> str:
         return "a notice"
     key = OccurrenceKey.parse(notice.occurrence)
     titles = {each.slug: each.title for each in series}
-    return f"the {notice.kind.replace('-', ' ')} of {titles.get(key.series, key.series)} on {format_date(key.date)}"
+    kind = kind_in_words(notice.kind).lower()
+    return f"the {kind} of {titles.get(key.series, key.series)} on {format_date(key.date)}"
 
 
 async def read_home(database: Database, *, series: Sequence[Series], now: datetime) -> Home:

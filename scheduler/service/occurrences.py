@@ -451,9 +451,12 @@ async def _find_unannounced_change(
     occurrence = await require_occurrence(connection, all_series, key, now)
     told_revision = await reports.last_told_revision(connection, key, present=occurrence.revision)
     if told_revision is None:
-        raise Refused(
-            f"{key}: nobody has been told about it yet; its invitation will give the present details"
+        outlook = (
+            "nobody needs to know that it is cancelled"
+            if occurrence.cancelled
+            else "its invitation will give the present details"
         )
+        raise Refused(f"{key}: nobody has been told about it yet; {outlook}")
     published = await notices.by_identity(connection, _change_identity(occurrence))
     # One that is not ready was interrupted while its deliveries were created: nothing of it was sent.
     if (

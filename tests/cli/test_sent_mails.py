@@ -54,7 +54,7 @@ def test_a_mail_is_sent_again_to_that_member_only_and_says_so(
     assert len(mails) == 2 and all(f"To: Bo <{BO}>" in mail for mail in mails)
     assert "sent again  1 time\n" in command("members", "mail", BO, notice).out
     log = command("audit", "--act", "mail-sent-again").out
-    assert "Sent an email to a member again: Bo" in log and "What: notice" in log
+    assert "Sent an email to a member again: Bo" in log and "What: Notice" in log
     assert command("members", "remove", BO).code == 0
     refused = command("members", "resend", BO, notice)
     assert (

@@ -4,8 +4,10 @@ from typing import get_args
 
 import pytest
 
+from scheduler.domain.policy import Kind
 from scheduler.service.delivery_reasons import FAILURES, REASONS, outcome
 from scheduler.service.members import EVERY_STATUS
+from scheduler.service.notice_kinds import KINDS
 from scheduler.store.ledger.fan_out import LATE_ON_HOLD
 from scheduler.store.ledger.lifecycle import MEMBERS_CAUSES, WithdrawalReason
 
@@ -55,3 +57,7 @@ def test_no_raw_reason_is_shown(state: str, reason: str, words: str) -> None:
 def test_a_failure_is_said_by_its_cause() -> None:
     for said, cause in SAID.items():
         assert outcome("failed", said) == f"Failed: {FAILURES[cause]}"
+
+
+def test_every_kind_of_notice_has_a_name_for_convenors() -> None:
+    assert set(KINDS) == set(Kind)

@@ -90,6 +90,7 @@ async def write_a_notice(page: "Page") -> None:
     assert await page.evaluate("document.activeElement.id") == "body"
     await page.get_by_text("4 members").first.wait_for()
     await page.get_by_role("button", name="Save and look at it").press("Enter")
+    await page.get_by_text("See it as somebody else").press("Enter")
     await page.get_by_role("link", name="Dawa").press("Enter")
     await page.get_by_text("Tea at 23:45 in Kathmandu (UTC+5:45)").wait_for()
     await page.frame_locator("iframe").get_by_text("Dear \u2068Dawa\u2069, bring").wait_for()

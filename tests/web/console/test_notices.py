@@ -372,7 +372,7 @@ async def test_an_audience_is_said_in_words_wherever_it_is_shown(ann: httpx.Asyn
     path = await saved(ann, who=who, **{"except": "declined:conversation-for-kindness/2026-11-19"})
     words = (
         "Everybody in New Zealand and the United Kingdom, everybody in the time zone of Kathmandu (Asia/Kathmandu), "
-        "those who joined since 1 November 2026 and coming:x, except those who declined on 19 November 2026"
+        "those who joined since 1 November 2026, and coming:x, except those who declined on 19 November 2026"
     )
     assert words in (await ann.get(path)).text and words in (await ann.get("/convenor/notices")).text
     sent = (await press(ann, await saved(ann, **{"except": "convenors"}))).headers["location"]

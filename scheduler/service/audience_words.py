@@ -67,8 +67,6 @@ def _phrase(term: str, all_series: Mapping[str, Series]) -> tuple[str, str]:
                 return "", f"{number:,} {'member' if number == 1 else 'members'} on a list"
             case "list":
                 return "the addresses in the file", value
-            case "test":
-                return "a test for", value
             case _ if kind in ANSWERED:
                 key = OccurrenceKey.parse(value)
                 day, words = format_date(key.date), ANSWERED[kind].lower()

@@ -252,6 +252,9 @@ def _value(name: str, value: Any, all_series: Mapping[str, Series]) -> str:
                 return audience_words(text, all_series)
             case "meeting":
                 return subject_in_words(text, all_series)
+            case "notice":
+                # With what the settings call its policy.
+                return text.partition(",")[0]
             case "kind":
                 return kind_in_words(text)
             case "start":

@@ -41,7 +41,7 @@ from scheduler.service.notices import send_notice
 from scheduler.service.occurrences import Change, amend
 from scheduler.store import join_requests, members, returns, sessions, uploads
 from scheduler.store.database import Database
-from scheduler.store.schema import deliveries, notices
+from scheduler.store.schema import deliveries, notice_revisions, notices
 from scheduler.web.routes import ENTRIES
 from tests.chaos.killing import CONFIG, ZONES, Relay, relay
 from tests.postgres import free_loopback_port
@@ -144,6 +144,7 @@ async def fill(parts: Parts, count: int) -> "Filled":
                 .limit(1)
             )
         ).one()
+        await connection.execute(notice_revisions.insert().values(notice=notice, revision=0))
     by_slug = {series.slug: series for series in parts.settings.series}
     await amend(database, by_slug, key, Change(topic="Kind words"), now=SystemClock().now(), by=ann)
     numbers = {

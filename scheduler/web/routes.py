@@ -132,7 +132,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/notices", notices.listing, Access.CONVENOR),
     Entry("/convenor/notices/write", drafts.write, Access.CONVENOR, _FORM),
     Entry("/convenor/notices/autosave", drafts.autosave, Access.CONVENOR, _POST),
-    Entry("/convenor/notices/count", drafts.count, Access.CONVENOR),
+    Entry("/convenor/notices/count", drafts.count, Access.CONVENOR, _POST),
     Entry("/convenor/notices/{number}", notices.notice, Access.CONVENOR, _FORM),
     Entry("/convenor/planned/{number}", planned.planned, Access.CONVENOR, _FORM),
     Entry("/convenor/planned/{number}/mail", planned.mail, Access.CONVENOR),

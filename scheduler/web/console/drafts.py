@@ -1,6 +1,5 @@
 """The pages of drafts: write a notice, see it as any member would get it, test it, and send it."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import date, datetime, time
 from urllib.parse import urlencode
@@ -10,7 +9,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scheduler.domain.address import addresses_in, first_addresses
 from scheduler.domain.audience import join_audience, split_audience
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import hour_cycle
@@ -18,12 +16,10 @@ from scheduler.domain.localtime import describe_instant, format_clock, format_da
 from scheduler.domain.occurrence import in_gap, instant, slugs_by_choice
 from scheduler.domain.placeholder import PLACEHOLDERS
 from scheduler.domain.policy import Kind
-from scheduler.domain.table import decode_text
 from scheduler.domain.zone import city, known_zone
 from scheduler.service import convenors, drafts, notices, preview
 from scheduler.service.audience_words import audience_words
 from scheduler.service.drafts import Review, Words
-from scheduler.service.workbook import as_csv
 from scheduler.store.drafts import Draft
 from scheduler.store.members import Member
 from scheduler.web.access import actor_of, render_console, session_of
@@ -203,8 +199,8 @@ async def address_list(request: Request) -> Response:
     site, found = site_of(request), await _draft(request)
     if found.notice is not None:
         return see_other(f"/convenor/notices/{found.notice}")
-    wanted, left_out = split_audience(found.audience)
     known = await drafts.listed_members(site.database, found.audience)
+    _, left_out = split_audience(found.audience)
     typed = {
         "addresses": "\n".join(member.address for member in known),
         "for": "except" if any(map(drafts.is_list, left_out)) else "who",
@@ -214,34 +210,16 @@ async def address_list(request: Request) -> Response:
         sent, file = await fields_and_file(request, "file")
         typed = {"addresses": last(sent, "addresses"), "for": last(sent, "for")}
         try:
-            addresses = [each for line in typed["addresses"].splitlines() for each in addresses_in(line)]
-            if file and file[1]:
-                addresses += first_addresses(decode_text(await asyncio.to_thread(as_csv, file[1])))
-            typed["addresses"] = "\n".join(dict.fromkeys(addresses))
+            addresses = await drafts.read_addresses(typed["addresses"], file[1] if file else b"")
+            typed["addresses"] = "\n".join(addresses)
             listed = await drafts.find_listed(site.database, addresses)
-            if not listed.members:
-                raise Refused("none of these addresses is a member's" if addresses else "there is no address")
             # Addresses that are nobody's are shown first; what a file has, too.
             if last(sent, "act") == "use" or not listed.unknown:
-                terms = {
-                    "who": [term for term in wanted if not drafts.is_list(term)],
-                    "except": [term for term in left_out if not drafts.is_list(term)],
-                }
-                if typed["for"] == "except":
-                    terms["except"].append(listed.term)
-                else:
-                    # Everybody is what a new draft begins with.
-                    terms["who"] = [*(term for term in terms["who"] if term != "all"), listed.term]
-                await drafts.save_draft(
+                await drafts.use_list(
                     site.database,
-                    found.id,
-                    Words(
-                        subject=found.subject,
-                        body=found.body,
-                        audience=join_audience(terms["who"], terms["except"]),
-                        at=found.at,
-                        meeting=found.meeting,
-                    ),
+                    found,
+                    listed,
+                    leaves_out=typed["for"] == "except",
                     revision=revision_of(last(sent, "revision")),
                     now=site.clock.now(),
                 )
@@ -263,8 +241,9 @@ async def address_list(request: Request) -> Response:
 
 async def count(request: Request) -> Response:
     """Say how many members are in the audience that is chosen."""
-    site, query = site_of(request), request.query_params
-    audience = _audience({name: _chosen(query.getlist(name)) for name in ("who", "except")})
+    site = site_of(request)
+    sent = await fields(request)
+    audience = _audience({name: _chosen(sent.get(name, ())) for name in ("who", "except")})
     number, problem = 0, ""
     try:
         number = await drafts.count_recipients(

@@ -33,7 +33,6 @@ NO_PAGES = {
     "/convenor/meetings/{series}/{date}/answers.csv",
     "/convenor/meetings/{series}/{date}/mail",
     "/convenor/meetings/{series}/{date}/follow-up/mail",
-    "/convenor/notices/count",
     "/convenor/planned/{number}/mail",
     "/convenor/drafts/{number}/mail",
     "/convenor/members/{number}/mails/{notice}/html",

@@ -52,7 +52,7 @@ async def test_a_convenor_moves_a_meeting_tells_members_and_writes_a_notice_with
     page.on("console", lambda message: messages.append(message.text))
     page.on("pageerror", lambda error: messages.append(str(error)))
     await page.get_by_role("link", name="The next meeting").press("Enter")
-    await page.get_by_role("link", name="Move it to another time").press("Enter")
+    await page.get_by_role("link", name="Move it", exact=True).press("Enter")
     await page.get_by_label("New day").fill("2026-11-26")
     await page.get_by_role("button", name="Show what this means").press("Enter")
     await page.get_by_text("means").first.wait_for()

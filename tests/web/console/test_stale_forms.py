@@ -212,6 +212,7 @@ ELSEWHERE = {
     "/convenor/sign-out": "it ends one's own session",
     "/convenor/sessions": "it ends sessions by a number that is never used again",
     "/convenor/passkeys": "it removes passkeys by a number that is never used again",
+    "/convenor/notices/count": "it changes nothing",
     "/convenor/notices/write": "it makes something new",
     "/convenor/members/import": "it makes something new",
     "/convenor/members/export": "it changes nothing",

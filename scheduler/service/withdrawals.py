@@ -1,6 +1,7 @@
 """Withdraw notices that are no longer wanted, and want them again: nothing else does either."""
 
 from collections.abc import Collection
+from typing import Literal
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -8,15 +9,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.policy import CHANGES
 from scheduler.store import notices
 from scheduler.store.ledger import lifecycle
+from scheduler.store.ledger.lifecycle import WithdrawalReason
 from scheduler.store.notices import Notice
 
 log = structlog.get_logger()
 
-SUPERSEDED = "superseded"
+SUPERSEDED: Literal["superseded"] = "superseded"
 """Why a change is unwanted that a later one replaced, for good."""
 
 
-async def withdraw(connection: AsyncConnection, notice: Notice, *, reason: str) -> None:
+async def withdraw(connection: AsyncConnection, notice: Notice, *, reason: WithdrawalReason) -> None:
     """Withdraw a notice, with what waits of it. `reason` is why it is unwanted."""
     await notices.change(connection, notice.id, unwanted=reason)
     withdrawn = await lifecycle.withdraw(connection, notice.id, reason=reason)

@@ -71,7 +71,7 @@ def test_an_import_takes_the_good_rows_and_lists_all_bad_ones(command: Command, 
     assert ended.out.splitlines() == [
         "2 added, 0 filled in, 0 unchanged",
         "duplicates: 1 (the first row of each address is used)",
-        "bad rows: 2, listed above",
+        "rows that are wrong and were left out: 2",
         "columns ignored: Notes",
         "invited now: 0; later invitations are sent as planned",
     ]

@@ -41,7 +41,7 @@ from scheduler.service.notices import send_notice
 from scheduler.service.occurrences import Change, amend
 from scheduler.store import join_requests, members, returns, sessions, uploads
 from scheduler.store.database import Database
-from scheduler.store.schema import deliveries, notices
+from scheduler.store.schema import deliveries, notice_revisions, notices
 from scheduler.web.routes import ENTRIES
 from tests.chaos.killing import CONFIG, ZONES, Relay, relay
 from tests.postgres import free_loopback_port
@@ -64,7 +64,10 @@ MORE = {
     "/convenor/desk": ("?all=1",),
 }
 """Pages that are timed with other queries, too."""
-NO_PAGE = {"/convenor/sign-in/{token}": "it is for those who have not signed in"}
+NO_PAGE = {
+    "/convenor/sign-in/{token}": "it is for those who have not signed in",
+    "/convenor/meetings/{series}/{date}/follow-up/mail": "the meeting is not over; planned mails are the same",
+}
 _RAW = b"From: m5@example.org\r\nTo: us@example.org\r\nSubject: A question\r\n\r\nMay I bring a friend?\r\n"
 
 
@@ -144,6 +147,7 @@ async def fill(parts: Parts, count: int) -> "Filled":
                 .limit(1)
             )
         ).one()
+        await connection.execute(notice_revisions.insert().values(notice=notice, revision=0))
     by_slug = {series.slug: series for series in parts.settings.series}
     await amend(database, by_slug, key, Change(topic="Kind words"), now=SystemClock().now(), by=ann)
     numbers = {

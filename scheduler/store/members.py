@@ -17,6 +17,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    not_,
     or_,
     select,
     true,
@@ -467,7 +468,8 @@ def in_audience(audience: Audience) -> ColumnElement[bool]:
     return and_(
         members.c.status == "active",
         members.c.suppressed_at.is_(None),
-        or_(*terms),
+        # An audience without terms is nobody, not everybody.
+        or_(false(), *terms),
         # A condition on a country that is not known is neither true nor false.
         *([~func.coalesce(or_(*excluded), false())] if excluded else []),
     )
@@ -507,6 +509,9 @@ def _in_terms(kind: str, values: Collection[str], audience: Audience) -> list[Co
                 members.c.zone.in_(sorted(zones)),
                 *([members.c.country.like("GB-%")] if "GB" in values else []),
             ]
+        case "invited-to":
+            revisions = [value.rpartition("@") for value in values]
+            return [was_invited(members.c.id, key, revision=int(number)) for key, _, number in revisions]
         case "other-zone":
             return [members.c.zone.not_in(values)]
         case "zone":
@@ -530,9 +535,13 @@ def _in_terms(kind: str, values: Collection[str], audience: Audience) -> list[Co
 
 
 def was_invited(
-    member: ColumnElement[int], occurrence: ColumnElement[str | None] | str
+    member: ColumnElement[int],
+    occurrence: ColumnElement[str | None] | str,
+    *,
+    revision: int | None = None,
 ) -> ColumnElement[bool]:
-    """Return the condition that a member was sent the invitation to an occurrence, or may have been.
+    """Return the condition that a member was sent the invitation to an occurrence, or may have been; with `revision`,
+    only of that revision.
 
     A past meeting may be moved into the future: its invitations may be in the archive.
     """
@@ -546,6 +555,7 @@ def was_invited(
                 invitation.c.kind == Kind.INVITATION,
                 invitation.c.occurrence == occurrence,
                 or_(invited.c.state == "sent", invited.c.uncertain),
+                *([invited.c.revision == revision] if revision is not None else []),
             )
             .correlate_except(invited, invitation)
             for invited in (deliveries.alias("invited"), past_deliveries.alias("invited_once"))
@@ -584,9 +594,39 @@ async def count_by_place(connection: AsyncConnection, audience: Audience) -> dic
 
 async def count_audience(connection: AsyncConnection, audience: Audience, *, kind: str = "") -> int:
     """Count an audience; with `kind`, without the members who do not want notices of this kind."""
+    muted = select(mutes.c.member).where(mute_fits(mutes.c.member, kind, ""))
     conditions = [in_audience(audience)]
     if kind:
         # To read the muted members once is quicker than to look for each member.
-        muted = select(mutes.c.member).where(mute_fits(mutes.c.member, kind, ""))
         conditions.append(members.c.id.not_in(muted))
+    unfollowed = _unfollowed(audience)
+    if unfollowed is None:
+        return await _count(connection, *conditions)
+    # Nearly everybody gets it: it is much quicker to count all, and then the few who may not get it.
+    reachable = and_(members.c.status == "active", members.c.suppressed_at.is_(None))
+    may_not = members.c.id.in_(unfollowed.union(muted) if kind else unfollowed)
+    everybody = await _count(connection, reachable)
+    return everybody - await _count(connection, reachable, may_not, not_(and_(*conditions)))
+
+
+async def _count(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> int:
     return int(await connection.scalar(select(func.count()).select_from(members).where(*conditions)) or 0)
+
+
+def _unfollowed(audience: Audience) -> Select[tuple[int]] | None:
+    """Return which members may be missing from an audience that is all members but for those who said no to a series.
+
+    None for every other audience.
+    """
+    if audience.without or len(audience.terms) != 1:
+        return None
+    (kind, values), *_ = audience.terms.items()
+    if kind == "all":
+        slugs = []
+    elif kind in ("series", "told-of") and len(values) == 1:
+        slugs = [OccurrenceKey.parse(value).series if kind == "told-of" else value for value in values]
+    else:
+        return None
+    if any(slug in audience.by_choice for slug in slugs):
+        return None
+    return select(follows.c.member).where(follows.c.series.in_(slugs), ~follows.c.follows)

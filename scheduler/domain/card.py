@@ -52,15 +52,17 @@ class Card:
 def meeting_card(
     occurrence: Occurrence, series: Series, community: Community, *, cycle: HourCycle, now: datetime
 ) -> Card:
-    """Return the card of a meeting. One that is over or cancelled is not given in other places' hours."""
+    """Return the card of a meeting. One that is over or cancelled is not given in other places' hours, and that one
+    was moved is of interest only before it."""
     home = local_time(occurrence, series, zone=occurrence.zone, cycle=cycle)
-    ahead = occurrence.ends > now and not occurrence.cancelled
+    over = occurrence.ends <= now
+    ahead = not over and not occurrence.cancelled
     return Card(
         community=community.name,
         headline=occurrence.topic or series.title,
         title=series.title,
         words=f"With {occurrence.speakers}" if occurrence.speakers else "",
-        mark=_MARKS[occurrence.status],
+        mark="" if over and occurrence.is_held else _MARKS[occurrence.status],
         day=home.day,
         time=f"{home.starts} to {home.ends} in {home.city} ({home.offset})",
         elsewhere=elsewhere(occurrence, series, cycle=cycle) if ahead else (),
@@ -86,8 +88,10 @@ def elsewhere(occurrence: Occurrence, series: Series, *, cycle: HourCycle) -> tu
     shown: dict[str, LocalTime] = {}
     for zone in _OTHER_ZONES:
         local = local_time(occurrence, series, zone=zone, cycle=cycle)
-        if local.offset != home.offset and len(shown) < _MOST_ELSEWHERE:
+        if local.offset != home.offset:
             shown.setdefault(local.offset, local)
+        if len(shown) == _MOST_ELSEWHERE:
+            break
     in_order = sorted(shown.values(), key=lambda local: local.starts_at.replace(tzinfo=None))
     return tuple(_hour(local) for local in in_order)
 

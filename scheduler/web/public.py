@@ -115,7 +115,7 @@ async def home(request: Request) -> Response:
         "home.html",
         chosen=chosen,
         zones=zones(),
-        next=_meeting_view(site, schedule.next, chosen, now) if schedule.next else None,
+        next=_meeting_view(site, schedule.next, chosen, now, in_full=True) if schedule.next else None,
         coming=[] if several else [_meeting_view(site, one, chosen, now) for one in schedule.coming],
         all_series=[
             _series_view(
@@ -224,7 +224,7 @@ async def meeting(request: Request) -> Response:
     return render_page(
         request,
         "meeting.html",
-        meeting=_meeting_view(site, occurrence, chosen, now),
+        meeting=_meeting_view(site, occurrence, chosen, now, in_full=True),
         earlier=earlier,
         later=later,
         chosen=chosen,
@@ -307,8 +307,12 @@ async def privacy(request: Request) -> Response:
     )
 
 
-def _meeting_view(site: Site, occurrence: Occurrence, chosen: ZoneChoice, now: datetime) -> MeetingView:
+def _meeting_view(
+    site: Site, occurrence: Occurrence, chosen: ZoneChoice, now: datetime, *, in_full: bool = False
+) -> MeetingView:
+    """Return a meeting for a page; only one that is shown in full has the hour in other places."""
     series, cycle = site.by_slug[occurrence.series], hour_cycle(site.community.locale)
+    is_ahead = occurrence.ends > now and not occurrence.cancelled
 
     def when(shown: Occurrence, zone: str) -> LocalTime:
         return local_time(shown, series, zone=zone, cycle=cycle)
@@ -326,9 +330,7 @@ def _meeting_view(site: Site, occurrence: Occurrence, chosen: ZoneChoice, now: d
         home=when(occurrence, occurrence.zone),
         local=when(occurrence, chosen.zone) if chosen.zone and chosen.zone != occurrence.zone else None,
         was=when(unmoved(occurrence), occurrence.zone) if occurrence.status is Status.MOVED else None,
-        elsewhere=()
-        if occurrence.ends <= now or occurrence.cancelled
-        else elsewhere(occurrence, series, cycle=cycle),
+        elsewhere=elsewhere(occurrence, series, cycle=cycle) if in_full and is_ahead else (),
         cancelled=occurrence.cancelled,
         begun=occurrence.starts <= now,
         over=occurrence.ends <= now,
@@ -346,7 +348,11 @@ def _series_view(
         rule=format_rule(series, hour_cycle(site.community.locale)),
         url=f"/series/{series.slug}{chosen.query}",
         next=next(
-            (_meeting_view(site, occurrence, chosen, now) for occurrence in coming if occurrence.is_held),
+            (
+                _meeting_view(site, occurrence, chosen, now, in_full=True)
+                for occurrence in coming
+                if occurrence.is_held
+            ),
             None,
         ),
         coming=[_meeting_view(site, occurrence, chosen, now) for occurrence in coming],

@@ -265,3 +265,23 @@ async def latest(database: Database, *, now: datetime, most: int = IN_FEED) -> l
     async with database.read() as connection:
         listed = await archive_entries.listed(connection, Filter(over=now), most=most)
         return await _meetings(connection, listed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What the archive has: the keys of its meetings with when they last changed, the newest first, and the slugs of
+    their speakers and themes."""
+
+    meetings: Sequence[tuple[str, datetime]]
+    speakers: Sequence[str]
+    themes: Sequence[str]
+
+
+async def contents(database: Database, *, now: datetime) -> Contents:
+    """Return everything that the archive has."""
+    async with database.read() as connection:
+        return Contents(
+            meetings=await archive_entries.keys(connection, Filter(over=now)),
+            speakers=await archive_entries.speakers_of(connection, Filter(over=now)),
+            themes=[theme.slug for theme in await meeting_records.themes_in_use(connection)],
+        )

@@ -172,6 +172,27 @@ def _listed(row: Any) -> Listed:
     return Listed(key=row.occurrence, changed_at=row.changed_at, excerpt=row.excerpt)
 
 
+async def keys(connection: AsyncConnection, wanted: Filter) -> list[tuple[str, datetime]]:
+    """Return the keys of meetings of the archive, and when each last changed, the newest first."""
+    entries = archive_entries
+    query = select(entries.c.occurrence, entries.c.changed_at).where(*_conditions(wanted))
+    rows = await connection.execute(query.order_by(entries.c.starts.desc(), entries.c.occurrence))
+    return [(row.occurrence, row.changed_at) for row in rows]
+
+
+async def speakers_of(connection: AsyncConnection, wanted: Filter) -> list[str]:
+    """Return the slugs of those who spoke at meetings of the archive."""
+    query = (
+        select(speakers.c.slug)
+        .join(meeting_speakers, meeting_speakers.c.speaker == speakers.c.id)
+        .join(archive_entries, archive_entries.c.occurrence == meeting_speakers.c.occurrence)
+        .where(*_conditions(wanted))
+        .distinct()
+        .order_by(speakers.c.slug)
+    )
+    return list(await connection.scalars(query))
+
+
 async def count(connection: AsyncConnection, wanted: Filter) -> int:
     """Return how many meetings of the archive there are."""
     query = select(func.count()).select_from(archive_entries).where(*_conditions(wanted))

@@ -19,6 +19,7 @@ from scheduler.service.archive import PastMeeting
 from scheduler.service.archive_feeds import atom_feed, json_feed
 from scheduler.web.feeds import CalendarResponse
 from scheduler.web.forms import asked_number
+from scheduler.web.sharing import meeting_sharing
 from scheduler.web.site import Site, render_page, site_of
 
 _HEADING = re.compile(r"(?<=<)(/?)h([1-6])(?=>)")
@@ -111,12 +112,19 @@ async def past_meeting(request: Request, occurrence: Occurrence, *, view: object
     details = await service.read_details(site.database, occurrence, now=site.clock.now())
     record = details.record
     series = site.by_slug[occurrence.series]
+    heading, day = occurrence.topic or series.title, _day(occurrence, month_only=record.month_only)
+    # A card and an event for search engines would name a day that is not known.
+    sharing = (
+        {"description": f"{heading}, {day}."}
+        if record.month_only
+        else meeting_sharing(site, occurrence, site.clock.now())
+    )
     return render_page(
         request,
         "past_meeting.html",
         meeting=view,
-        heading=occurrence.topic or series.title,
-        day=_day(occurrence, month_only=record.month_only),
+        heading=heading,
+        day=day,
         month_only=record.month_only,
         year=occurrence.home_date.year,
         speakers=record.speakers,
@@ -126,6 +134,7 @@ async def past_meeting(request: Request, occurrence: Occurrence, *, view: object
         materials=[one for one in record.materials if not (one.link and one.kind == "recording")],
         themes=details.themes,
         countries=details.countries,
+        **sharing,
         earlier=_link_to(site.by_slug, details.earlier, query),
         later=_link_to(site.by_slug, details.later, query),
     )

@@ -71,6 +71,7 @@ async def pages(installation: Installation) -> list[str]:
         "/speakers/amara-okafor",
         "/themes/listening",
         "/subscribe",
+        "/embed",
         f"/subscribe/{own[Purpose.SUBSCRIBE]}",
         "/nothing",
         "/outbox",

@@ -61,7 +61,8 @@ async def test_a_past_meeting_shows_all_that_is_recorded_and_leads_on(
     assert 'href="https://youtu.be/x?a=1&amp;b=2" rel="noreferrer">Watch the recording</a>' in page
     assert '>On questions</a> <span class="tag">Paper</span>' in page
     assert '<a class="tag accent" href="/themes/listening-b">Listening &amp; &lt;b&gt;</a>' in page
-    assert "<iframe" not in page and "<img" not in page and "countries" not in page
+    assert f'<img src="/meetings/{MAY}.png?v=' in page, "a still picture of our own"
+    assert "<iframe" not in page and page.count("<img") == 1 and "countries" not in page
     assert f'href="/meetings/{JUNE}" rel="next"' in page and '2016-03-17T1800" rel="prev"' in page
     old = (await visitor.get(f"/meetings/{SLUG}/2016-03-17T1800")).text
     assert (

@@ -15,9 +15,14 @@ from scheduler.domain.locale import LANGUAGES, plain_locale
 from scheduler.domain.zone import city, zone_tab_zones
 
 LARGEST_FORM = 64 * 1024
-LARGEST_UPLOAD = 5 * 1024 * 1024
-UPLOAD_PATHS = frozenset({"/convenor/members/import"})
+LARGEST_UPLOAD = 5 * 1024 * 1024 + LARGEST_FORM
+"""A file of 5 MB, and the other fields of its form."""
+
+UPLOAD_PATHS = frozenset({"/convenor/members/import", "/convenor/profile"})
 """The paths to which a convenor may send a file."""
+
+MEMBER_UPLOADS = "/wall/"
+"""How the paths begin to which a member may send a photo."""
 
 LARGEST_WORDS = 2 * 1024 * 1024
 WORDS_PATHS = ("/convenor/notices/", "/convenor/drafts/")
@@ -40,6 +45,10 @@ async def fields(request: Request) -> dict[str, list[str]]:
         if error.status_code != 400:
             raise
         form = FormData()
+    return _texts(form)
+
+
+def _texts(form: FormData) -> dict[str, list[str]]:
     texts: dict[str, list[str]] = {}
     for name, value in form.multi_items():
         if isinstance(value, str):
@@ -49,24 +58,31 @@ async def fields(request: Request) -> dict[str, list[str]]:
 
 def largest_body(path: str) -> int:
     """Return how many bytes a form at a path may have."""
-    if path in UPLOAD_PATHS:
+    if path in UPLOAD_PATHS or path.startswith(MEMBER_UPLOADS):
         return LARGEST_UPLOAD
     return LARGEST_WORDS if path.startswith(WORDS_PATHS) else LARGEST_FORM
 
 
 async def uploaded_file(request: Request, name: str) -> tuple[str, bytes] | None:
     """Return the name and the content of the file in a field of a form; None if there is none."""
+    return (await fields_and_file(request, name))[1]
+
+
+async def fields_and_file(
+    request: Request, name: str
+) -> tuple[dict[str, list[str]], tuple[str, bytes] | None]:
+    """Return the text fields of a form, and the name and content of the file in the field `name`, if there is one."""
     try:
-        form = await request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=LARGEST_UPLOAD)
+        form = await request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=LARGEST_FORM)
     except HTTPException as error:
         if error.status_code != 400:
             raise
-        return None
+        return {}, None
     try:
         file = form.get(name)
         if not isinstance(file, UploadFile) or not file.filename:
-            return None
-        return file.filename, await file.read()
+            return _texts(form), None
+        return _texts(form), (file.filename, await file.read())
     finally:
         await form.close()
 

@@ -6,10 +6,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from scheduler.web import account, feeds, join, links, member_page, outbox, public
+from scheduler.web import account, contact, feeds, join, links, member_page, outbox, people, public
 from scheduler.web import metrics as metrics_page
 from scheduler.web.access import Access, Endpoint, guarded
 from scheduler.web.console import (
+    about,
     audit_log,
     desk,
     drafts,
@@ -21,6 +22,7 @@ from scheduler.web.console import (
     notices,
     numbers,
     passkeys,
+    people_to_show,
     planned,
     returns,
     sent_mails,
@@ -39,6 +41,8 @@ _DISALLOWED_PATHS = (
     "/confirm/",
     "/rsvp/",
     "/me/",
+    "/wall/",
+    "/photos/",
     "/sign-in/",
     "/address/",
     "/subscribe/",
@@ -85,6 +89,10 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/join", join.join, Access.ANYONE, _FORM),
     Entry("/embed/next", public.embed, Access.ANYONE),
     Entry("/me", account.request_link, Access.ANYONE, _FORM),
+    Entry("/about", people.about_page, Access.ANYONE),
+    Entry("/people", people.people, Access.ANYONE),
+    Entry("/photos/{file}", people.photo, Access.ANYONE),
+    Entry("/contact", contact.contact, Access.ANYONE, _FORM),
     Entry("/privacy", public.privacy, Access.ANYONE),
     Entry("/theme.css", public.theme, Access.ANYONE),
     Entry("/logo", public.logo, Access.ANYONE),
@@ -106,6 +114,8 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/sign-in/{token}", account.sign_in, Access.LINK, _FORM),
     Entry("/address/{token}", account.confirm_address, Access.LINK, _FORM),
     Entry("/me/{token}", member_page.preferences_page, Access.LINK, _FORM),
+    Entry("/wall/{token}", people.own_entry, Access.LINK, _FORM),
+    Entry("/wall/{token}/photo/{file}", people.own_photo, Access.LINK),
     # The console.
     Entry("/convenor/sign-in", sign_in.ask, Access.ANYONE, _FORM),
     Entry("/convenor/sign-in/passkey", passkeys.sign_in, Access.ANYONE, _POST),
@@ -151,6 +161,13 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/members/{number}/erase", members.erase, Access.CONVENOR_RECENTLY, _FORM),
     Entry("/convenor/desk", desk.desk, Access.HELPER),
     Entry("/convenor/desk/{number}", desk.join_request, Access.HELPER, _FORM),
+    Entry("/convenor/people", people_to_show.people, Access.HELPER),
+    Entry("/convenor/people/{number}", people_to_show.entry, Access.HELPER, _FORM),
+    Entry("/convenor/people/{number}/photo/{file}", people_to_show.photo, Access.HELPER),
+    Entry("/convenor/profile", people_to_show.own_profile, Access.CONVENOR, _FORM),
+    Entry("/convenor/profile/photo/{file}", people_to_show.own_photo, Access.CONVENOR),
+    Entry("/convenor/about", about.edit, Access.CONVENOR, _FORM),
+    Entry("/convenor/about/{number}", about.version, Access.CONVENOR, _FORM),
     Entry("/convenor/returns", returns.returns, Access.HELPER),
     Entry("/convenor/returns/{number}", returns.message, Access.HELPER, _FORM),
     Entry("/convenor/numbers", numbers.numbers, Access.HELPER),

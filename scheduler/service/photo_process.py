@@ -109,11 +109,11 @@ def _files(square: Image.Image, size: int) -> list[Photo]:
 def _square(picture: Image.Image) -> Image.Image:
     """Return a square part of a picture, upright and in sRGB. Of an upright picture it is above the middle, where the
     face is."""
-    orientation = _orientation(picture)
     if picture.mode == "RGB":
         # A JPEG is decoded at a fraction of its size.
         picture.draft("RGB", (_DECODED, _DECODED))
     picture.load()
+    orientation = _orientation(picture)
     width, height = picture.size
     side, surplus = min(width, height), abs(width - height)
     is_upright = (height > width) == (orientation < 5)

@@ -36,25 +36,24 @@ _CHANGED = "it was changed meanwhile; look at it again"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """What stands beside a photo. Raises Refused for a value that is not accepted."""
+    """What stands beside a photo: `role` is what they do, `country` a code or empty. `make_words` checks the values."""
 
     name: str
     role: str
-    organisation: str = ""
-    country: str = ""
+    organisation: str
+    country: str
 
-    def __post_init__(self) -> None:
-        for value, option, longest in (
-            (self.name, "--name", LONGEST_NAME),
-            (self.role, "--role", LONGEST_ROLE),
-            (self.organisation, "--organisation", LONGEST_ORGANISATION),
-        ):
-            if require_line(value, option, longest=longest) != value:
-                raise ValueError(f"{option} is not in its stored form")
-        if not self.name:
-            raise Refused("--name: a name is needed")
-        if self.country:
-            require_country(self.country, "--country")
+
+def make_words(*, name: str, role: str, organisation: str = "", country: str = "") -> Words:
+    """Return what stands beside a photo. Raises Refused for a value that is not accepted."""
+    if not name.strip() or not role.strip():
+        raise Refused("a name and a role are needed", command="give --name and --role")
+    return Words(
+        name=require_line(name, "--name", longest=LONGEST_NAME),
+        role=require_line(role, "--role", longest=LONGEST_ROLE),
+        organisation=require_line(organisation, "--organisation", longest=LONGEST_ORGANISATION),
+        country=require_country(country, "--country") if country else "",
+    )
 
 
 def read_words(typed: Mapping[str, str], *, asks_organisation: bool) -> tuple[Words | None, dict[str, str]]:

@@ -105,6 +105,7 @@ async def _show(
         status=status,
         headers=PRIVATE,
         address=member.address,
+        token=request.path_params["token"],
         values={**stored, **{name: typed[name] for name in stored if name in typed}, "until": until},
         complaints=complaints,
         zones=zones(),

@@ -5,14 +5,7 @@ from typing import Annotated
 import typer
 
 from scheduler.bootstrap.wiring import Parts
-from scheduler.cli.command import (
-    AsJson,
-    command_context,
-    command_line_user,
-    make_app,
-    parse_id,
-    show_json,
-)
+from scheduler.cli.command import AsJson, command_context, command_line_user, make_app, parse_id, show_json
 from scheduler.domain.actor import Actor
 from scheduler.service import profiles
 from scheduler.service.convenors import command_line_actor

@@ -5,10 +5,13 @@ import contextlib
 import json
 import sys
 from io import BytesIO
+from pathlib import Path
 
+import scheduler
 from scheduler.domain.errors import Refused
 from scheduler.domain.photo import Photo, require_picture
 
+_ROOT = Path(scheduler.__file__).parent.parent
 _PROCESS = "scheduler.service.photo_process"
 _MOST_SECONDS = 30
 _MOST_WAITING = 5
@@ -43,12 +46,12 @@ class PhotoDecoder:
 async def _run_process(content: bytes) -> BytesIO:
     """Return what the process prints. Raises Refused if the picture crashes it, or takes it too long."""
     process = await asyncio.create_subprocess_exec(
-        # Isolated, and without the environment, which may hold passwords.
-        *(sys.executable, "-I", "-m", _PROCESS),
+        *(sys.executable, "-P", "-m", _PROCESS),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        env={},
+        # Not ours, which may hold passwords.
+        env={"PYTHONPATH": str(_ROOT)},
     )
     try:
         async with asyncio.timeout(_MOST_SECONDS):

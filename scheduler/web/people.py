@@ -185,6 +185,8 @@ async def own_entry(request: Request) -> Response:
                 case _:
                     raise HTTPException(400, headers=PRIVATE)
             if not complaints:
+                # The page of people is not shown from memory any more.
+                await site.feed_cache.refresh()
                 return see_other(f"/wall/{token}?done={act}")
         return await _show_own_entry(request, site, token, typed, complaints)
     except InvalidLink as closed:

@@ -70,6 +70,18 @@ async def photo_on(visitor: httpx.AsyncClient, page: str = "/people") -> str:
     return found[1]
 
 
+async def show_people(installation: Installation) -> int:
+    """Show Ann as a convenor and Bo on the wall, each with a photo; return the number of Bo's entry."""
+    database, now = installation.database, installation.clock.now()
+    await installation.change("Ann", role="convenor")
+    words = make_words(name="Ann <Ashe>", role='Hosts & "listens"', organisation="Bee Club", country="GB-WLS")
+    await profiles.show_convenor(database, address_of("Ann"), words, photo=MADE, by=SERVICE, now=now)
+    await profiles.show_member(
+        database, address_of("Bo"), make_words(name="Bo", role="Keeps bees"), photo=MADE, by=SERVICE, now=now
+    )
+    return (await profiles.read_entries(database)).shown[0].id
+
+
 async def test_without_anybody_the_page_says_so_and_leads_on(visitor: httpx.AsyncClient) -> None:
     text = (await visitor.get("/people")).text
     assert "No convenor is shown here yet." in text and "No member is shown here yet." in text
@@ -139,6 +151,18 @@ async def test_an_entry_is_gone_from_page_and_address_at_once(
     await ENDINGS[ending](installation, visitor, page)
     assert "Keeps bees" not in (await visitor.get("/people")).text
     assert (await visitor.get(photo)).status_code == 404
+
+
+async def test_a_page_that_is_kept_in_memory_forgets_a_withdrawn_entry_at_once(
+    visitor: httpx.AsyncClient, page: str, installation: Installation, app: Starlette
+) -> None:
+    photo = await put_on_wall(installation, visitor, page)
+    await app.state.site.feed_cache.refresh()
+    app.state.site.feed_cache.is_watched = True
+    for _ in range(2):
+        assert photo in (await visitor.get("/people")).text
+    await visitor.post(page, data={"act": "withdraw"})
+    assert photo not in (await visitor.get("/people")).text
 
 
 async def test_an_entry_is_released_only_as_the_convenor_saw_it(

@@ -55,6 +55,7 @@ async def entry(request: Request) -> Response:
             case "remove":
                 await profiles.remove(database, found.id, by=by, now=now)
         if act in _DONE:
+            await site.feed_cache.refresh()
             return see_other(f"/convenor/people?done={act}")
     except Refused as refusal:
         complaints["words"] = f"You need to check this: {refusal.message}."
@@ -103,6 +104,7 @@ async def own_profile(request: Request) -> Response:
         act, revision, now = last(sent, "act"), last(sent, "revision"), site.clock.now()
         if act == "hide":
             await profiles.hide_convenor(site.database, member.address, by=actor_of(request), now=now)
+            await site.feed_cache.refresh()
             return see_other("/convenor/profile?done=hide")
         words, complaints = profiles.read_words(typed, asks_organisation=True)
         photo = await read_photo(site.photo_decoder, file, typed, complaints)

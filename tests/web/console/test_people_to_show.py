@@ -146,10 +146,10 @@ async def test_a_member_is_shown_with_a_photo_and_withdraws_it_and_a_stranger_wr
     await page.get_by_label("What you do").fill(MARK)
     await page.get_by_label("A photo of you (optional)").set_input_files(installation.folder / "bo.jpg")
     await page.get_by_role("button", name="Save and look at it").click()
-    await page.get_by_text("This is exactly what we will show.").wait_for()
+    await page.get_by_text("This is exactly what everybody on the web will see.").wait_for()
     preview = page.locator(".card .person")
     shown_words = await preview.inner_text()
-    await page.get_by_role("button", name="Show this to everybody").click()
+    await page.get_by_role("button", name="Ask to be shown like this").click()
     await page.get_by_text("Waits for a convenor").wait_for()
 
     await console.goto(f"{address}/convenor/people")

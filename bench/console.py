@@ -45,7 +45,7 @@ from scheduler.service.occurrences import Change, amend
 from scheduler.service.profiles import make_words
 from scheduler.store import join_requests, members, returns, sessions, uploads
 from scheduler.store.database import Database
-from scheduler.store.schema import deliveries, notices
+from scheduler.store.schema import deliveries, notice_revisions, notices
 from scheduler.web.routes import ENTRIES
 from tests.chaos.killing import CONFIG, ZONES, Relay, relay
 from tests.postgres import free_loopback_port
@@ -150,6 +150,7 @@ async def fill(parts: Parts, count: int) -> "Filled":
                 .limit(1)
             )
         ).one()
+        await connection.execute(notice_revisions.insert().values(notice=notice, revision=0))
     photo = [Photo(size, format_, bytes(20_000)) for size in PHOTO_SIZES for format_ in ("avif", "jpeg")]
     person = make_words(name="Noor", role="Listens", country="GB")
     await profiles.show_convenor(database, "m0@example.org", person, photo=photo, by=ann, now=now)

@@ -297,7 +297,7 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def insert_into(connection: AsyncConnection, table: Table) -> Any:
+def insert_into(connection: AsyncConnection | Connection, table: Table) -> Any:
     """Return an INSERT in the database's own dialect, which offers ON CONFLICT."""
     return sqlite_insert(table) if connection.dialect.name == "sqlite" else postgresql_insert(table)
 

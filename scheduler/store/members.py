@@ -17,6 +17,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    not_,
     or_,
     select,
     true,
@@ -592,9 +593,39 @@ async def count_by_place(connection: AsyncConnection, audience: Audience) -> dic
 
 async def count_audience(connection: AsyncConnection, audience: Audience, *, kind: str = "") -> int:
     """Count an audience; with `kind`, without the members who do not want notices of this kind."""
+    muted = select(mutes.c.member).where(mute_fits(mutes.c.member, kind, ""))
     conditions = [in_audience(audience)]
     if kind:
         # To read the muted members once is quicker than to look for each member.
-        muted = select(mutes.c.member).where(mute_fits(mutes.c.member, kind, ""))
         conditions.append(members.c.id.not_in(muted))
+    unfollowed = _unfollowed(audience)
+    if unfollowed is None:
+        return await _count(connection, *conditions)
+    # Nearly everybody gets it: it is much quicker to count all, and then the few who may not get it.
+    reachable = and_(members.c.status == "active", members.c.suppressed_at.is_(None))
+    may_not = members.c.id.in_(unfollowed.union(muted) if kind else unfollowed)
+    everybody = await _count(connection, reachable)
+    return everybody - await _count(connection, reachable, may_not, not_(and_(*conditions)))
+
+
+async def _count(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> int:
     return int(await connection.scalar(select(func.count()).select_from(members).where(*conditions)) or 0)
+
+
+def _unfollowed(audience: Audience) -> Select[tuple[int]] | None:
+    """Return which members may be missing from an audience that is all members but for those who said no to a series.
+
+    None for every other audience.
+    """
+    if audience.without or len(audience.terms) != 1:
+        return None
+    (kind, values), *_ = audience.terms.items()
+    if kind == "all":
+        slugs = []
+    elif kind in ("series", "told-of") and len(values) == 1:
+        slugs = [OccurrenceKey.parse(value).series if kind == "told-of" else value for value in values]
+    else:
+        return None
+    if any(slug in audience.by_choice for slug in slugs):
+        return None
+    return select(follows.c.member).where(follows.c.series.in_(slugs), ~follows.c.follows)

@@ -592,6 +592,15 @@ deliveries = Table(
     sqlite_autoincrement=True,
 )
 
+notice_revisions = Table(
+    "notice_revisions",
+    metadata,
+    Column("notice", ForeignKey("notices.id", ondelete="CASCADE"), primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    sqlite_with_rowid=False,
+    comment="The revisions of its meeting that mails of a notice were about",
+)
+
 renderings = Table(
     "renderings",
     metadata,

@@ -257,6 +257,38 @@ async def test_the_audience_of_a_series_is_its_followers(installation: Installat
     assert await size(terms={"series": ["rounds"]}, without={"zone": ["Europe/London"]}) == 0
 
 
+async def test_an_audience_has_as_many_members_as_are_counted(installation: Installation) -> None:
+    names = ("Ann", "Bo", "Cy", "Di", "Ed", "Flo", "Gus", "Hal")
+    await installation.join(*((name, "Europe/London") for name in names))
+    await installation.tick()
+    await choose(installation, "Bo", rounds=False)
+    await choose(installation, "Cy", rounds=True, journal=True)
+    await installation.join(("Ida", "Europe/London"), ("Jo", "Europe/London"))
+    await choose(installation, "Ida", rounds=False)
+    await choose(installation, "Flo", rounds=False)
+    await installation.change("Ed", status="left", active_since=None)
+    async with installation.database.write() as connection:
+        for name in ("Di", "Ida", "Flo"):
+            member = await members.by_key(connection, address_of(name))
+            assert member
+            await members.set_mutes(connection, member.id, [("update", "")])
+    audiences: list[dict[str, list[str]]] = [
+        {"all": []},
+        {"series": ["rounds"]},
+        {"series": ["journal"]},
+        {"told-of": ["rounds/2026-11-05"]},
+    ]
+    for terms in audiences:
+        for kind in ("", "update"):
+            audience = Audience(terms=terms, by_choice=("journal",))
+            async with installation.database.read() as connection:
+                listed = await members.some_in_audience(connection, audience, kind=kind, limit=100)
+                assert await members.count_audience(connection, audience, kind=kind) == len(listed), (
+                    terms,
+                    kind,
+                )
+
+
 @dataclass
 class Choice:
     """What a member said of a series, and since when they follow it (or no longer do)."""

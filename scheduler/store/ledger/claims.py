@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.policy import CHANGES, PERSONAL, REPLIES, Kind
 from scheduler.store import service_state
 from scheduler.store.answers import has_declined
-from scheduler.store.database import Work
+from scheduler.store.database import Work, insert_into
 from scheduler.store.follows import chose
 from scheduler.store.ledger.lifecycle import later_reminder
 from scheduler.store.members import is_muted, was_invited
@@ -37,6 +37,7 @@ from scheduler.store.schema import (
     deliveries,
     follows,
     members,
+    notice_revisions,
     notices,
     occurrences,
     past_deliveries,
@@ -225,6 +226,9 @@ def claim(connection: Connection, chunk: int, *, run: str, now: datetime, limit:
                 ),
             },
         )
+        if revision is not None:
+            note = insert_into(connection, notice_revisions).on_conflict_do_nothing()
+            connection.execute(note, {"notice": claimed[0].notice, "revision": revision})
     return claimed
 
 

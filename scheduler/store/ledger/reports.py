@@ -31,7 +31,16 @@ from scheduler.store.follows import is_follower
 from scheduler.store.ledger.fan_out import Reach, is_for
 from scheduler.store.members import active_by_zone, is_muted, mute_fits
 from scheduler.store.notices import TEST_AUDIENCE, open_notice_ids
-from scheduler.store.schema import answers, deliveries, follows, members, mutes, notices, past_deliveries
+from scheduler.store.schema import (
+    answers,
+    deliveries,
+    follows,
+    members,
+    mutes,
+    notice_revisions,
+    notices,
+    past_deliveries,
+)
 
 _COLUMNS = ("notice", "member", "state", "attempts", "due", "sent_at", "reason")
 
@@ -477,19 +486,14 @@ async def last_told_revision(
 
     Invitations of the `present` revision do not count if there are earlier ones: they went to newcomers only.
     """
-    if present == 0:
-        # Nothing has been changed. Reading the revision of every delivery takes long with a million members.
-        return 0 if await was_tried(connection, occurrence) else None
-    told, tried = set[int](), set[int]()
-    for table in (deliveries, past_deliveries):
-        is_for_newcomers = and_(notices.c.kind == Kind.INVITATION, table.c.revision == present)
-        newest = func.max(table.c.revision)
-        query = (
-            select(newest.filter(~is_for_newcomers), newest)
-            .join_from(table, notices, notices.c.id == table.c.notice)
-            .where(_is_about(occurrence), table.c.attempts > 0)
-        )
-        others, all_ = (await connection.execute(query)).one()
-        told |= {others} - {None}
-        tried |= {all_} - {None}
-    return max(told or tried, default=None)
+    query = (
+        select(notices.c.kind, notice_revisions.c.revision)
+        .join(notices, notices.c.id == notice_revisions.c.notice)
+        .where(_is_about(occurrence))
+    )
+    tried, others = set[int](), set[int]()
+    for kind, revision in await connection.execute(query):
+        tried.add(revision)
+        if kind != Kind.INVITATION or revision != present:
+            others.add(revision)
+    return max(others or tried, default=None)

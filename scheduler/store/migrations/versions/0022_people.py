@@ -6,7 +6,7 @@ from alembic import op
 from scheduler.store.migrations.constraints import change_check
 
 revision = "0022"
-down_revision = "0019"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 

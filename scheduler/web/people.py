@@ -130,9 +130,9 @@ async def photo(request: Request) -> Response:
     return Response(content, media_type=_MEDIA_TYPES[match[3]], headers=headers)
 
 
-async def private_photo(request: Request, profile: Profile | None) -> Response:
-    """Answer with the photo of a profile for those who may see it before it is released."""
-    match, content = _OWN_FILE.fullmatch(request.path_params["file"]), None
+async def private_photo(request: Request, profile: Profile | None, file: str) -> Response:
+    """Answer with a photo of a profile, such as `192.jpeg`, for those who may see it before it is released."""
+    match, content = _OWN_FILE.fullmatch(file), None
     if match and profile:
         content = await profiles.find_photo(
             site_of(request).database, profile.id, size=int(match[1]), format_=match[2]
@@ -142,24 +142,19 @@ async def private_photo(request: Request, profile: Profile | None) -> Response:
     return Response(content, media_type=_MEDIA_TYPES[match[2]], headers={**PRIVATE, **_PICTURE_POLICY})
 
 
-async def own_photo(request: Request) -> Response:
-    """Show a member their own photo."""
-    site = site_of(request)
-    try:
-        _, entry = await profiles.own_entry(site.database, request.path_params["token"], keys=site.keys)
-    except InvalidLink as closed:
-        return link_closed(request, closed.status)
-    return await private_photo(request, entry)
-
-
 async def own_entry(request: Request) -> Response:
-    """Show a member's entry on the wall as others would see it; save it, offer it to the convenors, or withdraw it."""
+    """Show a member's entry on the wall as others would see it; save it, offer it to the convenors, or withdraw it.
+
+    `?photo=` answers with their photo. The page does not contain its own address, which is like a password.
+    """
     site, token = site_of(request), request.path_params["token"]
     typed: dict[str, str] = {}
     complaints: dict[str, str] = {}
     try:
         # Check the link before the form: a stranger's file is not read.
-        await profiles.own_entry(site.database, token, keys=site.keys)
+        _, entry = await profiles.own_entry(site.database, token, keys=site.keys)
+        if request.method != "POST" and "photo" in request.query_params:
+            return await private_photo(request, entry, request.query_params["photo"])
         if request.method == "POST":
             sent, file = await fields_and_file(request, "photo")
             typed = {name: last(sent, name) for name in (*TYPED, "without_photo")}
@@ -182,6 +177,8 @@ async def own_entry(request: Request) -> Response:
                         complaints["offer"] = f"You need to check this: {refusal.message}."
                 case "withdraw":
                     await profiles.withdraw_own_entry(site.database, token, keys=site.keys)
+                case "back":
+                    return see_other(f"/me/{token}")
                 case _:
                     raise HTTPException(400, headers=PRIVATE)
             if not complaints:
@@ -214,9 +211,8 @@ async def _show_own_entry(
         "wall.html",
         status=422 if complaints else 200,
         headers=PRIVATE,
-        token=token,
         entry=entry,
-        person=person_of(entry, f"/wall/{token}/photo/") if entry else None,
+        person=person_of(entry, "?photo=") if entry else None,
         values={name: typed.get(name, value) for name, value in values.items()},
         complaints=complaints,
         done=_DONE.get(request.query_params.get("done", ""), ""),

@@ -115,7 +115,6 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/address/{token}", account.confirm_address, Access.LINK, _FORM),
     Entry("/me/{token}", member_page.preferences_page, Access.LINK, _FORM),
     Entry("/wall/{token}", people.own_entry, Access.LINK, _FORM),
-    Entry("/wall/{token}/photo/{file}", people.own_photo, Access.LINK),
     # The console.
     Entry("/convenor/sign-in", sign_in.ask, Access.ANYONE, _FORM),
     Entry("/convenor/sign-in/passkey", passkeys.sign_in, Access.ANYONE, _POST),

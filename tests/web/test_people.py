@@ -94,7 +94,8 @@ async def test_only_the_member_sees_an_entry_that_nobody_released(
     assert (await save(visitor, page, role="Keeps bees & <b>listens</b>")).status_code == 303
     seen = (await visitor.get(page)).text
     assert "Keeps bees &amp; &lt;b&gt;listens&lt;/b&gt;" in seen and "New Zealand" in seen
-    own = await visitor.get(f"{page}/photo/192.jpeg")
+    assert page.removeprefix("/wall/") not in seen, "the address of the page is like a password"
+    own = await visitor.get(f"{page}?photo=192.jpeg")
     assert own.content == MADE[1].content and own.headers["Cache-Control"] == "no-store"
     assert own.headers["X-Content-Type-Options"] == "nosniff"
     entry = await profiles.own_entry(installation.database, page.rpartition("/")[2], keys=installation.keys)
@@ -194,7 +195,7 @@ async def test_a_refused_entry_loses_its_photo_and_says_why(
     )
     seen = await visitor.get(page)
     assert "It shows a cat." in seen.text and "<picture>" not in seen.text
-    assert (await visitor.get(f"{page}/photo/192.jpeg")).status_code == 404
+    assert (await visitor.get(f"{page}?photo=192.jpeg")).status_code == 404
 
 
 async def test_what_is_wrong_is_said_beside_its_field_and_nothing_is_saved(

@@ -75,7 +75,7 @@ async def entry(request: Request) -> Response:
 
 async def photo(request: Request) -> Response:
     """Show the photo of an entry that waits."""
-    return await private_photo(request, await _find(request))
+    return await private_photo(request, await _find(request), request.path_params["file"])
 
 
 async def _find(request: Request) -> Profile:
@@ -89,7 +89,7 @@ async def _find(request: Request) -> Profile:
 async def own_photo(request: Request) -> Response:
     """Show a convenor their own photo."""
     profile = await profiles.convenor_profile(site_of(request).database, session_of(request).member.id)
-    return await private_photo(request, profile)
+    return await private_photo(request, profile, request.path_params["file"])
 
 
 async def own_profile(request: Request) -> Response:

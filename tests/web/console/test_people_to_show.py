@@ -142,7 +142,7 @@ async def test_a_member_is_shown_with_a_photo_and_withdraws_it_and_a_stranger_wr
     page = await (await browser.new_context(viewport={"width": 360, "height": 760})).new_page()
     token = (await own_tokens(installation))[Purpose.PREFERENCES]
     await page.goto(f"{address}/me/{token}")
-    await page.get_by_role("link", name="Choose what to show").click()
+    await page.get_by_role("button", name="Choose what to show").click()
     await page.get_by_label("What you do").fill(MARK)
     await page.get_by_label("A photo of you (optional)").set_input_files(installation.folder / "bo.jpg")
     await page.get_by_role("button", name="Save and look at it").click()

@@ -1,7 +1,6 @@
 """The `notice` commands: send a notice, show what became of it, stop it."""
 
 import asyncio
-import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +30,7 @@ from scheduler.cli.command import (
 from scheduler.cli.preview import PreviewFor, show_preview
 from scheduler.cli.reports import describe_duration
 from scheduler.delivery.compose.markdown import foreign_placeholders
-from scheduler.domain.address import address_key
+from scheduler.domain.address import address_key, first_addresses
 from scheduler.domain.audience import ACCEPTED, Audience, parse_audience
 from scheduler.domain.clock import parse_duration
 from scheduler.domain.errors import Refused
@@ -55,8 +54,6 @@ POLL_SECONDS = 0.5
 POLLS_WITHOUT_SERVE = 10
 """How often --wait looks for a running `serve` before it gives up."""
 
-_ADDRESS = re.compile(r"[^\s,;<>\"]+@[^\s,;<>\"]+")
-
 
 def read_list(path: str) -> list[str]:
     """Return the first address of each line of a file. Raises Refused if it cannot be read or has none."""
@@ -64,7 +61,7 @@ def read_list(path: str) -> list[str]:
         text = decode_text(Path(path).read_bytes())
     except OSError as error:
         raise Refused(f"audience list:{path} cannot be read: {error.strerror}") from None
-    addresses = [match[0] for line in text.splitlines() if (match := _ADDRESS.search(line))]
+    addresses = first_addresses(text)
     if not addresses:
         raise Refused(f"audience list:{path} has no address in it; write one on each line")
     return addresses
@@ -319,7 +316,8 @@ def show(context: typer.Context, notice: str, as_json: AsJson = False) -> None:
             counts = await answers.count_answers(connection, row.occurrence) if row.occurrence else {}
             states = await reports.states(connection, row.id)
             due = (await notices.due_spans(connection, row.id)).get(row.id)
-            return _row(row, states, due) | {"answers": counts, "body": row.body}
+            uncertain = await reports.count_uncertain(connection, row.id)
+            return _row(row, states, due) | {"answers": counts, "body": row.body, "uncertain": uncertain}
 
     row = command_context(context).run(look)
     if as_json:
@@ -327,6 +325,11 @@ def show(context: typer.Context, notice: str, as_json: AsJson = False) -> None:
         return
     _print_row(row)
     typer.echo(f"       created {row['created_utc']}, expires {row['expires_utc']}, for {row['audience']}")
+    if row["uncertain"]:
+        typer.echo(
+            f"       {row['uncertain']} of those sent may not have arrived: the service or the relay's connection was "
+            "interrupted meanwhile"
+        )
     if row["occurrence"] and isinstance(counts := row["answers"], dict):
         typer.echo(f"       answers to {row['occurrence']}: {describe_answers(counts)}")
     if row["body"]:
@@ -337,13 +340,17 @@ def show(context: typer.Context, notice: str, as_json: AsJson = False) -> None:
 def stop(context: typer.Context, notice: str) -> None:
     """Stop a notice; mails that have not been sent yet are withdrawn."""
 
-    async def act(parts: Parts) -> dict[str, int]:
-        return await notice_service.stop(
-            parts.database, _id(notice), parts.clock.now(), by=command_line_user()
-        )
+    async def act(parts: Parts) -> tuple[dict[str, int], int]:
+        number = _id(notice)
+        states = await notice_service.stop(parts.database, number, parts.clock.now(), by=command_line_user())
+        async with parts.database.read() as connection:
+            return states, await reports.count_uncertain(connection, number)
 
-    states = command_context(context).run(act)
-    typer.echo(f"stopped: {states.get('withdrawn', 0)} withdrawn, {states.get('sent', 0)} already sent")
+    states, uncertain = command_context(context).run(act)
+    perhaps = f", {uncertain} perhaps sent" if uncertain else ""
+    typer.echo(
+        f"stopped: {states.get('withdrawn', 0)} withdrawn, {states.get('sent', 0) - uncertain} already sent{perhaps}"
+    )
 
 
 @app.command()

@@ -15,6 +15,8 @@ ACCEPTED = (
     "locale:L, joined-since:DATE, list:FILE, except:TERM"
 )
 
+_EXCEPT = "except:"
+
 Terms = Mapping[str, Collection[str]]
 """The values of each kind of term (`all`, `convenors`, `coming`, …)."""
 
@@ -23,8 +25,10 @@ Terms = Mapping[str, Collection[str]]
 class Audience:
     """The members of any of `terms`, except those of any of `without`.
 
-    Three kinds are never written by convenors: `address` has the keys of addresses; `told-of` has occurrences, and
-    means the followers of their series and all who were sent their invitation; `other-zone` means any zone but these.
+    Four kinds are never written by convenors: `address` has the keys of addresses; `told-of` has occurrences, and
+    means the followers of their series and all who were sent their invitation; `invited-to` has the revisions of
+    occurrences, as KEY@REVISION, and means all who were sent the invitation to one of them as it was then; `other-zone`
+    means any zone but these.
     `by_choice` are the slugs of the series that only those members follow who say so.
     """
 
@@ -42,6 +46,20 @@ class Audience:
         ]
 
 
+def split_audience(audience: str) -> tuple[list[str], list[str]]:
+    """Return the terms of an audience, and those of its exceptions."""
+    terms = [term.strip() for term in audience.split(",") if term.strip()]
+    return (
+        [term for term in terms if not term.startswith(_EXCEPT)],
+        [term.removeprefix(_EXCEPT) for term in terms if term.startswith(_EXCEPT)],
+    )
+
+
+def join_audience(wanted: Sequence[str], left_out: Sequence[str]) -> str:
+    """Return the audience that has these terms and exceptions."""
+    return ",".join([*wanted, *(f"{_EXCEPT}{term}" for term in left_out)])
+
+
 def series_of(text: str) -> str | None:
     """Return the slug of the one series that an audience is about, as a convenor wrote it; None if there is none."""
     slugs = set()
@@ -54,6 +72,29 @@ def series_of(text: str) -> str | None:
         elif kind != "except":
             return None
     return slugs.pop() if len(slugs) == 1 else None
+
+
+def lasting_reasons(text: str, *, by_choice: Collection[str]) -> Audience | None:
+    """Return, for an audience that includes the followers of a series, who has a reason to be in it, as things are.
+
+    Exceptions are left out: they hold as of when the notice was sent. Return None if nobody can be found to have no
+    reason any more: there is no series in it, it is for everybody, or it has a list, whose file is not kept.
+    """
+    terms: dict[str, list[str]] = {}
+    for term in filter(None, (part.strip() for part in text.split(","))):
+        kind, _, value = term.partition(":")
+        if kind != "except":
+            terms.setdefault(kind, []).append(value)
+    if "series" not in terms or {"all", "list"} & terms.keys():
+        return None
+    try:
+        checked = {
+            kind: [_CHECKS.get(kind, str)(value) for value in values] for kind, values in terms.items()
+        }
+    except Refused:
+        # The settings or the zone data have changed since.
+        return None
+    return Audience(terms=checked, by_choice=by_choice)
 
 
 def _occurrence_key(text: str) -> str:
@@ -96,9 +137,9 @@ def parse_audience(
     terms: dict[str, list[str]] = {}
     without: dict[str, list[str]] = {}
     for term in filter(None, (part.strip() for part in text.split(","))):
-        is_exception = term.startswith("except:")
+        is_exception = term.startswith(_EXCEPT)
         target = without if is_exception else terms
-        kind, colon, value = term.removeprefix("except:").partition(":")
+        kind, colon, value = term.removeprefix(_EXCEPT).partition(":")
         if kind in ("all", "convenors") and not colon:
             target.setdefault(kind, [])
         elif kind == "list" and value:

@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose.markdown import as_html
+from scheduler.domain.act import Act
 from scheduler.domain.actor import Actor
 from scheduler.domain.errors import Refused
 from scheduler.domain.text import require_prose
@@ -86,7 +87,7 @@ async def restore_about(
 
 
 async def _add(
-    connection: AsyncConnection, body: str, act: str, *, by: Actor, now: datetime, restored: int | None = None
+    connection: AsyncConnection, body: str, act: Act, *, by: Actor, now: datetime, restored: int | None = None
 ) -> None:
     number = await about.add(connection, body, by=by, now=now)
     after = {"restored": f"version {restored}"} if restored else None

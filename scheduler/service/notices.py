@@ -12,14 +12,16 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose.markdown import images, placeholder_problem
+from scheduler.domain.act import Act
 from scheduler.domain.actor import SERVICE, Actor
-from scheduler.domain.audience import Audience
+from scheduler.domain.audience import Audience, lasting_reasons
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import OccurrenceKey
 from scheduler.domain.placeholder import Placeholder, in_subject, suggest, unknown_in_subject
 from scheduler.domain.policy import EVERY_ZONE, PERSONAL, PLANNED, Kind
 from scheduler.domain.recurrence import LAST_YEAR
 from scheduler.domain.text import quoted, require_line, require_prose
+from scheduler.service.delivery_reasons import reason_in_words
 from scheduler.service.planner import local_due
 from scheduler.store import audit, members, notices, service_state
 from scheduler.store.database import Database
@@ -220,7 +222,7 @@ async def publish_notice(
     now: datetime,
     identity: str,
     by: Actor = SERVICE,
-    act: str = "",
+    act: Act | None = None,
     **notice: Any,
 ) -> PublishedNotice:
     """Create a notice and its deliveries; nothing is sent before all of them exist.
@@ -257,7 +259,7 @@ async def _publish(
     now: datetime,
     identity: str,
     by: Actor,
-    act: str,
+    act: Act | None,
     **notice: Any,
 ) -> PublishedNotice:
     async with database.write() as connection:
@@ -390,9 +392,15 @@ async def resend_missed(
         if notice.expires <= now:
             raise Refused(f"notice {number} expired at {notice.expires:%Y-%m-%d %H:%M} UTC; send a new one")
         if notice.unwanted:
-            raise Refused(f"notice {number} was withdrawn ({notice.unwanted}); send a new one")
+            why = reason_in_words("withdrawn", notice.unwanted)
+            raise Refused(f"notice {number} was withdrawn because {why}; send a new one")
         await notices.change(connection, number, stopped_at=None, closed_at=None)
-        requeued = await lifecycle.requeue(connection, number, by_choice=by_choice)
+        requeued = await lifecycle.requeue(
+            connection,
+            number,
+            by_choice=by_choice,
+            reasons=lasting_reasons(notice.audience, by_choice=by_choice),
+        )
         requeued += await lifecycle.retry_failed(connection, number, now)
         if not notice.frozen:
             await notices.fan_out_again(connection, number)
@@ -407,7 +415,8 @@ async def resend_missed(
 class NoticeProgress:
     """A notice and what became of it so far. `states` counts its deliveries; `first_due` is when the first may leave,
     `missed` to how many at most it may still be sent, as `count_missed`, and `failures` counts those that failed by
-    cause, as `reports.failures`."""
+    cause, as `reports.failures`. If it was stopped or withdrawn, `uncertain` is how many of the sent ones may not have
+    arrived: they were being sent when the service ended."""
 
     notice: Notice
     states: Mapping[str, int]
@@ -415,6 +424,12 @@ class NoticeProgress:
     last_due: datetime | None
     missed: int
     failures: Mapping[str, int]
+    uncertain: int = 0
+
+    @property
+    def certain(self) -> int:
+        """How many members certainly have it."""
+        return self.states.get("sent", 0) - self.uncertain
 
     @property
     def total(self) -> int:
@@ -446,6 +461,9 @@ async def progress(database: Database, number: int, *, by_choice: Collection[str
         due = (await notices.due_spans(connection, number)).get(number)
         failures = await reports.failures(connection, number)
         missed = await _count_missed(connection, notice, states, by_choice)
+        # Looking at each delivery of a notice that was sent to the end would take long.
+        is_over = notice.stopped_at or notice.unwanted
+        uncertain = await reports.count_uncertain(connection, number) if is_over else 0
     return NoticeProgress(
         notice=notice,
         states=states,
@@ -453,6 +471,7 @@ async def progress(database: Database, number: int, *, by_choice: Collection[str
         last_due=due[1] if due else None,
         missed=missed,
         failures=failures,
+        uncertain=uncertain,
     )
 
 

@@ -4,12 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose.notice_words import known_placeholders
+from scheduler.domain.act import Act
 from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.address import require_url
 from scheduler.domain.audience import Audience
@@ -28,9 +29,10 @@ from scheduler.domain.text import require_line, require_prose
 from scheduler.service.invitations import count_due_now, wanted_for_added
 from scheduler.service.notices import PublishedNotice, publish_notice
 from scheduler.service.schedule import find_occurrence
+from scheduler.service.withdrawals import SUPERSEDED, withdraw
 from scheduler.store import answers, audit, members, notices, occurrences, service_state
 from scheduler.store.database import Database
-from scheduler.store.ledger import corrections, lifecycle, reports
+from scheduler.store.ledger import corrections, reports
 
 DETAILS = ("topic", "speakers", "description", "link", "materials")
 """What convenors say about a meeting. Changing it makes a new revision, but no new SEQUENCE in calendars."""
@@ -38,7 +40,7 @@ DETAILS = ("topic", "speakers", "description", "link", "materials")
 LONGEST_DESCRIPTION = 4_000
 """In characters: it is part of the feed, for each meeting."""
 
-_CANCELLED = "meeting-cancelled"
+_CANCELLED: Final = "meeting-cancelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +244,7 @@ async def _record_change(
     reason: str,
     now: datetime,
 ) -> None:
-    act = "meeting-changed"
+    act: Act = "meeting-changed"
     if before.starts != after.starts:
         act = "meeting-moved"
     elif before.cancelled != after.cancelled:
@@ -356,7 +358,9 @@ async def tell(
     """
     if not amended.changed:
         raise Refused(f"{amended.after.key} did not change; nobody is told")
-    audience = _followers_and_invited(amended.after, by_choice)
+    async with database.read() as connection:
+        invited = await reports.has_invited_to(connection, amended.after.key, amended.after.revision)
+    audience = _to_tell(amended.after, by_choice, but_invited=invited)
     return await _publish_change(database, amended, audience, now=now, words=words, hold=hold, by=by)
 
 
@@ -381,12 +385,11 @@ async def _publish_change(
         )
         before = await occurrences.at_revision(connection, after.key, before_revision) or amended.before
         expires = _useful_until(after, before)
-        _require_useful(after, expires, now + hold)
+        _require_useful(after, expires, now, hold)
         for earlier in await notices.about(connection, after.key):
             is_change = earlier.kind in (Kind.UPDATE, Kind.CANCELLATION)
             if is_change and not earlier.unwanted and earlier.identity != _change_identity(after):
-                await notices.change(connection, earlier.id, unwanted="superseded")
-                await lifecycle.withdraw(connection, earlier.id, reason="superseded")
+                await withdraw(connection, earlier, reason=SUPERSEDED)
     return await publish_notice(
         database,
         audience=audience,
@@ -413,11 +416,22 @@ def _change_identity(occurrence: Occurrence) -> str:
     return f"{_kind_of_change(occurrence)}:{occurrence.key}:{occurrence.revision}"
 
 
-def _followers_and_invited(
-    occurrence: Occurrence, by_choice: Collection[str], *, zones: Collection[str] = ()
+def _to_tell(
+    occurrence: Occurrence,
+    by_choice: Collection[str],
+    *,
+    zones: Collection[str] = (),
+    but_invited: bool = False,
 ) -> Audience:
-    """Return the audience of a change to a meeting; with `zones`, only its members there."""
-    without = {"other-zone": sorted(zones)} if zones else {}
+    """Return the audience of a change to a meeting: the followers of its series, and who was sent the invitation.
+
+    With `zones`, only those there; with `but_invited`, without those who were sent the invitation to the meeting as it
+    is now, and so know already.
+    """
+    without = {
+        **({"other-zone": sorted(zones)} if zones else {}),
+        **({"invited-to": [f"{occurrence.key}@{occurrence.revision}"]} if but_invited else {}),
+    }
     return Audience(terms={"told-of": [occurrence.key]}, without=without, by_choice=by_choice)
 
 
@@ -450,9 +464,12 @@ async def _find_unannounced_change(
     occurrence = await require_occurrence(connection, all_series, key, now)
     told_revision = await reports.last_told_revision(connection, key, present=occurrence.revision)
     if told_revision is None:
-        raise Refused(
-            f"{key}: nobody has been told about it yet; its invitation will give the present details"
+        outlook = (
+            "nobody needs to know that it is cancelled"
+            if occurrence.cancelled
+            else "its invitation will give the present details"
         )
+        raise Refused(f"{key}: nobody has been told about it yet; {outlook}")
     published = await notices.by_identity(connection, _change_identity(occurrence))
     # One that is not ready was interrupted while its deliveries were created: nothing of it was sent.
     if (
@@ -465,13 +482,19 @@ async def _find_unannounced_change(
     wrong = [] if occurrence.cancelled else await corrections.wrongly_told(connection, occurrence)
     told = await occurrences.at_revision(connection, key, told_revision)
     is_told = told_revision == occurrence.revision or (told is not None and _is_same(told, occurrence))
+    nothing_to_tell = Refused(f"{key}: members were told the present details; there is nothing to tell")
     if is_told and not wrong:
-        raise Refused(f"{key}: members were told the present details; there is nothing to tell")
+        raise nothing_to_tell
     _require_useful(occurrence, _useful_until(occurrence, occurrence), now)
     # If the present details were told, only those who were told a wrong local time are told again.
     zones = {group.lives_in for group in wrong} if is_told else ()
-    audience = _followers_and_invited(occurrence, slugs_by_choice(all_series.values()), zones=zones)
+    by_choice = slugs_by_choice(all_series.values())
+    # Looking for who was invited takes long with a million members, and is rarely needed.
+    invited = not wrong and await reports.has_invited_to(connection, key, occurrence.revision)
+    audience = _to_tell(occurrence, by_choice, zones=zones, but_invited=invited)
     recipients = await members.count_audience(connection, audience, kind=_kind_of_change(occurrence))
+    if not recipients:
+        raise nothing_to_tell
     return UnannouncedChange(occurrence, audience, recipients, told_revision)
 
 
@@ -531,16 +554,20 @@ def _useful_until(after: Occurrence, before: Occurrence) -> datetime:
     return before.ends if after.cancelled else after.starts
 
 
-def _require_useful(after: Occurrence, expires: datetime, now: datetime) -> None:
+def _require_useful(
+    after: Occurrence, expires: datetime, now: datetime, hold: timedelta = timedelta()
+) -> None:
     if expires <= now:
         raise Refused(
             f"{after.key} {'is over' if after.ends <= now else 'has begun'}; it is too late to tell anybody"
         )
+    if expires <= now + hold:
+        raise Refused(f"{after.key} begins before the first mail would leave; it is too late to tell anybody")
 
 
 async def count_told(database: Database, after: Occurrence, *, by_choice: Collection[str]) -> int:
     """Return to how many members a change that results in `after` would be sent now."""
-    audience = _followers_and_invited(after, by_choice)
+    audience = _to_tell(after, by_choice)
     async with database.read() as connection:
         return await members.count_audience(connection, audience, kind=_kind_of_change(after))
 

@@ -8,6 +8,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.act import Act
 from scheduler.domain.actor import Actor
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import country_name, require_country
@@ -364,7 +365,7 @@ async def _save(
         await profiles.store_photo(connection, member.id, kind, photo)
 
 
-async def _record(connection: AsyncConnection, by: Actor, act: str, entry: Profile, now: datetime) -> None:
+async def _record(connection: AsyncConnection, by: Actor, act: Act, entry: Profile, now: datetime) -> None:
     log.info(act, profile=entry.id)
     await audit.record(connection, by, act, subject=f"entry {entry.id}", about=entry.member, now=now)
 

@@ -476,7 +476,8 @@ def in_audience(audience: Audience) -> ColumnElement[bool]:
     return and_(
         members.c.status == "active",
         members.c.suppressed_at.is_(None),
-        or_(*terms),
+        # An audience without terms is nobody, not everybody.
+        or_(false(), *terms),
         # A condition on a country that is not known is neither true nor false.
         *([~func.coalesce(or_(*excluded), false())] if excluded else []),
     )
@@ -516,6 +517,9 @@ def _in_terms(kind: str, values: Collection[str], audience: Audience) -> list[Co
                 members.c.zone.in_(sorted(zones)),
                 *([members.c.country.like("GB-%")] if "GB" in values else []),
             ]
+        case "invited-to":
+            revisions = [value.rpartition("@") for value in values]
+            return [was_invited(members.c.id, key, revision=int(number)) for key, _, number in revisions]
         case "other-zone":
             return [members.c.zone.not_in(values)]
         case "zone":
@@ -539,9 +543,13 @@ def _in_terms(kind: str, values: Collection[str], audience: Audience) -> list[Co
 
 
 def was_invited(
-    member: ColumnElement[int], occurrence: ColumnElement[str | None] | str
+    member: ColumnElement[int],
+    occurrence: ColumnElement[str | None] | str,
+    *,
+    revision: int | None = None,
 ) -> ColumnElement[bool]:
-    """Return the condition that a member was sent the invitation to an occurrence, or may have been.
+    """Return the condition that a member was sent the invitation to an occurrence, or may have been; with `revision`,
+    only of that revision.
 
     A past meeting may be moved into the future: its invitations may be in the archive.
     """
@@ -555,6 +563,7 @@ def was_invited(
                 invitation.c.kind == Kind.INVITATION,
                 invitation.c.occurrence == occurrence,
                 or_(invited.c.state == "sent", invited.c.uncertain),
+                *([invited.c.revision == revision] if revision is not None else []),
             )
             .correlate_except(invited, invitation)
             for invited in (deliveries.alias("invited"), past_deliveries.alias("invited_once"))

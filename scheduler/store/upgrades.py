@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -13,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.store.database import Database, DatabaseProblem
+from scheduler.store.outage import DatabaseUnavailable
 
 
 def _config() -> Config:
@@ -23,17 +25,27 @@ def _config() -> Config:
 
 def _state(connection: Connection) -> tuple[str | None, str, bool]:
     """Return the database's revision, the newest one of this version, and whether this version knows the former."""
-    script = ScriptDirectory.from_config(_config())
     current = MigrationContext.configure(connection).get_current_revision()
-    head = script.get_current_head()
-    assert head
-    return current, head, current is None or is_known(current)
+    head, known = _revisions(_config().get_main_option("script_location") or "")
+    return current, head, current is None or current in known
 
 
 def is_known(revision: str) -> bool:
     """Return whether this version can read, and upgrade from, a schema revision."""
-    scripts = ScriptDirectory.from_config(_config()).walk_revisions()
-    return any(script.revision == revision for script in scripts)
+    return revision in _revisions(_config().get_main_option("script_location") or "")[1]
+
+
+@cache
+def _revisions(folder: str) -> tuple[str, frozenset[str]]:
+    """Return the newest schema revision, and all that this version knows.
+
+    They are read once: reading them takes longer than opening a database, and the files of a running service may be
+    replaced by those of the next version.
+    """
+    script = ScriptDirectory(folder)
+    head = script.get_current_head()
+    assert head
+    return head, frozenset(each.revision for each in script.walk_revisions())
 
 
 async def revision_of(connection: AsyncConnection) -> str:
@@ -72,7 +84,8 @@ async def open_database(
 
     An empty database gets its tables. An older one is upgraded if `upgrade` is true, in one transaction, after
     `before_upgrade` has run (which may read the database, but not write to it: nobody can meanwhile on SQLite). Raises
-    DatabaseProblem for an older one otherwise, for a newer one, and for one that cannot be opened.
+    DatabaseProblem for an older one otherwise and for a newer one, and DatabaseUnavailable for one that cannot be
+    opened.
     """
     if database.path:
         try:
@@ -83,7 +96,7 @@ async def open_database(
             sqlite3.connect(database.path).close()
         except (OSError, sqlite3.Error) as error:
             cause = error.strerror if isinstance(error, OSError) else error
-            raise DatabaseProblem(f"the database {database.path} cannot be opened: {cause}") from None
+            raise DatabaseUnavailable(f"the database {database.path} cannot be opened: {cause}") from None
     try:
         async with database.read() as connection:
             current, head, is_known = await connection.run_sync(_state)
@@ -113,4 +126,4 @@ async def open_database(
         return True
     except (DBAPIError, OSError) as error:
         cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise DatabaseProblem(f"the database {database.shown} cannot be opened: {cause}") from None
+        raise DatabaseUnavailable(f"the database {database.shown} cannot be opened: {cause}") from None

@@ -3,10 +3,22 @@
 from typing import NamedTuple
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from scheduler.web import account, contact, feeds, join, links, member_page, outbox, people, public
+from scheduler.web import (
+    account,
+    contact,
+    countries,
+    feeds,
+    join,
+    links,
+    member_page,
+    outbox,
+    people,
+    public,
+    sharing,
+)
 from scheduler.web import metrics as metrics_page
 from scheduler.web.access import Access, Endpoint, guarded
 from scheduler.web.console import (
@@ -30,6 +42,7 @@ from scheduler.web.console import (
     team,
 )
 from scheduler.web.forms import largest_body
+from scheduler.web.site import site_of
 
 _READ = ("GET",)
 _FORM = ("GET", "POST")
@@ -49,11 +62,10 @@ _DISALLOWED_PATHS = (
     "/convenor",
     "/outbox",
 )
-_ROBOTS_TXT = "User-agent: *\n" + "".join(f"Disallow: {path}\n" for path in _DISALLOWED_PATHS)
 
 
-async def _robots(_: Request) -> Response:
-    return PlainTextResponse(_ROBOTS_TXT)
+async def _robots(request: Request) -> Response:
+    return sharing.robots_text(site_of(request).community.base_url, _DISALLOWED_PATHS)
 
 
 class Entry(NamedTuple):
@@ -79,6 +91,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/", public.home, Access.ANYONE),
     Entry("/next", public.next_meeting_page, Access.ANYONE),
     Entry("/meetings/{series}/{date}.ics", feeds.meeting, Access.ANYONE),
+    Entry("/meetings/{series}/{date}.png", sharing.meeting_picture, Access.ANYONE),
     Entry("/meetings/{series}/{date}", public.meeting, Access.ANYONE),
     Entry("/series", public.series_list, Access.ANYONE),
     Entry("/series/{series}", public.series_page, Access.ANYONE),
@@ -87,6 +100,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/calendar/{series}.ics", feeds.one_series, Access.ANYONE),
     Entry("/subscribe", feeds.subscribe, Access.ANYONE),
     Entry("/join", join.join, Access.ANYONE, _FORM),
+    Entry("/embed", public.embed_code, Access.ANYONE),
     Entry("/embed/next", public.embed, Access.ANYONE),
     Entry("/me", account.request_link, Access.ANYONE, _FORM),
     Entry("/about", people.about_page, Access.ANYONE),
@@ -96,6 +110,9 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/privacy", public.privacy, Access.ANYONE),
     Entry("/theme.css", public.theme, Access.ANYONE),
     Entry("/logo", public.logo, Access.ANYONE),
+    Entry("/picture.png", sharing.community_picture, Access.ANYONE),
+    Entry("/sitemap.xml", sharing.sitemap, Access.ANYONE),
+    Entry("/map.svg", countries.world_map, Access.ANYONE),
     Entry("/robots.txt", _robots, Access.ANYONE),
     Entry("/healthz", metrics_page.alive, Access.ANYONE),
     Entry("/readyz", metrics_page.ready, Access.ANYONE),
@@ -135,16 +152,19 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/meetings/{series}/{date}/tell", meetings.tell, Access.CONVENOR, _FORM),
     Entry("/convenor/meetings/{series}/{date}/mail", meetings.mail, Access.CONVENOR),
     Entry("/convenor/meetings/{series}/{date}/follow-up", follow_ups.follow_up, Access.CONVENOR, _FORM),
+    Entry("/convenor/meetings/{series}/{date}/follow-up/mail", follow_ups.mail, Access.CONVENOR),
     Entry("/convenor/meetings/{series}/{date}/answers", meetings.answers, Access.CONVENOR),
     Entry("/convenor/meetings/{series}/{date}/answers.csv", meetings.answers_file, Access.CONVENOR),
     Entry("/convenor/notices", notices.listing, Access.CONVENOR),
     Entry("/convenor/notices/write", drafts.write, Access.CONVENOR, _FORM),
     Entry("/convenor/notices/autosave", drafts.autosave, Access.CONVENOR, _POST),
-    Entry("/convenor/notices/count", drafts.count, Access.CONVENOR),
+    Entry("/convenor/notices/count", drafts.count, Access.CONVENOR, _POST),
     Entry("/convenor/notices/{number}", notices.notice, Access.CONVENOR, _FORM),
     Entry("/convenor/planned/{number}", planned.planned, Access.CONVENOR, _FORM),
+    Entry("/convenor/planned/{number}/mail", planned.mail, Access.CONVENOR),
     Entry("/convenor/drafts/{number}", drafts.draft, Access.CONVENOR, _FORM),
     Entry("/convenor/drafts/{number}/edit", drafts.edit, Access.CONVENOR, _FORM),
+    Entry("/convenor/drafts/{number}/list", drafts.address_list, Access.CONVENOR, _FORM),
     Entry("/convenor/drafts/{number}/mail", drafts.mail, Access.CONVENOR),
     Entry("/convenor/members", members.find, Access.CONVENOR),
     Entry("/convenor/members/duplicates", members.duplicates, Access.CONVENOR, _FORM),

@@ -50,7 +50,7 @@ def test_members_who_want_to_be_shown_are_released_refused_and_removed(command: 
     assert command("wall", "remove", "1").out == "Bo: the entry and its photo are deleted\n"
     assert command("wall", "remove", "1").code == 1
     acts = [entry["act"] for entry in json.loads(command("audit", "--json").out)]
-    assert acts[:3] == ["Profile removed", "Profile released", "Profile refused"]
+    assert acts[:3] == ["profile-removed", "profile-released", "profile-refused"]
 
 
 def test_a_convenor_who_agrees_is_shown_and_hidden(command: Command, folder: Path) -> None:

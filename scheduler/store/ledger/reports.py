@@ -1,5 +1,6 @@
 """Deliveries and counts of them, as reports for convenors."""
 
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -45,14 +46,21 @@ from scheduler.store.schema import (
 _COLUMNS = ("notice", "member", "state", "attempts", "due", "sent_at", "reason")
 
 
+_CAUSES = (("%5.1._%", "address"), ("%5.2._%", "mailbox"), ("%5.7._%", "policy"), ("5__ %", "refused"))
+"""The causes of failures, each after a LIKE pattern for what the relay answered; the first that fits counts."""
+
 FAILURE_CAUSE = case(
-    (deliveries.c.reason.like("%5.1._%"), "address"),
-    (deliveries.c.reason.like("%5.2._%"), "mailbox"),
-    (deliveries.c.reason.like("%5.7._%"), "policy"),
-    (deliveries.c.reason.like("5__ %"), "refused"),
-    else_="unsent",
+    *((deliveries.c.reason.like(pattern), cause) for pattern, cause in _CAUSES), else_="unsent"
 )
 """Why a delivery failed, in a word; see `failures`."""
+
+
+def failure_cause(reason: str) -> str:
+    """Return the same as FAILURE_CAUSE for one delivery."""
+    for pattern, cause in _CAUSES:
+        if re.fullmatch(pattern.replace(".", r"\.").replace("_", ".").replace("%", ".*"), reason, re.DOTALL):
+            return cause
+    return "unsent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +165,18 @@ async def states(connection: AsyncConnection, notice: int | None = None) -> dict
     for counts in by_notice.values():
         total.update(counts)
     return dict(total)
+
+
+async def count_uncertain(connection: AsyncConnection, notice: int) -> int:
+    """Count the deliveries of a notice that count as sent, but may not have arrived: their sender ended meanwhile, or
+    the connection did."""
+    total = 0
+    for table in (deliveries, past_deliveries):
+        query = select(func.count()).where(
+            table.c.notice == notice, table.c.state == "sent", table.c.reason == "uncertain"
+        )
+        total += int(await connection.scalar(query) or 0)
+    return total
 
 
 async def states_by_notice(connection: AsyncConnection) -> dict[int, dict[str, int]]:
@@ -443,7 +463,8 @@ async def earlier_mails(
     connection: AsyncConnection, occurrence: str, people: Collection[int], *, before: int
 ) -> dict[int, list[tuple[Kind, int]]]:
     """Return the kind and revision of each mail about an occurrence's revisions below `before` that these members were
-    sent, by member number, the lowest revision first."""
+    sent, by member number, the lowest revision first. An invitation of the revision `before` counts too: it may have
+    been sent after the change was made and before it was announced."""
     by_member: dict[int, list[tuple[Kind, int]]] = {}
     for table in (past_deliveries, deliveries):
         query = (
@@ -452,7 +473,10 @@ async def earlier_mails(
             .where(
                 notices.c.occurrence == occurrence,
                 table.c.member.in_(people),
-                table.c.revision < before,
+                or_(
+                    table.c.revision < before,
+                    and_(table.c.revision == before, notices.c.kind == Kind.INVITATION),
+                ),
                 or_(table.c.state == "sent", table.c.uncertain),
             )
         )
@@ -477,6 +501,20 @@ async def was_tried(connection: AsyncConnection, occurrence: str) -> bool:
             if await connection.scalar(query.limit(1)) is not None:
                 return True
     return False
+
+
+async def has_invited_to(connection: AsyncConnection, occurrence: str, revision: int) -> bool:
+    """Return whether any invitation to an occurrence as it is in `revision` was tried."""
+    query = (
+        select(notice_revisions.c.notice)
+        .join(notices, notices.c.id == notice_revisions.c.notice)
+        .where(
+            notices.c.occurrence == occurrence,
+            notices.c.kind == Kind.INVITATION,
+            notice_revisions.c.revision == revision,
+        )
+    )
+    return await connection.scalar(query.limit(1)) is not None
 
 
 async def last_told_revision(

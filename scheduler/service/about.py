@@ -60,6 +60,7 @@ async def save_about(
     if not body:
         raise Refused("the text is empty")
     async with database.write() as connection:
+        await about.lock(connection)
         newest = await about.newest(connection)
         if made_from not in (None, newest.id if newest else 0):
             raise Refused("somebody else changed it meanwhile; look at it again")
@@ -75,6 +76,7 @@ async def restore_about(
     """Show an old version again, as a new one; return whether it differs from the newest. Raises Refused as
     `save_about`, and for a number that no version has."""
     async with database.write() as connection:
+        await about.lock(connection)
         newest, version = await about.newest(connection), await about.by_id(connection, number)
         if newest is None or version is None:
             raise Refused(f"there is no version {number}", command="`about versions` shows them")

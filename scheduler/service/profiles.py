@@ -147,6 +147,7 @@ async def offer_own_entry(
     changed since."""
     async with database.write() as connection:
         member = await require_link(connection, token, Purpose.PREFERENCES, keys=keys)
+        await members.lock(connection, member.id)
         entry = await profiles.of_member(connection, member.id, ProfileKind.WALL)
         if entry is None or entry.revision != revision:
             raise Refused(_CHANGED)
@@ -260,6 +261,10 @@ async def _find(connection: AsyncConnection, number: int) -> Profile | None:
 
 async def _require(connection: AsyncConnection, number: int) -> Profile:
     if entry := await _find(connection, number):
+        # Its member may be changing it at this moment.
+        await members.lock(connection, entry.member)
+        entry = await _find(connection, number)
+    if entry:
         return entry
     raise Refused(
         f"there is no entry {number}: its member may have withdrawn it", command="`wall list` shows them"
@@ -300,6 +305,7 @@ async def show_convenor(
     """
     async with database.write() as connection:
         member = await require_member(connection, address)
+        await members.lock(connection, member.id)
         if not member.convenor:
             raise Refused(f"{member.address} is no convenor", command="`convenors add` appoints one")
         found = await profiles.of_member(connection, member.id, ProfileKind.CONVENOR)

@@ -22,6 +22,11 @@ class AboutVersion:
     saved_at: datetime
 
 
+async def lock(connection: AsyncConnection) -> None:
+    """Let nobody else change the page until the transaction ends."""
+    await service_state.note_change(connection)
+
+
 async def newest(connection: AsyncConnection) -> AboutVersion | None:
     """Return the version that is shown; None if nobody has written the page."""
     query = select(about_versions).order_by(about_versions.c.id.desc()).limit(1)
@@ -41,9 +46,8 @@ async def every(connection: AsyncConnection) -> list[AboutVersion]:
 
 
 async def add(connection: AsyncConnection, body: str, *, by: Actor, now: datetime) -> int:
-    """Insert a version and return its number."""
+    """Insert a version, in a transaction that has the lock, and return its number."""
     row = insert(about_versions).values(body=body, author=by.member, author_name=by.name, saved_at=now)
-    await service_state.note_change(connection)
     return int(await connection.scalar(row.returning(about_versions.c.id)) or 0)
 
 

@@ -138,7 +138,11 @@ async def _check_signature(settings: Settings, note: Callable[[Level, str], None
     )
     if sends or resolver:
         await check_sender(
-            settings.community.address, signer, note, inbox=settings.community.inbox, resolver=resolver
+            settings.community.address,
+            signer,
+            note,
+            inbox=settings.community.inbox.domain if settings.community.inbox else "",
+            resolver=resolver,
         )
 
 

@@ -43,7 +43,7 @@ from scheduler.bootstrap.settings_sources import (
 from scheduler.delivery.send.transport import SmtpAddress
 from scheduler.domain.address import is_loopback
 from scheduler.domain.calendar import require_uid_room
-from scheduler.domain.community import Community
+from scheduler.domain.community import Community, Inbox
 from scheduler.domain.errors import Refused, SettingsProblem
 from scheduler.domain.occurrence import Series
 from scheduler.domain.palette import palette_of
@@ -106,7 +106,7 @@ def _settings_from(sources: Sources) -> Settings:
         community=Community(
             **tables.community.model_dump(exclude={"accent", "logo"}),
             palette=palette_of(tables.community.accent),
-            inbox=tables.inbox.domain,
+            inbox=Inbox(domain=tables.inbox.domain) if tables.inbox.domain else None,
             base_url=tables.web.base_url or f"http://127.0.0.1:{tables.web.port}",
         ),
         logo=tables.community.logo,

@@ -330,6 +330,11 @@ class InboxTable(Table):
     )
     queue_megabytes: int = Field(ge=1, le=100_000, description="a whole number of megabytes from 1 to 100000")
 
+    @property
+    def queue_octets(self) -> int:
+        """How many octets of messages may wait for review."""
+        return self.queue_megabytes * 1024 * 1024
+
 
 class DkimTable(Table):
     key: Annotated[str, checked_by(require_private_key, empty=True)] = Field(

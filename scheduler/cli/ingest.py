@@ -9,11 +9,11 @@ from scheduler.bootstrap.wiring import Parts
 from scheduler.cli.command import command_context, make_app
 from scheduler.domain.inbound import LARGEST
 from scheduler.service.inbound import ingest as process_message
+from scheduler.service.inbound import own_addresses
 
 app = make_app()
 
 _PIECE = 64 * 1024
-_MEGABYTE = 1024 * 1024
 
 
 @app.command()
@@ -36,14 +36,16 @@ def ingest(
         pass
 
     async def process(parts: Parts) -> str:
-        return await process_message(
+        handled = await process_message(
             parts.database,
             message,
             recipient=recipient,
             keys=parts.keys,
             domain=parts.community.domain,
             now=parts.clock.now(),
-            queue=parts.settings.inbox.queue_megabytes * _MEGABYTE,
+            queue=parts.settings.inbox.queue_octets,
+            own_addresses=own_addresses(parts.community),
         )
+        return handled.words
 
     typer.echo(command_context(context).run(process), err=True)

@@ -209,11 +209,7 @@ def is_automatic(message: Message) -> bool:
         return True
     if field(message, "precedence").strip().lower() in _IMPERSONAL:
         return True
-    if any(name in message for name in _AUTOMATIC):
-        return True
-    return message.get_content_type() == "multipart/report" and _report_type(message).startswith(
-        "disposition"
-    )
+    return any(name in message for name in _AUTOMATIC) or is_read_receipt(message)
 
 
 _DAEMON = re.compile(
@@ -247,6 +243,29 @@ def has_empty_return_path(message: Message) -> bool:
     senders = [str(value).strip().lower() for name in _SENDERS for value in message.get_all(name, [])[:1]]
     mailbox_line = str(message.get_unixfrom() or "").split()[1:2]
     return any(sender in _NOBODY for sender in [*senders, *(word.lower() for word in mailbox_line)])
+
+
+MOST_HOPS = 50
+"""A message that was relayed more often goes round in a circle (RFC 5321 section 6.3)."""
+
+
+def is_from_person(message: Message) -> bool:
+    """Return whether a person seems to have written a message, to us alone: no program, no list, no marked spam."""
+    return not (
+        is_automatic(message)
+        or is_by_mail_system(message)
+        or has_empty_return_path(message)
+        or any(name in message for name in ("list-id", "list-unsubscribe", "x-loop", "feedback-id"))
+        or field(message, "x-spam-flag").strip().lower().startswith("yes")
+        or len(message.get_all("received", [])) > MOST_HOPS
+    )
+
+
+def is_read_receipt(message: Message) -> bool:
+    """Return whether it says that somebody has opened or deleted a message (RFC 8098)."""
+    return message.get_content_type() == "multipart/report" and _report_type(message).startswith(
+        "disposition"
+    )
 
 
 def _report_type(message: Message) -> str:

@@ -14,7 +14,7 @@ from scheduler.service.erasure import Mentions, erase_mentions, find_mentions, p
 from scheduler.service.members import erasure_name
 from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR
 from scheduler.service.sessions import forget_sessions
-from scheduler.store import audit, drafts, erasures, join_requests, members, returns, uploads
+from scheduler.store import audit, drafts, erasures, join_requests, members, receipts, returns, uploads
 from scheduler.store.database import Database
 from scheduler.store.erasures import wipe
 from scheduler.store.ledger import archive
@@ -35,6 +35,9 @@ class Retention:
 
 RETURNS_KEPT = timedelta(days=90)
 """How long returned mail is kept: bounces, complaints, and messages that wait to be reviewed."""
+
+RECEIPTS_KEPT = timedelta(days=400)
+"""How long it is remembered that a message was dealt with. It is longer than a message stays in a mailbox or a queue."""
 
 UPLOADS_KEPT = timedelta(hours=1)
 """How long a table is kept that a convenor wants to import; it is deleted within a day after that."""
@@ -79,6 +82,7 @@ async def forget_old(
     texts_to_wipe += [text for requester in requesters for text in requester]
     async with database.write() as connection:
         returned = await returns.forget(connection, before=now - RETURNS_KEPT)
+        await receipts.forget(connection, before=now - RECEIPTS_KEPT)
         await audit.forget(connection, before=now - retention.audit)
         await forget_sessions(connection, now)
         await uploads.forget(connection, before=now - UPLOADS_KEPT)

@@ -37,7 +37,7 @@ RETURNS_KEPT = timedelta(days=90)
 """How long returned mail is kept: bounces, complaints, and messages that wait to be reviewed."""
 
 RECEIPTS_KEPT = timedelta(days=400)
-"""How long it is remembered that a message was dealt with. It is longer than a message stays in a mailbox or a queue."""
+"""How long it is remembered that a message was dealt with: longer than it stays in a mailbox or a queue."""
 
 UPLOADS_KEPT = timedelta(hours=1)
 """How long a table is kept that a convenor wants to import; it is deleted within a day after that."""

@@ -30,6 +30,12 @@ async def add(connection: AsyncConnection, message: int, *, now: datetime, gives
     )
 
 
+async def has_due(connection: AsyncConnection, *, now: datetime) -> bool:
+    """Return whether a letter is to be tried now."""
+    query = select(forwards.c.message).where(forwards.c.state == "queued", forwards.c.next_try <= now)
+    return await connection.scalar(query.limit(1)) is not None
+
+
 async def claim(connection: AsyncConnection, *, now: datetime, until: datetime) -> Letter | None:
     """Return the next letter that is due, or None. Nobody else tries it before `until`, or before its result is
     stored."""

@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
+from scheduler.bootstrap.inbox import handle_message
 from scheduler.bootstrap.wiring import Parts
 from scheduler.cli.command import command_context, make_app
 from scheduler.domain.inbound import LARGEST
-from scheduler.service.inbound import ingest as process_message
-from scheduler.service.inbound import own_addresses
 
 app = make_app()
 
@@ -36,16 +35,6 @@ def ingest(
         pass
 
     async def process(parts: Parts) -> str:
-        handled = await process_message(
-            parts.database,
-            message,
-            recipient=recipient,
-            keys=parts.keys,
-            domain=parts.community.domain,
-            now=parts.clock.now(),
-            queue=parts.settings.inbox.queue_octets,
-            own_addresses=own_addresses(parts.community),
-        )
-        return handled.words
+        return (await handle_message(parts, message, recipient=recipient)).words
 
     typer.echo(command_context(context).run(process), err=True)

@@ -283,3 +283,7 @@ class Postfix:
             timeout=PATIENCE * 2,
         )
         assert ended.returncode == 0, ended.stderr + ended.stdout
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "postfix.log").read_text()

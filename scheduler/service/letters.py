@@ -53,9 +53,15 @@ class LetterForwarder:
 
     async def run(self) -> None:
         """Forward due letters until cancelled."""
+        released = not self._database.is_sqlite
         while True:
             await self._clock.sleep(PAUSE_SECONDS)
             try:
+                if not released:
+                    # Only one `serve` uses this file, so what is claimed was claimed by one that ended.
+                    async with self._database.write() as connection:
+                        await forwards.release(connection, now=self._clock.now())
+                    released = True
                 await self.forward_due()
             except OUTAGES as error:
                 self._database.outages.begin("letters", error)

@@ -36,6 +36,13 @@ async def has_due(connection: AsyncConnection, *, now: datetime) -> bool:
     return await connection.scalar(query.limit(1)) is not None
 
 
+async def release(connection: AsyncConnection, *, now: datetime) -> None:
+    """Make every queued letter due now, because nobody else is trying one."""
+    await connection.execute(
+        update(forwards).where(forwards.c.state == "queued", forwards.c.next_try > now).values(next_try=now)
+    )
+
+
 async def claim(connection: AsyncConnection, *, now: datetime, until: datetime) -> Letter | None:
     """Return the next letter that is due, or None. Nobody else tries it before `until`, or before its result is
     stored."""

@@ -10,6 +10,7 @@ import socket
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import structlog
 from aiosmtpd.lmtp import LMTP
@@ -100,7 +101,8 @@ class _Handler:
         return "250 2.1.5 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        recipient, sender = envelope.rcpt_tos[0], envelope.mail_from or ""
+        # aiosmtpd writes the empty sender of a bounce as "<>".
+        recipient, sender = envelope.rcpt_tos[0], (envelope.mail_from or "").strip("<>")
         # A mail server's own delivery agent writes them above the message (RFC 5321 section 4.4).
         above = f"Return-Path: <{sender}>\r\nDelivered-To: {recipient}\r\n"
         content = above.encode(errors="replace") + bytes(envelope.original_content or b"")
@@ -131,7 +133,8 @@ class _Connection(LMTP):
         self._ends: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports are not of asyncio's class.
+        transport = cast(asyncio.Transport, transport)
         if len(self._owner.open) >= MOST_CONNECTIONS:
             transport.write(b"421 4.3.2 Too many connections; try again later\r\n")
             transport.close()

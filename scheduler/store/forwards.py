@@ -1,5 +1,6 @@
 """Letters on their way to the convenors' address. The message itself is among the returns, and goes with it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -93,6 +94,12 @@ async def settle(
     """Store the result of a try: `sent`, `failed`, or `queued` until `next_try`."""
     values = {"state": state, "reason": reason, **({"next_try": next_try} if next_try else {})}
     await connection.execute(update(forwards).where(forwards.c.message == message).values(values))
+
+
+async def states_of(connection: AsyncConnection, messages: Sequence[int]) -> dict[int, str]:
+    """Return the state of each of these messages that was queued to be forwarded."""
+    query = select(forwards.c.message, forwards.c.state).where(forwards.c.message.in_(messages))
+    return {row.message: row.state for row in await connection.execute(query)}
 
 
 async def states(connection: AsyncConnection) -> dict[str, int]:

@@ -58,16 +58,12 @@ def listen_lmtp(text: str) -> socket.socket:
             return _listen_unix(Path(text.removeprefix("unix:")))
         host, _, port = text.rpartition(":")
         family, *_, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        return socket.create_server(address, family=family, backlog=_BACKLOG)
     except OSError as error:
         raise Problem(
             f"[inbox] lmtp {text} cannot be listened on: {error.strerror}; stop the program that uses it, or name "
             "another"
         ) from None
-    listener.listen(_BACKLOG)
-    return listener
 
 
 def _listen_unix(path: Path) -> socket.socket:
@@ -79,6 +75,9 @@ def _listen_unix(path: Path) -> socket.socket:
     before = os.umask(0o117)
     try:
         listener.bind(str(path))
+    except OSError:
+        listener.close()
+        raise
     finally:
         os.umask(before)
     listener.listen(_BACKLOG)

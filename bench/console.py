@@ -64,7 +64,10 @@ MORE = {
     "/convenor/desk": ("?all=1",),
 }
 """Pages that are timed with other queries, too."""
-NO_PAGE = {"/convenor/sign-in/{token}": "it is for those who have not signed in"}
+NO_PAGE = {
+    "/convenor/sign-in/{token}": "it is for those who have not signed in",
+    "/convenor/meetings/{series}/{date}/follow-up/mail": "the meeting is not over; planned mails are the same",
+}
 _RAW = b"From: m5@example.org\r\nTo: us@example.org\r\nSubject: A question\r\n\r\nMay I bring a friend?\r\n"
 
 

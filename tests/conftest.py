@@ -1,10 +1,13 @@
 """Fixtures for all tests: a real PostgreSQL, a real browser, golden files; and skips that can be forbidden."""
 
 import asyncio
+import gc
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +65,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             store or item.get_closest_marker("both_databases")
         ):
             item.add_marker(pytest.mark.proof)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage less often, and without looking at the 300,000 objects that exist before the first test."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -249,18 +259,49 @@ def chromium() -> str:
     pytest.skip("needs Chromium (Debian's package chromium)")
 
 
+@pytest.fixture(scope="session")
+def browser_endpoint(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address at which Playwright reaches the headless browser that this process's tests share."""
+    # Root and containers have no sandbox, and a small /dev/shm.
+    options = ["--headless", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run"]
+    # The same as Playwright's own, where a test could notice: the browser asks nobody, and hides no page.
+    options += [
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-renderer-backgrounding",
+        "--hide-scrollbars",
+    ]
+    profile = tmp_path_factory.mktemp("chromium")
+    with subprocess.Popen(
+        [chromium, *options, "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("DevTools listening on "):
+                break
+        else:
+            pytest.fail("".join(said))
+        # A full pipe would stop it.
+        rest = threading.Thread(target=process.stderr.read)
+        rest.start()
+        yield line.split()[-1]
+        process.terminate()
+        rest.join()
+
+
 @pytest.fixture
-async def browser(chromium: str) -> AsyncIterator["Browser"]:
-    """A headless browser for one test, through Playwright's asynchronous interface."""
+async def browser(browser_endpoint: str) -> AsyncIterator["Browser"]:
+    """A browser through Playwright's asynchronous interface. What a test does in it is gone after the test."""
     from playwright.async_api import async_playwright
 
     async with async_playwright() as playwright:
-        # Root and containers have no sandbox, and a small /dev/shm.
-        browser = await playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-        )
+        browser = await playwright.chromium.connect_over_cdp(browser_endpoint)
         yield browser
-        await browser.close()
+        await browser.close()  # with its contexts; the process goes on
 
 
 @pytest.fixture(scope="session")

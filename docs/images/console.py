@@ -117,6 +117,8 @@ async def take(page: Page, address: str, paths: Mapping[str, str]) -> None:
     for name, path in paths.items():
         await page.goto(address + path)
         if name in PARTS:
+            # Long lists are folded.
+            await page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
             # The whole page is taken, so that the part may lie below what the window shows.
             box = await page.locator(PARTS[name]).bounding_box()
             assert box

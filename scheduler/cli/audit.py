@@ -27,17 +27,22 @@ def audit(
 
     async def look(parts: Parts) -> list[LogLine]:
         actor = (await find_member(parts.database, by)).id if by else None
-        return await read_log(parts.database, actor=actor, act=act, subject=subject, limit=count)
+        by_slug = {series.slug: series for series in parts.series}
+        return await read_log(
+            parts.database, all_series=by_slug, actor=actor, act=act, subject=subject, limit=count
+        )
 
     lines = command_context(context).run(look)
     if as_json:
         show_json([_document(line) for line in lines])
         return
     for line in lines:
-        what = " ".join(filter(None, (line.act, line.about, line.subject)))
+        about = ", ".join(filter(None, (line.about, line.subject)))
+        what = f"{line.words}: {about}" if about else line.words
         typer.echo(f"{line.at:%Y-%m-%d %H:%M} UTC  {line.actor} ({line.channel}): {what}")
-        for name, before, after in line.changes:
-            typer.echo(f"    {name}: {before} → {after}")
+        for change in line.changes:
+            before = "" if change.before is None else f"{change.before} → "
+            typer.echo(f"    {change.words}: {before}{change.after}")
     if not lines:
         typer.echo("there is no entry")
 
@@ -50,5 +55,5 @@ def _document(line: LogLine) -> dict[str, object]:
         "act": line.act,
         "about": line.about,
         "subject": line.subject,
-        "changes": {name: {"before": before, "after": after} for name, before, after in line.changes},
+        "changes": {change.name: {"before": change.before, "after": change.after} for change in line.changes},
     }

@@ -31,6 +31,7 @@ from scheduler.domain.occurrence import followed, offers_choice
 from scheduler.domain.text import quoted
 from scheduler.domain.zone import require_zone
 from scheduler.service.convenors import ROLES, require_role
+from scheduler.service.delivery_reasons import reason_in_words
 from scheduler.service.erasure import Erased, erase_member, find_erasable
 from scheduler.service.follows import followed_by, require_series
 from scheduler.service.invitations import invitations as find_invitations
@@ -216,12 +217,20 @@ def show(context: typer.Context, email: Email) -> None:
         f"mails       {', '.join(f'{count} {state}' for state, count in sorted(states.items())) or 'none yet'}"
     )
     for report in latest:
-        reason = f" ({report.reason})" if report.reason else ""
+        reason = f" ({_why(report)})" if report.reason else ""
         about = f"{report.occurrence or report.subject} (notice {report.notice})".strip()
         typer.echo(
             f"  {report.sent_at or report.due:%Y-%m-%d %H:%M} UTC  {report.state:<9}  "
             f"{report.policy or report.kind:<12}  {about}{reason}"
         )
+
+
+def _why(report: Report) -> str:
+    """Return why a mail failed or was not sent; for a failure also what the relay said."""
+    if report.state not in ("failed", "expired", "withdrawn", "skipped"):
+        return report.reason
+    said = f": {report.reason}" if report.state == "failed" else ""
+    return reason_in_words(report.state, report.reason) + said
 
 
 def _print_member(member: Member, slugs: Sequence[str] | None) -> None:

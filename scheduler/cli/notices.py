@@ -1,7 +1,6 @@
 """The `notice` commands: send a notice, show what became of it, stop it."""
 
 import asyncio
-import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +29,7 @@ from scheduler.cli.command import (
 from scheduler.cli.preview import PreviewFor, show_preview
 from scheduler.cli.reports import describe_duration
 from scheduler.delivery.compose.markdown import foreign_placeholders
-from scheduler.domain.address import address_key
+from scheduler.domain.address import address_key, first_addresses
 from scheduler.domain.audience import ACCEPTED, Audience, parse_audience
 from scheduler.domain.clock import parse_duration
 from scheduler.domain.errors import Refused
@@ -54,8 +53,6 @@ POLL_SECONDS = 0.5
 POLLS_WITHOUT_SERVE = 10
 """How often --wait looks for a running `serve` before it gives up."""
 
-_ADDRESS = re.compile(r"[^\s,;<>\"]+@[^\s,;<>\"]+")
-
 
 def read_list(path: str) -> list[str]:
     """Return the first address of each line of a file. Raises Refused if it cannot be read or has none."""
@@ -63,7 +60,7 @@ def read_list(path: str) -> list[str]:
         text = decode_text(Path(path).read_bytes())
     except OSError as error:
         raise Refused(f"audience list:{path} cannot be read: {error.strerror}") from None
-    addresses = [match[0] for line in text.splitlines() if (match := _ADDRESS.search(line))]
+    addresses = first_addresses(text)
     if not addresses:
         raise Refused(f"audience list:{path} has no address in it; write one on each line")
     return addresses

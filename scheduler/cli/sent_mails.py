@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from scheduler.bootstrap.wiring import Parts
-from scheduler.cli.command import AsJson, command_context, command_line_user, parse_id, show_json
+from scheduler.cli.command import AsJson, command_context, command_line_user, counted, parse_id, show_json
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import slugs_by_choice
 from scheduler.service.sent_mails import SentMail, require_mail, send_again
@@ -46,7 +46,7 @@ def mail(
         ("subject", found.shown.subject),
         ("sent", f"{report.sent_at:%Y-%m-%d %H:%M} UTC"),
         ("message-id", found.message_id),
-        *([("sent again", f"{found.times} times")] if found.times else []),
+        *([("sent again", counted(found.times, "time"))] if found.times else []),
     ):
         typer.echo(f"{label:<12}{value}")
     if found.entry:

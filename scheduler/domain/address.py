@@ -15,6 +15,7 @@ from scheduler.domain.text import quoted
 # A local part that needs no further check; 64 octets at most (RFC 5321 section 4.5.3.1.1).
 _PLAIN_LOCAL = re.compile(r"(?=.{1,64}$)[a-z\d]+(?:[._+-][a-z\d]+)*", re.ASCII)
 _DNS_DOMAIN = re.compile(r"[A-Za-z0-9._-]+")
+_IN_TEXT = re.compile(r"[^\s,;<>\"]+@[^\s,;<>\"]+")
 _WITH_NAME = re.compile(r"[^<>]*<([^<>]+)>")
 # Invisible characters that come along when an address is copied from a page; str.strip leaves them.
 _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"
@@ -39,6 +40,16 @@ def require_address(text: str, what: str = "email") -> str:
         raise Refused(
             f"{what} {quoted(text)} is not an email address: {reason[:1].lower()}{reason[1:]}"
         ) from None
+
+
+def addresses_in(line: str) -> list[str]:
+    """Return what looks like an address in a line of text, such as `Ann <ann@example.org>; bo@example.org`."""
+    return _IN_TEXT.findall(line)
+
+
+def first_addresses(text: str) -> list[str]:
+    """Return the first address of each line that has one, as in a file with a person on each line."""
+    return [found[0] for line in text.splitlines() if (found := addresses_in(line))]
 
 
 def address_key(address: str) -> str:

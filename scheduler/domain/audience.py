@@ -15,6 +15,8 @@ ACCEPTED = (
     "locale:L, joined-since:DATE, list:FILE, except:TERM"
 )
 
+_EXCEPT = "except:"
+
 Terms = Mapping[str, Collection[str]]
 """The values of each kind of term (`all`, `convenors`, `coming`, …)."""
 
@@ -40,6 +42,20 @@ class Audience:
             for kind in ("coming", "answered", "declined", "unanswered")
             for key in terms.get(kind, ())
         ]
+
+
+def split_audience(audience: str) -> tuple[list[str], list[str]]:
+    """Return the terms of an audience, and those of its exceptions."""
+    terms = [term.strip() for term in audience.split(",") if term.strip()]
+    return (
+        [term for term in terms if not term.startswith(_EXCEPT)],
+        [term.removeprefix(_EXCEPT) for term in terms if term.startswith(_EXCEPT)],
+    )
+
+
+def join_audience(wanted: Sequence[str], left_out: Sequence[str]) -> str:
+    """Return the audience that has these terms and exceptions."""
+    return ",".join([*wanted, *(f"{_EXCEPT}{term}" for term in left_out)])
 
 
 def series_of(text: str) -> str | None:
@@ -96,9 +112,9 @@ def parse_audience(
     terms: dict[str, list[str]] = {}
     without: dict[str, list[str]] = {}
     for term in filter(None, (part.strip() for part in text.split(","))):
-        is_exception = term.startswith("except:")
+        is_exception = term.startswith(_EXCEPT)
         target = without if is_exception else terms
-        kind, colon, value = term.removeprefix("except:").partition(":")
+        kind, colon, value = term.removeprefix(_EXCEPT).partition(":")
         if kind in ("all", "convenors") and not colon:
             target.setdefault(kind, [])
         elif kind == "list" and value:

@@ -11,7 +11,8 @@ from itertools import chain
 from typing import Literal, cast
 
 from babel import Locale, UnknownLocaleError
-from babel.core import get_global
+from babel.core import get_global, parse_locale
+from babel.localedata import locale_identifiers
 
 from scheduler.domain.errors import Refused
 from scheduler.domain.text import folded, quoted
@@ -290,3 +291,38 @@ def _unambiguous(pairs: Iterable[tuple[str, str]]) -> Mapping[str, str]:
     for name, code in pairs:
         meanings.setdefault(name, set()).add(code)
     return {name: codes.pop() for name, codes in meanings.items() if len(codes) == 1}
+
+
+@lru_cache(maxsize=4096)
+def language_name(tag: str) -> str:
+    """Return the name of a language tag, with its script, country and variant if it has them, as its speakers write it.
+
+    Each part is looked up separately, because CLDR has no locale for most pairs, such as English in France, and none at
+    all for many languages. Parts that CLDR cannot name in the language are in English, and unknown ones are codes.
+    """
+    try:
+        language, territory, script, variant, *_ = parse_locale(plain_locale(tag).replace("_", "-"), sep="-")
+    except ValueError:
+        return tag
+    own, english = _locale(language, script, territory), Locale("en")
+
+    def named(kind: str, code: str | None) -> str | None:
+        return code and (getattr(own, kind).get(code) or getattr(english, kind).get(code) or code)
+
+    subtags = (("scripts", script), ("territories", territory), ("variants", variant and variant.upper()))
+    rest = ", ".join(filter(None, (named(kind, code) for kind, code in subtags)))
+    name = named("languages", language) or tag
+    return name[:1].upper() + name[1:] + (f" ({rest})" if rest else "")
+
+
+def _locale(language: str, script: str | None, territory: str | None) -> Locale:
+    """Return the nearest locale that CLDR has for a language; English if it has none."""
+    for details in ((script, territory), (None, territory), (script, None), (None, None)):
+        if "_".join(filter(None, (language, *details))) in _known_locales():
+            return Locale(language, script=details[0], territory=details[1])
+    return Locale("en")
+
+
+@cache
+def _known_locales() -> frozenset[str]:
+    return frozenset(locale_identifiers())

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import structlog
 
@@ -29,7 +30,7 @@ ROOM_HOURS = (24, 2)
 
 _CONVENORS = Audience(terms={"convenors": ()})
 _COUNT_AGAIN = timedelta(hours=1)
-_UNTRUE = "no longer true"
+_UNTRUE: Final = "no longer true"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

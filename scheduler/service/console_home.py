@@ -9,15 +9,17 @@ from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series
 from scheduler.domain.policy import TO_CONVENORS, Policy
 from scheduler.service.health import LATE, ServiceHealth, health
 from scheduler.service.holds import on_hold
+from scheduler.service.notice_kinds import kind_in_words
 from scheduler.service.notices import latest_notices
 from scheduler.service.schedule import coming_meetings, stored_past
 from scheduler.service.send_schedule import LateNotice, late_notices, schedule_sends
 from scheduler.service.sending_pause import RESTORED
-from scheduler.store import answers, join_requests, members, returns
+from scheduler.store import answers, join_requests, members, occurrences, returns
 from scheduler.store.database import Database
 from scheduler.store.ledger import reports
 from scheduler.store.members import Member
 from scheduler.store.notices import Notice
+from scheduler.store.occurrences import AdoptedSeries
 
 LOOK_AHEAD = timedelta(days=14)
 _MOST_COMING = 8
@@ -215,7 +217,8 @@ def _late_about(notice: LateNotice, series: Sequence[Series]) -> str:
         return "a notice"
     key = OccurrenceKey.parse(notice.occurrence)
     titles = {each.slug: each.title for each in series}
-    return f"the {notice.kind.replace('-', ' ')} of {titles.get(key.series, key.series)} on {format_date(key.date)}"
+    kind = kind_in_words(notice.kind).lower()
+    return f"the {kind} of {titles.get(key.series, key.series)} on {format_date(key.date)}"
 
 
 async def read_home(database: Database, *, series: Sequence[Series], now: datetime) -> Home:
@@ -234,6 +237,7 @@ async def read_home(database: Database, *, series: Sequence[Series], now: dateti
         requests = await join_requests.waiting(connection)
         given = await answers.count_answers(connection, following.key) if following else {}
         convenors = await members.with_role(connection, "convenor")
+        adopted = await occurrences.adopted_series(connection)
         to_review = await returns.count(connection, "review")
         recent = [
             RecentMail(notice=notice, states=states, failures=await reports.failures(connection, notice.id))
@@ -249,7 +253,7 @@ async def read_home(database: Database, *, series: Sequence[Series], now: dateti
         to_review=to_review,
         warnings=[
             *_warnings(series, ahead, convenors, now),
-            *_without_materials(series, past, now),
+            *_without_materials(series, past, adopted, now),
         ],
     )
 
@@ -297,8 +301,14 @@ def _warnings(
     return warnings
 
 
-def _without_materials(series: Sequence[Series], past: Sequence[Occurrence], now: datetime) -> list[Advice]:
-    """Return a line for each meeting that has been over for a few days and has no recording, slides or notes."""
+def _without_materials(
+    series: Sequence[Series],
+    past: Sequence[Occurrence],
+    adopted: Mapping[str, AdoptedSeries],
+    now: datetime,
+) -> list[Advice]:
+    """Return a line for each meeting that has been over for a few days and has no recording, slides or notes. Those
+    from before the service knew their series were held without it."""
     titles = {each.slug: each.title for each in series}
     return [
         Advice(
@@ -308,6 +318,8 @@ def _without_materials(series: Sequence[Series], past: Sequence[Occurrence], now
         )
         for meeting in past
         if meeting.series in titles
+        and meeting.series in adopted
+        and meeting.starts >= adopted[meeting.series].adopted_at
         and not (meeting.cancelled or meeting.materials)
         and _MATERIALS_EXPECTED <= now - meeting.ends < _MATERIALS_FORGOTTEN
     ]

@@ -1,6 +1,9 @@
-"""Why a delivery failed or was not sent, in words for convenors."""
+"""What became of a delivery, and why it failed or was not sent, in words for convenors."""
 
 from collections.abc import Mapping
+
+from scheduler.store.ledger.fan_out import LATE_ON_HOLD
+from scheduler.store.ledger.reports import failure_cause
 
 FAILURES: Mapping[str, str] = {
     "address": "the address does not exist",
@@ -37,3 +40,34 @@ REASONS: Mapping[tuple[str, str], str] = {
     ("skipped", "superseded"): "a later reminder replaced it",
 }
 """By the state of a delivery and its reason; for a failure its cause."""
+
+_STATES: Mapping[str, str] = {
+    "queued": "Waiting",
+    "sending": "Being sent",
+    "sent": "Sent",
+    "failed": "Failed",
+    "expired": "Not sent",
+    "withdrawn": "Not sent",
+    "skipped": "Not sent",
+}
+
+
+def outcome(state: str, reason: str) -> str:
+    """Return what became of a delivery, such as `Not sent: a convenor stopped it`."""
+    words = _STATES[state]
+    if state == "queued" and reason:
+        return f"{words}: our mail server did not take it yet, and it is tried again"
+    if state == "sent" and reason:
+        return f"{words}, probably: the connection broke before our mail server confirmed it"
+    if state in ("queued", "sending", "sent"):
+        return words
+    return f"{words}: {reason_in_words(state, reason)}"
+
+
+def reason_in_words(state: str, reason: str) -> str:
+    """Return why a delivery failed or was not sent."""
+    if state == "failed":
+        return FAILURES[failure_cause(reason)]
+    if state == "expired" and reason.startswith("late") and reason != LATE_ON_HOLD:
+        reason = "late"
+    return REASONS.get((state, reason), "another reason")

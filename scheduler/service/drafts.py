@@ -1,17 +1,21 @@
 """Notices that convenors write in the console: saved as drafts, looked at, and sent once."""
 
+import asyncio
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose.markdown import foreign_placeholders
 from scheduler.domain.actor import Actor
-from scheduler.domain.audience import Audience, parse_audience
+from scheduler.domain.address import address_key, addresses_in, first_addresses
+from scheduler.domain.audience import Audience, join_audience, parse_audience, split_audience
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series
 from scheduler.domain.policy import Kind
+from scheduler.domain.table import decode_text
 from scheduler.domain.text import require_line, require_prose
 from scheduler.service.notices import (
     LONGEST_SUBJECT,
@@ -24,11 +28,17 @@ from scheduler.service.notices import (
 )
 from scheduler.service.occurrences import require_meetings
 from scheduler.service.placeholders import find_mentioned, store_mentioned
+from scheduler.service.workbook import as_csv
 from scheduler.store import drafts, members, notices
 from scheduler.store.database import Database
 from scheduler.store.drafts import Draft
 from scheduler.store.members import Member
 
+LONGEST_LIST = 5_000
+"""How many addresses a list may have: a draft keeps the numbers of their members, and so does its form."""
+
+_LIST = "list:"
+_COUNTED = re.compile(r"(\d{1,9}) members", re.ASCII)
 _SAME_DAY = timedelta(days=1)
 _PUBLISHING_TAKES = timedelta(minutes=5)
 
@@ -103,6 +113,114 @@ async def count_recipients(
     async with database.read() as connection:
         terms = await _audience(connection, audience, all_series, now)
         return await members.count_audience(connection, terms, kind=Kind.NOTICE)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedMembers:
+    """The members whom a list of addresses names, and the addresses that are nobody's."""
+
+    members: Sequence[Member]
+    unknown: Sequence[str]
+
+    @property
+    def term(self) -> str:
+        """What a draft keeps of the list: numbers, so that it has no address of people who are erased later."""
+        return _LIST + ".".join(str(member.id) for member in self.members)
+
+
+async def read_addresses(pasted: str, file: bytes) -> list[str]:
+    """Return the addresses in a text, and the first one of each row of a file, each once. Raises Refused for a
+    spreadsheet that cannot be read."""
+    found = [address for line in pasted.splitlines() for address in addresses_in(line)]
+    found += first_addresses(decode_text(await asyncio.to_thread(as_csv, file)))
+    return list(dict.fromkeys(found))
+
+
+async def find_listed(database: Database, addresses: Sequence[str]) -> ListedMembers:
+    """Return whom a list of addresses names. Raises Refused if it is empty or too long, or if it names nobody."""
+    by_key = {address_key(address): address for address in addresses}
+    if not by_key:
+        raise Refused("there is no address")
+    if len(by_key) > LONGEST_LIST:
+        raise Refused(f"a list may have {LONGEST_LIST:,} addresses, and this one has {len(by_key):,}")
+    async with database.read() as connection:
+        found = await members.by_keys(connection, list(by_key))
+    if not found:
+        raise Refused("none of these addresses is a member's")
+    return ListedMembers(
+        sorted(found.values(), key=lambda member: member.id),
+        [address for key, address in by_key.items() if key not in found],
+    )
+
+
+async def use_list(
+    database: Database,
+    draft: Draft,
+    listed: ListedMembers,
+    *,
+    leaves_out: bool,
+    revision: int,
+    now: datetime,
+) -> None:
+    """Send a draft to the members on a list, or with `leaves_out` to others only, instead of the list that it had.
+
+    Raises Refused as `save_draft`.
+    """
+    wanted, left_out = (
+        [term for term in terms if not is_list(term)] for terms in split_audience(draft.audience)
+    )
+    if leaves_out:
+        left_out.append(listed.term)
+    else:
+        # Everybody is what a new draft begins with.
+        wanted = [*(term for term in wanted if term != "all"), listed.term]
+    words = replace(_words_of(draft), audience=join_audience(wanted, left_out))
+    await save_draft(database, draft.id, words, revision=revision, now=now)
+
+
+async def listed_members(database: Database, audience: str) -> list[Member]:
+    """Return the members on the lists of an audience, those who get it before those who do not."""
+    numbers = _listed_numbers(audience)
+    async with database.read() as connection:
+        found = await members.by_ids(connection, numbers)
+    return [found[number] for number in dict.fromkeys(numbers) if number in found]
+
+
+def is_list(term: str) -> bool:
+    """Return whether a term of an audience is a list of members, as drafts keep it or as notices count it."""
+    return term.startswith(_LIST)
+
+
+def count_listed(term: str) -> int:
+    """Return how many members a list has, as drafts keep it or as notices count it; 0 for the command line's files."""
+    value = term.removeprefix(_LIST)
+    if counted := _COUNTED.fullmatch(value):
+        return int(counted[1])
+    return len(_numbers(value))
+
+
+def _numbers(value: str) -> list[int]:
+    """Return the numbers of members that a list has; none if it is a file of the command line."""
+    parts = value.split(".")
+    is_numbers = all(part.isascii() and part.isdecimal() and len(part) < 19 for part in parts)
+    return [int(part) for part in parts] if is_numbers else []
+
+
+def _listed_numbers(audience: str) -> list[int]:
+    """Return the numbers of the members on all lists of an audience."""
+    wanted, left_out = split_audience(audience)
+    lists = filter(is_list, (*wanted, *left_out))
+    return [number for term in lists for number in _numbers(term.removeprefix(_LIST))]
+
+
+def _without_numbers(audience: str) -> str:
+    """Return an audience as a notice keeps it: of a list, only how many members it has."""
+    return join_audience(
+        *(
+            [f"{_LIST}{count_listed(term)} members" if is_list(term) else term for term in terms]
+            for terms in split_audience(audience)
+        )
+    )
 
 
 async def save_draft(database: Database, number: int, words: Words, *, revision: int, now: datetime) -> int:
@@ -213,7 +331,7 @@ async def send_draft(
         subject=draft.subject,
         body=draft.body,
         audience=audience,
-        audience_text=draft.audience,
+        audience_text=_without_numbers(draft.audience),
         now=now,
         at=read_due(draft.at or None),
         expires=USEFUL_FOR,
@@ -281,10 +399,17 @@ async def _mentioned(
 async def _audience(
     connection: AsyncConnection, text: str, all_series: Mapping[str, Series], now: datetime
 ) -> Audience:
-    audience = parse_audience(text, all_series=all_series.values(), read_list=_no_list)
+    listed = await members.by_ids(connection, _listed_numbers(text))
+
+    def read_list(value: str) -> Sequence[str]:
+        wanted = _numbers(value)
+        if not wanted:
+            raise Refused(f"audience list:{value[:40]}: files can only be named on the command line")
+        found = [listed[number].address for number in wanted if number in listed]
+        if not found:
+            raise Refused("nobody on your list of addresses is known any more; give another list")
+        return found
+
+    audience = parse_audience(text, all_series=all_series.values(), read_list=read_list)
     await require_meetings(connection, all_series, audience, now=now)
     return audience
-
-
-def _no_list(path: str) -> Sequence[str]:
-    raise Refused(f"audience list:{path[:40]}: files can only be named on the command line")

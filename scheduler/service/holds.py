@@ -6,10 +6,12 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.act import Act
 from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import PLANNED
+from scheduler.service.delivery_reasons import reason_in_words
 from scheduler.service.notices import require_notice
 from scheduler.service.schedule import find_occurrence
 from scheduler.store import audit, notices, occurrences, service_state
@@ -104,7 +106,7 @@ async def _why_not_held(connection: AsyncConnection, notice: Notice, states: Map
     if notice.stopped_at:
         return "was stopped"
     if notice.unwanted:
-        return f"was withdrawn ({notice.unwanted})"
+        return f"was withdrawn because {reason_in_words('withdrawn', notice.unwanted)}"
     dues = (await notices.dues_of(connection, notice.id)).values()
     if all(due.fanned_at for due in dues) and not (states.get("queued") or states.get("sending")):
         return "has gone out already"
@@ -126,7 +128,7 @@ async def _require_held(connection: AsyncConnection, number: int, now: datetime)
 
 
 async def _change(
-    connection: AsyncConnection, notice: Notice, act: str, *, now: datetime, by: Actor, **values: object
+    connection: AsyncConnection, notice: Notice, act: Act, *, now: datetime, by: Actor, **values: object
 ) -> Notice:
     await notices.change(connection, notice.id, **values)
     subject = notice.occurrence or f"notice {notice.id}"

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.act import Act
 from scheduler.domain.actor import Actor
 from scheduler.domain.address import address_key, require_address
 from scheduler.domain.audience import Audience
@@ -142,12 +143,19 @@ async def _answer(
     return request
 
 
+_ACTS: Mapping[str, Act] = {
+    "taken": "request-taken",
+    "accepted": "request-accepted",
+    "declined": "request-declined",
+}
+
+
 async def _record(connection: AsyncConnection, by: Actor, request: Request, now: datetime) -> None:
     log.info(f"request-{request.state}", request=request.id)
     await audit.record(
         connection,
         by,
-        f"request-{request.state}",
+        _ACTS[request.state],
         subject=f"request {request.id}",
         about=request.member,
         now=now,

@@ -316,7 +316,7 @@ def describe_import(imported: Imported, table: MemberTable, *, invite: bool) -> 
     if table.duplicates:
         yield f"duplicates: {table.duplicates} (the first row of each address is used)"
     if table.problems:
-        yield f"bad rows: {len({problem.line for problem in table.problems})}, listed above"
+        yield f"rows that are wrong and were left out: {count_wrong_rows(table)}"
     if table.ignored:
         yield f"columns ignored: {', '.join(table.ignored)}"
     if imported.added or imported.invited_known:
@@ -326,6 +326,11 @@ def describe_import(imported: Imported, table: MemberTable, *, invite: bool) -> 
             if invite
             else "invited now: 0; later invitations are sent as planned"
         )
+
+
+def count_wrong_rows(table: MemberTable) -> int:
+    """Return how many rows of a table cannot be imported."""
+    return len({problem.line for problem in table.problems})
 
 
 def _members(count: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.act import Act
 from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.address import address_key, require_address
 from scheduler.domain.errors import Refused
@@ -566,7 +567,7 @@ async def rotate_member(database: Database, address: str, *, now: datetime, by: 
 
 
 async def _record(
-    connection: AsyncConnection, by: Actor, act: str, changed: Changed, now: datetime
+    connection: AsyncConnection, by: Actor, act: Act, changed: Changed, now: datetime
 ) -> Changed:
     """Record a change of a member, if it changed anything, and return it."""
     if changed.changed:

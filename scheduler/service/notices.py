@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose.markdown import images, placeholder_problem
+from scheduler.domain.act import Act
 from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Refused
@@ -20,6 +21,7 @@ from scheduler.domain.placeholder import Placeholder, in_subject, suggest, unkno
 from scheduler.domain.policy import EVERY_ZONE, PERSONAL, PLANNED, Kind
 from scheduler.domain.recurrence import LAST_YEAR
 from scheduler.domain.text import quoted, require_line, require_prose
+from scheduler.service.delivery_reasons import reason_in_words
 from scheduler.service.planner import local_due
 from scheduler.store import audit, members, notices, service_state
 from scheduler.store.database import Database
@@ -218,7 +220,7 @@ async def publish_notice(
     now: datetime,
     identity: str,
     by: Actor = SERVICE,
-    act: str = "",
+    act: Act | None = None,
     **notice: Any,
 ) -> PublishedNotice:
     """Create a notice and its deliveries; nothing is sent before all of them exist.
@@ -255,7 +257,7 @@ async def _publish(
     now: datetime,
     identity: str,
     by: Actor,
-    act: str,
+    act: Act | None,
     **notice: Any,
 ) -> PublishedNotice:
     async with database.write() as connection:
@@ -388,7 +390,8 @@ async def resend_missed(
         if notice.expires <= now:
             raise Refused(f"notice {number} expired at {notice.expires:%Y-%m-%d %H:%M} UTC; send a new one")
         if notice.unwanted:
-            raise Refused(f"notice {number} was withdrawn ({notice.unwanted}); send a new one")
+            why = reason_in_words("withdrawn", notice.unwanted)
+            raise Refused(f"notice {number} was withdrawn because {why}; send a new one")
         await notices.change(connection, number, stopped_at=None, closed_at=None)
         requeued = await lifecycle.requeue(connection, number, by_choice=by_choice)
         requeued += await lifecycle.retry_failed(connection, number, now)

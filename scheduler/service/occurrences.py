@@ -4,12 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.delivery.compose.notice_words import known_placeholders
+from scheduler.domain.act import Act
 from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.address import require_url
 from scheduler.domain.audience import Audience
@@ -38,7 +39,7 @@ DETAILS = ("topic", "speakers", "description", "link", "materials")
 LONGEST_DESCRIPTION = 4_000
 """In characters: it is part of the feed, for each meeting."""
 
-_CANCELLED = "meeting-cancelled"
+_CANCELLED: Final = "meeting-cancelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +243,7 @@ async def _record_change(
     reason: str,
     now: datetime,
 ) -> None:
-    act = "meeting-changed"
+    act: Act = "meeting-changed"
     if before.starts != after.starts:
         act = "meeting-moved"
     elif before.cancelled != after.cancelled:
@@ -381,7 +382,7 @@ async def _publish_change(
         )
         before = await occurrences.at_revision(connection, after.key, before_revision) or amended.before
         expires = _useful_until(after, before)
-        _require_useful(after, expires, now + hold)
+        _require_useful(after, expires, now, hold)
         for earlier in await notices.about(connection, after.key):
             is_change = earlier.kind in (Kind.UPDATE, Kind.CANCELLATION)
             if is_change and not earlier.unwanted and earlier.identity != _change_identity(after):
@@ -450,9 +451,12 @@ async def _find_unannounced_change(
     occurrence = await require_occurrence(connection, all_series, key, now)
     told_revision = await reports.last_told_revision(connection, key, present=occurrence.revision)
     if told_revision is None:
-        raise Refused(
-            f"{key}: nobody has been told about it yet; its invitation will give the present details"
+        outlook = (
+            "nobody needs to know that it is cancelled"
+            if occurrence.cancelled
+            else "its invitation will give the present details"
         )
+        raise Refused(f"{key}: nobody has been told about it yet; {outlook}")
     published = await notices.by_identity(connection, _change_identity(occurrence))
     # One that is not ready was interrupted while its deliveries were created: nothing of it was sent.
     if (
@@ -531,11 +535,15 @@ def _useful_until(after: Occurrence, before: Occurrence) -> datetime:
     return before.ends if after.cancelled else after.starts
 
 
-def _require_useful(after: Occurrence, expires: datetime, now: datetime) -> None:
+def _require_useful(
+    after: Occurrence, expires: datetime, now: datetime, hold: timedelta = timedelta()
+) -> None:
     if expires <= now:
         raise Refused(
             f"{after.key} {'is over' if after.ends <= now else 'has begun'}; it is too late to tell anybody"
         )
+    if expires <= now + hold:
+        raise Refused(f"{after.key} begins before the first mail would leave; it is too late to tell anybody")
 
 
 async def count_told(database: Database, after: Occurrence, *, by_choice: Collection[str]) -> int:

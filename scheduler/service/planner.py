@@ -7,6 +7,7 @@ A tick is idempotent; several may run at once.
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -47,12 +48,14 @@ from scheduler.store import members, notices, occurrences, service_state
 from scheduler.store.database import Database
 from scheduler.store.ledger import archive, claims, fan_out, lifecycle
 from scheduler.store.ledger.fan_out import Reach
+from scheduler.store.ledger.lifecycle import WithdrawalReason
 from scheduler.store.notices import Due, Notice
 
 log = structlog.get_logger()
 
 FAN_OUT_AHEAD = timedelta(hours=1)
-CANCELLED, RESTORED_SINCE = "cancelled", "restored"
+CANCELLED: Final = "cancelled"
+RESTORED_SINCE: Final = "restored"
 """Why a notice about a meeting is unwanted until the meeting is restored, or cancelled again."""
 
 LONGEST_LOOK_BACK = timedelta(days=400)
@@ -306,6 +309,7 @@ class Planner:
     ) -> None:
         """Withdraw a notice that no policy wants; keep an update or cancellation that is still true, with the present
         start."""
+        reason: WithdrawalReason
         if notice.kind in (Kind.UPDATE, Kind.CANCELLATION):
             if occurrence.cancelled == (notice.kind is Kind.CANCELLATION):
                 if notice.unwanted in (RESTORED_SINCE, CANCELLED):
@@ -527,7 +531,7 @@ class Planner:
         return min((instant for instant in instants if instant), default=None)
 
 
-async def _withdraw(connection: AsyncConnection, notice: Notice, *, reason: str) -> None:
+async def _withdraw(connection: AsyncConnection, notice: Notice, *, reason: WithdrawalReason) -> None:
     await notices.change(connection, notice.id, unwanted=reason)
     withdrawn = await lifecycle.withdraw(connection, notice.id, reason=reason)
     log.info("notice-withdrawn", notice=notice.id, reason=reason, deliveries=withdrawn)

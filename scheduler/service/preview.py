@@ -88,6 +88,29 @@ async def preview_change(
     return await _preview(database, writer, member, notice, revision=occurrence.revision)
 
 
+async def preview_planned(
+    database: Database,
+    writer: MessageWriter,
+    member: Member,
+    *,
+    kind: Kind,
+    policy: str | None,
+    occurrence: Occurrence,
+    now: datetime,
+) -> Preview:
+    """Return what a member would get of a notice that a policy sends, or of a follow-up that a convenor sends, about a
+    stored meeting. Raises Problem where it cannot be written."""
+    notice = _notice(
+        kind,
+        now,
+        policy=policy,
+        audience=f"series:{occurrence.series}",
+        occurrence=occurrence.key,
+        starts=occurrence.starts,
+    )
+    return await _preview(database, writer, member, notice, revision=occurrence.revision)
+
+
 async def suggested_recipients(
     database: Database, audience: Audience, *, kind: Kind, home: str, at: datetime
 ) -> list[Member]:
@@ -138,6 +161,7 @@ def _notice(kind: Kind, now: datetime, **values: Any) -> Notice:
         "starts": None,
         "before_revision": None,
         "subject": "",
+        "body": "",
         "member": None,
         "address": None,
         "at": None,

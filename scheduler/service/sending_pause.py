@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,7 +22,7 @@ BY_CLOCK = (CLOCK_BEHIND, CLOCK_JUMPED, CLOCK_AHEAD)
 """The reasons that stop ticks too: with a wrong clock nothing is planned, expired or deleted."""
 END_BY_THEMSELVES = (CLOCK_BEHIND, CLOCK_AHEAD)
 """The reasons for a pause that ends by itself once the clock is right."""
-RESTORED = "restored"
+RESTORED: Final = "restored"
 
 
 @dataclass(frozen=True, slots=True)

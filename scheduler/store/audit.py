@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.act import Act
 from scheduler.domain.actor import Actor
 from scheduler.store.schema import audit_entries, members
 
@@ -34,7 +35,7 @@ class AuditEntry:
 async def record(
     connection: AsyncConnection,
     by: Actor,
-    act: str,
+    act: Act,
     *,
     now: datetime,
     subject: str = "",

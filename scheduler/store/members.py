@@ -468,7 +468,8 @@ def in_audience(audience: Audience) -> ColumnElement[bool]:
     return and_(
         members.c.status == "active",
         members.c.suppressed_at.is_(None),
-        or_(*terms),
+        # An audience without terms is nobody, not everybody.
+        or_(false(), *terms),
         # A condition on a country that is not known is neither true nor false.
         *([~func.coalesce(or_(*excluded), false())] if excluded else []),
     )

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -23,17 +24,27 @@ def _config() -> Config:
 
 def _state(connection: Connection) -> tuple[str | None, str, bool]:
     """Return the database's revision, the newest one of this version, and whether this version knows the former."""
-    script = ScriptDirectory.from_config(_config())
     current = MigrationContext.configure(connection).get_current_revision()
-    head = script.get_current_head()
-    assert head
-    return current, head, current is None or is_known(current)
+    head, known = _revisions(_config().get_main_option("script_location") or "")
+    return current, head, current is None or current in known
 
 
 def is_known(revision: str) -> bool:
     """Return whether this version can read, and upgrade from, a schema revision."""
-    scripts = ScriptDirectory.from_config(_config()).walk_revisions()
-    return any(script.revision == revision for script in scripts)
+    return revision in _revisions(_config().get_main_option("script_location") or "")[1]
+
+
+@cache
+def _revisions(folder: str) -> tuple[str, frozenset[str]]:
+    """Return the newest schema revision, and all that this version knows.
+
+    They are read once: reading them takes longer than opening a database, and the files of a running service may be
+    replaced by those of the next version.
+    """
+    script = ScriptDirectory(folder)
+    head = script.get_current_head()
+    assert head
+    return head, frozenset(each.revision for each in script.walk_revisions())
 
 
 async def revision_of(connection: AsyncConnection) -> str:

@@ -14,6 +14,7 @@ from scheduler.domain.localtime import HourCycle, describe_instant, format_date,
 from scheduler.domain.occurrence import OccurrenceKey, Series
 from scheduler.domain.policy import Kind, Policy
 from scheduler.service import sessions
+from scheduler.service.notice_kinds import kind_in_words
 from scheduler.service.sessions import RECENT, Session
 from scheduler.web.site import PRIVATE, render_page, site_of
 
@@ -129,7 +130,7 @@ def notice_name(
 ) -> str:
     """Return what to call a notice: its subject, or its kind; a reminder also by when it is due, because a meeting may
     have several."""
-    words = subject or kind[:1].upper() + kind[1:].replace("-", " ")
+    words = subject or kind_in_words(kind)
     if kind != Kind.REMINDER or not policy:
         return words
     known = policies.get(policy)

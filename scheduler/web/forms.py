@@ -1,17 +1,14 @@
 """Forms: the fields that a browser sends, error messages for them, and the choices of time zones and languages."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache
 
-from babel import Locale
-from babel.core import parse_locale
-from babel.localedata import locale_identifiers
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from scheduler.domain.errors import Refused
-from scheduler.domain.locale import LANGUAGES, plain_locale
+from scheduler.domain.locale import LANGUAGES, language_name
 from scheduler.domain.zone import city, zone_tab_zones
 
 LARGEST_FORM = 64 * 1024
@@ -40,6 +37,10 @@ async def fields(request: Request) -> dict[str, list[str]]:
         if error.status_code != 400:
             raise
         form = FormData()
+    return _texts(form)
+
+
+def _texts(form: FormData) -> dict[str, list[str]]:
     texts: dict[str, list[str]] = {}
     for name, value in form.multi_items():
         if isinstance(value, str):
@@ -56,17 +57,24 @@ def largest_body(path: str) -> int:
 
 async def uploaded_file(request: Request, name: str) -> tuple[str, bytes] | None:
     """Return the name and the content of the file in a field of a form; None if there is none."""
+    return (await fields_and_file(request, name))[1]
+
+
+async def fields_and_file(
+    request: Request, name: str
+) -> tuple[dict[str, list[str]], tuple[str, bytes] | None]:
+    """Return the text fields of a form, and the name and the content of its file of that name if there is one."""
     try:
         form = await request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=LARGEST_UPLOAD)
     except HTTPException as error:
         if error.status_code != 400:
             raise
-        return None
+        return {}, None
     try:
         file = form.get(name)
         if not isinstance(file, UploadFile) or not file.filename:
-            return None
-        return file.filename, await file.read()
+            return _texts(form), None
+        return _texts(form), (file.filename, await file.read())
     finally:
         await form.close()
 
@@ -127,38 +135,3 @@ def languages() -> Sequence[tuple[str, str]]:
     """Return the languages to choose from: tag and the name that its speakers use, sorted by name."""
     named = ((code.replace("_", "-"), language_name(code)) for code in LANGUAGES)
     return sorted(named, key=lambda language: language[1].casefold())
-
-
-@lru_cache(maxsize=4096)
-def language_name(tag: str) -> str:
-    """Return the name of a language tag, with its script, country and variant if it has them, as its speakers write it.
-
-    Each part is looked up separately, because CLDR has no locale for most pairs, such as English in France, and none at
-    all for many languages. Parts that CLDR cannot name in the language are in English, and unknown ones are codes.
-    """
-    try:
-        language, territory, script, variant, *_ = parse_locale(plain_locale(tag).replace("_", "-"), sep="-")
-    except ValueError:
-        return tag
-    own, english = _locale(language, script, territory), Locale("en")
-
-    def named(kind: str, code: str | None) -> str | None:
-        return code and (getattr(own, kind).get(code) or getattr(english, kind).get(code) or code)
-
-    subtags = (("scripts", script), ("territories", territory), ("variants", variant and variant.upper()))
-    rest = ", ".join(filter(None, (named(kind, code) for kind, code in subtags)))
-    name = named("languages", language) or tag
-    return name[:1].upper() + name[1:] + (f" ({rest})" if rest else "")
-
-
-def _locale(language: str, script: str | None, territory: str | None) -> Locale:
-    """Return the nearest locale that CLDR has for a language; English if it has none."""
-    for details in ((script, territory), (None, territory), (script, None), (None, None)):
-        if "_".join(filter(None, (language, *details))) in _known_locales():
-            return Locale(language, script=details[0], territory=details[1])
-    return Locale("en")
-
-
-@cache
-def _known_locales() -> frozenset[str]:
-    return frozenset(locale_identifiers())

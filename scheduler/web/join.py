@@ -9,14 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.domain.errors import Refused
-from scheduler.domain.locale import countries, hour_cycle
+from scheduler.domain.locale import countries, hour_cycle, language_name
 from scheduler.domain.localtime import format_rule
 from scheduler.domain.occurrence import Series
 from scheduler.domain.zone import city, require_zone
 from scheduler.service import form_queue, join_requests
 from scheduler.service.join_requests import JoinForm
 from scheduler.service.personal_links import LinkStatus
-from scheduler.web.forms import field_error, fields, language_name, languages, last, zones
+from scheduler.web.forms import field_error, fields, languages, last, zones
 from scheduler.web.site import PRIVATE, Site, link_closed, render_page, site_of, too_many_requests
 
 _FIELDS = ("name", "email", "country", "zone", "locale", "words", "consent")

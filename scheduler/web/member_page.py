@@ -13,7 +13,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.domain.errors import Refused
-from scheduler.domain.locale import hour_cycle, own_hour_cycle, plain_locale, require_locale, with_hour_cycle
+from scheduler.domain.locale import (
+    hour_cycle,
+    language_name,
+    own_hour_cycle,
+    plain_locale,
+    require_locale,
+    with_hour_cycle,
+)
 from scheduler.domain.localtime import format_day, format_rule, format_timing
 from scheduler.domain.policy import Kind
 from scheduler.domain.text import require_line
@@ -26,7 +33,7 @@ from scheduler.service.members import LONGEST_NAME
 from scheduler.service.personal_links import InvalidLink
 from scheduler.service.preferences import Choice, Preferences
 from scheduler.store.members import Mute
-from scheduler.web.forms import field_error, fields, language_name, languages, zones
+from scheduler.web.forms import field_error, fields, languages, zones
 from scheduler.web.site import PRIVATE, Site, link_closed, render_page, see_other, site_of
 
 _DONE = {

@@ -219,9 +219,8 @@ async def test_killed_before_any_statement_of_an_upgrade_the_database_is_as_befo
     await database.close()
 
 
-@pytest.mark.parametrize("program", ["serve", "worker"])
-async def test_a_process_of_an_earlier_version_ends_with_one_line_when_another_upgrades_the_database(
-    postgres_url: str, free_port: int, program: str
+async def test_processes_of_an_earlier_version_end_with_one_line_when_another_upgrades_the_database(
+    postgres_url: str, free_port: int
 ) -> None:
     shared = {
         **os.environ,
@@ -230,17 +229,24 @@ async def test_a_process_of_an_earlier_version_ends_with_one_line_when_another_u
     }
     made = await asyncio.create_subprocess_exec(sys.executable, "-m", "scheduler", "migrate", env=shared)
     assert await made.wait() == 0
-    running = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "scheduler", program, env=shared, stderr=asyncio.subprocess.PIPE
-    )
-    assert running.stderr
+    both = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "scheduler", program, env=shared, stderr=asyncio.subprocess.PIPE
+        )
+        for program in ("serve", "worker")
+    ]
     async with asyncio.timeout(60):
-        while b"event=started" not in await running.stderr.readline():
-            assert running.returncode is None
+        for running in both:
+            assert running.stderr
+            while b"event=started" not in (line := await running.stderr.readline()):
+                assert line, running.returncode
         database = Database(postgres_url)
         async with database.write() as connection:
             await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         await database.close()
-        *_, last = (await running.stderr.read()).decode().splitlines()
-        assert await running.wait() == 1
-    assert last.startswith("third-thursday: postgresql://") and "install the same version everywhere" in last
+        for running in both:
+            _, errors = await running.communicate()
+            assert running.returncode == 1
+            *_, last = errors.decode().splitlines()
+            assert last.startswith("third-thursday: postgresql://")
+            assert "install the same version everywhere" in last

@@ -64,7 +64,9 @@ async def serve(tmp_path: Path, free_port: int) -> AsyncIterator[Serve]:
     await process.wait()
 
 
-async def test_the_web_process_is_restarted_when_it_ends_and_sending_is_not_affected(serve: Serve) -> None:
+async def test_the_web_process_is_restarted_when_it_ends_and_sending_is_not_affected(
+    serve: Serve, tmp_path: Path
+) -> None:
     (first,) = serve.children()
     os.kill(first, signal.SIGKILL)
     await serve.answers()
@@ -73,6 +75,7 @@ async def test_the_web_process_is_restarted_when_it_ends_and_sending_is_not_affe
     assert (await serve.get("/readyz"))[0] == 200
     status, metrics = await serve.get("/metrics", "t" * 16)
     assert status == 200 and "third_thursday_relay_connections 0.0" in metrics
+    await _require_that_no_other_serve_can_listen(serve, tmp_path / "other")
     serve.process.send_signal(signal.SIGTERM)
     assert await serve.process.wait() == 0
 
@@ -87,8 +90,8 @@ async def test_the_web_process_ends_with_a_killed_serve_and_frees_the_port(serve
         await asyncio.sleep(0.05)
 
 
-async def test_a_serve_that_cannot_listen_says_so_in_one_line(serve: Serve, tmp_path: Path) -> None:
-    folder = tmp_path / "other"
+async def _require_that_no_other_serve_can_listen(serve: Serve, folder: Path) -> None:
+    """Two services may not share a port: visitors would see now the one, now the other."""
     folder.mkdir()
     second_serve = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -1,5 +1,6 @@
 """A pseudo-terminal, on which a command is answered as a person does."""
 
+import multiprocessing
 import os
 import pty
 import select
@@ -8,11 +9,17 @@ import sys
 import termios
 import time
 from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
+
+from scheduler.cli import main
 
 PATIENCE_SECONDS = 60
 INTERRUPT = "\x03"
 """Ctrl-C."""
+
+# Processes are copies of one that has imported the program: importing it takes longer than what the commands do.
+_processes = multiprocessing.get_context("forkserver")
 
 
 class Terminal:
@@ -21,11 +28,20 @@ class Terminal:
     def __init__(self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.shown = ""
         self._seen = 0
-        self._pid, self._terminal = pty.fork()
-        if self._pid == 0:  # pragma: no cover - the child
-            os.chdir(folder)
-            os.environ.update(environment or {})
-            os.execv(sys.executable, [sys.executable, "-m", "scheduler", *arguments])  # noqa: S606
+        _processes.set_forkserver_preload(
+            ["aiosqlite", "scheduler.bootstrap.serve", "scheduler.cli.members", "scheduler.cli.setup"]
+        )
+        self._terminal, of_command = pty.openpty()
+        ours, theirs = _processes.Pipe()
+        self._process = _processes.Process(
+            target=_run,
+            args=(os.ttyname(of_command), theirs, folder, arguments, {**os.environ, **(environment or {})}),
+        )
+        with ours:
+            self._process.start()
+            theirs.close()  # so that `recv` fails if the process ends before it has opened the terminal
+            ours.recv()
+        os.close(of_command)
 
     def answer(self, dialogue: Sequence[tuple[str, str]]) -> None:
         """Wait for each question, in this order, and type its answer."""
@@ -42,13 +58,14 @@ class Terminal:
         """Wait until the command ends, and return its exit code."""
         while self._read():
             pass
-        _, status = os.waitpid(self._pid, 0)
+        self._process.join()
         os.close(self._terminal)
-        return os.waitstatus_to_exitcode(status)
+        assert self._process.exitcode is not None
+        return self._process.exitcode
 
     def kill(self) -> None:
         """End the command at once."""
-        os.kill(self._pid, signal.SIGKILL)
+        self._process.kill()
 
     def _wait_for(self, question: str) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -79,3 +96,23 @@ class Terminal:
             return False
         self.shown += data.decode("utf-8", "replace").replace("\r\n", "\n")
         return bool(data)
+
+
+def _run(
+    terminal: str, opened: Connection, folder: Path, arguments: Sequence[str], environment: Mapping[str, str]
+) -> None:
+    """Run a command in this process, which has no other task, on `terminal`."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.setsid()
+    # The first terminal that the leader of a session opens is the one that Ctrl-C and getpass go by.
+    number = os.open(terminal, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(number, stream)
+    os.close(number)
+    opened.send("opened")
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", buffering=1), open(2, "w", buffering=1)  # noqa: SIM115
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["third-thursday", *arguments]
+    main()

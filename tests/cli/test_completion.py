@@ -18,15 +18,23 @@ complete_words() {
 """
 
 
-@pytest.mark.parametrize(
-    ("words", "completed"),
-    [("mem", "members"), ("migrate --no", "--no-backup"), ("notice res", "resend-missed"), ("nothing", "")],
-)
-def test_bash_completes_commands_and_options(tmp_path: Path, words: str, completed: str) -> None:
+COMPLETED = {
+    "se": "setup serve",
+    "mem": "members",
+    "members ad": "add",
+    "migrate --no": "--no-backup",
+    "notice res": "resend-missed",
+    "plan --zo": "--zones",
+    "nothing": "",
+}
+
+
+def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
     if not (bash := shutil.which("bash")):
         pytest.skip("bash is missing")
+    lines = [f"complete_words third-thursday {words}" for words in COMPLETED]
     done = subprocess.run(
-        [bash, "--norc", "-c", f"{SCRIPT}complete_words third-thursday {words}"],
+        [bash, "--norc", "-c", "\n".join([SCRIPT, *lines])],
         cwd=tmp_path,
         env={
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -36,5 +44,5 @@ def test_bash_completes_commands_and_options(tmp_path: Path, words: str, complet
         capture_output=True,
         text=True,
     )
-    assert done.stdout.split() == completed.split()
+    assert dict(zip(COMPLETED, done.stdout.splitlines(), strict=True)) == COMPLETED
     assert list(tmp_path.iterdir()) == []

@@ -1,10 +1,6 @@
 """The `members` commands on the command line."""
 
 import json
-import os
-import pty
-import subprocess
-import sys
 from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +10,7 @@ import pytest
 import time_machine
 
 from tests.cli.conftest import Command, Ended
+from tests.cli.terminal import Terminal
 
 LIST = """\
 Email Address,First Name,Last Name,Time zone,Country,Notes
@@ -74,7 +71,7 @@ def test_an_import_takes_the_good_rows_and_lists_all_bad_ones(command: Command, 
     assert ended.out.splitlines() == [
         "2 added, 0 filled in, 0 unchanged",
         "duplicates: 1 (the first row of each address is used)",
-        "bad rows: 2, listed above",
+        "rows that are wrong and were left out: 2",
         "columns ignored: Notes",
         "invited now: 0; later invitations are sent as planned",
     ]
@@ -166,10 +163,10 @@ def test_a_guessed_code_page_is_shown_and_another_may_be_named(command: Command,
 
 def test_on_a_terminal_a_guessed_code_page_is_asked_about(command: Command, folder: Path) -> None:
     (folder / "x.csv").write_bytes("email,name,country\ny@example.org,山田太郎,JP\n".encode("cp932"))
-    code, shown = on_a_terminal(folder, "n\n", "members", "import", "x.csv", "--no-invite")
+    code, shown = on_a_terminal(folder, "n", "members", "import", "x.csv", "--no-invite")
     assert code == 1 and "read as Shift JIS: 山田太郎" in shown and "Do the names look right?" in shown
     assert listed(command) == []
-    code, _ = on_a_terminal(folder, "y\n", "members", "import", "x.csv", "--no-invite")
+    code, _ = on_a_terminal(folder, "y", "members", "import", "x.csv", "--no-invite")
     assert code == 0 and [one["name"] for one in listed(command)] == ["山田太郎"]
 
 
@@ -201,39 +198,19 @@ def test_no_invite_says_that_later_invitations_go_out(command: Command, people: 
 
 def on_a_terminal(folder: Path, answer: str, *arguments: str) -> tuple[int, str]:
     """Run a command on a terminal, type `answer`, and return the exit code and the terminal's output."""
-    control, terminal = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "scheduler", *arguments],
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "dumb"},
-    ) as process:
-        os.close(terminal)
-        os.write(control, answer.encode())
-        shown = b""
-        while True:
-            try:
-                piece = os.read(control, 4096)
-            except OSError:  # the terminal is closed
-                break
-            if not piece:
-                break
-            shown += piece
-        code = process.wait()
-    os.close(control)
-    return code, shown.decode()
+    terminal = Terminal(folder, *arguments, environment={"TERM": "dumb"})
+    terminal.answer([("?", answer)] if answer else [])
+    return terminal.end(), terminal.shown
 
 
 def test_on_a_terminal_the_convenor_is_asked_before_anybody_is_invited(
     command: Command, folder: Path, people: str, daily: str
 ) -> None:
     asked = "Import 2 members, and invite 2 of them now?"
-    code, shown = on_a_terminal(folder, "n\n", "--config", daily, "members", "import", people)
+    code, shown = on_a_terminal(folder, "n", "--config", daily, "members", "import", people)
     assert code == 1 and asked in shown and "nothing was done" in shown
     assert listed(command) == []
-    code, shown = on_a_terminal(folder, "y\n", "--config", daily, "members", "import", people)
+    code, shown = on_a_terminal(folder, "y", "--config", daily, "members", "import", people)
     assert asked in shown and "importing" in shown and "invited now: 2" in shown
     assert len(listed(command)) == 2
 

@@ -222,31 +222,6 @@ def test_the_version_is_shown(command: Command) -> None:
     assert (done.code, done.out) == (0, f"third-thursday {__version__}\n")
 
 
-@pytest.mark.parametrize(
-    ("words", "offered"),
-    [
-        ("third-thursday se", ["setup", "serve"]),
-        ("third-thursday members ad", ["add"]),
-        ("third-thursday plan --zo", ["--zones"]),
-    ],
-)
-def test_a_shell_completes_commands_and_options(folder: Path, words: str, offered: list[str]) -> None:
-    done = subprocess.run(
-        [Path(sys.executable).with_name("third-thursday")],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            **os.environ,
-            "_THIRD_THURSDAY_COMPLETE": "complete_bash",
-            "COMP_WORDS": words,
-            "COMP_CWORD": str(words.count(" ")),
-        },
-    )
-    assert done.stdout.split() == offered
-
-
 def test_status_warns_of_a_meeting_without_a_room(
     command: Command, clock: time_machine.Traveller, serve_once: Callable[[], None]
 ) -> None:

@@ -15,7 +15,7 @@ async def test_an_entry_keeps_only_the_values_that_changed_and_is_found_by_who_a
 ) -> None:
     helper = Actor(channel="command line", name="root")
     async with database.write() as connection:
-        await audit.record(connection, SERVICE, "backup-made", now=NOW)
+        await audit.record(connection, SERVICE, "members-exported", now=NOW)
         await audit.record(
             connection,
             helper,

@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from shutil import copyfile
+from shutil import copyfile, copytree
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, Connection, inspect, text
 
@@ -165,6 +166,31 @@ async def test_after_an_upgrade_from_revision_0010_everybody_follows_what_they_d
     assert choices == {}
     assert sizes == [1, 0]
     assert notice == "queued"
+
+
+async def test_a_running_process_keeps_to_its_own_schema_when_its_files_are_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "migrations"
+    copytree(Path(upgrades.__file__).parent / "migrations", folder)
+    monkeypatch.setattr(upgrades, "_config", lambda: _config_of(folder))
+    database = Database(f"sqlite:///{tmp_path / 'test.sqlite'}")
+    await open_database(database, upgrade=True)
+    async with database.read() as connection:
+        revision = await upgrades.revision_of(connection)
+    (folder / "versions" / "9000_later.py").write_text(
+        f"revision = '9000'\ndown_revision = {revision!r}\n\n\ndef upgrade() -> None:\n    pass\n"
+    )
+    async with database.change_schema() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9000'"))
+    assert "(9000, not" in await upgrades.schema_change(database)
+    await database.close()
+
+
+def _config_of(folder: Path) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(folder))
+    return config
 
 
 async def test_a_database_made_by_the_nine_former_migrations_gets_the_schema_of_a_new_one(

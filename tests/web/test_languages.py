@@ -4,10 +4,10 @@ import httpx
 import pytest
 from babel import Locale
 
-from scheduler.domain.locale import countries, find_locale, hour_cycle, require_locale
+from scheduler.domain.locale import countries, find_locale, hour_cycle, language_name, require_locale
 from scheduler.domain.token import Purpose
 from scheduler.service.join_requests import read_join_form
-from scheduler.web.forms import language_name, languages
+from scheduler.web.forms import languages
 from tests.delivery import mails
 from tests.installation import Installation
 from tests.web.test_any_form import KEY, own_tokens

@@ -328,7 +328,7 @@ class Composer:
             signer=self._signer,
         )
 
-    def preview(self, cohort: Cohort, *, name: str) -> Preview:
+    def _preview(self, cohort: Cohort, *, name: str) -> Preview:
         """Return the subject and the text of a cohort's message to a member with that name, without the foot of the
         text. Words stand for the member's own links. Raises Problem as `compose`."""
         kind, values = cohort.kind.value, template_values(cohort, self._community)
@@ -354,7 +354,7 @@ class Composer:
         or why it cannot be composed."""
         preview, problem = Preview("", ""), ""
         try:
-            preview = self.preview(
+            preview = self._preview(
                 replace(cohort, kind=about.kind, policy=about.policy, about=None), name=_NAME_IN_PREVIEW
             )
         except Problem as error:

@@ -15,7 +15,6 @@ from scheduler.delivery.compose.composer import (
     Cohort,
     CohortMessage,
     Composer,
-    Preview,
     RecipientValues,
 )
 from scheduler.delivery.compose.kept_renderings import Batch, KeptRenderings
@@ -263,24 +262,6 @@ class MessageWriter:
             uid=b"0" * len(personal.uid),
         )
         return message.message(inert, date=self._clock.now())
-
-    def planned_preview(
-        self, kind: Kind, policy: str | None, occurrence: Occurrence, *, name: str, zone: str, locale: str
-    ) -> Preview:
-        """Return how a notice of a policy about `occurrence` looks to a member. Raises Problem if it cannot be made."""
-        series = self._series[occurrence.series]
-        zone = zone if is_known_zone(zone) else series.zone
-        cohort = Cohort(
-            kind=kind,
-            policy=policy or "",
-            zone=zone,
-            locale=locale,
-            occurrence=occurrence,
-            series=series,
-            several_series=len(self._series) > 1,
-            room=self._room_address(kind, policy, occurrence, zone),
-        )
-        return self._composer.preview(cohort, name=name)
 
     def _recipient_values(
         self, context: _NoticeContext, claims: Sequence[Claim]

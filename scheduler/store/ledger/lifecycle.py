@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Literal
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -204,7 +205,22 @@ MEMBERS_CAUSES = ("declined", "feed only", "unwanted", "not following", "suppres
 """The reasons for a skipped delivery that depend on its member, and end when the member changes."""
 
 
-async def withdraw(connection: AsyncConnection, number: int, *, reason: str) -> int:
+WithdrawalReason = Literal[
+    "cancelled",
+    "moved",
+    "restored",
+    "superseded",
+    "stopped",
+    "dropped",
+    "no longer true",
+    "policy",
+    "orphaned",
+    "no materials",
+]
+"""Why a notice is withdrawn. Deliveries are also withdrawn with the status of a member who is not active."""
+
+
+async def withdraw(connection: AsyncConnection, number: int, *, reason: WithdrawalReason) -> int:
     """Withdraw the queued deliveries of a notice; return how many.
 
     Uncertain ones may have arrived and are settled as sent (uncertain); a change of the occurrence is announced by
@@ -348,7 +364,9 @@ async def requeue_given_up(connection: AsyncConnection, now: datetime) -> int:
     return result.rowcount
 
 
-async def end_due_before(connection: AsyncConnection, moment: datetime, *, reason: str) -> int:
+async def end_due_before(
+    connection: AsyncConnection, moment: datetime, *, reason: Literal["restored"]
+) -> int:
     """Expire, with `reason`, the queued or sending deliveries that were due or had begun before `moment`; return how
     many."""
     result = await connection.execute(

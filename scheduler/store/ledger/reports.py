@@ -1,5 +1,6 @@
 """Deliveries and counts of them, as reports for convenors."""
 
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -45,14 +46,21 @@ from scheduler.store.schema import (
 _COLUMNS = ("notice", "member", "state", "attempts", "due", "sent_at", "reason")
 
 
+_CAUSES = (("%5.1._%", "address"), ("%5.2._%", "mailbox"), ("%5.7._%", "policy"), ("5__ %", "refused"))
+"""The causes of failures, each after a LIKE pattern for what the relay answered; the first that fits counts."""
+
 FAILURE_CAUSE = case(
-    (deliveries.c.reason.like("%5.1._%"), "address"),
-    (deliveries.c.reason.like("%5.2._%"), "mailbox"),
-    (deliveries.c.reason.like("%5.7._%"), "policy"),
-    (deliveries.c.reason.like("5__ %"), "refused"),
-    else_="unsent",
+    *((deliveries.c.reason.like(pattern), cause) for pattern, cause in _CAUSES), else_="unsent"
 )
 """Why a delivery failed, in a word; see `failures`."""
+
+
+def failure_cause(reason: str) -> str:
+    """Return the same as FAILURE_CAUSE for one delivery."""
+    for pattern, cause in _CAUSES:
+        if re.fullmatch(pattern.replace(".", r"\.").replace("_", ".").replace("%", ".*"), reason, re.DOTALL):
+            return cause
+    return "unsent"
 
 
 @dataclass(frozen=True, slots=True)

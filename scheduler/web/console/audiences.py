@@ -1,27 +1,20 @@
-"""Audiences to choose from in a form, and the words for one that was chosen."""
+"""Audiences to choose from in a form."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 
 from starlette.requests import Request
 
-from scheduler.domain.errors import Refused
-from scheduler.domain.locale import countries, country_name
-from scheduler.domain.localtime import format_date, local_time
-from scheduler.domain.occurrence import Occurrence, OccurrenceKey
+from scheduler.domain.locale import countries, language_name
+from scheduler.domain.localtime import local_time
+from scheduler.domain.occurrence import Occurrence
 from scheduler.domain.zone import city
 from scheduler.service import members
+from scheduler.service.audience_words import ANSWERED
 from scheduler.service.schedule import coming_meetings, stored_past
-from scheduler.web.forms import language_name
 from scheduler.web.site import site_of
 
 _AHEAD = timedelta(days=100)
 _JOINED = (("30 days", 30), ("90 days", 90), ("year", 365))
-_ANSWERS = {
-    "coming": "Those who are coming",
-    "answered": "Those who answered",
-    "declined": "Those who declined",
-    "unanswered": "Those who have not answered",
-}
 
 
 async def likely_meetings(request: Request) -> list[tuple[Occurrence, str]]:
@@ -62,7 +55,7 @@ async def audiences(
         )
     for meeting, name in meetings:
         groups.append(
-            (name, [(f"{kind}:{meeting.key}", f"{words}, {name}") for kind, words in _ANSWERS.items()])
+            (name, [(f"{kind}:{meeting.key}", f"{words}, {name}") for kind, words in ANSWERED.items()])
         )
     groups.append(
         (
@@ -81,42 +74,6 @@ async def audiences(
     groups.append(("Time zone", [(f"zone:{zone}", _zone(zone)) for zone in places.zones]))
     groups.append(("Language", [(f"locale:{tag}", language_name(tag)) for tag in places.locales]))
     return groups
-
-
-def audience_words(request: Request, audience: str) -> str:
-    """Return an audience in words, from the command line's terms; a term that is not known stays as it is."""
-    terms = [term.strip() for term in audience.split(",") if term.strip()]
-    wanted = [_term(request, term) for term in terms if not term.startswith("except:")]
-    left_out = [_term(request, term.removeprefix("except:")) for term in terms if term.startswith("except:")]
-    words = "; ".join(wanted)
-    return f"{words}, but not: {'; '.join(left_out)}" if left_out else words
-
-
-def _term(request: Request, term: str) -> str:
-    kind, _, value = term.partition(":")
-    series = site_of(request).by_slug
-    try:
-        match kind:
-            case "all":
-                return "All members"
-            case "convenors":
-                return "Convenors"
-            case "series" if value in series:
-                return f"Those who follow {series[value].title}"
-            case "country":
-                return country_name(value)
-            case "zone":
-                return _zone(value)
-            case "locale":
-                return language_name(value)
-            case "joined-since":
-                return f"Those who joined since {format_date(date.fromisoformat(value))}"
-            case _ if kind in _ANSWERS:
-                key = OccurrenceKey.parse(value)
-                return f"{_ANSWERS[kind]}, {_with_series(request, key.series, format_date(key.date))}"
-    except (ValueError, Refused):
-        pass
-    return term
 
 
 def _with_series(request: Request, slug: str, day: str) -> str:

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.service import audit, convenors
-from scheduler.service.audit import PAGE, act_in_words
+from scheduler.service.audit import PAGE, subject_in_words
 from scheduler.web.access import render_console
 from scheduler.web.forms import number_of
 from scheduler.web.site import site_of
@@ -16,6 +16,7 @@ async def audit_log(request: Request) -> Response:
     act, subject = query.get("act", ""), query.get("subject", "").strip()
     lines = await audit.read_log(
         site.database,
+        all_series=site.by_slug,
         before=number_of(query.get("before", "")),
         actor=number_of(query.get("by", "")),
         act=act,
@@ -26,10 +27,11 @@ async def audit_log(request: Request) -> Response:
         "console/audit_log.html",
         active="team",
         lines=lines,
-        acts=[(name, act_in_words(name)) for name in await audit.known_acts(site.database)],
+        acts=await audit.known_acts(site.database),
         act=act,
         by=number_of(query.get("by", "")),
         subject=subject,
+        subject_words=subject_in_words(subject, site.by_slug),
         team=await convenors.team(site.database),
         last=lines[-1].id if len(lines) == PAGE else None,
     )

@@ -5,11 +5,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.domain.errors import Refused
-from scheduler.domain.locale import country_name
+from scheduler.domain.locale import country_name, language_name
 from scheduler.service import join_requests
 from scheduler.service.join_requests import PATIENCE, is_reserved
 from scheduler.web.access import actor_of, render_console, session_of
-from scheduler.web.forms import fields, language_name, last, number_of
+from scheduler.web.forms import fields, last, number_of
 from scheduler.web.site import see_other, site_of
 
 _DONE = {

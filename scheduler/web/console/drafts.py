@@ -1,5 +1,6 @@
 """The pages of drafts: write a notice, see it as any member would get it, test it, and send it."""
 
+from collections.abc import Sequence
 from datetime import date, datetime, time
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -8,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from scheduler.domain.audience import join_audience, split_audience
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import describe_instant, format_clock, format_day, local_time
@@ -16,13 +18,14 @@ from scheduler.domain.placeholder import PLACEHOLDERS
 from scheduler.domain.policy import Kind
 from scheduler.domain.zone import city, known_zone
 from scheduler.service import convenors, drafts, notices, preview
+from scheduler.service.audience_words import audience_words
 from scheduler.service.drafts import Review, Words
 from scheduler.store.drafts import Draft
 from scheduler.store.members import Member
 from scheduler.web.access import actor_of, render_console, session_of
 from scheduler.web.console import previews
-from scheduler.web.console.audiences import audience_words, audiences, likely_meetings
-from scheduler.web.forms import fields, last, number_of, revision_of
+from scheduler.web.console.audiences import audiences, likely_meetings
+from scheduler.web.forms import LARGEST_WORDS, fields, fields_and_file, last, number_of, revision_of
 from scheduler.web.mail_frame import framed
 from scheduler.web.site import see_other, site_of
 
@@ -84,13 +87,17 @@ async def write(request: Request) -> Response:
         if found and found.notice.kind == "notice":
             typed |= {"subject": found.notice.subject, "body": found.notice.body}
             if not found.is_test:
-                typed["who"] = found.notice.audience
+                # A notice does not keep who was on a list.
+                terms = [term for term in found.notice.audience.split(",") if "list:" not in term]
+                typed |= _as_chosen(",".join(terms))
     if request.method == "POST":
         sent = await fields(request)
         # The draft may have been saved meanwhile, while it was written.
         if begun := await _find(request, last(sent, "draft")):
             return await _save(request, begun, sent)
         typed = _typed(sent)
+        if act := last(sent, "act"):
+            return await _choose(request, act, typed, None)
         words, complaints = _words(request, typed)
         if words:
             number = await drafts.add_draft(site.database, words, by=actor_of(request), now=site.clock.now())
@@ -112,6 +119,8 @@ async def edit(request: Request) -> Response:
 async def _save(request: Request, found: Draft, sent: dict[str, list[str]]) -> Response:
     site = site_of(request)
     typed = _typed(sent)
+    if act := last(sent, "act"):
+        return await _choose(request, act, typed, found, revision=last(sent, "revision"))
     words, complaints = _words(request, typed)
     if words:
         try:
@@ -134,21 +143,8 @@ async def autosave(request: Request) -> Response:
     now, typed = site.clock.now(), _typed(sent)
     found, problem = await _find(request, last(sent, "draft")), ""
     number, revision = found.id if found else None, revision_of(last(sent, "revision"))
-    at, _ = _at(request, typed)
     try:
-        words = Words(
-            subject=typed["subject"],
-            body=typed["body"],
-            audience=_audience(typed),
-            # A day or a time that is half entered leaves the one that was saved.
-            at=found.at if at is None and found else at or "",
-            meeting=typed["meeting"],
-        )
-        if number is None:
-            number = await drafts.add_draft(site.database, words, by=actor_of(request), now=now)
-            revision = 0
-        else:
-            revision = await drafts.save_draft(site.database, number, words, revision=revision, now=now)
+        number, revision = await _keep(request, typed, found, revision=revision)
     except Refused as refusal:
         problem = refusal.message
     cycle, zone = hour_cycle(session_of(request).member.locale), _zone(request)
@@ -163,10 +159,91 @@ async def autosave(request: Request) -> Response:
     )
 
 
+async def _keep(
+    request: Request, typed: dict[str, str], found: Draft | None, *, revision: int
+) -> tuple[int, int]:
+    """Save what is being written, complete or not; return the number of the draft and its revision."""
+    site = site_of(request)
+    at, _ = _at(request, typed)
+    words = Words(
+        subject=typed["subject"],
+        body=typed["body"],
+        audience=_audience(typed),
+        # A day or a time that is half entered leaves the one that was saved.
+        at=found.at if at is None and found else at or "",
+        meeting=typed["meeting"],
+    )
+    if found is None:
+        return await drafts.add_draft(site.database, words, by=actor_of(request), now=site.clock.now()), 0
+    return found.id, await drafts.save_draft(
+        site.database, found.id, words, revision=revision, now=site.clock.now()
+    )
+
+
+async def _choose(
+    request: Request, act: str, typed: dict[str, str], found: Draft | None, *, revision: str = ""
+) -> Response:
+    """Show the form with another menu for who gets it or who does not, or go to the page of a list of addresses."""
+    if act == "list":
+        try:
+            number, _ = await _keep(request, typed, found, revision=revision_of(revision))
+            return see_other(f"/convenor/drafts/{number}/list")
+        except Refused as refusal:
+            complaints = {"subject": f"You need to check this: {refusal.message}."}
+            return await _form(request, typed, complaints, found, revision=revision)
+    return await _form(request, typed, {}, found, revision=revision, more=True)
+
+
+async def address_list(request: Request) -> Response:
+    """Choose members by a list of addresses, pasted or from a file, as who gets a draft or who does not."""
+    site, found = site_of(request), await _draft(request)
+    if found.notice is not None:
+        return see_other(f"/convenor/notices/{found.notice}")
+    known = await drafts.listed_members(site.database, found.audience)
+    _, left_out = split_audience(found.audience)
+    typed = {
+        "addresses": "\n".join(member.address for member in known),
+        "for": "except" if any(map(drafts.is_list, left_out)) else "who",
+    }
+    complaints, listed = dict[str, str](), None
+    if request.method == "POST":
+        sent, file = await fields_and_file(request, "file")
+        typed = {"addresses": last(sent, "addresses"), "for": last(sent, "for")}
+        try:
+            addresses = await drafts.read_addresses(typed["addresses"], file[1] if file else b"")
+            typed["addresses"] = "\n".join(addresses)
+            listed = await drafts.find_listed(site.database, addresses)
+            # Addresses that are nobody's are shown first; what a file has, too.
+            if last(sent, "act") == "use" or not listed.unknown:
+                await drafts.use_list(
+                    site.database,
+                    found,
+                    listed,
+                    leaves_out=typed["for"] == "except",
+                    revision=revision_of(last(sent, "revision")),
+                    now=site.clock.now(),
+                )
+                return see_other(f"/convenor/drafts/{found.id}/edit#audience")
+        except Refused as refusal:
+            complaints["addresses"] = f"You need to check this: {refusal.message}."
+    return render_console(
+        request,
+        "console/draft_list.html",
+        active="notices",
+        status=422 if complaints else 200,
+        draft=found,
+        typed=typed,
+        listed=listed if not complaints else None,
+        megabytes=LARGEST_WORDS // (1024 * 1024),
+        complaints=complaints,
+    )
+
+
 async def count(request: Request) -> Response:
     """Say how many members are in the audience that is chosen."""
-    site, query = site_of(request), request.query_params
-    audience = _audience({"who": query.get("who", ""), "except": query.get("except", "")})
+    site = site_of(request)
+    sent = await fields(request)
+    audience = _audience({name: _chosen(sent.get(name, ())) for name in ("who", "except")})
     number, problem = 0, ""
     try:
         number = await drafts.count_recipients(
@@ -224,7 +301,7 @@ async def draft(request: Request) -> Response:
         status=422 if complaints else 200,
         draft=found,
         review=looked,
-        to=audience_words(request, found.audience),
+        to=audience_words(found.audience, site.by_slug),
         when=_when(request, found),
         meeting=_meeting(request, looked),
         hold_minutes=site.hold_minutes,
@@ -297,19 +374,25 @@ def _called(request: Request, member: Member | None) -> str:
 
 
 def _typed(sent: dict[str, list[str]]) -> dict[str, str]:
-    return {name: last(sent, name).replace("\r\n", "\n").strip() for name in _EMPTY}
+    typed = {name: last(sent, name).replace("\r\n", "\n").strip() for name in _EMPTY}
+    return typed | {name: _chosen(sent.get(name, ())) for name in ("who", "except")}
+
+
+def _chosen(terms: Sequence[str]) -> str:
+    """Return the terms that are ticked and the one of the menu, joined by commas, as drafts keep them."""
+    return ",".join(dict.fromkeys(filter(None, (term.strip() for term in terms))))
+
+
+def _as_chosen(audience: str) -> dict[str, str]:
+    """Return an audience as it was chosen in the form."""
+    wanted, left_out = split_audience(audience)
+    return {"who": _chosen(wanted), "except": _chosen(left_out)}
 
 
 def _as_typed(request: Request, found: Draft) -> dict[str, str]:
     """Return a draft as it was typed in the form."""
-    who, _, exception = found.audience.partition(",except:")
-    typed = _EMPTY | {
-        "subject": found.subject,
-        "body": found.body,
-        "who": who,
-        "except": exception,
-        "meeting": found.meeting,
-    }
+    typed = _EMPTY | {"subject": found.subject, "body": found.body, "meeting": found.meeting}
+    typed |= _as_chosen(found.audience)
     moment = notices.read_due(found.at or None)
     if isinstance(moment, datetime):
         local = moment.astimezone(ZoneInfo(_zone(request)))
@@ -320,7 +403,7 @@ def _as_typed(request: Request, found: Draft) -> dict[str, str]:
 
 
 def _audience(typed: dict[str, str]) -> str:
-    return typed["who"] + (f",except:{typed['except']}" if typed["except"] else "")
+    return join_audience(*(list(filter(None, typed[name].split(","))) for name in ("who", "except")))
 
 
 def _at(request: Request, typed: dict[str, str]) -> tuple[str | None, str]:
@@ -347,6 +430,8 @@ def _words(request: Request, typed: dict[str, str]) -> tuple[Words | None, dict[
         complaints["body"] = "You need to write something."
     if not typed["who"]:
         complaints["who"] = "You need to choose who gets it."
+    elif "all" in (chosen := typed["who"].split(",")) and len(chosen) > 1:
+        complaints["who"] = "You need to take “Everybody” off, or all the others: everybody includes them."
     at, problem = _at(request, typed)
     if at is None:
         complaints["date"] = problem
@@ -372,14 +457,20 @@ async def _form(
     found: Draft | None = None,
     *,
     revision: str = "",
+    more: bool = False,
 ) -> Response:
-    """Return the form for a notice.
+    """Return the form for a notice; with `more`, ready to choose more of who gets it or who does not.
 
     After a refusal it keeps the `revision` that it was made from, so that pressing again overwrites nothing.
     """
     meetings = await likely_meetings(request)
     groups = await audiences(request, meetings)
     known = {value for _, options in groups for value, _ in options}
+    chosen = {name: list(filter(None, typed[name].split(","))) for name in ("who", "except")}
+    for name, terms in chosen.items():
+        # A single one is shown in its menu; more of them are ticked, and the menu adds another.
+        in_menu = len(terms) == 1 and not more and terms[0] in known
+        typed = typed | {name: terms.pop() if in_menu else ""}
     keys = {meeting.key for meeting, _ in meetings}
     return render_console(
         request,
@@ -390,7 +481,10 @@ async def _form(
         revision=revision or (found.revision if found else ""),
         typed=typed,
         groups=groups,
-        others=[value for value in (typed["who"], typed["except"]) if value and value not in known],
+        chosen={
+            name: [(term, audience_words(term, site_of(request).by_slug)) for term in terms]
+            for name, terms in chosen.items()
+        },
         meetings=[
             ("", "The one that “Who gets it” names, or else the next one"),
             *((meeting.key, name) for meeting, name in meetings),

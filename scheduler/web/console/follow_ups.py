@@ -9,7 +9,7 @@ from scheduler.domain.policy import Kind
 from scheduler.service import follow_ups
 from scheduler.service.occurrences import read_file
 from scheduler.web.access import actor_of, render_console
-from scheduler.web.console.previews import planned_mail
+from scheduler.web.console import previews
 from scheduler.web.forms import field, number_of
 from scheduler.web.site import see_other, site_of
 
@@ -17,7 +17,7 @@ from scheduler.web.site import see_other, site_of
 async def follow_up(request: Request) -> Response:
     """Show how the follow-up looks and to how many it goes; POST sends it."""
     site, now = site_of(request), site_of(request).clock.now()
-    key = f"{request.path_params['series']}/{request.path_params['date']}"
+    key = _key(request)
     if await read_file(site.database, site.by_slug, key, now=now) is None:
         raise HTTPException(404)
     complaints = dict[str, str]()
@@ -54,9 +54,19 @@ async def follow_up(request: Request) -> Response:
         sent=await follow_ups.notice_of(site.database, key),
         hold_minutes=site.hold_minutes,
         complaints=complaints,
-        **(
-            planned_mail(request, Kind.FOLLOW_UP, None, found.occurrence)
-            if found
-            else {"preview": None, "problem": ""}
-        ),
+        **(await previews.preview_planned(request, Kind.FOLLOW_UP, None, found.occurrence) if found else {}),
     )
+
+
+async def mail(request: Request) -> Response:
+    """Return the HTML of a follow-up as a member (`?for=`) would get it, for the frame of its page."""
+    site, key = site_of(request), _key(request)
+    try:
+        found = await follow_ups.find_follow_up(site.database, site.by_slug, key, now=site.clock.now())
+    except Refused:
+        raise HTTPException(404) from None
+    return await previews.planned_mail(request, Kind.FOLLOW_UP, None, found.occurrence)
+
+
+def _key(request: Request) -> str:
+    return f"{request.path_params['series']}/{request.path_params['date']}"

@@ -43,7 +43,7 @@ PLACES_FRESH = timedelta(minutes=1)
 
 _AHEAD = timedelta(days=370)
 _MOST = 13
-_MOST_PAST = 200
+_LATEST_PAST, _MOST_PAST = 12, 200
 _LONGEST_REASON = 1_000
 _FRAMED = 2_000
 """How many characters a message may have to be shown as HTML: it is part of the address of the frame."""
@@ -61,7 +61,6 @@ _DONE = {
     "cancelled": "The meeting has been cancelled. Nobody has been told yet.",
     "restored": "The meeting takes place again. Nobody has been told yet.",
     "added": "The meeting has been added.",
-    "told": "The emails are on their way.",
 }
 
 
@@ -70,8 +69,12 @@ async def meetings(request: Request) -> Response:
     site, now = site_of(request), site_of(request).clock.now()
     past, only = "past" in request.query_params, request.query_params.get("series", "")
     shown = [series for series in site.series if only in ("", series.slug)] or site.series
+    earlier = False
     if past:
-        found = await stored_past(site.database, now=now, most=_MOST_PAST)
+        most = _MOST_PAST if "all" in request.query_params else _LATEST_PAST
+        found = await stored_past(site.database, now=now, most=most + 1)
+        earlier = len(found) > most and most == _LATEST_PAST
+        found = found[:most]
     else:
         found = sorted(
             [
@@ -93,6 +96,7 @@ async def meetings(request: Request) -> Response:
             if meeting.series in {series.slug for series in shown}
         ],
         past=past,
+        earlier=earlier,
         several=len(site.series) > 1,
         series_options=[(series.slug, series.title) for series in site.series],
         only=only if len(shown) == 1 else "",
@@ -245,17 +249,18 @@ async def tell(request: Request) -> Response:
             if message:
                 occurrences.require_message(message)
             if last(sent, "act") != "preview":
-                await occurrences.tell_again(
+                published = await occurrences.tell_again(
                     site.database,
                     site.by_slug,
                     occurrence.key,
                     now=site.clock.now(),
                     words=message,
+                    hold=site.hold,
                     recipients=number_of(number) or 0,
                     revision=revision_of(revision),
                     by=actor_of(request),
                 )
-                return _redirect(occurrence, "told")
+                return see_other(f"/convenor/notices/{published.notice}")
         except Refused as refusal:
             reason = refusal.message.removeprefix(f"{occurrence.key}: ")
             complaints["message"] = f"You need to check this: {reason}."
@@ -270,6 +275,7 @@ async def tell(request: Request) -> Response:
         title=site.by_slug[occurrence.series].title,
         home=_home(request, occurrence),
         message=message,
+        hold_minutes=site.hold_minutes,
         complaints=complaints,
         done=_DONE.get(request.query_params.get("done", ""), ""),
         **await _preview(request, file, message, sent),

@@ -10,7 +10,8 @@ from starlette.responses import Response, StreamingResponse
 
 from scheduler.domain.errors import Refused
 from scheduler.service import member_files
-from scheduler.service.member_files import describe_import
+from scheduler.service.member_csv import MemberTable
+from scheduler.service.member_files import Imported
 from scheduler.web.access import actor_of, render_console
 from scheduler.web.forms import LARGEST_UPLOAD, fields, last, number_of, uploaded_file
 from scheduler.web.site import PRIVATE, see_other, site_of
@@ -81,14 +82,36 @@ async def confirm(request: Request) -> Response:
         complaints=complaints,
         is_done=is_post,
         number=number,
-        lines=list(describe_import(imported, table, invite=invite)),
+        counts=_facts(imported, table, invite=invite),
+        still_mailed=imported.still_mailed,
+        ignored=table.ignored,
         added=imported.added,
+        filled=imported.filled + imported.repaired,
+        wrong=member_files.count_wrong_rows(table),
         invited=imported.invited + imported.invited_known,
         invitations=imported.invitations,
         problems=table.problems[:_MOST_PROBLEMS],
         more=max(0, len(table.problems) - _MOST_PROBLEMS),
         guess=str(table.guess) if table.guess else "",
     )
+
+
+def _facts(imported: Imported, table: MemberTable, *, invite: bool) -> list[tuple[str, int]]:
+    """Return what an import does, as words and a number each, without what it does to nobody."""
+    invited = imported.invited + imported.invited_known if invite else 0
+    facts = [
+        ("New members", imported.added),
+        ("New, but paused or not confirmed, as the file says", imported.unmailed),
+        ("Members whose missing details are filled in", imported.filled),
+        ("Members whose names are put right", imported.repaired),
+        ("Members who stay as they are", imported.unchanged),
+        ("Not added again, because they have left", imported.left),
+        ("Not added again, because they were erased", imported.erased),
+        ("Rows with an address that an earlier row has", table.duplicates),
+        ("Rows that are wrong and left out", member_files.count_wrong_rows(table)),
+        ("Members who are invited at once", invited),
+    ]
+    return [facts[0], *((words, count) for words, count in facts[1:] if count)]
 
 
 async def export(request: Request) -> Response:

@@ -12,16 +12,24 @@ from starlette.responses import Response
 
 from scheduler.domain.address import require_address
 from scheduler.domain.errors import Refused
-from scheduler.domain.locale import countries, country_name, plain_locale, require_country, require_locale
+from scheduler.domain.locale import (
+    countries,
+    country_name,
+    language_name,
+    plain_locale,
+    require_country,
+    require_locale,
+)
 from scheduler.domain.text import require_line
 from scheduler.domain.zone import city, is_known_zone, require_zone, zones_of_country
 from scheduler.service import members
 from scheduler.service.convenors import ROLES
+from scheduler.service.delivery_reasons import outcome
 from scheduler.service.duplicates import MOST, find_pairs, read_pairs, tell_apart
 from scheduler.service.erasure import erase_member
 from scheduler.service.members import EVERY_STATUS, LONGEST_NAME, Details, MemberFile, ZoneNeeded
 from scheduler.web.access import actor_of, render_console
-from scheduler.web.forms import field, field_error, fields, language_name, languages, last, number_of, zones
+from scheduler.web.forms import field, field_error, fields, languages, last, number_of, zones
 from scheduler.web.site import Site, see_other, site_of
 
 PAGE = 50
@@ -159,6 +167,7 @@ async def member(request: Request) -> Response:
         active="members",
         status=422 if complaints else 200,
         file=file,
+        outcome=outcome,
         member=file.member,
         country=country_name(file.member.country or ""),
         language=language_name(file.member.locale),

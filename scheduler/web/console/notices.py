@@ -1,6 +1,7 @@
 """The pages of notices: what was sent and what became of it, the progress of one, and stopping it."""
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -11,10 +12,10 @@ from starlette.responses import Response
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import slugs_by_choice
 from scheduler.service import drafts, notices
-from scheduler.service.delivery_reasons import FAILURES, REASONS
+from scheduler.service.audience_words import audience_words
+from scheduler.service.delivery_reasons import FAILURES, reason_in_words
 from scheduler.service.notices import NoticeProgress
 from scheduler.web.access import actor_of, render_console
-from scheduler.web.console.audiences import audience_words
 from scheduler.web.console.drafts import TEMPLATES
 from scheduler.web.forms import fields, last, number_of
 from scheduler.web.site import see_other, site_of
@@ -44,8 +45,14 @@ async def listing(request: Request) -> Response:
         "console/notices.html",
         active="notices",
         drafts=await drafts.unsent_drafts(site.database),
-        notices=[(notice, sum(states.values()), states.get("sent", 0)) for notice, states in latest],
+        # What is planned and has no deliveries yet is on the first page.
+        notices=[
+            (notice, sum(states.values()), states.get("sent", 0))
+            for notice, states in latest
+            if states or notice.held_at or notice.frozen
+        ],
         templates=[(name, subject) for name, (subject, _) in TEMPLATES.items()],
+        audience_words=partial(audience_words, all_series=site.by_slug),
         removed="removed" in request.query_params,
     )
 
@@ -86,14 +93,14 @@ async def notice(request: Request) -> Response:
         status=422 if complaints else 200,
         progress=found,
         notice=found.notice,
-        to=audience_words(request, found.notice.audience),
+        to=audience_words(found.notice.audience, site.by_slug),
         phase=phase,
         now=now,
         announcement=_ANNOUNCED.get(phase, ""),
         missed=found.missed if may_resend else 0,
         pace=_pace(request, found, now) if phase == "sending" else None,
         causes=[(FAILURES[cause], count) for cause, count in sorted(found.failures.items())],
-        withdrawn=REASONS.get(("withdrawn", found.notice.unwanted or ""), "it is no longer needed"),
+        withdrawn=reason_in_words("withdrawn", found.notice.unwanted or ""),
         complaints=complaints,
         done=_DONE.get(request.query_params.get("done", ""), ""),
     )

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from scheduler.domain.locale import country_name
 from scheduler.domain.localtime import MONTHS
 from scheduler.domain.zone import city
+from scheduler.service.notice_kinds import kind_in_words
 from scheduler.service.numbers import Numbers, count_numbers
 from scheduler.web.access import names_of_meetings, render_console
 from scheduler.web.site import site_of
@@ -71,7 +72,7 @@ async def numbers(request: Request) -> Response:
         numbers=counted,
         country_words=_country,
         month_words=_month,
-        kind_words=_kind,
+        kind_words=kind_in_words,
         outcomes=_OUTCOME_WORDS,
         charts=_charts(counted, names_of_meetings(request)) if counted else {},
     )
@@ -152,7 +153,3 @@ def _country(code: str) -> str:
 def _month(month: str) -> str:
     year, number = month.split("-")
     return f"{MONTHS[int(number) - 1]} {year}"
-
-
-def _kind(kind: str) -> str:
-    return kind.replace("-", " ").capitalize()

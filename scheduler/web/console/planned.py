@@ -9,10 +9,11 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import describe_instant, format_timing
 from scheduler.service import holds
+from scheduler.service.delivery_reasons import reason_in_words
 from scheduler.service.holds import PlannedNotice
 from scheduler.web.access import actor_of, render_console, session_of
+from scheduler.web.console import previews
 from scheduler.web.console.home import figures_of
-from scheduler.web.console.previews import planned_mail
 from scheduler.web.forms import field, number_of
 from scheduler.web.site import see_other, site_of
 
@@ -30,15 +31,6 @@ _PHASES = {
     "sending": ("Being sent", "accent"),
     "sent": ("Sent", "good"),
     "planned": ("Planned", ""),
-}
-
-
-_WITHDRAWN = {
-    "cancelled": "the meeting was cancelled",
-    "moved": "the meeting was moved; there is a new one for the new time",
-    "no materials": "the meeting has no recording, slides or notes any more",
-    "orphaned": "the meeting is not part of the series any more",
-    "policy": "the settings do not ask for it any more",
 }
 
 
@@ -83,15 +75,23 @@ async def planned(request: Request) -> Response:
         ],
         missing=missing_details(found.occurrence, series, notice.kind),
         is_due=found.first <= now,
-        withdrawn=_WITHDRAWN.get(notice.unwanted or "", "the plan has changed"),
+        withdrawn=reason_in_words("withdrawn", notice.unwanted or ""),
         complaints=complaints,
         done=_DONE.get(request.query_params.get("done", ""), ""),
         **(
-            planned_mail(request, notice.kind, notice.policy, found.occurrence)
+            await previews.preview_planned(request, notice.kind, notice.policy, found.occurrence)
             if found.occurrence.is_held
-            else {"preview": None, "problem": ""}
+            else {}
         ),
     )
+
+
+async def mail(request: Request) -> Response:
+    """Return the HTML of what a policy sends as a member (`?for=`) would get it, for the frame of its page."""
+    found = await _find(request, number_of(request.path_params["number"]))
+    if found is None or not found.occurrence.is_held:
+        raise HTTPException(404)
+    return await previews.planned_mail(request, found.notice.kind, found.notice.policy, found.occurrence)
 
 
 async def _find(request: Request, number: int | None) -> PlannedNotice | None:

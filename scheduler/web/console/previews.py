@@ -3,19 +3,23 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 
+from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Problem
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import describe_instant
-from scheduler.domain.occurrence import Occurrence
+from scheduler.domain.occurrence import Occurrence, slugs_by_choice
 from scheduler.domain.policy import Kind
 from scheduler.domain.zone import known_zone
-from scheduler.service import members
+from scheduler.service import members, preview
 from scheduler.service.preview import Preview
 from scheduler.store.members import Member
 from scheduler.web.access import session_of
 from scheduler.web.forms import number_of
+from scheduler.web.mail_frame import framed
 from scheduler.web.site import site_of
 
 _MOST_FOUND = 10
@@ -30,18 +34,58 @@ async def chosen_member(request: Request, number: str) -> Member:
     return found or session_of(request).member
 
 
-def planned_mail(
+async def preview_planned(
     request: Request, kind: Kind, policy: str | None, occurrence: Occurrence
 ) -> dict[str, object]:
-    """Return for a template how a notice of a policy looks to whoever is signed in, or why it cannot be made."""
-    member = session_of(request).member
+    """Return for a template how a notice of a policy looks for the member that `?for=` names, and whom else to
+    choose."""
+    site, query = site_of(request), request.query_params
+    member = await chosen_member(request, query.get("for", ""))
+    shown, problem = None, ""
     try:
-        preview = site_of(request).message_writer.planned_preview(
-            kind, policy, occurrence, name=member.name, zone=member.zone, locale=member.locale
-        )
-    except Problem as problem:
-        return {"preview": None, "problem": str(problem)}
-    return {"preview": preview, "problem": ""}
+        shown = await _compose_planned(request, kind, policy, occurrence, member)
+    except Problem as error:
+        problem = str(error)
+    suggested = await preview.suggested_recipients(
+        site.database,
+        Audience(terms={"series": [occurrence.series]}, by_choice=slugs_by_choice(site.series)),
+        kind=kind,
+        home=occurrence.zone,
+        at=occurrence.starts,
+    )
+    return await for_template(
+        request,
+        shown,
+        member,
+        problem=problem,
+        suggested=suggested,
+        at=occurrence.starts,
+        sought=query.get("q", ""),
+    )
+
+
+async def planned_mail(request: Request, kind: Kind, policy: str | None, occurrence: Occurrence) -> Response:
+    """Return the HTML of a notice of a policy as the member that `?for=` names would get it, for a frame."""
+    member = await chosen_member(request, request.query_params.get("for", ""))
+    try:
+        return framed((await _compose_planned(request, kind, policy, occurrence, member)).html)
+    except Problem:
+        raise HTTPException(404) from None
+
+
+async def _compose_planned(
+    request: Request, kind: Kind, policy: str | None, occurrence: Occurrence, member: Member
+) -> Preview:
+    site = site_of(request)
+    return await preview.preview_planned(
+        site.database,
+        site.message_writer,
+        member,
+        kind=kind,
+        policy=policy,
+        occurrence=occurrence,
+        now=site.clock.now(),
+    )
 
 
 async def for_template(
@@ -73,5 +117,5 @@ async def for_template(
             for one in suggested
         ],
         "sought": sought,
-        "found": found,
+        "people_found": found,
     }

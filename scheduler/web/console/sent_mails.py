@@ -7,6 +7,7 @@ from starlette.responses import Response
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import slugs_by_choice
 from scheduler.service import sent_mails
+from scheduler.service.delivery_reasons import outcome
 from scheduler.service.sent_mails import SentMail
 from scheduler.web.access import actor_of, render_console
 from scheduler.web.forms import field, number_of
@@ -17,7 +18,7 @@ from scheduler.web.site import see_other, site_of
 async def mail(request: Request) -> Response:
     """Show what became of a mail, and the mail as it was sent."""
     found = await _mail(request)
-    return render_console(request, "console/sent_mail.html", active="members", mail=found)
+    return render_console(request, "console/sent_mail.html", active="members", mail=found, outcome=outcome)
 
 
 async def html(request: Request) -> Response:

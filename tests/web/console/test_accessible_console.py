@@ -32,7 +32,8 @@ NO_PAGES = {
     "/convenor/sign-in/challenge",
     "/convenor/meetings/{series}/{date}/answers.csv",
     "/convenor/meetings/{series}/{date}/mail",
-    "/convenor/notices/count",
+    "/convenor/meetings/{series}/{date}/follow-up/mail",
+    "/convenor/planned/{number}/mail",
     "/convenor/drafts/{number}/mail",
     "/convenor/members/{number}/mails/{notice}/html",
 }

@@ -39,7 +39,7 @@ async def test_a_helper_takes_and_accepts_a_request_with_a_message(
     welcomes = [row for row in await installation.reports(state="sent") if row.kind == "welcome"]
     assert len(welcomes) == 1
     log = (await other.get("/convenor/audit")).text.partition("<ol")[2]
-    assert "Request accepted" in log and "Bring" not in log
+    assert "Accepted a request to join" in log and "Bring" not in log
 
 
 async def test_a_request_that_was_taken_and_forgotten_is_free_again_and_shows_its_age(

@@ -23,7 +23,9 @@ async def test_materials_are_added_and_the_follow_up_sent_with_one_button(
     assert f'href="{PATH}/follow-up">Send the recording and notes' in (await ann.get(PATH)).text
     page = (await ann.get(f"{PATH}/follow-up")).text
     assert "Send the follow-up to 3 members" in page and "https://www.example.org/recording &lt;b&gt;" in page
-    assert "Dear Ann," in page and "[each member&#39;s own link]" not in page
+    assert f'src="{PATH}/follow-up/mail?for=1" sandbox' in page
+    frame = (await ann.get(f"{PATH}/follow-up/mail?for=2")).text
+    assert "Dear \u2068Bo\u2069," in frame and "https://www.example.org/recording" in frame
     wrong = await ann.post(f"{PATH}/follow-up", data={"number": "2"})
     assert wrong.status_code == 422 and "it would now go to 3 members, not to 2" in wrong.text
     sent = await ann.post(f"{PATH}/follow-up", data={"number": "3"})
@@ -33,5 +35,5 @@ async def test_materials_are_added_and_the_follow_up_sent_with_one_button(
     await installation.live(datetime(2026, 11, 20, 10, tzinfo=UTC))
     assert len(await installation.reports(kind="follow-up", state="sent")) == 3
     assert f'href="{sent.headers["location"]}">see what became of it' in (await ann.get(PATH)).text
-    assert "Follow up sent" in (await ann.get("/convenor/audit")).text
+    assert "Sent the recording and notes of a meeting" in (await ann.get("/convenor/audit")).text
     assert (await ann.get(f"/convenor/meetings/{KEY[:-1]}8/follow-up")).status_code == 404

@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 
 from scheduler.service.occurrences import Change, amend
 from scheduler.store import service_state
-from scheduler.store.schema import deliveries, notices
+from scheduler.store.schema import deliveries, notices, series
 from tests.installation import Installation
 from tests.service.test_join_requests import wait_at_the_desk
 from tests.web.conftest import make_app, settle
@@ -53,8 +53,7 @@ async def test_figures_are_counted_again_in_the_background(
 
 async def test_what_is_missing_is_said_with_what_to_do(installation: Installation, sign_in: SignIn) -> None:
     installation.series = [
-        replace(series, link="", rule="FREQ=MONTHLY;BYDAY=3TH;UNTIL=20261231")
-        for series in installation.series
+        replace(each, link="", rule="FREQ=MONTHLY;BYDAY=3TH;UNTIL=20261231") for each in installation.series
     ]
     ann = await sign_in("Ann")
     installation.clock.pass_(timedelta(days=10))
@@ -87,6 +86,17 @@ async def test_materials_that_are_missing_after_three_days_are_pointed_out(
     key = "conversation-for-kindness/2026-11-19"
     await amend(installation.database, installation.by_slug, key, change, now=installation.clock.now())
     assert words not in (await ann.get("/convenor/")).text
+
+
+async def test_nothing_is_missed_of_a_meeting_from_before_the_service_was_installed(
+    installation: Installation, sign_in: SignIn
+) -> None:
+    installation.clock.pass_until(datetime(2026, 11, 22, 20, tzinfo=UTC))
+    ann = await sign_in("Ann")
+    assert "has no recording" in (await ann.get("/convenor/")).text
+    async with installation.database.write() as connection:
+        await connection.execute(update(series).values(adopted_at=datetime(2026, 11, 20, tzinfo=UTC)))
+    assert "has no recording" not in (await ann.get("/convenor/")).text
 
 
 async def test_a_mail_server_that_is_too_slow_refuses_or_sends_late_is_said_in_words_of_convenors(

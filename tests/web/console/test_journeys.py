@@ -52,7 +52,7 @@ async def test_a_convenor_moves_a_meeting_tells_members_and_writes_a_notice_with
     page.on("console", lambda message: messages.append(message.text))
     page.on("pageerror", lambda error: messages.append(str(error)))
     await page.get_by_role("link", name="The next meeting").press("Enter")
-    await page.get_by_role("link", name="Move it to another time").press("Enter")
+    await page.get_by_role("link", name="Move it", exact=True).press("Enter")
     await page.get_by_label("New day").fill("2026-11-26")
     await page.get_by_role("button", name="Show what this means").press("Enter")
     await page.get_by_text("means").first.wait_for()
@@ -62,8 +62,10 @@ async def test_a_convenor_moves_a_meeting_tells_members_and_writes_a_notice_with
     await page.get_by_text("Nobody has been told yet").wait_for()
     await page.get_by_role("link", name="Tell them").press("Enter")
     await page.get_by_role("button", name="Tell 4 members").press("Enter")
-    await page.get_by_text("The emails are on their way.").wait_for()
+    await page.get_by_role("button", name="Cancel sending").wait_for()
+    invited.clock.pass_(timedelta(minutes=2))
     await invited.tick()
+    await page.get_by_text("4 of 4 emails went out").wait_for()
     updates = [row.name for row in await invited.reports(state="sent") if row.kind == "update"]
     assert sorted(updates) == ["Ann", "Bo", "Cy", "Dawa"]
     await write_a_notice(page)
@@ -88,6 +90,7 @@ async def write_a_notice(page: "Page") -> None:
     assert await page.evaluate("document.activeElement.id") == "body"
     await page.get_by_text("4 members").first.wait_for()
     await page.get_by_role("button", name="Save and look at it").press("Enter")
+    await page.get_by_text("See it as somebody else").press("Enter")
     await page.get_by_role("link", name="Dawa").press("Enter")
     await page.get_by_text("Tea at 23:45 in Kathmandu (UTC+5:45)").wait_for()
     await page.frame_locator("iframe").get_by_text("Dear \u2068Dawa\u2069, bring").wait_for()

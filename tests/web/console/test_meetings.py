@@ -39,7 +39,8 @@ async def form(installation: Installation, **values: str) -> dict[str, str]:
 
 
 async def mailed(installation: Installation) -> list[str]:
-    """The kinds and recipients of the mails about changes."""
+    """The kinds and recipients of the mails about changes, once their hold is over."""
+    installation.clock.pass_(timedelta(minutes=2, seconds=1))
     await installation.tick()
     return sorted(
         f"{row.kind} {row.name}"
@@ -64,14 +65,15 @@ async def test_details_are_saved_and_nobody_is_mailed_until_the_button_with_the_
     assert "Hello" in wrong.text
     words = await form(installation, number="3", message="A **topic** at last")
     told = await ann.post(f"{PATH}/tell", data=words)
-    assert "on their way" in (await ann.get(told.headers["location"])).text
+    progress = (await ann.get(told.headers["location"])).text
+    assert "Update, 19 November 2026</h1>" in progress and "Cancel sending" in progress
     for _ in range(2):
         again = await ann.post(f"{PATH}/tell", data=words)
         assert again.status_code == 422
     assert await mailed(installation) == ["update Ann", "update Bo", "update Cy"]
     assert "There is nobody to tell" in (await ann.get(f"{PATH}/tell")).text
     log = (await ann.get("/convenor/audit")).text
-    assert "Change told" in log and "at last" not in log
+    assert "Told members about a change" in log and "at last" not in log
 
 
 async def test_who_edits_an_older_state_is_told_and_loses_nothing(
@@ -115,6 +117,20 @@ async def test_a_move_shows_first_what_it_means_and_then_happens_once(
     assert await mailed(installation) == []
 
 
+async def test_telling_is_cancelled_in_the_hold_and_begun_anew(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    await ann.post(f"{PATH}/cancel", data=await form(installation, reason="Ill"))
+    told = (await send_form(ann, f"{PATH}/tell", "tell")).headers["location"]
+    await installation.tick()
+    await send_form(ann, told, "stop")
+    assert "0 have it, 3 will not get it" in (await ann.get(told)).text
+    assert await mailed(installation) == []
+    assert "3 members do not know about the latest change." in (await ann.get(PATH)).text
+    await send_form(ann, f"{PATH}/tell", "tell", message="We are well")
+    assert await mailed(installation) == ["cancellation Ann", "cancellation Bo", "cancellation Cy"]
+
+
 async def test_a_meeting_is_cancelled_with_a_reason_told_and_held_after_all(
     ann: httpx.AsyncClient, installation: Installation
 ) -> None:
@@ -148,7 +164,7 @@ async def test_what_members_are_told_is_seen_first_as_one_of_them_gets_it(
     await installation.tick()
     assert len(installation.mails()) == before
     await send_form(ann, f"{PATH}/tell", "tell", message="We are **ill**")
-    await installation.tick()
+    await mailed(installation)
     (mail,) = [
         mail
         for mail in installation.mails()
@@ -212,7 +228,7 @@ async def test_two_who_tell_at_once_and_one_who_was_interrupted_tell_each_member
     assert {answer.status_code for answer in answers} <= {303, 422}
     assert await mailed(installation) == ["update Ann", "update Bo", "update Cy"]
     log = (await ann.get("/convenor/audit?act=change-told")).text.partition("<ol")[2]
-    assert log.count("<strong>Change told") == 1
+    assert log.count("<strong>Told members") == 1
 
 
 async def test_a_meeting_is_added_and_removed_while_nobody_knows_about_it(

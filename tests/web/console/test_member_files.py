@@ -30,16 +30,17 @@ async def test_a_table_is_looked_at_first_and_imported_once(
     kept = await ann.post(PATH, files={"file": (name, content)})
     path = kept.headers["location"]
     page = (await ann.get(path)).text
-    assert "1 added" in page and "Import 1 new member" in page
+    assert "<dt>New members</dt><dd>1</dd>" in page and "Import 1 new member" in page
+    assert "1 row is wrong and left out" in page
     assert 'data-label="Column">Email' in page and '<th scope="row">3</th>' in page
     assert "Åsa" not in (await ann.get("/convenor/members")).text
     done = await send_form(ann, path)
-    assert "The import is done." in done.text and "1 added" in done.text
+    assert "The import is done." in done.text and "<dt>New members</dt><dd>1</dd>" in done.text
     assert "Åsa" in (await ann.get("/convenor/members")).text
     again = await ann.post(path, data={"invite": "yes"})
     assert again.headers["location"] == f"{PATH}?gone=1"
     assert "has been imported" in (await ann.get(f"{PATH}?gone=1")).text
-    assert "added: from" in (await ann.get("/convenor/audit?act=members-imported")).text
+    assert "<li>Added: <bdi>1</bdi></li>" in (await ann.get("/convenor/audit?act=members-imported")).text
 
 
 async def test_a_table_is_seen_only_by_who_sent_it(ann: httpx.AsyncClient, sign_in: SignIn) -> None:
@@ -72,4 +73,4 @@ async def test_the_list_is_exported_and_that_is_recorded(ann: httpx.AsyncClient)
     file = await ann.post("/convenor/members/export")
     assert file.headers["content-type"].startswith("text/csv") and '"bo@example.org"' in file.text
     assert file.headers["cache-control"] == "no-store"
-    assert "Members exported" in (await ann.get("/convenor/audit")).text
+    assert "Exported the list of members" in (await ann.get("/convenor/audit")).text

@@ -152,8 +152,11 @@ async def test_a_member_is_changed_paused_removed_and_put_back_and_it_is_recorde
         bo = await members.by_key(connection, address_of("Bo"))
     assert bo and (bo.name, bo.locale, bo.generation) == ("Bo Berg", "sv-SE", 1)
     log = (await ann.get("/convenor/audit")).text
-    assert "name: from “<bdi>Bo</bdi>” to “<bdi>Bo Berg</bdi>”" in log
-    assert all(words in log for words in ("Member paused", "Member removed", "Member links ended"))
+    assert "Name: from “<bdi>Bo</bdi>” to “<bdi>Bo Berg</bdi>”" in log
+    assert all(
+        words in log
+        for words in ("Paused a member’s emails", "Removed a member from", "Ended a member’s old links")
+    )
 
 
 async def test_what_is_wrong_in_a_form_is_said_at_its_field_and_nothing_is_changed(
@@ -224,7 +227,7 @@ async def test_two_who_may_be_one_are_shown_side_by_side_and_told_apart_or_remov
     await ann.post(form[1], data={"act": "remove"})
     page = (await ann.get("/convenor/members/duplicates")).text
     assert "Nobody seems to be on the list twice." in page
-    assert "Members told apart" in (await ann.get("/convenor/audit")).text
+    assert "two members are different people" in (await ann.get("/convenor/audit")).text
 
 
 async def test_a_member_is_added_and_erased(ann: httpx.AsyncClient, installation: Installation) -> None:
@@ -256,7 +259,7 @@ async def test_the_page_of_a_member_says_what_they_were_sent_and_no_secret(
     installation.clock.pass_(timedelta(days=2))
     await installation.tick()
     page = (await ann.get("/convenor/members/2")).text
-    assert "Invitation, 19 November 2026" in page and ">sent</td>" in page
+    assert "Invitation, 19 November 2026" in page and ">Sent</td>" in page
     for purpose in (Purpose.PREFERENCES, Purpose.FEED, Purpose.LEAVE):
         assert installation.keys.token(purpose, 2, generation=0) not in page
 

@@ -8,6 +8,9 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
+from scheduler.domain.audience import Audience
+from scheduler.store import drafts as draft_store
+from scheduler.store import members
 from scheduler.store import notices as notice_store
 from scheduler.store.ledger import fan_out
 from scheduler.store.schema import deliveries
@@ -148,7 +151,8 @@ async def test_a_notice_is_cancelled_in_the_pause_and_sent_to_those_who_missed_i
     assert await readers(installation) == ["Ann", "Bo", "Cy"]
     log = (await ann.get("/convenor/audit")).text
     assert (
-        all(act in log for act in ("Notice sent", "Notice stopped", "Notice resent")) and "Bring" not in log
+        all(act in log for act in ("Sent a notice", "Stopped a notice", "to those who missed it"))
+        and "Bring" not in log
     )
 
 
@@ -363,14 +367,78 @@ async def test_a_draft_that_was_sent_meanwhile_is_not_saved_as_another_one(
     assert refused.status_code == 422 and "More" in refused.text
 
 
-async def test_an_audience_is_said_in_words(ann: httpx.AsyncClient) -> None:
-    who = "country:NZ,zone:Asia/Kathmandu,joined-since:2026-11-01,coming:conversation-for-kindness/2026-11-19,coming:x"
-    page = (await ann.get(await saved(ann, who=who, **{"except": "convenors"}))).text
+async def test_an_audience_is_said_in_words_wherever_it_is_shown(ann: httpx.AsyncClient) -> None:
+    who = "country:NZ,country:GB,zone:Asia/Kathmandu,joined-since:2026-11-01,coming:x"
+    path = await saved(ann, who=who, **{"except": "declined:conversation-for-kindness/2026-11-19"})
     words = (
-        "New Zealand; Kathmandu (Asia/Kathmandu); Those who joined since 1 November 2026; "
-        "Those who are coming, 19 November 2026; coming:x, but not: Convenors"
+        "Everybody in New Zealand and the United Kingdom, everybody in the time zone of Kathmandu (Asia/Kathmandu), "
+        "those who joined since 1 November 2026, and coming:x, except those who declined on 19 November 2026"
     )
-    assert words in page
+    assert words in (await ann.get(path)).text and words in (await ann.get("/convenor/notices")).text
+    sent = (await press(ann, await saved(ann, **{"except": "convenors"}))).headers["location"]
+    for page in (sent, "/convenor/notices"):
+        assert "Everybody, except convenors" in (await ann.get(page)).text
+
+
+async def test_several_groups_are_chosen_one_after_the_other_without_javascript(
+    ann: httpx.AsyncClient,
+) -> None:
+    write, several = "/convenor/notices/write", {**FORM, "who": ["country:NZ"], "except": ["convenors"]}
+    page = (await ann.post(write, data={**several, "act": "more"})).text
+    assert page.count(" checked> <span>Everybody in New Zealand<") == 1 and "And also to" in page
+    assert " checked> <span>Convenors<" in page and "Bring **tea**." in page
+    several["who"] = ["country:NZ", "country:GB"]
+    path = (await ann.post(write, data=several)).headers["location"].partition("?")[0]
+    assert "Everybody in New Zealand and the United Kingdom, except convenors" in (await ann.get(path)).text
+    edit = (await ann.get(f"{path}/edit")).text
+    assert re.findall(r'checkbox" name="who" value="([^"]+)" checked', edit) == several["who"]
+    count = await ann.post("/convenor/notices/count", data={"who": several["who"], "except": "convenors"})
+    assert "<strong>2 members</strong>" in count.text
+    refused = await ann.post(write, data={**several, "who": ["country:NZ", "all"]})
+    assert refused.status_code == 422 and "everybody includes them" in refused.text
+
+
+async def test_a_list_of_addresses_is_pasted_or_sent_as_a_file_and_says_whom_it_misses(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    begun = await ann.post("/convenor/notices/write", data={**FORM, "act": "list"})
+    page = begun.headers["location"]
+    pasted = "Bo <BO@example.org>; nobody@example.org"
+    asked = (await press(ann, page, "look", addresses=pasted, **{"for": "who"})).text
+    assert "1 of these addresses is not a member" in asked and "nobody@example.org" in asked
+    assert "Use the 1 who is a member" in asked
+    chosen = await press(ann, page, "use", addresses=pasted, **{"for": "who"})
+    path = page.removesuffix("/list")
+    assert chosen.headers["location"] == f"{path}/edit#audience"
+    assert "1 member on a list" in (await ann.get(f"{path}/edit")).text
+    revision = re.search(r'name="revision" value="(\d+)"', (await ann.get(page)).text)
+    assert revision
+    answer = await ann.post(
+        page,
+        data={"addresses": "bo@example.org", "for": "who", "revision": revision[1]},
+        files={"file": ("list.csv", b"Cy,cy@example.org,\nAnn\n")},
+    )
+    assert answer.status_code == 303
+    assert "2 members on a list" in (await ann.get(path)).text
+    # What is kept has no addresses: it is there for months, and people are erased meanwhile.
+    async with installation.database.read() as connection:
+        kept = await draft_store.by_id(connection, int(path.rpartition("/")[2]))
+    assert kept and kept.audience == "list:2.3"
+    sent = (await press(ann, path)).headers["location"]
+    installation.clock.pass_(timedelta(minutes=3))
+    assert await readers(installation) == ["Bo", "Cy"]
+    assert "for: 2 members on a list" in (await ann.get(sent)).text
+    again = (await ann.get(f"/convenor/notices/write?from={sent.rpartition('/')[2]}")).text
+    assert '<option value="">Choose who gets it</option>' in again
+
+
+async def test_a_list_of_whom_nobody_is_known_any_more_goes_to_nobody(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    path = await saved(ann, who="list:99")
+    assert "nobody on your list of addresses is known any more" in (await ann.get(path)).text
+    async with installation.database.read() as connection:
+        assert await members.count_audience(connection, Audience(terms={"address": []})) == 0
 
 
 async def test_a_test_goes_to_any_convenor_and_to_nobody_else(
@@ -428,9 +496,12 @@ async def test_the_page_says_how_fast_it_goes_and_never_that_it_is_done_before_i
 
 
 async def test_the_number_of_an_audience_is_shown_while_it_is_chosen(ann: httpx.AsyncClient) -> None:
-    count = (await ann.get("/convenor/notices/count?who=all&except=convenors")).text
+    count = (await ann.post("/convenor/notices/count", data={"who": "all", "except": "convenors"})).text
     assert "2 members" in count
-    assert "cannot" not in count and "not known" in (await ann.get("/convenor/notices/count?who=x")).text
+    assert (
+        "cannot" not in count
+        and "not known" in (await ann.post("/convenor/notices/count", data={"who": "x"})).text
+    )
     form = (await ann.get("/convenor/notices/write")).text
     for term in ("zone:Pacific/Auckland", "locale:en-GB", "country:NP", "joined-since:2026-", "unanswered:"):
         assert f'value="{term}' in form

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import pytest
 from starlette.applications import Starlette
@@ -47,6 +48,10 @@ async def test_a_mail_in_advance_leads_by_signing_in_to_a_page_that_holds_and_re
         and "<strong>Still missing:</strong> the topic." in page
     )
     assert "Reminder: Conversation for Kindness: Thursday 19 November, 18:00 London (UTC)" in page
+    bo = unescape((await browser.get(f"{link}?for=2")).text)
+    assert "How it looks for Bo" in bo and "Friday 20 November, 07:00 Auckland (UTC+13)" in bo
+    assert f'src="{link}/mail?for=2" sandbox' in bo
+    assert "Friday 20 November 2026" in (await browser.get(f"{link}/mail?for=2")).text
     held = await browser.post(link, data={"act": "hold"})
     assert "It is on hold." in (await browser.get(held.headers["location"])).text
     installation.clock.pass_(timedelta(seconds=30))
@@ -83,4 +88,4 @@ async def test_what_is_dropped_is_shown_as_stopped_and_a_helper_cannot_even_look
     page = (await ann.get(link)).text
     assert '<span class="tag bad">Stopped</span>' in page and "Hold it" not in page
     log = (await ann.get("/convenor/audit")).text
-    assert "Notice held" in log and "Notice dropped" in log
+    assert "Put an email on hold" in log and "Dropped an email that was on hold" in log

@@ -77,6 +77,10 @@ async def a_draft_to_edit(console: Console) -> str:
     return f"{await a_draft(console)}/edit"
 
 
+async def a_draft_list(console: Console) -> str:
+    return f"{await a_draft(console)}/list"
+
+
 async def a_stopped_notice(console: Console) -> str:
     path = await changed(console.ann, await a_draft(console), "send")
     await changed(console.ann, path, "stop")
@@ -117,7 +121,7 @@ async def saves_another_topic(console: Console, path: str) -> None:
 
 
 async def saves_other_words(console: Console, path: str) -> None:
-    await changed(console.bo, f"{path.removesuffix('/edit')}/edit", body="Theirs")
+    await changed(console.bo, f"{path.removesuffix('/edit').removesuffix('/list')}/edit", body="Theirs")
 
 
 async def resends(console: Console, path: str) -> None:
@@ -164,6 +168,9 @@ CASES = {
         Case(a_draft, saves_other_words, act) for act in ("test", "send", "delete")
     ],
     "/convenor/drafts/{number}/edit": [Case(a_draft_to_edit, saves_other_words, typed={"body": "Mine"})],
+    "/convenor/drafts/{number}/list": [
+        Case(a_draft_list, saves_other_words, "look", {"addresses": "bo@example.org", "for": "who"})
+    ],
     "/convenor/notices/{number}": [
         Case(a_stopped_notice, resends, "resend", words="it would now go to 0 members, not to 3")
     ],
@@ -205,6 +212,7 @@ ELSEWHERE = {
     "/convenor/sign-out": "it ends one's own session",
     "/convenor/sessions": "it ends sessions by a number that is never used again",
     "/convenor/passkeys": "it removes passkeys by a number that is never used again",
+    "/convenor/notices/count": "it changes nothing",
     "/convenor/notices/write": "it makes something new",
     "/convenor/members/import": "it makes something new",
     "/convenor/members/export": "it changes nothing",

@@ -47,9 +47,11 @@ async def test_the_log_says_who_did_what_and_can_be_narrowed(
     installation.clock.pass_(timedelta(minutes=1))
     await ann.post("/convenor/team/appoint", data={"email": "bo@example.org", "role": "helper"})
     page = (await ann.get("/convenor/audit")).text
-    assert page.index("Role changed") < page.index("Signed in", page.index("<ol"))
-    assert "role: from “<bdi>nothing</bdi>” to “<bdi>helper</bdi>”" in page
+    assert page.index("Changed somebody’s role", page.index("<ol")) < page.index(
+        "Signed in", page.index("<ol")
+    )
+    assert "Role: from “<bdi>nothing</bdi>” to “<bdi>helper</bdi>”" in page
     entries = (await ann.get("/convenor/audit?act=signed-in")).text.partition("<ol")[2]
-    assert "Signed in" in entries and "Role changed" not in entries
+    assert "Signed in" in entries and "role" not in entries
     assert "There is no entry." in (await ann.get("/convenor/audit?by=2")).text
     assert "There is no entry." in (await ann.get("/convenor/audit?subject=%3Cscript%3E")).text

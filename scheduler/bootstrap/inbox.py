@@ -3,42 +3,28 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 
+from scheduler.bootstrap.inbound import handle_message
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.wiring import Parts, load_signer
-from scheduler.delivery.receive.imap import ImapMailbox, MailboxProblem, parse_imap
+from scheduler.delivery.receive.imap import ImapMailbox, MailboxProblem
 from scheduler.delivery.receive.lmtp import Accept, LmtpServer, listen_lmtp
 from scheduler.delivery.receive.oauth import OAuthClient
+from scheduler.delivery.receive.places import parse_imap
 from scheduler.delivery.send.transport import Transport
 from scheduler.domain.errors import Problem, Refused
-from scheduler.domain.inbound import LARGEST
-from scheduler.service.inbound import Handled, ingest, own_addresses
+from scheduler.service.inbound import Handled
 from scheduler.service.letters import LetterForwarder
 from scheduler.service.mailbox import MailboxReader, OAuthLogin, in_thread, try_mailbox
 from scheduler.store import service_state
 from scheduler.store.database import OUTAGES
 
+RESTART_SECONDS = 60
+
 log = structlog.get_logger()
-
-
-async def handle_message(
-    parts: Parts, content: bytes, *, recipient: str = "", place: str | None = None
-) -> Handled:
-    """Act on one message, with these settings. Raises Refused for an empty one."""
-    return await ingest(
-        parts.database,
-        content[:LARGEST],
-        recipient=recipient,
-        place=place,
-        keys=parts.keys,
-        domain=parts.community.domain,
-        now=parts.clock.now(),
-        queue=parts.settings.inbox.queue_octets,
-        own_addresses=own_addresses(parts.community),
-    )
 
 
 def inbox_listener(settings: Settings) -> socket.socket | None:
@@ -59,18 +45,17 @@ async def running_inbox(
         keys=parts.keys,
         signer=load_signer(parts.settings),
     )
-    tasks = [asyncio.create_task(forwarder.run())]
+    runs = [forwarder.run]
     if parts.settings.inbox.imap:
-        tasks.append(asyncio.create_task(_make_reader(parts).run()))
+        runs.append(_make_reader(parts).run)
     else:
         with contextlib.suppress(*OUTAGES):
             async with parts.database.write() as connection:
                 await service_state.write(connection, service_state.MAILBOX, None)
     if listener:
         server = LmtpServer(listener, _acceptor(parts), hostname=parts.community.domain)
-        tasks.append(asyncio.create_task(server.run()))
-    for task in tasks:
-        task.add_done_callback(_report_end)
+        runs.append(server.run)
+    tasks = [asyncio.create_task(_keep_running(run, parts)) for run in runs]
     try:
         yield
     finally:
@@ -79,9 +64,16 @@ async def running_inbox(
         await asyncio.wait(tasks, timeout=5)
 
 
-def _report_end(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and (error := task.exception()):
-        log.error("inbox-ended", error=type(error).__name__)
+async def _keep_running(run: Callable[[], Awaitable[None]], parts: Parts) -> None:
+    """Run a part of the inbox again after a mistake of ours has ended it, because mail would not come in any more."""
+    while True:
+        try:
+            await run()
+        except Exception as error:  # noqa: BLE001 - logged, and nothing else depends on it
+            log.error(
+                "inbox-ended", part=type(getattr(run, "__self__", run)).__name__, error=type(error).__name__
+            )
+            await parts.clock.sleep(RESTART_SECONDS)
 
 
 def _acceptor(parts: Parts) -> Accept:

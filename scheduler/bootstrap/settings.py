@@ -40,8 +40,7 @@ from scheduler.bootstrap.settings_sources import (
     settings_files,
     variable,
 )
-from scheduler.delivery.receive.imap import parse_imap
-from scheduler.delivery.receive.lmtp import is_local
+from scheduler.delivery.receive.places import is_local, parse_imap
 from scheduler.delivery.send.transport import SmtpAddress
 from scheduler.domain.address import ascii_domain, is_loopback, require_address
 from scheduler.domain.calendar import require_uid_room

@@ -22,8 +22,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from scheduler.delivery.receive.imap import parse_imap
-from scheduler.delivery.receive.lmtp import require_lmtp
+from scheduler.delivery.receive.places import parse_imap, require_lmtp
 from scheduler.delivery.send.transport import MaildirAddress, TransportAddress, parse_transport
 from scheduler.domain.address import is_loopback, require_address, require_url
 from scheduler.domain.clock import parse_duration

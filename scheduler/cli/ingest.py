@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from scheduler.bootstrap.inbox import handle_message
+from scheduler.bootstrap.inbound import handle_message
 from scheduler.bootstrap.wiring import Parts
 from scheduler.cli.command import command_context, make_app
 from scheduler.domain.inbound import LARGEST

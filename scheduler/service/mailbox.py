@@ -269,8 +269,8 @@ class MailboxReader:
         except Refused:
             # It is empty.
             return True
-        except OUTAGES as error:
-            # A message that the database does not take must not stop those behind it; a database that is away must.
+        except Exception as error:  # noqa: BLE001 - around one message, and logged
+            # A message that cannot be handled must not stop those behind it; a database that is away must.
             await self._note_read()
             self._failures[place] += 1
             log.error("message-failed", error=type(error).__name__, failures=self._failures[place])

@@ -39,6 +39,9 @@ RETURNS_KEPT = timedelta(days=90)
 RECEIPTS_KEPT = timedelta(days=400)
 """How long it is remembered that a message was dealt with: longer than it stays in a mailbox or a queue."""
 
+WRITERS_KEPT = timedelta(days=2)
+"""How long it is remembered, by a keyed hash, who wrote a letter: a day's letters of one writer are counted."""
+
 UPLOADS_KEPT = timedelta(hours=1)
 """How long a table is kept that a convenor wants to import; it is deleted within a day after that."""
 
@@ -82,7 +85,7 @@ async def forget_old(
     texts_to_wipe += [text for requester in requesters for text in requester]
     async with database.write() as connection:
         returned = await returns.forget(connection, before=now - RETURNS_KEPT)
-        await receipts.forget(connection, before=now - RECEIPTS_KEPT)
+        await receipts.forget(connection, before=now - RECEIPTS_KEPT, writers_before=now - WRITERS_KEPT)
         await audit.forget(connection, before=now - retention.audit)
         await forget_sessions(connection, now)
         await uploads.forget(connection, before=now - UPLOADS_KEPT)

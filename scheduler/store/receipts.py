@@ -54,6 +54,8 @@ async def count_forwarded(connection: AsyncConnection, *, since: datetime, write
     return int(await connection.scalar(query) or 0)
 
 
-async def forget(connection: AsyncConnection, *, before: datetime) -> None:
-    """Delete the receipts of messages that came before an instant."""
+async def forget(connection: AsyncConnection, *, before: datetime, writers_before: datetime) -> None:
+    """Delete the receipts of messages that came before an instant, and whose letters came before another."""
+    old_letters = receipts.c.writer.is_not(None) & (receipts.c.came_at < writers_before)
+    await connection.execute(update(receipts).where(old_letters).values(writer=None))
     await connection.execute(delete(receipts).where(receipts.c.came_at < before))

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from scheduler.delivery.receive import lmtp
-from scheduler.delivery.receive.lmtp import LmtpServer, is_local, listen_lmtp, require_lmtp
+from scheduler.delivery.receive.lmtp import LmtpServer, listen_lmtp
+from scheduler.delivery.receive.places import is_local, require_lmtp
 from scheduler.domain.errors import Problem, SettingsProblem
 from tests.postgres import free_loopback_port
 

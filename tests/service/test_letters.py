@@ -10,6 +10,7 @@ import dkim
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from sqlalchemy import select
 
 from scheduler.delivery.compose.dkim import DkimSigner
 from scheduler.delivery.compose.letter import compose_letter
@@ -18,11 +19,13 @@ from scheduler.delivery.send.transport import ConnectProblem
 from scheduler.domain.community import Inbox
 from scheduler.service.inbound import FORWARDED_A_DAY_OF_ONE, Handled, ingest, own_addresses
 from scheduler.service.letters import LetterForwarder
+from scheduler.service.retention import RECEIPTS_KEPT, forget_old
 from scheduler.service.returned_mail import messages_for_review
 from scheduler.store import members
+from scheduler.store.schema import receipts
 from tests import inbound_mail as returned
 from tests.conftest import CopyDatabase
-from tests.installation import COMMUNITY, Installation, address_of, open_installation
+from tests.installation import COMMUNITY, RETENTION, Installation, address_of, open_installation
 
 NOW = datetime(2026, 11, 10, 14, tzinfo=UTC)
 MAILBOX = replace(COMMUNITY, inbox=Inbox(domain="example.net", mailbox="meetings", plus_addressing=False))
@@ -156,6 +159,28 @@ async def test_of_one_writer_only_so_many_letters_a_day_go_on_and_the_others_wai
     installation.clock.pass_until(NOW + timedelta(days=1, seconds=1))
     await receive(installation, question(number=99))
     assert len(await forwarded(installation)) == FORWARDED_A_DAY_OF_ONE + 2
+
+
+async def test_who_wrote_is_forgotten_after_days_and_that_it_came_after_a_year(
+    installation: Installation,
+) -> None:
+    await receive(installation, question())
+
+    async def kept() -> list[tuple[str | None, bool]]:
+        async with installation.database.read() as connection:
+            return [
+                tuple(row) for row in await connection.execute(select(receipts.c.writer, receipts.c.kept))
+            ]
+
+    async def forget_at(now: datetime) -> None:
+        await forget_old(installation.database, RETENTION, keys=installation.keys, outbox=None, now=now)
+
+    ((writer, _),) = await kept()
+    assert writer and "bo" not in writer
+    await forget_at(NOW + timedelta(days=3))
+    assert await kept() == [(None, True)]
+    await forget_at(NOW + RECEIPTS_KEPT + timedelta(seconds=1))
+    assert await kept() == []
 
 
 async def test_a_letter_is_tried_again_until_the_relay_takes_it(installation: Installation) -> None:

@@ -12,8 +12,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from scheduler.delivery.receive.imap import ImapMailbox, MailboxProblem, parse_imap
+from scheduler.delivery.receive.imap import ImapMailbox, MailboxProblem
 from scheduler.delivery.receive.oauth import OAuthClient
+from scheduler.delivery.receive.places import parse_imap
 from scheduler.domain.errors import SettingsProblem
 from scheduler.domain.inbound import LARGEST
 from scheduler.service.health import MAILBOX_PATIENCE, health, troubles

@@ -11,21 +11,22 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from imaplib import IMAP4
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
 
 from imap_tools import BaseMailBox, ImapToolsError, MailBox, MailBoxStartTls, MailBoxUnencrypted
 from imap_tools.errors import MailboxFolderSelectError, MailboxLoginError
 
+from scheduler.delivery.receive.places import ImapAddress
 from scheduler.domain.address import is_loopback
-from scheduler.domain.errors import Problem, SettingsProblem
+from scheduler.domain.errors import Problem
 
 TIMEOUT_SECONDS = 30
 WAIT_SECONDS = 120
-"""How long to wait for news with IDLE, and otherwise until the next look. Servers and routers may forget a connection
-that is silent for longer, and imap-tools may miss news that came together with an answer over TLS."""
+"""How long to wait for news until the next look at the folder, which may have been renamed."""
+IDLE_SECONDS = 15
+"""How long one IDLE lasts. imap-tools overlooks news that comes together with the answer to IDLE; it is seen when
+IDLE ends."""
 PIECE = 256 * 1024
 """How many octets of a message one command asks for."""
 _SMALL = 64 * 1024
@@ -43,57 +44,6 @@ class MailboxProblem(Problem):
     def __init__(self, message: str, *, lasting: bool = False) -> None:
         super().__init__(message)
         self.lasting = lasting
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImapAddress:
-    """A folder of a mailbox on a server. Neither `repr` nor `str` shows the password."""
-
-    host: str
-    port: int
-    user: str
-    password: str = field(repr=False)
-    tls: bool
-    folder: str
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'imaps' if self.tls else 'imap'}://{host}:{self.port}/{self.folder}"
-
-
-def parse_imap(text: str) -> ImapAddress:
-    """Read `imaps://USER:PASSWORD@HOST[:PORT]/FOLDER`, or `imap://…`, which encrypts too except on this machine.
-
-    User, password and folder are percent-decoded. Raises SettingsProblem; its message repeats no part of `text`.
-    """
-    try:
-        parts = urlsplit(text.strip())
-        port = parts.port
-        user, password = (unquote(part or "", errors="strict") for part in (parts.username, parts.password))
-        folder = unquote(parts.path.removeprefix("/"), errors="strict") or "INBOX"
-    except ValueError:
-        raise _invalid("the user, the password or the port cannot be read") from None
-    if parts.scheme not in ("imap", "imaps"):
-        raise _invalid("the scheme is not known")
-    if not parts.hostname or not user:
-        raise _invalid("the user or the host is missing")
-    if parts.query or parts.fragment:
-        raise _invalid("a ?, # or / in the password must be percent-encoded")
-    if not (user + password + folder).isprintable():
-        raise _invalid("it contains a control character")
-    tls = parts.scheme == "imaps"
-    return ImapAddress(
-        host=parts.hostname,
-        port=port or (993 if tls else 143),
-        user=user,
-        password=password,
-        tls=tls,
-        folder=folder,
-    )
-
-
-def _invalid(reason: str) -> SettingsProblem:
-    return SettingsProblem(f"inbox.imap: {reason}; accepted is imaps://USER:PASSWORD@HOST/INBOX")
 
 
 class NewMessage(NamedTuple):
@@ -194,6 +144,7 @@ class ImapMailbox:
                     "after the host in [inbox] imap",
                     lasting=True,
                 ) from None
+            self._was_told_of_news()
             _, validity = self.client.response("UIDVALIDITY")
             self.uid_validity = validity[-1].decode("ascii", "replace") if validity and validity[-1] else "0"
 
@@ -294,16 +245,33 @@ class ImapMailbox:
         if "IDLE" not in self._capabilities:
             stop.wait(seconds)
             return
-        assert self._mailbox
         ends = time.monotonic() + seconds
+        # What came while other commands ran is reported as soon as IDLE begins, where imap-tools may not see it.
+        cycle = 1.0
         with _reported(self._address):
-            self._mailbox.idle.start()  # type: ignore[no-untyped-call]
-            while not stop.is_set() and time.monotonic() < ends:
-                began = time.monotonic()
-                # imap-tools returns early and empty where the connection has ended; leaving IDLE then fails.
-                if self._mailbox.idle.poll(timeout=1) or time.monotonic() - began < 0.5:
-                    break
-            self._mailbox.idle.stop()  # type: ignore[no-untyped-call]
+            while not self._was_told_of_news() and not stop.is_set() and time.monotonic() < ends:
+                if self._idle(stop, until=min(ends, time.monotonic() + cycle)):
+                    return
+                cycle = IDLE_SECONDS
+
+    def _idle(self, stop: threading.Event, *, until: float) -> bool:
+        """Wait in IDLE; return whether the server said anything."""
+        assert self._mailbox
+        told = False
+        self._mailbox.idle.start()  # type: ignore[no-untyped-call]
+        while not told and not stop.is_set() and (left := until - time.monotonic()) > 0:
+            began = time.monotonic()
+            told = bool(self._mailbox.idle.poll(timeout=min(1.0, left)))
+            # imap-tools returns early and empty where the connection has ended; leaving IDLE then fails.
+            if time.monotonic() - began < min(0.5, left / 2):
+                break
+        self._mailbox.idle.stop()  # type: ignore[no-untyped-call]
+        return told
+
+    def _was_told_of_news(self) -> bool:
+        """Return whether the server has reported a new message since this was asked last."""
+        _, data = self.client.response("EXISTS")
+        return bool(data and data[0])
 
     def close(self) -> None:
         """Log out if that is quick, and close the connection. Never raises."""

@@ -16,8 +16,7 @@ import structlog
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from scheduler.domain.address import is_loopback
-from scheduler.domain.errors import Problem, SettingsProblem
+from scheduler.domain.errors import Problem
 
 LARGEST_ACCEPTED = 10 * 1024 * 1024
 """How many octets of a message are accepted; Postfix sends no larger ones unless it is told to."""
@@ -32,23 +31,6 @@ Accept = Callable[[bytes, str], Awaitable[bool]]
 """Acts on a message, given its envelope's recipient; returns False if the mail server should keep it and try again."""
 
 log = structlog.get_logger()
-
-
-def require_lmtp(text: str) -> str:
-    """Check `HOST:PORT` or `unix:PATH`. Raises SettingsProblem."""
-    if text.startswith("unix:"):
-        if not text.removeprefix("unix:") or not text.isprintable():
-            raise SettingsProblem("inbox.lmtp: the path of the socket is missing")
-        return text
-    host, _, port = text.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise SettingsProblem("inbox.lmtp: is neither HOST:PORT nor unix:PATH")
-    return text
-
-
-def is_local(text: str) -> bool:
-    """Return whether only programs on this machine can reach that address."""
-    return text.startswith("unix:") or is_loopback(text.rpartition(":")[0].strip("[]"))
 
 
 def listen_lmtp(text: str) -> socket.socket:

@@ -151,10 +151,10 @@ def printable(text: str) -> str:
 
 def subject(message: Message) -> str:
     """Return the decoded subject on one line."""
-    return printable(_decoded(field(message, "subject")[:500])).strip()
+    return printable(decoded(field(message, "subject")[:500])).strip()
 
 
-def _decoded(value: str) -> str:
+def decoded(value: str) -> str:
     """Return a header with its encoded words decoded (RFC 2047)."""
     with suppress(MessageError, ValueError, LookupError):
         return str(make_header(decode_header(value)))
@@ -171,7 +171,7 @@ def senders(octets: bytes) -> str:
         message = read_message(octets)
     except Refused:
         return ""
-    return _decoded(field(message, "from", "sender", "reply-to", "return-path")[:_LONGEST_HEADER])
+    return decoded(field(message, "from", "sender", "reply-to", "return-path")[:_LONGEST_HEADER])
 
 
 def readable(octets: bytes, *, depth: int = 0) -> str:
@@ -183,7 +183,7 @@ def readable(octets: bytes, *, depth: int = 0) -> str:
         return texts[0]
     for part in islice(message.walk(), _MOST_PARTS_SEARCHED):
         for value in part.values():
-            plain = _decoded(str(value))
+            plain = decoded(str(value))
             texts += [plain, unquote(plain)] if "%" in plain else [plain]
         inner = inner_messages(part)
         encoding = field(part, "content-transfer-encoding").strip().lower()

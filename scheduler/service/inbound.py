@@ -416,8 +416,9 @@ async def _act(context: _Context) -> str:
         raise _NeedsReview("returned mail that does not say why in known words")
     if message.automatic:
         return "an automatic reply: discarded"
-    words = "not a bounce, an answer or a request to leave"
-    raise _Letter(words) if message.from_person else _NeedsReview(words)
+    if message.from_person:
+        raise _Letter("a letter")
+    raise _NeedsReview("not a bounce, an answer or a request to leave")
 
 
 async def _leave(context: _Context, token: str) -> str:

@@ -12,7 +12,7 @@ from scheduler.domain.address import ascii_domain, require_address
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.errors import Problem
-from scheduler.domain.inbound import field, printable, read_message, subject
+from scheduler.domain.inbound import decoded, field, printable, read_message, subject
 from scheduler.domain.token import Keys
 from scheduler.service.inbound import LONGEST_KEPT
 from scheduler.store import forwards, service_state
@@ -128,7 +128,10 @@ class LetterForwarder:
             subject=subject(message) or "(no subject)",
             reply_to=answer_to,
             text=_words(
-                letter, self._community, printable(f"{name} <{address}>").strip(), can_reply=bool(answer_to)
+                letter,
+                self._community,
+                printable(f"{decoded(name)} <{address}>").strip(),
+                can_reply=bool(answer_to),
             ),
             date=letter.came_at,
             signer=self._signer,

@@ -103,9 +103,12 @@ async def test_a_members_question_goes_to_the_convenors_once_and_waits_for_them_
 
 
 async def test_a_strangers_letter_is_said_to_be_one(installation: Installation) -> None:
-    await receive(installation, question("zed@example.com"))
+    encoded = question("zed@example.com").replace(b"Bo Okafor", b"=?utf-8?q?Zo=C3=AB?= Okafor")
+    await receive(installation, encoded)
     (mail,) = await forwarded(installation)
-    assert "This is not the address of a member." in mail.as_string()
+    text = next(mail.iter_parts()).get_content()
+    assert text.startswith("Zoë Okafor <zed@example.com> has written")
+    assert "This is not the address of a member." in text
 
 
 @pytest.mark.parametrize(

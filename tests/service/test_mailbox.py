@@ -208,6 +208,31 @@ async def test_a_folder_that_was_renamed_is_made_again(
 
 
 @needs_dovecot
+async def test_what_cannot_be_moved_is_handled_all_the_same_and_once(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.service.mailbox.BATCH", 2)
+    # Nobody may create folders or put messages into them.
+    rights = (
+        "mail_plugins = acl\nprotocol imap {\n mail_plugins = acl imap_acl\n}\nplugin {\n acl = vfile:%s\n}\n"
+    )
+    with Dovecot() as server:
+        (server.folder / "acl").mkdir()
+        (server.folder / "acl" / ".DEFAULT").write_text("owner lrwst\n")
+        (server.folder / "acl" / "INBOX").write_text("owner lrwstex\n")
+        with (server.folder / "dovecot.conf").open("a") as config:
+            config.write(rights % (server.folder / "acl"))
+        server.restart()
+        monkeypatch.setenv("SSL_CERT_FILE", str(server.folder / "ca.pem"))
+        server.deliver(*(letter(number) for number in range(5)))
+        reading = Reading(installation, url(server))
+        for _ in range(2):
+            with pytest.raises(MailboxProblem, match="does not let messages be moved"):
+                await reading.read()
+        assert len(reading.handled) == 5 and server.count("INBOX") == 5
+
+
+@needs_dovecot
 async def test_a_message_that_cannot_be_handled_does_not_stop_the_others(
     installation: Installation, server: Dovecot, user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

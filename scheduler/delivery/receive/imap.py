@@ -223,7 +223,13 @@ class ImapMailbox:
             if self.client.uid(command, chosen, folder)[0] != "OK":
                 # It is not there, or somebody has renamed it.
                 self._create(folder)
-                _checked(self.client.uid(command, chosen, folder), command)
+                status, data = self.client.uid(command, chosen, folder)
+                if status != "OK":
+                    code = _in_brackets(_response_code(str(data)))
+                    raise MailboxProblem(
+                        f"{self._address.host} does not let messages be moved to the folder {folder}{code}; check "
+                        "its rights and how full the mailbox is"
+                    )
             if command == "COPY":
                 _checked(self.client.uid("STORE", chosen, "+FLAGS.SILENT", r"(\Deleted)"), "STORE")
                 if "UIDPLUS" in self._capabilities:
@@ -319,7 +325,7 @@ def _reported(address: ImapAddress) -> Iterator[None]:
         raise MailboxProblem(f"{address.host} gave an answer that was not expected{code}") from None
 
 
-def _response_code(error: Exception) -> str:
+def _response_code(error: Exception | str) -> str:
     """Return the response code in a server's refusal, such as AUTHENTICATIONFAILED (RFC 5530)."""
     match = re.search(r"\[([A-Z][A-Z-]{2,30})\]", str(error))
     return match[1] if match else ""

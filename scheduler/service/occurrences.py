@@ -29,9 +29,10 @@ from scheduler.domain.text import require_line, require_prose
 from scheduler.service.invitations import count_due_now, wanted_for_added
 from scheduler.service.notices import PublishedNotice, publish_notice
 from scheduler.service.schedule import find_occurrence
+from scheduler.service.withdrawals import SUPERSEDED, withdraw
 from scheduler.store import answers, audit, members, notices, occurrences, service_state
 from scheduler.store.database import Database
-from scheduler.store.ledger import corrections, lifecycle, reports
+from scheduler.store.ledger import corrections, reports
 
 DETAILS = ("topic", "speakers", "description", "link", "materials")
 """What convenors say about a meeting. Changing it makes a new revision, but no new SEQUENCE in calendars."""
@@ -357,7 +358,9 @@ async def tell(
     """
     if not amended.changed:
         raise Refused(f"{amended.after.key} did not change; nobody is told")
-    audience = _followers_and_invited(amended.after, by_choice)
+    async with database.read() as connection:
+        invited = await reports.has_invited_to(connection, amended.after.key, amended.after.revision)
+    audience = _to_tell(amended.after, by_choice, but_invited=invited)
     return await _publish_change(database, amended, audience, now=now, words=words, hold=hold, by=by)
 
 
@@ -386,8 +389,7 @@ async def _publish_change(
         for earlier in await notices.about(connection, after.key):
             is_change = earlier.kind in (Kind.UPDATE, Kind.CANCELLATION)
             if is_change and not earlier.unwanted and earlier.identity != _change_identity(after):
-                await notices.change(connection, earlier.id, unwanted="superseded")
-                await lifecycle.withdraw(connection, earlier.id, reason="superseded")
+                await withdraw(connection, earlier, reason=SUPERSEDED)
     return await publish_notice(
         database,
         audience=audience,
@@ -414,11 +416,22 @@ def _change_identity(occurrence: Occurrence) -> str:
     return f"{_kind_of_change(occurrence)}:{occurrence.key}:{occurrence.revision}"
 
 
-def _followers_and_invited(
-    occurrence: Occurrence, by_choice: Collection[str], *, zones: Collection[str] = ()
+def _to_tell(
+    occurrence: Occurrence,
+    by_choice: Collection[str],
+    *,
+    zones: Collection[str] = (),
+    but_invited: bool = False,
 ) -> Audience:
-    """Return the audience of a change to a meeting; with `zones`, only its members there."""
-    without = {"other-zone": sorted(zones)} if zones else {}
+    """Return the audience of a change to a meeting: the followers of its series, and who was sent the invitation.
+
+    With `zones`, only those there; with `but_invited`, without those who were sent the invitation to the meeting as it
+    is now, and so know already.
+    """
+    without = {
+        **({"other-zone": sorted(zones)} if zones else {}),
+        **({"invited-to": [f"{occurrence.key}@{occurrence.revision}"]} if but_invited else {}),
+    }
     return Audience(terms={"told-of": [occurrence.key]}, without=without, by_choice=by_choice)
 
 
@@ -469,13 +482,19 @@ async def _find_unannounced_change(
     wrong = [] if occurrence.cancelled else await corrections.wrongly_told(connection, occurrence)
     told = await occurrences.at_revision(connection, key, told_revision)
     is_told = told_revision == occurrence.revision or (told is not None and _is_same(told, occurrence))
+    nothing_to_tell = Refused(f"{key}: members were told the present details; there is nothing to tell")
     if is_told and not wrong:
-        raise Refused(f"{key}: members were told the present details; there is nothing to tell")
+        raise nothing_to_tell
     _require_useful(occurrence, _useful_until(occurrence, occurrence), now)
     # If the present details were told, only those who were told a wrong local time are told again.
     zones = {group.lives_in for group in wrong} if is_told else ()
-    audience = _followers_and_invited(occurrence, slugs_by_choice(all_series.values()), zones=zones)
+    by_choice = slugs_by_choice(all_series.values())
+    # Looking for who was invited takes long with a million members, and is rarely needed.
+    invited = not wrong and await reports.has_invited_to(connection, key, occurrence.revision)
+    audience = _to_tell(occurrence, by_choice, zones=zones, but_invited=invited)
     recipients = await members.count_audience(connection, audience, kind=_kind_of_change(occurrence))
+    if not recipients:
+        raise nothing_to_tell
     return UnannouncedChange(occurrence, audience, recipients, told_revision)
 
 
@@ -548,7 +567,7 @@ def _require_useful(
 
 async def count_told(database: Database, after: Occurrence, *, by_choice: Collection[str]) -> int:
     """Return to how many members a change that results in `after` would be sent now."""
-    audience = _followers_and_invited(after, by_choice)
+    audience = _to_tell(after, by_choice)
     async with database.read() as connection:
         return await members.count_audience(connection, audience, kind=_kind_of_change(after))
 

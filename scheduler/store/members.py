@@ -509,6 +509,9 @@ def _in_terms(kind: str, values: Collection[str], audience: Audience) -> list[Co
                 members.c.zone.in_(sorted(zones)),
                 *([members.c.country.like("GB-%")] if "GB" in values else []),
             ]
+        case "invited-to":
+            revisions = [value.rpartition("@") for value in values]
+            return [was_invited(members.c.id, key, revision=int(number)) for key, _, number in revisions]
         case "other-zone":
             return [members.c.zone.not_in(values)]
         case "zone":
@@ -532,9 +535,13 @@ def _in_terms(kind: str, values: Collection[str], audience: Audience) -> list[Co
 
 
 def was_invited(
-    member: ColumnElement[int], occurrence: ColumnElement[str | None] | str
+    member: ColumnElement[int],
+    occurrence: ColumnElement[str | None] | str,
+    *,
+    revision: int | None = None,
 ) -> ColumnElement[bool]:
-    """Return the condition that a member was sent the invitation to an occurrence, or may have been.
+    """Return the condition that a member was sent the invitation to an occurrence, or may have been; with `revision`,
+    only of that revision.
 
     A past meeting may be moved into the future: its invitations may be in the archive.
     """
@@ -548,6 +555,7 @@ def was_invited(
                 invitation.c.kind == Kind.INVITATION,
                 invitation.c.occurrence == occurrence,
                 or_(invited.c.state == "sent", invited.c.uncertain),
+                *([invited.c.revision == revision] if revision is not None else []),
             )
             .correlate_except(invited, invitation)
             for invited in (deliveries.alias("invited"), past_deliveries.alias("invited_once"))

@@ -22,6 +22,7 @@ from scheduler.domain.token import Keys
 from scheduler.domain.visitor import NO_NETWORKS, Networks
 from scheduler.service.form_limits import DEFAULT_LIMITS, FormLimits
 from scheduler.service.retention import Retention
+from scheduler.service.where_we_are import FRESH as COUNTRIES_FRESH
 from scheduler.store.database import OUTAGES, Database
 from scheduler.store.outage import is_outage, outage_of
 from scheduler.web.brand import Logo
@@ -44,6 +45,7 @@ from scheduler.web.security import (
     TrimmedLinks,
     add_security_headers,
 )
+from scheduler.web.sharing import CardPictures
 from scheduler.web.site import PRIVATE, Site, read_templates, render_page, site_of
 
 log = structlog.get_logger()
@@ -147,6 +149,8 @@ def create_app(
     app.state.figures = Kept(FIGURES_FRESH)
     app.state.duplicates = Kept(DUPLICATES_FRESH)
     app.state.numbers = Kept(NUMBERS_FRESH)
+    app.state.countries = Kept(COUNTRIES_FRESH)
+    app.state.card_pictures = CardPictures()
     app.state.places = {each.slug: Kept(PLACES_FRESH) for each in series}
     return app
 

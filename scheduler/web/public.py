@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from html import escape
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, TemplateError
@@ -10,10 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from scheduler.domain.card import elsewhere
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import LocalTime, format_rule, local_time
 from scheduler.domain.occurrence import Occurrence, Series, Status
+from scheduler.domain.palette import DEFAULT_ACCENT, palette_of, require_accent
 from scheduler.domain.zone import city, require_zone
 from scheduler.service.retention import RETURNS_KEPT
 from scheduler.service.schedule import (
@@ -26,10 +29,13 @@ from scheduler.service.schedule import (
     unmoved,
 )
 from scheduler.web.brand import stylesheet
+from scheduler.web.countries import countries_view
 from scheduler.web.feeds import webcal_url
 from scheduler.web.forms import zones
 from scheduler.web.outbox import is_shown
+from scheduler.web.pictures import SAFE_SVG
 from scheduler.web.security import PAGE_POLICY
+from scheduler.web.sharing import community_sharing, meeting_sharing
 from scheduler.web.site import Site, render_page, site_of
 
 LISTED_AHEAD = timedelta(days=365)
@@ -41,8 +47,6 @@ FEWEST_MEMBERS_SHOWN = 10
 """In a smaller community, the number of members could tell who they are."""
 _LONGEST_ZONE = 60
 _UNCHANGING = {"Cache-Control": "public, max-age=31536000, immutable"}
-_SAFE_PICTURE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
-"""An SVG file may contain scripts and load other files; these rules prevent both if it is opened by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +54,7 @@ class MeetingView:
     """A meeting as the templates show it.
 
     `home` is its time in its own zone, `local` its time in the visitor's zone if that is another one, and `was` the
-    time in its own zone from which it was moved.
+    time in its own zone from which it was moved. `elsewhere` is the hour in other places, for one that is to come.
     """
 
     title: str
@@ -65,6 +69,7 @@ class MeetingView:
     home: LocalTime
     local: LocalTime | None
     was: LocalTime | None
+    elsewhere: Sequence[str]
     cancelled: bool
     begun: bool
     over: bool
@@ -110,7 +115,7 @@ async def home(request: Request) -> Response:
         "home.html",
         chosen=chosen,
         zones=zones(),
-        next=_meeting_view(site, schedule.next, chosen, now) if schedule.next else None,
+        next=_meeting_view(site, schedule.next, chosen, now, in_full=True) if schedule.next else None,
         coming=[] if several else [_meeting_view(site, one, chosen, now) for one in schedule.coming],
         all_series=[
             _series_view(
@@ -125,30 +130,70 @@ async def home(request: Request) -> Response:
         ],
         members=f"{schedule.members:,}" if schedule.members >= FEWEST_MEMBERS_SHOWN else "",
         countries=schedule.countries,
+        where=await countries_view(request),
         feed_url=site.community.feed_url,
         subscribe_url=webcal_url(site.community.feed_url),
         shows_outbox=is_shown(request),
+        **community_sharing(site),
         # The link to the outbox is shown only on this machine, so the page must not be cached.
         headers={"Cache-Control": "no-store"} if site.shows_outbox else None,
     )
 
 
 async def embed(request: Request) -> Response:
-    """Show the next meeting as a small card, for a frame on another site."""
+    """Show the next meeting as a card, for a frame on another site. `?theme=` and `?accent=` choose its colours."""
     site, chosen = site_of(request), _zone_choice(request)
     now = site.clock.now()
+    theme, accent = _card_colors(request)
     occurrence = await next_meeting(site.database, site.series, now=now)
+    colors = {"accent": accent[1:], "scheme": "" if theme == "auto" else theme}
     return render_page(
         request,
         "embed.html",
         next=_meeting_view(site, occurrence, chosen, now) if occurrence else None,
+        scheme=colors["scheme"],
+        colors_url="" if accent == DEFAULT_ACCENT else f"/theme.css?{urlencode(colors)}",
         headers={
             "Content-Security-Policy": PAGE_POLICY.replace(
-                "frame-ancestors 'none'", "frame-ancestors " + (site.embedded_by or "'none'")
+                "frame-ancestors 'none'", f"frame-ancestors 'self' {site.embedded_by}".rstrip()
             ),
             "Cross-Origin-Resource-Policy": "cross-origin",
         },
     )
+
+
+async def embed_code(request: Request) -> Response:
+    """Show the code that puts the card of the next meeting on another site, and the card."""
+    site = site_of(request)
+    theme, accent = _card_colors(request)
+    choice = {
+        **({"theme": theme} if theme != "auto" else {}),
+        **({"accent": accent[1:]} if accent != site.community.palette.light.accent else {}),
+    }
+    path = "/embed/next" + (f"?{urlencode(choice)}" if choice else "")
+    return render_page(
+        request,
+        "embed_code.html",
+        theme=theme,
+        accent=accent,
+        embedded_by=site.embedded_by,
+        card_path=path,
+        code=(
+            f'<iframe src="{escape(site.community.base_url + path)}" title="{escape(site.community.name)}" '
+            'width="100%" height="340" loading="lazy" style="border: 0; border-radius: 12px"></iframe>'
+        ),
+    )
+
+
+def _card_colors(request: Request) -> tuple[str, str]:
+    """Return the theme and the accent that the address asks for: `auto` and the community's, if it asks for none."""
+    theme = request.query_params.get("theme", "")
+    accent = "#" + request.query_params.get("accent", "").removeprefix("#")
+    try:
+        accent = require_accent(accent, "accent")
+    except Refused:
+        accent = site_of(request).community.palette.light.accent
+    return theme if theme in ("light", "dark") else "auto", accent
 
 
 async def next_meeting_page(request: Request) -> Response:
@@ -179,12 +224,13 @@ async def meeting(request: Request) -> Response:
     return render_page(
         request,
         "meeting.html",
-        meeting=_meeting_view(site, occurrence, chosen, now),
+        meeting=_meeting_view(site, occurrence, chosen, now, in_full=True),
         earlier=earlier,
         later=later,
         chosen=chosen,
         zones=zones(),
         several=len(site.series) > 1,
+        **meeting_sharing(site, occurrence, now),
     )
 
 
@@ -261,8 +307,12 @@ async def privacy(request: Request) -> Response:
     )
 
 
-def _meeting_view(site: Site, occurrence: Occurrence, chosen: ZoneChoice, now: datetime) -> MeetingView:
+def _meeting_view(
+    site: Site, occurrence: Occurrence, chosen: ZoneChoice, now: datetime, *, in_full: bool = False
+) -> MeetingView:
+    """Return a meeting for a page; only one that is shown in full has the hour in other places."""
     series, cycle = site.by_slug[occurrence.series], hour_cycle(site.community.locale)
+    is_ahead = occurrence.ends > now and not occurrence.cancelled
 
     def when(shown: Occurrence, zone: str) -> LocalTime:
         return local_time(shown, series, zone=zone, cycle=cycle)
@@ -280,6 +330,7 @@ def _meeting_view(site: Site, occurrence: Occurrence, chosen: ZoneChoice, now: d
         home=when(occurrence, occurrence.zone),
         local=when(occurrence, chosen.zone) if chosen.zone and chosen.zone != occurrence.zone else None,
         was=when(unmoved(occurrence), occurrence.zone) if occurrence.status is Status.MOVED else None,
+        elsewhere=elsewhere(occurrence, series, cycle=cycle) if in_full and is_ahead else (),
         cancelled=occurrence.cancelled,
         begun=occurrence.starts <= now,
         over=occurrence.ends <= now,
@@ -297,7 +348,11 @@ def _series_view(
         rule=format_rule(series, hour_cycle(site.community.locale)),
         url=f"/series/{series.slug}{chosen.query}",
         next=next(
-            (_meeting_view(site, occurrence, chosen, now) for occurrence in coming if occurrence.is_held),
+            (
+                _meeting_view(site, occurrence, chosen, now, in_full=True)
+                for occurrence in coming
+                if occurrence.is_held
+            ),
             None,
         ),
         coming=[_meeting_view(site, occurrence, chosen, now) for occurrence in coming],
@@ -305,8 +360,12 @@ def _series_view(
 
 
 async def theme(request: Request) -> Response:
-    """Answer with the community's colours; other colours have another address."""
-    css = stylesheet(site_of(request).community.palette)
+    """Answer with the community's colours, or with those of a card on another site; each has an address."""
+    palette, scheme = site_of(request).community.palette, request.query_params.get("scheme", "")
+    _, accent = _card_colors(request)
+    if accent != palette.light.accent:
+        palette = palette_of(accent)
+    css = stylesheet(palette, scheme if scheme in ("light", "dark") else "")
     return Response(css, media_type="text/css", headers=_UNCHANGING)
 
 
@@ -315,7 +374,7 @@ async def logo(request: Request) -> Response:
     found = site_of(request).logo
     if not found:
         raise HTTPException(404)
-    return Response(found.content, media_type=found.media_type, headers=_SAFE_PICTURE)
+    return Response(found.content, media_type=found.media_type, headers=SAFE_SVG)
 
 
 def shown_time(templates: Environment, occurrence: Occurrence, series: Series, zone: str) -> str:
@@ -324,8 +383,8 @@ def shown_time(templates: Environment, occurrence: Occurrence, series: Series, z
     Raises Problem if the template has an error.
     """
     try:
-        moment: Callable[[LocalTime], str] = templates.get_template("_when.html").module.moment  # type: ignore[attr-defined]
-        return moment(local_time(occurrence, series, zone=zone, cycle="h23"))
+        hour: Callable[[LocalTime], str] = templates.get_template("_when.html").module.hour  # type: ignore[attr-defined]
+        return hour(local_time(occurrence, series, zone=zone, cycle="h23"))
     except TemplateError as error:
         raise Problem(f"templates/web/_when.html: {error}") from None
 

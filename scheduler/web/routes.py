@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from scheduler.web import account, feeds, join, links, member_page, outbox, public
+from scheduler.web import account, countries, feeds, join, links, member_page, outbox, public, sharing
 from scheduler.web import metrics as metrics_page
 from scheduler.web.access import Access, Endpoint, guarded
 from scheduler.web.console import (
@@ -28,6 +28,7 @@ from scheduler.web.console import (
     team,
 )
 from scheduler.web.forms import largest_body
+from scheduler.web.site import site_of
 
 _READ = ("GET",)
 _FORM = ("GET", "POST")
@@ -45,11 +46,10 @@ _DISALLOWED_PATHS = (
     "/convenor",
     "/outbox",
 )
-_ROBOTS_TXT = "User-agent: *\n" + "".join(f"Disallow: {path}\n" for path in _DISALLOWED_PATHS)
 
 
-async def _robots(_: Request) -> Response:
-    return PlainTextResponse(_ROBOTS_TXT)
+async def _robots(request: Request) -> Response:
+    return sharing.robots_text(site_of(request).community.base_url, _DISALLOWED_PATHS)
 
 
 class Entry(NamedTuple):
@@ -75,6 +75,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/", public.home, Access.ANYONE),
     Entry("/next", public.next_meeting_page, Access.ANYONE),
     Entry("/meetings/{series}/{date}.ics", feeds.meeting, Access.ANYONE),
+    Entry("/meetings/{series}/{date}.png", sharing.meeting_picture, Access.ANYONE),
     Entry("/meetings/{series}/{date}", public.meeting, Access.ANYONE),
     Entry("/series", public.series_list, Access.ANYONE),
     Entry("/series/{series}", public.series_page, Access.ANYONE),
@@ -83,11 +84,15 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/calendar/{series}.ics", feeds.one_series, Access.ANYONE),
     Entry("/subscribe", feeds.subscribe, Access.ANYONE),
     Entry("/join", join.join, Access.ANYONE, _FORM),
+    Entry("/embed", public.embed_code, Access.ANYONE),
     Entry("/embed/next", public.embed, Access.ANYONE),
     Entry("/me", account.request_link, Access.ANYONE, _FORM),
     Entry("/privacy", public.privacy, Access.ANYONE),
     Entry("/theme.css", public.theme, Access.ANYONE),
     Entry("/logo", public.logo, Access.ANYONE),
+    Entry("/picture.png", sharing.community_picture, Access.ANYONE),
+    Entry("/sitemap.xml", sharing.sitemap, Access.ANYONE),
+    Entry("/map.svg", countries.world_map, Access.ANYONE),
     Entry("/robots.txt", _robots, Access.ANYONE),
     Entry("/healthz", metrics_page.alive, Access.ANYONE),
     Entry("/readyz", metrics_page.ready, Access.ANYONE),

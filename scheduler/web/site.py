@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import HTTPConnection
@@ -109,7 +110,11 @@ def render_page(
     """Return the page that `template` makes of `values`. `status` is that of HTTP."""
     site = site_of(connection)
     html = site.templates.get_template(template).render(
-        values, community=site.community, logo=site.logo, theme_url=stylesheet_url(site.community.palette)
+        values,
+        community=site.community,
+        logo=site.logo,
+        theme_url=stylesheet_url(site.community.palette),
+        page_path=quote(connection.scope["path"]),
     )
     return HTMLResponse(html, status_code=status, headers=headers)
 

@@ -49,6 +49,7 @@ async def pages(installation: Installation) -> list[str]:
         "/privacy",
         "/archive",
         "/subscribe",
+        "/embed",
         f"/subscribe/{own[Purpose.SUBSCRIBE]}",
         "/nothing",
         "/outbox",

@@ -121,11 +121,9 @@ class ImapMailbox:
         """Return the separator of folder names, and the prefix of personal folders (RFC 2342)."""
         if "NAMESPACE" in self._capabilities:
             _, data = self.client.namespace()
-            match = re.match(
-                rb'\(\("([^"]*)" "?(.|NIL)"?', data[0] if data and isinstance(data[0], bytes) else b""
-            )
-            if match:
-                separator = "" if match[2] == b"NIL" else match[2].decode("ascii", "replace")
+            answer = data[0] if data and isinstance(data[0], bytes) else b""
+            if match := re.match(rb'\(\("([^"]*)" (?:"(.+?)"|NIL)', answer):
+                separator = (match[2] or b"").removeprefix(b"\\").decode("ascii", "replace")
                 return separator, match[1].decode("ascii", "replace")
         assert self._mailbox
         listed = self._mailbox.folder.list("", "")

@@ -18,7 +18,7 @@ from scheduler.domain.localtime import LocalTime, format_rule, local_time
 from scheduler.domain.occurrence import Occurrence, Series, Status
 from scheduler.domain.palette import DEFAULT_ACCENT, palette_of, require_accent
 from scheduler.domain.zone import city, require_zone
-from scheduler.service.retention import RETURNS_KEPT
+from scheduler.service.retention import CONTACT_KEPT, PROFILES_KEPT, RETURNS_KEPT
 from scheduler.service.schedule import (
     coming_meetings,
     neighbours,
@@ -301,6 +301,8 @@ async def privacy(request: Request) -> Response:
         has_choice=site.has_choice,
         declined_days=site.retention.declined_requests.days,
         return_days=RETURNS_KEPT.days,
+        contact_days=CONTACT_KEPT.days,
+        profile_days=PROFILES_KEPT.days,
         left_days=site.retention.left_members.days,
         delivery_days=site.retention.deliveries.days,
         audit_days=site.retention.audit.days,

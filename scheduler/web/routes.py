@@ -6,10 +6,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from scheduler.web import account, countries, feeds, join, links, member_page, outbox, public, sharing
+from scheduler.web import (
+    account,
+    contact,
+    countries,
+    feeds,
+    join,
+    links,
+    member_page,
+    outbox,
+    people,
+    public,
+    sharing,
+)
 from scheduler.web import metrics as metrics_page
 from scheduler.web.access import Access, Endpoint, guarded
 from scheduler.web.console import (
+    about,
     audit_log,
     desk,
     drafts,
@@ -21,6 +34,7 @@ from scheduler.web.console import (
     notices,
     numbers,
     passkeys,
+    people_to_show,
     planned,
     returns,
     sent_mails,
@@ -40,6 +54,8 @@ _DISALLOWED_PATHS = (
     "/confirm/",
     "/rsvp/",
     "/me/",
+    "/wall/",
+    "/photos/",
     "/sign-in/",
     "/address/",
     "/subscribe/",
@@ -87,6 +103,10 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/embed", public.embed_code, Access.ANYONE),
     Entry("/embed/next", public.embed, Access.ANYONE),
     Entry("/me", account.request_link, Access.ANYONE, _FORM),
+    Entry("/about", people.about_page, Access.ANYONE),
+    Entry("/people", people.people, Access.ANYONE),
+    Entry("/photos/{file}", people.photo, Access.ANYONE),
+    Entry("/contact", contact.contact, Access.ANYONE, _FORM),
     Entry("/privacy", public.privacy, Access.ANYONE),
     Entry("/theme.css", public.theme, Access.ANYONE),
     Entry("/logo", public.logo, Access.ANYONE),
@@ -111,6 +131,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/sign-in/{token}", account.sign_in, Access.LINK, _FORM),
     Entry("/address/{token}", account.confirm_address, Access.LINK, _FORM),
     Entry("/me/{token}", member_page.preferences_page, Access.LINK, _FORM),
+    Entry("/wall/{token}", people.own_entry, Access.LINK, _FORM),
     # The console.
     Entry("/convenor/sign-in", sign_in.ask, Access.ANYONE, _FORM),
     Entry("/convenor/sign-in/passkey", passkeys.sign_in, Access.ANYONE, _POST),
@@ -159,6 +180,13 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/members/{number}/erase", members.erase, Access.CONVENOR_RECENTLY, _FORM),
     Entry("/convenor/desk", desk.desk, Access.HELPER),
     Entry("/convenor/desk/{number}", desk.join_request, Access.HELPER, _FORM),
+    Entry("/convenor/people", people_to_show.people, Access.HELPER),
+    Entry("/convenor/people/{number}", people_to_show.entry, Access.HELPER, _FORM),
+    Entry("/convenor/people/{number}/photo/{file}", people_to_show.photo, Access.HELPER),
+    Entry("/convenor/profile", people_to_show.own_profile, Access.CONVENOR, _FORM),
+    Entry("/convenor/profile/photo/{file}", people_to_show.own_photo, Access.CONVENOR),
+    Entry("/convenor/about", about.edit, Access.CONVENOR, _FORM),
+    Entry("/convenor/about/{number}", about.version, Access.CONVENOR, _FORM),
     Entry("/convenor/returns", returns.returns, Access.HELPER),
     Entry("/convenor/returns/{number}", returns.message, Access.HELPER, _FORM),
     Entry("/convenor/numbers", numbers.numbers, Access.HELPER),

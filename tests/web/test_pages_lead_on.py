@@ -18,7 +18,16 @@ from tests.web.test_any_form import KEY, own_tokens
 from tests.web.test_member_page import DETAILS, fresh_token
 
 LONG = 100_000
-FOOT = ("/subscribe", "/me", "/privacy", "/privacy#leave-heading", "/privacy#who-heading", "/convenor/")
+FOOT = (
+    "/subscribe",
+    "/me",
+    "/privacy",
+    "/privacy#leave-heading",
+    "/about",
+    "/people",
+    "/contact",
+    "/convenor/",
+)
 
 
 def main(answer: httpx.Response) -> str:

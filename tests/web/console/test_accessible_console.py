@@ -11,6 +11,7 @@ import pytest
 
 from scheduler.domain.actor import SERVICE, Actor
 from scheduler.service import member_files
+from scheduler.service.about import save_about
 from scheduler.service.drafts import Words, add_draft
 from scheduler.service.inbound import ingest
 from scheduler.store import returns
@@ -23,6 +24,7 @@ from tests.web.console.test_member_files import CSV
 from tests.web.console.test_returns import HOSTILE
 from tests.web.test_accessible import violations
 from tests.web.test_any_form import KEY
+from tests.web.test_people import show_people
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -36,6 +38,8 @@ NO_PAGES = {
     "/convenor/planned/{number}/mail",
     "/convenor/drafts/{number}/mail",
     "/convenor/members/{number}/mails/{notice}/html",
+    "/convenor/people/{number}/photo/{file}",
+    "/convenor/profile/photo/{file}",
 }
 """What answers with data, not with a page."""
 WITH_TOKEN = {"/convenor/sign-in/{token}"}
@@ -63,6 +67,7 @@ async def paths(installation: Installation) -> list[str]:
     await ingest(database, HOSTILE, keys=installation.keys, domain=COMMUNITY.domain, now=now)
     async with database.read() as connection:
         message = (await returns.every(connection, ("review",)))[-1].id
+    await save_about(database, "# One\n\n- two", by=ann, now=now)
     invitation = next(report.notice for report in await installation.reports() if report.member == 1)
     numbers = {
         "members": 1,
@@ -73,6 +78,8 @@ async def paths(installation: Installation) -> list[str]:
         "members/import": await member_files.keep_upload(database, CSV, by=ann, now=now),
         "desk": await wait_at_the_desk(installation),
         "returns": message,
+        "people": await show_people(installation),
+        "about": 1,
     }
     found = []
     for entry in ENTRIES:

@@ -37,7 +37,7 @@ from scheduler.bootstrap.wiring import Parts, SystemClock, open_parts
 from scheduler.domain.actor import Actor
 from scheduler.domain.audience import Audience
 from scheduler.domain.photo import PHOTO_SIZES, Photo
-from scheduler.service import profiles
+from scheduler.service import meeting_records, profiles
 from scheduler.service.about import save_about
 from scheduler.service.drafts import Words, add_draft
 from scheduler.service.notices import send_notice
@@ -133,6 +133,7 @@ async def fill(parts: Parts, count: int) -> "Filled":
         upload = await uploads.add(
             connection, member=1, content=b"email,country\nx@example.org,SE\n", now=now
         )
+        sheet = await uploads.add(connection, member=1, content=b"month,title\nMay 2021,Hope\n", now=now)
         message = await returns.add(
             connection, digest="x", kind="review", member=None, words="a question", now=now, content=_RAW
         )
@@ -164,12 +165,15 @@ async def fill(parts: Parts, count: int) -> "Filled":
             )
     await save_about(database, "# Why\n\nWe **listen**.\n" * 200, by=ann, now=now)
     by_slug = {series.slug: series for series in parts.settings.series}
-    await amend(database, by_slug, key, Change(topic="Kind words"), now=SystemClock().now(), by=ann)
+    theme = await meeting_records.add_theme(database, "Words", now=now, by=ann)
+    change = Change(topic="Kind words", speakers="Amara Okafor", themes=(theme.slug,))
+    await amend(database, by_slug, key, change, now=SystemClock().now(), by=ann)
     numbers = {
         "notices": notice,
         "planned": notice,
         "drafts": draft,
         "members/import": upload,
+        "archive/import": sheet,
         "members": min(count, 500),
         "desk": request.id,
         "returns": message,
@@ -198,8 +202,15 @@ class Filled(NamedTuple):
             if not path.startswith("/convenor") or path in NO_PAGE:
                 continue
             part = path.removeprefix("/convenor/").partition("/{number}")[0]
-            number = self.numbers.get(part)
-            values = {"series": series, "date": date, "number": number, "notice": mail, "file": "192.avif"}
+            values = {
+                "series": series,
+                "date": date,
+                "number": self.numbers.get(part),
+                "notice": mail,
+                "theme": "words",
+                "speaker": "amara-okafor",
+                "file": "192.avif",
+            }
             if "{notice}" in path:
                 values["number"] = 1
             if "{number}" in path and values["number"] is None:

@@ -40,6 +40,8 @@ COMMANDS = {
     "about": LazyCommand("about", "Write the page about the community."),
     "notice": LazyCommand("notices", "Send notices, and see or stop what is being sent."),
     "occurrence": LazyCommand("occurrences", "Change or add a meeting, and tell the members."),
+    "themes": LazyCommand("themes", "Manage the themes of meetings."),
+    "speakers": LazyCommand("speakers", "Manage the speakers of meetings."),
     "requests": LazyCommand("requests", "Answer requests to join."),
     "returns": LazyCommand("returns", "Review mail that came back."),
     "deliveries": LazyCommand("reports", "Show what became of each mail."),

@@ -44,4 +44,10 @@ Act = Literal[
     "role-changed",
     "signed-in",
     "signed-out",
+    "speaker-changed",
+    "speakers-merged",
+    "theme-added",
+    "theme-changed",
+    "theme-removed",
+    "themes-merged",
 ]

@@ -61,6 +61,12 @@ ACTS: Mapping[Act, str] = {
     "role-changed": "Changed somebody’s role",
     "signed-in": "Signed in",
     "signed-out": "Signed out",
+    "speaker-changed": "Changed a speaker",
+    "speakers-merged": "Merged two speakers",
+    "theme-added": "Added a theme",
+    "theme-changed": "Changed a theme",
+    "theme-removed": "Deleted a theme",
+    "themes-merged": "Merged two themes",
 }
 
 FIELDS: Mapping[str, str] = {
@@ -73,6 +79,17 @@ FIELDS: Mapping[str, str] = {
     "link": "Link of the room",
     "materials": "Recording, slides and notes",
     "reason": "Reason",
+    "summary": "Summary",
+    "insights": "Insights",
+    "themes": "Themes",
+    "links": "Pages of speakers",
+    "kinds": "Kinds of materials",
+    # of a speaker or theme
+    "organisation": "Organisation",
+    "speaker": "Speaker",
+    "theme": "Theme",
+    "words": "What it is about",
+    "meetings": "Meetings",
     # of what was sent
     "to": "To",
     "members": "Members",

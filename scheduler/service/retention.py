@@ -16,6 +16,7 @@ from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR
 from scheduler.service.sessions import forget_sessions
 from scheduler.store import (
     about,
+    archive_entries,
     audit,
     contact_messages,
     drafts,
@@ -112,6 +113,7 @@ async def forget_old(
         await about.forget(connection, before=now - retention.audit)
         await profiles.forget(connection, before=now - PROFILES_KEPT)
         await contact_messages.forget(connection, before=now - CONTACT_KEPT)
+        await archive_entries.forget_deleted_words(connection)
     deleted, last = 0, -1
     while last:
         async with database.write() as connection:

@@ -15,7 +15,18 @@ from scheduler.domain.policy import Kind
 from scheduler.store import about, audit, service_state
 from scheduler.store.database import MOST_VALUES, Database
 from scheduler.store.members import Member, by_keys
-from scheduler.store.schema import drafts, erasures, members, notices, occurrences, returns, revisions
+from scheduler.store.schema import (
+    drafts,
+    erasures,
+    meeting_records,
+    members,
+    notices,
+    occurrences,
+    returns,
+    revisions,
+    speakers,
+    themes,
+)
 
 
 async def erase(connection: AsyncConnection, member: Member, address_hash: str, now: datetime) -> None:
@@ -76,8 +87,8 @@ _TEXTS_OF_MEETING = ("topic", "speakers", "description", "materials")
 
 
 async def texts_for_everybody(connection: AsyncConnection) -> AsyncIterator[tuple[str, str]]:
-    """Yield the texts by convenors that may name anybody, in occurrences, notices, drafts and the page about the
-    community: where each is, and the text."""
+    """Yield the texts by convenors that may name anybody, in occurrences, their records, notices, drafts and the page
+    about the community: where each is, and the text."""
     texts = [occurrences.c[name] for name in _TEXTS_OF_MEETING]
     for row in await connection.execute(select(occurrences.c.key, *texts).order_by(occurrences.c.key)):
         yield f"the topic, speakers, description or materials of {row.key}", "\n".join(row[1:])
@@ -85,6 +96,12 @@ async def texts_for_everybody(connection: AsyncConnection) -> AsyncIterator[tupl
     for key, state in await connection.execute(states):
         values = (state.get(name, "") for name in _TEXTS_OF_MEETING)
         yield f"earlier versions of {key}", "\n".join(map(str, values))
+    for row in await connection.execute(select(meeting_records).order_by(meeting_records.c.occurrence)):
+        yield f"the summary or insights of {row.occurrence}", f"{row.summary}\n{row.insights}"
+    for row in await connection.execute(select(themes).order_by(themes.c.slug)):
+        yield f"the theme {row.slug}", f"{row.name}\n{row.words}"
+    for row in await connection.execute(select(speakers).order_by(speakers.c.slug)):
+        yield f"the speaker {row.slug}", f"{row.name}\n{row.role}\n{row.organisation}\n{row.link}"
     with_text = select(notices.c.id, notices.c.subject, notices.c.body).where(
         notices.c.member.is_(None), (notices.c.subject != "") | (notices.c.body != "")
     )

@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.operators import OperatorType
 
+from scheduler.domain.meeting_record import MaterialKind
 from scheduler.domain.occurrence import ANSWERS
 from scheduler.domain.policy import MEETING, PERSONAL, PLANNED, TO_CONVENORS
 
@@ -159,12 +160,21 @@ occurrences = Table(
     Column("ends", Instant, nullable=False),
     Column("cancelled", Boolean, nullable=False, server_default=false()),
     Column("extra", Boolean, nullable=False, server_default=false()),
+    Column(
+        "added_when_over",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="an extra that was added for the archive: nobody is mailed about it",
+    ),
     Column("orphaned", Boolean, nullable=False, server_default=false()),
     Column("topic", Text, nullable=False, server_default=""),
-    Column("speakers", Text, nullable=False, server_default=""),
+    Column(
+        "speakers", Text, nullable=False, server_default="", comment="those of meeting_speakers, in one line"
+    ),
     Column("description", Text, nullable=False, server_default=""),
     Column("link", Text, nullable=False, server_default=""),
-    Column("materials", Text, nullable=False, server_default=""),
+    Column("materials", Text, nullable=False, server_default="", comment="meeting_materials, one a line"),
     Column("revision", Integer, nullable=False, server_default="0"),
     Column("sequence", Integer, nullable=False, server_default="0"),
     Column("reinstated", Integer, nullable=False, server_default="0"),
@@ -172,6 +182,8 @@ occurrences = Table(
     CheckConstraint("ends > starts", name="ends_after_start"),
     CheckConstraint("sequence <= revision", name="sequence_within_revision"),
     Index(None, "series", "starts"),
+    Index(None, "series", "date"),
+    Index(None, "ends"),
 )
 
 revisions = Table(
@@ -182,6 +194,126 @@ revisions = Table(
     Column("starts", Instant, nullable=False),
     Column("cancelled", Boolean, nullable=False),
     Column("state", JSON, nullable=False, comment="the whole occurrence at this revision"),
+)
+
+speakers = Table(
+    "speakers",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("slug", String(40), nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column(
+        "name_key", Text, nullable=False, unique=True, comment="the name without case, accents and spaces"
+    ),
+    Column("role", Text, nullable=False, server_default=""),
+    Column("organisation", Text, nullable=False, server_default=""),
+    Column("link", Text, nullable=False, server_default=""),
+    sqlite_autoincrement=True,
+    comment="People who led or spoke at meetings; deleted with the last meeting that names them",
+)
+
+meeting_speakers = Table(
+    "meeting_speakers",
+    metadata,
+    Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), primary_key=True),
+    Column("speaker", ForeignKey("speakers.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, nullable=False),
+    Index(None, "speaker"),
+    sqlite_with_rowid=False,
+)
+
+meeting_materials = Table(
+    "meeting_materials",
+    metadata,
+    Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("kind", String(10), nullable=False),
+    Column("title", Text, nullable=False, server_default=""),
+    Column("link", Text, nullable=False, server_default=""),
+    _one_of("kind", *(kind.value for kind in MaterialKind)),
+    CheckConstraint("title <> '' OR link <> ''", name="has_title_or_link"),
+    sqlite_with_rowid=False,
+)
+
+themes = Table(
+    "themes",
+    metadata,
+    Column("slug", String(40), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column(
+        "name_key", Text, nullable=False, unique=True, comment="the name without case, accents and spaces"
+    ),
+    Column("words", Text, nullable=False, server_default="", comment="a paragraph about it, in Markdown"),
+)
+
+meeting_themes = Table(
+    "meeting_themes",
+    metadata,
+    Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), primary_key=True),
+    Column("theme", ForeignKey("themes.slug", ondelete="CASCADE", onupdate="CASCADE"), primary_key=True),
+    Index(None, "theme"),
+    sqlite_with_rowid=False,
+)
+
+meeting_records = Table(
+    "meeting_records",
+    metadata,
+    Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), primary_key=True),
+    Column("summary", Text, nullable=False, server_default="", comment="Markdown"),
+    Column("insights", Text, nullable=False, server_default="", comment="Markdown"),
+    Column(
+        "month_only",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="the day is not known: pages name the month",
+    ),
+    Column("revision", Integer, nullable=False, server_default="0"),
+    comment="What is recorded about a meeting, beside its details in calendars",
+)
+
+archive_entries = Table(
+    "archive_entries",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=True),
+    Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("series", String(40), nullable=False),
+    Column("starts", Instant, nullable=False),
+    Column("ends", Instant, nullable=False),
+    Column("year", Integer, nullable=False, comment="of the home date"),
+    Column("month_only", Boolean, nullable=False, server_default=false()),
+    Column("changed_at", Instant, nullable=False),
+    Column("excerpt", Text, nullable=False, comment="summary and insights as plain text"),
+    # The texts to search: words without case and accents, separated by spaces. Triggers copy them into the table
+    # archive_search on SQLite; on PostgreSQL the generated column `vector` holds them.
+    Column("topic", Text, nullable=False),
+    Column("names", Text, nullable=False, comment="of speakers and themes"),
+    Column("titles", Text, nullable=False, comment="of materials"),
+    Column("words", Text, nullable=False, comment="of summary, insights and description"),
+    # The years are read from these two indexes alone.
+    Index(None, "year", "starts", "ends"),
+    Index(None, "series", "year", "starts", "ends"),
+    Index(None, "starts"),
+    sqlite_autoincrement=True,
+    comment="The meetings in the archive: those that are not cancelled and have anything recorded",
+)
+
+archive_words = Table(
+    "archive_words",
+    metadata,
+    Column("word", String(60), primary_key=True),
+    Column("entries", Integer, nullable=False, comment="how many entries have it"),
+    sqlite_with_rowid=False,
+    comment="The words of the archive, to find those that somebody mistyped",
+)
+
+archive_misspellings = Table(
+    "archive_misspellings",
+    metadata,
+    Column("form", String(60), primary_key=True, comment="the word, or the word without one letter"),
+    Column("word", ForeignKey("archive_words.word", ondelete="CASCADE"), primary_key=True),
+    Index(None, "word"),
+    sqlite_with_rowid=False,
 )
 
 members = Table(

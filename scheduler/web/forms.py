@@ -15,17 +15,18 @@ LARGEST_FORM = 64 * 1024
 LARGEST_UPLOAD = 5 * 1024 * 1024 + LARGEST_FORM
 """A file of 5 MB, and the other fields of its form."""
 
-UPLOAD_PATHS = frozenset({"/convenor/members/import", "/convenor/profile"})
+UPLOAD_PATHS = frozenset({"/convenor/archive/import", "/convenor/members/import", "/convenor/profile"})
 """The paths to which a convenor may send a file."""
 
 MEMBER_UPLOADS = "/wall/"
 """How the paths begin to which a member may send a photo."""
 
 LARGEST_WORDS = 2 * 1024 * 1024
-WORDS_PATHS = ("/convenor/notices/", "/convenor/drafts/")
-"""How the paths begin to which the text of a notice is sent. A text that is too long is shown again, not lost."""
+WORDS_PATHS = ("/convenor/notices/", "/convenor/drafts/", "/convenor/meetings/", "/convenor/themes/")
+"""How the paths begin to which the text of a notice, or the summary of a meeting, is sent. A text that is too long is
+shown again, not lost."""
 
-_MAX_FIELDS = 100
+_MAX_FIELDS = 400
 _LONGEST_NUMBER = 18
 
 
@@ -104,6 +105,22 @@ def number_of(text: str) -> int | None:
     """Return the number that a visitor's text is; None if it is not one that a database can store."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER else None
 
+
+def asked_number(request: Request, name: str) -> int | None:
+    """Return the number that the address asks for by a name, such as `?page=2`; None if it does not.
+
+    Raises HTTPException 404 for anything else.
+    """
+    asked = request.query_params.get(name)
+    if asked is None:
+        return None
+    number = number_of(asked)
+    if number is None or not 1 <= number <= _LARGEST_ASKED:
+        raise HTTPException(404)
+    return number
+
+
+_LARGEST_ASKED = 100_000
 
 _ADVICE = {
     "name": "change the name",

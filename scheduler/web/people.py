@@ -19,6 +19,7 @@ from scheduler.service import about, profiles
 from scheduler.service.personal_links import InvalidLink
 from scheduler.service.photo_decoder import PhotoDecoder
 from scheduler.store.profiles import Profile
+from scheduler.web.countries import countries_view
 from scheduler.web.forms import fields_and_file, last, number_of, revision_of
 from scheduler.web.site import PRIVATE, Site, link_closed, render_page, see_other, site_of
 
@@ -109,6 +110,7 @@ async def people(request: Request) -> Response:
         on_wall=shown.on_wall,
         page=page,
         pages=pages,
+        where=await countries_view(request) if page == 1 else None,
     )
 
 

@@ -1,6 +1,6 @@
-"""The public pages: the front page, the page of each meeting, the archive, the card for other sites, and privacy."""
+"""The public pages: the front page, the page of each meeting, the card for other sites, and privacy."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from html import escape
@@ -18,20 +18,21 @@ from scheduler.domain.localtime import LocalTime, format_rule, local_time
 from scheduler.domain.occurrence import Occurrence, Series, Status
 from scheduler.domain.palette import DEFAULT_ACCENT, palette_of, require_accent
 from scheduler.domain.zone import city, require_zone
+from scheduler.service.archive import series_archive
 from scheduler.service.retention import CONTACT_KEPT, PROFILES_KEPT, RETURNS_KEPT
 from scheduler.service.schedule import (
     coming_meetings,
     neighbours,
     next_meeting,
     outlook,
-    past_meetings,
     read_meeting,
     unmoved,
 )
+from scheduler.web.archive import past_meeting
 from scheduler.web.brand import stylesheet
 from scheduler.web.countries import countries_view
 from scheduler.web.feeds import webcal_url
-from scheduler.web.forms import zones
+from scheduler.web.forms import asked_number, zones
 from scheduler.web.outbox import is_shown
 from scheduler.web.pictures import SAFE_SVG
 from scheduler.web.security import PAGE_POLICY
@@ -219,6 +220,9 @@ async def meeting(request: Request) -> Response:
     if occurrence is None:
         raise HTTPException(404)
     now, series = site.clock.now(), site.by_slug[occurrence.series]
+    if occurrence.ends <= now and not occurrence.cancelled:
+        view = _meeting_view(site, occurrence, chosen, now)
+        return await past_meeting(request, occurrence, view=view, query=chosen.query)
     near = await neighbours(site.database, series, occurrence, now=now)
     earlier, later = (_meeting_view(site, one, chosen, now) if one else None for one in near)
     return render_page(
@@ -243,8 +247,11 @@ async def series_page(request: Request) -> Response:
     coming = await coming_meetings(
         site.database, series, now=now, until=now + SERIES_LISTED_AHEAD, most=MOST_ON_SERIES_PAGE
     )
-    by_year = await past_meetings(site.database, [series], now=now)
-    year = _year(request, by_year)
+    year = asked_number(request, "year")
+    past = await series_archive(site.database, series, year=year, now=now)
+    if past is None:
+        raise HTTPException(404)
+    years, meetings = past
     return render_page(
         request,
         "series.html",
@@ -253,43 +260,15 @@ async def series_page(request: Request) -> Response:
         series=_series_view(site, series, coming, chosen, now),
         feed_url=site.community.series_feed_url(series.slug),
         subscribe_url=webcal_url(site.community.series_feed_url(series.slug)),
-        year=year,
-        years=list(by_year),
-        past=[_meeting_view(site, occurrence, chosen, now) for occurrence in by_year.get(year or 0, [])],
+        year=year if year is not None else next(iter(years), None),
+        years=years,
+        past=[_meeting_view(site, one.occurrence, chosen, now) for one in meetings],
     )
 
 
 async def series_list(request: Request) -> Response:
     """Redirect to the front page, which lists the series."""
     return Response(status_code=302, headers={"Location": "/" + _zone_choice(request).query})
-
-
-async def archive(request: Request) -> Response:
-    """List the past meetings of a year, newest first."""
-    site = site_of(request)
-    now = site.clock.now()
-    by_year = await past_meetings(site.database, site.series, now=now)
-    year = _year(request, by_year)
-    return render_page(
-        request,
-        "archive.html",
-        several=len(site.series) > 1,
-        year=year,
-        years=list(by_year),
-        meetings=[
-            _meeting_view(site, occurrence, ZoneChoice(), now) for occurrence in by_year.get(year or 0, [])
-        ],
-    )
-
-
-def _year(request: Request, years: Iterable[int]) -> int | None:
-    """Return the year that the address asks for, or the first of `years`; answer 404 for a year without meetings."""
-    asked = request.query_params.get("year")
-    if asked is None:
-        return next(iter(years), None)
-    if asked not in map(str, years):
-        raise HTTPException(404)
-    return int(asked)
 
 
 async def privacy(request: Request) -> Response:

@@ -21,7 +21,6 @@ PUBLIC_PAGES = frozenset(
         "",
         "about",
         "archive",
-        "archive.atom",
         "contact",
         "embed",
         "meetings",

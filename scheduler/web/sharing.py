@@ -18,7 +18,8 @@ from scheduler.domain.localtime import local_time
 from scheduler.domain.occurrence import Occurrence, Status
 from scheduler.domain.palette import Shades
 from scheduler.domain.structured_data import event, organization
-from scheduler.service.schedule import coming_meetings, past_meetings, read_meeting, unmoved
+from scheduler.service.archive import contents
+from scheduler.service.schedule import coming_meetings, read_meeting, unmoved
 from scheduler.web.card_picture import draw_card
 from scheduler.web.pictures import picture_response
 from scheduler.web.site import Site, site_of
@@ -140,8 +141,6 @@ async def sitemap(request: Request) -> Response:
     now = site.clock.now()
     paths: list[tuple[str, datetime | None]] = [(path, None) for path in _LISTED]
     paths += [(f"/series/{series.slug}", None) for series in site.series]
-    by_year = await past_meetings(site.database, site.series, now=now)
-    past = (occurrence for year in by_year.values() for occurrence in year if _has_content(occurrence))
     coming = [
         occurrence
         for series in site.series
@@ -149,7 +148,11 @@ async def sitemap(request: Request) -> Response:
             site.database, series, now=now, until=now + PICTURED_AHEAD, most=_MOST_COMING
         )
     ]
-    paths += [(f"/meetings/{occurrence.key}", occurrence.changed_at) for occurrence in (*coming, *past)]
+    paths += [(f"/meetings/{occurrence.key}", occurrence.changed_at) for occurrence in coming]
+    recorded = await contents(site.database, now=now)
+    paths += [(f"/meetings/{key}", changed_at) for key, changed_at in recorded.meetings]
+    paths += [(f"/speakers/{slug}", None) for slug in recorded.speakers]
+    paths += [(f"/themes/{slug}", None) for slug in recorded.themes]
     return Response(_sitemap(site.community.base_url, paths), media_type="application/xml")
 
 
@@ -163,11 +166,6 @@ def _sitemap(base_url: str, paths: Iterable[tuple[str, datetime | None]]) -> str
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{urls}</urlset>\n'
     )
-
-
-def _has_content(occurrence: Occurrence) -> bool:
-    """Return whether the page of a past meeting says more than its date."""
-    return bool(occurrence.topic or occurrence.speakers or occurrence.description or occurrence.materials)
 
 
 def robots_text(base_url: str, disallowed: Iterable[str]) -> PlainTextResponse:

@@ -9,6 +9,7 @@ from axe_playwright_python.async_playwright import Axe  # type: ignore[import-un
 from starlette.applications import Starlette
 
 from scheduler.domain.token import Purpose
+from scheduler.service.meeting_records import add_theme
 from scheduler.service.occurrences import Change, amend
 from tests.installation import Installation
 from tests.web.serving import served
@@ -22,6 +23,21 @@ if TYPE_CHECKING:
 KEY = "conversation-for-kindness/2026-11-19"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 MOVED = "conversation-for-kindness/2026-12-17"
+PAST = "conversation-for-kindness/2021-05-20"
+
+
+async def record_past(installation: Installation) -> None:
+    """Record all there is to record about a past meeting."""
+    await add_theme(installation.database, "Listening", words="Hearing *all*.", now=installation.clock.now())
+    change = Change(
+        topic="Listening & <hearing>",
+        speakers="Amara Okafor, poet, Example Org",
+        materials="https://youtu.be/x?a=1&b=2\nPaper: https://example.org/p\nNotes will follow",
+        summary="# Said\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n> Quoted",
+        insights="1. Ask",
+        themes=("listening",),
+    )
+    await amend(installation.database, installation.by_slug, PAST, change, now=installation.clock.now())
 
 
 @pytest.fixture
@@ -30,6 +46,7 @@ async def address(app: Starlette, installation: Installation) -> AsyncIterator[s
     await installation.live(datetime(2026, 11, 6, 12, tzinfo=UTC))
     change = Change(move_to=datetime(2026, 12, 17, 19), topic="Listening", speakers="Ann")
     await amend(installation.database, installation.by_slug, MOVED, change, now=installation.clock.now())
+    await record_past(installation)
     async with served(app) as address:
         yield address
 
@@ -54,6 +71,11 @@ async def pages(installation: Installation) -> list[str]:
         f"/meetings/{MOVED}",
         "/privacy",
         "/archive",
+        "/archive?q=lisening",
+        "/archive?q=nothing",
+        f"/meetings/{PAST}",
+        "/speakers/amara-okafor",
+        "/themes/listening",
         "/subscribe",
         "/embed",
         f"/subscribe/{own[Purpose.SUBSCRIBE]}",

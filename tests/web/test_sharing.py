@@ -111,7 +111,11 @@ async def test_each_public_page_has_a_title_description_address_and_picture_of_i
         assert "og:" not in (await visitor.get(path)).text, path
 
 
-async def test_an_older_year_of_the_archive_is_a_page_of_its_own(visitor: httpx.AsyncClient) -> None:
+async def test_an_older_year_of_the_archive_is_a_page_of_its_own(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
+    for day in ("2024-03-21", "2026-10-15"):
+        await change(installation, f"{SERIES.slug}/{day}", topic="Hope", speakers="Amara Okafor")
     assert metadata((await visitor.get("/archive?year=2024")).text)["og:url"].endswith("/archive?year=2024")
     assert metadata((await visitor.get("/archive?year=2026")).text)["og:url"].endswith("/archive")
 

@@ -18,7 +18,7 @@ from tests.delivery import mails
 from tests.installation import SERIES, Installation
 from tests.readers.tools import npm_folder
 from tests.web.conftest import make_app
-from tests.web.test_accessible import pages
+from tests.web.test_accessible import pages, record_past
 from tests.web.test_any_form import KEY, own_tokens
 from tests.web.test_follows import link_to_confirm
 from tests.web.test_join import GOOD, SURE
@@ -89,6 +89,7 @@ async def test_every_page_is_valid_in_every_state(
             topic='<Listening> & "hearing"', speakers="Ann", materials="https://example.org/?a=1&b=2"
         )
         await amend(installation.database, installation.by_slug, KEY, change, now=installation.clock.now())
+        await record_past(installation)
         moved = "conversation-for-kindness/2026-12-17"
         await amend(
             installation.database,

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from scheduler.domain.actor import SERVICE, Actor
-from scheduler.service import member_files
+from scheduler.service import member_files, occurrence_import
 from scheduler.service.about import save_about
 from scheduler.service.drafts import Words, add_draft
 from scheduler.service.inbound import ingest
@@ -22,7 +22,7 @@ from tests.web.conftest import PAGES
 from tests.web.console.conftest import sign_in_link
 from tests.web.console.test_member_files import CSV
 from tests.web.console.test_returns import HOSTILE
-from tests.web.test_accessible import violations
+from tests.web.test_accessible import record_past, violations
 from tests.web.test_any_form import KEY
 from tests.web.test_people import show_people
 
@@ -64,6 +64,7 @@ async def paths(installation: Installation) -> list[str]:
     database, now = installation.database, installation.clock.now()
     ann = Actor(channel="console", name="Ann", member=1)
     words = Words(subject="News", body="# Hello\n\nOne, [two](https://www.example.org/).", audience="all")
+    await record_past(installation)
     await ingest(database, HOSTILE, keys=installation.keys, domain=COMMUNITY.domain, now=now)
     async with database.read() as connection:
         message = (await returns.every(connection, ("review",)))[-1].id
@@ -75,6 +76,9 @@ async def paths(installation: Installation) -> list[str]:
         "notices": 1,
         "team": 1,
         "drafts": await add_draft(database, words, by=SERVICE, now=now),
+        "archive/import": await occurrence_import.keep_upload(
+            database, b"month,title\nMay 2021,Hope\nx,y\n", installation.series, by=ann, now=now
+        ),
         "members/import": await member_files.keep_upload(database, CSV, by=ann, now=now),
         "desk": await wait_at_the_desk(installation),
         "returns": message,
@@ -88,7 +92,16 @@ async def paths(installation: Installation) -> list[str]:
         if is_page and entry.path not in NO_PAGES | WITH_TOKEN:
             assert "{number}" not in entry.path or part in numbers, f"nothing to show at {entry.path}"
             number = numbers.get(part)
-            found.append(entry.path.format(series=SERIES, date=DATE, number=number, notice=invitation))
+            found.append(
+                entry.path.format(
+                    series=SERIES,
+                    date=DATE,
+                    number=number,
+                    notice=invitation,
+                    theme="listening",
+                    speaker="amara-okafor",
+                )
+            )
     return found
 
 

@@ -35,7 +35,10 @@ async def form(installation: Installation, **values: str) -> dict[str, str]:
     file = await read_file(installation.database, installation.by_slug, KEY, now=installation.clock.now())
     assert file
     details = {name: getattr(file.occurrence, name) for name in DETAILS}
-    return {**details, "revision": str(file.occurrence.revision), **values}
+    for number, material in enumerate(file.record.materials, start=1):
+        details |= {f"material-{number}-title": material.title, f"material-{number}-link": material.link}
+    revisions = {"revision": str(file.occurrence.revision), "record_revision": str(file.record.revision)}
+    return {**details, **revisions, **values}
 
 
 async def mailed(installation: Installation) -> list[str]:

@@ -106,6 +106,22 @@ async def a_helper(console: Console) -> str:
     return "/convenor/team/3"
 
 
+async def a_theme(console: Console) -> str:
+    await changed(console.ann, "/convenor/themes", name="Listening")
+    return "/convenor/themes/listening"
+
+
+async def a_speaker(console: Console) -> str:
+    await changed(console.ann, MEETING, "save", **{"speaker-1-name": "Amara Okafor"})
+    return "/convenor/speakers/amara-okafor"
+
+
+async def a_sheet(console: Console) -> str:
+    sheet = {"file": ("sheet.csv", b"month,title\nNovember 2026,Hope\n")}
+    sent = await console.ann.post("/convenor/archive/import", files=sheet)
+    return sent.headers["location"]
+
+
 class Case(NamedTuple):
     """A form: its page, what somebody else does after it was opened, what is pressed and typed, and the answer."""
 
@@ -150,6 +166,10 @@ async def appoints_cy(console: Console, _: str) -> None:
 
 async def makes_them_a_convenor(console: Console, path: str) -> None:
     await changed(console.bo, path, role="convenor")
+
+
+async def saves_the_topic_of_the_sheet(console: Console, _: str) -> None:
+    await changed(console.bo, MEETING, "save", topic="Hope")
 
 
 async def drops_it(console: Console, path: str) -> None:
@@ -207,6 +227,11 @@ CASES = {
             words="is a helper already",
         )
     ],
+    "/convenor/themes/{theme}": [Case(a_theme, saves_another_name, "save", {"name": "Mine"})],
+    "/convenor/speakers/{speaker}": [Case(a_speaker, saves_another_name, "save", {"role": "Poet"})],
+    "/convenor/archive/import/{number}": [
+        Case(a_sheet, saves_the_topic_of_the_sheet, words="the meetings have changed meanwhile")
+    ],
     "/convenor/team/{number}": [Case(a_helper, makes_them_a_convenor, typed={"role": "helper"})],
     "/convenor/about": [Case(at("/convenor/about"), saves_another_text, "save", {"body": "Mine"})],
     "/convenor/about/{number}": [Case(an_old_version, saves_another_text, "restore")],
@@ -229,6 +254,8 @@ ELSEWHERE = {
     "/convenor/notices/count": "it changes nothing",
     "/convenor/notices/write": "it makes something new",
     "/convenor/members/import": "it makes something new",
+    "/convenor/themes": "it makes something new",
+    "/convenor/archive/import": "it makes something new",
     "/convenor/members/export": "it changes nothing",
     "/convenor/members/{number}/erase": "it removes whatever is there",
 }

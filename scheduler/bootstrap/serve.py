@@ -125,10 +125,17 @@ class Service:
         self._consumer = None if parts.database.is_sqlite else make_job_consumer(parts, self._dispatcher)
 
     async def start(self) -> None:
-        """Take over deliveries that an earlier run left, tick once and start the timer. Raises Problem on failure."""
-        if not self._consumer and (taken := await self._dispatcher.take_over()):
+        """Take over deliveries that an earlier run left, tick once and start the timer. Raises Problem on failure.
+
+        As long as the database is away, that is tried again.
+        """
+        outages, sleep = self._parts.database.outages, self._parts.clock.sleep
+        if not self._consumer and (
+            taken := await outages.outlast("taking-over", self._dispatcher.take_over, sleep=sleep)
+        ):
             log.warning("taken-over", deliveries=taken)
-        await self._tick()
+        await outages.outlast("tick", self._tick, sleep=sleep, waiting=self._alert_soon)
+        self._ticked = self._parts.clock.monotonic()
         self._timer.add_job(
             _until_cancelled, IntervalTrigger(seconds=SAFETY_SECONDS), [self.tick], id="safety"
         )
@@ -290,13 +297,17 @@ async def serve(
     ):
         if prepare:
             await prepare(parts)
-        await appoint_first(
-            parts.database,
-            settings.convenors.first,
-            keys=parts.keys,
-            zone=settings.series[0].zone,
-            locale=settings.community.locale,
-            now=parts.clock.now(),
+        await parts.database.outages.outlast(
+            "appointing",
+            lambda: appoint_first(
+                parts.database,
+                settings.convenors.first,
+                keys=parts.keys,
+                zone=settings.series[0].zone,
+                locale=settings.community.locale,
+                now=parts.clock.now(),
+            ),
+            sleep=parts.clock.sleep,
         )
         if settings.mail.outbox:
             await (await make_transport(settings).connect()).close()

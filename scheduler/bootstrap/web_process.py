@@ -12,8 +12,11 @@ import math
 import os
 import pickle
 import resource
+import select
 import socket
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,15 +31,16 @@ from starlette.types import ASGIApp
 import scheduler
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.settings_sources import bundled
-from scheduler.bootstrap.wiring import Parts, open_parts, set_up_logs
+from scheduler.bootstrap.wiring import Parts, SystemClock, open_parts, set_up_logs
 from scheduler.bootstrap.worker import make_preview_writer
 from scheduler.domain.clock import Clock
 from scheduler.domain.errors import Problem
 from scheduler.service.form_limits import FormLimits
+from scheduler.store.outage import Outages
 from scheduler.web.app import create_app
 from scheduler.web.brand import read_logo
 from scheduler.web.connection_limits import ConnectionLimiter, Limits
-from scheduler.web.forms import LARGEST_UPLOAD, UPLOAD_PATHS, WORDS_PATHS
+from scheduler.web.forms import LARGEST_UPLOAD, MEMBER_UPLOADS, UPLOAD_PATHS, WORDS_PATHS
 from scheduler.web.metrics import Metrics
 
 log = structlog.get_logger()
@@ -50,7 +54,7 @@ STOP_SECONDS = 10.0
 ANSWER_SECONDS = 3.0
 REPORT_MAX_AGE_SECONDS = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-_READY, _ASK = b"ready\n", b"report\n"
+_READY, _WAITING, _ASK = b"ready\n", b"waiting\n", b"report\n"
 _LONGEST_REPORT = 4 * 1024 * 1024
 
 
@@ -80,7 +84,7 @@ def connection_limits(settings: Settings, descriptors: int) -> Limits:
         of_one_network=settings.web.connections_of_one_network,
         largest_upload=LARGEST_UPLOAD,
         uploads=frozenset(path.encode() for path in UPLOAD_PATHS),
-        upload_folders=tuple(path.encode() for path in WORDS_PATHS),
+        upload_folders=tuple(path.encode() for path in (*WORDS_PATHS, MEMBER_UPLOADS)),
     )
 
 
@@ -95,15 +99,23 @@ class WebProcess:
         self._stopping = asyncio.Event()
         self._writer: asyncio.StreamWriter | None = None
         self._running: asyncio.Task[None] | None = None
+        self._awaits_database = False
 
     async def start(self) -> None:
-        """Start the process, and return when it is ready. Raises Problem if it ends or is not ready in time."""
+        """Start the process, and return when it is ready.
+
+        Raises Problem if it ends, or if for START_SECONDS it neither is ready nor says that it waits for the database.
+        """
         ready = asyncio.Event()
         self._running = asyncio.create_task(self._run(ready))
         waiting = asyncio.create_task(ready.wait())
-        await asyncio.wait(
-            {waiting, self._running}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED
-        )
+        is_alive = True
+        while is_alive and not waiting.done() and not self._running.done():
+            self._awaits_database = False
+            await asyncio.wait(
+                {waiting, self._running}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            is_alive = self._awaits_database
         waiting.cancel()
         if not ready.is_set():
             await self.stop()
@@ -161,6 +173,8 @@ class WebProcess:
                 while line := await reader.readline():
                     if line == _READY:
                         ready.set()
+                    elif line == _WAITING:
+                        self._awaits_database = True
                     elif line == _ASK:
                         report = self._report()
                         answer = json.dumps({"faults": report.faults, "metrics": report.metrics})
@@ -194,6 +208,10 @@ class Sender:
     def say_ready(self) -> None:
         """Tell the sending process that the pages are being served."""
         self._writer.write(_READY)
+
+    def say_waiting(self) -> None:
+        """Tell the sending process that the pages cannot be served before the database answers."""
+        self._writer.write(_WAITING)
 
     async def report(self) -> SenderReport | None:
         """Return a report that is at most a second old, or None if there is no answer in time.
@@ -282,8 +300,15 @@ async def _serve(channel: socket.socket, listeners: Sequence[socket.socket]) -> 
     reader, writer = await asyncio.open_connection(sock=channel, limit=_LONGEST_REPORT)
     size = int.from_bytes(await reader.readexactly(8))
     settings: Settings = pickle.loads(await reader.readexactly(size))  # noqa: S301 - from our parent process
-    async with open_parts(settings) as parts:
-        sender = Sender(reader, writer, parts.clock)
+    clock = SystemClock()
+    sender = Sender(reader, writer, clock)
+    async with contextlib.AsyncExitStack() as stack:
+        parts = await Outages().outlast(
+            "web-start",
+            lambda: stack.enter_async_context(open_parts(settings, clock=clock)),
+            sleep=clock.sleep,
+            waiting=sender.say_waiting,
+        )
         app, metrics = _make_app(parts, sender)
         limits = connection_limits(settings, raise_descriptor_limit())
         limiter = ConnectionLimiter(limits, parts.clock, trusted=settings.web.proxies)
@@ -316,10 +341,32 @@ async def _serve(channel: socket.socket, listeners: Sequence[socket.socket]) -> 
         await asyncio.wait([sender_ended, *background])
 
 
+def end_with_parent(channel: socket.socket) -> None:
+    """End this process STOP_SECONDS after the other end of `channel` was closed, whatever it is waiting for.
+
+    A statement that PostgreSQL does not answer cannot be cancelled, and a thread that runs one keeps the interpreter
+    from ending.
+    """
+    other_end = select.poll()
+    # A descriptor of its own: the event loop closes the other one. Asked for no event, poll still reports a hang-up.
+    other_end.register(os.dup(channel.fileno()), 0)
+
+    def watch() -> None:
+        other_end.poll()
+        time.sleep(STOP_SECONDS)
+        try:
+            log.error("web-killed", problem=f"it did not end within {STOP_SECONDS:.0f} seconds")
+        finally:
+            os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
 def main() -> None:
     """Serve the pages until `serve` closes the socket whose descriptor is the first argument."""
     set_up_logs()
     channel, *listeners = (socket.socket(fileno=int(descriptor)) for descriptor in sys.argv[1:])
+    end_with_parent(channel)
     try:
         uvloop.run(_serve(channel, listeners))
     except Problem as problem:

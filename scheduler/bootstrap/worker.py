@@ -33,7 +33,6 @@ log = structlog.get_logger()
 
 DRAIN_SECONDS = 30
 CANCEL_SECONDS = 5
-RESERVE_AGAIN_SECONDS = 1
 _CONNECTION_LOST: tuple[type[Exception], ...] = (JobsLost, *OUTAGES)
 
 
@@ -97,17 +96,12 @@ def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatc
     only_sender = parts.database.is_sqlite
 
     async def reserve_slots(slots: int) -> float:
-        # The messages that need the slots are claimed already: keep trying while the database is away.
-        while True:
-            try:
-                async with parts.database.write() as connection:
-                    seconds = await jobs.reserve_slots(connection, slots, rate=rate)
-            except OUTAGES as error:
-                parts.database.outages.begin("booking", error)
-                await parts.clock.sleep(RESERVE_AGAIN_SECONDS)
-            else:
-                parts.database.outages.end("booking")
-                return seconds
+        async def reserve() -> float:
+            async with parts.database.write() as connection:
+                return await jobs.reserve_slots(connection, slots, rate=rate)
+
+        # The messages that need the slots are claimed already.
+        return await parts.database.outages.outlast("booking", reserve, sleep=parts.clock.sleep)
 
     return Dispatcher(
         parts.database,

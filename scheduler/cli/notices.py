@@ -23,6 +23,7 @@ from scheduler.cli.command import (
     is_terminal,
     make_app,
     parse_id,
+    read_text_file,
     show_json,
     usage,
 )
@@ -119,7 +120,7 @@ def send(
     if test_to:
         audience = f"{notices.TEST_AUDIENCE}{test_to}"
         terms = Audience(terms={"address": [address_key(test_to)]})
-    text = _read_body(body)
+    text = read_text_file(body, "--body ")
     notice_service.require_words(subject, text)
     for placeholder in foreign_placeholders(f"{subject}\n{text}"):
         typer.echo(f"warning: '{placeholder}' is sent as you typed it; {suggest('')}", err=True)
@@ -199,18 +200,6 @@ def send(
         question = f"Send '{subject}' to {counted(number, 'member')}?"
         confirm(question, yes=yes, otherwise="give --yes to send without being asked")
     command_context(context).run(act)
-
-
-def _read_body(path: Path) -> str:
-    try:
-        return (
-            typer.get_text_stream("stdin").read()
-            if str(path) == "-"
-            else path.read_text(encoding="utf-8-sig")
-        )
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise Refused(f"--body {path} cannot be read: {reason}") from None
 
 
 async def _wait(parts: Parts, number: int) -> None:
@@ -327,7 +316,8 @@ def show(context: typer.Context, notice: str, as_json: AsJson = False) -> None:
             counts = await answers.count_answers(connection, row.occurrence) if row.occurrence else {}
             states = await reports.states(connection, row.id)
             due = (await notices.due_spans(connection, row.id)).get(row.id)
-            return _row(row, states, due) | {"answers": counts, "body": row.body}
+            uncertain = await reports.count_uncertain(connection, row.id)
+            return _row(row, states, due) | {"answers": counts, "body": row.body, "uncertain": uncertain}
 
     row = command_context(context).run(look)
     if as_json:
@@ -335,6 +325,11 @@ def show(context: typer.Context, notice: str, as_json: AsJson = False) -> None:
         return
     _print_row(row)
     typer.echo(f"       created {row['created_utc']}, expires {row['expires_utc']}, for {row['audience']}")
+    if row["uncertain"]:
+        typer.echo(
+            f"       {row['uncertain']} of those sent may not have arrived: the service or the relay's connection was "
+            "interrupted meanwhile"
+        )
     if row["occurrence"] and isinstance(counts := row["answers"], dict):
         typer.echo(f"       answers to {row['occurrence']}: {describe_answers(counts)}")
     if row["body"]:
@@ -345,13 +340,17 @@ def show(context: typer.Context, notice: str, as_json: AsJson = False) -> None:
 def stop(context: typer.Context, notice: str) -> None:
     """Stop a notice; mails that have not been sent yet are withdrawn."""
 
-    async def act(parts: Parts) -> dict[str, int]:
-        return await notice_service.stop(
-            parts.database, _id(notice), parts.clock.now(), by=command_line_user()
-        )
+    async def act(parts: Parts) -> tuple[dict[str, int], int]:
+        number = _id(notice)
+        states = await notice_service.stop(parts.database, number, parts.clock.now(), by=command_line_user())
+        async with parts.database.read() as connection:
+            return states, await reports.count_uncertain(connection, number)
 
-    states = command_context(context).run(act)
-    typer.echo(f"stopped: {states.get('withdrawn', 0)} withdrawn, {states.get('sent', 0)} already sent")
+    states, uncertain = command_context(context).run(act)
+    perhaps = f", {uncertain} perhaps sent" if uncertain else ""
+    typer.echo(
+        f"stopped: {states.get('withdrawn', 0)} withdrawn, {states.get('sent', 0) - uncertain} already sent{perhaps}"
+    )
 
 
 @app.command()

@@ -1,5 +1,7 @@
 """The `occurrence` commands: change, add and remove meetings, and tell members about them."""
 
+import sys
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -33,12 +35,13 @@ from scheduler.domain.code_page import require_encoding
 from scheduler.domain.errors import Refused, SettingsProblem
 from scheduler.domain.locale import country_name
 from scheduler.domain.occurrence import OccurrenceKey, Series, slugs_by_choice
+from scheduler.domain.text import quoted
 from scheduler.service import follow_ups
 from scheduler.service import occurrences as occurrence_service
 from scheduler.service.invitations import with_mails
 from scheduler.service.meeting_hours import MeetingHours, count_places, what_hours_mean
 from scheduler.service.members import find_member
-from scheduler.service.occurrence_import import import_programme, read_programme
+from scheduler.service.occurrence_import import Imported, import_sheet, read_sheet
 from scheduler.service.occurrences import Amended, Extra, require_occurrence
 from scheduler.service.preview import Preview, preview_change
 from scheduler.store import answers as answer_store
@@ -67,8 +70,24 @@ def amend(
     context: typer.Context,
     key: Key,
     topic: Annotated[str | None, typer.Option(help="The topic.")] = None,
-    speakers: Annotated[str | None, typer.Option(help="The speakers.")] = None,
+    speakers: Annotated[
+        str | None, typer.Option(help='The speakers: "Name, role, organisation; Name 2".')
+    ] = None,
     description: Annotated[str | None, typer.Option(help="A few sentences on what it is about.")] = None,
+    materials: Annotated[
+        str | None,
+        typer.Option(help='Links to a recording, slides and so on, one a line: "Slides: https://…".'),
+    ] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A Markdown file with what was said; - reads standard input."),
+    ] = None,
+    insights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A Markdown file with what stays.")
+    ] = None,
+    theme: Annotated[
+        list[str] | None, typer.Option(help="A theme by name; give it again for more, or empty for none.")
+    ] = None,
     link: Annotated[str | None, typer.Option(metavar="URL", help="The link of the online room.")] = None,
     move_to: Annotated[
         str | None, typer.Option(metavar='"YYYY-MM-DD HH:MM"', help="The new time, in the home zone.")
@@ -101,18 +120,28 @@ def amend(
             speakers=speakers,
             description=description,
             link=link,
+            materials=materials,
             cancel=cancel,
             restore=restore,
             move_to=read_wall(move_to, "--move-to") if move_to else None,
+            summary=read_words(summary),
+            insights=read_words(insights),
+            themes=None if theme is None else tuple(filter(None, theme)),
         )
         text = "" if message is None else occurrence_service.require_message(message)
 
     if change == occurrence_service.Change():
         raise SettingsProblem(
-            "nothing to change; give --topic, --speakers, --description, --link, --move-to, --cancel or --restore"
+            "nothing to change; give --topic, --speakers, --description, --link, --materials, --summary, --insights, "
+            "--theme, --move-to, --cancel or --restore"
         )
     if tell is False and (text or hold):
         raise SettingsProblem("--message and --hold only apply to a mail; give --tell, not --no-tell")
+    # A summary, insights and themes are in no mail and no calendar: there is nothing to tell.
+    only_recorded = replace(change, summary=None, insights=None, themes=None) == occurrence_service.Change()
+    if only_recorded and tell:
+        raise SettingsProblem("a summary, insights and themes are not mailed; leave --tell out")
+    tell = False if only_recorded else tell
     if tell is None and not is_terminal():
         fail(
             "give --tell to mail the members, or --no-tell to change the meeting without mail",
@@ -153,9 +182,11 @@ def amend(
                 )
 
     amended, number = command_context(context).run(look)
-    if not amended.changed:
+    if not amended.saved:
         typer.echo(f"{key}: already so; nothing was changed and nobody is told")
         return
+    if not amended.changed:
+        tell = False
     after = amended.after
     outcome = f"{after.status}, {occurrence_service.home_wall(after)} {after.zone}"
     if dry_run:
@@ -465,14 +496,16 @@ def import_(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE.csv",
-            help="Columns: occurrence or date; topic, speakers, description, link, materials.",
+            metavar="FILE",
+            help="A sheet (csv, xlsx, ods): date, month or occurrence; title, who led, summary, recording, slides …",
         ),
     ],
+    series: Annotated[str | None, typer.Option(help="The series of all rows, if there are several.")] = None,
+    dry_run: DryRun = False,
     yes: Yes = False,
     encoding: Encoding = None,
 ) -> None:
-    """Import topics, speakers, descriptions, links and materials of many meetings from a table; tell nobody."""
+    """Import what is known about many meetings, also of the past, from a sheet; tell nobody."""
     with usage():
         codec = require_encoding(encoding, "--encoding") if encoding else None
     try:
@@ -480,24 +513,57 @@ def import_(
     except OSError as error:
         raise Refused(f"{file} cannot be read: {error.strerror}") from None
 
-    async def act(parts: Parts) -> tuple[int, int, list[str]]:
-        series = _series_by_slug(parts)
-        programme = read_programme(data, series=list(series), encoding=codec)
-        if programme.guess:
-            typer.echo(f"{file}: read as {programme.guess}; use --encoding if that is wrong", err=True)
+    async def act(parts: Parts) -> Imported:
+        only = choose_series(parts.series, series).slug if series else None
+        sheet = read_sheet(data, series=parts.series, only=only, encoding=codec)
+        if sheet.guess:
+            typer.echo(f"{file}: read as {sheet.guess}; use --encoding if that is wrong", err=True)
+        if sheet.ignored:
+            typer.echo(f"{file}: not used: {', '.join(sheet.ignored)}", err=True)
         confirm(
-            f"Import {counted(len(programme.rows), 'meeting')} from {file}?",
-            yes=yes or not is_terminal(),
+            f"Import {counted(len(sheet.rows), 'row')} from {file}?",
+            yes=yes or dry_run or not is_terminal(),
             otherwise="",
         )
-        changed, refused = await import_programme(
-            parts.database, series, programme.rows, now=parts.clock.now(), by=command_line_user()
+        return await import_sheet(
+            parts.database,
+            parts.series,
+            sheet,
+            now=parts.clock.now(),
+            dry_run=dry_run,
+            by=command_line_user(),
         )
-        return changed, len(programme.rows) - len(refused) - changed, [*programme.problems, *refused]
 
-    changed, same, problems = command_context(context).run(act)
-    for problem in problems:
-        typer.echo(f"{file}: {problem}", err=True)
-    typer.echo(f"{counted(changed, 'meeting')} changed, {same} unchanged; nobody was told")
-    if problems:
-        fail(f"{len(problems)} rows of {file} were not imported; correct them and import the file again")
+    imported = command_context(context).run(act)
+    for row in imported.rows:
+        topic = f" ({quoted(row.topic)})" if row.topic else ""
+        if row.outcome == "refused":
+            column = f"column {quoted(row.column)}: " if row.column else ""
+            typer.echo(f"{file}: line {row.line}: {column}{row.problem}", err=True)
+        else:
+            where = f"{row.key}: " if row.key else ""
+            typer.echo(
+                f"line {row.line}: {where}{row.outcome_words[:1].lower()}{row.outcome_words[1:]}{topic}"
+            )
+    added, refused = imported.count("added"), imported.count("refused")
+    changed = counted(imported.count("changed"), "meeting")
+    would = "would be changed" if dry_run else "changed"
+    typer.echo(
+        f"{changed} {would}, {imported.count('same')} unchanged, {added} added; "
+        + ("nothing was changed" if dry_run else "nobody was told")
+    )
+    if refused:
+        what = "would not be imported" if dry_run else "were not imported"
+        fail(f"{refused} rows of {file} {what}; correct them and import the file again")
+
+
+def read_words(file: Path | None) -> str | None:
+    """Return the text of a Markdown file, or of standard input for `-`. Raises Refused if it cannot be read."""
+    if file is None:
+        return None
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise Refused(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Refused(f"{file} is not text in UTF-8; save it as UTF-8") from None

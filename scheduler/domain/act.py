@@ -3,7 +3,11 @@
 from typing import Literal
 
 Act = Literal[
+    "about-restored",
+    "about-saved",
     "change-told",
+    "convenor-hidden",
+    "convenor-shown",
     "follow-up-sent",
     "mail-sent-again",
     "meeting-added",
@@ -31,10 +35,19 @@ Act = Literal[
     "notice-stopped",
     "passkey-added",
     "passkey-removed",
+    "profile-refused",
+    "profile-released",
+    "profile-removed",
     "request-accepted",
     "request-declined",
     "request-taken",
     "role-changed",
     "signed-in",
     "signed-out",
+    "speaker-changed",
+    "speakers-merged",
+    "theme-added",
+    "theme-changed",
+    "theme-removed",
+    "themes-merged",
 ]

@@ -25,8 +25,10 @@ Terms = Mapping[str, Collection[str]]
 class Audience:
     """The members of any of `terms`, except those of any of `without`.
 
-    Three kinds are never written by convenors: `address` has the keys of addresses; `told-of` has occurrences, and
-    means the followers of their series and all who were sent their invitation; `other-zone` means any zone but these.
+    Four kinds are never written by convenors: `address` has the keys of addresses; `told-of` has occurrences, and
+    means the followers of their series and all who were sent their invitation; `invited-to` has the revisions of
+    occurrences, as KEY@REVISION, and means all who were sent the invitation to one of them as it was then; `other-zone`
+    means any zone but these.
     `by_choice` are the slugs of the series that only those members follow who say so.
     """
 
@@ -70,6 +72,29 @@ def series_of(text: str) -> str | None:
         elif kind != "except":
             return None
     return slugs.pop() if len(slugs) == 1 else None
+
+
+def lasting_reasons(text: str, *, by_choice: Collection[str]) -> Audience | None:
+    """Return, for an audience that includes the followers of a series, who has a reason to be in it, as things are.
+
+    Exceptions are left out: they hold as of when the notice was sent. Return None if nobody can be found to have no
+    reason any more: there is no series in it, it is for everybody, or it has a list, whose file is not kept.
+    """
+    terms: dict[str, list[str]] = {}
+    for term in filter(None, (part.strip() for part in text.split(","))):
+        kind, _, value = term.partition(":")
+        if kind != "except":
+            terms.setdefault(kind, []).append(value)
+    if "series" not in terms or {"all", "list"} & terms.keys():
+        return None
+    try:
+        checked = {
+            kind: [_CHECKS.get(kind, str)(value) for value in values] for kind, values in terms.items()
+        }
+    except Refused:
+        # The settings or the zone data have changed since.
+        return None
+    return Audience(terms=checked, by_choice=by_choice)
 
 
 def _occurrence_key(text: str) -> str:

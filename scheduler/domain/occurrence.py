@@ -159,7 +159,8 @@ class Occurrence:
 
     `original` is the start that came from the rule, or with which an extra was added; `date` is its home date.
     `revision` counts every change, `sequence` only those of start, end or status (RFC 5545 section 3.8.7.4);
-    `reinstated` counts how often it was restored after a cancellation. `previous` is the stored meeting before it;
+    `reinstated` counts how often it was restored after a cancellation. An extra that was `added_when_over`, for the
+    archive, is never mailed about. `previous` is the stored meeting before it;
     None if that is unknown or is what the rule gives.
     """
 
@@ -173,6 +174,7 @@ class Occurrence:
     changed_at: datetime
     cancelled: bool = False
     extra: bool = False
+    added_when_over: bool = False
     orphaned: bool = False
     topic: str = ""
     speakers: str = ""

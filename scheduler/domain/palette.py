@@ -7,6 +7,7 @@ import colorsys
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from scheduler.domain.errors import Refused
 
@@ -56,6 +57,7 @@ def require_accent(value: str, what: str) -> str:
     return accent
 
 
+@lru_cache(maxsize=64)
 def palette_of(accent: str) -> Palette:
     """Return the palette of an accent as #rrggbb.
 

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     CONSOLE_SIGN_IN = "console-sign-in"
     ADDRESS_CHANGE = "address-change"
     ADDRESS_CHANGED = "address-changed"
+    CONTACT = "contact"
 
 
 PLANNED = (Kind.INVITATION, Kind.REMINDER, Kind.FOLLOW_UP)
@@ -57,8 +58,10 @@ REPLIES = (
     Kind.CONSOLE_SIGN_IN,
     Kind.ADDRESS_CHANGE,
     Kind.ADDRESS_CHANGED,
+    Kind.CONTACT,
 )
-"""The kinds that answer one person who asked for something, whether a member or not."""
+"""The kinds that answer one person who asked for something, whether a member or not, or take their words to the
+convenors."""
 PERSONAL = (*REPLIES, Kind.WELCOME)
 """The service mails, each to one person."""
 
@@ -219,7 +222,7 @@ def wanted(
     result of `late_invitations`: it is due at the instant given there, if that is later. A follow-up needs materials
     that were added while it was still useful.
     """
-    if not occurrence.is_held:
+    if not occurrence.is_held or occurrence.added_when_over:
         return None
     late = invited_late.get(occurrence.key) if policy.kind is Kind.INVITATION else None
     dues = {zone: policy.due_about(occurrence, zone) for zone in policy.zones(zones)}
@@ -258,7 +261,7 @@ def late_invitations(
     late = {}
     over = _AT_ONCE if is_first else None
     for occurrence in sorted(occurrences, key=lambda occurrence: (occurrence.starts, occurrence.key)):
-        if occurrence.is_held and occurrence.starts > adopted_at:
+        if occurrence.is_held and not occurrence.added_when_over and occurrence.starts > adopted_at:
             if over:
                 late[occurrence.key] = over
             over = max(over or occurrence.ends, occurrence.ends)
@@ -290,7 +293,9 @@ class Wait:
 def wait_before(occurrences: Iterable[Occurrence], occurrence: Occurrence) -> Wait | None:
     """Return what latecomers to the invitation to `occurrence` wait for, or None if they never had to wait."""
     others = [
-        other for other in occurrences if other.series == occurrence.series and other.key != occurrence.key
+        other
+        for other in occurrences
+        if other.series == occurrence.series and other.key != occurrence.key and not other.added_when_over
     ]
     before = occurrence_before(others, occurrence)
     changes = [other.changed_at for other in others if other.revision]

@@ -14,9 +14,9 @@ from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import EVERY_ZONE, FOLLOW_UP_REACH, PLANNED, TO_CONVENORS, Kind, Policy
 from scheduler.service.forecast import forecast
 from scheduler.service.notices import publish_notice
+from scheduler.service.withdrawals import want_again, withdraw
 from scheduler.store import notices, occurrences
 from scheduler.store.database import Database
-from scheduler.store.ledger import lifecycle
 from scheduler.store.notices import Due, Notice
 
 log = structlog.get_logger()
@@ -92,12 +92,14 @@ class AdvanceNotices:
         for notice in open_notices:
             is_past = notice.expires <= now or notice.unwanted
             if notice.kind in TO_CONVENORS and not is_past and notice.identity not in wanted:
-                await self._withdraw(notice)
+                async with self._database.write() as connection:
+                    await withdraw(connection, notice, reason=_UNTRUE)
         for identity, existing in known.items():
             if existing is None or not existing.ready:
                 await self._publish(wanted[identity], now)
             elif existing.unwanted:
-                await self._want_again(existing)
+                async with self._database.write() as connection:
+                    await want_again(connection, existing, by_choice=())
         return min((mail.due for mail in wanted.values() if mail.due > now), default=None)
 
     def _preflights(
@@ -191,16 +193,6 @@ class AdvanceNotices:
             last=mail.last,
             on_hold=notice.held_at is not None,
         )
-
-    async def _withdraw(self, notice: Notice) -> None:
-        async with self._database.write() as connection:
-            await notices.change(connection, notice.id, unwanted=_UNTRUE)
-            await lifecycle.withdraw(connection, notice.id, reason=_UNTRUE)
-
-    async def _want_again(self, notice: Notice) -> None:
-        async with self._database.write() as connection:
-            await notices.change(connection, notice.id, unwanted=None)
-            await lifecycle.requeue(connection, notice.id, by_choice=())
 
 
 def _stamp(occurrence: Occurrence) -> str:

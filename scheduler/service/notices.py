@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.delivery.compose.markdown import images, placeholder_problem
 from scheduler.domain.act import Act
 from scheduler.domain.actor import SERVICE, Actor
-from scheduler.domain.audience import Audience
+from scheduler.domain.audience import Audience, lasting_reasons
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import OccurrenceKey
 from scheduler.domain.placeholder import Placeholder, in_subject, suggest, unknown_in_subject
@@ -38,6 +38,7 @@ SERVICE_MAIL_USEFUL_FOR = {
     Kind.CONSOLE_SIGN_IN: timedelta(minutes=15),
     Kind.ADDRESS_CHANGE: timedelta(days=2),
     Kind.ADDRESS_CHANGED: timedelta(days=7),
+    Kind.CONTACT: timedelta(days=7),
 }
 """How long each service mail is useful; those of its links that expire are valid as long."""
 
@@ -49,18 +50,19 @@ async def mail_one(
     *,
     now: datetime,
     address: str | None = None,
+    identity: str = "",
     words: str = "",
 ) -> int:
     """Create a service mail to `member`, to be sent within seconds, and return its notice's number.
 
     It is sent to the member's own address, or to `address`. `words` (Markdown) are a convenor's, never a visitor's.
-    A member who is not active is sent replies only.
+    A member who is not active is sent replies only. `identity` is that of the notice; without it, it is a random one.
     """
     if kind not in PERSONAL:
         raise ValueError(f"a {kind} is no service mail")
     number = await notices.add(
         connection,
-        identity=f"{kind}:{secrets.token_hex(8)}",
+        identity=identity or f"{kind}:{secrets.token_hex(8)}",
         kind=kind,
         member=member.id,
         address=address,
@@ -393,7 +395,12 @@ async def resend_missed(
             why = reason_in_words("withdrawn", notice.unwanted)
             raise Refused(f"notice {number} was withdrawn because {why}; send a new one")
         await notices.change(connection, number, stopped_at=None, closed_at=None)
-        requeued = await lifecycle.requeue(connection, number, by_choice=by_choice)
+        requeued = await lifecycle.requeue(
+            connection,
+            number,
+            by_choice=by_choice,
+            reasons=lasting_reasons(notice.audience, by_choice=by_choice),
+        )
         requeued += await lifecycle.retry_failed(connection, number, now)
         if not notice.frozen:
             await notices.fan_out_again(connection, number)
@@ -408,7 +415,8 @@ async def resend_missed(
 class NoticeProgress:
     """A notice and what became of it so far. `states` counts its deliveries; `first_due` is when the first may leave,
     `missed` to how many at most it may still be sent, as `count_missed`, and `failures` counts those that failed by
-    cause, as `reports.failures`."""
+    cause, as `reports.failures`. If it was stopped or withdrawn, `uncertain` is how many of the sent ones may not have
+    arrived: they were being sent when the service ended."""
 
     notice: Notice
     states: Mapping[str, int]
@@ -416,6 +424,12 @@ class NoticeProgress:
     last_due: datetime | None
     missed: int
     failures: Mapping[str, int]
+    uncertain: int = 0
+
+    @property
+    def certain(self) -> int:
+        """How many members certainly have it."""
+        return self.states.get("sent", 0) - self.uncertain
 
     @property
     def total(self) -> int:
@@ -447,6 +461,9 @@ async def progress(database: Database, number: int, *, by_choice: Collection[str
         due = (await notices.due_spans(connection, number)).get(number)
         failures = await reports.failures(connection, number)
         missed = await _count_missed(connection, notice, states, by_choice)
+        # Looking at each delivery of a notice that was sent to the end would take long.
+        is_over = notice.stopped_at or notice.unwanted
+        uncertain = await reports.count_uncertain(connection, number) if is_over else 0
     return NoticeProgress(
         notice=notice,
         states=states,
@@ -454,6 +471,7 @@ async def progress(database: Database, number: int, *, by_choice: Collection[str
         last_due=due[1] if due else None,
         missed=missed,
         failures=failures,
+        uncertain=uncertain,
     )
 
 

@@ -1,4 +1,7 @@
-"""Change, add and remove occurrences. Editing sends no mail; telling members is a separate act."""
+"""Change, add and remove occurrences. Editing sends no mail; telling members is a separate act.
+
+What is recorded about a meeting beside its details is in `service/meeting_records`; `amend` changes both.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +18,7 @@ from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.address import require_url
 from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Refused
+from scheduler.domain.meeting_record import Material, MeetingRecord, Speaker
 from scheduler.domain.occurrence import (
     ANSWERS,
     Occurrence,
@@ -26,12 +30,16 @@ from scheduler.domain.occurrence import (
 )
 from scheduler.domain.policy import EVERY_ZONE, Kind, Policy, Wanted
 from scheduler.domain.text import require_line, require_prose
+from scheduler.service import meeting_records
 from scheduler.service.invitations import count_due_now, wanted_for_added
+from scheduler.service.meeting_records import RecordChange, Recorded
 from scheduler.service.notices import PublishedNotice, publish_notice
 from scheduler.service.schedule import find_occurrence
-from scheduler.store import answers, audit, members, notices, occurrences, service_state
+from scheduler.service.withdrawals import SUPERSEDED, withdraw
+from scheduler.store import answers, archive_entries, audit, members, notices, occurrences, service_state
+from scheduler.store import meeting_records as record_store
 from scheduler.store.database import Database
-from scheduler.store.ledger import corrections, lifecycle, reports
+from scheduler.store.ledger import corrections, reports
 
 DETAILS = ("topic", "speakers", "description", "link", "materials")
 """What convenors say about a meeting. Changing it makes a new revision, but no new SEQUENCE in calendars."""
@@ -44,7 +52,11 @@ _CANCELLED: Final = "meeting-cancelled"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A convenor's change to an occurrence; None leaves a value as it is. `move_to` is wall time in the home zone."""
+    """A convenor's change to an occurrence; None leaves a value as it is. `move_to` is wall time in the home zone.
+
+    `speakers` and `materials` are texts; their records are made from them (see RecordChange, as for the values from
+    `speaker_rows` on).
+    """
 
     topic: str | None = None
     speakers: str | None = None
@@ -54,6 +66,13 @@ class Change:
     move_to: datetime | None = None
     cancel: bool = False
     restore: bool = False
+    speaker_rows: tuple[Speaker, ...] | None = None
+    material_rows: tuple[Material, ...] | None = None
+    summary: str | None = None
+    insights: str | None = None
+    themes: tuple[str, ...] | None = None
+    month_only: bool | None = None
+    fills_blanks: bool = False
 
     def __post_init__(self) -> None:
         if self.cancel and (self.restore or self.move_to):
@@ -69,18 +88,44 @@ class Change:
                 object.__setattr__(self, name, check(value, name))
         if self.link:
             require_url(self.link, "link")
+        # Checks itself.
+        _ = self.record
+
+    @property
+    def record(self) -> RecordChange:
+        """The change to what is recorded about the meeting."""
+        return RecordChange(
+            speakers=self.speaker_rows,
+            materials=self.material_rows,
+            speakers_text=self.speakers,
+            materials_text=self.materials,
+            summary=self.summary,
+            insights=self.insights,
+            themes=self.themes,
+            month_only=self.month_only,
+            fills_blanks=self.fills_blanks,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Amended:
-    """An occurrence before and after a change; both are the same if nothing changed."""
+    """An occurrence before and after a change; both are the same if nothing changed that members could be told.
+
+    `recorded` says whether anything changed that is recorded about it.
+    """
 
     before: Occurrence
     after: Occurrence
+    recorded: bool = False
 
     @property
     def changed(self) -> bool:
         return self.before.revision != self.after.revision
+
+    @property
+    def saved(self) -> bool:
+        """Whether anything changed at all."""
+        return self.changed or self.recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +174,12 @@ async def require_meetings(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeetingFile:
-    """An occurrence as a convenor sees it: how many gave each answer, the change that members could be told
-    (`pending`) or why there is none (`nothing_to_tell`), whether it may be removed, and why it was cancelled."""
+    """An occurrence as a convenor sees it: what is recorded about it, how many gave each answer, the change that
+    members could be told (`pending`) or why there is none (`nothing_to_tell`), whether it may be removed, and why it
+    was cancelled."""
 
     occurrence: Occurrence
+    record: MeetingRecord
     answers: Mapping[str, int]
     pending: "UnannouncedChange | None"
     nothing_to_tell: str
@@ -161,8 +208,10 @@ async def read_file(
         except Refused as refusal:
             nothing = str(refusal).removeprefix(f"{key}: ")
         cancelled = await audit.entries(connection, act=_CANCELLED, subject=key, limit=1)
+        record = await record_store.record_of(connection, key)
     return MeetingFile(
         occurrence=occurrence,
+        record=record,
         answers={answer: counts.get(answer, 0) for answer in ANSWERS},
         pending=pending,
         nothing_to_tell=nothing,
@@ -192,8 +241,7 @@ async def preview(
     """
     async with database.read() as connection:
         before = await require_occurrence(connection, all_series, key, now)
-        told_cancelled = await _was_told_cancelled(connection, key)
-        amended = Amended(before, _changed(before, change, now=now, told_cancelled=told_cancelled))
+        amended, _ = await foresee(connection, before, change, now=now)
         if to_tell and amended.changed:
             _require_useful(amended.after, _useful_until(amended.after, before), to_tell)
         return amended
@@ -207,42 +255,90 @@ async def amend(
     *,
     now: datetime,
     revision: int | None = None,
+    record_revision: int | None = None,
     reason: str = "",
     by: Actor = SERVICE,
 ) -> Amended:
-    """Change an occurrence without telling anybody.
+    """Change an occurrence, and what is recorded about it, without telling anybody.
 
-    `revision` is the one that the change was made from, `reason` why it is cancelled, for the audit log. Raises Refused
-    if the change is not possible, or if somebody else has changed the occurrence since that revision.
+    `revision` and `record_revision` are those that the change was made from, `reason` why it is cancelled, for the
+    audit log. Raises Refused if the change is not possible, or if somebody else has changed the occurrence since then.
     """
     async with database.write() as connection:
         before = await require_occurrence(connection, all_series, key, now)
         _require_revision(before, revision)
-        told_cancelled = await _was_told_cancelled(connection, key)
-        after = _changed(before, change, now=now, told_cancelled=told_cancelled)
-        if after.revision != before.revision:
-            await store_occurrence(connection, all_series[before.series], before, now)
-            await occurrences.amend(connection, after)
-            if after.starts != before.starts:
-                await occurrences.reset_answers(connection, key)
-            await service_state.note_change(connection)
-            await _record_change(connection, by, before, after, reason, now)
-        return Amended(before, after)
+        return await amend_in(
+            connection,
+            all_series,
+            before,
+            change,
+            now=now,
+            record_revision=record_revision,
+            reason=reason,
+            by=by,
+        )
+
+
+async def amend_in(
+    connection: AsyncConnection,
+    all_series: Mapping[str, Series],
+    before: Occurrence,
+    change: Change,
+    *,
+    now: datetime,
+    record_revision: int | None = None,
+    reason: str = "",
+    by: Actor = SERVICE,
+) -> Amended:
+    """Change an occurrence as `amend` does, within a transaction."""
+    amended, recorded = await foresee(connection, before, change, now=now)
+    if record_revision not in (None, recorded.before.revision):
+        raise _changed_meanwhile(before)
+    if not amended.saved:
+        return amended
+    after = amended.after
+    await store_occurrence(connection, all_series[before.series], before, now)
+    if amended.changed:
+        await occurrences.amend(connection, after)
+        if after.starts != before.starts:
+            await occurrences.reset_answers(connection, before.key)
+    if recorded.changed:
+        await meeting_records.store(connection, recorded, after, now)
+    else:
+        await meeting_records.enter(connection, after, recorded.after, now)
+    await service_state.note_change(connection)
+    await _record_change(connection, by, amended, recorded, reason, now)
+    return amended
+
+
+async def foresee(
+    connection: AsyncConnection, before: Occurrence, change: Change, *, now: datetime
+) -> tuple[Amended, Recorded]:
+    """Return what a change would make of an occurrence and of its record. Raises Refused if it is not possible."""
+    told_cancelled = await _was_told_cancelled(connection, before.key)
+    recorded = await meeting_records.resolve(connection, before, change.record)
+    after = _changed(before, change, recorded, now=now, told_cancelled=told_cancelled)
+    return Amended(before, after, recorded.changed), recorded
 
 
 def _require_revision(occurrence: Occurrence, revision: int | None) -> None:
     if revision not in (None, occurrence.revision):
-        raise Refused(f"{occurrence.key} was changed by somebody else meanwhile; look at it again")
+        raise _changed_meanwhile(occurrence)
+
+
+def _changed_meanwhile(occurrence: Occurrence) -> Refused:
+    return Refused(f"{occurrence.key} was changed by somebody else meanwhile; look at it again")
 
 
 async def _record_change(
     connection: AsyncConnection,
     by: Actor,
-    before: Occurrence,
-    after: Occurrence,
+    amended: Amended,
+    recorded: Recorded,
     reason: str,
     now: datetime,
 ) -> None:
+    before, after = amended.before, amended.after
     act: Act = "meeting-changed"
     if before.starts != after.starts:
         act = "meeting-moved"
@@ -253,14 +349,15 @@ async def _record_change(
         by,
         act,
         subject=after.key,
-        before=_for_log(before),
-        after={**_for_log(after), **({"reason": reason} if reason else {})},
+        before=_for_log(before, recorded.before),
+        after={**_for_log(after, recorded.after), **({"reason": reason} if reason else {})},
         now=now,
     )
 
 
-def _for_log(occurrence: Occurrence) -> dict[str, Any]:
+def _for_log(occurrence: Occurrence, record: MeetingRecord) -> dict[str, Any]:
     return {
+        **meeting_records.for_log(record),
         "start": f"{home_wall(occurrence)} {occurrence.zone}",
         "cancelled": occurrence.cancelled,
         **{name: getattr(occurrence, name) for name in DETAILS},
@@ -274,11 +371,18 @@ async def _was_told_cancelled(connection: AsyncConnection, key: str) -> bool:
     return told is not None and told.cancelled
 
 
-def _changed(before: Occurrence, change: Change, *, now: datetime, told_cancelled: bool) -> Occurrence:
+def _changed(
+    before: Occurrence, change: Change, recorded: Recorded, *, now: datetime, told_cancelled: bool
+) -> Occurrence:
+    given = {
+        "topic": change.topic,
+        "description": change.description,
+        "link": change.link,
+        "speakers": recorded.speakers,
+        "materials": recorded.materials,
+    }
     values: dict[str, Any] = {
-        name: value
-        for name in DETAILS
-        if (value := getattr(change, name)) is not None and value != getattr(before, name)
+        name: value for name, value in given.items() if value is not None and value != getattr(before, name)
     }
     retimed = False
     if change.cancel and not before.cancelled:
@@ -298,6 +402,7 @@ def _changed(before: Occurrence, change: Change, *, now: datetime, told_cancelle
             )
         if starts != before.starts:
             values |= {"starts": starts, "ends": starts + (before.ends - before.starts)}
+            values["added_when_over"] = before.added_when_over and starts <= now
             retimed = True
     if not values:
         return before
@@ -357,7 +462,9 @@ async def tell(
     """
     if not amended.changed:
         raise Refused(f"{amended.after.key} did not change; nobody is told")
-    audience = _followers_and_invited(amended.after, by_choice)
+    async with database.read() as connection:
+        invited = await reports.has_invited_to(connection, amended.after.key, amended.after.revision)
+    audience = _to_tell(amended.after, by_choice, but_invited=invited)
     return await _publish_change(database, amended, audience, now=now, words=words, hold=hold, by=by)
 
 
@@ -386,8 +493,7 @@ async def _publish_change(
         for earlier in await notices.about(connection, after.key):
             is_change = earlier.kind in (Kind.UPDATE, Kind.CANCELLATION)
             if is_change and not earlier.unwanted and earlier.identity != _change_identity(after):
-                await notices.change(connection, earlier.id, unwanted="superseded")
-                await lifecycle.withdraw(connection, earlier.id, reason="superseded")
+                await withdraw(connection, earlier, reason=SUPERSEDED)
     return await publish_notice(
         database,
         audience=audience,
@@ -414,11 +520,22 @@ def _change_identity(occurrence: Occurrence) -> str:
     return f"{_kind_of_change(occurrence)}:{occurrence.key}:{occurrence.revision}"
 
 
-def _followers_and_invited(
-    occurrence: Occurrence, by_choice: Collection[str], *, zones: Collection[str] = ()
+def _to_tell(
+    occurrence: Occurrence,
+    by_choice: Collection[str],
+    *,
+    zones: Collection[str] = (),
+    but_invited: bool = False,
 ) -> Audience:
-    """Return the audience of a change to a meeting; with `zones`, only its members there."""
-    without = {"other-zone": sorted(zones)} if zones else {}
+    """Return the audience of a change to a meeting: the followers of its series, and who was sent the invitation.
+
+    With `zones`, only those there; with `but_invited`, without those who were sent the invitation to the meeting as it
+    is now, and so know already.
+    """
+    without = {
+        **({"other-zone": sorted(zones)} if zones else {}),
+        **({"invited-to": [f"{occurrence.key}@{occurrence.revision}"]} if but_invited else {}),
+    }
     return Audience(terms={"told-of": [occurrence.key]}, without=without, by_choice=by_choice)
 
 
@@ -469,13 +586,19 @@ async def _find_unannounced_change(
     wrong = [] if occurrence.cancelled else await corrections.wrongly_told(connection, occurrence)
     told = await occurrences.at_revision(connection, key, told_revision)
     is_told = told_revision == occurrence.revision or (told is not None and _is_same(told, occurrence))
+    nothing_to_tell = Refused(f"{key}: members were told the present details; there is nothing to tell")
     if is_told and not wrong:
-        raise Refused(f"{key}: members were told the present details; there is nothing to tell")
+        raise nothing_to_tell
     _require_useful(occurrence, _useful_until(occurrence, occurrence), now)
     # If the present details were told, only those who were told a wrong local time are told again.
     zones = {group.lives_in for group in wrong} if is_told else ()
-    audience = _followers_and_invited(occurrence, slugs_by_choice(all_series.values()), zones=zones)
+    by_choice = slugs_by_choice(all_series.values())
+    # Looking for who was invited takes long with a million members, and is rarely needed.
+    invited = not wrong and await reports.has_invited_to(connection, key, occurrence.revision)
+    audience = _to_tell(occurrence, by_choice, zones=zones, but_invited=invited)
     recipients = await members.count_audience(connection, audience, kind=_kind_of_change(occurrence))
+    if not recipients:
+        raise nothing_to_tell
     return UnannouncedChange(occurrence, audience, recipients, told_revision)
 
 
@@ -548,7 +671,7 @@ def _require_useful(
 
 async def count_told(database: Database, after: Occurrence, *, by_choice: Collection[str]) -> int:
     """Return to how many members a change that results in `after` would be sent now."""
-    audience = _followers_and_invited(after, by_choice)
+    audience = _to_tell(after, by_choice)
     async with database.read() as connection:
         return await members.count_audience(connection, audience, kind=_kind_of_change(after))
 
@@ -621,6 +744,22 @@ async def add_extra(
     return extra
 
 
+async def add_past(
+    connection: AsyncConnection, series: Series, wall: datetime, *, now: datetime, by: Actor
+) -> Occurrence:
+    """Add a meeting that is over, for the archive: nobody is ever mailed about it. Raises Refused as `add_extra`."""
+    extra = _extra(series, wall, now, past=True)
+    if extra.ends > now:
+        raise Refused(f"{wall:%Y-%m-%d %H:%M} is not over yet")
+    await _require_free(connection, series, extra, now)
+    await store_occurrence(connection, series, extra, now)
+    await service_state.note_change(connection)
+    await audit.record(
+        connection, by, "meeting-added", subject=extra.key, after={"start": home_wall(extra)}, now=now
+    )
+    return extra
+
+
 async def remove_extra(
     database: Database,
     all_series: Mapping[str, Series],
@@ -648,7 +787,9 @@ async def remove_extra(
                 f"members were told about {key}",
                 command=f"`occurrence amend {key} --cancel --tell` cancels it and tells them",
             )
+        await archive_entries.remove(connection, key)
         await occurrences.forget(connection, [key])
+        await record_store.delete_unused_speakers(connection)
         await service_state.note_change(connection)
         await audit.record(connection, by, "meeting-removed", subject=key, now=now)
 
@@ -676,18 +817,16 @@ async def _require_free(
     connection: AsyncConnection, series: Series, extra: Occurrence, now: datetime
 ) -> None:
     """Raise Refused if the series already has a meeting at that instant, even a cancelled one."""
-    existing = {
-        occurrence.key: occurrence
-        for occurrence in await occurrences.all_occurrences(connection, series=series.slug)
-    }
-    if extra.key in existing:
-        raise _taken(f"{extra.key} exists already", existing[extra.key])
+    if existing := await occurrences.occurrence_by_key(connection, extra.key):
+        raise _taken(f"{extra.key} exists already", existing)
+    held_then = await occurrences.occurrence_at(connection, series.slug, extra.starts)
     key_by_rule = f"{series.slug}/{extra.date}"
-    if key_by_rule not in existing and series.gives(extra.date):
-        existing[key_by_rule] = series.occurrence(extra.date, now)
-    for occurrence in existing.values():
-        if occurrence.starts == extra.starts:
-            raise _taken(f"{occurrence.key} is held at that time already", occurrence)
+    if held_then is None and series.gives(extra.date):
+        by_rule = series.occurrence(extra.date, now)
+        is_stored = await occurrences.occurrence_by_key(connection, key_by_rule) is not None
+        held_then = by_rule if by_rule.starts == extra.starts and not is_stored else None
+    if held_then:
+        raise _taken(f"{held_then.key} is held at that time already", held_then)
 
 
 def _taken(message: str, occurrence: Occurrence) -> Refused:
@@ -699,14 +838,14 @@ def _taken(message: str, occurrence: Occurrence) -> Refused:
     )
 
 
-def _extra(series: Series, wall: datetime, now: datetime) -> Occurrence:
+def _extra(series: Series, wall: datetime, now: datetime, *, past: bool = False) -> Occurrence:
     if in_gap(wall, series.zone):
         raise Refused(
             f"{wall:%Y-%m-%d %H:%M}: the clocks of {series.zone} skip that time; choose another",
             option="--at",
         )
     starts = instant(wall, series.zone)
-    if starts <= now:
+    if starts <= now and not past:
         raise Refused(f"{wall:%Y-%m-%d %H:%M} is in the past; choose a later time", option="--at")
     return Occurrence(
         key=f"{series.slug}/{wall:%Y-%m-%dT%H%M}",
@@ -717,6 +856,7 @@ def _extra(series: Series, wall: datetime, now: datetime) -> Occurrence:
         starts=starts,
         ends=starts + series.duration,
         extra=True,
+        added_when_over=past,
         changed_at=now.replace(microsecond=0),
     )
 

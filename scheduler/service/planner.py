@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.audience import lasting_reasons
 from scheduler.domain.clock import Clock
 from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, slugs_by_choice
 from scheduler.domain.policy import (
@@ -44,6 +45,7 @@ from scheduler.service.settings_sync import (
     stored_late_invitations,
     wanted_notices,
 )
+from scheduler.service.withdrawals import SUPERSEDED, want_again, withdraw
 from scheduler.store import members, notices, occurrences, service_state
 from scheduler.store.database import Database
 from scheduler.store.ledger import archive, claims, fan_out, lifecycle
@@ -155,6 +157,7 @@ class Planner:
             if sweep:
                 await service_state.write(connection, service_state.SWEPT, now)
             await self._scheduler.retime(connection, now, moved=members_changed)
+            await lifecycle.withdraw_rest(connection)
             expired = await lifecycle.expire(connection, now)
             superseded = await self._supersede(connection, now)
             await lifecycle.close_finished(connection, now)
@@ -228,7 +231,7 @@ class Planner:
                 await self._withdraw_or_retarget(connection, notice, occurrence)
             mentioned = by_key.get(notice.mentions or "")
             if mentioned and mentioned.cancelled and not notice.unwanted:
-                await _withdraw(connection, notice, reason=CANCELLED)
+                await withdraw(connection, notice, reason=CANCELLED)
             if notice.at and notice.expires > now:
                 await _add_local_dues(connection, notice, dues.get(notice.id, {}), zones)
 
@@ -277,7 +280,7 @@ class Planner:
     ) -> None:
         """Bring an existing notice up to date with what is now wanted of it."""
         if notice.unwanted or notice.closed_at:
-            await self._reopen(connection, notice)
+            await want_again(connection, notice, by_choice=self._by_choice)
         if (notice.starts, notice.expires, notice.policy) != (want.starts, want.expires, want.policy):
             await notices.change(
                 connection, notice.id, starts=want.starts, expires=want.expires, policy=want.policy
@@ -291,19 +294,6 @@ class Planner:
             await notices.set_dues(connection, notice.id, want.dues)
             await lifecycle.follow_dues(connection, notice.id)
 
-    async def _reopen(self, connection: AsyncConnection, notice: Notice) -> None:
-        """Reopen a notice that was unwanted or closed, and fan it out again: members who joined, came back or changed
-        their answer in the meantime were left out."""
-        await notices.change(
-            connection, notice.id, unwanted=None, closed_at=None, archived_at=None, tally=None
-        )
-        if not notice.stopped_at:
-            await lifecycle.requeue(connection, notice.id, by_choice=self._by_choice)
-            # Updates and cancellations are frozen too, but follow their audience.
-            if not notice.frozen or notice.kind in CHANGES:
-                await notices.fan_out_again(connection, notice.id)
-        log.info("notice-wanted-again", notice=notice.id, kind=notice.kind, occurrence=notice.occurrence)
-
     async def _withdraw_or_retarget(
         self, connection: AsyncConnection, notice: Notice, occurrence: Occurrence
     ) -> None:
@@ -311,9 +301,11 @@ class Planner:
         start."""
         reason: WithdrawalReason
         if notice.kind in (Kind.UPDATE, Kind.CANCELLATION):
+            if notice.unwanted == SUPERSEDED:
+                return
             if occurrence.cancelled == (notice.kind is Kind.CANCELLATION):
                 if notice.unwanted in (RESTORED_SINCE, CANCELLED):
-                    await self._reopen(connection, notice)
+                    await want_again(connection, notice, by_choice=self._by_choice)
                 if notice.starts != occurrence.starts:
                     expires = occurrence.starts if notice.kind is Kind.UPDATE else notice.expires
                     await notices.change(connection, notice.id, starts=occurrence.starts, expires=expires)
@@ -330,12 +322,12 @@ class Planner:
             reason = "no materials"
         elif notice.frozen and not occurrence.orphaned:
             if notice.unwanted:
-                await self._reopen(connection, notice)
+                await want_again(connection, notice, by_choice=self._by_choice)
             return
         else:
             reason = "orphaned" if occurrence.orphaned else "policy"
         if notice.unwanted != reason:
-            await _withdraw(connection, notice, reason=reason)
+            await withdraw(connection, notice, reason=reason)
 
     async def _fan_out(self, now: datetime) -> set[tuple[int, str]]:
         """Insert the deliveries whose sending begins within FAN_OUT_AHEAD. Return the notices and zones (of their due
@@ -458,10 +450,19 @@ class Planner:
         `fanned_out` are the notices and zones for which this tick has considered every member already.
         """
         async with self._database.tick() as connection:
-            await lifecycle.follow_members(
-                connection, now, changed_since=changed_since, by_choice=self._by_choice
-            )
             open_notices = await notices.open_notices(connection)
+            await lifecycle.follow_members(
+                connection,
+                now,
+                changed_since=changed_since,
+                by_choice=self._by_choice,
+                reasons_by_notice={
+                    notice.id: reasons
+                    for notice in open_notices
+                    if notice.kind is Kind.NOTICE and notice.member is None
+                    if (reasons := lasting_reasons(notice.audience, by_choice=self._by_choice))
+                },
+            )
             waits = await self._waits(connection, open_notices, now)
             for notice in open_notices:
                 await lifecycle.follow_dues(connection, notice.id)
@@ -529,12 +530,6 @@ class Planner:
                 *self._waits_end[:1],
             ]
         return min((instant for instant in instants if instant), default=None)
-
-
-async def _withdraw(connection: AsyncConnection, notice: Notice, *, reason: WithdrawalReason) -> None:
-    await notices.change(connection, notice.id, unwanted=reason)
-    withdrawn = await lifecycle.withdraw(connection, notice.id, reason=reason)
-    log.info("notice-withdrawn", notice=notice.id, reason=reason, deliveries=withdrawn)
 
 
 async def _insert(

@@ -65,22 +65,35 @@ class Timeline:
         )
 
 
-async def timeline(connection: AsyncConnection, all_series: Sequence[Series], *, now: datetime) -> Timeline:
+async def timeline(
+    connection: AsyncConnection,
+    all_series: Sequence[Series],
+    *,
+    now: datetime,
+    since: datetime | None = None,
+) -> Timeline:
     """Read the stored occurrences of some series; the later ones are derived from the rules on demand.
+
+    With `since`, those that ended before are left out: a community may have met for decades.
 
     A rule that was changed in the settings applies at once, even before a `serve` adopts it.
     """
     adopted = await occurrences.adopted_series(connection)
-    stored = await occurrences.all_occurrences(connection)
+    slugs = [series.slug for series in all_series]
+    stored = (
+        await occurrences.recent_occurrences(connection, slugs, since=since)
+        if since
+        else await occurrences.all_occurrences(connection)
+    )
     changed = any(
         series.slug in adopted and adopted[series.slug].fingerprint != series.fingerprint
         for series in all_series
     )
-    mailed_occurrences = await occurrences.mailed_occurrences(connection) if changed else set[str]()
+    kept_occurrences = await occurrences.kept_occurrences(connection) if changed else set[str]()
     return Timeline(
         [
             _series_timeline(
-                series, adopted.get(series.slug), stored, mailed_occurrences=mailed_occurrences, now=now
+                series, adopted.get(series.slug), stored, kept_occurrences=kept_occurrences, now=now
             )
             for series in all_series
         ]
@@ -126,13 +139,13 @@ def _series_timeline(
     adopted: AdoptedSeries | None,
     stored: Sequence[Occurrence],
     *,
-    mailed_occurrences: set[str],
+    kept_occurrences: set[str],
     now: datetime,
 ) -> _SeriesTimeline:
     own = [occurrence for occurrence in stored if occurrence.series == series.slug]
     after = _derived_after(series, adopted, now)
     if adopted and adopted.fingerprint != series.fingerprint:
-        own, _ = apply_rule(series, own, mailed_occurrences=mailed_occurrences, now=now)
+        own, _ = apply_rule(series, own, kept_occurrences=kept_occurrences, now=now)
     return _SeriesTimeline(series, _with_previous(series, own, after=after), after, _since(series, adopted))
 
 
@@ -285,7 +298,7 @@ async def outlook(database: Database, series: Sequence[Series], *, now: datetime
     """Return the occurrences that are not over and start before `until`, cancelled ones too, at most MOST_COMING, and
     the size of the community. With several series, return at most MOST_COMING_EACH of each, series by series."""
     async with database.read() as connection:
-        line = await timeline(connection, series, now=now)
+        line = await timeline(connection, series, now=now, since=now - _LONGEST_MEETING)
         if len(series) > 1:
             coming = [
                 occurrence
@@ -311,7 +324,8 @@ async def neighbours(
 ) -> tuple[Occurrence | None, Occurrence | None]:
     """Return the meetings of a series that are held next before and after one of its own; None if none is near."""
     async with database.read() as connection:
-        line = await timeline(connection, [series], now=now)
+        since = occurrence.starts - NEIGHBOURHOOD - _LONGEST_MEETING
+        line = await timeline(connection, [series], now=now, since=since)
     before: Occurrence | None = None
     for other in line.since(occurrence.starts - NEIGHBOURHOOD):
         if other.starts - occurrence.starts > NEIGHBOURHOOD:
@@ -329,28 +343,14 @@ async def coming_meetings(
 ) -> list[Occurrence]:
     """Return the occurrences of one series that are not over and start before `until`, cancelled ones too."""
     async with database.read() as connection:
-        return _coming(await timeline(connection, [series], now=now), most, now=now, until=until)
+        line = await timeline(connection, [series], now=now, since=now - _LONGEST_MEETING)
+        return _coming(line, most, now=now, until=until)
 
 
 async def stored_past(database: Database, *, now: datetime, most: int) -> list[Occurrence]:
     """Return the latest stored occurrences that are over, cancelled ones too, the newest first."""
     async with database.read() as connection:
         return await occurrences.over(connection, now, most=most)
-
-
-async def past_meetings(
-    database: Database, series: Sequence[Series], *, now: datetime
-) -> dict[int, list[Occurrence]]:
-    """Return the meetings that were held and are over, by the year of their home date; newest years and meetings
-    first."""
-    slugs = {each_series.slug for each_series in series}
-    async with database.read() as connection:
-        stored = await occurrences.all_occurrences(connection)
-    by_year: dict[int, list[Occurrence]] = {}
-    for occurrence in reversed(stored):
-        if occurrence.ends <= now and not occurrence.cancelled and occurrence.series in slugs:
-            by_year.setdefault(occurrence.home_date.year, []).append(occurrence)
-    return by_year
 
 
 async def next_meeting(database: Database, series: Sequence[Series], *, now: datetime) -> Occurrence | None:
@@ -363,14 +363,14 @@ async def upcoming(
     connection: AsyncConnection, series: Sequence[Series], *, now: datetime
 ) -> Occurrence | None:
     """Return the same as `next_meeting`, within a transaction."""
-    return _next(await timeline(connection, series, now=now), now)
+    return _next(await timeline(connection, series, now=now, since=now - _LONGEST_MEETING), now)
 
 
 async def upcoming_of_each(
     connection: AsyncConnection, series: Sequence[Series], *, now: datetime
 ) -> list[Occurrence | None]:
     """Return the first occurrence of each series that is held and not over."""
-    line = await timeline(connection, series, now=now)
+    line = await timeline(connection, series, now=now, since=now - _LONGEST_MEETING)
     return [_next(line.of(each_series.slug), now) for each_series in series]
 
 
@@ -402,10 +402,8 @@ async def without_room(
     """Return the meetings that begin within a time from now and have no room link, by start."""
     links = {each_series.slug: each_series.link for each_series in series}
     async with database.read() as connection:
-        coming = takewhile(
-            lambda occurrence: occurrence.starts <= now + within,
-            (await timeline(connection, series, now=now)).unfinished(now),
-        )
+        line = await timeline(connection, series, now=now, since=now - _LONGEST_MEETING)
+        coming = takewhile(lambda occurrence: occurrence.starts <= now + within, line.unfinished(now))
         return [
             occurrence
             for occurrence in coming
@@ -459,7 +457,7 @@ async def in_feed(
     """Return the occurrences of `series` in this month's feeds, by start, and when any of them last changed."""
     start, end = calendar.feed_window(now)
     async with database.read() as connection:
-        line = await timeline(connection, series, now=now)
+        line = await timeline(connection, series, now=now, since=start - _LONGEST_MEETING)
     inside = list(takewhile(lambda occurrence: occurrence.starts < end, line.since(start)))
     month = datetime(now.year, now.month, 1, tzinfo=UTC)
     return inside, max([month, *(occurrence.changed_at for occurrence in inside)])

@@ -161,9 +161,9 @@ async def _derive(
 
 
 async def _adopt_changed_rule(connection: AsyncConnection, series: Series, now: datetime) -> None:
-    mailed_occurrences = await occurrences.mailed_occurrences(connection)
+    kept_occurrences = await occurrences.kept_occurrences(connection)
     stored = await occurrences.all_occurrences(connection, series=series.slug)
-    remaining, replaced = apply_rule(series, stored, mailed_occurrences=mailed_occurrences, now=now)
+    remaining, replaced = apply_rule(series, stored, kept_occurrences=kept_occurrences, now=now)
     was_orphaned = {occurrence.key: occurrence.orphaned for occurrence in stored}
     for occurrence in remaining:
         if occurrence.orphaned != was_orphaned[occurrence.key]:
@@ -173,11 +173,11 @@ async def _adopt_changed_rule(connection: AsyncConnection, series: Series, now: 
 
 
 def apply_rule(
-    series: Series, stored: Sequence[Occurrence], *, mailed_occurrences: Set[str], now: datetime
+    series: Series, stored: Sequence[Occurrence], *, kept_occurrences: Set[str], now: datetime
 ) -> tuple[list[Occurrence], list[str]]:
     """Return the stored occurrences of `series` that remain under a changed rule, and the keys of those it replaces.
 
-    The rule replaces coming occurrences that nobody was told of; `mailed_occurrences` are the keys of the others. Those
+    The rule replaces coming occurrences that nobody was told of; `kept_occurrences` are the keys of the others. They
     keep their wall time, and are orphaned if the rule does not give them.
     """
     remaining, replaced = [], []
@@ -186,7 +186,7 @@ def apply_rule(
             occurrence.starts <= now
             or occurrence.revision
             or occurrence.extra
-            or occurrence.key in mailed_occurrences
+            or occurrence.key in kept_occurrences
         ):
             orphaned = occurrence.starts > now and not occurrence.extra and not series.gives(occurrence.date)
             remaining.append(

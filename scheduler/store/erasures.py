@@ -11,16 +11,29 @@ from sqlalchemy import Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.address import address_key
-from scheduler.store import audit, service_state
+from scheduler.domain.policy import Kind
+from scheduler.store import about, audit, service_state
 from scheduler.store.database import MOST_VALUES, Database
 from scheduler.store.members import Member, by_keys
-from scheduler.store.schema import drafts, erasures, members, notices, occurrences, returns, revisions
+from scheduler.store.schema import (
+    drafts,
+    erasures,
+    meeting_records,
+    members,
+    notices,
+    occurrences,
+    returns,
+    revisions,
+    speakers,
+    themes,
+)
 
 
 async def erase(connection: AsyncConnection, member: Member, address_hash: str, now: datetime) -> None:
     """Delete a member and all rows that belong to them; only the keyed hash of the address remains."""
     await service_state.note_change(connection)
     await audit.blank(connection, member.id)
+    await about.blank(connection, member.id)
     for table in _tables_of_member():
         await connection.execute(delete(table).where(table.c.member == member.id))
     await connection.execute(delete(members).where(members.c.id == member.id))
@@ -74,8 +87,8 @@ _TEXTS_OF_MEETING = ("topic", "speakers", "description", "materials")
 
 
 async def texts_for_everybody(connection: AsyncConnection) -> AsyncIterator[tuple[str, str]]:
-    """Yield the texts by convenors that may name anybody, in occurrences, notices and drafts: where each is, and the
-    text."""
+    """Yield the texts by convenors that may name anybody, in occurrences, their records, notices, drafts and the page
+    about the community: where each is, and the text."""
     texts = [occurrences.c[name] for name in _TEXTS_OF_MEETING]
     for row in await connection.execute(select(occurrences.c.key, *texts).order_by(occurrences.c.key)):
         yield f"the topic, speakers, description or materials of {row.key}", "\n".join(row[1:])
@@ -83,11 +96,19 @@ async def texts_for_everybody(connection: AsyncConnection) -> AsyncIterator[tupl
     for key, state in await connection.execute(states):
         values = (state.get(name, "") for name in _TEXTS_OF_MEETING)
         yield f"earlier versions of {key}", "\n".join(map(str, values))
+    for row in await connection.execute(select(meeting_records).order_by(meeting_records.c.occurrence)):
+        yield f"the summary or insights of {row.occurrence}", f"{row.summary}\n{row.insights}"
+    for row in await connection.execute(select(themes).order_by(themes.c.slug)):
+        yield f"the theme {row.slug}", f"{row.name}\n{row.words}"
+    for row in await connection.execute(select(speakers).order_by(speakers.c.slug)):
+        yield f"the speaker {row.slug}", f"{row.name}\n{row.role}\n{row.organisation}\n{row.link}"
     with_text = select(notices.c.id, notices.c.subject, notices.c.body).where(
         notices.c.member.is_(None), (notices.c.subject != "") | (notices.c.body != "")
     )
     for number, subject, body in await connection.execute(with_text.order_by(notices.c.id)):
         yield f"notice {number}", f"{subject}\n{body}"
+    for version in await about.every(connection):
+        yield f"version {version.id} of the page about the community (`about show`)", version.body
     unsent = select(drafts.c.id, drafts.c.subject, drafts.c.body).where(drafts.c.notice.is_(None))
     for number, subject, body in await connection.execute(unsent.order_by(drafts.c.id)):
         yield f"draft {number}", f"{subject}\n{body}"
@@ -96,7 +117,10 @@ async def texts_for_everybody(connection: AsyncConnection) -> AsyncIterator[tupl
 async def addresses_of(connection: AsyncConnection, member: Member) -> list[str]:
     """Return a member's address, its key, and the addresses of their service mails that belong to no other member."""
     own = {member.address, member.address_key}
-    query = select(notices.c.address).where(notices.c.member == member.id, notices.c.address.is_not(None))
+    # A message to the convenors goes to an address that they share.
+    query = select(notices.c.address).where(
+        notices.c.member == member.id, notices.c.address.is_not(None), notices.c.kind != Kind.CONTACT
+    )
     mailed = set((await connection.scalars(query.distinct())).all())
     of_members = await by_keys(connection, [address_key(address) for address in mailed])
     return [

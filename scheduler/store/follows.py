@@ -53,6 +53,18 @@ def began_to_follow_after(member: ColumnElement[int], series: str, moment: datet
     return chose(member, series, follows.c.follows, follows.c.since > moment)
 
 
+def stopped_following_since(
+    member: ColumnElement[int], moment: ColumnElement[datetime], series: Collection[str] | None = None
+) -> ColumnElement[bool]:
+    """Return the condition that a member has stopped following one of these series, or any, since `moment`."""
+    return exists().where(
+        follows.c.member == member,
+        ~follows.c.follows,
+        follows.c.since >= moment,
+        *([follows.c.series.in_(series)] if series is not None else []),
+    )
+
+
 async def choices_of(connection: AsyncConnection, number: int) -> dict[str, bool]:
     """Return a member's explicit choices by series."""
     return (await choices_of_each(connection, [number])).get(number, {})

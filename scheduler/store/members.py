@@ -32,9 +32,10 @@ from scheduler.domain.occurrence import OccurrenceKey
 from scheduler.domain.policy import Kind
 from scheduler.domain.text import folded
 from scheduler.domain.zone import is_known_zone, names_of_country_zones
-from scheduler.store import service_state
+from scheduler.store import profiles, service_state
 from scheduler.store.database import MOST_VALUES, insert_into
 from scheduler.store.follows import is_follower
+from scheduler.store.profiles import ProfileKind
 from scheduler.store.schema import answers, deliveries, follows, members, mutes, notices, past_deliveries
 
 Mute = tuple[str, str]
@@ -330,7 +331,10 @@ async def change(connection: AsyncConnection, number: int, **values: Any) -> Non
 
 
 async def change_each(connection: AsyncConnection, changes: Mapping[int, Mapping[str, Any]]) -> None:
-    """Set columns of several members, by their numbers."""
+    """Set columns of several members, by their numbers.
+
+    Whoever leaves is no longer shown on the page of people, nor is whoever is no longer a convenor among the convenors.
+    """
     change_mark = await service_state.note_change(connection)
     for number, values in changes.items():
         if "name" in values:
@@ -340,6 +344,10 @@ async def change_each(connection: AsyncConnection, changes: Mapping[int, Mapping
         await connection.execute(
             update(members).where(members.c.id == number).values(**values, changed=change_mark)
         )
+        if values.get("status") == "left":
+            await profiles.remove(connection, number, *ProfileKind)
+        elif values.get("role", "convenor") != "convenor":
+            await profiles.remove(connection, number, ProfileKind.CONVENOR)
 
 
 async def end_pauses(connection: AsyncConnection, now: datetime) -> int:
@@ -509,6 +517,9 @@ def _in_terms(kind: str, values: Collection[str], audience: Audience) -> list[Co
                 members.c.zone.in_(sorted(zones)),
                 *([members.c.country.like("GB-%")] if "GB" in values else []),
             ]
+        case "invited-to":
+            revisions = [value.rpartition("@") for value in values]
+            return [was_invited(members.c.id, key, revision=int(number)) for key, _, number in revisions]
         case "other-zone":
             return [members.c.zone.not_in(values)]
         case "zone":
@@ -532,9 +543,13 @@ def _in_terms(kind: str, values: Collection[str], audience: Audience) -> list[Co
 
 
 def was_invited(
-    member: ColumnElement[int], occurrence: ColumnElement[str | None] | str
+    member: ColumnElement[int],
+    occurrence: ColumnElement[str | None] | str,
+    *,
+    revision: int | None = None,
 ) -> ColumnElement[bool]:
-    """Return the condition that a member was sent the invitation to an occurrence, or may have been.
+    """Return the condition that a member was sent the invitation to an occurrence, or may have been; with `revision`,
+    only of that revision.
 
     A past meeting may be moved into the future: its invitations may be in the archive.
     """
@@ -548,6 +563,7 @@ def was_invited(
                 invitation.c.kind == Kind.INVITATION,
                 invitation.c.occurrence == occurrence,
                 or_(invited.c.state == "sent", invited.c.uncertain),
+                *([invited.c.revision == revision] if revision is not None else []),
             )
             .correlate_except(invited, invitation)
             for invited in (deliveries.alias("invited"), past_deliveries.alias("invited_once"))

@@ -1,7 +1,7 @@
 """Series and policies as adopted from the settings, and occurrences with all their revisions."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.occurrence import Occurrence, Series, following, instant
 from scheduler.domain.policy import Policy
 from scheduler.store import schema
-from scheduler.store.schema import answers, deliveries, notices, occurrences, revisions
+from scheduler.store.database import MOST_VALUES
+from scheduler.store.schema import answers, deliveries, meeting_records, notices, occurrences, revisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ def _read(row: Row[Any]) -> Occurrence:
         changed_at=row.changed_at,
         cancelled=row.cancelled,
         extra=row.extra,
+        added_when_over=row.added_when_over,
         orphaned=row.orphaned,
         topic=row.topic,
         speakers=row.speakers,
@@ -133,6 +135,7 @@ def _values(occurrence: Occurrence) -> dict[str, Any]:
             "changed_at",
             "cancelled",
             "extra",
+            "added_when_over",
             "orphaned",
             "topic",
             "speakers",
@@ -177,6 +180,32 @@ async def all_occurrences(
     return [_read(row) for row in await connection.execute(query)]
 
 
+async def recent_occurrences(
+    connection: AsyncConnection, series: Collection[str], *, since: datetime
+) -> list[Occurrence]:
+    """Return the stored occurrences of some series that end after `since`, by start, and of each series the last ones
+    of the rule before that: later ones are compared with them."""
+    found = [row for row in await all_occurrences(connection, since=since) if row.series in series]
+    for slug in series:
+        query = (
+            select(occurrences)
+            .where(
+                occurrences.c.series == slug,
+                occurrences.c.ends <= since,
+                ~occurrences.c.extra,
+                ~(occurrences.c.orphaned & occurrences.c.cancelled),
+            )
+            .order_by(occurrences.c.starts.desc())
+            .limit(_COMPARED)
+        )
+        found += [_read(row) for row in await connection.execute(query)]
+    return sorted(found, key=lambda occurrence: (occurrence.starts, occurrence.key))
+
+
+_COMPARED = 5
+"""A meeting is compared with the one before it by date. If meetings were moved, that need not be the last one."""
+
+
 async def over(connection: AsyncConnection, now: datetime, *, most: int) -> list[Occurrence]:
     """Return the latest occurrences that are over, the newest first."""
     query = select(occurrences).where(occurrences.c.ends <= now)
@@ -186,6 +215,22 @@ async def over(connection: AsyncConnection, now: datetime, *, most: int) -> list
 
 async def occurrence_by_key(connection: AsyncConnection, key: str) -> Occurrence | None:
     row = (await connection.execute(select(occurrences).where(occurrences.c.key == key))).first()
+    return _read(row) if row else None
+
+
+async def occurrences_by_key(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, Occurrence]:
+    """Return the stored occurrences with some keys, by key."""
+    found = {}
+    for start in range(0, len(keys), MOST_VALUES):
+        query = select(occurrences).where(occurrences.c.key.in_(keys[start : start + MOST_VALUES]))
+        found.update({row.key: _read(row) for row in await connection.execute(query)})
+    return found
+
+
+async def occurrence_at(connection: AsyncConnection, series: str, starts: datetime) -> Occurrence | None:
+    """Return a stored occurrence of a series that starts at an instant."""
+    query = select(occurrences).where(occurrences.c.series == series, occurrences.c.starts == starts)
+    row = (await connection.execute(query.limit(1))).first()
     return _read(row) if row else None
 
 
@@ -263,8 +308,9 @@ async def forget(connection: AsyncConnection, keys: Collection[str]) -> None:
     await connection.execute(delete(occurrences).where(occurrences.c.key.in_(keys)))
 
 
-async def mailed_occurrences(connection: AsyncConnection) -> set[str]:
-    """Return the keys of the occurrences about which at least one mail was tried."""
+async def kept_occurrences(connection: AsyncConnection) -> set[str]:
+    """Return the keys of the occurrences that a changed rule does not replace: those about which at least one mail was
+    tried, or anything is recorded."""
     key = func.coalesce(notices.c.occurrence, notices.c.mentions)
     query = (
         select(key.label("key"))
@@ -274,7 +320,7 @@ async def mailed_occurrences(connection: AsyncConnection) -> set[str]:
             .where(deliveries.c.notice == notices.c.id, deliveries.c.attempts > 0)
             .exists(),
         )
-        .distinct()
+        .union(select(meeting_records.c.occurrence))
     )
     return {row.key for row in await connection.execute(query)}
 

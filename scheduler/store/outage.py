@@ -1,6 +1,8 @@
 """Database outages: what is wrong and what to do about it, in one line, and which work of this process fails now."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
@@ -9,6 +11,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from scheduler.domain.errors import Problem
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
+
+AGAIN_SECONDS = 1
+"""The number of seconds after which work is tried again that has to wait for the database."""
 
 # A part of the driver's message, in lower case; what is wrong; what to do.
 _KNOWN = (
@@ -37,8 +44,14 @@ class Outage:
         return f"{self.words}: {self.advice}"
 
 
+class DatabaseUnavailable(Problem):
+    """The database could not be opened, because it is locked, full or gone."""
+
+
 def is_outage(error: Exception) -> bool:
     """Return whether `error` means that the database is locked, full or gone, and not that it was used wrongly."""
+    if isinstance(error, DatabaseUnavailable):
+        return True
     if isinstance(error, DBAPIError):
         return not isinstance(error, (DataError, IntegrityError, NotSupportedError, ProgrammingError))
     return isinstance(error, (OSError, PoolTimeoutError))
@@ -75,6 +88,28 @@ class Outages:
         if self._current.get(work) != outage:
             self._current[work] = outage
             log.error(f"{work}-failed", error=type(error).__name__, problem=str(outage), **about)
+
+    async def outlast(
+        self,
+        work: str,
+        do: Callable[[], Awaitable[T]],
+        *,
+        sleep: Callable[[float], Awaitable[object]],
+        waiting: Callable[[], object] = lambda: None,
+    ) -> T:
+        """Return the result of `do`, which is tried again, after calling `waiting`, as long as the database is away."""
+        while True:
+            try:
+                result = await do()
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                self.begin(work, error)
+                waiting()
+                await sleep(AGAIN_SECONDS)
+            else:
+                self.end(work)
+                return result
 
     def end(self, work: str) -> None:
         """Note that `work` succeeded."""

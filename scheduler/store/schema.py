@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Dialect,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -29,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.operators import OperatorType
 
+from scheduler.domain.meeting_record import MaterialKind
 from scheduler.domain.occurrence import ANSWERS
 from scheduler.domain.policy import MEETING, PERSONAL, PLANNED, TO_CONVENORS
 
@@ -158,12 +160,21 @@ occurrences = Table(
     Column("ends", Instant, nullable=False),
     Column("cancelled", Boolean, nullable=False, server_default=false()),
     Column("extra", Boolean, nullable=False, server_default=false()),
+    Column(
+        "added_when_over",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="an extra that was added for the archive: nobody is mailed about it",
+    ),
     Column("orphaned", Boolean, nullable=False, server_default=false()),
     Column("topic", Text, nullable=False, server_default=""),
-    Column("speakers", Text, nullable=False, server_default=""),
+    Column(
+        "speakers", Text, nullable=False, server_default="", comment="those of meeting_speakers, in one line"
+    ),
     Column("description", Text, nullable=False, server_default=""),
     Column("link", Text, nullable=False, server_default=""),
-    Column("materials", Text, nullable=False, server_default=""),
+    Column("materials", Text, nullable=False, server_default="", comment="meeting_materials, one a line"),
     Column("revision", Integer, nullable=False, server_default="0"),
     Column("sequence", Integer, nullable=False, server_default="0"),
     Column("reinstated", Integer, nullable=False, server_default="0"),
@@ -171,6 +182,8 @@ occurrences = Table(
     CheckConstraint("ends > starts", name="ends_after_start"),
     CheckConstraint("sequence <= revision", name="sequence_within_revision"),
     Index(None, "series", "starts"),
+    Index(None, "series", "date"),
+    Index(None, "ends"),
 )
 
 revisions = Table(
@@ -181,6 +194,126 @@ revisions = Table(
     Column("starts", Instant, nullable=False),
     Column("cancelled", Boolean, nullable=False),
     Column("state", JSON, nullable=False, comment="the whole occurrence at this revision"),
+)
+
+speakers = Table(
+    "speakers",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("slug", String(40), nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column(
+        "name_key", Text, nullable=False, unique=True, comment="the name without case, accents and spaces"
+    ),
+    Column("role", Text, nullable=False, server_default=""),
+    Column("organisation", Text, nullable=False, server_default=""),
+    Column("link", Text, nullable=False, server_default=""),
+    sqlite_autoincrement=True,
+    comment="People who led or spoke at meetings; deleted with the last meeting that names them",
+)
+
+meeting_speakers = Table(
+    "meeting_speakers",
+    metadata,
+    Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), primary_key=True),
+    Column("speaker", ForeignKey("speakers.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, nullable=False),
+    Index(None, "speaker"),
+    sqlite_with_rowid=False,
+)
+
+meeting_materials = Table(
+    "meeting_materials",
+    metadata,
+    Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("kind", String(10), nullable=False),
+    Column("title", Text, nullable=False, server_default=""),
+    Column("link", Text, nullable=False, server_default=""),
+    _one_of("kind", *(kind.value for kind in MaterialKind)),
+    CheckConstraint("title <> '' OR link <> ''", name="has_title_or_link"),
+    sqlite_with_rowid=False,
+)
+
+themes = Table(
+    "themes",
+    metadata,
+    Column("slug", String(40), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column(
+        "name_key", Text, nullable=False, unique=True, comment="the name without case, accents and spaces"
+    ),
+    Column("words", Text, nullable=False, server_default="", comment="a paragraph about it, in Markdown"),
+)
+
+meeting_themes = Table(
+    "meeting_themes",
+    metadata,
+    Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), primary_key=True),
+    Column("theme", ForeignKey("themes.slug", ondelete="CASCADE", onupdate="CASCADE"), primary_key=True),
+    Index(None, "theme"),
+    sqlite_with_rowid=False,
+)
+
+meeting_records = Table(
+    "meeting_records",
+    metadata,
+    Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), primary_key=True),
+    Column("summary", Text, nullable=False, server_default="", comment="Markdown"),
+    Column("insights", Text, nullable=False, server_default="", comment="Markdown"),
+    Column(
+        "month_only",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="the day is not known: pages name the month",
+    ),
+    Column("revision", Integer, nullable=False, server_default="0"),
+    comment="What is recorded about a meeting, beside its details in calendars",
+)
+
+archive_entries = Table(
+    "archive_entries",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=True),
+    Column("occurrence", ForeignKey("occurrences.key", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("series", String(40), nullable=False),
+    Column("starts", Instant, nullable=False),
+    Column("ends", Instant, nullable=False),
+    Column("year", Integer, nullable=False, comment="of the home date"),
+    Column("month_only", Boolean, nullable=False, server_default=false()),
+    Column("changed_at", Instant, nullable=False),
+    Column("excerpt", Text, nullable=False, comment="summary and insights as plain text"),
+    # The texts to search: words without case and accents, separated by spaces. Triggers copy them into the table
+    # archive_search on SQLite; on PostgreSQL the generated column `vector` holds them.
+    Column("topic", Text, nullable=False),
+    Column("names", Text, nullable=False, comment="of speakers and themes"),
+    Column("titles", Text, nullable=False, comment="of materials"),
+    Column("words", Text, nullable=False, comment="of summary, insights and description"),
+    # The years are read from these two indexes alone.
+    Index(None, "year", "starts", "ends"),
+    Index(None, "series", "year", "starts", "ends"),
+    Index(None, "starts"),
+    sqlite_autoincrement=True,
+    comment="The meetings in the archive: those that are not cancelled and have anything recorded",
+)
+
+archive_words = Table(
+    "archive_words",
+    metadata,
+    Column("word", String(60), primary_key=True),
+    Column("entries", Integer, nullable=False, comment="how many entries have it"),
+    sqlite_with_rowid=False,
+    comment="The words of the archive, to find those that somebody mistyped",
+)
+
+archive_misspellings = Table(
+    "archive_misspellings",
+    metadata,
+    Column("form", String(60), primary_key=True, comment="the word, or the word without one letter"),
+    Column("word", ForeignKey("archive_words.word", ondelete="CASCADE"), primary_key=True),
+    Index(None, "word"),
+    sqlite_with_rowid=False,
 )
 
 members = Table(
@@ -382,7 +515,7 @@ asks = Table(
     Column("what", String(10), nullable=False),
     Column("said", JSON, nullable=False, comment="all fields in order, as they were typed"),
     Column("asked_at", Instant, nullable=False),
-    _one_of("what", "join", "link"),
+    _one_of("what", "join", "link", "contact"),
     sqlite_autoincrement=True,
     comment="Submitted forms that were answered but not processed yet",
 )
@@ -752,4 +885,74 @@ uploads = Table(
     Index(None, "author"),
     sqlite_autoincrement=True,
     comment="Tables that convenors want to import, until they have seen what that would do",
+)
+
+about_versions = Table(
+    "about_versions",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("body", Text, nullable=False, comment="Markdown"),
+    Column("author", ForeignKey("members.id", ondelete="SET NULL"), comment="the member, if known"),
+    Column("author_name", Text, nullable=False),
+    Column("saved_at", Instant, nullable=False),
+    Index(None, "author"),
+    sqlite_autoincrement=True,
+    comment="The page about the community, as it was each time it was saved; the newest is shown",
+)
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", State(10), nullable=False, comment="convenor, or wall for any other member"),
+    Column("state", State(10), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False, comment="what they do, in their own words"),
+    Column("organisation", Text, nullable=False, server_default=""),
+    Column("country", String(6)),
+    Column("photo", String(32), unique=True, comment="the name of their photo in its address; null for none"),
+    Column("photo_format", String(5), comment="the better format of their photo; the other is JPEG"),
+    Column("revision", Integer, nullable=False, server_default="0"),
+    Column("changed_at", Instant, nullable=False),
+    Column("released_at", Instant),
+    Column("refusal", Text, nullable=False, server_default="", comment="what a convenor said to the member"),
+    UniqueConstraint("member", "kind"),
+    _one_of("kind", "convenor", "wall"),
+    _one_of("state", "draft", "waiting", "released", "refused"),
+    CheckConstraint("(state = 'released') = (released_at IS NOT NULL)", name="released_has_instant"),
+    CheckConstraint("state = 'refused' OR refusal = ''", name="only_refused_has_words"),
+    CheckConstraint("(photo IS NULL) = (photo_format IS NULL)", name="photo_has_format"),
+    Index(None, "kind", "state", "released_at"),
+    Index(None, "state", "changed_at"),
+    sqlite_autoincrement=True,
+    comment="What members and convenors want to show of themselves on the page of people",
+)
+
+photos = Table(
+    "photos",
+    metadata,
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", State(10), primary_key=True),
+    Column("size", Integer, primary_key=True, comment="pixels on each side"),
+    Column("format", String(5), primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+    ForeignKeyConstraint(
+        ["member", "kind"], ["profiles.member", "profiles.kind"], name="fk_photos_profile", ondelete="CASCADE"
+    ),
+    comment="The photos of profiles, as they are served; what was sent to us is not kept",
+)
+
+contact_messages = Table(
+    "contact_messages",
+    metadata,
+    Column("notice", ForeignKey("notices.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("address_key", Text, nullable=False),
+    Column("words", Text, nullable=False),
+    Column("came_at", Instant, nullable=False),
+    Index(None, "address_key"),
+    Index(None, "came_at"),
+    comment="Messages to the convenors from the contact form, until they have certainly been mailed",
 )

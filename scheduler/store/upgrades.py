@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.store.database import Database, DatabaseProblem
+from scheduler.store.outage import DatabaseUnavailable
 
 
 def _config() -> Config:
@@ -83,7 +84,8 @@ async def open_database(
 
     An empty database gets its tables. An older one is upgraded if `upgrade` is true, in one transaction, after
     `before_upgrade` has run (which may read the database, but not write to it: nobody can meanwhile on SQLite). Raises
-    DatabaseProblem for an older one otherwise, for a newer one, and for one that cannot be opened.
+    DatabaseProblem for an older one otherwise and for a newer one, and DatabaseUnavailable for one that cannot be
+    opened.
     """
     if database.path:
         try:
@@ -94,7 +96,7 @@ async def open_database(
             sqlite3.connect(database.path).close()
         except (OSError, sqlite3.Error) as error:
             cause = error.strerror if isinstance(error, OSError) else error
-            raise DatabaseProblem(f"the database {database.path} cannot be opened: {cause}") from None
+            raise DatabaseUnavailable(f"the database {database.path} cannot be opened: {cause}") from None
     try:
         async with database.read() as connection:
             current, head, is_known = await connection.run_sync(_state)
@@ -124,4 +126,4 @@ async def open_database(
         return True
     except (DBAPIError, OSError) as error:
         cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise DatabaseProblem(f"the database {database.shown} cannot be opened: {cause}") from None
+        raise DatabaseUnavailable(f"the database {database.shown} cannot be opened: {cause}") from None

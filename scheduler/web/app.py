@@ -21,7 +21,9 @@ from scheduler.domain.policy import Policy
 from scheduler.domain.token import Keys
 from scheduler.domain.visitor import NO_NETWORKS, Networks
 from scheduler.service.form_limits import DEFAULT_LIMITS, FormLimits
+from scheduler.service.photo_decoder import PhotoDecoder
 from scheduler.service.retention import Retention
+from scheduler.service.where_we_are import FRESH as COUNTRIES_FRESH
 from scheduler.store.database import OUTAGES, Database
 from scheduler.store.outage import is_outage, outage_of
 from scheduler.web.brand import Logo
@@ -44,6 +46,7 @@ from scheduler.web.security import (
     TrimmedLinks,
     add_security_headers,
 )
+from scheduler.web.sharing import CardPictures
 from scheduler.web.site import PRIVATE, Site, read_templates, render_page, site_of
 
 log = structlog.get_logger()
@@ -121,6 +124,7 @@ def create_app(
         rate=rate,
         feed_cache=FeedCache(database, series, community, keys=keys, clock=clock, started=clock.now()),
         rate_limiter=RateLimiter(database, clock, keys, limits=form_limits, trusted=trusted_proxies),
+        photo_decoder=PhotoDecoder(),
         shows_outbox=shows_outbox,
         message_writer=message_writer,
         sender_faults=sender_faults,
@@ -147,6 +151,8 @@ def create_app(
     app.state.figures = Kept(FIGURES_FRESH)
     app.state.duplicates = Kept(DUPLICATES_FRESH)
     app.state.numbers = Kept(NUMBERS_FRESH)
+    app.state.countries = Kept(COUNTRIES_FRESH)
+    app.state.card_pictures = CardPictures()
     app.state.places = {each.slug: Kept(PLACES_FRESH) for each in series}
     return app
 

@@ -52,8 +52,12 @@ def stylesheet_url(palette: Palette) -> str:
     return "" if palette == DEFAULT_PALETTE else f"/theme.css?accent={palette.light.accent[1:]}"
 
 
-def stylesheet(palette: Palette) -> str:
-    """Return the stylesheet that replaces the colours of style.css."""
+def stylesheet(palette: Palette, scheme: str = "") -> str:
+    """Return the stylesheet that replaces the colours of style.css. `scheme` is "light" or "dark" for one that does not
+    depend on what the visitor prefers."""
+    if scheme:
+        shades = palette.dark if scheme == "dark" else palette.light
+        return f"@media screen {{ :root.{scheme} {{ {_declarations(shades)} }} }}\n"
     return (
         f"@media screen {{ :root {{ {_declarations(palette.light)} }} }}\n"
         f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {_declarations(palette.dark)} }} }}\n"

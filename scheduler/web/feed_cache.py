@@ -129,7 +129,7 @@ async def send_response(
 
 
 class CachedResponse:
-    """A calendar in each form in which it may be sent, made once and sent many times.
+    """A calendar, or a feed of the archive, in each form in which it may be sent, made once and sent many times.
 
     `route` is the pattern of the route, for the log. `headers` are added to those of every response.
     """
@@ -143,6 +143,7 @@ class CachedResponse:
         filename: str,
         headers: Mapping[str, str],
         https: bool,
+        media_type: str = "text/calendar",
     ) -> None:
         self.route = route
         self.validators = validators
@@ -155,7 +156,7 @@ class CachedResponse:
             self._responses[304, coding] = _response_bytes(304, common, b"", https=https)
             complete = {
                 **common,
-                "Content-Type": "text/calendar; charset=utf-8",
+                "Content-Type": f"{media_type}; charset=utf-8",
                 "Content-Disposition": f'inline; filename="{filename}"',
                 "Content-Length": str(len(body)),
             }
@@ -209,7 +210,8 @@ class FeedCache:
         started: datetime,
     ) -> None:
         self._database, self._series, self._community = database, series, community
-        self._keys, self._clock, self._started = keys, clock, started
+        self._keys, self._clock = keys, clock
+        self.started = started
         self._state: tuple[int, datetime] | None = None
         self._minute: datetime | None = None
         self._refreshed = float("-inf")
@@ -218,6 +220,7 @@ class FeedCache:
         self.is_watched = False
         self._making = asyncio.Lock()
         self._calendars: dict[bytes, CachedResponse] = {}
+        self._archive_feeds: dict[str, tuple[int, bytes, CachedResponse]] = {}
         self._private_feeds: dict[timedelta | None, PrivateFeed] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._counts = Counter[tuple[str, int]]()
@@ -309,6 +312,33 @@ class FeedCache:
         except LookupError:
             return None
 
+    async def archive_feed(
+        self, path: str, media_type: str, make: Callable[[], Awaitable[bytes]]
+    ) -> CachedResponse:
+        """Return the feed of the archive at `path`, whose content `make` returns.
+
+        A meeting comes into it when it is over, without a change of the data: so it is made anew in each minute in
+        which somebody asks for it. It has changed if the content has.
+        """
+        async with self._making:
+            await self.ensure_fresh()
+            version, content, response = self._archive_feeds.get(path, (-1, b"", None))
+            if response is None or version != self.version:
+                version, made = self.version, await make()
+                if response is None or made != content:
+                    now = self._clock.now()
+                    response = CachedResponse(
+                        made,
+                        Validators.of(made, now),
+                        route=path,
+                        filename=path.removeprefix("/"),
+                        headers=PUBLIC_FEED,
+                        https=self._community.base_url.startswith("https:"),
+                        media_type=media_type,
+                    )
+                self._archive_feeds[path] = (version, made, response)
+            return response
+
     async def subscription(self, token: str) -> Subscription:
         """Return the subscription of the private feed with that token."""
         await self.ensure_fresh()
@@ -338,7 +368,7 @@ class FeedCache:
 
     def validators(self, calendar_file: CalendarFile) -> Validators:
         """Return the validators of a calendar. It may also have changed at the start, when the settings are read."""
-        return Validators.of(calendar_file.content, max(calendar_file.changed_at, self._started))
+        return Validators.of(calendar_file.content, max(calendar_file.changed_at, self.started))
 
     def _feed(self, only: str | None) -> Callable[[], Awaitable[CalendarFile]]:
         async def make() -> CalendarFile:

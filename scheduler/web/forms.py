@@ -12,15 +12,21 @@ from scheduler.domain.locale import LANGUAGES, language_name
 from scheduler.domain.zone import city, zone_tab_zones
 
 LARGEST_FORM = 64 * 1024
-LARGEST_UPLOAD = 5 * 1024 * 1024
-UPLOAD_PATHS = frozenset({"/convenor/members/import"})
+LARGEST_UPLOAD = 5 * 1024 * 1024 + LARGEST_FORM
+"""A file of 5 MB, and the other fields of its form."""
+
+UPLOAD_PATHS = frozenset({"/convenor/archive/import", "/convenor/members/import", "/convenor/profile"})
 """The paths to which a convenor may send a file."""
 
-LARGEST_WORDS = 2 * 1024 * 1024
-WORDS_PATHS = ("/convenor/notices/", "/convenor/drafts/")
-"""How the paths begin to which the text of a notice is sent. A text that is too long is shown again, not lost."""
+MEMBER_UPLOADS = "/wall/"
+"""How the paths begin to which a member may send a photo."""
 
-_MAX_FIELDS = 100
+LARGEST_WORDS = 2 * 1024 * 1024
+WORDS_PATHS = ("/convenor/notices/", "/convenor/drafts/", "/convenor/meetings/", "/convenor/themes/")
+"""How the paths begin to which the text of a notice, or the summary of a meeting, is sent. A text that is too long is
+shown again, not lost."""
+
+_MAX_FIELDS = 400
 _LONGEST_NUMBER = 18
 
 
@@ -50,7 +56,7 @@ def _texts(form: FormData) -> dict[str, list[str]]:
 
 def largest_body(path: str) -> int:
     """Return how many bytes a form at a path may have."""
-    if path in UPLOAD_PATHS:
+    if path in UPLOAD_PATHS or path.startswith(MEMBER_UPLOADS):
         return LARGEST_UPLOAD
     return LARGEST_WORDS if path.startswith(WORDS_PATHS) else LARGEST_FORM
 
@@ -65,7 +71,7 @@ async def fields_and_file(
 ) -> tuple[dict[str, list[str]], tuple[str, bytes] | None]:
     """Return the text fields of a form, and the name and the content of its file of that name if there is one."""
     try:
-        form = await request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=LARGEST_UPLOAD)
+        form = await request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=LARGEST_FORM)
     except HTTPException as error:
         if error.status_code != 400:
             raise
@@ -99,6 +105,22 @@ def number_of(text: str) -> int | None:
     """Return the number that a visitor's text is; None if it is not one that a database can store."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER else None
 
+
+def asked_number(request: Request, name: str) -> int | None:
+    """Return the number that the address asks for by a name, such as `?page=2`; None if it does not.
+
+    Raises HTTPException 404 for anything else.
+    """
+    asked = request.query_params.get(name)
+    if asked is None:
+        return None
+    number = number_of(asked)
+    if number is None or not 1 <= number <= _LARGEST_ASKED:
+        raise HTTPException(404)
+    return number
+
+
+_LARGEST_ASKED = 100_000
 
 _ADVICE = {
     "name": "change the name",

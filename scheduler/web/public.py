@@ -1,8 +1,9 @@
-"""The public pages: the front page, the page of each meeting, the archive, the card for other sites, and privacy."""
+"""The public pages: the front page, the page of each meeting, the card for other sites, and privacy."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from html import escape
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, TemplateError
@@ -10,26 +11,32 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from scheduler.domain.card import elsewhere
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import LocalTime, format_rule, local_time
 from scheduler.domain.occurrence import Occurrence, Series, Status
+from scheduler.domain.palette import DEFAULT_ACCENT, palette_of, require_accent
 from scheduler.domain.zone import city, require_zone
-from scheduler.service.retention import RETURNS_KEPT
+from scheduler.service.archive import series_archive
+from scheduler.service.retention import CONTACT_KEPT, PROFILES_KEPT, RETURNS_KEPT
 from scheduler.service.schedule import (
     coming_meetings,
     neighbours,
     next_meeting,
     outlook,
-    past_meetings,
     read_meeting,
     unmoved,
 )
+from scheduler.web.archive import past_meeting
 from scheduler.web.brand import stylesheet
+from scheduler.web.countries import countries_view
 from scheduler.web.feeds import webcal_url
-from scheduler.web.forms import zones
+from scheduler.web.forms import asked_number, zones
 from scheduler.web.outbox import is_shown
+from scheduler.web.pictures import SAFE_SVG
 from scheduler.web.security import PAGE_POLICY
+from scheduler.web.sharing import community_sharing, meeting_sharing
 from scheduler.web.site import Site, render_page, site_of
 
 LISTED_AHEAD = timedelta(days=365)
@@ -41,8 +48,6 @@ FEWEST_MEMBERS_SHOWN = 10
 """In a smaller community, the number of members could tell who they are."""
 _LONGEST_ZONE = 60
 _UNCHANGING = {"Cache-Control": "public, max-age=31536000, immutable"}
-_SAFE_PICTURE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
-"""An SVG file may contain scripts and load other files; these rules prevent both if it is opened by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +55,7 @@ class MeetingView:
     """A meeting as the templates show it.
 
     `home` is its time in its own zone, `local` its time in the visitor's zone if that is another one, and `was` the
-    time in its own zone from which it was moved.
+    time in its own zone from which it was moved. `elsewhere` is the hour in other places, for one that is to come.
     """
 
     title: str
@@ -65,6 +70,7 @@ class MeetingView:
     home: LocalTime
     local: LocalTime | None
     was: LocalTime | None
+    elsewhere: Sequence[str]
     cancelled: bool
     begun: bool
     over: bool
@@ -110,7 +116,7 @@ async def home(request: Request) -> Response:
         "home.html",
         chosen=chosen,
         zones=zones(),
-        next=_meeting_view(site, schedule.next, chosen, now) if schedule.next else None,
+        next=_meeting_view(site, schedule.next, chosen, now, in_full=True) if schedule.next else None,
         coming=[] if several else [_meeting_view(site, one, chosen, now) for one in schedule.coming],
         all_series=[
             _series_view(
@@ -125,30 +131,70 @@ async def home(request: Request) -> Response:
         ],
         members=f"{schedule.members:,}" if schedule.members >= FEWEST_MEMBERS_SHOWN else "",
         countries=schedule.countries,
+        where=await countries_view(request),
         feed_url=site.community.feed_url,
         subscribe_url=webcal_url(site.community.feed_url),
         shows_outbox=is_shown(request),
+        **community_sharing(site),
         # The link to the outbox is shown only on this machine, so the page must not be cached.
         headers={"Cache-Control": "no-store"} if site.shows_outbox else None,
     )
 
 
 async def embed(request: Request) -> Response:
-    """Show the next meeting as a small card, for a frame on another site."""
+    """Show the next meeting as a card, for a frame on another site. `?theme=` and `?accent=` choose its colours."""
     site, chosen = site_of(request), _zone_choice(request)
     now = site.clock.now()
+    theme, accent = _card_colors(request)
     occurrence = await next_meeting(site.database, site.series, now=now)
+    colors = {"accent": accent[1:], "scheme": "" if theme == "auto" else theme}
     return render_page(
         request,
         "embed.html",
         next=_meeting_view(site, occurrence, chosen, now) if occurrence else None,
+        scheme=colors["scheme"],
+        colors_url="" if accent == DEFAULT_ACCENT else f"/theme.css?{urlencode(colors)}",
         headers={
             "Content-Security-Policy": PAGE_POLICY.replace(
-                "frame-ancestors 'none'", "frame-ancestors " + (site.embedded_by or "'none'")
+                "frame-ancestors 'none'", f"frame-ancestors 'self' {site.embedded_by}".rstrip()
             ),
             "Cross-Origin-Resource-Policy": "cross-origin",
         },
     )
+
+
+async def embed_code(request: Request) -> Response:
+    """Show the code that puts the card of the next meeting on another site, and the card."""
+    site = site_of(request)
+    theme, accent = _card_colors(request)
+    choice = {
+        **({"theme": theme} if theme != "auto" else {}),
+        **({"accent": accent[1:]} if accent != site.community.palette.light.accent else {}),
+    }
+    path = "/embed/next" + (f"?{urlencode(choice)}" if choice else "")
+    return render_page(
+        request,
+        "embed_code.html",
+        theme=theme,
+        accent=accent,
+        embedded_by=site.embedded_by,
+        card_path=path,
+        code=(
+            f'<iframe src="{escape(site.community.base_url + path)}" title="{escape(site.community.name)}" '
+            'width="100%" height="340" loading="lazy" style="border: 0; border-radius: 12px"></iframe>'
+        ),
+    )
+
+
+def _card_colors(request: Request) -> tuple[str, str]:
+    """Return the theme and the accent that the address asks for: `auto` and the community's, if it asks for none."""
+    theme = request.query_params.get("theme", "")
+    accent = "#" + request.query_params.get("accent", "").removeprefix("#")
+    try:
+        accent = require_accent(accent, "accent")
+    except Refused:
+        accent = site_of(request).community.palette.light.accent
+    return theme if theme in ("light", "dark") else "auto", accent
 
 
 async def next_meeting_page(request: Request) -> Response:
@@ -174,17 +220,21 @@ async def meeting(request: Request) -> Response:
     if occurrence is None:
         raise HTTPException(404)
     now, series = site.clock.now(), site.by_slug[occurrence.series]
+    if occurrence.ends <= now and not occurrence.cancelled:
+        view = _meeting_view(site, occurrence, chosen, now)
+        return await past_meeting(request, occurrence, view=view, query=chosen.query)
     near = await neighbours(site.database, series, occurrence, now=now)
     earlier, later = (_meeting_view(site, one, chosen, now) if one else None for one in near)
     return render_page(
         request,
         "meeting.html",
-        meeting=_meeting_view(site, occurrence, chosen, now),
+        meeting=_meeting_view(site, occurrence, chosen, now, in_full=True),
         earlier=earlier,
         later=later,
         chosen=chosen,
         zones=zones(),
         several=len(site.series) > 1,
+        **meeting_sharing(site, occurrence, now),
     )
 
 
@@ -197,8 +247,11 @@ async def series_page(request: Request) -> Response:
     coming = await coming_meetings(
         site.database, series, now=now, until=now + SERIES_LISTED_AHEAD, most=MOST_ON_SERIES_PAGE
     )
-    by_year = await past_meetings(site.database, [series], now=now)
-    year = _year(request, by_year)
+    year = asked_number(request, "year")
+    past = await series_archive(site.database, series, year=year, now=now)
+    if past is None:
+        raise HTTPException(404)
+    years, meetings = past
     return render_page(
         request,
         "series.html",
@@ -207,43 +260,15 @@ async def series_page(request: Request) -> Response:
         series=_series_view(site, series, coming, chosen, now),
         feed_url=site.community.series_feed_url(series.slug),
         subscribe_url=webcal_url(site.community.series_feed_url(series.slug)),
-        year=year,
-        years=list(by_year),
-        past=[_meeting_view(site, occurrence, chosen, now) for occurrence in by_year.get(year or 0, [])],
+        year=year if year is not None else next(iter(years), None),
+        years=years,
+        past=[_meeting_view(site, one.occurrence, chosen, now) for one in meetings],
     )
 
 
 async def series_list(request: Request) -> Response:
     """Redirect to the front page, which lists the series."""
     return Response(status_code=302, headers={"Location": "/" + _zone_choice(request).query})
-
-
-async def archive(request: Request) -> Response:
-    """List the past meetings of a year, newest first."""
-    site = site_of(request)
-    now = site.clock.now()
-    by_year = await past_meetings(site.database, site.series, now=now)
-    year = _year(request, by_year)
-    return render_page(
-        request,
-        "archive.html",
-        several=len(site.series) > 1,
-        year=year,
-        years=list(by_year),
-        meetings=[
-            _meeting_view(site, occurrence, ZoneChoice(), now) for occurrence in by_year.get(year or 0, [])
-        ],
-    )
-
-
-def _year(request: Request, years: Iterable[int]) -> int | None:
-    """Return the year that the address asks for, or the first of `years`; answer 404 for a year without meetings."""
-    asked = request.query_params.get("year")
-    if asked is None:
-        return next(iter(years), None)
-    if asked not in map(str, years):
-        raise HTTPException(404)
-    return int(asked)
 
 
 async def privacy(request: Request) -> Response:
@@ -255,14 +280,20 @@ async def privacy(request: Request) -> Response:
         has_choice=site.has_choice,
         declined_days=site.retention.declined_requests.days,
         return_days=RETURNS_KEPT.days,
+        contact_days=CONTACT_KEPT.days,
+        profile_days=PROFILES_KEPT.days,
         left_days=site.retention.left_members.days,
         delivery_days=site.retention.deliveries.days,
         audit_days=site.retention.audit.days,
     )
 
 
-def _meeting_view(site: Site, occurrence: Occurrence, chosen: ZoneChoice, now: datetime) -> MeetingView:
+def _meeting_view(
+    site: Site, occurrence: Occurrence, chosen: ZoneChoice, now: datetime, *, in_full: bool = False
+) -> MeetingView:
+    """Return a meeting for a page; only one that is shown in full has the hour in other places."""
     series, cycle = site.by_slug[occurrence.series], hour_cycle(site.community.locale)
+    is_ahead = occurrence.ends > now and not occurrence.cancelled
 
     def when(shown: Occurrence, zone: str) -> LocalTime:
         return local_time(shown, series, zone=zone, cycle=cycle)
@@ -280,6 +311,7 @@ def _meeting_view(site: Site, occurrence: Occurrence, chosen: ZoneChoice, now: d
         home=when(occurrence, occurrence.zone),
         local=when(occurrence, chosen.zone) if chosen.zone and chosen.zone != occurrence.zone else None,
         was=when(unmoved(occurrence), occurrence.zone) if occurrence.status is Status.MOVED else None,
+        elsewhere=elsewhere(occurrence, series, cycle=cycle) if in_full and is_ahead else (),
         cancelled=occurrence.cancelled,
         begun=occurrence.starts <= now,
         over=occurrence.ends <= now,
@@ -297,7 +329,11 @@ def _series_view(
         rule=format_rule(series, hour_cycle(site.community.locale)),
         url=f"/series/{series.slug}{chosen.query}",
         next=next(
-            (_meeting_view(site, occurrence, chosen, now) for occurrence in coming if occurrence.is_held),
+            (
+                _meeting_view(site, occurrence, chosen, now, in_full=True)
+                for occurrence in coming
+                if occurrence.is_held
+            ),
             None,
         ),
         coming=[_meeting_view(site, occurrence, chosen, now) for occurrence in coming],
@@ -305,8 +341,12 @@ def _series_view(
 
 
 async def theme(request: Request) -> Response:
-    """Answer with the community's colours; other colours have another address."""
-    css = stylesheet(site_of(request).community.palette)
+    """Answer with the community's colours, or with those of a card on another site; each has an address."""
+    palette, scheme = site_of(request).community.palette, request.query_params.get("scheme", "")
+    _, accent = _card_colors(request)
+    if accent != palette.light.accent:
+        palette = palette_of(accent)
+    css = stylesheet(palette, scheme if scheme in ("light", "dark") else "")
     return Response(css, media_type="text/css", headers=_UNCHANGING)
 
 
@@ -315,7 +355,7 @@ async def logo(request: Request) -> Response:
     found = site_of(request).logo
     if not found:
         raise HTTPException(404)
-    return Response(found.content, media_type=found.media_type, headers=_SAFE_PICTURE)
+    return Response(found.content, media_type=found.media_type, headers=SAFE_SVG)
 
 
 def shown_time(templates: Environment, occurrence: Occurrence, series: Series, zone: str) -> str:
@@ -324,8 +364,8 @@ def shown_time(templates: Environment, occurrence: Occurrence, series: Series, z
     Raises Problem if the template has an error.
     """
     try:
-        moment: Callable[[LocalTime], str] = templates.get_template("_when.html").module.moment  # type: ignore[attr-defined]
-        return moment(local_time(occurrence, series, zone=zone, cycle="h23"))
+        hour: Callable[[LocalTime], str] = templates.get_template("_when.html").module.hour  # type: ignore[attr-defined]
+        return hour(local_time(occurrence, series, zone=zone, cycle="h23"))
     except TemplateError as error:
         raise Problem(f"templates/web/_when.html: {error}") from None
 

@@ -21,7 +21,6 @@ PUBLIC_PAGES = frozenset(
         "",
         "about",
         "archive",
-        "archive.atom",
         "contact",
         "embed",
         "meetings",
@@ -165,7 +164,8 @@ def _cache_key(scope: Scope) -> Key | None:
     """Return the key of a page; None where the request must not be answered from the cache."""
     path: str = scope["path"]
     first_part = path[1:].partition("/")[0]
-    if path.endswith(".ics") or (first_part not in PUBLIC_PAGES and path not in _PUBLIC_PATHS):
+    # Calendars and pictures are kept elsewhere, with what a client needs to ask whether its copy is current.
+    if path.endswith((".ics", ".png")) or (first_part not in PUBLIC_PAGES and path not in _PUBLIC_PATHS):
         return None
     languages = ""
     for name, value in scope["headers"]:

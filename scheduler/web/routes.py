@@ -3,13 +3,27 @@
 from typing import NamedTuple
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from scheduler.web import account, feeds, join, links, member_page, outbox, public
+from scheduler.web import (
+    account,
+    archive,
+    contact,
+    countries,
+    feeds,
+    join,
+    links,
+    member_page,
+    outbox,
+    people,
+    public,
+    sharing,
+)
 from scheduler.web import metrics as metrics_page
 from scheduler.web.access import Access, Endpoint, guarded
 from scheduler.web.console import (
+    about,
     audit_log,
     desk,
     drafts,
@@ -21,13 +35,16 @@ from scheduler.web.console import (
     notices,
     numbers,
     passkeys,
+    people_to_show,
     planned,
+    records,
     returns,
     sent_mails,
     sign_in,
     team,
 )
 from scheduler.web.forms import largest_body
+from scheduler.web.site import site_of
 
 _READ = ("GET",)
 _FORM = ("GET", "POST")
@@ -39,17 +56,18 @@ _DISALLOWED_PATHS = (
     "/confirm/",
     "/rsvp/",
     "/me/",
+    "/wall/",
+    "/photos/",
     "/sign-in/",
     "/address/",
     "/subscribe/",
     "/convenor",
     "/outbox",
 )
-_ROBOTS_TXT = "User-agent: *\n" + "".join(f"Disallow: {path}\n" for path in _DISALLOWED_PATHS)
 
 
-async def _robots(_: Request) -> Response:
-    return PlainTextResponse(_ROBOTS_TXT)
+async def _robots(request: Request) -> Response:
+    return sharing.robots_text(site_of(request).community.base_url, _DISALLOWED_PATHS)
 
 
 class Entry(NamedTuple):
@@ -75,19 +93,32 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/", public.home, Access.ANYONE),
     Entry("/next", public.next_meeting_page, Access.ANYONE),
     Entry("/meetings/{series}/{date}.ics", feeds.meeting, Access.ANYONE),
+    Entry("/meetings/{series}/{date}.png", sharing.meeting_picture, Access.ANYONE),
     Entry("/meetings/{series}/{date}", public.meeting, Access.ANYONE),
     Entry("/series", public.series_list, Access.ANYONE),
     Entry("/series/{series}", public.series_page, Access.ANYONE),
-    Entry("/archive", public.archive, Access.ANYONE),
+    Entry("/archive", archive.archive, Access.ANYONE),
+    Entry("/archive.atom", archive.atom, Access.ANYONE),
+    Entry("/archive.json", archive.json, Access.ANYONE),
+    Entry("/speakers/{speaker}", archive.speaker, Access.ANYONE),
+    Entry("/themes/{theme}", archive.theme, Access.ANYONE),
     Entry("/calendar.ics", feeds.all_series, Access.ANYONE),
     Entry("/calendar/{series}.ics", feeds.one_series, Access.ANYONE),
     Entry("/subscribe", feeds.subscribe, Access.ANYONE),
     Entry("/join", join.join, Access.ANYONE, _FORM),
+    Entry("/embed", public.embed_code, Access.ANYONE),
     Entry("/embed/next", public.embed, Access.ANYONE),
     Entry("/me", account.request_link, Access.ANYONE, _FORM),
+    Entry("/about", people.about_page, Access.ANYONE),
+    Entry("/people", people.people, Access.ANYONE),
+    Entry("/photos/{file}", people.photo, Access.ANYONE),
+    Entry("/contact", contact.contact, Access.ANYONE, _FORM),
     Entry("/privacy", public.privacy, Access.ANYONE),
     Entry("/theme.css", public.theme, Access.ANYONE),
     Entry("/logo", public.logo, Access.ANYONE),
+    Entry("/picture.png", sharing.community_picture, Access.ANYONE),
+    Entry("/sitemap.xml", sharing.sitemap, Access.ANYONE),
+    Entry("/map.svg", countries.world_map, Access.ANYONE),
     Entry("/robots.txt", _robots, Access.ANYONE),
     Entry("/healthz", metrics_page.alive, Access.ANYONE),
     Entry("/readyz", metrics_page.ready, Access.ANYONE),
@@ -106,6 +137,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/sign-in/{token}", account.sign_in, Access.LINK, _FORM),
     Entry("/address/{token}", account.confirm_address, Access.LINK, _FORM),
     Entry("/me/{token}", member_page.preferences_page, Access.LINK, _FORM),
+    Entry("/wall/{token}", people.own_entry, Access.LINK, _FORM),
     # The console.
     Entry("/convenor/sign-in", sign_in.ask, Access.ANYONE, _FORM),
     Entry("/convenor/sign-in/passkey", passkeys.sign_in, Access.ANYONE, _POST),
@@ -129,6 +161,12 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/meetings/{series}/{date}/follow-up/mail", follow_ups.mail, Access.CONVENOR),
     Entry("/convenor/meetings/{series}/{date}/answers", meetings.answers, Access.CONVENOR),
     Entry("/convenor/meetings/{series}/{date}/answers.csv", meetings.answers_file, Access.CONVENOR),
+    Entry("/convenor/themes", records.themes, Access.HELPER, _FORM),
+    Entry("/convenor/themes/{theme}", records.theme, Access.HELPER, _FORM),
+    Entry("/convenor/speakers", records.speakers, Access.HELPER),
+    Entry("/convenor/speakers/{speaker}", records.speaker, Access.HELPER, _FORM),
+    Entry("/convenor/archive/import", records.import_file, Access.HELPER, _FORM),
+    Entry("/convenor/archive/import/{number}", records.confirm_import, Access.HELPER, _FORM),
     Entry("/convenor/notices", notices.listing, Access.CONVENOR),
     Entry("/convenor/notices/write", drafts.write, Access.CONVENOR, _FORM),
     Entry("/convenor/notices/autosave", drafts.autosave, Access.CONVENOR, _POST),
@@ -154,6 +192,13 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/members/{number}/erase", members.erase, Access.CONVENOR_RECENTLY, _FORM),
     Entry("/convenor/desk", desk.desk, Access.HELPER),
     Entry("/convenor/desk/{number}", desk.join_request, Access.HELPER, _FORM),
+    Entry("/convenor/people", people_to_show.people, Access.HELPER),
+    Entry("/convenor/people/{number}", people_to_show.entry, Access.HELPER, _FORM),
+    Entry("/convenor/people/{number}/photo/{file}", people_to_show.photo, Access.HELPER),
+    Entry("/convenor/profile", people_to_show.own_profile, Access.CONVENOR, _FORM),
+    Entry("/convenor/profile/photo/{file}", people_to_show.own_photo, Access.CONVENOR),
+    Entry("/convenor/about", about.edit, Access.CONVENOR, _FORM),
+    Entry("/convenor/about/{number}", about.version, Access.CONVENOR, _FORM),
     Entry("/convenor/returns", returns.returns, Access.HELPER),
     Entry("/convenor/returns/{number}", returns.message, Access.HELPER, _FORM),
     Entry("/convenor/numbers", numbers.numbers, Access.HELPER),

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import HTTPConnection
@@ -16,6 +17,7 @@ from scheduler.domain.occurrence import Series, offers_choice
 from scheduler.domain.policy import Policy
 from scheduler.domain.token import Keys
 from scheduler.service.personal_links import LinkStatus
+from scheduler.service.photo_decoder import PhotoDecoder
 from scheduler.service.retention import Retention
 from scheduler.store.database import Database
 from scheduler.web.brand import Logo, stylesheet_url
@@ -63,6 +65,7 @@ class Site:
     logo: Logo | None = None
     feed_cache: FeedCache
     rate_limiter: RateLimiter
+    photo_decoder: PhotoDecoder
     sender_faults: Callable[[], Awaitable[list[str]]]
 
     @property
@@ -109,7 +112,11 @@ def render_page(
     """Return the page that `template` makes of `values`. `status` is that of HTTP."""
     site = site_of(connection)
     html = site.templates.get_template(template).render(
-        values, community=site.community, logo=site.logo, theme_url=stylesheet_url(site.community.palette)
+        values,
+        community=site.community,
+        logo=site.logo,
+        theme_url=stylesheet_url(site.community.palette),
+        page_path=quote(connection.scope["path"]),
     )
     return HTMLResponse(html, status_code=status, headers=headers)
 

@@ -67,7 +67,7 @@ async def test_a_page_that_shows_another_hour_than_the_mails_is_wrong(
 ) -> None:
     assert "pages: they show the same times as the emails" in texts((await examined())[1], Level.FINE)
     (folder / "_when.html").write_text(
-        '{% macro moment(when) %}<time datetime="{{ when.ends_iso }}">{% endmacro %}', encoding="utf-8"
+        '{% macro hour(when) %}<time datetime="{{ when.ends_iso }}">{% endmacro %}', encoding="utf-8"
     )
     monkeypatch.setattr(
         doctor, "bundled", lambda name: folder if name == "templates/web" else settings_sources.bundled(name)

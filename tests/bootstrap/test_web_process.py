@@ -1,8 +1,11 @@
 """The web process is restarted when it ends, ends with `serve`, and shows what `serve` reports."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
 import urllib.request
@@ -11,6 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from scheduler.bootstrap.serve import listen
+from scheduler.bootstrap.settings import load_settings
+from scheduler.bootstrap.web_process import SenderReport, WebProcess
 
 
 class Serve:
@@ -104,3 +111,74 @@ async def _require_that_no_other_serve_can_listen(serve: Serve, folder: Path) ->
     )
     _, errors = await second_serve.communicate()
     assert second_serve.returncode == 1 and b"cannot be listened on" in errors and b"Traceback" not in errors
+
+
+@contextlib.asynccontextmanager
+async def forwarded(port: int, server: str) -> AsyncIterator[None]:
+    """Let a loopback port lead to a PostgreSQL server, whose URL this is."""
+    target = int(server.rpartition("/")[0].rpartition(":")[2])
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while octets := await reader.read(65536):
+                writer.write(octets)
+        writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", target)
+        await asyncio.gather(pipe(reader, to_server), pipe(from_server, writer))
+
+    server_ = await asyncio.start_server(accept, "127.0.0.1", port)
+    yield
+    server_.close()
+
+
+async def test_a_web_process_that_starts_while_the_database_is_away_serves_once_it_is_back(
+    postgres_url: str, free_port: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # Its patience with a process that does not say that it waits.
+    monkeypatch.setattr("scheduler.bootstrap.web_process.START_SECONDS", 8)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        database_port = probe.getsockname()[1]
+    name = postgres_url.rpartition("/")[2]
+    settings = load_settings(
+        None,
+        {
+            "THIRD_THURSDAY_DATABASE__URL": f"postgresql://postgres@127.0.0.1:{database_port}/{name}",
+            "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32,
+        },
+    )
+    logged = ""
+    with listen("127.0.0.1", free_port, "web", remedy="") as listener:
+        web = WebProcess(settings, [listener], lambda: SenderReport(faults=[], metrics=""))
+        starting = asyncio.create_task(web.start())
+        while "web-start-failed" not in logged:
+            assert not starting.done(), logged
+            await asyncio.sleep(0.05)
+            logged += capfd.readouterr().err
+        async with forwarded(database_port, postgres_url):
+            await starting
+            await web.stop()
+    assert "web-start-works-again" in logged + capfd.readouterr().err
+
+
+def test_a_web_process_ends_soon_after_serve_was_killed_even_if_it_waits_for_ever() -> None:
+    waits = (
+        "import socket, sys, threading\n"
+        "from scheduler.bootstrap import web_process\n"
+        "web_process.STOP_SECONDS = 0.1\n"
+        "web_process.end_with_parent(socket.socket(fileno=int(sys.argv[1])))\n"
+        "print('waiting', flush=True)\n"
+        "threading.Event().wait()\n"
+    )
+    own_end, child_end = socket.socketpair()
+    command = [sys.executable, "-c", waits, str(child_end.fileno())]
+    with subprocess.Popen(command, pass_fds=[child_end.fileno()], stdout=subprocess.PIPE) as child:
+        child_end.close()
+        assert child.stdout and child.stdout.readline() == b"waiting\n" and child.poll() is None
+        own_end.close()
+        try:
+            assert child.wait(20) == 1
+        finally:
+            child.kill()

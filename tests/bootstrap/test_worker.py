@@ -61,7 +61,7 @@ async def test_a_database_outage_while_a_slot_of_the_rate_is_reserved_loses_no_m
         return await book(connection, slots, rate=rate)
 
     monkeypatch.setattr(jobs, "reserve_slots", away_at_first)
-    monkeypatch.setattr(worker, "RESERVE_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("scheduler.store.outage.AGAIN_SECONDS", 0.01)
     settings = cluster(postgres_url, tmp_path, THIRD_THURSDAY_MAIL__RATE="100")
     async with open_parts(settings, upgrade=True) as parts:
         now = parts.clock.now()

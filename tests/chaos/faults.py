@@ -120,6 +120,12 @@ class Installation:
         writer.close()
         return True
 
+    async def begin(self, *arguments: str) -> asyncio.subprocess.Process:
+        """Start a command of ours, whose output is lost."""
+        return await self._run(
+            *arguments, stderr=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, before=()
+        )
+
     async def command(self, *arguments: str) -> tuple[int, str, str]:
         """Run a command of ours; return exit code, standard output and standard error."""
         process = await self._run(

@@ -13,13 +13,18 @@ from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from hashlib import sha256
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from sqlalchemy import update
 
-from scheduler.store import join_requests, members, sessions
+from scheduler.bootstrap.settings import load_settings
+from scheduler.service.occurrences import Change, add_extra, amend
+from scheduler.store import audit, join_requests, members, notices, sessions
 from scheduler.store.database import Database
 from scheduler.store.ledger import reports
+from scheduler.store.schema import policies as adopted_policies
 from tests.chaos.faults import PATIENCE, Installation, Relay, held, installed, stuck, until
 from tests.chaos.killing import CONNECTIONS, ZONES
 
@@ -27,6 +32,9 @@ pytestmark = pytest.mark.proof
 
 MEMBERS = 10
 REFUSED = "m7@example.org"
+SERIES = load_settings(None, {}).series[0]
+LEAD = timedelta(days=60)
+"""How long before a meeting its invitation is due, as tests.chaos.killing configures it."""
 ENDLESS, FOR_A_WHILE = 10**15, 4 * 10**6
 VICTIMS = ("the web process", "serve", "both")
 IS_FIRST = (
@@ -35,6 +43,7 @@ IS_FIRST = (
 )
 ANSWERED = "the answer is lost"
 ONLY_THE_MARK = "the mark of the draft is missing"
+RECORDING = "the act is not recorded"
 
 PUBLISHING = {
     "nothing is stored": "INSERT ON notices WHEN new.frozen",
@@ -65,8 +74,28 @@ MOMENTS = {
     },
     "cancel": STOPPING,
     "stop": STOPPING,
+    "hold": {
+        "nothing is stored": "UPDATE OF held_at ON notices WHEN new.held_at IS NOT NULL",
+        RECORDING: "INSERT ON audit_entries WHEN new.act = 'notice-held'",
+        ANSWERED: "",
+    },
+    "release": {
+        "nothing is stored": "UPDATE OF held_at ON notices WHEN new.held_at IS NULL",
+        RECORDING: "INSERT ON audit_entries WHEN new.act = 'notice-released'",
+        ANSWERED: "",
+    },
+    "drop": {
+        "some deliveries are withdrawn": (
+            f"UPDATE OF state ON deliveries WHEN new.reason = 'dropped' AND new.zone = '{max(ZONES)}'"
+        ),
+        RECORDING: "INSERT ON audit_entries WHEN new.act = 'notice-dropped'",
+        ANSWERED: "",
+    },
 }
 """By act, the statement before which the processes are killed."""
+
+HOLDS = {"hold": "notice-held", "release": "notice-released", "drop": "notice-dropped"}
+"""What the audit log calls the acts on what a policy sends."""
 
 
 class PressRelay(Relay):
@@ -107,6 +136,7 @@ class Press:
     word: str
     readers: set[str]
     perhaps: set[str] = field(default_factory=set)
+    meeting: str = ""
 
 
 @dataclass
@@ -195,7 +225,67 @@ class Convenor:
                 path = await self.publish(word)
                 await until(lambda: self.relay.copies(word))
                 return Press(path, await self.form(path, act="stop"), word, set())
+            case "hold":
+                number, meeting = await self._planned(word)
+                return Press(f"/convenor/planned/{number}", {"act": act}, word, set(), meeting=meeting)
+            case "release" | "drop":
+                number, meeting = await self._planned(word)
+                held = await self.post(f"/convenor/planned/{number}", {"act": "hold"})
+                assert held.status_code == 303, held.text
+                await self.make_due(number, meeting)
+                readers = everybody if act == "release" else set()
+                return Press(f"/convenor/planned/{number}", {"act": act}, word, readers, meeting=meeting)
         raise AssertionError(act)
+
+    async def _planned(self, word: str) -> tuple[int, str]:
+        """Add a meeting with this word as its topic, and return the number of its planned invitation, and its key."""
+        now = datetime.now(UTC)
+        wall = (now + LEAD + timedelta(hours=1, minutes=self.presses)).astimezone(ZoneInfo(SERIES.zone))
+        async with self._database() as database, asyncio.timeout(PATIENCE):
+            extra = await add_extra(
+                database, SERIES, wall.replace(second=0, microsecond=0, tzinfo=None), now=now
+            )
+            await amend(database, {SERIES.slug: SERIES}, extra.key, Change(topic=word), now=now)
+            while True:
+                async with database.read() as connection:
+                    if about := await notices.about(connection, extra.key):
+                        return about[0].id, extra.key
+                await asyncio.sleep(0.05)
+
+    async def make_due(self, number: int, meeting: str) -> None:
+        """Move a meeting so that its invitation is due, and wait for the deliveries of this notice."""
+        now = datetime.now(UTC)
+        async with self._database() as database, asyncio.timeout(PATIENCE):
+            wall = (now + LEAD - timedelta(hours=1, minutes=self.presses)).astimezone(ZoneInfo(SERIES.zone))
+            earlier = Change(move_to=wall.replace(second=0, microsecond=0, tzinfo=None))
+            await amend(database, {SERIES.slug: SERIES}, meeting, earlier, now=now)
+            while True:
+                async with database.read() as connection:
+                    if await reports.states(connection, number) == {"queued": MEMBERS}:
+                        return
+                await asyncio.sleep(0.05)
+
+    async def recorded(self, act: str, meeting: str) -> int:
+        """How often the audit log has an act on a notice about a meeting."""
+        async with self._database() as database, database.read() as connection:
+            return len(await audit.entries(connection, act=HOLDS[act], subject=meeting))
+
+    async def age_policies(self) -> None:
+        """Let the policies have been adopted yesterday, so that what is due since then is sent."""
+        async with self._database() as database, database.write() as connection:
+            await connection.execute(
+                update(adopted_policies).values(adopted_at=datetime.now(UTC) - timedelta(days=1))
+            )
+
+    async def read(self, press: Press) -> None:
+        """Wait until all who shall have the mail of a press have it."""
+        await until(lambda: {to for to, _ in self.relay.copies(press.word)} >= press.readers)
+
+    async def others_arrive(self) -> None:
+        """Wait until mail of another notice has arrived, which was queued after whatever is on hold."""
+        word = f"others-{self.presses}-x"
+        await self.publish(word)
+        await until(lambda: len(self.relay.copies(word)) == MEMBERS)
 
     async def _next_meeting(self) -> str:
         match = re.search(r'href="(/convenor/meetings/[\w-]+/[\d-]+)"', await self.get("/convenor/"))
@@ -264,21 +354,22 @@ class Convenor:
         the service runs again."""
         if not before:
             assert (await self.post(press.path, press.form)).status_code == 303
-            await self._kill(victim)
+            await self.kill(victim)
         else:
-            # A web process whose `serve` was killed ends by itself, once it has done what it is doing.
+            # A web process whose `serve` was killed may first do what it is doing.
             rows = FOR_A_WHILE if victim == "serve" else ENDLESS
             with stuck(self.installation.database, before, rows=rows):
                 pressing = asyncio.create_task(self.post(press.path, press.form))
                 await held(self.installation.database)
                 assert not pressing.done(), "the statement is not part of this press"
-                await self._kill(victim)
+                await self.kill(victim)
                 with contextlib.suppress(httpx.TransportError):
                     await pressing
         if self.installation.serve is None:
             await self.installation.start()
 
-    async def _kill(self, victim: str) -> None:
+    async def kill(self, victim: str) -> None:
+        """Kill a process, and wait until the web process has ended, too."""
         serve = self.installation.serve
         assert serve
         web = [int(pid) for pid in Path(f"/proc/{serve.pid}/task/{serve.pid}/children").read_text().split()]
@@ -307,6 +398,7 @@ async def at_the_console(folder: Path, *, rate: int = 0) -> AsyncIterator[Conven
             folder,
             f"smtp://127.0.0.1:{relay.port}",
             THIRD_THURSDAY_CONVENORS__HOLD_MINUTES="0",
+            THIRD_THURSDAY_CONVENORS__PREFLIGHT="",
             THIRD_THURSDAY_MAIL__RATE=str(rate),
         ) as installation,
     ):
@@ -315,6 +407,7 @@ async def at_the_console(folder: Path, *, rate: int = 0) -> AsyncIterator[Conven
         await convenor.sign_in()
         await installation.start()
         await installation.all_sent(MEMBERS)
+        await convenor.age_policies()
         yield convenor
 
 
@@ -334,8 +427,23 @@ async def survive(convenor: Convenor, act: str, moment: str, victim: str) -> Pre
         assert f"0 have it, {MEMBERS} will not get it" in await convenor.get(press.path)
     if act == "stop":
         await convenor.stopped(press)
+    if act in HOLDS:
+        await kept(convenor, act, press)
     await until(lambda: {to for to, _ in relay.copies(press.word)} >= press.readers | had)
     return press
+
+
+async def kept(convenor: Convenor, act: str, press: Press) -> None:
+    """Check that an act on a planned notice is recorded once, and holds when the notice is due."""
+    number = int(press.path.rpartition("/")[2])
+    assert await convenor.recorded(act, press.meeting) == 1
+    if act == "hold":
+        assert "On hold since" in await convenor.get(press.path)
+        await convenor.make_due(number, press.meeting)
+    if act == "drop":
+        await convenor.settled(press.path, withdrawn=MEMBERS)
+    if act != "release":
+        await convenor.others_arrive()
 
 
 def verdict(relay: PressRelay, presses: list[Press], *, repeats: int) -> None:
@@ -373,3 +481,42 @@ async def test_a_notice_whose_press_was_killed_in_the_midst_or_at_the_end_is_sen
         presses = [await survive(convenor, "send", moment, "both") for moment in moments]
         await convenor.installation.drain()
         verdict(convenor.relay, presses, repeats=CONNECTIONS)
+
+
+async def test_the_web_process_of_a_killed_serve_ends_in_the_middle_of_an_endless_statement(
+    tmp_path: Path,
+) -> None:
+    async with at_the_console(tmp_path) as convenor:
+        press, installation = await convenor.prepare("send"), convenor.installation
+        with stuck(installation.database, MOMENTS["send"]["nothing is stored"], rows=ENDLESS):
+            pressing = asyncio.create_task(convenor.post(press.path, press.form))
+            await held(installation.database)
+            await convenor.kill("serve")
+            with contextlib.suppress(httpx.TransportError):
+                assert (await pressing).status_code == 500
+
+
+@pytest.mark.parametrize("act", HOLDS)
+async def test_a_command_that_was_killed_and_is_repeated_holds_releases_or_drops_once(
+    tmp_path: Path, act: str
+) -> None:
+    async with at_the_console(tmp_path) as convenor:
+        presses, installation = list[Press](), convenor.installation
+        for moment, statement in MOMENTS[act].items():
+            press = await convenor.prepare(act)
+            presses.append(press)
+            command = ("notice", act, press.path.rpartition("/")[2], *(["--yes"] if act == "release" else []))
+            if moment != ANSWERED:
+                with stuck(installation.database, statement, rows=ENDLESS):
+                    process = await installation.begin(*command)
+                    await held(installation.database)
+                    process.kill()
+                    await process.wait()
+                assert await convenor.recorded(act, press.meeting) == 0
+            assert (await installation.command(*command))[0] == 0
+            again, _, _ = await installation.command(*command)
+            assert again == (0 if act == "hold" else 1)
+            await kept(convenor, act, press)
+            await convenor.read(press)
+        await installation.drain()
+        verdict(convenor.relay, presses, repeats=0)

@@ -169,6 +169,7 @@ def test_what_is_shown_of_a_notice(command: Command, send: Callable[..., Any]) -
         **row,
         "answers": {},
         "body": "It was **good**.",
+        "uncertain": 0,
     }
     assert "Thank you: 1 queued" in command("notice", "list").out
     assert "It was **good**." in command("notice", "show", "1").out

@@ -176,7 +176,7 @@ def test_a_programme_is_taken_row_by_row_and_its_bad_rows_are_told(command: Comm
     done = command("occurrence", "import", "programme.csv")
     assert done.code == 1
     assert "1 meeting changed, 1 unchanged" in done.out
-    assert [line.partition(": ")[2][:6] for line in done.err.splitlines()[1:3]] == ["line 5", "line 3"]
+    assert [line.partition(": ")[2][:6] for line in done.err.splitlines()[1:3]] == ["line 3", "line 5"]
     assert meeting(command)[2] == "Größe"
     assert notices(command) == []
 
@@ -428,3 +428,63 @@ def test_what_an_hour_means_is_shown_by_country(command: Command) -> None:
             "holidays": [{"name": "Good Friday", "estimated": False}],
         }
     ]
+
+
+def test_what_was_said_is_recorded_by_commands_and_mailed_to_nobody(
+    command: Command, amend: Callable[..., Ended], folder: Path
+) -> None:
+    (folder / "summary.md").write_text("# What we said\n", encoding="utf-8")
+    unknown = amend("--theme", "Listening", "--summary", "summary.md")
+    assert unknown.code == 1 and "there is no theme 'Listening'" in unknown.err
+    assert "listening: added" in command("themes", "add", "Listening").out
+    # Without a terminal, and without --no-tell: there is nothing to tell.
+    done = amend("--theme", "Listening", "--summary", "summary.md", "--insights", "summary.md")
+    assert done.code == 0 and "nobody was told" in done.out
+    assert "already so" in amend("--theme", "listening", "--summary", "summary.md").out
+    assert "are not mailed" in amend("--summary", "summary.md", "--tell").err
+    assert "cannot be read" in amend("--summary", "missing.md").err
+    assert json.loads(command("themes", "list", "--json").out) == [
+        {"slug": "listening", "name": "Listening", "meetings": 1}
+    ]
+    speakers = "Amara Okafor, poet, Example Org; Dr Amara Okafor"
+    assert amend("--speakers", speakers, "--materials", "https://youtu.be/x", "--no-tell").code == 0
+    listed = command("speakers", "list").out
+    assert "perhaps one person: amara-okafor and dr-amara-okafor" in listed
+    assert command("speakers", "merge", "amara-okafor", "dr-amara-okafor").code == 0
+    assert (
+        "Amara Okafor, coach, Example Org"
+        in command("speakers", "set", "amara-okafor", "--role", "coach").out
+    )
+    assert "is a theme of 1 meeting" in command("themes", "remove", "listening").err
+    assert "listening: changed" in command("themes", "set", "listening", "--name", "Hearing").out
+    assert amend("--theme", "").code == 0
+    assert "deleted" in command("themes", "remove", "Hearing").out
+    assert notices(command) == []
+    acts = {row["act"] for row in json.loads(command("audit", "--json").out)}
+    assert acts >= {
+        "Added a theme",
+        "Changed a theme",
+        "Deleted a theme",
+        "Merged two speakers",
+        "Changed a speaker",
+    }
+
+
+def test_a_sheet_of_the_past_says_row_by_row_what_it_would_do_and_does_it_once(
+    command: Command, folder: Path
+) -> None:
+    sheet = "Month,Title,Who led,Recording\nMay 2021,Hope,Ann Lee,https://youtu.be/x\nMay 2019,Before,Bo,-\nx,y,,\n"
+    (folder / "sheet.csv").write_text(sheet, encoding="utf-8")
+    foreseen = command("occurrence", "import", "sheet.csv", "--dry-run")
+    assert (
+        f"line 2: {SERIES}/2021-05-20: found by its month: topic, speakers, materials ('Hope')"
+        in foreseen.out
+    )
+    assert f"line 3: {SERIES}/2019-05-16T1800: added a past meeting ('Before')" in foreseen.out
+    assert "1 meeting would be changed, 0 unchanged, 1 added; nothing was changed" in foreseen.out
+    assert "sheet.csv: line 4: column 'Month': 'x' is not a date or a month" in foreseen.err
+    assert foreseen.code == 1
+    done = command("occurrence", "import", "sheet.csv")
+    assert "1 meeting changed, 0 unchanged, 1 added; nobody was told" in done.out
+    assert "0 meetings changed, 2 unchanged, 0 added" in command("occurrence", "import", "sheet.csv").out
+    assert notices(command) == []

@@ -10,6 +10,7 @@ import pytest
 
 from scheduler.domain.policy import Kind, Policy
 from scheduler.service.holds import hold
+from scheduler.service.notices import stop
 from scheduler.service.occurrences import Change, amend
 from scheduler.store import notices
 from tests.conftest import CopyDatabase
@@ -163,6 +164,22 @@ async def test_what_could_not_be_sent_is_withdrawn_when_it_is_no_longer_true(
         await amend(installation.database, installation.by_slug, KEY, change, now=installation.clock.now())
         await installation.planner.tick()
         assert set((await installation.states(kind=Kind.PREFLIGHT)).values()) == {state}
+
+
+async def test_what_a_convenor_stopped_is_not_queued_again_when_it_becomes_true_again(
+    installation: Installation,
+) -> None:
+    installation.policies = (HOUR_BEFORE,)
+    begin(installation)
+    await installation.live(at(18, 16))
+    installation.clock.pass_until(at(18, 17))
+    await installation.planner.tick()
+    (row, _) = await installation.reports(kind=Kind.PREFLIGHT)
+    await stop(installation.database, row.notice, installation.clock.now())
+    for change in (Change(cancel=True), Change(restore=True)):
+        await amend(installation.database, installation.by_slug, KEY, change, now=installation.clock.now())
+        await installation.planner.tick()
+        assert set((await installation.states(kind=Kind.PREFLIGHT)).values()) == {"withdrawn: stopped"}
 
 
 async def test_a_mail_on_hold_is_told_as_such_and_one_for_nobody_or_without_the_setting_not_at_all(

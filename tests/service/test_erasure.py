@@ -312,7 +312,8 @@ async def test_topics_speakers_and_notices_that_name_the_erased_are_told(tmp_pat
             f"the topic, speakers, description or materials of {key}",
             f"earlier versions of {key}",
         )
-        assert done.remaining[2] == f"earlier versions of {later}" and done.remaining[3].startswith("notice ")
+        assert done.remaining[2] == f"earlier versions of {later}"
+        assert done.remaining[3].startswith("the speaker ") and done.remaining[4].startswith("notice ")
 
 
 @pytest.mark.both_databases

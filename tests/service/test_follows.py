@@ -15,12 +15,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from scheduler.domain.audience import Audience
+from scheduler.domain.audience import Audience, parse_audience
 from scheduler.domain.occurrence import Occurrence, Series, slugs_by_choice
 from scheduler.domain.policy import Kind, Policy, identity
 from scheduler.service.follows import follow
 from scheduler.service.forecast import forecast
 from scheduler.service.invitations import invitations
+from scheduler.service.notices import resend_missed, send_notice, stop
 from scheduler.service.occurrences import Change, amend, tell
 from scheduler.store import members, occurrences
 from scheduler.store.ledger.reports import Report
@@ -28,6 +29,7 @@ from tests.clock import FakeClock
 from tests.installation import SERIES, Installation, address_of, empty_database, open_installation
 
 BEGIN = datetime(2026, 11, 2, 12, tzinfo=UTC)
+TOMORROW = BEGIN + timedelta(days=1)
 FORTNIGHT = Policy(slug="fortnight", kind=Kind.INVITATION, lead=timedelta(days=14))
 HOUR = Policy(slug="hour", kind=Kind.REMINDER, lead=timedelta(hours=1))
 FORTNIGHT_BEFORE = timedelta(days=14)
@@ -255,6 +257,101 @@ async def test_the_audience_of_a_series_is_its_followers(installation: Installat
     assert await size(terms={"series": ["rounds", "journal"]}) == 3
     assert await size(terms={"all": []}, without={"series": ["rounds"]}) == 1
     assert await size(terms={"series": ["rounds"]}, without={"zone": ["Europe/London"]}) == 0
+
+
+async def send_later(installation: Installation, text: str, at: datetime | str = TOMORROW) -> int:
+    """Send a notice tomorrow to an audience as a convenor writes it; return its number."""
+    audience = parse_audience(text, all_series=ALL, read_list=lambda _: [address_of("Ann")])
+    sent = await send_notice(
+        installation.database,
+        subject="Tea",
+        body="Bring tea.",
+        audience=audience,
+        audience_text=text,
+        at=at,
+        now=installation.clock.now(),
+    )
+    return sent.notice
+
+
+@pytest.mark.both_databases
+async def test_a_scheduled_notice_to_followers_is_not_sent_to_who_stopped_following_and_is_once_they_follow_again(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with open_installation(tmp_path, BEGIN, url=database_url, series=ALL, policies=()) as installation:
+        await installation.join(("Ann", "Europe/London"), ("Bo", "Europe/London"), ("Cy", "Europe/London"))
+        await installation.tick()
+        await send_later(installation, "series:rounds", f"local:{TOMORROW:%Y-%m-%dT%H:%M}")
+        await choose(installation, "Ann", rounds=False)
+        await choose(installation, "Bo", rounds=False)
+        await installation.tick()
+        assert (await installation.states(kind="notice"))["Ann"] == "skipped: not following"
+        await choose(installation, "Bo", rounds=True)
+        await installation.live(TOMORROW - timedelta(minutes=1))
+        # Sending takes the queue as it is: the last check is the claim's.
+        await choose(installation, "Cy", rounds=False)
+        installation.clock.pass_(timedelta(minutes=1))
+        await installation.dispatcher.send_due()
+        assert await installation.states(kind="notice") == {
+            "Ann": "skipped: not following",
+            "Bo": "sent",
+            "Cy": "queued",
+        }
+        await installation.tick()
+        assert (await installation.states(kind="notice"))["Cy"] == "skipped: not following"
+
+
+@pytest.mark.parametrize(
+    ("audience", "outcome"),
+    [
+        ("series:rounds,series:ethics", "queued"),
+        ("series:rounds,series:journal", "skipped: not following"),
+        ("series:rounds,country:GB", "queued"),
+        ("series:rounds,country:SE", "skipped: not following"),
+        ("series:rounds,except:country:SE", "skipped: not following"),
+        ("series:rounds,all", "queued"),
+        ("series:rounds,list:people.txt", "queued"),
+        ("zone:Europe/London", "queued"),
+    ],
+)
+async def test_who_stopped_following_is_left_out_of_a_union_only_if_nothing_else_puts_them_in_it(
+    installation: Installation, audience: str, outcome: str
+) -> None:
+    await installation.join(("Ann", "Europe/London"))
+    await installation.tick()
+    await send_later(installation, audience)
+    await choose(installation, "Ann", rounds=False)
+    await installation.tick()
+    assert await installation.states(kind="notice") == {"Ann": outcome}
+
+
+async def test_who_followed_nothing_at_the_press_keeps_a_notice_that_they_get_for_another_reason(
+    installation: Installation,
+) -> None:
+    await installation.join(("Ann", "Europe/London"))
+    await choose(installation, "Ann", rounds=False)
+    await installation.tick()
+    installation.clock.pass_(timedelta(minutes=1))
+    await send_later(installation, "series:rounds,country:GB")
+    await installation.change("Ann", country="SE", zone="Europe/Stockholm")
+    await installation.tick()
+    assert await installation.states(kind="notice") == {"Ann": "queued"}
+
+
+async def test_sending_a_stopped_notice_to_the_missed_leaves_out_who_stopped_following(
+    installation: Installation,
+) -> None:
+    await installation.join(("Ann", "Europe/London"), ("Bo", "Europe/London"))
+    await installation.tick()
+    number = await send_later(installation, "series:rounds")
+    await stop(installation.database, number, installation.clock.now())
+    await choose(installation, "Ann", rounds=False)
+    await installation.tick()
+    requeued = await resend_missed(
+        installation.database, number, installation.clock.now(), by_choice=slugs_by_choice(ALL)
+    )
+    assert requeued == 1
+    assert (await installation.states(kind="notice"))["Bo"] == "queued"
 
 
 async def test_an_audience_has_as_many_members_as_are_counted(installation: Installation) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from scheduler.delivery.send.smtp import SmtpTransport
 from scheduler.delivery.send.transport import SmtpAddress
 from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Refused
-from scheduler.service.notices import PublishedNotice, resend_missed, send_notice, stop
+from scheduler.service.notices import PublishedNotice, progress, resend_missed, send_notice, stop
 from scheduler.service.occurrences import Change, amend, find_unannounced_change, tell
 from scheduler.store import members
+from scheduler.store.ledger import claims
 from tests.conftest import CopyDatabase
 from tests.delivery.receiver import Receiver
 from tests.installation import Installation, open_installation
@@ -247,3 +249,38 @@ async def test_a_permanent_failure_is_retried_only_by_a_convenor(tmp_path: Path)
             await installation.tick()
             assert set((await installation.states()).values()) == {"sent"}
             assert len(receiver.taken) == 2
+
+
+async def test_what_was_being_sent_when_a_stopped_notice_was_killed_is_not_counted_as_arrived(
+    installation: Installation,
+) -> None:
+    published = await publish(installation)
+    async with installation.database.read() as connection:
+        (first, *_) = await claims.open_chunks(connection, installation.clock.now())
+    claim = partial(claims.claim, chunk=first, run="killed", now=installation.clock.now(), limit=1)
+    assert len(await installation.database.run_write(claim)) == 1
+    await stop(installation.database, published.notice, installation.clock.now())
+    installation.restart()
+    assert await installation.dispatcher.take_over() == 1
+    await installation.tick()
+    found = await progress(installation.database, published.notice, by_choice=())
+    assert found and found.total == found.settled == 2
+    assert (found.certain, found.uncertain, found.states["withdrawn"]) == (0, 1, 1)
+    assert not installation.mails()
+
+
+async def test_what_was_being_sent_when_a_notice_was_stopped_and_then_failed_does_not_wait_for_its_end(
+    installation: Installation,
+) -> None:
+    published = await publish(installation)
+    now = installation.clock.now()
+    async with installation.database.read() as connection:
+        chunks = await claims.open_chunks(connection, now)
+    for chunk in chunks:
+        claim = partial(claims.claim, chunk=chunk, run="run", now=now, limit=2)
+        claimed = await installation.database.run_write(claim)
+        await stop(installation.database, published.notice, now)
+        failed = [claims.Settlement(one.id, "queued", "421 busy", next_try=now) for one in claimed]
+        await installation.database.run_write(partial(claims.settle, settlements=failed, run="run"))
+    await installation.tick()
+    assert set((await installation.states()).values()) == {"withdrawn: stopped"}

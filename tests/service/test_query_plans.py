@@ -15,11 +15,12 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import EVERY_ZONE, Kind
-from scheduler.service import health, notices
+from scheduler.service import archive, health, notices
 from scheduler.service.erasure import erase_member
 from scheduler.service.follows import follow
 from scheduler.service.forecast import forecast
 from scheduler.service.occurrences import Change, amend, tell
+from scheduler.service.schedule import outlook, read_meeting
 from scheduler.store import erasures, members, service_state
 from scheduler.store import notices as notices_store
 from scheduler.store.database import Database
@@ -36,13 +37,13 @@ Statements = dict[str, Any]
 
 
 @contextmanager
-def noted(database: Database) -> Iterator[Statements]:
-    """What is asked of the deliveries meanwhile: each statement with the parameters that it came with last."""
+def noted(database: Database, tables: str = r"\b(past_)?deliveries\b|\bfollows\b") -> Iterator[Statements]:
+    """What is asked of some tables meanwhile: each statement with the parameters that it came with last."""
     found: Statements = {}
     engines = [database._engine.sync_engine, *([database._sync_writer] if database.is_sqlite else [])]
 
     def note(_connection: Any, _cursor: Any, statement: str, given: Any, _context: Any, many: bool) -> None:
-        if re.search(r"\b(past_)?deliveries\b|\bfollows\b", statement):
+        if re.search(tables, statement):
             found[statement] = given[0] if many else given
 
     for engine in engines:
@@ -303,3 +304,58 @@ async def test_a_claim_on_postgresql_reads_only_deliveries_of_its_chunk_and_memb
             ]
         # The other tables are empty.
         assert not [step for step in found if " deliveries" in step]
+
+
+def whole_reads_of_sqlite(path: Path, statement: str, given: Any) -> list[str]:
+    """Steps of a plan that read all meetings, apart from the years, which an index alone holds."""
+    return [
+        step
+        for step in steps_of_sqlite(path, statement, given)
+        if re.match(r"SCAN (archive_entries|occurrences|meeting_\w+|archive_\w+)\b", step)
+        # In the order of starts it is read up to the limit.
+        if not re.search("COVERING INDEX|VIRTUAL TABLE|ix_archive_entries_starts", step)
+    ]
+
+
+def whole_reads_of_postgresql(node: dict[str, Any]) -> list[str]:
+    found = [step for below in node.get("Plans", []) for step in whole_reads_of_postgresql(below)]
+    table = str(node.get("Relation Name", ""))
+    if node["Node Type"] == "Seq Scan" and table.startswith(("archive_", "occurrences", "meeting_")):
+        found.append(f"Seq Scan {table}")
+    return found
+
+
+@pytest.mark.both_databases
+async def test_no_page_of_the_archive_reads_all_meetings(tmp_path: Path, database_url: str) -> None:
+    async with open_installation(tmp_path, NOW, url=database_url) as installation:
+        await installation.tick()
+        database, key = installation.database, "conversation-for-kindness/2021-05-20"
+        change = Change(topic="Clean language", speakers="Ann Lee", materials="https://example.org/")
+        await amend(database, installation.by_slug, key, change, now=NOW)
+        with noted(database, r"\b(archive_\w+|occurrences|meeting_\w+)\b") as statements:
+            for asked in (
+                archive.Request(),
+                archive.Request(year=2021),
+                archive.Request(typed="clen langage"),
+            ):
+                assert await archive.read_archive(database, asked, now=NOW)
+            assert await archive.read_speaker(database, "ann-lee", page=1, now=NOW)
+            await archive.series_archive(database, SERIES, year=None, now=NOW)
+            await archive.latest(database, now=NOW)
+            meeting = await read_meeting(database, installation.by_slug, key, now=NOW)
+            assert meeting
+            await archive.read_details(database, meeting, now=NOW)
+            await outlook(database, installation.series, now=NOW, until=NOW + timedelta(days=90))
+        assert len(statements) > 15, "too little was noted"
+        whole = {}
+        async with database.write() as connection:
+            if not database.is_sqlite:
+                await connection.execute(text("SET LOCAL enable_seqscan = off"))
+            for statement, given in statements.items():
+                if database.path:
+                    found = whole_reads_of_sqlite(database.path, statement, given)
+                else:
+                    found = whole_reads_of_postgresql(await plan_of_postgresql(connection, statement, given))
+                if found:
+                    whole[statement] = found
+        assert not whole, "\n\n".join(f"{statement[:1_000]}\n{found}" for statement, found in whole.items())

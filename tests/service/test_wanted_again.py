@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from scheduler.domain.calendar import occurrence_uid
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Occurrence
 from scheduler.domain.policy import Kind, occurrence_before
-from scheduler.service.occurrences import Change, add_extra, amend, tell
+from scheduler.service.occurrences import Change, add_extra, amend, find_unannounced_change, tell, tell_again
 from scheduler.store import members, occurrences
 from tests.conftest import CopyDatabase
 from tests.installation import (
@@ -427,6 +428,34 @@ STORIES: dict[str, list[Act]] = {
     "joined and away": [JOIN, LEAVE, TICK, (CANCEL, TELL), TICK, (RESTORE, TELL), JOIN, RETURN],
     "added and cancelled while nothing ran": [ADD, (CANCEL, HUSH), JOIN, TICK, (RESTORE, TELL)],
     "added, and cancelled later": [ADD, TICK, (CANCEL, TELL), JOIN, TICK, (RESTORE, TELL)],
+    "added, cancelled before it was invited to, and told each time": [
+        ADD,
+        (CANCEL, TELL),
+        TICK,
+        (RESTORE, TELL),
+        TICK,
+    ],
+    "added, cancelled before it was invited to, and restored in one go": [
+        ADD,
+        (CANCEL, TELL),
+        (RESTORE, TELL),
+        TICK,
+    ],
+    "added, cancelled before it was invited to, and told of something else": [
+        ADD,
+        (CANCEL, TELL),
+        TICK,
+        (RESTORE, HUSH),
+        (Change(topic="Hope"), TELL),
+    ],
+    "added, cancelled before it was invited to, and joined meanwhile": [
+        ADD,
+        (CANCEL, TELL),
+        TICK,
+        JOIN,
+        (RESTORE, TELL),
+        TICK,
+    ],
     "moved, and cancelled before anybody was told": [
         (LATER, TELL),
         (CANCEL, HUSH),
@@ -493,6 +522,47 @@ async def test_each_has_the_meeting_in_their_calendar_as_it_is_after(
                     await installation.tick()
         installation.clock.pass_(timedelta(minutes=1))
         await world.check()
+
+
+async def test_telling_again_leaves_out_whoever_was_invited_since_the_meeting_was_restored(
+    copy_sqlite: CopyDatabase, tmp_path: Path
+) -> None:
+    async with open_world(tmp_path, BEGIN, await copy_sqlite(fill)) as world:
+        world.continue_from(tmp_path)
+        installation, (by_feed, by_mail) = world.installation, world.names
+        await installation.change(by_feed, invitation_by="feed")
+        await world.add(datetime(2026, 11, 23, 18))
+        key = world.keys[-1]
+        await world.change(key, CANCEL, told=TELL)
+        await installation.tick()
+        await world.change(key, RESTORE, told=HUSH)
+        installation.clock.pass_(timedelta(minutes=1))
+        await installation.tick()
+        now = installation.clock.now()
+        pending = await find_unannounced_change(installation.database, installation.by_slug, key, now=now)
+        assert pending.recipients == 1
+        await tell_again(installation.database, installation.by_slug, key, now=now, recipients=1)
+        await world.check()
+        about = [(mail.member, mail.kind) for mail in world.mails if mail.occurrence == key]
+        assert [kind for member, kind in about if member == by_mail] == [Kind.CANCELLATION, Kind.INVITATION]
+        assert [kind for member, kind in about if member == by_feed] == [Kind.CANCELLATION, Kind.UPDATE]
+        with pytest.raises(Refused, match="nothing to tell"):
+            await find_unannounced_change(installation.database, installation.by_slug, key, now=now)
+
+
+async def test_an_update_that_another_one_replaced_is_not_sent_after_a_quiet_cancellation(
+    copy_sqlite: CopyDatabase, tmp_path: Path
+) -> None:
+    async with open_world(tmp_path, BEGIN, await copy_sqlite(fill)) as world:
+        world.continue_from(tmp_path)
+        for change, told in ((LATER, TELL), (Change(topic="Hope"), TELL), (CANCEL, HUSH), (RESTORE, HUSH)):
+            world.installation.clock.pass_(timedelta(minutes=1))
+            await world.change(world.keys[-1], change, told=told)
+            await world.installation.planner.tick()
+        await world.check()
+        assert Counter(mail.member for mail in world.mails if mail.kind is Kind.UPDATE) == dict.fromkeys(
+            world.names, 1
+        )
 
 
 def _examples(usual: int) -> int:

@@ -44,6 +44,7 @@ async def installation(tmp_path: Path, copy_sqlite: CopyDatabase) -> AsyncIterat
 def make_app(installation: Installation, metrics: Metrics | None = None, **options: Any) -> Starlette:
     """The site of an installation."""
     options.setdefault("community", replace(COMMUNITY, links=LINKS))
+    options.setdefault("embedded_by", "https://www.example.org")
     return create_app(
         series=tuple(installation.series),
         policies=tuple(installation.policies),
@@ -55,7 +56,6 @@ def make_app(installation: Installation, metrics: Metrics | None = None, **optio
         templates=PAGES,
         retention=RETENTION,
         admits=False,
-        embedded_by="https://www.example.org",
         metrics=metrics,
         shows_outbox=True,
         **options,
@@ -64,7 +64,14 @@ def make_app(installation: Installation, metrics: Metrics | None = None, **optio
 
 async def settle(app: Starlette) -> None:
     """Wait for what the pages compute in the background."""
-    for kept in (app.state.figures, app.state.duplicates, app.state.numbers, *app.state.places.values()):
+    state = app.state
+    for kept in (
+        state.figures,
+        state.duplicates,
+        state.numbers,
+        state.countries,
+        *state.places.values(),
+    ):
         await kept.settle()
 
 

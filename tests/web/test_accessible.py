@@ -9,11 +9,13 @@ from axe_playwright_python.async_playwright import Axe  # type: ignore[import-un
 from starlette.applications import Starlette
 
 from scheduler.domain.token import Purpose
+from scheduler.service.meeting_records import add_theme
 from scheduler.service.occurrences import Change, amend
 from tests.installation import Installation
 from tests.web.serving import served
 from tests.web.test_any_form import own_tokens
 from tests.web.test_member_page import person
+from tests.web.test_people import show_people
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -21,6 +23,21 @@ if TYPE_CHECKING:
 KEY = "conversation-for-kindness/2026-11-19"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 MOVED = "conversation-for-kindness/2026-12-17"
+PAST = "conversation-for-kindness/2021-05-20"
+
+
+async def record_past(installation: Installation) -> None:
+    """Record all there is to record about a past meeting."""
+    await add_theme(installation.database, "Listening", words="Hearing *all*.", now=installation.clock.now())
+    change = Change(
+        topic="Listening & <hearing>",
+        speakers="Amara Okafor, poet, Example Org",
+        materials="https://youtu.be/x?a=1&b=2\nPaper: https://example.org/p\nNotes will follow",
+        summary="# Said\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n> Quoted",
+        insights="1. Ask",
+        themes=("listening",),
+    )
+    await amend(installation.database, installation.by_slug, PAST, change, now=installation.clock.now())
 
 
 @pytest.fixture
@@ -29,6 +46,7 @@ async def address(app: Starlette, installation: Installation) -> AsyncIterator[s
     await installation.live(datetime(2026, 11, 6, 12, tzinfo=UTC))
     change = Change(move_to=datetime(2026, 12, 17, 19), topic="Listening", speakers="Ann")
     await amend(installation.database, installation.by_slug, MOVED, change, now=installation.clock.now())
+    await record_past(installation)
     async with served(app) as address:
         yield address
 
@@ -36,7 +54,12 @@ async def address(app: Starlette, installation: Installation) -> AsyncIterator[s
 async def pages(installation: Installation) -> list[str]:
     """A path to every page in every state that a reader may find it in."""
     own = await own_tokens(installation)
+    await show_people(installation)
     return [
+        "/about",
+        "/people",
+        "/contact",
+        f"/wall/{own[Purpose.PREFERENCES]}",
         "/join",
         "/join?zone=Asia/Kolkata",
         "/embed/next",
@@ -48,7 +71,13 @@ async def pages(installation: Installation) -> list[str]:
         f"/meetings/{MOVED}",
         "/privacy",
         "/archive",
+        "/archive?q=lisening",
+        "/archive?q=nothing",
+        f"/meetings/{PAST}",
+        "/speakers/amara-okafor",
+        "/themes/listening",
         "/subscribe",
+        "/embed",
         f"/subscribe/{own[Purpose.SUBSCRIBE]}",
         "/nothing",
         "/outbox",

@@ -205,4 +205,4 @@ async def test_being_forgotten_says_what_stays(
     link = await fresh(installation, visitor, address_of("Zdenka Quarrendon"))
     assert "it stays there until you ask us to remove it" in (await visitor.get(link)).text
     done = (await visitor.post(link, data={"act": "erase", "sure": "yes"})).text
-    assert "Your name is still in 2 places" in done and "scrambled code" in done and "Backups" in done
+    assert "Your name is still in 3 places" in done and "scrambled code" in done and "Backups" in done

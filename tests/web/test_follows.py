@@ -439,7 +439,7 @@ async def test_only_a_link_that_works_stops_following(
 
 def sections(page: str) -> dict[str, list[str]]:
     """The keys of the meetings that the home page lists for each series."""
-    found = re.findall(r'<div id="coming-([\w-]+)" data-local>(.*?)</div>', page, re.DOTALL)
+    found = re.findall(r'<div id="coming-([\w-]+)" data-local>(.*?)</section>', page, re.DOTALL)
     return {slug: re.findall(r'href="/meetings/([^"?]+)', content) for slug, content in found}
 
 
@@ -517,7 +517,7 @@ async def test_a_series_page_shows_cancelled_meetings_and_the_next_one_that_is_h
     page = (await visitor.get("/series/rounds")).text
     card = page.partition('<div id="next"')[2].partition("</div>")[0]
     assert "Thursday 12 November 2026" in card
-    assert '<strong class="status">Cancelled</strong>' in page
+    assert '<span class="tag bad">Cancelled</span>' in page
 
 
 async def test_a_series_that_ended_still_has_its_page(installation: Installation) -> None:

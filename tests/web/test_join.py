@@ -183,6 +183,6 @@ async def test_the_card_may_be_framed_by_the_sites_named_and_no_other_page_is(
 async def test_counts_that_could_identify_members_are_not_shown(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
-    assert "We are" not in (await visitor.get("/")).text
+    assert "<span>members" not in (await visitor.get("/")).text
     await installation.join(*((f"Member {number}", "Europe/London") for number in range(9)))
-    assert "We are 12 members." in (await visitor.get("/")).text
+    assert "12 <span>members</span>" in (await visitor.get("/")).text

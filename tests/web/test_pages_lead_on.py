@@ -18,6 +18,16 @@ from tests.web.test_any_form import KEY, own_tokens
 from tests.web.test_member_page import DETAILS, fresh_token
 
 LONG = 100_000
+FOOT = (
+    "/subscribe",
+    "/me",
+    "/privacy",
+    "/privacy#leave-heading",
+    "/about",
+    "/people",
+    "/contact",
+    "/convenor/",
+)
 
 
 def main(answer: httpx.Response) -> str:
@@ -52,16 +62,20 @@ async def test_a_meeting_leads_to_those_held_before_and_after_it(
         Change(cancel=True),
         now=installation.clock.now(),
     )
-    past = main(await visitor.get(f"{path}2026-10-15?zone=Asia/Tokyo"))
-    assert f'href="{path}2026-09-17?zone=Asia%2FTokyo" rel="prev"' in past
-    assert f'href="{path}2026-11-19?zone=Asia%2FTokyo" rel="next"' in past
+    for day in ("2026-08-20", "2026-10-15"):
+        key = f"conversation-for-kindness/{day}"
+        now = installation.clock.now()
+        await amend(installation.database, installation.by_slug, key, Change(topic="Hope"), now=now)
+    past = main(await visitor.get(f"{path}2026-09-17?zone=Asia/Tokyo"))
+    assert f'href="{path}2026-08-20?zone=Asia%2FTokyo" rel="prev"' in past
+    assert f'href="{path}2026-10-15?zone=Asia%2FTokyo" rel="next"' in past
     coming = main(await visitor.get(path + "2026-11-19"))
     assert f'href="{path}2026-10-15" rel="prev"' in coming
     assert f'href="{path}2027-01-21" rel="next"' in coming, "a cancelled meeting leads nowhere"
     cancelled = main(await visitor.get(path + "2026-12-17"))
     assert f'href="{path}2026-11-19" rel="prev"' in cancelled
-    first = main(await visitor.get(path + "2020-07-16"))
-    assert 'rel="prev"' not in first and f'href="{path}2020-08-20" rel="next"' in first
+    first = main(await visitor.get(path + "2026-08-20"))
+    assert 'rel="prev"' not in first and f'href="{path}2026-10-15" rel="next"' in first
     distant = main(await visitor.get(path + "2099-12-17"))
     assert (
         f'href="{path}2099-11-19" rel="prev"' in distant and f'href="{path}2100-01-21" rel="next"' in distant
@@ -74,16 +88,19 @@ async def test_each_page_leads_to_the_next_meeting_the_archive_joining_and_the_o
     for path, here in (
         ("/", "/"),
         ("/archive", "/archive"),
+        ("/people", "/people"),
+        ("/about", "/about"),
         ("/join", "/join"),
         ("/me", "/me"),
         ("/privacy", ""),
     ):
         page = (await visitor.get(path)).text
         navigation = page.partition("<nav")[2].partition("</nav>")[0]
-        assert re.findall('href="([^"]+)"', navigation) == ["/", "/archive", "/join", "/me"]
+        last = "/me" if path == "/me" else "/join"
+        assert re.findall('href="([^"]+)"', navigation) == ["/", "/archive", "/people", "/about", last]
         assert re.findall('href="([^"]+)" aria-current="page"', navigation) == [here][: bool(here)]
         foot = page.partition("<footer")[2]
-        assert all(f'href="{target}"' in foot for target in ("/subscribe", "/privacy", "/convenor/"))
+        assert all(f'href="{target}"' in foot for target in FOOT)
 
 
 async def test_privacy_leads_to_leaving_home_to_the_own_page_and_leaving_to_coming_back(

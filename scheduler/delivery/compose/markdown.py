@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from html import unescape
 from itertools import count
 from typing import NamedTuple
 
@@ -111,6 +112,18 @@ def as_html(words: str, filling: Filling = _NOTHING) -> str:
 def as_text(words: str, filling: Filling = _NOTHING) -> str:
     """Return `words` as plain text, with the address of each link in brackets after its text."""
     return _block(SyntaxTreeNode(_parse(words, filling)))
+
+
+def as_words(words: str) -> str:
+    """Return the words of `words` alone, without marks of lists, tables and emphasis, and a line for each block."""
+    html = _BLOCK_END.sub("\n", as_html(words))
+    return "\n".join(
+        filter(None, (" ".join(line.split()) for line in unescape(_TAG.sub("", html)).split("\n")))
+    )
+
+
+_BLOCK_END = re.compile(r"</(?:p|li|h[1-6]|t[hdr]|blockquote|pre)>|<[bh]r[^>]*>")
+_TAG = re.compile(r"<[^>]*>")
 
 
 class _Markdown(MarkdownIt):

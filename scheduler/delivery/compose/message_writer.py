@@ -18,20 +18,21 @@ from scheduler.delivery.compose.composer import (
     RecipientValues,
 )
 from scheduler.delivery.compose.kept_renderings import Batch, KeptRenderings
-from scheduler.delivery.compose.links import UNCONFIRMED, tokens_for
+from scheduler.delivery.compose.links import NAMELESS, tokens_for
 from scheduler.delivery.send.transport import Envelope
 from scheduler.domain.address import ascii_domain
 from scheduler.domain.advance_notice import AdvanceNotice, Preflight, read_details
 from scheduler.domain.audience import series_of
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
+from scheduler.domain.contact import ContactMessage
 from scheduler.domain.errors import Problem
 from scheduler.domain.localtime import local_minute
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import CHANGES, PERSONAL, TO_CONVENORS, Kind, Policy
 from scheduler.domain.token import TOKEN_LENGTH, Keys, bounce_address
 from scheduler.domain.zone import is_known_zone
-from scheduler.store import notices, occurrences
+from scheduler.store import contact_messages, notices, occurrences
 from scheduler.store.database import Database
 from scheduler.store.ledger import corrections, reports
 from scheduler.store.ledger.claims import Claim
@@ -57,7 +58,8 @@ class _NoticeContext:
     `shown` is the local time that mails showed for `before`, by zone. `corrects` says that new zone data has changed
     local times that members were told. For a welcome, `followed` has the series that its member follows, each with its
     next meeting, the first meeting first; `occurrence` is the first of these meetings. A notice may have a meeting
-    that it mentions. `about` is what a mail tells convenors in advance.
+    that it mentions. `about` is what a mail tells convenors in advance, and
+    `contact` what a visitor wrote to them.
     """
 
     notice: Notice
@@ -68,6 +70,7 @@ class _NoticeContext:
     followed: tuple[tuple[Series, Occurrence | None], ...] = ()
     mentions: tuple[Series, Occurrence] | None = None
     about: AdvanceNotice | None = None
+    contact: ContactMessage | None = None
 
     @property
     def meeting(self) -> Occurrence | None:
@@ -294,7 +297,7 @@ class MessageWriter:
         ):
             yield RecipientValues(
                 claim.member,
-                "" if notice.kind in UNCONFIRMED else claim.name,
+                "" if notice.kind in NAMELESS else claim.name,
                 claim.address,
                 claim.zone,
                 claim.locale,
@@ -318,6 +321,9 @@ class MessageWriter:
     async def _load_context(
         self, connection: AsyncConnection, notice: Notice, revision: int | None
     ) -> _NoticeContext:
+        if notice.kind is Kind.CONTACT:
+            message = await contact_messages.of_notice(connection, notice.id)
+            return _NoticeContext(notice, None, None, contact=message)
         about = read_details(notice.kind, notice.details) if notice.details else None
         if about:
             occurrence = await self._load_occurrence(connection, about.occurrence, about.revision)
@@ -512,6 +518,7 @@ class MessageWriter:
                 again=notice.again is not None,
                 room=self._room_address(kind, policy, occurrence, zone) if occurrence else "",
                 about=about,
+                contact=context.contact,
             )
         except (ValueError, KeyError) as error:
             return Problem(f"{notice.kind}: {error}")

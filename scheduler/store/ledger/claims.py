@@ -7,14 +7,17 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Integer,
     Select,
+    Text,
     Update,
     and_,
     bindparam,
     case,
+    cast,
     exists,
     false,
     func,
@@ -29,7 +32,7 @@ from scheduler.domain.policy import CHANGES, PERSONAL, REPLIES, Kind
 from scheduler.store import service_state
 from scheduler.store.answers import has_declined
 from scheduler.store.database import Work, insert_into
-from scheduler.store.follows import chose
+from scheduler.store.follows import chose, stopped_following_since
 from scheduler.store.ledger.lifecycle import later_reminder
 from scheduler.store.members import is_muted, was_invited
 from scheduler.store.schema import (
@@ -147,11 +150,40 @@ def _awaits_welcome(now: ColumnElement[datetime]) -> ColumnElement[bool]:
     )
 
 
+def _awaits_update(now: ColumnElement[datetime]) -> ColumnElement[bool]:
+    """Return the condition that the delivery's member has an update about the same meeting queued, which is sent first.
+
+    To somebody who was told that the meeting is cancelled, an invitation or a reminder makes sense only afterwards.
+    """
+    change, change_delivery = notices.alias("change"), deliveries.alias("change_delivery")
+    return exists().where(
+        change.c.occurrence == notices.c.occurrence,
+        change.c.kind == Kind.UPDATE,
+        # What nobody will send is not waited for.
+        change.c.ready,
+        change.c.stopped_at.is_(None),
+        change.c.unwanted.is_(None),
+        change.c.expires > now,
+        change_delivery.c.notice == change.c.id,
+        change_delivery.c.member == deliveries.c.member,
+        change_delivery.c.state.in_(("queued", "sending")),
+    )
+
+
 async def has_welcome(connection: AsyncConnection, chunk: int) -> bool:
     """Return whether a chunk contains a welcome mail."""
     query = select(deliveries.c.id).join(notices, notices.c.id == deliveries.c.notice)
     query = query.where(deliveries.c.chunk == chunk, notices.c.kind == Kind.WELCOME).limit(1)
     return await connection.scalar(query) is not None
+
+
+_watermark = func.coalesce(
+    select(cast(cast(facts_table.c.value, Text), BigInteger))
+    .where(facts_table.c.name == service_state.WATERMARK)
+    .scalar_subquery(),
+    0,
+)
+"""The mark up to which ticks have followed the changes of members."""
 
 
 def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> ColumnElement[bool]:
@@ -187,6 +219,11 @@ def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> Colum
             and_(~declined, or_(deliveries.c.uncertain, ~later_reminder(now))),
         ),
         or_(notices.c.kind.in_(PERSONAL), ~_awaits_welcome(now)),
+        or_(
+            notices.c.kind.not_in((Kind.INVITATION, Kind.REMINDER)),
+            deliveries.c.uncertain,
+            ~_awaits_update(now),
+        ),
         ~is_muted(deliveries.c.member, notices.c.kind, notices.c.policy),
         # The default of a series changes only when a service starts, which then checks what is queued.
         or_(
@@ -194,6 +231,13 @@ def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> Colum
             deliveries.c.uncertain,
             ~chose(deliveries.c.member, occurrences.c.series, ~follows.c.follows),
             and_(notices.c.kind.in_(CHANGES), _requested),
+        ),
+        # Whether an ad-hoc notice is still for them, the next tick finds out.
+        or_(
+            notices.c.kind != Kind.NOTICE,
+            deliveries.c.uncertain,
+            members.c.changed <= _watermark,
+            ~stopped_following_since(deliveries.c.member, notices.c.created_at),
         ),
         or_(notices.c.kind != Kind.INVITATION, members.c.invitation_by == "mail", deliveries.c.uncertain),
         ~exists().where(facts_table.c.name == service_state.PAUSE),

@@ -1,18 +1,20 @@
 """Keep waiting deliveries in step with their members, due instants and notices: set-based and idempotent."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Literal
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.audience import Audience
 from scheduler.domain.policy import CHANGES, EVERY_ZONE, REPLIES, Kind
 from scheduler.store.answers import declines
-from scheduler.store.follows import is_follower
+from scheduler.store.follows import is_follower, stopped_following_since
 from scheduler.store.ledger.fan_out import LATE_ON_HOLD
 from scheduler.store.ledger.reports import count_states, due_or_begun
-from scheduler.store.members import mute_fits, was_invited
+from scheduler.store.members import in_audience, mute_fits, was_invited
 from scheduler.store.notices import open_notice_ids
 from scheduler.store.schema import deliveries, dues, members, notices, occurrences, revisions
 
@@ -52,10 +54,23 @@ def does_not_follow(by_choice: Collection[str]) -> ColumnElement[bool]:
     )
 
 
+def _is_gone(number: int, reasons: Audience) -> ColumnElement[bool]:
+    """Return the condition that the member of a delivery was sent an ad-hoc notice for a reason that is gone: they have
+    stopped following a series of its audience since, and nothing else puts them in `reasons`."""
+    sent_at = select(notices.c.created_at).where(notices.c.id == number).scalar_subquery()
+    return and_(
+        deliveries.c.notice == number,
+        stopped_following_since(deliveries.c.member, sent_at, reasons.terms["series"]),
+        ~exists().where(members.c.id == deliveries.c.member, in_audience(reasons)),
+    )
+
+
 _Cause = tuple[str, ColumnElement[bool], ColumnElement[bool]]
 
 
-def _causes_to_skip(by_choice: Collection[str]) -> tuple[_Cause, ...]:
+def _causes_to_skip(
+    by_choice: Collection[str], reasons_by_notice: Mapping[int, Audience]
+) -> tuple[_Cause, ...]:
     """Return why a member may not get a delivery: the reason, the deliveries that it may apply to, and the condition on
     the member."""
     declined = exists().where(
@@ -65,6 +80,7 @@ def _causes_to_skip(by_choice: Collection[str]) -> tuple[_Cause, ...]:
     is_invitation = and_(
         ~deliveries.c.uncertain, deliveries.c.notice.in_(open_notice_ids(notices.c.kind == Kind.INVITATION))
     )
+    is_for_followers = or_(notices.c.occurrence.is_not(None), notices.c.id.in_(reasons_by_notice))
     return (
         ("declined", deliveries.c.notice.in_(open_notice_ids(notices.c.kind == Kind.REMINDER)), declined),
         ("feed only", is_invitation, by_feed),
@@ -73,9 +89,12 @@ def _causes_to_skip(by_choice: Collection[str]) -> tuple[_Cause, ...]:
             "not following",
             and_(
                 ~deliveries.c.uncertain,
-                deliveries.c.notice.in_(open_notice_ids(notices.c.occurrence.is_not(None))),
+                deliveries.c.notice.in_(open_notice_ids(is_for_followers)),
             ),
-            does_not_follow(by_choice),
+            or_(
+                does_not_follow(by_choice),
+                *(_is_gone(number, reasons) for number, reasons in reasons_by_notice.items()),
+            ),
         ),
         (
             "suppressed",
@@ -89,7 +108,7 @@ async def cause_to_skip(
     connection: AsyncConnection, number: int, *, by_choice: Collection[str]
 ) -> str | None:
     """Return the reason why the member of a notice's only delivery should not get it; None if there is none."""
-    for reason, applies_to, cause in _causes_to_skip(by_choice):
+    for reason, applies_to, cause in _causes_to_skip(by_choice, {}):
         query = select(deliveries.c.id).where(deliveries.c.notice == number, applies_to, cause)
         if await connection.scalar(query) is not None:
             return reason
@@ -97,14 +116,20 @@ async def cause_to_skip(
 
 
 async def follow_members(
-    connection: AsyncConnection, now: datetime, *, changed_since: int | None, by_choice: Collection[str]
+    connection: AsyncConnection,
+    now: datetime,
+    *,
+    changed_since: int | None,
+    by_choice: Collection[str],
+    reasons_by_notice: Mapping[int, Audience] = MappingProxyType({}),
 ) -> None:
     """Update waiting deliveries after changes to their members.
 
     Withdraw those of members who left or paused. Skip those of members who declined, are invited by their feed only, do
     not want them, do not follow the series or have a suppressed address. Requeue both when the cause is gone. Change
     zone and locale with the member's. With `changed_since`, only consider members changed after that mark. `by_choice`
-    are the slugs of the series that only those follow who say so.
+    are the slugs of the series that only those follow who say so. `reasons_by_notice` has, for each ad-hoc notice that
+    went to the followers of a series, who still has a reason to get it, by number.
     """
     member_changed = _member_changed(changed_since)
     queued = deliveries.c.state == "queued"
@@ -130,7 +155,7 @@ async def follow_members(
         )
         .values(state="queued", reason="")
     )
-    causes = _causes_to_skip(by_choice)
+    causes = _causes_to_skip(by_choice, reasons_by_notice)
     # Requeue all before skipping any: when one cause is gone, another may remain.
     for reason, _, cause in causes:
         await connection.execute(
@@ -238,9 +263,27 @@ async def withdraw(connection: AsyncConnection, number: int, *, reason: Withdraw
     return result.rowcount
 
 
-async def requeue(connection: AsyncConnection, number: int, *, by_choice: Collection[str]) -> int:
+async def withdraw_rest(connection: AsyncConnection) -> None:
+    """Withdraw what is queued of notices that were stopped or became unwanted: it was being sent at that moment, and
+    then failed or was taken over. What may have arrived is settled as sent (uncertain), as `withdraw` does."""
+    over = open_notice_ids(or_(notices.c.stopped_at.is_not(None), notices.c.unwanted.is_not(None)))
+    queued = and_(deliveries.c.notice.in_(over), deliveries.c.state == "queued")
+    await connection.execute(
+        update(deliveries)
+        .where(queued, deliveries.c.uncertain)
+        .values(state="sent", reason="uncertain", sent_at=deliveries.c.tried_at)
+    )
+    reason = select(func.coalesce(notices.c.unwanted, "stopped")).where(notices.c.id == deliveries.c.notice)
+    await connection.execute(
+        update(deliveries).where(queued).values(state="withdrawn", reason=reason.scalar_subquery())
+    )
+
+
+async def requeue(
+    connection: AsyncConnection, number: int, *, by_choice: Collection[str], reasons: Audience | None = None
+) -> int:
     """Requeue the never tried deliveries of a notice that is usable again, if they were withdrawn or were skipped for a
-    cause that is gone; return how many."""
+    cause that is gone; return how many. `reasons` is as for `follow_members`."""
     declined = exists().where(
         notices.c.id == number,
         notices.c.kind == Kind.REMINDER,
@@ -264,6 +307,7 @@ async def requeue(connection: AsyncConnection, number: int, *, by_choice: Collec
             ~by_feed,
             ~is_unwanted(),
             ~does_not_follow(by_choice),
+            *([~_is_gone(number, reasons)] if reasons else []),
             ~is_suppressed,
         )
         .values(state="queued", reason="", zone=member_zone, locale=member_locale)

@@ -167,6 +167,18 @@ async def states(connection: AsyncConnection, notice: int | None = None) -> dict
     return dict(total)
 
 
+async def count_uncertain(connection: AsyncConnection, notice: int) -> int:
+    """Count the deliveries of a notice that count as sent, but may not have arrived: their sender ended meanwhile, or
+    the connection did."""
+    total = 0
+    for table in (deliveries, past_deliveries):
+        query = select(func.count()).where(
+            table.c.notice == notice, table.c.state == "sent", table.c.reason == "uncertain"
+        )
+        total += int(await connection.scalar(query) or 0)
+    return total
+
+
 async def states_by_notice(connection: AsyncConnection) -> dict[int, dict[str, int]]:
     """Count deliveries by notice and state, except for service mails. Closed notices have their counts stored."""
     uncounted = select(notices.c.id).where(notices.c.member.is_(None), notices.c.tally.is_(None))
@@ -451,7 +463,8 @@ async def earlier_mails(
     connection: AsyncConnection, occurrence: str, people: Collection[int], *, before: int
 ) -> dict[int, list[tuple[Kind, int]]]:
     """Return the kind and revision of each mail about an occurrence's revisions below `before` that these members were
-    sent, by member number, the lowest revision first."""
+    sent, by member number, the lowest revision first. An invitation of the revision `before` counts too: it may have
+    been sent after the change was made and before it was announced."""
     by_member: dict[int, list[tuple[Kind, int]]] = {}
     for table in (past_deliveries, deliveries):
         query = (
@@ -460,7 +473,10 @@ async def earlier_mails(
             .where(
                 notices.c.occurrence == occurrence,
                 table.c.member.in_(people),
-                table.c.revision < before,
+                or_(
+                    table.c.revision < before,
+                    and_(table.c.revision == before, notices.c.kind == Kind.INVITATION),
+                ),
                 or_(table.c.state == "sent", table.c.uncertain),
             )
         )
@@ -485,6 +501,20 @@ async def was_tried(connection: AsyncConnection, occurrence: str) -> bool:
             if await connection.scalar(query.limit(1)) is not None:
                 return True
     return False
+
+
+async def has_invited_to(connection: AsyncConnection, occurrence: str, revision: int) -> bool:
+    """Return whether any invitation to an occurrence as it is in `revision` was tried."""
+    query = (
+        select(notice_revisions.c.notice)
+        .join(notices, notices.c.id == notice_revisions.c.notice)
+        .where(
+            notices.c.occurrence == occurrence,
+            notices.c.kind == Kind.INVITATION,
+            notice_revisions.c.revision == revision,
+        )
+    )
+    return await connection.scalar(query.limit(1)) is not None
 
 
 async def last_told_revision(

@@ -23,7 +23,7 @@ from scheduler.domain.recurrence import LAST_YEAR
 from scheduler.domain.table import guard_cell
 from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.zone import city, known_zone
-from scheduler.service import follow_ups, occurrences, preview
+from scheduler.service import follow_ups, meeting_records, occurrences, preview
 from scheduler.service.meeting_hours import MeetingHours, count_places, what_hours_mean
 from scheduler.service.occurrences import Change, MeetingFile, UnannouncedChange
 from scheduler.service.preview import Preview
@@ -31,6 +31,7 @@ from scheduler.service.schedule import coming_meetings, stored_past
 from scheduler.store.members import Member
 from scheduler.web.access import actor_of, render_console, session_of
 from scheduler.web.console import previews
+from scheduler.web.console.record_form import KINDS, form_of, read_form
 from scheduler.web.forms import fields, last, number_of, revision_of
 from scheduler.web.mail_frame import framed
 from scheduler.web.security import is_same_origin
@@ -50,10 +51,8 @@ _FRAMED = 2_000
 
 _CHECKS: Mapping[str, Callable[[str], object]] = {
     "topic": lambda text: require_line(text, ""),
-    "speakers": lambda text: require_line(text, ""),
     "description": lambda text: require_prose(text, "", longest=occurrences.LONGEST_DESCRIPTION),
     "link": lambda text: require_url(text, "") if text else "",
-    "materials": lambda text: require_prose(text, ""),
 }
 _DONE = {
     "saved": "Saved. Nobody has been told: members see it on the website and in the next email.",
@@ -105,12 +104,13 @@ async def meetings(request: Request) -> Response:
 
 
 async def meeting(request: Request) -> Response:
-    """Show a meeting; POST saves its details, restores it, or removes one that was added by mistake."""
+    """Show a meeting; POST saves its details and record, restores it, or removes one that was added by mistake."""
     site, file = site_of(request), await _file(request)
     occurrence = file.occurrence
     typed = {name: getattr(occurrence, name) for name in _CHECKS}
+    record = form_of(file.record)
     complaints: dict[str, str] = {}
-    revision = str(occurrence.revision)
+    revision, record_revision = str(occurrence.revision), str(file.record.revision)
     if request.method == "POST":
         sent = await fields(request)
         act, revision = (last(sent, name) for name in ("act", "revision"))
@@ -130,8 +130,13 @@ async def meeting(request: Request) -> Response:
                 return _redirect(occurrence, "restored")
             typed = {name: last(sent, name).strip() for name in _CHECKS}
             complaints = _complaints(typed)
+            if "record_revision" in sent:
+                record_revision = last(sent, "record_revision")
+                record = read_form(sent, file.record)
+                complaints |= record.complaints
             if not complaints:
-                await _amend(request, occurrence, Change(**typed), revision)
+                change = Change(**typed, **record.change)
+                await _amend(request, occurrence, change, revision, record_revision=record_revision)
                 return _redirect(occurrence, "saved")
         except Refused as refusal:
             complaints["topic"] = f"You need to check this: {refusal.message}."
@@ -150,10 +155,16 @@ async def meeting(request: Request) -> Response:
         is_over=occurrence.ends <= site.clock.now(),
         follow_up=await follow_ups.notice_of(site.database, occurrence.key),
         typed=typed,
+        record=record.with_blank_rows(),
+        kinds=KINDS,
+        themes=[
+            (used.item.slug, used.item.name) for used in await meeting_records.list_themes(site.database)
+        ],
         longest_description=occurrences.LONGEST_DESCRIPTION,
         # A form that was refused keeps the state that it was made from, so that pressing again overwrites nothing.
         revision=revision,
-        is_stale=revision != str(occurrence.revision),
+        record_revision=record_revision,
+        is_stale=(revision, record_revision) != (str(occurrence.revision), str(file.record.revision)),
         complaints=complaints,
         done=_DONE.get(request.query_params.get("done", ""), ""),
         hours=await _hours(request, occurrence, occurrence),
@@ -449,7 +460,13 @@ async def _file(request: Request) -> MeetingFile:
 
 
 async def _amend(
-    request: Request, occurrence: Occurrence, change: Change, revision: str, *, reason: str = ""
+    request: Request,
+    occurrence: Occurrence,
+    change: Change,
+    revision: str,
+    *,
+    record_revision: str | None = None,
+    reason: str = "",
 ) -> None:
     site = site_of(request)
     await occurrences.amend(
@@ -459,6 +476,7 @@ async def _amend(
         change,
         now=site.clock.now(),
         revision=revision_of(revision),
+        record_revision=None if record_revision is None else revision_of(record_revision),
         reason=reason,
         by=actor_of(request),
     )

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from scheduler.domain.actor import SERVICE, Actor
-from scheduler.service import member_files
+from scheduler.service import member_files, occurrence_import
+from scheduler.service.about import save_about
 from scheduler.service.drafts import Words, add_draft
 from scheduler.service.inbound import ingest
 from scheduler.store import returns
@@ -22,8 +23,9 @@ from tests.web.console.clocks import HOURS_WITHOUT_A_CLOCK
 from tests.web.console.conftest import sign_in_link
 from tests.web.console.test_member_files import CSV
 from tests.web.console.test_returns import HOSTILE
-from tests.web.test_accessible import violations
+from tests.web.test_accessible import record_past, violations
 from tests.web.test_any_form import KEY
+from tests.web.test_people import show_people
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -37,6 +39,8 @@ NO_PAGES = {
     "/convenor/planned/{number}/mail",
     "/convenor/drafts/{number}/mail",
     "/convenor/members/{number}/mails/{notice}/html",
+    "/convenor/people/{number}/photo/{file}",
+    "/convenor/profile/photo/{file}",
 }
 """What answers with data, not with a page."""
 WITH_TOKEN = {"/convenor/sign-in/{token}"}
@@ -61,9 +65,11 @@ async def paths(installation: Installation) -> list[str]:
     database, now = installation.database, installation.clock.now()
     ann = Actor(channel="console", name="Ann", member=1)
     words = Words(subject="News", body="# Hello\n\nOne, [two](https://www.example.org/).", audience="all")
+    await record_past(installation)
     await ingest(database, HOSTILE, keys=installation.keys, domain=COMMUNITY.domain, now=now)
     async with database.read() as connection:
         message = (await returns.every(connection, ("review",)))[-1].id
+    await save_about(database, "# One\n\n- two", by=ann, now=now)
     invitation = next(report.notice for report in await installation.reports() if report.member == 1)
     numbers = {
         "members": 1,
@@ -71,9 +77,14 @@ async def paths(installation: Installation) -> list[str]:
         "notices": 1,
         "team": 1,
         "drafts": await add_draft(database, words, by=SERVICE, now=now),
+        "archive/import": await occurrence_import.keep_upload(
+            database, b"month,title\nMay 2021,Hope\nx,y\n", installation.series, by=ann, now=now
+        ),
         "members/import": await member_files.keep_upload(database, CSV, by=ann, now=now),
         "desk": await wait_at_the_desk(installation),
         "returns": message,
+        "people": await show_people(installation),
+        "about": 1,
     }
     found = []
     for entry in ENTRIES:
@@ -82,7 +93,16 @@ async def paths(installation: Installation) -> list[str]:
         if is_page and entry.path not in NO_PAGES | WITH_TOKEN:
             assert "{number}" not in entry.path or part in numbers, f"nothing to show at {entry.path}"
             number = numbers.get(part)
-            found.append(entry.path.format(series=SERIES, date=DATE, number=number, notice=invitation))
+            found.append(
+                entry.path.format(
+                    series=SERIES,
+                    date=DATE,
+                    number=number,
+                    notice=invitation,
+                    theme="listening",
+                    speaker="amara-okafor",
+                )
+            )
     return found
 
 

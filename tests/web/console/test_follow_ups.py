@@ -18,11 +18,13 @@ async def test_materials_are_added_and_the_follow_up_sent_with_one_button(
     installation.clock.pass_until(datetime(2026, 11, 20, 9, tzinfo=UTC))
     await installation.tick()
     assert "Send the recording" not in (await ann.get(PATH)).text
-    materials = "https://www.example.org/recording <b>"
-    await ann.post(PATH, data=await form(installation, materials=materials, act="save"))
+    material = {"material-1-title": "<b>", "material-1-link": "https://www.example.org/recording"}
+    await ann.post(PATH, data=await form(installation, **material, act="save"))
     assert f'href="{PATH}/follow-up">Send the recording and notes' in (await ann.get(PATH)).text
     page = (await ann.get(f"{PATH}/follow-up")).text
-    assert "Send the follow-up to 3 members" in page and "https://www.example.org/recording &lt;b&gt;" in page
+    assert (
+        "Send the follow-up to 3 members" in page and "&lt;b&gt;: https://www.example.org/recording" in page
+    )
     assert f'src="{PATH}/follow-up/mail?for=1" sandbox' in page
     frame = (await ann.get(f"{PATH}/follow-up/mail?for=2")).text
     assert "Dear \u2068Bo\u2069," in frame and "https://www.example.org/recording" in frame

@@ -35,7 +35,10 @@ async def form(installation: Installation, **values: str) -> dict[str, str]:
     file = await read_file(installation.database, installation.by_slug, KEY, now=installation.clock.now())
     assert file
     details = {name: getattr(file.occurrence, name) for name in DETAILS}
-    return {**details, "revision": str(file.occurrence.revision), **values}
+    for number, material in enumerate(file.record.materials, start=1):
+        details |= {f"material-{number}-title": material.title, f"material-{number}-link": material.link}
+    revisions = {"revision": str(file.occurrence.revision), "record_revision": str(file.record.revision)}
+    return {**details, **revisions, **values}
 
 
 async def mailed(installation: Installation) -> list[str]:
@@ -185,9 +188,9 @@ async def test_a_newcomer_who_is_invited_after_a_move_does_not_hide_that_the_oth
     await installation.join(("Di", "Europe/London"))
     await installation.tick()
     assert (await installation.states(kind="invitation"))["Di"] == "sent"
-    assert "4 members do not know about the latest change." in (await ann.get(PATH)).text
+    assert "3 members do not know about the latest change." in (await ann.get(PATH)).text
     await send_form(ann, f"{PATH}/tell")
-    assert await mailed(installation) == ["update Ann", "update Bo", "update Cy", "update Di"]
+    assert await mailed(installation) == ["update Ann", "update Bo", "update Cy"]
     assert "There is nobody to tell" in (await ann.get(f"{PATH}/tell")).text
 
 
@@ -336,5 +339,8 @@ async def test_the_list_shows_past_meetings_or_those_of_one_series(
         page = (await ann.get(f"/convenor/meetings?{query}")).text
         found = (f'href="/convenor/meetings/{KEY}"' in page, "/convenor/meetings/rounds/2026-12-07" in page)
         assert found == shown, query
+    # Links are told apart if two meetings are on the same day.
+    page = (await ann.get("/convenor/meetings")).text
+    assert 'Monday 7 December 2026<span class="unseen">, Case rounds</span></a>' in page
     past = (await ann.get("/convenor/meetings?past=1&series=rounds")).text
-    assert 'aria-current="page">Past' in past and "There is none." in past
+    assert 'aria-current="page">Past' in past and "There are no past meetings yet." in past

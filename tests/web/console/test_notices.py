@@ -6,7 +6,7 @@ from html import unescape
 
 import httpx
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from scheduler.domain.audience import Audience
 from scheduler.store import drafts as draft_store
@@ -491,6 +491,14 @@ async def test_the_page_says_how_fast_it_goes_and_never_that_it_is_done_before_i
     assert "emails a minute" not in (await ann.get(f"{progress}?since={since[1]}")).text
     await press(ann, progress, "stop")
     assert "2 have it, 1 will not get it." in (await ann.get(progress)).text
+    async with installation.database.write() as connection:
+        one = select(func.min(deliveries.c.id)).where(
+            deliveries.c.notice == number, deliveries.c.state == "sent"
+        )
+        await connection.execute(
+            update(deliveries).where(deliveries.c.id == one.scalar_subquery()).values(reason="uncertain")
+        )
+    assert "1 have it, 1 will not get it. 1 may have it:" in (await ann.get(progress)).text
     late = await press(ann, progress, "resend", number="7")
     assert late.status_code == 422 and "it would now go to 1 members, not to 7" in late.text
 

@@ -106,6 +106,22 @@ async def a_helper(console: Console) -> str:
     return "/convenor/team/3"
 
 
+async def a_theme(console: Console) -> str:
+    await changed(console.ann, "/convenor/themes", name="Listening")
+    return "/convenor/themes/listening"
+
+
+async def a_speaker(console: Console) -> str:
+    await changed(console.ann, MEETING, "save", **{"speaker-1-name": "Amara Okafor"})
+    return "/convenor/speakers/amara-okafor"
+
+
+async def a_sheet(console: Console) -> str:
+    sheet = {"file": ("sheet.csv", b"month,title\nNovember 2026,Hope\n")}
+    sent = await console.ann.post("/convenor/archive/import", files=sheet)
+    return sent.headers["location"]
+
+
 class Case(NamedTuple):
     """A form: its page, what somebody else does after it was opened, what is pressed and typed, and the answer."""
 
@@ -152,8 +168,22 @@ async def makes_them_a_convenor(console: Console, path: str) -> None:
     await changed(console.bo, path, role="convenor")
 
 
+async def saves_the_topic_of_the_sheet(console: Console, _: str) -> None:
+    await changed(console.bo, MEETING, "save", topic="Hope")
+
+
 async def drops_it(console: Console, path: str) -> None:
     await changed(console.bo, path, "drop")
+
+
+async def an_old_version(console: Console) -> str:
+    for body in ("One", "Two"):
+        await changed(console.ann, "/convenor/about", "save", body=body)
+    return "/convenor/about/1"
+
+
+async def saves_another_text(console: Console, _: str) -> None:
+    await changed(console.bo, "/convenor/about", "save", body="Theirs")
 
 
 CASES = {
@@ -197,12 +227,21 @@ CASES = {
             words="is a helper already",
         )
     ],
+    "/convenor/themes/{theme}": [Case(a_theme, saves_another_name, "save", {"name": "Mine"})],
+    "/convenor/speakers/{speaker}": [Case(a_speaker, saves_another_name, "save", {"role": "Poet"})],
+    "/convenor/archive/import/{number}": [
+        Case(a_sheet, saves_the_topic_of_the_sheet, words="the meetings have changed meanwhile")
+    ],
     "/convenor/team/{number}": [Case(a_helper, makes_them_a_convenor, typed={"role": "helper"})],
+    "/convenor/about": [Case(at("/convenor/about"), saves_another_text, "save", {"body": "Mine"})],
+    "/convenor/about/{number}": [Case(an_old_version, saves_another_text, "restore")],
     "/convenor/desk/{number}": [Case(a_request, declines, "accept", words="was already declined")],
 }
 ELSEWHERE = {
     f"{MEETINGS}/move": "the test of what was shown",
     "/convenor/meetings/add": "the test of what was shown",
+    "/convenor/people/{number}": "test_people_to_show: an entry is released or refused as it was shown",
+    "/convenor/profile": "test_people_to_show: a convenor's own profile that was changed is not saved",
     "/convenor/returns/{number}": "test_returns: a message that was dealt with is gone",
     f"{MEETINGS}/follow-up": "test_planned: a follow-up is sent once, to the number that was shown",
     "/convenor/planned/{number}": "holding, releasing and dropping are refused where they make no sense",
@@ -215,6 +254,8 @@ ELSEWHERE = {
     "/convenor/notices/count": "it changes nothing",
     "/convenor/notices/write": "it makes something new",
     "/convenor/members/import": "it makes something new",
+    "/convenor/themes": "it makes something new",
+    "/convenor/archive/import": "it makes something new",
     "/convenor/members/export": "it changes nothing",
     "/convenor/members/{number}/erase": "it removes whatever is there",
 }

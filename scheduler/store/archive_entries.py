@@ -1,0 +1,302 @@
+"""The archive: which meetings are in it, and the index by which they are searched."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    cast,
+    column,
+    delete,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    table,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import TSQUERY, TSVECTOR
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.domain.search import forms
+from scheduler.store.database import MOST_VALUES, insert_into
+from scheduler.store.schema import (
+    archive_entries,
+    archive_misspellings,
+    archive_words,
+    meeting_speakers,
+    meeting_themes,
+    speakers,
+)
+
+_TEXTS = ("topic", "names", "titles", "words")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A meeting in the archive. `topic`, `names`, `titles` and `words` are searched; `excerpt` is shown."""
+
+    occurrence: str
+    series: str
+    starts: datetime
+    ends: datetime
+    year: int
+    month_only: bool
+    changed_at: datetime
+    excerpt: str
+    topic: str
+    names: str
+    titles: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A meeting in a list of the archive; `excerpt` is the text to show of it."""
+
+    key: str
+    changed_at: datetime
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which meetings of the archive: those that ended by `over`, of one `series`, a `year`, a `theme`, a `speaker`."""
+
+    over: datetime
+    series: str = ""
+    year: int | None = None
+    theme: str = ""
+    speaker: str = ""
+
+
+async def put(connection: AsyncConnection, entry: Entry) -> None:
+    """Insert or replace the entry of a meeting, and keep the words of the archive up to date."""
+    entries = archive_entries
+    before = await _words_of(connection, entry.occurrence)
+    values = {name: getattr(entry, name) for name in Entry.__slots__}
+    if before is None:
+        await connection.execute(insert(entries).values(**values))
+    else:
+        await connection.execute(
+            update(entries).where(entries.c.occurrence == entry.occurrence).values(**values)
+        )
+    after = _words(getattr(entry, name) for name in _TEXTS)
+    await _count(connection, added=after - (before or set()), removed=(before or set()) - after)
+
+
+async def remove(connection: AsyncConnection, key: str) -> None:
+    """Delete the entry of a meeting, if it has one."""
+    before = await _words_of(connection, key)
+    if before is not None:
+        await connection.execute(delete(archive_entries).where(archive_entries.c.occurrence == key))
+        await _count(connection, added=set(), removed=before)
+
+
+async def _words_of(connection: AsyncConnection, key: str) -> set[str] | None:
+    columns = [archive_entries.c[name] for name in _TEXTS]
+    row = (await connection.execute(select(*columns).where(archive_entries.c.occurrence == key))).first()
+    return _words(row) if row else None
+
+
+def _words(texts: Iterable[str]) -> set[str]:
+    return {word for words in texts for word in words.split()}
+
+
+async def _count(connection: AsyncConnection, *, added: set[str], removed: set[str]) -> None:
+    vocabulary = archive_words
+    # In one order, so that two transactions do not wait for each other.
+    if added:
+        await connection.execute(
+            insert_into(connection, vocabulary).on_conflict_do_update(
+                index_elements=[vocabulary.c.word], set_={"entries": vocabulary.c.entries + 1}
+            ),
+            [{"word": word, "entries": 1} for word in sorted(added)],
+        )
+        await connection.execute(
+            insert_into(connection, archive_misspellings).on_conflict_do_nothing(),
+            [{"form": form, "word": word} for word in sorted(added) for form in sorted(forms(word))],
+        )
+    for some in _batches(sorted(removed)):
+        is_one = vocabulary.c.word.in_(some)
+        await connection.execute(update(vocabulary).where(is_one).values(entries=vocabulary.c.entries - 1))
+        await connection.execute(delete(vocabulary).where(is_one, vocabulary.c.entries <= 0))
+
+
+def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return (items[start : start + MOST_VALUES] for start in range(0, len(items), MOST_VALUES))
+
+
+# Lists.
+
+
+def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+    entries = archive_entries
+    conditions = [entries.c.ends <= wanted.over]
+    if wanted.series:
+        conditions.append(entries.c.series == wanted.series)
+    if wanted.year is not None:
+        conditions.append(entries.c.year == wanted.year)
+    if wanted.theme:
+        with_theme = select(meeting_themes.c.occurrence).where(meeting_themes.c.theme == wanted.theme)
+        conditions.append(entries.c.occurrence.in_(with_theme))
+    if wanted.speaker:
+        with_speaker = (
+            select(meeting_speakers.c.occurrence)
+            .join(speakers, speakers.c.id == meeting_speakers.c.speaker)
+            .where(speakers.c.slug == wanted.speaker)
+        )
+        conditions.append(entries.c.occurrence.in_(with_speaker))
+    return conditions
+
+
+async def listed(connection: AsyncConnection, wanted: Filter, *, most: int, skip: int = 0) -> list[Listed]:
+    """Return meetings of the archive, the newest first."""
+    entries = archive_entries
+    query = (
+        select(entries.c.occurrence, entries.c.changed_at, entries.c.excerpt)
+        .where(*_conditions(wanted))
+        .order_by(entries.c.starts.desc(), entries.c.occurrence)
+        .limit(most)
+        .offset(skip)
+    )
+    return [_listed(row) for row in await connection.execute(query)]
+
+
+def _listed(row: Any) -> Listed:
+    return Listed(key=row.occurrence, changed_at=row.changed_at, excerpt=row.excerpt)
+
+
+async def keys(connection: AsyncConnection, wanted: Filter) -> list[tuple[str, datetime]]:
+    """Return the keys of meetings of the archive, and when each last changed, the newest first."""
+    entries = archive_entries
+    query = select(entries.c.occurrence, entries.c.changed_at).where(*_conditions(wanted))
+    rows = await connection.execute(query.order_by(entries.c.starts.desc(), entries.c.occurrence))
+    return [(row.occurrence, row.changed_at) for row in rows]
+
+
+async def speakers_of(connection: AsyncConnection, wanted: Filter) -> list[str]:
+    """Return the slugs of those who spoke at meetings of the archive."""
+    query = (
+        select(speakers.c.slug)
+        .join(meeting_speakers, meeting_speakers.c.speaker == speakers.c.id)
+        .join(archive_entries, archive_entries.c.occurrence == meeting_speakers.c.occurrence)
+        .where(*_conditions(wanted))
+        .distinct()
+        .order_by(speakers.c.slug)
+    )
+    return list(await connection.scalars(query))
+
+
+async def count(connection: AsyncConnection, wanted: Filter) -> int:
+    """Return how many meetings of the archive there are."""
+    query = select(func.count()).select_from(archive_entries).where(*_conditions(wanted))
+    return await connection.scalar(query) or 0
+
+
+async def years(connection: AsyncConnection, wanted: Filter) -> list[int]:
+    """Return the years in which meetings of the archive were held, the latest first."""
+    entries = archive_entries
+    query = select(entries.c.year).where(*_conditions(wanted)).group_by(entries.c.year)
+    return list(await connection.scalars(query.order_by(entries.c.year.desc())))
+
+
+async def neighbours(
+    connection: AsyncConnection, wanted: Filter, *, starts: datetime, key: str
+) -> tuple[str | None, str | None]:
+    """Return the keys of the meetings of the archive before and after one of that start and key."""
+    entries = archive_entries
+    same = entries.c.starts == starts
+    earlier = (entries.c.starts < starts) | (same & (entries.c.occurrence < key))
+    later = (entries.c.starts > starts) | (same & (entries.c.occurrence > key))
+    # Without the second condition the databases do not begin in the index at that start.
+    before = select(entries.c.occurrence).where(*_conditions(wanted), entries.c.starts <= starts, earlier)
+    after = select(entries.c.occurrence).where(*_conditions(wanted), entries.c.starts >= starts, later)
+    return (
+        await connection.scalar(
+            before.order_by(entries.c.starts.desc(), entries.c.occurrence.desc()).limit(1)
+        ),
+        await connection.scalar(after.order_by(entries.c.starts, entries.c.occurrence).limit(1)),
+    )
+
+
+# Searching.
+
+
+_INDEX = table("archive_search", column("rowid"))
+"""The full-text index on SQLite."""
+
+
+def _matches(connection: AsyncConnection, groups: Sequence[Sequence[str]]) -> Any:
+    """Return the query for the number and rank, the best first, of the texts that have a word of each group."""
+    if connection.dialect.name == "sqlite":
+        query = " AND ".join(
+            "(" + " OR ".join(f'"{word.rstrip("*")}"{"*" * word.endswith("*")}' for word in group) + ")"
+            for group in groups
+        )
+        best_first: ColumnElement[float] = literal_column("bm25(archive_search, 8.0, 6.0, 4.0, 1.0)", Float)
+        matching = text("archive_search MATCH :query").bindparams(query=query)
+        found = select(_INDEX.c.rowid.label("number"), best_first.label("rank")).where(matching)
+        # Else SQLite may search the index once for each entry.
+        return found.cte("matches").prefix_with("MATERIALIZED")
+    query = " & ".join(
+        "(" + " | ".join(f"'{word.rstrip('*')}'{':*' * word.endswith('*')}" for word in group) + ")"
+        for group in groups
+    )
+    vector, wanted = literal_column("archive_entries.vector", TSVECTOR), cast(literal(query), TSQUERY)
+    best_first = -func.ts_rank(vector, wanted)
+    found = select(archive_entries.c.number, best_first.label("rank")).where(vector.op("@@")(wanted))
+    return found.cte("matches")
+
+
+async def search(
+    connection: AsyncConnection,
+    groups: Sequence[Sequence[str]],
+    wanted: Filter,
+    *,
+    most: int,
+    skip: int = 0,
+) -> tuple[list[Listed], int]:
+    """Return the meetings of the archive that have a word of each group, the best first, and how many there are.
+
+    A word that ends with * stands for all that begin with it. Words have only letters and digits.
+    """
+    entries, matches = archive_entries, _matches(connection, groups)
+    # Sorting texts takes longer than finding them: only keys are sorted.
+    query = (
+        select(entries.c.occurrence, func.count().over().label("total"))
+        .join(matches, matches.c.number == entries.c.number)
+        .where(*_conditions(wanted))
+        .order_by(matches.c.rank, entries.c.starts.desc(), entries.c.occurrence)
+    )
+    rows = (await connection.execute(query.limit(most).offset(skip))).all()
+    if not rows and skip:
+        # The page does not exist, but there may be others.
+        rows = (await connection.execute(query.limit(1))).all()
+        return [], rows[0].total if rows else 0
+    keys = [row.occurrence for row in rows]
+    texts = select(entries.c.occurrence, entries.c.changed_at, entries.c.excerpt)
+    found = {
+        row.occurrence: _listed(row)
+        for row in await connection.execute(texts.where(entries.c.occurrence.in_(keys)))
+    }
+    return [found[key] for key in keys], rows[0].total if rows else 0
+
+
+async def similar_words(connection: AsyncConnection, word: str) -> list[tuple[str, int]]:
+    """Return the words of the archive that have a form in common with `word` (see `forms`), and how often each
+    occurs."""
+    alike = select(archive_misspellings.c.word).where(archive_misspellings.c.form.in_(sorted(forms(word))))
+    query = select(archive_words.c.word, archive_words.c.entries).where(archive_words.c.word.in_(alike))
+    return [(row.word, row.entries) for row in await connection.execute(query)]
+
+
+async def forget_deleted_words(connection: AsyncConnection) -> None:
+    """Make SQLite's index forget what was deleted from it; PostgreSQL does so itself."""
+    if connection.dialect.name == "sqlite":
+        await connection.execute(text("INSERT INTO archive_search (archive_search) VALUES ('optimize')"))

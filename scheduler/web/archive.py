@@ -1,0 +1,214 @@
+"""The archive: past meetings by year and theme, the search, single past meetings, speakers, themes, and feeds."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from scheduler.delivery.compose.markdown import as_html
+from scheduler.domain.localtime import MONTHS, format_day
+from scheduler.domain.meeting_record import Material, Theme
+from scheduler.domain.occurrence import Occurrence, Series
+from scheduler.domain.search import LONGEST_QUERY, Part, marked, passage
+from scheduler.service import archive as service
+from scheduler.service.archive import PastMeeting
+from scheduler.service.archive_feeds import atom_feed, json_feed
+from scheduler.web.feeds import CalendarResponse
+from scheduler.web.forms import asked_number
+from scheduler.web.sharing import meeting_sharing
+from scheduler.web.site import Site, render_page, site_of
+
+_HEADING = re.compile(r"(?<=<)(/?)h([1-6])(?=>)")
+_EXCERPT = 240
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryView:
+    """A past meeting in a list: `day` is its date, or the month alone. `topic`, `names` and `passage` are in parts, of
+    which those that a search found are marked."""
+
+    url: str
+    day: str
+    iso: str
+    title: str
+    topic: Sequence[Part]
+    names: Sequence[Part]
+    passage: Sequence[Part]
+    themes: Sequence[Theme]
+    materials: Sequence[Material]
+    materials_words: str
+
+
+async def archive(request: Request) -> Response:
+    """List past meetings of a year, with `?theme=` those of a theme, with `?q=` those that a search finds."""
+    site, typed = site_of(request), request.query_params.get("q", "")[:LONGEST_QUERY]
+    theme = request.query_params.get("theme", "")
+    page = await service.read_archive(
+        site.database,
+        service.Request(
+            year=asked_number(request, "year"),
+            theme=theme,
+            typed=typed,
+            page=asked_number(request, "page") or 1,
+        ),
+        now=site.clock.now(),
+    )
+    if page is None:
+        raise HTTPException(404)
+    asked = {"q": typed.strip(), "theme": theme, "year": str(page.year or "")}
+    return render_page(
+        request,
+        "archive.html",
+        listed=page,
+        several=len(site.series) > 1,
+        typed=typed.strip(),
+        meetings=[_entry_view(site, past, page.terms) for past in page.meetings],
+        previous=_page_url("/archive", asked, page.page - 1) if page.page > 1 else "",
+        next=_page_url("/archive", asked, page.page + 1) if page.page < page.pages else "",
+    )
+
+
+async def speaker(request: Request) -> Response:
+    """Show a speaker, with their past meetings."""
+    site, slug = site_of(request), request.path_params["speaker"]
+    page = await service.read_speaker(
+        site.database, slug, page=asked_number(request, "page") or 1, now=site.clock.now()
+    )
+    return _theirs(request, f"/speakers/{quote(slug)}", page)
+
+
+async def theme(request: Request) -> Response:
+    """Show a theme, with its past meetings."""
+    site, slug = site_of(request), request.path_params["theme"]
+    page = await service.read_theme(
+        site.database, slug, page=asked_number(request, "page") or 1, now=site.clock.now()
+    )
+    return _theirs(request, f"/themes/{quote(slug)}", page)
+
+
+def _theirs(request: Request, path: str, page: service.Theirs | None) -> Response:
+    if page is None:
+        raise HTTPException(404)
+    return render_page(
+        request,
+        "speaker.html" if page.speaker else "theme.html",
+        speaker=page.speaker,
+        theme=page.theme,
+        several=len(site_of(request).series) > 1,
+        words=section_html(page.theme.words) if page.theme else "",
+        meetings=[_entry_view(site_of(request), past) for past in page.meetings],
+        previous=_page_url(path, {}, page.page - 1) if page.page > 1 else "",
+        next=_page_url(path, {}, page.page + 1) if page.page < page.pages else "",
+    )
+
+
+async def past_meeting(request: Request, occurrence: Occurrence, *, view: object, query: str) -> Response:
+    """Show a meeting that was held. `view` is its MeetingView, and `query` keeps the time zone that was chosen."""
+    site = site_of(request)
+    details = await service.read_details(site.database, occurrence, now=site.clock.now())
+    record = details.record
+    series = site.by_slug[occurrence.series]
+    heading, day = occurrence.topic or series.title, _day(occurrence, month_only=record.month_only)
+    # A card and an event for search engines would name a day that is not known.
+    sharing = (
+        {"description": f"{heading}, {day}."}
+        if record.month_only
+        else meeting_sharing(site, occurrence, site.clock.now())
+    )
+    return render_page(
+        request,
+        "past_meeting.html",
+        meeting=view,
+        heading=heading,
+        day=day,
+        month_only=record.month_only,
+        year=occurrence.home_date.year,
+        speakers=record.speakers,
+        summary=section_html(record.summary),
+        insights=section_html(record.insights),
+        recordings=[one for one in record.materials if one.link and one.kind == "recording"],
+        materials=[one for one in record.materials if not (one.link and one.kind == "recording")],
+        themes=details.themes,
+        countries=details.countries,
+        **sharing,
+        earlier=_link_to(site.by_slug, details.earlier, query),
+        later=_link_to(site.by_slug, details.later, query),
+    )
+
+
+async def atom(request: Request) -> Response:
+    """Return the Atom feed of the archive."""
+    site = site_of(request)
+
+    async def make() -> bytes:
+        meetings = await service.latest(site.database, now=site.clock.now())
+        return atom_feed(meetings, site.by_slug, site.community, empty=site.feed_cache.started)
+
+    return CalendarResponse(await site.feed_cache.archive_feed("/archive.atom", "application/atom+xml", make))
+
+
+async def json(request: Request) -> Response:
+    """Return the JSON Feed of the archive."""
+    site = site_of(request)
+
+    async def make() -> bytes:
+        meetings = await service.latest(site.database, now=site.clock.now())
+        return json_feed(meetings, site.by_slug, site.community)
+
+    return CalendarResponse(
+        await site.feed_cache.archive_feed("/archive.json", "application/feed+json", make)
+    )
+
+
+def section_html(words: str) -> str:
+    """Return Markdown as clean HTML for a section of a page: its headings are below those of the page."""
+    return (
+        _HEADING.sub(lambda match: f"{match[1]}h{min(6, int(match[2]) + 2)}", as_html(words)) if words else ""
+    )
+
+
+def _entry_view(site: Site, past: PastMeeting, terms: Sequence[str] = ()) -> EntryView:
+    occurrence = past.occurrence
+    names = ", ".join(
+        f"{speaker.name} ({speaker.about})" if speaker.about else speaker.name
+        for speaker in past.record.speakers
+    )
+    return EntryView(
+        url=meeting_url(occurrence),
+        day=_day(occurrence, month_only=past.record.month_only),
+        iso=f"{occurrence.home_date:%Y-%m}" if past.record.month_only else f"{occurrence.home_date}",
+        title=site.by_slug[occurrence.series].title,
+        topic=marked(occurrence.topic, terms),
+        names=marked(names or occurrence.speakers, terms),
+        passage=passage(past.excerpt or occurrence.description, terms, length=_EXCERPT),
+        themes=past.themes,
+        materials=past.record.materials,
+        materials_words="" if past.record.materials else occurrence.materials,
+    )
+
+
+def _day(occurrence: Occurrence, *, month_only: bool) -> str:
+    day = occurrence.home_date
+    return f"{MONTHS[day.month - 1]} {day.year}" if month_only else format_day(day)
+
+
+def _link_to(
+    all_series: Mapping[str, Series], occurrence: Occurrence | None, query: str
+) -> tuple[str, str] | None:
+    if occurrence is None:
+        return None
+    return meeting_url(occurrence) + query, occurrence.topic or all_series[occurrence.series].title
+
+
+def meeting_url(occurrence: Occurrence) -> str:
+    """Return the path of the page of a meeting."""
+    return f"/meetings/{quote(occurrence.key)}"
+
+
+def _page_url(path: str, asked: Mapping[str, str], page: int) -> str:
+    values = {name: value for name, value in asked.items() if value}
+    return f"{path}?{urlencode({**values, 'page': page})}"

@@ -1,0 +1,178 @@
+"""What search engines, chats and social networks get: descriptions, pictures, structured data and the sitemap."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from textwrap import shorten
+from typing import Any
+from xml.sax.saxutils import escape
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from scheduler.domain.card import Card, community_card, meeting_card
+from scheduler.domain.locale import hour_cycle
+from scheduler.domain.localtime import local_time
+from scheduler.domain.occurrence import Occurrence, Status
+from scheduler.domain.palette import Shades
+from scheduler.domain.structured_data import event, organization
+from scheduler.service.archive import contents
+from scheduler.service.schedule import coming_meetings, read_meeting, unmoved
+from scheduler.web.card_picture import draw_card
+from scheduler.web.pictures import picture_response
+from scheduler.web.site import Site, site_of
+
+PICTURED_AHEAD = timedelta(days=3 * 366)
+"""Later meetings have no picture of their own: a rule gives meetings without end, and somebody could ask for all."""
+
+_MOST_PICTURES = 300
+_LONGEST_DESCRIPTION = 200
+_MOST_COMING = 60
+_LISTED = ("/", "/about", "/people", "/archive", "/join", "/contact", "/subscribe", "/embed", "/privacy")
+"""The pages of the sitemap beside those of series and meetings."""
+
+
+class CardPictures:
+    """Cards as pictures. Each is drawn once, in a thread, one after the other, so that drawing takes one processor at
+    most; the last ones are kept."""
+
+    def __init__(self) -> None:
+        self._drawn: OrderedDict[Card, bytes] = OrderedDict()
+        self._turn = asyncio.Lock()
+
+    async def get(self, card: Card, shades: Shades) -> bytes:
+        """Return the picture of a card; all cards of a site have the same `shades`."""
+        if card not in self._drawn:
+            async with self._turn:
+                if card not in self._drawn:
+                    self._drawn[card] = await asyncio.to_thread(draw_card, card, shades)
+                    if len(self._drawn) > _MOST_PICTURES:
+                        self._drawn.popitem(last=False)
+        self._drawn.move_to_end(card)
+        return self._drawn[card]
+
+
+async def meeting_picture(request: Request) -> Response:
+    """Answer with the picture of a meeting, which is also the still picture of its recording."""
+    site = site_of(request)
+    key, now = "{series}/{date}".format(**request.path_params), site.clock.now()
+    occurrence = await read_meeting(site.database, site.by_slug, key, now=now)
+    if occurrence is None or not _is_pictured(occurrence, now):
+        raise HTTPException(404)
+    return await _picture(request, _meeting_card(site, occurrence, now))
+
+
+async def community_picture(request: Request) -> Response:
+    """Answer with the picture of the community, for pages without one of their own."""
+    return await _picture(request, _community_card(site_of(request)))
+
+
+async def _picture(request: Request, card: Card) -> Response:
+    content = await request.app.state.card_pictures.get(card, site_of(request).community.palette.light)
+    return picture_response(request, content, "image/png")
+
+
+def community_sharing(site: Site) -> dict[str, Any]:
+    """Return the values of layout.html for a page about the community as a whole."""
+    card = _community_card(site)
+    return {
+        "picture": f"/picture.png?v={card.version}",
+        "picture_words": card.text,
+        "structured_data": [organization(site.community, logo=site.logo is not None)],
+    }
+
+
+def meeting_sharing(site: Site, occurrence: Occurrence, now: datetime) -> dict[str, Any]:
+    """Return the values of layout.html for the page of a meeting."""
+    card = _meeting_card(site, occurrence, now)
+    series, cycle = site.by_slug[occurrence.series], hour_cycle(site.community.locale)
+    home = local_time(occurrence, series, zone=occurrence.zone, cycle=cycle)
+    moved = occurrence.status is Status.MOVED
+    was = local_time(unmoved(occurrence), series, zone=occurrence.zone, cycle=cycle) if moved else None
+    description = _description(occurrence, card, series.description)
+    url = f"{site.community.base_url}/meetings/{occurrence.key}"
+    values: dict[str, Any] = {"description": description}
+    picture = f"{site.community.base_url}/picture.png"
+    if _is_pictured(occurrence, now):
+        values["picture"] = f"/meetings/{occurrence.key}.png?v={card.version}"
+        values["picture_words"] = card.text
+        picture = f"{site.community.base_url}{values['picture']}"
+    values["structured_data"] = [
+        event(
+            occurrence,
+            series,
+            site.community,
+            home=home,
+            was=was,
+            description=description,
+            url=url,
+            picture=picture,
+        )
+    ]
+    return values
+
+
+def _description(occurrence: Occurrence, card: Card, about: str) -> str:
+    """Return a few sentences on a meeting, beginning with what a reader must know first."""
+    parts = (card.mark, f"{card.day}, {card.time}", card.words, occurrence.description or about)
+    return shorten(
+        ". ".join(part.strip().rstrip(".") for part in parts if part), _LONGEST_DESCRIPTION, placeholder="…"
+    )
+
+
+def _meeting_card(site: Site, occurrence: Occurrence, now: datetime) -> Card:
+    series, community = site.by_slug[occurrence.series], site.community
+    return meeting_card(occurrence, series, community, cycle=hour_cycle(community.locale), now=now)
+
+
+def _community_card(site: Site) -> Card:
+    return community_card(site.community, site.series, cycle=hour_cycle(site.community.locale))
+
+
+def _is_pictured(occurrence: Occurrence, now: datetime) -> bool:
+    return occurrence.starts <= now + PICTURED_AHEAD
+
+
+async def sitemap(request: Request) -> Response:
+    """Answer with the addresses of the pages that search engines should list (sitemaps.org)."""
+    site = site_of(request)
+    now = site.clock.now()
+    paths: list[tuple[str, datetime | None]] = [(path, None) for path in _LISTED]
+    paths += [(f"/series/{series.slug}", None) for series in site.series]
+    coming = [
+        occurrence
+        for series in site.series
+        for occurrence in await coming_meetings(
+            site.database, series, now=now, until=now + PICTURED_AHEAD, most=_MOST_COMING
+        )
+    ]
+    paths += [(f"/meetings/{occurrence.key}", occurrence.changed_at) for occurrence in coming]
+    recorded = await contents(site.database, now=now)
+    paths += [(f"/meetings/{key}", changed_at) for key, changed_at in recorded.meetings]
+    paths += [(f"/speakers/{slug}", None) for slug in recorded.speakers]
+    paths += [(f"/themes/{slug}", None) for slug in recorded.themes]
+    return Response(_sitemap(site.community.base_url, paths), media_type="application/xml")
+
+
+def _sitemap(base_url: str, paths: Iterable[tuple[str, datetime | None]]) -> str:
+    urls = "".join(
+        f"<url><loc>{escape(base_url + path)}</loc>"
+        f"{f'<lastmod>{changed:%Y-%m-%dT%H:%M:%SZ}</lastmod>' if changed else ''}</url>\n"
+        for path, changed in paths
+    )
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{urls}</urlset>\n'
+    )
+
+
+def robots_text(base_url: str, disallowed: Iterable[str]) -> PlainTextResponse:
+    """Return robots.txt: what search engines should leave alone, and where the sitemap is."""
+    lines = [
+        "User-agent: *",
+        *(f"Disallow: {path}" for path in disallowed),
+        f"Sitemap: {base_url}/sitemap.xml",
+    ]
+    return PlainTextResponse("\n".join(lines) + "\n")

@@ -36,10 +36,13 @@ from scheduler.bootstrap.settings import load_settings
 from scheduler.bootstrap.wiring import Parts, SystemClock, open_parts
 from scheduler.domain.actor import Actor
 from scheduler.domain.audience import Audience
-from scheduler.service import meeting_records
+from scheduler.domain.photo import PHOTO_SIZES, Photo
+from scheduler.service import meeting_records, profiles
+from scheduler.service.about import save_about
 from scheduler.service.drafts import Words, add_draft
 from scheduler.service.notices import send_notice
 from scheduler.service.occurrences import Change, amend
+from scheduler.service.profiles import make_words
 from scheduler.store import join_requests, members, returns, sessions, uploads
 from scheduler.store.database import Database
 from scheduler.store.schema import deliveries, notice_revisions, notices
@@ -49,6 +52,7 @@ from tests.postgres import free_loopback_port
 
 ROUNDS, LONGEST_ROUNDS = 100, 10
 SENDINGS = 5
+MOST_SHOWN = 1_400
 PAUSES = (0.1, 0)
 LARGEST_SENT = 20_000
 LONGEST = 0.2
@@ -63,6 +67,7 @@ MORE = {
     ),
     "/convenor/meetings": ("?past=1",),
     "/convenor/desk": ("?all=1",),
+    "/convenor/people": ("?page=20",),
 }
 """Pages that are timed with other queries, too."""
 NO_PAGE = {
@@ -150,6 +155,15 @@ async def fill(parts: Parts, count: int) -> "Filled":
             )
         ).one()
         await connection.execute(notice_revisions.insert().values(notice=notice, revision=0))
+    photo = [Photo(size, format_, bytes(20_000)) for size in PHOTO_SIZES for format_ in ("avif", "jpeg")]
+    person = make_words(name="Noor", role="Listens", country="GB")
+    await profiles.show_convenor(database, "m0@example.org", person, photo=photo, by=ann, now=now)
+    for number in range(1, min(count, MOST_SHOWN)):
+        if number % 50:
+            await profiles.show_member(
+                database, f"m{number}@example.org", person, photo=photo, by=ann, now=now
+            )
+    await save_about(database, "# Why\n\nWe **listen**.\n" * 200, by=ann, now=now)
     by_slug = {series.slug: series for series in parts.settings.series}
     theme = await meeting_records.add_theme(database, "Words", now=now, by=ann)
     change = Change(topic="Kind words", speakers="Amara Okafor", themes=(theme.slug,))
@@ -163,6 +177,8 @@ async def fill(parts: Parts, count: int) -> "Filled":
         "members": min(count, 500),
         "desk": request.id,
         "returns": message,
+        "people": 2,
+        "about": 1,
         "team": 1,
     }
     return Filled(secret, key, numbers)
@@ -193,6 +209,7 @@ class Filled(NamedTuple):
                 "notice": mail,
                 "theme": "words",
                 "speaker": "amara-okafor",
+                "file": "192.avif",
             }
             if "{notice}" in path:
                 values["number"] = 1

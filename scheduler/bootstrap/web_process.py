@@ -40,7 +40,7 @@ from scheduler.store.outage import Outages
 from scheduler.web.app import create_app
 from scheduler.web.brand import read_logo
 from scheduler.web.connection_limits import ConnectionLimiter, Limits
-from scheduler.web.forms import LARGEST_UPLOAD, UPLOAD_PATHS, WORDS_PATHS
+from scheduler.web.forms import LARGEST_UPLOAD, MEMBER_UPLOADS, UPLOAD_PATHS, WORDS_PATHS
 from scheduler.web.metrics import Metrics
 
 log = structlog.get_logger()
@@ -84,7 +84,7 @@ def connection_limits(settings: Settings, descriptors: int) -> Limits:
         of_one_network=settings.web.connections_of_one_network,
         largest_upload=LARGEST_UPLOAD,
         uploads=frozenset(path.encode() for path in UPLOAD_PATHS),
-        upload_folders=tuple(path.encode() for path in WORDS_PATHS),
+        upload_folders=tuple(path.encode() for path in (*WORDS_PATHS, MEMBER_UPLOADS)),
     )
 
 

@@ -36,6 +36,8 @@ COMMANDS = {
     "plan": LazyCommand("reports", "Show what will be sent, to how many and when; send nothing."),
     "members": LazyCommand("members", "Manage the list of members."),
     "convenors": LazyCommand("convenors", "Manage who runs the community."),
+    "wall": LazyCommand("wall", "Show members who want to be shown on the page of people."),
+    "about": LazyCommand("about", "Write the page about the community."),
     "notice": LazyCommand("notices", "Send notices, and see or stop what is being sent."),
     "occurrence": LazyCommand("occurrences", "Change or add a meeting, and tell the members."),
     "themes": LazyCommand("themes", "Manage the themes of meetings."),

@@ -46,6 +46,7 @@ READ_ONLY_COMMANDS = frozenset(
         "numbers",
         "export",
         "audit",
+        "versions",
     }
 )
 """The commands that change nothing, by the last word of their name."""
@@ -148,6 +149,17 @@ def usage() -> Iterator[None]:
         yield
     except Refused as refusal:
         raise SettingsProblem(str(refusal)) from None
+
+
+def read_text_file(path: Path, option: str = "") -> str:
+    """Return the text of a file; `-` reads standard input. Raises Refused, naming `option`, if it cannot be read."""
+    try:
+        if str(path) == "-":
+            return typer.get_text_stream("stdin").read()
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise Refused(f"{option}{path} cannot be read: {reason}") from None
 
 
 def show_json(document: Any) -> None:

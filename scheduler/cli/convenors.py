@@ -1,13 +1,17 @@
 """The `convenors` commands: show, appoint and dismiss those who run the community."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from scheduler.bootstrap.wiring import Parts
 from scheduler.cli.command import AsJson, command_context, command_line_user, make_app, show_json, usage
-from scheduler.service import convenors
+from scheduler.domain.errors import Refused, SettingsProblem
+from scheduler.service import convenors, profiles
 from scheduler.service.convenors import Role
+from scheduler.service.members import find_member
+from scheduler.service.photo_decoder import PhotoDecoder
 from scheduler.store.members import Member
 
 app = make_app("Manage who runs the community.")
@@ -87,6 +91,47 @@ def remove(context: typer.Context, email: Email) -> None:
 
     member = command_context(context).run(act)
     typer.echo(f"{member.address}: has no role any more, and is still a member ({member.status})")
+
+
+@app.command()
+def profile(
+    context: typer.Context,
+    email: Email,
+    name: Annotated[str, typer.Option(help="The name to show; if not given, that of the member.")] = "",
+    role: Annotated[str, typer.Option(help="What they do, in a few words.")] = "",
+    organisation: Annotated[str, typer.Option(help="Where they work, if that is to be shown.")] = "",
+    country: Annotated[str, typer.Option(help="A country to show.")] = "",
+    photo: Annotated[Path | None, typer.Option(metavar="FILE", help="A JPEG, PNG or WebP picture.")] = None,
+    hide: Annotated[bool, typer.Option("--hide", help="Show them no longer.")] = False,
+) -> None:
+    """Show a convenor who agrees to it on the page of people. A photo stays until there is another one."""
+    if hide == bool(role):
+        raise SettingsProblem("give either --role, with what they do, or --hide")
+
+    async def act(parts: Parts) -> bool:
+        by, now = command_line_user(), parts.clock.now()
+        if hide:
+            return await profiles.hide_convenor(parts.database, email, by=by, now=now)
+        member = await find_member(parts.database, email)
+        words = profiles.make_words(
+            name=name or member.name, role=role, organisation=organisation, country=country
+        )
+        photos = await PhotoDecoder().decode(_content(photo)) if photo else None
+        await profiles.show_convenor(parts.database, email, words, photo=photos, by=by, now=now)
+        return True
+
+    done = command_context(context).run(act)
+    if hide:
+        typer.echo(f"{email}: {'is not shown any more' if done else 'was not shown'}")
+    else:
+        typer.echo(f"{email}: everybody can see them on the page of people now")
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise Refused(f"--photo {file} cannot be read: {error.strerror}") from None
 
 
 def _role(text: str, where: str) -> Role:

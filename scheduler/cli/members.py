@@ -503,9 +503,11 @@ def erase(
     deleted = [counted(erased.mails, "mail") + " in the mail folder"] if erased.mails else []
     deleted += [counted(erased.choices, "choice") + " of series"] if erased.choices else []
     deleted += [counted(erased.returned, "returned message") + " naming them"] if erased.returned else []
+    deleted += [counted(erased.messages, "message") + " to the convenors"] if erased.messages else []
     also = f", with {_joined(deleted)}" if deleted else ""
-    typer.echo(f"{'erased' if erased.was_member else 'already erased'}{also}")
-    typer.echo("kept: a keyed hash of the address, so that no import adds the person again")
+    typer.echo(f"{'erased' if erased.was_member or erased.messages else 'already erased'}{also}")
+    if erased.was_member or not erased.messages:
+        typer.echo("kept: a keyed hash of the address, so that no import adds the person again")
     for place in erased.remaining[:MOST_PLACES]:
         typer.echo(f"still named in: {place}")
     if len(erased.remaining) > MOST_PLACES:

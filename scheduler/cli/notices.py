@@ -23,6 +23,7 @@ from scheduler.cli.command import (
     is_terminal,
     make_app,
     parse_id,
+    read_text_file,
     show_json,
     usage,
 )
@@ -119,7 +120,7 @@ def send(
     if test_to:
         audience = f"{notices.TEST_AUDIENCE}{test_to}"
         terms = Audience(terms={"address": [address_key(test_to)]})
-    text = _read_body(body)
+    text = read_text_file(body, "--body ")
     notice_service.require_words(subject, text)
     for placeholder in foreign_placeholders(f"{subject}\n{text}"):
         typer.echo(f"warning: '{placeholder}' is sent as you typed it; {suggest('')}", err=True)
@@ -199,18 +200,6 @@ def send(
         question = f"Send '{subject}' to {counted(number, 'member')}?"
         confirm(question, yes=yes, otherwise="give --yes to send without being asked")
     command_context(context).run(act)
-
-
-def _read_body(path: Path) -> str:
-    try:
-        return (
-            typer.get_text_stream("stdin").read()
-            if str(path) == "-"
-            else path.read_text(encoding="utf-8-sig")
-        )
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise Refused(f"--body {path} cannot be read: {reason}") from None
 
 
 async def _wait(parts: Parts, number: int) -> None:

@@ -3,7 +3,11 @@
 from typing import Literal
 
 Act = Literal[
+    "about-restored",
+    "about-saved",
     "change-told",
+    "convenor-hidden",
+    "convenor-shown",
     "follow-up-sent",
     "mail-sent-again",
     "meeting-added",
@@ -31,6 +35,9 @@ Act = Literal[
     "notice-stopped",
     "passkey-added",
     "passkey-removed",
+    "profile-refused",
+    "profile-released",
+    "profile-removed",
     "request-accepted",
     "request-declined",
     "request-taken",

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     CONSOLE_SIGN_IN = "console-sign-in"
     ADDRESS_CHANGE = "address-change"
     ADDRESS_CHANGED = "address-changed"
+    CONTACT = "contact"
 
 
 PLANNED = (Kind.INVITATION, Kind.REMINDER, Kind.FOLLOW_UP)
@@ -57,8 +58,10 @@ REPLIES = (
     Kind.CONSOLE_SIGN_IN,
     Kind.ADDRESS_CHANGE,
     Kind.ADDRESS_CHANGED,
+    Kind.CONTACT,
 )
-"""The kinds that answer one person who asked for something, whether a member or not."""
+"""The kinds that answer one person who asked for something, whether a member or not, or take their words to the
+convenors."""
 PERSONAL = (*REPLIES, Kind.WELCOME)
 """The service mails, each to one person."""
 

@@ -1,5 +1,6 @@
 """A member's account: sign-in links, a new address, a copy of their data, and deletion."""
 
+from base64 import b64encode
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -231,5 +232,8 @@ async def own_data(database: Database, token: str, *, keys: Keys, now: datetime)
 
 def _for_json(value: Any) -> Any:
     if isinstance(value, bytes):
-        return value.decode(errors="replace")
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return b64encode(value).decode()
     return value.isoformat() if isinstance(value, datetime) else value

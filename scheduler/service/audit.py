@@ -20,7 +20,11 @@ from scheduler.store.database import Database
 PAGE = 50
 
 ACTS: Mapping[Act, str] = {
+    "about-restored": "Showed an earlier version of the page about us",
+    "about-saved": "Changed the page about us",
     "change-told": "Told members about a change",
+    "convenor-hidden": "Removed a convenor from the page of people",
+    "convenor-shown": "Showed a convenor on the page of people",
     "follow-up-sent": "Sent the recording and notes of a meeting",
     "mail-sent-again": "Sent an email to a member again",
     "meeting-added": "Added a meeting",
@@ -48,6 +52,9 @@ ACTS: Mapping[Act, str] = {
     "notice-stopped": "Stopped a notice",
     "passkey-added": "Added a passkey",
     "passkey-removed": "Removed a passkey",
+    "profile-refused": "Did not show a member on the page of people",
+    "profile-released": "Showed a member on the page of people",
+    "profile-removed": "Removed a member from the page of people",
     "request-accepted": "Accepted a request to join",
     "request-declined": "Declined a request to join",
     "request-taken": "Took a request to join",
@@ -110,6 +117,8 @@ FIELDS: Mapping[str, str] = {
     # of a sign-in
     "passkey": "Passkey",
     "sessions": "Devices",
+    # of the page about us
+    "restored": "Shown again",
     # of an import
     "added": "Added",
     "filled": "Filled in",

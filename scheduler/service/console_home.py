@@ -14,7 +14,7 @@ from scheduler.service.notices import latest_notices
 from scheduler.service.schedule import coming_meetings, stored_past
 from scheduler.service.send_schedule import LateNotice, late_notices, schedule_sends
 from scheduler.service.sending_pause import RESTORED
-from scheduler.store import answers, join_requests, members, occurrences, returns
+from scheduler.store import answers, join_requests, members, occurrences, profiles, returns
 from scheduler.store.database import Database
 from scheduler.store.ledger import reports
 from scheduler.store.members import Member
@@ -96,7 +96,8 @@ class RecentMail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
-    """What is quick to read. `warnings` say what is missing and what to do about it, `on_hold` what convenors hold."""
+    """What is quick to read. `warnings` say what is missing and what to do about it, `on_hold` what convenors hold.
+    `to_show` counts the members who wait to be shown on the page of people."""
 
     next: Occurrence | None
     answers: Mapping[str, int]
@@ -105,6 +106,7 @@ class Home:
     waiting: int
     oldest_request: datetime | None
     to_review: int
+    to_show: int
     warnings: Sequence[Advice]
 
 
@@ -239,6 +241,7 @@ async def read_home(database: Database, *, series: Sequence[Series], now: dateti
         convenors = await members.with_role(connection, "convenor")
         adopted = await occurrences.adopted_series(connection)
         to_review = await returns.count(connection, "review")
+        to_show = await profiles.count_waiting(connection)
         recent = [
             RecentMail(notice=notice, states=states, failures=await reports.failures(connection, notice.id))
             for notice, states in [pair for pair in latest if pair[1]][:_MOST_RECENT]
@@ -251,6 +254,7 @@ async def read_home(database: Database, *, series: Sequence[Series], now: dateti
         waiting=len(requests),
         oldest_request=requests[0].confirmed_at if requests else None,
         to_review=to_review,
+        to_show=to_show,
         warnings=[
             *_warnings(series, ahead, convenors, now),
             *_without_materials(series, past, adopted, now),

@@ -20,7 +20,7 @@ from scheduler.domain.text import Person, folded_prose
 from scheduler.domain.token import Keys
 from scheduler.service.health import is_served
 from scheduler.service.members import erasure_name, lookup_key, require_member
-from scheduler.store import audit, erasures, follows, members, returns, service_state
+from scheduler.store import audit, contact_messages, erasures, follows, members, returns, service_state
 from scheduler.store.database import Database
 from scheduler.store.erasures import wipe
 from scheduler.store.members import Member
@@ -92,17 +92,22 @@ def _text(message: Waiting) -> str:
 @dataclass(frozen=True, slots=True)
 class Erased:
     """What was erased: whether the person was a member until now, how many mails to them were removed, how many
-    returned messages that named them, and how many choices of series; `remaining` says where they are still named."""
+    returned messages that named them, how many choices of series, and how many of their messages to the convenors;
+    `remaining` says where they are still named."""
 
     was_member: bool
     mails: int
     returned: int = 0
     choices: int = 0
+    messages: int = 0
     remaining: tuple[str, ...] = ()
 
 
 async def find_erasable(database: Database, address: str, *, keys: Keys) -> Member | None:
-    """Return the member to erase; None if that was done before. Raises Refused for an unknown address."""
+    """Return the member to erase; None if that was done before, or if they only wrote to the convenors.
+
+    Raises Refused for an unknown address.
+    """
     async with database.read() as connection:
         return await _find(connection, address, keys)
 
@@ -120,8 +125,8 @@ async def erase_member(
 
     A keyed hash of the address stays, so that no import adds them again, and so does what convenors wrote about them.
     `outbox` is the folder that mail goes to, if it goes to one. An interrupted call may be repeated. Raises Refused for
-    an address that was neither on the list nor erased, and while a mail to the person is being sent. PostgreSQL
-    overwrites deleted rows itself, later.
+    an address that was neither on the list nor erased, from which nobody wrote to the convenors either, and while a
+    mail to the person is being sent. PostgreSQL overwrites deleted rows itself, later.
     """
     person = Person([address.strip(), lookup_key(address)], "")
     async with database.read() as connection:
@@ -139,8 +144,11 @@ async def erase_member(
             await erasures.erase(connection, member, erasure_name(keys, member.address_key), now)
             await _clear_relay_reason(connection, member)
             await audit.record(connection, by, "member-erased", now=now)
+        messages = await contact_messages.remove_of(connection, [*map(address_key, person.addresses)])
         mentions = await erase_mentions(connection, [person], mentions)
     mails = await asyncio.to_thread(_erase_mails, outbox, person.addresses) if outbox else 0
+    # So are renderings of messages to the convenors.
+    compressed = compressed or messages > 0
     await wipe(database, [*person.addresses, person.name], encoded=compressed or bool(mentions.certain))
     async with database.read() as connection:
         remaining = await remaining_mentions(connection, person, mentions)
@@ -149,14 +157,16 @@ async def erase_member(
         mails=mails,
         returned=len(mentions.certain),
         choices=len(choices),
+        messages=messages,
         remaining=tuple(remaining),
     )
 
 
 async def _find(connection: AsyncConnection, address: str, keys: Keys) -> Member | None:
     key = lookup_key(address)
-    if not await members.by_key(connection, key) and await erasures.find_erased(
-        connection, [erasure_name(keys, key)]
+    if not await members.by_key(connection, key) and (
+        await erasures.find_erased(connection, [erasure_name(keys, key)])
+        or await contact_messages.has_any_of(connection, key)
     ):
         return None
     return await require_member(connection, address)

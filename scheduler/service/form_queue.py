@@ -10,8 +10,9 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 
 from scheduler.domain.clock import Clock
+from scheduler.domain.contact import ContactMessage
 from scheduler.domain.policy import Kind
-from scheduler.service import account, join_requests, sessions
+from scheduler.service import account, contact, join_requests, sessions
 from scheduler.service.join_requests import JoinForm
 from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR
 from scheduler.store import forms, service_state
@@ -41,6 +42,13 @@ async def ask_for_link(database: Database, address: str, *, now: datetime) -> in
 async def ask_to_sign_in(database: Database, address: str, *, now: datetime) -> int:
     """Store a convenor's request to sign in; return the number to process it by."""
     return await _store(database, "link", {"email": address, "console": True}, now)
+
+
+async def write_to_convenors(
+    database: Database, message: ContactMessage, convenors: str, *, now: datetime
+) -> int:
+    """Store a message to the convenors' address; return the number to process it by."""
+    return await _store(database, "contact", contact.as_fields(message, convenors), now)
 
 
 async def _store(database: Database, what: str, fields: Mapping[str, Any], now: datetime) -> int:
@@ -89,6 +97,8 @@ async def _process(database: Database, number: int, now: datetime) -> None:
             return
         if submission.what == "join":
             await join_requests.receive(connection, JoinForm(**submission.fields), now)
+        elif submission.what == "contact":
+            await contact.deliver(connection, submission.fields, now)
         elif submission.fields.get("console"):
             await sessions.mail_sign_in(connection, submission.fields["email"], now)
         else:

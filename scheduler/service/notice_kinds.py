@@ -22,6 +22,7 @@ KINDS: Mapping[Kind, str] = {
     Kind.CONSOLE_SIGN_IN: "Link to sign in as a convenor",
     Kind.ADDRESS_CHANGE: "Request to confirm a new address",
     Kind.ADDRESS_CHANGED: "Notice that their address was changed",
+    Kind.CONTACT: "Message from the contact page",
 }
 
 

@@ -38,6 +38,7 @@ SERVICE_MAIL_USEFUL_FOR = {
     Kind.CONSOLE_SIGN_IN: timedelta(minutes=15),
     Kind.ADDRESS_CHANGE: timedelta(days=2),
     Kind.ADDRESS_CHANGED: timedelta(days=7),
+    Kind.CONTACT: timedelta(days=7),
 }
 """How long each service mail is useful; those of its links that expire are valid as long."""
 
@@ -49,18 +50,19 @@ async def mail_one(
     *,
     now: datetime,
     address: str | None = None,
+    identity: str = "",
     words: str = "",
 ) -> int:
     """Create a service mail to `member`, to be sent within seconds, and return its notice's number.
 
     It is sent to the member's own address, or to `address`. `words` (Markdown) are a convenor's, never a visitor's.
-    A member who is not active is sent replies only.
+    A member who is not active is sent replies only. `identity` is that of the notice; without it, it is a random one.
     """
     if kind not in PERSONAL:
         raise ValueError(f"a {kind} is no service mail")
     number = await notices.add(
         connection,
-        identity=f"{kind}:{secrets.token_hex(8)}",
+        identity=identity or f"{kind}:{secrets.token_hex(8)}",
         kind=kind,
         member=member.id,
         address=address,

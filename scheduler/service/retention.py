@@ -14,7 +14,20 @@ from scheduler.service.erasure import Mentions, erase_mentions, find_mentions, p
 from scheduler.service.members import erasure_name
 from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR
 from scheduler.service.sessions import forget_sessions
-from scheduler.store import archive_entries, audit, drafts, erasures, join_requests, members, returns, uploads
+from scheduler.store import (
+    about,
+    archive_entries,
+    audit,
+    contact_messages,
+    drafts,
+    erasures,
+    join_requests,
+    members,
+    profiles,
+    receipts,
+    returns,
+    uploads,
+)
 from scheduler.store.database import Database
 from scheduler.store.erasures import wipe
 from scheduler.store.ledger import archive
@@ -36,8 +49,20 @@ class Retention:
 RETURNS_KEPT = timedelta(days=90)
 """How long returned mail is kept: bounces, complaints, and messages that wait to be reviewed."""
 
+RECEIPTS_KEPT = timedelta(days=400)
+"""How long it is remembered that a message was dealt with: longer than it stays in a mailbox or a queue."""
+
+WRITERS_KEPT = timedelta(days=2)
+"""How long it is remembered, by a keyed hash, who wrote a letter: a day's letters of one writer are counted."""
+
 UPLOADS_KEPT = timedelta(hours=1)
 """How long a table is kept that a convenor wants to import; it is deleted within a day after that."""
+
+CONTACT_KEPT = timedelta(days=30)
+"""How long a message to the convenors is kept; by then they have its mail."""
+
+PROFILES_KEPT = timedelta(days=60)
+"""How long a profile is kept that was not released, after it was last changed."""
 
 DRAFTS_KEPT = timedelta(days=180)
 """How long the draft of a notice is kept after it was last changed."""
@@ -48,8 +73,9 @@ log = structlog.get_logger()
 async def forget_old(
     database: Database, retention: Retention, *, keys: Keys, outbox: Path | None, now: datetime
 ) -> None:
-    """Erase members who left long ago, and delete old deliveries, old returned mail, old drafts, old sessions and
-    entries of the audit log, and requests that were not confirmed or were declined.
+    """Erase members who left long ago, and delete old deliveries, old returned mail, old drafts, old sessions,
+    entries of the audit log, versions of the page about the community, profiles that were not released, messages to the
+    convenors, and requests that were not confirmed or were declined.
 
     A keyed hash of an erased member's address is kept, so that no import adds them again. `outbox` is the folder that
     mail is written to, if there is one.
@@ -79,10 +105,14 @@ async def forget_old(
     texts_to_wipe += [text for requester in requesters for text in requester]
     async with database.write() as connection:
         returned = await returns.forget(connection, before=now - RETURNS_KEPT)
+        await receipts.forget(connection, before=now - RECEIPTS_KEPT, writers_before=now - WRITERS_KEPT)
         await audit.forget(connection, before=now - retention.audit)
         await forget_sessions(connection, now)
         await uploads.forget(connection, before=now - UPLOADS_KEPT)
         await drafts.forget(connection, before=now - DRAFTS_KEPT)
+        await about.forget(connection, before=now - retention.audit)
+        await profiles.forget(connection, before=now - PROFILES_KEPT)
+        await contact_messages.forget(connection, before=now - CONTACT_KEPT)
         await archive_entries.forget_deleted_words(connection)
     deleted, last = 0, -1
     while last:

@@ -11,7 +11,8 @@ from sqlalchemy import Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.address import address_key
-from scheduler.store import audit, service_state
+from scheduler.domain.policy import Kind
+from scheduler.store import about, audit, service_state
 from scheduler.store.database import MOST_VALUES, Database
 from scheduler.store.members import Member, by_keys
 from scheduler.store.schema import (
@@ -32,6 +33,7 @@ async def erase(connection: AsyncConnection, member: Member, address_hash: str, 
     """Delete a member and all rows that belong to them; only the keyed hash of the address remains."""
     await service_state.note_change(connection)
     await audit.blank(connection, member.id)
+    await about.blank(connection, member.id)
     for table in _tables_of_member():
         await connection.execute(delete(table).where(table.c.member == member.id))
     await connection.execute(delete(members).where(members.c.id == member.id))
@@ -85,8 +87,8 @@ _TEXTS_OF_MEETING = ("topic", "speakers", "description", "materials")
 
 
 async def texts_for_everybody(connection: AsyncConnection) -> AsyncIterator[tuple[str, str]]:
-    """Yield the texts by convenors that may name anybody, in occurrences, their records, notices and drafts: where each
-    is, and the text."""
+    """Yield the texts by convenors that may name anybody, in occurrences, their records, notices, drafts and the page
+    about the community: where each is, and the text."""
     texts = [occurrences.c[name] for name in _TEXTS_OF_MEETING]
     for row in await connection.execute(select(occurrences.c.key, *texts).order_by(occurrences.c.key)):
         yield f"the topic, speakers, description or materials of {row.key}", "\n".join(row[1:])
@@ -105,6 +107,8 @@ async def texts_for_everybody(connection: AsyncConnection) -> AsyncIterator[tupl
     )
     for number, subject, body in await connection.execute(with_text.order_by(notices.c.id)):
         yield f"notice {number}", f"{subject}\n{body}"
+    for version in await about.every(connection):
+        yield f"version {version.id} of the page about the community (`about show`)", version.body
     unsent = select(drafts.c.id, drafts.c.subject, drafts.c.body).where(drafts.c.notice.is_(None))
     for number, subject, body in await connection.execute(unsent.order_by(drafts.c.id)):
         yield f"draft {number}", f"{subject}\n{body}"
@@ -113,7 +117,10 @@ async def texts_for_everybody(connection: AsyncConnection) -> AsyncIterator[tupl
 async def addresses_of(connection: AsyncConnection, member: Member) -> list[str]:
     """Return a member's address, its key, and the addresses of their service mails that belong to no other member."""
     own = {member.address, member.address_key}
-    query = select(notices.c.address).where(notices.c.member == member.id, notices.c.address.is_not(None))
+    # A message to the convenors goes to an address that they share.
+    query = select(notices.c.address).where(
+        notices.c.member == member.id, notices.c.address.is_not(None), notices.c.kind != Kind.CONTACT
+    )
     mailed = set((await connection.scalars(query.distinct())).all())
     of_members = await by_keys(connection, [address_key(address) for address in mailed])
     return [

@@ -15,7 +15,7 @@ EVERYBODY = ""
 
 
 class FormSubmission(NamedTuple):
-    """A submitted form: `what` is join or link, `fields` is what was typed, in order."""
+    """A submitted form: `what` is join, link or contact, `fields` is what was typed, in order."""
 
     what: str
     fields: Mapping[str, Any]

@@ -32,9 +32,10 @@ from scheduler.domain.occurrence import OccurrenceKey
 from scheduler.domain.policy import Kind
 from scheduler.domain.text import folded
 from scheduler.domain.zone import is_known_zone, names_of_country_zones
-from scheduler.store import service_state
+from scheduler.store import profiles, service_state
 from scheduler.store.database import MOST_VALUES, insert_into
 from scheduler.store.follows import is_follower
+from scheduler.store.profiles import ProfileKind
 from scheduler.store.schema import answers, deliveries, follows, members, mutes, notices, past_deliveries
 
 Mute = tuple[str, str]
@@ -330,7 +331,10 @@ async def change(connection: AsyncConnection, number: int, **values: Any) -> Non
 
 
 async def change_each(connection: AsyncConnection, changes: Mapping[int, Mapping[str, Any]]) -> None:
-    """Set columns of several members, by their numbers."""
+    """Set columns of several members, by their numbers.
+
+    Whoever leaves is no longer shown on the page of people, nor is whoever is no longer a convenor among the convenors.
+    """
     change_mark = await service_state.note_change(connection)
     for number, values in changes.items():
         if "name" in values:
@@ -340,6 +344,10 @@ async def change_each(connection: AsyncConnection, changes: Mapping[int, Mapping
         await connection.execute(
             update(members).where(members.c.id == number).values(**values, changed=change_mark)
         )
+        if values.get("status") == "left":
+            await profiles.remove(connection, number, *ProfileKind)
+        elif values.get("role", "convenor") != "convenor":
+            await profiles.remove(connection, number, ProfileKind.CONVENOR)
 
 
 async def end_pauses(connection: AsyncConnection, now: datetime) -> int:

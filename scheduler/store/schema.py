@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Dialect,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -514,7 +515,7 @@ asks = Table(
     Column("what", String(10), nullable=False),
     Column("said", JSON, nullable=False, comment="all fields in order, as they were typed"),
     Column("asked_at", Instant, nullable=False),
-    _one_of("what", "join", "link"),
+    _one_of("what", "join", "link", "contact"),
     sqlite_autoincrement=True,
     comment="Submitted forms that were answered but not processed yet",
 )
@@ -558,6 +559,42 @@ returns = Table(
     Index(None, "kind", "came_at"),
     sqlite_autoincrement=True,
     comment="Returned mail: bounces, complaints, and messages that a convenor has to review",
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("digest", String(64), primary_key=True, comment="of the message"),
+    Column(
+        "place",
+        String(80),
+        unique=True,
+        comment="where it was in a mailbox: a keyed hash of the folder, UIDVALIDITY and UID",
+    ),
+    Column("kept", Boolean, nullable=False, comment="whether a convenor has to read it"),
+    Column(
+        "writer",
+        String(26),
+        comment="a keyed hash of the writer's address, if it goes on to the convenors",
+    ),
+    Column("came_at", Instant, nullable=False),
+    Index(None, "came_at"),
+    Index("ix_receipts_writer", "writer", "came_at", **_where("writer IS NOT NULL")),
+    comment="Messages that were dealt with: each has its effect in the transaction that inserts it here",
+)
+
+forwards = Table(
+    "forwards",
+    metadata,
+    Column("message", ForeignKey("returns.id", ondelete="CASCADE"), primary_key=True),
+    Column("state", State(10), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_try", Instant, nullable=False),
+    Column("gives_up", Instant, nullable=False, comment="when it is too late to try again"),
+    Column("reason", Text, nullable=False, server_default="", comment="why the last try failed"),
+    _one_of("state", "queued", "sent", "failed"),
+    Index("ix_forwards_queued", "next_try", **_where("state = 'queued'")),
+    comment="Letters that go on to the convenors' address; the message itself is among the returns",
 )
 
 notices = Table(
@@ -884,4 +921,74 @@ uploads = Table(
     Index(None, "author"),
     sqlite_autoincrement=True,
     comment="Tables that convenors want to import, until they have seen what that would do",
+)
+
+about_versions = Table(
+    "about_versions",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("body", Text, nullable=False, comment="Markdown"),
+    Column("author", ForeignKey("members.id", ondelete="SET NULL"), comment="the member, if known"),
+    Column("author_name", Text, nullable=False),
+    Column("saved_at", Instant, nullable=False),
+    Index(None, "author"),
+    sqlite_autoincrement=True,
+    comment="The page about the community, as it was each time it was saved; the newest is shown",
+)
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", State(10), nullable=False, comment="convenor, or wall for any other member"),
+    Column("state", State(10), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False, comment="what they do, in their own words"),
+    Column("organisation", Text, nullable=False, server_default=""),
+    Column("country", String(6)),
+    Column("photo", String(32), unique=True, comment="the name of their photo in its address; null for none"),
+    Column("photo_format", String(5), comment="the better format of their photo; the other is JPEG"),
+    Column("revision", Integer, nullable=False, server_default="0"),
+    Column("changed_at", Instant, nullable=False),
+    Column("released_at", Instant),
+    Column("refusal", Text, nullable=False, server_default="", comment="what a convenor said to the member"),
+    UniqueConstraint("member", "kind"),
+    _one_of("kind", "convenor", "wall"),
+    _one_of("state", "draft", "waiting", "released", "refused"),
+    CheckConstraint("(state = 'released') = (released_at IS NOT NULL)", name="released_has_instant"),
+    CheckConstraint("state = 'refused' OR refusal = ''", name="only_refused_has_words"),
+    CheckConstraint("(photo IS NULL) = (photo_format IS NULL)", name="photo_has_format"),
+    Index(None, "kind", "state", "released_at"),
+    Index(None, "state", "changed_at"),
+    sqlite_autoincrement=True,
+    comment="What members and convenors want to show of themselves on the page of people",
+)
+
+photos = Table(
+    "photos",
+    metadata,
+    Column("member", ForeignKey("members.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", State(10), primary_key=True),
+    Column("size", Integer, primary_key=True, comment="pixels on each side"),
+    Column("format", String(5), primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+    ForeignKeyConstraint(
+        ["member", "kind"], ["profiles.member", "profiles.kind"], name="fk_photos_profile", ondelete="CASCADE"
+    ),
+    comment="The photos of profiles, as they are served; what was sent to us is not kept",
+)
+
+contact_messages = Table(
+    "contact_messages",
+    metadata,
+    Column("notice", ForeignKey("notices.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("address_key", Text, nullable=False),
+    Column("words", Text, nullable=False),
+    Column("came_at", Instant, nullable=False),
+    Index(None, "address_key"),
+    Index(None, "came_at"),
+    comment="Messages to the convenors from the contact form, until they have certainly been mailed",
 )

@@ -21,6 +21,7 @@ from scheduler.domain.policy import Policy
 from scheduler.domain.token import Keys
 from scheduler.domain.visitor import NO_NETWORKS, Networks
 from scheduler.service.form_limits import DEFAULT_LIMITS, FormLimits
+from scheduler.service.photo_decoder import PhotoDecoder
 from scheduler.service.retention import Retention
 from scheduler.service.where_we_are import FRESH as COUNTRIES_FRESH
 from scheduler.store.database import OUTAGES, Database
@@ -123,6 +124,7 @@ def create_app(
         rate=rate,
         feed_cache=FeedCache(database, series, community, keys=keys, clock=clock, started=clock.now()),
         rate_limiter=RateLimiter(database, clock, keys, limits=form_limits, trusted=trusted_proxies),
+        photo_decoder=PhotoDecoder(),
         shows_outbox=shows_outbox,
         message_writer=message_writer,
         sender_faults=sender_faults,

@@ -12,9 +12,14 @@ from scheduler.domain.locale import LANGUAGES, language_name
 from scheduler.domain.zone import city, zone_tab_zones
 
 LARGEST_FORM = 64 * 1024
-LARGEST_UPLOAD = 5 * 1024 * 1024
-UPLOAD_PATHS = frozenset({"/convenor/members/import", "/convenor/archive/import"})
+LARGEST_UPLOAD = 5 * 1024 * 1024 + LARGEST_FORM
+"""A file of 5 MB, and the other fields of its form."""
+
+UPLOAD_PATHS = frozenset({"/convenor/archive/import", "/convenor/members/import", "/convenor/profile"})
 """The paths to which a convenor may send a file."""
+
+MEMBER_UPLOADS = "/wall/"
+"""How the paths begin to which a member may send a photo."""
 
 LARGEST_WORDS = 2 * 1024 * 1024
 WORDS_PATHS = ("/convenor/notices/", "/convenor/drafts/", "/convenor/meetings/", "/convenor/themes/")
@@ -51,7 +56,7 @@ def _texts(form: FormData) -> dict[str, list[str]]:
 
 def largest_body(path: str) -> int:
     """Return how many bytes a form at a path may have."""
-    if path in UPLOAD_PATHS:
+    if path in UPLOAD_PATHS or path.startswith(MEMBER_UPLOADS):
         return LARGEST_UPLOAD
     return LARGEST_WORDS if path.startswith(WORDS_PATHS) else LARGEST_FORM
 
@@ -66,7 +71,7 @@ async def fields_and_file(
 ) -> tuple[dict[str, list[str]], tuple[str, bytes] | None]:
     """Return the text fields of a form, and the name and the content of its file of that name if there is one."""
     try:
-        form = await request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=LARGEST_UPLOAD)
+        form = await request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=LARGEST_FORM)
     except HTTPException as error:
         if error.status_code != 400:
             raise

@@ -289,6 +289,11 @@ async def _rotate_feed(request: Request, token: str, _: Mapping[str, str]) -> Co
     return {}
 
 
+async def _show_wall(_: Request, token: str, __: Mapping[str, str]) -> Response:
+    # A link would put the page's own address, which is like a password, into the page.
+    return see_other(f"/wall/{token}")
+
+
 async def _send_new_link(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
     site = site_of(request)
     await account.mail_own_link(site.database, token, keys=site.keys, now=site.clock.now())
@@ -318,6 +323,7 @@ _ACTIONS: Mapping[str, _Action] = {
     "resume": _end_pause,
     "feed": _choose_feed,
     "rotate": _rotate_feed,
+    "wall": _show_wall,
     "fresh": _send_new_link,
     "links": _cancel_links,
 }

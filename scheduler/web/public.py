@@ -19,7 +19,7 @@ from scheduler.domain.occurrence import Occurrence, Series, Status
 from scheduler.domain.palette import DEFAULT_ACCENT, palette_of, require_accent
 from scheduler.domain.zone import city, require_zone
 from scheduler.service.archive import series_archive
-from scheduler.service.retention import RETURNS_KEPT
+from scheduler.service.retention import CONTACT_KEPT, PROFILES_KEPT, RETURNS_KEPT
 from scheduler.service.schedule import (
     coming_meetings,
     neighbours,
@@ -280,6 +280,8 @@ async def privacy(request: Request) -> Response:
         has_choice=site.has_choice,
         declined_days=site.retention.declined_requests.days,
         return_days=RETURNS_KEPT.days,
+        contact_days=CONTACT_KEPT.days,
+        profile_days=PROFILES_KEPT.days,
         left_days=site.retention.left_members.days,
         delivery_days=site.retention.deliveries.days,
         audit_days=site.retention.audit.days,

@@ -30,7 +30,7 @@ PICTURED_AHEAD = timedelta(days=3 * 366)
 _MOST_PICTURES = 300
 _LONGEST_DESCRIPTION = 200
 _MOST_COMING = 60
-_LISTED = ("/", "/archive", "/join", "/subscribe", "/embed", "/privacy")
+_LISTED = ("/", "/about", "/people", "/archive", "/join", "/contact", "/subscribe", "/embed", "/privacy")
 """The pages of the sitemap beside those of series and meetings."""
 
 

@@ -17,6 +17,7 @@ from scheduler.domain.occurrence import Series, offers_choice
 from scheduler.domain.policy import Policy
 from scheduler.domain.token import Keys
 from scheduler.service.personal_links import LinkStatus
+from scheduler.service.photo_decoder import PhotoDecoder
 from scheduler.service.retention import Retention
 from scheduler.store.database import Database
 from scheduler.web.brand import Logo, stylesheet_url
@@ -64,6 +65,7 @@ class Site:
     logo: Logo | None = None
     feed_cache: FeedCache
     rate_limiter: RateLimiter
+    photo_decoder: PhotoDecoder
     sender_faults: Callable[[], Awaitable[list[str]]]
 
     @property

@@ -12,6 +12,7 @@ from scheduler.delivery.compose.composer import WITH_CALENDAR, Cohort, Composer,
 from scheduler.delivery.compose.links import links_of, purposes_of
 from scheduler.domain.advance_notice import Preflight, RoomMissing
 from scheduler.domain.community import Community
+from scheduler.domain.contact import ContactMessage
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import PERSONAL, TO_CONVENORS, Kind
 
@@ -126,11 +127,20 @@ FILLED_NOTICE = Cohort(
 COHORTS = {
     cohort.kind.value: cohort for cohort in (INVITATION, REMINDER, FOLLOW_UP, UPDATE, CANCELLATION, NOTICE)
 }
-SERVICE_MAILS = {
-    kind.value: Cohort(kind=kind, zone=MEI.zone, locale=MEI.locale)
-    for kind in PERSONAL
-    if kind is not Kind.WELCOME
-} | {"welcome": replace(REMINDER, kind=Kind.WELCOME, policy="", body="We begin on time, and end on time.")}
+MESSAGE = ContactMessage(
+    name="Viktória O'Hara",
+    address="vi@example.org",
+    words="May I visit?\n\n[Click here](https://example.com) <b>or</b> <a href='https://example.com'>here</a>.",
+)
+SERVICE_MAILS = (
+    {
+        kind.value: Cohort(kind=kind, zone=MEI.zone, locale=MEI.locale)
+        for kind in PERSONAL
+        if kind not in (Kind.WELCOME, Kind.CONTACT)
+    }
+    | {"contact": Cohort(kind=Kind.CONTACT, zone=MEI.zone, locale=MEI.locale, contact=MESSAGE)}
+    | {"welcome": replace(REMINDER, kind=Kind.WELCOME, policy="", body="We begin on time, and end on time.")}
+)
 CONVENORS_MAILS = {
     "preflight": replace(
         INVITATION,

@@ -7,17 +7,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
+from scheduler.domain.contact import ContactMessage
 from scheduler.domain.policy import PERSONAL, REPLIES, Kind
 from scheduler.domain.token import Purpose
 from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR, mail_one, mailed_since, resend_missed
 from scheduler.service.personal_links import LinkStatus, resolve_link
-from scheduler.store import erasures, members
+from scheduler.store import contact_messages, erasures, members
 from scheduler.store.members import Member
 from scheduler.store.schema import deliveries, notices
 from tests.conftest import CopyDatabase
 from tests.installation import Installation, address_of, open_installation
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+MESSAGE = ContactMessage(name="Vi", address="vi@example.org", words="May I visit?")
 
 
 async def fill(url: str, folder: Path) -> None:
@@ -42,7 +45,11 @@ async def mail(installation: Installation, name: str, *kinds: Kind, **options: s
     member = await person(installation, name)
     async with installation.database.write() as connection:
         for kind in kinds:
-            await mail_one(connection, member, kind, now=installation.clock.now(), **options)
+            number = await mail_one(connection, member, kind, now=installation.clock.now(), **options)
+            if kind is Kind.CONTACT:
+                await contact_messages.add(
+                    connection, number, MESSAGE, address_key=MESSAGE.address, now=installation.clock.now()
+                )
 
 
 @pytest.mark.both_databases

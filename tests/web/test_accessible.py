@@ -15,6 +15,7 @@ from tests.installation import Installation
 from tests.web.serving import served
 from tests.web.test_any_form import own_tokens
 from tests.web.test_member_page import person
+from tests.web.test_people import show_people
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -53,7 +54,12 @@ async def address(app: Starlette, installation: Installation) -> AsyncIterator[s
 async def pages(installation: Installation) -> list[str]:
     """A path to every page in every state that a reader may find it in."""
     own = await own_tokens(installation)
+    await show_people(installation)
     return [
+        "/about",
+        "/people",
+        "/contact",
+        f"/wall/{own[Purpose.PREFERENCES]}",
         "/join",
         "/join?zone=Asia/Kolkata",
         "/embed/next",

@@ -151,6 +151,7 @@ async def own_tokens(installation: Installation) -> dict[str, str]:
 _OF_PATH = {
     "/u/": Purpose.LEAVE,
     "/me/": Purpose.PREFERENCES,
+    "/wall/": Purpose.PREFERENCES,
     "/rsvp/": Purpose.RSVP,
     "/subscribe/": Purpose.SUBSCRIBE,
     "/sign-in/": Purpose.SIGN_IN,

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from scheduler.service.occurrences import Change, amend
 from tests.installation import SERIES, Installation
 from tests.web.serving import served
+from tests.web.test_people import show_people
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -23,6 +24,9 @@ PATHS = (
     f"/meetings/{SERIES.slug}/2026-10-15",
     f"/series/{SERIES.slug}",
     "/archive",
+    "/about",
+    "/people",
+    "/contact",
     "/join",
     "/subscribe",
     "/embed",
@@ -67,6 +71,7 @@ async def address(app: Starlette, installation: Installation) -> AsyncIterator[s
     change = Change(topic="Listening well", speakers="Ann", description="An hour of practice in pairs.")
     await amend(installation.database, installation.by_slug, KEY, change, now=installation.clock.now())
     await installation.live(datetime(2026, 11, 6, 12, tzinfo=UTC))
+    await show_people(installation)
     async with served(app) as address:
         yield address
 

@@ -18,7 +18,16 @@ from tests.web.test_any_form import KEY, own_tokens
 from tests.web.test_member_page import DETAILS, fresh_token
 
 LONG = 100_000
-FOOT = ("/subscribe", "/me", "/privacy", "/privacy#leave-heading", "/privacy#who-heading", "/convenor/")
+FOOT = (
+    "/subscribe",
+    "/me",
+    "/privacy",
+    "/privacy#leave-heading",
+    "/about",
+    "/people",
+    "/contact",
+    "/convenor/",
+)
 
 
 def main(answer: httpx.Response) -> str:
@@ -79,6 +88,8 @@ async def test_each_page_leads_to_the_next_meeting_the_archive_joining_and_the_o
     for path, here in (
         ("/", "/"),
         ("/archive", "/archive"),
+        ("/people", "/people"),
+        ("/about", "/about"),
         ("/join", "/join"),
         ("/me", "/me"),
         ("/privacy", ""),
@@ -86,7 +97,7 @@ async def test_each_page_leads_to_the_next_meeting_the_archive_joining_and_the_o
         page = (await visitor.get(path)).text
         navigation = page.partition("<nav")[2].partition("</nav>")[0]
         last = "/me" if path == "/me" else "/join"
-        assert re.findall('href="([^"]+)"', navigation) == ["/", "/archive", last]
+        assert re.findall('href="([^"]+)"', navigation) == ["/", "/archive", "/people", "/about", last]
         assert re.findall('href="([^"]+)" aria-current="page"', navigation) == [here][: bool(here)]
         foot = page.partition("<footer")[2]
         assert all(f'href="{target}"' in foot for target in FOOT)

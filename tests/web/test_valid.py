@@ -10,7 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from scheduler.domain.actor import SERVICE
 from scheduler.domain.token import Purpose
+from scheduler.service.about import save_about
 from scheduler.service.occurrences import Change, amend
 from tests.delivery import mails
 from tests.installation import SERIES, Installation
@@ -127,6 +129,13 @@ async def test_every_page_is_valid_in_every_state(
             {**GOOD, "email": "?", "zone": "x", "locale": "?"},
         ):
             await post("/join", form, str(len(form.get("zone", ""))))
+        await post("/contact", {"name": "<b>", "email": "?", "words": ""})
+        await post("/contact", {"name": '<b> "x"', "email": "vi@example.org", "words": "<b>"}, "sent")
+        wall = f"/wall/{own[Purpose.PREFERENCES]}"
+        await post(wall, {"act": "save", "name": "", "role": "<b>", "country": "?"})
+        about = "# One\n\n<b> [x](https://example.org/?a=1&b=2)\n\n#### Two\n\n| a |\n|---|\n| b |"
+        await save_about(installation.database, about, by=SERVICE, now=installation.clock.now())
+        await get("/about", "written")
         await post("/me", {"email": "?"})
         await post("/me", {"email": "bo@example.org"})
         await post(rsvp, {"answer": "?"})

@@ -36,13 +36,14 @@ from scheduler.domain.advance_notice import AdvanceNotice, Preflight
 from scheduler.domain.calendar import Method, invitation, invitation_uid
 from scheduler.domain.clock import require_aware
 from scheduler.domain.community import Community
+from scheduler.domain.contact import ContactMessage
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import LocalTime, describe_instant, format_date
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import CHANGES, MEETING, REPLIES, TO_CONVENORS, Kind
 from scheduler.domain.text import require_line
-from scheduler.domain.token import Purpose, leave_address
+from scheduler.domain.token import Purpose, leave_address, leave_by_subject
 from scheduler.domain.zone import city
 
 WITH_CALENDAR = (Kind.INVITATION, Kind.UPDATE, Kind.CANCELLATION)
@@ -61,7 +62,8 @@ class Cohort:
     were last told; `room` is the room's own address, or empty where the message does not show it. `introduces` adds a
     paragraph that says who we are, for a first mail; `again` a line that says that a convenor sent it again. `told` is
     the wall-clock time that these members were told before new zone data changed it; `shown` is the one that mails
-    showed for `before`. `about` is what convenors are told in advance.
+    showed for `before`. `about` is what convenors are told in advance, and `contact` what a
+    visitor wrote to them, which is never Markdown.
 
     Raises ValueError where the values do not fit together, so that no message can invite to a cancelled meeting.
     """
@@ -84,11 +86,14 @@ class Cohort:
     mentions: tuple[Series, Occurrence] | None = None
     again: bool = False
     about: AdvanceNotice | None = None
+    contact: ContactMessage | None = None
 
     def __post_init__(self) -> None:
         needs_occurrence = self.kind in (*MEETING, *TO_CONVENORS)
         if (self.about is not None) != (self.kind in TO_CONVENORS):
             raise ValueError(f"{self.kind}: a mail to convenors, and no other, is about something in advance")
+        if (self.contact is not None) != (self.kind is Kind.CONTACT):
+            raise ValueError(f"{self.kind}: the message of a visitor is missing")
         may_have_occurrence = needs_occurrence or self.kind is Kind.WELCOME
         if self.occurrence and not may_have_occurrence:
             raise ValueError(f"{self.kind}: this kind has no occurrence, but got {self.occurrence.key}")
@@ -397,6 +402,8 @@ def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
             cycle = hour_cycle(cohort.locale or community.locale)
             meeting = describe_meeting(occurrence, series, before=None, zone=cohort.zone, cycle=cycle)
         return values | words_for_templates(cohort.subject, cohort.body, meeting)
+    if cohort.contact:
+        values["contact"] = cohort.contact
     values |= {
         "words_text": as_text(cohort.body),
         "words_html": Markup(as_html(cohort.body)),  # noqa: S704 - as_html has cleaned it
@@ -535,7 +542,7 @@ def _occurrence_shown(cohort: Cohort) -> Occurrence | None:
 
 def _calendar_part(occurrence: Occurrence, series: Series, *, community: Community) -> CalendarPart:
     method: Method = "CANCEL" if occurrence.cancelled else "REQUEST"
-    asks_for_answer = bool(community.inbox) and method == "REQUEST"
+    asks_for_answer = community.inbox is not None and method == "REQUEST"
 
     def write(*, uid: str, token: str, attendee_name: str, attendee_address: str) -> bytes:
         return invitation(
@@ -556,7 +563,10 @@ def _calendar_part(occurrence: Occurrence, series: Series, *, community: Communi
 def _common_headers(cohort: Cohort, community: Community, subject: str) -> Iterator[bytes]:
     """Yield the headers that all members of a cohort get; `subject` is empty where each has one of their own."""
     yield header("From", *mailbox_words(community.name, community.address))
-    yield header("Reply-To", ascii_domain(community.reply_to))
+    if cohort.contact:
+        yield header("Reply-To", *mailbox_words(cohort.contact.name, cohort.contact.address))
+    else:
+        yield header("Reply-To", ascii_domain(community.reply_to))
     if subject:
         yield header("Subject", *text_words(subject))
     # A reply to a request may go to somebody who is not on the list, and who cannot leave it.
@@ -575,8 +585,13 @@ def _unsubscribe_header(cohort: Cohort, community: Community) -> Sequence[bytes]
     """Return the header List-Unsubscribe, split where the member's token goes."""
     link, blank = links_of(cohort.kind, community)["leave_url"], "\0"
     addresses = [f"<{link.before}{blank}{link.after}>"]
-    if community.inbox:
-        addresses.append(f"<mailto:{leave_address(blank, community.inbox)}>")
+    if inbox := community.inbox:
+        mailto = (
+            leave_address(blank, inbox.domain, mailbox=inbox.mailbox)
+            if inbox.carries_tokens
+            else leave_by_subject(blank, inbox.address)
+        )
+        addresses.append(f"<mailto:{mailto}>")
     return ("List-Unsubscribe: " + ",\r\n ".join(addresses) + "\r\n").encode().split(blank.encode())
 
 

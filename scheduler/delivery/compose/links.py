@@ -28,6 +28,10 @@ UNCONFIRMED = (Kind.CONFIRMATION, Kind.ADDRESS_CHANGE)
 """Kinds that go to an address not yet confirmed: they contain nothing that a visitor typed, so as not to carry spam."""
 
 
+NAMELESS = (*UNCONFIRMED, Kind.CONTACT)
+"""Kinds whose recipient is not named: the address may not be that of the member in the ledger."""
+
+
 class Link(NamedTuple):
     """A link whose only part that differs between members is the token for `purpose`, after `before`."""
 

@@ -18,20 +18,21 @@ from scheduler.delivery.compose.composer import (
     RecipientValues,
 )
 from scheduler.delivery.compose.kept_renderings import Batch, KeptRenderings
-from scheduler.delivery.compose.links import UNCONFIRMED, tokens_for
+from scheduler.delivery.compose.links import NAMELESS, tokens_for
 from scheduler.delivery.send.transport import Envelope
 from scheduler.domain.address import ascii_domain
 from scheduler.domain.advance_notice import AdvanceNotice, Preflight, read_details
 from scheduler.domain.audience import series_of
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
+from scheduler.domain.contact import ContactMessage
 from scheduler.domain.errors import Problem
 from scheduler.domain.localtime import local_minute
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import CHANGES, PERSONAL, TO_CONVENORS, Kind, Policy
-from scheduler.domain.token import TOKEN_LENGTH, Keys, bounce_address
+from scheduler.domain.token import TOKEN_LENGTH, Keys, bounce_address, mail_name, mail_names
 from scheduler.domain.zone import is_known_zone
-from scheduler.store import notices, occurrences
+from scheduler.store import contact_messages, notices, occurrences
 from scheduler.store.database import Database
 from scheduler.store.ledger import corrections, reports
 from scheduler.store.ledger.claims import Claim
@@ -42,12 +43,10 @@ log = structlog.get_logger()
 COHORTS_KEPT = 256
 """The number of cohort messages and of notices that are kept in memory."""
 
-_MESSAGE_ID = "message"
-
 
 def message_id(keys: Keys, community: Community, identity: str, member: int) -> str:
     """Return the Message-ID of a notice to a member: the same on every attempt, and after a backup was restored."""
-    return f"<{keys.name(_MESSAGE_ID, f'{identity}:{member}')}@{ascii_domain(community.domain)}>"
+    return f"<{mail_name(keys, identity, member)}@{ascii_domain(community.domain)}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,8 @@ class _NoticeContext:
     `shown` is the local time that mails showed for `before`, by zone. `corrects` says that new zone data has changed
     local times that members were told. For a welcome, `followed` has the series that its member follows, each with its
     next meeting, the first meeting first; `occurrence` is the first of these meetings. A notice may have a meeting
-    that it mentions. `about` is what a mail tells convenors in advance.
+    that it mentions. `about` is what a mail tells convenors in advance, and
+    `contact` what a visitor wrote to them.
     """
 
     notice: Notice
@@ -68,6 +68,7 @@ class _NoticeContext:
     followed: tuple[tuple[Series, Occurrence | None], ...] = ()
     mentions: tuple[Series, Occurrence] | None = None
     about: AdvanceNotice | None = None
+    contact: ContactMessage | None = None
 
     @property
     def meeting(self) -> Occurrence | None:
@@ -259,7 +260,7 @@ class MessageWriter:
         (personal,) = self._recipient_values(context, [claim])
         inert = personal._replace(
             tokens=(_INERT_TOKEN,) * len(personal.tokens),
-            message=_MESSAGE_ID.encode(),
+            message=b"message",
             invited=b"",
             uid=b"0" * len(personal.uid),
         )
@@ -273,12 +274,12 @@ class MessageWriter:
         invited, uids = none, none
         if notice.kind is not Kind.INVITATION and notice.occurrence:
             invitation = f"{Kind.INVITATION}:{notice.occurrence}"
-            invited = self._keys.names(_MESSAGE_ID, [f"{invitation}:{member}" for member in members])
+            invited = mail_names(self._keys, [(invitation, member) for member in members])
         if occurrence and notice.kind in WITH_CALENDAR:
             uids = self._keys.names("uid", [f"{occurrence.key}:{member}" for member in members])
         for claim, message, tokens, invitation_id, uid in zip(
             claims,
-            self._keys.names(_MESSAGE_ID, [f"{notice.identity}:{member}" for member in members]),
+            mail_names(self._keys, [(notice.identity, member) for member in members]),
             tokens_for(
                 notice.kind,
                 claims,
@@ -294,7 +295,7 @@ class MessageWriter:
         ):
             yield RecipientValues(
                 claim.member,
-                "" if notice.kind in UNCONFIRMED else claim.name,
+                "" if notice.kind in NAMELESS else claim.name,
                 claim.address,
                 claim.zone,
                 claim.locale,
@@ -318,6 +319,9 @@ class MessageWriter:
     async def _load_context(
         self, connection: AsyncConnection, notice: Notice, revision: int | None
     ) -> _NoticeContext:
+        if notice.kind is Kind.CONTACT:
+            message = await contact_messages.of_notice(connection, notice.id)
+            return _NoticeContext(notice, None, None, contact=message)
         about = read_details(notice.kind, notice.details) if notice.details else None
         if about:
             occurrence = await self._load_occurrence(connection, about.occurrence, about.revision)
@@ -469,9 +473,14 @@ class MessageWriter:
             return Problem(f"{notice.kind}: {error}")
 
     def _return_path(self, member: int, address: str) -> str:
-        """Return the address that bounces go to; with an inbox it identifies the member (VERP)."""
+        """Return the address that bounces go to. If addresses of the inbox can carry a token, it identifies the member
+        (VERP)."""
         inbox = self._community.inbox
-        return bounce_address(self._keys, member, address, inbox) if inbox else self._community.address
+        if inbox is None:
+            return self._community.address
+        if not inbox.carries_tokens:
+            return inbox.address
+        return bounce_address(self._keys, member, address, inbox.domain, mailbox=inbox.mailbox)
 
     def _message_of(self, context: _NoticeContext, key: _CohortKey) -> CohortMessage | Problem:
         """Return the message of a cohort. A problem is kept too: a wrong template is not rendered for every member."""
@@ -512,6 +521,7 @@ class MessageWriter:
                 again=notice.again is not None,
                 room=self._room_address(kind, policy, occurrence, zone) if occurrence else "",
                 about=about,
+                contact=context.contact,
             )
         except (ValueError, KeyError) as error:
             return Problem(f"{notice.kind}: {error}")

@@ -13,7 +13,7 @@ from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.message import Message
 from email.parser import BytesHeaderParser
-from email.utils import parsedate_to_datetime
+from email.utils import parseaddr, parsedate_to_datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
@@ -121,12 +121,14 @@ def read_message(path: Path, name: str) -> bytes:
 
 
 def erase_messages(path: Path, *, recipient: str) -> int:
-    """Delete all messages delivered to `recipient`, whatever the case, partly written ones too; return how many."""
+    """Delete all messages delivered to `recipient`, whatever the case, partly written ones too, and the messages that
+    they wrote to the convenors; return how many."""
     recipient_key = recipient.casefold()
     deleted = 0
     for _, _, file in list(_files(path, "new", "cur", "tmp")):
         with suppress(FileNotFoundError):
-            if _delivered_to(_header_bytes(file)).casefold() == recipient_key:
+            head = _header_bytes(file)
+            if recipient_key in (_delivered_to(head).casefold(), _written_by(head).casefold()):
                 Path(file).unlink()
                 deleted += 1
     return deleted
@@ -219,6 +221,13 @@ def _delivered_to(head: bytes) -> str:
         if line.lower().startswith(b"delivered-to:"):
             return line.partition(b":")[2].decode("utf-8", "replace").strip()
     return ""
+
+
+def _written_by(head: bytes) -> str:
+    """Return the address of the visitor who wrote to the convenors, if the message is one of these."""
+    if b"\nFeedback-ID: contact:" not in head:
+        return ""
+    return parseaddr(str(BytesHeaderParser().parsebytes(head).get("Reply-To", "")))[1]
 
 
 def _header(message: Message, name: str) -> str:

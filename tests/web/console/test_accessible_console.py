@@ -1,5 +1,5 @@
 """Every page of the console, light and dark, on a desktop and on the smallest phone: axe-core finds no violation, text
-may be twice as large, and everything can be reached with the Tab key."""
+may be twice as large, everything can be reached with the Tab key, and each hour is named with its clock."""
 
 import json
 import re
@@ -11,6 +11,7 @@ import pytest
 
 from scheduler.domain.actor import SERVICE, Actor
 from scheduler.service import member_files
+from scheduler.service.about import save_about
 from scheduler.service.drafts import Words, add_draft
 from scheduler.service.inbound import ingest
 from scheduler.store import returns, uploads
@@ -18,11 +19,13 @@ from scheduler.web.routes import ENTRIES
 from tests.installation import COMMUNITY, Installation
 from tests.service.test_join_requests import wait_at_the_desk
 from tests.web.conftest import PAGES
+from tests.web.console.clocks import HOURS_WITHOUT_A_CLOCK
 from tests.web.console.conftest import sign_in_link
 from tests.web.console.test_member_files import CSV
 from tests.web.console.test_returns import HOSTILE
 from tests.web.test_accessible import record_past, violations
 from tests.web.test_any_form import KEY
+from tests.web.test_people import show_people
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -36,6 +39,8 @@ NO_PAGES = {
     "/convenor/planned/{number}/mail",
     "/convenor/drafts/{number}/mail",
     "/convenor/members/{number}/mails/{notice}/html",
+    "/convenor/people/{number}/photo/{file}",
+    "/convenor/profile/photo/{file}",
 }
 """What answers with data, not with a page."""
 WITH_TOKEN = {"/convenor/sign-in/{token}"}
@@ -64,6 +69,7 @@ async def paths(installation: Installation) -> list[str]:
     await ingest(database, HOSTILE, keys=installation.keys, domain=COMMUNITY.domain, now=now)
     async with database.read() as connection:
         message = (await returns.every(connection, ("review",)))[-1].id
+    await save_about(database, "# One\n\n- two", by=ann, now=now)
     invitation = next(report.notice for report in await installation.reports() if report.member == 1)
     kept = await member_files.keep_upload(database, CSV, by=ann, now=now)
     async with database.write() as connection:
@@ -80,6 +86,8 @@ async def paths(installation: Installation) -> list[str]:
         "members/import": kept,
         "desk": await wait_at_the_desk(installation),
         "returns": message,
+        "people": await show_people(installation),
+        "about": 1,
     }
     found = []
     for entry in ENTRIES:
@@ -111,6 +119,7 @@ async def faults(page: "Page", width: int) -> list[str]:
         found += [f"{wide} pixels wide of {shown}, text at {size}"] if wide > shown else []
     await page.evaluate("document.documentElement.style.fontSize = ''")
     await page.set_viewport_size({"width": width, "height": 700})
+    found += [f"no clock: {words}" for words in await page.evaluate(HOURS_WITHOUT_A_CLOCK)]
     return found + [f"no focus: {control}" for control in await page.evaluate(TAB_THROUGH)]
 
 

@@ -176,6 +176,16 @@ async def drops_it(console: Console, path: str) -> None:
     await changed(console.bo, path, "drop")
 
 
+async def an_old_version(console: Console) -> str:
+    for body in ("One", "Two"):
+        await changed(console.ann, "/convenor/about", "save", body=body)
+    return "/convenor/about/1"
+
+
+async def saves_another_text(console: Console, _: str) -> None:
+    await changed(console.bo, "/convenor/about", "save", body="Theirs")
+
+
 CASES = {
     MEETINGS: [
         Case(at(MEETING), saves_another_topic, "save", {"topic": "Mine"}),
@@ -223,11 +233,15 @@ CASES = {
         Case(a_sheet, saves_the_topic_of_the_sheet, words="the meetings have changed meanwhile")
     ],
     "/convenor/team/{number}": [Case(a_helper, makes_them_a_convenor, typed={"role": "helper"})],
+    "/convenor/about": [Case(at("/convenor/about"), saves_another_text, "save", {"body": "Mine"})],
+    "/convenor/about/{number}": [Case(an_old_version, saves_another_text, "restore")],
     "/convenor/desk/{number}": [Case(a_request, declines, "accept", words="was already declined")],
 }
 ELSEWHERE = {
     f"{MEETINGS}/move": "the test of what was shown",
     "/convenor/meetings/add": "the test of what was shown",
+    "/convenor/people/{number}": "test_people_to_show: an entry is released or refused as it was shown",
+    "/convenor/profile": "test_people_to_show: a convenor's own profile that was changed is not saved",
     "/convenor/returns/{number}": "test_returns: a message that was dealt with is gone",
     f"{MEETINGS}/follow-up": "test_planned: a follow-up is sent once, to the number that was shown",
     "/convenor/planned/{number}": "holding, releasing and dropping are refused where they make no sense",

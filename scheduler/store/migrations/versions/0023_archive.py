@@ -15,8 +15,8 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.meeting_record import read_materials, read_people, slug_for
 from scheduler.domain.search import as_text, forms, search_words
 
-revision = "0021"
-down_revision = "0020"
+revision = "0023"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 

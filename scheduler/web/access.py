@@ -134,7 +134,9 @@ def notice_name(
     if kind != Kind.REMINDER or not policy:
         return words
     known = policies.get(policy)
-    return f"{words} ({format_timing(known, cycle) if known else policy})"
+    if known is None:
+        return f"{words} ({policy})"
+    return f"{words} ({format_timing(known, cycle)}{' their time' if known.at else ''})"
 
 
 def cookie_name(connection: HTTPConnection) -> str:

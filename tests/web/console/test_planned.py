@@ -42,7 +42,9 @@ async def test_a_mail_in_advance_leads_by_signing_in_to_a_page_that_holds_and_re
     signed_in = await browser.post(await sign_in_link(installation, browser, "Ann"))
     assert signed_in.headers["location"] == link
     page = (await browser.get(link)).text
-    assert "Reminder (on the day before, at 09:00), 19 November 2026" in page and "3 members" in page
+    assert (
+        "Reminder (on the day before, at 09:00 their time), 19 November 2026" in page and "3 members" in page
+    )
     assert (
         "from Wednesday 18 November 2026, 09:00 in London to " in page
         and "<strong>Still missing:</strong> the topic." in page

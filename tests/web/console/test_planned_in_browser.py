@@ -41,7 +41,9 @@ async def test_a_convenor_holds_and_releases_a_reminder_and_sends_the_follow_up(
     assert len(await installation.reports(policy="day-before", state="sent")) == 3
     await installation.live(datetime(2026, 11, 20, 9, tzinfo=UTC))
     await page.goto(address + PATH)
-    await page.get_by_label("Recording, slides and notes").fill("https://www.example.org/recording")
+    material = page.get_by_role("group", name="Material 1")
+    await material.get_by_label("Title").fill("The recording")
+    await material.get_by_label("Link").fill("https://www.example.org/recording")
     await page.get_by_role("button", name="Save").press("Enter")
     await page.get_by_role("link", name="Send the recording and notes to members").press("Enter")
     await page.get_by_role("button", name="Send the follow-up to 3 members").press("Enter")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from icalendar import Calendar
 
+from scheduler.domain.community import Inbox
 from scheduler.service.inbound import ingest
 from scheduler.service.occurrences import Change, amend, tell
 from scheduler.store import answers, members
@@ -21,7 +22,7 @@ from tests.installation import COMMUNITY, Installation, address_of, open_install
 
 NOW = datetime(2026, 11, 10, 14, tzinfo=UTC)
 KEY = "conversation-for-kindness/2026-11-19"
-WITH_INBOX = replace(COMMUNITY, inbox="bounces.example.org")
+WITH_INBOX = replace(COMMUNITY, inbox=Inbox(domain="bounces.example.org"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +59,14 @@ class Returning:
 
     async def ingest(self, octets: bytes) -> str:
         installation = self.installation
-        return await ingest(
+        handled = await ingest(
             installation.database,
             octets,
             keys=installation.keys,
             domain=COMMUNITY.domain,
             now=installation.clock.now(),
         )
+        return handled.words
 
 
 @asynccontextmanager

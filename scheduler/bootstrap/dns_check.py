@@ -141,12 +141,12 @@ async def _check_inbox(domain: str, inbox: str, resolver: Resolver, note: Note) 
         hosts = [str(record.exchange).rstrip(".") for record in await resolver.resolve(inbox, "MX")]
         note(
             Level.FINE,
-            f"inbox: mail for {inbox} goes to {', '.join(sorted(hosts))}; check that it reaches `ingest`",
+            f"inbox: mail for {inbox} goes to {', '.join(sorted(hosts))}; check that it reaches us",
         )
     except (NXDOMAIN, NoAnswer):
         note(
             Level.WRONG,
-            f"inbox: {inbox} has no MX record: nothing comes back; publish one, or empty [inbox] domain",
+            f"inbox: {inbox} has no MX record: nothing comes back; publish one, or name another in [inbox]",
         )
     if not _aligned(domain, inbox):
         note(

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from scheduler.bootstrap.dns_check import Finding, Level, check_sender
+from scheduler.bootstrap.inbox import check_mailbox
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.settings_sources import bundled
 from scheduler.bootstrap.web_process import connection_limits, raise_descriptor_limit
@@ -22,6 +23,7 @@ from scheduler.domain.policy import next_occurrence
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.forecast import LOOK_AHEAD
 from scheduler.service.health import health, try_writing
+from scheduler.service.inbound import own_addresses
 from scheduler.service.scheduled_backups import backup_warnings, setup_problem
 from scheduler.service.send_schedule import LateNotice, late_notices, schedule_sends
 from scheduler.service.settings_sync import check_frozen
@@ -58,6 +60,7 @@ async def examine(settings: Settings, show: Callable[[Finding], None], *, resolv
         async with open_parts(settings) as parts:
             await _check_database(parts, note)
             await _check_backups(parts, note)
+            await _check_mailbox(parts, note)
             await _check_pace(parts, note)
     except Problem as problem:
         note(Level.WRONG, str(problem))
@@ -138,7 +141,11 @@ async def _check_signature(settings: Settings, note: Callable[[Level, str], None
     )
     if sends or resolver:
         await check_sender(
-            settings.community.address, signer, note, inbox=settings.community.inbox, resolver=resolver
+            settings.community.address,
+            signer,
+            note,
+            inbox=settings.community.inbox.domain if settings.community.inbox else "",
+            resolver=resolver,
         )
 
 
@@ -206,6 +213,24 @@ async def _check_backups(parts: Parts, note: Callable[[Level, str], None]) -> No
     async with parts.database.read() as connection:
         for warning in await backup_warnings(connection, now):
             note(Level.NOTE, f"backups: {warning}")
+
+
+async def _check_mailbox(parts: Parts, note: Callable[[Level, str], None]) -> None:
+    """Check that mail comes back, and that the mailbox can be read."""
+    community = parts.community
+    if parts.settings.inbox.imap:
+        try:
+            waiting = await check_mailbox(parts)
+        except Problem as problem:
+            note(Level.WRONG, str(problem))
+        else:
+            messages = "no message waits" if not waiting else f"{waiting} messages wait"
+            note(Level.FINE, f"mailbox: it can be read; {messages if waiting != 1 else 'one message waits'}")
+    if community.inbox and own_addresses(community) is None:
+        note(
+            Level.NOTE,
+            f"inbox: letters are not forwarded, because [community] reply_to is the inbox itself, {community.reply_to}",
+        )
 
 
 async def _check_pace(parts: Parts, note: Callable[[Level, str], None]) -> None:

@@ -13,6 +13,7 @@ from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from prometheus_client import generate_latest
 
+from scheduler.bootstrap.inbox import inbox_listener, running_inbox
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.systemd import systemd_notifier
 from scheduler.bootstrap.upgrading import back_up_before_upgrade, until_upgraded
@@ -290,6 +291,7 @@ async def serve(
     raise_descriptor_limit()
     read_logo(settings.logo)
     listeners = _listeners(settings)
+    mail_listener = inbox_listener(settings)
     database, systemd = Database(settings.database.url), systemd_notifier()
     async with (
         database.exclusive(),
@@ -319,6 +321,8 @@ async def serve(
         sending = asyncio.create_task(service.send())
         form_queue = asyncio.create_task(run_form_queue(parts.database, parts.clock))
         backing_up = asyncio.create_task(_make_backups(parts))
+        inbox = contextlib.AsyncExitStack()
+        await inbox.enter_async_context(running_inbox(parts, service.transport, mail_listener))
         watchdog = asyncio.create_task(systemd.keep_watchdog(service.is_working))
         upgraded = asyncio.create_task(until_upgraded(parts.database, parts.clock))
         tune_garbage_collector()
@@ -332,7 +336,7 @@ async def serve(
         form_queue.cancel()
         backing_up.cancel()
         ended_early = None if stopping.is_set() or upgraded.done() else sending
-        await asyncio.gather(_stop_web(web, listeners), service.stop(sending))
+        await asyncio.gather(_stop_web(web, listeners), service.stop(sending), inbox.aclose())
         watchdog.cancel()
         if upgraded.done():
             raise Problem(upgraded.result())

@@ -40,15 +40,20 @@ from scheduler.bootstrap.settings_sources import (
     settings_files,
     variable,
 )
+from scheduler.delivery.receive.places import is_local, parse_imap
 from scheduler.delivery.send.transport import SmtpAddress
-from scheduler.domain.address import is_loopback
+from scheduler.domain.address import ascii_domain, is_loopback, require_address
 from scheduler.domain.calendar import require_uid_room
-from scheduler.domain.community import Community
+from scheduler.domain.community import Community, Inbox
 from scheduler.domain.errors import Refused, SettingsProblem
 from scheduler.domain.occurrence import Series
 from scheduler.domain.palette import palette_of
 from scheduler.domain.policy import ONCE, Policy
+from scheduler.domain.token import LONGEST_TAG
 from scheduler.service.retention import Retention
+
+LONGEST_LOCAL_PART = 64
+"""The longest part of an address before the @ (RFC 5321 section 4.5.3.1.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +107,12 @@ def _settings_from(sources: Sources) -> Settings:
     _check_policies(tables, sources)
     _check_reach(tables, sources)
     _check_dkim(tables, sources)
+    _check_inbox(tables, sources)
     return Settings(
         community=Community(
             **tables.community.model_dump(exclude={"accent", "logo"}),
             palette=palette_of(tables.community.accent),
-            inbox=tables.inbox.domain,
+            inbox=inbox_of(tables),
             base_url=tables.web.base_url or f"http://127.0.0.1:{tables.web.port}",
         ),
         logo=tables.community.logo,
@@ -210,6 +216,68 @@ def _check_dkim(tables: Tables, sources: Sources) -> None:
             _highest(sources, ("dkim", "key"), ("dkim", "selector")),
             "a signature needs both a key and a selector",
             accepted="both, or neither",
+        )
+
+
+def inbox_of(tables: Tables) -> Inbox | None:
+    """Return where mail comes back to: the addresses of a domain, a mailbox, or nowhere."""
+    inbox = tables.inbox
+    if inbox.domain:
+        return Inbox(domain=inbox.domain)
+    if not inbox.imap and not inbox.lmtp:
+        return None
+    user = parse_imap(inbox.imap).user if inbox.imap else ""
+    try:
+        # At most providers the user is the mailbox's address.
+        from_user = require_address(user) if user else ""
+    except Refused:
+        from_user = ""
+    mailbox, _, domain = (inbox.address or from_user or tables.community.address).rpartition("@")
+    return Inbox(
+        domain=ascii_domain(f"x@{domain}").rpartition("@")[2].lower(),
+        mailbox=mailbox,
+        plus_addressing=inbox.plus_addressing,
+    )
+
+
+def _check_inbox(tables: Tables, sources: Sources) -> None:
+    inbox = tables.inbox
+    oauth = [inbox.oauth_client_id, inbox.oauth_refresh_token, inbox.oauth_token_url]
+    if any(oauth) and not all(oauth):
+        raise settings_problem(
+            sources,
+            _highest(
+                sources, *(("inbox", f"oauth_{key}") for key in ("client_id", "refresh_token", "token_url"))
+            ),
+            "a login by OAuth needs a client_id, a refresh_token and a token_url",
+            accepted="all three, or none",
+        )
+    if inbox.imap and not any(oauth) and not parse_imap(inbox.imap).password:
+        raise settings_problem(
+            sources,
+            ("inbox", "imap"),
+            "the password is missing",
+            accepted="imaps://USER:PASSWORD@HOST/INBOX, or the oauth settings",
+        )
+    if inbox.lmtp and not inbox.lmtp_from_anywhere and not is_local(inbox.lmtp):
+        raise settings_problem(
+            sources,
+            ("inbox", "lmtp"),
+            "other machines could deliver mail there without a login",
+            accepted="127.0.0.1:PORT, unix:PATH, or [inbox] lmtp_from_anywhere = true",
+        )
+    found = inbox_of(tables)
+    if (
+        found
+        and found.mailbox
+        and found.plus_addressing
+        and len(found.mailbox) + LONGEST_TAG > LONGEST_LOCAL_PART
+    ):
+        raise settings_problem(
+            sources,
+            ("inbox", "plus_addressing"),
+            f"the name of the mailbox '{found.mailbox}' is too long for plus-addressing",
+            accepted=f"a name of at most {LONGEST_LOCAL_PART - LONGEST_TAG} characters, or false",
         )
 
 

@@ -22,8 +22,9 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from scheduler.delivery.receive.places import parse_imap, require_lmtp
 from scheduler.delivery.send.transport import MaildirAddress, TransportAddress, parse_transport
-from scheduler.domain.address import require_address, require_url
+from scheduler.domain.address import is_loopback, require_address, require_url
 from scheduler.domain.clock import parse_duration
 from scheduler.domain.errors import Problem
 from scheduler.domain.locale import require_locale
@@ -110,6 +111,29 @@ def require_database(value: str, what: str) -> str:
 def require_transport(value: str, what: str) -> str:
     parse_transport(value)
     return value
+
+
+def require_imap(value: str, what: str) -> str:
+    parse_imap(value)
+    return value
+
+
+def require_lmtp_place(value: str, what: str) -> str:
+    return require_lmtp(value)
+
+
+def require_secret_line(value: str, what: str) -> str:
+    if not value.isprintable() or len(value) > LONGEST_SECRET:
+        raise ValueError(f"{what}: its value is not one line of text")
+    return value
+
+
+def require_token_url(value: str, what: str) -> str:
+    url = require_url(value, what)
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise ValueError(f"{what}: '{value}' is not encrypted")
+    return url
 
 
 def require_private_key(value: str, what: str) -> str:
@@ -251,6 +275,7 @@ SecretUrl = Annotated[str, checked_by(require_secret_url, empty=True)]
 WallTime = Annotated[time, BeforeValidator(_read_time)]
 
 LONGEST_LABEL = 100
+LONGEST_SECRET = 8_192
 
 SLUG = "lower-case letters, digits and single hyphens"
 LINE = "one line of text"
@@ -328,7 +353,35 @@ class InboxTable(Table):
     domain: Annotated[str, checked_by(matching(MAIL_DOMAIN), empty=True)] = Field(
         description='a domain in lower case, as bounces.example.org, or ""'
     )
+    imap: Annotated[str, checked_by(require_imap, empty=True)] = Field(
+        repr=False, description='imaps://USER:PASSWORD@HOST/INBOX, or ""'
+    )
+    address: Annotated[str, checked_by(require_address, empty=True)] = Field(
+        description='an e-mail address, as meetings@example.org, or ""'
+    )
+    plus_addressing: bool = Field(description="true or false")
+    oauth_client_id: Annotated[str, checked_by(require_line, empty=True)] = Field(
+        description='one line of text, or ""'
+    )
+    oauth_client_secret: Annotated[str, checked_by(require_secret_line, empty=True)] = Field(
+        repr=False, description='one line of text, or ""'
+    )
+    oauth_refresh_token: Annotated[str, checked_by(require_secret_line, empty=True)] = Field(
+        repr=False, description='one line of text, or ""'
+    )
+    oauth_token_url: Annotated[str, checked_by(require_token_url, empty=True)] = Field(
+        description='an https address, as https://oauth2.googleapis.com/token, or ""'
+    )
+    lmtp: Annotated[str, checked_by(require_lmtp_place, empty=True)] = Field(
+        description='an address and port, as 127.0.0.1:2424, unix:PATH, or ""'
+    )
+    lmtp_from_anywhere: bool = Field(description="true or false")
     queue_megabytes: int = Field(ge=1, le=100_000, description="a whole number of megabytes from 1 to 100000")
+
+    @property
+    def queue_octets(self) -> int:
+        """How many octets of messages may wait for review."""
+        return self.queue_megabytes * 1024 * 1024
 
 
 class DkimTable(Table):

@@ -104,6 +104,8 @@ def _print_state(state: ServiceHealth, troubles: list[str], rate: float, warning
         typer.echo(f"next due:    {state.next_due:%Y-%m-%d %H:%M} UTC")
     if state.oldest_waiting:
         typer.echo(f"waiting:     since {state.oldest_waiting:%Y-%m-%d %H:%M} UTC")
+    if state.mailbox_read:
+        typer.echo(f"mailbox:     read at {state.mailbox_read:%Y-%m-%d %H:%M} UTC")
     if state.last_backup:
         typer.echo(f"last backup: {state.last_backup:%Y-%m-%d %H:%M} UTC")
     for notice in state.on_hold:

@@ -5,15 +5,14 @@ from typing import Annotated
 
 import typer
 
+from scheduler.bootstrap.inbound import handle_message
 from scheduler.bootstrap.wiring import Parts
 from scheduler.cli.command import command_context, make_app
 from scheduler.domain.inbound import LARGEST
-from scheduler.service.inbound import ingest as process_message
 
 app = make_app()
 
 _PIECE = 64 * 1024
-_MEGABYTE = 1024 * 1024
 
 
 @app.command()
@@ -36,14 +35,6 @@ def ingest(
         pass
 
     async def process(parts: Parts) -> str:
-        return await process_message(
-            parts.database,
-            message,
-            recipient=recipient,
-            keys=parts.keys,
-            domain=parts.community.domain,
-            now=parts.clock.now(),
-            queue=parts.settings.inbox.queue_megabytes * _MEGABYTE,
-        )
+        return (await handle_message(parts, message, recipient=recipient)).words
 
     typer.echo(command_context(context).run(process), err=True)

@@ -32,7 +32,7 @@ _HEADER_LINE = re.compile(r"[A-Za-z][\w-]*\s*:|[ \t]")
 _ADDRESS = re.compile(r"[^\s<>()\[\]\"',;:|&=]{1,64}@[^\W_][\w.-]{0,190}\.[^\W_][\w-]{1,62}")
 _ROLE = re.compile(
     r"(?:postmaster|mailer-daemon|abuse|support|help|helpdesk|hostmaster|admin|administrator|noc|security|contact"
-    r"|[bu]\+[a-z2-7]{34})@.*",
+    r"|(?:[^@\s]{1,27}\+)?[bu]\+[a-z2-7]{34})@.*",
     re.IGNORECASE,
 )
 _WEB = re.compile(r"https?://\S+")

@@ -6,14 +6,37 @@ from scheduler.domain.palette import DEFAULT_PALETTE, Palette
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inbox:
+    """Where bounces and requests to leave come back to.
+
+    Without a `mailbox`, every address of `domain` is ours: `b+TOKEN@domain`. With one, mail to `mailbox@domain` reaches
+    us, and with `plus_addressing` mail to `mailbox+b+TOKEN@domain` does too.
+    """
+
+    domain: str
+    mailbox: str = ""
+    plus_addressing: bool = True
+
+    @property
+    def carries_tokens(self) -> bool:
+        """Whether a return address can carry a member's token (VERP)."""
+        return self.plus_addressing or not self.mailbox
+
+    @property
+    def address(self) -> str:
+        """The address of the mailbox; empty without one."""
+        return f"{self.mailbox}@{self.domain}" if self.mailbox else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Community:
     """The community's public details.
 
     `address` is the From of every mail and the ORGANIZER of every invitation. `reply_to` is a convenor's address.
     `domain` is used in UIDs and Message-IDs and fixed at the first start. `base_url` has no slash at its end. `locale`
     is for members who have not chosen one. `color` is that of its calendars, `palette` the colours
-    of pages and mails. `links` are its other web pages: pairs of label and URL. `inbox` is the
-    domain of the return addresses, if we receive mail; then mail to them and to `address` reaches us.
+    of pages and mails. `links` are its other web pages: pairs of label and URL. `inbox` says where mail comes back to,
+    if we receive mail; then mail to `address` reaches us too.
     """
 
     name: str
@@ -27,7 +50,7 @@ class Community:
     color: str = "teal"
     palette: Palette = DEFAULT_PALETTE
     links: tuple[tuple[str, str], ...] = ()
-    inbox: str = ""
+    inbox: Inbox | None = None
 
     @property
     def feed_url(self) -> str:

@@ -151,10 +151,10 @@ def printable(text: str) -> str:
 
 def subject(message: Message) -> str:
     """Return the decoded subject on one line."""
-    return printable(_decoded(field(message, "subject")[:500])).strip()
+    return printable(decoded(field(message, "subject")[:500])).strip()
 
 
-def _decoded(value: str) -> str:
+def decoded(value: str) -> str:
     """Return a header with its encoded words decoded (RFC 2047)."""
     with suppress(MessageError, ValueError, LookupError):
         return str(make_header(decode_header(value)))
@@ -171,7 +171,7 @@ def senders(octets: bytes) -> str:
         message = read_message(octets)
     except Refused:
         return ""
-    return _decoded(field(message, "from", "sender", "reply-to", "return-path")[:_LONGEST_HEADER])
+    return decoded(field(message, "from", "sender", "reply-to", "return-path")[:_LONGEST_HEADER])
 
 
 def readable(octets: bytes, *, depth: int = 0) -> str:
@@ -183,7 +183,7 @@ def readable(octets: bytes, *, depth: int = 0) -> str:
         return texts[0]
     for part in islice(message.walk(), _MOST_PARTS_SEARCHED):
         for value in part.values():
-            plain = _decoded(str(value))
+            plain = decoded(str(value))
             texts += [plain, unquote(plain)] if "%" in plain else [plain]
         inner = inner_messages(part)
         encoding = field(part, "content-transfer-encoding").strip().lower()
@@ -209,11 +209,7 @@ def is_automatic(message: Message) -> bool:
         return True
     if field(message, "precedence").strip().lower() in _IMPERSONAL:
         return True
-    if any(name in message for name in _AUTOMATIC):
-        return True
-    return message.get_content_type() == "multipart/report" and _report_type(message).startswith(
-        "disposition"
-    )
+    return any(name in message for name in _AUTOMATIC) or is_read_receipt(message)
 
 
 _DAEMON = re.compile(
@@ -247,6 +243,29 @@ def has_empty_return_path(message: Message) -> bool:
     senders = [str(value).strip().lower() for name in _SENDERS for value in message.get_all(name, [])[:1]]
     mailbox_line = str(message.get_unixfrom() or "").split()[1:2]
     return any(sender in _NOBODY for sender in [*senders, *(word.lower() for word in mailbox_line)])
+
+
+MOST_HOPS = 50
+"""A message that was relayed more often goes round in a circle (RFC 5321 section 6.3)."""
+
+
+def is_from_person(message: Message) -> bool:
+    """Return whether a person seems to have written a message, to us alone: no program, no list, no marked spam."""
+    return not (
+        is_automatic(message)
+        or is_by_mail_system(message)
+        or has_empty_return_path(message)
+        or any(name in message for name in ("list-id", "list-unsubscribe", "x-loop", "feedback-id"))
+        or field(message, "x-spam-flag").strip().lower().startswith("yes")
+        or len(message.get_all("received", [])) > MOST_HOPS
+    )
+
+
+def is_read_receipt(message: Message) -> bool:
+    """Return whether it says that somebody has opened or deleted a message (RFC 8098)."""
+    return message.get_content_type() == "multipart/report" and _report_type(message).startswith(
+        "disposition"
+    )
 
 
 def _report_type(message: Message) -> str:

@@ -213,18 +213,50 @@ class ReturnToken:
     token: str
 
 
-# Mail systems quote, wrap and rewrite addresses and domains in many ways, but they keep the token.
-_RETURN_ADDRESS = re.compile(rf"(?<![\w.+-])([bu])\+([a-z2-7]{{{TOKEN_LENGTH}}})@", re.ASCII | re.IGNORECASE)
+_MAIL = "message"
+_MAIL_NAME = re.compile(r"(?<![\w.+-])([a-z2-7]{26})(?![\w.+-])", re.ASCII)
+_MOST_NAMES = 20
+
+
+def mail_name(keys: Keys, identity: str, member: int) -> str:
+    """Return the name of a notice's mail to a member, the part of its Message-ID before the @, and its ENVID."""
+    return keys.name(_MAIL, f"{identity}:{member}")
+
+
+def mail_names(keys: Keys, mails: Iterable[tuple[str, int]]) -> list[bytes]:
+    """Return the same, in ASCII, for many mails at once, each an identity and a member's number."""
+    return keys.names(_MAIL, [f"{identity}:{member}" for identity, member in mails])
+
+
+def mail_names_in(text: str) -> list[str]:
+    """Return what may be names of our mails in a text, unverified, at most the first 20."""
+    names = dict.fromkeys(match[1] for match in _MAIL_NAME.finditer(text))
+    return list(names)[:_MOST_NAMES]
+
+
+# Mail systems quote, wrap and rewrite addresses and domains in many ways, but they keep the token. Before it there may
+# be the name of a mailbox and a plus sign.
+_RETURN_ADDRESS = re.compile(rf"(?<![\w.-])([bu])\+([a-z2-7]{{{TOKEN_LENGTH}}})@", re.ASCII | re.IGNORECASE)
+_LEAVE_SUBJECT = re.compile(rf"leave[ _-]([a-z2-7]{{{TOKEN_LENGTH}}})", re.ASCII | re.IGNORECASE)
 _LINK = re.compile(rf"/u/([a-z2-7]{{{TOKEN_LENGTH}}})(?![a-z2-7])", re.ASCII | re.IGNORECASE)
 
 
-def bounce_address(keys: Keys, member: int, address: str, domain: str) -> str:
-    """Return the address to which bounces of mail to a member at `address` go (VERP): 36 octets before the @.
+LONGEST_TAG = len(f"+{ReturnPurpose.BOUNCE}+") + TOKEN_LENGTH
+"""How many octets plus-addressing adds to the name of a mailbox."""
+
+
+def bounce_address(keys: Keys, member: int, address: str, domain: str, *, mailbox: str = "") -> str:
+    """Return the address to which bounces of mail to a member at `address` go (VERP): 36 octets before the @, after the
+    name of a `mailbox` with plus-addressing.
 
     It is always the same for the same address. A new address gets another one, so that an old bounce does not count
     against it.
     """
-    return f"{ReturnPurpose.BOUNCE}+{_bounce_token(keys, member, address)}@{domain}"
+    return f"{_tagged(mailbox)}{ReturnPurpose.BOUNCE}+{_bounce_token(keys, member, address)}@{domain}"
+
+
+def _tagged(mailbox: str) -> str:
+    return f"{mailbox}+" if mailbox else ""
 
 
 def _bounce_token(keys: Keys, member: int, address: str) -> str:
@@ -236,9 +268,20 @@ def is_bounce_of(keys: Keys, token: str, address: str) -> bool:
     return keys.matches(token, Purpose.BOUNCE, generation=0, about=address_key(address))
 
 
-def leave_address(token: str, domain: str) -> str:
+def leave_address(token: str, domain: str, *, mailbox: str = "") -> str:
     """Return the address for leaving by mail (RFC 2369, the mailto of List-Unsubscribe); `token` is for leaving."""
-    return f"{ReturnPurpose.LEAVE}+{token}@{domain}"
+    return f"{_tagged(mailbox)}{ReturnPurpose.LEAVE}+{token}@{domain}"
+
+
+def leave_by_subject(token: str, address: str) -> str:
+    """Return the same for a mailbox without plus-addressing: the subject carries the token (RFC 6068)."""
+    return f"{address}?subject=leave-{token}"
+
+
+def leave_token_in_subject(subject: str) -> ReturnToken | None:
+    """Return the token of a mail whose whole subject asks to leave."""
+    match = _LEAVE_SUBJECT.fullmatch(subject.strip())
+    return ReturnToken(ReturnPurpose.LEAVE, match[1].lower()) if match else None
 
 
 def tokens_in(text: str) -> list[ReturnToken]:

@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.service.form_limits import form_limit_problem
 from scheduler.service.scheduled_backups import backup_trouble
 from scheduler.service.sending_pause import BY_CLOCK, SendingPaused, current_pause
-from scheduler.store import members, notices, occurrences, returns, service_state
+from scheduler.store import forwards, members, notices, occurrences, returns, service_state
 from scheduler.store.database import OUTAGES, Database
 from scheduler.store.ledger import corrections, reports
 from scheduler.store.ledger.corrections import WronglyTold
@@ -21,6 +22,8 @@ from scheduler.store.outage import Outage, outage_of
 TICK_OVERDUE = timedelta(seconds=90)
 LATE = timedelta(minutes=15)
 POLICY_REMEMBERED = timedelta(days=1)
+MAILBOX_PATIENCE = timedelta(minutes=10)
+"""How long the mailbox may be away, as while its server restarts, before that counts as trouble."""
 ZONES_NAMED = 5
 LONGEST_READ = timedelta(seconds=5)
 
@@ -36,8 +39,9 @@ class ServiceHealth:
     that were only counted because too many wait, `turned_away` the recent ones that were refused for the sender's
     reputation or policy. `wrongly_told` is a line for each meeting whose local time was changed by new zone data after
     members were told. `forms_limited` says that visitors asked for too much mail by forms; empty if not. `unbacked`
-    says that no backup has succeeded for too long; empty if one has, or if none are made. `on_hold` are the notices
-    that convenors hold.
+    says that no backup has succeeded for too long; empty if one has, or if none are made. `mailbox` says that the
+    mailbox cannot be read; empty if it can, or if there is none; `mailbox_read` is when it last could. `unforwarded`
+    counts the letters that did not reach the convenors' address. `on_hold` are the notices that convenors hold.
     """
 
     last_tick: datetime | None
@@ -58,6 +62,9 @@ class ServiceHealth:
     wrongly_told: tuple["WrongHour", ...] = ()
     forms_limited: str = ""
     unbacked: str = ""
+    mailbox: str = ""
+    mailbox_read: datetime | None = None
+    unforwarded: int = 0
     last_backup: datetime | None = None
     rehearsed: datetime | None = None
     on_hold: tuple[Notice, ...] = ()
@@ -93,6 +100,10 @@ class ServiceHealth:
             lines.append(self.forms_limited)
         if self.unbacked:
             lines.append(self.unbacked)
+        if self.mailbox:
+            lines.append(self.mailbox)
+        if self.unforwarded:
+            lines.append(_unforwarded(self.unforwarded))
         if self.lag(now) > late:
             lines.append(_lateness(self.lag(now)))
         return lines
@@ -109,6 +120,19 @@ def _turned_away(count: int) -> str:
         f"mails returned since yesterday because the receiving server distrusts this sender (5.7): {count}; "
         "`returns list --all` shows why, and `doctor` checks SPF, DKIM and DMARC"
     )
+
+
+def mailbox_trouble(state: Mapping[str, Any] | None, now: datetime) -> str:
+    """Return that the mailbox cannot be read, from its stored state; empty if it can, or not for long."""
+    since = service_state.as_instant((state or {}).get("since"))
+    if state is None or since is None or (not state.get("lasting") and now - since < MAILBOX_PATIENCE):
+        return ""
+    return f"the mailbox cannot be read since {since:%Y-%m-%d %H:%M} UTC: {state.get('reason', '')}"
+
+
+def _unforwarded(count: int) -> str:
+    letters = "a letter" if count == 1 else f"{count} letters"
+    return f"{letters} could not be forwarded to the convenors' address; read what people wrote with `returns list`"
 
 
 async def _turned_away_lately(connection: AsyncConnection, now: datetime) -> int:
@@ -190,6 +214,10 @@ async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelt
         troubles_by_kind["forms"] = words
     if words := backup_trouble(await service_state.read(connection, service_state.BACKUPS), now):
         troubles_by_kind["backup"] = words
+    if words := mailbox_trouble(await service_state.read(connection, service_state.MAILBOX), now):
+        troubles_by_kind["mailbox"] = words
+    if count := (await forwards.states(connection)).get("failed", 0):
+        troubles_by_kind["letters"] = _unforwarded(count)
     since = await reports.ready_since(connection, now)
     if since and now - since > late:
         troubles_by_kind["late"] = _lateness(now - since)
@@ -226,8 +254,8 @@ async def health(database: Database, now: datetime, *, unwritable: Outage | None
         relay = await service_state.read(connection, service_state.RELAY)
         last_tick = await service_state.read_instant(connection, service_state.LAST_TICK)
         unkept = await returns.discarded(connection)
-        backups, rehearsed = await service_state.read_several(
-            connection, service_state.BACKUPS, service_state.REHEARSED
+        backups, rehearsed, mailbox = await service_state.read_several(
+            connection, service_state.BACKUPS, service_state.REHEARSED, service_state.MAILBOX
         )
         return ServiceHealth(
             last_tick=last_tick,
@@ -250,6 +278,9 @@ async def health(database: Database, now: datetime, *, unwritable: Outage | None
                 await service_state.read(connection, service_state.FORMS_LIMITED), now
             ),
             unbacked=backup_trouble(backups, now),
+            mailbox=mailbox_trouble(mailbox, now),
+            mailbox_read=service_state.as_instant((mailbox or {}).get("read")),
+            unforwarded=(await forwards.states(connection)).get("failed", 0),
             last_backup=service_state.as_instant((backups or {}).get("succeeded")),
             rehearsed=service_state.as_instant(rehearsed),
             on_hold=tuple(await notices.on_hold(connection, now)),

@@ -1,7 +1,7 @@
 """Act on inbound mail: bounces, complaints, calendar replies and requests to leave. Nothing is ever answered."""
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import Message
@@ -13,8 +13,18 @@ from flufl.bounce import all_failures
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.address import address_key
-from scheduler.domain.bounce import HARD, Bounce, Failure, bounce, judge, read_bounce, said_codes
+from scheduler.domain.bounce import (
+    HARD,
+    Bounce,
+    Failure,
+    addresses_in,
+    bounce,
+    judge,
+    read_bounce,
+    said_codes,
+)
 from scheduler.domain.bounce_text import around_codes, own_words, read_plain_bounce
+from scheduler.domain.community import Community
 from scheduler.domain.errors import Refused
 from scheduler.domain.inbound import (
     COMPLAINT_TYPE,
@@ -23,6 +33,9 @@ from scheduler.domain.inbound import (
     has_empty_return_path,
     is_automatic,
     is_by_mail_system,
+    is_from_person,
+    is_read_receipt,
+    own_parts,
     parts,
     printable,
     read_message,
@@ -36,15 +49,19 @@ from scheduler.domain.token import (
     ReturnPurpose,
     ReturnToken,
     is_bounce_of,
+    leave_token_in_subject,
     leave_tokens_in,
+    mail_names,
+    mail_names_in,
     token_subject,
     tokens_in,
 )
 from scheduler.service.personal_links import LinkStatus, resolve_link
 from scheduler.service.preferences import mark_left
 from scheduler.service.rsvp import RsvpStatus, rsvp_status
-from scheduler.store import answers, members, occurrences, returns
+from scheduler.store import answers, forwards, members, occurrences, receipts, returns
 from scheduler.store.database import Database
+from scheduler.store.ledger import reports
 from scheduler.store.members import Member
 
 SOFT_BOUNCES, SOFT_WITHIN, SOFT_SPAN = 5, timedelta(days=90), timedelta(days=21)
@@ -53,6 +70,9 @@ after the first."""
 
 LOOK_BACK = timedelta(days=3)
 """How far back the daily count of refusals goes, in case a day was missed; each refusal counts once."""
+
+LONGEST_IN_TRANSIT = timedelta(days=30)
+"""How long after a mail was sent a bounce of it is believed because it quotes the mail's name."""
 
 log = structlog.get_logger()
 
@@ -86,6 +106,7 @@ _RECIPIENTS = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", 
 _DIGEST_HEADERS = ("message-id", "date", "from", "to", "subject")
 _CALENDAR_TYPES = ("text/calendar", "application/ics", "text/x-vcalendar")
 _LONGEST_FOR_FLUFL = 200_000
+_LONGEST_COPY = 256 * 1024
 _NOT_COMPLAINTS = ("not-spam", "auth-failure", "dmarc")
 
 
@@ -106,7 +127,9 @@ class Complaint:
 class InboundMessage:
     """A parsed message. `digest` stays the same whatever headers were added on the way; `by_form` means that the bounce
     was recognised by its wording alone, and `returned` that a mail system sent it to one of our addresses for bounces,
-    so that it is not somebody's absence note."""
+    or encloses mail of ours, so that it is not somebody's absence note. `copied_names` and `copied_to` are what a
+    bounce quotes of the mail it is about: its Message-ID or ENVID without the domain, and its recipients. A message
+    `from_person` has no sign of a program, a list or a mail system."""
 
     digest: str
     tokens: Sequence[ReturnToken]
@@ -118,6 +141,9 @@ class InboundMessage:
     returned: bool
     replies: Sequence[CalendarReply]
     automatic: bool
+    copied_names: Sequence[str]
+    copied_to: Sequence[str]
+    from_person: bool
 
 
 def parse_inbound(octets: bytes, *, recipient: str = "") -> InboundMessage:
@@ -134,10 +160,15 @@ def parse_inbound(octets: bytes, *, recipient: str = "") -> InboundMessage:
 def _read(octets: bytes, recipient: str) -> InboundMessage:
     message = read_message(octets)
     tokens = tokens_in(f"{recipient}\n{field(message, *_RECIPIENTS)}")
+    if leave := leave_token_in_subject(subject(message)):
+        tokens.append(leave)
     failure_report, by_form, returned = read_bounce(message), False, False
-    if any(token.purpose is ReturnPurpose.BOUNCE for token in tokens):
-        by_mail_system = is_by_mail_system(message)
-        returned = by_mail_system or has_empty_return_path(message)
+    by_mail_system = is_by_mail_system(message) and not is_read_receipt(message)
+    copy = _copy_of_our_mail(message) if by_mail_system else ""
+    copied_names = mail_names_in(copy)
+    to_return_path = any(token.purpose is ReturnPurpose.BOUNCE for token in tokens)
+    if to_return_path or copied_names:
+        returned = by_mail_system or (to_return_path and has_empty_return_path(message))
         if not failure_report:
             failure_report = _plain_bounce(message, octets, returned=returned, by_mail_system=by_mail_system)
             by_form = failure_report is not None
@@ -152,7 +183,21 @@ def _read(octets: bytes, recipient: str) -> InboundMessage:
         returned=returned,
         replies=[] if failure_report and not by_form else _replies(message),
         automatic=is_automatic(message),
+        copied_names=copied_names,
+        copied_to=_copied_recipients(copy),
+        from_person=is_from_person(message),
     )
+
+
+def _copy_of_our_mail(message: Message) -> str:
+    """Return what a bounce quotes of the mail it is about: its headers or all of it, and the ENVID of a report."""
+    texts = [text_of(part) for part in own_parts(message) if part.get_content_maintype() == "text"]
+    return "\n".join([enclosed_headers(message), *texts])[:_LONGEST_COPY]
+
+
+def _copied_recipients(copy: str) -> list[str]:
+    lines = [line for line in copy.splitlines() if line.lower().startswith("to:")]
+    return [address for line in lines[:3] for address in addresses_in(line)]
 
 
 def _complaint(message: Message) -> Complaint | None:
@@ -212,6 +257,26 @@ class _NeedsReview(Exception):
     """Only a convenor can decide what to do with a message; the text says why."""
 
 
+class _Letter(_NeedsReview):
+    """A person has written something to the community, which its convenors should read."""
+
+
+FORWARDED_A_DAY, FORWARDED_A_DAY_OF_ONE = 200, 10
+"""At most so many letters go on to the convenors within 24 hours, and at most so many of one writer. The others only
+wait for review, like everything else."""
+
+FORWARD_WITHIN = timedelta(days=5)
+"""How long we try to forward a letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """What was done with a message: a line without addresses, and whether a convenor has to read the message."""
+
+    words: str
+    kept: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Context:
     """A message and what is needed to act on it; `invited` gives the member for the UID of each calendar reply."""
@@ -229,46 +294,50 @@ async def ingest(
     octets: bytes,
     *,
     recipient: str = "",
+    place: str | None = None,
     keys: Keys,
     domain: str,
     now: datetime,
     queue: int = QUEUE_OCTETS,
-) -> str:
-    """Act on one message, once even if it arrives again, and return a line without addresses that says what was done.
+    own_addresses: Collection[str] | None = None,
+) -> Handled:
+    """Act on one message, once even if it arrives again, and return what was done.
 
-    `recipient` is the envelope recipient, if known; otherwise the headers are used. `domain` is the domain of UIDs. A
-    message that is not understood, or not proven by a token, changes nothing and is kept for a convenor's review,
-    unless more than `queue` octets already wait. Then it is only counted: a refused message would be returned to a
-    sender who may be forged. Raises Refused for an empty message.
+    `recipient` is the envelope recipient, if known; otherwise the headers are used. `place` is where the message is in
+    a mailbox. `domain` is the domain of UIDs. A message that is not understood, or not proven by a token, changes
+    nothing and is kept for a convenor's review, unless more than `queue` octets already wait. Then it is only counted:
+    a refused message would be returned to a sender who may be forged. What a person wrote is forwarded to the
+    convenors too, if `own_addresses` are given: it is not from one of these. Raises Refused for an empty message.
     """
     if not octets.strip():
         raise Refused("there is no message on standard input")
     try:
         message = parse_inbound(octets, recipient=recipient)
     except Refused as refused:
+        digest = sha256(octets).hexdigest()
         async with database.write() as connection:
-            return await _keep(
-                connection,
-                octets,
-                sha256(octets).hexdigest(),
-                why=str(refused),
-                now=now,
-                queue=_unproven_share(queue),
+            if not await receipts.add(connection, digest, place=place, now=now):
+                return await _known(connection, digest)
+            words, _ = await _keep(
+                connection, octets, digest, why=str(refused), now=now, queue=_unproven_share(queue)
             )
+            await receipts.complete(connection, digest, kept=True)
+            return Handled(words, kept=True)
     invited = await _invited(database, message, keys, domain) if message.replies else {}
     async with database.write() as connection:
-        if await returns.is_known(connection, message.digest):
-            return "this message was received before; nothing was done"
+        if not await receipts.add(connection, message.digest, place=place, now=now):
+            return await _known(connection, message.digest)
         context = _Context(
             connection=connection, message=message, keys=keys, domain=domain, invited=invited, now=now
         )
         try:
-            return await _act(context)
+            return Handled(await _act(context), kept=False)
         except _NeedsReview as problem:
             why = f"{problem}: {message.subject}" if message.subject else str(problem)
+            is_letter = isinstance(problem, _Letter)
         # The From header proves nothing; it is used only to erase the message together with that member.
         author = await _member_at(connection, message.author)
-        return await _keep(
+        words, number = await _keep(
             connection,
             octets,
             message.digest,
@@ -277,6 +346,43 @@ async def ingest(
             member=author.id if author else None,
             queue=queue if await _is_proven(context) else _unproven_share(queue),
         )
+        writer = None
+        if is_letter and number is not None and own_addresses is not None:
+            writer = await _forward(context, number, own_addresses)
+        await receipts.complete(connection, message.digest, kept=True, writer=writer)
+        return Handled(f"{words}, and forwarded to the convenors" if writer else words, kept=True)
+
+
+def own_addresses(community: Community) -> Collection[str] | None:
+    """Return the addresses of which no letter is forwarded to the convenors; None if nothing is forwarded, because
+    without an inbox people write to the convenors directly, or because convenors read the inbox itself."""
+    own = [community.address, *([community.inbox.address] if community.inbox else [])]
+    if community.inbox is None or address_key(community.reply_to) in map(address_key, own):
+        return None
+    return [*own, community.reply_to]
+
+
+async def _known(connection: AsyncConnection, digest: str) -> Handled:
+    kept = await receipts.is_kept(connection, digest)
+    return Handled("this message was received before; nothing was done", kept=kept)
+
+
+async def _forward(context: _Context, number: int, own_addresses: Collection[str]) -> str | None:
+    """Queue a kept letter for the convenors' address, and return the hash of its writer's address; None if it may not
+    go on, because it is our own mail or there were too many lately."""
+    writer = address_key(context.message.author)
+    if not writer or writer in {address_key(address) for address in own_addresses}:
+        return None
+    hashed = context.keys.name("writer", writer)
+    since = context.now - timedelta(days=1)
+    if (
+        await receipts.count_forwarded(context.connection, since=since, writer=hashed)
+        >= FORWARDED_A_DAY_OF_ONE
+        or await receipts.count_forwarded(context.connection, since=since) >= FORWARDED_A_DAY
+    ):
+        return None
+    await forwards.add(context.connection, number, now=context.now, gives_up=context.now + FORWARD_WITHIN)
+    return hashed
 
 
 def _unproven_share(queue: int) -> int:
@@ -310,6 +416,8 @@ async def _act(context: _Context) -> str:
         raise _NeedsReview("returned mail that does not say why in known words")
     if message.automatic:
         return "an automatic reply: discarded"
+    if message.from_person:
+        raise _Letter("a letter")
     raise _NeedsReview("not a bounce, an answer or a request to leave")
 
 
@@ -383,7 +491,9 @@ async def _bounced(context: _Context, bounce: Bounce) -> str:
     if member is None or not is_bounce_of(context.keys, token, member.address):
         if any(is_bounce_of(context.keys, token, address) for address in bounce.addresses):
             return "a bounce of an address that is no longer used: discarded"
-        raise _NeedsReview("a bounce that was not sent to the return path of our mail")
+        member = await _member_mailed(context, bounce)
+        if member is None:
+            raise _NeedsReview("a bounce that was not sent to the return path of our mail")
     failure = bounce.failure_for(member.address)
     await returns.add(
         context.connection,
@@ -404,6 +514,23 @@ async def _bounced(context: _Context, bounce: Bounce) -> str:
         return f"{summary}: counted"
     await returns.suppress(context.connection, [member.id], context.now)
     return f"{summary}: suppressed"
+
+
+async def _member_mailed(context: _Context, bounce: Bounce) -> Member | None:
+    """Return the member to whose address a mail was sent that a bounce quotes: its name is in the bounce, as Message-ID
+    or ENVID, and only our mail contains it. This is for an inbox whose return path carries no token."""
+    named = {name.encode() for name in context.message.copied_names}
+    addresses = [*bounce.addresses, *context.message.copied_to][:_MOST_TOKENS] if named else []
+    for address in dict.fromkeys(addresses):
+        if (member := await _member_at(context.connection, address)) is None:
+            continue
+        identities = await reports.identities_sent(
+            context.connection, member.id, since=context.now - LONGEST_IN_TRANSIT
+        )
+        names = mail_names(context.keys, [(identity, member.id) for identity in identities])
+        if not named.isdisjoint(names):
+            return member
+    return None
 
 
 async def _answered(context: _Context, reply: CalendarReply) -> str:
@@ -493,15 +620,15 @@ async def _keep(
     now: datetime,
     queue: int,
     member: int | None = None,
-) -> str:
-    if await returns.is_known(connection, digest):
-        return "this message was received before; nothing was done"
+) -> tuple[str, int | None]:
+    """Keep a message for review; return what was done, and its number if it was kept."""
     needed = len(octets[:LONGEST_KEPT]) + returns.ROW_OCTETS
     if await returns.octets_in_review(connection) + needed > queue:
         await returns.note_discarded(connection, now)
-        return (
+        words = (
             "not kept, only counted: too many messages wait for review; see `returns list` and `returns drop`"
         )
+        return words, None
     number = await returns.add(
         connection,
         digest=digest,
@@ -512,5 +639,5 @@ async def _keep(
         content=octets[:LONGEST_KEPT],
     )
     if number is None:
-        return "this message was received before; nothing was done"
-    return f"kept for review: `third-thursday returns show {number}`"
+        return "this message was received before; nothing was done", None
+    return f"kept for review: `third-thursday returns show {number}`", number

@@ -24,6 +24,7 @@ from scheduler.store import (
     join_requests,
     members,
     profiles,
+    receipts,
     returns,
     uploads,
 )
@@ -47,6 +48,12 @@ class Retention:
 
 RETURNS_KEPT = timedelta(days=90)
 """How long returned mail is kept: bounces, complaints, and messages that wait to be reviewed."""
+
+RECEIPTS_KEPT = timedelta(days=400)
+"""How long it is remembered that a message was dealt with: longer than it stays in a mailbox or a queue."""
+
+WRITERS_KEPT = timedelta(days=2)
+"""How long it is remembered, by a keyed hash, who wrote a letter: a day's letters of one writer are counted."""
 
 UPLOADS_KEPT = timedelta(hours=1)
 """How long a table is kept that a convenor wants to import; it is deleted within a day after that."""
@@ -98,6 +105,7 @@ async def forget_old(
     texts_to_wipe += [text for requester in requesters for text in requester]
     async with database.write() as connection:
         returned = await returns.forget(connection, before=now - RETURNS_KEPT)
+        await receipts.forget(connection, before=now - RECEIPTS_KEPT, writers_before=now - WRITERS_KEPT)
         await audit.forget(connection, before=now - retention.audit)
         await forget_sessions(connection, now)
         await uploads.forget(connection, before=now - UPLOADS_KEPT)

@@ -24,7 +24,7 @@ from scheduler.service.members import require_member
 from scheduler.service.preferences import mark_left
 from scheduler.service.rsvp import RsvpStatus, rsvp_status
 from scheduler.service.schedule import find_occurrence
-from scheduler.store import answers, audit, members, occurrences, returns
+from scheduler.store import answers, audit, forwards, members, occurrences, returns
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 
@@ -41,7 +41,8 @@ to it again, or save their answer to a meeting."""
 class MessageForReview:
     """A message as a convenor reads it: text only, without anything that a browser would load or run.
 
-    `reason` is why it was not understood, `address` that of the member it is about, if known.
+    `reason` is why it was not understood, `address` that of the member it is about, if known. `forwarded` is queued,
+    sent or failed for a letter that goes on to the convenors' address, otherwise empty.
     """
 
     id: int
@@ -51,29 +52,39 @@ class MessageForReview:
     subject: str
     text: str
     address: str
+    forwarded: str
 
 
 async def messages_for_review(database: Database, *, after: int = 0, limit: int) -> list[MessageForReview]:
     """Return the messages that wait for review with a number above `after`, the oldest first."""
     async with database.read() as connection:
-        return [
-            _for_review(message.id, message.came_at, message.words, message.content, "")
-            async for message in returns.waiting(connection, after=after, batch=limit, most=limit)
+        waiting = [
+            message async for message in returns.waiting(connection, after=after, batch=limit, most=limit)
         ]
+        forwarded = await forwards.states_of(connection, [message.id for message in waiting])
+    return [_for_review(*message, address="", forwarded=forwarded.get(message.id, "")) for message in waiting]
 
 
 async def message_for_review(database: Database, number: int) -> MessageForReview | None:
     """Return one message that waits for review; None if there is none with that number."""
     async with database.read() as connection:
         found = await returns.by_id(connection, number)
+        forwarded = await forwards.states_of(connection, [number])
     if found is None or found[0].kind != "review":
         return None
     returned, content = found
-    return _for_review(returned.id, returned.came_at, returned.words, content, returned.address or "")
+    return _for_review(
+        returned.id,
+        returned.came_at,
+        returned.words,
+        content,
+        address=returned.address or "",
+        forwarded=forwarded.get(number, ""),
+    )
 
 
 def _for_review(
-    number: int, came_at: datetime, reason: str, content: bytes, address: str
+    number: int, came_at: datetime, reason: str, content: bytes, *, address: str, forwarded: str
 ) -> MessageForReview:
     try:
         message = read_message(content)
@@ -93,6 +104,7 @@ def _for_review(
         subject=title,
         text=text[:_LONGEST_TEXT].strip(),
         address=address,
+        forwarded=forwarded,
     )
 
 

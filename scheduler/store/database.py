@@ -188,6 +188,30 @@ class Database:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _TICK_LOCK})
             yield connection
 
+    @asynccontextmanager
+    async def only_one(self, lock: int) -> AsyncIterator[Callable[[], bool]]:
+        """Take a lock that one process at a time holds, and yield a function that says whether we hold it still.
+
+        On SQLite that is always so, because `exclusive` allows only one `serve`. On PostgreSQL it is an advisory lock
+        of a connection of its own: it ends with the process, and with the connection.
+        """
+        if self.is_sqlite:
+            yield lambda: True
+            return
+        import asyncpg
+
+        connection = None
+        try:
+            try:
+                connection = await self.connect_driver()
+                held = await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                held = False
+            yield lambda: bool(held) and connection is not None and not connection.is_closed()
+        finally:
+            if connection is not None:
+                connection.terminate()
+
     async def checkpoint(self) -> None:
         """Copy SQLite's write-ahead log into the database file and empty it; nothing to do on PostgreSQL.
 

@@ -136,7 +136,8 @@ async def save(
             await connection.execute(
                 insert(meeting_themes), [{"occurrence": key, "theme": theme} for theme in record.themes]
             )
-    await delete_unused_speakers(connection)
+    if _slugs(record) != _slugs(before):
+        await delete_unused_speakers(connection)
 
 
 def _slugs(record: MeetingRecord) -> list[str]:

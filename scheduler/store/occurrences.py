@@ -287,7 +287,10 @@ async def add(connection: AsyncConnection, *new: Occurrence) -> None:
 
 
 async def amend(connection: AsyncConnection, changed: Occurrence) -> None:
-    """Update an occurrence and add its new revision; `changed.revision` is one more than the stored one."""
+    """Update an occurrence and add its new revision; `changed.revision` is one more than the stored one.
+
+    If it is in the archive, it moves there, too.
+    """
     await connection.execute(
         update(occurrences)
         .where(occurrences.c.key == changed.key, occurrences.c.revision == changed.revision - 1)
@@ -297,6 +300,12 @@ async def amend(connection: AsyncConnection, changed: Occurrence) -> None:
         )
     )
     await connection.execute(insert(revisions).values(_snapshot(changed)))
+    entries = schema.archive_entries
+    await connection.execute(
+        update(entries)
+        .where(entries.c.occurrence == changed.key)
+        .values(starts=changed.starts, ends=changed.ends, year=changed.home_date.year)
+    )
 
 
 async def mark_orphaned(connection: AsyncConnection, key: str, orphaned: bool) -> None:  # noqa: FBT001

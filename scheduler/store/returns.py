@@ -50,11 +50,6 @@ async def add(
     return number
 
 
-async def is_known(connection: AsyncConnection, digest: str) -> bool:
-    """Return whether a message is stored already."""
-    return await connection.scalar(select(returns.c.id).where(returns.c.digest == digest)) is not None
-
-
 async def count(connection: AsyncConnection, kind: str, *, since: datetime | None = None) -> int:
     """Count the returns of a kind, or only those that came at `since` or later."""
     query = select(func.count()).where(returns.c.kind == kind)

@@ -561,6 +561,42 @@ returns = Table(
     comment="Returned mail: bounces, complaints, and messages that a convenor has to review",
 )
 
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("digest", String(64), primary_key=True, comment="of the message"),
+    Column(
+        "place",
+        String(80),
+        unique=True,
+        comment="where it was in a mailbox: a keyed hash of the folder, UIDVALIDITY and UID",
+    ),
+    Column("kept", Boolean, nullable=False, comment="whether a convenor has to read it"),
+    Column(
+        "writer",
+        String(26),
+        comment="a keyed hash of the writer's address, if it goes on to the convenors",
+    ),
+    Column("came_at", Instant, nullable=False),
+    Index(None, "came_at"),
+    Index("ix_receipts_writer", "writer", "came_at", **_where("writer IS NOT NULL")),
+    comment="Messages that were dealt with: each has its effect in the transaction that inserts it here",
+)
+
+forwards = Table(
+    "forwards",
+    metadata,
+    Column("message", ForeignKey("returns.id", ondelete="CASCADE"), primary_key=True),
+    Column("state", State(10), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_try", Instant, nullable=False),
+    Column("gives_up", Instant, nullable=False, comment="when it is too late to try again"),
+    Column("reason", Text, nullable=False, server_default="", comment="why the last try failed"),
+    _one_of("state", "queued", "sent", "failed"),
+    Index("ix_forwards_queued", "next_try", **_where("state = 'queued'")),
+    comment="Letters that go on to the convenors' address; the message itself is among the returns",
+)
+
 notices = Table(
     "notices",
     metadata,

@@ -39,6 +39,10 @@ FORMS_LIMITED = "forms_limited"
 """When the limit of mails sent for all forms together was last reached."""
 BACKUPS = "backups"
 """Since when backups are made, when the last one succeeded, and why a later one failed; absent if none are made."""
+MAILBOX = "mailbox"
+"""Since when the mailbox cannot be read and why, and when it was last read; absent if none is read."""
+MAILBOX_TOKEN = "mailbox_token"  # noqa: S105 - a name
+"""The encrypted refresh token that the provider of the mailbox issued last."""
 REHEARSED = "rehearsed"
 """When a backup was last restored into a scratch place and found to be right."""
 

@@ -104,7 +104,7 @@ async def test_the_inbox_domain_needs_an_mx_record_and_an_spf_record_of_its_own(
     lines = await found(published, None, "back.talk.example.org")
     assert (
         lines[0]
-        == "ok inbox: mail for back.talk.example.org goes to mx.example.org; check that it reaches `ingest`"
+        == "ok inbox: mail for back.talk.example.org goes to mx.example.org; check that it reaches us"
     )
     assert lines[1].startswith("ok SPF")
     lines = await found({**published, "talk.example.org": ["v=spf1 a ~all"]}, None, "elsewhere.example")

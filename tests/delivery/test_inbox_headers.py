@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from scheduler.delivery.compose.composer import Composer
 from scheduler.delivery.compose.dkim import DkimSigner
+from scheduler.domain.community import Inbox
 from scheduler.domain.policy import REPLIES, TO_CONVENORS
 from scheduler.domain.token import leave_tokens_in
 from tests.delivery.mails import COHORTS, COMMUNITY, DATE, EVERY_MAIL, TEMPLATES, message, personal
 
-WITH_INBOX = replace(COMMUNITY, inbox="bounces.kindness.example.org")
+WITH_INBOX = replace(COMMUNITY, inbox=Inbox(domain="bounces.kindness.example.org"))
 
 
 def composed(kind: str, signer: DkimSigner | None = None) -> bytes:

@@ -220,6 +220,7 @@ async def test_what_is_wrong_with_a_backup_is_named(
         case "a lost notice":
             change(file, "DELETE FROM deliveries")
             change(file, "DELETE FROM renderings")
+            change(file, "DELETE FROM notice_revisions")
             change(file, "DELETE FROM dues WHERE notice = 1")
             change(file, "DELETE FROM notices WHERE id = 1")
         case "rows without their member":

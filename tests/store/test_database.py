@@ -270,3 +270,19 @@ async def test_failing_to_fetch_jobs_is_an_outage_until_it_works_again(postgres_
     await working
     await database.close()
     await gone.close()
+
+
+async def test_a_lock_of_one_process_is_free_again_when_its_connection_ends(postgres_url: str) -> None:
+    first, second = Database(postgres_url), Database(postgres_url)
+    try:
+        async with first.only_one(7) as ours:
+            assert ours()
+            async with second.only_one(7) as theirs, second.only_one(8) as other:
+                assert not theirs() and other()
+        async with second.only_one(7) as theirs:
+            while not theirs():
+                async with second.only_one(7) as theirs:
+                    pass
+    finally:
+        await first.close()
+        await second.close()

@@ -43,7 +43,7 @@ from scheduler.domain.localtime import LocalTime, describe_instant, format_date
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import CHANGES, MEETING, REPLIES, TO_CONVENORS, Kind
 from scheduler.domain.text import require_line
-from scheduler.domain.token import Purpose, leave_address
+from scheduler.domain.token import Purpose, leave_address, leave_by_subject
 from scheduler.domain.zone import city
 
 WITH_CALENDAR = (Kind.INVITATION, Kind.UPDATE, Kind.CANCELLATION)
@@ -542,7 +542,7 @@ def _occurrence_shown(cohort: Cohort) -> Occurrence | None:
 
 def _calendar_part(occurrence: Occurrence, series: Series, *, community: Community) -> CalendarPart:
     method: Method = "CANCEL" if occurrence.cancelled else "REQUEST"
-    asks_for_answer = bool(community.inbox) and method == "REQUEST"
+    asks_for_answer = community.inbox is not None and method == "REQUEST"
 
     def write(*, uid: str, token: str, attendee_name: str, attendee_address: str) -> bytes:
         return invitation(
@@ -585,8 +585,13 @@ def _unsubscribe_header(cohort: Cohort, community: Community) -> Sequence[bytes]
     """Return the header List-Unsubscribe, split where the member's token goes."""
     link, blank = links_of(cohort.kind, community)["leave_url"], "\0"
     addresses = [f"<{link.before}{blank}{link.after}>"]
-    if community.inbox:
-        addresses.append(f"<mailto:{leave_address(blank, community.inbox)}>")
+    if inbox := community.inbox:
+        mailto = (
+            leave_address(blank, inbox.domain, mailbox=inbox.mailbox)
+            if inbox.carries_tokens
+            else leave_by_subject(blank, inbox.address)
+        )
+        addresses.append(f"<mailto:{mailto}>")
     return ("List-Unsubscribe: " + ",\r\n ".join(addresses) + "\r\n").encode().split(blank.encode())
 
 

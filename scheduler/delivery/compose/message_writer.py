@@ -30,7 +30,7 @@ from scheduler.domain.errors import Problem
 from scheduler.domain.localtime import local_minute
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import CHANGES, PERSONAL, TO_CONVENORS, Kind, Policy
-from scheduler.domain.token import TOKEN_LENGTH, Keys, bounce_address
+from scheduler.domain.token import TOKEN_LENGTH, Keys, bounce_address, mail_name, mail_names
 from scheduler.domain.zone import is_known_zone
 from scheduler.store import contact_messages, notices, occurrences
 from scheduler.store.database import Database
@@ -43,12 +43,10 @@ log = structlog.get_logger()
 COHORTS_KEPT = 256
 """The number of cohort messages and of notices that are kept in memory."""
 
-_MESSAGE_ID = "message"
-
 
 def message_id(keys: Keys, community: Community, identity: str, member: int) -> str:
     """Return the Message-ID of a notice to a member: the same on every attempt, and after a backup was restored."""
-    return f"<{keys.name(_MESSAGE_ID, f'{identity}:{member}')}@{ascii_domain(community.domain)}>"
+    return f"<{mail_name(keys, identity, member)}@{ascii_domain(community.domain)}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +260,7 @@ class MessageWriter:
         (personal,) = self._recipient_values(context, [claim])
         inert = personal._replace(
             tokens=(_INERT_TOKEN,) * len(personal.tokens),
-            message=_MESSAGE_ID.encode(),
+            message=b"message",
             invited=b"",
             uid=b"0" * len(personal.uid),
         )
@@ -276,12 +274,12 @@ class MessageWriter:
         invited, uids = none, none
         if notice.kind is not Kind.INVITATION and notice.occurrence:
             invitation = f"{Kind.INVITATION}:{notice.occurrence}"
-            invited = self._keys.names(_MESSAGE_ID, [f"{invitation}:{member}" for member in members])
+            invited = mail_names(self._keys, [(invitation, member) for member in members])
         if occurrence and notice.kind in WITH_CALENDAR:
             uids = self._keys.names("uid", [f"{occurrence.key}:{member}" for member in members])
         for claim, message, tokens, invitation_id, uid in zip(
             claims,
-            self._keys.names(_MESSAGE_ID, [f"{notice.identity}:{member}" for member in members]),
+            mail_names(self._keys, [(notice.identity, member) for member in members]),
             tokens_for(
                 notice.kind,
                 claims,
@@ -475,9 +473,14 @@ class MessageWriter:
             return Problem(f"{notice.kind}: {error}")
 
     def _return_path(self, member: int, address: str) -> str:
-        """Return the address that bounces go to; with an inbox it identifies the member (VERP)."""
+        """Return the address that bounces go to. If addresses of the inbox can carry a token, it identifies the member
+        (VERP)."""
         inbox = self._community.inbox
-        return bounce_address(self._keys, member, address, inbox) if inbox else self._community.address
+        if inbox is None:
+            return self._community.address
+        if not inbox.carries_tokens:
+            return inbox.address
+        return bounce_address(self._keys, member, address, inbox.domain, mailbox=inbox.mailbox)
 
     def _message_of(self, context: _NoticeContext, key: _CohortKey) -> CohortMessage | Problem:
         """Return the message of a cohort. A problem is kept too: a wrong template is not rendered for every member."""

@@ -152,6 +152,21 @@ async def reports(
             last = row[-len(key) :]
 
 
+async def identities_sent(connection: AsyncConnection, member: int, *, since: datetime) -> list[str]:
+    """Return the identities of the notices that were sent, or tried, to a member's own address since an instant."""
+    query = (
+        select(notices.c.identity)
+        .join_from(deliveries, notices, notices.c.id == deliveries.c.notice)
+        .where(
+            deliveries.c.member == member,
+            deliveries.c.attempts > 0,
+            deliveries.c.tried_at >= since,
+            notices.c.address.is_(None),
+        )
+    )
+    return list((await connection.scalars(query)).all())
+
+
 async def states(connection: AsyncConnection, notice: int | None = None) -> dict[str, int]:
     """Count the deliveries of one notice, or of all open ones, by state."""
     if notice is not None:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from scheduler.service.inbound import ingest
-from scheduler.store import answers, members, returns
+from scheduler.store import answers, forwards, members, returns
 from tests.inbound_mail import crlf
 from tests.installation import COMMUNITY, Installation, address_of
 from tests.web.console.conftest import SignIn
@@ -113,3 +113,16 @@ async def test_rubbish_can_be_read_and_dropped(
 ) -> None:
     path = await receive(octets)
     assert (await helper.get(path)).status_code == 200
+
+
+async def test_a_letter_says_that_it_went_to_the_convenors_address_too(
+    helper: httpx.AsyncClient, installation: Installation, receive: Receive
+) -> None:
+    path = await receive(HOSTILE)
+    number, now = int(path.rpartition("/")[2]), installation.clock.now()
+    assert "convenors’ address" not in (await helper.get(path)).text
+    async with installation.database.write() as connection:
+        await forwards.add(connection, number, now=now, gives_up=now)
+        await forwards.settle(connection, number, "sent")
+    assert "It was sent to the convenors’ address, too." in (await helper.get(path)).text
+    assert "also sent to the convenors’ address" in (await helper.get("/convenor/returns")).text

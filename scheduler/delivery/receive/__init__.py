@@ -1,0 +1,1 @@
+"""Receive mail: read a mailbox over IMAP, or accept mail over LMTP."""

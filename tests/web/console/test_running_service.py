@@ -291,6 +291,8 @@ async def at_the_running_service(folder: Path, browser: "Browser", *, width: int
     evening, midday = ((now + timedelta(days=days)).date() for days in (4, 5))
     due = datetime.combine(evening, EVENING, HOME) - now - timedelta(hours=12)
     async with JourneyRelay() as relay, installed(folder, f"smtp://127.0.0.1:{relay.port}") as installation:
+        # On a busy machine, a second is too short to wait for the database.
+        installation.url = f"sqlite:///{installation.database}"
         installation.more["THIRD_THURSDAY_WEB__BASE_URL"] = f"http://localhost:{installation.port}"
         settings = partial(
             SETTINGS.format,
@@ -404,7 +406,7 @@ async def move_a_meeting_and_tell(journey: Journey) -> None:
 async def cancel_another_and_tell(journey: Journey) -> None:
     page = journey.page
     await journey.follow("Meetings")
-    await page.get_by_role("link", name=format_day(journey.midday)).click()
+    await journey.follow(format_day(journey.midday))
     await journey.follow("Cancel it")
     await page.get_by_label("The reason").fill("Our speaker is unwell.")
     await journey.press("Cancel the meeting")
@@ -418,7 +420,7 @@ async def send_the_follow_up(journey: Journey) -> None:
     page = journey.page
     await journey.follow("Meetings")
     await journey.follow("Past")
-    await page.get_by_role("link", name=format_day(journey.evening - timedelta(weeks=1))).click()
+    await journey.follow(format_day(journey.evening - timedelta(weeks=1)))
     material = page.get_by_role("group", name="Material 1")
     await material.get_by_label("Title").fill("The recording")
     await material.get_by_label("Link").fill("https://www.example.org/recording")

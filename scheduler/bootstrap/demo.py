@@ -1,66 +1,66 @@
 """`demo`: the whole service with made-up members, and a mail folder in place of a relay."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from pathlib import Path
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.bootstrap import demo_content
+from scheduler.bootstrap.demo_content import Talk
+from scheduler.bootstrap.demo_portraits import draw_portrait
 from scheduler.bootstrap.serve import serve
 from scheduler.bootstrap.settings import load_settings
 from scheduler.bootstrap.wiring import Parts
+from scheduler.domain.actor import SERVICE
+from scheduler.domain.audience import Audience
+from scheduler.domain.occurrence import Series, slugs_by_choice
+from scheduler.domain.photo import Photo
 from scheduler.domain.policy import Kind, Policy
-from scheduler.store import members
+from scheduler.service import about, profiles
+from scheduler.service.meeting_records import add_theme_in
+from scheduler.service.members import new_member_row
+from scheduler.service.notices import send_notice
+from scheduler.service.occurrences import Change, amend, amend_in, tell
+from scheduler.service.photo_process import make_photos
+from scheduler.service.schedule import find_occurrence
+from scheduler.store import answers, follows, join_requests, meeting_records, members, notices
+from scheduler.store import profiles as store_profiles
+from scheduler.store.database import Database
+from scheduler.store.members import Member
+from scheduler.store.profiles import ProfileKind
 
-# Name, country, zone and locale, in thirty zones; some have unusual offsets or clock changes.
-_PEOPLE = """
-Aroha Ngata|NZ|Pacific/Auckland|en-NZ
-Wiremu Parata|NZ|Pacific/Auckland|en-NZ
-Hine Tainui|NZ|Pacific/Chatham|en-NZ
-Tevita Fonua|TO|Pacific/Tongatapu|en-NZ
-Grace Whitlam|AU|Australia/Sydney|en-AU
-Oliver Hughes|AU|Australia/Brisbane|en-AU
-Matilda Rowe|AU|Australia/Adelaide|en-AU
-Jack Thorne|AU|Australia/Perth|en-AU
-Isla Gower|AU|Australia/Lord_Howe|en-AU
-Haruka Sato|JP|Asia/Tokyo|ja-JP
-Wei Ling Tan|SG|Asia/Singapore|en-SG
-Mei Wong|HK|Asia/Hong_Kong|zh-Hant-HK
-Priya Raman|IN|Asia/Kolkata|en-IN
-Arjun Mehta|IN|Asia/Kolkata|en-IN
-Sita Gurung|NP|Asia/Kathmandu|en-GB
-Rahim Chowdhury|BD|Asia/Dhaka|en-GB
-Layla Haddad|AE|Asia/Dubai|ar-AE
-Noura Alharbi|SA|Asia/Riyadh|ar-SA
-Wanjiru Kamau|KE|Africa/Nairobi|sw-KE
-Thandi Nkosi|ZA|Africa/Johannesburg|en-ZA
-Youssef Amrani|MA|Africa/Casablanca|fr-MA
-Mariam Fahmy|EG|Africa/Cairo|ar-EG
-Zuzana Horáková|CZ|Europe/Prague|cs-CZ
-Åsa Lindqvist|SE|Europe/Stockholm|sv-SE
-Nils Berg|SE|Europe/Stockholm|sv-SE
-Jürgen Weiß|DE|Europe/Berlin|de-DE
-Chiara Conti|IT|Europe/Rome|it-IT
-Siobhán Ní Bhriain|IE|Europe/Dublin|en-IE
-Eleri Pritchard|GB-WLS|Europe/London|cy-GB
-Fiona Stewart|GB-SCT|Europe/London|en-GB
-Samuel Okafor|GB-ENG|Europe/London|en-GB
-Harriet Lowe|GB-ENG|Europe/London|en-GB
-Sigrún Jónsdóttir|IS|Atlantic/Reykjavik|is-IS
-João Carvalho|PT|Atlantic/Azores|pt-PT
-Beatriz Moura|BR|America/Sao_Paulo|pt-BR
-Camila Rojas|CL|America/Santiago|es-CL
-Emily Carter|US|America/New_York|en-US
-Luis Ortega|US|America/Los_Angeles|en-US
-Claire Tremblay|CA|America/Vancouver|en-CA
-Brendan Power|CA|America/St_Johns|en-CA
-"""
+_LISTENING = Series(
+    slug="listening-circle",
+    title="Listening Circle",
+    rule="second Tuesday",
+    start=time(17, 30),
+    zone="Asia/Kolkata",
+    duration=timedelta(minutes=60),
+    first=date(2023, 1, 10),
+    description="We practise listening in groups of three. For everybody for whom evening in London is night.",
+    link="https://rooms.example.org/listening",
+    by_choice=True,
+)
 
 _INTRODUCTION = (
     "There are forty made-up members; /outbox shows their mail. No mail leaves this machine. Ctrl-C stops.\n"
     "To see the convenors' pages, sign in at /convenor/ as member31@gb-eng.example.org; the link is in /outbox."
 )
 
-_DESCRIPTION = "An hour of conversation about kindness, online, on the third Thursday of every month."
+_ANSWERS = ("coming", "", "", "maybe", "coming", "", "", "coming", "declined", "", "")
+"""What members answered to past meetings, in turn; '' is no answer."""
+
+_RUNNING: set[asyncio.Task[None]] = set()
+"""Keeps the task that runs beside the service, which would otherwise be collected."""
+
+_LAST_STEP = "notice:demo"
+"""The identity of the notice that is sent when everything else has been made up."""
 
 
 async def run_demo(
@@ -68,7 +68,7 @@ async def run_demo(
 ) -> None:
     """Serve from `var/demo` until stopped. Raises Problem if the service cannot start."""
     # The default settings have no description.
-    description = {} if config else {"THIRD_THURSDAY_COMMUNITY__DESCRIPTION": _DESCRIPTION}
+    description = {} if config else {"THIRD_THURSDAY_COMMUNITY__DESCRIPTION": demo_content.DESCRIPTION}
     own = {
         "THIRD_THURSDAY_DATABASE__URL": "sqlite:///var/demo/third-thursday.sqlite",
         "THIRD_THURSDAY_MAIL__TRANSPORT": "maildir:var/demo/mail",
@@ -91,36 +91,236 @@ async def run_demo(
             replace(series, link=series.link or "https://rooms.example.org/kindness")
             for series in settings.series
         )
-        settings = replace(settings, series=tuple(with_rooms))
-    await serve(settings, prepare=_add_members, say=lambda line: say(f"{line}\n{_INTRODUCTION}"))
+        settings = replace(settings, series=(*with_rooms, _LISTENING))
+    started = asyncio.Event()
+
+    def introduce(line: str) -> None:
+        say(f"{line}\n{_INTRODUCTION}")
+        started.set()
+
+    await serve(settings, prepare=partial(_make_up, started=started), say=introduce)
 
 
-async def _add_members(parts: Parts) -> None:
-    """Add the made-up members to an empty list."""
+async def _make_up(parts: Parts, *, started: asyncio.Event) -> None:
+    """Make up everything that the demo shows; what was there at an earlier start is not added again.
+
+    The first page need not wait for all of it: requests, portraits and the notice come after the service has started.
+    """
+    async with parts.database.read() as connection:
+        if await notices.by_identity(connection, _LAST_STEP):
+            return
     now = parts.clock.now()
+    circle = next((series for series in parts.series if series.by_choice), None)
+    await _add_members(parts, now)
+    await _record_past_meetings(parts, circle, now)
+    await about.save_about(parts.database, demo_content.ABOUT, by=SERVICE, now=now)
+    await _change_coming_meetings(parts, circle, now)
+    rest = asyncio.create_task(_make_up_the_rest(parts, started))
+    _RUNNING.add(rest)
+    rest.add_done_callback(_RUNNING.discard)
+
+
+async def _make_up_the_rest(parts: Parts, started: asyncio.Event) -> None:
+    await started.wait()
+    now = parts.clock.now()
+    await _add_requests(parts.database, now)
+    await _show_people(parts.database, await asyncio.to_thread(_draw_portraits), now)
+    await _send_notice(parts, now)
+
+
+async def _add_members(parts: Parts, now: datetime) -> None:
+    """Add the made-up members to an empty list; they joined during the last years."""
+    convenors = {shown.member for shown in demo_content.CONVENORS}
     async with parts.database.write() as connection:
         if await members.counts(connection):
             return
-        rows: list[dict[str, object]] = []
-        for line in _PEOPLE.split("\n"):
-            if line:
-                name, country, zone, locale = line.split("|")
-                address = f"member{len(rows) + 1:02}@{country.lower()}.example.org"
-                rows.append(
-                    {
-                        "address": address,
-                        "address_key": address,
-                        "name": name,
-                        "country": country,
-                        "zone": zone,
-                        "zone_source": "given",
-                        "locale": locale,
-                        "status": "active",
-                        "role": "convenor" if len(rows) == 30 else None,
-                        "created_at": now,
-                        "active_since": now,
-                        "paused_until": None,
-                        "uninvited_at": None,
-                    }
-                )
+        rows = []
+        for number, line in enumerate(demo_content.PEOPLE.split("\n")[1:-1], start=1):
+            name, country, zone, locale = line.split("|")
+            row = new_member_row(
+                address=f"member{number:02}@{country.lower()}.example.org",
+                name=name,
+                country=country,
+                zone=zone,
+                zone_source="given",
+                locale=locale,
+                now=now - timedelta(days=400 + 7 * (number * 11 % 40)),
+                convenor=number in convenors,
+            )
+            rows.append(row)
         await members.add(connection, rows)
+        by_choice = slugs_by_choice(parts.series)
+        people = await _made_up_members(connection)
+        for number in demo_content.LISTENERS:
+            await follows.choose(
+                connection,
+                people[number].id,
+                dict.fromkeys(by_choice, True),
+                by_choice=by_choice,
+                now=now - timedelta(days=300),
+            )
+
+
+async def _made_up_members(connection: AsyncConnection) -> dict[int, Member]:
+    """Return the made-up members who are still there, by the number in their address."""
+    return {
+        int(found[1]): member
+        async for member in members.every(connection)
+        if (found := re.match(r"member(\d\d)@", member.address))
+    }
+
+
+async def _record_past_meetings(parts: Parts, circle: Series | None, now: datetime) -> None:
+    """Record what was said at the last meetings, and who came to them."""
+    series = {series.slug: series for series in parts.series}
+    async with parts.database.write() as connection:
+        if await meeting_records.all_themes(connection):
+            return
+        for name, words in demo_content.THEMES.items():
+            await add_theme_in(connection, name, words=words, now=now, by=SERVICE)
+        people = await _made_up_members(connection)
+        talks: list[tuple[Series, Sequence[Talk]]] = [(parts.series[0], demo_content.TALKS)]
+        if circle:
+            talks.append((circle, demo_content.LISTENING_TALKS))
+        for held, listed in talks:
+            for talk, day in zip(listed, _past_days(held, now), strict=False):
+                found = await find_occurrence(connection, series, f"{held.slug}/{day}", now=now)
+                if found is None:
+                    # With somebody's own settings, the rule may be younger than this date.
+                    continue
+                await amend_in(connection, series, found, _change_of(talk, day), now=now, by=SERVICE)
+                for number, member in people.items():
+                    if held.by_choice and number not in demo_content.LISTENERS:
+                        continue
+                    # Not everybody answers each time.
+                    if answer := _ANSWERS[(number + day.month * 3) % len(_ANSWERS)]:
+                        await answers.set_answer(
+                            connection,
+                            member.id,
+                            found.key,
+                            answer=answer,
+                            now=found.starts - timedelta(days=3),
+                        )
+
+
+def _past_days(series: Series, now: datetime) -> Iterator[date]:
+    """Yield the dates of the meetings of a series that are over, from the latest back."""
+    day = series.date_before(now.date())
+    while day:
+        yield day
+        day = series.date_before(day)
+
+
+def _change_of(talk: Talk, day: date) -> Change:
+    materials = [f"Recording: https://recordings.example.org/{day}"]
+    if talk.has_slides:
+        materials.append(f"Slides: https://slides.example.org/{day}")
+    return Change(
+        topic=talk.topic,
+        speakers=talk.speakers,
+        materials="\n".join(materials),
+        summary=talk.summary,
+        insights=talk.insights,
+        themes=talk.themes,
+    )
+
+
+async def _show_people(database: Database, portraits: Mapping[int, Sequence[Photo]], now: datetime) -> None:
+    """Show the convenors and some members, with their portraits by the numbers of members."""
+    async with database.read() as connection:
+        if await store_profiles.count_shown(connection, ProfileKind.WALL):
+            return
+        by_number = await _made_up_members(connection)
+    for one in (*demo_content.CONVENORS, *demo_content.WALL):
+        member, photos = by_number.get(one.member), portraits[one.member]
+        if member is None:
+            continue
+        words = profiles.make_words(
+            name=one.name, role=one.role, organisation=one.organisation, country=member.country or ""
+        )
+        if one in demo_content.WALL:
+            await profiles.show_member(database, member.address, words, photo=photos, by=SERVICE, now=now)
+        elif member.convenor:
+            await profiles.show_convenor(database, member.address, words, photo=photos, by=SERVICE, now=now)
+
+
+def _draw_portraits() -> dict[int, list[Photo]]:
+    """Return the portraits by the numbers of members. Our own drawings need no process that protects us from them."""
+    return {
+        one.member: make_photos(draw_portrait(one.member, one.style))
+        for one in (*demo_content.CONVENORS, *demo_content.WALL)
+    }
+
+
+async def _change_coming_meetings(parts: Parts, circle: Series | None, now: datetime) -> None:
+    """Give the next meeting a topic, and tell members that a later one is moved and another one cancelled."""
+    series = {series.slug: series for series in parts.series}
+    first = parts.series[0]
+    following, later, last = itertools.islice(_coming_days(first, now), 3)
+    topic = Change(topic=demo_content.NEXT_TOPIC, speakers=demo_content.NEXT_SPEAKERS)
+    await amend(parts.database, series, f"{first.slug}/{following}", topic, now=now)
+    earlier = datetime.combine(later - timedelta(days=1), first.start)
+    cancelled = f"{first.slug}/{last}"
+    if circle:
+        cancelled = f"{circle.slug}/{next(itertools.islice(_coming_days(circle, now), 1, None))}"
+    for key, change, words in (
+        (f"{first.slug}/{later}", Change(move_to=earlier), demo_content.MOVED),
+        (cancelled, Change(cancel=True), demo_content.CANCELLED),
+    ):
+        amended = await amend(parts.database, series, key, change, now=now, reason=words)
+        if amended.changed:
+            await tell(parts.database, amended, by_choice=slugs_by_choice(parts.series), words=words, now=now)
+
+
+def _coming_days(series: Series, now: datetime) -> Iterator[date]:
+    return (day for day in series.dates(now.date() - timedelta(days=1)) if series.starts_on(day) > now)
+
+
+async def _add_requests(database: Database, now: datetime) -> None:
+    """Add requests to join that wait for a convenor."""
+    for hours, asking in enumerate(demo_content.REQUESTS, start=2):
+        asked = now - timedelta(hours=9 * hours)
+        async with database.write() as connection:
+            if await members.by_key(connection, asking.address):
+                continue
+            row = new_member_row(
+                address=asking.address,
+                name=asking.name,
+                country=asking.country,
+                zone=asking.zone,
+                zone_source="confirmed",
+                locale=asking.locale,
+                status="pending",
+                now=asked,
+            )
+            await members.add(connection, [row])
+            member = await members.by_key(connection, asking.address)
+            assert member
+            await join_requests.add(
+                connection,
+                member.id,
+                asked,
+                name=asking.name,
+                country=asking.country,
+                zone=asking.zone,
+                locale=asking.locale,
+                words=asking.words,
+                follows=None,
+            )
+            request = await join_requests.latest_of(connection, member.id)
+            assert request
+            await join_requests.confirm(connection, request.id, asked + timedelta(minutes=5))
+
+
+async def _send_notice(parts: Parts, now: datetime) -> None:
+    """Send a notice at an hour of each member's clock that has come in the east, and not yet in the west."""
+    await send_notice(
+        parts.database,
+        subject=demo_content.NOTICE_SUBJECT,
+        body=demo_content.NOTICE_BODY,
+        audience=Audience(terms={"all": []}, by_choice=slugs_by_choice(parts.series)),
+        audience_text="all",
+        at=f"local:{now.astimezone(UTC):%Y-%m-%dT%H:00}",
+        identity=_LAST_STEP,
+        now=now,
+    )

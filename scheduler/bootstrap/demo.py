@@ -9,8 +9,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from scheduler.bootstrap import demo_content
 from scheduler.bootstrap.demo_content import Talk
 from scheduler.bootstrap.demo_portraits import draw_portrait
@@ -29,7 +27,7 @@ from scheduler.service.notices import send_notice
 from scheduler.service.occurrences import Change, amend, amend_in, tell
 from scheduler.service.photo_process import make_photos
 from scheduler.service.schedule import find_occurrence
-from scheduler.store import answers, follows, join_requests, meeting_records, members, notices
+from scheduler.store import answers, follows, join_requests, meeting_records, members, notices, occurrences
 from scheduler.store import profiles as store_profiles
 from scheduler.store.database import Database
 from scheduler.store.members import Member
@@ -38,11 +36,11 @@ from scheduler.store.profiles import ProfileKind
 _LISTENING = Series(
     slug="listening-circle",
     title="Listening Circle",
-    rule="second Tuesday",
+    rule="fourth Tuesday",
     start=time(17, 30),
     zone="Asia/Kolkata",
     duration=timedelta(minutes=60),
-    first=date(2023, 1, 10),
+    first=date(2023, 1, 24),
     description="We practise listening in groups of three. For everybody for whom evening in London is night.",
     link="https://rooms.example.org/listening",
     by_choice=True,
@@ -124,61 +122,58 @@ async def _make_up_the_rest(parts: Parts, started: asyncio.Event) -> None:
     await started.wait()
     now = parts.clock.now()
     await _add_requests(parts.database, now)
+    await _answer_next_meetings(parts, now)
     await _show_people(parts.database, await asyncio.to_thread(_draw_portraits), now)
     await _send_notice(parts, now)
 
 
 async def _add_members(parts: Parts, now: datetime) -> None:
-    """Add the made-up members to an empty list; they joined during the last years."""
+    """Add the made-up members to an empty list, who joined more than a year ago; some follow both series."""
     convenors = {shown.member for shown in demo_content.CONVENORS}
+    rows = []
+    for number, line in enumerate(demo_content.PEOPLE.strip().split("\n"), start=1):
+        name, country, zone, locale = line.split("|")
+        row = new_member_row(
+            address=f"member{number:02}@{country.lower()}.example.org",
+            name=name,
+            country=country,
+            zone=zone,
+            zone_source="given",
+            locale=locale,
+            now=now - timedelta(days=400 + 7 * (number * 11 % 40)),
+            convenor=number in convenors,
+        )
+        rows.append(row)
     async with parts.database.write() as connection:
-        if await members.counts(connection):
-            return
-        rows = []
-        for number, line in enumerate(demo_content.PEOPLE.split("\n")[1:-1], start=1):
-            name, country, zone, locale = line.split("|")
-            row = new_member_row(
-                address=f"member{number:02}@{country.lower()}.example.org",
-                name=name,
-                country=country,
-                zone=zone,
-                zone_source="given",
-                locale=locale,
-                now=now - timedelta(days=400 + 7 * (number * 11 % 40)),
-                convenor=number in convenors,
-            )
-            rows.append(row)
-        await members.add(connection, rows)
-        by_choice = slugs_by_choice(parts.series)
-        people = await _made_up_members(connection)
-        for number in demo_content.LISTENERS:
-            await follows.choose(
-                connection,
-                people[number].id,
-                dict.fromkeys(by_choice, True),
-                by_choice=by_choice,
-                now=now - timedelta(days=300),
-            )
+        if not await members.counts(connection):
+            await members.add(connection, rows)
+    by_choice = slugs_by_choice(parts.series)
+    yes, since = dict.fromkeys(by_choice, True), now - timedelta(days=300)
+    people = await _made_up_members(parts.database)
+    async with parts.database.write() as connection:
+        for number in people.keys() & demo_content.LISTENERS:
+            await follows.choose(connection, people[number].id, yes, by_choice=by_choice, now=since)
 
 
-async def _made_up_members(connection: AsyncConnection) -> dict[int, Member]:
+async def _made_up_members(database: Database) -> dict[int, Member]:
     """Return the made-up members who are still there, by the number in their address."""
-    return {
-        int(found[1]): member
-        async for member in members.every(connection)
-        if (found := re.match(r"member(\d\d)@", member.address))
-    }
+    async with database.read() as connection:
+        return {
+            int(found[1]): member
+            async for member in members.every(connection)
+            if (found := re.match(r"member(\d\d)@", member.address))
+        }
 
 
 async def _record_past_meetings(parts: Parts, circle: Series | None, now: datetime) -> None:
     """Record what was said at the last meetings, and who came to them."""
     series = {series.slug: series for series in parts.series}
+    people = await _made_up_members(parts.database)
     async with parts.database.write() as connection:
         if await meeting_records.all_themes(connection):
             return
         for name, words in demo_content.THEMES.items():
             await add_theme_in(connection, name, words=words, now=now, by=SERVICE)
-        people = await _made_up_members(connection)
         talks: list[tuple[Series, Sequence[Talk]]] = [(parts.series[0], demo_content.TALKS)]
         if circle:
             talks.append((circle, demo_content.LISTENING_TALKS))
@@ -189,18 +184,32 @@ async def _record_past_meetings(parts: Parts, circle: Series | None, now: dateti
                     # With somebody's own settings, the rule may be younger than this date.
                     continue
                 await amend_in(connection, series, found, _change_of(talk, day), now=now, by=SERVICE)
-                for number, member in people.items():
-                    if held.by_choice and number not in demo_content.LISTENERS:
-                        continue
-                    # Not everybody answers each time.
-                    if answer := _ANSWERS[(number + day.month * 3) % len(_ANSWERS)]:
-                        await answers.set_answer(
-                            connection,
-                            member.id,
-                            found.key,
-                            answer=answer,
-                            now=found.starts - timedelta(days=3),
-                        )
+                for member, answer in _answers(people, held, day):
+                    answered = found.starts - timedelta(days=3)
+                    await answers.set_answer(connection, member.id, found.key, answer=answer, now=answered)
+
+
+def _answers(people: Mapping[int, Member], series: Series, day: date) -> Iterator[tuple[Member, str]]:
+    """Yield who answered what to a meeting; not everybody does each time."""
+    for number, member in people.items():
+        answer = _ANSWERS[(number + day.month * 3) % len(_ANSWERS)]
+        if answer and (number in demo_content.LISTENERS or not series.by_choice):
+            yield member, answer
+
+
+async def _answer_next_meetings(parts: Parts, now: datetime) -> None:
+    """Let some members say that they come to the next meeting of each series."""
+    people = await _made_up_members(parts.database)
+    for series in parts.series:
+        day = next(_coming_days(series, now))
+        key = f"{series.slug}/{day}"
+        async with parts.database.write() as connection:
+            if await occurrences.occurrence_by_key(connection, key) is None:
+                continue
+            for member, answer in _answers(people, series, day):
+                # Whoever declines is not sent an invitation that still waits.
+                if answer != "declined":
+                    await answers.set_answer(connection, member.id, key, answer=answer, now=now)
 
 
 def _past_days(series: Series, now: datetime) -> Iterator[date]:
@@ -214,7 +223,7 @@ def _past_days(series: Series, now: datetime) -> Iterator[date]:
 def _change_of(talk: Talk, day: date) -> Change:
     materials = [f"Recording: https://recordings.example.org/{day}"]
     if talk.has_slides:
-        materials.append(f"Slides: https://slides.example.org/{day}")
+        materials.append(f"Slides of the talk: https://slides.example.org/{day}")
     return Change(
         topic=talk.topic,
         speakers=talk.speakers,
@@ -230,7 +239,7 @@ async def _show_people(database: Database, portraits: Mapping[int, Sequence[Phot
     async with database.read() as connection:
         if await store_profiles.count_shown(connection, ProfileKind.WALL):
             return
-        by_number = await _made_up_members(connection)
+    by_number = await _made_up_members(database)
     for one in (*demo_content.CONVENORS, *demo_content.WALL):
         member, photos = by_number.get(one.member), portraits[one.member]
         if member is None:
@@ -262,7 +271,10 @@ async def _change_coming_meetings(parts: Parts, circle: Series | None, now: date
     earlier = datetime.combine(later - timedelta(days=1), first.start)
     cancelled = f"{first.slug}/{last}"
     if circle:
-        cancelled = f"{circle.slug}/{next(itertools.islice(_coming_days(circle, now), 1, None))}"
+        next_circle, circle_after = itertools.islice(_coming_days(circle, now), 2)
+        topic = Change(topic=demo_content.NEXT_LISTENING_TOPIC)
+        await amend(parts.database, series, f"{circle.slug}/{next_circle}", topic, now=now)
+        cancelled = f"{circle.slug}/{circle_after}"
     for key, change, words in (
         (f"{first.slug}/{later}", Change(move_to=earlier), demo_content.MOVED),
         (cancelled, Change(cancel=True), demo_content.CANCELLED),

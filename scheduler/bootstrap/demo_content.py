@@ -14,7 +14,7 @@ Wiremu Parata|NZ|Pacific/Auckland|en-NZ
 Hine Tainui|NZ|Pacific/Chatham|en-NZ
 Tevita Fonua|TO|Pacific/Tongatapu|en-NZ
 Grace Whitlam|AU|Australia/Sydney|en-AU
-Oliver Hughes|AU|Australia/Brisbane|en-AU
+Linnéa Ek|SE|Europe/Stockholm|sv-SE
 Matilda Rowe|AU|Australia/Adelaide|en-AU
 Jack Thorne|AU|Australia/Perth|en-AU
 Isla Gower|AU|Australia/Lord_Howe|en-AU
@@ -26,12 +26,12 @@ Arjun Mehta|IN|Asia/Kolkata|en-IN
 Sita Gurung|NP|Asia/Kathmandu|en-GB
 Rahim Chowdhury|BD|Asia/Dhaka|en-GB
 عائشة حداد|AE|Asia/Dubai|ar-AE
-Noura Alharbi|SA|Asia/Riyadh|ar-SA
+Ananya Iyer|IN|Asia/Kolkata|en-IN
 Wanjiru Kamau|KE|Africa/Nairobi|sw-KE
 Thandi Nkosi|ZA|Africa/Johannesburg|en-ZA
 Youssef Amrani|MA|Africa/Casablanca|fr-MA
 Mariam Fahmy|EG|Africa/Cairo|ar-EG
-Zuzana Horáková|CZ|Europe/Prague|cs-CZ
+Zuzana Horáková|DE|Europe/Berlin|cs-CZ
 Åsa Lindqvist|SE|Europe/Stockholm|sv-SE
 Nils Berg|SE|Europe/Stockholm|sv-SE
 Jürgen Weiß|DE|Europe/Berlin|de-DE
@@ -47,7 +47,7 @@ Beatriz Moura|BR|America/Sao_Paulo|pt-BR
 Camila Rojas|CL|America/Santiago|es-CL
 Emily Carter|US|America/New_York|en-US
 Luis Ortega|US|America/Los_Angeles|en-US
-Claire Tremblay|CA|America/Vancouver|en-CA
+Nathan Cole|US|America/New_York|en-US
 Brendan Power|CA|America/St_Johns|en-CA
 """
 
@@ -91,7 +91,7 @@ WALL = (
     Shown(40, "Brendan", "Fisherman", "beard"),
 )
 
-LISTENERS = (1, 4, 5, 10, 11, 12, 13, 14, 17, 19, 20, 24, 27, 28, 31, 33, 35)
+LISTENERS = frozenset({1, 4, 5, 10, 11, 12, 13, 14, 17, 19, 20, 24, 27, 28, 31, 33, 35})
 """The members who follow the second series."""
 
 THEMES: Mapping[str, str] = {
@@ -223,34 +223,29 @@ LISTENING_TALKS = (
 
 NEXT_TOPIC = "Receiving kindness"
 NEXT_SPEAKERS = "Thandi Nkosi, community organiser"
+NEXT_LISTENING_TOPIC = "Listening in a second language"
 
 MOVED = "Our speakers can only come earlier that week, so we moved the meeting."
 CANCELLED = "Two of us who lead the circle are travelling that week. We look forward to the one after it."
 
-ABOUT = """We are people from many countries who meet online once a month to talk about kindness: what it is, where it
-is missing, and how to bring it into our work and our streets.
-
-## Why we meet
-
-Kindness is easy to praise and hard to practise on a bad day. For an hour, somebody tells us about what they do, and we
-talk in small groups. Most of us take one thing home that we try before the next meeting.
-
-## How it began
-
-Seven of us met in July 2020, when nobody could visit anybody. We meant to stop after the summer. Today there are forty
-of us in thirty time zones, and we still begin with the same question: *What was a kind thing that you saw?*
-
-## How we work together
-
-- Everybody is welcome, whatever they know already.
-- What is shared may be used by everybody; what is personal stays among us.
-- We listen first. Nobody has to speak, or to switch on a camera.
-
-## Where else to find us
-
-- [Our recordings](https://recordings.example.org/)
-- [Our reading list](https://reading.example.org/)
-"""
+ABOUT = (
+    "We are people from many countries who meet online once a month to talk about kindness: what it is, where it is "
+    "missing, and how to bring it into our work and our streets.\n\n"
+    "## Why we meet\n\n"
+    "Kindness is easy to praise and hard to practise on a bad day. For an hour, somebody tells us about what they do, "
+    "and we talk in small groups. Most of us take one thing home that we try before the next meeting.\n\n"
+    "## How it began\n\n"
+    "Seven of us met in July 2020, when nobody could visit anybody. We meant to stop after the summer. Today there are "
+    "forty of us in thirty time zones, and we still begin with the same question: *What was a kind thing that you "
+    "saw?*\n\n"
+    "## How we work together\n\n"
+    "- Everybody is welcome, whatever they know already.\n"
+    "- What is shared may be used by everybody; what is personal stays among us.\n"
+    "- We listen first. Nobody has to speak, or to switch on a camera.\n\n"
+    "## Where else to find us\n\n"
+    "- [Our recordings](https://recordings.example.org/)\n"
+    "- [Our reading list](https://reading.example.org/)\n"
+)
 
 
 class Asking(NamedTuple):
@@ -292,8 +287,8 @@ REQUESTS = (
 )
 
 NOTICE_SUBJECT = "A page about who we are"
-NOTICE_BODY = """Dear {name},
-
-our website has a new page, *People*. If you would like to be seen there with your first name and what you do, you can
-say so on [your own page]({my_page}). A picture is welcome, but not needed.
-"""
+NOTICE_BODY = (
+    "Dear {name},\n\n"
+    "our website has a new page, *People*. If you would like to be seen there with your first name and what you do, you "
+    "can say so on [your own page]({my_page}). A picture is welcome, but not needed.\n"
+)

@@ -128,7 +128,7 @@ async def _make_up_the_rest(parts: Parts, started: asyncio.Event) -> None:
 
 
 async def _add_members(parts: Parts, now: datetime) -> None:
-    """Add the made-up members to an empty list, who joined more than a year ago; some follow both series."""
+    """Add the made-up members to an empty list, who joined during two years; some follow both series."""
     convenors = {shown.member for shown in demo_content.CONVENORS}
     rows = []
     for number, line in enumerate(demo_content.PEOPLE.strip().split("\n"), start=1):
@@ -140,7 +140,7 @@ async def _add_members(parts: Parts, now: datetime) -> None:
             zone=zone,
             zone_source="given",
             locale=locale,
-            now=now - timedelta(days=400 + 7 * (number * 11 % 40)),
+            now=now - timedelta(days=15 + 17 * (number * 11 % 40)),
             convenor=number in convenors,
         )
         rows.append(row)

@@ -289,6 +289,6 @@ REQUESTS = (
 NOTICE_SUBJECT = "A page about who we are"
 NOTICE_BODY = (
     "Dear {name},\n\n"
-    "our website has a new page, *People*. If you would like to be seen there with your first name and what you do, you "
-    "can say so on [your own page]({my_page}). A picture is welcome, but not needed.\n"
+    "our website has a new page, *People*. If you would like to be seen there with your first name and what you do, "
+    "you can say so on [your own page]({my_page}). A picture is welcome, but not needed.\n"
 )

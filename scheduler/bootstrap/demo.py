@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
-from functools import partial
 from pathlib import Path
 
 from scheduler.bootstrap import demo_content
@@ -33,7 +32,7 @@ from scheduler.store.database import Database
 from scheduler.store.members import Member
 from scheduler.store.profiles import ProfileKind
 
-_LISTENING = Series(
+LISTENING = Series(
     slug="listening-circle",
     title="Listening Circle",
     rule="fourth Tuesday",
@@ -53,9 +52,6 @@ _INTRODUCTION = (
 
 _ANSWERS = ("coming", "", "", "maybe", "coming", "", "", "coming", "declined", "", "")
 """What members answered to past meetings, in turn; '' is no answer."""
-
-_RUNNING: set[asyncio.Task[None]] = set()
-"""Keeps the task that runs beside the service, which would otherwise be collected."""
 
 _LAST_STEP = "notice:demo"
 """The identity of the notice that is sent when everything else has been made up."""
@@ -89,42 +85,51 @@ async def run_demo(
             replace(series, link=series.link or "https://rooms.example.org/kindness")
             for series in settings.series
         )
-        settings = replace(settings, series=(*with_rooms, _LISTENING))
+        settings = replace(settings, series=(*with_rooms, LISTENING))
     started = asyncio.Event()
+    running: list[asyncio.Task[None]] = []
+
+    async def make_up(parts: Parts) -> None:
+        await make_up_meetings(parts)
+        running.append(asyncio.create_task(make_up_the_rest(parts)))
+
+    async def make_up_the_rest(parts: Parts) -> None:
+        await started.wait()
+        await make_up_people(parts)
 
     def introduce(line: str) -> None:
         say(f"{line}\n{_INTRODUCTION}")
         started.set()
 
-    await serve(settings, prepare=partial(_make_up, started=started), say=introduce)
+    await serve(settings, prepare=make_up, say=introduce)
 
 
-async def _make_up(parts: Parts, *, started: asyncio.Event) -> None:
-    """Make up everything that the demo shows; what was there at an earlier start is not added again.
-
-    The first page need not wait for all of it: requests, portraits and the notice come after the service has started.
-    """
-    async with parts.database.read() as connection:
-        if await notices.by_identity(connection, _LAST_STEP):
-            return
+async def make_up_meetings(parts: Parts) -> None:
+    """Make up what the first pages show, unless an earlier start did."""
+    if await _is_complete(parts.database):
+        return
     now = parts.clock.now()
     circle = next((series for series in parts.series if series.by_choice), None)
     await _add_members(parts, now)
     await _record_past_meetings(parts, circle, now)
     await about.save_about(parts.database, demo_content.ABOUT, by=SERVICE, now=now)
     await _change_coming_meetings(parts, circle, now)
-    rest = asyncio.create_task(_make_up_the_rest(parts, started))
-    _RUNNING.add(rest)
-    rest.add_done_callback(_RUNNING.discard)
 
 
-async def _make_up_the_rest(parts: Parts, started: asyncio.Event) -> None:
-    await started.wait()
+async def make_up_people(parts: Parts) -> None:
+    """Make up what may come a moment later, such as the portraits, unless an earlier start did."""
+    if await _is_complete(parts.database):
+        return
     now = parts.clock.now()
     await _add_requests(parts.database, now)
     await _answer_next_meetings(parts, now)
     await _show_people(parts.database, await asyncio.to_thread(_draw_portraits), now)
     await _send_notice(parts, now)
+
+
+async def _is_complete(database: Database) -> bool:
+    async with database.read() as connection:
+        return await notices.by_identity(connection, _LAST_STEP) is not None
 
 
 async def _add_members(parts: Parts, now: datetime) -> None:

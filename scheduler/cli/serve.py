@@ -15,9 +15,9 @@ app = make_app()
 
 @app.command()
 def demo(context: typer.Context) -> None:
-    """Try the service with made-up members.
+    """Try the service with made-up members and meetings.
 
-    /outbox shows the invitations that they were sent.
+    /outbox shows the mails that the members were sent.
     """
     set_up_logs()
     run_async(run_demo(command_context(context).config, os.environ, say=typer.echo))

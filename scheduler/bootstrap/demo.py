@@ -206,10 +206,10 @@ async def _answer_next_meetings(parts: Parts, now: datetime) -> None:
     """Let some members say that they come to the next meeting of each series."""
     people = await _made_up_members(parts.database)
     for series in parts.series:
-        day = next(_coming_days(series, now))
+        day = next(_coming_days(series, now), None)
         key = f"{series.slug}/{day}"
         async with parts.database.write() as connection:
-            if await occurrences.occurrence_by_key(connection, key) is None:
+            if day is None or await occurrences.occurrence_by_key(connection, key) is None:
                 continue
             for member, answer in _answers(people, series, day):
                 # Whoever declines is not sent an invitation that still waits.
@@ -267,26 +267,36 @@ def _draw_portraits() -> dict[int, list[Photo]]:
 
 
 async def _change_coming_meetings(parts: Parts, circle: Series | None, now: datetime) -> None:
-    """Give the next meeting a topic, and tell members that a later one is moved and another one cancelled."""
-    series = {series.slug: series for series in parts.series}
-    first = parts.series[0]
-    following, later, last = itertools.islice(_coming_days(first, now), 3)
+    """Give the next meetings a topic, and tell members that a later one is moved and another one cancelled."""
+    first, cancel = parts.series[0], Change(cancel=True)
     topic = Change(topic=demo_content.NEXT_TOPIC, speakers=demo_content.NEXT_SPEAKERS)
-    await amend(parts.database, series, f"{first.slug}/{following}", topic, now=now)
-    earlier = datetime.combine(later - timedelta(days=1), first.start)
-    cancelled = f"{first.slug}/{last}"
+    await _change_coming(parts, first, 0, topic, now)
+    for day in itertools.islice(_coming_days(first, now), 1, 2):
+        earlier = Change(move_to=datetime.combine(day - timedelta(days=1), first.start))
+        await _change_coming(parts, first, 1, earlier, now, words=demo_content.MOVED)
     if circle:
-        next_circle, circle_after = itertools.islice(_coming_days(circle, now), 2)
         topic = Change(topic=demo_content.NEXT_LISTENING_TOPIC)
-        await amend(parts.database, series, f"{circle.slug}/{next_circle}", topic, now=now)
-        cancelled = f"{circle.slug}/{circle_after}"
-    for key, change, words in (
-        (f"{first.slug}/{later}", Change(move_to=earlier), demo_content.MOVED),
-        (cancelled, Change(cancel=True), demo_content.CANCELLED),
-    ):
-        amended = await amend(parts.database, series, key, change, now=now, reason=words)
-        if amended.changed:
-            await tell(parts.database, amended, by_choice=slugs_by_choice(parts.series), words=words, now=now)
+        await _change_coming(parts, circle, 0, topic, now)
+        await _change_coming(parts, circle, 1, cancel, now, words=demo_content.CANCELLED)
+    else:
+        await _change_coming(parts, first, 2, cancel, now, words=demo_content.CANCELLED)
+
+
+async def _change_coming(
+    parts: Parts, series: Series, place: int, change: Change, now: datetime, *, words: str = ""
+) -> None:
+    """Change the coming meeting of a series in that `place` (0: the next one), and tell members if there are `words`.
+
+    With somebody's own settings, the rule may end before.
+    """
+    all_series = {each.slug: each for each in parts.series}
+    for day in itertools.islice(_coming_days(series, now), place, place + 1):
+        amended = await amend(
+            parts.database, all_series, f"{series.slug}/{day}", change, now=now, reason=words
+        )
+        if amended.changed and words:
+            by_choice = slugs_by_choice(parts.series)
+            await tell(parts.database, amended, by_choice=by_choice, words=words, now=now)
 
 
 def _coming_days(series: Series, now: datetime) -> Iterator[date]:

@@ -226,7 +226,7 @@ NEXT_SPEAKERS = "Thandi Nkosi, community organiser"
 NEXT_LISTENING_TOPIC = "Listening in a second language"
 
 MOVED = "Our speakers can only come earlier that week, so we moved the meeting."
-CANCELLED = "Two of us who lead the circle are travelling that week. We look forward to the one after it."
+CANCELLED = "Those who host it are travelling that week. We look forward to the meeting after it."
 
 ABOUT = (
     "We are people from many countries who meet online once a month to talk about kindness: what it is, where it is "

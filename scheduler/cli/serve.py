@@ -15,7 +15,7 @@ app = make_app()
 
 @app.command()
 def demo(context: typer.Context) -> None:
-    """Try the service with made-up members and meetings.
+    """Try the service with made-up members.
 
     /outbox shows the mails that the members were sent.
     """

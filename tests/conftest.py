@@ -266,6 +266,8 @@ def browser_endpoint(chromium: str, tmp_path_factory: pytest.TempPathFactory) ->
     options = ["--headless", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run"]
     # The same as Playwright's own, where a test could notice: the browser asks nobody, and hides no page.
     options += [
+        # A page that comes back from this cache loads nothing, so `go_back` would wait for ever.
+        "--disable-back-forward-cache",
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-renderer-backgrounding",

@@ -175,7 +175,7 @@ async def test_the_card_may_be_framed_by_the_sites_named_and_no_other_page_is(
 ) -> None:
     card = await visitor.get("/embed/next?zone=Asia/Tokyo")
     assert "Friday 20 November 2026" in card.text and "03:00" in card.text
-    assert "frame-ancestors https://www.example.org" in card.headers["Content-Security-Policy"]
+    assert "frame-ancestors 'self' https://www.example.org" in card.headers["Content-Security-Policy"]
     for path in ("/", "/join", "/next"):
         assert "frame-ancestors 'none'" in (await visitor.get(path)).headers["Content-Security-Policy"]
 

@@ -131,7 +131,7 @@ async def test_a_convenor_finds_a_member_reads_a_mail_as_it_was_sent_and_sends_i
     page = await open_console(browser, address, invited, width=360)
     messages: list[str] = []
     page.on("console", lambda message: messages.append(message.text))
-    await page.get_by_role("link", name="Members").press("Enter")
+    await page.get_by_role("link", name="Members", exact=True).press("Enter")
     await page.get_by_label("Name, address, country or city").fill("auckland")
     await page.get_by_role("button", name="Search").press("Enter")
     await page.get_by_role("link", name="Bo", exact=True).press("Enter")

@@ -11,15 +11,10 @@ is an error.
 """
 
 import asyncio
-import contextlib
-import os
 import secrets
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Iterator
-from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -30,33 +25,29 @@ from sqlalchemy import select
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.people import name
+from bench.pages import figures, open_page, people, send, serving, settings, time_pages
 from scheduler.bootstrap.serve import make_planner
 from scheduler.bootstrap.settings import load_settings
 from scheduler.bootstrap.wiring import Parts, SystemClock, open_parts
 from scheduler.domain.actor import Actor
-from scheduler.domain.audience import Audience
 from scheduler.domain.photo import PHOTO_SIZES, Photo
 from scheduler.service import meeting_records, profiles
 from scheduler.service.about import save_about
 from scheduler.service.drafts import Words, add_draft
-from scheduler.service.notices import send_notice
 from scheduler.service.occurrences import Change, amend
 from scheduler.service.profiles import make_words
 from scheduler.store import join_requests, members, returns, sessions, uploads
 from scheduler.store.database import Database
 from scheduler.store.schema import deliveries, notice_revisions, notices
 from scheduler.web.routes import ENTRIES
-from tests.chaos.killing import CONFIG, ZONES, Relay, relay
+from tests.chaos.killing import CONFIG, Relay, relay
 from tests.postgres import free_loopback_port
 
-ROUNDS, LONGEST_ROUNDS = 100, 10
 SENDINGS = 5
 MOST_SHOWN = 1_400
 PAUSES = (0.1, 0)
 LARGEST_SENT = 20_000
 LONGEST = 0.2
-COUNTRIES = ("GB", "US", "IN", "NZ", "SE")
 MORE = {
     "/convenor/members": (
         "?q=medlem",
@@ -75,37 +66,6 @@ NO_PAGE = {
     "/convenor/meetings/{series}/{date}/follow-up/mail": "the meeting is not over; planned mails are the same",
 }
 _RAW = b"From: m5@example.org\r\nTo: us@example.org\r\nSubject: A question\r\n\r\nMay I bring a friend?\r\n"
-
-
-def settings(folder: Path, port: int, web: int) -> dict[str, str]:
-    """The environment of the service."""
-    return {
-        "THIRD_THURSDAY_DATABASE__URL": f"sqlite:///{folder}/t.sqlite",
-        "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{port}",
-        "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32,
-        "THIRD_THURSDAY_WEB__PORT": str(web),
-        "THIRD_THURSDAY_WEB__BASE_URL": "https://meet.example.org",
-    }
-
-
-def people(count: int, now: datetime) -> Iterator[dict[str, object]]:
-    """Rows of members with names as in a list from many countries."""
-    for number in range(count):
-        yield {
-            "address": f"m{number}@example.org",
-            "address_key": f"m{number}@example.org",
-            "name": name(number),
-            "country": COUNTRIES[number % len(ZONES)],
-            "zone": ZONES[number % len(ZONES)],
-            "zone_source": "given",
-            "locale": "en-GB",
-            "status": "active" if number % 50 or not number else "left",
-            "role": None if number else "convenor",
-            "created_at": now,
-            "active_since": now if number % 50 or not number else None,
-            "paused_until": None,
-            "uninvited_at": None,
-        }
 
 
 async def fill(parts: Parts, count: int) -> "Filled":
@@ -220,103 +180,6 @@ class Filled(NamedTuple):
         return found
 
 
-@contextlib.asynccontextmanager
-async def serving(folder: Path, environment: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The running service, once its pages answer."""
-    with (folder / "log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "scheduler",
-            "--config",
-            "bench.toml",
-            "serve",
-            cwd=folder,
-            env={**os.environ, **environment, "PYTHONPATH": str(Path.cwd())},
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=log,
-        )
-    try:
-        async with httpx.AsyncClient() as client:
-            while True:
-                if process.returncode is not None:
-                    raise SystemExit((folder / "log").read_text())
-                with contextlib.suppress(httpx.TransportError):
-                    await client.get(f"http://127.0.0.1:{environment['THIRD_THURSDAY_WEB__PORT']}/healthz")
-                    break
-                await asyncio.sleep(0.1)
-        yield process
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-def web_cpu(process: asyncio.subprocess.Process) -> float:
-    """Return the CPU seconds of the web process so far, to the nanosecond (proc(5), schedstat)."""
-    child = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
-    tasks = Path(f"/proc/{child}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-
-async def open_page(browser: httpx.AsyncClient, path: str) -> float:
-    """Open a page and return how many seconds it took."""
-    began = time.perf_counter()
-    answer = await browser.get(path)
-    took = time.perf_counter() - began
-    if answer.status_code not in (200, 303):
-        raise SystemExit(f"{path}: {answer.status_code}")
-    return took
-
-
-def figures(times: list[float]) -> str:
-    """Return the median and the 99th percentile in milliseconds."""
-    times = sorted(times)
-    late = times[min(len(times) - 1, round(0.99 * len(times)))]
-    return f"{statistics.median(times) * 1000:8.1f} {late * 1000:8.1f}"
-
-
-async def time_pages(
-    process: asyncio.subprocess.Process, browser: httpx.AsyncClient, paths: list[str]
-) -> None:
-    """Print what each page takes, one after the other: as the browser sees it, and of it the web process's CPU time."""
-    print(f"{'milliseconds':<66} {'median':>8} {'p99':>8} {'cpu':>8} {'cpu p99':>8}")
-    slow = []
-    for path in paths:
-        await open_page(browser, path)
-        times, spent = list[float](), list[float]()
-        began = time.monotonic()
-        while len(times) < ROUNDS and time.monotonic() < began + LONGEST_ROUNDS:
-            before = web_cpu(process)
-            times.append(await open_page(browser, path))
-            spent.append(web_cpu(process) - before)
-        print(f"{path:<66} {figures(times)} {figures(spent)}", flush=True)
-        if sorted(spent)[round(0.99 * len(spent)) - 1] > LONGEST:
-            slow.append(path)
-    print(f"pages with more than {LONGEST * 1000:.0f} ms of CPU time: {', '.join(slow) or 'none'}")
-
-
-async def send(database: Database, target: Relay, count: int, *, to: str = "all") -> tuple[int, float]:
-    """Send a notice to an audience of `count` members.
-
-    Return its number, and the seconds from its due instant to the last mail that the relay accepted.
-    """
-    had, now = len(target.times()), SystemClock().now()
-    hold = timedelta(seconds=3)
-    published = await send_notice(
-        database,
-        subject="Our next meeting",
-        body="We meet **soon**." * 40,
-        audience=Audience(terms={to: []}),
-        audience_text=to,
-        now=now,
-        hold=hold,
-    )
-    due = time.monotonic() + (now + hold - SystemClock().now()).total_seconds()
-    while len(target.times()) < had + count:  # noqa: ASYNC110 - another process accepts them
-        await asyncio.sleep(0.2)
-    return published.notice, target.times()[-1] - due
-
-
 async def time_sending(
     database: Database, target: Relay, browser: httpx.AsyncClient, paths: list[str], count: int
 ) -> None:
@@ -368,7 +231,7 @@ async def main(counts: list[int]) -> None:
                     async with serving(folder, environment) as process, browser:
                         mail, _ = await send(parts.database, target, 1, to="convenors")
                         pages = filled.pages(mail)
-                        await time_pages(process, browser, pages)
+                        await time_pages(process, browser, pages, limit=LONGEST)
                         if count <= LARGEST_SENT:
                             active = count - (count - 1) // 50
                             await time_sending(parts.database, target, browser, pages, active)

@@ -158,14 +158,13 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
 async def listed(connection: AsyncConnection, wanted: Filter, *, most: int, skip: int = 0) -> list[Listed]:
     """Return meetings of the archive, the newest first."""
     entries = archive_entries
-    query = (
-        select(entries.c.occurrence, entries.c.changed_at, entries.c.excerpt)
-        .where(*_conditions(wanted))
-        .order_by(entries.c.starts.desc(), entries.c.occurrence)
-        .limit(most)
-        .offset(skip)
+    newest_first = (entries.c.starts.desc(), entries.c.occurrence)
+    # Sorting texts takes longer than finding them: only the texts of this page are read.
+    on_page = select(entries.c.occurrence).where(*_conditions(wanted)).order_by(*newest_first)
+    query = select(entries.c.occurrence, entries.c.changed_at, entries.c.excerpt).where(
+        entries.c.occurrence.in_(on_page.limit(most).offset(skip).correlate(None))
     )
-    return [_listed(row) for row in await connection.execute(query)]
+    return [_listed(row) for row in await connection.execute(query.order_by(*newest_first))]
 
 
 def _listed(row: Any) -> Listed:

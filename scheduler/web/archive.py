@@ -148,7 +148,7 @@ async def atom(request: Request) -> Response:
         meetings = await service.latest(site.database, now=site.clock.now())
         return atom_feed(meetings, site.by_slug, site.community, empty=site.feed_cache.started)
 
-    return CalendarResponse(await site.feed_cache.archive_feed("/archive.atom", "application/atom+xml", make))
+    return CalendarResponse(await site.feed_cache.public_file("/archive.atom", "application/atom+xml", make))
 
 
 async def json(request: Request) -> Response:
@@ -159,9 +159,7 @@ async def json(request: Request) -> Response:
         meetings = await service.latest(site.database, now=site.clock.now())
         return json_feed(meetings, site.by_slug, site.community)
 
-    return CalendarResponse(
-        await site.feed_cache.archive_feed("/archive.json", "application/feed+json", make)
-    )
+    return CalendarResponse(await site.feed_cache.public_file("/archive.json", "application/feed+json", make))
 
 
 def section_html(words: str) -> str:

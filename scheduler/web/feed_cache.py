@@ -129,7 +129,7 @@ async def send_response(
 
 
 class CachedResponse:
-    """A calendar, or a feed of the archive, in each form in which it may be sent, made once and sent many times.
+    """A calendar, a feed of the archive or the sitemap, in each form in which it may be sent, made once and sent often.
 
     `route` is the pattern of the route, for the log. `headers` are added to those of every response.
     """
@@ -220,7 +220,7 @@ class FeedCache:
         self.is_watched = False
         self._making = asyncio.Lock()
         self._calendars: dict[bytes, CachedResponse] = {}
-        self._archive_feeds: dict[str, tuple[int, bytes, CachedResponse]] = {}
+        self._public_files: dict[str, tuple[int, bytes, CachedResponse]] = {}
         self._private_feeds: dict[timedelta | None, PrivateFeed] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._counts = Counter[tuple[str, int]]()
@@ -312,17 +312,17 @@ class FeedCache:
         except LookupError:
             return None
 
-    async def archive_feed(
+    async def public_file(
         self, path: str, media_type: str, make: Callable[[], Awaitable[bytes]]
     ) -> CachedResponse:
-        """Return the feed of the archive at `path`, whose content `make` returns.
+        """Return the feed of the archive, or the sitemap, at `path`, whose content `make` returns.
 
         A meeting comes into it when it is over, without a change of the data: so it is made anew in each minute in
         which somebody asks for it. It has changed if the content has.
         """
         async with self._making:
             await self.ensure_fresh()
-            version, content, response = self._archive_feeds.get(path, (-1, b"", None))
+            version, content, response = self._public_files.get(path, (-1, b"", None))
             if response is None or version != self.version:
                 version, made = self.version, await make()
                 if response is None or made != content:
@@ -336,7 +336,7 @@ class FeedCache:
                         https=self._community.base_url.startswith("https:"),
                         media_type=media_type,
                     )
-                self._archive_feeds[path] = (version, made, response)
+                self._public_files[path] = (version, made, response)
             return response
 
     async def subscription(self, token: str) -> Subscription:

@@ -28,7 +28,6 @@ PUBLIC_PAGES = frozenset(
         "people",
         "privacy",
         "series",
-        "sitemap.xml",
         "speakers",
         "themes",
     }

@@ -21,6 +21,7 @@ from scheduler.domain.structured_data import event, organization
 from scheduler.service.archive import contents
 from scheduler.service.schedule import coming_meetings, read_meeting, unmoved
 from scheduler.web.card_picture import draw_card
+from scheduler.web.feeds import CalendarResponse
 from scheduler.web.pictures import picture_response
 from scheduler.web.site import Site, site_of
 
@@ -138,7 +139,15 @@ def _is_pictured(occurrence: Occurrence, now: datetime) -> bool:
 async def sitemap(request: Request) -> Response:
     """Answer with the addresses of the pages that search engines should list (sitemaps.org)."""
     site = site_of(request)
-    now = site.clock.now()
+
+    async def make() -> bytes:
+        return await _make_sitemap(site, site.clock.now())
+
+    # With thousands of meetings it is too large for the cache of pages, and takes long to make.
+    return CalendarResponse(await site.feed_cache.public_file("/sitemap.xml", "application/xml", make))
+
+
+async def _make_sitemap(site: Site, now: datetime) -> bytes:
     paths: list[tuple[str, datetime | None]] = [(path, None) for path in _LISTED]
     paths += [(f"/series/{series.slug}", None) for series in site.series]
     coming = [
@@ -153,7 +162,7 @@ async def sitemap(request: Request) -> Response:
     paths += [(f"/meetings/{key}", changed_at) for key, changed_at in recorded.meetings]
     paths += [(f"/speakers/{slug}", None) for slug in recorded.speakers]
     paths += [(f"/themes/{slug}", None) for slug in recorded.themes]
-    return Response(_sitemap(site.community.base_url, paths), media_type="application/xml")
+    return _sitemap(site.community.base_url, paths).encode()
 
 
 def _sitemap(base_url: str, paths: Iterable[tuple[str, datetime | None]]) -> str:

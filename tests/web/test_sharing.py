@@ -200,12 +200,19 @@ def test_a_picture_has_no_boxes_in_place_of_letters() -> None:
         assert missing == []
 
 
+async def test_the_sitemap_is_sent_only_if_it_has_changed(visitor: httpx.AsyncClient) -> None:
+    """With thousands of meetings it has more than half a megabyte."""
+    answer = await visitor.get("/sitemap.xml")
+    again = await visitor.get("/sitemap.xml", headers={"If-None-Match": answer.headers["ETag"]})
+    assert answer.status_code == 200 and (again.status_code, again.content) == (304, b"")
+
+
 async def test_the_sitemap_lists_every_public_page_and_robots_txt_names_it(
     installation: Installation, visitor: httpx.AsyncClient
 ) -> None:
     await change(installation, f"{SERIES.slug}/2026-10-15", topic="Listening")
     answer = await visitor.get("/sitemap.xml")
-    assert answer.headers["Content-Type"] == "application/xml"
+    assert answer.headers["Content-Type"] == "application/xml; charset=utf-8"
     names = {"s": "http://www.sitemaps.org/schemas/sitemap/0.9"}
     places = ElementTree.fromstring(answer.text).findall("s:url/s:loc", names)  # noqa: S314
     urls = [place.text or "" for place in places]

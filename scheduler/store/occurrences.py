@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.occurrence import Occurrence, Series, following, instant
@@ -186,19 +186,22 @@ async def recent_occurrences(
     """Return the stored occurrences of some series that end after `since`, by start, and of each series the last ones
     of the rule before that: later ones are compared with them."""
     found = [row for row in await all_occurrences(connection, since=since) if row.series in series]
-    for slug in series:
-        query = (
-            select(occurrences)
-            .where(
-                occurrences.c.series == slug,
-                occurrences.c.ends <= since,
-                ~occurrences.c.extra,
-                ~(occurrences.c.orphaned & occurrences.c.cancelled),
-            )
-            .order_by(occurrences.c.starts.desc())
-            .limit(_COMPARED)
+    before = [
+        select(occurrences)
+        .where(
+            occurrences.c.series == slug,
+            occurrences.c.ends <= since,
+            ~occurrences.c.extra,
+            ~(occurrences.c.orphaned & occurrences.c.cancelled),
         )
-        found += [_read(row) for row in await connection.execute(query)]
+        .order_by(occurrences.c.starts.desc())
+        .limit(_COMPARED)
+        .subquery()
+        for slug in series
+    ]
+    if before:
+        rows = await connection.execute(union_all(*(select(latest) for latest in before)))
+        found += [_read(row) for row in rows]
     return sorted(found, key=lambda occurrence: (occurrence.starts, occurrence.key))
 
 

@@ -25,6 +25,9 @@ VALUES = {
     "number": "1",
     "notice": "1",
     "name": "x",
+    "theme": "hope",
+    "speaker": "amara-okafor",
+    "file": "192.jpeg",
 }
 CONSOLE = [entry for entry in ENTRIES if entry.path.startswith("/convenor")]
 GUARDED = [entry for entry in CONSOLE if entry.access not in OPEN]

@@ -130,7 +130,7 @@ def show_table(rows: Sequence[Row], zones: Sequence[str]) -> None:
 
     def add(time: LocalTime, text: str, style: str) -> None:
         day = f"{time.weekday[:3]} {time.starts_at.day} {MONTHS[time.starts_at.month - 1][:3]} {time.starts_at.year}"
-        cells = (day, time.starts, f"{time.city} ({time.offset})", text)
+        cells = (day, time.starts, time.place, text)
         table.add_row(*(Text(cell, style=style) for cell in cells))
 
     for number, row in enumerate(rows):

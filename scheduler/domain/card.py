@@ -1,6 +1,6 @@
 """What the picture of a meeting says: the card that chats and social networks show beside a link to its page."""
 
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from hashlib import sha256
 
@@ -35,7 +35,7 @@ class Card:
     mark: str = ""
     day: str = ""
     time: str = ""
-    elsewhere: tuple[str, ...] = field(default=())
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:
@@ -64,7 +64,7 @@ def meeting_card(
         words=f"With {occurrence.speakers}" if occurrence.speakers else "",
         mark="" if over and occurrence.is_held else _MARKS[occurrence.status],
         day=home.day,
-        time=f"{home.starts} to {home.ends} in {home.city} ({home.offset})",
+        time=f"{home.starts} to {home.ends} in {home.place}",
         elsewhere=elsewhere(occurrence, series, cycle=cycle) if ahead else (),
     )
 

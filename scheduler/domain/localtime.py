@@ -56,8 +56,8 @@ class LocalTime:
     """An occurrence's time by the clocks of one zone, as finished words, beside the time in its home zone.
 
     Clock times are in the requested hour cycle: `05:00` or `5:00 am`; one on another day than the start names its
-    weekday. `opens` is when the join link starts to work, `opens_before` how long that is before the start. `line`
-    is the short form for a subject; the `…_iso` fields are for `<time datetime>`; `starts_at` is in the zone.
+    weekday. `opens` is when the join link starts to work, `opens_before` how long that is before the start. The
+    `…_iso` fields are for `<time datetime>`; `starts_at` is in the zone.
     `day_shift` is the local date minus the home date in days; `shift_minutes` is how much later the wall clock
     shows than at the preceding occurrence of the rule. The `home_…` fields are empty if the zone is the home zone.
     Each note is empty or a sentence.
@@ -73,7 +73,6 @@ class LocalTime:
     city: str
     zone: str
     offset: str
-    line: str
     starts_at: datetime
     starts_iso: str
     ends_iso: str
@@ -91,12 +90,22 @@ class LocalTime:
     @property
     def clock(self) -> str:
         """The start with the clock that it is by: `18:00 in London (UTC)`."""
-        return f"{self.starts} in {self.city} ({self.offset})"
+        return f"{self.starts} in {self.place}"
 
     @property
     def span(self) -> str:
         """Day, start, end and clock: `Thursday 19 November 2026, 18:00 to 19:00 in London (UTC)`."""
-        return f"{self.day}, {self.starts} to {self.ends} in {self.city} ({self.offset})"
+        return f"{self.day}, {self.starts} to {self.ends} in {self.place}"
+
+    @property
+    def place(self) -> str:
+        """The city with its offset: `London (UTC)`, and `UTC` for UTC itself."""
+        return self.city if self.city == self.offset else f"{self.city} ({self.offset})"
+
+    @property
+    def line(self) -> str:
+        """The short form for a subject: `Thursday 19 November, 18:00 London (UTC)`."""
+        return f"{self.weekday} {self.starts_at.day} {MONTHS[self.starts_at.month - 1]}, {self.starts} {self.place}"
 
     @property
     def note(self) -> str:
@@ -121,7 +130,7 @@ def local_time(
     ends = occurrence.ends.astimezone(tz)
     day, start_text = starts.date(), format_clock(starts, cycle)
     day_shift = (day - home_starts.date()).days
-    weekday, place, offset = WEEKDAYS[day.weekday()], city(zone), format_offset(starts)
+    weekday = WEEKDAYS[day.weekday()]
     shift_minutes, clock_note = _clock_change(occurrence, series, zone, cycle) if series else (0, "")
 
     def clock(moment: datetime, start: datetime) -> str:
@@ -136,10 +145,9 @@ def local_time(
         ends=clock(ends, starts),
         opens=clock((occurrence.starts - JOIN_OPENS).astimezone(tz), starts),
         opens_before=format_length(JOIN_OPENS // timedelta(minutes=1)),
-        city=place,
+        city=city(zone),
         zone=zone,
-        offset=offset,
-        line=f"{weekday} {day.day} {MONTHS[day.month - 1]}, {start_text} {place} ({offset})",
+        offset=format_offset(starts),
         starts_at=starts,
         starts_iso=starts.isoformat(),
         ends_iso=ends.isoformat(),

@@ -121,6 +121,13 @@ def test_dhaka_moves_an_hour_across_midnight() -> None:
     assert (local.shift_minutes, local.starts, local.day_shift) == (-60, "23:00", 0)
 
 
+def test_utc_is_named_only_once() -> None:
+    local = local_time(OURS.occurrence(date(2026, 11, 19), ADOPTED), OURS, zone="UTC")
+    assert local.clock == "18:00 in UTC"
+    assert local.span == "Thursday 19 November 2026, 18:00 to 19:00 in UTC"
+    assert local.line == "Thursday 19 November, 18:00 UTC"
+
+
 def test_the_note_says_whose_clocks_have_changed() -> None:
     def note(day: date, zone: str) -> str:
         return local_time(OURS.occurrence(day, ADOPTED), OURS, zone=zone).note

@@ -55,6 +55,15 @@ async def test_a_legacy_zone_name_as_browsers_report_it_is_understood(visitor: h
     assert "in Kolkata (UTC+5:30)" in page.text
 
 
+async def test_a_visitor_whose_clock_is_utc_reads_its_name_and_the_hour_only_once(
+    visitor: httpx.AsyncClient,
+) -> None:
+    page = await visitor.get("/", params={"zone": "UTC"})
+    assert '<p class="city">in UTC</p>' in page.text
+    assert "18:00 in UTC and London</p>" in page.text
+    assert "UTC (UTC)" not in page.text
+
+
 async def test_an_unknown_zone_gets_a_message_and_the_page_still_works(visitor: httpx.AsyncClient) -> None:
     for zone in ["Nowhere/Land", "EST", "<script>alert(1)</script>", "\x00", "é" * 5000, "../etc"]:
         page = await visitor.get("/", params={"zone": zone})

@@ -7,7 +7,7 @@ spelling.
 import re
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -47,6 +47,20 @@ def require_prose(value: str, what: str, *, longest: int = LONGEST_PROSE) -> str
     if len(value) > longest:
         raise Refused(f"{what}: {len(value)} characters; at most {longest} are accepted")
     return value
+
+
+def read_fields(
+    typed: Mapping[str, str], checks: Mapping[str, Callable[[str], str]]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the checked values of a form's fields, and what is wrong with each of the others, both by name."""
+    values: dict[str, str] = {}
+    complaints: dict[str, str] = {}
+    for name, check in checks.items():
+        try:
+            values[name] = check(typed.get(name, ""))
+        except Refused as refusal:
+            complaints[name] = refusal.message.removeprefix(":").strip()
+    return values, complaints
 
 
 def quoted(value: str, *, longest: int = 60) -> str:

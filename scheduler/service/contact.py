@@ -1,6 +1,6 @@
 """Messages to the convenors from people who may not be members: checked, mailed once, and deleted after a while."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from hashlib import sha256
@@ -13,8 +13,8 @@ from scheduler.domain.address import address_key, require_address
 from scheduler.domain.contact import ContactMessage
 from scheduler.domain.errors import Refused
 from scheduler.domain.policy import Kind
-from scheduler.domain.text import require_line, require_prose
-from scheduler.service.members import LONGEST_NAME
+from scheduler.domain.text import read_fields, require_prose
+from scheduler.service.members import require_own_name
 from scheduler.service.notices import mail_one
 from scheduler.store import contact_messages, members, notices
 from scheduler.store.database import Database
@@ -27,27 +27,12 @@ LONGEST_WORDS = 5_000
 
 def read_contact_form(typed: Mapping[str, str]) -> tuple[ContactMessage | None, dict[str, str]]:
     """Return the message that somebody typed, or None and a complaint for each wrong field, by its name."""
-    checks: Mapping[str, Callable[[str], str]] = {
-        "name": _require_name,
-        "email": _require_email,
-        "words": _require_words,
-    }
-    values: dict[str, str] = {}
-    complaints: dict[str, str] = {}
-    for name, check in checks.items():
-        try:
-            values[name] = check(typed.get(name, ""))
-        except Refused as refusal:
-            complaints[name] = refusal.message.removeprefix(":").strip()
+    values, complaints = read_fields(
+        typed, {"name": require_own_name, "email": _require_email, "words": _require_words}
+    )
     if complaints:
         return None, complaints
     return ContactMessage(name=values["name"], address=values["email"], words=values["words"]), {}
-
-
-def _require_name(text: str) -> str:
-    if name := require_line(text, "", longest=LONGEST_NAME):
-        return name
-    raise Refused("You need to tell us your name.")
 
 
 def _require_email(text: str) -> str:

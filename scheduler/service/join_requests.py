@@ -16,12 +16,12 @@ from scheduler.domain.locale import find_locale, hour_cycle, require_country, re
 from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import EVERY_ZONE, Kind
-from scheduler.domain.text import require_line, require_prose
+from scheduler.domain.text import read_fields, require_prose
 from scheduler.domain.token import Keys, Purpose
 from scheduler.domain.zone import require_zone, zones_of_country
 from scheduler.service.follows import follow
 from scheduler.service.form_limits import may_mail
-from scheduler.service.members import LONGEST_NAME, erasure_name, new_member_row
+from scheduler.service.members import erasure_name, new_member_row, require_own_name
 from scheduler.service.notices import mail_one, publish_notice
 from scheduler.service.personal_links import LinkStatus, resolve_link
 from scheduler.service.schedule import upcoming
@@ -292,7 +292,7 @@ def read_join_form(
     """
     follows = {series.slug: series.slug in wanted for series in offered} or None
     checks: Mapping[str, Callable[[str], str]] = {
-        "name": _require_name,
+        "name": require_own_name,
         "email": _require_email,
         "country": _require_country,
         "zone": lambda text: require_zone(text.strip(), "") if text.strip() else "",
@@ -301,13 +301,7 @@ def read_join_form(
         "words": lambda text: require_prose(text.strip(), "", longest=LONGEST_WORDS),
         "consent": _require_consent,
     }
-    values: dict[str, str] = {}
-    complaints: dict[str, str] = {}
-    for name, check in checks.items():
-        try:
-            values[name] = check(typed.get(name, ""))
-        except Refused as refusal:
-            complaints[name] = str(refusal).removeprefix(":").strip()
+    values, complaints = read_fields(typed, checks)
     if complaints:
         return None, complaints
     if not values["zone"] and not zones_of_country(values["country"]):
@@ -318,12 +312,6 @@ def read_join_form(
         # Somebody who chooses "English" wants the English of their country.
         values["locale"] = find_locale(f"{language}-{values['country'][:2]}") or language
     return JoinForm(**values, follows=follows), {}
-
-
-def _require_name(text: str) -> str:
-    if name := require_line(text, "", longest=LONGEST_NAME):
-        return name
-    raise Refused("You need to tell us your name.")
 
 
 def _require_email(text: str) -> str:

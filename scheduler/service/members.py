@@ -43,6 +43,13 @@ STATUSES = ("active", "paused", "left")
 EVERY_STATUS = ("active", "paused", "pending", "left")
 
 
+def require_own_name(text: str) -> str:
+    """Return the name that somebody gave in a form about themselves. Raises Refused."""
+    if name := require_line(text, "", longest=LONGEST_NAME):
+        return name
+    raise Refused("You need to tell us your name.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
     """What a convenor enters about a member; None leaves a value as it is. Raises Refused for a value not accepted.

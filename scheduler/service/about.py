@@ -1,13 +1,12 @@
 """The page about the community: written by convenors in Markdown, with all its versions."""
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.delivery.compose.markdown import as_html
+from scheduler.delivery.compose.markdown import as_section
 from scheduler.domain.act import Act
 from scheduler.domain.actor import Actor
 from scheduler.domain.errors import Refused
@@ -19,8 +18,6 @@ from scheduler.store.database import Database
 log = structlog.get_logger()
 
 LONGEST_ABOUT = 20_000
-
-_HEADING = re.compile(r"(</?h)([1-6])>")
 
 
 async def read_about(database: Database) -> AboutVersion | None:
@@ -41,11 +38,8 @@ async def about_version(database: Database, number: int) -> AboutVersion | None:
 
 
 def about_html(body: str) -> str:
-    """Return the text as clean HTML, whose headings fit below the heading of a page: the highest is an h2, and no level
-    is left out."""
-    html = as_html(body)
-    levels = sorted({int(level) for _, level in _HEADING.findall(html)})
-    return _HEADING.sub(lambda tag: f"{tag[1]}{min(6, levels.index(int(tag[2])) + 2)}>", html)
+    """Return the text as clean HTML, with headings below the heading of the page."""
+    return as_section(body, level=2)
 
 
 async def save_about(

@@ -1,6 +1,5 @@
 """The archive: past meetings by year and theme, the search, single past meetings, speakers, themes, and feeds."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
@@ -9,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scheduler.delivery.compose.markdown import as_html
+from scheduler.delivery.compose.markdown import as_section
 from scheduler.domain.localtime import MONTHS, format_day
 from scheduler.domain.meeting_record import Material, Theme
 from scheduler.domain.occurrence import Occurrence, Series
@@ -22,7 +21,6 @@ from scheduler.web.forms import asked_number
 from scheduler.web.sharing import meeting_sharing
 from scheduler.web.site import Site, render_page, site_of
 
-_HEADING = re.compile(r"(?<=<)(/?)h([1-6])(?=>)")
 _EXCERPT = 240
 
 
@@ -164,9 +162,7 @@ async def json(request: Request) -> Response:
 
 def section_html(words: str) -> str:
     """Return Markdown as clean HTML for a section of a page: its headings are below those of the page."""
-    return (
-        _HEADING.sub(lambda match: f"{match[1]}h{min(6, int(match[2]) + 2)}", as_html(words)) if words else ""
-    )
+    return as_section(words, level=3)
 
 
 def _entry_view(site: Site, past: PastMeeting, terms: Sequence[str] = ()) -> EntryView:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.delivery.compose.markdown import as_html, as_text, foreign_placeholders, images
+from scheduler.delivery.compose.markdown import as_html, as_section, as_text, foreign_placeholders, images
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,11 @@ def test_a_mail_address_is_one_link_and_unchanged_in_the_text() -> None:
     words = "Write to ann_b_c@example.org, or (_bo_x@example.org)."
     assert re.findall(">([^<]*@[^<]*)</a>", as_html(words)) == ["ann_b_c@example.org", "_bo_x@example.org"]
     assert as_text(words) == words
+
+
+def test_headings_in_a_part_of_a_page_leave_out_no_level() -> None:
+    assert as_section("## One\n\n#### Two", level=3) == "<h3>One</h3>\n<h4>Two</h4>"
+    assert as_section("# One\n\n## Two\n\n### Three", level=5) == "<h5>One</h5>\n<h6>Two</h6>\n<h6>Three</h6>"
 
 
 def test_a_table_is_shown_in_both_forms() -> None:

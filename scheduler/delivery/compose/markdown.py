@@ -109,6 +109,13 @@ def as_html(words: str, filling: Filling = _NOTHING) -> str:
     return _CLEANER.clean(_MARKDOWN.renderer.render(_parse(words, filling), _MARKDOWN.options, {})).strip()
 
 
+def as_section(words: str, *, level: int) -> str:
+    """Return `words` as clean HTML for a part of a page: the highest heading is of `level`, and no level is missing."""
+    html = as_html(words)
+    levels = sorted({int(number) for _, number in _HEADING.findall(html)})
+    return _HEADING.sub(lambda tag: f"{tag[1]}{min(6, levels.index(int(tag[2])) + level)}>", html)
+
+
 def as_text(words: str, filling: Filling = _NOTHING) -> str:
     """Return `words` as plain text, with the address of each link in brackets after its text."""
     return _block(SyntaxTreeNode(_parse(words, filling)))
@@ -124,6 +131,7 @@ def as_words(words: str) -> str:
 
 _BLOCK_END = re.compile(r"</(?:p|li|h[1-6]|t[hdr]|blockquote|pre)>|<[bh]r[^>]*>")
 _TAG = re.compile(r"<[^>]*>")
+_HEADING = re.compile(r"(</?h)([1-6])>")
 
 
 class _Markdown(MarkdownIt):

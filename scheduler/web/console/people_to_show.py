@@ -119,6 +119,7 @@ async def own_profile(request: Request) -> Response:
                     by=actor_of(request),
                     now=now,
                 )
+                await site.feed_cache.refresh()
                 return see_other("/convenor/profile?done=save")
             except Refused as refusal:
                 complaints["name"] = f"You need to check this: {refusal.message}."

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from scheduler.domain.token import Purpose
 from scheduler.service import profiles
@@ -103,6 +104,22 @@ async def test_a_convenor_shows_changes_and_hides_themselves(
     await ann.post("/convenor/profile", data={"act": "hide"})
     assert "Ann Ashe" not in (await visitor.get("/people")).text
     assert [act for _, act, _ in await acts(installation)] == ["convenor-shown", "convenor-hidden"]
+
+
+async def test_a_page_that_is_kept_in_memory_shows_a_convenors_photo_no_longer_than_they_want(
+    sign_in: SignIn, visitor: httpx.AsyncClient, app: Starlette
+) -> None:
+    ann, typed = await sign_in("Ann"), {"act": "save", "name": "Ann Ashe", "role": "Hosts"}
+    files = {"photo": ("ann.jpg", PHOTO, "image/jpeg")}
+    await ann.post("/convenor/profile", data=typed, files=files)
+    await app.state.site.feed_cache.refresh()
+    app.state.site.feed_cache.is_watched = True
+    for _ in range(2):
+        assert "/photos/" in (await visitor.get("/people")).text
+    seen = revision(await ann.get("/convenor/profile"))
+    done = await ann.post("/convenor/profile", data={**typed, "revision": seen, "without_photo": "yes"})
+    assert done.status_code == 303
+    assert "/photos/" not in (await visitor.get("/people")).text
 
 
 async def test_the_page_about_us_is_written_changed_and_restored(

@@ -86,7 +86,6 @@ class SeriesView:
     about: str
     rule: str
     url: str
-    next: MeetingView | None
     coming: Sequence[MeetingView]
 
 
@@ -247,6 +246,7 @@ async def series_page(request: Request) -> Response:
     coming = await coming_meetings(
         site.database, series, now=now, until=now + SERIES_LISTED_AHEAD, most=MOST_ON_SERIES_PAGE
     )
+    first_held = next((occurrence for occurrence in coming if occurrence.is_held), None)
     year = asked_number(request, "year")
     past = await series_archive(site.database, series, year=year, now=now)
     if past is None:
@@ -258,6 +258,7 @@ async def series_page(request: Request) -> Response:
         chosen=chosen,
         zones=zones(),
         series=_series_view(site, series, coming, chosen, now),
+        next=_meeting_view(site, first_held, chosen, now, in_full=True) if first_held else None,
         feed_url=site.community.series_feed_url(series.slug),
         subscribe_url=webcal_url(site.community.series_feed_url(series.slug)),
         year=year if year is not None else next(iter(years), None),
@@ -328,14 +329,6 @@ def _series_view(
         about=series.description,
         rule=format_rule(series, hour_cycle(site.community.locale)),
         url=f"/series/{series.slug}{chosen.query}",
-        next=next(
-            (
-                _meeting_view(site, occurrence, chosen, now, in_full=True)
-                for occurrence in coming
-                if occurrence.is_held
-            ),
-            None,
-        ),
         coming=[_meeting_view(site, occurrence, chosen, now) for occurrence in coming],
     )
 

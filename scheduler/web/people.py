@@ -20,7 +20,8 @@ from scheduler.service.personal_links import InvalidLink
 from scheduler.service.photo_decoder import PhotoDecoder
 from scheduler.store.profiles import Profile
 from scheduler.web.countries import countries_view
-from scheduler.web.forms import fields_and_file, last, number_of, revision_of
+from scheduler.web.forms import asked_number, fields_and_file, last, revision_of
+from scheduler.web.pictures import is_current
 from scheduler.web.site import PRIVATE, Site, link_closed, render_page, see_other, site_of
 
 _FILE = re.compile(rf"([0-9a-f]{{32}})-({'|'.join(map(str, PHOTO_SIZES))})\.({'|'.join(PHOTO_FORMATS)})")
@@ -50,7 +51,7 @@ class PhotoFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """A profile as its card shows it. `initial` stands where there is no photo."""
+    """A profile as its card shows it. `initial` is shown if there is no photo."""
 
     name: str
     role: str
@@ -97,8 +98,8 @@ async def about_page(request: Request) -> Response:
 
 async def people(request: Request) -> Response:
     """Show the convenors and the wall; `?page=` continues the wall."""
-    page = number_of(request.query_params.get("page", "1")) or 1
-    shown = await profiles.shown_people(site_of(request).database, page=min(page, 1_000_000))
+    page = asked_number(request, "page") or 1
+    shown = await profiles.shown_people(site_of(request).database, page=page)
     pages = max(1, -(-shown.on_wall // profiles.PAGE))
     if page > pages:
         raise HTTPException(404)
@@ -127,7 +128,7 @@ async def photo(request: Request) -> Response:
     # A new photo has a new name, so the name says whether a browser's copy is the photo.
     etag = f'"{match[0]}"'
     headers = {**_IN_BROWSERS, **_PICTURE_POLICY, "ETag": etag}
-    if etag in request.headers.get("if-none-match", ""):
+    if is_current(request, etag):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=_MEDIA_TYPES[match[3]], headers=headers)
 

@@ -19,7 +19,12 @@ def picture_response(
     """Return a picture that everybody may see, or 304 if the browser has it."""
     etag = f'"{sha256(content).hexdigest()[:32]}"'
     headers = {**_AN_HOUR, "ETag": etag, **(headers or {})}
-    known = (one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(","))
-    if etag in known:
+    if is_current(request, etag):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=media_type, headers=headers)
+
+
+def is_current(request: Request, etag: str) -> bool:
+    """Return whether the browser has a copy with this ETag."""
+    etags = request.headers.get("if-none-match", "").split(",")
+    return etag in (known.strip().removeprefix("W/") for known in etags)

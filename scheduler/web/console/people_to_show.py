@@ -8,11 +8,10 @@ from scheduler.domain.errors import Refused
 from scheduler.service import profiles
 from scheduler.store.profiles import Profile
 from scheduler.web.access import actor_of, render_console, session_of
-from scheduler.web.forms import fields, fields_and_file, last, number_of, revision_of
+from scheduler.web.forms import asked_number, fields, fields_and_file, last, number_of, revision_of
 from scheduler.web.people import TYPED, form_limits, person_of, private_photo, read_photo
 from scheduler.web.site import see_other, site_of
 
-_MOST_PAGES = 100_000
 _DONE = {
     "release": "Everybody can see the entry now.",
     "refuse": "The entry is not shown. The member sees on their own page what you wrote.",
@@ -24,7 +23,7 @@ _DONE = {
 
 async def people(request: Request) -> Response:
     """Show the entries of the wall: those that wait, then those that everybody sees; `?page=` continues the list."""
-    page = min(number_of(request.query_params.get("page", "1")) or 1, _MOST_PAGES)
+    page = asked_number(request, "page") or 1
     entries = await profiles.read_entries(site_of(request).database, page=page)
     return render_console(
         request,

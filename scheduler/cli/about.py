@@ -66,13 +66,13 @@ def versions(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         show_json(
             [
-                {"version": one.id, "saved_utc": one.saved_at.isoformat(), "by": one.author_name}
-                for one in found
+                {"version": version.id, "saved_utc": version.saved_at.isoformat(), "by": version.author_name}
+                for version in found
             ]
         )
         return
-    for one in found:
-        typer.echo(f"{one.id:>5}  {one.saved_at:%Y-%m-%d %H:%M} UTC  {one.author_name}")
+    for version in found:
+        typer.echo(f"{version.id:>5}  {version.saved_at:%Y-%m-%d %H:%M} UTC  {version.author_name}")
     if not found:
         typer.echo("nobody has written it yet")
 

@@ -25,7 +25,7 @@ _MARKS = {Status.SCHEDULED: "", Status.MOVED: "New time", Status.CANCELLED: "Can
 class Card:
     """The words of a card, from the top down. `time` names its clock; `elsewhere` are the same hour in other places.
 
-    `title` stands in place of a headline whose letters cannot be drawn.
+    `title` replaces a headline whose letters cannot be drawn.
     """
 
     community: str
@@ -52,8 +52,8 @@ class Card:
 def meeting_card(
     occurrence: Occurrence, series: Series, community: Community, *, cycle: HourCycle, now: datetime
 ) -> Card:
-    """Return the card of a meeting. One that is over or cancelled is not given in other places' hours, and that one
-    was moved is of interest only before it."""
+    """Return the card of a meeting. Only one that is to come has the hours in other places, and one that is over does
+    not say that it was moved."""
     home = local_time(occurrence, series, zone=occurrence.zone, cycle=cycle)
     over = occurrence.ends <= now
     ahead = not over and not occurrence.cancelled

@@ -1,4 +1,4 @@
-"""Photos of people: what a file must be to become one, by its first bytes alone, and the forms that a photo has."""
+"""Photos of people: which files are accepted, judged by their first bytes, and the forms in which photos are kept."""
 
 from typing import NamedTuple
 

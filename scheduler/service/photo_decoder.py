@@ -44,7 +44,7 @@ class PhotoDecoder:
 
 
 async def _run_process(content: bytes) -> BytesIO:
-    """Return what the process prints. Raises Refused if the picture crashes it, or takes it too long."""
+    """Return what the process prints. Raises Refused if the picture crashes it or takes too long."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", _PROCESS),
         stdin=asyncio.subprocess.PIPE,

@@ -107,8 +107,8 @@ def _files(square: Image.Image, size: int) -> list[Photo]:
 
 
 def _square(picture: Image.Image) -> Image.Image:
-    """Return a square part of a picture, upright and in sRGB. Of an upright picture it is above the middle, where the
-    face is."""
+    """Return a square part of a picture, upright and in sRGB. In a picture that is higher than wide, it is above the
+    middle, where the face is."""
     if picture.mode == "RGB":
         # A JPEG is decoded at a fraction of its size.
         picture.draft("RGB", (_DECODED, _DECODED))

@@ -37,7 +37,7 @@ _CHANGED = "it was changed meanwhile; look at it again"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """What stands beside a photo: `role` is what they do, `country` a code or empty. `make_words` checks the values."""
+    """What is shown beside a photo: `role` is what they do, `country` a code or empty. `make_words` checks them."""
 
     name: str
     role: str
@@ -46,7 +46,7 @@ class Words:
 
 
 def make_words(*, name: str, role: str, organisation: str = "", country: str = "") -> Words:
-    """Return what stands beside a photo. Raises Refused for a value that is not accepted."""
+    """Return what is shown beside a photo. Raises Refused for a value that is not accepted."""
     if not name.strip() or not role.strip():
         raise Refused("a name and a role are needed", command="give --name and --role")
     return Words(
@@ -130,9 +130,9 @@ async def save_own_entry(
     keys: Keys,
     now: datetime,
 ) -> None:
-    """Save a member's entry as a draft, which only they see. An entry that was shown is shown no longer.
+    """Save a member's entry as a draft, which only they see. An entry that was shown is no longer shown.
 
-    `photo` replaces theirs; None keeps it, and an empty one removes it. Raises InvalidLink.
+    `photo` replaces the present one; None keeps it, and an empty sequence removes it. Raises InvalidLink.
     """
     async with database.write() as connection:
         member = await require_link(connection, token, Purpose.PREFERENCES, keys=keys)
@@ -159,7 +159,7 @@ async def offer_own_entry(
 
 
 async def withdraw_own_entry(database: Database, token: str, *, keys: Keys) -> None:
-    """Delete a member's entry and photo at once, whatever became of it. Raises InvalidLink."""
+    """Delete a member's entry and photo at once, whatever its state. Raises InvalidLink."""
     async with database.write() as connection:
         member = await require_link(connection, token, Purpose.PREFERENCES, keys=keys)
         removed = await profiles.remove(connection, member.id, ProfileKind.WALL)
@@ -169,7 +169,7 @@ async def withdraw_own_entry(database: Database, token: str, *, keys: Keys) -> N
 
 
 async def _empty_log(database: Database) -> None:
-    """Remove what was deleted from SQLite's log too, if nobody else is using it; else that happens later."""
+    """Remove what was deleted from SQLite's log too, if nobody else is using it; otherwise that happens later."""
     try:
         await database.checkpoint()
     except DatabaseProblem:
@@ -301,7 +301,7 @@ async def show_convenor(
 ) -> None:
     """Show a convenor among the convenors at once. `photo` is as in `save_own_entry`.
 
-    Raises Refused for somebody who is no convenor, and if the profile was changed since `revision` (-1: there is none).
+    Raises Refused for somebody who is not a convenor, and if the profile has changed since `revision` (-1: none).
     """
     async with database.write() as connection:
         member = await require_member(connection, address)
@@ -316,7 +316,7 @@ async def show_convenor(
 
 
 async def hide_convenor(database: Database, address: str, *, by: Actor, now: datetime) -> bool:
-    """Show a convenor no longer, and delete their photo; return whether they were shown."""
+    """Stop showing a convenor, and delete their photo; return whether they were shown."""
     async with database.write() as connection:
         member = await require_member(connection, address)
         removed = await profiles.remove(connection, member.id, ProfileKind.CONVENOR)

@@ -64,8 +64,8 @@ _WITH_MEMBER = profiles.join(members, members.c.id == profiles.c.member)
 async def shown(
     connection: AsyncConnection, kind: ProfileKind, *, after: int = 0, most: int | None = None
 ) -> list[Profile]:
-    """Return the released profiles of a kind: convenors from the longest shown, the wall from the newest. `after` of
-    them are left out."""
+    """Return the released profiles of a kind, without the first `after`: the convenors who have been shown longest come
+    first, and on the wall the newest."""
     newest_first = kind is ProfileKind.WALL
     order = [column.desc() if newest_first else column for column in (profiles.c.released_at, profiles.c.id)]
     query = select(profiles).select_from(_WITH_MEMBER).where(_is_shown(profiles.c.kind == kind.value))

@@ -59,7 +59,7 @@ def draw_card(card: Card, shades: Shades) -> bytes:
 
 
 def writable(text: str) -> str:
-    """Return the text without emoji and other signs that the fonts lack; "" if they lack one of its letters."""
+    """Return the text without emoji and other signs that the fonts do not have; "" if a letter is missing too."""
     kept = []
     for character in unicodedata.normalize("NFC", text):
         if character.isspace():
@@ -107,7 +107,7 @@ def _band(draw: ImageDraw.ImageDraw, card: Card, top: int, shades: Shades) -> No
 
 
 def _clock(draw: ImageDraw.ImageDraw, shades: Shades, top: int) -> None:
-    """Draw the clock that stands beside a community's name on the pages too."""
+    """Draw the clock that pages show beside the community's name too."""
     x, y, size = _MARGIN, top, 40
     draw.circle((x + size / 2, y + size / 2), size / 2, fill=shades.on_accent)
     hands = [(x + size / 2, y + 11), (x + size / 2, y + 21), (x + size / 2 + 7, y + 21)]

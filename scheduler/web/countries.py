@@ -14,7 +14,7 @@ from scheduler.web.pictures import SAFE_SVG, picture_response
 from scheduler.web.site import site_of
 
 _PATIENCE = timedelta(seconds=1)
-"""A page waits so long for the first count; if it takes longer, the page has no list of countries yet."""
+"""How long a page waits for the first count; if it takes longer, the page has no list of countries yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +32,16 @@ async def countries_view(request: Request) -> CountriesView | None:
     countries = await _countries(request)
     if not countries:
         return None
-    state = " ".join([site_of(request).community.palette.light.accent, *(one.code for one in countries)])
+    state = " ".join(
+        [site_of(request).community.palette.light.accent, *(country.code for country in countries)]
+    )
     return CountriesView(countries=countries, map_url=f"/map.svg?v={sha256(state.encode()).hexdigest()[:8]}")
 
 
 async def world_map(request: Request) -> Response:
     """Answer with the map; the countries of members have the community's colour."""
     countries = await _countries(request)
-    svg = draw_map([one.code for one in countries], site_of(request).community.palette)
+    svg = draw_map([country.code for country in countries], site_of(request).community.palette)
     return picture_response(request, svg.encode(), "image/svg+xml", SAFE_SVG)
 
 

@@ -96,7 +96,7 @@ def last(sent: Mapping[str, Sequence[str]], name: str) -> str:
 
 
 def revision_of(text: str) -> int:
-    """Return the revision that a form was made from; one that nothing has if the form does not say."""
+    """Return the revision that a form was made from; -1, which nothing has, if the form does not say."""
     revision = number_of(text)
     return -1 if revision is None else revision
 

@@ -32,7 +32,7 @@ _MOST_PICTURES = 300
 _LONGEST_DESCRIPTION = 200
 _MOST_COMING = 60
 _LISTED = ("/", "/about", "/people", "/archive", "/join", "/contact", "/subscribe", "/embed", "/privacy")
-"""The pages of the sitemap beside those of series and meetings."""
+"""The pages of the sitemap other than those of series, meetings, speakers and themes."""
 
 
 class CardPictures:

@@ -43,7 +43,7 @@ class Site:
     `outbox` is the Maildir that mail goes to, if there is one, and `shows_outbox` whether the site shows it. With
     `admits`, whoever confirms a request to join becomes a member at once. `embedded_by` names the sites that may show
     the card of the next meeting in a frame. `hold` is how long a notice waits after a convenor has pressed the button.
-    `message_writer` writes previews of mails. `logo` stands in place of the community's name. `sender_faults` asks the
+    `message_writer` writes previews of mails. `logo` is shown instead of the community's name. `sender_faults` asks the
     process that sends mail which of its work fails. `rate` is the relay's, in messages a second (0: no limit).
     """
 

@@ -263,16 +263,15 @@ def read_sheet(
         try:
             if row := _read_row(record, columns, context):
                 rows.append(row)
-        except _InColumn as problem:
-            refused.append(_refused(record.line, str(problem), problem.column))
         except Problem as problem:
-            refused.append(_refused(record.line, str(problem)))
+            refused.append(_refused(record.line, problem))
     ignored = [heading for heading, what in columns if heading and not what]
     return Sheet(rows=rows, refused=refused, ignored=ignored, guess=table.guess)
 
 
-def _refused(line: int, problem: str, column: str = "", topic: str = "") -> RowResult:
-    return RowResult(line=line, outcome="refused", problem=problem, column=column, topic=topic)
+def _refused(line: int, problem: Problem, topic: str = "") -> RowResult:
+    column = problem.column if isinstance(problem, _InColumn) else ""
+    return RowResult(line=line, outcome="refused", problem=str(problem), column=column, topic=topic)
 
 
 class _Context:
@@ -395,12 +394,12 @@ def _linked(text: str, kind: MaterialKind) -> Iterable[Material]:
 # Finding the meetings of rows.
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Target:
-    """The meeting of a row: a stored or coming one, or the wall time of one to add."""
+    """The meeting of a row: the key of a stored or coming one, or the wall time of one to add."""
 
     by: str
-    occurrence: Occurrence | None = None
+    key: str = ""
     wall: datetime | None = None
     month_only: bool = False
 
@@ -433,8 +432,7 @@ class _Finder:
                         found[row.line] = problem
                         continue
                     if target:
-                        assert target.occurrence
-                        self._taken.add(target.occurrence.key)
+                        self._taken.add(target.key)
                         found[row.line] = target
         for row in rows:
             if row.line not in found:
@@ -463,7 +461,7 @@ class _Finder:
         for meeting in same_topic or self._on_days(row):
             if not same_topic and meeting.topic and row.topic and self._others_want(meeting, row, group):
                 continue
-            return _Target("date", meeting)
+            return _Target("date", meeting.key)
         return None
 
     def _on_days(self, row: Row) -> list[Occurrence]:
@@ -492,14 +490,14 @@ class _Finder:
         for meeting in self._free(row) if links and not row.when.days else ():
             record = self._records.get(meeting.key)
             if record and links & {material.link for material in record.materials}:
-                return _Target("month", meeting)
+                return _Target("month", meeting.key)
         return None
 
     def _by_topic(self, row: Row, _: Sequence[Row]) -> _Target | None:
         assert row.when
         for meeting in self._free(row) if not row.when.days and row.topic else ():
             if folded(meeting.topic) == folded(row.topic):
-                return _Target("month", meeting)
+                return _Target("month", meeting.key)
         return None
 
     def _unrecorded(self, row: Row, _: Sequence[Row]) -> _Target | None:
@@ -508,7 +506,7 @@ class _Finder:
         for meeting in self._free(row) if not row.when.days else ():
             record = self._records.get(meeting.key)
             if meeting.is_held and not (meeting.topic or (record and record.speakers)):
-                return _Target("month", meeting)
+                return _Target("month", meeting.key)
         return None
 
     def _only_one(self, row: Row, group: Sequence[Row]) -> _Target | None:
@@ -516,7 +514,7 @@ class _Finder:
         assert row.when
         held = [meeting for meeting in self._free(row) if meeting.is_held]
         if not row.when.days and len(group) == len(held) == 1:
-            return _Target("month", held[0])
+            return _Target("month", held[0].key)
         return None
 
     def _added(self, row: Row) -> _Target:
@@ -604,7 +602,7 @@ async def import_sheet(
         records = await record_store.records_of(connection, keys)
     targets = _Finder(by_slug, meetings, records, now=now).find_all(dated)
     for row in sheet.rows:
-        target = targets.get(row.line) or _Target("key")
+        target = targets.get(row.line) or _Target("key", row.occurrence)
         try:
             if isinstance(target, Problem):
                 raise target
@@ -617,10 +615,8 @@ async def import_sheet(
                     results[row.line] = await work(connection, dry_run=False)
         except _NothingRecorded:
             results[row.line] = RowResult(line=row.line, outcome="same")
-        except _InColumn as problem:
-            results[row.line] = _refused(row.line, str(problem), problem.column, row.topic)
         except Problem as problem:
-            results[row.line] = _refused(row.line, str(problem), topic=row.topic)
+            results[row.line] = _refused(row.line, problem, row.topic)
     rows = [results[line] for line in sorted(results)]
     return Imported(rows=rows, ignored=sheet.ignored, guess=sheet.guess)
 
@@ -654,10 +650,7 @@ class _RowImport:
 
     async def __call__(self, connection: AsyncConnection, *, dry_run: bool) -> RowResult:
         row, target, now = self._row, self._target, self._now
-        if row.occurrence:
-            target.occurrence = await require_occurrence(connection, self._all_series, row.occurrence, now)
-        if target.occurrence is None:
-            assert target.wall
+        if target.wall:
             series = self._all_series[row.series]
             key = f"{series.slug}/{target.wall:%Y-%m-%dT%H%M}"
             day = _month_words(_month_of(target.wall.date()))
@@ -666,7 +659,8 @@ class _RowImport:
                 added = await add_past(connection, series, target.wall, now=now, by=self._by)
                 await self._amend(connection, added, month_only=target.month_only)
             return RowResult(line=row.line, outcome="added", key=key, day=day, by=target.by, topic=row.topic)
-        before = target.occurrence
+        # An earlier row may have changed it: what a row says about a speaker is written at all their meetings.
+        before = await require_occurrence(connection, self._all_series, target.key, now)
         record = await record_store.record_of(connection, before.key)
         amended, changed = await self._look(connection, before, record)
         if changed and not dry_run:

@@ -301,14 +301,6 @@ async def _one_theme(connection: AsyncConnection, condition: ColumnElement[bool]
     return _theme(row) if row else None
 
 
-async def theme_names(connection: AsyncConnection, slugs: Collection[str]) -> dict[str, str]:
-    """Return the names of some themes by slug."""
-    if not slugs:
-        return {}
-    query = select(themes.c.slug, themes.c.name).where(themes.c.slug.in_(slugs))
-    return {row.slug: row.name for row in await connection.execute(query)}
-
-
 async def add_theme(connection: AsyncConnection, theme: Theme) -> Theme:
     """Insert a theme, and return it with its slug."""
     taken = set(await connection.scalars(select(themes.c.slug)))

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from scheduler.delivery.compose.markdown import as_html
 from scheduler.domain.community import Community
-from scheduler.domain.localtime import MONTHS, format_date
+from scheduler.domain.localtime import format_date, format_month
 from scheduler.domain.occurrence import Series
 from scheduler.service.archive import PastMeeting
 
@@ -25,7 +25,7 @@ def meeting_title(past: PastMeeting, series: Series) -> str:
 def meeting_date(past: PastMeeting) -> str:
     """Return when a past meeting was: its date in its home zone, or the month if the day is not known."""
     day = past.occurrence.home_date
-    return f"{MONTHS[day.month - 1]} {day.year}" if past.record.month_only else format_date(day)
+    return format_month(day) if past.record.month_only else format_date(day)
 
 
 def atom_feed(

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.code_page import Guess
 from scheduler.domain.errors import Problem, Refused
-from scheduler.domain.localtime import MONTHS, format_date
+from scheduler.domain.localtime import format_date, format_month
 from scheduler.domain.loose_date import When, read_when, year_alone
 from scheduler.domain.meeting_record import (
     Material,
@@ -542,7 +542,7 @@ class _Finder:
         wall = next((one for one in candidates if one not in taken), None)
         if wall is None or series.starts_on(wall.date()) + series.duration > self._now:
             on_day = row.when.days and f"on {format_date(row.when.days[0])}"
-            at = on_day or f"in {_month_words(row.when.month)}"
+            at = on_day or f"in {format_month(date(*row.when.month, 1))}"
             raise _InColumn(row.column, f"{series.title} has no meeting {at}")
         self._walls.add(wall)
         return _Target("date" if row.when.days else "month", wall=wall, month_only=not row.when.days)
@@ -572,8 +572,8 @@ def _month_of(day: date) -> tuple[int, int]:
     return day.year, day.month
 
 
-def _month_words(month: tuple[int, int]) -> str:
-    return f"{MONTHS[month[1] - 1]} {month[0]}"
+def _day_words(day: date, *, month_only: bool) -> str:
+    return format_month(day) if month_only else format_date(day)
 
 
 def _wall(meeting: Occurrence, series: Series) -> datetime:
@@ -653,8 +653,7 @@ class _RowImport:
         if target.wall:
             series = self._all_series[row.series]
             key = f"{series.slug}/{target.wall:%Y-%m-%dT%H%M}"
-            day = _month_words(_month_of(target.wall.date()))
-            day = day if target.month_only else format_date(target.wall.date())
+            day = _day_words(target.wall.date(), month_only=target.month_only)
             if not dry_run:
                 added = await add_past(connection, series, target.wall, now=now, by=self._by)
                 await self._amend(connection, added, month_only=target.month_only)
@@ -669,9 +668,7 @@ class _RowImport:
             line=row.line,
             outcome="changed" if changed else "same",
             key=before.key,
-            day=_month_words(_month_of(before.home_date))
-            if record.month_only
-            else format_date(before.home_date),
+            day=_day_words(before.home_date, month_only=record.month_only),
             by=target.by,
             topic=amended.after.topic,
             changed=changed,

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.delivery.compose.markdown import as_html
-from scheduler.domain.localtime import MONTHS, format_day
+from scheduler.domain.localtime import format_day, format_month
 from scheduler.domain.meeting_record import Material, Theme
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.search import LONGEST_QUERY, Part, marked, passage
@@ -177,8 +177,8 @@ def _entry_view(site: Site, past: PastMeeting, terms: Sequence[str] = ()) -> Ent
     )
     return EntryView(
         url=meeting_url(occurrence),
-        day=_day(occurrence, month_only=past.record.month_only),
-        iso=f"{occurrence.home_date:%Y-%m}" if past.record.month_only else f"{occurrence.home_date}",
+        day=day_of(past),
+        iso=iso_day(past),
         title=site.by_slug[occurrence.series].title,
         topic=marked(occurrence.topic, terms),
         names=marked(names or occurrence.speakers, terms),
@@ -189,9 +189,20 @@ def _entry_view(site: Site, past: PastMeeting, terms: Sequence[str] = ()) -> Ent
     )
 
 
+def day_of(past: PastMeeting) -> str:
+    """Return the date of a past meeting in words, or the month if the day is not known."""
+    return _day(past.occurrence, month_only=past.record.month_only)
+
+
+def iso_day(past: PastMeeting) -> str:
+    """Return the same for programs."""
+    day = past.occurrence.home_date
+    return f"{day:%Y-%m}" if past.record.month_only else f"{day}"
+
+
 def _day(occurrence: Occurrence, *, month_only: bool) -> str:
     day = occurrence.home_date
-    return f"{MONTHS[day.month - 1]} {day.year}" if month_only else format_day(day)
+    return format_month(day) if month_only else format_day(day)
 
 
 def _link_to(

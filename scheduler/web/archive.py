@@ -117,7 +117,7 @@ async def past_meeting(request: Request, occurrence: Occurrence, *, view: object
     sharing = (
         {"description": f"{heading}, {day}."}
         if record.month_only
-        else meeting_sharing(site, occurrence, site.clock.now())
+        else meeting_sharing(site, occurrence, site.clock.now(), speakers=record.speakers)
     )
     return render_page(
         request,

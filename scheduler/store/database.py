@@ -321,6 +321,11 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+def batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield values in parts of at most MOST_VALUES."""
+    return (values[start : start + MOST_VALUES] for start in range(0, len(values), MOST_VALUES))
+
+
 def insert_into(connection: AsyncConnection | Connection, table: Table) -> Any:
     """Return an INSERT in the database's own dialect, which offers ON CONFLICT."""
     return sqlite_insert(table) if connection.dialect.name == "sqlite" else postgresql_insert(table)

@@ -17,7 +17,7 @@ from scheduler.domain.meeting_record import (
     Theme,
     slug_for,
 )
-from scheduler.store.database import MOST_VALUES
+from scheduler.store.database import batches
 from scheduler.store.schema import (
     answers,
     meeting_materials,
@@ -46,7 +46,7 @@ async def record_of(connection: AsyncConnection, key: str) -> MeetingRecord:
 async def records_of(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, MeetingRecord]:
     """Return what is recorded about each of some meetings."""
     found: dict[str, MeetingRecord] = dict.fromkeys(keys, EMPTY)
-    for some in _batches(keys):
+    for some in batches(keys):
         people: defaultdict[str, list[Speaker]] = defaultdict(list)
         query = (
             select(meeting_speakers.c.occurrence, speakers)
@@ -182,7 +182,7 @@ async def speaker_of(connection: AsyncConnection, slug: str) -> Speaker | None:
 async def speakers_by_key(connection: AsyncConnection, keys: Iterable[str]) -> dict[str, Speaker]:
     """Return the speakers with some keys of names (see `Speaker.key`), by key."""
     found: dict[str, Speaker] = {}
-    for some in _batches(list(keys)):
+    for some in batches(list(keys)):
         for row in await connection.execute(select(speakers).where(speakers.c.name_key.in_(some))):
             found[row.name_key] = _speaker(row)
     return found
@@ -338,7 +338,3 @@ async def keys_with_theme(connection: AsyncConnection, slug: str) -> list[str]:
     return sorted(
         await connection.scalars(select(meeting_themes.c.occurrence).where(meeting_themes.c.theme == slug))
     )
-
-
-def _batches(keys: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (keys[start : start + MOST_VALUES] for start in range(0, len(keys), MOST_VALUES))

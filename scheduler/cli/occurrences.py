@@ -83,7 +83,7 @@ def amend(
         typer.Option(metavar="FILE", help="A Markdown file with what was said; - reads standard input."),
     ] = None,
     insights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A Markdown file with what stays.")
+        Path | None, typer.Option(metavar="FILE", help="A Markdown file with what is worth remembering.")
     ] = None,
     theme: Annotated[
         list[str] | None, typer.Option(help="A theme by name; give it again for more, or empty for none.")

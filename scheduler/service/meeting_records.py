@@ -357,7 +357,7 @@ async def merge_themes(
     async with database.write() as connection:
         into, gone = await require_theme(connection, kept), await require_theme(connection, other)
         if into.slug == gone.slug:
-            raise Refused(f"'{into.name}' is one theme; choose another to merge with it")
+            raise Refused(f"'{into.name}' cannot be merged with itself; choose another theme")
         keys = await meeting_records.keys_with_theme(connection, gone.slug)
         await meeting_records.merge_themes(connection, kept=into.slug, other=gone.slug)
         await _themes_changed(connection, keys, now)
@@ -453,7 +453,7 @@ async def merge_speakers(
     async with database.write() as connection:
         into, gone = await require_speaker(connection, kept), await require_speaker(connection, other)
         if into.slug == gone.slug:
-            raise Refused(f"{into.name} is one speaker; choose another to merge with them")
+            raise Refused(f"{into.name} cannot be merged with themselves; choose another speaker")
         filled = replace(
             into,
             role=into.role or gone.role,

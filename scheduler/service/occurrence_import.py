@@ -279,6 +279,7 @@ class _Context:
 
     def __init__(self, series: Sequence[Series], only: str | None) -> None:
         self.by_name = {folded(name): one.slug for one in series for name in (one.title, one.slug)}
+        self.slugs = ", ".join(sorted(one.slug for one in series))
         self.only = only or (series[0].slug if len(series) == 1 else "")
         self.year: int | None = None
         self.above: tuple[When, str] | None = None
@@ -320,7 +321,7 @@ def _read_row(record: Record, columns: Sequence[tuple[str, str]], context: _Cont
 def _series_of(cells: Mapping[str, Sequence[tuple[str, str]]], context: _Context) -> str:
     for heading, text in cells.get("series", ()):
         if (slug := context.by_name.get(folded(text))) is None:
-            raise _InColumn(heading, f"there is no series {quoted(text)}")
+            raise _InColumn(heading, f"there is no series {quoted(text)}; there is: {context.slugs}")
         return slug
     return context.only
 
@@ -329,7 +330,7 @@ def _when(cells: Mapping[str, Sequence[tuple[str, str]]], context: _Context) -> 
     """Return the day or month of a row, and the heading of its column."""
     for heading, text in cells.get("year", ()):
         if (year := year_alone(text)) is None:
-            raise _InColumn(heading, f"{quoted(text)} is not a year")
+            raise _InColumn(heading, f"{quoted(text)} is not a year; write it as 2021")
         context.year = year
     found: tuple[When, str] | None = None
     for what in ("date", "month"):
@@ -347,8 +348,8 @@ def _when(cells: Mapping[str, Sequence[tuple[str, str]]], context: _Context) -> 
     if found:
         context.above = found
     if context.above is None:
-        raise Refused("it has no date or month")
-    # The cell of the month spans several rows, of which only the first has it.
+        raise Refused("it has no date or month; add one")
+    # The cell of the month spans several rows; only the first of them contains it.
     return context.above if found else (replace(context.above[0], days=(), start=None), context.above[1])
 
 
@@ -543,7 +544,9 @@ class _Finder:
         if wall is None or series.starts_on(wall.date()) + series.duration > self._now:
             on_day = row.when.days and f"on {format_date(row.when.days[0])}"
             at = on_day or f"in {format_month(date(*row.when.month, 1))}"
-            raise _InColumn(row.column, f"{series.title} has no meeting {at}")
+            raise _InColumn(
+                row.column, f"{series.title} has no meeting {at}; correct it, or add the meeting first"
+            )
         self._walls.add(wall)
         return _Target("date" if row.when.days else "month", wall=wall, month_only=not row.when.days)
 

@@ -259,7 +259,7 @@ async def search(
 ) -> tuple[list[Listed], int]:
     """Return the meetings of the archive that have a word of each group, the best first, and how many there are.
 
-    A word that ends with * stands for all that begin with it. Words have only letters and digits.
+    A word that ends with * means all words that begin with it. Words have only letters and digits.
     """
     entries, matches = archive_entries, _matches(connection, groups)
     # Sorting texts takes longer than finding them: only keys are sorted.

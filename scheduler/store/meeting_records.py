@@ -32,7 +32,7 @@ from scheduler.store.schema import (
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """A speaker or theme, and at how many meetings."""
+    """A speaker or theme, and the number of their meetings."""
 
     item: Any
     meetings: int

@@ -28,8 +28,8 @@ _EXCERPT = 240
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryView:
-    """A past meeting in a list: `day` is its date, or the month alone. `topic`, `names` and `passage` are in parts, of
-    which those that a search found are marked."""
+    """A past meeting in a list: `day` is its date, or the month alone. `topic`, `names` and `passage` are in parts;
+    those that a search found are marked."""
 
     url: str
     day: str
@@ -78,7 +78,7 @@ async def speaker(request: Request) -> Response:
     page = await service.read_speaker(
         site.database, slug, page=asked_number(request, "page") or 1, now=site.clock.now()
     )
-    return _theirs(request, f"/speakers/{quote(slug)}", page)
+    return _subject(request, f"/speakers/{quote(slug)}", page)
 
 
 async def theme(request: Request) -> Response:
@@ -87,10 +87,10 @@ async def theme(request: Request) -> Response:
     page = await service.read_theme(
         site.database, slug, page=asked_number(request, "page") or 1, now=site.clock.now()
     )
-    return _theirs(request, f"/themes/{quote(slug)}", page)
+    return _subject(request, f"/themes/{quote(slug)}", page)
 
 
-def _theirs(request: Request, path: str, page: service.Theirs | None) -> Response:
+def _subject(request: Request, path: str, page: service.ArchivePage | None) -> Response:
     if page is None:
         raise HTTPException(404)
     return render_page(

@@ -32,7 +32,7 @@ Words = Annotated[
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List the themes, with the number of their meetings."""
 
-    async def act(parts: Parts) -> list[Used]:
+    async def act(parts: Parts) -> list[Used[StoredTheme]]:
         return await meeting_records.list_themes(parts.database)
 
     used = command_context(context).run(act)

@@ -264,7 +264,7 @@ def for_log(record: MeetingRecord) -> dict[str, Any]:
 # Themes.
 
 
-async def list_themes(database: Database) -> list[Used]:
+async def list_themes(database: Database) -> list[Used[Theme]]:
     """Return the themes by name, each with the number of its meetings."""
     async with database.read() as connection:
         return await meeting_records.all_themes(connection)
@@ -392,7 +392,7 @@ async def remove_theme(database: Database, theme: str, *, now: datetime, by: Act
 # Speakers.
 
 
-async def list_speakers(database: Database) -> list[Used]:
+async def list_speakers(database: Database) -> list[Used[Speaker]]:
     """Return the speakers by name, each with the number of their meetings."""
     async with database.read() as connection:
         return await meeting_records.all_speakers(connection)
@@ -483,7 +483,7 @@ def _speaker_for_log(speaker: Speaker) -> dict[str, str]:
     return {name: getattr(speaker, name) for name in ("name", "role", "organisation", "link")}
 
 
-def likely_duplicates(used: Sequence[Used]) -> list[tuple[Speaker, Speaker]]:
+def likely_duplicates(used: Sequence[Used[Speaker]]) -> list[tuple[Speaker, Speaker]]:
     """Return pairs of speakers whose names have nearly the same words, such as with a title or a middle name."""
     words = [(one.item, set(search.search_words(one.item.name))) for one in used]
     by_word: dict[str, list[int]] = {}

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Row, delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,12 +29,14 @@ from scheduler.store.schema import (
     themes,
 )
 
+T = TypeVar("T", Speaker, Theme)
+
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class Used(Generic[T]):
     """A speaker or theme, and the number of their meetings."""
 
-    item: Any
+    item: T
     meetings: int
 
 
@@ -162,7 +164,7 @@ def _speaker(row: Row[Any]) -> Speaker:
     return Speaker(name=row.name, role=row.role, organisation=row.organisation, link=row.link, slug=row.slug)
 
 
-async def all_speakers(connection: AsyncConnection) -> list[Used]:
+async def all_speakers(connection: AsyncConnection) -> list[Used[Speaker]]:
     """Return the speakers by name, each with the number of their meetings."""
     query = (
         select(speakers, func.count(meeting_speakers.c.occurrence).label("meetings"))
@@ -260,7 +262,7 @@ def _theme(row: Row[Any]) -> Theme:
     return Theme(slug=row.slug, name=row.name, words=row.words)
 
 
-async def all_themes(connection: AsyncConnection) -> list[Used]:
+async def all_themes(connection: AsyncConnection) -> list[Used[Theme]]:
     """Return the themes by name, each with the number of its meetings, coming ones too."""
     query = (
         select(themes, func.count(meeting_themes.c.occurrence).label("meetings"))

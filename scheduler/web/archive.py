@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from starlette.exceptions import HTTPException
@@ -67,8 +68,7 @@ async def archive(request: Request) -> Response:
         several=len(site.series) > 1,
         typed=typed.strip(),
         meetings=[_entry_view(site, past, page.terms) for past in page.meetings],
-        previous=_page_url("/archive", asked, page.page - 1) if page.page > 1 else "",
-        next=_page_url("/archive", asked, page.page + 1) if page.page < page.pages else "",
+        **_page_links("/archive", asked, page),
     )
 
 
@@ -101,8 +101,7 @@ def _subject(request: Request, path: str, page: service.ArchivePage | None) -> R
         several=len(site_of(request).series) > 1,
         words=section_html(page.theme.words) if page.theme else "",
         meetings=[_entry_view(site_of(request), past) for past in page.meetings],
-        previous=_page_url(path, {}, page.page - 1) if page.page > 1 else "",
-        next=_page_url(path, {}, page.page + 1) if page.page < page.pages else "",
+        **_page_links(path, {}, page),
     )
 
 
@@ -218,6 +217,12 @@ def meeting_url(occurrence: Occurrence) -> str:
     return f"/meetings/{quote(occurrence.key)}"
 
 
-def _page_url(path: str, asked: Mapping[str, str], page: int) -> str:
+def _page_links(path: str, asked: Mapping[str, str], page: service.ArchivePage) -> dict[str, Any]:
+    """Return the addresses of the pages before and after a page of a list, for a template; empty if there is none."""
     values = {name: value for name, value in asked.items() if value}
-    return f"{path}?{urlencode({**values, 'page': page})}"
+
+    def url(number: int) -> str:
+        exists = 1 <= number <= page.pages
+        return f"{path}?{urlencode({**values, 'page': number})}" if exists else ""
+
+    return {"previous": url(page.page - 1), "next": url(page.page + 1)}

@@ -178,9 +178,14 @@ async def store(
 
 
 async def _speakers_changed(connection: AsyncConnection, keys: Iterable[str], now: datetime) -> None:
-    """Make the texts of the speakers of meetings from their records, and enter the meetings into the archive anew."""
+    """Make the texts of the speakers of meetings from their records, and enter the meetings into the archive anew.
+
+    What is known about speakers is part of the records, so each has a new revision.
+    """
     for key in keys:
-        record, occurrence = await _stored(connection, key)
+        before, occurrence = await _stored(connection, key)
+        record = replace(before, revision=before.revision + 1)
+        await meeting_records.save(connection, key, record, before=before)
         words = speakers_text(record.speakers)
         if words != occurrence.speakers:
             occurrence = replace(

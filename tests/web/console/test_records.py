@@ -206,3 +206,14 @@ async def test_sixty_messy_months_come_in_and_clean_language_is_found_by_a_misty
     )
     await page.get_by_role("link", name="Leader Kx").click()
     await page.get_by_role("heading", name="Leader Kx").wait_for()
+
+
+async def test_a_stale_form_of_a_meeting_took_back_the_new_link_of_a_speaker(
+    helper: httpx.AsyncClient,
+) -> None:
+    await send_form(helper, PATH, "save", **{"speaker-1-name": "Ann Lee"})
+    stale = await form_with(helper, PATH, "save")
+    await send_form(helper, "/convenor/speakers/ann-lee", "save", link="https://ann.example.org/")
+    late = await helper.post(stale.path, data={**stale.values, "topic": "Tea", "act": "save"})
+    assert late.status_code == 422 and "changed by somebody else" in late.text
+    assert "https://ann.example.org/" in (await helper.get("/speakers/ann-lee")).text

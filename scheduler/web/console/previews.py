@@ -45,7 +45,7 @@ async def preview_planned(
     try:
         shown = await _compose_planned(request, kind, policy, occurrence, member)
     except Problem as error:
-        problem = str(error)
+        problem = error.message
     suggested = await preview.suggested_recipients(
         site.database,
         Audience(terms={"series": [occurrence.series]}, by_choice=slugs_by_choice(site.series)),

@@ -244,13 +244,13 @@ def _change_of(talk: Talk, day: date) -> Change:
 async def _show_people(database: Database, portraits: Mapping[int, Sequence[Photo]], now: datetime) -> None:
     """Show the convenors and some members, with their portraits by the numbers of members."""
     by_number = await _made_up_members(database)
-    for one in (*demo_content.CONVENORS, *demo_content.WALL):
-        member, photos = by_number.get(one.member), portraits[one.member]
-        kind = ProfileKind.WALL if one in demo_content.WALL else ProfileKind.CONVENOR
+    for person in (*demo_content.CONVENORS, *demo_content.WALL):
+        member, photos = by_number.get(person.member), portraits[person.member]
+        kind = ProfileKind.WALL if person in demo_content.WALL else ProfileKind.CONVENOR
         if member is None or await _has_profile(database, member, kind):
             continue
         words = profiles.make_words(
-            name=one.name, role=one.role, organisation=one.organisation, country=member.country or ""
+            name=person.name, role=person.role, organisation=person.organisation, country=member.country or ""
         )
         if kind is ProfileKind.WALL:
             await profiles.show_member(database, member.address, words, photo=photos, by=SERVICE, now=now)
@@ -266,8 +266,8 @@ async def _has_profile(database: Database, member: Member, kind: ProfileKind) ->
 def _draw_portraits() -> dict[int, list[Photo]]:
     """Return the portraits by the numbers of members. Our own drawings need no process that protects us from them."""
     return {
-        one.member: make_photos(draw_portrait(one.member, one.style))
-        for one in (*demo_content.CONVENORS, *demo_content.WALL)
+        person.member: make_photos(draw_portrait(person.member, person.style))
+        for person in (*demo_content.CONVENORS, *demo_content.WALL)
     }
 
 

@@ -125,8 +125,8 @@ def amend(
             cancel=cancel,
             restore=restore,
             move_to=read_wall(move_to, "--move-to") if move_to else None,
-            summary=read_text_file(summary, "--summary ") if summary else None,
-            insights=read_text_file(insights, "--insights ") if insights else None,
+            summary=None if summary is None else read_text_file(summary, "--summary "),
+            insights=None if insights is None else read_text_file(insights, "--insights "),
             themes=None if theme is None else tuple(filter(None, theme)),
         )
         text = "" if message is None else occurrence_service.require_message(message)

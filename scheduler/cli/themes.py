@@ -51,7 +51,7 @@ def add(
     words: Words = None,
 ) -> None:
     """Add a theme."""
-    text = read_text_file(words, "--words ") if words else ""
+    text = "" if words is None else read_text_file(words, "--words ")
 
     async def act(parts: Parts) -> StoredTheme:
         return await meeting_records.add_theme(
@@ -72,7 +72,7 @@ def set_(
     ] = None,
 ) -> None:
     """Rename or describe a theme, or merge another one into it."""
-    text = read_text_file(words, "--words ") if words else None
+    text = None if words is None else read_text_file(words, "--words ")
     if name is None and text is None and merge is None:
         raise SettingsProblem("nothing to change; give --name, --words or --merge")
 

@@ -25,6 +25,7 @@ from scheduler.cli.command import (
     fail,
     is_terminal,
     make_app,
+    read_file,
     read_text_file,
     require_near,
     show_json,
@@ -32,7 +33,7 @@ from scheduler.cli.command import (
 )
 from scheduler.cli.preview import PreviewFor, show_preview
 from scheduler.domain.code_page import require_encoding
-from scheduler.domain.errors import Refused, SettingsProblem
+from scheduler.domain.errors import SettingsProblem
 from scheduler.domain.locale import country_name
 from scheduler.domain.occurrence import OccurrenceKey, Series, slugs_by_choice
 from scheduler.domain.text import quoted
@@ -508,10 +509,7 @@ def import_(
     """Import what is known about many meetings, also of the past, from a sheet; tell nobody."""
     with usage():
         codec = require_encoding(encoding, "--encoding") if encoding else None
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise Refused(f"{file} cannot be read: {error.strerror}") from None
+    data = read_file(file)
 
     async def act(parts: Parts) -> Imported:
         only = choose_series(parts.series, series).slug if series else None

@@ -190,7 +190,7 @@ class Database:
 
     @asynccontextmanager
     async def only_one(self, lock: int) -> AsyncIterator[Callable[[], bool]]:
-        """Take a lock that one process at a time holds, and yield a function that says whether we hold it still.
+        """Take a lock that one process at a time holds, and yield a function that says whether we still hold it.
 
         On SQLite that is always so, because `exclusive` allows only one `serve`. On PostgreSQL it is an advisory lock
         of a connection of its own: it ends with the process, and with the connection.

@@ -228,7 +228,7 @@ async def main(counts: list[int]) -> None:
                     browser = httpx.AsyncClient(
                         base_url=f"http://127.0.0.1:{web}", headers=headers, timeout=60
                     )
-                    async with serving(folder, environment) as process, browser:
+                    async with serving(folder, environment, "--config", str(config)) as process, browser:
                         mail, _ = await send(parts.database, target, 1, to="convenors")
                         pages = filled.pages(mail)
                         await time_pages(process, browser, pages, limit=LONGEST)

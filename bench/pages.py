@@ -55,15 +55,16 @@ def people(count: int, now: datetime) -> Iterator[dict[str, object]]:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, environment: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The running service, once its pages answer."""
+async def serving(
+    folder: Path, environment: dict[str, str], *options: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The running service with command-line options, once its pages answer."""
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "scheduler",
-            "--config",
-            "bench.toml",
+            *options,
             "serve",
             cwd=folder,
             env={**os.environ, **environment, "PYTHONPATH": str(Path.cwd())},

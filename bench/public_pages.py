@@ -217,7 +217,7 @@ async def main(meetings: int, count: int) -> None:
                 visitor = httpx.AsyncClient(base_url=url, timeout=60)
                 # A request with a cookie is not answered from memory.
                 maker = httpx.AsyncClient(base_url=url, timeout=60, headers={"Cookie": "bench=1"})
-                async with serving(folder, environment) as process, visitor, maker:
+                async with serving(folder, environment, "--config", str(config)) as process, visitor, maker:
                     print(f"{meetings:,} meetings, {count:,} members; load {os.getloadavg()[0]:.1f}")
                     print("\npictures and feeds when they are made")
                     await time_first(process, visitor, parts.database, feeds=feeds, pictures=pictures)

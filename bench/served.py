@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-import httpx
 import structlog
 from sqlalchemy import func, select, text
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.ours import PARAGRAPH, PARAGRAPHS
+from bench.pages import serving, settings
 from bench.people import name
 from scheduler.bootstrap.wiring import SystemClock
 from scheduler.domain.audience import Audience
@@ -42,41 +42,6 @@ async def rename(database: Database, members: int) -> None:
         )
 
 
-async def start(folder: Path, url: str, port: int, connections: int) -> asyncio.subprocess.Process:
-    """Start `serve`, and wait until its web server answers."""
-    web = free_loopback_port()
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path.cwd()),
-        "THIRD_THURSDAY_DATABASE__URL": url,
-        "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{port}",
-        "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32,
-        "THIRD_THURSDAY_MAIL__CONNECTIONS": str(connections),
-        "THIRD_THURSDAY_WEB__PORT": str(web),
-        "THIRD_THURSDAY_WEB__BASE_URL": "https://meet.example.org",
-    }
-    with (folder / "log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "scheduler",
-            "serve",
-            cwd=folder,
-            env=environment,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=log,
-        )
-    async with httpx.AsyncClient() as client:
-        while process.returncode is None:
-            try:
-                await client.get(f"http://127.0.0.1:{web}/healthz")
-            except httpx.TransportError:
-                await asyncio.sleep(0.1)
-            else:
-                return process
-    raise SystemExit((folder / "log").read_text())
-
-
 def resources(process: asyncio.subprocess.Process) -> tuple[float, float]:
     """Return CPU seconds and peak megabytes of a process so far."""
     fields: Sequence[str] = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -90,12 +55,15 @@ async def main(arguments: argparse.Namespace) -> None:
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     with tempfile.TemporaryDirectory() as home:
         folder, clock = Path(home), SystemClock()
-        url = f"sqlite:///{folder}/served.sqlite"
+        environment = {
+            **settings(folder, arguments.port, free_loopback_port()),
+            "THIRD_THURSDAY_MAIL__CONNECTIONS": str(arguments.connections),
+        }
+        url = environment["THIRD_THURSDAY_DATABASE__URL"]
         await join(url, arguments.members)
         database = Database(url)
         await rename(database, arguments.members)
-        process = await start(folder, url, arguments.port, arguments.connections)
-        try:
+        async with serving(folder, environment) as process:
             hold = timedelta(seconds=3 + arguments.members / 5_000)
             due = clock.now() + hold
             await send_notice(
@@ -118,10 +86,7 @@ async def main(arguments: argparse.Namespace) -> None:
                     )
                     sent, last = (await connection.execute(query)).one()
             cpu, megabytes = resources(process)
-        finally:
-            process.terminate()
-            await process.wait()
-            await database.close()
+        await database.close()
     result = {
         "sent": sent,
         "seconds": (last - due).total_seconds(),

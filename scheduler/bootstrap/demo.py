@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
+import structlog
+
 from scheduler.bootstrap import demo_content
 from scheduler.bootstrap.demo_content import Talk
 from scheduler.bootstrap.demo_portraits import draw_portrait
@@ -31,6 +33,8 @@ from scheduler.store import profiles as store_profiles
 from scheduler.store.database import Database
 from scheduler.store.members import Member
 from scheduler.store.profiles import ProfileKind
+
+log = structlog.get_logger()
 
 LISTENING = Series(
     slug="listening-circle",
@@ -86,22 +90,12 @@ async def run_demo(
             for series in settings.series
         )
         settings = replace(settings, series=(*with_rooms, LISTENING))
-    started = asyncio.Event()
-    running: list[asyncio.Task[None]] = []
-
-    async def make_up(parts: Parts) -> None:
-        await make_up_meetings(parts)
-        running.append(asyncio.create_task(make_up_the_rest(parts)))
-
-    async def make_up_the_rest(parts: Parts) -> None:
-        await started.wait()
-        await make_up_people(parts)
-
-    def introduce(line: str) -> None:
-        say(f"{line}\n{_INTRODUCTION}")
-        started.set()
-
-    await serve(settings, prepare=make_up, say=introduce)
+    await serve(
+        settings,
+        prepare=make_up_meetings,
+        afterwards=make_up_the_rest,
+        say=lambda line: say(f"{line}\n{_INTRODUCTION}"),
+    )
 
 
 async def make_up_meetings(parts: Parts) -> None:
@@ -114,6 +108,14 @@ async def make_up_meetings(parts: Parts) -> None:
     await _record_past_meetings(parts, circle, now)
     await about.save_about(parts.database, demo_content.ABOUT, by=SERVICE, now=now)
     await _change_coming_meetings(parts, circle, now)
+
+
+async def make_up_the_rest(parts: Parts) -> None:
+    """Make up what may come a moment later. If that fails, the service goes on, and the next start tries again."""
+    try:
+        await make_up_people(parts)
+    except Exception as error:  # noqa: BLE001 - logged, and nothing else depends on it
+        log.error("demo-incomplete", error=type(error).__name__)
 
 
 async def make_up_people(parts: Parts) -> None:
@@ -241,28 +243,31 @@ def _change_of(talk: Talk, day: date) -> Change:
 
 async def _show_people(database: Database, portraits: Mapping[int, Sequence[Photo]], now: datetime) -> None:
     """Show the convenors and some members, with their portraits by the numbers of members."""
-    async with database.read() as connection:
-        if await store_profiles.count_shown(connection, ProfileKind.WALL):
-            return
     by_number = await _made_up_members(database)
-    for one in (*demo_content.CONVENORS, *demo_content.WALL):
-        member, photos = by_number.get(one.member), portraits[one.member]
-        if member is None:
+    for person in (*demo_content.CONVENORS, *demo_content.WALL):
+        member, photos = by_number.get(person.member), portraits[person.member]
+        kind = ProfileKind.WALL if person in demo_content.WALL else ProfileKind.CONVENOR
+        if member is None or await _has_profile(database, member, kind):
             continue
         words = profiles.make_words(
-            name=one.name, role=one.role, organisation=one.organisation, country=member.country or ""
+            name=person.name, role=person.role, organisation=person.organisation, country=member.country or ""
         )
-        if one in demo_content.WALL:
+        if kind is ProfileKind.WALL:
             await profiles.show_member(database, member.address, words, photo=photos, by=SERVICE, now=now)
         elif member.convenor:
             await profiles.show_convenor(database, member.address, words, photo=photos, by=SERVICE, now=now)
 
 
+async def _has_profile(database: Database, member: Member, kind: ProfileKind) -> bool:
+    async with database.read() as connection:
+        return await store_profiles.of_member(connection, member.id, kind) is not None
+
+
 def _draw_portraits() -> dict[int, list[Photo]]:
     """Return the portraits by the numbers of members. Our own drawings need no process that protects us from them."""
     return {
-        one.member: make_photos(draw_portrait(one.member, one.style))
-        for one in (*demo_content.CONVENORS, *demo_content.WALL)
+        person.member: make_photos(draw_portrait(person.member, person.style))
+        for person in (*demo_content.CONVENORS, *demo_content.WALL)
     }
 
 

@@ -224,8 +224,8 @@ async def _check_mailbox(parts: Parts, note: Callable[[Level, str], None]) -> No
         except Problem as problem:
             note(Level.WRONG, str(problem))
         else:
-            messages = "no message waits" if not waiting else f"{waiting} messages wait"
-            note(Level.FINE, f"mailbox: it can be read; {messages if waiting != 1 else 'one message waits'}")
+            few = {0: "no message waits", 1: "one message waits"}
+            note(Level.FINE, f"mailbox: it can be read; {few.get(waiting, f'{waiting} messages wait')}")
     if community.inbox and own_addresses(community) is None:
         note(
             Level.NOTE,

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -282,11 +283,12 @@ async def serve(
     *,
     say: Callable[[str], None],
     prepare: Callable[[Parts], Awaitable[None]] | None = None,
+    afterwards: Callable[[Parts], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
     """Run the service until SIGTERM or SIGINT, then drain and return.
 
-    `say` prints the address of the pages. `prepare` may first write to the open database. Raises Problem if the service
-    cannot start or ends by itself.
+    `say` prints the address of the pages. `prepare` may first write to the open database, and `afterwards` runs beside
+    the service once its pages answer. Raises Problem if the service cannot start or ends by itself.
     """
     raise_descriptor_limit()
     read_logo(settings.logo)
@@ -319,8 +321,10 @@ async def serve(
         stopping = stop_on_signal()
         log.info("started", tzdata=tzdata_version(), database=parts.database.url.get_backend_name())
         sending = asyncio.create_task(service.send())
-        form_queue = asyncio.create_task(run_form_queue(parts.database, parts.clock))
-        backing_up = asyncio.create_task(_make_backups(parts))
+        background = [
+            asyncio.create_task(run_form_queue(parts.database, parts.clock)),
+            asyncio.create_task(_make_backups(parts)),
+        ]
         inbox = contextlib.AsyncExitStack()
         await inbox.enter_async_context(running_inbox(parts, service.transport, mail_listener))
         watchdog = asyncio.create_task(systemd.keep_watchdog(service.is_working))
@@ -328,13 +332,15 @@ async def serve(
         tune_garbage_collector()
         say(f"Third Thursday is at http://{settings.web.host}:{settings.web.port}/")
         systemd.ready()
+        if afterwards:
+            background.append(asyncio.create_task(afterwards(parts)))
         await asyncio.wait(
             [asyncio.create_task(stopping.wait()), sending, upgraded], return_when=asyncio.FIRST_COMPLETED
         )
         log.info("stopping")
         systemd.stopping()
-        form_queue.cancel()
-        backing_up.cancel()
+        for task in background:
+            task.cancel()
         ended_early = None if stopping.is_set() or upgraded.done() else sending
         await asyncio.gather(_stop_web(web, listeners), service.stop(sending), inbox.aclose())
         watchdog.cancel()

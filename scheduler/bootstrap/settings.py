@@ -112,7 +112,7 @@ def _settings_from(sources: Sources) -> Settings:
         community=Community(
             **tables.community.model_dump(exclude={"accent", "logo"}),
             palette=palette_of(tables.community.accent),
-            inbox=inbox_of(tables),
+            inbox=_inbox_of(tables),
             base_url=tables.web.base_url or f"http://127.0.0.1:{tables.web.port}",
         ),
         logo=tables.community.logo,
@@ -219,7 +219,7 @@ def _check_dkim(tables: Tables, sources: Sources) -> None:
         )
 
 
-def inbox_of(tables: Tables) -> Inbox | None:
+def _inbox_of(tables: Tables) -> Inbox | None:
     """Return where mail comes back to: the addresses of a domain, a mailbox, or nowhere."""
     inbox = tables.inbox
     if inbox.domain:
@@ -266,7 +266,7 @@ def _check_inbox(tables: Tables, sources: Sources) -> None:
             "other machines could deliver mail there without a login",
             accepted="127.0.0.1:PORT, unix:PATH, or [inbox] lmtp_from_anywhere = true",
         )
-    found = inbox_of(tables)
+    found = _inbox_of(tables)
     if (
         found
         and found.mailbox

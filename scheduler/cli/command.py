@@ -151,6 +151,14 @@ def usage() -> Iterator[None]:
         raise SettingsProblem(str(refusal)) from None
 
 
+def read_file(path: Path, option: str = "") -> bytes:
+    """Return the content of a file. Raises Refused, naming `option`, if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Refused(f"{option}{path} cannot be read: {error.strerror}") from None
+
+
 def read_text_file(path: Path, option: str = "") -> str:
     """Return the text of a file; `-` reads standard input. Raises Refused, naming `option`, if it cannot be read."""
     try:

@@ -6,8 +6,16 @@ from typing import Annotated
 import typer
 
 from scheduler.bootstrap.wiring import Parts
-from scheduler.cli.command import AsJson, command_context, command_line_user, make_app, show_json, usage
-from scheduler.domain.errors import Refused, SettingsProblem
+from scheduler.cli.command import (
+    AsJson,
+    command_context,
+    command_line_user,
+    make_app,
+    read_file,
+    show_json,
+    usage,
+)
+from scheduler.domain.errors import SettingsProblem
 from scheduler.service import convenors, profiles
 from scheduler.service.convenors import Role
 from scheduler.service.members import find_member
@@ -116,7 +124,7 @@ def profile(
         words = profiles.make_words(
             name=name or member.name, role=role, organisation=organisation, country=country
         )
-        photos = await PhotoDecoder().decode(_content(photo)) if photo else None
+        photos = await PhotoDecoder().decode(read_file(photo, "--photo ")) if photo else None
         await profiles.show_convenor(parts.database, email, words, photo=photos, by=by, now=now)
         return True
 
@@ -125,13 +133,6 @@ def profile(
         typer.echo(f"{email}: {'is not shown any more' if done else 'was not shown'}")
     else:
         typer.echo(f"{email}: everybody can see them on the page of people now")
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise Refused(f"--photo {file} cannot be read: {error.strerror}") from None
 
 
 def _role(text: str, where: str) -> Role:

@@ -24,6 +24,7 @@ from scheduler.cli.command import (
     counted,
     fail,
     is_terminal,
+    read_file,
     usage,
 )
 from scheduler.domain.code_page import require_encoding
@@ -129,10 +130,9 @@ def _read(file: Path, *, encoding: str | None, zone: str | None, all_series: Seq
     with usage():
         codec = require_encoding(encoding, "--encoding") if encoding else None
         default = (find_zone(zone) or require_zone(zone, "--zone")) if zone else None
+    data = read_file(file)
     try:
-        return read_members(file.read_bytes(), encoding=codec, zone=default, all_series=all_series)
-    except OSError as error:
-        raise Refused(f"{file} cannot be read: {error.strerror}") from None
+        return read_members(data, encoding=codec, zone=default, all_series=all_series)
     except Refused as refusal:
         raise Refused(f"{file}: {refusal}") from None
 

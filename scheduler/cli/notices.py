@@ -23,6 +23,7 @@ from scheduler.cli.command import (
     is_terminal,
     make_app,
     parse_id,
+    read_file,
     read_text_file,
     show_json,
     usage,
@@ -57,11 +58,7 @@ POLLS_WITHOUT_SERVE = 10
 
 def read_list(path: str) -> list[str]:
     """Return the first address of each line of a file. Raises Refused if it cannot be read or has none."""
-    try:
-        text = decode_text(Path(path).read_bytes())
-    except OSError as error:
-        raise Refused(f"audience list:{path} cannot be read: {error.strerror}") from None
-    addresses = first_addresses(text)
+    addresses = first_addresses(decode_text(read_file(Path(path), "audience list:")))
     if not addresses:
         raise Refused(f"audience list:{path} has no address in it; write one on each line")
     return addresses

@@ -1,6 +1,5 @@
 """The `occurrence` commands: change, add and remove meetings, and tell members about them."""
 
-import sys
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,13 +25,15 @@ from scheduler.cli.command import (
     fail,
     is_terminal,
     make_app,
+    read_file,
+    read_text_file,
     require_near,
     show_json,
     usage,
 )
 from scheduler.cli.preview import PreviewFor, show_preview
 from scheduler.domain.code_page import require_encoding
-from scheduler.domain.errors import Refused, SettingsProblem
+from scheduler.domain.errors import SettingsProblem
 from scheduler.domain.locale import country_name
 from scheduler.domain.occurrence import OccurrenceKey, Series, slugs_by_choice
 from scheduler.domain.text import quoted
@@ -83,7 +84,7 @@ def amend(
         typer.Option(metavar="FILE", help="A Markdown file with what was said; - reads standard input."),
     ] = None,
     insights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A Markdown file with what stays.")
+        Path | None, typer.Option(metavar="FILE", help="A Markdown file with what is worth remembering.")
     ] = None,
     theme: Annotated[
         list[str] | None, typer.Option(help="A theme by name; give it again for more, or empty for none.")
@@ -124,8 +125,8 @@ def amend(
             cancel=cancel,
             restore=restore,
             move_to=read_wall(move_to, "--move-to") if move_to else None,
-            summary=read_words(summary),
-            insights=read_words(insights),
+            summary=None if summary is None else read_text_file(summary, "--summary "),
+            insights=None if insights is None else read_text_file(insights, "--insights "),
             themes=None if theme is None else tuple(filter(None, theme)),
         )
         text = "" if message is None else occurrence_service.require_message(message)
@@ -508,10 +509,7 @@ def import_(
     """Import what is known about many meetings, also of the past, from a sheet; tell nobody."""
     with usage():
         codec = require_encoding(encoding, "--encoding") if encoding else None
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise Refused(f"{file} cannot be read: {error.strerror}") from None
+    data = read_file(file)
 
     async def act(parts: Parts) -> Imported:
         only = choose_series(parts.series, series).slug if series else None
@@ -555,15 +553,3 @@ def import_(
     if refused:
         what = "would not be imported" if dry_run else "were not imported"
         fail(f"{refused} rows of {file} {what}; correct them and import the file again")
-
-
-def read_words(file: Path | None) -> str | None:
-    """Return the text of a Markdown file, or of standard input for `-`. Raises Refused if it cannot be read."""
-    if file is None:
-        return None
-    try:
-        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise Refused(f"{file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise Refused(f"{file} is not text in UTF-8; save it as UTF-8") from None

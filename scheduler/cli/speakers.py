@@ -20,7 +20,7 @@ Speaker = Annotated[str, typer.Argument(help="The speaker, by name or slug.")]
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List the speakers, with the number of their meetings; `occurrence amend --speakers` names them."""
 
-    async def act(parts: Parts) -> list[Used]:
+    async def act(parts: Parts) -> list[Used[StoredSpeaker]]:
         return await meeting_records.list_speakers(parts.database)
 
     used = command_context(context).run(act)

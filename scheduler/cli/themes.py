@@ -6,8 +6,15 @@ from typing import Annotated
 import typer
 
 from scheduler.bootstrap.wiring import Parts
-from scheduler.cli.command import AsJson, command_context, command_line_user, counted, make_app, show_json
-from scheduler.cli.occurrences import read_words
+from scheduler.cli.command import (
+    AsJson,
+    command_context,
+    command_line_user,
+    counted,
+    make_app,
+    read_text_file,
+    show_json,
+)
 from scheduler.domain.errors import SettingsProblem
 from scheduler.domain.meeting_record import Theme as StoredTheme
 from scheduler.service import meeting_records
@@ -25,7 +32,7 @@ Words = Annotated[
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List the themes, with the number of their meetings."""
 
-    async def act(parts: Parts) -> list[Used]:
+    async def act(parts: Parts) -> list[Used[StoredTheme]]:
         return await meeting_records.list_themes(parts.database)
 
     used = command_context(context).run(act)
@@ -44,7 +51,7 @@ def add(
     words: Words = None,
 ) -> None:
     """Add a theme."""
-    text = read_words(words) or ""
+    text = "" if words is None else read_text_file(words, "--words ")
 
     async def act(parts: Parts) -> StoredTheme:
         return await meeting_records.add_theme(
@@ -65,7 +72,7 @@ def set_(
     ] = None,
 ) -> None:
     """Rename or describe a theme, or merge another one into it."""
-    text = read_words(words)
+    text = None if words is None else read_text_file(words, "--words ")
     if name is None and text is None and merge is None:
         raise SettingsProblem("nothing to change; give --name, --words or --merge")
 

@@ -63,13 +63,13 @@ def join_audience(wanted: Sequence[str], left_out: Sequence[str]) -> str:
 def series_of(text: str) -> str | None:
     """Return the slug of the one series that an audience is about, as a convenor wrote it; None if there is none."""
     slugs = set()
-    for term in filter(None, (part.strip() for part in text.split(","))):
+    for term in split_audience(text)[0]:
         kind, _, value = term.partition(":")
         if kind == "series":
             slugs.add(value)
         elif kind in ("coming", "answered", "declined", "unanswered"):
             slugs.add(value.partition("/")[0])
-        elif kind != "except":
+        else:
             return None
     return slugs.pop() if len(slugs) == 1 else None
 
@@ -81,10 +81,9 @@ def lasting_reasons(text: str, *, by_choice: Collection[str]) -> Audience | None
     reason any more: there is no series in it, it is for everybody, or it has a list, whose file is not kept.
     """
     terms: dict[str, list[str]] = {}
-    for term in filter(None, (part.strip() for part in text.split(","))):
+    for term in split_audience(text)[0]:
         kind, _, value = term.partition(":")
-        if kind != "except":
-            terms.setdefault(kind, []).append(value)
+        terms.setdefault(kind, []).append(value)
     if "series" not in terms or {"all", "list"} & terms.keys():
         return None
     try:

@@ -4,6 +4,11 @@
 class Problem(Exception):
     """Something that a person can put right. The message is one line that names the place and what to do."""
 
+    @property
+    def message(self) -> str:
+        """What pages show of it."""
+        return str(self)
+
 
 class SettingsProblem(Problem):
     """A setting is wrong or unknown. The message names the file, section and key, and what is accepted."""
@@ -19,4 +24,8 @@ class Refused(Problem):
     def __init__(self, message: str, *, option: str = "", command: str = "") -> None:
         text = f"{option} {message}" if option else message
         super().__init__(f"{text}; {command}" if command else text)
-        self.message = message
+        self._message = message
+
+    @property
+    def message(self) -> str:
+        return self._message

@@ -174,6 +174,11 @@ def format_date(day: date) -> str:
     return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
 
 
+def format_month(day: date) -> str:
+    """Return `November 2026`."""
+    return f"{MONTHS[day.month - 1]} {day.year}"
+
+
 def format_day(day: date) -> str:
     """Return `Thursday 19 November 2026`."""
     return f"{WEEKDAYS[day.weekday()]} {format_date(day)}"

@@ -20,7 +20,7 @@ _CENTURY = 2000
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """A day, or with several `days` what a text such as 05/06/2021 may mean, or without any only a month.
+    """A day. Several `days` are what a text such as 05/06/2021 may mean; without any, only the month is known.
 
     `month` is year and month. `start` is the wall time, if the text says one.
     """
@@ -54,7 +54,7 @@ def _plain(text: str) -> str:
 
 
 def year_alone(text: str) -> int | None:
-    """Return the year that a text is, as in a row that stands above those of a year; None for another text."""
+    """Return the year if a text is nothing else, as in a row above those of its year; otherwise None."""
     text = text.strip(" :.-")
     return int(text) if re.fullmatch(r"(19|20|21)\d\d", text) else None
 
@@ -62,7 +62,7 @@ def year_alone(text: str) -> int | None:
 def read_when(text: str, *, year: int | None = None, is_month: bool = False) -> When:
     """Return the day or month that `text` is. Raises Refused.
 
-    `year` is that of a text without one. With `is_month`, as under the heading Month, the first day of a month is the
+    `year` is for texts without one. With `is_month`, as under the heading Month, the first day of a month is the
     month: spreadsheets turn `May 2021` into that day.
     """
     typed, start = " ".join(text.split()), None

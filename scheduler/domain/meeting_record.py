@@ -4,7 +4,6 @@ Speakers and materials also appear as texts, in mails, calendars and on the comm
 """
 
 import re
-import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 from scheduler.domain.address import require_url
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import LONGEST_SLUG
-from scheduler.domain.text import folded, require_line, require_prose
+from scheduler.domain.text import folded, plain, require_line, require_prose
 
 LONGEST_NAME = 120
 LONGEST_WORDS = 50_000
@@ -311,20 +310,11 @@ def _title(words: str) -> str:
     return re.sub(r"^(and|und|et|&)\s+|\s+(at|here|on)$", "", words, flags=re.IGNORECASE).strip(" :–—-")
 
 
-# Letters that Unicode does not decompose, as people write them in addresses.
-_SPELT = str.maketrans(
-    {"ß": "ss", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i"}
-)
-
-
 def slug_for(name: str, *, taken: Collection[str], otherwise: str) -> str:
     """Return a slug for a name that is not `taken`. A name without Latin letters gets `otherwise` and a number."""
-    plain = unicodedata.normalize("NFKD", name.casefold().translate(_SPELT))
-    plain = (
-        "".join(char for char in plain if not unicodedata.combining(char)).replace("'", "").replace("’", "")
-    )
-    stem = "-".join(re.findall(r"[a-z0-9]+", plain))[: LONGEST_SLUG - 4].strip("-")
-    has_letters = bool(re.search(r"[a-z]", stem)) and stem.isascii()
+    words = plain(name.replace("'", "").replace("’", ""))
+    stem = "-".join(re.findall(r"[a-z0-9]+", words))[: LONGEST_SLUG - 4].strip("-")
+    has_letters = bool(re.search(r"[a-z]", stem))
     stem = stem if has_letters else otherwise
     candidates = ([stem] if has_letters else []) + [
         f"{stem}-{number}" for number in range(2 if has_letters else 1, len(taken) + 3)

@@ -209,6 +209,11 @@ class Occurrence:
         return self.starts.astimezone(ZoneInfo(self.zone)).date()
 
 
+def next_change(occurrence: Occurrence, now: datetime) -> datetime:
+    """Return when a change made `now` is said to have been made: calendars need a later second for each change."""
+    return max(now.replace(microsecond=0), occurrence.changed_at + timedelta(seconds=1))
+
+
 def following(
     occurrence: Occurrence, before: Occurrence | None, series: Series, *, derived_until: datetime
 ) -> Occurrence:

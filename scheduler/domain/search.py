@@ -1,9 +1,10 @@
 """Words for searching: fold texts into them, find what a mistyped word may mean, and mark matches in a text."""
 
 import re
-import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
+
+from scheduler.domain.text import plain
 
 LONGEST_WORD = 60
 LONGEST_QUERY = 200
@@ -13,9 +14,6 @@ MOST_WORDS = 20_000
 
 _SHORTEST_MISSPELT = 3
 _TWO_MISTAKES_FROM = 8
-_UNDECOMPOSED = str.maketrans(
-    {"ß": "ss", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i"}
-)
 # Scripts without spaces between words: each character is a word.
 _WITHOUT_SPACES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_WITHOUT_SPACES}]|[^\W_{_WITHOUT_SPACES}]+")
@@ -24,20 +22,13 @@ _WITHOUT_SPACES_ONE = re.compile(f"[{_WITHOUT_SPACES}]")
 
 def search_words(text: str) -> list[str]:
     """Return the words of a text in order, without case and accents, at most MOST_WORDS."""
-    words = (match[0][:LONGEST_WORD] for match in _WORD.finditer(_folded(text)))
+    words = (match[0][:LONGEST_WORD] for match in _WORD.finditer(plain(text)))
     return [word for word, _ in zip(words, range(MOST_WORDS), strict=False)]
 
 
 def query_words(text: str) -> list[str]:
     """Return the words that a visitor looks for, each once, at most MOST_QUERY_WORDS."""
     return list(dict.fromkeys(search_words(text[:LONGEST_QUERY])))[:MOST_QUERY_WORDS]
-
-
-def _folded(text: str) -> str:
-    if text.isascii():
-        return text.lower()
-    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    return "".join(char for char in text if not unicodedata.combining(char)).translate(_UNDECOMPOSED)
 
 
 def forms(word: str) -> set[str]:
@@ -125,9 +116,9 @@ def _folded_in_place(text: str) -> tuple[str, Sequence[int] | None]:
         return text.lower(), None
     folded, places = [], list[int]()
     for place, char in enumerate(text):
-        plain = _folded(char)
-        folded.append(plain)
-        places += [place] * len(plain)
+        searched = plain(char)
+        folded.append(searched)
+        places += [place] * len(searched)
     return "".join(folded), places
 
 

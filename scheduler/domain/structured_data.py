@@ -1,9 +1,11 @@
 """What search engines read about the community and its meetings: JSON-LD in the vocabulary of schema.org."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from scheduler.domain.community import Community
 from scheduler.domain.localtime import LocalTime
+from scheduler.domain.meeting_record import Speaker
 from scheduler.domain.occurrence import Occurrence, Series, Status
 
 _STATUS = {
@@ -36,11 +38,13 @@ def event(
     description: str,
     url: str,
     picture: str,
+    speakers: Sequence[Speaker] = (),
 ) -> dict[str, Any]:
     """Return a meeting as an Event.
 
     `home` is its time in its own zone and `was` the time from which it was moved. Its place is its public page, `url`:
-    the room's own link is for members.
+    the room's own link is for members. `speakers` are those who have a page of their own; without them, the text of the
+    occurrence is named.
     """
     document: dict[str, Any] = {
         "@context": "https://schema.org",
@@ -64,7 +68,12 @@ def event(
     }
     if was:
         document["previousStartDate"] = was.starts_iso
-    if occurrence.speakers:
+    if speakers:
+        document["performer"] = [
+            {"@type": "Person", "name": speaker.name, "url": f"{community.base_url}/speakers/{speaker.slug}"}
+            for speaker in speakers
+        ]
+    elif occurrence.speakers:
         document["performer"] = {"@type": "PerformingGroup", "name": occurrence.speakers}
     return document
 

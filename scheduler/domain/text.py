@@ -82,6 +82,17 @@ def folded(value: str) -> str:
     return "".join(char for char in decomposed if char.isalnum())
 
 
+_SPELT = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i"})
+
+
+def plain(text: str) -> str:
+    """Return a text without case and accents; letters that Unicode does not decompose are spelt as people type them."""
+    if text.isascii():
+        return text.lower()
+    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return "".join(char for char in text if not unicodedata.combining(char)).translate(_SPELT)
+
+
 def folded_prose(text: str) -> str:
     """Return a text for comparing spellings: without case, accents, invisible characters and line breaks."""
     if not text.isascii():

@@ -47,7 +47,8 @@ class PastMeeting:
 class ArchivePage:
     """A page of the archive. `pages` is how many there are, `total` how many meetings they list.
 
-    `year` is the year that is listed, if one is, and `years` are those that there are. For a search, `terms` are the
+    `year` is the year that is listed, if one is, and `years` are all years with meetings. `speaker` or `theme` is whose
+    meetings they are. For a search, `terms` are the
     beginnings of words to mark, and `meant` are the words that were looked for instead of those typed.
     """
 
@@ -57,6 +58,7 @@ class ArchivePage:
     total: int
     year: int | None = None
     years: Sequence[int] = ()
+    speaker: Speaker | None = None
     theme: Theme | None = None
     themes: Sequence[Theme] = ()
     terms: Sequence[str] = ()
@@ -98,7 +100,7 @@ async def read_archive(database: Database, asked: Request, *, now: datetime) -> 
             wanted = Filter(over=now, theme=asked.theme, year=year)
             total = await archive_entries.count(connection, wanted)
             listed = await archive_entries.listed(connection, wanted, most=PAGE, skip=skip)
-        pages = max(1, -(-total // PAGE))
+        pages = _pages(total)
         if not 1 <= asked.page <= pages:
             return None
         return ArchivePage(
@@ -126,7 +128,7 @@ async def _search(
     words = search.query_words(typed)
     if not words:
         return [], 0, (), ""
-    # So many words begin with one or two letters that they are searched for as they are first.
+    # Too many words begin with the same one or two letters: these are first searched for as whole words.
     groups = [[f"{word}*" if len(word) >= _SHORTEST_BEGINNING else word] for word in words]
     found, total = await archive_entries.search(connection, groups, wanted, most=PAGE, skip=skip)
     if total:
@@ -159,56 +161,51 @@ async def _meetings(connection: AsyncConnection, listed: Sequence[Listed]) -> li
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Theirs:
-    """A speaker or a theme, with the meetings of the archive that are theirs, of one page."""
-
-    meetings: Sequence[PastMeeting]
-    page: int
-    pages: int
-    speaker: Speaker | None = None
-    theme: Theme | None = None
-
-
-async def read_speaker(database: Database, slug: str, *, page: int, now: datetime) -> Theirs | None:
+async def read_speaker(database: Database, slug: str, *, page: int, now: datetime) -> ArchivePage | None:
     """Return a speaker with their past meetings; None if none of them is in the archive, or there is no such page."""
     async with database.read() as connection:
         speaker = await meeting_records.speaker_of(connection, slug)
         if speaker is None:
             return None
         wanted = Filter(over=now, speaker=slug)
-        found = await _theirs(connection, wanted, page, speaker=speaker)
+        found = await _page_of(connection, wanted, page, speaker=speaker)
         return found if found and found.meetings else None
 
 
-async def read_theme(database: Database, slug: str, *, page: int, now: datetime) -> Theirs | None:
+async def read_theme(database: Database, slug: str, *, page: int, now: datetime) -> ArchivePage | None:
     """Return a theme with its past meetings; None if there is no such theme or page."""
     async with database.read() as connection:
         theme = await meeting_records.theme_of(connection, slug)
         if theme is None:
             return None
-        return await _theirs(connection, Filter(over=now, theme=slug), page, theme=theme)
+        return await _page_of(connection, Filter(over=now, theme=slug), page, theme=theme)
 
 
-async def _theirs(
+async def _page_of(
     connection: AsyncConnection,
     wanted: Filter,
     page: int,
     *,
     speaker: Speaker | None = None,
     theme: Theme | None = None,
-) -> Theirs | None:
-    pages = max(1, -(-await archive_entries.count(connection, wanted) // PAGE))
+) -> ArchivePage | None:
+    total = await archive_entries.count(connection, wanted)
+    pages = _pages(total)
     if not 1 <= page <= pages:
         return None
     listed = await archive_entries.listed(connection, wanted, most=PAGE, skip=(page - 1) * PAGE)
-    return Theirs(
+    return ArchivePage(
         meetings=await _meetings(connection, listed),
         page=page,
         pages=pages,
+        total=total,
         speaker=speaker,
         theme=theme,
     )
+
+
+def _pages(total: int) -> int:
+    return max(1, -(-total // PAGE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

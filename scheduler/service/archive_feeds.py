@@ -3,13 +3,14 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from html import escape
 from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
 from scheduler.delivery.compose.markdown import as_html
 from scheduler.domain.community import Community
-from scheduler.domain.localtime import MONTHS, format_date
+from scheduler.domain.localtime import format_date, format_month
 from scheduler.domain.occurrence import Series
 from scheduler.service.archive import PastMeeting
 
@@ -25,7 +26,7 @@ def meeting_title(past: PastMeeting, series: Series) -> str:
 def meeting_date(past: PastMeeting) -> str:
     """Return when a past meeting was: its date in its home zone, or the month if the day is not known."""
     day = past.occurrence.home_date
-    return f"{MONTHS[day.month - 1]} {day.year}" if past.record.month_only else format_date(day)
+    return format_month(day) if past.record.month_only else format_date(day)
 
 
 def atom_feed(
@@ -127,18 +128,14 @@ def _html(past: PastMeeting, series: Series) -> str:
     facts = [f"{series.title}, {meeting_date(past)}"]
     if past.occurrence.speakers:
         facts.append(f"With {past.occurrence.speakers}")
-    paragraphs = "".join(f"<p>{_escaped(fact)}</p>" for fact in facts)
+    paragraphs = "".join(f"<p>{escape(fact)}</p>" for fact in facts)
     links = "".join(
-        f'<li><a href="{_escaped(material.link)}">{_escaped(material.words)}</a></li>'
+        f'<li><a href="{escape(material.link)}">{escape(material.words)}</a></li>'
         for material in record.materials
         if material.link
     )
     texts = "".join(as_html(words) for words in (record.summary, record.insights) if words)
     return paragraphs + texts + (f"<ul>{links}</ul>" if links else "")
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
 
 
 def _add(parent: ElementTree.Element, tag: str, text: str = "", **attributes: str) -> None:

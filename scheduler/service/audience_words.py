@@ -1,5 +1,6 @@
 """The words for an audience, which is kept as the command line's terms."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 
@@ -18,6 +19,10 @@ ANSWERED: Mapping[str, str] = {
     "unanswered": "Those who have not answered",
 }
 """Whom the terms name that are about the answers to a meeting."""
+
+_WITH_ARTICLE = re.compile(
+    r"^(United|Isle of) |(Bahamas|Comoros|Gambia|Islands|Lands|Maldives|Netherlands|Philippines|Republic|Territory)$"
+)
 
 
 def audience_words(audience: str, all_series: Mapping[str, Series]) -> str:
@@ -80,5 +85,4 @@ def _phrase(term: str, all_series: Mapping[str, Series]) -> tuple[str, str]:
 
 def _with_article(country: str) -> str:
     """Return the name of a country as a sentence has it: `the Netherlands`."""
-    is_plural = country.startswith("United ") or country.endswith(("Islands", "Netherlands", "Philippines"))
-    return f"the {country}" if is_plural else country
+    return f"the {country}" if _WITH_ARTICLE.search(country) else country

@@ -279,7 +279,7 @@ def _value(name: str, value: Any, all_series: Mapping[str, Series]) -> str:
             case "meeting":
                 return subject_in_words(text, all_series)
             case "notice":
-                # With what the settings call its policy.
+                # It is kept as `12, day-before`, with the slug of its policy.
                 return text.partition(",")[0]
             case "kind":
                 return kind_in_words(text)

@@ -216,7 +216,7 @@ async def troubles(connection: AsyncConnection, now: datetime, *, late: timedelt
         troubles_by_kind["backup"] = words
     if words := mailbox_trouble(await service_state.read(connection, service_state.MAILBOX), now):
         troubles_by_kind["mailbox"] = words
-    if count := (await forwards.states(connection)).get("failed", 0):
+    if count := await forwards.count_failed(connection):
         troubles_by_kind["letters"] = _unforwarded(count)
     since = await reports.ready_since(connection, now)
     if since and now - since > late:
@@ -280,7 +280,7 @@ async def health(database: Database, now: datetime, *, unwritable: Outage | None
             unbacked=backup_trouble(backups, now),
             mailbox=mailbox_trouble(mailbox, now),
             mailbox_read=service_state.as_instant((mailbox or {}).get("read")),
-            unforwarded=(await forwards.states(connection)).get("failed", 0),
+            unforwarded=await forwards.count_failed(connection),
             last_backup=service_state.as_instant((backups or {}).get("succeeded")),
             rehearsed=service_state.as_instant(rehearsed),
             on_hold=tuple(await notices.on_hold(connection, now)),

@@ -262,8 +262,8 @@ class _Letter(_NeedsReview):
 
 
 FORWARDED_A_DAY, FORWARDED_A_DAY_OF_ONE = 200, 10
-"""At most so many letters go on to the convenors within 24 hours, and at most so many of one writer. The others only
-wait for review, like everything else."""
+"""The most letters that are forwarded to the convenors within 24 hours, in all and of one writer. The others only wait
+for review, like everything else."""
 
 FORWARD_WITHIN = timedelta(days=5)
 """How long we try to forward a letter."""
@@ -354,7 +354,7 @@ async def ingest(
 
 
 def own_addresses(community: Community) -> Collection[str] | None:
-    """Return the addresses of which no letter is forwarded to the convenors; None if nothing is forwarded, because
+    """Return the addresses whose mail is never forwarded to the convenors. Return None if nothing is forwarded, because
     without an inbox people write to the convenors directly, or because convenors read the inbox itself."""
     own = [community.address, *([community.inbox.address] if community.inbox else [])]
     if community.inbox is None or address_key(community.reply_to) in map(address_key, own):

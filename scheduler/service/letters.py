@@ -1,4 +1,4 @@
-"""Pass on to the convenors' address what people write to the community."""
+"""Forward what people write to the community to the convenors' address."""
 
 from datetime import datetime, timedelta
 from email.utils import parseaddr
@@ -21,7 +21,7 @@ from scheduler.store.forwards import Letter
 
 PAUSE_SECONDS = 5.0
 LEASE = timedelta(minutes=15)
-"""How long nobody else tries to send a letter that somebody sends now."""
+"""How long a letter is left to the process that sends it: longer than any try takes."""
 FIRST_RETRY = timedelta(minutes=1)
 LONGEST_RETRY = timedelta(hours=1)
 
@@ -91,11 +91,13 @@ class LetterForwarder:
     async def _try(self, letter: Letter) -> Outcome:
         try:
             envelope = self._envelope(letter)
+        except Exception as error:  # noqa: BLE001 - around one letter, and logged: the others must still go on
+            log.error("letter-not-composed", message=letter.message, error=type(error).__name__)
+            return Outcome(verdict=Verdict.PERMANENT, reason=str(error))
+        try:
             connection = await self._transport.connect()
         except ConnectProblem as problem:
             return Outcome(verdict=Verdict.TEMPORARY, reason=str(problem), relay=True)
-        except (Problem, ValueError) as problem:
-            return Outcome(verdict=Verdict.PERMANENT, reason=str(problem))
         try:
             return await connection.send(envelope, pipeline=_OneMessage())
         finally:
@@ -170,7 +172,8 @@ def _words(letter: Letter, community: Community, writer: str, *, can_reply: bool
     sentences = [
         "Their mail is attached to this one."
         if len(letter.content) < LONGEST_KEPT
-        else "Their mail is attached to this one. It is long, so only its beginning is: the rest is in the mailbox.",
+        else "The beginning of their mail is attached to this one, because it is long. If it came to a mailbox, all of "
+        "it is there.",
         "Reply to this mail, and your answer goes to them and not to us."
         if can_reply
         else "Their address cannot be replied to.",

@@ -26,12 +26,12 @@ from scheduler.store import receipts, service_state
 from scheduler.store.database import OUTAGES, Database
 
 READER_LOCK = 7437003
-"""The advisory lock of PostgreSQL that the one `serve` holds that reads the mailbox."""
+"""The advisory lock of PostgreSQL that is held by the one `serve` that reads the mailbox."""
 
 BATCH = 100
 MOST_FAILURES = 3
-"""After how many failures on a working database a message is moved to be read by a convenor, so that it does not stop
-the others."""
+"""How often handling a message may fail, on a working database, before it is moved to where a convenor reads it, so
+that it does not stop the others."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 15 * 60.0
 PAUSE_AFTER_REFUSAL = 5 * 60.0

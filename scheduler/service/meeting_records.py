@@ -6,7 +6,7 @@ archive's index is kept in the same transaction.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
@@ -27,7 +27,7 @@ from scheduler.domain.meeting_record import (
     speakers_text,
     without_repeats,
 )
-from scheduler.domain.occurrence import Occurrence
+from scheduler.domain.occurrence import Occurrence, next_change
 from scheduler.domain.text import folded
 from scheduler.store import archive_entries, audit, meeting_records, occurrences, service_state
 from scheduler.store.archive_entries import Entry
@@ -79,12 +79,6 @@ class Recorded:
         return self.before != self.after
 
 
-async def read_record(database: Database, key: str) -> MeetingRecord:
-    """Return what is recorded about a meeting."""
-    async with database.read() as connection:
-        return await meeting_records.record_of(connection, key)
-
-
 async def resolve(connection: AsyncConnection, occurrence: Occurrence, change: RecordChange) -> Recorded:
     """Return what a change makes of the record of a meeting; nothing is stored. New speakers have no slug yet.
 
@@ -96,7 +90,7 @@ async def resolve(connection: AsyncConnection, occurrence: Occurrence, change: R
         for name in ("materials", "month_only", "summary", "insights")
         if (value := getattr(change, name)) is not None
     }
-    # A text stands as it was typed, or as it was before there were records, until the record changes otherwise.
+    # A text stays as it was typed, or as it was before there were records, until the record changes in another way.
     texts = {"speakers": occurrence.speakers, "materials": occurrence.materials}
     if change.speakers is not None:
         values["speakers"] = await _known(connection, change.speakers, is_whole=True)
@@ -166,14 +160,8 @@ async def store(
     The occurrence is stored already, with the texts of `recorded`.
     """
     speakers, changed = [], []
-    known = {
-        speaker.key: speaker
-        for speaker in (
-            await meeting_records.speakers_by_key(
-                connection, [speaker.key for speaker in recorded.after.speakers]
-            )
-        ).values()
-    }
+    keys = [speaker.key for speaker in recorded.after.speakers]
+    known = await meeting_records.speakers_by_key(connection, keys)
     for speaker in recorded.after.speakers:
         if not speaker.slug:
             speaker = await meeting_records.add_speaker(connection, speaker)
@@ -185,26 +173,42 @@ async def store(
     await meeting_records.save(connection, occurrence.key, after, before=recorded.before)
     await enter(connection, occurrence, after, now)
     for slug in changed:
-        for key in await meeting_records.keys_with_speaker(connection, slug):
-            if key != occurrence.key:
-                await _write_anew(connection, key, now)
+        keys = await meeting_records.keys_with_speaker(connection, slug)
+        await _speakers_changed(connection, [key for key in keys if key != occurrence.key], now)
 
 
-async def _write_anew(connection: AsyncConnection, key: str, now: datetime) -> None:
-    """Make the text of a meeting's speakers from its record, and enter it into the archive anew."""
-    record = await meeting_records.record_of(connection, key)
+async def _speakers_changed(connection: AsyncConnection, keys: Iterable[str], now: datetime) -> None:
+    """Make the texts of the speakers of meetings from their records, and enter the meetings into the archive anew.
+
+    What is known about speakers is part of the records, so each has a new revision.
+    """
+    for key in keys:
+        before, occurrence = await _stored(connection, key)
+        record = replace(before, revision=before.revision + 1)
+        await meeting_records.save(connection, key, record, before=before)
+        words = speakers_text(record.speakers)
+        if words != occurrence.speakers:
+            occurrence = replace(
+                occurrence,
+                speakers=words,
+                revision=occurrence.revision + 1,
+                changed_at=next_change(occurrence, now),
+            )
+            await occurrences.amend(connection, occurrence)
+        await enter(connection, occurrence, record, now)
+
+
+async def _themes_changed(connection: AsyncConnection, keys: Iterable[str], now: datetime) -> None:
+    """Enter meetings into the archive anew: themes are in no text of a meeting."""
+    for key in keys:
+        record, occurrence = await _stored(connection, key)
+        await enter(connection, occurrence, record, now)
+
+
+async def _stored(connection: AsyncConnection, key: str) -> tuple[MeetingRecord, Occurrence]:
     occurrence = await occurrences.occurrence_by_key(connection, key)
     assert occurrence
-    words = speakers_text(record.speakers)
-    if words != occurrence.speakers:
-        occurrence = replace(
-            occurrence,
-            speakers=words,
-            revision=occurrence.revision + 1,
-            changed_at=max(now.replace(microsecond=0), occurrence.changed_at + timedelta(seconds=1)),
-        )
-        await occurrences.amend(connection, occurrence)
-    await enter(connection, occurrence, record, now)
+    return await meeting_records.record_of(connection, key), occurrence
 
 
 async def enter(
@@ -222,10 +226,11 @@ async def enter(
         await archive_entries.remove(connection, occurrence.key)
         return
     excerpt = "\n".join(filter(None, (as_words(record.summary), as_words(record.insights))))
+    themes = await meeting_records.themes_by_slug(connection, record.themes)
     names = [
         *(speaker.text for speaker in record.speakers),
         *(() if record.speakers else (occurrence.speakers,)),
-        *(await meeting_records.theme_names(connection, record.themes)).values(),
+        *(theme.name for theme in themes.values()),
     ]
     await archive_entries.put(
         connection,
@@ -264,7 +269,7 @@ def for_log(record: MeetingRecord) -> dict[str, Any]:
 # Themes.
 
 
-async def list_themes(database: Database) -> list[Used]:
+async def list_themes(database: Database) -> list[Used[Theme]]:
     """Return the themes by name, each with the number of its meetings."""
     async with database.read() as connection:
         return await meeting_records.all_themes(connection)
@@ -324,8 +329,8 @@ async def change_theme(
         await _require_new_name(connection, after)
         await meeting_records.change_theme(connection, after)
         if after.name != before.name:
-            for key in await meeting_records.keys_with_theme(connection, after.slug):
-                await _write_anew(connection, key, now)
+            keys = await meeting_records.keys_with_theme(connection, after.slug)
+            await _themes_changed(connection, keys, now)
         await audit.record(
             connection,
             by,
@@ -357,11 +362,10 @@ async def merge_themes(
     async with database.write() as connection:
         into, gone = await require_theme(connection, kept), await require_theme(connection, other)
         if into.slug == gone.slug:
-            raise Refused(f"'{into.name}' is one theme; choose another to merge with it")
+            raise Refused(f"'{into.name}' cannot be merged with itself; choose another theme")
         keys = await meeting_records.keys_with_theme(connection, gone.slug)
         await meeting_records.merge_themes(connection, kept=into.slug, other=gone.slug)
-        for key in keys:
-            await _write_anew(connection, key, now)
+        await _themes_changed(connection, keys, now)
         await audit.record(
             connection,
             by,
@@ -393,7 +397,7 @@ async def remove_theme(database: Database, theme: str, *, now: datetime, by: Act
 # Speakers.
 
 
-async def list_speakers(database: Database) -> list[Used]:
+async def list_speakers(database: Database) -> list[Used[Speaker]]:
     """Return the speakers by name, each with the number of their meetings."""
     async with database.read() as connection:
         return await meeting_records.all_speakers(connection)
@@ -432,8 +436,8 @@ async def change_speaker(
         if other and other.slug != after.slug:
             raise Refused(f"there is a speaker '{other.name}' already; merge them if they are one person")
         await meeting_records.change_speaker(connection, after)
-        for key in await meeting_records.keys_with_speaker(connection, after.slug):
-            await _write_anew(connection, key, now)
+        keys = await meeting_records.keys_with_speaker(connection, after.slug)
+        await _speakers_changed(connection, keys, now)
         await audit.record(
             connection,
             by,
@@ -454,7 +458,7 @@ async def merge_speakers(
     async with database.write() as connection:
         into, gone = await require_speaker(connection, kept), await require_speaker(connection, other)
         if into.slug == gone.slug:
-            raise Refused(f"{into.name} is one speaker; choose another to merge with them")
+            raise Refused(f"{into.name} cannot be merged with themselves; choose another speaker")
         filled = replace(
             into,
             role=into.role or gone.role,
@@ -466,8 +470,7 @@ async def merge_speakers(
             keys = sorted({*keys, *await meeting_records.keys_with_speaker(connection, into.slug)})
         await meeting_records.merge_speakers(connection, kept=into.slug, other=gone.slug)
         await meeting_records.change_speaker(connection, filled)
-        for key in keys:
-            await _write_anew(connection, key, now)
+        await _speakers_changed(connection, keys, now)
         await audit.record(
             connection,
             by,
@@ -485,7 +488,7 @@ def _speaker_for_log(speaker: Speaker) -> dict[str, str]:
     return {name: getattr(speaker, name) for name in ("name", "role", "organisation", "link")}
 
 
-def likely_duplicates(used: Sequence[Used]) -> list[tuple[Speaker, Speaker]]:
+def likely_duplicates(used: Sequence[Used[Speaker]]) -> list[tuple[Speaker, Speaker]]:
     """Return pairs of speakers whose names have nearly the same words, such as with a title or a middle name."""
     words = [(one.item, set(search.search_words(one.item.name))) for one in used]
     by_word: dict[str, list[int]] = {}

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.actor import SERVICE, Actor
 from scheduler.domain.code_page import Guess
 from scheduler.domain.errors import Problem, Refused
-from scheduler.domain.localtime import MONTHS, format_date
+from scheduler.domain.localtime import format_date, format_month
 from scheduler.domain.loose_date import When, read_when, year_alone
 from scheduler.domain.meeting_record import (
     Material,
@@ -263,16 +263,15 @@ def read_sheet(
         try:
             if row := _read_row(record, columns, context):
                 rows.append(row)
-        except _InColumn as problem:
-            refused.append(_refused(record.line, str(problem), problem.column))
         except Problem as problem:
-            refused.append(_refused(record.line, str(problem)))
+            refused.append(_refused(record.line, problem))
     ignored = [heading for heading, what in columns if heading and not what]
     return Sheet(rows=rows, refused=refused, ignored=ignored, guess=table.guess)
 
 
-def _refused(line: int, problem: str, column: str = "", topic: str = "") -> RowResult:
-    return RowResult(line=line, outcome="refused", problem=problem, column=column, topic=topic)
+def _refused(line: int, problem: Problem, topic: str = "") -> RowResult:
+    column = problem.column if isinstance(problem, _InColumn) else ""
+    return RowResult(line=line, outcome="refused", problem=str(problem), column=column, topic=topic)
 
 
 class _Context:
@@ -280,6 +279,7 @@ class _Context:
 
     def __init__(self, series: Sequence[Series], only: str | None) -> None:
         self.by_name = {folded(name): one.slug for one in series for name in (one.title, one.slug)}
+        self.slugs = ", ".join(sorted(one.slug for one in series))
         self.only = only or (series[0].slug if len(series) == 1 else "")
         self.year: int | None = None
         self.above: tuple[When, str] | None = None
@@ -321,7 +321,7 @@ def _read_row(record: Record, columns: Sequence[tuple[str, str]], context: _Cont
 def _series_of(cells: Mapping[str, Sequence[tuple[str, str]]], context: _Context) -> str:
     for heading, text in cells.get("series", ()):
         if (slug := context.by_name.get(folded(text))) is None:
-            raise _InColumn(heading, f"there is no series {quoted(text)}")
+            raise _InColumn(heading, f"there is no series {quoted(text)}; there is: {context.slugs}")
         return slug
     return context.only
 
@@ -330,7 +330,7 @@ def _when(cells: Mapping[str, Sequence[tuple[str, str]]], context: _Context) -> 
     """Return the day or month of a row, and the heading of its column."""
     for heading, text in cells.get("year", ()):
         if (year := year_alone(text)) is None:
-            raise _InColumn(heading, f"{quoted(text)} is not a year")
+            raise _InColumn(heading, f"{quoted(text)} is not a year; write it as 2021")
         context.year = year
     found: tuple[When, str] | None = None
     for what in ("date", "month"):
@@ -348,8 +348,8 @@ def _when(cells: Mapping[str, Sequence[tuple[str, str]]], context: _Context) -> 
     if found:
         context.above = found
     if context.above is None:
-        raise Refused("it has no date or month")
-    # The cell of the month spans several rows, of which only the first has it.
+        raise Refused("it has no date or month; add one")
+    # The cell of the month spans several rows; only the first of them contains it.
     return context.above if found else (replace(context.above[0], days=(), start=None), context.above[1])
 
 
@@ -395,12 +395,12 @@ def _linked(text: str, kind: MaterialKind) -> Iterable[Material]:
 # Finding the meetings of rows.
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Target:
-    """The meeting of a row: a stored or coming one, or the wall time of one to add."""
+    """The meeting of a row: the key of a stored or coming one, or the wall time of one to add."""
 
     by: str
-    occurrence: Occurrence | None = None
+    key: str = ""
     wall: datetime | None = None
     month_only: bool = False
 
@@ -433,8 +433,7 @@ class _Finder:
                         found[row.line] = problem
                         continue
                     if target:
-                        assert target.occurrence
-                        self._taken.add(target.occurrence.key)
+                        self._taken.add(target.key)
                         found[row.line] = target
         for row in rows:
             if row.line not in found:
@@ -463,7 +462,7 @@ class _Finder:
         for meeting in same_topic or self._on_days(row):
             if not same_topic and meeting.topic and row.topic and self._others_want(meeting, row, group):
                 continue
-            return _Target("date", meeting)
+            return _Target("date", meeting.key)
         return None
 
     def _on_days(self, row: Row) -> list[Occurrence]:
@@ -492,14 +491,14 @@ class _Finder:
         for meeting in self._free(row) if links and not row.when.days else ():
             record = self._records.get(meeting.key)
             if record and links & {material.link for material in record.materials}:
-                return _Target("month", meeting)
+                return _Target("month", meeting.key)
         return None
 
     def _by_topic(self, row: Row, _: Sequence[Row]) -> _Target | None:
         assert row.when
         for meeting in self._free(row) if not row.when.days and row.topic else ():
             if folded(meeting.topic) == folded(row.topic):
-                return _Target("month", meeting)
+                return _Target("month", meeting.key)
         return None
 
     def _unrecorded(self, row: Row, _: Sequence[Row]) -> _Target | None:
@@ -508,7 +507,7 @@ class _Finder:
         for meeting in self._free(row) if not row.when.days else ():
             record = self._records.get(meeting.key)
             if meeting.is_held and not (meeting.topic or (record and record.speakers)):
-                return _Target("month", meeting)
+                return _Target("month", meeting.key)
         return None
 
     def _only_one(self, row: Row, group: Sequence[Row]) -> _Target | None:
@@ -516,7 +515,7 @@ class _Finder:
         assert row.when
         held = [meeting for meeting in self._free(row) if meeting.is_held]
         if not row.when.days and len(group) == len(held) == 1:
-            return _Target("month", held[0])
+            return _Target("month", held[0].key)
         return None
 
     def _added(self, row: Row) -> _Target:
@@ -544,8 +543,10 @@ class _Finder:
         wall = next((one for one in candidates if one not in taken), None)
         if wall is None or series.starts_on(wall.date()) + series.duration > self._now:
             on_day = row.when.days and f"on {format_date(row.when.days[0])}"
-            at = on_day or f"in {_month_words(row.when.month)}"
-            raise _InColumn(row.column, f"{series.title} has no meeting {at}")
+            at = on_day or f"in {format_month(date(*row.when.month, 1))}"
+            raise _InColumn(
+                row.column, f"{series.title} has no meeting {at}; correct it, or add the meeting first"
+            )
         self._walls.add(wall)
         return _Target("date" if row.when.days else "month", wall=wall, month_only=not row.when.days)
 
@@ -574,8 +575,8 @@ def _month_of(day: date) -> tuple[int, int]:
     return day.year, day.month
 
 
-def _month_words(month: tuple[int, int]) -> str:
-    return f"{MONTHS[month[1] - 1]} {month[0]}"
+def _day_words(day: date, *, month_only: bool) -> str:
+    return format_month(day) if month_only else format_date(day)
 
 
 def _wall(meeting: Occurrence, series: Series) -> datetime:
@@ -604,7 +605,7 @@ async def import_sheet(
         records = await record_store.records_of(connection, keys)
     targets = _Finder(by_slug, meetings, records, now=now).find_all(dated)
     for row in sheet.rows:
-        target = targets.get(row.line) or _Target("key")
+        target = targets.get(row.line) or _Target("key", row.occurrence)
         try:
             if isinstance(target, Problem):
                 raise target
@@ -617,10 +618,8 @@ async def import_sheet(
                     results[row.line] = await work(connection, dry_run=False)
         except _NothingRecorded:
             results[row.line] = RowResult(line=row.line, outcome="same")
-        except _InColumn as problem:
-            results[row.line] = _refused(row.line, str(problem), problem.column, row.topic)
         except Problem as problem:
-            results[row.line] = _refused(row.line, str(problem), topic=row.topic)
+            results[row.line] = _refused(row.line, problem, row.topic)
     rows = [results[line] for line in sorted(results)]
     return Imported(rows=rows, ignored=sheet.ignored, guess=sheet.guess)
 
@@ -654,19 +653,16 @@ class _RowImport:
 
     async def __call__(self, connection: AsyncConnection, *, dry_run: bool) -> RowResult:
         row, target, now = self._row, self._target, self._now
-        if row.occurrence:
-            target.occurrence = await require_occurrence(connection, self._all_series, row.occurrence, now)
-        if target.occurrence is None:
-            assert target.wall
+        if target.wall:
             series = self._all_series[row.series]
             key = f"{series.slug}/{target.wall:%Y-%m-%dT%H%M}"
-            day = _month_words(_month_of(target.wall.date()))
-            day = day if target.month_only else format_date(target.wall.date())
+            day = _day_words(target.wall.date(), month_only=target.month_only)
             if not dry_run:
                 added = await add_past(connection, series, target.wall, now=now, by=self._by)
                 await self._amend(connection, added, month_only=target.month_only)
             return RowResult(line=row.line, outcome="added", key=key, day=day, by=target.by, topic=row.topic)
-        before = target.occurrence
+        # An earlier row may have changed it: what a row says about a speaker is written at all their meetings.
+        before = await require_occurrence(connection, self._all_series, target.key, now)
         record = await record_store.record_of(connection, before.key)
         amended, changed = await self._look(connection, before, record)
         if changed and not dry_run:
@@ -675,9 +671,7 @@ class _RowImport:
             line=row.line,
             outcome="changed" if changed else "same",
             key=before.key,
-            day=_month_words(_month_of(before.home_date))
-            if record.month_only
-            else format_date(before.home_date),
+            day=_day_words(before.home_date, month_only=record.month_only),
             by=target.by,
             topic=amended.after.topic,
             changed=changed,

@@ -26,6 +26,7 @@ from scheduler.domain.occurrence import (
     Series,
     in_gap,
     instant,
+    next_change,
     slugs_by_choice,
 )
 from scheduler.domain.policy import EVERY_ZONE, Kind, Policy, Wanted
@@ -411,14 +412,9 @@ def _changed(
         **values,
         revision=before.revision + 1,
         sequence=before.sequence + int(retimed),
-        changed_at=_next_change(before, now),
+        changed_at=next_change(before, now),
         orphaned=False,
     )
-
-
-def _next_change(before: Occurrence, now: datetime) -> datetime:
-    """Return when a change is said to have been made: calendars need a later second for each change."""
-    return max(now.replace(microsecond=0), before.changed_at + timedelta(seconds=1))
 
 
 def _moved_start(before: Occurrence, wall: datetime, now: datetime) -> datetime:
@@ -642,7 +638,7 @@ async def tell_again(
             after = replace(
                 occurrence,
                 revision=occurrence.revision + 1,
-                changed_at=_next_change(occurrence, now),
+                changed_at=next_change(occurrence, now),
             )
             await occurrences.amend(connection, after)
             await service_state.note_change(connection)
@@ -729,12 +725,7 @@ async def add_extra(
         if foreseen.recipients != recipients:
             raise Refused(f"{foreseen.recipients} members would be invited now, not {recipients}")
     async with database.write() as connection:
-        await _require_free(connection, series, extra, now)
-        await store_occurrence(connection, series, extra, now)
-        await service_state.note_change(connection)
-        await audit.record(
-            connection, by, "meeting-added", subject=extra.key, after={"start": home_wall(extra)}, now=now
-        )
+        await _add(connection, series, extra, now=now, by=by)
     if not invite:
         wants = await wanted_for_added(database, extra, series=series, policies=policies, now=now)
         async with database.write() as connection:
@@ -751,13 +742,19 @@ async def add_past(
     extra = _extra(series, wall, now, past=True)
     if extra.ends > now:
         raise Refused(f"{wall:%Y-%m-%d %H:%M} is not over yet")
+    await _add(connection, series, extra, now=now, by=by)
+    return extra
+
+
+async def _add(
+    connection: AsyncConnection, series: Series, extra: Occurrence, *, now: datetime, by: Actor
+) -> None:
     await _require_free(connection, series, extra, now)
     await store_occurrence(connection, series, extra, now)
     await service_state.note_change(connection)
     await audit.record(
         connection, by, "meeting-added", subject=extra.key, after={"start": home_wall(extra)}, now=now
     )
-    return extra
 
 
 async def remove_extra(

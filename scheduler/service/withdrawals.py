@@ -1,4 +1,4 @@
-"""Withdraw notices that are no longer wanted, and want them again: nothing else does either."""
+"""Withdraw notices that are no longer wanted, and reopen them when they are. No other module does either."""
 
 from collections.abc import Collection
 from typing import Literal
@@ -15,11 +15,11 @@ from scheduler.store.notices import Notice
 log = structlog.get_logger()
 
 SUPERSEDED: Literal["superseded"] = "superseded"
-"""Why a change is unwanted that a later one replaced, for good."""
+"""Why a change is unwanted after a later one has replaced it; it is never wanted again."""
 
 
 async def withdraw(connection: AsyncConnection, notice: Notice, *, reason: WithdrawalReason) -> None:
-    """Withdraw a notice, with what waits of it. `reason` is why it is unwanted."""
+    """Withdraw a notice and its queued deliveries. `reason` is why it is unwanted."""
     await notices.change(connection, notice.id, unwanted=reason)
     withdrawn = await lifecycle.withdraw(connection, notice.id, reason=reason)
     log.info("notice-withdrawn", notice=notice.id, reason=reason, deliveries=withdrawn)

@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import TSQUERY, TSVECTOR
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.search import forms
-from scheduler.store.database import MOST_VALUES, insert_into
+from scheduler.store.database import batches, insert_into
 from scheduler.store.schema import (
     archive_entries,
     archive_misspellings,
@@ -122,14 +122,10 @@ async def _count(connection: AsyncConnection, *, added: set[str], removed: set[s
             insert_into(connection, archive_misspellings).on_conflict_do_nothing(),
             [{"form": form, "word": word} for word in sorted(added) for form in sorted(forms(word))],
         )
-    for some in _batches(sorted(removed)):
+    for some in batches(sorted(removed)):
         is_one = vocabulary.c.word.in_(some)
         await connection.execute(update(vocabulary).where(is_one).values(entries=vocabulary.c.entries - 1))
         await connection.execute(delete(vocabulary).where(is_one, vocabulary.c.entries <= 0))
-
-
-def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    return (items[start : start + MOST_VALUES] for start in range(0, len(items), MOST_VALUES))
 
 
 # Lists.
@@ -263,7 +259,7 @@ async def search(
 ) -> tuple[list[Listed], int]:
     """Return the meetings of the archive that have a word of each group, the best first, and how many there are.
 
-    A word that ends with * stands for all that begin with it. Words have only letters and digits.
+    A word that ends with * means all words that begin with it. Words have only letters and digits.
     """
     entries, matches = archive_entries, _matches(connection, groups)
     # Sorting texts takes longer than finding them: only keys are sorted.

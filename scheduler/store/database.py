@@ -190,7 +190,7 @@ class Database:
 
     @asynccontextmanager
     async def only_one(self, lock: int) -> AsyncIterator[Callable[[], bool]]:
-        """Take a lock that one process at a time holds, and yield a function that says whether we hold it still.
+        """Take a lock that one process at a time holds, and yield a function that says whether we still hold it.
 
         On SQLite that is always so, because `exclusive` allows only one `serve`. On PostgreSQL it is an advisory lock
         of a connection of its own: it ends with the process, and with the connection.
@@ -319,6 +319,11 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield values in parts of at most MOST_VALUES."""
+    return (values[start : start + MOST_VALUES] for start in range(0, len(values), MOST_VALUES))
 
 
 def insert_into(connection: AsyncConnection | Connection, table: Table) -> Any:

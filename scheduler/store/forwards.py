@@ -11,8 +11,9 @@ from scheduler.store.schema import forwards, members, returns
 
 
 class Letter(NamedTuple):
-    """A letter to forward: the number and content of its message, how often it was tried before, when it is too late,
-    and since when its writer's address is that of an active member, if it is."""
+    """A letter to forward: its message's number, digest, arrival and content, how often it was tried, this try
+    included, and when it is too late to try. If its writer's address is a member's, their status and since when they
+    are active."""
 
     message: int
     digest: str
@@ -56,13 +57,11 @@ async def claim(connection: AsyncConnection, *, now: datetime, until: datetime) 
     )
     if number is None:
         return None
-    claimed = (
+    await connection.execute(
         update(forwards)
-        .where(forwards.c.message == number, forwards.c.state == "queued", forwards.c.next_try <= now)
+        .where(forwards.c.message == number)
         .values(next_try=until, attempts=forwards.c.attempts + 1)
     )
-    if not (await connection.execute(claimed)).rowcount:
-        return None
     row = (
         await connection.execute(
             select(
@@ -102,7 +101,7 @@ async def states_of(connection: AsyncConnection, messages: Sequence[int]) -> dic
     return {row.message: row.state for row in await connection.execute(query)}
 
 
-async def states(connection: AsyncConnection) -> dict[str, int]:
-    """Count the letters by state."""
-    query = select(forwards.c.state, func.count()).group_by(forwards.c.state)
-    return {row[0]: row[1] for row in await connection.execute(query)}
+async def count_failed(connection: AsyncConnection) -> int:
+    """Count the letters that could not be forwarded."""
+    query = select(func.count()).select_from(forwards).where(forwards.c.state == "failed")
+    return int(await connection.scalar(query) or 0)

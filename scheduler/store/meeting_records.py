@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Row, delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,7 +17,7 @@ from scheduler.domain.meeting_record import (
     Theme,
     slug_for,
 )
-from scheduler.store.database import MOST_VALUES
+from scheduler.store.database import batches
 from scheduler.store.schema import (
     answers,
     meeting_materials,
@@ -29,12 +29,14 @@ from scheduler.store.schema import (
     themes,
 )
 
+T = TypeVar("T", Speaker, Theme)
+
 
 @dataclass(frozen=True, slots=True)
-class Used:
-    """A speaker or theme, and at how many meetings."""
+class Used(Generic[T]):
+    """A speaker or theme, and the number of their meetings."""
 
-    item: Any
+    item: T
     meetings: int
 
 
@@ -46,7 +48,7 @@ async def record_of(connection: AsyncConnection, key: str) -> MeetingRecord:
 async def records_of(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, MeetingRecord]:
     """Return what is recorded about each of some meetings."""
     found: dict[str, MeetingRecord] = dict.fromkeys(keys, EMPTY)
-    for some in _batches(keys):
+    for some in batches(keys):
         people: defaultdict[str, list[Speaker]] = defaultdict(list)
         query = (
             select(meeting_speakers.c.occurrence, speakers)
@@ -162,7 +164,7 @@ def _speaker(row: Row[Any]) -> Speaker:
     return Speaker(name=row.name, role=row.role, organisation=row.organisation, link=row.link, slug=row.slug)
 
 
-async def all_speakers(connection: AsyncConnection) -> list[Used]:
+async def all_speakers(connection: AsyncConnection) -> list[Used[Speaker]]:
     """Return the speakers by name, each with the number of their meetings."""
     query = (
         select(speakers, func.count(meeting_speakers.c.occurrence).label("meetings"))
@@ -182,7 +184,7 @@ async def speaker_of(connection: AsyncConnection, slug: str) -> Speaker | None:
 async def speakers_by_key(connection: AsyncConnection, keys: Iterable[str]) -> dict[str, Speaker]:
     """Return the speakers with some keys of names (see `Speaker.key`), by key."""
     found: dict[str, Speaker] = {}
-    for some in _batches(list(keys)):
+    for some in batches(list(keys)):
         for row in await connection.execute(select(speakers).where(speakers.c.name_key.in_(some))):
             found[row.name_key] = _speaker(row)
     return found
@@ -260,7 +262,7 @@ def _theme(row: Row[Any]) -> Theme:
     return Theme(slug=row.slug, name=row.name, words=row.words)
 
 
-async def all_themes(connection: AsyncConnection) -> list[Used]:
+async def all_themes(connection: AsyncConnection) -> list[Used[Theme]]:
     """Return the themes by name, each with the number of its meetings, coming ones too."""
     query = (
         select(themes, func.count(meeting_themes.c.occurrence).label("meetings"))
@@ -301,14 +303,6 @@ async def _one_theme(connection: AsyncConnection, condition: ColumnElement[bool]
     return _theme(row) if row else None
 
 
-async def theme_names(connection: AsyncConnection, slugs: Collection[str]) -> dict[str, str]:
-    """Return the names of some themes by slug."""
-    if not slugs:
-        return {}
-    query = select(themes.c.slug, themes.c.name).where(themes.c.slug.in_(slugs))
-    return {row.slug: row.name for row in await connection.execute(query)}
-
-
 async def add_theme(connection: AsyncConnection, theme: Theme) -> Theme:
     """Insert a theme, and return it with its slug."""
     taken = set(await connection.scalars(select(themes.c.slug)))
@@ -346,7 +340,3 @@ async def keys_with_theme(connection: AsyncConnection, slug: str) -> list[str]:
     return sorted(
         await connection.scalars(select(meeting_themes.c.occurrence).where(meeting_themes.c.theme == slug))
     )
-
-
-def _batches(keys: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (keys[start : start + MOST_VALUES] for start in range(0, len(keys), MOST_VALUES))

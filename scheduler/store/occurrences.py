@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.domain.occurrence import Occurrence, Series, following, instant
 from scheduler.domain.policy import Policy
 from scheduler.store import schema
-from scheduler.store.database import MOST_VALUES
+from scheduler.store.database import batches
 from scheduler.store.schema import answers, deliveries, meeting_records, notices, occurrences, revisions
 
 
@@ -224,8 +224,8 @@ async def occurrence_by_key(connection: AsyncConnection, key: str) -> Occurrence
 async def occurrences_by_key(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, Occurrence]:
     """Return the stored occurrences with some keys, by key."""
     found = {}
-    for start in range(0, len(keys), MOST_VALUES):
-        query = select(occurrences).where(occurrences.c.key.in_(keys[start : start + MOST_VALUES]))
+    for some in batches(keys):
+        query = select(occurrences).where(occurrences.c.key.in_(some))
         found.update({row.key: _read(row) for row in await connection.execute(query)})
     return found
 

@@ -15,7 +15,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 AGAIN_SECONDS = 1
-"""The number of seconds after which work is tried again that has to wait for the database."""
+"""How many seconds pass before work that waits for the database is tried again."""
 
 # A part of the driver's message, in lower case; what is wrong; what to do.
 _KNOWN = (

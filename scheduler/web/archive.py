@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from starlette.exceptions import HTTPException
@@ -9,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.delivery.compose.markdown import as_section
-from scheduler.domain.localtime import MONTHS, format_day
+from scheduler.domain.localtime import format_day, format_month
 from scheduler.domain.meeting_record import Material, Theme
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.search import LONGEST_QUERY, Part, marked, passage
@@ -26,8 +27,8 @@ _EXCERPT = 240
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryView:
-    """A past meeting in a list: `day` is its date, or the month alone. `topic`, `names` and `passage` are in parts, of
-    which those that a search found are marked."""
+    """A past meeting in a list: `day` is its date, or the month alone. `topic`, `names` and `passage` are in parts;
+    those that a search found are marked."""
 
     url: str
     day: str
@@ -65,8 +66,7 @@ async def archive(request: Request) -> Response:
         several=len(site.series) > 1,
         typed=typed.strip(),
         meetings=[_entry_view(site, past, page.terms) for past in page.meetings],
-        previous=_page_url("/archive", asked, page.page - 1) if page.page > 1 else "",
-        next=_page_url("/archive", asked, page.page + 1) if page.page < page.pages else "",
+        **_page_links("/archive", asked, page),
     )
 
 
@@ -76,7 +76,7 @@ async def speaker(request: Request) -> Response:
     page = await service.read_speaker(
         site.database, slug, page=asked_number(request, "page") or 1, now=site.clock.now()
     )
-    return _theirs(request, f"/speakers/{quote(slug)}", page)
+    return _subject(request, f"/speakers/{quote(slug)}", page)
 
 
 async def theme(request: Request) -> Response:
@@ -85,10 +85,10 @@ async def theme(request: Request) -> Response:
     page = await service.read_theme(
         site.database, slug, page=asked_number(request, "page") or 1, now=site.clock.now()
     )
-    return _theirs(request, f"/themes/{quote(slug)}", page)
+    return _subject(request, f"/themes/{quote(slug)}", page)
 
 
-def _theirs(request: Request, path: str, page: service.Theirs | None) -> Response:
+def _subject(request: Request, path: str, page: service.ArchivePage | None) -> Response:
     if page is None:
         raise HTTPException(404)
     return render_page(
@@ -99,8 +99,7 @@ def _theirs(request: Request, path: str, page: service.Theirs | None) -> Respons
         several=len(site_of(request).series) > 1,
         words=section_html(page.theme.words) if page.theme else "",
         meetings=[_entry_view(site_of(request), past) for past in page.meetings],
-        previous=_page_url(path, {}, page.page - 1) if page.page > 1 else "",
-        next=_page_url(path, {}, page.page + 1) if page.page < page.pages else "",
+        **_page_links(path, {}, page),
     )
 
 
@@ -115,7 +114,7 @@ async def past_meeting(request: Request, occurrence: Occurrence, *, view: object
     sharing = (
         {"description": f"{heading}, {day}."}
         if record.month_only
-        else meeting_sharing(site, occurrence, site.clock.now())
+        else meeting_sharing(site, occurrence, site.clock.now(), speakers=record.speakers)
     )
     return render_page(
         request,
@@ -173,8 +172,8 @@ def _entry_view(site: Site, past: PastMeeting, terms: Sequence[str] = ()) -> Ent
     )
     return EntryView(
         url=meeting_url(occurrence),
-        day=_day(occurrence, month_only=past.record.month_only),
-        iso=f"{occurrence.home_date:%Y-%m}" if past.record.month_only else f"{occurrence.home_date}",
+        day=day_of(past),
+        iso=iso_day(past),
         title=site.by_slug[occurrence.series].title,
         topic=marked(occurrence.topic, terms),
         names=marked(names or occurrence.speakers, terms),
@@ -185,9 +184,20 @@ def _entry_view(site: Site, past: PastMeeting, terms: Sequence[str] = ()) -> Ent
     )
 
 
+def day_of(past: PastMeeting) -> str:
+    """Return the date of a past meeting in words, or the month if the day is not known."""
+    return _day(past.occurrence, month_only=past.record.month_only)
+
+
+def iso_day(past: PastMeeting) -> str:
+    """Return the same for programs."""
+    day = past.occurrence.home_date
+    return f"{day:%Y-%m}" if past.record.month_only else f"{day}"
+
+
 def _day(occurrence: Occurrence, *, month_only: bool) -> str:
     day = occurrence.home_date
-    return f"{MONTHS[day.month - 1]} {day.year}" if month_only else format_day(day)
+    return format_month(day) if month_only else format_day(day)
 
 
 def _link_to(
@@ -203,6 +213,12 @@ def meeting_url(occurrence: Occurrence) -> str:
     return f"/meetings/{quote(occurrence.key)}"
 
 
-def _page_url(path: str, asked: Mapping[str, str], page: int) -> str:
+def _page_links(path: str, asked: Mapping[str, str], page: service.ArchivePage) -> dict[str, Any]:
+    """Return the addresses of the pages before and after a page of a list, for a template; empty if there is none."""
     values = {name: value for name, value in asked.items() if value}
-    return f"{path}?{urlencode({**values, 'page': page})}"
+
+    def url(number: int) -> str:
+        exists = 1 <= number <= page.pages
+        return f"{path}?{urlencode({**values, 'page': number})}" if exists else ""
+
+    return {"previous": url(page.page - 1), "next": url(page.page + 1)}

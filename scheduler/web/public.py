@@ -28,7 +28,7 @@ from scheduler.service.schedule import (
     read_meeting,
     unmoved,
 )
-from scheduler.web.archive import past_meeting
+from scheduler.web.archive import day_of, iso_day, past_meeting
 from scheduler.web.brand import stylesheet
 from scheduler.web.countries import countries_view
 from scheduler.web.feeds import webcal_url
@@ -248,10 +248,10 @@ async def series_page(request: Request) -> Response:
     )
     first_held = next((occurrence for occurrence in coming if occurrence.is_held), None)
     year = asked_number(request, "year")
-    past = await series_archive(site.database, series, year=year, now=now)
-    if past is None:
+    found = await series_archive(site.database, series, year=year, now=now)
+    if found is None:
         raise HTTPException(404)
-    years, meetings = past
+    years, meetings = found
     return render_page(
         request,
         "series.html",
@@ -263,7 +263,10 @@ async def series_page(request: Request) -> Response:
         subscribe_url=webcal_url(site.community.series_feed_url(series.slug)),
         year=year if year is not None else next(iter(years), None),
         years=years,
-        past=[_meeting_view(site, one.occurrence, chosen, now) for one in meetings],
+        past=[
+            (_meeting_view(site, past.occurrence, chosen, now), day_of(past), iso_day(past))
+            for past in meetings
+        ],
     )
 
 

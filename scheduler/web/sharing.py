@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from textwrap import shorten
 from typing import Any
@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from scheduler.domain.card import Card, community_card, meeting_card
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import local_time
+from scheduler.domain.meeting_record import Speaker
 from scheduler.domain.occurrence import Occurrence, Status
 from scheduler.domain.palette import Shades
 from scheduler.domain.structured_data import event, organization
@@ -85,8 +86,10 @@ def community_sharing(site: Site) -> dict[str, Any]:
     }
 
 
-def meeting_sharing(site: Site, occurrence: Occurrence, now: datetime) -> dict[str, Any]:
-    """Return the values of layout.html for the page of a meeting."""
+def meeting_sharing(
+    site: Site, occurrence: Occurrence, now: datetime, *, speakers: Sequence[Speaker] = ()
+) -> dict[str, Any]:
+    """Return the values of layout.html for the page of a meeting. `speakers` are those who have a page of their own."""
     card = _meeting_card(site, occurrence, now)
     series, cycle = site.by_slug[occurrence.series], hour_cycle(site.community.locale)
     home = local_time(occurrence, series, zone=occurrence.zone, cycle=cycle)
@@ -110,6 +113,7 @@ def meeting_sharing(site: Site, occurrence: Occurrence, now: datetime) -> dict[s
             description=description,
             url=url,
             picture=picture,
+            speakers=speakers,
         )
     ]
     return values

@@ -5,10 +5,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+import pytest
 from PIL import Image
+from structlog.testing import capture_logs
 
-from scheduler.bootstrap.demo import LISTENING, make_up_meetings, make_up_people
+from scheduler.bootstrap.demo import LISTENING, make_up_meetings, make_up_people, make_up_the_rest
 from scheduler.bootstrap.demo_content import CONVENORS, PEOPLE, REQUESTS, WALL
 from scheduler.bootstrap.demo_portraits import draw_portrait
 from scheduler.bootstrap.settings import load_settings
@@ -16,7 +19,8 @@ from scheduler.bootstrap.wiring import Parts, open_parts
 from scheduler.service.archive import Request, read_archive
 from scheduler.service.join_requests import at_the_desk
 from scheduler.service.notices import latest_notices
-from scheduler.service.profiles import shown_people
+from scheduler.service.profiles import show_member, shown_people
+from scheduler.store.database import Database
 from tests.clock import FakeClock
 
 NOW = datetime(2026, 11, 28, 16, 20, tzinfo=UTC)
@@ -62,6 +66,37 @@ async def test_the_demo_makes_up_everything_once_even_if_its_first_start_is_inte
                 "requests": len(REQUESTS),
                 "notices": [("cancellation", 17), ("notice", 40), ("update", 40)],
             }
+
+
+async def test_a_demo_that_fails_while_it_shows_people_says_so_and_shows_the_rest_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(None, {"THIRD_THURSDAY_DATABASE__URL": f"sqlite:///{tmp_path / 'demo.sqlite'}"})
+    shown = list[str]()
+
+    async def fail_at_the_fifth(database: Database, address: str, *arguments: Any, **options: Any) -> None:
+        if len(shown) == 4:
+            raise OSError("the disk is full")
+        await show_member(database, address, *arguments, **options)
+        shown.append(address)
+
+    async with open_parts(settings, clock=FakeClock(NOW)) as parts:
+        await make_up_meetings(parts)
+        with monkeypatch.context() as patched, capture_logs() as logs:
+            patched.setattr("scheduler.service.profiles.show_member", fail_at_the_fifth)
+            await make_up_the_rest(parts)
+        assert [(line["event"], line["error"]) for line in logs if line["log_level"] == "error"] == [
+            ("demo-incomplete", "OSError")
+        ]
+        assert (await shown_people(parts.database, page=1)).on_wall == 4
+        with capture_logs() as logs:
+            await make_up_meetings(parts)
+            await make_up_the_rest(parts)
+        people = await shown_people(parts.database, page=1)
+        assert (len(people.convenors), people.on_wall) == (len(CONVENORS), len(WALL))
+        # Who was shown already was not shown again.
+        assert not [one.name for one in (*people.convenors, *people.wall) if one.revision]
+        assert not [line for line in logs if line["log_level"] == "error"]
 
 
 def test_forty_made_up_members_live_in_thirty_zones() -> None:

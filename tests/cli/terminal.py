@@ -32,15 +32,21 @@ class Terminal:
             ["aiosqlite", "scheduler.bootstrap.serve", "scheduler.cli.members", "scheduler.cli.setup"]
         )
         self._terminal, of_command = pty.openpty()
-        ours, theirs = _processes.Pipe()
+        parent_end, child_end = _processes.Pipe()
         self._process = _processes.Process(
             target=_run,
-            args=(os.ttyname(of_command), theirs, folder, arguments, {**os.environ, **(environment or {})}),
+            args=(
+                os.ttyname(of_command),
+                child_end,
+                folder,
+                arguments,
+                {**os.environ, **(environment or {})},
+            ),
         )
-        with ours:
+        with parent_end:
             self._process.start()
-            theirs.close()  # so that `recv` fails if the process ends before it has opened the terminal
-            ours.recv()
+            child_end.close()  # so that `recv` fails if the process ends before it has opened the terminal
+            parent_end.recv()
         os.close(of_command)
 
     def answer(self, dialogue: Sequence[tuple[str, str]]) -> None:

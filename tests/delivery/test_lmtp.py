@@ -132,6 +132,22 @@ def test_a_socket_that_an_earlier_process_left_is_replaced_and_a_busy_port_is_na
             listen_lmtp(f"127.0.0.1:{port}")
 
 
+async def test_a_second_process_does_not_take_the_socket_of_one_that_is_running(tmp_path: Path) -> None:
+    place = f"unix:{tmp_path}/lmtp"
+
+    def deliver() -> None:
+        with connect(place) as client:
+            client.sendmail("ann@example.org", ["meetings@example.net"], MESSAGE)
+
+    async with served(place) as taken:
+        with pytest.raises(
+            Problem, match="lmtp cannot be listened on: Address already in use; stop the program"
+        ):
+            listen_lmtp(place)
+        await asyncio.to_thread(deliver)
+    assert len(taken.messages) == 1
+
+
 @pytest.mark.parametrize("text", ["2424", "host", "host:0", "host:99999", "unix:", ":1", "host:٣"])
 def test_a_wrong_place_is_refused(text: str) -> None:
     with pytest.raises(SettingsProblem):

@@ -75,6 +75,7 @@ def test_what_is_not_a_web_address_is_refused(link: str) -> None:
 
 def test_a_slug_is_made_of_latin_letters_or_else_numbered() -> None:
     assert slug_for("Åsa Strøm-O'Neill", taken=(), otherwise="speaker") == "asa-strom-oneill"
+    assert slug_for("Œuvre Ǿrsted", taken=(), otherwise="theme") == "oeuvre-orsted"
     assert slug_for("Asa Strom", taken={"asa-strom", "asa-strom-2"}, otherwise="speaker") == "asa-strom-3"
     assert slug_for("李小龍", taken={"speaker-1"}, otherwise="speaker") == "speaker-2"
     assert len(slug_for("a" * 100, taken=(), otherwise="x")) <= 40

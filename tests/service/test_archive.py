@@ -220,3 +220,24 @@ async def test_pages_hold_twenty_and_there_is_none_after_the_last(installation: 
             now=NOW + timedelta(days=1),
         )
         assert page is None, asked
+
+
+async def test_renaming_or_merging_themes_left_the_speakers_as_they_were_typed(
+    installation: Installation,
+) -> None:
+    typed = "Ann and Bo"
+    await change(installation, MAY, speakers=typed, themes=("language", "listening"))
+
+    async def stored() -> tuple[str, int]:
+        async with installation.database.read() as connection:
+            meeting = await occurrences.occurrence_by_key(connection, MAY)
+        assert meeting
+        return meeting.speakers, meeting.revision
+
+    before = await stored()
+    assert before[0] == typed
+    await meeting_records.change_theme(installation.database, "language", name="Tongues", now=NOW)
+    await meeting_records.merge_themes(installation.database, kept="language", other="listening", now=NOW)
+    assert await stored() == before
+    assert "2021-05-20" in await found(installation, "tongues")
+    assert await found(installation, "listening") == []

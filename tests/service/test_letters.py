@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import dkim
 import pytest
@@ -17,11 +18,13 @@ from scheduler.delivery.compose.letter import compose_letter
 from scheduler.delivery.send.maildir import MaildirTransport
 from scheduler.delivery.send.transport import ConnectProblem
 from scheduler.domain.community import Inbox
-from scheduler.service.inbound import FORWARDED_A_DAY_OF_ONE, Handled, ingest, own_addresses
+from scheduler.service import letters
+from scheduler.service.erasure import erase_member
+from scheduler.service.inbound import FORWARD_WITHIN, FORWARDED_A_DAY_OF_ONE, Handled, ingest, own_addresses
 from scheduler.service.letters import LetterForwarder
 from scheduler.service.retention import RECEIPTS_KEPT, forget_old
 from scheduler.service.returned_mail import messages_for_review
-from scheduler.store import members
+from scheduler.store import forwards, members
 from scheduler.store.schema import receipts
 from tests import inbound_mail as returned
 from tests.conftest import CopyDatabase
@@ -202,6 +205,24 @@ async def test_a_letter_is_tried_again_until_the_relay_takes_it(installation: In
     assert len(await forwarded(installation)) == 1
 
 
+async def test_a_letter_that_cannot_be_composed_does_not_stop_those_after_it(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compose(content: bytes, **values: Any) -> bytes:
+        if b"zed@" in content:
+            raise RuntimeError("a mistake of ours")
+        return compose_letter(content, **values)
+
+    monkeypatch.setattr(letters, "compose_letter", compose)
+    await receive(installation, question("zed@example.com"))
+    await receive(installation, question())
+    assert [mail["Reply-To"] for mail in await forwarded(installation)] == ["bo@example.org"]
+    installation.clock.pass_until(NOW + FORWARD_WITHIN)
+    await forwarded(installation)
+    async with installation.database.read() as connection:
+        assert await forwards.count_failed(connection) == 1
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -230,6 +251,25 @@ def test_any_letter_is_enclosed_in_a_mail_that_is_7_bit_and_signed(content: byte
     assert mail.isascii() and mail.count(b"\r") == mail.count(b"\n") == mail.count(b"\r\n")
     assert max(map(len, mail.split(b"\r\n"))) <= 998
     assert dkim.verify(mail, dnsfunc=lambda *_, **__: signer.record.encode())
+
+
+async def test_a_member_who_is_erased_leaves_no_forwarded_letter_in_the_mail_folder(
+    installation: Installation,
+) -> None:
+    answers_elsewhere = question().replace(b"To:", b"Reply-To: bo@example.com\r\nTo:", 1)
+    await receive(installation, answers_elsewhere)
+    await receive(installation, question("zed@example.com"))
+    await receive(installation, question("dumbo@example.org"))
+    assert len(await forwarded(installation)) == 3
+    await erase_member(
+        installation.database,
+        address_of("Bo"),
+        keys=installation.keys,
+        outbox=installation.mail,
+        now=installation.clock.now(),
+    )
+    remaining = [mail["Reply-To"] for mail in installation.mails() if mail["To"] == COMMUNITY.reply_to]
+    assert sorted(remaining) == ["dumbo@example.org", "zed@example.com"]
 
 
 # Bounces, if the return path carries no token

@@ -155,3 +155,23 @@ async def test_with_several_series_each_row_says_which(tmp_path: Path) -> None:
             "refused",
             "refused",
         ]
+
+
+async def test_a_row_that_changed_other_meetings_did_not_stop_the_rows_about_them(
+    installation: Installation,
+) -> None:
+    await load(installation, "Month;Title;Who led\nMay 2021;One;Ann Lee\nJune 2021;Two;Ann Lee\n")
+    # The first row says more about the speaker, which makes a new revision of the second meeting.
+    sheet = "Month;Title;Speakers;Slides\nMay 2021;One;Ann Lee, poet;\nJune 2021;Two;;https://example.org/s\n"
+    assert outcomes(await load(installation, sheet)) == ["2 changed 2021-05-20", "3 changed 2021-06-17"]
+    async with installation.database.read() as connection:
+        second = await occurrences.occurrence_by_key(connection, f"{SLUG}/2021-06-17")
+    assert second and (second.speakers, second.materials) == ("Ann Lee, poet", "https://example.org/s")
+
+
+async def test_a_row_by_key_and_one_by_date_about_one_meeting_both_count(installation: Installation) -> None:
+    sheet = f"Occurrence;Date;Title;Slides\n{SLUG}/2021-05-20;;One;\n;2021-05-20;;https://example.org/s\n"
+    assert outcomes(await load(installation, sheet)) == ["2 changed 2021-05-20", "3 changed 2021-05-20"]
+    async with installation.database.read() as connection:
+        meeting = await occurrences.occurrence_by_key(connection, f"{SLUG}/2021-05-20")
+    assert meeting and (meeting.topic, meeting.materials) == ("One", "https://example.org/s")

@@ -141,6 +141,17 @@ async def test_the_feeds_are_valid_and_change_when_a_meeting_does(
         assert (await visitor.get(path, headers=condition)).status_code == 200
 
 
+async def test_the_page_of_a_series_named_a_day_that_is_not_known(
+    filled: Installation, visitor: httpx.AsyncClient
+) -> None:
+    page = (await visitor.get(f"/series/{SLUG}?year=2016")).text
+    assert '<time datetime="2016-03">March 2016</time>' in page and "17 March" not in page
+    assert (
+        '<time datetime="2021-05-20">Thursday 20 May 2021</time>'
+        in (await visitor.get(f"/series/{SLUG}?year=2021")).text
+    )
+
+
 async def test_without_anything_recorded_pages_and_feeds_say_so(visitor: httpx.AsyncClient) -> None:
     assert "There are no past meetings yet." in (await visitor.get("/archive")).text
     assert feedparser.parse((await visitor.get("/archive.atom")).content).bozo is False

@@ -52,6 +52,7 @@ SHAPES: Mapping[str, Mapping[str, bool]] = {
     },
     "EventSeries": {"name": True, "url": False},
     "PerformingGroup": {"name": True},
+    "Person": {"name": True, "url": False},
     "VirtualLocation": {"url": True},
     "Organization": {"name": True, "url": True, "description": False, "logo": False, "sameAs": False},
 }
@@ -66,6 +67,10 @@ def check_shape(document: Mapping[str, Any]) -> None:
     for name, value in document.items():
         if isinstance(value, dict):
             check_shape(value)
+        elif name == "performer":
+            assert value
+            for performer in value:
+                check_shape(performer)
         elif name.endswith("Date"):
             assert datetime.fromisoformat(value).tzinfo
         elif name in ("url", "logo", "eventStatus", "eventAttendanceMode"):
@@ -118,6 +123,18 @@ async def test_an_older_year_of_the_archive_is_a_page_of_its_own(
         await change(installation, f"{SERIES.slug}/{day}", topic="Hope", speakers="Amara Okafor")
     assert metadata((await visitor.get("/archive?year=2024")).text)["og:url"].endswith("/archive?year=2024")
     assert metadata((await visitor.get("/archive?year=2026")).text)["og:url"].endswith("/archive")
+
+
+async def test_search_engines_read_who_spoke_at_a_past_meeting(
+    installation: Installation, visitor: httpx.AsyncClient
+) -> None:
+    past = f"{SERIES.slug}/2021-05-20"
+    await change(installation, past, speakers="Ann Lee, poet; Bo Ray")
+    (event,) = documents((await visitor.get(f"/meetings/{past}")).text)
+    assert event["performer"] == [
+        {"@type": "Person", "name": "Ann Lee", "url": f"{COMMUNITY.base_url}/speakers/ann-lee"},
+        {"@type": "Person", "name": "Bo Ray", "url": f"{COMMUNITY.base_url}/speakers/bo-ray"},
+    ]
 
 
 async def test_search_engines_read_when_a_meeting_is_whether_it_was_moved_or_cancelled_and_no_private_link(

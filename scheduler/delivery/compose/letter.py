@@ -13,12 +13,11 @@ from email.utils import format_datetime
 from io import BytesIO
 
 from scheduler.delivery.compose.dkim import DkimSigner
-from scheduler.delivery.compose.mime import header, mailbox_words, text_words
+from scheduler.delivery.compose.mime import LONGEST_LINE, header, mailbox_words, text_words
 from scheduler.domain.address import ascii_domain
 from scheduler.domain.community import Community
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
-_LONGEST_LINE = 998
 _LONGEST_SUBJECT = 150
 
 
@@ -36,7 +35,7 @@ def compose_letter(
     """Return a mail to the convenors that encloses `content`, whatever it is, and begins with `text`.
 
     `name` is unique and cannot be guessed: the part of the Message-ID before the @. `reply_to` is the writer's address;
-    it is left out if it cannot stand in a header. The mail says that a program sent it, so that nothing answers it.
+    it is left out if a header cannot contain it. The mail says that a program sent it, so that nothing answers it.
     """
     from_whom = header("From", *mailbox_words(community.name, community.address))
     to_whom = header("To", *mailbox_words("", community.reply_to))
@@ -98,7 +97,7 @@ def _enclosure(content: bytes) -> bytes:
 
 def _is_seven_bit(content: bytes) -> bool:
     return (
-        content.isascii() and b"\0" not in content and max(map(len, content.split(b"\r\n"))) <= _LONGEST_LINE
+        content.isascii() and b"\0" not in content and max(map(len, content.split(b"\r\n"))) <= LONGEST_LINE
     )
 
 

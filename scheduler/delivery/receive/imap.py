@@ -341,7 +341,7 @@ def _checked(result: tuple[str, Any], command: str) -> list[Any]:
 
 
 def _literals(data: Sequence[Any]) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Yield each literal of an answer with what stands before and behind it."""
+    """Yield each literal of an answer with the text before and after it."""
     for number, item in enumerate(data):
         if isinstance(item, tuple) and len(item) >= 2:
             following = data[number + 1] if number + 1 < len(data) else b""

@@ -5,6 +5,7 @@ recipient, and a mail server sends the others in transactions of their own.
 """
 
 import asyncio
+import errno
 import os
 import socket
 import stat
@@ -49,8 +50,11 @@ def listen_lmtp(text: str) -> socket.socket:
 
 
 def _listen_unix(path: Path) -> socket.socket:
-    """Listen at a path. What an earlier process left there is removed, if it is a socket."""
+    """Listen at a path. A socket that an earlier process left there is removed, unless a process listens on it."""
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
         path.unlink()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # The mail server's user may have to share our group.

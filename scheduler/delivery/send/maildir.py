@@ -28,6 +28,8 @@ from scheduler.delivery.send.transport import (
     one_line,
 )
 from scheduler.domain.errors import Problem
+from scheduler.domain.inbound import readable
+from scheduler.domain.text import Person, folded_prose
 
 _MAX_NAME_LENGTH = 180
 _MAX_HEADER_BYTES = 65_536
@@ -121,14 +123,18 @@ def read_message(path: Path, name: str) -> bytes:
 
 
 def erase_messages(path: Path, *, recipient: str) -> int:
-    """Delete all messages delivered to `recipient`, whatever the case, partly written ones too, and the messages that
-    they wrote to the convenors; return how many."""
-    recipient_key = recipient.casefold()
+    """Delete all messages delivered to `recipient`, whatever the case, partly written ones too, the messages that they
+    wrote to the convenors, and the letters forwarded to the convenors that contain their address; return how many."""
+    recipient_key, person = recipient.casefold(), Person([recipient], "")
     deleted = 0
     for _, _, file in list(_files(path, "new", "cur", "tmp")):
         with suppress(FileNotFoundError):
             head = _header_bytes(file)
-            if recipient_key in (_delivered_to(head).casefold(), _written_by(head).casefold()):
+            if (
+                recipient_key in (_delivered_to(head).casefold(), _written_by(head).casefold())
+                # Only forwarded letters have this header.
+                or (b"\nX-Loop:" in head and person.is_addressed_in(_searchable(file)))
+            ):
                 Path(file).unlink()
                 deleted += 1
     return deleted
@@ -198,6 +204,11 @@ def _files(path: Path, *folders: str) -> Iterator[tuple[int, str, str]]:
 def _header_bytes(path: str) -> bytes:
     with _opened(path) as file:
         return file.read(_MAX_HEADER_BYTES).partition(b"\n\n")[0]
+
+
+def _searchable(path: str) -> str:
+    with _opened(path) as file:
+        return folded_prose(readable(file.read()))
 
 
 def _opened(path: str | Path) -> BinaryIO:

@@ -159,7 +159,7 @@ def _awaits_update(now: ColumnElement[datetime]) -> ColumnElement[bool]:
     return exists().where(
         change.c.occurrence == notices.c.occurrence,
         change.c.kind == Kind.UPDATE,
-        # What nobody will send is not waited for.
+        # Do not wait for an update that nobody will send.
         change.c.ready,
         change.c.stopped_at.is_(None),
         change.c.unwanted.is_(None),
@@ -232,7 +232,7 @@ def _claimable(chunk: ColumnElement[int], now: ColumnElement[datetime]) -> Colum
             ~chose(deliveries.c.member, occurrences.c.series, ~follows.c.follows),
             and_(notices.c.kind.in_(CHANGES), _requested),
         ),
-        # Whether an ad-hoc notice is still for them, the next tick finds out.
+        # The next tick finds out whether an ad-hoc notice is still for them.
         or_(
             notices.c.kind != Kind.NOTICE,
             deliveries.c.uncertain,

@@ -331,7 +331,7 @@ async def _preview(request: Request, found: Draft, looked: Review) -> dict[str, 
     try:
         shown = await _compose(request, found, looked, member)
     except Problem as error:
-        problem = error.message if isinstance(error, Refused) else str(error)
+        problem = error.message
     at = looked.meeting.starts if looked.meeting else site.clock.now()
     suggested = []
     if looked.audience:

@@ -327,7 +327,7 @@ async def _preview(
                 at=occurrence.starts,
             )
         except Problem as error:
-            problem = error.message if isinstance(error, Refused) else str(error)
+            problem = error.message
     # Punctuation at the end of an address is cut off, so the message does not come last.
     query = {"message": message, "for": member.id}
     return {

@@ -13,36 +13,26 @@ from scheduler.service import member_files
 from scheduler.service.member_csv import MemberTable
 from scheduler.service.member_files import Imported
 from scheduler.web.access import actor_of, render_console
-from scheduler.web.forms import LARGEST_UPLOAD, fields, last, number_of, uploaded_file
+from scheduler.web.console.uploads import choose_file
+from scheduler.web.forms import fields, last, number_of
 from scheduler.web.site import PRIVATE, see_other, site_of
 
+_IMPORT = "/convenor/members/import"
 _MOST_PROBLEMS = 200
 _KEPT_IN_MEMORY = 64 * 1024
 
 
 async def import_file(request: Request) -> Response:
     """Take a table of people; nothing is imported yet."""
-    complaints: dict[str, str] = {}
-    if request.method == "POST":
-        site, file = site_of(request), await uploaded_file(request, "file")
-        if file is None or not file[1]:
-            complaints["file"] = "You need to choose a file."
-        else:
-            try:
-                number = await member_files.keep_upload(
-                    site.database, file[1], by=actor_of(request), now=site.clock.now()
-                )
-                return see_other(f"/convenor/members/import/{number}")
-            except Refused as refusal:
-                complaints["file"] = f"You need to choose another file: {refusal.message}."
-    return render_console(
+    site = site_of(request)
+    return await choose_file(
         request,
         "console/import_members.html",
+        path=_IMPORT,
         active="members",
-        status=422 if complaints else 200,
-        complaints=complaints,
-        megabytes=LARGEST_UPLOAD // (1024 * 1024),
-        gone="gone" in request.query_params,
+        keep=lambda content: member_files.keep_upload(
+            site.database, content, by=actor_of(request), now=site.clock.now()
+        ),
     )
 
 
@@ -72,7 +62,7 @@ async def confirm(request: Request) -> Response:
         complaints["import"] = f"You need to check this: {refusal.message}."
         is_post, result = False, await load(invite=True, dry_run=True)
     if result is None:
-        return see_other("/convenor/members/import?gone=1")
+        return see_other(f"{_IMPORT}?gone=1")
     table, imported = result
     return render_console(
         request,

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.domain.locale import country_name
-from scheduler.domain.localtime import MONTHS
+from scheduler.domain.localtime import format_month
 from scheduler.domain.zone import city
 from scheduler.service.notice_kinds import kind_in_words
 from scheduler.service.numbers import Numbers, count_numbers
@@ -151,5 +151,4 @@ def _country(code: str) -> str:
 
 
 def _month(month: str) -> str:
-    year, number = month.split("-")
-    return f"{MONTHS[int(number) - 1]} {year}"
+    return format_month(date.fromisoformat(f"{month}-01"))

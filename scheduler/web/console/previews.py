@@ -45,7 +45,7 @@ async def preview_planned(
     try:
         shown = await _compose_planned(request, kind, policy, occurrence, member)
     except Problem as error:
-        problem = str(error)
+        problem = error.message
     suggested = await preview.suggested_recipients(
         site.database,
         Audience(terms={"series": [occurrence.series]}, by_choice=slugs_by_choice(site.series)),
@@ -113,8 +113,8 @@ async def for_template(
         "preview_for": member,
         "preview_problem": problem,
         "suggested": [
-            (one, describe_instant(at, zone=known_zone(one.zone, home), cycle=hour_cycle(one.locale)))
-            for one in suggested
+            (other, describe_instant(at, zone=known_zone(other.zone, home), cycle=hour_cycle(other.locale)))
+            for other in suggested
         ],
         "sought": sought,
         "people_found": found,

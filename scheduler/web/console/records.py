@@ -9,7 +9,8 @@ from starlette.responses import Response
 from scheduler.domain.errors import Refused
 from scheduler.service import meeting_records, occurrence_import
 from scheduler.web.access import actor_of, render_console
-from scheduler.web.forms import LARGEST_UPLOAD, fields, last, number_of, uploaded_file
+from scheduler.web.console.uploads import choose_file
+from scheduler.web.forms import fields, last, number_of
 from scheduler.web.site import see_other, site_of
 
 _THEMES, _SPEAKERS, _IMPORT = "/convenor/themes", "/convenor/speakers", "/convenor/archive/import"
@@ -59,6 +60,7 @@ async def theme(request: Request) -> Response:
     if slug not in every:
         raise HTTPException(404)
     shown, complaints = every[slug].item, dict[str, str]()
+    fingerprint = shown.fingerprint
     typed = {"name": shown.name, "words": shown.words}
     if request.method == "POST":
         sent = await fields(request)
@@ -72,8 +74,10 @@ async def theme(request: Request) -> Response:
                 await meeting_records.remove_theme(site.database, slug, now=now, by=by)
                 return see_other(f"{_THEMES}?done=removed")
             typed = {name: last(sent, name).strip() for name in typed}
+            # A form that is refused keeps the state that it was made from, so that pressing again overwrites nothing.
+            fingerprint = last(sent, "fingerprint")
             await meeting_records.change_theme(
-                site.database, slug, **typed, fingerprint=last(sent, "fingerprint"), now=now, by=by
+                site.database, slug, **typed, fingerprint=fingerprint, now=now, by=by
             )
             return see_other(f"{_THEMES}?done=saved")
         except Refused as refusal:
@@ -85,8 +89,7 @@ async def theme(request: Request) -> Response:
         active="meetings",
         status=422 if complaints else 200,
         theme=shown,
-        # A form that was refused keeps the state that it was made from, so that pressing again overwrites nothing.
-        fingerprint=last(await fields(request), "fingerprint") if complaints else shown.fingerprint,
+        fingerprint=fingerprint,
         meetings=every[slug].meetings,
         others=[(used.item.slug, used.item.name) for used in every.values() if used.item.slug != slug],
         typed=typed,
@@ -114,6 +117,7 @@ async def speaker(request: Request) -> Response:
     if slug not in every:
         raise HTTPException(404)
     shown, complaints = every[slug].item, dict[str, str]()
+    fingerprint = shown.fingerprint
     typed = {name: getattr(shown, name) for name in ("name", "role", "organisation", "link")}
     if request.method == "POST":
         sent = await fields(request)
@@ -124,8 +128,9 @@ async def speaker(request: Request) -> Response:
                 await meeting_records.merge_speakers(site.database, kept=slug, other=other, now=now, by=by)
                 return see_other(f"{_SPEAKERS}?done=merged")
             typed = {name: last(sent, name).strip() for name in typed}
+            fingerprint = last(sent, "fingerprint")
             await meeting_records.change_speaker(
-                site.database, slug, values=typed, fingerprint=last(sent, "fingerprint"), now=now, by=by
+                site.database, slug, values=typed, fingerprint=fingerprint, now=now, by=by
             )
             return see_other(f"{_SPEAKERS}?done=saved")
         except Refused as refusal:
@@ -137,7 +142,7 @@ async def speaker(request: Request) -> Response:
         active="meetings",
         status=422 if complaints else 200,
         speaker=shown,
-        fingerprint=last(await fields(request), "fingerprint") if complaints else shown.fingerprint,
+        fingerprint=fingerprint,
         meetings=every[slug].meetings,
         others=[(used.item.slug, used.item.text) for used in every.values() if used.item.slug != slug],
         typed=typed,
@@ -147,27 +152,15 @@ async def speaker(request: Request) -> Response:
 
 async def import_file(request: Request) -> Response:
     """Take a sheet of meetings; nothing is imported yet."""
-    complaints: dict[str, str] = {}
-    if request.method == "POST":
-        site, file = site_of(request), await uploaded_file(request, "file")
-        if file is None or not file[1]:
-            complaints["file"] = "You need to choose a file."
-        else:
-            try:
-                number = await occurrence_import.keep_upload(
-                    site.database, file[1], site.series, by=actor_of(request), now=site.clock.now()
-                )
-                return see_other(f"{_IMPORT}/{number}")
-            except Refused as refusal:
-                complaints["file"] = f"You need to choose another file: {refusal.message}."
-    return render_console(
+    site = site_of(request)
+    return await choose_file(
         request,
         "console/import_meetings.html",
+        path=_IMPORT,
         active="meetings",
-        status=422 if complaints else 200,
-        complaints=complaints,
-        megabytes=LARGEST_UPLOAD // (1024 * 1024),
-        gone="gone" in request.query_params,
+        keep=lambda content: occurrence_import.keep_upload(
+            site.database, content, site.series, by=actor_of(request), now=site.clock.now()
+        ),
     )
 
 

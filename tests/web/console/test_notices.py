@@ -503,6 +503,18 @@ async def test_the_page_says_how_fast_it_goes_and_never_that_it_is_done_before_i
     assert late.status_code == 422 and "it would now go to 1 members, not to 7" in late.text
 
 
+async def test_the_page_of_what_the_settings_send_does_not_claim_that_it_is_for_everybody(
+    ann: httpx.AsyncClient, installation: Installation
+) -> None:
+    installation.clock.pass_(timedelta(days=2))
+    await installation.tick()
+    found = re.search(r'"(/convenor/notices/\d+)"><bdi>Invitation', (await ann.get("/convenor/notices")).text)
+    assert found
+    page = (await ann.get(found[1])).text
+    assert "3 of 3 emails went out" in page and "the meeting of 19 November 2026</a>." in page
+    assert "for: " not in page
+
+
 async def test_the_number_of_an_audience_is_shown_while_it_is_chosen(ann: httpx.AsyncClient) -> None:
     count = (await ann.post("/convenor/notices/count", data={"who": "all", "except": "convenors"})).text
     assert "2 members" in count

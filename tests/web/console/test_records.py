@@ -8,7 +8,7 @@ import pytest
 from tests.installation import Installation
 from tests.service.test_workbook import rows, xlsx
 from tests.web.console.conftest import SignIn, sign_in_link
-from tests.web.console.forms import form_with, send_form
+from tests.web.console.forms import form_with, forms, send_form
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -130,6 +130,30 @@ async def test_themes_and_speakers_are_kept_by_helpers(helper: httpx.AsyncClient
     assert "Dr Amara" not in (page := (await helper.get(PUBLIC)).text) and "poet" in page
 
 
+@pytest.mark.parametrize("act", ["merge", "remove"])
+async def test_after_a_theme_was_not_merged_or_deleted_it_could_not_be_saved(
+    helper: httpx.AsyncClient, act: str
+) -> None:
+    await helper.post("/convenor/themes", data={"name": "Listening"})
+    await send_form(helper, PATH, "save", theme="listening")
+    path = "/convenor/themes/listening"
+    refused = await helper.post(path, data={"act": act, "other": "listening"})
+    assert refused.status_code == 422
+    (form,) = (one for one in forms(refused.text, path) if ("act", "save") in one.buttons)
+    saved = await helper.post(form.path, data={**form.values, "name": "Hearing", "act": "save"})
+    assert saved.headers["location"] == "/convenor/themes?done=saved"
+
+
+async def test_after_a_speaker_was_not_merged_they_could_not_be_saved(helper: httpx.AsyncClient) -> None:
+    await send_form(helper, PATH, "save", **{"speaker-1-name": "Ann Lee"})
+    path = "/convenor/speakers/ann-lee"
+    refused = await helper.post(path, data={"act": "merge", "other": "gone"})
+    assert refused.status_code == 422
+    (form,) = (one for one in forms(refused.text, path) if ("act", "save") in one.buttons)
+    saved = await helper.post(form.path, data={**form.values, "role": "poet", "act": "save"})
+    assert saved.headers["location"] == "/convenor/speakers?done=saved"
+
+
 async def test_a_sheet_is_looked_at_row_by_row_and_imported_once(
     helper: httpx.AsyncClient, installation: Installation
 ) -> None:
@@ -182,3 +206,14 @@ async def test_sixty_messy_months_come_in_and_clean_language_is_found_by_a_misty
     )
     await page.get_by_role("link", name="Leader Kx").click()
     await page.get_by_role("heading", name="Leader Kx").wait_for()
+
+
+async def test_a_stale_form_of_a_meeting_took_back_the_new_link_of_a_speaker(
+    helper: httpx.AsyncClient,
+) -> None:
+    await send_form(helper, PATH, "save", **{"speaker-1-name": "Ann Lee"})
+    stale = await form_with(helper, PATH, "save")
+    await send_form(helper, "/convenor/speakers/ann-lee", "save", link="https://ann.example.org/")
+    late = await helper.post(stale.path, data={**stale.values, "topic": "Tea", "act": "save"})
+    assert late.status_code == 422 and "changed by somebody else" in late.text
+    assert "https://ann.example.org/" in (await helper.get("/speakers/ann-lee")).text

@@ -1,4 +1,4 @@
-"""Keep of each notice which revisions of its meeting mails were about: a million deliveries need not be read for it."""
+"""Store which revisions of its meeting each notice's mails were about: finding out read every delivery until now."""
 
 from alembic import op
 

@@ -231,7 +231,11 @@ _BATCH = 500
 
 def _record_texts(connection: sa.Connection) -> None:
     """Record what the texts of meetings say, and enter the meetings into the archive. A text that cannot be read, such
-    as one with a name that is too long, stays only a text."""
+    as one with a name that is too long, stays only a text.
+
+    A copy of the functions that read the texts would be wrong here: names and words must be stored as the version that
+    upgrades will look them up.
+    """
     slugs: dict[str, int] = {}
     numbers: dict[str, int] = {}
     counts: Counter[str] = Counter()

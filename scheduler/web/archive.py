@@ -97,7 +97,7 @@ def _subject(request: Request, path: str, page: service.ArchivePage | None) -> R
         speaker=page.speaker,
         theme=page.theme,
         several=len(site_of(request).series) > 1,
-        words=section_html(page.theme.words) if page.theme else "",
+        words=as_section(page.theme.words, level=2) if page.theme else "",
         meetings=[_entry_view(site_of(request), past) for past in page.meetings],
         **_page_links(path, {}, page),
     )
@@ -125,8 +125,8 @@ async def past_meeting(request: Request, occurrence: Occurrence, *, view: object
         month_only=record.month_only,
         year=occurrence.home_date.year,
         speakers=record.speakers,
-        summary=section_html(record.summary),
-        insights=section_html(record.insights),
+        summary=as_section(record.summary, level=3),
+        insights=as_section(record.insights, level=3),
         recordings=[one for one in record.materials if one.link and one.kind == "recording"],
         materials=[one for one in record.materials if not (one.link and one.kind == "recording")],
         themes=details.themes,
@@ -157,11 +157,6 @@ async def json(request: Request) -> Response:
         return json_feed(meetings, site.by_slug, site.community)
 
     return CalendarResponse(await site.feed_cache.public_file("/archive.json", "application/feed+json", make))
-
-
-def section_html(words: str) -> str:
-    """Return Markdown as clean HTML for a section of a page: its headings are below those of the page."""
-    return as_section(words, level=3)
 
 
 def _entry_view(site: Site, past: PastMeeting, terms: Sequence[str] = ()) -> EntryView:

@@ -27,7 +27,7 @@ async def change(installation: Installation, key: str, change: Change) -> None:
 async def filled(installation: Installation) -> Installation:
     """Two past meetings with all there is to record, and one of which only the month is known."""
     await meeting_records.add_theme(
-        installation.database, "Listening & <b>", words="Hearing **all**.", now=installation.clock.now()
+        installation.database, "Listening & <b>", words="# Hear\n\nHearing **all**.", now=installation.clock.now()
     )
     await change(
         installation,
@@ -93,6 +93,7 @@ async def test_the_archive_lists_by_year_and_theme_and_marks_what_a_search_finds
     assert "<h1>Amara Okafor</h1>" in speaker and "https://amara.example.org/" in speaker and MAY in speaker
     theme = (await visitor.get("/themes/listening-b")).text
     assert "Hearing <strong>all</strong>." in theme and MAY in theme
+    assert "<h2>Hear</h2>" in theme, "directly below the heading of the page"
     for path in (
         "/archive?year=2019",
         "/archive?theme=x",

@@ -27,7 +27,10 @@ async def change(installation: Installation, key: str, change: Change) -> None:
 async def filled(installation: Installation) -> Installation:
     """Two past meetings with all there is to record, and one of which only the month is known."""
     await meeting_records.add_theme(
-        installation.database, "Listening & <b>", words="# Hear\n\nHearing **all**.", now=installation.clock.now()
+        installation.database,
+        "Listening & <b>",
+        words="# Hear\n\nHearing **all**.",
+        now=installation.clock.now(),
     )
     await change(
         installation,

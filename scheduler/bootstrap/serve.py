@@ -129,14 +129,11 @@ class Service:
     async def start(self) -> None:
         """Take over deliveries that an earlier run left, tick once and start the timer. Raises Problem on failure.
 
-        As long as the database is away, that is tried again.
+        As long as PostgreSQL is away, that is tried again.
         """
-        outages, sleep = self._parts.database.outages, self._parts.clock.sleep
-        if not self._consumer and (
-            taken := await outages.outlast("taking-over", self._dispatcher.take_over, sleep=sleep)
-        ):
+        if not self._consumer and (taken := await self._dispatcher.take_over()):
             log.warning("taken-over", deliveries=taken)
-        await outages.outlast("tick", self._tick, sleep=sleep, waiting=self._alert_soon)
+        await _wait_for_postgresql(self._parts, "tick", self._tick, waiting=self._alert_soon)
         self._ticked = self._parts.clock.monotonic()
         self._timer.add_job(
             _until_cancelled, IntervalTrigger(seconds=SAFETY_SECONDS), [self.tick], id="safety"
@@ -236,6 +233,23 @@ class Service:
         )
 
 
+async def _wait_for_postgresql(
+    parts: Parts,
+    work: str,
+    do: Callable[[], Awaitable[object]],
+    *,
+    waiting: Callable[[], object] = lambda: None,
+) -> None:
+    """Do `do` at the start, again as long as PostgreSQL is away.
+
+    A full or failing disk under SQLite raises at once: whoever starts the service reads the reason.
+    """
+    if parts.database.is_sqlite:
+        await do()
+    else:
+        await parts.database.outages.outlast(work, do, sleep=parts.clock.sleep, waiting=waiting)
+
+
 async def _until_cancelled(work: Callable[[], Awaitable[None]]) -> None:
     """Run a job of the timer. Stopping the timer may cancel a job that waits for a locked database."""
     with contextlib.suppress(asyncio.CancelledError):
@@ -301,7 +315,8 @@ async def serve(
     ):
         if prepare:
             await prepare(parts)
-        await parts.database.outages.outlast(
+        await _wait_for_postgresql(
+            parts,
             "appointing",
             lambda: appoint_first(
                 parts.database,
@@ -311,7 +326,6 @@ async def serve(
                 locale=settings.community.locale,
                 now=parts.clock.now(),
             ),
-            sleep=parts.clock.sleep,
         )
         if settings.mail.outbox:
             await (await make_transport(settings).connect()).close()

@@ -8,6 +8,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -164,7 +165,7 @@ def _routes(static: Path) -> list[BaseRoute]:
     return [
         *(entry.route() for entry in ENTRIES),
         Route("/favicon.ico", favicon),
-        Mount("/static", StaticFiles(directory=static)),
+        Mount("/static", GZipMiddleware(StaticFiles(directory=static))),
     ]
 
 

@@ -2,19 +2,20 @@
 
 There are two kinds of answer. Calendars come from the FeedCache, which makes them from the data and keeps each in every
 form that a client may ask for (plain, gzip, 304). Pages are recorded here: the application makes the answer once, and
-it is sent again unchanged. Both are valid for one version of the data, which the FeedCache keeps track of.
+it is sent again, plain or compressed. Both are valid for one version of the data, which the FeedCache keeps track of.
 """
 
 import asyncio
 import contextlib
+import gzip
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from starlette.datastructures import Headers
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scheduler.store.database import OUTAGES
-from scheduler.web.feed_cache import FeedCache, send_response
+from scheduler.web.feed_cache import FeedCache, accepts_gzip, negotiation_headers, send_response
 
 PUBLIC_PAGES = frozenset(
     {
@@ -49,13 +50,27 @@ Key = tuple[str, bytes, str]
 
 @dataclass(frozen=True, slots=True)
 class CachedPage:
-    """A page as it was answered, and the version of the data that it shows."""
+    """A page as it was answered, compressed too, and the version of the data that it shows.
+
+    The length of the answer is not among `headers`. A page with a member's secrets must not be compressed, because the
+    compressed length says something about them (BREACH); one that is the same for everybody has none.
+    """
 
     version: int
     route: str
     status: int
     headers: list[tuple[bytes, bytes]]
     content: bytes
+    compressed: bytes
+
+    async def send(self, scope: Scope, send: Send) -> None:
+        """Answer a GET or HEAD request with the page, compressed if the client takes that."""
+        content, headers = self.content, list(self.headers)
+        if accepts_gzip(negotiation_headers(scope["headers"])[2].decode("latin-1")):
+            content = self.compressed
+            headers.append((b"content-encoding", b"gzip"))
+        headers.append((b"content-length", b"%d" % len(content)))
+        await send_response(scope, send, self.status, headers, content)
 
 
 class ResponseCache:
@@ -109,7 +124,7 @@ class ResponseCache:
             return False
         self._pages.move_to_end(key)
         self._feed_cache.count(page.route, page.status)
-        await send_response(scope, send, page.status, page.headers, page.content)
+        await page.send(scope, send)
         return True
 
     async def _make(self, key: Key, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,7 +142,7 @@ class ResponseCache:
             if (page := in_progress.result()) is None:
                 await self._app(scope, receive, send)
             else:
-                await send_response(scope, send, page.status, page.headers, page.content)
+                await page.send(scope, send)
             return
         finished = self._in_progress[key] = asyncio.get_running_loop().create_future()
         page, messages = None, list[Message]()
@@ -141,6 +156,9 @@ class ResponseCache:
         finally:
             del self._in_progress[key]
             finished.set_result(page)
+        if page:
+            await page.send(scope, send)
+            return
         for message in messages:
             await send(message)
 
@@ -179,7 +197,7 @@ def _shared_page(version: int, scope: Scope, messages: list[Message]) -> CachedP
     """Return the answer as a page to be cached; None if it is not the same for everybody."""
     start, *rest = messages
     content = b"".join(message.get("body", b"") for message in rest)
-    headers = Headers(raw=start["headers"])
+    headers = MutableHeaders(raw=list(start["headers"]))
     cache_control = headers.get("cache-control", "")
     if (
         len(content) > _LARGEST_PAGE
@@ -187,8 +205,12 @@ def _shared_page(version: int, scope: Scope, messages: list[Message]) -> CachedP
         or "no-store" in cache_control
         or "private" in cache_control
         or "set-cookie" in headers
+        or "content-encoding" in headers
         or headers.get("vary", "accept-language").lower() != "accept-language"
     ):
         return None
+    headers.add_vary_header("Accept-Encoding")
+    del headers["content-length"]
     route = getattr(scope.get("route"), "path", "none")
-    return CachedPage(version, route, start["status"], list(start["headers"]), content)
+    compressed = gzip.compress(content, compresslevel=6, mtime=0)
+    return CachedPage(version, route, start["status"], headers.raw, content, compressed)

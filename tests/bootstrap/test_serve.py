@@ -8,7 +8,6 @@ import pytest
 from scheduler.bootstrap.serve import Service, serve
 from scheduler.bootstrap.settings import load_settings
 from scheduler.bootstrap.wiring import open_parts
-from scheduler.delivery.send.dispatcher import Dispatcher
 from scheduler.domain.errors import Problem
 from scheduler.service.planner import Planner
 from scheduler.store.outage import DatabaseUnavailable
@@ -28,26 +27,26 @@ async def test_a_service_whose_sending_fails_ends_and_says_so(
     assert printed == [f"Third Thursday is at http://127.0.0.1:{free_port}/"]
 
 
-async def test_a_service_that_starts_while_the_database_is_away_starts_once_it_is_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_service_that_starts_while_postgresql_is_away_starts_once_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_url: str
 ) -> None:
-    def away_once(part: type, method: str) -> None:
-        works, failures = getattr(part, method), [DatabaseUnavailable("away"), ConnectionRefusedError()]
+    tick, failures = Planner.tick, [DatabaseUnavailable("away"), ConnectionRefusedError()]
 
-        async def fail_first(self: object) -> object:
-            if failures:
-                raise failures.pop()
-            return await works(self)
+    async def fail_first(self: Planner) -> object:
+        if failures:
+            raise failures.pop()
+        return await tick(self)
 
-        monkeypatch.setattr(part, method, fail_first)
-
-    away_once(Dispatcher, "take_over")
-    away_once(Planner, "tick")
+    monkeypatch.setattr(Planner, "tick", fail_first)
     monkeypatch.setattr("scheduler.store.outage.AGAIN_SECONDS", 0)
     monkeypatch.chdir(tmp_path)
-    async with open_parts(load_settings(None, {})) as parts:
+    variables = {
+        "THIRD_THURSDAY_DATABASE__URL": postgres_url,
+        "THIRD_THURSDAY_SECURITY__KEY": "0123456789abcdef" * 4,
+    }
+    async with open_parts(load_settings(None, variables)) as parts:
         service = Service(parts)
         await service.start()
-        assert not parts.database.outages.current
+        assert not failures and not parts.database.outages.current
         sending = asyncio.create_task(service.send())
         await service.stop(sending)

@@ -168,6 +168,27 @@ async def test_a_public_page_is_made_once_per_state_and_minute(
     assert len(paths) == 3
 
 
+async def test_a_public_page_and_the_style_sheet_are_compressed_for_clients_that_take_it(
+    watched: FeedCache, visitor: httpx.AsyncClient
+) -> None:
+    for path in ("/", "/static/style.css"):
+        plain = await visitor.get(path, headers={"Accept-Encoding": "identity"})
+        assert "content-encoding" not in plain.headers
+        for _ in range(2):
+            compressed = await visitor.get(path, headers={"Accept-Encoding": "gzip"})
+            assert compressed.headers["content-encoding"] == "gzip" and compressed.text == plain.text
+            assert compressed.num_bytes_downloaded < len(plain.content) / 2
+            assert {"Accept-Encoding"} <= set(compressed.headers["vary"].split(", "))
+        assert "Accept-Encoding" in plain.headers["vary"]
+
+
+async def test_a_page_with_what_is_one_persons_own_is_not_compressed(
+    watched: FeedCache, visitor: httpx.AsyncClient
+) -> None:
+    for path in ("/join", "/me"):
+        assert "content-encoding" not in (await visitor.get(path)).headers
+
+
 async def test_a_crowd_that_arrives_at_once_has_a_page_made_once(
     watched: FeedCache, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

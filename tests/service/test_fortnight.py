@@ -114,7 +114,6 @@ async def test_fourteen_hundred_members_in_a_fortnight(tmp_path: Path) -> None:
 
 
 @pytest.mark.proof
-@pytest.mark.short
 async def test_moved_by_a_week_the_reminders_follow_and_none_is_for_the_old_time(tmp_path: Path) -> None:
     count = len(zone_tab_zones())
     mails = await live_through(tmp_path, count, move=True)

@@ -30,7 +30,7 @@ from tests.web.console.clocks import HOURS_WITHOUT_A_CLOCK
 if TYPE_CHECKING:
     from playwright.async_api import Browser, FilePayload, Page
 
-pytestmark = [pytest.mark.proof, pytest.mark.short]
+pytestmark = pytest.mark.proof
 
 MEMBERS = 1_400
 PHONE, DESKTOP = 360, 1280
@@ -323,7 +323,7 @@ async def at_the_running_service(folder: Path, browser: "Browser", *, width: int
         await installation.drain()
 
 
-@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+@pytest.mark.parametrize("width", [DESKTOP, pytest.param(PHONE, marks=pytest.mark.short)])
 async def test_convenors_do_all_their_tasks_and_each_member_gets_each_mail_once(
     tmp_path: Path, browser: "Browser", width: int
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from scheduler.domain.audience import Audience
 from scheduler.domain.policy import Kind
 from scheduler.store import erasures, members, notices, service_state
 from scheduler.store.database import Database
@@ -201,3 +202,33 @@ async def test_zones_are_those_of_members(database: Database) -> None:
     await add(database, *(row(f"m{index}@example.org", zone=zone) for index, zone in enumerate(zones)))
     async with database.read() as connection:
         assert await members.zones(connection) == frozenset(zones)
+
+
+async def test_the_count_of_everybody_follows_each_change_and_no_change_that_was_rolled_back(
+    database: Database,
+) -> None:
+    everybody = Audience(terms={"all": []})
+
+    async def count() -> int:
+        async with database.read() as connection:
+            return await members.count_audience(connection, everybody)
+
+    await add(database, row("ann@example.org"), row("ben@example.org"))
+    assert await count() == await count() == 2
+    with pytest.raises(RuntimeError):
+        async with database.write() as connection:
+            await members.add(connection, [row("eve@example.org")])
+            assert await members.count_audience(connection, everybody) == 3
+            raise RuntimeError
+    await add(database, row("dan@example.org", status="left", active_since=None))
+    assert await count() == 2
+    async with database.write() as connection:
+        assert await members.count_audience(connection, everybody) == 2
+    ben = await find(database, "ben@example.org")
+    assert ben
+    async with database.write() as connection:
+        await members.change(connection, ben.id, suppressed_at=NOW)
+    assert await count() == 1
+    async with database.write() as connection:
+        await erasures.erase(connection, ben, "hash", NOW)
+    assert await count() == 1

@@ -624,7 +624,7 @@ _reachable = WeakKeyDictionary[Engine, tuple[int, int]]()
 
 
 async def _count_reachable(connection: AsyncConnection) -> int:
-    """Count the members who get mail: of a million, that takes a tenth of a second, so count again after changes only."""
+    """Count the members who get mail. For a million that takes a tenth of a second: count again only after a change."""
     reader = connection.sync_connection
     assert reader
     if reader.get_execution_options().get("writes"):

@@ -165,3 +165,29 @@ async def test_axe_finds_nothing_on_any_page_light_or_dark(
         found |= {f"{scheme} join": wrong for wrong in [await violations(page)] if wrong}
         await context.close()
     assert found == {}
+
+
+WIDER = """() => {
+  document.documentElement.style.fontSize = "200%";
+  const width = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth <= width) return "";
+  const wide = [...document.querySelectorAll("body *")].filter((one) => one.scrollWidth > one.clientWidth + 1);
+  return wide.map((one) => one.outerHTML.slice(0, 100)).pop() || "the page";
+}"""
+"""Doubles the size of the text; returns an element that is then wider than the window."""
+
+
+@pytest.mark.proof
+@pytest.mark.short
+async def test_no_page_is_wider_than_the_smallest_phone_with_text_twice_as_large(
+    address: str, browser: "Browser", installation: Installation
+) -> None:
+    context = await browser.new_context(viewport={"width": 320, "height": 640})
+    page = await context.new_page()
+    found = {}
+    for path in await pages(installation):
+        await page.goto(address + path)
+        if wide := await page.evaluate(WIDER):
+            found[path] = wide
+    await context.close()
+    assert not found

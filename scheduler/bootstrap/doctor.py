@@ -20,6 +20,7 @@ from scheduler.domain.address import is_loopback
 from scheduler.domain.errors import Problem
 from scheduler.domain.occurrence import slugs_by_choice
 from scheduler.domain.policy import next_occurrence
+from scheduler.domain.text import counted
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.forecast import LOOK_AHEAD
 from scheduler.service.health import health, try_writing
@@ -48,7 +49,10 @@ async def examine(settings: Settings, show: Callable[[Finding], None], *, resolv
         wrong |= level is Level.WRONG
         show(Finding(level, text))
 
-    note(Level.FINE, f"settings: {len(settings.series)} series, {len(settings.policies)} policies")
+    note(
+        Level.FINE,
+        f"settings: {len(settings.series)} series, {counted(len(settings.policies), 'policy', 'policies')}",
+    )
     _check_zones(note)
     _check_templates(note)
     _check_pages(settings, note)
@@ -259,9 +263,11 @@ def _describe_late(notice: LateNotice, rate: float) -> str:
         if notice.misses
         else "less than half of the time before it expires is then left"
     )
+    pace = f"at {rate:g} a second"
+    mails = counted(notice.recipients, f"mail {pace} leaves", f"mails {pace} leave")
     remedy = ", or give its policy a longer lead" if notice.of_policy else ""
     return (
-        f"rate: {notice.about}: {notice.recipients} mails at {rate:g} a second leave from "
+        f"rate: {notice.about}: {mails} from "
         f"{notice.start:%Y-%m-%d %H:%M} to {notice.finish:%Y-%m-%d %H:%M} UTC; {how}; raise [mail] rate{remedy}"
     )
 
@@ -278,7 +284,7 @@ async def _check_database(parts: Parts, note: Callable[[Level, str], None]) -> N
     if state.suppressed:
         note(
             Level.NOTE,
-            f"members: {state.suppressed} member{' has' if state.suppressed == 1 else 's have'} an address that sends "
+            f"members: {counted(state.suppressed, 'member has', 'members have')} an address that sends "
             "mail back; `members show` says why",
         )
     if state.to_review:
@@ -288,7 +294,7 @@ async def _check_database(parts: Parts, note: Callable[[Level, str], None]) -> N
         for zone, count in sorted((await members.unknown_zones(connection)).items()):
             note(
                 Level.WRONG,
-                f"zone data: {count} member{' lives' if count == 1 else 's live'} in {zone}, which IANA "
+                f"zone data: {counted(count, 'member lives', 'members live')} in {zone}, which IANA "
                 f"{tzdata_version()} does not know: they get no reminder; install a newer tzdata package",
             )
         for slug in sorted(slugs_by_choice(parts.series)):
@@ -326,6 +332,7 @@ async def _check_database(parts: Parts, note: Callable[[Level, str], None]) -> N
 
 def _told_wrong(key: str, zone: str, *, local: str, right: str, count: int) -> str:
     return (
-        f"{key}: {count} members in {zone} were told {datetime.fromisoformat(local):%H:%M}, but new zone data says "
+        f"{key}: {counted(count, f'member in {zone} was', f'members in {zone} were')} told "
+        f"{datetime.fromisoformat(local):%H:%M}, but new zone data says "
         f"{datetime.fromisoformat(right):%H:%M}; once `serve` runs, `occurrence tell {key}` tells them"
     )

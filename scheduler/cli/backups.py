@@ -9,16 +9,9 @@ import typer
 from scheduler.bootstrap.serve import make_planner
 from scheduler.bootstrap.upgrading import upgrade_database
 from scheduler.bootstrap.wiring import Parts, rehearse_restore, restore_backup, set_up_logs
-from scheduler.cli.command import (
-    command_context,
-    confirm,
-    confirm_mailing,
-    counted,
-    is_terminal,
-    make_app,
-    run_async,
-)
+from scheduler.cli.command import command_context, confirm, confirm_mailing, is_terminal, make_app, run_async
 from scheduler.domain.clock import format_duration
+from scheduler.domain.text import counted
 from scheduler.service.rehearsal import Rehearsal
 from scheduler.service.restore import MissedMail, back_up, missed, resume_without_missed
 from scheduler.service.sending_pause import CLOCK_AHEAD, RESTORED, SendingPaused, current_pause
@@ -155,7 +148,8 @@ def resume(
         async with parts.database.write() as connection:
             requeued = await resume_sending(connection, parts.clock.now())
         if requeued:
-            typer.echo(f"{requeued} mails that expired because the clock was wrong are queued again")
+            why = "that expired because the clock was wrong"
+            typer.echo(counted(requeued, f"mail {why} is", f"mails {why} are") + " queued again")
         return None
 
     pause, waiting = command_context(context).run(look)
@@ -185,4 +179,4 @@ def resume(
     expired = command_context(context).run(start_again)
     typer.echo(f"sending continues; it was held ({pause.reason}) since {pause.since:%Y-%m-%d %H:%M} UTC")
     if expired is not None:
-        typer.echo(f"{expired} mails expired (restored)")
+        typer.echo(f"{counted(expired, 'mail')} expired (restored)")

@@ -20,6 +20,7 @@ from scheduler.cli.app import EXIT_FAILED, EXIT_USAGE
 from scheduler.domain.actor import Actor
 from scheduler.domain.errors import Problem, Refused, SettingsProblem
 from scheduler.domain.recurrence import LAST_YEAR
+from scheduler.domain.text import counted
 from scheduler.store.database import OUTAGES
 from scheduler.store.outage import outage_of
 
@@ -232,11 +233,6 @@ def confirm_mailing(question: str, number: int, *, yes: bool, instead: str) -> N
             otherwise=f"this mails {counted(number, 'member')} now; give --yes to do it without being asked, "
             f"or {instead}",
         )
-
-
-def counted(number: int, noun: str) -> str:
-    """Return `1 member` or `2 members`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def describe_answers(answers: dict[str, int]) -> str:

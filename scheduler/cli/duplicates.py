@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from scheduler.bootstrap.wiring import Parts
-from scheduler.cli.command import AsJson, command_context, command_line_user, counted, show_json
+from scheduler.cli.command import AsJson, command_context, command_line_user, show_json
+from scheduler.domain.text import counted
 from scheduler.service.duplicates import Duplicate, find_duplicates, tell_apart
 
 

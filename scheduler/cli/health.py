@@ -8,7 +8,8 @@ import typer
 from scheduler.bootstrap.dns_check import Finding
 from scheduler.bootstrap.doctor import examine
 from scheduler.bootstrap.wiring import Parts
-from scheduler.cli.command import AsJson, command_context, counted, fail, make_app, run_async, show_json
+from scheduler.cli.command import AsJson, command_context, fail, make_app, run_async, show_json
+from scheduler.domain.text import counted
 from scheduler.service.health import ServiceHealth, health, try_writing
 from scheduler.service.schedule import without_room
 from scheduler.service.scheduled_backups import backup_warnings

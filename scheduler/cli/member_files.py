@@ -21,7 +21,6 @@ from scheduler.cli.command import (
     command_context,
     command_line_user,
     confirm,
-    counted,
     fail,
     is_terminal,
     read_file,
@@ -30,6 +29,7 @@ from scheduler.cli.command import (
 from scheduler.domain.code_page import require_encoding
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Series
+from scheduler.domain.text import counted
 from scheduler.domain.zone import find_zone, require_zone
 from scheduler.service.follows import require_series
 from scheduler.service.invitations import invitations as find_invitations
@@ -123,7 +123,7 @@ def import_(
         typer.echo("this is what would happen; nothing was changed")
     if table.problems:
         bad = len({problem.line for problem in table.problems})
-        fail(f"{file}: {bad} {'row was' if bad == 1 else 'rows were'} not imported; correct and import again")
+        fail(f"{file}: {counted(bad, 'row was', 'rows were')} not imported; correct and import again")
 
 
 def _read(file: Path, *, encoding: str | None, zone: str | None, all_series: Sequence[Series]) -> MemberTable:

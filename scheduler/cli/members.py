@@ -20,7 +20,6 @@ from scheduler.cli.command import (
     command_line_user,
     confirm,
     confirm_mailing,
-    counted,
     make_app,
     read_date,
     usage,
@@ -28,7 +27,7 @@ from scheduler.cli.command import (
 from scheduler.domain.errors import Refused, SettingsProblem
 from scheduler.domain.locale import country_name, require_country
 from scheduler.domain.occurrence import followed, offers_choice
-from scheduler.domain.text import quoted
+from scheduler.domain.text import counted, quoted
 from scheduler.domain.zone import require_zone
 from scheduler.service.convenors import ROLES, require_role
 from scheduler.service.delivery_reasons import reason_in_words
@@ -505,13 +504,14 @@ def erase(
     deleted += [counted(erased.returned, "returned message") + " naming them"] if erased.returned else []
     deleted += [counted(erased.messages, "message") + " to the convenors"] if erased.messages else []
     also = f", with {_joined(deleted)}" if deleted else ""
-    typer.echo(f"{'erased' if erased.was_member or erased.messages else 'already erased'}{also}")
-    if erased.was_member or not erased.messages:
+    wrote = bool(erased.messages or erased.returned)
+    typer.echo(f"{'erased' if erased.was_member or wrote else 'already erased'}{also}")
+    if erased.was_member or not wrote:
         typer.echo("kept: a keyed hash of the address, so that no import adds the person again")
     for place in erased.remaining[:MOST_PLACES]:
         typer.echo(f"still named in: {place}")
     if len(erased.remaining) > MOST_PLACES:
-        typer.echo(f"still named in: {len(erased.remaining) - MOST_PLACES} more places")
+        typer.echo(f"still named in: {counted(len(erased.remaining) - MOST_PLACES, 'more place')}")
     if erased.remaining:
         typer.echo(
             "remove the name there with `occurrence amend` or `returns drop`; sent notices cannot be changed"

@@ -18,7 +18,6 @@ from scheduler.cli.command import (
     command_context,
     command_line_user,
     confirm,
-    counted,
     describe_answers,
     is_terminal,
     make_app,
@@ -38,6 +37,7 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Occurrence, slugs_by_choice
 from scheduler.domain.placeholder import suggest
 from scheduler.domain.table import decode_text
+from scheduler.domain.text import counted
 from scheduler.service import holds
 from scheduler.service import notices as notice_service
 from scheduler.service.health import is_served
@@ -381,7 +381,7 @@ def release(context: typer.Context, notice: str, yes: Yes = False) -> None:
         confirm(
             f"Release notice {notice}, which is due, to {counted(number, 'member')}?",
             yes=yes,
-            otherwise=f"this mails up to {number} members; give --yes to send without being asked",
+            otherwise=f"this mails up to {counted(number, 'member')}; give --yes to send without being asked",
         )
     released = command_context(context).run(act)
     typer.echo(f"notice {released.id} is no longer on hold; `plan` shows when it is sent")
@@ -420,6 +420,6 @@ def resend_missed(
         confirm(
             question,
             yes=yes,
-            otherwise=f"this mails {number} members; give --yes to send without being asked",
+            otherwise=f"this mails {counted(number, 'member')}; give --yes to send without being asked",
         )
-    typer.echo(f"{command_context(context).run(act)} are queued again")
+    typer.echo(f"{counted(command_context(context).run(act), 'mail is', 'mails are')} queued again")

@@ -5,8 +5,9 @@ from dataclasses import asdict
 import typer
 
 from scheduler.bootstrap.wiring import Parts
-from scheduler.cli.command import AsJson, command_context, counted, make_app, show_json
+from scheduler.cli.command import AsJson, command_context, make_app, show_json
 from scheduler.domain.locale import country_name
+from scheduler.domain.text import counted
 from scheduler.service.numbers import OUTCOMES, Numbers, count_numbers
 
 app = make_app()

@@ -20,7 +20,6 @@ from scheduler.cli.command import (
     command_line_user,
     confirm,
     confirm_mailing,
-    counted,
     describe_answers,
     fail,
     is_terminal,
@@ -36,7 +35,7 @@ from scheduler.domain.code_page import require_encoding
 from scheduler.domain.errors import SettingsProblem
 from scheduler.domain.locale import country_name
 from scheduler.domain.occurrence import OccurrenceKey, Series, slugs_by_choice
-from scheduler.domain.text import quoted
+from scheduler.domain.text import counted, quoted
 from scheduler.service import follow_ups
 from scheduler.service import occurrences as occurrence_service
 from scheduler.service.invitations import with_mails
@@ -552,4 +551,4 @@ def import_(
     )
     if refused:
         what = "would not be imported" if dry_run else "were not imported"
-        fail(f"{refused} rows of {file} {what}; correct them and import the file again")
+        fail(f"{counted(refused, 'row')} of {file} {what}; correct them and import the file again")

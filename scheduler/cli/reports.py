@@ -12,6 +12,7 @@ from scheduler.delivery.compose.message_writer import message_id
 from scheduler.domain.address import address_key
 from scheduler.domain.clock import format_duration
 from scheduler.domain.errors import Refused, SettingsProblem
+from scheduler.domain.text import counted
 from scheduler.service import send_schedule
 from scheduler.service.forecast import LOOK_AHEAD
 from scheduler.service.send_schedule import ScheduledSend, SendEstimate, name_of, schedule_sends
@@ -127,7 +128,7 @@ def deliveries(
             f"{when[:16].replace('T', ' ')}  {row['state']:<9}  {row['policy'] or row['kind']:<12}  "
             f"{about}  {row['email']}{reason}"
         )
-    typer.echo(f"{len(rows)} deliveries")
+    typer.echo(counted(len(rows), "delivery", "deliveries"))
 
 
 def _document(row: Report, message: str) -> dict[str, Any]:
@@ -173,7 +174,9 @@ def show_plan(rows: Sequence[ScheduledSend], *, rate: float, zones: bool, now: d
             f"{when:<{20 if zones else 40}}  {pace}{number:>7}  {name_of(line[0].forecast)}  {zone}{note}"
         )
     number = sum(row.forecast.recipients for row in rows if not row.forecast.on_hold)
-    typer.echo(f"{number} mails in all{f', at {rate:g} a second' if rate else ''}; nothing was sent")
+    typer.echo(
+        f"{counted(number, 'mail')} in all{f', at {rate:g} a second' if rate else ''}; nothing was sent"
+    )
 
 
 async def describe_duration(

@@ -6,17 +6,10 @@ from typing import Annotated
 import typer
 
 from scheduler.bootstrap.wiring import Parts
-from scheduler.cli.command import (
-    AsJson,
-    command_context,
-    command_line_user,
-    counted,
-    make_app,
-    parse_id,
-    show_json,
-)
+from scheduler.cli.command import AsJson, command_context, command_line_user, make_app, parse_id, show_json
 from scheduler.domain.actor import Actor
 from scheduler.domain.locale import country_name
+from scheduler.domain.text import counted
 from scheduler.service import join_requests
 from scheduler.service.convenors import command_line_actor
 from scheduler.store.join_requests import Request

@@ -13,7 +13,6 @@ from scheduler.cli.command import (
     command_context,
     command_line_user,
     confirm,
-    counted,
     fail,
     make_app,
     parse_id,
@@ -23,6 +22,7 @@ from scheduler.cli.command import (
 from scheduler.domain.clock import parse_duration
 from scheduler.domain.inbound import printable
 from scheduler.domain.occurrence import ANSWERS
+from scheduler.domain.text import counted
 from scheduler.service.returned_mail import (
     SETTLEMENTS,
     drop_message,

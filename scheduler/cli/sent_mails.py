@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from scheduler.bootstrap.wiring import Parts
-from scheduler.cli.command import AsJson, command_context, command_line_user, counted, parse_id, show_json
+from scheduler.cli.command import AsJson, command_context, command_line_user, parse_id, show_json
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import slugs_by_choice
+from scheduler.domain.text import counted
 from scheduler.service.sent_mails import SentMail, require_mail, send_again
 
 Email = Annotated[str, typer.Argument(metavar="EMAIL")]

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from scheduler.bootstrap.wiring import Parts
-from scheduler.cli.command import AsJson, command_context, command_line_user, counted, make_app, show_json
+from scheduler.cli.command import AsJson, command_context, command_line_user, make_app, show_json
 from scheduler.domain.errors import SettingsProblem
 from scheduler.domain.meeting_record import Speaker as StoredSpeaker
+from scheduler.domain.text import counted
 from scheduler.service import meeting_records
 from scheduler.store.meeting_records import Used
 

@@ -10,13 +10,13 @@ from scheduler.cli.command import (
     AsJson,
     command_context,
     command_line_user,
-    counted,
     make_app,
     read_text_file,
     show_json,
 )
 from scheduler.domain.errors import SettingsProblem
 from scheduler.domain.meeting_record import Theme as StoredTheme
+from scheduler.domain.text import counted
 from scheduler.service import meeting_records
 from scheduler.store.meeting_records import Used
 

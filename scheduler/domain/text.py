@@ -49,6 +49,14 @@ def require_prose(value: str, what: str, *, longest: int = LONGEST_PROSE) -> str
     return value
 
 
+def counted(number: int, words: str, plural: str = "") -> str:
+    """Return a number with its noun, such as `1 member` or `1,372 members`.
+
+    `plural` is needed where an s at the end does not make it, as in `counted(number, "member has", "members have")`.
+    """
+    return f"{number:,} {words if number == 1 else plural or words + 's'}"
+
+
 def read_fields(
     typed: Mapping[str, str], checks: Mapping[str, Callable[[str], str]]
 ) -> tuple[dict[str, str], dict[str, str]]:

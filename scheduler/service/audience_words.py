@@ -9,6 +9,7 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.locale import country_name, language_name
 from scheduler.domain.localtime import format_date
 from scheduler.domain.occurrence import OccurrenceKey, Series
+from scheduler.domain.text import counted
 from scheduler.domain.zone import city
 from scheduler.service.drafts import count_listed
 
@@ -69,7 +70,7 @@ def _phrase(term: str, all_series: Mapping[str, Series]) -> tuple[str, str]:
             case "joined-since":
                 return "those who joined since", format_date(date.fromisoformat(value))
             case "list" if number := count_listed(term):
-                return "", f"{number:,} {'member' if number == 1 else 'members'} on a list"
+                return "", f"{counted(number, 'member')} on a list"
             case "list":
                 return "the addresses in the file", value
             case _ if kind in ANSWERED:

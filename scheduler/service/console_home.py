@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from scheduler.domain.localtime import format_date
 from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series
 from scheduler.domain.policy import TO_CONVENORS, Policy
+from scheduler.domain.text import counted
 from scheduler.service.health import LATE, ServiceHealth, health
 from scheduler.service.holds import on_hold
 from scheduler.service.notice_kinds import kind_in_words
@@ -173,7 +174,7 @@ def _troubles(state: ServiceHealth, now: datetime) -> list[Advice]:
             )
         )
     if state.turned_away:
-        mails = "1 email has" if state.turned_away == 1 else f"{state.turned_away:,} emails have"
+        mails = counted(state.turned_away, "email has", "emails have")
         troubles.append(
             Advice(f"{mails} come back since yesterday because other mail systems do not trust ours. {tell}")
         )
@@ -206,9 +207,10 @@ def _too_slow(late: Sequence[LateNotice], series: Sequence[Series]) -> list[Advi
     """Return a sentence for each notice that our mail server cannot send to everybody in time."""
     return [
         Advice(
-            f"Our mail server is too slow for {notice.recipients:,} members: {_late_about(notice, series)} would "
-            f"{'not reach all of them in time' if notice.misses else 'reach some of them late'}. Tell whoever runs the "
-            "server."
+            f"Our mail server is too slow for {counted(notice.recipients, 'member')}: "
+            f"{_late_about(notice, series)} would "
+            f"{'not reach all of them in time' if notice.misses else 'reach some of them late'}. "
+            "Tell whoever runs the server."
         )
         for notice in late
     ]

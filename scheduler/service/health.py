@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.domain.text import counted
 from scheduler.service.form_limits import form_limit_problem
 from scheduler.service.scheduled_backups import backup_trouble
 from scheduler.service.sending_pause import BY_CLOCK, SendingPaused, current_pause
@@ -174,15 +175,15 @@ def _say_wrongly_told(key: str, groups: Sequence[WronglyTold]) -> WrongHour:
         return clock if day == beside.partition("T")[0] else f"{day} {clock}"
 
     changes = [
-        f"{count} in {zone} were told {hour(told, right)}, now {hour(right, told)}"
+        f"{counted(count, f'in {zone} was', f'in {zone} were')} told {hour(told, right)}, now {hour(right, told)}"
         for (zone, told, right), count in count_by_change.most_common(ZONES_NAMED)
     ]
     if others := len(count_by_change) - len(changes):
-        changes.append(f"and those of {others} more zone{'' if others == 1 else 's'}")
+        changes.append(f"and those of {counted(others, 'more zone')}")
     total = count_by_change.total()
     return WrongHour(
         key,
-        f"{key}: new zone data has changed the local time that {total} member{' was' if total == 1 else 's were'} "
+        f"{key}: new zone data has changed the local time that {counted(total, 'member was', 'members were')} "
         f"told ({'; '.join(changes)})",
     )
 

@@ -16,6 +16,7 @@ from scheduler.domain.policy import (
     late_invitations,
     next_occurrence,
 )
+from scheduler.domain.text import counted
 from scheduler.service.schedule import timeline
 from scheduler.service.settings_sync import adoption, applies_to, horizon, wanted_notices
 from scheduler.store import members, notices, occurrences
@@ -53,7 +54,7 @@ class Invitation:
 
 def with_mails(mails: int, members: int) -> str:
     """Return `, with 5 mails` if `members` do not get one each, else nothing."""
-    return f", with {mails} mails" if mails != members else ""
+    return f", with {counted(mails, 'mail')}" if mails != members else ""
 
 
 async def invitations(

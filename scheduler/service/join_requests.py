@@ -16,7 +16,7 @@ from scheduler.domain.locale import find_locale, hour_cycle, require_country, re
 from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import EVERY_ZONE, Kind
-from scheduler.domain.text import read_fields, require_prose
+from scheduler.domain.text import counted, read_fields, require_prose
 from scheduler.domain.token import Keys, Purpose
 from scheduler.domain.zone import require_zone, zones_of_country
 from scheduler.service.follows import follow
@@ -242,7 +242,8 @@ def _reminder_subject(late: Sequence[Request]) -> str:
 def _reminder_body(requests: Sequence[Request], now: datetime) -> str:
     # Numbers only: a name in this mail would remain after the person was erased.
     lines = [
-        f"- request {late.id}: {(now - late.confirmed_at).days} days{', taken' if late.state == 'taken' else ''}"
+        f"- request {late.id}: {counted((now - late.confirmed_at).days, 'day')}"
+        f"{', taken' if late.state == 'taken' else ''}"
         for late in requests
         if late.confirmed_at
     ]

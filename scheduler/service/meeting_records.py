@@ -28,7 +28,7 @@ from scheduler.domain.meeting_record import (
     without_repeats,
 )
 from scheduler.domain.occurrence import Occurrence, next_change
-from scheduler.domain.text import folded
+from scheduler.domain.text import counted, folded
 from scheduler.store import archive_entries, audit, meeting_records, occurrences, service_state
 from scheduler.store.archive_entries import Entry
 from scheduler.store.database import Database
@@ -384,7 +384,7 @@ async def remove_theme(database: Database, theme: str, *, now: datetime, by: Act
     async with database.write() as connection:
         found = await require_theme(connection, theme)
         if keys := await meeting_records.keys_with_theme(connection, found.slug):
-            meetings = f"{len(keys)} meeting{'s' * (len(keys) != 1)}"
+            meetings = counted(len(keys), "meeting")
             raise Refused(f"'{found.name}' is a theme of {meetings}; merge it with another theme instead")
         await meeting_records.delete_theme(connection, found.slug)
         await audit.record(

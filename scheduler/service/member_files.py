@@ -22,6 +22,7 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Series, followed, offers_choice
 from scheduler.domain.policy import Policy
 from scheduler.domain.table import guard_cell
+from scheduler.domain.text import counted
 from scheduler.domain.token import Keys
 from scheduler.service.invitations import Invitation, with_mails
 from scheduler.service.invitations import invitations as find_invitations
@@ -307,8 +308,8 @@ def describe_import(imported: Imported, table: MemberTable, *, invite: bool) -> 
         yield f"added, but not mailed because the file says paused or unconfirmed: {imported.unmailed}"
     if imported.still_mailed:
         yield (
-            f"still mailed, although the file says not to: {imported.still_mailed} "
-            f"{_members(imported.still_mailed)} on the list; an import changes nobody's status, so use "
+            f"still mailed, although the file says not to: "
+            f"{counted(imported.still_mailed, 'member')} on the list; an import changes nobody's status, so use "
             "`members pause` or `members remove` if they left elsewhere"
         )
     if imported.left or imported.erased:

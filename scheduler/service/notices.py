@@ -20,7 +20,7 @@ from scheduler.domain.occurrence import OccurrenceKey
 from scheduler.domain.placeholder import Placeholder, in_subject, suggest, unknown_in_subject
 from scheduler.domain.policy import EVERY_ZONE, PERSONAL, PLANNED, Kind
 from scheduler.domain.recurrence import LAST_YEAR
-from scheduler.domain.text import quoted, require_line, require_prose
+from scheduler.domain.text import counted, quoted, require_line, require_prose
 from scheduler.service.delivery_reasons import reason_in_words
 from scheduler.service.planner import local_due
 from scheduler.store import audit, members, notices, service_state
@@ -194,7 +194,7 @@ async def send_notice(
     if not number:
         raise Refused(f"the audience '{audience_text}' has no active member; nobody was told")
     if begun is None and recipients not in (None, number):
-        raise Refused(f"it would now go to {number} members, not to {recipients}")
+        raise Refused(f"it would now go to {counted(number, 'member')}, not to {recipients}")
     return await publish_notice(
         database,
         audience=audience,
@@ -388,7 +388,7 @@ async def resend_missed(
         states = await reports.states(connection, number)
         missed = await _count_missed(connection, notice, states, by_choice)
         if recipients not in (None, missed):
-            raise Refused(f"it would now go to {missed} members, not to {recipients}")
+            raise Refused(f"it would now go to {counted(missed, 'member')}, not to {recipients}")
         if notice.expires <= now:
             raise Refused(f"notice {number} expired at {notice.expires:%Y-%m-%d %H:%M} UTC; send a new one")
         if notice.unwanted:

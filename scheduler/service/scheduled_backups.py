@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.clock import Clock
 from scheduler.domain.errors import Problem
+from scheduler.domain.text import counted
 from scheduler.domain.token import Keys
 from scheduler.service.sending_pause import BY_CLOCK, current_pause
 from scheduler.store import age_files, backups, postgres_backups, service_state
@@ -224,7 +225,7 @@ def backup_trouble(known: Mapping[str, str] | None, now: datetime) -> str:
     if now - last < LONGEST_WITHOUT:
         return ""
     reason = f": {known['error']}" if known.get("error") else "; see the log of `serve`"
-    return f"no backup has succeeded for {(now - last).days} days{reason}"
+    return f"no backup has succeeded for {counted((now - last).days, 'day')}{reason}"
 
 
 def _last_success(known: Mapping[str, str] | None) -> datetime | None:
@@ -250,6 +251,6 @@ def _rehearsal_warning(rehearsed: datetime | None, now: datetime, *, backed_up: 
     if now - rehearsed < LONGEST_UNREHEARSED:
         return ""
     return (
-        f"no backup has been rehearsed for {(now - rehearsed).days} days; `third-thursday rehearse` restores the "
-        "newest one to try it"
+        f"no backup has been rehearsed for {counted((now - rehearsed).days, 'day')}; `third-thursday rehearse` "
+        "restores the newest one to try it"
     )

@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.clock import Clock
+from scheduler.domain.text import counted
 from scheduler.store import members, service_state
 from scheduler.store.ledger import lifecycle
 
@@ -62,7 +63,7 @@ class SendingPaused:
     def _outage(self) -> str:
         if self.last is None:
             return "long after the last tick"
-        return f"{(self.since - self.last).days} days after the last tick ({self.last:%Y-%m-%d %H:%M} UTC)"
+        return f"{counted((self.since - self.last).days, 'day')} after the last tick ({self.last:%Y-%m-%d %H:%M} UTC)"
 
     @property
     def _outcome(self) -> str:
@@ -74,7 +75,7 @@ class SendingPaused:
 
 
 def _mails(count: int) -> str:
-    return f"{count} mail{'' if count == 1 else 's'}"
+    return counted(count, "mail")
 
 
 async def current_pause(connection: AsyncConnection) -> SendingPaused | None:

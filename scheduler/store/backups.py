@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.domain.errors import Problem
+from scheduler.domain.text import counted
 from scheduler.store.key_file import draft_name, sync_to_disk
 from scheduler.store.upgrades import is_known
 
@@ -99,7 +100,9 @@ def require_references(file: Path) -> None:
         rows = reader.execute("PRAGMA foreign_key_check").fetchall()
     if rows:
         tables = ", ".join(sorted({str(row[0]) for row in rows}))
-        raise Problem(f"{len(rows)} rows of {tables} refer to rows that are missing")
+        raise Problem(
+            f"{counted(len(rows), f'row of {tables} refers', f'rows of {tables} refer')} to rows that are missing"
+        )
 
 
 def require_backup(file: Path) -> bytes:

@@ -15,6 +15,7 @@ from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series, offers_choice
 from scheduler.domain.policy import Policy
+from scheduler.domain.text import counted
 from scheduler.domain.token import Keys
 from scheduler.service.personal_links import LinkStatus
 from scheduler.service.photo_decoder import PhotoDecoder
@@ -92,13 +93,15 @@ def site_of(connection: HTTPConnection) -> Site:
 
 def read_templates(folder: Path) -> Environment:
     """Read the templates of pages. Values are escaped, and a missing value is an error."""
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["counted"] = counted
+    return environment
 
 
 def render_page(

@@ -141,7 +141,7 @@ def test_a_held_notice_can_be_stopped_and_sent_to_the_missed(
     clock.shift(120)
     serve_once()
     assert deliveries(command) == {"bo": "withdrawn"}
-    assert command("notice", "resend-missed", "1").out == "1 are queued again\n"
+    assert command("notice", "resend-missed", "1").out == "1 mail is queued again\n"
     serve_once()
     assert deliveries(command, "--notice", "1") == {"bo": "sent"}
 

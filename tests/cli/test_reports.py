@@ -98,7 +98,7 @@ def test_a_delivery_is_shown_with_what_became_of_it(command: Command, serve_once
         (("--notice", "1"), 1),
     ):
         assert len(json.loads(command("deliveries", "--json", *narrowed).out)) == count
-    assert "1 deliveries" in command("deliveries").out
+    assert "1 delivery" in command("deliveries").out
 
 
 def test_a_filter_that_names_nothing_is_said(command: Command) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.domain.errors import Refused
-from scheduler.domain.text import folded, quoted, require_line, require_prose
+from scheduler.domain.text import counted, folded, quoted, require_line, require_prose
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,12 @@ def test_names_that_differ_in_case_accents_and_punctuation_are_the_same_folded(
     spelling: str, other_spelling: str
 ) -> None:
     assert folded(spelling) == folded(other_spelling)
+
+
+def test_one_of_anything_is_counted_in_the_singular() -> None:
+    assert [counted(number, "member") for number in (0, 1, 1372)] == [
+        "0 members",
+        "1 member",
+        "1,372 members",
+    ]
+    assert [counted(number, "has it", "have it") for number in (1, 2)] == ["1 has it", "2 have it"]

@@ -134,8 +134,8 @@ async def publish(installation: Installation) -> int:
 
 async def test_a_retimed_meeting_is_a_trouble_with_numbers_until_members_are_told(home: Installation) -> None:
     assert await troubles(home) == [
-        f"{KEY}: new zone data has changed the local time that 2 members were told (1 in Asia/Kolkata were told "
-        f"07:30, now 06:30; 1 in Europe/London were told 02:00, now 01:00); `occurrence tell {KEY}` sends the update"
+        f"{KEY}: new zone data has changed the local time that 2 members were told (1 in Asia/Kolkata was told "
+        f"07:30, now 06:30; 1 in Europe/London was told 02:00, now 01:00); `occurrence tell {KEY}` sends the update"
     ]
     assert await publish(home) == 4
     assert await troubles(home) == []
@@ -219,7 +219,7 @@ async def test_a_second_change_counts_from_what_each_was_last_told(away: Install
         away.restart()
         await away.tick()
     (trouble,) = await troubles(away)
-    assert "1 in America/Vancouver were told 11:00, now 12:00" in trouble
+    assert "1 in America/Vancouver was told 11:00, now 12:00" in trouble
 
 
 async def test_members_who_left_are_not_counted_and_those_who_moved_are_told_nothing_about_another_zone(
@@ -227,7 +227,7 @@ async def test_members_who_left_are_not_counted_and_those_who_moved_are_told_not
 ) -> None:
     await away.change("Val", status="left", active_since=None)
     await away.change("Van", zone="America/Toronto")
-    assert "1 member was told (1 in America/Vancouver were told 10:00" in (await troubles(away))[0]
+    assert "1 member was told (1 in America/Vancouver was told 10:00" in (await troubles(away))[0]
     await away.live(datetime(2026, 11, 19, 18, tzinfo=UTC))
     assert not any("We previously told you" in body for _, body in texts(away, "Van"))
 

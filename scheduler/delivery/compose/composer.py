@@ -42,7 +42,7 @@ from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import LocalTime, describe_instant, format_date
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import CHANGES, MEETING, REPLIES, TO_CONVENORS, Kind
-from scheduler.domain.text import require_line
+from scheduler.domain.text import counted, require_line
 from scheduler.domain.token import Purpose, leave_address, leave_by_subject
 from scheduler.domain.zone import city
 
@@ -459,7 +459,7 @@ def _convenors_values(
     }
     if isinstance(about, Preflight):
         values |= {
-            "recipients": "1 member" if about.recipients == 1 else f"{about.recipients:,} members",
+            "recipients": counted(about.recipients, "member"),
             "what": f"{_WHAT[about.kind]} {series.title}",
             "first": moment(about.first),
             "last": moment(about.last) if about.last != about.first else "",

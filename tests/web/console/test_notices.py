@@ -498,9 +498,9 @@ async def test_the_page_says_how_fast_it_goes_and_never_that_it_is_done_before_i
         await connection.execute(
             update(deliveries).where(deliveries.c.id == one.scalar_subquery()).values(reason="uncertain")
         )
-    assert "1 have it, 1 will not get it. 1 may have it:" in (await ann.get(progress)).text
+    assert "1 has it, 1 will not get it. 1 may have it:" in (await ann.get(progress)).text
     late = await press(ann, progress, "resend", number="7")
-    assert late.status_code == 422 and "it would now go to 1 members, not to 7" in late.text
+    assert late.status_code == 422 and "it would now go to 1 member, not to 7" in late.text
 
 
 async def test_the_page_of_what_the_settings_send_does_not_claim_that_it_is_for_everybody(

@@ -104,7 +104,8 @@ class Erased:
 
 
 async def find_erasable(database: Database, address: str, *, keys: Keys) -> Member | None:
-    """Return the member to erase; None if that was done before, or if they only wrote to the convenors.
+    """Return the member to erase; None if that was done before, or for somebody who only wrote to us or is
+    named in returned mail.
 
     Raises Refused for an unknown address.
     """
@@ -125,17 +126,17 @@ async def erase_member(
 
     A keyed hash of the address stays, so that no import adds them again, and so does what convenors wrote about them.
     `outbox` is the folder that mail goes to, if it goes to one. An interrupted call may be repeated. Raises Refused for
-    an address that was neither on the list nor erased, from which nobody wrote to the convenors either, and while a
-    mail to the person is being sent. PostgreSQL overwrites deleted rows itself, later.
+    an address that was never on the list and that no message to the convenors names either, and while a mail to the
+    person is being sent. PostgreSQL overwrites deleted rows itself, later.
     """
-    person = Person([address.strip(), lookup_key(address)], "")
+    person = _stranger(address)
     async with database.read() as connection:
         if member := await _find(connection, address, keys):
             person = await person_of(connection, member)
         # Search outside the write transaction: it may take seconds.
         mentions = await find_mentions(connection, [person])
     async with database.write() as connection:
-        member = await _find(connection, address, keys)
+        member = await members.by_key(connection, lookup_key(address))
         choices = await follows.choices_of(connection, member.id) if member else {}
         # Renderings are compressed: what remains of deleted ones cannot be searched for a name.
         compressed = bool(member and await erasures.has_worded_mails(connection, member.id))
@@ -162,11 +163,16 @@ async def erase_member(
     )
 
 
+def _stranger(address: str) -> Person:
+    return Person([address.strip(), lookup_key(address)], "")
+
+
 async def _find(connection: AsyncConnection, address: str, keys: Keys) -> Member | None:
     key = lookup_key(address)
     if not await members.by_key(connection, key) and (
         await erasures.find_erased(connection, [erasure_name(keys, key)])
         or await contact_messages.has_any_of(connection, key)
+        or (await find_mentions(connection, [_stranger(address)])).certain
     ):
         return None
     return await require_member(connection, address)

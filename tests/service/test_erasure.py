@@ -117,6 +117,16 @@ async def test_who_was_never_known_is_not_erased(database: Database) -> None:
         await erase_member(database, "anne@example.org", keys=KEYS, outbox=None, now=NOW)
 
 
+async def test_somebody_who_only_wrote_a_letter_is_erased_with_it(database: Database) -> None:
+    await take(database, [row("ann@example.org")])
+    await keep_returned(database, HIDING["base64"](f"{NAME} <{ADDRESS}>"))
+    assert await find_erasable(database, ADDRESS, keys=KEYS) is None
+    done = await erase_member(database, ADDRESS, keys=KEYS, outbox=None, now=NOW)
+    assert done == Erased(was_member=False, mails=0, returned=1) and await waiting(database) == []
+    with pytest.raises(Refused, match="no member"):
+        await erase_member(database, ADDRESS, keys=KEYS, outbox=None, now=NOW)
+
+
 async def test_who_left_may_be_erased_too(database: Database) -> None:
     await take(database, [row("ann@example.org")])
     await remove_member(database, "ann@example.org", now=NOW)

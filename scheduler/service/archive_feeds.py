@@ -48,7 +48,8 @@ def atom_feed(
         _add(entry, "title", meeting_title(past, all_series[past.occurrence.series]))
         _add(entry, "id", url)
         _add(entry, "link", rel="alternate", type="text/html", href=url)
-        _add(entry, "published", _stamp(past.occurrence.ends))
+        if not past.record.month_only:
+            _add(entry, "published", _stamp(past.occurrence.ends))
         _add(entry, "updated", _stamp(_updated(past)))
         for speaker in past.record.speakers:
             _add(ElementTree.SubElement(entry, "author"), "name", speaker.name)
@@ -81,10 +82,11 @@ def json_feed(meetings: Sequence[PastMeeting], all_series: dict[str, Series], co
             "url": url,
             "title": meeting_title(past, series),
             "content_html": _html(past, series),
-            "date_published": _stamp(past.occurrence.ends),
             "date_modified": _stamp(_updated(past)),
             "language": _LANGUAGE,
         }
+        if not past.record.month_only:
+            item["date_published"] = _stamp(past.occurrence.ends)
         if past.record.speakers:
             item["authors"] = [
                 {"name": speaker.name, "url": f"{community.base_url}/speakers/{speaker.slug}"}
@@ -115,6 +117,8 @@ def _url(community: Community, past: PastMeeting) -> str:
 
 
 def _updated(past: PastMeeting) -> datetime:
+    if past.record.month_only:
+        return past.changed_at
     # It comes into the feed when it is over.
     return max(past.changed_at, past.occurrence.ends)
 

@@ -11,10 +11,11 @@ from scheduler.domain.audience import Audience
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Occurrence, Series, slugs_by_choice
 from scheduler.domain.policy import EVERY_ZONE, FOLLOW_UP_LASTS, Kind, Policy
+from scheduler.domain.text import counted
 from scheduler.service.notices import PublishedNotice, publish_notice
 from scheduler.service.occurrences import require_occurrence
 from scheduler.service.settings_sync import applies_to
-from scheduler.store import members, notices
+from scheduler.store import meeting_records, members, notices
 from scheduler.store.database import Database
 from scheduler.store.notices import Notice
 
@@ -71,7 +72,7 @@ async def send_follow_up(
     """
     found = await find_follow_up(database, all_series, key, now=now)
     if recipients is not None and found.recipients != recipients:
-        raise Refused(f"it would now go to {found.recipients:,} members, not to {recipients:,}")
+        raise Refused(f"it would now go to {counted(found.recipients, 'member')}, not to {recipients:,}")
     occurrence = found.occurrence
     return await publish_notice(
         database,
@@ -100,6 +101,8 @@ async def _require_ready(
         raise Refused(f"{key} is not over yet")
     if not occurrence.materials:
         raise Refused(f"{key} has no recording, slides or notes yet; add them first")
+    if (await meeting_records.record_of(connection, key)).month_only:
+        raise Refused(f"{key}: only its month is known; move it to the day on which it was held first")
     notice = await notices.by_identity(connection, _identity(key))
     if notice and notice.ready:
         raise Refused(f"{key}: notice {notice.id} is its follow-up", command="`notice show` shows it")

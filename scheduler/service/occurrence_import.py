@@ -635,7 +635,7 @@ async def _meetings(
     since = datetime(*min(months), 1, tzinfo=UTC) - timedelta(days=2)
     year, month = max(months)
     until = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC) + timedelta(days=2)
-    line = await timeline(connection, all_series, now=now)
+    line = await timeline(connection, all_series, now=now, undated=True)
     found: dict[str, list[Occurrence]] = {series.slug: [] for series in all_series}
     for meeting in takewhile(lambda one: one.starts < until, line.since(since)):
         found[meeting.series].append(meeting)

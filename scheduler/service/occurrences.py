@@ -30,7 +30,7 @@ from scheduler.domain.occurrence import (
     slugs_by_choice,
 )
 from scheduler.domain.policy import EVERY_ZONE, Kind, Policy, Wanted
-from scheduler.domain.text import require_line, require_prose
+from scheduler.domain.text import counted, require_line, require_prose
 from scheduler.service import meeting_records
 from scheduler.service.invitations import count_due_now, wanted_for_added
 from scheduler.service.meeting_records import RecordChange, Recorded
@@ -103,7 +103,8 @@ class Change:
             summary=self.summary,
             insights=self.insights,
             themes=self.themes,
-            month_only=self.month_only,
+            # Whoever moves a meeting knows its day.
+            month_only=self.month_only if self.move_to is None else False,
             fills_blanks=self.fills_blanks,
         )
 
@@ -629,7 +630,7 @@ async def tell_again(
         pending = await _find_unannounced_change(connection, all_series, key, now)
         told_revision = pending.told_revision
         if recipients is not None and pending.recipients != recipients:
-            raise Refused(f"it would now go to {pending.recipients} members, not to {recipients}")
+            raise Refused(f"it would now go to {counted(pending.recipients, 'member')}, not to {recipients}")
         occurrence = after = pending.occurrence
         begun = await notices.by_identity(connection, _change_identity(occurrence))
         is_over = begun is not None and bool(begun.ready or begun.unwanted or begun.stopped_at)
@@ -723,7 +724,7 @@ async def add_extra(
     if invite and recipients is not None:
         foreseen = await foresee_extra(database, series, policies, wall, now=now)
         if foreseen.recipients != recipients:
-            raise Refused(f"{foreseen.recipients} members would be invited now, not {recipients}")
+            raise Refused(f"{counted(foreseen.recipients, 'member')} would be invited now, not {recipients}")
     async with database.write() as connection:
         await _add(connection, series, extra, now=now, by=by)
     if not invite:

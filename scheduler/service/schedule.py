@@ -17,7 +17,7 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series, followed, following, preceding
 from scheduler.service.settings_sync import apply_rule
-from scheduler.store import follows, members, occurrences
+from scheduler.store import follows, meeting_records, members, occurrences
 from scheduler.store.database import Database
 from scheduler.store.occurrences import AdoptedSeries
 
@@ -71,12 +71,15 @@ async def timeline(
     *,
     now: datetime,
     since: datetime | None = None,
+    undated: bool = False,
 ) -> Timeline:
     """Read the stored occurrences of some series; the later ones are derived from the rules on demand.
 
     With `since`, those that ended before are left out: a community may have met for decades.
 
-    A rule that was changed in the settings applies at once, even before a `serve` adopts it.
+    A rule that was changed in the settings applies at once, even before a `serve` adopts it. Past meetings of
+    which only the month is known are left out, because the day on which they are stored was made up; with `undated`
+    they are there too.
     """
     adopted = await occurrences.adopted_series(connection)
     slugs = [series.slug for series in all_series]
@@ -85,6 +88,9 @@ async def timeline(
         if since
         else await occurrences.all_occurrences(connection)
     )
+    if not undated:
+        left_out = await _undated(connection, stored)
+        stored = [occurrence for occurrence in stored if occurrence.key not in left_out]
     changed = any(
         series.slug in adopted and adopted[series.slug].fingerprint != series.fingerprint
         for series in all_series
@@ -98,6 +104,12 @@ async def timeline(
             for series in all_series
         ]
     )
+
+
+async def _undated(connection: AsyncConnection, stored: Sequence[Occurrence]) -> set[str]:
+    """Return the keys of those of which only the month is known; all of them were added for the past."""
+    keys = [occurrence.key for occurrence in stored if occurrence.added_when_over]
+    return await meeting_records.with_month_only(connection, keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +237,15 @@ async def read_meeting(
         return await find_occurrence(connection, all_series, key, now=now)
 
 
+async def read_dated_meeting(
+    database: Database, all_series: Mapping[str, Series], key: str, *, now: datetime
+) -> Occurrence | None:
+    """Return the same as `read_meeting`, but None for a meeting of which only the month is known."""
+    async with database.read() as connection:
+        found = await find_occurrence(connection, all_series, key, now=now)
+        return None if found is None or await _undated(connection, [found]) else found
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """An occurrence and its local times, by zone name as it was asked for."""
@@ -348,9 +369,19 @@ async def coming_meetings(
 
 
 async def stored_past(database: Database, *, now: datetime, most: int) -> list[Occurrence]:
-    """Return the latest stored occurrences that are over, cancelled ones too, the newest first."""
+    """Return the latest stored occurrences that are over and whose day is known, cancelled ones too, the newest
+    first."""
     async with database.read() as connection:
-        return await occurrences.over(connection, now, most=most)
+        return await occurrences.over(connection, now, most=most, undated=False)
+
+
+async def all_stored_past(
+    database: Database, *, now: datetime, most: int
+) -> tuple[list[Occurrence], set[str]]:
+    """Return the same with those of which only the month is known, and the keys of these."""
+    async with database.read() as connection:
+        found = await occurrences.over(connection, now, most=most, undated=True)
+        return found, await _undated(connection, found)
 
 
 async def next_meeting(database: Database, series: Sequence[Series], *, now: datetime) -> Occurrence | None:

@@ -91,6 +91,17 @@ async def records_of(connection: AsyncConnection, keys: Sequence[str]) -> dict[s
     return found
 
 
+async def with_month_only(connection: AsyncConnection, keys: Sequence[str]) -> set[str]:
+    """Return those of the meetings of which only the month is known, not the day."""
+    found: set[str] = set()
+    for some in batches(keys):
+        query = select(meeting_records.c.occurrence).where(
+            meeting_records.c.occurrence.in_(some), meeting_records.c.month_only
+        )
+        found.update(await connection.scalars(query))
+    return found
+
+
 async def save(
     connection: AsyncConnection, key: str, record: MeetingRecord, *, before: MeetingRecord
 ) -> None:

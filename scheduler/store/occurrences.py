@@ -209,9 +209,14 @@ _COMPARED = 5
 """A meeting is compared with the one before it by date. If meetings were moved, that need not be the last one."""
 
 
-async def over(connection: AsyncConnection, now: datetime, *, most: int) -> list[Occurrence]:
-    """Return the latest occurrences that are over, the newest first."""
+async def over(connection: AsyncConnection, now: datetime, *, most: int, undated: bool) -> list[Occurrence]:
+    """Return the latest occurrences that are over, the newest first; with `undated` also those of which only the month
+    is known."""
     query = select(occurrences).where(occurrences.c.ends <= now)
+    if not undated:
+        record = meeting_records
+        has_month_only = record.c.month_only & (record.c.occurrence == occurrences.c.key)
+        query = query.where(~select(record.c.occurrence).where(has_month_only).exists())
     query = query.order_by(occurrences.c.starts.desc(), occurrences.c.key).limit(most)
     return [_read(row) for row in await connection.execute(query)]
 

@@ -26,7 +26,7 @@ from scheduler.domain.occurrence import Series
 from scheduler.domain.token import Keys
 from scheduler.service.feeds import Subscriber, find_subscriber, private_feed
 from scheduler.service.personal_links import LinkStatus
-from scheduler.service.schedule import CalendarFile, feed, meeting_calendar, read_meeting
+from scheduler.service.schedule import CalendarFile, feed, meeting_calendar, read_dated_meeting
 from scheduler.store import service_state
 from scheduler.store.database import OUTAGES, Database
 from scheduler.web.security import add_security_headers
@@ -301,7 +301,7 @@ class FeedCache:
         series = next(series for series in self._series if series.slug == slug)
 
         async def make() -> CalendarFile | None:
-            occurrence = await read_meeting(
+            occurrence = await read_dated_meeting(
                 self._database, {slug: series}, f"{slug}/{date}", now=self._clock.now()
             )
             return meeting_calendar(occurrence, series, self._community) if occurrence else None

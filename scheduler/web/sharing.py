@@ -20,7 +20,7 @@ from scheduler.domain.occurrence import Occurrence, Status
 from scheduler.domain.palette import Shades
 from scheduler.domain.structured_data import event, organization
 from scheduler.service.archive import contents
-from scheduler.service.schedule import coming_meetings, read_meeting, unmoved
+from scheduler.service.schedule import coming_meetings, read_dated_meeting, unmoved
 from scheduler.web.card_picture import draw_card
 from scheduler.web.feeds import CalendarResponse
 from scheduler.web.pictures import picture_response
@@ -60,7 +60,7 @@ async def meeting_picture(request: Request) -> Response:
     """Answer with the picture of a meeting, which is also the still picture of its recording."""
     site = site_of(request)
     key, now = "{series}/{date}".format(**request.path_params), site.clock.now()
-    occurrence = await read_meeting(site.database, site.by_slug, key, now=now)
+    occurrence = await read_dated_meeting(site.database, site.by_slug, key, now=now)
     if occurrence is None or not _is_pictured(occurrence, now):
         raise HTTPException(404)
     return await _picture(request, _meeting_card(site, occurrence, now))
@@ -69,6 +69,11 @@ async def meeting_picture(request: Request) -> Response:
 async def community_picture(request: Request) -> Response:
     """Answer with the picture of the community, for pages without one of their own."""
     return await _picture(request, _community_card(site_of(request)))
+
+
+async def draw_community_picture(pictures: CardPictures, site: Site) -> None:
+    """Draw the picture of the community before anybody asks for it."""
+    await pictures.get(_community_card(site), site.community.palette.light)
 
 
 async def _picture(request: Request, card: Card) -> Response:

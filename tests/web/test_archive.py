@@ -133,8 +133,8 @@ async def test_the_feeds_are_valid_and_change_when_a_meeting_does(
     assert found.headers["content-type"] == "application/feed+json; charset=utf-8"
     assert document["version"] == "https://jsonfeed.org/version/1.1"
     for item in document["items"]:
-        assert set(item) >= {"id", "url", "title", "content_html", "date_published", "date_modified"}
-        assert datetime.fromisoformat(item["date_published"]).tzinfo == UTC
+        assert set(item) >= {"id", "url", "title", "content_html", "date_modified"}
+        assert datetime.fromisoformat(item.get("date_published", item["date_modified"])).tzinfo == UTC
     for path in ("/archive.atom", "/archive.json"):
         condition = {"If-None-Match": (await visitor.get(path)).headers["etag"]}
         assert (await visitor.get(path, headers=condition)).status_code == 304
@@ -154,6 +154,32 @@ async def test_the_page_of_a_series_named_a_day_that_is_not_known(
         '<time datetime="2021-05-20">Thursday 20 May 2021</time>'
         in (await visitor.get(f"/series/{SLUG}?year=2021")).text
     )
+
+
+async def test_a_meeting_whose_day_is_not_known_is_in_no_calendar_and_has_no_date_in_feeds(
+    filled: Installation, visitor: httpx.AsyncClient
+) -> None:
+    rows = b"month,title\nOctober 2026,By the rule\nOctober 2026,Another one\n"
+    sheet = read_sheet(rows, series=filled.series)
+    imported = await import_sheet(filled.database, filled.series, sheet, now=filled.clock.now())
+    by_rule, other = (f"/meetings/{row.key}" for row in imported.rows)
+    assert (await visitor.get(f"{by_rule}.ics")).status_code == 200
+    for path in (f"{other}.ics", f"{other}.png"):
+        assert (await visitor.get(path)).status_code == 404, path
+    feed = (await visitor.get("/calendar.ics")).text
+    assert "By the rule" in feed and "Another one" not in feed
+    page = (await visitor.get(other)).text
+    assert (
+        "October 2026" in page
+        and "2026-10-" not in page.replace(other, "").replace(by_rule, "")
+        and "schema.org" not in page
+    )
+    items = {one["title"]: one for one in (await visitor.get("/archive.json")).json()["items"]}
+    assert "date_published" in items["By the rule"] and "date_published" not in items["Another one"]
+    atom = {one.title: one for one in feedparser.parse((await visitor.get("/archive.atom")).content).entries}
+    assert "published" in atom["By the rule"] and "published" not in atom["Another one"]
+    await change(filled, imported.rows[1].key, Change(move_to=datetime(2026, 10, 29, 18)))
+    assert (await visitor.get(f"{other}.ics")).status_code == 200, "whoever moves it knows its day"
 
 
 async def test_without_anything_recorded_pages_and_feeds_say_so(visitor: httpx.AsyncClient) -> None:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from scheduler.domain.address import require_url
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import country_name, hour_cycle
-from scheduler.domain.localtime import LocalTime, local_time
+from scheduler.domain.localtime import LocalTime, format_month, local_time
 from scheduler.domain.occurrence import ANSWERS, Occurrence, Series, in_gap, slugs_by_choice
 from scheduler.domain.policy import Kind
 from scheduler.domain.recurrence import LAST_YEAR
@@ -27,7 +27,7 @@ from scheduler.service import follow_ups, meeting_records, occurrences, preview
 from scheduler.service.meeting_hours import MeetingHours, count_places, what_hours_mean
 from scheduler.service.occurrences import Change, MeetingFile, UnannouncedChange
 from scheduler.service.preview import Preview
-from scheduler.service.schedule import coming_meetings, stored_past
+from scheduler.service.schedule import all_stored_past, coming_meetings
 from scheduler.store.members import Member
 from scheduler.web.access import actor_of, render_console, session_of
 from scheduler.web.console import previews
@@ -68,10 +68,10 @@ async def meetings(request: Request) -> Response:
     site, now = site_of(request), site_of(request).clock.now()
     past, only = "past" in request.query_params, request.query_params.get("series", "")
     shown = [series for series in site.series if only in ("", series.slug)] or site.series
-    earlier = False
+    earlier, undated = False, set[str]()
     if past:
         most = _MOST_PAST if "all" in request.query_params else _LATEST_PAST
-        found = await stored_past(site.database, now=now, most=most + 1)
+        found, undated = await all_stored_past(site.database, now=now, most=most + 1)
         earlier = len(found) > most and most == _LATEST_PAST
         found = found[:most]
     else:
@@ -90,7 +90,12 @@ async def meetings(request: Request) -> Response:
         "console/meetings.html",
         active="meetings",
         meetings=[
-            (meeting, _home(request, meeting), site.by_slug[meeting.series].title)
+            (
+                meeting,
+                _home(request, meeting),
+                site.by_slug[meeting.series].title,
+                format_month(meeting.home_date) if meeting.key in undated else "",
+            )
             for meeting in found
             if meeting.series in {series.slug for series in shown}
         ],
@@ -150,6 +155,7 @@ async def meeting(request: Request) -> Response:
         meeting=occurrence,
         title=series.title,
         home=_home(request, occurrence),
+        month=format_month(occurrence.home_date) if file.record.month_only else "",
         own=_own(request, occurrence),
         usual_room=series.link,
         is_over=occurrence.ends <= site.clock.now(),

@@ -37,7 +37,7 @@ from scheduler.domain.clock import Clock
 from scheduler.domain.errors import Problem
 from scheduler.service.form_limits import FormLimits
 from scheduler.store.outage import Outages
-from scheduler.web.app import create_app
+from scheduler.web.app import create_app, prepare
 from scheduler.web.brand import read_logo
 from scheduler.web.connection_limits import ConnectionLimiter, Limits
 from scheduler.web.forms import LARGEST_UPLOAD, MEMBER_UPLOADS, UPLOAD_PATHS, WORDS_PATHS
@@ -329,6 +329,7 @@ async def _serve(channel: socket.socket, listeners: Sequence[socket.socket]) -> 
         gc.collect()
         gc.freeze()  # a full collection would otherwise keep a visitor waiting for a tenth of a second
         sender.say_ready()
+        background.append(asyncio.create_task(prepare(app)))
         with contextlib.suppress(OSError):
             os.nice(NICENESS)
         sender_ended = asyncio.create_task(sender.gone.wait())

@@ -96,9 +96,9 @@ async def read_archive(database: Database, asked: Request, *, now: datetime) -> 
             listed, total, terms, meant = await _search(connection, asked.typed, wanted, skip=skip)
         else:
             if year is None and not asked.theme:
-                year = years[0] if years else None
+                year = next(iter(years), None)
             wanted = Filter(over=now, theme=asked.theme, year=year)
-            total = await archive_entries.count(connection, wanted)
+            total = sum(years.values()) if year is None else years[year]
             listed = await archive_entries.listed(connection, wanted, most=PAGE, skip=skip)
         pages = _pages(total)
         if not 1 <= asked.page <= pages:
@@ -109,7 +109,7 @@ async def read_archive(database: Database, asked: Request, *, now: datetime) -> 
             pages=pages,
             total=total,
             year=year,
-            years=years,
+            years=list(years),
             theme=theme,
             themes=[] if theme else await meeting_records.themes_in_use(connection),
             terms=terms,
@@ -254,7 +254,7 @@ async def series_archive(
         shown = year if year is not None else next(iter(years), None)
         wanted = Filter(over=now, series=series.slug, year=shown)
         listed = await archive_entries.listed(connection, wanted, most=MOST_OF_SERIES) if years else []
-        return years, await _meetings(connection, listed)
+        return list(years), await _meetings(connection, listed)
 
 
 async def latest(database: Database, *, now: datetime, most: int = IN_FEED) -> list[PastMeeting]:

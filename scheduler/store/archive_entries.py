@@ -194,11 +194,12 @@ async def count(connection: AsyncConnection, wanted: Filter) -> int:
     return await connection.scalar(query) or 0
 
 
-async def years(connection: AsyncConnection, wanted: Filter) -> list[int]:
-    """Return the years in which meetings of the archive were held, the latest first."""
+async def years(connection: AsyncConnection, wanted: Filter) -> dict[int, int]:
+    """Return how many meetings of the archive were held in each year that has any, the latest first."""
     entries = archive_entries
-    query = select(entries.c.year).where(*_conditions(wanted)).group_by(entries.c.year)
-    return list(await connection.scalars(query.order_by(entries.c.year.desc())))
+    query = select(entries.c.year, func.count().label("meetings")).where(*_conditions(wanted))
+    rows = await connection.execute(query.group_by(entries.c.year).order_by(entries.c.year.desc()))
+    return {row.year: row.meetings for row in rows}
 
 
 async def neighbours(

@@ -1,5 +1,6 @@
 """The web application: its routes, its middleware and its error pages."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -47,7 +48,7 @@ from scheduler.web.security import (
     TrimmedLinks,
     add_security_headers,
 )
-from scheduler.web.sharing import CardPictures
+from scheduler.web.sharing import CardPictures, draw_community_picture
 from scheduler.web.site import PRIVATE, Site, read_templates, render_page, site_of
 
 log = structlog.get_logger()
@@ -156,6 +157,14 @@ def create_app(
     app.state.card_pictures = CardPictures()
     app.state.places = {each.slug: Kept(PLACES_FRESH) for each in series}
     return app
+
+
+async def prepare(app: Starlette) -> None:
+    """Compile the templates and draw the community's picture, in a thread, so that the first visitors need not wait."""
+    site = app.state.site
+    for name in site.templates.list_templates(extensions=["html"]):
+        await asyncio.to_thread(site.templates.get_template, name)
+    await draw_community_picture(app.state.card_pictures, site)
 
 
 def _routes(static: Path) -> list[BaseRoute]:

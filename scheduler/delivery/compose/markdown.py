@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from html import unescape
 from itertools import count
 from typing import NamedTuple
@@ -109,8 +110,12 @@ def as_html(words: str, filling: Filling = _NOTHING) -> str:
     return _CLEANER.clean(_MARKDOWN.renderer.render(_parse(words, filling), _MARKDOWN.options, {})).strip()
 
 
+@lru_cache(maxsize=50)
 def as_section(words: str, *, level: int) -> str:
-    """Return `words` as clean HTML for a part of a page: the highest heading is of `level`, and no level is missing."""
+    """Return `words` as clean HTML for a part of a page: the highest heading is of `level`, and no level is missing.
+
+    The last ones are kept, because a long text takes 20 ms and more.
+    """
     html = as_html(words)
     levels = sorted({int(number) for _, number in _HEADING.findall(html)})
     return _HEADING.sub(lambda tag: f"{tag[1]}{min(6, levels.index(int(tag[2])) + level)}>", html)

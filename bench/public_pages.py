@@ -1,13 +1,13 @@
 """Time every public page of the running service, with a large archive and a large wall, alone and beside sending.
 
-    .venv/bin/python bench/public_pages.py [MEETINGS] [MEMBERS]
+    .venv/bin/python bench/public_pages.py [MEETINGS] [MEMBERS] [POSTGRESQL-URL]
 
-A database is filled with past meetings (5,000) and members who are all on the wall (1,400), and `serve` is started with
-a relay. Each page on the map of routes that everybody may open is opened a hundred times, for at most ten seconds: as
-it is made for a visitor with a cookie, who is never answered from memory, and as it comes from memory. Then all pages
-are made while one notice after the other is sent to everybody. Printed are the median and the 99th percentile of the
-time that the browser sees, and of the CPU time of the web process, which says more on a busy machine. A page that is
-not timed here is an error.
+A database, that of the URL or a new SQLite file, is filled with past meetings (5,000) and members who are all on the
+wall (1,400), and `serve` is started with a relay. Each page on the map of routes that everybody may open is opened a
+hundred times, for at most ten seconds: as it is made for a visitor with a cookie, who is never answered from memory,
+and as it comes from memory. Then all pages are made while one notice after the other is sent to everybody. Printed are
+the median and the 99th percentile of the time that the browser sees, and of the CPU time of the web process, which says
+more on a busy machine. A page that is not timed here is an error.
 """
 
 import asyncio
@@ -200,12 +200,13 @@ async def keep_sending(database: Database, target: Relay, count: int) -> None:
         await send(database, target, count, hold=timedelta())
 
 
-async def main(meetings: int, count: int) -> None:
+async def main(meetings: int, count: int, database: str) -> None:
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     with tempfile.TemporaryDirectory() as home:
         folder, web = Path(home), free_loopback_port()
         async with relay(folder / "taken") as target:
             environment, config = settings(folder, target.port, web), folder / "bench.toml"
+            environment |= {"THIRD_THURSDAY_DATABASE__URL": database} if database else {}
             config.write_text(CONFIG)
             async with open_parts(load_settings(config, environment), upgrade=True) as parts:
                 examples = await fill(parts, meetings, count)
@@ -239,5 +240,5 @@ async def main(meetings: int, count: int) -> None:
 
 
 if __name__ == "__main__":
-    given = [int(count) for count in sys.argv[1:]]
-    asyncio.run(main(*(given + [5_000, 1_400][len(given) :])))
+    given = [int(count) for count in sys.argv[1:3]]
+    asyncio.run(main(*(given + [5_000, 1_400][len(given) :]), "".join(sys.argv[3:])))

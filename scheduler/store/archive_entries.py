@@ -131,14 +131,24 @@ async def _count(connection: AsyncConnection, *, added: set[str], removed: set[s
 # Lists.
 
 
-def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+def _conditions(wanted: Filter, *, in_order: bool = False) -> list[ColumnElement[bool]]:
+    """Return the conditions on entries; `in_order` if only the first ones by start are read.
+
+    A theme may have thousands of meetings. With EXISTS, SQLite goes through the entries by start until a page is full;
+    with IN, it reads all that the theme has, and sorts them.
+    """
     entries = archive_entries
     conditions = [entries.c.ends <= wanted.over]
     if wanted.series:
         conditions.append(entries.c.series == wanted.series)
     if wanted.year is not None:
         conditions.append(entries.c.year == wanted.year)
-    if wanted.theme:
+    if wanted.theme and in_order:
+        is_own = meeting_themes.c.occurrence == entries.c.occurrence
+        conditions.append(
+            select(meeting_themes.c.theme).where(is_own, meeting_themes.c.theme == wanted.theme).exists()
+        )
+    elif wanted.theme:
         with_theme = select(meeting_themes.c.occurrence).where(meeting_themes.c.theme == wanted.theme)
         conditions.append(entries.c.occurrence.in_(with_theme))
     if wanted.speaker:
@@ -156,7 +166,7 @@ async def listed(connection: AsyncConnection, wanted: Filter, *, most: int, skip
     entries = archive_entries
     newest_first = (entries.c.starts.desc(), entries.c.occurrence)
     # Sorting texts takes longer than finding them: only the texts of this page are read.
-    on_page = select(entries.c.occurrence).where(*_conditions(wanted)).order_by(*newest_first)
+    on_page = select(entries.c.occurrence).where(*_conditions(wanted, in_order=True)).order_by(*newest_first)
     query = select(entries.c.occurrence, entries.c.changed_at, entries.c.excerpt).where(
         entries.c.occurrence.in_(on_page.limit(most).offset(skip).correlate(None))
     )

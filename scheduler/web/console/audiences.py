@@ -83,4 +83,4 @@ def _with_series(request: Request, slug: str, day: str) -> str:
 
 
 def _zone(zone: str) -> str:
-    return f"{city(zone)} ({zone})"
+    return zone if city(zone) == zone else f"{city(zone)} ({zone})"

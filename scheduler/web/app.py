@@ -160,11 +160,11 @@ def create_app(
 
 
 async def prepare(app: Starlette) -> None:
-    """Compile the templates and draw the community's picture, in a thread, so that the first visitors need not wait."""
+    """Draw the community's picture and compile the templates, in a thread, so that the first visitors need not wait."""
     site = app.state.site
+    await draw_community_picture(app.state.card_pictures, site)
     for name in site.templates.list_templates(extensions=["html"]):
         await asyncio.to_thread(site.templates.get_template, name)
-    await draw_community_picture(app.state.card_pictures, site)
 
 
 def _routes(static: Path) -> list[BaseRoute]:

@@ -10,6 +10,9 @@ import httpx
 import pytest
 from icalendar import Calendar
 
+from scheduler.domain.errors import Refused
+from scheduler.service.follow_ups import find_follow_up
+from scheduler.service.occurrence_import import import_sheet, read_sheet
 from scheduler.service.occurrences import DETAILS, LONGEST_DESCRIPTION, Change, amend, read_file
 from scheduler.store.ledger import fan_out
 from tests.installation import SERIES, Installation
@@ -344,3 +347,18 @@ async def test_the_list_shows_past_meetings_or_those_of_one_series(
     assert 'Monday 7 December 2026<span class="unseen">, Case rounds</span></a>' in page
     past = (await ann.get("/convenor/meetings?past=1&series=rounds")).text
     assert 'aria-current="page">Past' in past and "There are no past meetings yet." in past
+
+
+async def test_a_meeting_whose_day_is_not_known_is_shown_by_its_month_and_is_not_followed_up(
+    installation: Installation, ann: httpx.AsyncClient
+) -> None:
+    rows = b"month,title,recording\nMarch 2016,Before it began,https://youtu.be/x\n"
+    sheet = read_sheet(rows, series=installation.series)
+    now = installation.clock.now()
+    (row,) = (await import_sheet(installation.database, installation.series, sheet, now=now)).rows
+    page = (await ann.get(f"/convenor/meetings/{row.key}")).text
+    for shown in (page, (await ann.get("/convenor/meetings?past=1&all=1")).text):
+        assert "March 2016" in shown and "17 March" not in shown
+    assert "Send the recording and notes" not in page
+    with pytest.raises(Refused, match="only its month is known; move it to the day"):
+        await find_follow_up(installation.database, installation.by_slug, row.key, now=now)

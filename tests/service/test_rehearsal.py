@@ -162,7 +162,7 @@ def change(file: Path, statement: str) -> None:
         ("a lost member", "members active: 1 instead of 2"),
         ("a changed state", "deliveries sent: 0 instead of 2"),
         ("a lost notice", "notices invitation: 0 instead of 1"),
-        ("rows without their member", "refer to rows that are missing"),
+        ("rows without their member", "to rows that are missing"),
         ("another key's fingerprint", "another key"),
     ],
 )

@@ -1,10 +1,10 @@
 """Members, the kinds of mail that each of them does not want, and audiences."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
@@ -453,8 +453,12 @@ async def active_by_zone(connection: AsyncConnection) -> dict[tuple[str, str], i
 async def _census(connection: AsyncConnection) -> dict[tuple[str, str, str], int]:
     """Count members by zone, status and how they are invited: an index contains all three, so no row is read."""
     key = (members.c.zone, members.c.status, members.c.invitation_by)
-    rows = await connection.execute(select(*key, func.count()).group_by(*key))
-    return {(row[0], row[1], row[2]): row[3] for row in rows}
+
+    async def count() -> dict[tuple[str, str, str], int]:
+        rows = await connection.execute(select(*key, func.count()).group_by(*key))
+        return {(row[0], row[1], row[2]): row[3] for row in rows}
+
+    return await _count_after_change(connection, "census", count)
 
 
 async def countries(connection: AsyncConnection) -> int:
@@ -619,23 +623,31 @@ async def count_audience(connection: AsyncConnection, audience: Audience, *, kin
 
 
 _REACHABLE = and_(members.c.status == "active", members.c.suppressed_at.is_(None))
-_reachable = WeakKeyDictionary[Engine, tuple[int, int]]()
-"""For each database, how many members get mail, and at which change of the data that was counted."""
+_Counted = TypeVar("_Counted")
+_kept_counts = WeakKeyDictionary[Engine, dict[str, tuple[int, Any]]]()
+"""For each database, what was counted, and at which change of the data."""
 
 
-async def _count_reachable(connection: AsyncConnection) -> int:
-    """Count the members who get mail. For a million that takes a tenth of a second: count again only after a change."""
+async def _count_after_change(
+    connection: AsyncConnection, what: str, count: Callable[[], Awaitable[_Counted]]
+) -> _Counted:
+    """Return what `count` counts. For a million members that takes a tenth of a second: do it only after a change."""
     reader = connection.sync_connection
     assert reader
     if reader.get_execution_options().get("writes"):
         # The counter and the members may have been changed by this transaction, which may be rolled back.
-        return await _count(connection, _REACHABLE)
+        return await count()
     mark = await service_state.current(connection, "change")
-    counted_at, count = _reachable.get(reader.engine, (None, 0))
-    if counted_at != mark:
-        count = await _count(connection, _REACHABLE)
-        _reachable[reader.engine] = (mark, count)
-    return count
+    kept = _kept_counts.setdefault(reader.engine, {})
+    if what not in kept or kept[what][0] != mark:
+        kept[what] = (mark, await count())
+    counted: _Counted = kept[what][1]
+    return counted
+
+
+async def _count_reachable(connection: AsyncConnection) -> int:
+    """Count the members who get mail."""
+    return await _count_after_change(connection, "reachable", lambda: _count(connection, _REACHABLE))
 
 
 async def _count(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> int:

@@ -489,7 +489,8 @@ async def _publish_change(
         _require_useful(after, expires, now, hold)
         for earlier in await notices.about(connection, after.key):
             is_change = earlier.kind in (Kind.UPDATE, Kind.CANCELLATION)
-            if is_change and not earlier.unwanted and earlier.identity != _change_identity(after):
+            # One that is unwanted for another reason would be wanted again after a restoration.
+            if is_change and earlier.unwanted != SUPERSEDED and earlier.identity != _change_identity(after):
                 await withdraw(connection, earlier, reason=SUPERSEDED)
     return await publish_notice(
         database,
@@ -796,19 +797,7 @@ async def _stop_planned(connection: AsyncConnection, want: Wanted, now: datetime
     """Store a notice that a policy wants as stopped, so that none of it is sent."""
     if await notices.by_identity(connection, want.identity) is not None:
         return
-    number = await notices.add(
-        connection,
-        identity=want.identity,
-        kind=want.kind,
-        policy=want.policy,
-        occurrence=want.occurrence,
-        starts=want.starts,
-        expires=want.expires,
-        created_at=now,
-        ready=True,
-        stopped_at=now,
-    )
-    await notices.set_dues(connection, number, want.dues)
+    await notices.add_wanted(connection, want, now, stopped_at=now)
 
 
 async def _require_free(

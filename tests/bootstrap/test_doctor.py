@@ -132,7 +132,7 @@ async def test_members_whose_stated_time_new_zone_data_has_changed_are_counted()
     wrong, findings = await examined()
     assert wrong
     warnings = texts(findings, Level.WRONG)
-    assert "1 member in America/Vancouver was told 10:00, but new zone data says 11:00" in warnings
+    assert "members in America/Vancouver were told 10:00, but new zone data says 11:00" in warnings
     assert "Europe/London" not in warnings
     assert "members: 1 active" in texts(findings, Level.FINE)
 

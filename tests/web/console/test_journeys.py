@@ -118,7 +118,7 @@ async def send_it_and_watch(page: "Page", installation: Installation) -> None:
         await page.get_by_text("3 of 4 emails went out").wait_for()
         await page.get_by_text("1: the address does not exist").wait_for()
         assert await page.get_by_role("button", name="Stop sending").count() == 0
-        await page.get_by_role("button", name="Send to the 1 who were missed").press("Enter")
+        await page.get_by_role("button", name="Send to the 1 who was missed").press("Enter")
         await installation.tick()
         await page.get_by_text("4 of 4 emails went out").wait_for()
         recipients = sorted(recipient for taken in relay.taken for recipient in taken.rcpts)

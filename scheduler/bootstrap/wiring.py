@@ -248,8 +248,12 @@ class _SafeStandardError:
 
 
 def set_up_logs() -> None:
-    """Write events as `time level event key=value`, and the warnings of other libraries to the same place."""
+    """Write events as `time level event key=value`, and the warnings of other libraries to the same place.
+
+    A line that is logged while a request is handled also has its `request_id`.
+    """
     processors: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

@@ -146,7 +146,7 @@ class AdvanceNotices:
         about = await self._describe(mail, now)
         if about is None:
             return
-        await publish_notice(
+        published = await publish_notice(
             self._database,
             audience=_CONVENORS,
             audience_text="convenors",
@@ -157,7 +157,7 @@ class AdvanceNotices:
             details=as_details(about),
             expires=mail.expires,
         )
-        log.info("convenors-told", kind=mail.kind, occurrence=mail.occurrence.key)
+        log.info("convenors-told", notice=published.notice, kind=mail.kind, occurrence=mail.occurrence.key)
 
     async def _describe(self, mail: _Mail, now: datetime) -> AdvanceNotice | None:
         """Return what a mail is to say; None if it comes too late, or if nobody is to get the notice it is about."""

@@ -39,6 +39,7 @@ from scheduler.web.metrics import Metrics
 from scheduler.web.response_cache import ResponseCache
 from scheduler.web.routes import ENTRIES
 from scheduler.web.security import (
+    REQUEST_ID,
     BodySizeLimit,
     RateLimiter,
     RequestLog,
@@ -46,6 +47,7 @@ from scheduler.web.security import (
     SecurityHeaders,
     TrimmedLinks,
     add_security_headers,
+    request_id,
 )
 from scheduler.web.sharing import CardPictures
 from scheduler.web.site import PRIVATE, Site, read_templates, render_page, site_of
@@ -215,7 +217,11 @@ async def _internal_error(request: Request, error: Exception) -> Response:
         error=type(error).__name__,
     )
     heading, words = _PROBLEMS[500]
-    response = render_page(request, "problem.html", status=500, heading=heading, words=words)
+    number = request_id()
+    response = render_page(
+        request, "problem.html", status=500, heading=heading, words=words, request_id=number
+    )
     # This response does not pass through the middleware.
+    response.headers[REQUEST_ID] = number
     add_security_headers(response.headers, https=site_of(request).community.base_url.startswith("https:"))
     return response

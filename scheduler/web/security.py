@@ -5,6 +5,7 @@ another site makes a browser send: it checks Origin and Sec-Fetch-Site on every 
 """
 
 import re
+import secrets
 from collections.abc import Callable
 from urllib.parse import quote, urlsplit
 
@@ -13,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, get_contextvars
 
 from scheduler.domain.clock import Clock
 from scheduler.domain.token import Keys
@@ -111,8 +113,19 @@ class TrimmedLinks:
         await self._app(scope, receive, send)
 
 
+REQUEST_ID = "X-Request-Id"
+
+
+def request_id() -> str:
+    """Return the id of the request that is being handled, or an empty string outside one."""
+    return str(get_contextvars().get("request_id", ""))
+
+
 class RequestLog:
-    """Log each request to `app` by the pattern of its route, because paths contain tokens."""
+    """Log each request to `app` by the pattern of its route, because paths contain tokens.
+
+    Each gets a random id, which every line that is logged while it is handled carries, and the answer's X-Request-Id.
+    """
 
     def __init__(self, app: ASGIApp, *, clock: Clock) -> None:
         self._app = app
@@ -123,11 +136,14 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         started, status = self._clock.monotonic(), 500
+        # Not unbound at the end: the page for an internal error is made after this. Each request is a task of its own.
+        bind_contextvars(request_id=secrets.token_hex(6))
 
         async def send_and_note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id()
             await send(message)
 
         try:

@@ -525,7 +525,12 @@ class MessageWriter:
             )
         except (ValueError, KeyError) as error:
             return Problem(f"{notice.kind}: {error}")
-        return self._compose_once(cohort)
+        message = self._compose_once(cohort)
+        if isinstance(message, Problem):
+            log.error(
+                "cohort-not-composed", notice=notice.id, kind=notice.kind, zone=zone, problem=str(message)
+            )
+        return message
 
     def _series_about(self, notice: Notice, occurrence: Occurrence | None) -> Series | None:
         """Return the series that a notice is about. Raises KeyError where the settings lack that of its meeting."""
@@ -539,7 +544,6 @@ class MessageWriter:
         try:
             return self._composer.compose(cohort)
         except Problem as problem:
-            log.error("cohort-not-composed", kind=cohort.kind, zone=cohort.zone, problem=str(problem))
             return problem
 
     def _room_address(self, kind: Kind, slug: str | None, occurrence: Occurrence, zone: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -32,10 +33,15 @@ from scheduler.bootstrap.worker import (
     tune_garbage_collector,
 )
 from scheduler.delivery.send.metrics import MeteredTransport
+from scheduler.delivery.send.smtp import SmtpTransport
+from scheduler.delivery.send.transport import SmtpAddress
+from scheduler.domain.address import is_loopback
 from scheduler.domain.errors import Problem
+from scheduler.domain.weekly_report import Certificate
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.advance_notices import AdvanceNotices
 from scheduler.service.alerts import AlertNotifier
+from scheduler.service.certificates import check_certificate, read_website
 from scheduler.service.convenors import appoint_first
 from scheduler.service.form_queue import run_form_queue
 from scheduler.service.inbound import count_refusals
@@ -43,6 +49,7 @@ from scheduler.service.join_requests import remind_convenors
 from scheduler.service.planner import Planner
 from scheduler.service.retention import forget_old
 from scheduler.service.scheduled_backups import ScheduledBackups, forget_backups
+from scheduler.service.weekly_reports import WeeklyReports
 from scheduler.store import service_state
 from scheduler.store.database import OUTAGES, Database
 from scheduler.web.brand import read_logo
@@ -97,6 +104,32 @@ async def _make_backups(parts: Parts) -> None:
     else:
         with contextlib.suppress(*OUTAGES):
             await forget_backups(parts.database)
+
+
+async def _report_weekly(parts: Parts) -> None:
+    """Mail convenors a report each week until cancelled, if the settings say so."""
+    if at := parts.settings.convenors.weekly:
+        await WeeklyReports(
+            parts.database,
+            parts.clock,
+            series=parts.series,
+            at=at,
+            check_certificates=partial(_check_certificates, parts.settings),
+        ).run()
+
+
+async def _check_certificates(settings: Settings) -> list[Certificate]:
+    """Return the certificates of the website and of the relay, where they are on other machines and use TLS."""
+    checks = []
+    site, relay = urlsplit(settings.community.base_url), make_transport(settings)
+    if site.scheme == "https" and site.hostname and not is_loopback(site.hostname):
+        checks.append(
+            check_certificate(site.hostname, partial(read_website, site.hostname, site.port or 443))
+        )
+    address = settings.mail.address
+    if isinstance(relay, SmtpTransport) and isinstance(address, SmtpAddress) and not address.is_loopback:
+        checks.append(check_certificate(address.host, relay.certificate))
+    return [found for found in await asyncio.gather(*checks) if found]
 
 
 class Service:
@@ -338,6 +371,7 @@ async def serve(
         background = [
             asyncio.create_task(run_form_queue(parts.database, parts.clock)),
             asyncio.create_task(_make_backups(parts)),
+            asyncio.create_task(_report_weekly(parts)),
         ]
         inbox = contextlib.AsyncExitStack()
         await inbox.enter_async_context(running_inbox(parts, service.transport, mail_listener))

@@ -14,6 +14,7 @@ KINDS: Mapping[Kind, str] = {
     Kind.NOTICE: "Notice",
     Kind.PREFLIGHT: "Notice to convenors before an email goes out",
     Kind.ROOM_MISSING: "Notice to convenors that the link to the room is missing",
+    Kind.WEEKLY: "Weekly report to convenors",
     Kind.CONFIRMATION: "Request to confirm an address",
     Kind.ALREADY_MEMBER: "Answer that they are a member already",
     Kind.WELCOME: "Welcome",

@@ -18,6 +18,7 @@ from prometheus_client import generate_latest
 from scheduler.bootstrap.inbox import inbox_listener, running_inbox
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.systemd import systemd_notifier
+from scheduler.bootstrap.tracing import NO_TRACING, Tracing, start_tracing
 from scheduler.bootstrap.upgrading import back_up_before_upgrade, until_upgraded
 from scheduler.bootstrap.web_process import SenderReport, WebProcess, raise_descriptor_limit
 from scheduler.bootstrap.wiring import Parts, backup_plan, open_parts
@@ -135,11 +136,12 @@ async def _check_certificates(settings: Settings) -> list[Certificate]:
 class Service:
     """Tick, send and alert until stopped. All state is in the database."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, *, tracing: Tracing = NO_TRACING) -> None:
         self._parts = parts
+        self._tracing = tracing
         self._planner = make_planner(parts)
         self.transport = MeteredTransport(make_transport(parts.settings))
-        self._dispatcher = make_dispatcher(parts, self.transport)
+        self._dispatcher = make_dispatcher(parts, self.transport, tracing=tracing)
         watch = parts.settings.watch
         self._alerts = AlertNotifier(
             parts.database,
@@ -204,7 +206,8 @@ class Service:
         async with self._ticking:
             async with self._parts.database.read() as connection:
                 self._seen = await service_state.current(connection, "change")
-            ticked = await self._planner.tick()
+            with self._tracing.span("tick"):
+                ticked = await self._planner.tick()
             if not ticked.stopped and self._consumer:
                 await enqueue_due_chunks(self._parts)
         if ticked.next_due:
@@ -362,7 +365,9 @@ async def serve(
         )
         if settings.mail.outbox:
             await (await make_transport(settings).connect()).close()
-        service = Service(parts)
+        tracing = start_tracing()
+        parts.database.outages.watcher = tracing.note_outage
+        service = Service(parts, tracing=tracing)
         web = WebProcess(settings, listeners, service.report)
         await asyncio.gather(web.start(), service.start())
         stopping = stop_on_signal()
@@ -402,4 +407,5 @@ async def serve(
                 f"the service stopped unexpectedly ({error or 'sending ended'}); start it again"
             ) from error
     await database.close()
+    await asyncio.to_thread(tracing.close)
     log.info("stopped")

@@ -276,5 +276,7 @@ def set_up_logs() -> None:
     logging.getLogger("pgqueuer").setLevel(logging.CRITICAL)
     # It logs a stack trace for each message that it cannot parse; we keep such messages for review.
     logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)
+    # It warns of each try while the collector of traces is away.
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)
     # It warns every second while a tick waits for the database.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)

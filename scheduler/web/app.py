@@ -45,6 +45,8 @@ from scheduler.web.security import (
     RequestLog,
     SameOrigin,
     SecurityHeaders,
+    Trace,
+    TracedRequests,
     TrimmedLinks,
     add_security_headers,
     request_id,
@@ -103,12 +105,13 @@ def create_app(
     trusted_proxies: Networks = NO_NETWORKS,
     form_limits: FormLimits = DEFAULT_LIMITS,
     sender_faults: Callable[[], Awaitable[list[str]]] = no_faults,
+    trace: Trace | None = None,
 ) -> Starlette:
     """Return the web application of `community`.
 
     `templates` is the folder of the page templates and of the static files. `metrics` answers /metrics, if given.
-    `trusted_proxies` are the networks whose X-Forwarded-For and Forwarded headers are believed. Site documents the
-    other parts.
+    `trusted_proxies` are the networks whose X-Forwarded-For and Forwarded headers are believed. `trace`
+    returns a span for each request. Site documents the other parts.
     """
     site = Site(
         community=community,
@@ -138,6 +141,7 @@ def create_app(
             Middleware(ResponseCache, feed_cache=site.feed_cache),
             Middleware(TrimmedLinks),
             Middleware(RequestLog, clock=clock),
+            *([Middleware(TracedRequests, trace=trace)] if trace else []),
             Middleware(SecurityHeaders, https=community.base_url.startswith("https:")),
             Middleware(SameOrigin, base_url=community.base_url, refuse=_from_another_site),
             Middleware(BodySizeLimit, largest=largest_body, refuse=_too_large),

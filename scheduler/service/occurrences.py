@@ -795,19 +795,7 @@ async def _stop_planned(connection: AsyncConnection, want: Wanted, now: datetime
     """Store a notice that a policy wants as stopped, so that none of it is sent."""
     if await notices.by_identity(connection, want.identity) is not None:
         return
-    number = await notices.add(
-        connection,
-        identity=want.identity,
-        kind=want.kind,
-        policy=want.policy,
-        occurrence=want.occurrence,
-        starts=want.starts,
-        expires=want.expires,
-        created_at=now,
-        ready=True,
-        stopped_at=now,
-    )
-    await notices.set_dues(connection, number, want.dues)
+    await notices.add_wanted(connection, want, now, stopped_at=now)
 
 
 async def _require_free(

@@ -535,19 +535,7 @@ class Planner:
 async def _insert(
     connection: AsyncConnection, want: Wanted, now: datetime, *, held_at: datetime | None
 ) -> None:
-    number = await notices.add(
-        connection,
-        identity=want.identity,
-        kind=want.kind,
-        policy=want.policy,
-        occurrence=want.occurrence,
-        starts=want.starts,
-        expires=want.expires,
-        created_at=now,
-        ready=True,
-        held_at=held_at,
-    )
-    await notices.set_dues(connection, number, want.dues)
+    number = await notices.add_wanted(connection, want, now, held_at=held_at)
     log.info("notice-planned", notice=number, kind=want.kind, occurrence=want.occurrence)
 
 

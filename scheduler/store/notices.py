@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, and_, delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.domain.policy import TO_CONVENORS, Kind
+from scheduler.domain.policy import TO_CONVENORS, Kind, Wanted
 from scheduler.store.database import insert_into
 from scheduler.store.schema import deliveries, dues, notices, told
 
@@ -168,6 +168,35 @@ async def about(connection: AsyncConnection, occurrence: str) -> list[Notice]:
 async def add(connection: AsyncConnection, **values: Any) -> int:
     """Insert a notice and return its number. Raises IntegrityError if its identity exists already."""
     return int(await connection.scalar(insert(notices).values(**values).returning(notices.c.id)) or 0)
+
+
+async def add_wanted(
+    connection: AsyncConnection,
+    want: Wanted,
+    now: datetime,
+    *,
+    held_at: datetime | None = None,
+    stopped_at: datetime | None = None,
+) -> int:
+    """Insert a notice that a policy wants, with its dues, and return its number.
+
+    Raises IntegrityError if its identity exists already.
+    """
+    number = await add(
+        connection,
+        identity=want.identity,
+        kind=want.kind,
+        policy=want.policy,
+        occurrence=want.occurrence,
+        starts=want.starts,
+        expires=want.expires,
+        created_at=now,
+        ready=True,
+        held_at=held_at,
+        stopped_at=stopped_at,
+    )
+    await set_dues(connection, number, want.dues)
+    return number
 
 
 async def make_ready(connection: AsyncConnection, number: int) -> bool:

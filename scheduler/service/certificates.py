@@ -19,6 +19,7 @@ async def check_certificate(host: str, read: Callable[[], Awaitable[bytes | None
     try:
         async with asyncio.timeout(LONGEST_CHECK):
             der = await read()
+        return Certificate(host=host, expires=_expires(der)) if der else None
     except TimeoutError:
         return Certificate(host=host, problem="could not be checked: it did not answer in time")
     except ssl.SSLCertVerificationError as error:
@@ -27,7 +28,8 @@ async def check_certificate(host: str, read: Callable[[], Awaitable[bytes | None
         return Certificate(host=host, problem=f"could not be checked: {problem.brief or problem}")
     except OSError:
         return Certificate(host=host, problem="could not be checked: it cannot be reached")
-    return Certificate(host=host, expires=_expires(der)) if der else None
+    except ValueError:
+        return Certificate(host=host, problem="could not be checked: it cannot be read")
 
 
 async def read_website(host: str, port: int) -> bytes | None:

@@ -18,7 +18,7 @@ from scheduler.bootstrap.tracing import start_tracing
 from scheduler.store.outage import Outages
 from tests.cli.test_service import running
 
-PATIENCE = 15.0
+PATIENCE = 30.0
 
 
 class Collector:

@@ -27,7 +27,7 @@ from tests.web.conftest import make_app
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "config" / "monitoring" / "alerts.yml"
 DASHBOARD = json.loads((ROOT / "config" / "monitoring" / "dashboard.json").read_text(encoding="utf-8"))
-PATIENCE = 15.0
+PATIENCE = 30.0
 
 _SELECTOR = re.compile(r"(third_thursday_\w+)(?:\{([^}]*)\})?")
 _GROUPED_BY = re.compile(r"by \(([^)]*)\)")

@@ -488,7 +488,8 @@ async def _publish_change(
         _require_useful(after, expires, now, hold)
         for earlier in await notices.about(connection, after.key):
             is_change = earlier.kind in (Kind.UPDATE, Kind.CANCELLATION)
-            if is_change and not earlier.unwanted and earlier.identity != _change_identity(after):
+            # One that is unwanted for another reason would be wanted again after a restoration.
+            if is_change and earlier.unwanted != SUPERSEDED and earlier.identity != _change_identity(after):
                 await withdraw(connection, earlier, reason=SUPERSEDED)
     return await publish_notice(
         database,

@@ -466,6 +466,15 @@ STORIES: dict[str, list[Act]] = {
         TICK,
         (Change(topic="Hope"), TELL),
     ],
+    "told that it was restored, cancelled in silence, and restored again": [
+        (CANCEL, TELL),
+        TICK,
+        (RESTORE, TELL),
+        (CANCEL, HUSH),
+        TICK,
+        (RESTORE, TELL),
+        TICK,
+    ],
     "cancelled and restored before anybody was told": [(CANCEL, TELL), JOIN, (RESTORE, TELL)],
     "moved out of sight, past the old start, and back": [
         (FAR, HUSH),

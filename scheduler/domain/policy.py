@@ -1,9 +1,10 @@
-"""Policies: when a kind of notice is due, how long it is useful, and which notices an occurrence should have."""
+"""Kinds of notices, and policies: when one is due, how long it is useful, and which ones an occurrence should have."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
+from typing import cast
 from zoneinfo import ZoneInfo
 
 from scheduler.domain.clock import require_aware
@@ -64,6 +65,44 @@ REPLIES = (
 convenors."""
 PERSONAL = (*REPLIES, Kind.WELCOME)
 """The service mails, each to one person."""
+SERVICE_MAIL_USEFUL_FOR = {
+    Kind.CONFIRMATION: timedelta(days=2),
+    Kind.ALREADY_MEMBER: timedelta(days=2),
+    Kind.WELCOME: timedelta(days=7),
+    Kind.DECLINE: timedelta(days=7),
+    Kind.SIGN_IN: timedelta(hours=1),
+    Kind.CONSOLE_SIGN_IN: timedelta(minutes=15),
+    Kind.ADDRESS_CHANGE: timedelta(days=2),
+    Kind.ADDRESS_CHANGED: timedelta(days=7),
+    Kind.CONTACT: timedelta(days=7),
+}
+"""How long each service mail is useful; those of its links that expire are valid as long."""
+
+KIND_NAMES: Mapping[Kind, str] = {
+    Kind.INVITATION: "Invitation",
+    Kind.REMINDER: "Reminder",
+    Kind.FOLLOW_UP: "Follow-up",
+    Kind.UPDATE: "Update",
+    Kind.CANCELLATION: "Cancellation",
+    Kind.NOTICE: "Notice",
+    Kind.PREFLIGHT: "Notice to convenors before an email goes out",
+    Kind.ROOM_MISSING: "Notice to convenors that the link to the room is missing",
+    Kind.CONFIRMATION: "Request to confirm an address",
+    Kind.ALREADY_MEMBER: "Answer that they are a member already",
+    Kind.WELCOME: "Welcome",
+    Kind.DECLINE: "Answer that a request to join was declined",
+    Kind.SIGN_IN: "Link to their own page",
+    Kind.CONSOLE_SIGN_IN: "Link to sign in as a convenor",
+    Kind.ADDRESS_CHANGE: "Request to confirm a new address",
+    Kind.ADDRESS_CHANGED: "Notice that their address was changed",
+    Kind.CONTACT: "Message from the contact page",
+}
+"""What convenors call each kind."""
+
+
+def kind_in_words(kind: str) -> str:
+    """Return what to call a kind, such as `Follow-up`; another word with a capital letter."""
+    return cast(Mapping[str, str], KIND_NAMES).get(kind, kind.capitalize())
 
 
 def first_instant(wall: datetime, zone: str) -> datetime:

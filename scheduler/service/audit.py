@@ -10,9 +10,9 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.locale import country_name, language_name
 from scheduler.domain.localtime import format_date
 from scheduler.domain.occurrence import OccurrenceKey, Series
+from scheduler.domain.policy import kind_in_words
 from scheduler.domain.zone import city
 from scheduler.service.audience_words import audience_words
-from scheduler.service.notice_kinds import kind_in_words
 from scheduler.store import audit
 from scheduler.store.audit import AuditEntry
 from scheduler.store.database import Database

@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 
 from scheduler.domain.localtime import format_date
 from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series
-from scheduler.domain.policy import TO_CONVENORS, Policy
+from scheduler.domain.policy import TO_CONVENORS, Policy, kind_in_words
 from scheduler.service.health import LATE, ServiceHealth, health
 from scheduler.service.holds import on_hold
-from scheduler.service.notice_kinds import kind_in_words
 from scheduler.service.notices import latest_notices
 from scheduler.service.schedule import coming_meetings, stored_past
 from scheduler.service.send_schedule import LateNotice, late_notices, schedule_sends

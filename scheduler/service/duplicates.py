@@ -1,5 +1,5 @@
-"""Point out members who may be the same person with two addresses. Nobody is merged: a convenor removes one, or says
-that they are different people."""
+"""Point out members who may be the same person with two addresses, which `store/duplicates` finds. Nobody is merged: a
+convenor removes one, or says that they are different people."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -11,10 +11,9 @@ from sqlalchemy.exc import IntegrityError
 
 from scheduler.domain.clock import Clock
 from scheduler.domain.contact import ContactMessage
-from scheduler.domain.policy import Kind
+from scheduler.domain.policy import SERVICE_MAIL_USEFUL_FOR, Kind
 from scheduler.service import account, contact, join_requests, sessions
 from scheduler.service.join_requests import JoinForm
-from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR
 from scheduler.store import forms, service_state
 from scheduler.store.database import OUTAGES, Database
 

@@ -24,6 +24,7 @@ from scheduler.domain.bounce import (
     said_codes,
 )
 from scheduler.domain.bounce_text import around_codes, own_words, read_plain_bounce
+from scheduler.domain.calendar_reply import CalendarReply, newest, order_of, read_replies, read_uid
 from scheduler.domain.community import Community
 from scheduler.domain.errors import Refused
 from scheduler.domain.inbound import (
@@ -42,7 +43,6 @@ from scheduler.domain.inbound import (
     subject,
     text_of,
 )
-from scheduler.domain.rsvp import CalendarReply, newest, order_of, read_replies, read_uid
 from scheduler.domain.token import (
     Keys,
     Purpose,

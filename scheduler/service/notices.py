@@ -18,7 +18,7 @@ from scheduler.domain.audience import Audience, lasting_reasons
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import OccurrenceKey
 from scheduler.domain.placeholder import Placeholder, in_subject, suggest, unknown_in_subject
-from scheduler.domain.policy import EVERY_ZONE, PERSONAL, PLANNED, Kind
+from scheduler.domain.policy import EVERY_ZONE, PERSONAL, PLANNED, SERVICE_MAIL_USEFUL_FOR, Kind
 from scheduler.domain.recurrence import LAST_YEAR
 from scheduler.domain.text import quoted, require_line, require_prose
 from scheduler.service.delivery_reasons import reason_in_words
@@ -28,19 +28,6 @@ from scheduler.store.database import Database
 from scheduler.store.ledger import fan_out, lifecycle, reports
 from scheduler.store.members import Member
 from scheduler.store.notices import Notice
-
-SERVICE_MAIL_USEFUL_FOR = {
-    Kind.CONFIRMATION: timedelta(days=2),
-    Kind.ALREADY_MEMBER: timedelta(days=2),
-    Kind.WELCOME: timedelta(days=7),
-    Kind.DECLINE: timedelta(days=7),
-    Kind.SIGN_IN: timedelta(hours=1),
-    Kind.CONSOLE_SIGN_IN: timedelta(minutes=15),
-    Kind.ADDRESS_CHANGE: timedelta(days=2),
-    Kind.ADDRESS_CHANGED: timedelta(days=7),
-    Kind.CONTACT: timedelta(days=7),
-}
-"""How long each service mail is useful; those of its links that expire are valid as long."""
 
 
 async def mail_one(

@@ -8,11 +8,10 @@ from pathlib import Path
 import structlog
 
 from scheduler.delivery.send.maildir import erase_messages
-from scheduler.domain.policy import Kind
+from scheduler.domain.policy import SERVICE_MAIL_USEFUL_FOR, Kind
 from scheduler.domain.token import Keys
 from scheduler.service.erasure import Mentions, erase_mentions, find_mentions, person_of
 from scheduler.service.members import erasure_name
-from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR
 from scheduler.service.sessions import forget_sessions
 from scheduler.store import (
     about,

@@ -1,4 +1,4 @@
-"""Backups that a running service makes by itself, and what is wrong with them."""
+"""Backups that a running service makes by itself, and what is wrong with them. `BackupFolder` deletes old ones."""
 
 import asyncio
 import json

@@ -11,12 +11,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.actor import Actor
-from scheduler.domain.policy import Kind
+from scheduler.domain.policy import SERVICE_MAIL_USEFUL_FOR, Kind
 from scheduler.domain.token import Keys, Purpose
 from scheduler.service.convenors import ON_LIST, Role, require_role
 from scheduler.service.form_limits import may_mail
 from scheduler.service.members import lookup_key
-from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR, mail_one
+from scheduler.service.notices import mail_one
 from scheduler.service.personal_links import InvalidLink, LinkStatus, require_link
 from scheduler.store import audit, members, sessions
 from scheduler.store.database import Database

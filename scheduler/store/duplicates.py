@@ -1,4 +1,4 @@
-"""Members who may be the same person, and pairs that a convenor has said are different people."""
+"""Find members who may be the same person, by mailbox or by name and place; keep the pairs that are two people."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -12,9 +12,8 @@ from scheduler.domain.actor import Actor
 from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import HourCycle, describe_instant, format_date, format_timing
 from scheduler.domain.occurrence import OccurrenceKey, Series
-from scheduler.domain.policy import Kind, Policy
+from scheduler.domain.policy import Kind, Policy, kind_in_words
 from scheduler.service import sessions
-from scheduler.service.notice_kinds import kind_in_words
 from scheduler.service.sessions import RECENT, Session
 from scheduler.web.site import PRIVATE, render_page, site_of
 

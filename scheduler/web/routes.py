@@ -70,13 +70,18 @@ async def _robots(request: Request) -> Response:
     return sharing.robots_text(site_of(request).community.base_url, _DISALLOWED_PATHS)
 
 
+async def _sitemap(request: Request) -> Response:
+    return await sharing.sitemap(request, LISTED)
+
+
 class Entry(NamedTuple):
-    """A path, what answers it, who may use it, and with which methods."""
+    """A path, what answers it, who may use it, with which methods, and whether search engines should list it."""
 
     path: str
     endpoint: Endpoint
     access: Access
     methods: tuple[str, ...] = _READ
+    listed: bool = False
 
     def route(self) -> Route:
         """Return the route, whose endpoint is reached only by those who may use it."""
@@ -90,34 +95,34 @@ class Entry(NamedTuple):
 
 ENTRIES: tuple[Entry, ...] = (
     # For everybody.
-    Entry("/", public.home, Access.ANYONE),
+    Entry("/", public.home, Access.ANYONE, listed=True),
     Entry("/next", public.next_meeting_page, Access.ANYONE),
     Entry("/meetings/{series}/{date}.ics", feeds.meeting, Access.ANYONE),
     Entry("/meetings/{series}/{date}.png", sharing.meeting_picture, Access.ANYONE),
     Entry("/meetings/{series}/{date}", public.meeting, Access.ANYONE),
     Entry("/series", public.series_list, Access.ANYONE),
     Entry("/series/{series}", public.series_page, Access.ANYONE),
-    Entry("/archive", archive.archive, Access.ANYONE),
+    Entry("/archive", archive.archive, Access.ANYONE, listed=True),
     Entry("/archive.atom", archive.atom, Access.ANYONE),
     Entry("/archive.json", archive.json, Access.ANYONE),
     Entry("/speakers/{speaker}", archive.speaker, Access.ANYONE),
     Entry("/themes/{theme}", archive.theme, Access.ANYONE),
     Entry("/calendar.ics", feeds.all_series, Access.ANYONE),
     Entry("/calendar/{series}.ics", feeds.one_series, Access.ANYONE),
-    Entry("/subscribe", feeds.subscribe, Access.ANYONE),
-    Entry("/join", join.join, Access.ANYONE, _FORM),
-    Entry("/embed", public.embed_code, Access.ANYONE),
+    Entry("/subscribe", feeds.subscribe, Access.ANYONE, listed=True),
+    Entry("/join", join.join, Access.ANYONE, _FORM, listed=True),
+    Entry("/embed", public.embed_code, Access.ANYONE, listed=True),
     Entry("/embed/next", public.embed, Access.ANYONE),
     Entry("/me", account.request_link, Access.ANYONE, _FORM),
-    Entry("/about", people.about_page, Access.ANYONE),
-    Entry("/people", people.people, Access.ANYONE),
+    Entry("/about", people.about_page, Access.ANYONE, listed=True),
+    Entry("/people", people.people, Access.ANYONE, listed=True),
     Entry("/photos/{file}", people.photo, Access.ANYONE),
-    Entry("/contact", contact.contact, Access.ANYONE, _FORM),
-    Entry("/privacy", public.privacy, Access.ANYONE),
+    Entry("/contact", contact.contact, Access.ANYONE, _FORM, listed=True),
+    Entry("/privacy", public.privacy, Access.ANYONE, listed=True),
     Entry("/theme.css", public.theme, Access.ANYONE),
     Entry("/logo", public.logo, Access.ANYONE),
     Entry("/picture.png", sharing.community_picture, Access.ANYONE),
-    Entry("/sitemap.xml", sharing.sitemap, Access.ANYONE),
+    Entry("/sitemap.xml", _sitemap, Access.ANYONE),
     Entry("/map.svg", countries.world_map, Access.ANYONE),
     Entry("/robots.txt", _robots, Access.ANYONE),
     Entry("/healthz", metrics_page.alive, Access.ANYONE),
@@ -204,3 +209,6 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/convenor/numbers", numbers.numbers, Access.HELPER),
     Entry("/convenor/audit", audit_log.audit_log, Access.CONVENOR),
 )
+
+LISTED = tuple(entry.path for entry in ENTRIES if entry.listed)
+"""The pages that search engines should list, other than those of series, meetings, speakers and themes."""

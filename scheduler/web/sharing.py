@@ -32,8 +32,6 @@ PICTURED_AHEAD = timedelta(days=3 * 366)
 _MOST_PICTURES = 300
 _LONGEST_DESCRIPTION = 200
 _MOST_COMING = 60
-_LISTED = ("/", "/about", "/people", "/archive", "/join", "/contact", "/subscribe", "/embed", "/privacy")
-"""The pages of the sitemap other than those of series, meetings, speakers and themes."""
 
 
 class CardPictures:
@@ -140,19 +138,20 @@ def _is_pictured(occurrence: Occurrence, now: datetime) -> bool:
     return occurrence.starts <= now + PICTURED_AHEAD
 
 
-async def sitemap(request: Request) -> Response:
-    """Answer with the addresses of the pages that search engines should list (sitemaps.org)."""
+async def sitemap(request: Request, listed: Sequence[str]) -> Response:
+    """Answer with the addresses of the pages that search engines should list (sitemaps.org): those at the paths
+    `listed`, and those of series, meetings, speakers and themes."""
     site = site_of(request)
 
     async def make() -> bytes:
-        return await _make_sitemap(site, site.clock.now())
+        return await _make_sitemap(site, listed, site.clock.now())
 
     # With thousands of meetings it is too large for the cache of pages, and takes long to make.
     return CalendarResponse(await site.feed_cache.public_file("/sitemap.xml", "application/xml", make))
 
 
-async def _make_sitemap(site: Site, now: datetime) -> bytes:
-    paths: list[tuple[str, datetime | None]] = [(path, None) for path in _LISTED]
+async def _make_sitemap(site: Site, listed: Sequence[str], now: datetime) -> bytes:
+    paths: list[tuple[str, datetime | None]] = [(path, None) for path in listed]
     paths += [(f"/series/{series.slug}", None) for series in site.series]
     coming = [
         occurrence

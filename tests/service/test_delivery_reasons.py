@@ -4,10 +4,9 @@ from typing import get_args
 
 import pytest
 
-from scheduler.domain.policy import Kind
+from scheduler.domain.policy import KIND_NAMES, Kind
 from scheduler.service.delivery_reasons import FAILURES, REASONS, outcome
 from scheduler.service.members import EVERY_STATUS
-from scheduler.service.notice_kinds import KINDS
 from scheduler.store.ledger.fan_out import LATE_ON_HOLD
 from scheduler.store.ledger.lifecycle import MEMBERS_CAUSES, WithdrawalReason
 
@@ -60,4 +59,4 @@ def test_a_failure_is_said_by_its_cause() -> None:
 
 
 def test_every_kind_of_notice_has_a_name_for_convenors() -> None:
-    assert set(KINDS) == set(Kind)
+    assert set(KIND_NAMES) == set(Kind)

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import select, update
 
 from scheduler.domain.contact import ContactMessage
-from scheduler.domain.policy import PERSONAL, REPLIES, Kind
+from scheduler.domain.policy import PERSONAL, REPLIES, SERVICE_MAIL_USEFUL_FOR, Kind
 from scheduler.domain.token import Purpose
-from scheduler.service.notices import SERVICE_MAIL_USEFUL_FOR, mail_one, mailed_since, resend_missed
+from scheduler.service.notices import mail_one, mailed_since, resend_missed
 from scheduler.service.personal_links import LinkStatus, resolve_link
 from scheduler.store import contact_messages, erasures, members
 from scheduler.store.members import Member

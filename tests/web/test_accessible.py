@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from scheduler.domain.token import Purpose
 from scheduler.service.meeting_records import add_theme
 from scheduler.service.occurrences import Change, amend
+from scheduler.web.routes import LISTED
 from tests.installation import Installation
 from tests.web.serving import served
 from tests.web.test_any_form import own_tokens
@@ -56,28 +57,20 @@ async def pages(installation: Installation) -> list[str]:
     own = await own_tokens(installation)
     await show_people(installation)
     return [
-        "/about",
-        "/people",
-        "/contact",
+        *LISTED,
         f"/wall/{own[Purpose.PREFERENCES]}",
-        "/join",
         "/join?zone=Asia/Kolkata",
         "/embed/next",
         "/confirm/x",
-        "/",
         "/?zone=Asia/Kathmandu",
         "/?zone=Nowhere/Else",
         f"/meetings/{KEY}",
         f"/meetings/{MOVED}",
-        "/privacy",
-        "/archive",
         "/archive?q=lisening",
         "/archive?q=nothing",
         f"/meetings/{PAST}",
         "/speakers/amara-okafor",
         "/themes/listening",
-        "/subscribe",
-        "/embed",
         f"/subscribe/{own[Purpose.SUBSCRIBE]}",
         "/nothing",
         "/outbox",

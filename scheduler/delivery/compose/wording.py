@@ -1,4 +1,7 @@
-"""The words about one meeting that the templates of mails receive, for one zone and one hour cycle."""
+"""The words about one meeting that the templates of mails receive, for one zone and one hour cycle.
+
+`domain/localtime` writes the time itself, and the note that clocks have changed.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from scheduler.domain.locale import country_name
 from scheduler.domain.localtime import format_month
+from scheduler.domain.policy import kind_in_words
 from scheduler.domain.zone import city
-from scheduler.service.notice_kinds import kind_in_words
 from scheduler.service.numbers import Numbers, count_numbers
 from scheduler.web.access import names_of_meetings, render_console
 from scheduler.web.site import site_of

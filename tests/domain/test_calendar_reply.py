@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.domain.calendar import invitation_uid
-from scheduler.domain.rsvp import Attendee, CalendarReply, newest, read_replies, read_uid
+from scheduler.domain.calendar_reply import Attendee, CalendarReply, newest, read_replies, read_uid
 from tests import inbound_mail as returned
 from tests.installation import SERIES
 

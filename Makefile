@@ -49,7 +49,7 @@ lock: ## Update the lock files; UPGRADE=1 also takes newer versions
 	.venv-lock/bin/python -m pip --disable-pip-version-check --quiet install 'uv>=0.9,<1'
 	$(COMPILE) pyproject.toml --extra postgres -o requirements.lock
 	$(COMPILE) --group build -c requirements.lock -o requirements-build.lock
-	$(COMPILE) pyproject.toml --extra postgres --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra postgres --extra otel --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
 	rm -rf .venv-lock
 
 clean: ## Remove everything that make and the tools created, but not var/

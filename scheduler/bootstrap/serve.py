@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -17,6 +18,7 @@ from prometheus_client import generate_latest
 from scheduler.bootstrap.inbox import inbox_listener, running_inbox
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.systemd import systemd_notifier
+from scheduler.bootstrap.tracing import NO_TRACING, Tracing, start_tracing
 from scheduler.bootstrap.upgrading import back_up_before_upgrade, until_upgraded
 from scheduler.bootstrap.web_process import SenderReport, WebProcess, raise_descriptor_limit
 from scheduler.bootstrap.wiring import Parts, backup_plan, open_parts
@@ -32,10 +34,15 @@ from scheduler.bootstrap.worker import (
     tune_garbage_collector,
 )
 from scheduler.delivery.send.metrics import MeteredTransport
+from scheduler.delivery.send.smtp import SmtpTransport
+from scheduler.delivery.send.transport import SmtpAddress
+from scheduler.domain.address import is_loopback
 from scheduler.domain.errors import Problem
+from scheduler.domain.weekly_report import Certificate
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.advance_notices import AdvanceNotices
 from scheduler.service.alerts import AlertNotifier
+from scheduler.service.certificates import check_certificate, read_website
 from scheduler.service.convenors import appoint_first
 from scheduler.service.form_queue import run_form_queue
 from scheduler.service.inbound import count_refusals
@@ -43,6 +50,7 @@ from scheduler.service.join_requests import remind_convenors
 from scheduler.service.planner import Planner
 from scheduler.service.retention import forget_old
 from scheduler.service.scheduled_backups import ScheduledBackups, forget_backups
+from scheduler.service.weekly_reports import WeeklyReports
 from scheduler.store import service_state
 from scheduler.store.database import OUTAGES, Database
 from scheduler.web.brand import read_logo
@@ -99,14 +107,41 @@ async def _make_backups(parts: Parts) -> None:
             await forget_backups(parts.database)
 
 
+async def _report_weekly(parts: Parts) -> None:
+    """Mail convenors a report each week until cancelled, if the settings say so."""
+    if at := parts.settings.convenors.weekly:
+        await WeeklyReports(
+            parts.database,
+            parts.clock,
+            series=parts.series,
+            at=at,
+            check_certificates=partial(_check_certificates, parts.settings),
+        ).run()
+
+
+async def _check_certificates(settings: Settings) -> list[Certificate]:
+    """Return the certificates of the website and of the relay, where they are on other machines and use TLS."""
+    checks = []
+    site, relay = urlsplit(settings.community.base_url), make_transport(settings)
+    if site.scheme == "https" and site.hostname and not is_loopback(site.hostname):
+        checks.append(
+            check_certificate(site.hostname, partial(read_website, site.hostname, site.port or 443))
+        )
+    address = settings.mail.address
+    if isinstance(relay, SmtpTransport) and isinstance(address, SmtpAddress) and not address.is_loopback:
+        checks.append(check_certificate(address.host, relay.certificate))
+    return [found for found in await asyncio.gather(*checks) if found]
+
+
 class Service:
     """Tick, send and alert until stopped. All state is in the database."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, *, tracing: Tracing = NO_TRACING) -> None:
         self._parts = parts
+        self._tracing = tracing
         self._planner = make_planner(parts)
         self.transport = MeteredTransport(make_transport(parts.settings))
-        self._dispatcher = make_dispatcher(parts, self.transport)
+        self._dispatcher = make_dispatcher(parts, self.transport, tracing=tracing)
         watch = parts.settings.watch
         self._alerts = AlertNotifier(
             parts.database,
@@ -171,7 +206,8 @@ class Service:
         async with self._ticking:
             async with self._parts.database.read() as connection:
                 self._seen = await service_state.current(connection, "change")
-            ticked = await self._planner.tick()
+            with self._tracing.span("tick"):
+                ticked = await self._planner.tick()
             if not ticked.stopped and self._consumer:
                 await enqueue_due_chunks(self._parts)
         if ticked.next_due:
@@ -329,7 +365,9 @@ async def serve(
         )
         if settings.mail.outbox:
             await (await make_transport(settings).connect()).close()
-        service = Service(parts)
+        tracing = start_tracing()
+        parts.database.outages.watcher = tracing.note_outage
+        service = Service(parts, tracing=tracing)
         web = WebProcess(settings, listeners, service.report)
         await asyncio.gather(web.start(), service.start())
         stopping = stop_on_signal()
@@ -338,6 +376,7 @@ async def serve(
         background = [
             asyncio.create_task(run_form_queue(parts.database, parts.clock)),
             asyncio.create_task(_make_backups(parts)),
+            asyncio.create_task(_report_weekly(parts)),
         ]
         inbox = contextlib.AsyncExitStack()
         await inbox.enter_async_context(running_inbox(parts, service.transport, mail_listener))
@@ -368,4 +407,5 @@ async def serve(
                 f"the service stopped unexpectedly ({error or 'sending ended'}); start it again"
             ) from error
     await database.close()
+    await asyncio.to_thread(tracing.close)
     log.info("stopped")

@@ -33,6 +33,7 @@ from scheduler.domain.palette import require_accent
 from scheduler.domain.policy import Kind, Policy
 from scheduler.domain.text import require_line, require_prose
 from scheduler.domain.visitor import Networks
+from scheduler.domain.weekly_report import WeeklyTime
 from scheduler.domain.zone import require_zone
 from scheduler.service.advance_notices import LONGEST_PREFLIGHT
 from scheduler.service.retention import Retention
@@ -187,6 +188,15 @@ def read_lead(value: Any) -> Any:
 
 def read_preflight(value: Any) -> Any:
     return None if value == "" else read_lead(value)
+
+
+def read_weekly(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return WeeklyTime.parse(value) if value.strip() else None
+    except Problem as problem:
+        raise ValueError(problem) from None
 
 
 def read_links(value: Any) -> Any:
@@ -493,6 +503,9 @@ class ConvenorsTable(Table):
         Annotated[timedelta, Ge(timedelta(hours=1)), Le(LONGEST_PREFLIGHT)] | None,
         BeforeValidator(read_preflight),
     ] = Field(description='a length of time from 1h to 2d, such as "1d"; "" for none')
+    weekly: Annotated[WeeklyTime | None, BeforeValidator(read_weekly)] = Field(
+        description='a weekday and a time, such as "monday 08:00"; "" for none'
+    )
 
 
 class SeriesTable(Table):

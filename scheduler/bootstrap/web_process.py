@@ -31,6 +31,7 @@ from starlette.types import ASGIApp
 import scheduler
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.settings_sources import bundled
+from scheduler.bootstrap.tracing import Tracing, start_tracing
 from scheduler.bootstrap.wiring import Parts, SystemClock, open_parts, set_up_logs
 from scheduler.bootstrap.worker import make_preview_writer
 from scheduler.domain.clock import Clock
@@ -241,7 +242,7 @@ class Sender:
         return report.metrics.encode() if report else b""
 
 
-def _make_app(parts: Parts, sender: Sender) -> tuple[Starlette, Metrics]:
+def _make_app(parts: Parts, sender: Sender, tracing: Tracing) -> tuple[Starlette, Metrics]:
     settings = parts.settings
     metrics = Metrics(collect=sender.metrics, token=settings.watch.metrics_token)
     app = create_app(
@@ -265,6 +266,7 @@ def _make_app(parts: Parts, sender: Sender) -> tuple[Starlette, Metrics]:
         message_writer=make_preview_writer(parts),
         logo=read_logo(settings.logo),
         metrics=metrics,
+        trace=tracing.span if tracing.is_on else None,
     )
     return app, metrics
 
@@ -309,7 +311,10 @@ async def _serve(channel: socket.socket, listeners: Sequence[socket.socket]) -> 
             sleep=clock.sleep,
             waiting=sender.say_waiting,
         )
-        app, metrics = _make_app(parts, sender)
+        tracing = start_tracing()
+        stack.callback(tracing.close)
+        parts.database.outages.watcher = tracing.note_outage
+        app, metrics = _make_app(parts, sender, tracing)
         limits = connection_limits(settings, raise_descriptor_limit())
         limiter = ConnectionLimiter(limits, parts.clock, trusted=settings.web.proxies)
         apps: list[ASGIApp] = [app, metrics.listener(app.state.site)]

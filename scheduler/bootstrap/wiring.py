@@ -248,8 +248,12 @@ class _SafeStandardError:
 
 
 def set_up_logs() -> None:
-    """Write events as `time level event key=value`, and the warnings of other libraries to the same place."""
+    """Write events as `time level event key=value`, and the warnings of other libraries to the same place.
+
+    A line that is logged while a request is handled also has its `request_id`.
+    """
     processors: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -272,5 +276,7 @@ def set_up_logs() -> None:
     logging.getLogger("pgqueuer").setLevel(logging.CRITICAL)
     # It logs a stack trace for each message that it cannot parse; we keep such messages for review.
     logging.getLogger("flufl.bounce").setLevel(logging.CRITICAL)
+    # It warns of each try while the collector of traces is away.
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)
     # It warns every second while a tick waits for the database.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)

@@ -14,6 +14,7 @@ import structlog
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.settings_sources import bundled
 from scheduler.bootstrap.systemd import systemd_notifier
+from scheduler.bootstrap.tracing import NO_TRACING, Tracing, start_tracing
 from scheduler.bootstrap.upgrading import until_upgraded
 from scheduler.bootstrap.wiring import Parts, load_signer, open_parts
 from scheduler.delivery.compose.composer import Composer
@@ -79,7 +80,9 @@ def make_preview_writer(parts: Parts) -> MessageWriter:
     return make_message_writer(parts, Composer(bundled("templates/email"), parts.community))
 
 
-def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatcher:
+def make_dispatcher(
+    parts: Parts, transport: Transport | None = None, *, tracing: Tracing = NO_TRACING
+) -> Dispatcher:
     """Return a dispatcher for this run of the process, with `transport` or the one that the settings name.
 
     Templates are loaded now, so that errors in them are logged before their mail is due.
@@ -112,6 +115,7 @@ def make_dispatcher(parts: Parts, transport: Transport | None = None) -> Dispatc
         limits=make_limits(parts.settings),
         lease=math.inf if only_sender else LEASE_SECONDS,
         reserve_slots=None if only_sender else reserve_slots,
+        trace=tracing.chunk,
     )
 
 
@@ -188,8 +192,10 @@ async def work(settings: Settings, *, say: Callable[[str], None]) -> None:
             "`worker` needs PostgreSQL in [database] url; with SQLite, `serve` sends everything"
         )
     stopping, systemd = stop_on_signal(), systemd_notifier()
+    tracing = start_tracing()
     async with open_parts(settings) as parts:
-        dispatcher = make_dispatcher(parts)
+        parts.database.outages.watcher = tracing.note_outage
+        dispatcher = make_dispatcher(parts, tracing=tracing)
         consumer = make_job_consumer(parts, dispatcher)
         working = asyncio.create_task(consume_jobs(dispatcher, consumer))
         watchdog = asyncio.create_task(systemd.keep_watchdog(lambda: not working.done()))
@@ -210,4 +216,5 @@ async def work(settings: Settings, *, say: Callable[[str], None]) -> None:
         if upgraded.done():
             raise Problem(upgraded.result())
         upgraded.cancel()
+    await asyncio.to_thread(tracing.close)
     log.info("stopped")

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     NOTICE = "notice"
     PREFLIGHT = "preflight"
     ROOM_MISSING = "room-missing"
+    WEEKLY = "weekly"
     CONFIRMATION = "confirmation"
     ALREADY_MEMBER = "already-member"
     WELCOME = "welcome"
@@ -49,8 +50,10 @@ CHANGES = (Kind.UPDATE, Kind.CANCELLATION)
 """The kinds that announce a convenor's change to a meeting."""
 MEETING = (*PLANNED, *CHANGES)
 """The kinds that are about one meeting."""
-TO_CONVENORS = (Kind.PREFLIGHT, Kind.ROOM_MISSING)
+IN_ADVANCE = (Kind.PREFLIGHT, Kind.ROOM_MISSING)
 """The kinds that tell convenors what they need to know before a notice or a meeting."""
+TO_CONVENORS = (*IN_ADVANCE, Kind.WEEKLY)
+"""The kinds that go to all convenors, and say what was stored when they were planned."""
 REPLIES = (
     Kind.CONFIRMATION,
     Kind.ALREADY_MEMBER,
@@ -87,6 +90,7 @@ KIND_NAMES: Mapping[Kind, str] = {
     Kind.NOTICE: "Notice",
     Kind.PREFLIGHT: "Notice to convenors before an email goes out",
     Kind.ROOM_MISSING: "Notice to convenors that the link to the room is missing",
+    Kind.WEEKLY: "Weekly report to convenors",
     Kind.CONFIRMATION: "Request to confirm an address",
     Kind.ALREADY_MEMBER: "Answer that they are a member already",
     Kind.WELCOME: "Welcome",

@@ -11,7 +11,7 @@ from scheduler.domain.advance_notice import AdvanceNotice, Preflight, RoomMissin
 from scheduler.domain.audience import Audience
 from scheduler.domain.localtime import format_timing
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import EVERY_ZONE, FOLLOW_UP_REACH, PLANNED, TO_CONVENORS, Kind, Policy
+from scheduler.domain.policy import EVERY_ZONE, FOLLOW_UP_REACH, IN_ADVANCE, PLANNED, Kind, Policy
 from scheduler.service.forecast import forecast
 from scheduler.service.notices import publish_notice
 from scheduler.service.withdrawals import want_again, withdraw
@@ -91,7 +91,7 @@ class AdvanceNotices:
             }
         for notice in open_notices:
             is_past = notice.expires <= now or notice.unwanted
-            if notice.kind in TO_CONVENORS and not is_past and notice.identity not in wanted:
+            if notice.kind in IN_ADVANCE and not is_past and notice.identity not in wanted:
                 async with self._database.write() as connection:
                     await withdraw(connection, notice, reason=_UNTRUE)
         for identity, existing in known.items():
@@ -146,7 +146,7 @@ class AdvanceNotices:
         about = await self._describe(mail, now)
         if about is None:
             return
-        await publish_notice(
+        published = await publish_notice(
             self._database,
             audience=_CONVENORS,
             audience_text="convenors",
@@ -157,7 +157,7 @@ class AdvanceNotices:
             details=as_details(about),
             expires=mail.expires,
         )
-        log.info("convenors-told", kind=mail.kind, occurrence=mail.occurrence.key)
+        log.info("convenors-told", notice=published.notice, kind=mail.kind, occurrence=mail.occurrence.key)
 
     async def _describe(self, mail: _Mail, now: datetime) -> AdvanceNotice | None:
         """Return what a mail is to say; None if it comes too late, or if nobody is to get the notice it is about."""

@@ -26,8 +26,8 @@ _MOST_COMING = 8
 _MOST_RECENT = 5
 _MOST_LOOKED_AT = 20
 _ROOM_NEEDED = timedelta(days=7)
-_SERIES_AHEAD = timedelta(days=400)
-_FEW_MEETINGS = 3
+SERIES_AHEAD = timedelta(days=400)
+FEW_MEETINGS = 3
 _MATERIALS_EXPECTED = timedelta(days=3)
 _MATERIALS_FORGOTTEN = timedelta(days=21)
 
@@ -227,9 +227,7 @@ def _late_about(notice: LateNotice, series: Sequence[Series]) -> str:
 async def read_home(database: Database, *, series: Sequence[Series], now: datetime) -> Home:
     """Return what convenors see first, apart from the figures."""
     ahead = {
-        each.slug: await coming_meetings(
-            database, each, now=now, until=now + _SERIES_AHEAD, most=_FEW_MEETINGS
-        )
+        each.slug: await coming_meetings(database, each, now=now, until=now + SERIES_AHEAD, most=FEW_MEETINGS)
         for each in series
     }
     held = [meeting for meetings in ahead.values() for meeting in meetings if not meeting.cancelled]
@@ -263,6 +261,18 @@ async def read_home(database: Database, *, series: Sequence[Series], now: dateti
     )
 
 
+def ends_soon(series: Series, meetings: Sequence[Occurrence]) -> str:
+    """Return that a series has only these meetings in the time of SERIES_AHEAD; empty if they are enough."""
+    if len(meetings) >= FEW_MEETINGS:
+        return ""
+    left = (
+        "no more meetings are",
+        "only one more meeting is",
+        f"only {len(meetings)} more meetings are",
+    )
+    return f"{series.title} ends soon: {left[min(len(meetings), 2)]} planned."
+
+
 def _warnings(
     series: Sequence[Series],
     ahead: Mapping[str, Sequence[Occurrence]],
@@ -283,18 +293,8 @@ def _warnings(
                         "Add the link",
                     )
                 )
-        if len(meetings) < _FEW_MEETINGS:
-            left = (
-                "no more meetings are",
-                "only one more meeting is",
-                f"only {len(meetings)} more meetings are",
-            )
-            warnings.append(
-                Advice(
-                    f"{each.title} ends soon: {left[min(len(meetings), 2)]} planned. Ask whoever runs the server to "
-                    "extend its rule."
-                )
-            )
+        if words := ends_soon(each, meetings):
+            warnings.append(Advice(f"{words} Ask whoever runs the server to extend its rule."))
     if sum(convenor.status == "active" for convenor in convenors) < 2:
         warnings.append(
             Advice(

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,6 +29,8 @@ from scheduler.store.database import Database
 from scheduler.store.ledger import fan_out, lifecycle, reports
 from scheduler.store.members import Member
 from scheduler.store.notices import Notice
+
+log = structlog.get_logger()
 
 
 async def mail_one(
@@ -301,6 +304,8 @@ async def _publish(
                 after={"to": audience_text, "members": recipients},
                 now=now,
             )
+    if is_first:
+        log.info("notice-published", notice=number, kind=published.kind, recipients=recipients)
     return PublishedNotice(number, recipients)
 
 

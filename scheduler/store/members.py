@@ -416,24 +416,28 @@ async def unknown_zones(connection: AsyncConnection) -> dict[str, int]:
 
 
 async def _stored_zones(connection: AsyncConnection) -> frozenset[str]:
-    return await _distinct(connection, members.c.zone)
+    return frozenset((await connection.scalars(_zones)).all())
 
 
 async def locales(connection: AsyncConnection) -> frozenset[str]:
     """Return the locales that members have."""
-    return await _distinct(connection, members.c.locale)
+    return frozenset((await connection.scalars(_locales)).all())
 
 
-async def _distinct(connection: AsyncConnection, column: ColumnElement[str]) -> frozenset[str]:
-    """Jump in the column's index from value to value instead of reading every member."""
+def _distinct(column: ColumnElement[str]) -> Select[Any]:
+    """Return a query that jumps in the column's index from value to value instead of reading every member."""
     walk = select(func.min(column).label("value")).cte("walk", recursive=True)
     walk = walk.union_all(
         select(select(func.min(column)).where(column > walk.c.value).scalar_subquery()).where(
             walk.c.value.is_not(None)
         )
     )
-    values = await connection.scalars(select(walk.c.value).where(walk.c.value.is_not(None)))
-    return frozenset(values.all())
+    return select(walk.c.value).where(walk.c.value.is_not(None))
+
+
+# Built once, because each tick runs them several times.
+_zones = _distinct(members.c.zone)
+_locales = _distinct(members.c.locale)
 
 
 async def counts(connection: AsyncConnection) -> dict[str, int]:

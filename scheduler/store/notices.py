@@ -5,7 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.policy import TO_CONVENORS, Kind, Wanted
@@ -68,6 +80,17 @@ def open_notice_ids(*conditions: ColumnElement[bool]) -> Select[tuple[int]]:
     return select(notices.c.id).where(OPEN, *conditions)
 
 
+# Each tick runs these several times, and building a query takes longer than running it.
+_open_notices = select(*_COLUMNS).where(OPEN).order_by(notices.c.id)
+_dues_of_open = select(dues).join(notices, notices.c.id == dues.c.notice).where(OPEN)
+_by_identity = select(*_COLUMNS).where(notices.c.identity == bindparam("identity"))
+_next_due = (
+    select(func.min(dues.c.due))
+    .join(notices, notices.c.id == dues.c.notice)
+    .where(OPEN, dues.c.due > bindparam("after"))
+)
+
+
 def _read(row: Row[Any]) -> Notice:
     values = dict(row._mapping)
     return Notice(**{**values, "kind": Kind(values["kind"])})
@@ -75,8 +98,7 @@ def _read(row: Row[Any]) -> Notice:
 
 async def open_notices(connection: AsyncConnection) -> list[Notice]:
     """Return the notices that are not closed: something may still have to be done for them."""
-    rows = await connection.execute(select(*_COLUMNS).where(OPEN).order_by(notices.c.id))
-    return [_read(row) for row in rows]
+    return [_read(row) for row in await connection.execute(_open_notices)]
 
 
 async def on_hold(connection: AsyncConnection, now: datetime) -> list[Notice]:
@@ -154,7 +176,7 @@ async def by_id(connection: AsyncConnection, number: int) -> Notice | None:
 
 
 async def by_identity(connection: AsyncConnection, identity: str) -> Notice | None:
-    row = (await connection.execute(select(*_COLUMNS).where(notices.c.identity == identity))).first()
+    row = (await connection.execute(_by_identity, {"identity": identity})).first()
     return _read(row) if row else None
 
 
@@ -217,8 +239,7 @@ async def dues_of(connection: AsyncConnection, number: int) -> dict[str, Due]:
 async def dues_of_open(connection: AsyncConnection) -> dict[int, dict[str, Due]]:
     """Return the dues of all open notices, by notice and zone."""
     by_notice: dict[int, dict[str, Due]] = {}
-    rows = await connection.execute(select(dues).join(notices, notices.c.id == dues.c.notice).where(OPEN))
-    for row in rows:
+    for row in await connection.execute(_dues_of_open):
         by_notice.setdefault(row.notice, {})[row.zone] = Due(row.zone, row.due, row.fanned_at)
     return by_notice
 
@@ -261,8 +282,7 @@ async def fan_out_again(connection: AsyncConnection, number: int) -> None:
 
 async def next_due(connection: AsyncConnection, after: datetime) -> datetime | None:
     """Return the earliest due instant of an open notice after `after`."""
-    query = select(func.min(dues.c.due)).join(notices, notices.c.id == dues.c.notice)
-    due: datetime | None = await connection.scalar(query.where(OPEN, dues.c.due > after))
+    due: datetime | None = await connection.scalar(_next_due, {"after": after})
     return due
 
 

@@ -76,6 +76,9 @@ class Outages:
 
     def __init__(self) -> None:
         self._current: dict[str, Outage] = {}
+        self.watcher: Callable[[str, Outage | None], object] = lambda _work, _outage: None
+        """Called with each piece of work that begins to fail, or fails for another cause, and with None when it works
+        again."""
 
     @property
     def current(self) -> list[Outage]:
@@ -88,6 +91,7 @@ class Outages:
         if self._current.get(work) != outage:
             self._current[work] = outage
             log.error(f"{work}-failed", error=type(error).__name__, problem=str(outage), **about)
+            self.watcher(work, outage)
 
     async def outlast(
         self,
@@ -115,3 +119,4 @@ class Outages:
         """Note that `work` succeeded."""
         if self._current.pop(work, None):
             log.info(f"{work}-works-again")
+            self.watcher(work, None)

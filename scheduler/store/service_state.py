@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import bindparam, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.store.database import insert_into
@@ -46,10 +46,14 @@ MAILBOX_TOKEN = "mailbox_token"  # noqa: S105 - a name
 REHEARSED = "rehearsed"
 """When a backup was last restored into a scratch place and found to be right."""
 
+# Each tick runs these several times, and building a query takes longer than running it.
+_value = select(facts.c.value).where(facts.c.name == bindparam("key"))
+_current = select(func.coalesce(func.max(counters.c.value), 0)).where(counters.c.name == bindparam("key"))
+
 
 async def read(connection: AsyncConnection, name: str) -> Any:
     """Return the value stored as `name`, or None."""
-    return await connection.scalar(select(facts.c.value).where(facts.c.name == name))
+    return await connection.scalar(_value, {"key": name})
 
 
 async def read_several(connection: AsyncConnection, *names: str) -> list[Any]:
@@ -92,12 +96,7 @@ async def advance(connection: AsyncConnection, counter: str, *, by: int = 1) -> 
 
 
 async def current(connection: AsyncConnection, counter: str) -> int:
-    return int(
-        await connection.scalar(
-            select(func.coalesce(func.max(counters.c.value), 0)).where(counters.c.name == counter)
-        )
-        or 0
-    )
+    return int(await connection.scalar(_current, {"key": counter}) or 0)
 
 
 async def note_change(connection: AsyncConnection) -> int:

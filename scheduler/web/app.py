@@ -40,13 +40,17 @@ from scheduler.web.metrics import Metrics
 from scheduler.web.response_cache import ResponseCache
 from scheduler.web.routes import ENTRIES
 from scheduler.web.security import (
+    REQUEST_ID,
     BodySizeLimit,
     RateLimiter,
     RequestLog,
     SameOrigin,
     SecurityHeaders,
+    Trace,
+    TracedRequests,
     TrimmedLinks,
     add_security_headers,
+    request_id,
 )
 from scheduler.web.sharing import CardPictures, draw_community_picture
 from scheduler.web.site import PRIVATE, Site, read_templates, render_page, site_of
@@ -102,12 +106,13 @@ def create_app(
     trusted_proxies: Networks = NO_NETWORKS,
     form_limits: FormLimits = DEFAULT_LIMITS,
     sender_faults: Callable[[], Awaitable[list[str]]] = no_faults,
+    trace: Trace | None = None,
 ) -> Starlette:
     """Return the web application of `community`.
 
     `templates` is the folder of the page templates and of the static files. `metrics` answers /metrics, if given.
-    `trusted_proxies` are the networks whose X-Forwarded-For and Forwarded headers are believed. Site documents the
-    other parts.
+    `trusted_proxies` are the networks whose X-Forwarded-For and Forwarded headers are believed. `trace`
+    returns a span for each request. Site documents the other parts.
     """
     site = Site(
         community=community,
@@ -137,6 +142,7 @@ def create_app(
             Middleware(ResponseCache, feed_cache=site.feed_cache),
             Middleware(TrimmedLinks),
             Middleware(RequestLog, clock=clock),
+            *([Middleware(TracedRequests, trace=trace)] if trace else []),
             Middleware(SecurityHeaders, https=community.base_url.startswith("https:")),
             Middleware(SameOrigin, base_url=community.base_url, refuse=_from_another_site),
             Middleware(BodySizeLimit, largest=largest_body, refuse=_too_large),
@@ -224,7 +230,11 @@ async def _internal_error(request: Request, error: Exception) -> Response:
         error=type(error).__name__,
     )
     heading, words = _PROBLEMS[500]
-    response = render_page(request, "problem.html", status=500, heading=heading, words=words)
+    number = request_id()
+    response = render_page(
+        request, "problem.html", status=500, heading=heading, words=words, request_id=number
+    )
     # This response does not pass through the middleware.
+    response.headers[REQUEST_ID] = number
     add_security_headers(response.headers, https=site_of(request).community.base_url.startswith("https:"))
     return response

@@ -49,6 +49,7 @@ class Metrics:
                 float(database_fails),
             ),
             "relay_down": ("1 while the relay takes no mail.", float(bool(status.relay))),
+            "backup_overdue": ("1 if no backup has succeeded for too long.", float(bool(status.unbacked))),
             "suppressed_members": ("Members whose addresses return our emails.", float(status.suppressed)),
             "returns_to_review": ("Returned emails that wait for a convenor.", float(status.to_review)),
             "last_tick_seconds": ("Seconds since the last tick; NaN before the first one.", since_last_tick),

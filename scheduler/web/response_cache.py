@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scheduler.store.database import OUTAGES
 from scheduler.web.feed_cache import FeedCache, accepts_gzip, negotiation_headers, send_response
+from scheduler.web.security import REQUEST_ID
 
 PUBLIC_PAGES = frozenset(
     {
@@ -210,7 +211,7 @@ def _shared_page(version: int, scope: Scope, messages: list[Message]) -> CachedP
     ):
         return None
     headers.add_vary_header("Accept-Encoding")
-    del headers["content-length"]
+    del headers["content-length"], headers[REQUEST_ID]
     route = getattr(scope.get("route"), "path", "none")
     compressed = gzip.compress(content, compresslevel=6, mtime=0)
     return CachedPage(version, route, start["status"], headers.raw, content, compressed)

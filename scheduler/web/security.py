@@ -5,7 +5,10 @@ another site makes a browser send: it checks Origin and Sec-Fetch-Site on every 
 """
 
 import re
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
 from urllib.parse import quote, urlsplit
 
 import structlog
@@ -13,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, get_contextvars
 
 from scheduler.domain.clock import Clock
 from scheduler.domain.token import Keys
@@ -111,8 +115,19 @@ class TrimmedLinks:
         await self._app(scope, receive, send)
 
 
+REQUEST_ID = "X-Request-Id"
+
+
+def request_id() -> str:
+    """Return the id of the request that is being handled, or an empty string outside one."""
+    return str(get_contextvars().get("request_id", ""))
+
+
 class RequestLog:
-    """Log each request to `app` by the pattern of its route, because paths contain tokens."""
+    """Log each request to `app` by the pattern of its route, because paths contain tokens.
+
+    Each gets a random id, which every line that is logged while it is handled carries, and the answer's X-Request-Id.
+    """
 
     def __init__(self, app: ASGIApp, *, clock: Clock) -> None:
         self._app = app
@@ -123,11 +138,14 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         started, status = self._clock.monotonic(), 500
+        # Not unbound at the end: the page for an internal error is made after this. Each request is a task of its own.
+        bind_contextvars(request_id=secrets.token_hex(6))
 
         async def send_and_note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id()
             await send(message)
 
         try:
@@ -135,9 +153,63 @@ class RequestLog:
         finally:
             route = getattr(scope.get("route"), "path", "none")
             if status >= 500 or route not in _UNLOGGED:
-                method = scope["method"] if scope["method"] in _METHODS else "other"
                 milliseconds = round((self._clock.monotonic() - started) * 1000)
-                log.info("request", method=method, route=route, status=status, milliseconds=milliseconds)
+                log.info(
+                    "request", method=_method(scope), route=route, status=status, milliseconds=milliseconds
+                )
+
+
+class Span(Protocol):
+    """What is recorded about a request; OpenTelemetry's span is one."""
+
+    def update_name(self, name: str) -> object: ...
+
+    def set_attributes(self, attributes: Mapping[str, str | int]) -> object: ...
+
+
+Trace = Callable[[str], AbstractContextManager[Span | None]]
+
+
+class TracedRequests:
+    """Put a span around each request to `app`, named after its route. No header of a client continues a trace."""
+
+    def __init__(self, app: ASGIApp, *, trace: Trace) -> None:
+        self._app = app
+        self._trace = trace
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500
+
+        async def send_and_note_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        method = _method(scope)
+        with self._trace(method) as span:
+            try:
+                await self._app(scope, receive, send_and_note_status)
+            finally:
+                if span:
+                    route = getattr(scope.get("route"), "path", "none")
+                    span.update_name(f"{method} {route}")
+                    span.set_attributes(
+                        {
+                            "http.request.method": method,
+                            "http.route": route,
+                            "http.response.status_code": status,
+                            "request_id": request_id(),
+                        }
+                    )
+
+
+def _method(scope: Scope) -> str:
+    method: str = scope["method"]
+    return method if method in _METHODS else "other"
 
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

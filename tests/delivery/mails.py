@@ -15,6 +15,7 @@ from scheduler.domain.community import Community
 from scheduler.domain.contact import ContactMessage
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import PERSONAL, TO_CONVENORS, Kind
+from scheduler.domain.weekly_report import Certificate, NextMeeting, WeeklyReport
 
 TEMPLATES = Path(__file__).parents[2] / "templates" / "email"
 DATE = datetime(2026, 11, 19, 17, tzinfo=UTC)
@@ -166,6 +167,36 @@ CONVENORS_MAILS = {
         policy="",
         series=replace(SERIES, link=""),
         about=RoomMissing(occurrence=NOVEMBER.key, revision=1, hours=24),
+    ),
+    "weekly": Cohort(
+        kind=Kind.WEEKLY,
+        zone=MEI.zone,
+        locale=MEI.locale,
+        about=WeeklyReport(
+            since=datetime(2026, 11, 9, 8, tzinfo=UTC),
+            until=datetime(2026, 11, 16, 8, tzinfo=UTC),
+            zone="Europe/London",
+            members=1372,
+            joined=12,
+            left=1,
+            sent=1402,
+            waiting=3,
+            not_sent=(("the address does not exist", 4), ("it would have come too late", 1)),
+            requests=1,
+            to_review=2,
+            to_show=0,
+            meetings=(NextMeeting(title=SERIES.title, starts=NOVEMBER.starts, zone=SERIES.zone),),
+            ending=("Case rounds <2026> ends soon: only one more meeting is planned.",),
+            certificates=(
+                Certificate(host="meet.example.org", expires=datetime(2027, 1, 20, tzinfo=UTC)),
+                Certificate(
+                    host="relay.example.org", problem="could not be checked: it did not answer in time"
+                ),
+            ),
+            backups=True,
+            backed_up=datetime(2026, 11, 16, 3, tzinfo=UTC),
+            rehearsed=None,
+        ),
     ),
 }
 EVERY_MAIL = COHORTS | SERVICE_MAILS | CONVENORS_MAILS

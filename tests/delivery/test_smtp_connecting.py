@@ -6,11 +6,12 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trustme
 from aiosmtpd import smtp as aiosmtpd
+from cryptography.x509 import DNSName, SubjectAlternativeName, load_der_x509_certificate
 
 from scheduler.delivery.send.smtp import SmtpTransport, StartTls
 from scheduler.delivery.send.transport import ConnectProblem, Outcome, SmtpAddress, Verdict
@@ -189,6 +190,24 @@ async def test_never_sends_unencrypted_even_if_encryption_is_offered(authority: 
     async with daemon(authority) as (port, inbox):
         assert (await send_over(port, starttls="never")).verdict is SENT
         assert inbox.taken == [("ada@example.org", False)]
+
+
+async def test_the_relay_s_certificate_is_read_from_a_connection_as_mail_uses_it(
+    authority: trustme.CA,
+) -> None:
+    async with daemon(authority, name="another.example.org") as (port, _):
+        for starttls, is_read in (("auto", True), ("never", False)):
+            address = SmtpAddress(host="127.0.0.1", port=port)
+            smtp = SmtpTransport(
+                address, hostname="list.example.org", starttls=cast(StartTls, starttls), timeouts=LONG
+            )
+            der = await smtp.certificate()
+            assert (der is not None) == is_read
+            if der:
+                names = load_der_x509_certificate(der).extensions.get_extension_for_class(
+                    SubjectAlternativeName
+                )
+                assert names.value.get_values_for_type(DNSName) == ["another.example.org"]
 
 
 @pytest.mark.usefixtures("trusted")

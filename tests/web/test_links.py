@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import select
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from scheduler.domain.token import Purpose
@@ -205,7 +206,7 @@ async def test_the_log_names_routes_and_never_tokens(
         await token(installation, "Bo", Purpose.LEAVE),
         await token(installation, "Bo", Purpose.JOIN),
     )
-    with capture_logs() as lines:
+    with capture_logs(processors=[merge_contextvars]) as lines:
         await visitor.get(f"/u/{leave}")
         await visitor.post(f"/u/{leave}")
         await visitor.get(f"/go/{join}/{KEY}")
@@ -217,6 +218,7 @@ async def test_the_log_names_routes_and_never_tokens(
         "none",
     ]
     assert [line["status"] for line in requests] == [200, 200, 410, 404]
+    assert len({line["request_id"] for line in requests}) == len(requests)
     assert leave not in repr(lines) and join not in repr(lines) and "Bo" not in repr(lines)
 
 

@@ -10,6 +10,8 @@ import httpx
 import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
 from starlette.applications import Starlette
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from scheduler.service.occurrences import Change, add_extra, amend
 from scheduler.store import occurrences
@@ -226,6 +228,23 @@ async def test_a_fault_is_a_page_without_a_trace(
     assert "there is a problem with our service" in page.text
     assert "inner words" not in page.text and "Traceback" not in page.text
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+
+
+async def test_a_visitor_can_name_the_request_that_failed_and_every_line_about_it_has_its_id(
+    visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("inner words")
+
+    monkeypatch.setattr("scheduler.web.public.outlook", fail)
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        page = await visitor.get("/", headers={"X-Request-Id": "chosen-by-the-client"})
+        other = await visitor.get("/privacy")
+    number = page.headers["X-Request-Id"]
+    assert f"tell the convenors this number: <code>{number}</code>" in page.text
+    about_it = [line["event"] for line in lines if line["request_id"] == number]
+    assert sorted(about_it) == ["request", "request-failed"]
+    assert other.headers["X-Request-Id"] not in (number, "", "chosen-by-the-client")
 
 
 async def test_pages_bring_no_code_or_style_of_their_own_and_nothing_from_elsewhere(

@@ -30,6 +30,7 @@ from scheduler.delivery.compose.mime import (
 )
 from scheduler.delivery.compose.notice_words import isolated_in_subject, words_for_templates
 from scheduler.delivery.compose.templates import Blanks, Templates, TextTemplate
+from scheduler.delivery.compose.weekly_words import own_and_home, weekly_values
 from scheduler.delivery.compose.wording import Meeting, as_told, describe_meeting
 from scheduler.domain.address import ascii_domain
 from scheduler.domain.advance_notice import AdvanceNotice, Preflight
@@ -39,11 +40,12 @@ from scheduler.domain.community import Community
 from scheduler.domain.contact import ContactMessage
 from scheduler.domain.errors import Problem, Refused
 from scheduler.domain.locale import hour_cycle
-from scheduler.domain.localtime import LocalTime, describe_instant, format_date
+from scheduler.domain.localtime import LocalTime, format_date
 from scheduler.domain.occurrence import Occurrence, Series
-from scheduler.domain.policy import CHANGES, MEETING, REPLIES, TO_CONVENORS, Kind
+from scheduler.domain.policy import CHANGES, IN_ADVANCE, MEETING, REPLIES, TO_CONVENORS, Kind
 from scheduler.domain.text import counted, require_line
 from scheduler.domain.token import Purpose, leave_address, leave_by_subject
+from scheduler.domain.weekly_report import WeeklyReport
 from scheduler.domain.zone import city
 
 WITH_CALENDAR = (Kind.INVITATION, Kind.UPDATE, Kind.CANCELLATION)
@@ -62,7 +64,7 @@ class Cohort:
     were last told; `room` is the room's own address, or empty where the message does not show it. `introduces` adds a
     paragraph that says who we are, for a first mail; `again` a line that says that a convenor sent it again. `told` is
     the wall-clock time that these members were told before new zone data changed it; `shown` is the one that mails
-    showed for `before`. `about` is what convenors are told in advance, and `contact` what a
+    showed for `before`. `about` is what a mail tells convenors, and `contact` what a
     visitor wrote to them, which is never Markdown.
 
     Raises ValueError where the values do not fit together, so that no message can invite to a cancelled meeting.
@@ -85,13 +87,13 @@ class Cohort:
     followed: tuple[tuple[Series, Occurrence | None], ...] = ()
     mentions: tuple[Series, Occurrence] | None = None
     again: bool = False
-    about: AdvanceNotice | None = None
+    about: AdvanceNotice | WeeklyReport | None = None
     contact: ContactMessage | None = None
 
     def __post_init__(self) -> None:
-        needs_occurrence = self.kind in (*MEETING, *TO_CONVENORS)
+        needs_occurrence = self.kind in (*MEETING, *IN_ADVANCE)
         if (self.about is not None) != (self.kind in TO_CONVENORS):
-            raise ValueError(f"{self.kind}: a mail to convenors, and no other, is about something in advance")
+            raise ValueError(f"{self.kind}: a mail to convenors, and no other, has what it is about")
         if (self.contact is not None) != (self.kind is Kind.CONTACT):
             raise ValueError(f"{self.kind}: the message of a visitor is missing")
         may_have_occurrence = needs_occurrence or self.kind is Kind.WELCOME
@@ -404,6 +406,10 @@ def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
         return values | words_for_templates(cohort.subject, cohort.body, meeting)
     if cohort.contact:
         values["contact"] = cohort.contact
+    if isinstance(cohort.about, WeeklyReport):
+        values |= weekly_values(
+            cohort.about, community, zone=cohort.zone, cycle=hour_cycle(cohort.locale or community.locale)
+        )
     values |= {
         "words_text": as_text(cohort.body),
         "words_html": Markup(as_html(cohort.body)),  # noqa: S704 - as_html has cleaned it
@@ -421,7 +427,7 @@ def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
         values["meeting"] = meeting
         if cohort.kind is not Kind.PREFLIGHT:
             values["when"] = meeting.when
-        if cohort.about:
+        if cohort.about and not isinstance(cohort.about, WeeklyReport):
             values |= _convenors_values(cohort, cohort.about, cohort.occurrence, cohort.series, community)
     elif cohort.kind is Kind.WELCOME:
         values["when"] = None
@@ -449,8 +455,7 @@ def _convenors_values(
     cycle = hour_cycle(cohort.locale or community.locale)
 
     def moment(instant: datetime) -> str:
-        own, home = (describe_instant(instant, zone=zone, cycle=cycle) for zone in (cohort.zone, series.zone))
-        return own if own == home else f"{own} ({home})"
+        return own_and_home(instant, zone=cohort.zone, home=series.zone, cycle=cycle)
 
     values: dict[str, object] = {
         "about": about,

@@ -31,6 +31,7 @@ from scheduler.domain.localtime import local_minute
 from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import CHANGES, PERSONAL, TO_CONVENORS, Kind, Policy
 from scheduler.domain.token import TOKEN_LENGTH, Keys, bounce_address, mail_name, mail_names
+from scheduler.domain.weekly_report import WeeklyReport
 from scheduler.domain.zone import is_known_zone
 from scheduler.store import contact_messages, notices, occurrences
 from scheduler.store.database import Database
@@ -56,7 +57,7 @@ class _NoticeContext:
     `shown` is the local time that mails showed for `before`, by zone. `corrects` says that new zone data has changed
     local times that members were told. For a welcome, `followed` has the series that its member follows, each with its
     next meeting, the first meeting first; `occurrence` is the first of these meetings. A notice may have a meeting
-    that it mentions. `about` is what a mail tells convenors in advance, and
+    that it mentions. `about` is what a mail tells convenors, and
     `contact` what a visitor wrote to them.
     """
 
@@ -67,7 +68,7 @@ class _NoticeContext:
     corrects: bool = False
     followed: tuple[tuple[Series, Occurrence | None], ...] = ()
     mentions: tuple[Series, Occurrence] | None = None
-    about: AdvanceNotice | None = None
+    about: AdvanceNotice | WeeklyReport | None = None
     contact: ContactMessage | None = None
 
     @property
@@ -322,6 +323,8 @@ class MessageWriter:
         if notice.kind is Kind.CONTACT:
             message = await contact_messages.of_notice(connection, notice.id)
             return _NoticeContext(notice, None, None, contact=message)
+        if notice.kind is Kind.WEEKLY and notice.details:
+            return _NoticeContext(notice, None, None, about=WeeklyReport.read(notice.details))
         about = read_details(notice.kind, notice.details) if notice.details else None
         if about:
             occurrence = await self._load_occurrence(connection, about.occurrence, about.revision)
@@ -525,7 +528,12 @@ class MessageWriter:
             )
         except (ValueError, KeyError) as error:
             return Problem(f"{notice.kind}: {error}")
-        return self._compose_once(cohort)
+        message = self._compose_once(cohort)
+        if isinstance(message, Problem):
+            log.error(
+                "cohort-not-composed", notice=notice.id, kind=notice.kind, zone=zone, problem=str(message)
+            )
+        return message
 
     def _series_about(self, notice: Notice, occurrence: Occurrence | None) -> Series | None:
         """Return the series that a notice is about. Raises KeyError where the settings lack that of its meeting."""
@@ -539,7 +547,6 @@ class MessageWriter:
         try:
             return self._composer.compose(cohort)
         except Problem as problem:
-            log.error("cohort-not-composed", kind=cohort.kind, zone=cohort.zone, problem=str(problem))
             return problem
 
     def _room_address(self, kind: Kind, slug: str | None, occurrence: Occurrence, zone: str) -> str:

@@ -69,7 +69,10 @@ class ConnectionWorker:
                 try:
                     outcome, settlement = await self._send(self._current)
                 except Exception as error:
-                    log.exception("try-failed", delivery=self._current.claim.id, error=type(error).__name__)
+                    claim = self._current.claim
+                    log.exception(
+                        "try-failed", delivery=claim.id, notice=claim.notice, error=type(error).__name__
+                    )
                     failed = Outcome(verdict=Verdict.TEMPORARY, reason=type(error).__name__, uncertain=True)
                     settlement = settlement_of(self._current.claim, failed, self._clock.now())
                 self._record(self._current, outcome, settlement)

@@ -2,8 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import Protocol
 
@@ -44,7 +44,7 @@ class Dispatcher:
     `serve` calls `send_due`. A worker enters `running` and calls `send_chunk` for each chunk that it is given.
     `lease` is the number of seconds for which a claim certainly belongs to this run, where other runs take over claims
     of a lost one: what is not sent by then goes back to the queue. `reserve_slots` reserves slots of the rate where
-    several processes share it.
+    several processes share it. `trace` returns what to enter while a chunk is sent.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Dispatcher:
         limits: RateLimits | None = None,
         lease: float = math.inf,
         reserve_slots: ReserveSlots | None = None,
+        trace: Callable[[int], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._database = database
         self._transport = transport
@@ -67,6 +68,7 @@ class Dispatcher:
         self._limits = limits or RateLimits()
         self._lease = lease
         self._reserve_slots = reserve_slots
+        self._trace = trace
         self._claim_size = FIRST_CLAIM
         self._was_cut_off = self._running = self._halted = False
         self._chunks_in_progress: set[int] = set()
@@ -137,7 +139,8 @@ class Dispatcher:
             if take_over:
                 async with self._database.write() as connection:
                     await claims.take_over(connection, chunk=chunk, now=self._clock.now())
-            return await self._send_chunk(chunk)
+            with self._trace(chunk):
+                return await self._send_chunk(chunk)
         finally:
             self._chunks_in_progress.discard(chunk)
 

@@ -58,6 +58,30 @@ class SmtpTransport:
 
     async def connect(self) -> SmtpConnection:
         """Open a connection, encrypt it and log in. Raises ConnectProblem."""
+        client = await self._open()
+        extensions, now = dict(client.esmtp_extensions), asyncio.get_running_loop().time()
+        if now < self._no_pipelining_until:
+            extensions.pop("pipelining", None)
+        return SmtpConnection(
+            SmtpProtocol(cast(asyncio.Transport, client.transport)),
+            Extensions(extensions),
+            timeouts=self._timeouts,
+            max_messages=self._recycle_messages,
+            expires_at=now + self._recycle_seconds,
+            distrust_pipelining=self._distrust_pipelining,
+        )
+
+    async def certificate(self) -> bytes | None:
+        """Return the relay's certificate in DER, or None if connections are not encrypted. Raises ConnectProblem."""
+        client = await self._open()
+        try:
+            tls = cast(asyncio.Transport, client.transport).get_extra_info("ssl_object")
+            certificate: bytes | None = tls.getpeercert(binary_form=True) if tls else None
+            return certificate
+        finally:
+            client.close()
+
+    async def _open(self) -> SMTP:
         client = SMTP(
             hostname=self._address.host,
             port=self._address.port,
@@ -79,17 +103,7 @@ class SmtpTransport:
         except BaseException:
             client.close()
             raise
-        extensions, now = dict(client.esmtp_extensions), asyncio.get_running_loop().time()
-        if now < self._no_pipelining_until:
-            extensions.pop("pipelining", None)
-        return SmtpConnection(
-            SmtpProtocol(cast(asyncio.Transport, client.transport)),
-            Extensions(extensions),
-            timeouts=self._timeouts,
-            max_messages=self._recycle_messages,
-            expires_at=now + self._recycle_seconds,
-            distrust_pipelining=self._distrust_pipelining,
-        )
+        return client
 
     def _distrust_pipelining(self) -> None:
         self._no_pipelining_until = asyncio.get_running_loop().time() + NO_PIPELINING_SECONDS

@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Literal
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Update, and_, bindparam, exists, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.audience import Audience
@@ -24,16 +25,21 @@ is_suppressed = exists().where(members.c.id == deliveries.c.member, members.c.su
 member_zone = select(members.c.zone).where(members.c.id == deliveries.c.member).scalar_subquery()
 member_locale = select(members.c.locale).where(members.c.id == deliveries.c.member).scalar_subquery()
 
+# Each tick runs these statements, and building one takes longer than running it when there is nothing to do: where
+# statements are cached, their values are parameters.
+_now = bindparam("present", type_=notices.c.expires.type)
+_mark = bindparam("mark", type_=members.c.changed.type)
 
-def usable(now: datetime) -> ColumnElement[bool]:
+
+def usable(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
     """Return the condition that a notice has not expired and is neither stopped nor unwanted."""
     return and_(notices.c.expires > now, notices.c.stopped_at.is_(None), notices.c.unwanted.is_(None))
 
 
-def _member_changed(changed_since: int | None) -> ColumnElement[bool]:
-    if changed_since is None:
+def _is_changed(*, only_changed: bool) -> ColumnElement[bool]:
+    if not only_changed:
         return true()
-    return deliveries.c.member.in_(select(members.c.id).where(members.c.changed > changed_since))
+    return deliveries.c.member.in_(select(members.c.id).where(members.c.changed > _mark))
 
 
 def is_unwanted() -> ColumnElement[bool]:
@@ -131,9 +137,28 @@ async def follow_members(
     are the slugs of the series that only those follow who say so. `reasons_by_notice` has, for each ad-hoc notice that
     went to the followers of a series, who still has a reason to get it, by number.
     """
-    member_changed = _member_changed(changed_since)
+    choice = frozenset(by_choice)
+    only_changed = changed_since is not None
+    if reasons_by_notice:
+        statements = _following(choice, reasons_by_notice, only_changed=only_changed)
+    else:
+        statements = _following_without_reasons(choice, only_changed=only_changed)
+    for statement in statements:
+        await connection.execute(statement, {"present": now, "mark": changed_since})
+
+
+@lru_cache(maxsize=16)
+def _following_without_reasons(by_choice: frozenset[str], *, only_changed: bool) -> list[Update]:
+    return _following(by_choice, {}, only_changed=only_changed)
+
+
+def _following(
+    by_choice: Collection[str], reasons_by_notice: Mapping[int, Audience], *, only_changed: bool
+) -> list[Update]:
+    """Return the statements of `follow_members`, in their order."""
+    member_changed = _is_changed(only_changed=only_changed)
     queued = deliveries.c.state == "queued"
-    await connection.execute(
+    withdraw_those_who_left = (
         update(deliveries)
         .where(
             queued,
@@ -143,44 +168,43 @@ async def follow_members(
         )
         .values(state="withdrawn", reason=member_status)
     )
-    await connection.execute(
+    requeue_those_who_returned = (
         update(deliveries)
         .where(
             # Whatever the reason was: if the notice is usable, it is no longer a reason.
             deliveries.c.state == "withdrawn",
             never_tried,
             member_changed,
-            deliveries.c.notice.in_(open_notice_ids(usable(now))),
+            deliveries.c.notice.in_(open_notice_ids(usable(_now))),
             member_status == "active",
         )
         .values(state="queued", reason="")
     )
     causes = _causes_to_skip(by_choice, reasons_by_notice)
-    # Requeue all before skipping any: when one cause is gone, another may remain.
-    for reason, _, cause in causes:
-        await connection.execute(
-            update(deliveries)
-            .where(
-                deliveries.c.state == "skipped",
-                deliveries.c.reason == reason,
-                never_tried,
-                member_changed,
-                deliveries.c.notice.in_(open_notice_ids(usable(now))),
-                ~cause,
-            )
-            .values(state="queued", reason="")
+    requeue_without_cause = [
+        update(deliveries)
+        .where(
+            deliveries.c.state == "skipped",
+            deliveries.c.reason == reason,
+            never_tried,
+            member_changed,
+            deliveries.c.notice.in_(open_notice_ids(usable(_now))),
+            ~cause,
         )
-    for reason, applies_to, cause in causes:
-        await connection.execute(
-            update(deliveries)
-            .where(queued, member_changed, applies_to, cause)
-            .values(state="skipped", reason=reason)
-        )
+        .values(state="queued", reason="")
+        for reason, _, cause in causes
+    ]
+    skip_with_cause = [
+        update(deliveries)
+        .where(queued, member_changed, applies_to, cause)
+        .values(state="skipped", reason=reason)
+        for reason, applies_to, cause in causes
+    ]
     zone_or_locale_changed = exists().where(
         members.c.id == deliveries.c.member,
         or_(members.c.zone != deliveries.c.zone, members.c.locale != deliveries.c.locale),
     )
-    await connection.execute(
+    follow_zone_and_locale = (
         update(deliveries)
         .where(
             queued,
@@ -191,10 +215,25 @@ async def follow_members(
         )
         .values(zone=member_zone, locale=member_locale)
     )
+    return [
+        withdraw_those_who_left,
+        requeue_those_who_returned,
+        # Requeue all before skipping any: when one cause is gone, another may remain.
+        *requeue_without_cause,
+        *skip_with_cause,
+        follow_zone_and_locale,
+    ]
 
 
 async def follow_dues(connection: AsyncConnection, number: int) -> None:
     """Set the due instant of a notice's waiting deliveries to the current one of their zone."""
+    for statement in _following_dues():
+        await connection.execute(statement, {"number": number})
+
+
+@cache
+def _following_dues() -> list[Update]:
+    number = bindparam("number", type_=deliveries.c.notice.type)
     due = (
         select(func.max(dues.c.due))
         .where(dues.c.notice == number, or_(dues.c.zone == deliveries.c.zone, dues.c.zone == "*"))
@@ -206,8 +245,10 @@ async def follow_dues(connection: AsyncConnection, number: int) -> None:
         ~deliveries.c.uncertain,
         deliveries.c.due != due,
     )
-    await connection.execute(update(deliveries).where(waiting, deliveries.c.attempts > 0).values(due=due))
-    await connection.execute(update(deliveries).where(waiting, never_tried).values(due=due, next_try=due))
+    return [
+        update(deliveries).where(waiting, deliveries.c.attempts > 0).values(due=due),
+        update(deliveries).where(waiting, never_tried).values(due=due, next_try=due),
+    ]
 
 
 async def begin_at(
@@ -266,17 +307,24 @@ async def withdraw(connection: AsyncConnection, number: int, *, reason: Withdraw
 async def withdraw_rest(connection: AsyncConnection) -> None:
     """Withdraw what is queued of notices that were stopped or became unwanted: it was being sent at that moment, and
     then failed or was taken over. What may have arrived is settled as sent (uncertain), as `withdraw` does."""
+    for statement in _withdrawing_rest():
+        await connection.execute(statement)
+
+
+@cache
+def _withdrawing_rest() -> list[Update]:
     over = open_notice_ids(or_(notices.c.stopped_at.is_not(None), notices.c.unwanted.is_not(None)))
     queued = and_(deliveries.c.notice.in_(over), deliveries.c.state == "queued")
-    await connection.execute(
+    settle = (
         update(deliveries)
         .where(queued, deliveries.c.uncertain)
         .values(state="sent", reason="uncertain", sent_at=deliveries.c.tried_at)
     )
     reason = select(func.coalesce(notices.c.unwanted, "stopped")).where(notices.c.id == deliveries.c.notice)
-    await connection.execute(
-        update(deliveries).where(queued).values(state="withdrawn", reason=reason.scalar_subquery())
-    )
+    return [
+        settle,
+        update(deliveries).where(queued).values(state="withdrawn", reason=reason.scalar_subquery()),
+    ]
 
 
 async def requeue(
@@ -335,6 +383,11 @@ async def settle_changed(connection: AsyncConnection) -> int:
 
     They cannot be repeated with the same text, and the change is announced by another notice. Return how many.
     """
+    return (await connection.execute(_settling_changed())).rowcount
+
+
+@cache
+def _settling_changed() -> Update:
     changed = (
         select(deliveries.c.id)
         .join(notices, notices.c.id == deliveries.c.notice)
@@ -349,37 +402,36 @@ async def settle_changed(connection: AsyncConnection) -> int:
             or_(revisions.c.starts != occurrences.c.starts, revisions.c.cancelled != occurrences.c.cancelled),
         )
     )
-    result = await connection.execute(
+    return (
         update(deliveries)
         .where(deliveries.c.id.in_(changed))
         .values(state="sent", reason="uncertain", sent_at=deliveries.c.tried_at)
     )
-    return result.rowcount
 
 
 async def expire(connection: AsyncConnection, now: datetime) -> int:
     """Expire the queued deliveries of expired notices, and settle uncertain ones as sent; return how many expired."""
-    expired = open_notice_ids(notices.c.expires <= now)
+    settle, *expire_rest = _expiring()
+    await connection.execute(settle, {"present": now})
+    return sum([(await connection.execute(each, {"present": now})).rowcount for each in expire_rest])
+
+
+@cache
+def _expiring() -> list[Update]:
+    """Return the statement that settles what is uncertain, and those that expire the rest, in their order."""
+    expired = open_notice_ids(notices.c.expires <= _now)
     waiting = and_(deliveries.c.state == "queued", deliveries.c.notice.in_(expired))
-    await connection.execute(
+    is_held = deliveries.c.notice.in_(open_notice_ids(notices.c.held_at.is_not(None)))
+    return [
         update(deliveries)
         .where(waiting, deliveries.c.uncertain)
-        .values(state="sent", reason="uncertain", sent_at=deliveries.c.tried_at)
-    )
-    tried = await connection.execute(
+        .values(state="sent", reason="uncertain", sent_at=deliveries.c.tried_at),
         update(deliveries)
         .where(waiting, ~never_tried)
-        .values(state="expired", reason="late: " + deliveries.c.reason)
-    )
-    held = await connection.execute(
-        update(deliveries)
-        .where(waiting, deliveries.c.notice.in_(open_notice_ids(notices.c.held_at.is_not(None))))
-        .values(state="expired", reason=LATE_ON_HOLD)
-    )
-    untried = await connection.execute(
-        update(deliveries).where(waiting).values(state="expired", reason="late")
-    )
-    return tried.rowcount + held.rowcount + untried.rowcount
+        .values(state="expired", reason="late: " + deliveries.c.reason),
+        update(deliveries).where(waiting, is_held).values(state="expired", reason=LATE_ON_HOLD),
+        update(deliveries).where(waiting).values(state="expired", reason="late"),
+    ]
 
 
 async def requeue_given_up(connection: AsyncConnection, now: datetime) -> int:
@@ -470,24 +522,29 @@ async def supersede(connection: AsyncConnection, now: datetime, *, among: Sequen
 async def close_finished(connection: AsyncConnection, now: datetime) -> int:
     """Close expired notices without queued or sending deliveries, and service mails even before they expire; return
     how many. A closed notice, unless it is a service mail, stores the counts of its deliveries: they are final."""
-    is_waiting = exists().where(
-        deliveries.c.notice == notices.c.id, deliveries.c.state.in_(("queued", "sending"))
-    )
-    withdrawn = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state == "withdrawn")
-    is_finished = or_(notices.c.expires <= now, and_(notices.c.member.is_not(None), ~withdrawn))
-    not_fanned_out = and_(
-        exists().where(dues.c.notice == notices.c.id, dues.c.fanned_at.is_(None), dues.c.due <= now),
-        # A stopped or unwanted notice is never fanned out.
-        notices.c.stopped_at.is_(None),
-        notices.c.unwanted.is_(None),
-    )
-    result = await connection.execute(
-        update(notices)
-        .where(notices.c.closed_at.is_(None), is_finished, ~is_waiting, ~(not_fanned_out & ~notices.c.frozen))
-        .values(closed_at=now)
-    )
+    result = await connection.execute(_closing_finished(), {"present": now})
     if result.rowcount:
         closed = select(notices.c.id).where(notices.c.closed_at == now, notices.c.member.is_(None))
         for number, tally in (await count_states(connection, closed)).items():
             await connection.execute(update(notices).where(notices.c.id == number).values(tally=tally))
     return result.rowcount
+
+
+@cache
+def _closing_finished() -> Update:
+    is_waiting = exists().where(
+        deliveries.c.notice == notices.c.id, deliveries.c.state.in_(("queued", "sending"))
+    )
+    withdrawn = exists().where(deliveries.c.notice == notices.c.id, deliveries.c.state == "withdrawn")
+    is_finished = or_(notices.c.expires <= _now, and_(notices.c.member.is_not(None), ~withdrawn))
+    not_fanned_out = and_(
+        exists().where(dues.c.notice == notices.c.id, dues.c.fanned_at.is_(None), dues.c.due <= _now),
+        # A stopped or unwanted notice is never fanned out.
+        notices.c.stopped_at.is_(None),
+        notices.c.unwanted.is_(None),
+    )
+    return (
+        update(notices)
+        .where(notices.c.closed_at.is_(None), is_finished, ~is_waiting, ~(not_fanned_out & ~notices.c.frozen))
+        .values(closed_at=_now)
+    )

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from scheduler.domain.community import Community
 from scheduler.domain.localtime import HourCycle, describe_instant, format_date
+from scheduler.domain.text import counted
 from scheduler.domain.weekly_report import Certificate, WeeklyReport
 
 
@@ -22,12 +23,12 @@ def weekly_values(
     return {
         "until": own_and_home(report.until, zone=zone, home=report.zone, cycle=cycle),
         "until_date": _day(report.until, report),
-        "members": _counted(report.members, "member"),
+        "members": counted(report.members, "member"),
         "joined": f"{report.joined:,}",
         "left": f"{report.left:,}",
-        "sent": _counted(report.sent, "email"),
+        "sent": counted(report.sent, "email"),
         "waiting": f"{report.waiting:,}" if report.waiting else "",
-        "failed": _counted(sum(count for _, count in report.not_sent), "email") if report.not_sent else "",
+        "failed": counted(sum(count for _, count in report.not_sent), "email") if report.not_sent else "",
         "reasons": [f"{count:,}: {reason}" for reason, count in report.not_sent],
         "tasks": list(_tasks(report, community)),
         "meetings": [
@@ -41,13 +42,13 @@ def weekly_values(
 
 def _tasks(report: WeeklyReport, community: Community) -> Iterator[tuple[str, str]]:
     """Yield what waits for a convenor, with the address of its page."""
-    for count, what, page in (
-        (report.requests, "request to join", "desk"),
-        (report.to_review, "email to read", "returns"),
-        (report.to_show, "profile to look at", "people"),
+    for count, one, several, page in (
+        (report.requests, "request to join", "requests to join", "desk"),
+        (report.to_review, "email to read", "emails to read", "returns"),
+        (report.to_show, "profile to look at", "profiles to look at", "people"),
     ):
         if count:
-            yield _counted(count, what), f"{community.base_url}/convenor/{page}"
+            yield counted(count, one, several), f"{community.base_url}/convenor/{page}"
 
 
 def _backups(report: WeeklyReport) -> Iterator[str]:
@@ -68,16 +69,9 @@ def _certificate(certificate: Certificate, report: WeeklyReport) -> str:
     if certificate.expires is None:
         return f"The certificate of {certificate.host} {certificate.problem}."
     days = (certificate.expires - report.until).days
-    left = "today" if days < 1 else f"in {_counted(days, 'day')}"
+    left = "today" if days < 1 else f"in {counted(days, 'day')}"
     return f"The certificate of {certificate.host} ends on {_day(certificate.expires, report)}, {left}."
 
 
 def _day(instant: datetime, report: WeeklyReport) -> str:
     return format_date(instant.astimezone(ZoneInfo(report.zone)).date())
-
-
-def _counted(count: int, thing: str) -> str:
-    if count == 1:
-        return f"1 {thing}"
-    first, space, rest = thing.partition(" ")
-    return f"{count:,} {first}s{space}{rest}"

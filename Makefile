@@ -17,7 +17,7 @@ COMPILE := $(UV) pip compile --universal --python-version 3.11 --generate-hashes
 	--no-annotate --custom-compile-command 'make lock' --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench proof lock clean
+.PHONY: help install run test check bench proof docs lock clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,16 +44,20 @@ bench: $(VENV)/.installed-dev ## Run the benchmarks; results are ratios
 proof: $(VENV)/.installed-dev ## Run the long proofs
 	THIRD_THURSDAY_TEST_PROFILE=$${THIRD_THURSDAY_TEST_PROFILE:-proof} $(BIN)/python -m pytest -n 2 -m "$(ONLY)" $(TESTS) || [ $$? -eq 5 ]  # exit code 5: no test was selected
 
+docs: $(VENV)/.installed-dev ## Build the documentation site into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 lock: ## Update the lock files; UPGRADE=1 also takes newer versions
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip --disable-pip-version-check --quiet install 'uv>=0.9,<1'
 	$(COMPILE) pyproject.toml --extra postgres -o requirements.lock
 	$(COMPILE) --group build -c requirements.lock -o requirements-build.lock
 	$(COMPILE) pyproject.toml --extra postgres --extra otel --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
+	$(COMPILE) --group docs -c requirements-dev.lock -o requirements-docs.lock
 	rm -rf .venv-lock
 
 clean: ## Remove everything that make and the tools created, but not var/
-	rm -rf $(VENV) .venv-lock .readers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-lock .readers build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find scheduler tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -66,6 +70,6 @@ $(VENV)/.installed: requirements.lock requirements-build.lock pyproject.toml | $
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
-	$(PIP) install --require-hashes -r requirements-dev.lock
+$(VENV)/.installed-dev: requirements-dev.lock requirements-docs.lock $(VENV)/.installed
+	$(PIP) install --require-hashes -r requirements-dev.lock -r requirements-docs.lock
 	@touch $@

@@ -26,6 +26,15 @@ LINKS = (
 NOW = datetime(2026, 11, 4, 12, tzinfo=UTC)
 
 
+OF_ONE_ANSWER = ("date", "x-request-id")
+"""The headers that differ from each answer to the next."""
+
+
+def same_each_time(answer: httpx.Response) -> dict[str, str]:
+    """Return the headers of an answer without those of OF_ONE_ANSWER."""
+    return {name: value for name, value in answer.headers.items() if name not in OF_ONE_ANSWER}
+
+
 async def fill(url: str, folder: Path) -> None:
     async with open_installation(folder, NOW, url=url) as installation:
         await installation.tick()

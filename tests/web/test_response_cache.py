@@ -18,6 +18,7 @@ from scheduler.store import service_state
 from scheduler.web.feed_cache import FeedCache
 from scheduler.web.response_cache import ResponseCache
 from tests.installation import Installation
+from tests.web.conftest import OF_ONE_ANSWER
 
 FEED = "/calendar.ics"
 
@@ -76,12 +77,9 @@ async def hang_up(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
-_OF_ONE_ANSWER = ("date", "x-request-id")
-
-
 def undated(answer: tuple[str, dict[str, str], bytes]) -> tuple[str, dict[str, str], bytes]:
     status, headers, body = answer
-    return status, {name: value for name, value in headers.items() if name not in _OF_ONE_ANSWER}, body
+    return status, {name: value for name, value in headers.items() if name not in OF_ONE_ANSWER}, body
 
 
 async def test_a_calendar_from_memory_is_what_the_router_would_say(

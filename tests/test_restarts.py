@@ -117,7 +117,6 @@ async def installed(
         yield here, receiver
 
 
-@pytest.mark.short
 async def test_a_service_restarted_between_all_due_instants_sends_each_mail_within_a_minute(
     tmp_path: Path,
 ) -> None:
@@ -163,7 +162,6 @@ async def test_a_reminder_comes_late_or_expires_if_the_service_was_stopped_at_it
         assert len(receiver.taken) == 2 * COUNT
 
 
-@pytest.mark.short
 async def test_reminders_follow_a_meeting_that_is_moved_by_a_week_after_the_invitation(
     tmp_path: Path,
 ) -> None:

@@ -672,7 +672,6 @@ def run_following(examples: int) -> None:
 
 
 @pytest.mark.proof
-@pytest.mark.short
 def test_members_are_told_what_they_follow_whatever_they_do() -> None:
     run_following(25)
 

@@ -92,9 +92,7 @@ def by_kind(mails: list[EmailMessage]) -> dict[str, list[EmailMessage]]:
     return found
 
 
-@pytest.mark.parametrize(
-    "count", [24, pytest.param(len(zone_tab_zones()), marks=[pytest.mark.proof, pytest.mark.short])]
-)
+@pytest.mark.parametrize("count", [24, pytest.param(len(zone_tab_zones()), marks=pytest.mark.proof)])
 async def test_every_zone_gets_one_invitation_and_two_reminders_at_the_oracles_time(
     tmp_path: Path, count: int
 ) -> None:
